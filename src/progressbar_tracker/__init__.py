@@ -1,0 +1,1 @@
+"""Wrap a loop in ``track(...)`` and watch it from anywhere."""

@@ -1,0 +1,277 @@
+"""The shapes that travel between client and server, each defined once, and the rules their fields obey.
+
+Both sides read this module: the client checks arguments with the ``check_*`` functions before anything is sent, the
+server checks bodies with the same ones, so the two can never disagree about a limit. The shapes are ``TypedDict``
+classes because the published interface hands out dictionaries, and because msgspec on the server decodes straight
+into them; with ``total=False`` an absent key means "keep" and ``None`` means "clear", which is RFC 7396 for free.
+
+Nothing here imports more than ``typing`` and ``math``: this is on the path of ``import progressbar_tracker``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
+
+Status: TypeAlias = Literal["running", "succeeded", "failed", "stopped"]
+KeyType: TypeAlias = Literal["read", "write", "admin"]
+Permission: TypeAlias = Literal["read", "create", "update_own", "update_all", "delete_own", "delete_all"]
+Number: TypeAlias = int | float
+
+STATUSES: Final[tuple[Status, ...]] = ("running", "succeeded", "failed", "stopped")
+KEY_TYPES: Final[tuple[KeyType, ...]] = ("read", "write", "admin")
+PERMISSIONS: Final[dict[KeyType, tuple[Permission, ...]]] = {
+    "read": ("read",),
+    "write": ("read", "create", "update_own", "delete_own"),
+    "admin": ("read", "create", "update_all", "delete_all"),
+}
+
+ID_LENGTH: Final = 200
+TITLE_LENGTH: Final = 200
+DESCRIPTION_LENGTH: Final = 2000
+ERROR_LENGTH: Final = 2000
+UNIT_LENGTH: Final = 20
+GROUP_LENGTH: Final = 200
+PART_LENGTH: Final = 64
+META_ENTRIES: Final = 16
+META_LENGTH: Final = 200
+WEIGHT_LIMIT: Final = 2**53
+NUMBER_LIMIT: Final = 1e300
+BODY_BYTES: Final = 64 * 1024
+BATCH_BYTES: Final = 1024 * 1024
+BATCH_OPS: Final = 500
+
+
+class LegacyItem(TypedDict):
+    """The body of part 1 of the protocol: the five fields of the 1.0.0 SDK."""
+
+    id: str
+    title: str
+    description: str
+    value: float
+    weight: int
+
+
+class Item(TypedDict):
+    """One tracked bar as the server tells it; see ``protocol.md`` for each field's meaning."""
+
+    id: str
+    title: str
+    description: str
+    value: float
+    completed: Number | None
+    total: Number | None
+    unit: str
+    weight: int
+    status: Status
+    stalled: bool
+    error: str | None
+    group: str | None
+    parent: str | None
+    meta: dict[str, str]
+    rate: float | None
+    eta: float | None
+    owner: str
+    run_id: str
+    seq: int
+    created_at: str
+    updated_at: str
+    ended_at: str | None
+    heartbeat_timeout: float | None
+    ttl: float | None
+
+
+class ItemWrite(TypedDict, total=False):
+    """What a client may write. Absent keeps, ``None`` clears; everything else is the server's own."""
+
+    title: str | None
+    description: str | None
+    value: float
+    completed: Number | None
+    total: Number | None
+    unit: str | None
+    weight: int | None
+    status: Status
+    error: str | None
+    group: str | None
+    parent: str | None
+    meta: dict[str, str] | None
+    run_id: str
+    seq: int
+    part: str | None
+    heartbeat_timeout: float | None
+    ttl: float | None
+
+
+class _OpName(TypedDict):
+    op: Literal["put", "patch", "delete"]
+    id: str
+
+
+class Op(_OpName, ItemWrite):
+    """One operation of a batch."""
+
+
+class Problem(TypedDict, total=False):
+    """RFC 9457: why the answer is no. ``field`` names the argument at fault where there is one."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str
+
+
+class _OpStatus(TypedDict):
+    id: str
+    status: int
+
+
+class OpResult(_OpStatus, total=False):
+    """What became of one operation of a batch."""
+
+    problem: Problem
+
+
+class KeyInfo(NamedTuple):
+    """What a server says of a key, and of itself.
+
+    Attributes:
+        type: ``"read"``, ``"write"`` or ``"admin"``.
+        permissions: What the key may do, such as ``("read", "create", "update_own", "delete_own")``.
+        api: Versions beyond the original protocol, such as ``("v1",)``; empty for a 1.0.0 server.
+        server_version: The server's version, or ``""``.
+        boot_id: Changes whenever the server starts anew, or ``""``.
+    """
+
+    type: str
+    permissions: tuple[str, ...]
+    api: tuple[str, ...] = ()
+    server_version: str = ""
+    boot_id: str = ""
+
+
+class FieldError(ValueError):
+    """A field that breaks a rule. ``field`` is its name; the server answers 422 with it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class FieldTypeError(FieldError, TypeError):
+    """A field of the wrong type. Both a ``TypeError`` and a ``ValueError``, like the server's 422."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return ``repr(value)`` cut to ``limit`` characters, for an error message.
+
+    >>> shown("a" * 200, 10)
+    "'aaaaaa..."
+    """
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def has_control(text: str) -> bool:
+    r"""Say whether a text holds control characters or lone surrogates, which neither JSON nor a database carries.
+
+    >>> has_control("tab\there"), has_control("fine: ü 😀")
+    (True, False)
+    """
+    # isprintable() is one pass in C and true for nearly every title; the slow look is for spaces and such.
+    return not text.isprintable() and any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in text)
+
+
+def check_text(field: str, value: object, limit: int, *, least: int = 0, lines: bool = False) -> str:
+    """Return ``value`` if it is a string of ``least`` to ``limit`` characters without control characters.
+
+    Args:
+        field: The name to give in the error.
+        value: What to check.
+        limit: The most characters allowed.
+        least: The fewest characters allowed.
+        lines: Allow newlines and tabs.
+
+    Raises:
+        FieldTypeError: It is not a string.
+        FieldError: It is too short, too long, or holds control characters.
+    """
+    if not isinstance(value, str):
+        raise FieldTypeError(field, f"{field} must be a string, not {shown(value)}")
+    if not least <= len(value) <= limit:
+        raise FieldError(field, f"{field} must be {least} to {limit} characters long, not {len(value)}: {shown(value)}")
+    plain = value.replace("\n", "").replace("\t", "").replace("\r", "") if lines else value
+    if has_control(plain):
+        raise FieldError(field, f"{field} must not contain control characters: {shown(value)}")
+    return value
+
+
+def check_id(value: object, field: str = "id") -> str:
+    """Return ``value`` if it can be an item's id: 1 to 200 characters, none of them a control character."""
+    return check_text(field, value, ID_LENGTH, least=1)
+
+
+def check_number(field: str, value: object) -> Number:
+    """Return ``value`` if it is a finite int or float (``bool`` is not), within +-1e300.
+
+    An int beyond 2**53 comes back as a float: every party to the protocol can hold it then.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FieldTypeError(field, f"{field} must be a number, not {shown(value)}")
+    # The comparison is exact for ints of any size, and false for NaN.
+    if not -NUMBER_LIMIT <= value <= NUMBER_LIMIT:
+        raise FieldError(field, f"{field} must be a finite number, not {shown(value)}")
+    return float(value) if isinstance(value, int) and not -WEIGHT_LIMIT <= value <= WEIGHT_LIMIT else value
+
+
+def check_value(value: object, field: str = "value") -> float:
+    """Return ``value`` as a float if it is a finite number from 0 to 1."""
+    number = check_number(field, value)
+    if not 0 <= number <= 1:
+        raise FieldError(field, f"{field} must be from 0 to 1, not {shown(value)}")
+    return float(number)
+
+
+def check_weight(value: object, field: str = "weight") -> int:
+    """Return ``value`` if it is an int (``bool`` is not) within +-2**53."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FieldTypeError(field, f"{field} must be an int, not {shown(value)}")
+    if not -WEIGHT_LIMIT <= value <= WEIGHT_LIMIT:
+        raise FieldError(field, f"{field} must be within +-2**53, not {shown(value)}")
+    return value
+
+
+def check_seconds(field: str, value: object) -> float:
+    """Return ``value`` as a float if it is a finite number of seconds, 0 or more."""
+    number = check_number(field, value)
+    if number < 0:
+        raise FieldError(field, f"{field} must be 0 or more seconds, not {shown(value)}")
+    return float(number)
+
+
+def check_meta(value: object, field: str = "meta") -> dict[str, str]:
+    """Return ``value`` if it maps at most 16 short names to texts of at most 200 characters."""
+    if not isinstance(value, dict):
+        raise FieldTypeError(field, f"{field} must be a dictionary of strings, not {shown(value)}")
+    if len(value) > META_ENTRIES:
+        raise FieldError(field, f"{field} must have at most {META_ENTRIES} entries, not {len(value)}")
+    return {
+        check_text(field, name, META_LENGTH, least=1): check_text(field, text, META_LENGTH, lines=True)
+        for name, text in value.items()
+    }
+
+
+def fraction(completed: Number | None, total: Number | None) -> float | None:
+    """Return how much is done, 0 to 1, or ``None`` where that is not known.
+
+    Never rounds up to 1: the last item in work is not done, however many came before it.
+
+    >>> fraction(2**53 - 1, 2**53), fraction(5, None), fraction(12, 10)
+    (0.9999999999999999, None, 1.0)
+    """
+    if completed is None or total is None:
+        return None
+    if completed >= total:
+        return 1.0
+    return min(max(completed / total, 0.0), math.nextafter(1.0, 0.0)) if total > 0 else 0.0
