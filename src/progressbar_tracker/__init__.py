@@ -1,1 +1,52 @@
-"""Wrap a loop in ``track(...)`` and watch it from anywhere."""
+"""Wrap a loop in ``track(...)``, close the laptop, and see from anywhere how far it is and how it ended.
+
+``track`` is for loops and blocks, ``ProgressBar`` and ``AsyncProgressBar`` are the explicit client. Importing this
+imports no HTTP library, no TLS and no asyncio: each is imported where it is first needed.
+"""
+
+import logging
+
+from ._client import AsyncProgressBar, ProgressBar
+from ._errors import (
+    ConfigError,
+    ConflictError,
+    ItemExistsError,
+    ItemNotFoundError,
+    PermissionError,
+    ProgressBarError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TrackingWarning,
+    TransportError,
+    ValidationError,
+)
+from ._models import Item, KeyInfo
+from ._runtime import configure, flush, stats
+from ._tracker import Tracker, track
+
+__all__ = [
+    "AsyncProgressBar",
+    "ConfigError",
+    "ConflictError",
+    "Item",
+    "ItemExistsError",
+    "ItemNotFoundError",
+    "KeyInfo",
+    "PermissionError",
+    "ProgressBar",
+    "ProgressBarError",
+    "RateLimitedError",
+    "ResponseError",
+    "ServerError",
+    "Tracker",
+    "TrackingWarning",
+    "TransportError",
+    "ValidationError",
+    "configure",
+    "flush",
+    "stats",
+    "track",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,0 +1,305 @@
+"""``ProgressBar`` and ``AsyncProgressBar``: the explicit client of the published SDK, complete.
+
+Thin shells: what is asked and what an answer means is in ``_wire``, how it travels in ``_transport``. Only the
+signatures and the documentation live here. The explicit client never hides an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
+
+from . import _runtime
+from ._errors import ProgressBarError
+from ._tracker import track
+from ._wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Iterable
+    from types import TracebackType
+    from typing import Unpack
+
+    import httpx
+
+    from ._models import Item, KeyInfo
+    from ._sender import Sender
+    from ._tracker import Tracker, TrackOptions
+
+T = TypeVar("T")
+
+logger = logging.getLogger("progressbar_tracker")
+
+TIMEOUT = 10.0  # seconds
+UNKNOWN = "What the key may do is not known yet: %s"
+
+
+class ProgressBar:
+    """The client of one server with one key.
+
+    Args:
+        api_url: Base URL of the server; it may have a path.
+        api_key: A read, write or admin key.
+        auto_detect: Ask at once what the key may do, and refuse here what it may not. When false nothing is asked,
+            and the server is the judge.
+        timeout: Seconds to wait in each phase of a request, more than 0.
+        transport: An httpx transport in place of the network, for tests and unusual networks.
+
+    Raises:
+        ConfigError: The URL, the key or the time-out cannot be used. A server that is not there is no error yet: it
+            is logged, and the first call raises the reason.
+
+    One pool of connections is kept; ``close()`` or a ``with`` block gives it back. Safe to use from several threads.
+
+    Example:
+        >>> import httpx
+        >>> reply = httpx.Response(200, json=[{"id": "video-001", "value": 0.5}])
+        >>> network = httpx.MockTransport(lambda request: reply)
+        >>> with ProgressBar("http://server:8989", "key", auto_detect=False, transport=network) as pb:
+        ...     pb.get_all()[0]["value"]
+        0.5
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        api_key: str,
+        auto_detect: bool = True,
+        *,
+        timeout: float = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        from ._transport import HttpTransport
+
+        self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
+        self._wire = Wire(auto_detect=auto_detect)
+        self._sender = _runtime.new_sender(lambda: _runtime.deliver_over(self._transport))
+        if auto_detect:
+            try:
+                self._transport.run(self._wire.key_info())
+            except ProgressBarError as error:
+                logger.warning(UNKNOWN, error)
+
+    def get_all(self) -> list[Item]:
+        """Return every item, the highest ``weight`` first.
+
+        Raises:
+            PermissionError: The key may not read.
+            ResponseError: The server refused for another reason.
+            TransportError: There was no answer.
+        """
+        return self._transport.run(self._wire.get_all())
+
+    def get(self, item_id: str) -> Item:
+        """Return the item with the id ``item_id``.
+
+        Raises:
+            ItemNotFoundError: There is none (a ``ValueError``).
+            PermissionError, ResponseError, TransportError: As for ``get_all``.
+        """
+        return self._transport.run(self._wire.get(item_id))
+
+    def create(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
+        """Create an item.
+
+        Args:
+            item_id: A unique id of 1 to 200 characters, none of them a control character.
+            title: What to call it, at most 200 characters.
+            description: Its state in words, at most 2000 characters.
+            value: How much is done, 0.0 to 1.0.
+            weight: Higher is shown first; within +-2**53.
+
+        Raises:
+            ItemExistsError: The id is taken (a ``ValueError``).
+            ValueError, TypeError: An argument is out of range or of the wrong type; nothing was sent.
+            PermissionError, ResponseError, TransportError: As for ``get_all``.
+        """
+        self._transport.run(self._wire.create(item_id, title, description, value, weight))
+
+    def update(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
+        """Replace title, description, value and weight of an item. Arguments as for ``create``.
+
+        A ``value`` of 1 ends the item as succeeded.
+
+        Raises:
+            ItemNotFoundError: There is no such item (a ``ValueError``).
+            PermissionError: The key may not update, or the item is another key's.
+            ValueError, TypeError, ResponseError, TransportError: As for ``create``.
+        """
+        self._transport.run(self._wire.update(item_id, title, description, value, weight))
+
+    def delete(self, item_id: str) -> bool:
+        """Delete an item. Return whether there was one: an item that is gone already is no error.
+
+        Raises:
+            PermissionError: The key may not delete, or the item is another key's.
+            ValueError, TypeError, ResponseError, TransportError: As for ``create``.
+        """
+        return self._transport.run(self._wire.delete(item_id))
+
+    def is_admin(self) -> bool:
+        """Return whether the key is an admin key; asks the server if that is not known yet."""
+        return self._transport.run(self._wire.is_admin())
+
+    def is_read_only(self) -> bool:
+        """Return whether the key is a read key; asks the server if that is not known yet."""
+        return self._transport.run(self._wire.is_read_only())
+
+    def can_write(self) -> bool:
+        """Return whether the key may create or update; asks the server if that is not known yet."""
+        return self._transport.run(self._wire.can_write())
+
+    def can_delete(self) -> bool:
+        """Return whether the key may delete; asks the server if that is not known yet."""
+        return self._transport.run(self._wire.can_delete())
+
+    @property
+    def key_info(self) -> KeyInfo:
+        """The key's type and permissions and the server's version; asked for once.
+
+        Raises:
+            PermissionError, ResponseError, TransportError: As for ``get_all``.
+        """
+        return self._transport.run(self._wire.key_info())
+
+    @property
+    def sender(self) -> Sender:
+        """The background sender of the trackers that are bound to this client: ``stats()``, ``flush(timeout)``."""
+        return self._sender
+
+    @overload
+    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[TrackOptions]) -> Tracker[T]: ...
+    @overload
+    def track(self, iterable: None = None, **options: Unpack[TrackOptions]) -> Tracker[None]: ...
+    def track(
+        self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
+    ) -> Tracker[T] | Tracker[None]:
+        """Return ``progressbar_tracker.track(...)`` bound to this client's server and key: the same keywords."""
+        return track(cast("Iterable[T]", iterable), client=self, **options)
+
+    def close(self) -> None:
+        """Send what is tracked through this client and not sent yet, then close the connections. Idempotent."""
+        self._sender.close()
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ProgressBar({self._transport.url!r})"
+
+
+class AsyncProgressBar:
+    """``ProgressBar`` for asyncio: the same arguments and the same methods, awaited.
+
+    The key is looked up at the first call or on entering ``async with``, for a constructor cannot wait. ``key_info``
+    is awaited as well: ``info = await pb.key_info``.
+
+    Example:
+        >>> import asyncio, httpx
+        >>> network = httpx.MockTransport(lambda request: httpx.Response(200, json=[]))
+        >>> async def main():
+        ...     async with AsyncProgressBar("http://server:8989", "key", auto_detect=False, transport=network) as pb:
+        ...         return await pb.get_all()
+        >>> asyncio.run(main())
+        []
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        api_key: str,
+        auto_detect: bool = True,
+        *,
+        timeout: float = TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        from ._transport import AsyncHttpTransport, HttpTransport
+
+        self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
+        self._wire = Wire(auto_detect=auto_detect)
+        tracking = HttpTransport(api_url, api_key, timeout=TIMEOUT)
+        self._sender = _runtime.new_sender(lambda: _runtime.deliver_over(tracking))
+
+    async def get_all(self) -> list[Item]:
+        """As ``ProgressBar.get_all``."""
+        return await self._transport.run(self._wire.get_all())
+
+    async def get(self, item_id: str) -> Item:
+        """As ``ProgressBar.get``."""
+        return await self._transport.run(self._wire.get(item_id))
+
+    async def create(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
+        """As ``ProgressBar.create``."""
+        await self._transport.run(self._wire.create(item_id, title, description, value, weight))
+
+    async def update(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
+        """As ``ProgressBar.update``."""
+        await self._transport.run(self._wire.update(item_id, title, description, value, weight))
+
+    async def delete(self, item_id: str) -> bool:
+        """As ``ProgressBar.delete``."""
+        return await self._transport.run(self._wire.delete(item_id))
+
+    async def is_admin(self) -> bool:
+        """As ``ProgressBar.is_admin``."""
+        return await self._transport.run(self._wire.is_admin())
+
+    async def is_read_only(self) -> bool:
+        """As ``ProgressBar.is_read_only``."""
+        return await self._transport.run(self._wire.is_read_only())
+
+    async def can_write(self) -> bool:
+        """As ``ProgressBar.can_write``."""
+        return await self._transport.run(self._wire.can_write())
+
+    async def can_delete(self) -> bool:
+        """As ``ProgressBar.can_delete``."""
+        return await self._transport.run(self._wire.can_delete())
+
+    @property
+    def key_info(self) -> Awaitable[KeyInfo]:
+        """As ``ProgressBar.key_info``, awaited."""
+        return self._transport.run(self._wire.key_info())
+
+    @property
+    def sender(self) -> Sender:
+        """As ``ProgressBar.sender``. It has a thread and a connection of its own, whatever ``transport`` is."""
+        return self._sender
+
+    @overload
+    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[TrackOptions]) -> Tracker[T]: ...
+    @overload
+    def track(self, iterable: None = None, **options: Unpack[TrackOptions]) -> Tracker[None]: ...
+    def track(
+        self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
+    ) -> Tracker[T] | Tracker[None]:
+        """As ``ProgressBar.track``; nothing to await but the items of an asynchronous iterable."""
+        return track(cast("Iterable[T]", iterable), client=self, **options)
+
+    async def close(self) -> None:
+        """As ``ProgressBar.close``."""
+        import asyncio
+
+        await asyncio.to_thread(self._sender.close)
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        if self._wire.auto_detect and self._wire.known is None:
+            try:
+                await self.key_info
+            except ProgressBarError as error:
+                logger.warning(UNKNOWN, error)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncProgressBar({self._transport.url!r})"

@@ -1,0 +1,173 @@
+"""Where the server's URL and the key come from.
+
+Order of discovery: arguments, ``configure()``, the environment (``PROGRESSBAR_URL``, ``PROGRESSBAR_API_KEY`` or
+``PROGRESSBAR_API_KEY_FILE``), the user's config file. A URL only ever meets a key of its own layer or one that was
+given for the same URL: a key must not travel to a server it was not meant for.
+
+The environment and the file's path are arguments, so that no test can touch the real ones. ``tomllib`` and
+``platformdirs`` are imported where needed: this module is on the path of ``import progressbar_tracker``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ._errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+URL: Final = "PROGRESSBAR_URL"
+API_KEY: Final = "PROGRESSBAR_API_KEY"
+API_KEY_FILE: Final = "PROGRESSBAR_API_KEY_FILE"
+DISABLE: Final = "PROGRESSBAR_DISABLE"
+CONFIG: Final = "PROGRESSBAR_CONFIG"
+
+
+class Config(NamedTuple):
+    """A server and the key for it.
+
+    Attributes:
+        url: The server's base URL, such as ``"http://localhost:8989"``.
+        api_key: The key. Not shown by ``repr``.
+        source: Where the URL was found, in words for a person.
+    """
+
+    url: str
+    api_key: str
+    source: str
+
+    def __repr__(self) -> str:
+        return f"Config(url={self.url!r}, api_key=<hidden>, source={self.source!r})"
+
+
+def user_config_path(environ: Mapping[str, str]) -> Path:
+    """Return the path of the user's config file: ``PROGRESSBAR_CONFIG``, or where the system keeps such files."""
+    from pathlib import Path
+
+    if named := environ.get(CONFIG):
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_config_path("progressbar-tracker", appauthor=False) / "config.toml"
+
+
+def read_user_config(path: Path) -> Config | None:
+    """Return what the config file says, or ``None`` where there is no such file.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or lacks ``url`` or ``api_key``.
+    """
+    import tomllib
+
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error}") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the config file {path} is not valid TOML: {error}") from error
+    for name in ("url", "api_key"):
+        if not isinstance(table.get(name), str) or not table[name]:
+            raise ConfigError(f"the config file {path} has no {name}")
+    return Config(table["url"], table["api_key"], f"the config file {path}")
+
+
+def write_user_config(path: Path, url: str, api_key: str) -> None:
+    """Write the config file in one step, readable by its owner alone (mode 0600).
+
+    Raises:
+        ConfigError: The folder or the file cannot be written.
+    """
+    import json
+    import tempfile
+
+    # A JSON string without \u escapes is a TOML basic string.
+    text = "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in (("url", url), ("api_key", api_key))
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # mkstemp makes the file 0600 from its first instant; the rename makes it whole or absent.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write("# Where track() sends progress to. Written by progressbar-tracker.\n" + text)
+            os.replace(temporary, path)  # noqa: PTH105 - pathlib's replace() says the same with one object more
+        except BaseException:
+            os.unlink(temporary)  # noqa: PTH108
+            raise
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be written: {error}") from error
+
+
+def disabled(environ: Mapping[str, str]) -> bool:
+    """Say whether ``PROGRESSBAR_DISABLE`` turns tracking off: any value but empty, 0, no, off and false does."""
+    return environ.get(DISABLE, "").strip().lower() not in ("", "0", "no", "off", "false")
+
+
+def environ_key(environ: Mapping[str, str]) -> str | None:
+    """Return the key that the environment names, directly or as a file.
+
+    Raises:
+        ConfigError: ``PROGRESSBAR_API_KEY_FILE`` names a file that cannot be read or is empty.
+    """
+    if key := environ.get(API_KEY):
+        return key
+    if not (named := environ.get(API_KEY_FILE)):
+        return None
+    from pathlib import Path
+
+    try:
+        key = Path(named).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{API_KEY_FILE} names {named}, which cannot be read: {error}") from error
+    if not key:
+        raise ConfigError(f"{API_KEY_FILE} names {named}, which is empty")
+    return key
+
+
+def discover(
+    environ: Mapping[str, str], *, url: str | None = None, api_key: str | None = None, path: Path | None = None
+) -> Config | None:
+    """Find the server and the key, or return ``None`` where nothing is configured.
+
+    Args:
+        environ: The environment, usually ``os.environ``.
+        url: A URL given in code; goes before everything else.
+        api_key: A key given in code.
+        path: The config file; by default ``user_config_path(environ)``.
+
+    Raises:
+        ConfigError: A setting is there and cannot be used, or a URL comes without a key.
+
+    >>> discover({"PROGRESSBAR_URL": "http://server:8989", "PROGRESSBAR_API_KEY": "k"}).source
+    'PROGRESSBAR_URL'
+    """
+    env_url, env_key = environ.get(URL) or None, environ_key(environ)
+    if url and api_key:
+        return Config(url, api_key, "configure()")
+    if not url and env_url and env_key:
+        return Config(env_url, api_key or env_key, URL)
+    file = read_user_config(path if path is not None else user_config_path(environ))
+    if not (wanted := url or env_url):
+        if file is None:
+            if api_key or env_key:
+                raise ConfigError(f"there is a key but no server: set {URL} as well")
+            return None
+        return file._replace(api_key=api_key or env_key or file.api_key)
+    key = api_key or (env_key if wanted == env_url or env_url is None else None)
+    if key is None and file is not None and _same(file.url, wanted):
+        key = file.api_key
+    if key is None:
+        raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
+    return Config(wanted, key, "configure()" if url else URL)
+
+
+def _same(one: str, other: str) -> bool:
+    return one.rstrip("/") == other.rstrip("/")

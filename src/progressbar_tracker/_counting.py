@@ -1,0 +1,185 @@
+"""Counting that costs next to nothing: the position is kept by C and read from another thread.
+
+No Python code runs per item. ``compress(source, repeat(True, maxsize))`` pulls a datum, then one selector, both in C;
+the ``repeat`` counts down, and ``length_hint`` of it, read from the sender's thread, is the exact number handed out.
+An object chained behind the source is asked for its iterator once, at true exhaustion, which tells that from ``break``
+on the last item. A subclass of ``compress`` without a ``__next__`` keeps the C slot and gains a finalizer, which tells
+that the loop let go of the iterator: it may run anywhere and under anybody's lock, so it only sets flags and appends.
+
+``advance()`` from several threads: ``next()`` of a C iterator is one step under the GIL, and so is ``deque.append``; a
+sum in an attribute is not. What ``advance`` is given other than 1 waits in a deque, folded when it is read or long.
+
+A counter never holds the user's data, and the user's iterators are never asked for their ``__length_hint__`` from
+another thread. The length hint is that of our own ``repeat``.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from itertools import chain, compress, repeat
+from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from ._models import Number
+
+T = TypeVar("T")
+
+_FULL: Final = sys.maxsize
+_FOLD: Final = 1024  # deltas waiting; more are folded by the thread that adds one
+
+# Guards folding and setting, which are rare. Module-wide, so that a counter stays small. Replaced after a fork.
+_lock = threading.Lock()
+
+
+def reset_lock() -> None:
+    """Replace the lock in the child of a fork, where the thread that held it may not exist."""
+    global _lock
+    _lock = threading.Lock()
+
+
+class Watcher(Protocol):
+    """Who wants to know of the end of a counted loop. Both calls may come from any thread, at any point."""
+
+    def exhausted(self) -> None:
+        """The source has nothing left. Called in the loop's own thread, as ordinary code."""
+
+    def released(self) -> None:
+        """The loop let go of its iterator. Called by a finalizer: set flags and append, nothing else."""
+
+
+class Counter:
+    """How far one run is.
+
+    >>> counter = Counter()
+    >>> counter.advance(); counter.advance(2.5); counter.position
+    3.5
+    """
+
+    __slots__ = ("_base", "_deltas", "_handed", "complete", "ones")
+
+    def __init__(self) -> None:
+        self._base: Number = 0
+        self._deltas: deque[Number] | None = None
+        self._handed: repeat[bool] | None = None
+        self.ones: repeat[bool] | None = None  # one step of it is one unit, from any thread
+        self.complete = False  # the source of the latest loop is exhausted
+
+    @property
+    def looping(self) -> bool:
+        """Whether a loop was begun over this counter."""
+        return self._handed is not None
+
+    @property
+    def position(self) -> Number:
+        """Units done. Of a loop, the item that is being worked on, or was when the loop was left, does not count."""
+        with _lock:
+            return self._fold() + self._looped()
+
+    def advance(self, n: Number = 1) -> None:
+        """Add ``n`` units. Exact from any number of threads."""
+        # The path of n == 1 is hot: no lock, no attribute that two threads could write at once.
+        if n == 1 and self.ones is not None:
+            next(self.ones)
+        else:
+            self._add(n)
+
+    def _add(self, n: Number) -> None:
+        with _lock:
+            if n == 1:
+                if self.ones is None:
+                    self.ones = repeat(True, _FULL)
+                next(self.ones)
+                return
+            if self._deltas is None:
+                self._deltas = deque()
+            self._deltas.append(n)
+            if len(self._deltas) > _FOLD:
+                self._fold()
+
+    def set(self, position: Number) -> None:
+        """Make the position an absolute value; what is added later is added to it."""
+        with _lock:
+            now = self._fold() + self._looped()
+            self._base += position - now
+
+    def _fold(self) -> Number:
+        # Under the lock. popleft() takes each delta exactly once, also while others append.
+        deltas = self._deltas
+        if deltas:
+            for _ in range(len(deltas)):
+                self._base += deltas.popleft()
+        return self._base if self.ones is None else self._base + (_FULL - self.ones.__length_hint__())
+
+    def _looped(self) -> int:
+        if self._handed is None:
+            return 0
+        handed = _FULL - self._handed.__length_hint__()
+        return handed if self.complete or handed == 0 else handed - 1
+
+    def loop(self, source: Iterable[T], watcher: Watcher) -> Iterator[T]:
+        """Return a fresh iterator over ``source`` that counts here and tells ``watcher`` of its end."""
+        with _lock:
+            self._base += self._looped()
+            self._handed = handed = repeat(True, _FULL)
+            self.complete = False
+        return _CountedIterator(chain(source, _End(self, watcher)), handed, watcher)
+
+    async def aloop(self, source: AsyncIterator[T], watcher: AsyncWatcher) -> AsyncIterator[T]:
+        """The same for an asynchronous iterator, where a step of Python is lost in the cost of awaiting."""
+        with _lock:
+            self._base += self._looped()
+            self._handed = handed = repeat(True, _FULL)
+            self.complete = False
+        try:
+            async for item in source:
+                next(handed)
+                yield item
+            self.complete = True
+            watcher.exhausted()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            watcher.raised(error)
+            raise
+        finally:
+            watcher.released()
+
+
+class AsyncWatcher(Watcher, Protocol):
+    """A watcher that also hears of an exception of the source, which only an asynchronous loop can see."""
+
+    def raised(self, error: BaseException) -> None:
+        """The source raised."""
+
+
+class _End:
+    """Chained behind the source: ``iter()`` of it is the sign that the source is exhausted."""
+
+    __slots__ = ("_counter", "_watcher")
+
+    def __init__(self, counter: Counter, watcher: Watcher) -> None:
+        self._counter = counter
+        self._watcher = watcher
+
+    def __iter__(self) -> Iterator[Never]:
+        self._counter.complete = True
+        self._watcher.exhausted()
+        return iter(())
+
+
+class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a plain class when it runs
+    __slots__ = ("_watcher",)
+
+    _watcher: Watcher
+
+    def __new__(cls, data: Iterable[T], selectors: Iterable[bool], watcher: Watcher) -> _CountedIterator[T]:
+        self = super().__new__(cls, data, selectors)
+        self._watcher = watcher
+        return self
+
+    def __del__(self) -> None:
+        self._watcher.released()

@@ -1,0 +1,395 @@
+"""What to tell the server next: a pure state machine over snapshots, with the clock passed in.
+
+There is no queue of operations. Each run has a *desired* state, sampled from its tracker the moment it is sent, and an
+*acknowledged* one; the next operation is the difference. A newer state replaces an older one that was never sent, a
+lost answer is mended by sampling anew, and nothing grows while the server is away: at most one record for a run.
+
+    add -> [absent] --put--> [present] --patch...--> ended --delete--> gone
+              |                  |  404: created again, at most 3 times
+              |                  |  409: another run has taken the id over: silent for good
+              ended unseen: elided, no request
+
+Everything here runs in the sender's thread. Trackers reach it through two deques of the sender only.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._models import Number, Op, OpResult, Status
+
+BATCH: Final = 500  # operations in one request
+HEARTBEAT: Final = 15.0  # seconds without a change after which a live run says that it lives
+HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server calls it stalled: four missed beats
+SETTLE: Final = 0.5  # seconds in which a loop that was left early may yet turn out to have died of an exception
+REVIVALS: Final = 3  # times an item that vanished is created again; after that a person deleted it
+REVIVAL_PAUSE: Final = 5.0  # seconds between them
+BACKOFF_BASE: Final = 0.5  # seconds
+BACKOFF_CAP: Final = 60.0
+BACKOFF_STEPS: Final = 10  # 0.5 * 2**10 is beyond the cap; a larger exponent would overflow one day
+MAX_ITEMS: Final = 100_000
+
+Verb: TypeAlias = Literal["put", "patch", "delete"]
+
+
+class Snapshot(NamedTuple):
+    """The state of a run at one instant, absolute and immutable. The fields are those of the protocol."""
+
+    title: str
+    description: str
+    completed: Number
+    total: Number | None
+    unit: str
+    weight: int
+    group: str | None
+    parent: str | None
+    status: Status
+    error: str | None
+
+
+class Source(Protocol):
+    """What the sender knows of a tracked run. Read from the sender's thread."""
+
+    @property
+    def id(self) -> str:
+        """The item's id."""
+
+    @property
+    def run_id(self) -> str:
+        """Which run of the program this is."""
+
+    @property
+    def interval(self) -> float:
+        """Least seconds between two sends."""
+
+    @property
+    def keep(self) -> bool:
+        """Whether the item stays listed after its end."""
+
+    @property
+    def tentative(self) -> bool:
+        """Whether the end may still turn out to be another one."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the run must have lived before it is first sent."""
+
+    def sample(self) -> Snapshot:
+        """Return the state now."""
+
+    def conclude(self, dying: BaseException | None) -> None:
+        """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
+
+
+class Step(NamedTuple):
+    """One operation that is under way."""
+
+    record: Record
+    verb: Verb
+    snapshot: Snapshot | None
+    op: Op
+    at: float
+
+
+class Record:
+    """The book-keeping of one run."""
+
+    __slots__ = (
+        "acked", "due", "ended_at", "gone", "heard_at", "hold_until", "revivals", "seq", "source", "synced_at", "tried",
+    )  # fmt: skip
+
+    def __init__(self, source: Source, now: float) -> None:
+        self.source = source
+        self.seq = 0
+        self.due = now  # monotonic instants, all of them
+        self.hold_until = now  # the back-off of this item alone
+        self.heard_at = now  # the server's latest answer about it
+        self.synced_at = now - 1.0  # the latest instant whose state the server is known to have
+        self.ended_at: float | None = None
+        self.acked: Snapshot | None = None  # None: the server does not have it
+        self.tried = False  # a create was sent, and may have arrived
+        self.revivals = 0
+        self.gone = False
+
+
+class Stats:
+    """Counts since the start of a sender.
+
+    Attributes:
+        sent: Operations that the server acknowledged.
+        coalesced: States that got no answer, and were replaced by a newer one.
+        elided: Runs that began and ended without a request.
+        dropped: Runs that were not tracked, for there were too many, and those given up.
+        failed: Requests that had no usable answer.
+        requests: Requests made.
+        last_error: The latest failure in words, or ``None``.
+    """
+
+    __slots__ = ("coalesced", "dropped", "elided", "failed", "last_error", "requests", "sent")
+
+    def __init__(self) -> None:
+        self.sent = self.coalesced = self.elided = self.dropped = self.failed = self.requests = 0
+        self.last_error: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Stats({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+class Reconciler:
+    """Decides what is sent when.
+
+    Args:
+        uniform: A source of randomness like ``random.uniform``.
+        max_items: Runs known at once; more are not tracked, and counted.
+        meta: Where the program runs; told to the server with each new item.
+    """
+
+    def __init__(
+        self,
+        *,
+        uniform: Callable[[float, float], float] = random.uniform,
+        max_items: int = MAX_ITEMS,
+        meta: Callable[[], dict[str, str]] = dict,
+    ) -> None:
+        self.stats = Stats()
+        self.not_before = 0.0  # a monotonic instant: the back-off of the whole client
+        self.failures = 0  # in a row
+        self.refused: str | None = None  # the server does not want this client: why
+        self._uniform = uniform
+        self._max_items = max_items
+        self._meta = meta
+        self._records: dict[int, Record] = {}  # by the identity of the source
+        self._newest: dict[str, Record] = {}  # the newest run of each id
+        self._agenda: list[tuple[float, int, Record]] = []  # a heap; stale where the instant is not the record's
+        self._ticket = 0  # keeps the heap from comparing records, and equals in order
+        self._limit = BATCH
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, source: Source, now: float, *, delay: float) -> str | None:
+        """Take a run in. It is first sent after ``delay`` seconds, unless it has ended by then.
+
+        Returns:
+            A warning to log, or ``None``.
+        """
+        if self.refused is not None or len(self._records) >= self._max_items:
+            self.stats.dropped += 1
+            return None
+        record = Record(source, now)
+        earlier = self._newest.get(source.id)
+        self._newest[source.id] = record
+        self._records[id(source)] = record
+        self._put_off(record, now + delay)
+        if earlier is None:
+            return None
+        # The same id again before the server was told of the end of the run before. What the server never saw is
+        # dropped; what it saw is ended first, in the same request.
+        if earlier.acked is None and not earlier.tried:
+            self.stats.elided += 1
+            self._forget(earlier)
+        elif earlier.source.sample().status == "running":
+            self._drop(earlier)
+            return f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
+        else:
+            self._put_off(earlier, 0.0)
+        return None
+
+    def mark(self, source: Source, now: float) -> None:
+        """Note that a run has ended: its end goes before everything else."""
+        record = self._records.get(id(source))
+        if record is not None and record.ended_at is None:
+            record.ended_at = now
+            self._put_off(record, now + SETTLE if source.tentative else 0.0)
+
+    def conclude(self, verdict: Callable[[Source], None], now: float) -> None:
+        """Let ``verdict`` decide the end of every run: the program is ending."""
+        for record in list(self._records.values()):
+            verdict(record.source)
+            self.mark(record.source, now)
+
+    def hasten(self, now: float) -> None:
+        """Make everything due that is not held back by a back-off of its own: a flush."""
+        for record in self._records.values():
+            if record.hold_until <= now:
+                self._put_off(record, now if record.ended_at is None else 0.0)
+
+    def plan(self, now: float) -> list[Step]:
+        """Return the operations to send now, ended runs first; empty when nothing is due."""
+        steps: list[Step] = []
+        agenda = self._agenda
+        while agenda and agenda[0][0] <= now and len(steps) < self._limit - 1:
+            due, _, record = heapq.heappop(agenda)
+            if record.gone or due != record.due:
+                continue
+            if record.hold_until > now:
+                self._put_off(record, record.hold_until)
+                continue
+            self._plan(record, steps, now)
+            if record.ended_at is None and not record.gone:
+                self._put_off(record, now + record.source.interval)
+        return steps
+
+    def _plan(self, record: Record, steps: list[Step], now: float) -> None:
+        """Add what the server lacks of ``record`` to ``steps``."""
+        source = record.source
+        snapshot = source.sample()
+        ended = snapshot.status != "running"
+        if ended and record.ended_at is None:
+            record.ended_at = now
+            if source.tentative:
+                self._put_off(record, now + SETTLE)
+                return
+        lasting = source.keep or snapshot.status == "failed"
+        if record.acked is None:
+            if ended and not lasting and not record.tried:
+                self.stats.elided += 1
+                self._forget(record)
+                return
+            record.tried = True
+            steps.append(self._step(record, "put", snapshot, now))
+        elif snapshot != record.acked or (not ended and now >= record.heard_at + HEARTBEAT):
+            steps.append(self._step(record, "patch", snapshot, now))
+        elif not ended:
+            record.synced_at = now
+        if ended and not lasting:
+            steps.append(self._step(record, "delete", None, now))
+
+    def _step(self, record: Record, verb: Verb, snapshot: Snapshot | None, now: float) -> Step:
+        source = record.source
+        record.seq += 1
+        op: Op = {"op": verb, "id": source.id, "run_id": source.run_id}
+        if snapshot is not None:
+            op["seq"] = record.seq
+            was = record.acked
+            if verb == "put" or was is None:
+                op["heartbeat_timeout"] = HEARTBEAT_TIMEOUT
+                op["meta"] = self._meta()
+                _difference(op, snapshot, _BLANK)
+            else:
+                _difference(op, snapshot, was)
+        return Step(record, verb, snapshot, op, now)
+
+    def apply(self, steps: Sequence[Step], results: Iterable[OpResult], now: float) -> list[str]:
+        """Take the server's answer in, one result for each step. Return warnings to log, at most one a record."""
+        self.failures = 0
+        self.not_before = 0.0
+        self._limit = BATCH
+        self.stats.requests += 1
+        warnings: list[str] = []
+        for step, result in zip(steps, results, strict=True):
+            record, status = step.record, result["status"]
+            if record.gone:
+                continue
+            record.heard_at = now
+            detail = (result.get("problem") or {}).get("detail", "")
+            name = f"item {record.source.id!r}"
+            if 200 <= status < 300 or (step.verb == "delete" and status in (404, 410)):
+                self.stats.sent += 1
+                self._acknowledged(step)
+            elif status in (404, 410):
+                record.acked = None
+                record.revivals += 1
+                if record.revivals > REVIVALS:
+                    self._drop(record)
+                    warnings.append(f"{name} keeps vanishing from the server: it is left alone from here on")
+                else:
+                    # At once the first time, for a server that was restarted; then at a distance.
+                    self._hold(record, now if record.revivals == 1 else now + REVIVAL_PAUSE)
+            elif status == 409:
+                self._drop(record)
+                warnings.append(f"{name} is no longer ours: {detail or 'another run has taken it over'}")
+            elif status in (408, 429) or status >= 500:
+                self._hold(record, now + self._uniform(0.5, 1.5) * REVIVAL_PAUSE)
+                warnings.append(f"{name} was put off ({status}): {detail or 'no reason given'}")
+            else:
+                self._drop(record)
+                warnings.append(f"{name} was refused ({status}): {detail or 'no reason given'}")
+        return warnings
+
+    def lost(self, steps: Sequence[Step], now: float, reason: str, *, retry_after: float | None = None) -> None:
+        """Take in that there was no usable answer: back off, and sample anew at the next attempt."""
+        self.stats.failed += 1
+        self.stats.requests += 1
+        self.stats.coalesced += len(steps)
+        self.stats.last_error = reason
+        self.failures += 1
+        delay = self._uniform(0.0, min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** min(self.failures, BACKOFF_STEPS)))
+        self.not_before = now + max(delay, retry_after or 0.0)
+        # One request probes whether the server is back; what failed is due again when it may go.
+        for step in steps:
+            self._put_off(step.record, 0.0 if step.record.ended_at is not None else now)
+
+    def too_large(self, steps: Sequence[Step]) -> list[str]:
+        """Take in a 413: send half as much at once, and give up a single operation that is too large alone."""
+        self.stats.requests += 1
+        if len({step.record for step in steps}) > 1:
+            self._limit = max(2, len(steps) // 2)
+            for step in steps:
+                self._put_off(step.record, 0.0)
+            return []
+        for step in steps:
+            self._drop(step.record)
+        return [f"item {steps[0].record.source.id!r} is too large for the server"] if steps else []
+
+    def refuse(self, reason: str) -> None:
+        """Take in that the server does not want this client at all: nothing is sent any more."""
+        self.refused = self.stats.last_error = reason
+        self.stats.dropped += len(self._records)
+        self._records.clear()
+        self._newest.clear()
+        self._agenda.clear()
+
+    def behind(self, since: float) -> bool:
+        """Say whether the server may lack a state that was reached before the instant ``since``."""
+        return any(record.synced_at < since for record in self._records.values())
+
+    def wake_at(self) -> float | None:
+        """Return the monotonic instant at which something is due, or ``None``."""
+        return max(self.not_before, self._agenda[0][0]) if self._agenda else None
+
+    def _acknowledged(self, step: Step) -> None:
+        record = step.record
+        if step.verb == "delete":
+            self._forget(record)
+            return
+        record.acked = step.snapshot
+        record.synced_at = step.at
+        ended = step.snapshot is not None and step.snapshot.status != "running"
+        if ended and step.snapshot is not None and (record.source.keep or step.snapshot.status == "failed"):
+            self._forget(record)
+
+    def _put_off(self, record: Record, due: float) -> None:
+        if not record.gone:
+            record.due = due
+            self._ticket += 1
+            heapq.heappush(self._agenda, (due, self._ticket, record))
+
+    def _hold(self, record: Record, until: float) -> None:
+        record.hold_until = until
+        self._put_off(record, until)
+
+    def _drop(self, record: Record) -> None:
+        self.stats.dropped += 1
+        self._forget(record)
+
+    def _forget(self, record: Record) -> None:
+        record.gone = True
+        self._records.pop(id(record.source), None)
+        if self._newest.get(record.source.id) is record:
+            del self._newest[record.source.id]
+
+
+_BLANK: Final = Snapshot("", "", 0, None, "", 0, None, None, "running", None)
+
+
+def _difference(op: Op, new: Snapshot, old: Snapshot) -> None:
+    """Put into ``op`` what ``new`` has otherwise than ``old``."""
+    for field, value, before in zip(Snapshot._fields, new, old, strict=True):
+        if value != before or (field == "completed" and old is _BLANK):
+            op[field] = value  # type: ignore[literal-required]

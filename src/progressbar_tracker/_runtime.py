@@ -1,0 +1,224 @@
+"""The process's own sender and display, and the hooks that end them well: flush, exit, fork.
+
+Everything is lazy: importing this starts nothing, and a program that tracks nothing has no hook. The configuration is
+looked for in the sender's thread, when the first run has lived long enough to be worth a request.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from . import _config, _counting
+from ._display import Display
+from ._reconcile import Reconciler
+from ._sender import TIMEOUT, Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ._models import Op, OpResult
+    from ._reconcile import Source, Stats
+    from ._sender import Connect, Deliver
+    from ._transport import HttpTransport
+
+logger = logging.getLogger("progressbar_tracker")
+
+FLUSH: Final = 5.0  # seconds
+
+
+class _Settings:
+    """What ``configure()`` was told."""
+
+    __slots__ = ("api_key", "path", "url")
+
+    def __init__(self) -> None:
+        self.url: str | None = None
+        self.api_key: str | None = None
+        self.path: Path | None = None
+
+
+_settings = _Settings()
+_senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+_default: Sender | None = None
+_display: Display | None = None
+_hooked = False
+
+
+def configure(*, url: str | None = None, api_key: str | None = None, path: Path | None = None) -> None:
+    """Say in code where ``track()`` reports to; goes before the environment and the config file.
+
+    What is tracked already stays with the server it was begun on.
+
+    Args:
+        url: The server's base URL.
+        api_key: The key.
+        path: A config file in place of the user's.
+
+    Raises:
+        ConfigError: The URL or the key cannot be used.
+
+    Example:
+        >>> configure(url="http://localhost:8989", api_key="key")
+        >>> configure()  # back to the environment and the config file
+    """
+    global _default
+    from ._wire import base_url, check_key
+
+    if url is not None:
+        base_url(url, "url")
+    if api_key is not None:
+        check_key(api_key)
+    _settings.url, _settings.api_key, _settings.path = url, api_key, path
+    earlier, _default = _default, None
+    if earlier is not None:
+        earlier.close()
+
+
+def sender() -> Sender:
+    """Return the sender of the configured server."""
+    global _default
+    if _default is None:
+        _default = new_sender(_connect_default)
+    return _default
+
+
+def new_sender(connect: Connect) -> Sender:
+    """Return a sender that is flushed, closed and reset with the others."""
+    _hook()
+    made = Sender(connect, reconciler=lambda: Reconciler(meta=_meta))
+    _senders.add(made)
+    return made
+
+
+def display() -> Display:
+    """Return the terminal's display."""
+    global _display
+    if _display is None:
+        _hook()
+        _display = Display()
+    return _display
+
+
+def deliver_over(transport: HttpTransport) -> Deliver:
+    """Return what delivers operations over ``transport``."""
+    from ._wire import Wire
+
+    wire = Wire()
+    _quieten_httpx()
+
+    def deliver(ops: Sequence[Op], timeout: float) -> Sequence[OpResult]:
+        return transport.run(wire.deliver(ops), timeout)
+
+    return deliver
+
+
+def flush(timeout: float = FLUSH) -> bool:
+    """Wait until every server has the states that were reached by now.
+
+    Args:
+        timeout: Seconds to wait at most, for all servers together.
+
+    Returns:
+        Whether they have; false also when no server is configured and something was tracked.
+
+    Example:
+        >>> flush(timeout=1.0)
+        True
+    """
+    end = time.monotonic() + timeout
+    reached = True
+    for one in list(_senders):
+        if one.busy and not one.closed:
+            reached = one.flush(max(end - time.monotonic(), 0.0)) and reached
+    return reached
+
+
+def stats() -> Stats:
+    """Return what the sender of the configured server counted so far.
+
+    Example:
+        >>> stats().dropped
+        0
+    """
+    return sender().stats()
+
+
+def disabled() -> bool:
+    """Return whether ``PROGRESSBAR_DISABLE`` turns everything off."""
+    return _config.disabled(os.environ)
+
+
+def shutdown() -> None:
+    """Send the last states, within 1.5 seconds in all. Runs at the end of the process."""
+    dying = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+    def conclude(source: Source) -> None:
+        source.conclude(dying)
+
+    if _display is not None:
+        _display.close()
+    open_senders = [one for one in list(_senders) if not one.closed]
+    end = time.monotonic() + 1.5
+    for one in open_senders:
+        left = end - time.monotonic()
+        one.shut(conclude, None if len(open_senders) == 1 else max(left, 0.0))
+
+
+def _hook() -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        atexit.register(shutdown)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_reset)
+
+
+def _reset() -> None:
+    _counting.reset_lock()
+    for one in list(_senders):
+        one.reset()
+    if _display is not None:
+        _display.reset()
+
+
+def _connect_default() -> Deliver | None:
+    found = _config.discover(os.environ, url=_settings.url, api_key=_settings.api_key, path=_settings.path)
+    if found is None:
+        logger.info(
+            "Progress is shown here only: run 'progressbar-tracker serve', or set %s and %s",
+            _config.URL,
+            _config.API_KEY,
+        )
+        return None
+    from ._transport import HttpTransport
+
+    logger.debug("Progress is reported to %s, from %s", found.url, found.source)
+    return deliver_over(HttpTransport(found.url, found.api_key, timeout=TIMEOUT))
+
+
+def _meta() -> dict[str, str]:
+    import socket
+
+    program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"  # noqa: PTH119
+    return {"host": socket.gethostname()[:200], "pid": str(os.getpid()), "program": program[:200]}
+
+
+class _NotOurs(logging.Filter):
+    """Drops httpx's line for each request that the sender makes; the program's own requests are logged as ever."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.threadName != "progressbar-sender"
+
+
+def _quieten_httpx() -> None:
+    for name in ("httpx", "httpcore.connection", "httpcore.http11"):
+        library = logging.getLogger(name)
+        if not any(isinstance(one, _NotOurs) for one in library.filters):
+            library.addFilter(_NotOurs())

@@ -1,0 +1,257 @@
+"""The background sender: samples trackers, asks the reconciler what the server lacks, and delivers it.
+
+A program's thread never waits for it and takes no lock of it: a run is handed in by ``deque.append``, and so is its
+end. One request is in flight at a time. The sender knows a ``deliver`` callable and no HTTP; how that is made
+(configuration, connections, TLS) is the business of ``connect``, called in the sender's thread when something is to be
+sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
+from ._reconcile import Reconciler, Source, Stats, Step
+from ._worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._models import Op, OpResult
+
+    Deliver: TypeAlias = Callable[[Sequence[Op], float], Sequence[OpResult]]
+    Connect: TypeAlias = Callable[[], Deliver | None]
+
+logger = logging.getLogger("progressbar_tracker")
+
+TICK: Final = 0.1  # seconds between looks at what has ended
+FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that ends sooner costs no request
+TIMEOUT: Final = 5.0  # seconds for a phase of a request
+EXIT: Final = 1.5  # seconds that the end of a program waits at most
+EXIT_AWAY: Final = 0.3  # the same when the server is known to be away
+QUIET: Final = 60.0  # seconds between two warnings of one kind
+MISTAKEN: Final = 60.0  # seconds between attempts when what answers is no progress server
+
+
+class _Flush:
+    """Somebody waits until the server has what there is now."""
+
+    __slots__ = ("at", "conclude", "done", "reached")
+
+    def __init__(self, conclude: Callable[[Source], None] | None) -> None:
+        self.conclude = conclude
+        self.done = threading.Event()
+        self.reached = False
+        self.at: float | None = None
+
+
+class Sender:
+    """Keeps one server up to date about the runs of this process.
+
+    Args:
+        connect: Returns what delivers operations, or ``None`` when there is no server; raises ``ConfigError`` when
+            the configuration cannot be used. Called in the sender's thread, once.
+        clock: Monotonic seconds.
+        reconciler: Makes what decides what is sent; called anew in the child of a fork.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        reconciler: Callable[[], Reconciler] = Reconciler,
+    ) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._make_reconciler = reconciler
+        self._reconciler = reconciler()
+        self._deliver: Deliver | None = None
+        self._added: deque[Source] = deque()
+        self.marks: deque[Source] = deque()
+        self._flushes: deque[_Flush] = deque()
+        self._waiting: list[_Flush] = []
+        self._deadline: float | None = None
+        self._warned: dict[str, float] = {}
+        self.closed = False
+        self._worker = Worker("progressbar-sender", self.step, self._pending)
+
+    def __repr__(self) -> str:
+        return f"Sender({self._reconciler.stats!r})"
+
+    def add(self, source: Source) -> None:
+        """Take a run in. Returns at once: one append, and the start of the thread if it does not run."""
+        if self.closed or self._reconciler.refused is not None:
+            return
+        self._added.append(source)
+        if self._worker.thread is None:
+            self._worker.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything that a flush could be about."""
+        return self._pending() or len(self._reconciler) > 0
+
+    def stats(self) -> Stats:
+        """Return the counts so far."""
+        return self._reconciler.stats
+
+    def flush(self, timeout: float, *, conclude: Callable[[Source], None] | None = None) -> bool:
+        """Wait until the server has every state reached by now.
+
+        Args:
+            timeout: Seconds to wait at most.
+            conclude: Called for each run first, in the sender's thread.
+
+        Returns:
+            Whether it has; false when the time was up or there is no server.
+        """
+        flush = _Flush(conclude)
+        self._flushes.append(flush)
+        if self._worker.start():
+            self._worker.poke()
+            flush.done.wait(timeout)
+        else:
+            self._alone(flush, timeout)
+        return flush.reached
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Flush, then stop. Idempotent.
+
+        Args:
+            timeout: Seconds to wait at most; by default 1.5, or 0.3 when the server is known to be away.
+
+        Returns:
+            Whether the server has everything.
+        """
+        return self.shut(None, timeout)
+
+    def shut(self, conclude: Callable[[Source], None] | None, timeout: float | None = None) -> bool:
+        """Close, after ``conclude`` has had its say about each run."""
+        if self.closed:
+            return True
+        if not self.busy:
+            self.closed = True
+            return True
+        if timeout is None:
+            timeout = EXIT_AWAY if self._reconciler.failures else EXIT
+        self._deadline = self._clock() + timeout
+        reached = self.flush(timeout, conclude=conclude)
+        self.closed = True
+        self._worker.thread = None
+        self._worker.poke()
+        if not reached and self._reconciler.refused is None:
+            logger.warning("The last state of %d items did not reach the server", len(self._reconciler))
+        return reached
+
+    def reset(self) -> None:
+        """Start empty in the child of a fork: the runs, the thread and the connection are the parent's."""
+        self._added = deque()
+        self.marks = deque()
+        self._flushes = deque()
+        self._waiting = []
+        self._deliver = None
+        self._reconciler = self._make_reconciler()
+        self._worker.reset()
+
+    def step(self) -> float | None:
+        """Do what is due. Return the seconds until the next step, or ``None`` when nothing is left to do."""
+        reconciler = self._reconciler
+        self._take_in(self._clock())
+        now = self._clock()
+        if now >= reconciler.not_before and len(reconciler):
+            steps = reconciler.plan(now)
+            if steps:
+                self._send(steps)
+        self._answer_flushes()
+        if self._added or self.marks or self._flushes:
+            return 0.0
+        wake_at = reconciler.wake_at()
+        return None if wake_at is None else min(max(wake_at - self._clock(), 0.0), TICK)
+
+    def _pending(self) -> bool:
+        return bool(self._added or self.marks or self._flushes or self._waiting)
+
+    def _take_in(self, now: float) -> None:
+        reconciler = self._reconciler
+        # Bounded by what is there now: others append meanwhile.
+        for _ in range(len(self._added)):
+            source = self._added.popleft()
+            warning = reconciler.add(source, now, delay=source.patience)
+            if warning:
+                self._warn("twice", warning)
+        for _ in range(len(self.marks)):
+            reconciler.mark(self.marks.popleft(), now)
+        for _ in range(len(self._flushes)):
+            flush = self._flushes.popleft()
+            if flush.conclude is not None:
+                reconciler.conclude(flush.conclude, now)
+                reconciler.not_before = min(reconciler.not_before, now)  # one probe, whatever the back-off says
+            flush.at = now
+            reconciler.hasten(now)
+            self._waiting.append(flush)
+
+    def _answer_flushes(self) -> None:
+        for flush in list(self._waiting):
+            refused = self._reconciler.refused is not None
+            if refused or not self._reconciler.behind(flush.at or 0.0):
+                self._waiting.remove(flush)
+                flush.reached = not refused
+                flush.done.set()
+
+    def _alone(self, flush: _Flush, timeout: float) -> None:
+        # No thread can be started, as at the end of an interpreter: the caller does the work itself.
+        end = self._clock() + timeout
+        while not flush.done.is_set() and (left := end - self._clock()) > 0:
+            delay = self.step()
+            if not flush.done.is_set():
+                flush.done.wait(min(TICK if delay is None else delay, left))
+
+    def _send(self, steps: list[Step]) -> None:
+        reconciler = self._reconciler
+        try:
+            if self._deliver is None:
+                self._deliver = self._connect()
+                if self._deliver is None:
+                    reconciler.refuse("no server is configured")
+                    return
+            results = self._deliver([step.op for step in steps], self._patience())
+        except ConfigError as error:
+            reconciler.refuse(str(error))
+            self._warn("config", f"Progress is not reported: {error}")
+        except PermissionError as error:
+            reconciler.refuse(str(error))
+            self._warn("key", f"Progress is not reported, the server refuses the key (PROGRESSBAR_API_KEY): {error}")
+        except ResponseError as error:
+            if error.status_code == 413:
+                for warning in reconciler.too_large(steps):
+                    self._warn("large", warning)
+                return
+            transient = error.status_code in (408, 429) or error.status_code >= 500
+            wait = error.retry_after if transient else MISTAKEN
+            reconciler.lost(steps, self._clock(), str(error), retry_after=wait)
+            self._warn("answer", f"Progress cannot be reported at the moment: {error}")
+        except ProgressBarError as error:
+            reconciler.lost(steps, self._clock(), str(error))
+            self._warn("network", f"Progress cannot be reported at the moment: {error}")
+        else:
+            if reconciler.failures:
+                self._warned.clear()
+                logger.info("Progress is reported again")
+            for warning in reconciler.apply(steps, results, self._clock()):
+                self._warn(warning.partition("'")[0], warning)
+
+    def _patience(self) -> float:
+        return TIMEOUT if self._deadline is None else min(TIMEOUT, max(self._deadline - self._clock(), 0.05))
+
+    def _warn(self, kind: str, message: str) -> None:
+        # The first of a kind at once, then one a minute: a program that runs for a week with its server away shall
+        # not fill the disk.
+        now = self._clock()
+        if now >= self._warned.get(kind, -QUIET) + QUIET:
+            self._warned[kind] = now
+            logger.warning("%s", message)

@@ -1,0 +1,176 @@
+"""HTTP: the only importer of httpx. One pooled client each, time-outs on everything, errors of our own.
+
+An exchange of ``_wire`` goes in, its result comes out. httpx is imported when the first client is built, and the pool
+is built when the first request is sent: a client that is never used costs nothing, and one that was made before a
+fork never shares its sockets with the child.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from ._errors import ConfigError, TransportError
+from ._models import shown
+from ._wire import Exchange, Reply, Request, base_url, check_key
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 3.0  # seconds; no server worth waiting for takes longer to accept
+
+
+def check_timeout(timeout: object) -> float:
+    """Return a time-out in seconds, more than 0 and at most an hour.
+
+    Raises:
+        ConfigError: It is not such a number. There is no "wait for ever".
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
+        raise ConfigError(f"timeout must be a number of seconds, more than 0 and at most 3600, not {shown(timeout)}")
+    return float(timeout)
+
+
+class _Address:
+    """What both shells share: where to, with which key, how long to wait. ``repr`` shows no key."""
+
+    def __init__(self, api_url: str, api_key: str, timeout: float) -> None:
+        self.url = base_url(api_url)
+        self.headers = {"X-API-KEY": check_key(api_key), "Accept": "application/json"}
+        self.timeout = check_timeout(timeout)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def build(self, client: httpx.Client | httpx.AsyncClient, request: Request, timeout: float | None) -> httpx.Request:
+        """Return httpx's form of a request."""
+        return client.build_request(
+            request.method,
+            self.url + request.path,
+            content=request.body,
+            headers={"Content-Type": "application/json"} if request.body is not None else None,
+            timeout=self.limits(self.timeout if timeout is None else timeout),
+        )
+
+    @staticmethod
+    def limits(timeout: float) -> httpx.Timeout:
+        """Return time-outs for each phase of a request."""
+        import httpx
+
+        return httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+
+    def failure(self, error: Exception, request: Request) -> TransportError:
+        """Return our error for one of httpx's, with method and URL and without the key."""
+        url = self.url + request.path.partition("?")[0]
+        reason = str(error) or type(error).__name__
+        return TransportError(f"no answer to {request.method} {url}: {reason}", method=request.method, url=url)
+
+
+def _reply(response: httpx.Response) -> Reply:
+    headers = {name.lower(): text for name, text in response.headers.items()}
+    return Reply(response.status_code, headers, response.content)
+
+
+class HttpTransport(_Address):
+    """Drives exchanges over a pool of connections. Safe to use from several threads.
+
+    Args:
+        api_url: The server's base URL; a path is kept.
+        api_key: The key, sent as ``X-API-KEY``.
+        timeout: Seconds for each phase of a request.
+        transport: An httpx transport to use in place of the network.
+    """
+
+    def __init__(
+        self, api_url: str, api_key: str, *, timeout: float, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        super().__init__(api_url, api_key, timeout)
+        self._transport = transport
+        self._clients: dict[int, httpx.Client] = {}  # by process id
+        self._closed = False
+
+    def run(self, exchange: Exchange[T], timeout: float | None = None) -> T:
+        """Carry out an exchange and return its result. ``timeout`` replaces the usual one, in seconds."""
+        try:
+            request = next(exchange)
+            while True:
+                request = exchange.send(self._send(request, timeout))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _send(self, request: Request, timeout: float | None) -> Reply:
+        import httpx
+
+        client = self._open()
+        try:
+            return _reply(client.send(self.build(client, request, timeout)))
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise self.failure(error, request) from error
+
+    def _open(self) -> httpx.Client:
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        if (client := self._clients.get(os.getpid())) is None:
+            import httpx
+
+            # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is
+            # one atomic step, so no lock is needed, which a fork could leave locked.
+            fresh = httpx.Client(
+                headers=self.headers, transport=self._transport, timeout=self.limits(self.timeout), http2=False
+            )
+            client = self._clients.setdefault(os.getpid(), fresh)
+            if client is not fresh:
+                fresh.close()
+        return client
+
+    def close(self) -> None:
+        """Close the connections. Idempotent."""
+        self._closed = True
+        if (client := self._clients.pop(os.getpid(), None)) is not None:
+            client.close()
+
+
+class AsyncHttpTransport(_Address):
+    """The same for asyncio."""
+
+    def __init__(
+        self, api_url: str, api_key: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        super().__init__(api_url, api_key, timeout)
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self._closed = False
+
+    async def run(self, exchange: Exchange[T]) -> T:
+        """Carry out an exchange and return its result."""
+        try:
+            request = next(exchange)
+            while True:
+                request = exchange.send(await self._send(request))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _send(self, request: Request) -> Reply:
+        import httpx
+
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                headers=self.headers, transport=self._transport, timeout=self.limits(self.timeout)
+            )
+        try:
+            return _reply(await self._client.send(self.build(self._client, request, None)))
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise self.failure(error, request) from error
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()

@@ -1,0 +1,424 @@
+"""The protocol in pure form: requests built, replies read, and the order in which one follows the other.
+
+No I/O and no HTTP library. What a call has to say to the server, and what it makes of the answer, is a generator that
+yields a ``Request``, is sent a ``Reply`` and returns the result: an *exchange*. The synchronous and the asynchronous
+shells drive the same exchanges, each with a loop of four lines, so neither repeats any logic.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, cast
+from urllib.parse import quote, urlsplit
+
+from ._errors import (
+    ConfigError,
+    ConflictError,
+    ItemExistsError,
+    ItemNotFoundError,
+    PermissionError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    ValidationError,
+)
+from ._models import (
+    DESCRIPTION_LENGTH,
+    TITLE_LENGTH,
+    Item,
+    KeyInfo,
+    LegacyItem,
+    Op,
+    OpResult,
+    check_id,
+    check_text,
+    check_value,
+    check_weight,
+    fraction,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+T = TypeVar("T")
+
+BELOW_ONE: Final = math.nextafter(1.0, 0.0)  # part 1 takes 1.0 for the end
+CLAMP: Final = 300.0  # seconds: no server may silence a client for longer by Retry-After
+
+
+class Request(NamedTuple):
+    """A request, relative to the server's base URL; ``path`` is percent-encoded and has no leading slash."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+
+class Reply(NamedTuple):
+    """A whole answer. The names of ``headers`` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Exchange: TypeAlias = "Generator[Request, Reply, T]"
+
+
+def base_url(api_url: object, name: str = "api_url") -> str:
+    """Return a server's base URL with one final slash.
+
+    Raises:
+        ConfigError: It is not an ``http`` or ``https`` URL with a host, or it carries a query, a fragment or a
+            password, none of which belongs there.
+
+    >>> base_url("http://host:8989/sub")
+    'http://host:8989/sub/'
+    """
+    if not isinstance(api_url, str):
+        raise ConfigError(f"{name} must be a string such as 'http://localhost:8989', not {shown(api_url)}")
+    text = api_url.strip()
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - a property that raises for "http://host:port"
+    except ValueError as error:
+        raise ConfigError(f"{name} is not a URL: {shown(api_url)} ({error})") from error
+    if "@" in parts.netloc:
+        raise ConfigError(f"{name} must not carry a user name or a password; the key is an argument of its own")
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in text):
+        raise ConfigError(f"{name} must be a URL such as 'http://localhost:8989', not {shown(api_url)}")
+    if parts.query or parts.fragment:
+        raise ConfigError(f"{name} must have no query and no fragment: {shown(api_url)}")
+    return text.rstrip("/") + "/"
+
+
+def check_key(api_key: object, name: str = "api_key") -> str:
+    """Return ``api_key`` if an HTTP header can carry it. The error never shows it.
+
+    Raises:
+        ConfigError: It is not a string, empty, or has characters other than printable ASCII.
+    """
+    if not isinstance(api_key, str):
+        raise ConfigError(f"{name} must be a string, not {type(api_key).__name__}")
+    key = api_key.strip()
+    if not key:
+        raise ConfigError(f"{name} must not be empty")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{name} must consist of printable ASCII characters")
+    return key
+
+
+def encoded(text: str) -> str:
+    """Percent-encode an id for a path or a query. Dots too where a path would otherwise be shortened by them."""
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if any(part in (".", "..") for part in text.split("/")) else quoted
+
+
+def body_of(document: object) -> bytes:
+    """Return JSON as UTF-8. NaN and infinities, which are not JSON, raise ``ValueError``."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
+    """Check the five fields of part 1 and return them as a body.
+
+    Raises:
+        TypeError, ValueError: naming the argument and its value.
+    """
+    return {
+        "id": check_id(item_id, "item_id"),
+        "title": check_text("title", title, TITLE_LENGTH),
+        "description": check_text("description", description, DESCRIPTION_LENGTH, lines=True),
+        "value": check_value(value),
+        "weight": check_weight(weight),
+    }
+
+
+def retry_after(reply: Reply, now: float | None = None) -> float | None:
+    """Return how many seconds ``Retry-After`` asks for (a number or a date), from 0 to 300, or ``None``."""
+    text = reply.headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        import time
+        from email.utils import parsedate_to_datetime
+
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
+        except (ValueError, OverflowError, TypeError):
+            return None
+    return min(max(seconds, 0.0), CLAMP) if seconds == seconds else None
+
+
+def error_of(reply: Reply, request: Request) -> ResponseError:
+    """Return the error that a reply which is not 2xx stands for."""
+    code = detail = field = ""
+    try:
+        problem = json.loads(reply.body)
+        if isinstance(problem, dict):
+            code = str(problem.get("type", "")).rsplit("/", 1)[-1]
+            detail = str(problem.get("detail") or problem.get("error") or problem.get("title") or "")
+            field = str(problem.get("field", ""))
+    except (ValueError, RecursionError):
+        text = reply.body[:300].decode("utf-8", "replace").strip()
+        detail = "" if text.startswith("<") else text
+    status = reply.status
+    kind: type[ResponseError]
+    if status in (401, 403):
+        kind, reason = PermissionError, "the key is unknown, revoked or expired" if status == 401 else "not allowed"
+    elif status == 404:
+        kind, reason = ItemNotFoundError, "not found"
+    elif status == 409:
+        creating = request.method == "POST" and code not in ("other-run", "ended")
+        kind, reason = (ItemExistsError if creating else ConflictError), "conflict"
+    elif status in (400, 413, 422):
+        kind, reason = ValidationError, "not accepted"
+    elif status in (429, 507):
+        kind, reason = RateLimitedError, "too much"
+    elif status >= 500:
+        kind, reason = ServerError, "the server failed"
+    elif 300 <= status < 400:
+        kind, reason, code = ResponseError, "redirected: is the URL right?", "unexpected-answer"
+    else:
+        kind, reason = ResponseError, "refused"
+    path = request.path.partition("?")[0]
+    message = f"{detail or reason} ({status} on {request.method} /{path})"
+    if field and field not in detail:
+        message = f"{field}: {message}"
+    return kind(message, status_code=status, code=code, detail=detail, retry_after=retry_after(reply))
+
+
+def unexpected(reply: Reply, request: Request) -> ResponseError:
+    """Return the error for a 2xx answer that is not of this protocol: a proxy's page, most likely."""
+    kind = reply.headers.get("content-type", "no content type")
+    message = f"{request.method} /{request.path.partition('?')[0]} was answered {reply.status} with {kind}, which is "
+    return ResponseError(
+        message + "not this protocol: is the URL that of a progress server?",
+        status_code=reply.status,
+        code="unexpected-answer",
+    )
+
+
+def document_of(reply: Reply, request: Request) -> object:
+    """Return the JSON of a 2xx reply, and raise what any other stands for."""
+    if not 200 <= reply.status < 300:
+        raise error_of(reply, request)
+    if not reply.body:
+        return None
+    try:
+        return cast("object", json.loads(reply.body))
+    except (ValueError, RecursionError):
+        raise unexpected(reply, request) from None
+
+
+def ask(request: Request) -> Exchange[object]:
+    """Send one request and return the JSON of its answer."""
+    reply = yield request
+    return document_of(reply, request)
+
+
+def ask_key_info() -> Exchange[KeyInfo]:
+    """Ask what the key may do, and what the server speaks."""
+    request = Request("GET", "api/key-info")
+    reply = yield request
+    document = document_of(reply, request)
+    if not isinstance(document, dict) or not isinstance(document.get("permissions"), list):
+        raise unexpected(reply, request)
+    server = document.get("server")
+    about = server if isinstance(server, dict) else {}
+    api = document.get("api")
+    return KeyInfo(
+        str(document.get("type", "unknown")),
+        tuple(str(name) for name in document["permissions"]),
+        tuple(str(name) for name in api) if isinstance(api, list) else (),
+        str(about.get("version", "")),
+        str(about.get("boot_id", "")),
+    )
+
+
+def ask_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
+    """Send many operations at once and return one result for each."""
+    request = Request("POST", "api/v1/items:batch", body_of({"ops": ops}))
+    reply = yield request
+    document = document_of(reply, request)
+    results = document.get("results") if isinstance(document, dict) else None
+    if (
+        not isinstance(results, list)
+        or len(results) != len(ops)
+        or not all(isinstance(result, dict) and isinstance(result.get("status"), int) for result in results)
+    ):
+        raise unexpected(reply, request)
+    return cast("list[OpResult]", results)
+
+
+def _result(item_id: str, request: Request) -> Exchange[OpResult]:
+    """Send one operation by itself and return what a batch would have said of it."""
+    reply = yield request
+    if 200 <= reply.status < 300:
+        return {"id": item_id, "status": reply.status}
+    error = error_of(reply, request)
+    if reply.status == 401 or 300 <= reply.status < 400:
+        raise error
+    return {"id": item_id, "status": reply.status, "problem": {"detail": error.detail or str(error)}}
+
+
+def legacy_state(op: Op) -> LegacyItem:
+    """Return the five fields of part 1 that tell a tracker's state best: the counts go into the description."""
+    completed, total = op.get("completed") or 0, op.get("total")
+    counts = f"{completed}/{total} {op.get('unit') or 'it'}" if total is not None else f"{completed} {op.get('unit')}"
+    description = op.get("description") or counts
+    if op.get("status") in ("failed", "stopped"):
+        description = f"{op.get('status')}: {op.get('error') or description}"
+    done = fraction(completed, total)
+    return {
+        "id": op["id"],
+        "title": op.get("title") or op["id"],
+        "description": description[:DESCRIPTION_LENGTH],
+        "value": 1.0 if op.get("status") == "succeeded" else min(done or 0.0, BELOW_ONE),
+        "weight": op.get("weight") or 0,
+    }
+
+
+class Wire:
+    """What one client knows of its key, and its calls as exchanges.
+
+    Args:
+        auto_detect: Check permissions here, before anything is sent. When false the server is the judge, and the
+            helpers look the key up when first asked.
+    """
+
+    def __init__(self, *, auto_detect: bool = True) -> None:
+        self.auto_detect = auto_detect
+        self.known: KeyInfo | None = None
+        self._legacy: dict[str, Op] | None = None  # the states of a tracker's items, on a server without part 2
+
+    def key_info(self) -> Exchange[KeyInfo]:
+        """What the key is and may do; asked once."""
+        if self.known is None:
+            self.known = yield from ask_key_info()
+        return self.known
+
+    def get_all(self) -> Exchange[list[Item]]:
+        """Every item, highest weight first."""
+        yield from self._require("read items", "read")
+        return (yield from self._list())
+
+    def get(self, item_id: str) -> Exchange[Item]:
+        """One item by its id."""
+        check_id(item_id, "item_id")
+        yield from self._require("read items", "read")
+        request = Request("GET", f"api/v1/items/{encoded(item_id)}")
+        reply = yield request
+        if reply.status != 404:
+            document = document_of(reply, request)
+            if not isinstance(document, dict):
+                raise unexpected(reply, request)
+            return cast("Item", document)
+        missing = error_of(reply, request)
+        if missing.code != "item-not-found":  # a 1.0.0 server does not know the route: look the item up in the list
+            for item in (yield from self._list()):
+                if item.get("id") == item_id:
+                    return item
+        raise ItemNotFoundError(
+            f"there is no item with the id {shown(item_id)}",
+            status_code=404,
+            code="item-not-found",
+            detail=missing.detail,
+        )
+
+    def create(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
+        """A new item."""
+        body = body_of(legacy_item(item_id, title, description, value, weight))
+        yield from self._require("create items", "create")
+        yield from ask(Request("POST", "progress", body))
+
+    def update(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
+        """New values for an item that exists."""
+        body = body_of(legacy_item(item_id, title, description, value, weight))
+        yield from self._require("update items", "update_own", "update_all")
+        yield from ask(Request("PUT", "progress", body))
+
+    def delete(self, item_id: str) -> Exchange[bool]:
+        """Remove an item; false where there was none."""
+        check_id(item_id, "item_id")
+        yield from self._require("delete items", "delete_own", "delete_all")
+        try:
+            yield from ask(Request("DELETE", f"progress?id={encoded(item_id)}"))
+        except ItemNotFoundError:
+            return False
+        return True
+
+    def is_admin(self) -> Exchange[bool]:
+        """Whether it is an admin key."""
+        return (yield from self.key_info()).type == "admin"
+
+    def is_read_only(self) -> Exchange[bool]:
+        """Whether it is a read key."""
+        return (yield from self.key_info()).type == "read"
+
+    def can_write(self) -> Exchange[bool]:
+        """Whether it may create or update."""
+        info = yield from self.key_info()
+        return any(name in info.permissions for name in ("create", "update_own", "update_all"))
+
+    def can_delete(self) -> Exchange[bool]:
+        """Whether it may delete."""
+        info = yield from self.key_info()
+        return any(name in info.permissions for name in ("delete_own", "delete_all"))
+
+    def deliver(self, ops: Sequence[Op]) -> Exchange[list[OpResult]]:
+        """Carry out a tracker's operations: as one batch, or one by one where the server speaks part 1 only."""
+        if self._legacy is None:
+            try:
+                return (yield from ask_batch(ops))
+            except ResponseError as error:
+                if error.status_code not in (404, 405):
+                    raise
+                if "v1" in (yield from self.key_info()).api:
+                    raise
+            self._legacy = {}
+        results: list[OpResult] = []
+        for op in ops:
+            result = yield from self._one(op, self._legacy)
+            results.append(result)
+        return results
+
+    def _one(self, op: Op, states: dict[str, Op]) -> Exchange[OpResult]:
+        # Part 1 replaces whole items, so what earlier operations said is kept and merged here.
+        item_id = op["id"]
+        if op["op"] == "delete":
+            states.pop(item_id, None)
+            request = Request("DELETE", f"progress?id={encoded(item_id)}")
+            return (yield from _result(item_id, request))
+        state = states[item_id] = cast("Op", {**states.get(item_id, {}), **op} if op["op"] == "patch" else op)
+        body = body_of(legacy_state(state))
+        if op["op"] == "patch":
+            return (yield from _result(item_id, Request("PUT", "progress", body)))
+        result = yield from _result(item_id, Request("POST", "progress", body))
+        if result["status"] == 409:  # an earlier run's leftovers, or our own create whose answer was lost: adopt it
+            result = yield from _result(item_id, Request("PUT", "progress", body))
+        return result
+
+    def _list(self) -> Exchange[list[Item]]:
+        request = Request("GET", "progress")
+        reply = yield request
+        document = document_of(reply, request)
+        if not isinstance(document, list):
+            raise unexpected(reply, request)
+        return cast("list[Item]", document)
+
+    def _require(self, action: str, *permissions: str) -> Exchange[None]:
+        if not self.auto_detect:
+            return
+        info = yield from self.key_info()
+        if not any(name in info.permissions for name in permissions):
+            raise PermissionError(
+                f"this {info.type} key may not {action}: it has {', '.join(info.permissions) or 'no permissions'}, "
+                f"and {' or '.join(permissions)} is needed",
+                status_code=403,
+                code="forbidden",
+            )

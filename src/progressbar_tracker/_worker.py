@@ -1,0 +1,110 @@
+"""A background thread with a life story: lazy, daemon, ends when idle, survives a fork, never raises.
+
+It knows a ``step`` to call again and again, and nothing of what the step does. Both the sender and the terminal
+display live on one. They are two threads on purpose: a server that hangs must not freeze the picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger("progressbar_tracker")
+
+LINGER: Final = 5.0  # seconds without work after which the thread ends, so that a later fork has nothing to warn of
+POLL: Final = 0.1  # seconds between looks for new work while there is none
+CRASHES: Final = 3  # a step that raises this often is broken: the worker gives up and the program goes on
+
+
+class Worker:
+    """Calls ``step`` on a thread of its own while there is work.
+
+    Args:
+        name: The thread's name.
+        step: Does what is to be done and returns the seconds until it wants to be called again, or ``None`` when
+            there is nothing to do.
+        pending: Says whether something was handed in that no step has seen yet.
+    """
+
+    def __init__(self, name: str, step: Callable[[], float | None], pending: Callable[[], bool]) -> None:
+        self._name = name
+        self._step = step
+        self._pending = pending
+        self.thread: threading.Thread | None = None  # read without the lock: "is a start needed?"
+        self._crashes = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the thread and its locks. In the child of a fork this is all that may be done: plain assignments."""
+        self.thread = None
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the worker has given up."""
+        return self._crashes >= CRASHES
+
+    def start(self) -> bool:
+        """Start the thread if it does not run. Return whether it runs now."""
+        with self._lock:
+            if self.thread is not None:
+                return True
+            if self.broken:
+                return False
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self.thread = thread
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as error:
+                # The interpreter is shutting down, or the system has no threads left: the program goes on without.
+                self.thread = None
+                self._crashes += 1
+                logger.warning("Progress is not reported for want of a thread: %s", error)
+                return False
+            return True
+
+    def poke(self) -> None:
+        """Let the next step come at once."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        wake = self._wake
+        idle = 0.0
+        while self.thread is me:
+            try:
+                delay = self._step()
+            except Exception:
+                if self.thread is not me:  # closed meanwhile, with what the step was using
+                    return
+                self._crashes += 1
+                logger.exception("The thread %s failed", self._name)
+                if self.broken:
+                    self.thread = None
+                    return
+                delay = 1.0
+            idle = idle + POLL if delay is None else 0.0
+            wake.wait(POLL if delay is None else delay)
+            wake.clear()
+            if idle >= LINGER and self._end(me):
+                return
+
+    def _end(self, me: threading.Thread) -> bool:
+        # Who hands something in appends first and looks at `thread` then; here it is the other way round. So either
+        # they see that the thread is gone, or it sees what they appended.
+        self.thread = None
+        if not self._pending():
+            return True
+        with self._lock:
+            if self._vacant():
+                self.thread = me
+                return False
+            return True
+
+    def _vacant(self) -> bool:
+        return self.thread is None  # another thread may have set it since
