@@ -1,0 +1,108 @@
+"""The composition root: one ASGI application out of settings and a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route, Router
+
+from .problems import ProblemError
+from .routes.http import Endpoint, redirect, refusal, respond
+from .routes.services import Services
+from .routes.table import TABLE
+from .sweep import Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.types import Receive, Scope, Send
+
+    from .settings import Settings
+    from .stores.base import Store
+
+
+class App:
+    """The ASGI application.
+
+    Attributes:
+        services: What it consists of.
+        sweep: What happens by itself while it is served.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.sweep = Sweep(
+            services.board,
+            services.store,
+            services.ring,
+            services.sessions,
+            clock=services.clock,
+            history_seconds=services.settings.history_seconds,
+        )
+        self._base = services.settings.base_path
+        self._router = Router(
+            routes=[
+                Route(path, endpoint=Endpoint(services, rows))
+                for path, rows in groupby(TABLE, key=lambda row: row.path)
+            ],
+            redirect_slashes=False,
+            default=_nothing_here,
+            lifespan=self._lifespan,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of any kind."""
+        if scope["type"] == "http":
+            # Routing sees the path as it was sent: an id may hold an encoded slash, and bytes that are no UTF-8 are
+            # to be refused rather than replaced.
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            path = raw.decode("latin-1")
+            base = self._base
+            if base and path == base:
+                await respond(scope, send, redirect(f"{base}/"))
+                return
+            # A proxy may have taken the base path off already.
+            if base and path.startswith(base + "/"):
+                path = path[len(base) :]
+            scope = {**scope, "path": path, "root_path": ""}
+        await self._router(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(self.sweep.run())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeping
+
+
+def create_app(
+    settings: Settings,
+    store: Store,
+    *,
+    clock: Callable[[], float] = time.time,
+    boot_id: str | None = None,
+    new_run_id: Callable[[], str] = lambda: secrets.token_hex(8),
+) -> App:
+    """Put a server together; whoever calls closes the store.
+
+    Args:
+        settings: See :class:`~.settings.Settings`.
+        store: Where state is kept; it is loaded here.
+        clock: Seconds since the epoch.
+        boot_id: Tells this life of the server from its other lives; made up unless given.
+        new_run_id: Makes the id of a run whose writer names none.
+    """
+    return App(Services(settings, store, clock=clock, boot_id=boot_id or secrets.token_hex(6), new_run_id=new_run_id))
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await respond(scope, send, refusal(ProblemError("not-found", "there is nothing at this path")))

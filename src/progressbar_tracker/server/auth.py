@@ -1,0 +1,91 @@
+"""Who is asking, and whether they may.
+
+:func:`authorize` is the one place that decides; every route and every operation of a batch asks it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from progressbar_tracker._models import PERMISSIONS, KeyType, Permission
+
+from .keys import Keyring, usable
+from .problems import ProblemError
+
+Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
+"""What a request wants: ``public`` needs nothing, ``any`` a valid key, ``manage`` an admin (keys)."""
+
+OPERATOR: Final = "operator"
+"""The identity of who is signed in to the dashboard; no key can have this id."""
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks: a key, or the operator at a browser.
+
+    Attributes:
+        id: The identity that owns items.
+        name: What is shown for it.
+        type: The permissions it has.
+        group: The group of items it writes without naming one.
+    """
+
+    id: str
+    name: str
+    type: KeyType
+    group: str | None = None
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What it may do."""
+        return PERMISSIONS[self.type]
+
+
+def authorize(principal: Principal | None, action: Action, owner: str | None = None) -> None:
+    """Return if ``principal`` may do ``action``, to an item of ``owner`` where there is one.
+
+    Args:
+        principal: Who asks, or ``None`` for nobody known.
+        action: What they want.
+        owner: The identity that owns the item; ``None`` where there is no item (yet).
+
+    Raises:
+        ProblemError: ``unauthorized`` or ``forbidden``.
+    """
+    if action == "public":
+        return
+    if principal is None:
+        raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
+    if action == "any":
+        return
+    if action == "manage":
+        if principal.type != "admin":
+            raise ProblemError("forbidden", f"this takes an admin key, not a {principal.type} key")
+        return
+    permissions = principal.permissions
+    if action in {"read", "create"}:
+        if action not in permissions:
+            raise ProblemError("forbidden", f"a {principal.type} key may not {action} items")
+        return
+    if f"{action}_all" in permissions:
+        return
+    if f"{action}_own" not in permissions:
+        raise ProblemError("forbidden", f"a {principal.type} key may not {action} items")
+    if owner is not None and owner != principal.id:
+        raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
+
+
+def identify(ring: Keyring, secret: str, now: float) -> Principal:
+    """Return whom a key stands for.
+
+    Raises:
+        ProblemError: ``unauthorized``; whoever holds a revoked or expired key is told so.
+    """
+    record = ring.find(secret, now)
+    if record is None:
+        raise ProblemError("unauthorized", "the key is not known here")
+    if not usable(record, now):
+        why = "has expired" if record.revoked_at is None else "was revoked"
+        raise ProblemError("unauthorized", f"the key {why}")
+    return Principal(record.key_id, record.name, record.type, record.group)

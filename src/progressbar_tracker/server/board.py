@@ -1,0 +1,490 @@
+"""The board: the hot state of all items, and the rules of what may become of them.
+
+Pure: no I/O, no clock of its own (every operation is told ``now``, seconds since the epoch), no knowledge of HTTP or of
+a store. Every operation either raises a :class:`~.problems.ProblemError` and changes nothing, or changes the board and
+returns a :class:`Change` that says what to persist. Who may do it has been decided before.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from progressbar_tracker._models import (
+    META_ENTRIES,
+    FieldError,
+    LegacyItem,
+    Number,
+    check_number,
+    fraction,
+)
+from progressbar_tracker._models import Item as WireItem
+
+from . import pace
+from .problems import ProblemError, of_field
+from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .writes import Fields
+
+PARTS: Final = 1000
+"""The most parts of one run."""
+
+PAST: Final = 8
+"""How many former runs of an item are remembered, so that they cannot take it back."""
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose items: the identity that owns them, and the name shown for it."""
+
+    id: str
+    name: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What an operation did.
+
+    Attributes:
+        status: The HTTP status that tells it: 200 or 201.
+        before: The item as it was, or ``None``.
+        after: The item as it is now, or ``None``.
+        ended: The run that went to the history, if one did.
+        durable: Must be on disk before it is answered.
+    """
+
+    status: int
+    before: Item | None
+    after: Item | None
+    ended: Ended | None = None
+    durable: bool = False
+
+    def writes(self) -> list[Write]:
+        """Return what to persist, in order; nothing for a write that was ignored."""
+        if self.after is self.before:
+            return []
+        writes: list[Write] = [] if self.ended is None else [AddHistory(self.ended)]
+        if self.after is not None:
+            writes.append(SaveItem(self.after))
+        elif self.before is not None:
+            writes.append(DropItem(self.before.id))
+        return writes
+
+
+class Board:
+    """All items, by id.
+
+    Args:
+        max_items: The most items of one owner.
+        new_run_id: Makes the id of a run whose writer names none.
+        items: The items of an earlier life.
+
+    Attributes:
+        rev: Grows with every change; what one reader has seen can be told by it.
+    """
+
+    def __init__(self, *, max_items: int, new_run_id: Callable[[], str], items: Iterable[Item] = ()) -> None:
+        self._max_items = max_items
+        self._new_run_id = new_run_id
+        self._items: dict[str, Item] = {}
+        self._owned: dict[str, int] = {}
+        # Entries are not removed when they become untrue; what pops is looked at again.
+        self._expiries: list[tuple[float, str]] = []
+        self._silences: list[tuple[float, str]] = []
+        self._listening: set[str] = set()
+        self.rev = 0
+        for item in items:
+            self.rev = max(self.rev, item.rev)
+            self._place(None, item)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, item_id: str) -> Item | None:
+        """Return an item, or ``None``."""
+        return self._items.get(item_id)
+
+    def need(self, item_id: str) -> Item:
+        """Return an item.
+
+        Raises:
+            ProblemError: ``item-not-found``.
+        """
+        item = self._items.get(item_id)
+        if item is None:
+            raise ProblemError("item-not-found", f"there is no item {item_id!r}")
+        return item
+
+    def listed(self) -> list[Item]:
+        """Return all items: highest weight first, then oldest first."""
+        return sorted(self._items.values(), key=order)
+
+    # Part 1 of the protocol.
+
+    def create(self, body: LegacyItem, owner: Owner, now: float, *, group: str | None = None) -> Change:
+        """Create an item by part 1 of the protocol.
+
+        Raises:
+            ProblemError: ``item-exists`` or ``too-many-items``.
+        """
+        if body["id"] in self._items:
+            raise ProblemError("item-exists", f"an item {body['id']!r} exists already")
+        self._make_room(owner)
+        done = body["value"] >= 1
+        item = self._begun(body["id"], self._new_run_id(), owner, now)
+        item = replace(
+            item,
+            title=body["title"],
+            description=body["description"],
+            value=body["value"],
+            weight=body["weight"],
+            group=group,
+            status="succeeded" if done else "running",
+            ended_at=now if done else None,
+            pace_n=body["value"],
+        )
+        return self._changed(201, None, item, durable=True)
+
+    def update(self, body: LegacyItem, now: float) -> Change:
+        """Replace the four fields of part 1; a value of 1 ends the run, a later one below 1 revives it.
+
+        Raises:
+            ProblemError: ``item-not-found``.
+        """
+        before = self.need(body["id"])
+        value = body["value"]
+        status, ended_at, error = before.status, before.ended_at, before.error
+        if value >= 1 and status != "succeeded":
+            status, ended_at, error = "succeeded", now, None
+        elif value < 1 and status != "running":
+            status, ended_at, error = "running", None, None
+        found, found_at, found_n = (
+            pace.measured(before, value, now)
+            if before.completed is None
+            else (before.pace, before.pace_at, before.pace_n)
+        )
+        after = replace(
+            before,
+            title=body["title"],
+            description=body["description"],
+            value=value,
+            weight=body["weight"],
+            status=status,
+            ended_at=ended_at,
+            error=error,
+            updated_at=now,
+            pace=found,
+            pace_at=found_at,
+            pace_n=found_n,
+            rev=self._next(),
+        )
+        return self._changed(200, before, after, durable=status != before.status)
+
+    # Part 2.
+
+    def put(self, item_id: str, fields: Fields, owner: Owner, now: float) -> Change:
+        """Create an item, replace what clients may write of it, or take it over for another run.
+
+        Args:
+            item_id: Which.
+            fields: Checked fields; what is absent becomes its default.
+            owner: Who writes.
+            now: The instant.
+
+        Raises:
+            ProblemError: ``too-many-items``, ``ended``, ``other-run`` or ``invalid-field``.
+        """
+        before = self._items.get(item_id)
+        run_id = fields.get("run_id")
+        if before is None:
+            self._make_room(owner)
+            return self._started(None, self._begun(item_id, run_id or self._new_run_id(), owner, now), fields, now)
+        if run_id is None or run_id == before.run_id:
+            return self._written(before, fields, now, whole=True)
+        if run_id in before.past:
+            raise ProblemError("other-run", f"the item {item_id!r} was taken over by a newer run")
+        if before.owner_id != owner.id:
+            self._make_room(owner)
+        begun = replace(self._begun(item_id, run_id, owner, now), past=(before.run_id, *before.past)[:PAST])
+        return self._started(before, begun, fields, now)
+
+    def patch(self, item_id: str, fields: Fields, now: float) -> Change:
+        """Change what the fields name and keep the rest; with no field at all, note a sign of life.
+
+        Raises:
+            ProblemError: ``item-not-found``, ``other-run``, ``ended`` or ``invalid-field``.
+        """
+        before = self.need(item_id)
+        self._same_run(before, fields.get("run_id"))
+        return self._written(before, fields, now, whole=False)
+
+    def delete(self, item_id: str, now: float, *, run_id: str | None = None) -> Change:
+        """Take an item off the board; its run goes to the history.
+
+        Raises:
+            ProblemError: ``item-not-found`` or ``other-run``.
+        """
+        before = self.need(item_id)
+        self._same_run(before, run_id)
+        return self._changed(200, before, None, ended=_farewell(before, "deleted", now), durable=True)
+
+    def restore(self, change: Change) -> Item | None:
+        """Undo a change whose commit failed, unless the item has changed again since; return what is there now."""
+        item_id = _id_of(change)
+        now_there = self._items.get(item_id)
+        if now_there is change.after:
+            self._place(change.after, change.before)
+            self._next()
+        return self._items.get(item_id)
+
+    def sweep(self, now: float) -> list[Change]:
+        """Expire ended items whose ``ttl`` is over, and note who has fallen silent. Costs what is due."""
+        changes = []
+        while self._expiries and self._expiries[0][0] <= now:
+            _, item_id = heapq.heappop(self._expiries)
+            item = self._items.get(item_id)
+            due = None if item is None else _expiry(item)
+            if item is not None and due is not None and due <= now:
+                changes.append(self._changed(200, item, None, ended=_farewell(item, "deleted", now)))
+        while self._silences and self._silences[0][0] <= now:
+            _, item_id = heapq.heappop(self._silences)
+            self._listening.discard(item_id)
+            item = self._items.get(item_id)
+            if item is None:
+                continue
+            if stalled(item, now):
+                # Nothing was written, and yet a reader has something new to see.
+                self._next()
+            else:
+                self._listen(item)
+        return changes
+
+    # The parts they share.
+
+    def _begun(self, item_id: str, run_id: str, owner: Owner, now: float) -> Item:
+        rev = self._next()
+        return Item(
+            id=item_id, owner_id=owner.id, owner=owner.name, run_id=run_id, created_at=now, updated_at=now,
+            pace_at=now, born=rev, rev=rev,
+        )  # fmt: skip
+
+    def _started(self, before: Item | None, begun: Item, fields: Fields, now: float) -> Change:
+        after = self._merged(begun, fields, now, whole=True)
+        ended = None if before is None else _farewell(before, "stopped", now)
+        return self._changed(201 if before is None else 200, before, after, ended=ended, durable=True)
+
+    def _written(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Change:
+        seq, part = fields.get("seq"), fields.get("part")
+        if seq is not None and (last := _last_seq(before, part)) is not None and seq <= last:
+            return Change(200, before, before)
+        if before.status != "running":
+            if fields.get("status") == before.status:
+                return Change(200, before, before)
+            raise ProblemError("ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
+        after = self._merged(before, fields, now, whole=whole)
+        return self._changed(200, before, after, durable=after.status != "running")
+
+    def _merged(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Item:
+        # To replace the whole is to merge into a blank of the same run; the other parts' shares are not this writer's.
+        base = _blank(before, fields) if whole else before
+        named: dict[str, object] = {
+            name: value
+            for name, value in fields.items()
+            if (name in _PLAIN and value is not None) or name in _CLEARABLE
+        }
+        if "meta" in fields:
+            named["meta"] = _merged_meta(base.meta, fields)
+        own, parts, seq = _shares(base, fields, whole=whole)
+        completed = _sum(own, parts)
+        total = fields["total"] if "total" in fields else base.total
+        derived = fraction(completed, total)
+        value = fields.get("value", base.value) if derived is None else derived
+        status = fields.get("status", base.status)
+        found, found_at, found_n = pace.measured(before, value if completed is None else completed, now)
+        if (before.completed is None) is not (completed is None):
+            found, found_at, found_n = None, now, value if completed is None else completed
+        named.update(
+            own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
+            ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
+            rev=self._next(),
+        )  # fmt: skip
+        return replace(base, **named)
+
+    def _same_run(self, item: Item, run_id: str | None) -> None:
+        if run_id is not None and run_id != item.run_id:
+            raise ProblemError("other-run", f"the item {item.id!r} belongs to another run")
+
+    def _make_room(self, owner: Owner) -> None:
+        if self._owned.get(owner.id, 0) >= self._max_items:
+            raise ProblemError(
+                "too-many-items",
+                f"the key {owner.name!r} has {self._max_items} items, the most this server keeps for one key; "
+                "delete some, or let ended ones expire with ttl",
+                retry_after=60,
+            )
+
+    def _next(self) -> int:
+        self.rev += 1
+        return self.rev
+
+    def _changed(
+        self, status: int, before: Item | None, after: Item | None, *, ended: Ended | None = None, durable: bool = False
+    ) -> Change:
+        self._place(before, after)
+        if after is None:
+            self._next()
+        return Change(status, before, after, ended, durable)
+
+    def _place(self, before: Item | None, after: Item | None) -> None:
+        """Put ``after`` where ``before`` was, and keep the counts and the heaps true."""
+        if before is not None and (after is None or after.owner_id != before.owner_id):
+            left = self._owned[before.owner_id] - 1
+            if left:
+                self._owned[before.owner_id] = left
+            else:
+                del self._owned[before.owner_id]
+            if after is None:
+                del self._items[before.id]
+        if after is None:
+            return
+        if before is None or after.owner_id != before.owner_id:
+            self._owned[after.owner_id] = self._owned.get(after.owner_id, 0) + 1
+        self._items[after.id] = after
+        if after.status != "running":
+            due = _expiry(after)
+            if due is not None and (before is None or _expiry(before) != due):
+                heapq.heappush(self._expiries, (due, after.id))
+        elif after.heartbeat_timeout is not None and (
+            after.id not in self._listening
+            or before is None
+            or before.heartbeat_timeout is None
+            or after.heartbeat_timeout < before.heartbeat_timeout
+        ):
+            self._listen(after)
+
+    def _listen(self, item: Item) -> None:
+        if item.status == "running" and item.heartbeat_timeout is not None:
+            self._listening.add(item.id)
+            heapq.heappush(self._silences, (item.updated_at + item.heartbeat_timeout, item.id))
+
+
+_PLAIN: Final = frozenset({"title", "description", "unit", "weight"})
+_CLEARABLE: Final = frozenset({"total", "error", "group", "parent", "heartbeat_timeout", "ttl"})
+
+
+def order(item: Item) -> tuple[int, float, int]:
+    """Return the sort key of the list: highest weight, then oldest."""
+    return -item.weight, item.created_at, item.born
+
+
+def stalled(item: Item, now: float) -> bool:
+    """Say whether a running item has given no sign of life for its ``heartbeat_timeout``."""
+    return (
+        item.status == "running"
+        and item.heartbeat_timeout is not None
+        and now >= item.updated_at + item.heartbeat_timeout
+    )
+
+
+def told(item: Item, now: float) -> WireItem:
+    """Return an item as it is told on the wire."""
+    return {
+        "id": item.id,
+        "title": item.title,
+        "description": item.description,
+        "value": item.value,
+        "completed": item.completed,
+        "total": item.total,
+        "unit": item.unit,
+        "weight": item.weight,
+        "status": item.status,
+        "stalled": stalled(item, now),
+        "error": item.error,
+        "group": item.group,
+        "parent": item.parent,
+        "meta": item.meta,
+        "rate": pace.rate(item),
+        "eta": pace.eta(item),
+        "owner": item.owner,
+        "run_id": item.run_id,
+        "seq": item.seq,
+        "created_at": rfc3339(item.created_at),
+        "updated_at": rfc3339(item.updated_at),
+        "ended_at": None if item.ended_at is None else rfc3339(item.ended_at),
+        "heartbeat_timeout": item.heartbeat_timeout,
+        "ttl": item.ttl,
+    }
+
+
+def _blank(item: Item, fields: Fields) -> Item:
+    """The same run with nothing written to it, but for its pace and the shares of the parts."""
+    return Item(
+        id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
+        updated_at=item.updated_at, seq=item.seq, own=item.own if fields.get("part") is not None else None,
+        parts=item.parts, past=item.past, born=item.born, rev=item.rev,
+    )  # fmt: skip
+
+
+def _last_seq(item: Item, part: str | None) -> int | None:
+    if part is None:
+        return item.seq
+    known = item.parts.get(part)
+    return None if known is None else known.seq
+
+
+def _shares(base: Item, fields: Fields, *, whole: bool) -> tuple[Number | None, dict[str, Part], int]:
+    """Return ``own, parts, seq`` after a write."""
+    part, seq = fields.get("part"), fields.get("seq")
+    if part is None:
+        own = fields["completed"] if "completed" in fields else base.own
+        return own, base.parts, base.seq if seq is None else seq
+    known = base.parts.get(part)
+    if known is None and len(base.parts) >= PARTS:
+        raise ProblemError("invalid-field", f"a run has at most {PARTS} parts", field="part")
+    count = fields.get("completed")
+    if count is None:
+        count = 0 if whole or known is None or "completed" in fields else known.completed
+    last = seq if seq is not None else -1 if known is None else known.seq
+    return base.own, {**base.parts, part: Part(count, last)}, base.seq
+
+
+def _sum(own: Number | None, parts: dict[str, Part]) -> Number | None:
+    if not parts:
+        return own
+    # Beyond 2**53 a sum becomes a float, like every number of the protocol.
+    try:
+        return check_number("completed", sum((part.completed for part in parts.values()), own or 0))
+    except FieldError as error:
+        raise of_field(error) from None
+
+
+def _merged_meta(base: dict[str, str], fields: Fields) -> dict[str, str]:
+    cleared = fields.get("meta_cleared", ())
+    kept = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
+    merged = kept | fields["meta"]
+    if len(merged) > META_ENTRIES:
+        raise ProblemError(
+            "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"
+        )
+    return merged
+
+
+def _expiry(item: Item) -> float | None:
+    return None if item.ended_at is None or item.ttl is None else item.ended_at + item.ttl
+
+
+def _farewell(item: Item, otherwise: EndStatus, now: float) -> Ended:
+    """The record of a run that leaves the board: its own end, or ``otherwise``, now."""
+    if item.status == "running":
+        return Ended(item, otherwise, now)
+    return Ended(item, item.status, now if item.ended_at is None else item.ended_at)
+
+
+def _id_of(change: Change) -> str:
+    item = change.after or change.before
+    assert item is not None
+    return item.id

@@ -1,0 +1,1 @@
+"""The dashboard: HTML, CSS and one ES module, without a build step."""

@@ -1,0 +1,179 @@
+"""Keys: their form, their life, and finding the one that a request carries.
+
+A key reads ``pbt_<r|w|a>_<8 characters of public id>_<43 characters of secret>``. Only its SHA-256 is kept: the secret
+has 256 bits of its own, so a slow hash would protect nothing and cost every request. Pure: time and randomness are told.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from progressbar_tracker._models import (
+    GROUP_LENGTH,
+    KEY_TYPES,
+    FieldError,
+    KeyType,
+    check_text,
+    shown,
+)
+
+from .records import KeyRecord, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OVERLAP: Final = 24 * 3600.0
+"""Seconds for which the old secret of a rotated key still works."""
+
+NAME_LENGTH: Final = 100
+
+_FORM: Final = re.compile(r"pbt_[rwa]_([A-Za-z0-9]{8})_[A-Za-z0-9_-]{43}")
+_LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+class NewKey(NamedTuple):
+    """A key just made: the record to keep and the secret to show once."""
+
+    record: KeyRecord
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"NewKey({self.record!r})"
+
+
+def check_type(value: object) -> KeyType:
+    """Return ``value`` if it is the name of a type of key."""
+    for name in KEY_TYPES:
+        if value == name:
+            return name
+    raise FieldError("type", f"type must be one of {', '.join(KEY_TYPES)}, not {shown(value)}")
+
+
+def check_name(value: object) -> str:
+    """Return ``value`` if it can be a key's name: 1 to 100 characters."""
+    return check_text("name", value, NAME_LENGTH, least=1)
+
+
+def new_key(
+    type: KeyType, name: str, now: float, *, expires_at: float | None = None, group: str | None = None
+) -> NewKey:
+    """Make a key.
+
+    Args:
+        type: ``"read"``, ``"write"`` or ``"admin"``.
+        name: For people; two keys of one name are two owners all the same.
+        now: The instant, seconds since the epoch.
+        expires_at: When it stops working, or ``None``.
+        group: The group of items that are written with it and name none.
+
+    Raises:
+        FieldError: A field breaks a rule.
+    """
+    if expires_at is not None and not expires_at > now:
+        raise FieldError("expires_at", "expires_at must be in the future")
+    key_id = "".join(secrets.choice(_LETTERS) for _ in range(8))
+    type = check_type(type)
+    secret = _secret(type, key_id)
+    record = KeyRecord(
+        key_id=key_id,
+        name=check_name(name),
+        type=type,
+        hash=digest(secret),
+        created_at=now,
+        expires_at=expires_at,
+        group=None if group is None else check_text("group", group, GROUP_LENGTH) or None,
+    )
+    return NewKey(record, secret)
+
+
+def rotated(record: KeyRecord, now: float) -> NewKey:
+    """Give a key a new secret; the old one works for a day more, the identity stays."""
+    secret = _secret(record.type, record.key_id)
+    return NewKey(
+        replace(record, hash=digest(secret), previous_hash=record.hash, previous_until=now + OVERLAP, imported=False),
+        secret,
+    )
+
+
+def revoked(record: KeyRecord, now: float) -> KeyRecord:
+    """End a key, the old secret of a rotation included. A key that is revoked already keeps its instant."""
+    return record if record.revoked_at is not None else replace(record, revoked_at=now)
+
+
+def imported(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
+    """Return the record of an admin key that came from outside, in the identity of the one imported before."""
+    if former is None:
+        key_id = "".join(secrets.choice(_LETTERS) for _ in range(8))
+        return KeyRecord(key_id=key_id, name="admin", type="admin", hash=digest(secret), created_at=now, imported=True)
+    return replace(former, hash=digest(secret), previous_hash=None, previous_until=None, revoked_at=None)
+
+
+def usable(record: KeyRecord, now: float) -> bool:
+    """Say whether a key works at an instant."""
+    return record.revoked_at is None and (record.expires_at is None or now < record.expires_at)
+
+
+def _secret(type: KeyType, key_id: str) -> str:
+    return f"pbt_{type[0]}_{key_id}_{secrets.token_urlsafe(32)}"
+
+
+class Keyring:
+    """The keys of the server, in memory.
+
+    Attributes:
+        rev: The revision of the keys in the store that this ring shows.
+    """
+
+    def __init__(self, records: Iterable[KeyRecord] = (), rev: int = 0) -> None:
+        self.replace_all(records, rev)
+
+    def replace_all(self, records: Iterable[KeyRecord], rev: int) -> None:
+        """Take over what the store has now."""
+        self.rev = rev
+        self._records = {record.key_id: record for record in records}
+        self._foreign = {record.hash: record.key_id for record in self._records.values() if record.imported}
+
+    def add(self, record: KeyRecord) -> None:
+        """Add a key, or replace it."""
+        self._records[record.key_id] = record
+        self._foreign = {hash_: key_id for hash_, key_id in self._foreign.items() if key_id != record.key_id}
+        if record.imported:
+            self._foreign[record.hash] = record.key_id
+
+    def get(self, key_id: str) -> KeyRecord | None:
+        """Return a key by its public id."""
+        return self._records.get(key_id)
+
+    def all(self) -> list[KeyRecord]:
+        """Return all keys, oldest first."""
+        return sorted(self._records.values(), key=lambda record: (record.created_at, record.key_id))
+
+    def find(self, secret: str, now: float) -> KeyRecord | None:
+        """Return the key that a secret belongs to, whether it is still usable or not, or ``None``."""
+        hash_ = digest(secret)
+        form = _FORM.fullmatch(secret)
+        # A key from outside has no public id; its hash stands for one. An attacker cannot steer a hash byte by byte.
+        key_id = (form and form[1] in self._records and form[1]) or self._foreign.get(hash_)
+        record = self._records.get(key_id) if key_id else None
+        if record is None:
+            return None
+        if hmac.compare_digest(hash_, record.hash):
+            return record
+        fresh = record.previous_until is not None and now < record.previous_until
+        if fresh and record.previous_hash is not None and hmac.compare_digest(hash_, record.previous_hash):
+            return record
+        return None
+
+    def last_admin(self, key_id: str, now: float) -> bool:
+        """Say whether no usable admin key would be left without this one."""
+        record = self._records.get(key_id)
+        if record is None or record.type != "admin" or not usable(record, now):
+            return False
+        return not any(
+            other.type == "admin" and usable(other, now) and other.key_id != key_id for other in self._records.values()
+        )

@@ -1,0 +1,95 @@
+"""Every reason for which the server says no, by code.
+
+The code is the last part of the problem's ``type``; the client maps it to an exception, so a code is part of the
+interface and is never reused for another meaning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from progressbar_tracker._models import FieldError, Problem
+
+Code: TypeAlias = Literal[
+    "bad-request", "malformed-json", "unauthorized", "forbidden", "item-not-found", "not-found",
+    "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "body-too-large",
+    "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "internal", "unavailable",
+]  # fmt: skip
+
+CODES: Final[dict[Code, tuple[int, str]]] = {
+    "bad-request": (400, "The request cannot be understood"),
+    "malformed-json": (400, "The body is not JSON"),
+    "unauthorized": (401, "A valid key is needed"),
+    "forbidden": (403, "The key may not do this"),
+    "item-not-found": (404, "No item has this id"),
+    "not-found": (404, "Nothing is here"),
+    "method-not-allowed": (405, "The method does not fit the path"),
+    "item-exists": (409, "An item with this id exists"),
+    "other-run": (409, "The item belongs to another run"),
+    "ended": (409, "The run has ended"),
+    "last-admin-key": (409, "The last admin key stays"),
+    "body-too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "The body must be JSON"),
+    "invalid-field": (422, "A field is missing or out of range"),
+    "too-many-items": (429, "Too many items"),
+    "rate-limited": (429, "Too many attempts"),
+    "internal": (500, "The server failed"),
+    "unavailable": (503, "The server cannot write at the moment"),
+}
+
+
+class ProblemError(Exception):
+    """The answer is no; ``code`` says which no, ``detail`` why in one sentence.
+
+    Attributes:
+        code: One of :data:`CODES`.
+        detail: A sentence for people.
+        field: The field at fault, where there is one.
+        retry_after: Whole seconds to wait before another attempt, or ``None``.
+        allow: The methods that fit, for ``method-not-allowed``.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        allow: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.retry_after = retry_after
+        self.allow = allow
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return CODES[self.code][0]
+
+    def document(self) -> Problem:
+        """Return the RFC 9457 document."""
+        status, title = CODES[self.code]
+        document: Problem = {
+            "type": f"/problems/{self.code}",
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+        }
+        if self.field is not None:
+            document["field"] = self.field
+        return document
+
+
+def of_field(error: FieldError) -> ProblemError:
+    """Return the problem for a field that breaks a rule."""
+    return ProblemError("invalid-field", str(error), field=error.field)
+
+
+def missing(field: str) -> ProblemError:
+    """Return the problem for a field that is not there."""
+    return ProblemError("invalid-field", f"{field} is missing", field=field)

@@ -1,0 +1,190 @@
+"""What the server remembers: the records that board, keys and sessions make and the stores keep.
+
+All are immutable, so that the writer thread may encode a record at leisure while the board goes on with its successor.
+Instants are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from progressbar_tracker._models import KeyType, Number, Status  # noqa: TC001  # msgspec decodes into these
+
+EndStatus: TypeAlias = Literal["succeeded", "failed", "stopped", "deleted"]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One process's share of a run: its own count, and its own write counter."""
+
+    completed: Number
+    seq: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One item as it stands. A write replaces it; nothing in it is ever changed in place.
+
+    Attributes:
+        own: ``completed`` as told by writers that name no part.
+        parts: The shares of the named parts of this run.
+        past: The latest runs this item was taken from; they may not take it back.
+        born: The revision of its creation: a stable order among items of the same instant.
+        rev: The revision of its latest change.
+        pace: Smoothed progress per second, in the unit of ``completed``, else in ``value``.
+        pace_at: When ``pace`` was last measured, and at which position ``pace_n``.
+    """
+
+    id: str
+    owner_id: str
+    owner: str
+    run_id: str
+    created_at: float
+    updated_at: float
+    ended_at: float | None = None
+    title: str = ""
+    description: str = ""
+    value: float = 0.0
+    completed: Number | None = None
+    total: Number | None = None
+    unit: str = ""
+    weight: int = 0
+    status: Status = "running"
+    error: str | None = None
+    group: str | None = None
+    parent: str | None = None
+    meta: dict[str, str] = {}
+    seq: int = 0
+    heartbeat_timeout: float | None = None
+    ttl: float | None = None
+    own: Number | None = None
+    parts: dict[str, Part] = {}
+    past: tuple[str, ...] = ()
+    born: int = 0
+    rev: int = 0
+    pace: float | None = None
+    pace_at: float = 0.0
+    pace_n: Number | None = None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A run that left the board, for the history."""
+
+    item: Item
+    status: EndStatus
+    ended_at: float
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as the server knows it: never the secret, only its hash.
+
+    Attributes:
+        key_id: The public identity; what owns items.
+        hash: SHA-256 of the whole key, as hex.
+        previous_hash: The hash before the latest rotation, good until ``previous_until``.
+        group: The group of items written with this key that name none.
+        imported: Came from the environment, in a form of its own.
+    """
+
+    key_id: str
+    name: str
+    type: KeyType
+    hash: str
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    previous_hash: str | None = None
+    previous_until: float | None = None
+    last_used_at: float | None = None
+    group: str | None = None
+    imported: bool = False
+
+    def __repr__(self) -> str:
+        return f"KeyRecord(key_id={self.key_id!r}, name={self.name!r}, type={self.type!r})"
+
+
+class SessionRecord(msgspec.Struct, frozen=True):
+    """A signed-in browser: the hash of its cookie, and its life."""
+
+    hash: str
+    created_at: float
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"SessionRecord(expires_at={self.expires_at!r})"
+
+
+class SaveItem(msgspec.Struct, frozen=True):
+    """Keep this state of an item."""
+
+    item: Item
+
+
+class DropItem(msgspec.Struct, frozen=True):
+    """Forget an item."""
+
+    id: str
+
+
+class AddHistory(msgspec.Struct, frozen=True):
+    """Add a run to the history."""
+
+    ended: Ended
+
+
+class TrimHistory(msgspec.Struct, frozen=True):
+    """Forget the runs that ended before an instant."""
+
+    before: float
+
+
+class SaveKey(msgspec.Struct, frozen=True):
+    """Add a key, or replace it whole."""
+
+    key: KeyRecord
+
+
+class TouchKey(msgspec.Struct, frozen=True):
+    """Note when a key was last used."""
+
+    key_id: str
+    at: float
+
+
+class SaveSession(msgspec.Struct, frozen=True):
+    """Keep a session."""
+
+    session: SessionRecord
+
+
+class DropSession(msgspec.Struct, frozen=True):
+    """Forget a session."""
+
+    hash: str
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """Write something of no consequence, to see whether writing works."""
+
+    at: float
+
+
+Write: TypeAlias = (
+    SaveItem | DropItem | AddHistory | TrimHistory | SaveKey | TouchKey | SaveSession | DropSession | Probe
+)
+
+
+def rfc3339(instant: float) -> str:
+    """Return an instant as RFC 3339 in UTC.
+
+    >>> rfc3339(0.5)
+    '1970-01-01T00:00:00.500Z'
+    """
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def digest(secret: str) -> str:
+    """Return the SHA-256 of a secret as hex, which is all that is ever kept of it."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

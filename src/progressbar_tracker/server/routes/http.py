@@ -1,0 +1,342 @@
+"""A request and its answer, as the routes see them: the thin layer over ASGI.
+
+Everything that is true of every route is here: who asks, whether they may, how much body is read, how an error is told.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from progressbar_tracker._models import BODY_BYTES, FieldError, check_id
+from progressbar_tracker.server.auth import OPERATOR, Action, Principal, authorize
+from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.sessions import COOKIE, same_site
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from .services import Services
+
+logger = logging.getLogger("progressbar_tracker.server")
+
+_JSON: Final = b"application/json"
+_decode = msgspec.json.Decoder().decode
+encode = msgspec.json.Encoder().encode
+
+_CSP: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    b"require-trusted-types-for 'script'"
+)
+_ALWAYS: Final = [
+    (b"content-security-policy", _CSP),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tracker", header="X-API-KEY"')
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+Header: TypeAlias = tuple[bytes, bytes]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer."""
+
+    status: int = 200
+    body: bytes = b""
+    type: bytes = _JSON
+    headers: tuple[Header, ...] = ()
+
+
+def answer(document: object, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
+    """Return an answer in JSON."""
+    return Reply(status, encode(document), headers=tuple(headers))
+
+
+class Call:
+    """One request.
+
+    Attributes:
+        services: What the server consists of.
+        headers: Lower-case names to values; of a repeated one, the last.
+        principal: Who asks; ``None`` on public routes.
+        path: The parts of the path that vary, not yet decoded.
+    """
+
+    __slots__ = ("_receive", "headers", "path", "principal", "scope", "services")
+
+    def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
+        self.services = services
+        self.scope = scope
+        self._receive = receive
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.principal: Principal | None = None
+        self.path: Mapping[str, str] = scope.get("path_params", {})
+
+    @property
+    def asker(self) -> Principal:
+        """Who asks, on a route that is not public."""
+        assert self.principal is not None
+        return self.principal
+
+    @property
+    def address(self) -> str:
+        """The address of the other end of the connection. No header is believed here."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    def item_id(self) -> str:
+        """Return the id in the path.
+
+        Raises:
+            ProblemError: ``bad-request`` for broken escapes, ``invalid-field`` for what is no id.
+        """
+        return checked_id(decoded(self.path["id"].encode("latin-1")))
+
+    def query(self) -> dict[str, str]:
+        """Return the query; of a repeated name, the last.
+
+        Raises:
+            ProblemError: ``bad-request``.
+        """
+        raw: bytes = self.scope["query_string"]
+        if not raw:
+            return {}
+        if _BROKEN_ESCAPE.search(raw):
+            raise ProblemError("bad-request", "the query has a % that is not followed by two hex digits")
+        try:
+            return dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=50))
+        except ValueError:
+            raise ProblemError("bad-request", "the query is not valid percent-encoded UTF-8") from None
+
+    async def read(self, limit: int) -> bytes:
+        """Return the body.
+
+        Raises:
+            ProblemError: ``body-too-large``; no more than the limit is ever held.
+        """
+        told = self.headers.get(b"content-length", b"")
+        if told.isdigit() and int(told[:20]) > limit:
+            raise _too_large(limit)
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            chunks, size = [body], len(body)
+            while message.get("more_body") and size <= limit:
+                message = await self._receive()
+                chunk = message.get("body", b"")
+                chunks.append(chunk)
+                size += len(chunk)
+            body = b"".join(chunks)
+        if message["type"] == "http.disconnect":
+            raise ProblemError("bad-request", "the body ended early")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def json(self, limit: int = BODY_BYTES) -> dict[str, object]:
+        """Return the body, a JSON object.
+
+        Raises:
+            ProblemError: ``unsupported-media-type``, ``body-too-large``, ``malformed-json`` or ``bad-request``.
+        """
+        kind = self.headers.get(b"content-type")
+        if kind and kind.partition(b";")[0].strip().lower() != _JSON:
+            raise ProblemError("unsupported-media-type", "send the body as application/json")
+        document = decoded_json(await self.read(limit))
+        if not isinstance(document, dict):
+            raise ProblemError("bad-request", "the body must be a JSON object")
+        return document
+
+    async def form(self) -> dict[str, str]:
+        """Return the body, an HTML form.
+
+        Raises:
+            ProblemError: ``unsupported-media-type``, ``body-too-large`` or ``bad-request``.
+        """
+        kind = self.headers.get(b"content-type", b"")
+        if kind.partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
+            raise ProblemError("unsupported-media-type", "send the body as application/x-www-form-urlencoded")
+        body = await self.read(BODY_BYTES)
+        try:
+            return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=20))
+        except ValueError:
+            raise ProblemError("bad-request", "the form is not valid UTF-8") from None
+
+    def cookie(self) -> str | None:
+        """Return the session cookie, if one came along."""
+        for pair in self.headers.get(b"cookie", b"").decode("latin-1").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE:
+                return value
+        return None
+
+    def identify(self) -> None:
+        """Find out who asks.
+
+        Raises:
+            ProblemError: ``unauthorized`` for a key that does not work; ``forbidden`` for another site's request.
+        """
+        secret = self.headers.get(b"x-api-key")
+        if secret is None:
+            scheme, _, bearer = self.headers.get(b"authorization", b"").partition(b" ")
+            secret = bearer.strip() if scheme.lower() == b"bearer" else None
+        if secret is not None:
+            self.principal = self.services.identify(secret.decode("latin-1"))
+            return
+        cookie = self.cookie()
+        if cookie is None or self.services.sessions.find(cookie, self.services.clock()) is None:
+            return
+        # A browser sends the cookie along whoever wrote the page; a key it does not.
+        if self.scope["method"] not in _SAFE and not same_site(self.headers):
+            raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
+        self.principal = Principal(OPERATOR, OPERATOR, "admin")
+
+
+Route: TypeAlias = Callable[[Call], Awaitable[Reply]]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of the table of routes.
+
+    Attributes:
+        method: The HTTP method. HEAD comes with GET.
+        path: In Starlette's notation.
+        action: What the request wants, at least; a route that finds an item asks again with its owner.
+        route: What answers.
+        page: For people: who is not signed in is sent to the sign-in page.
+    """
+
+    method: str
+    path: str
+    action: Action
+    route: Route
+    page: bool = False
+
+
+class Endpoint:
+    """All methods of one path, as an ASGI application."""
+
+    def __init__(self, services: Services, rows: Iterable[Row]) -> None:
+        self._services = services
+        self._rows = {row.method: row for row in rows}
+        if "GET" in self._rows:
+            self._rows.setdefault("HEAD", self._rows["GET"])
+        self._allow = tuple(sorted(self._rows))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await respond(scope, send, await self._reply(scope, receive))
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        row = self._rows.get(scope["method"])
+        try:
+            if row is None:
+                raise ProblemError("method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allow)
+            call = Call(self._services, scope, receive)
+            if row.action != "public":
+                call.identify()
+                authorize(call.principal, row.action)
+            return await row.route(call)
+        except ProblemError as problem:
+            if row is not None and row.page and problem.code == "unauthorized":
+                return redirect("login")
+            return refusal(problem)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            return refusal(ProblemError("internal", "the server failed; its log says why"))
+
+
+async def respond(scope: Scope, send: Send, reply: Reply) -> None:
+    """Send an answer, with the headers that every answer has."""
+    headers = [*_ALWAYS, (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+    if reply.body or reply.status not in {204, 304}:
+        headers.append((b"content-type", reply.type))
+    if not any(name == b"cache-control" for name, _ in reply.headers):
+        headers.append(_NO_STORE)
+    if reply.status in {204, 304}:
+        headers = [header for header in headers if header[0] != b"content-length"]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+
+
+def refusal(problem: ProblemError) -> Reply:
+    """Return a problem as an answer."""
+    headers: list[Header] = []
+    if problem.code == "unauthorized":
+        headers.append(_WWW_AUTHENTICATE)
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % problem.retry_after))
+    if problem.allow:
+        headers.append((b"allow", ", ".join(problem.allow).encode()))
+    return Reply(problem.status, encode(problem.document()), b"application/problem+json", tuple(headers))
+
+
+def redirect(location: str, headers: Iterable[Header] = ()) -> Reply:
+    """Send a browser on to a URL relative to the one it asked for."""
+    return Reply(303, b"", b"text/plain", ((b"location", location.encode()), *headers))
+
+
+def decoded(raw: bytes) -> str:
+    """Return a percent-encoded part of a path as text.
+
+    Raises:
+        ProblemError: ``bad-request``: a broken escape, or not UTF-8.
+    """
+    if _BROKEN_ESCAPE.search(raw):
+        raise ProblemError("bad-request", "the path has a % that is not followed by two hex digits")
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise ProblemError("bad-request", "the path is not valid UTF-8") from None
+
+
+def checked_id(value: object) -> str:
+    """Return ``value`` if it can be an item's id.
+
+    Raises:
+        ProblemError: ``invalid-field``.
+    """
+    if value is None:
+        raise missing("id")
+    try:
+        return check_id(value)
+    except FieldError as error:
+        raise of_field(error) from None
+
+
+def decoded_json(body: bytes) -> object:
+    """Return what a body says.
+
+    Raises:
+        ProblemError: ``malformed-json``.
+    """
+    try:
+        return _decode(body)
+    except RecursionError:
+        raise ProblemError("malformed-json", "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    # NaN, 1e999 and lone surrogates stop msgspec without a word about the field. The lenient parser lets them through
+    # to the field's own check, which names it.
+    try:
+        document: object = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        raise ProblemError("malformed-json", "the body is not valid JSON in UTF-8") from None
+    return document
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError("body-too-large", f"the body may have {limit} bytes at most")

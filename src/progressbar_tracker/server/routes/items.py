@@ -1,0 +1,207 @@
+"""Part 2 of the protocol: items, one by one, listed, and in batches."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
+from progressbar_tracker.server.auth import Principal, authorize
+from progressbar_tracker.server.board import Board, Change, Owner, order, told
+from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.writes import read_write
+
+from .http import Call, Header, Reply, answer, checked_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from progressbar_tracker.server.records import Item
+
+LIMIT: Final = 1000
+MOST: Final = 10_000
+
+
+async def listed(call: Call) -> Reply:
+    """``GET /api/v1/items``."""
+    services, board = call.services, call.services.board
+    query = call.query()
+    limit = page_limit(query, LIMIT, MOST)
+    after = _cursor(query["after"]) if "after" in query else None
+    group, status = query.get("group"), query.get("status")
+    if status is not None and status not in STATUSES:
+        raise ProblemError("invalid-field", f"status must be one of {', '.join(STATUSES)}", field="status")
+    now = services.clock()
+    # What falls silent or expires in this instant is to be seen under a new revision.
+    expired = board.sweep(now)
+    if expired:
+        await services.settle(expired)
+    etag = f'W/"{services.boot_id}-{board.rev}"'.encode()
+    headers: list[Header] = [(b"etag", etag), (b"cache-control", b"no-cache")]
+    if etag in [tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")]:
+        return Reply(304, headers=tuple(headers))
+    rev = board.rev
+    found = [
+        item
+        for item in board.listed()
+        if (group is None or item.group == group)
+        and (status is None or item.status == status)
+        and (after is None or order(item) > after)
+    ]
+    page = found[:limit]
+    if len(found) > limit:
+        headers.append(next_page(call, query, _told_cursor(page[-1])))
+    return answer({"items": [told(item, now) for item in page], "rev": rev}, 200, headers)
+
+
+async def one(call: Call) -> Reply:
+    """``GET /api/v1/items/{id}``."""
+    item = call.services.board.need(call.item_id())
+    return answer(told(item, call.services.clock()))
+
+
+async def put(call: Call) -> Reply:
+    """``PUT /api/v1/items/{id}``."""
+    return await _write(call, "put")
+
+
+async def patch(call: Call) -> Reply:
+    """``PATCH /api/v1/items/{id}``."""
+    return await _write(call, "patch")
+
+
+async def _write(call: Call, op: str) -> Reply:
+    item_id = call.item_id()
+    body = await call.json()
+    if body.get("id", item_id) != item_id:
+        raise ProblemError("invalid-field", "id is not the one in the path", field="id")
+    now = call.services.clock()
+    change = _OPS[op](call.services.board, call.asker, item_id, body, now)
+    await call.services.settle([change])
+    assert change.after is not None
+    return answer(told(change.after, now), change.status)
+
+
+async def delete(call: Call) -> Reply:
+    """``DELETE /api/v1/items/{id}?run_id=``."""
+    item_id = call.item_id()
+    body: dict[str, object] = {**call.query()}
+    now = call.services.clock()
+    change = _OPS["delete"](call.services.board, call.asker, item_id, body, now)
+    await call.services.settle([change])
+    assert change.before is not None
+    return answer(told(change.before, now))
+
+
+async def batch(call: Call) -> Reply:
+    """``POST /api/v1/items:batch``: every operation is judged by itself, and one commit keeps them all."""
+    body = await call.json(BATCH_BYTES)
+    ops = body.get("ops")
+    if ops is None:
+        raise missing("ops")
+    if not isinstance(ops, list):
+        raise ProblemError("invalid-field", f"ops must be a list, not {shown(ops)}", field="ops")
+    if len(ops) > BATCH_OPS:
+        raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
+    services = call.services
+    now = services.clock()
+    results: list[OpResult] = []
+    changes: list[Change] = []
+    for op in ops:
+        try:
+            change = _judged(services.board, call.asker, op, now)
+        except ProblemError as problem:
+            item_id = op.get("id") if isinstance(op, dict) else None
+            results.append(
+                {
+                    "id": item_id if isinstance(item_id, str) and item_id.isprintable() else "",
+                    "status": problem.status,
+                    "problem": problem.document(),
+                }
+            )
+        else:
+            changes.append(change)
+            results.append({"id": op["id"], "status": change.status})
+    await services.settle(changes)
+    return answer({"results": results, "rev": services.board.rev})
+
+
+def _judged(board: Board, asker: Principal, op: object, now: float) -> Change:
+    if not isinstance(op, dict):
+        raise ProblemError("invalid-field", "an operation must be an object", field="ops")
+    name = op.get("op")
+    perform = _OPS.get(name) if isinstance(name, str) else None
+    if perform is None:
+        raise ProblemError("invalid-field", f"op must be put, patch or delete, not {shown(name)}", field="op")
+    return perform(board, asker, checked_id(op.get("id")), op, now)
+
+
+def _put(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float) -> Change:
+    item = board.get(item_id)
+    authorize(asker, "create" if item is None else "update", None if item is None else item.owner_id)
+    fields = read_write(body, merge=False)
+    if asker.group is not None and fields.get("group") is None:
+        fields["group"] = asker.group
+    return board.put(item_id, fields, Owner(asker.id, asker.name), now)
+
+
+def _patch(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float) -> Change:
+    item = board.get(item_id)
+    authorize(asker, "update", None if item is None else item.owner_id)
+    return board.patch(item_id, read_write(body, merge=True), now)
+
+
+def _delete(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float) -> Change:
+    item = board.get(item_id)
+    authorize(asker, "delete", None if item is None else item.owner_id)
+    run_id = body.get("run_id")
+    if run_id is not None:
+        run_id = read_write({"run_id": run_id}, merge=True)["run_id"]
+    return board.delete(item_id, now, run_id=run_id)
+
+
+_OPS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float], Change]]] = {
+    "put": _put,
+    "patch": _patch,
+    "delete": _delete,
+}
+
+
+def page_limit(query: dict[str, str], usual: int, most: int) -> int:
+    """Return the ``limit`` of a query.
+
+    Raises:
+        ProblemError: ``invalid-field``.
+    """
+    text = query.get("limit")
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most or len(text) > 9:
+        raise ProblemError("invalid-field", f"limit must be from 1 to {most}", field="limit")
+    return int(text)
+
+
+def next_page(call: Call, query: dict[str, str], cursor: str) -> Header:
+    """Return the ``Link`` to the next page: relative, so that it holds behind any proxy."""
+    again = urlencode({**query, "after": cursor})
+    name = call.scope["path"].rpartition("/")[2]
+    return b"link", f'<{name}?{again}>; rel="next"'.encode()
+
+
+def _told_cursor(item: Item) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(order(item))).decode().rstrip("=")
+
+
+def _cursor(text: str) -> tuple[int, float, int]:
+    try:
+        check_text("after", text, 200, least=1)
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=tuple[int, float, int])
+    except FieldError as error:
+        raise of_field(error) from None
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        raise ProblemError("invalid-field", "after is not a cursor of this list", field="after") from None

@@ -1,0 +1,136 @@
+"""Keys: for admins, and what a key says of itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, BODY_BYTES, FieldError, check_text
+from progressbar_tracker.server import keys
+from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.records import KeyRecord, SaveKey, rfc3339
+
+from .http import Call, Reply, answer, decoded
+
+if TYPE_CHECKING:
+    from .services import Services
+
+VERSION: Final = importlib.metadata.version("progressbar-tracker")
+
+
+async def info(call: Call) -> Reply:
+    """``GET /api/key-info``: what the key may do, and whom it talks to."""
+    asker = call.asker
+    return answer(
+        {
+            "type": asker.type,
+            "permissions": asker.permissions,
+            "name": asker.name,
+            "api": ["v1"],
+            "server": {"version": VERSION, "boot_id": call.services.boot_id},
+            "limits": {
+                "body_bytes": BODY_BYTES,
+                "batch_bytes": BATCH_BYTES,
+                "batch_ops": BATCH_OPS,
+                "items": call.services.settings.max_items,
+            },
+        }
+    )
+
+
+async def listed(call: Call) -> Reply:
+    """``GET /api/v1/keys``."""
+    call.services.refresh_keys()
+    return answer({"keys": [_told(record) for record in call.services.ring.all()]})
+
+
+async def create(call: Call) -> Reply:
+    """``POST /api/v1/keys``: the answer shows the key this once."""
+    body = await call.json()
+    for field in ("type", "name"):
+        if body.get(field) is None:
+            raise missing(field)
+    try:
+        group = body.get("group")
+        made = keys.new_key(
+            keys.check_type(body["type"]),
+            keys.check_name(body["name"]),
+            call.services.clock(),
+            expires_at=_instant("expires_at", body.get("expires_at")),
+            group=None if group is None else check_text("group", group, 200),
+        )
+    except FieldError as error:
+        raise of_field(error) from None
+    await _keep(call.services, made.record)
+    return answer({**_told(made.record), "key": made.secret}, 201)
+
+
+async def revoke(call: Call) -> Reply:
+    """``DELETE /api/v1/keys/{key_id}``: works no more, at once; what it owns stays."""
+    # One at a time: two that each leave the other as the last would leave none.
+    async with call.services.changing_keys:
+        record = _need(call)
+        now = call.services.clock()
+        if call.services.ring.last_admin(record.key_id, now):
+            raise ProblemError("last-admin-key", "this is the last admin key that works: make another one first")
+        record = keys.revoked(record, now)
+        await _keep(call.services, record)
+    return answer(_told(record))
+
+
+async def rotate(call: Call) -> Reply:
+    """``POST /api/v1/keys/{key_id}/rotate``: a new secret for the same identity."""
+    async with call.services.changing_keys:
+        record = _need(call)
+        now = call.services.clock()
+        if not keys.usable(record, now):
+            raise ProblemError("invalid-field", "the key works no more: make a new one", field="key_id")
+        made = keys.rotated(record, now)
+        await _keep(call.services, made.record)
+    return answer({**_told(made.record), "key": made.secret})
+
+
+def _need(call: Call) -> KeyRecord:
+    # The command line may have changed it a moment ago; that change must not be written over.
+    call.services.refresh_keys()
+    record = call.services.ring.get(decoded(call.path["key_id"].encode("latin-1")))
+    if record is None:
+        raise ProblemError("not-found", "there is no key with this key_id")
+    return record
+
+
+async def _keep(services: Services, record: KeyRecord) -> None:
+    await services.commit([SaveKey(record)])
+    services.ring.add(record)
+
+
+def _told(record: KeyRecord) -> dict[str, object]:
+    return {
+        "key_id": record.key_id,
+        "name": record.name,
+        "type": record.type,
+        "group": record.group,
+        "created_at": rfc3339(record.created_at),
+        "expires_at": _optional(record.expires_at),
+        "revoked_at": _optional(record.revoked_at),
+        "previous_until": _optional(record.previous_until),
+        "last_used_at": _optional(record.last_used_at),
+    }
+
+
+def _optional(instant: float | None) -> str | None:
+    return None if instant is None else rfc3339(instant)
+
+
+def _instant(field: str, value: object) -> float | None:
+    if value is None:
+        return None
+    text = check_text(field, value, 40, least=1)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise FieldError(field, f"{field} must be an RFC 3339 instant, not {text!r}") from None
+    if instant.tzinfo is None:
+        raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {text!r}")
+    return instant.timestamp()

@@ -1,0 +1,129 @@
+"""What every route works with, put together in one place by ``create_app``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker.server import auth, sessions
+from progressbar_tracker.server.board import Board, Change
+from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.records import SaveItem, TouchKey, Write
+from progressbar_tracker.server.stores.base import Store, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from progressbar_tracker.server.auth import Principal
+    from progressbar_tracker.server.settings import Settings
+
+logger = logging.getLogger("progressbar_tracker.server")
+
+TOUCH: Final = 60.0
+"""Seconds between two notes of a key's use."""
+
+RELOAD: Final = 0.1
+"""Seconds between two looks at the store for a key that is not known."""
+
+
+class Services:
+    """Board, store, keys and sessions of one server, and the clock they share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        clock: Callable[[], float],
+        boot_id: str,
+        new_run_id: Callable[[], str],
+    ) -> None:
+        loaded = store.load()
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.boot_id = boot_id
+        self.board = Board(max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items)
+        self.ring = Keyring(loaded.keys, loaded.keys_rev)
+        self.sessions = sessions.Sessions(settings.session_seconds, loaded.sessions)
+        self.links = sessions.Links(settings.sign_in_seconds)
+        self.attempts = sessions.Attempts()
+        self.password = (
+            None
+            if settings.admin_username is None or settings.admin_password is None
+            else sessions.Password(settings.admin_username, settings.admin_password)
+        )
+        self.changing_keys = asyncio.Lock()
+        self._looked = 0.0
+        self._touched: dict[str, float] = {}
+
+    async def settle(self, changes: Sequence[Change]) -> None:
+        """See to it that changes of the board are kept: at once and waiting for it if one must be, else soon.
+
+        Raises:
+            ProblemError: ``unavailable``; the board is then as if nothing had happened.
+        """
+        writes = [write for change in changes for write in change.writes()]
+        if not any(change.durable for change in changes):
+            if writes:
+                self.store.later(writes)
+            return
+        try:
+            await self.commit(writes)
+        except ProblemError:
+            for change in reversed(changes):
+                there = self.board.restore(change)
+                if there is not None:
+                    self.store.later([SaveItem(there)])
+            raise
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Wait until the writes are on disk.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        try:
+            await asyncio.wrap_future(self.store.commit(writes))
+        except StoreError as error:
+            logger.error("a commit failed: %s", error)
+            raise ProblemError(
+                "unavailable", "the server could not write this to its disk; nothing was changed", retry_after=5
+            ) from error
+
+    def identify(self, secret: str) -> Principal:
+        """Return whom a key stands for, and note that it was used.
+
+        Raises:
+            ProblemError: ``unauthorized``.
+        """
+        now = self.clock()
+        try:
+            principal = auth.identify(self.ring, secret, now)
+        except ProblemError:
+            # It may have been made on the file a moment ago.
+            if not self.refresh_keys(at_most_every=RELOAD):
+                raise
+            principal = auth.identify(self.ring, secret, now)
+        if now - self._touched.get(principal.id, -TOUCH) >= TOUCH:
+            self._touched[principal.id] = now
+            self.store.later([TouchKey(principal.id, now)])
+        return principal
+
+    def refresh_keys(self, *, at_most_every: float = 0.0) -> bool:
+        """Take over the keys of the store if they have changed; say whether they had."""
+        now = time.monotonic()
+        if now - self._looked < at_most_every:
+            return False
+        self._looked = now
+        try:
+            if self.store.keys_rev() == self.ring.rev:
+                return False
+            self.ring.replace_all(*self.store.keys())
+        except StoreError as error:
+            logger.warning("the keys could not be read: %s", error)
+            return False
+        return True

@@ -1,0 +1,299 @@
+"""Running a server: in the foreground for the command line, in a thread for the demo and the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from progressbar_tracker._errors import ConfigError
+
+from . import keys
+from .app import App, create_app
+from .records import KeyRecord, SaveKey, Write
+from .stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType, TracebackType
+
+    from progressbar_tracker._models import KeyType
+
+    from .settings import Settings
+
+logger = logging.getLogger("progressbar_tracker.server")
+
+GRACE: Final = 4
+"""Seconds that requests in flight have at the end."""
+
+LOCAL: Final = "local"
+"""The name of the key in the user's config file."""
+
+
+class LocalConfig(Protocol):
+    """The user's config file, as far as a server is concerned with it."""
+
+    def read(self) -> tuple[str, str] | None:
+        """Return URL and key, or ``None`` where there are none."""
+
+    def write(self, url: str, api_key: str) -> None:
+        """Replace URL and key; the file is the user's alone."""
+
+
+class Server:
+    """A server with everything it holds: database, socket, application.
+
+    Made, it listens already, but answers only while :meth:`run` runs.
+
+    Args:
+        settings: See :class:`~.settings.Settings`.
+        say: Told what a person should see, a sentence at a time; some of them hold secrets and are said once.
+        local_config: The user's config file, to be given a working URL and key; ``None`` leaves it alone.
+        clock: Seconds since the epoch.
+
+    Raises:
+        ConfigError: The database or the port cannot be used, in one sentence.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        say: Callable[[str], None] = lambda sentence: None,
+        local_config: LocalConfig | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self._say = say
+        self._clock = clock
+        self._socket = _bound(settings.host, settings.port)
+        try:
+            self.store = SqliteStore(settings.database, now=clock)
+        except BaseException:
+            self._socket.close()
+            raise
+        try:
+            self.app: App = create_app(settings, self.store, clock=clock)
+            self._uvicorn = _Uvicorn(
+                uvicorn.Config(
+                    self.app,
+                    http="httptools",
+                    ws="none",
+                    lifespan="on",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    # Whoever can reach the port can write X-Forwarded-For.
+                    proxy_headers=False,
+                    timeout_keep_alive=30,
+                    timeout_graceful_shutdown=GRACE,
+                )
+            )
+            self._announce(local_config)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port, also where the system chose it."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients on this machine, without a final slash."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.settings.base_path}"
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM, then finish what is in flight, write what waits and return."""
+        try:
+            with self._uvicorn.stopped_by_signals():
+                self._serve()
+        finally:
+            self.close()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=self._uvicorn.config.get_loop_factory()) as runner:
+            runner.run(self._uvicorn.serve(sockets=[self._socket]))
+
+    def sign_in_url(self) -> str:
+        """Return a new one-time sign-in link for the dashboard."""
+        return f"{self.url}/auth/{self.app.services.links.make(self._clock())}"
+
+    def create_key(self, type: KeyType, name: str, *, expires_at: float | None = None, group: str | None = None) -> str:
+        """Make a key and return its secret, which nothing will tell again.
+
+        Raises:
+            FieldError: A field breaks a rule.
+            StoreError: It could not be written.
+        """
+        made = keys.new_key(type, name, self._clock(), expires_at=expires_at, group=group)
+        self._keep(made.record)
+        return made.secret
+
+    def close(self) -> None:
+        """Write what waits and let go of the database and the port. Idempotent."""
+        self.store.close()
+        self._socket.close()
+
+    def _keep(self, record: KeyRecord) -> None:
+        writes: list[Write] = [SaveKey(record)]
+        self.store.commit(writes).result(10.0)
+        self.app.services.ring.add(record)
+
+    def _announce(self, local_config: LocalConfig | None) -> None:
+        self._see_to_admin_key()
+        if self.settings.local_key and local_config is not None:
+            self._see_to_local_key(local_config)
+        if self.settings.admin_username is None:
+            self._say(f"Sign in to the dashboard, once: {self.sign_in_url()}")
+
+    def _see_to_admin_key(self) -> None:
+        ring, now = self.app.services.ring, self._clock()
+        given = self.settings.admin_key
+        if given is not None:
+            known = ring.find(given, now)
+            if known is None or not keys.usable(known, now):
+                former = next((record for record in ring.all() if record.imported), None)
+                self._keep(keys.imported(given, now, former))
+        elif not any(record.type == "admin" and keys.usable(record, now) for record in ring.all()):
+            self._say(f"The admin key, shown this once: {self.create_key('admin', 'admin')}")
+
+    def _see_to_local_key(self, config: LocalConfig) -> None:
+        ring, now = self.app.services.ring, self._clock()
+        found = config.read()
+        if found is not None:
+            url, secret = found
+            if not _is_loopback(url):
+                self._say(f"Your config file names another server, {url}, and was left alone.")
+                return
+            record = ring.find(secret, now)
+            if record is not None and keys.usable(record, now) and record.type != "read":
+                if url.rstrip("/") != self.url:
+                    config.write(self.url, secret)
+                return
+        former = next((record for record in ring.all() if record.name == LOCAL and keys.usable(record, now)), None)
+        # A new secret for the old identity: it goes on owning its items.
+        made = keys.new_key("write", LOCAL, now) if former is None else keys.rotated(former, now)
+        self._keep(made.record)
+        config.write(self.url, made.secret)
+
+
+class BackgroundServer(Server):
+    """A server in a thread of its own: serves from when it is made until :meth:`close`.
+
+    Port 0 takes a free port. Usable as a context manager.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        say: Callable[[str], None] = lambda sentence: None,
+        local_config: LocalConfig | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._thread: threading.Thread | None = None
+        super().__init__(settings, say=say, local_config=local_config, clock=clock)
+        self._thread = threading.Thread(target=self._serve_in_thread, name="progressbar-server", daemon=True)
+        self._thread.start()
+        self._uvicorn.ready.wait(30.0)
+        if not self._uvicorn.started:
+            self.close()
+            raise ConfigError("the server did not start; the log says why")
+
+    def __enter__(self) -> BackgroundServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self) -> None:
+        """Wait until it is closed by another thread."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Stop serving, write what waits and let go of everything. Idempotent."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._uvicorn.should_exit = True
+            self._thread.join(GRACE + 2)
+        super().close()
+
+    def _serve_in_thread(self) -> None:
+        try:
+            self._serve()
+        except BaseException:  # the thread is ours, and nobody else would hear of it
+            logger.exception("the server stopped")
+        finally:
+            self._uvicorn.ready.set()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, told by us when to stop: its own signal handlers end the process before what waits is written."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    @contextlib.contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        former = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        # Told twice, do not wait for anyone.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on {host}: it is not an address of this machine ({error})") from error
+    try:
+        if sys.platform != "win32":
+            # Or a restart would have to wait for the connections of the former life.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(2048)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return bound
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,157 @@
+"""Signing in to the dashboard: one-time links, sessions, and the administrator's password.
+
+Links live in memory, sessions in the store as well; of both only the hash is kept. A session is a row on the server
+and not a signed cookie, because only a row can be revoked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import threading
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final
+
+from .records import SessionRecord, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from argon2 import PasswordHasher
+
+COOKIE: Final = "pbt_session"
+ATTEMPTS: Final = 5
+"""Wrong passwords within :data:`WINDOW` seconds from one address; the next one is not even looked at."""
+WINDOW: Final = 60.0
+_ADDRESSES: Final = 1000
+_LINKS: Final = 100
+
+
+class Links:
+    """One-time sign-in tokens. May be used from any thread."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+
+    def make(self, now: float) -> str:
+        """Return a new token."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._until = {known: until for known, until in self._until.items() if now < until}
+            while len(self._until) >= _LINKS:
+                del self._until[next(iter(self._until))]
+            self._until[digest(token)] = now + self._seconds
+        return token
+
+    def redeem(self, token: str, now: float) -> bool:
+        """Say whether a token is good, and make it worthless."""
+        with self._lock:
+            until = self._until.pop(digest(token), None)
+        return until is not None and now < until
+
+
+class Sessions:
+    """The browsers that are signed in."""
+
+    def __init__(self, seconds: float, known: Iterable[SessionRecord] = ()) -> None:
+        self.seconds = seconds
+        self._records = {record.hash: record for record in known}
+
+    def begin(self, now: float) -> tuple[str, SessionRecord]:
+        """Return the cookie of a new session, and the record to keep."""
+        cookie = secrets.token_urlsafe(32)
+        record = SessionRecord(digest(cookie), now, now + self.seconds)
+        self._records[record.hash] = record
+        return cookie, record
+
+    def find(self, cookie: str, now: float) -> SessionRecord | None:
+        """Return the session of a cookie, if it is still going."""
+        record = self._records.get(digest(cookie))
+        return record if record is not None and now < record.expires_at else None
+
+    def end(self, cookie: str) -> SessionRecord | None:
+        """End the session of a cookie; return what to forget."""
+        return self._records.pop(digest(cookie), None)
+
+    def expire(self, now: float) -> list[SessionRecord]:
+        """End the sessions whose time is over; return what to forget."""
+        over = [record for record in self._records.values() if now >= record.expires_at]
+        for record in over:
+            del self._records[record.hash]
+        return over
+
+
+class Attempts:
+    """Counts wrong attempts to sign in, per address, within a sliding minute."""
+
+    def __init__(self) -> None:
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> int | None:
+        """Return the whole seconds for which this address has to wait, or ``None``."""
+        times = self._wrong.get(address)
+        while times and now - times[0] >= WINDOW:
+            times.popleft()
+        return max(1, int(times[0] + WINDOW - now) + 1) if times and len(times) >= ATTEMPTS else None
+
+    def wrong(self, address: str, now: float) -> None:
+        """Note a wrong attempt."""
+        self._wrong.setdefault(address, deque(maxlen=ATTEMPTS)).append(now)
+        self._wrong.move_to_end(address)
+        while len(self._wrong) > _ADDRESSES:
+            self._wrong.popitem(last=False)
+
+
+class Password:
+    """The administrator's name and password, hashed with Argon2id when first needed.
+
+    A verification costs a sixth of a second of a core on purpose, so there is one at a time, in a thread.
+    """
+
+    def __init__(self, username: str, password: str) -> None:
+        self._username = username
+        self._password: str | None = password
+        self._hash = ""
+        self._hasher: PasswordHasher | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return "Password()"
+
+    async def matches(self, username: str, password: str) -> bool:
+        """Say whether these are the administrator's."""
+        async with self._one_at_a_time:
+            right = await asyncio.to_thread(self._verify, password)
+        # Compared after the hash in any case: how long it takes does not tell which of the two was wrong.
+        return hmac.compare_digest(username.encode(), self._username.encode()) and right
+
+    def _verify(self, password: str) -> bool:
+        from argon2 import PasswordHasher
+        from argon2.exceptions import VerificationError
+
+        if self._hasher is None or self._password is not None:
+            self._hasher = PasswordHasher()
+            self._hash = self._hasher.hash(self._password or "")
+            self._password = None
+        try:
+            return self._hasher.verify(self._hash, password)
+        except VerificationError:
+            return False
+
+
+def same_site(headers: Mapping[bytes, bytes]) -> bool | None:
+    """Say whether a request comes from our own pages; ``None`` where the browser does not tell.
+
+    Args:
+        headers: Lower-case names to values.
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site in {b"same-origin", b"none"}
+    origin = headers.get(b"origin")
+    if origin is None:
+        return None
+    return origin.partition(b"://")[2] == headers.get(b"host", b"")

@@ -1,0 +1,148 @@
+"""What can be set of a server, and where it is set: arguments, then the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+import msgspec
+
+from progressbar_tracker._errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Overrides(TypedDict, total=False):
+    """Settings given as arguments; ``None`` is as good as absent."""
+
+    host: str | None
+    port: int | None
+    database: Path | str | None
+    base_path: str | None
+    admin_username: str | None
+    admin_password: str | None
+    admin_key: str | None
+    local_key: bool | None
+    max_items: int | None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's settings.
+
+    Attributes:
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        database: The SQLite file; made if it is not there.
+        base_path: The path under which everything lives, such as ``"/p"``; ``""`` for none.
+        admin_username: With ``admin_password``: who may sign in to the dashboard.
+        admin_password: See there. Never shown.
+        admin_key: An admin key from outside, 24 characters or more. Never shown.
+        local_key: See to a write key in the user's config file.
+        max_items: The most items of one key.
+        history_seconds: How long the history is kept.
+        session_seconds: How long a browser stays signed in.
+        sign_in_seconds: How long a one-time sign-in link is good.
+    """
+
+    database: Path
+    host: str = "127.0.0.1"
+    port: int = 8989
+    base_path: str = ""
+    admin_username: str | None = None
+    admin_password: str | None = None
+    admin_key: str | None = None
+    local_key: bool = True
+    max_items: int = 10_000
+    history_seconds: float = 90 * 86400.0
+    session_seconds: float = 7 * 86400.0
+    sign_in_seconds: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"PROGRESSBAR_PORT must be from 0 to 65535, not {self.port}")
+        if self.max_items < 1:
+            raise ConfigError(f"PROGRESSBAR_MAX_ITEMS must be 1 or more, not {self.max_items}")
+        base = self.base_path
+        if base and (
+            not base.startswith("/") or base.endswith("/") or any(c in base for c in "?#% \\") or "//" in base
+        ):
+            raise ConfigError(f"PROGRESSBAR_BASE_PATH must be a path such as /p, not {base!r}")
+        if self.admin_key is not None and len(self.admin_key) < 24:
+            raise ConfigError("PROGRESSBAR_ADMIN_KEY must have 24 characters or more")
+        if self.admin_key is not None and not (self.admin_key.isascii() and self.admin_key.isprintable()):
+            raise ConfigError("PROGRESSBAR_ADMIN_KEY must be printable ASCII: it travels in a header")
+        if (self.admin_username is None) != (self.admin_password is None):
+            lacking = "ADMIN_PASSWORD" if self.admin_password is None else "ADMIN_USERNAME"
+            raise ConfigError(f"ADMIN_USERNAME and ADMIN_PASSWORD go together: {lacking} is not set")
+
+    def __repr__(self) -> str:
+        return f"Settings(host={self.host!r}, port={self.port}, database={str(self.database)!r})"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **overrides: Unpack[Overrides]) -> Settings:
+        """Return the settings of an environment, with arguments going first.
+
+        Raises:
+            ConfigError: A value cannot be used; the message names the variable.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        found: dict[str, object] = {
+            "host": environ.get("PROGRESSBAR_HOST") or None,
+            "port": _int(environ, "PROGRESSBAR_PORT"),
+            "database": environ.get("PROGRESSBAR_DATABASE") or None,
+            "base_path": environ.get("PROGRESSBAR_BASE_PATH") or None,
+            "admin_username": environ.get("ADMIN_USERNAME") or None,
+            "admin_password": _secret(environ, "ADMIN_PASSWORD"),
+            "admin_key": _secret(environ, "PROGRESSBAR_ADMIN_KEY"),
+            "local_key": _bool(environ, "PROGRESSBAR_LOCAL_KEY"),
+            "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
+        }
+        merged = {name: value for name, value in found.items() if value is not None} | given
+        merged["database"] = Path(str(merged["database"])) if "database" in merged else default_database()
+        # "/p/" and "/" are what people write.
+        merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
+        return cls(**merged)  # type: ignore[arg-type]  # each value was read by the reader of its name
+
+
+def default_database() -> Path:
+    """Return the database file where the system keeps a user's data."""
+    import platformdirs
+
+    return platformdirs.user_data_path("progressbar-tracker", appauthor=False) / "progress.db"
+
+
+def _int(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a whole number, not {text!r}") from None
+
+
+def _bool(environ: Mapping[str, str], name: str) -> bool | None:
+    text = environ.get(name, "").strip().lower()
+    if not text:
+        return None
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigError(f"{name} must be 1 or 0, not {text!r}")
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    path = environ.get(f"{name}_FILE")
+    if not path:
+        return environ.get(name) or None
+    if environ.get(name):
+        raise ConfigError(f"{name} and {name}_FILE are both set: keep one")
+    try:
+        text = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}_FILE names {path}, which cannot be read: {error}") from error
+    if not text:
+        raise ConfigError(f"{name}_FILE names {path}, which is empty")
+    return text

@@ -1,0 +1,1 @@
+"""Where the board's state survives a restart: one interface, and its implementations."""

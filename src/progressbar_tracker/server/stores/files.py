@@ -1,0 +1,123 @@
+"""The database file: opening it safely, keeping a second server out, and changing its keys from the command line."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker._errors import ConfigError
+
+from .migrations import APPLICATION_ID, MIGRATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+BUSY: Final = 5.0
+"""Seconds to wait for another connection's transaction."""
+
+
+class FileLock:
+    """Keeps a second server off a database, by a lock on a file beside it that ends with the process.
+
+    Not on the database itself: POSIX drops all of a process's locks on a file when it closes any handle to it, and
+    SQLite opens and closes many.
+
+    Raises:
+        ConfigError: A server runs on this file, or the folder cannot be written.
+    """
+
+    def __init__(self, database: Path) -> None:
+        path = database.with_name(database.name + ".lock")
+        try:
+            database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError(f"the database {database} cannot be used: {error.strerror} ({error.filename})") from error
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(self._handle)
+                raise ConfigError(f"a server is running on the database {database} already") from error
+
+    def release(self) -> None:
+        """Let the next server in."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection to a database of this version, made or migrated where need be.
+
+    Raises:
+        ConfigError: The file cannot be used, in one sentence.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Made here and not by SQLite: nobody else may read it, and the files beside it get the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigError(f"the database {path} cannot be opened: {error.strerror}") from error
+    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise ConfigError(f"the database {path} cannot be used: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = _pragma(connection, "user_version")
+    _check_ours(connection, path, version)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if version < len(MIGRATIONS):
+        migrate(connection, path)
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    if version > len(MIGRATIONS):
+        raise ConfigError(
+            f"the database {path} was written by a newer version of progressbar-tracker (schema {version}, "
+            f"this one knows {len(MIGRATIONS)})"
+        )
+    application = _pragma(connection, "application_id")
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != APPLICATION_ID and (tables or application or version):
+        raise ConfigError(f"the database {path} belongs to another program")
+
+
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Lead a database to the newest schema, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again under the lock: another process may have done it by now.
+        version = _pragma(connection, "user_version")
+        _check_ours(connection, path, version) if migrations is MIGRATIONS else None
+        for migration in migrations[version:]:
+            for statement in migration:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)

@@ -1,0 +1,41 @@
+"""The schema's history: ``MIGRATIONS[n]`` leads from version ``n`` to ``n + 1``. What is released is never edited."""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x70627431
+"""Tells our files from other programs' SQLite files."""
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+        "INSERT INTO meta VALUES ('keys_rev', 0), ('probed_at', 0)",
+        "CREATE TABLE items (id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT",
+        """CREATE TABLE history (
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL,
+            "group" TEXT,
+            status TEXT NOT NULL,
+            ended_at REAL NOT NULL,
+            state TEXT NOT NULL
+        ) STRICT""",
+        'CREATE INDEX history_group ON history ("group", n)',
+        "CREATE INDEX history_ended_at ON history (ended_at)",
+        """CREATE TABLE keys (
+            key_id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            type TEXT NOT NULL CHECK (type IN ('read', 'write', 'admin')),
+            hash TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            expires_at REAL,
+            revoked_at REAL,
+            previous_hash TEXT,
+            previous_until REAL,
+            last_used_at REAL,
+            "group" TEXT,
+            imported INTEGER NOT NULL DEFAULT 0
+        ) STRICT""",
+        "CREATE TABLE sessions (hash TEXT PRIMARY KEY, created_at REAL NOT NULL, expires_at REAL NOT NULL) STRICT",
+    ),
+)

@@ -1,0 +1,324 @@
+"""The SQLite store: one thread owns the one connection that writes, and commits in groups.
+
+Whoever needs durability waits for the next group's commit, so a hundred waiters share one fsync. States that may wait
+are coalesced per item and join the next group, half a second later at the most. The thread never dies of a failed
+commit: it fails the waiters, keeps what may wait, and tries again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from progressbar_tracker.server.records import (
+    AddHistory,
+    DropItem,
+    DropSession,
+    EndStatus,
+    Item,
+    KeyRecord,
+    Probe,
+    SaveItem,
+    SaveKey,
+    SaveSession,
+    SessionRecord,
+    TouchKey,
+    TrimHistory,
+    Write,
+)
+
+from .base import HistoryRow, Loaded, StoreError
+from .files import FileLock, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger("progressbar_tracker.server.store")
+
+DELAY: Final = 0.4
+"""Seconds that a state may wait: with the commit itself, less than the half second that is promised."""
+
+RETRY: Final = 1.0
+"""Seconds until states that could not be written are tried again."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_item = msgspec.json.Decoder(Item).decode
+
+
+class _Waiter(msgspec.Struct, eq=False):
+    writes: Sequence[Write]
+    future: Future[None]
+
+
+class SqliteStore:
+    """A store in one SQLite file.
+
+    Args:
+        path: The file; made, with its folder, where it is not there.
+        now: Seconds since the epoch.
+
+    Raises:
+        ConfigError: The file cannot be used: it belongs to a running server, to a newer version or to another program,
+            or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._now = now
+        self._lock = FileLock(path)
+        try:
+            self._writer = connect(path)
+            self._reader = connect(path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._reading = threading.Lock()
+        self._wake = threading.Condition()
+        self._waiting: list[_Waiter] = []
+        self._behind: dict[object, Write] = {}
+        self._due: float | None = None
+        self._closing = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="progressbar-store", daemon=True)
+        self._thread.start()
+
+    def load(self) -> Loaded:
+        """Return all hot state; an item that cannot be read is left out and logged."""
+        items = []
+        with self._reading, _told():
+            rows = self._reader.execute("SELECT id, state FROM items").fetchall()
+            sessions = [
+                SessionRecord(*row) for row in self._reader.execute("SELECT hash, created_at, expires_at FROM sessions")
+            ]
+        for item_id, state in rows:
+            try:
+                items.append(_decode_item(state))
+            except msgspec.DecodeError as error:
+                logger.error("the stored state of item %r cannot be read: %s", item_id, error)
+        keys, rev = self.keys()
+        return Loaded(items, keys, rev, sessions)
+
+    def commit(self, writes: Sequence[Write]) -> Future[None]:
+        """Write all or nothing with the next group."""
+        future: Future[None] = Future()
+        with self._wake:
+            if self._closing:
+                future.set_exception(StoreError("the store is closed"))
+                return future
+            # What waits for these items is older than this; were it written after, it would undo it.
+            for write in writes:
+                key = _item_of(write)
+                if key is not None:
+                    self._behind.pop(key, None)
+            self._waiting.append(_Waiter(writes, future))
+            self._wake.notify()
+        return future
+
+    def later(self, writes: Sequence[Write]) -> None:
+        """Write within half a second, the newest state of each item only."""
+        with self._wake:
+            for write in writes:
+                self._behind[_item_of(write) or object()] = write
+            if self._due is None and self._behind:
+                self._due = time.monotonic() + DELAY
+                self._wake.notify()
+
+    def flush(self, timeout: float) -> bool:
+        """Write what waits now, with an empty commit that takes it along."""
+        with self._wake:
+            self._due = None if not self._behind else time.monotonic()
+        try:
+            self.commit(()).result(timeout)
+        except (StoreError, TimeoutError):
+            return False
+        with self._wake:
+            return not self._behind
+
+    def keys(self) -> tuple[list[KeyRecord], int]:
+        """Return all keys and their revision, of one instant."""
+        with self._reading, _told():
+            return read_keys(self._reader)
+
+    def keys_rev(self) -> int:
+        """Return the revision of the keys."""
+        with self._reading, _told():
+            return read_keys_rev(self._reader)
+
+    def history(
+        self, *, group: str | None = None, status: EndStatus | None = None, after: int | None = None, limit: int = 100
+    ) -> list[HistoryRow]:
+        """Return runs that left the board, newest first."""
+        conditions, values = ["1"], list[object]()
+        for condition, value in (('"group" = ?', group), ("status = ?", status), ("n < ?", after)):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        where = " AND ".join(conditions)
+        with self._reading, _told():
+            rows = self._reader.execute(
+                f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT ?",  # noqa: S608
+                (*values, limit),
+            ).fetchall()
+        return [HistoryRow(n, _decode_item(state), end, ended_at) for n, end, ended_at, state in rows]
+
+    def close(self) -> None:
+        """Write what waits, stop the thread, close the file."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(10.0)
+        if not self._closed and not self._thread.is_alive():
+            self._closed = True
+            with self._reading:
+                self._reader.close()
+            self._writer.close()
+            self._lock.release()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._waiting or self._closing or (self._due is not None and self._due <= time.monotonic())):
+                    self._wake.wait(None if self._due is None else max(0.0, self._due - time.monotonic()))
+                waiting, self._waiting = self._waiting, []
+                behind, self._behind = self._behind, {}
+                self._due = None
+                closing = self._closing
+            failed = self._commit_group(waiting, behind)
+            if failed:
+                with self._wake:
+                    self._behind = failed | self._behind
+                    self._due = time.monotonic() + RETRY
+            if closing:
+                if failed:
+                    logger.error("%d states could not be written before the end", len(failed))
+                return
+
+    def _commit_group(self, waiting: list[_Waiter], behind: dict[object, Write]) -> dict[object, Write]:
+        """Commit a group; resolve its waiters; return what has to be tried again."""
+        late = list(behind.values())
+        error = self._attempt([*(write for waiter in waiting for write in waiter.writes), *late])
+        if error is None:
+            for waiter in waiting:
+                waiter.future.set_result(None)
+            return {}
+        if len(waiting) + bool(late) > 1:
+            # One that cannot be written must not take the others with it.
+            outcomes = [(waiter, self._attempt(waiter.writes)) for waiter in waiting]
+            late_error = self._attempt(late)
+        else:
+            outcomes = [(waiter, error) for waiter in waiting]
+            late_error = error if late else None
+        # The newest first: who undoes a change finds the state that this very change made.
+        for waiter, reason in reversed(outcomes):
+            if reason is None:
+                waiter.future.set_result(None)
+            else:
+                waiter.future.set_exception(StoreError(str(reason)))
+        if late_error is None:
+            return {}
+        logger.warning("%d states could not be written and wait: %s", len(late), late_error)
+        return behind
+
+    def _attempt(self, writes: Sequence[Write]) -> Exception | None:
+        """Write all or nothing in one transaction; return why not."""
+        if not writes:
+            return None
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                perform(self._writer, write)
+            self._writer.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
+            if self._writer.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+            return error
+        return None
+
+
+def perform(connection: sqlite3.Connection, write: Write) -> None:
+    """Carry out one write within the transaction that is open."""
+    match write:
+        case SaveItem(item):
+            connection.execute(
+                "INSERT INTO items VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+                (item.id, _encode(item).decode()),
+            )
+        case DropItem(item_id):
+            connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
+        case AddHistory(ended):
+            connection.execute(
+                'INSERT INTO history (id, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?)',
+                (ended.item.id, ended.item.group, ended.status, ended.ended_at, _encode(ended.item).decode()),
+            )
+        case TrimHistory(before):
+            connection.execute("DELETE FROM history WHERE ended_at < ?", (before,))
+        case SaveKey(key):
+            connection.execute(
+                f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+                (
+                    key.key_id, key.name, key.type, key.hash, key.created_at, key.expires_at, key.revoked_at,
+                    key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
+                ),
+            )  # fmt: skip
+            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
+        case TouchKey(key_id, at):
+            connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
+        case SaveSession(session):
+            connection.execute(
+                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)",
+                (session.hash, session.created_at, session.expires_at),
+            )
+        case DropSession(hash_):
+            connection.execute("DELETE FROM sessions WHERE hash = ?", (hash_,))
+        case Probe(at):
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'probed_at'", (int(at),))
+
+
+_KEY_COLUMNS: Final = (
+    "key_id, name, type, hash, created_at, expires_at, revoked_at, previous_hash, previous_until, last_used_at, "
+    '"group", imported'
+)
+
+
+def read_keys_rev(connection: sqlite3.Connection) -> int:
+    """Return the revision of the keys."""
+    (rev,) = connection.execute("SELECT value FROM meta WHERE name = 'keys_rev'").fetchone()
+    return int(rev)
+
+
+def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
+    """Return all keys and their revision, of one instant."""
+    connection.execute("BEGIN")
+    try:
+        rev = read_keys_rev(connection)
+        rows = connection.execute(f"SELECT {_KEY_COLUMNS} FROM keys").fetchall()  # noqa: S608
+    finally:
+        connection.execute("COMMIT")
+    names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]
+    return [msgspec.convert(dict(zip(names, row, strict=True)), KeyRecord, strict=False) for row in rows], rev
+
+
+def _item_of(write: Write) -> str | None:
+    match write:
+        case SaveItem(item):
+            return item.id
+        case DropItem(item_id):
+            return item_id
+    return None
+
+
+class _told(contextlib.AbstractContextManager[None]):  # noqa: N801  # reads as a word after `with`
+    """Turn SQLite's errors into :class:`StoreError`."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(str(error)) from error
