@@ -103,6 +103,6 @@ def create_app(
     return App(Services(settings, store, clock=clock, boot_id=boot_id or secrets.token_hex(6), new_run_id=new_run_id))
 
 
-async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+async def _nothing_here(scope: Scope, _: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await respond(scope, send, refusal(ProblemError("not-found", "there is nothing at this path")))

@@ -300,7 +300,7 @@ class Board:
             named["meta"] = _merged_meta(base.meta, fields)
         own, parts, seq = _shares(base, fields, whole=whole)
         completed = _sum(own, parts)
-        total = fields["total"] if "total" in fields else base.total
+        total = fields.get("total", base.total)
         derived = fraction(completed, total)
         value = fields.get("value", base.value) if derived is None else derived
         status = fields.get("status", base.status)
@@ -440,7 +440,7 @@ def _shares(base: Item, fields: Fields, *, whole: bool) -> tuple[Number | None, 
     """Return ``own, parts, seq`` after a write."""
     part, seq = fields.get("part"), fields.get("seq")
     if part is None:
-        own = fields["completed"] if "completed" in fields else base.own
+        own = fields.get("completed", base.own)
         return own, base.parts, base.seq if seq is None else seq
     known = base.parts.get(part)
     if known is None and len(base.parts) >= PARTS:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import FieldError, KeyType
@@ -39,7 +39,7 @@ class KeyFile:
         self._now = now
         self._connection = connect(path)
 
-    def __enter__(self) -> KeyFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

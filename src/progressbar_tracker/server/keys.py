@@ -1,7 +1,7 @@
 """Keys: their form, their life, and finding the one that a request carries.
 
 A key reads ``pbt_<r|w|a>_<8 characters of public id>_<43 characters of secret>``. Only its SHA-256 is kept: the secret
-has 256 bits of its own, so a slow hash would protect nothing and cost every request. Pure: time and randomness are told.
+has 256 bits of its own, so a slow hash would protect nothing and cost every request. Nothing here does I/O.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -38,6 +38,10 @@ GRACE: Final = 4
 
 LOCAL: Final = "local"
 """The name of the key in the user's config file."""
+
+
+def _silent(_sentence: str) -> None:
+    """Tell nobody."""
 
 
 class LocalConfig(Protocol):
@@ -69,7 +73,7 @@ class Server:
         self,
         settings: Settings,
         *,
-        say: Callable[[str], None] = lambda sentence: None,
+        say: Callable[[str], None] = _silent,
         local_config: LocalConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -201,7 +205,7 @@ class BackgroundServer(Server):
         self,
         settings: Settings,
         *,
-        say: Callable[[str], None] = lambda sentence: None,
+        say: Callable[[str], None] = _silent,
         local_config: LocalConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -214,7 +218,7 @@ class BackgroundServer(Server):
             self.close()
             raise ConfigError("the server did not start; the log says why")
 
-    def __enter__(self) -> BackgroundServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -267,7 +271,7 @@ class _Uvicorn(uvicorn.Server):
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
         # Told twice, do not wait for anyone.
         self.force_exit = self.should_exit
         self.should_exit = True

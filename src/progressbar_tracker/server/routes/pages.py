@@ -90,7 +90,7 @@ async def redeem(call: Call) -> Reply:
     return await _signed_in(call, "../")
 
 
-async def peek(call: Call) -> Reply:
+async def peek(_: Call) -> Reply:
     """``HEAD /auth/{token}``: programs that look at links before a person does must not use them up."""
     return Reply(200, b"", _HTML)
 

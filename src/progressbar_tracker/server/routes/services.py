@@ -89,7 +89,7 @@ class Services:
         try:
             await asyncio.wrap_future(self.store.commit(writes))
         except StoreError as error:
-            logger.error("a commit failed: %s", error)
+            logger.warning("a commit failed: %s", error)
             raise ProblemError(
                 "unavailable", "the server could not write this to its disk; nothing was changed", retry_after=5
             ) from error

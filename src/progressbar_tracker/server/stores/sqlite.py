@@ -102,7 +102,7 @@ class SqliteStore:
             try:
                 items.append(_decode_item(state))
             except msgspec.DecodeError as error:
-                logger.error("the stored state of item %r cannot be read: %s", item_id, error)
+                logger.warning("the stored state of item %r cannot be read: %s", item_id, error)
         keys, rev = self.keys()
         return Loaded(items, keys, rev, sessions)
 
