@@ -1,0 +1,518 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from progressbar_tracker.server.board import PARTS, Board, Change, Owner, stalled, told
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
+from progressbar_tracker.server.writes import Fields, read_legacy, read_write
+
+ME = Owner("me", "ci")
+YOU = Owner("you", "ci")
+
+
+def board(**options: object) -> Board:
+    count = itertools.count(1)
+    return Board(**{"max_items": 100, "new_run_id": lambda: f"made-{next(count)}", **options})
+
+
+def code(problem: pytest.ExceptionInfo[ProblemError]) -> str:
+    return problem.value.code
+
+
+def body(value: float = 0.5, item_id: str = "a", **fields: object) -> dict[str, object]:
+    return {"id": item_id, "title": "t", "description": "d", "value": value, "weight": 1, **fields}
+
+
+def after(change: Change) -> Item:
+    assert change.after is not None
+    return change.after
+
+
+def started(**fields: object) -> Board:
+    made = board()
+    made.put("a", read_write({"run_id": "r", **fields}, merge=False), ME, 0.0)
+    return made
+
+
+# Part 1 of the protocol
+
+
+def test_a_created_item_is_running_and_has_a_run_of_its_own() -> None:
+    change = board().create(read_legacy(body()), ME, 10.0)
+    item = after(change)
+    assert (change.status, change.durable) == (201, True)
+    assert (item.status, item.run_id, item.seq, item.owner, item.created_at) == ("running", "made-1", 0, "ci", 10.0)
+
+
+def test_an_item_created_at_one_has_succeeded() -> None:
+    item = after(board().create(read_legacy(body(1.0)), ME, 10.0))
+    assert (item.status, item.ended_at) == ("succeeded", 10.0)
+
+
+def test_an_id_can_be_created_once() -> None:
+    made = board()
+    made.create(read_legacy(body()), ME, 0.0)
+    with pytest.raises(ProblemError) as problem:
+        made.create(read_legacy(body()), ME, 0.0)
+    assert code(problem) == "item-exists"
+
+
+def test_an_update_replaces_four_fields_and_touches_nothing_else() -> None:
+    made = started(
+        completed=1, total=4, unit="B", group="g", parent="p", meta={"host": "h"}, seq=7, ttl=5, heartbeat_timeout=9
+    )
+    before = made.need("a")
+    item = after(made.update(read_legacy(body(0.9)), 3.0))
+    assert (item.title, item.description, item.value, item.weight) == ("t", "d", 0.9, 1)
+    for field in set(Item.__struct_fields__) - {"title", "description", "value", "weight", "updated_at", "rev"}:
+        assert getattr(item, field) == getattr(before, field), field
+
+
+def test_an_update_to_one_ends_the_run_and_a_later_one_below_revives_it() -> None:
+    made = started()
+    ended = made.update(read_legacy(body(1)), 5.0)
+    assert (after(ended).status, after(ended).ended_at, ended.durable) == ("succeeded", 5.0, True)
+    again = made.update(read_legacy(body(1)), 6.0)
+    assert (after(again).ended_at, again.durable) == (5.0, False)
+    revived = made.update(read_legacy(body(0.5)), 7.0)
+    assert (after(revived).status, after(revived).ended_at, revived.durable) == ("running", None, True)
+
+
+def test_an_update_in_between_is_not_durable() -> None:
+    made = started()
+    assert not made.update(read_legacy(body(0.6)), 1.0).durable
+
+
+def test_an_update_of_an_unknown_item_is_refused() -> None:
+    with pytest.raises(ProblemError) as problem:
+        board().update(read_legacy(body()), 0.0)
+    assert code(problem) == "item-not-found"
+
+
+@pytest.mark.parametrize("field", ["id", "title", "description", "value", "weight"])
+def test_part_one_needs_all_five_fields(field: str) -> None:
+    lacking = body()
+    del lacking[field]
+    with pytest.raises(ProblemError) as problem:
+        read_legacy(lacking)
+    assert (problem.value.status, problem.value.field) == (422, field)
+
+
+# Put, patch, delete
+
+
+def test_a_put_creates_with_a_run_id_of_the_servers_where_none_is_named() -> None:
+    change = board().put("a", {}, ME, 0.0)
+    assert (change.status, after(change).run_id, change.durable) == (201, "made-1", True)
+
+
+def test_a_put_replaces_what_a_patch_keeps() -> None:
+    made = started(title="t", total=5, group="g", meta={"a": "1"})
+    item = after(made.patch("a", read_write({"completed": 2}, merge=True), 1.0))
+    assert (item.title, item.total, item.group, item.meta, item.value) == ("t", 5, "g", {"a": "1"}, 0.4)
+    item = after(made.put("a", read_write({"completed": 2, "run_id": "r"}, merge=False), ME, 1.0))
+    assert (item.title, item.total, item.group, item.meta, item.value) == ("", None, None, {}, 0.0)
+
+
+def test_null_clears_in_a_patch() -> None:
+    made = started(title="t", total=5, error="e", group="g", meta={"a": "1"}, ttl=4, weight=3, completed=1, unit="B")
+    nothing = dict.fromkeys(("title", "total", "error", "group", "meta", "ttl", "weight", "completed", "unit"))
+    item = after(made.patch("a", read_write(nothing, merge=True), 1.0))
+    assert (item.title, item.total, item.error, item.group, item.meta, item.ttl) == ("", None, None, None, {}, None)
+    assert (item.weight, item.completed, item.unit) == (0, None, "")
+
+
+def test_meta_is_merged_entry_by_entry() -> None:
+    made = started(meta={"a": "1", "b": "2"})
+    item = after(made.patch("a", read_write({"meta": {"a": None, "c": "3"}}, merge=True), 1.0))
+    assert item.meta == {"b": "2", "c": "3"}
+
+
+def test_meta_cannot_grow_beyond_its_limit_by_merging() -> None:
+    made = started(meta={str(n): "" for n in range(16)})
+    with pytest.raises(ProblemError) as problem:
+        made.patch("a", read_write({"meta": {"one more": ""}}, merge=True), 1.0)
+    assert problem.value.field == "meta"
+    assert len(made.need("a").meta) == 16
+
+
+def test_reaching_the_total_does_not_end_the_run() -> None:
+    made = started(total=2)
+    item = after(made.patch("a", {"completed": 2}, 1.0))
+    assert (item.value, item.status, item.ended_at) == (1.0, "running", None)
+
+
+def test_an_end_status_is_durable_and_has_an_instant() -> None:
+    change = started().patch("a", read_write({"status": "failed", "error": "ValueError: x"}, merge=True), 4.0)
+    assert (after(change).status, after(change).ended_at, after(change).error) == ("failed", 4.0, "ValueError: x")
+    assert change.durable
+
+
+def test_an_ended_run_takes_no_more_writes() -> None:
+    made = started(status="succeeded")
+    for write in ({}, {"run_id": "r", "seq": 9}, {"status": "running"}, {"status": "failed"}):
+        with pytest.raises(ProblemError) as problem:
+            made.patch("a", write, 1.0)
+        assert code(problem) == "ended"
+    with pytest.raises(ProblemError) as problem:
+        made.put("a", {"run_id": "r"}, ME, 1.0)
+    assert code(problem) == "ended"
+    with pytest.raises(ProblemError) as problem:
+        made.put("a", {}, ME, 1.0)
+    assert code(problem) == "ended"
+
+
+def test_the_same_end_told_twice_is_no_conflict() -> None:
+    made = started(status="succeeded", seq=3)
+    before = made.need("a")
+    change = made.patch("a", {"run_id": "r", "seq": 4, "status": "succeeded"}, 9.0)
+    assert (change.status, change.writes(), made.need("a")) == (200, [], before)
+
+
+def test_an_old_write_to_an_ended_run_is_ignored() -> None:
+    made = started(status="succeeded", seq=3)
+    assert made.patch("a", {"run_id": "r", "seq": 2, "completed": 1}, 9.0).writes() == []
+
+
+def test_an_old_write_is_ignored_and_one_without_a_number_is_not() -> None:
+    made = started(seq=5, completed=5)
+    assert made.patch("a", {"run_id": "r", "seq": 5, "completed": 1}, 1.0).writes() == []
+    assert made.put("a", {"run_id": "r", "seq": 4, "completed": 1}, ME, 1.0).writes() == []
+    assert after(made.patch("a", {"completed": 1}, 1.0)).completed == 1
+    assert after(made.patch("a", {"seq": 6, "completed": 2}, 1.0)).seq == 6
+
+
+def test_an_empty_patch_is_a_sign_of_life() -> None:
+    made = started(heartbeat_timeout=10)
+    assert after(made.patch("a", {"run_id": "r", "seq": 1}, 8.0)).updated_at == 8.0
+
+
+def test_another_runs_patch_and_delete_are_refused() -> None:
+    made = started()
+    for attempt in (lambda: made.patch("a", {"run_id": "x"}, 1.0), lambda: made.delete("a", 1.0, run_id="x")):
+        with pytest.raises(ProblemError) as problem:
+            attempt()
+        assert code(problem) == "other-run"
+
+
+def test_a_put_of_another_run_takes_over_and_the_old_run_has_stopped() -> None:
+    made = started(title="old", group="g", seq=9)
+    change = made.put("a", {"run_id": "new", "title": "new"}, ME, 7.0)
+    item = after(change)
+    assert (change.status, change.durable, item.run_id, item.seq, item.created_at) == (200, True, "new", 0, 7.0)
+    assert (item.title, item.group) == ("new", None)
+    assert change.ended is not None
+    assert (change.ended.status, change.ended.item.title, change.ended.ended_at) == ("stopped", "old", 7.0)
+
+
+def test_a_run_that_had_ended_keeps_its_end_when_taken_over() -> None:
+    made = started(status="failed")
+    change = made.put("a", {"run_id": "new"}, ME, 7.0)
+    assert change.ended is not None
+    assert (change.ended.status, change.ended.ended_at) == ("failed", 0.0)
+
+
+def test_a_run_that_was_taken_over_cannot_take_the_item_back() -> None:
+    made = started()
+    made.put("a", {"run_id": "new"}, ME, 1.0)
+    with pytest.raises(ProblemError) as problem:
+        made.put("a", {"run_id": "r"}, ME, 2.0)
+    assert code(problem) == "other-run"
+    made.delete("a", 3.0)
+    assert made.put("a", {"run_id": "r"}, ME, 4.0).status == 201
+
+
+def test_deleting_a_running_item_records_it_as_deleted_and_an_ended_one_as_it_ended() -> None:
+    made = started()
+    change = made.delete("a", 2.0)
+    assert change.ended is not None
+    assert (change.ended.status, change.durable, made.get("a")) == ("deleted", True, None)
+    assert [type(write) for write in change.writes()] == [AddHistory, DropItem]
+    made = started(status="stopped")
+    change = made.delete("a", 2.0)
+    assert change.ended is not None
+    assert (change.ended.status, change.ended.ended_at) == ("stopped", 0.0)
+
+
+# Parts
+
+
+def test_completed_is_the_sum_of_the_parts() -> None:
+    made = started(total=100)
+    made.put("a", {"run_id": "r", "part": "1", "completed": 10, "total": 100}, ME, 1.0)
+    made.patch("a", {"part": "2", "completed": 5}, 1.0)
+    item = after(made.patch("a", {"part": "1", "completed": 20}, 1.0))
+    assert (item.completed, item.value) == (25, 0.25)
+
+
+def test_each_part_has_its_own_counter_of_writes() -> None:
+    made = started()
+    made.patch("a", {"part": "1", "completed": 10, "seq": 50}, 1.0)
+    assert after(made.patch("a", {"part": "2", "completed": 1, "seq": 1}, 1.0)).completed == 11
+    assert made.patch("a", {"part": "1", "completed": 5, "seq": 50}, 1.0).writes() == []
+    assert after(made.patch("a", {"completed": 100, "seq": 1}, 1.0)).completed == 111
+
+
+def test_a_part_that_joins_by_put_keeps_the_other_parts_counts() -> None:
+    made = started()
+    made.put("a", {"run_id": "r", "part": "1", "completed": 10}, ME, 1.0)
+    assert after(made.put("a", {"run_id": "r", "part": "2", "completed": 3}, ME, 1.0)).completed == 13
+
+
+def test_a_new_run_begins_without_parts() -> None:
+    made = started()
+    made.patch("a", {"part": "1", "completed": 10}, 1.0)
+    assert after(made.put("a", {"run_id": "new"}, ME, 1.0)).completed is None
+
+
+def test_a_run_has_a_limited_number_of_parts() -> None:
+    made = started()
+    for n in range(PARTS):
+        made.patch("a", {"part": str(n), "completed": 2**53}, 1.0)
+    assert made.need("a").completed == float(PARTS * 2**53)
+    with pytest.raises(ProblemError) as problem:
+        made.patch("a", {"part": "more", "completed": 1}, 1.0)
+    assert (code(problem), problem.value.field) == ("invalid-field", "part")
+    made.patch("a", {"part": "0", "completed": 1}, 1.0)
+
+
+# Owners
+
+
+def test_an_owner_has_a_limited_number_of_items() -> None:
+    made = board(max_items=2)
+    made.put("a", {}, ME, 0.0)
+    made.create(read_legacy(body(item_id="b")), ME, 0.0)
+    for attempt in (lambda: made.put("c", {}, ME, 0.0), lambda: made.create(read_legacy(body(item_id="c")), ME, 0.0)):
+        with pytest.raises(ProblemError) as problem:
+            attempt()
+        assert (code(problem), problem.value.status) == ("too-many-items", 429)
+    made.put("c", {}, YOU, 0.0)
+    made.put("a", {"run_id": "next"}, ME, 0.0)
+    made.delete("a", 0.0)
+    made.put("d", {}, ME, 0.0)
+
+
+def test_taking_over_anothers_item_moves_the_count() -> None:
+    made = board(max_items=1)
+    made.put("a", {"run_id": "r"}, ME, 0.0)
+    made.put("a", {"run_id": "s"}, YOU, 0.0)
+    made.put("b", {}, ME, 0.0)
+    with pytest.raises(ProblemError):
+        made.put("c", {}, YOU, 0.0)
+
+
+# Undoing
+
+
+def test_a_change_that_was_not_kept_is_undone() -> None:
+    made = board(max_items=1)
+    made.restore(made.put("a", {}, ME, 0.0))
+    assert made.get("a") is None
+    change = made.put("b", {}, ME, 0.0)
+    made.restore(made.delete("b", 1.0))
+    assert made.get("b") is change.after
+
+
+def test_a_change_is_not_undone_over_a_newer_one() -> None:
+    made = board()
+    change = made.put("a", {}, ME, 0.0)
+    newer = after(made.patch("a", {"title": "newer"}, 1.0))
+    assert made.restore(change) is newer
+
+
+# Time
+
+
+def test_a_silent_item_is_stalled_until_it_speaks_again() -> None:
+    made = started(heartbeat_timeout=10)
+    assert not stalled(made.need("a"), 9.9)
+    assert stalled(made.need("a"), 10.0)
+    made.patch("a", {}, 11.0)
+    assert not stalled(made.need("a"), 11.0)
+    made.patch("a", {"status": "succeeded"}, 12.0)
+    assert not stalled(made.need("a"), 99.0)
+
+
+def test_falling_silent_is_a_new_revision_each_time() -> None:
+    made = started(heartbeat_timeout=10)
+    made.patch("a", {}, 5.0)
+    rev = made.rev
+    made.sweep(10.0)
+    assert made.rev == rev
+    made.sweep(15.0)
+    assert made.rev == rev + 1
+    made.patch("a", {}, 16.0)
+    rev = made.rev
+    made.sweep(26.0)
+    assert made.rev == rev + 1
+
+
+def test_a_heartbeat_timeout_that_becomes_shorter_counts_at_once() -> None:
+    made = started(heartbeat_timeout=1000)
+    made.patch("a", {"heartbeat_timeout": 1}, 1.0)
+    rev = made.rev
+    made.sweep(2.0)
+    assert made.rev == rev + 1
+
+
+def test_an_ended_item_expires_with_its_own_end() -> None:
+    made = started(ttl=30, status="failed")
+    assert made.sweep(29.0) == []
+    (change,) = made.sweep(30.0)
+    assert change.ended is not None
+    assert (change.ended.status, made.get("a"), change.durable) == ("failed", None, False)
+
+
+def test_a_revived_item_does_not_expire() -> None:
+    made = started(ttl=30)
+    made.update(read_legacy(body(1)), 0.0)
+    made.update(read_legacy(body(0.5)), 1.0)
+    assert made.sweep(100.0) == []
+
+
+def test_what_was_loaded_expires_and_falls_silent_too() -> None:
+    made = started(ttl=30, status="failed")
+    later = board(items=[made.need("a")])
+    assert len(later.sweep(30.0)) == 1
+    assert later.rev > made.rev
+
+
+def test_the_list_is_by_weight_then_by_age() -> None:
+    made = board()
+    for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
+        made.put(item_id, {"weight": weight}, ME, 0.0)
+    assert [item.id for item in made.listed()] == ["b", "d", "a", "c"]
+
+
+# Rate and time left
+
+
+def test_the_rate_is_smoothed_and_gives_the_time_left() -> None:
+    made = started(completed=0, total=100)
+    made.patch("a", {"completed": 10}, 1.0)
+    told_ = told(made.need("a"), 1.0)
+    assert (told_["rate"], told_["eta"]) == (10.0, 9.0)
+    made.patch("a", {"completed": 11}, 2.0)
+    rate = told(made.need("a"), 2.0)["rate"]
+    assert rate is not None
+    assert 9.0 < rate < 10.0
+
+
+def test_an_item_without_a_count_has_a_time_left_but_no_rate() -> None:
+    made = board()
+    made.create(read_legacy(body(0.0)), ME, 0.0)
+    made.update(read_legacy(body(0.25)), 10.0)
+    told_ = told(made.need("a"), 10.0)
+    assert (told_["rate"], told_["eta"]) == (None, 30.0)
+
+
+def test_what_ended_has_neither_rate_nor_time_left() -> None:
+    made = started(completed=0, total=100)
+    made.patch("a", {"completed": 10}, 1.0)
+    made.patch("a", {"status": "stopped"}, 2.0)
+    assert told(made.need("a"), 2.0)["rate"] is None
+    assert told(made.need("a"), 2.0)["eta"] is None
+
+
+@given(st.lists(st.tuples(st.floats(-1e300, 1e300) | st.integers(-(2**53), 2**53), st.floats(-10, 1e9))))
+def test_rate_and_time_left_are_never_negative_and_always_finite(steps: list[tuple[float, float]]) -> None:
+    made = started(total=1000)
+    now = 0.0
+    for completed, elapsed in steps:
+        now += elapsed
+        made.patch("a", {"completed": completed}, now)
+        item = told(made.need("a"), now)
+        for number in (item["rate"], item["eta"]):
+            assert number is None or (number >= 0 and math.isfinite(number))
+        assert 0 <= item["value"] <= 1
+
+
+# Whatever the order
+
+
+@given(st.permutations(range(1, 8)), st.data())
+def test_whatever_order_writes_arrive_in_the_newest_stays(order: list[int], data: st.DataObject) -> None:
+    made = started()
+    repeated = order + data.draw(st.lists(st.sampled_from(order)))
+    for seq in repeated:
+        made.patch("a", {"run_id": "r", "seq": seq, "completed": seq * 10}, float(seq))
+    assert (made.need("a").completed, made.need("a").seq) == (70, 7)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=40))
+def test_parts_add_up_to_the_newest_count_of_each(writes: list[tuple[str, int]]) -> None:
+    made = started()
+    for part, seq in writes:
+        made.patch("a", {"part": part, "seq": seq, "completed": seq * 7}, 0.0)
+    newest = {part: max(seq for name, seq in writes if name == part) for part, _ in writes}
+    assert (made.need("a").completed or 0) == sum(seq * 7 for seq in newest.values())
+
+
+OPS = st.tuples(
+    st.sampled_from(["create", "update", "put", "patch", "delete", "sweep"]),
+    st.sampled_from("ab"),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "run_id": st.sampled_from(["r", "s"]),
+            "seq": st.integers(0, 5),
+            "status": st.sampled_from(["running", "succeeded", "failed", "stopped"]),
+            "ttl": st.sampled_from([0, 5]),
+            "heartbeat_timeout": st.sampled_from([0, 5]),
+            "part": st.sampled_from(["1", "2"]),
+            "completed": st.integers(0, 9),
+        },
+    ),
+)
+
+
+def _perform(made: Board, op: tuple[str, str, float, Fields], now: float) -> list[Change]:
+    name, item_id, value, fields = op
+    match name:
+        case "create":
+            return [made.create(read_legacy(body(value, item_id)), ME, now)]
+        case "update":
+            return [made.update(read_legacy(body(value, item_id)), now)]
+        case "put":
+            return [made.put(item_id, fields, ME, now)]
+        case "patch":
+            return [made.patch(item_id, fields, now)]
+        case "delete":
+            return [made.delete(item_id, now, run_id=fields.get("run_id"))]
+    return made.sweep(now)
+
+
+@settings(max_examples=150)
+@given(st.lists(OPS, max_size=40))
+def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, float, Fields]]) -> None:
+    made = board(max_items=2)
+    kept: dict[str, Item] = {}
+    for step, op in enumerate(ops):
+        rev, before = made.rev, made.listed()
+        try:
+            changes = _perform(made, op, float(step))
+        except ProblemError:
+            assert made.listed() == before
+            continue
+        assert made.rev >= rev
+        for write in (write for change in changes for write in change.writes()):
+            if isinstance(write, SaveItem):
+                kept[write.item.id] = write.item
+            elif isinstance(write, DropItem):
+                del kept[write.id]
+        assert sorted(kept) == sorted(item.id for item in made.listed())
+        for item in made.listed():
+            assert kept[item.id] is item
+            assert (item.status == "running") is (item.ended_at is None)
+    for item_id in list(kept):
+        made.delete(item_id, 0.0)
+    made.put("x", {}, ME, 0.0)
+    made.put("y", {}, ME, 0.0)

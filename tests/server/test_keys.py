@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from progressbar_tracker._models import FieldError
+from progressbar_tracker.server import keys
+from progressbar_tracker.server.auth import identify
+from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.problems import ProblemError
+
+
+@pytest.mark.parametrize("type", ["read", "write", "admin"])
+def test_a_key_tells_its_type_and_its_public_id(type: str) -> None:
+    made = keys.new_key(type, "ci", 0.0)
+    assert re.fullmatch(rf"pbt_{type[0]}_{made.record.key_id}_[A-Za-z0-9_-]{{43}}", made.secret)
+
+
+def test_no_two_keys_are_alike() -> None:
+    made = [keys.new_key("write", "ci", 0.0) for _ in range(50)]
+    assert len({key.secret for key in made}) == len({key.record.key_id for key in made}) == 50
+
+
+def test_neither_the_record_nor_any_repr_holds_the_secret() -> None:
+    made = keys.new_key("write", "ci", 0.0)
+    tail = made.secret[-43:]
+    assert tail not in repr(made)
+    assert made.record.hash not in repr(made.record)
+    assert not any(tail in str(getattr(made.record, field)) for field in made.record.__struct_fields__)
+
+
+def test_a_ring_finds_a_key_by_its_whole_secret_only() -> None:
+    made = keys.new_key("write", "ci", 0.0)
+    ring = Keyring([made.record])
+    assert ring.find(made.secret, 1.0) == made.record
+    for wrong in ("", made.secret[:-1] + "!", made.secret[:-1], made.secret + "x", made.record.key_id, "\xff", "ключ"):
+        assert ring.find(wrong, 1.0) is None
+
+
+def test_a_rotated_key_works_with_both_secrets_for_a_day() -> None:
+    old = keys.new_key("write", "ci", 0.0)
+    new = keys.rotated(old.record, 100.0)
+    ring = Keyring([new.record])
+    assert new.record.key_id == old.record.key_id
+    assert ring.find(new.secret, 1e9) == ring.find(old.secret, 100.0 + keys.OVERLAP - 1) == new.record
+    assert ring.find(old.secret, 100.0 + keys.OVERLAP) is None
+
+
+def test_whoever_holds_a_key_that_ended_is_told_so() -> None:
+    made = keys.new_key("write", "ci", 0.0, expires_at=10.0)
+    ring = Keyring([made.record])
+    assert identify(ring, made.secret, 9.0).name == "ci"
+    with pytest.raises(ProblemError, match="has expired"):
+        identify(ring, made.secret, 10.0)
+    ring.add(keys.revoked(made.record, 5.0))
+    with pytest.raises(ProblemError, match="was revoked"):
+        identify(ring, made.secret, 6.0)
+    with pytest.raises(ProblemError, match="not known"):
+        identify(ring, "pbt_w_unknown", 6.0)
+
+
+def test_an_imported_key_may_have_any_form_and_keeps_its_identity_when_replaced() -> None:
+    first = keys.imported("a secret from outside, long", 0.0, None)
+    ring = Keyring([first])
+    assert ring.find("a secret from outside, long", 1.0) == first
+    second = keys.imported("another secret from outside", 1.0, first)
+    ring.add(second)
+    assert second.key_id == first.key_id
+    assert ring.find("another secret from outside", 1.0) == second
+    assert ring.find("a secret from outside, long", 1.0) is None
+
+
+def test_the_last_admin_key_is_known() -> None:
+    admin, other = keys.new_key("admin", "a", 0.0), keys.new_key("admin", "b", 0.0, expires_at=10.0)
+    ring = Keyring([admin.record, other.record, keys.new_key("write", "w", 0.0).record])
+    assert not ring.last_admin(admin.record.key_id, 5.0)
+    assert ring.last_admin(admin.record.key_id, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"type": "root"}, "type"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"expires_at": 0.0}, "expires_at"),
+        ({"expires_at": float("nan")}, "expires_at"),
+        ({"group": "g" * 201}, "group"),
+    ],
+)
+def test_a_key_that_breaks_a_rule_is_not_made(fields: dict[str, object], field: str) -> None:
+    with pytest.raises(FieldError) as error:
+        keys.new_key(**{"type": "write", "name": "ci", "now": 1.0, **fields})
+    assert error.value.field == field
