@@ -4,8 +4,6 @@
 imports no HTTP library, no TLS and no asyncio: each is imported where it is first needed.
 """
 
-import logging
-
 from ._client import AsyncProgressBar, ProgressBar
 from ._errors import (
     ConfigError,
@@ -48,5 +46,3 @@ __all__ = [
     "stats",
     "track",
 ]
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())

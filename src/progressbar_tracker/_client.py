@@ -6,13 +6,12 @@ signatures and the documentation live here. The explicit client never hides an e
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
 from . import _runtime
 from ._errors import ProgressBarError
+from ._log import WARNING, log
 from ._tracker import track
-from ._wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Iterable
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ._tracker import Tracker, TrackOptions
 
 T = TypeVar("T")
-
-logger = logging.getLogger("progressbar_tracker")
 
 TIMEOUT = 10.0  # seconds
 UNKNOWN = "What the key may do is not known yet: %s"
@@ -69,6 +66,7 @@ class ProgressBar:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         from ._transport import HttpTransport
+        from ._wire import Wire
 
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
@@ -77,7 +75,7 @@ class ProgressBar:
             try:
                 self._transport.run(self._wire.key_info())
             except ProgressBarError as error:
-                logger.warning(UNKNOWN, error)
+                log(WARNING, UNKNOWN, error)
 
     def get_all(self) -> list[Item]:
         """Return every item, the highest ``weight`` first.
@@ -219,10 +217,11 @@ class AsyncProgressBar:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         from ._transport import AsyncHttpTransport, HttpTransport
+        from ._wire import Wire
 
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
-        tracking = HttpTransport(api_url, api_key, timeout=TIMEOUT)
+        self._tracking = tracking = HttpTransport(api_url, api_key, timeout=TIMEOUT)
         self._sender = _runtime.new_sender(lambda: _runtime.deliver_over(tracking))
 
     async def get_all(self) -> list[Item]:
@@ -286,6 +285,7 @@ class AsyncProgressBar:
         import asyncio
 
         await asyncio.to_thread(self._sender.close)
+        self._tracking.close()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -293,7 +293,7 @@ class AsyncProgressBar:
             try:
                 await self.key_info
             except ProgressBarError as error:
-                logger.warning(UNKNOWN, error)
+                log(WARNING, UNKNOWN, error)
         return self
 
     async def __aexit__(

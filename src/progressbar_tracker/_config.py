@@ -87,9 +87,10 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
     import json
     import tempfile
 
-    # A JSON string without \u escapes is a TOML basic string.
+    # A JSON string is a TOML basic string, but for DEL, which only TOML wants escaped.
     text = "".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in (("url", url), ("api_key", api_key))
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
+        for name, value in (("url", url), ("api_key", api_key))
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -102,6 +103,9 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
         except BaseException:
             os.unlink(temporary)  # noqa: PTH108
             raise
+    except UnicodeEncodeError:
+        # Neither the error nor its chain may show the key.
+        raise ConfigError(f"the config file {path} cannot be written: a lone surrogate is not text") from None
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be written: {error}") from error
 
@@ -149,24 +153,20 @@ def discover(
     >>> discover({"PROGRESSBAR_URL": "http://server:8989", "PROGRESSBAR_API_KEY": "k"}).source
     'PROGRESSBAR_URL'
     """
-    env_url, env_key = environ.get(URL) or None, environ_key(environ)
-    if url and api_key:
-        return Config(url, api_key, "configure()")
-    if not url and env_url and env_key:
-        return Config(env_url, api_key or env_key, URL)
+    env_url = environ.get(URL) or None
+    wanted, source = (url, "configure()") if url else (env_url, URL)
+    # A key without a URL beside it is for whatever server is configured.
+    key = api_key or (environ_key(environ) if not url or not env_url or _same(url, env_url) else None)
+    if wanted and key:
+        return Config(wanted, key, source)
     file = read_user_config(path if path is not None else user_config_path(environ))
-    if not (wanted := url or env_url):
-        if file is None:
-            if api_key or env_key:
-                raise ConfigError(f"there is a key but no server: set {URL} as well")
-            return None
-        return file._replace(api_key=api_key or env_key or file.api_key)
-    key = api_key or (env_key if wanted == env_url or env_url is None else None)
-    if key is None and file is not None and _same(file.url, wanted):
-        key = file.api_key
-    if key is None:
-        raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
-    return Config(wanted, key, "configure()" if url else URL)
+    if not wanted:
+        if file is None and key:
+            raise ConfigError(f"there is a key but no server: set {URL} as well")
+        return file if file is None or not key else file._replace(api_key=key)
+    if file is not None and _same(file.url, wanted):
+        return Config(wanted, file.api_key, source)
+    raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
 
 
 def _same(one: str, other: str) -> bool:

@@ -158,6 +158,10 @@ class FieldError(ValueError):
         super().__init__(message)
         self.field = field
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process pools; the default recipe loses the field.
+        return (type(self), (self.field, str(self)))
+
 
 class FieldTypeError(FieldError, TypeError):
     """A field of the wrong type. Both a ``TypeError`` and a ``ValueError``, like the server's 422."""
@@ -169,7 +173,10 @@ def shown(value: object, limit: int = 80) -> str:
     >>> shown("a" * 200, 10)
     "'aaaaaa..."
     """
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything, and that of a huge int does
+        text = f"<{type(value).__name__}: repr() raised {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -15,7 +15,7 @@ Everything here runs in the sender's thread. Trackers reach it through two deque
 from __future__ import annotations
 
 import heapq
-import random
+import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ BACKOFF_BASE: Final = 0.5  # seconds
 BACKOFF_CAP: Final = 60.0
 BACKOFF_STEPS: Final = 10  # 0.5 * 2**10 is beyond the cap; a larger exponent would overflow one day
 MAX_ITEMS: Final = 100_000
+URGENT: Final = -math.inf  # due before everything that has an instant
 
 Verb: TypeAlias = Literal["put", "patch", "delete"]
 
@@ -144,7 +145,7 @@ class Reconciler:
     """Decides what is sent when.
 
     Args:
-        uniform: A source of randomness like ``random.uniform``.
+        uniform: A source of randomness in place of ``random.uniform``.
         max_items: Runs known at once; more are not tracked, and counted.
         meta: Where the program runs; told to the server with each new item.
     """
@@ -152,7 +153,7 @@ class Reconciler:
     def __init__(
         self,
         *,
-        uniform: Callable[[float, float], float] = random.uniform,
+        uniform: Callable[[float, float], float] | None = None,
         max_items: int = MAX_ITEMS,
         meta: Callable[[], dict[str, str]] = dict,
     ) -> None:
@@ -160,6 +161,8 @@ class Reconciler:
         self.not_before = 0.0  # a monotonic instant: the back-off of the whole client
         self.failures = 0  # in a row
         self.refused: str | None = None  # the server does not want this client: why
+        if uniform is None:
+            from random import uniform  # not while the package is imported
         self._uniform = uniform
         self._max_items = max_items
         self._meta = meta
@@ -197,7 +200,7 @@ class Reconciler:
             self._drop(earlier)
             return f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
         else:
-            self._put_off(earlier, 0.0)
+            self._put_off(earlier, URGENT)
         return None
 
     def mark(self, source: Source, now: float) -> None:
@@ -205,7 +208,7 @@ class Reconciler:
         record = self._records.get(id(source))
         if record is not None and record.ended_at is None:
             record.ended_at = now
-            self._put_off(record, now + SETTLE if source.tentative else 0.0)
+            self._put_off(record, now + SETTLE if source.tentative else URGENT)
 
     def conclude(self, verdict: Callable[[Source], None], now: float) -> None:
         """Let ``verdict`` decide the end of every run: the program is ending."""
@@ -217,7 +220,7 @@ class Reconciler:
         """Make everything due that is not held back by a back-off of its own: a flush."""
         for record in self._records.values():
             if record.hold_until <= now:
-                self._put_off(record, now if record.ended_at is None else 0.0)
+                self._put_off(record, now if record.ended_at is None else URGENT)
 
     def plan(self, now: float) -> list[Step]:
         """Return the operations to send now, ended runs first; empty when nothing is due."""
@@ -227,6 +230,7 @@ class Reconciler:
             due, _, record = heapq.heappop(agenda)
             if record.gone or due != record.due:
                 continue
+            record.due = math.inf  # taken: another entry for the same instant is stale
             if record.hold_until > now:
                 self._put_off(record, record.hold_until)
                 continue
@@ -323,7 +327,7 @@ class Reconciler:
         self.not_before = now + max(delay, retry_after or 0.0)
         # One request probes whether the server is back; what failed is due again when it may go.
         for step in steps:
-            self._put_off(step.record, 0.0 if step.record.ended_at is not None else now)
+            self._put_off(step.record, URGENT if step.record.ended_at is not None else now)
 
     def too_large(self, steps: Sequence[Step]) -> list[str]:
         """Take in a 413: send half as much at once, and give up a single operation that is too large alone."""
@@ -331,7 +335,7 @@ class Reconciler:
         if len({step.record for step in steps}) > 1:
             self._limit = max(2, len(steps) // 2)
             for step in steps:
-                self._put_off(step.record, 0.0)
+                self._put_off(step.record, URGENT)
             return []
         for step in steps:
             self._drop(step.record)
@@ -351,7 +355,10 @@ class Reconciler:
 
     def wake_at(self) -> float | None:
         """Return the monotonic instant at which something is due, or ``None``."""
-        return max(self.not_before, self._agenda[0][0]) if self._agenda else None
+        agenda = self._agenda
+        while agenda and (agenda[0][2].gone or agenda[0][0] != agenda[0][2].due):
+            heapq.heappop(agenda)
+        return max(self.not_before, agenda[0][0]) if agenda else None
 
     def _acknowledged(self, step: Step) -> None:
         record = step.record

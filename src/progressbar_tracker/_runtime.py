@@ -7,7 +7,6 @@ looked for in the sender's thread, when the first run has lived long enough to b
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import time
@@ -16,19 +15,19 @@ from typing import TYPE_CHECKING, Final
 
 from . import _config, _counting
 from ._display import Display
+from ._log import DEBUG, INFO, log
 from ._reconcile import Reconciler
 from ._sender import TIMEOUT, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from logging import LogRecord
     from pathlib import Path
 
     from ._models import Op, OpResult
     from ._reconcile import Source, Stats
     from ._sender import Connect, Deliver
     from ._transport import HttpTransport
-
-logger = logging.getLogger("progressbar_tracker")
 
 FLUSH: Final = 5.0  # seconds
 
@@ -191,7 +190,8 @@ def _reset() -> None:
 def _connect_default() -> Deliver | None:
     found = _config.discover(os.environ, url=_settings.url, api_key=_settings.api_key, path=_settings.path)
     if found is None:
-        logger.info(
+        log(
+            INFO,
             "Progress is shown here only: run 'progressbar-tracker serve', or set %s and %s",
             _config.URL,
             _config.API_KEY,
@@ -199,7 +199,7 @@ def _connect_default() -> Deliver | None:
         return None
     from ._transport import HttpTransport
 
-    logger.debug("Progress is reported to %s, from %s", found.url, found.source)
+    log(DEBUG, "Progress is reported to %s, from %s", found.url, found.source)
     return deliver_over(HttpTransport(found.url, found.api_key, timeout=TIMEOUT))
 
 
@@ -210,15 +210,13 @@ def _meta() -> dict[str, str]:
     return {"host": socket.gethostname()[:200], "pid": str(os.getpid()), "program": program[:200]}
 
 
-class _NotOurs(logging.Filter):
-    """Drops httpx's line for each request that the sender makes; the program's own requests are logged as ever."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.threadName != "progressbar-sender"
+def _not_ours(record: LogRecord) -> bool:
+    """Drop httpx's line for each request that the sender makes; the program's own requests are logged as ever."""
+    return record.threadName != "progressbar-sender"
 
 
 def _quieten_httpx() -> None:
+    import logging
+
     for name in ("httpx", "httpcore.connection", "httpcore.http11"):
-        library = logging.getLogger(name)
-        if not any(isinstance(one, _NotOurs) for one in library.filters):
-            library.addFilter(_NotOurs())
+        logging.getLogger(name).addFilter(_not_ours)  # the same filter twice is one filter

@@ -8,13 +8,13 @@ sent.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
+from ._log import INFO, WARNING, log
 from ._reconcile import Reconciler, Source, Stats, Step
 from ._worker import Worker
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     Deliver: TypeAlias = Callable[[Sequence[Op], float], Sequence[OpResult]]
     Connect: TypeAlias = Callable[[], Deliver | None]
-
-logger = logging.getLogger("progressbar_tracker")
 
 TICK: Final = 0.1  # seconds between looks at what has ended
 FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that ends sooner costs no request
@@ -145,7 +143,7 @@ class Sender:
         self._worker.thread = None
         self._worker.poke()
         if not reached and self._reconciler.refused is None:
-            logger.warning("The last state of %d items did not reach the server", len(self._reconciler))
+            log(WARNING, "The last state of %d items did not reach the server", len(self._reconciler))
         return reached
 
     def reset(self) -> None:
@@ -241,7 +239,7 @@ class Sender:
         else:
             if reconciler.failures:
                 self._warned.clear()
-                logger.info("Progress is reported again")
+                log(INFO, "Progress is reported again")
             for warning in reconciler.apply(steps, results, self._clock()):
                 self._warn(warning.partition("'")[0], warning)
 
@@ -254,4 +252,4 @@ class Sender:
         now = self._clock()
         if now >= self._warned.get(kind, -QUIET) + QUIET:
             self._warned[kind] = now
-            logger.warning("%s", message)
+            log(WARNING, "%s", message)

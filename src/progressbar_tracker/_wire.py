@@ -36,6 +36,7 @@ from ._models import (
     check_value,
     check_weight,
     fraction,
+    has_control,
     shown,
 )
 
@@ -87,9 +88,10 @@ def base_url(api_url: object, name: str = "api_url") -> str:
         raise ConfigError(f"{name} is not a URL: {shown(api_url)} ({error})") from error
     if "@" in parts.netloc:
         raise ConfigError(f"{name} must not carry a user name or a password; the key is an argument of its own")
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in text):
+    unfit = has_control(text) or any(c.isspace() for c in text)
+    if unfit or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{name} must be a URL such as 'http://localhost:8989', not {shown(api_url)}")
-    if parts.query or parts.fragment:
+    if "?" in text or "#" in text:
         raise ConfigError(f"{name} must have no query and no fragment: {shown(api_url)}")
     return text.rstrip("/") + "/"
 
@@ -160,9 +162,9 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
     try:
         problem = json.loads(reply.body)
         if isinstance(problem, dict):
-            code = str(problem.get("type", "")).rsplit("/", 1)[-1]
+            code = str(problem.get("type") or "").rsplit("/", 1)[-1]
             detail = str(problem.get("detail") or problem.get("error") or problem.get("title") or "")
-            field = str(problem.get("field", ""))
+            field = str(problem.get("field") or "")
     except (ValueError, RecursionError):
         text = reply.body[:300].decode("utf-8", "replace").strip()
         detail = "" if text.startswith("<") else text
@@ -269,8 +271,8 @@ def _result(item_id: str, request: Request) -> Exchange[OpResult]:
 def legacy_state(op: Op) -> LegacyItem:
     """Return the five fields of part 1 that tell a tracker's state best: the counts go into the description."""
     completed, total = op.get("completed") or 0, op.get("total")
-    counts = f"{completed}/{total} {op.get('unit') or 'it'}" if total is not None else f"{completed} {op.get('unit')}"
-    description = op.get("description") or counts
+    counts = f"{completed}" if total is None else f"{completed}/{total}"
+    description = op.get("description") or f"{counts} {op.get('unit') or 'it'}"
     if op.get("status") in ("failed", "stopped"):
         description = f"{op.get('status')}: {op.get('error') or description}"
     done = fraction(completed, total)
@@ -407,7 +409,7 @@ class Wire:
         request = Request("GET", "progress")
         reply = yield request
         document = document_of(reply, request)
-        if not isinstance(document, list):
+        if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
             raise unexpected(reply, request)
         return cast("list[Item]", document)
 

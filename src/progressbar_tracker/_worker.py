@@ -6,14 +6,13 @@ display live on one. They are two threads on purpose: a server that hangs must n
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from ._log import ERROR, WARNING, log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-logger = logging.getLogger("progressbar_tracker")
 
 LINGER: Final = 5.0  # seconds without work after which the thread ends, so that a later fork has nothing to warn of
 POLL: Final = 0.1  # seconds between looks for new work while there is none
@@ -64,7 +63,7 @@ class Worker:
                 # The interpreter is shutting down, or the system has no threads left: the program goes on without.
                 self.thread = None
                 self._crashes += 1
-                logger.warning("Progress is not reported for want of a thread: %s", error)
+                log(WARNING, "Progress is not reported for want of a thread: %s", error)
                 return False
             return True
 
@@ -83,7 +82,7 @@ class Worker:
                 if self.thread is not me:  # closed meanwhile, with what the step was using
                     return
                 self._crashes += 1
-                logger.exception("The thread %s failed", self._name)
+                log(ERROR, "The thread %s failed", self._name, exc_info=True)
                 if self.broken:
                     self.thread = None
                     return

@@ -1,74 +1,14 @@
-"""Servers on real sockets, an app without one, and the clocks they are told."""
-
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from progressbar_tracker.server.records import Write
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores import sqlite as sqlite_store
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 
-NOW = 1_800_000_000.0
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pass_(self, seconds: float) -> None:
-        self.now += seconds
-
-
-class Served:
-    """A server, a key of each type, and clients that are closed at the end."""
-
-    def __init__(self, folder: Path, clock: Clock, **settings: object) -> None:
-        self.database = folder / "progress.db"
-        self.clock = clock
-        self.said: list[str] = []
-        self.settings = Settings(database=self.database, port=0, **settings)
-        self.clients: list[httpx.Client] = []
-        self.keys: dict[str, str] = {}
-        self.start()
-        self.keys = {type: self.server.create_key(type, type) for type in ("read", "write", "admin")}
-        self.keys["other"] = self.server.create_key("write", "other")
-
-    def start(self) -> None:
-        self.server = BackgroundServer(self.settings, say=self.said.append, clock=self.clock)
-
-    def stop(self) -> None:
-        for client in self.clients:
-            client.close()
-        self.clients = []
-        self.server.close()
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def client(self, key: str | None = None, **headers: str) -> httpx.Client:
-        if key is not None:
-            headers["X-API-KEY"] = self.keys.get(key, key)
-        client = httpx.Client(base_url=self.server.url, headers=headers, timeout=10)
-        self.clients.append(client)
-        return client
-
-    def browser(self) -> httpx.Client:
-        browser = self.client(**{"Sec-Fetch-Site": "same-origin"})
-        assert browser.get(self.server.sign_in_url()).status_code == 303
-        return browser
+from .serving import Clock, FullDisk, Served
 
 
 @pytest.fixture
@@ -104,21 +44,6 @@ def served(serve: Callable[..., Served]) -> Served:
     return serve()
 
 
-class FullDisk:
-    """Makes every write of every SQLite store fail while ``full``."""
-
-    def __init__(self) -> None:
-        self.full = False
-
-    def perform(self, connection: sqlite3.Connection, write: Write) -> None:
-        if self.full:
-            raise sqlite3.OperationalError("database or disk is full")
-        _perform(connection, write)
-
-
-_perform = sqlite_store.perform
-
-
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     disk = FullDisk()
@@ -131,7 +56,3 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "progress.db")
     yield store
     store.close()
-
-
-def legacy(item_id: str, value: float = 0.5, **fields: object) -> dict[str, object]:
-    return {"id": item_id, "title": "Title", "description": "about", "value": value, "weight": 0, **fields}

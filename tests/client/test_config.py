@@ -1,0 +1,416 @@
+"""Where the URL and the key come from, and that the two are never mixed up."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import platformdirs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progressbar_tracker import ConfigError
+from progressbar_tracker import _config as config_module
+from progressbar_tracker._config import (
+    Config,
+    disabled,
+    discover,
+    environ_key,
+    read_user_config,
+    user_config_path,
+    write_user_config,
+)
+
+CODE, ENV, FILE = "http://code:1", "http://env:2", "http://file:3"
+posix = pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")
+HOSTILE = [
+    "",
+    " ",
+    '"',
+    "\\",
+    '\\"',
+    "'''",
+    '"""',
+    "\\u0041",
+    "\n",
+    "\r\n",
+    "\t",
+    "\x00",
+    "\x1f",
+    "\x7f",
+    "#",
+    "]\n[table]\nurl = 1",
+    'x"\napi_key = "other',
+    "ü😀مرحبا",
+    "\u2028",
+    "\ufeff",
+]
+
+
+def env(*, url=None, key=None, key_file=None, config=None):
+    given_values = {
+        "PROGRESSBAR_URL": url,
+        "PROGRESSBAR_API_KEY": key,
+        "PROGRESSBAR_API_KEY_FILE": key_file,
+        "PROGRESSBAR_CONFIG": config,
+    }
+    return {name: str(value) for name, value in given_values.items() if value is not None}
+
+
+@pytest.fixture
+def absent(tmp_path):
+    return tmp_path / "absent.toml"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "config.toml"
+    write_user_config(path, FILE, "file-key")
+    return path
+
+
+def pair(found):
+    assert found is not None
+    return found.url, found.api_key
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_nothing_configured_is_no_error(absent):
+    assert discover({}, path=absent) is None
+
+
+def test_arguments_go_before_the_environment_and_the_file(file):
+    found = discover(env(url=ENV, key="env-key"), url=CODE, api_key="code-key", path=file)
+    assert found == Config(CODE, "code-key", "configure()")
+
+
+def test_the_environment_goes_before_the_file(file):
+    assert discover(env(url=ENV, key="env-key"), path=file) == Config(ENV, "env-key", "PROGRESSBAR_URL")
+
+
+def test_the_file_is_asked_last(file):
+    assert discover({}, path=file) == Config(FILE, "file-key", f"the config file {file}")
+
+
+def test_the_file_is_found_by_the_environment(file):
+    assert pair(discover(env(config=file))) == (FILE, "file-key")
+
+
+@pytest.mark.parametrize("name", ["PROGRESSBAR_URL", "PROGRESSBAR_API_KEY", "PROGRESSBAR_API_KEY_FILE"])
+def test_an_empty_variable_is_one_that_is_not_set(file, name):
+    assert pair(discover({name: ""}, path=file)) == (FILE, "file-key")
+
+
+def test_without_a_variable_the_file_is_where_the_system_keeps_such_files():
+    assert user_config_path({}) == platformdirs.user_config_path("progressbar-tracker", appauthor=False) / "config.toml"
+
+
+def test_a_variable_names_the_config_file(tmp_path):
+    assert user_config_path(env(config=tmp_path / "mine.toml")) == tmp_path / "mine.toml"
+
+
+# ---------------------------------------------------------------- which key meets which URL
+
+
+def test_a_lone_key_in_code_goes_with_the_url_of_the_environment(absent):
+    assert pair(discover(env(url=ENV), api_key="code-key", path=absent)) == (ENV, "code-key")
+
+
+def test_a_key_in_code_goes_before_the_environments_for_its_url(absent):
+    assert pair(discover(env(url=ENV, key="env-key"), api_key="code-key", path=absent)) == (ENV, "code-key")
+
+
+def test_a_lone_key_in_code_goes_with_the_url_of_the_file(file):
+    assert pair(discover({}, api_key="code-key", path=file)) == (FILE, "code-key")
+
+
+def test_a_lone_key_of_the_environment_goes_with_the_url_in_code(absent):
+    assert pair(discover(env(key="env-key"), url=CODE, path=absent)) == (CODE, "env-key")
+
+
+def test_a_lone_key_of_the_environment_goes_with_the_url_of_the_file(file):
+    assert pair(discover(env(key="env-key"), path=file)) == (FILE, "env-key")
+
+
+def test_the_environments_key_never_meets_another_url_than_the_environments(absent):
+    with pytest.raises(ConfigError, match=f"no key for {CODE}"):
+        discover(env(url=ENV, key="env-key"), url=CODE, path=absent)
+
+
+def test_the_environments_key_meets_a_url_in_code_that_is_the_same(absent):
+    assert pair(discover(env(url=ENV + "/", key="env-key"), url=ENV, path=absent)) == (ENV, "env-key")
+
+
+@pytest.mark.parametrize("where", ["code", "environment"])
+def test_the_files_key_never_meets_another_url_than_the_files(file, where):
+    with pytest.raises(ConfigError, match="no key for http://other"):
+        if where == "code":
+            discover({}, url="http://other", path=file)
+        else:
+            discover(env(url="http://other"), path=file)
+
+
+@pytest.mark.parametrize("near", [FILE + "0", FILE + "/sub", "https" + FILE[4:], FILE[:-1], "http://file"])
+def test_a_url_that_only_looks_like_the_files_does_not_get_its_key(file, near):
+    with pytest.raises(ConfigError, match="no key for"):
+        discover(env(url=near), path=file)
+
+
+def test_the_files_key_meets_the_same_url_given_elsewhere(file):
+    assert discover(env(url=FILE + "/"), path=file) == Config(FILE + "/", "file-key", "PROGRESSBAR_URL")
+    assert discover({}, url=FILE, path=file) == Config(FILE, "file-key", "configure()")
+
+
+def test_a_url_in_code_falls_through_to_the_file_when_the_environment_means_another_server(file):
+    assert pair(discover(env(url=ENV, key="env-key"), url=FILE, path=file)) == (FILE, "file-key")
+
+
+def test_a_url_without_any_key_says_what_to_set(absent):
+    with pytest.raises(ConfigError, match=r"no key for http://env:2: set PROGRESSBAR_API_KEY, or run: .* login http"):
+        discover(env(url=ENV), path=absent)
+
+
+@pytest.mark.parametrize("layer", ["code", "environment"])
+def test_a_key_without_any_url_says_what_to_set(absent, layer):
+    with pytest.raises(ConfigError, match="a key but no server: set PROGRESSBAR_URL"):
+        if layer == "code":
+            discover({}, api_key="k", path=absent)
+        else:
+            discover(env(key="k"), path=absent)
+
+
+layers = st.sampled_from([None, CODE, ENV, FILE])
+keys = st.booleans()
+
+
+@given(code_url=layers, env_url=layers, file_url=layers, code_key=keys, env_key=keys)
+def test_no_combination_lets_a_key_meet_a_url_that_it_was_not_given_for(
+    code_url, env_url, file_url, code_key, env_key, tmp_path_factory
+):
+    path = tmp_path_factory.getbasetemp() / "pairs.toml"
+    path.unlink(missing_ok=True)
+    if file_url:
+        path.write_text(f'url = "{file_url}"\napi_key = "file-key"\n')
+    try:
+        found = discover(
+            env(url=env_url, key="env-key" if env_key else None),
+            url=code_url,
+            api_key="code-key" if code_key else None,
+            path=path,
+        )
+    except ConfigError:
+        return
+    if found is None:
+        assert not (code_url or env_url or file_url)
+        return
+    assert found.url == (code_url or env_url or file_url)
+    given_for = {"code-key": code_url, "env-key": env_url, "file-key": file_url}[found.api_key]
+    assert given_for in (None, found.url)
+
+
+# ---------------------------------------------------------------- a broken setting that is not needed
+
+
+def test_complete_arguments_need_neither_a_readable_key_file_nor_a_valid_config(tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("not toml")
+    assert pair(discover(env(key_file=tmp_path / "absent"), url=CODE, api_key="k", path=broken)) == (CODE, "k")
+
+
+def test_a_complete_environment_needs_no_valid_config(tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("not toml")
+    assert pair(discover(env(url=ENV, key="k"), path=broken)) == (ENV, "k")
+
+
+# ---------------------------------------------------------------- the key as a file
+
+
+def test_a_key_is_read_from_the_file_that_the_environment_names(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("  from-file\n")
+    assert environ_key(env(key_file=secret)) == "from-file"
+    assert pair(discover(env(url=ENV, key_file=secret), path=tmp_path / "absent")) == (ENV, "from-file")
+
+
+def test_a_key_given_directly_goes_before_one_in_a_file(tmp_path):
+    assert environ_key(env(key="direct", key_file=tmp_path / "absent")) == "direct"
+
+
+def test_no_variable_is_no_key():
+    assert environ_key({}) is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\x00", "folder"], ids=repr)
+def test_a_key_file_that_cannot_be_used_is_named_with_its_variable(tmp_path, content):
+    secret = tmp_path / "secret"
+    if content == "folder":
+        secret.mkdir()
+    elif content is not None:
+        secret.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        environ_key(env(key_file=secret))
+    assert "PROGRESSBAR_API_KEY_FILE" in str(caught.value)
+    assert str(secret) in str(caught.value)
+
+
+# ---------------------------------------------------------------- reading the config file
+
+
+def test_a_config_file_that_is_not_there_is_none(absent):
+    assert read_user_config(absent) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("url = ", "is not valid TOML"),
+        ("not toml", "is not valid TOML"),
+        ("", "has no url"),
+        ('url = "http://h"', "has no api_key"),
+        ('api_key = "k"', "has no url"),
+        ('url = ""\napi_key = "k"', "has no url"),
+        ('url = "http://h"\napi_key = 5', "has no api_key"),
+        ('[server]\nurl = "http://h"\napi_key = "k"', "has no url"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, text, reason):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_user_config(path)
+    assert f"the config file {path} {reason}" in str(caught.value)
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "parent is a file", "no permission", "not UTF-8"])
+def test_a_config_file_that_cannot_be_read_is_named(tmp_path, obstacle, monkeypatch):
+    path = tmp_path / "config.toml"
+    if obstacle == "folder":
+        path.mkdir()
+    elif obstacle == "parent is a file":
+        path.write_text("")
+        path = path / "config.toml"
+    elif obstacle == "not UTF-8":
+        path.write_bytes(b'url = "\xff"')
+    else:  # chmod does not keep root out
+
+        def denied(*_args, **_options):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(ConfigError) as caught:
+        read_user_config(path)
+    assert f"the config file {path} cannot be read" in str(caught.value)
+
+
+def test_further_entries_of_a_config_file_are_ignored(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('url = "http://h"\napi_key = "k"\ncolour = "blue"\n[x]\ny = 1\n')
+    assert pair(read_user_config(path)) == ("http://h", "k")
+
+
+# ---------------------------------------------------------------- writing it
+
+
+def test_writing_makes_the_folders_above(tmp_path):
+    path = tmp_path / "a" / "b" / "config.toml"
+    write_user_config(path, FILE, "k")
+    assert pair(read_user_config(path)) == (FILE, "k")
+
+
+@posix
+def test_the_config_file_is_for_its_owner_alone_even_where_it_was_not(tmp_path):
+    path = tmp_path / "folder" / "config.toml"
+    write_user_config(path, FILE, "k")
+    path.chmod(0o644)
+    write_user_config(path, FILE, "k")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@posix
+def test_the_config_file_is_for_its_owner_alone_from_its_first_instant(tmp_path, monkeypatch):
+    modes = []
+    replace = os.replace
+
+    def watched(source, target):
+        modes.append(stat.S_IMODE(Path(source).stat().st_mode))
+        replace(source, target)
+
+    monkeypatch.setattr(config_module.os, "replace", watched)
+    write_user_config(tmp_path / "config.toml", FILE, "k")
+    assert modes == [0o600]
+
+
+def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_beside_it(file, monkeypatch):
+    before = file.read_bytes()
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(config_module.os, "replace", full)
+    with pytest.raises(ConfigError) as caught:
+        write_user_config(file, "http://new", "new-key")
+    assert f"the config file {file} cannot be written" in str(caught.value)
+    assert "new-key" not in str(caught.value)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path):
+    (tmp_path / "occupied").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_user_config(tmp_path / "occupied" / "config.toml", FILE, "k")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_any_text_comes_back_as_it_was_written(tmp_path, text):
+    path = tmp_path / "config.toml"
+    write_user_config(path, f"u{text}", f"k{text}")
+    assert tomllib.loads(path.read_text("utf-8")) == {"url": f"u{text}", "api_key": f"k{text}"}
+    assert pair(read_user_config(path)) == (f"u{text}", f"k{text}")
+
+
+@given(url=st.text(min_size=1), key=st.text(min_size=1))
+def test_every_text_that_utf_8_carries_comes_back_as_it_was_written(url, key, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "round-trip.toml"
+    write_user_config(path, url, key)
+    assert pair(read_user_config(path)) == (url, key)
+
+
+def test_a_lone_surrogate_cannot_be_written_and_the_error_does_not_show_the_key(file):
+    before = file.read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        write_user_config(file, FILE, "secret\ud800")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def test_a_configuration_never_shows_its_key():
+    config = Config("http://h", "very-secret", "PROGRESSBAR_URL")
+    assert "very-secret" not in f"{config!r} {config} {config!s}"
+    assert "http://h" in repr(config)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "yes", "on", "anything", " 1 "])
+def test_tracking_is_disabled_by_any_value_that_does_not_say_no(value):
+    assert disabled({"PROGRESSBAR_DISABLE": value})
+
+
+@pytest.mark.parametrize("value", ["", " ", "0", "no", "off", "false", "False", "NO", " 0 "])
+def test_tracking_is_not_disabled_by_a_value_that_says_no(value):
+    assert not disabled({"PROGRESSBAR_DISABLE": value})
+
+
+def test_tracking_is_not_disabled_by_default():
+    assert not disabled({})

@@ -1,0 +1,153 @@
+"""The errors: what catches them, what they say, and that they cross process pools whole."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import pickle
+
+import pytest
+
+import progressbar_tracker
+from progressbar_tracker import (
+    ConfigError,
+    ConflictError,
+    ItemExistsError,
+    ItemNotFoundError,
+    PermissionError,
+    ProgressBarError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TrackingWarning,
+    TransportError,
+    ValidationError,
+)
+from progressbar_tracker import _errors as errors_module
+from progressbar_tracker._models import FieldError, FieldTypeError
+
+RESPONSES = [
+    PermissionError,
+    ValidationError,
+    ItemNotFoundError,
+    ItemExistsError,
+    ConflictError,
+    RateLimitedError,
+    ServerError,
+    ResponseError,
+]
+ALSO = [
+    (ConfigError, ValueError),
+    (PermissionError, builtins.PermissionError),
+    (PermissionError, OSError),
+    (ValidationError, ValueError),
+    (ItemNotFoundError, ValueError),
+    (ItemExistsError, ValueError),
+    (FieldTypeError, TypeError),
+    (FieldTypeError, ValueError),
+    (FieldError, ValueError),
+]
+NOT = [
+    (TransportError, ResponseError),
+    (ConfigError, ResponseError),
+    (ConflictError, ValueError),
+    (ServerError, ValueError),
+    (RateLimitedError, ValueError),
+    (PermissionError, ValueError),
+    (FieldError, ProgressBarError),
+]
+
+
+def refusal(kind):
+    return kind("no", status_code=418, code="teapot", detail="short and stout", retry_after=2.5)
+
+
+def same(one, other):
+    return type(one) is type(other) and one.args == other.args and vars(one) == vars(other)
+
+
+@pytest.mark.parametrize("kind", [ConfigError, TransportError, ResponseError])
+def test_every_branch_of_the_tree_grows_from_one_root(kind):
+    assert issubclass(kind, ProgressBarError)
+
+
+@pytest.mark.parametrize("kind", RESPONSES)
+def test_every_refusal_of_the_server_is_a_response_error(kind):
+    assert issubclass(kind, ResponseError)
+
+
+@pytest.mark.parametrize(("kind", "other"), ALSO, ids=lambda kind: kind.__name__)
+def test_an_error_is_caught_by_the_standard_name_as_well(kind, other):
+    error = kind.__new__(kind, "no")
+    with pytest.raises(other) as caught:
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(("kind", "other"), NOT, ids=lambda kind: kind.__name__)
+def test_an_error_is_not_caught_by_a_name_that_means_something_else(kind, other):
+    assert not issubclass(kind, other)
+
+
+def test_the_exported_permission_error_catches_only_our_own():
+    with pytest.raises(builtins.PermissionError):
+        try:
+            raise builtins.PermissionError(13, "a file")
+        except PermissionError:
+            pytest.fail("a file's permission is not a key's")
+
+
+def test_the_warning_is_a_user_warning_and_no_error():
+    assert issubclass(TrackingWarning, UserWarning)
+    assert not issubclass(TrackingWarning, ProgressBarError)
+
+
+def test_every_class_of_the_module_is_exported_by_the_package():
+    assert set(errors_module.__all__) <= set(progressbar_tracker.__all__)
+    assert all(getattr(progressbar_tracker, name) is getattr(errors_module, name) for name in errors_module.__all__)
+
+
+def test_the_tree_in_the_docstring_names_every_class():
+    missing = [name for name in errors_module.__all__ if name not in (errors_module.__doc__ or "")]
+    assert missing == []
+
+
+@pytest.mark.parametrize("kind", RESPONSES)
+def test_a_refusal_shows_its_message_and_keeps_what_the_server_said(kind):
+    error = refusal(kind)
+    assert str(error) == "no"
+    assert (error.status_code, error.code, error.detail, error.retry_after) == (418, "teapot", "short and stout", 2.5)
+
+
+def test_a_refusal_without_details_has_empty_ones():
+    error = ServerError("no", status_code=500)
+    assert (error.code, error.detail, error.retry_after) == ("", "", None)
+
+
+def test_a_transport_error_shows_its_message_and_keeps_method_and_url():
+    error = TransportError("refused", method="GET", url="http://h/progress")
+    assert (str(error), error.method, error.url) == ("refused", "GET", "http://h/progress")
+
+
+@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(refusal, RESPONSES),
+        TransportError("refused", method="GET", url="http://h/progress"),
+        ConfigError("PROGRESSBAR_URL is not a URL"),
+        ProgressBarError("one", "two"),
+        FieldError("title", "title must be a string"),
+        FieldTypeError("title", "title must be a string"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_survives_pickling_and_copying_with_its_attributes(error, again):
+    assert same(again(error), error)
+    assert str(again(error)) == str(error)
+
+
+def test_a_note_survives_pickling():
+    error = refusal(ServerError)
+    error.add_note("while encoding")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["while encoding"]

@@ -1,0 +1,21 @@
+"""What every test gets: an environment of its own, so that none meets the real configuration."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import progressbar_tracker
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path, monkeypatch):
+    """Hide the user's settings, point the config file into ``tmp_path``, and keep loopback away from proxies."""
+    for name in list(os.environ):
+        if name.startswith(("PROGRESSBAR_", "ADMIN_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PROGRESSBAR_CONFIG", str(tmp_path / "user-config" / "config.toml"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    yield
+    progressbar_tracker.configure()

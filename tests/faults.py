@@ -1,0 +1,196 @@
+"""A real loopback server that misbehaves on request, with a small model of the protocol behind it.
+
+Each request is answered by the next entry of a script, or well. What it did is on record, and a test waits for what it
+expects to see instead of sleeping.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+KEY = "pbt_w_faultkey_0123456789"
+
+
+class Fault(NamedTuple):
+    """How one request is treated. ``kind``: answer, hang, reset, half, lost (applied, but the answer is cut off)."""
+
+    kind: str = "answer"
+    status: int = 200
+    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
+    body: bytes | None = None
+
+
+WELL = None
+HANG = Fault("hang")
+RESET = Fault("reset")
+HALF = Fault("half")
+LOST = Fault("lost")
+
+
+def answer(status: int, body: bytes = b'{"title": "scripted"}', **headers: str) -> Fault:
+    return Fault("answer", status, {name.replace("_", "-"): text for name, text in headers.items()}, body)
+
+
+class Seen(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]
+    document: Any
+
+
+class FaultServer:
+    """Items by id as the protocol would leave them, the runs that ended in ``history``, the requests in ``seen``."""
+
+    def __init__(self, *, legacy: bool = False) -> None:
+        self.legacy = legacy
+        self.items: dict[str, dict[str, Any]] = {}
+        self.history: list[dict[str, Any]] = []
+        self.ops: list[dict[str, Any]] = []
+        self.seen: list[Seen] = []
+        self.script: deque[Fault | None] = deque()
+        self.always: Fault | None = None
+        self.connections = 0
+        self._changed = threading.Condition()
+        self._release = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                outer.connections += 1
+                super().setup()
+
+            def handle_one(self) -> None:
+                outer._serve(self)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one  # noqa: N815
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(self, *args: object) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._release.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def wait_for(self, predicate: Any, timeout: float = 10.0) -> None:
+        """Return when ``predicate()`` holds, which is looked at after each request; fail when it never does."""
+        with self._changed:
+            if not self._changed.wait_for(predicate, timeout):
+                msg = f"waited in vain; items={self.items}, history={self.history}, ops={self.ops[-5:]}"
+                raise AssertionError(msg)
+
+    def ended(self, item_id: str) -> dict[str, Any]:
+        """Return the last run in the history that had this id."""
+        return next(run for run in reversed(self.history) if run["id"] == item_id)
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        document = json.loads(raw) if raw else None
+        headers = {name.lower(): text for name, text in handler.headers.items()}
+        with self._changed:
+            self.seen.append(Seen(handler.command, handler.path, headers, document))
+            fault = self.script.popleft() if self.script else self.always
+            if fault is None or fault.kind in ("lost", "half"):
+                status, body = self._apply(handler.command, handler.path, document)
+                extra: dict[str, str] = {}
+            else:
+                status, body, extra = fault.status, fault.body or b"", fault.headers
+            self._changed.notify_all()
+        kind = "answer" if fault is None else fault.kind
+        if kind == "hang":
+            self._release.wait(30)
+            handler.close_connection = True
+            return
+        if kind in ("reset", "lost"):
+            handler.close_connection = True
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
+            return
+        handler.send_response(status)
+        for name, text in {"Content-Type": "application/json", **extra}.items():
+            handler.send_header(name, text)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if kind == "half":
+            handler.wfile.write(body[: len(body) // 2])
+            handler.close_connection = True
+            return
+        handler.wfile.write(body)
+
+    def _apply(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
+        path = urlsplit(target).path
+        if path == "/api/key-info":
+            info: dict[str, Any] = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"]}
+            if not self.legacy:
+                info |= {"api": ["v1"], "server": {"version": "0", "boot_id": "b"}}
+            return 200, json.dumps(info).encode()
+        if path == "/progress":
+            return self._part_one(method, target, document)
+        if path == "/api/v1/items:batch" and not self.legacy:
+            results = [self._op(op) for op in document["ops"]]
+            return 200, json.dumps({"results": results}).encode()
+        return 404, b'{"title": "Not Found"}'
+
+    def _part_one(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
+        item_id = document["id"] if document else parse_qs(urlsplit(target).query)["id"][0]
+        self.ops.append({"op": method, **(document or {"id": item_id})})
+        if method == "POST":
+            if item_id in self.items:
+                return 409, b"{}"
+            self.items[item_id] = document
+            return 201, b"{}"
+        if item_id not in self.items:
+            return 404, b"{}"
+        if method == "PUT":
+            self.items[item_id] = document
+        else:
+            self.history.append(self.items.pop(item_id))
+        return 200, b"{}"
+
+    def _op(self, op: dict[str, Any]) -> dict[str, Any]:
+        self.ops.append(op)
+        item_id, item = op["id"], self.items.get(op["id"])
+        fields = {name: value for name, value in op.items() if name not in ("op",)}
+        if op["op"] == "put":
+            if item is not None and item["run_id"] != op["run_id"]:
+                self._retire(item_id, "stopped")
+            if item is not None and item["run_id"] == op["run_id"] and op["seq"] <= item["seq"]:
+                return {"id": item_id, "status": 200}
+            self.items[item_id] = {"status": "running", **fields}
+            return {"id": item_id, "status": 200 if item else 201}
+        if item is None:
+            return {"id": item_id, "status": 404, "problem": {"detail": "no such item"}}
+        if item["run_id"] != op["run_id"]:
+            return {"id": item_id, "status": 409, "problem": {"detail": "another run has taken the item over"}}
+        if op["op"] == "delete":
+            self._retire(item_id, "deleted")
+        elif op["seq"] > item["seq"]:
+            item |= fields
+        return {"id": item_id, "status": 200}
+
+    def _retire(self, item_id: str, status: str) -> None:
+        item = self.items.pop(item_id)
+        self.history.append(item if item["status"] != "running" else {**item, "status": status})

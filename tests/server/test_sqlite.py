@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.key_file import KeyFile
+from progressbar_tracker.server.records import Item, SaveItem
+from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.stores.files import connect, migrate
+from progressbar_tracker.server.stores.migrations import MIGRATIONS
+from progressbar_tracker.server.stores.sqlite import SqliteStore
+
+from .serving import FullDisk
+
+
+def item(item_id: str = "a", **fields: object) -> Item:
+    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0, "updated_at": 1.0,
+                   **fields})  # fmt: skip
+
+
+def test_nobody_else_may_read_the_files(store: SqliteStore) -> None:
+    store.commit([SaveItem(item())]).result(10)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in store.path.parent.iterdir()}
+    assert modes == dict.fromkeys(("progress.db", "progress.db-shm", "progress.db-wal", "progress.db.lock"), 0o600)
+
+
+def test_a_commit_is_on_disk_in_full(store: SqliteStore) -> None:
+    pragmas = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+
+
+def test_a_second_server_on_the_same_file_is_refused(store: SqliteStore) -> None:
+    with pytest.raises(ConfigError, match=r"^a server is running on the database .*progress\.db already$"):
+        SqliteStore(store.path)
+
+
+def test_a_file_is_free_again_after_closing(store: SqliteStore) -> None:
+    store.close()
+    SqliteStore(store.path).close()
+
+
+def test_a_failed_commit_fails_its_waiters_and_the_thread_goes_on(store: SqliteStore, disk: FullDisk) -> None:
+    disk.full = True
+    failed = [store.commit([SaveItem(item(str(n)))]) for n in range(3)]
+    for future in failed:
+        with pytest.raises(StoreError, match="full"):
+            future.result(10)
+    disk.full = False
+    store.commit([SaveItem(item("later"))]).result(10)
+    assert [kept.id for kept in store.load().items] == ["later"]
+
+
+def test_what_may_wait_is_tried_again_after_a_failure(store: SqliteStore, disk: FullDisk) -> None:
+    disk.full = True
+    store.later([SaveItem(item("a", seq=1)), SaveItem(item("b", seq=1))])
+    assert not store.flush(10)
+    store.later([SaveItem(item("b", seq=2))])
+    disk.full = False
+    assert store.flush(10)
+    assert sorted((kept.id, kept.seq) for kept in store.load().items) == [("a", 1), ("b", 2)]
+
+
+def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: SqliteStore) -> None:
+    with store._wake:  # holds the thread back, so that all are one group
+        good = store.commit([SaveItem(item("good"))])
+        bad = store.commit([SaveItem(item("\ud800"))])
+    good.result(10)
+    with pytest.raises(StoreError):
+        bad.result(10)
+    assert [kept.id for kept in store.load().items] == ["good"]
+
+
+def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, disk: FullDisk) -> None:
+    heard: list[int] = []
+    disk.full = True
+    with store._wake:
+        futures = [store.commit([SaveItem(item(str(n)))]) for n in range(4)]
+        for n, future in enumerate(futures):
+            future.add_done_callback(lambda _, n=n: heard.append(n))
+    for future in futures:
+        assert future.exception(10) is not None
+    store.close()
+    assert heard == [3, 2, 1, 0]
+
+
+def test_an_item_that_cannot_be_read_is_left_out_and_logged(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.commit([SaveItem(item("good"))]).result(10)
+    other = sqlite3.connect(store.path)
+    other.execute("INSERT INTO items VALUES ('bad', '{}')")
+    other.commit()
+    other.close()
+    assert [kept.id for kept in store.load().items] == ["good"]
+    assert "'bad'" in caplog.text
+
+
+# Files that cannot be used: one plain sentence each.
+
+
+def refused(path: Path, reason: str) -> None:
+    for opened in (SqliteStore, KeyFile):
+        with pytest.raises(ConfigError, match=reason) as error:
+            opened(path)
+        assert str(path.name) in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    made = connect(path)
+    made.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    made.close()
+    refused(path, "newer version of progressbar-tracker")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    path.write_text("this is a letter to my aunt, and no database at all" * 50)
+    refused(path, "file is not a database")
+
+
+def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    before = path.read_bytes()
+    refused(path, "belongs to another program")
+    assert path.read_bytes() == before
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.db").mkdir()
+    refused(tmp_path / "p.db", "cannot be")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's; run the tests on Linux")
+def test_a_folder_that_cannot_be_written_is_refused() -> None:
+    refused(Path("/proc/p.db"), "cannot be")
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file" / "p.db", "cannot be")
+
+
+# Migrations
+
+
+def test_an_empty_file_is_led_to_the_newest_schema(tmp_path: Path) -> None:
+    made = connect(tmp_path / "p.db")
+    assert made.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    made.close()
+
+
+def test_a_migration_keeps_what_is_there_and_happens_once(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    made = connect(path)
+    made.execute("INSERT INTO items VALUES ('a', '{}')")
+    longer = (*MIGRATIONS, ("ALTER TABLE items ADD COLUMN more TEXT",))
+    migrate(made, path, longer)
+    migrate(made, path, longer)
+    assert made.execute("SELECT * FROM items").fetchall() == [("a", "{}", None)]
+    made.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    made = connect(path)
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(made, path, (*MIGRATIONS, ("DROP TABLE items", "NOT SQL")))
+    assert made.execute("SELECT count(*) FROM items").fetchone() == (0,)
+    assert made.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    made.close()
+
+
+# Keys from the command line
+
+
+def test_keys_can_be_made_listed_rotated_and_revoked_on_the_file(tmp_path: Path) -> None:
+    with KeyFile(tmp_path / "p.db", now=lambda: 5.0) as file:
+        made = file.create("write", "ci", group="g")
+        assert file.list() == [made.record]
+        rotated = file.rotate(made.record.key_id)
+        assert rotated.record.key_id == made.record.key_id
+        assert file.revoke(made.record.key_id).revoked_at == 5.0
+        for attempt in (
+            lambda: file.rotate(made.record.key_id), lambda: file.revoke("nobody"), lambda: file.create("write", "")
+        ):  # fmt: skip
+            with pytest.raises(ConfigError):
+                attempt()
+
+
+def test_keys_can_be_changed_while_a_server_holds_the_file(store: SqliteStore) -> None:
+    with KeyFile(store.path) as file:
+        made = file.create("admin", "boss")
+    assert store.keys() == ([made.record], 1)

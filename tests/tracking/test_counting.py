@@ -1,0 +1,214 @@
+"""The counting: exact, and read from another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progressbar_tracker._counting import Counter
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def exhausted(self) -> None:
+        self.calls.append("exhausted")
+
+    def released(self) -> None:
+        self.calls.append("released")
+
+    def raised(self, error: BaseException) -> None:
+        self.calls.append(f"raised {error!r}")
+
+
+SOURCES = {
+    "list": lambda: [1, 2, 3, 4],
+    "tuple": lambda: (1, 2, 3, 4),
+    "range": lambda: range(4),
+    "generator": lambda: (i for i in range(4)),
+    "dict view": lambda: dict.fromkeys(range(4)).items(),
+    "set": lambda: {1, 2, 3, 4},
+    "deque": lambda: deque(range(4)),
+    "str": lambda: "abcd",
+    "falsy items": lambda: [0, None, "", False],
+}
+
+
+@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+def test_a_counted_loop_yields_what_the_source_yields(make):
+    assert list(Counter().loop(make(), Watcher())) == list(make())
+
+
+@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+def test_the_item_that_is_worked_on_does_not_count_yet(make):
+    counter = Counter()
+    seen = [counter.position for _ in counter.loop(make(), Watcher())]
+    assert seen == [0, 1, 2, 3]
+    assert counter.position == 4
+
+
+def test_the_end_of_the_source_is_told_once_and_then_the_release():
+    watcher = Watcher()
+    for _ in Counter().loop([1], watcher):
+        pass
+    assert watcher.calls == ["exhausted", "released"]
+
+
+def test_break_on_the_last_item_is_no_exhaustion():
+    counter, watcher = Counter(), Watcher()
+    for item in counter.loop([1, 2, 3], watcher):
+        if item == 3:
+            break
+    assert (counter.position, counter.complete, watcher.calls) == (2, False, ["released"])
+
+
+def test_an_exception_in_the_source_is_no_exhaustion():
+    def source():
+        yield 1
+        raise ValueError("broken source")
+
+    counter, watcher = Counter(), Watcher()
+    with pytest.raises(ValueError, match="broken source"):
+        for _ in counter.loop(source(), watcher):
+            pass
+    assert (counter.position, counter.complete, watcher.calls) == (0, False, ["released"])
+
+
+def test_an_empty_source_is_exhausted_at_zero():
+    counter, watcher = Counter(), Watcher()
+    assert list(counter.loop([], watcher)) == []
+    assert (counter.position, counter.complete) == (0, True)
+
+
+def test_a_list_that_grows_during_the_loop_is_counted_as_it_is_looped():
+    counter, items = Counter(), [1, 2, 3]
+    for item in counter.loop(items, Watcher()):
+        if item == 1:
+            items.extend([4, 5])
+    assert counter.position == 5
+
+
+def test_a_second_loop_over_the_same_counter_adds_to_the_first():
+    counter = Counter()
+    for _ in range(2):
+        for _ in counter.loop([1, 2, 3], Watcher()):
+            pass
+    assert counter.position == 6
+
+
+def test_an_iterator_that_nobody_finishes_is_released_when_it_is_dropped():
+    counter, watcher = Counter(), Watcher()
+    iterator = iter(counter.loop([1, 2, 3], watcher))
+    next(iterator)
+    del iterator
+    gc.collect()
+    assert watcher.calls == ["released"]
+
+
+def test_the_counter_keeps_no_reference_to_the_source():
+    class Source(list):
+        pass
+
+    import weakref
+
+    counter, source = Counter(), Source([1, 2])
+    for _ in counter.loop(source, Watcher()):
+        pass
+    gone = weakref.ref(source)
+    del source
+    gc.collect()
+    assert gone() is None
+
+
+def test_advance_from_eight_threads_loses_nothing():
+    counter = Counter()
+    start = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        start.wait()
+        for _ in range(5000):
+            counter.advance()
+            counter.advance(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counter.position == 5000 * (8 + sum(range(8)))
+
+
+def test_reading_while_others_advance_never_goes_backwards_and_ends_exact():
+    counter = Counter()
+    done = threading.Event()
+    readings: list[float] = []
+
+    def read() -> None:
+        while not done.is_set():
+            readings.append(counter.position)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(20_000):
+        counter.advance(3)
+    done.set()
+    reader.join()
+    assert readings == sorted(readings)
+    assert counter.position == 60_000
+
+
+@given(st.lists(st.one_of(st.integers(-(10**6), 10**6), st.just(1)), max_size=50), st.integers(-100, 100))
+def test_a_position_that_was_set_is_what_later_steps_add_to(steps, start):
+    counter = Counter()
+    counter.advance(17)
+    counter.advance()
+    counter.set(start)
+    for step in steps:
+        counter.advance(step)
+    assert counter.position == start + sum(steps)
+
+
+def test_a_long_row_of_deltas_does_not_pile_up():
+    counter = Counter()
+    for _ in range(100_000):
+        counter.advance(2)
+    assert len(counter._deltas) <= 1024
+    assert counter.position == 200_000
+
+
+def test_an_asynchronous_loop_counts_and_tells_its_end():
+    async def source():
+        for item in range(3):
+            yield item
+
+    async def main():
+        counter, watcher = Counter(), Watcher()
+        seen = [(item, counter.position) async for item in counter.aloop(source(), watcher)]
+        return seen, counter.position, watcher.calls
+
+    seen, position, calls = asyncio.run(main())
+    assert seen == [(0, 0), (1, 1), (2, 2)]
+    assert position == 3
+    assert calls == ["exhausted", "released"]
+
+
+def test_an_asynchronous_source_that_raises_is_told_with_its_exception():
+    async def source():
+        yield 1
+        raise ValueError("no more")
+
+    async def main():
+        watcher = Watcher()
+        with pytest.raises(ValueError, match="no more"):
+            async for _ in Counter().aloop(source(), watcher):
+                pass
+        return watcher.calls
+
+    assert asyncio.run(main()) == ["raised ValueError('no more')", "released"]

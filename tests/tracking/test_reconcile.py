@@ -1,0 +1,311 @@
+"""What is sent when: the state machine alone, with a clock of the test's."""
+
+from __future__ import annotations
+
+import pytest
+
+from progressbar_tracker._reconcile import (
+    BACKOFF_CAP,
+    BATCH,
+    HEARTBEAT,
+    REVIVAL_PAUSE,
+    REVIVALS,
+    SETTLE,
+    Reconciler,
+    Snapshot,
+)
+
+
+class Source:
+    patience = 0.0
+    interval = 1.0
+
+    def __init__(self, item_id="a", run_id="r1", *, keep=False):
+        self.id, self.run_id, self.keep = item_id, run_id, keep
+        self.tentative = False
+        self.now = Snapshot("title", "", 0, 10, "it", 0, None, None, "running", None)
+
+    def at(self, completed=None, status="running", error=None):
+        completed = self.now.completed if completed is None else completed
+        self.now = self.now._replace(completed=completed, status=status, error=error)
+        return self
+
+    def sample(self):
+        return self.now
+
+    def conclude(self, dying):
+        if self.now.status == "running":
+            self.at(status="stopped")
+        self.tentative = False
+
+
+def answered(reconciler, steps, now, *statuses):
+    statuses = statuses or (200,) * len(steps)
+    results = [{"id": step.op["id"], "status": status} for step, status in zip(steps, statuses, strict=True)]
+    return reconciler.apply(steps, results, now)
+
+
+def ops(steps):
+    return [step.op["op"] for step in steps]
+
+
+@pytest.fixture
+def reconciler():
+    return Reconciler(uniform=lambda low, high: high)
+
+
+@pytest.fixture
+def present(reconciler):
+    """A source whose item the server has, at the instant 0."""
+    source = Source()
+    reconciler.add(source, 0.0, delay=0.0)
+    answered(reconciler, reconciler.plan(0.0), 0.0)
+    return source
+
+
+def test_a_new_run_is_put_whole(reconciler):
+    reconciler.add(Source().at(3), 0.0, delay=0.0)
+    (step,) = reconciler.plan(0.0)
+    assert step.op["op"] == "put"
+    assert (step.op["completed"], step.op["total"], step.op["run_id"], step.op["seq"]) == (3, 10, "r1", 1)
+
+
+def test_a_run_is_not_sent_before_its_delay(reconciler):
+    reconciler.add(Source(), 0.0, delay=0.5)
+    assert reconciler.plan(0.4) == []
+    assert reconciler.wake_at() == 0.5
+    assert ops(reconciler.plan(0.5)) == ["put"]
+
+
+def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
+    source = Source()
+    reconciler.add(source, 0.0, delay=0.5)
+    reconciler.mark(source.at(10, "succeeded"), 0.1)
+    assert reconciler.plan(0.6) == []
+    assert len(reconciler) == 0
+    assert reconciler.stats.elided == 1
+
+
+@pytest.mark.parametrize(("status", "keep"), [("failed", False), ("succeeded", True), ("stopped", True)])
+def test_a_short_run_that_shall_stay_listed_is_sent_all_the_same(reconciler, status, keep):
+    source = Source(keep=keep)
+    reconciler.add(source, 0.0, delay=0.5)
+    reconciler.mark(source.at(10, status), 0.1)
+    steps = reconciler.plan(0.1)
+    assert ops(steps) == ["put"]
+    answered(reconciler, steps, 0.2)
+    assert len(reconciler) == 0
+
+
+def test_only_what_changed_is_patched_and_at_most_once_an_interval(reconciler, present):
+    present.at(4)
+    assert reconciler.plan(0.5) == []
+    (step,) = reconciler.plan(1.0)
+    assert {name: value for name, value in step.op.items() if name not in ("id", "run_id")} == {
+        "op": "patch",
+        "seq": 2,
+        "completed": 4,
+    }
+
+
+def test_nothing_is_sent_while_nothing_changes_until_the_heartbeat(reconciler, present):
+    assert reconciler.plan(HEARTBEAT - 1) == []
+    (step,) = reconciler.plan(HEARTBEAT)
+    assert set(step.op) == {"op", "id", "run_id", "seq"}
+
+
+def test_the_end_state_and_the_delete_go_in_one_request_before_all_else(reconciler, present):
+    other = Source("b")
+    reconciler.add(other, 0.0, delay=0.0)
+    reconciler.mark(present.at(10, "succeeded"), 0.1)
+    steps = reconciler.plan(0.1)
+    assert [(step.op["id"], step.op["op"]) for step in steps] == [("a", "patch"), ("a", "delete"), ("b", "put")]
+    answered(reconciler, steps, 0.2)
+    assert len(reconciler) == 1
+
+
+def test_a_failed_run_stays_listed(reconciler, present):
+    reconciler.mark(present.at(4, "failed", "ValueError: no"), 0.1)
+    steps = reconciler.plan(0.1)
+    assert ops(steps) == ["patch"]
+    assert steps[0].op["error"] == "ValueError: no"
+
+
+def test_an_end_that_may_turn_out_otherwise_waits_a_moment(reconciler, present):
+    present.tentative = True
+    reconciler.mark(present.at(4, "stopped"), 0.1)
+    assert reconciler.plan(0.1) == []
+    assert ops(reconciler.plan(0.1 + SETTLE)) == ["patch", "delete"]
+
+
+def test_a_lost_answer_is_mended_by_sampling_anew(reconciler, present):
+    reconciler.lost(reconciler.plan(1.0) or _patched(reconciler, present, 4, 1.0), 1.0, "reset")
+    present.at(7)
+    (step,) = reconciler.plan(reconciler.not_before)
+    assert step.op["completed"] == 7
+    assert step.op["seq"] > 2
+
+
+def _patched(reconciler, source, completed, now):
+    source.at(completed)
+    reconciler.hasten(now)
+    return reconciler.plan(now)
+
+
+def test_the_back_off_doubles_up_to_its_cap_and_ends_with_the_first_success(reconciler, present):
+    waits, now = [], 1.0
+    for number in range(12):
+        steps = _patched(reconciler, present, number, now)
+        reconciler.lost(steps, now, "away")
+        waits.append(reconciler.not_before - now)
+        now = reconciler.not_before
+    assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
+    assert max(waits) == waits[-1] == BACKOFF_CAP
+    answered(reconciler, _patched(reconciler, present, 99, now), now)
+    assert reconciler.not_before == 0.0
+
+
+def test_retry_after_is_a_floor(reconciler, present):
+    reconciler.lost(_patched(reconciler, present, 1, 1.0), 1.0, "429", retry_after=30.0)
+    assert reconciler.not_before == 31.0
+
+
+def test_an_item_that_vanished_is_created_again_with_its_full_state(reconciler, present):
+    answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 404)
+    (step,) = reconciler.plan(1.0)
+    assert (step.op["op"], step.op["completed"], step.op["title"]) == ("put", 4, "title")
+
+
+def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, present):
+    now = 1.0
+    warnings = []
+    for number in range(REVIVALS + 1):
+        warnings += answered(reconciler, _patched(reconciler, present, number + 1, now), now, 404)
+        steps = reconciler.plan(now + REVIVAL_PAUSE)
+        answered(reconciler, steps, now + REVIVAL_PAUSE)
+        now += 2 * REVIVAL_PAUSE
+    assert len(warnings) == 1
+    assert "vanishing" in warnings[0]
+    assert len(reconciler) == 0
+
+
+def test_an_item_that_another_run_took_over_is_left_alone_with_one_warning(reconciler, present):
+    warnings = answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 409)
+    assert len(warnings) == 1
+    assert reconciler.plan(100.0) == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, present, status):
+    other = Source("b")
+    reconciler.add(other, 1.0, delay=0.0)
+    steps = _patched(reconciler, present, 4, 1.0)
+    assert len(answered(reconciler, steps, 1.0, status, 201)) == 1
+    assert [step.op["id"] for step in _patched(reconciler, other, 5, 2.0)] == ["b"]
+
+
+def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, present):
+    other = Source("b")
+    reconciler.add(other, 1.0, delay=0.0)
+    answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 500, 201)
+    present.at(5)
+    other.at(5)
+    steps = reconciler.plan(2.5)
+    assert [step.op["id"] for step in steps] == ["b"]
+    answered(reconciler, steps, 2.5)
+    assert [step.op["id"] for step in reconciler.plan(1.0 + 1.5 * REVIVAL_PAUSE)] == ["a"]
+
+
+def test_a_delete_of_what_is_gone_is_a_success(reconciler, present):
+    reconciler.mark(present.at(10, "succeeded"), 0.1)
+    answered(reconciler, reconciler.plan(0.1), 0.1, 200, 404)
+    assert len(reconciler) == 0
+
+
+def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_right_order(reconciler, present):
+    reconciler.mark(present.at(10, "succeeded"), 0.1)
+    reconciler.add(Source(run_id="r2"), 0.2, delay=0.0)
+    steps = reconciler.plan(0.2)
+    assert [(step.op["op"], step.op["run_id"]) for step in steps] == [
+        ("patch", "r1"),
+        ("delete", "r1"),
+        ("put", "r2"),
+    ]
+
+
+def test_a_thousand_short_runs_of_one_id_cost_one_item(reconciler):
+    for number in range(1000):
+        source = Source(run_id=f"r{number}")
+        reconciler.add(source, 0.0, delay=0.5)
+        reconciler.mark(source.at(10, "succeeded"), 0.0)
+    assert reconciler.plan(1.0) == []
+    assert reconciler.stats.elided == 1000
+
+
+def test_two_live_runs_of_one_id_give_one_warning_and_the_newer_wins(reconciler, present):
+    warning = reconciler.add(Source(run_id="r2"), 0.2, delay=0.0)
+    assert warning is not None
+    assert "twice" in warning
+    assert [step.op["run_id"] for step in reconciler.plan(0.2)] == ["r2"]
+
+
+def test_a_batch_has_at_most_five_hundred_operations(reconciler):
+    for number in range(2 * BATCH):
+        reconciler.add(Source(f"i{number}"), 0.0, delay=0.0)
+    first = reconciler.plan(0.0)
+    assert len(first) <= BATCH
+    answered(reconciler, first, 0.0)
+    sent = len(first)
+    while steps := reconciler.plan(0.0):
+        answered(reconciler, steps, 0.0)
+        sent += len(steps)
+    assert sent == 2 * BATCH
+
+
+def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_given_up(reconciler):
+    for number in range(4):
+        reconciler.add(Source(f"i{number}"), 0.0, delay=0.0)
+    steps = reconciler.plan(0.0)
+    warnings = []
+    sizes = []
+    while steps:
+        sizes.append(len(steps))
+        warnings += reconciler.too_large(steps)
+        steps = reconciler.plan(0.0)
+    assert sizes[0] == 4
+    assert len(warnings) == 4
+    assert len(reconciler) == 0
+
+
+def test_beyond_the_limit_runs_are_counted_and_not_tracked():
+    reconciler = Reconciler(max_items=2)
+    for number in range(5):
+        reconciler.add(Source(f"i{number}"), 0.0, delay=0.0)
+    assert len(reconciler) == 2
+    assert reconciler.stats.dropped == 3
+
+
+def test_a_flush_is_behind_until_the_state_of_its_instant_is_acknowledged(reconciler, present):
+    present.at(4)
+    assert reconciler.behind(0.5)
+    reconciler.hasten(0.5)
+    steps = reconciler.plan(0.5)
+    assert reconciler.behind(0.5)
+    answered(reconciler, steps, 0.6)
+    assert not reconciler.behind(0.5)
+
+
+def test_memory_does_not_grow_while_the_server_is_away(reconciler, present):
+    now = 1.0
+    for number in range(2000):
+        reconciler.lost(_patched(reconciler, present, number, now), now, "away")
+        now = reconciler.not_before
+    assert len(reconciler) == 1
+    assert len(reconciler._agenda) < 10
+
+
+def test_nothing_is_due_when_nothing_is_left(reconciler, present):
+    reconciler.mark(present.at(10, "succeeded"), 0.1)
+    reconciler.hasten(0.2)
+    answered(reconciler, reconciler.plan(0.2), 0.2)
+    assert reconciler.wake_at() is None

@@ -1,0 +1,313 @@
+"""``track()`` and the block form against a real server on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from progressbar_tracker import Tracker, flush, track
+from tests.faults import answer
+
+
+def ended(faults, item_id="job"):
+    faults.wait_for(lambda: any(run["id"] == item_id for run in faults.history))
+    return faults.ended(item_id)
+
+
+def listed(faults, status, item_id="job"):
+    faults.wait_for(lambda: faults.items.get(item_id, {}).get("status") == status)
+    return faults.items[item_id]
+
+
+def test_the_item_is_there_while_the_loop_runs(faults, pb):
+    for number in pb.track(range(10), id="job", title="A job"):
+        if number == 4:
+            assert pb.sender.flush(5)
+            item = faults.items["job"]
+    assert (item["title"], item["completed"], item["total"], item["status"]) == ("A job", 4, 10, "running")
+
+
+def test_a_loop_that_came_to_its_end_succeeded_and_left_the_list(faults, pb):
+    for number in pb.track(range(10), id="job"):
+        if number == 0:
+            pb.sender.flush(5)
+    run = ended(faults)
+    assert (run["status"], run["completed"]) == ("succeeded", 10)
+    assert faults.items == {}
+
+
+def test_keep_leaves_a_finished_item_listed(faults, pb):
+    for _ in pb.track(range(10), id="job", keep=True):
+        pass
+    assert listed(faults, "succeeded")["completed"] == 10
+
+
+def test_a_loop_that_was_left_early_is_stopped_with_the_count_before(faults, pb):
+    for number in pb.track(range(10), id="job"):
+        pb.sender.flush(5)
+        if number == 3:
+            break
+    run = ended(faults)
+    assert (run["status"], run["completed"], run.get("error")) == ("stopped", 3, None)
+
+
+def test_a_block_that_raises_failed_and_stays_listed_with_the_reason(faults, pb):
+    with pytest.raises(ValueError, match="bad row 3"):
+        with pb.track(total=10, id="job") as bar:
+            bar.advance(3)
+            raise ValueError("bad row 3")
+    item = listed(faults, "failed")
+    assert (item["completed"], item["error"]) == (3, "ValueError: bad row 3")
+
+
+def test_a_loop_in_a_block_that_raises_is_failed_and_not_stopped(faults, pb):
+    with pytest.raises(KeyError):
+        with pb.track([1, 2, 3], id="job") as bar:
+            for number in bar:
+                if number == 2:
+                    raise KeyError("two")
+    assert listed(faults, "failed")["error"] == "KeyError: 'two'"
+
+
+def test_a_loop_in_a_block_that_is_left_by_break_is_stopped(faults, pb):
+    with pb.track([1, 2, 3], id="job", keep=True) as bar:
+        for number in bar:
+            if number == 2:
+                break
+    assert listed(faults, "stopped")["completed"] == 1
+
+
+def test_advance_and_update_set_what_the_server_sees(faults, pb):
+    with pb.track(total=100, id="job", unit="B", keep=True) as bar:
+        bar.advance(10)
+        bar.advance()
+        bar.update(completed=50, total=200, description="half")
+        bar.advance(1.5)
+        bar.weight = 7
+        bar.title = "Renamed"
+    item = listed(faults, "succeeded")
+    assert item["completed"] == 51.5
+    assert (item["total"], item["unit"], item["weight"]) == (200, "B", 7)
+    assert (item["title"], item["description"]) == ("Renamed", "half")
+
+
+def test_a_tracker_without_loop_or_block_begins_with_the_first_step_and_ends_with_close(faults, pb):
+    bar = pb.track(total=3, id="job", keep=True)
+    bar.advance(3)
+    bar.close()
+    bar.close()
+    assert listed(faults, "succeeded")["completed"] == 3
+
+
+def test_fail_ends_the_run_with_a_text(faults, pb):
+    with pb.track(total=3, id="job") as bar:
+        bar.advance()
+        bar.fail("disk full")
+    assert listed(faults, "failed")["error"] == "disk full"
+
+
+def test_twenty_thousand_steps_arrive_exactly_in_few_requests(faults, pb):
+    with pb.track(total=20_000, id="job", keep=True) as bar:
+        for _ in range(20_000):
+            bar.advance()
+    assert pb.sender.flush(5)
+    assert faults.items["job"]["completed"] == 20_000
+    assert len(faults.seen) <= 3
+
+
+def test_an_async_loop_is_tracked_like_any_other(faults, pb):
+    async def source():
+        for number in range(5):
+            yield number
+
+    async def main():
+        return [number async for number in pb.track(source(), id="job", total=5, keep=True)]
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4]
+    assert listed(faults, "succeeded")["completed"] == 5
+
+
+def test_an_async_source_that_raises_fails_with_its_text(faults, pb):
+    async def source():
+        yield 1
+        raise OSError("line dropped")
+
+    async def main():
+        async for _ in pb.track(source(), id="job"):
+            pass
+
+    with pytest.raises(OSError, match="line dropped"):
+        asyncio.run(main())
+    assert listed(faults, "failed")["error"] == "OSError: line dropped"
+
+
+def test_without_an_id_each_run_has_a_readable_one_of_its_own(faults, pb):
+    for _ in range(2):
+        for _ in pb.track([1], keep=True):
+            pass
+    faults.wait_for(lambda: len(faults.items) == 2)
+    assert all("-" in item_id and len(item_id) < 80 for item_id in faults.items)
+    assert {item["title"] for item in faults.items.values()} == {
+        f"test_tracker.py:{item['title'].partition(':')[2]}" for item in faults.items.values()
+    }
+
+
+def test_a_bar_inside_another_names_its_parent(faults, pb):
+    for _ in pb.track([1], id="outer", keep=True):
+        for _ in pb.track([1], id="inner", keep=True):
+            pass
+    faults.wait_for(lambda: len(faults.items) == 2)
+    assert faults.items["inner"]["parent"] == "outer"
+    assert faults.items["outer"].get("parent") is None
+
+
+def test_a_bar_after_another_has_no_parent(faults, pb):
+    for item_id in ("first", "second"):
+        for _ in pb.track([1, 2], id=item_id, keep=True):
+            break
+    faults.wait_for(lambda: len(faults.items) == 2)
+    assert faults.items["second"].get("parent") is None
+
+
+def test_a_tracker_can_be_looped_over_again_as_a_new_run(faults, pb):
+    tracker = pb.track([1, 2, 3], id="job", keep=True)
+    assert list(tracker) == list(tracker) == [1, 2, 3]
+    assert listed(faults, "succeeded")["completed"] == 3
+
+
+def test_len_is_that_of_the_source_and_an_empty_source_is_true():
+    assert len(track([1, 2, 3])) == 3
+    assert bool(track([]))
+    with pytest.raises(TypeError):
+        len(track(iter([])))
+
+
+def test_a_tracker_without_an_iterable_says_how_it_is_used():
+    with pytest.raises(TypeError, match="with block"):
+        iter(track(total=3))
+
+
+def test_hostile_text_is_made_fit_instead_of_lost(faults, pb):
+    class Unprintable:
+        def __str__(self):
+            raise RuntimeError
+
+    with pb.track(total=1, id="x" * 300 + "\x00", title="a\x1b[31mb\ud800", keep=True) as bar:
+        bar.description = "y" * 5000
+    faults.wait_for(lambda: faults.items)
+    (item,) = faults.items.values()
+    assert len(item["id"]) == 200
+    assert item["title"] == "a [31mb "
+    assert len(item["description"]) == 2000
+    with pb.track(total=1, id="odd", keep=True) as bar:
+        bar.description = Unprintable()
+        bar.total = "many"
+        bar.weight = 1.5
+    assert "str() raised" in listed(faults, "succeeded", "odd")["description"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"id": 5}, "id"),
+        ({"id": ""}, "id"),
+        ({"title": 5}, "title"),
+        ({"weight": True}, "weight"),
+        ({"weight": 1.0}, "weight"),
+        ({"interval": 0}, "interval"),
+        ({"interval": "fast"}, "interval"),
+        ({"total": "ten"}, "total"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named_at_once(arguments, named):
+    with pytest.raises((TypeError, ValueError), match=named):
+        track([1], **arguments)
+
+
+def test_something_that_cannot_be_looped_over_is_refused_at_once():
+    with pytest.raises(TypeError, match="int"):
+        track(5)
+
+
+def test_advance_by_something_that_is_no_number_is_a_type_error(pb):
+    with pb.track(total=3, id="job") as bar, pytest.raises(TypeError, match="n must be a number"):
+        bar.advance("one")
+
+
+def test_advance_from_eight_threads_is_exact_on_the_server(faults, pb):
+    with pb.track(total=8000, id="job", keep=True) as bar:
+        threads = [threading.Thread(target=lambda: [bar.advance() for _ in range(1000)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert listed(faults, "succeeded")["completed"] == 8000
+
+
+def test_a_fresh_tracker_does_no_io_until_it_is_used(faults, pb):
+    tracker = pb.track(range(3), id="job")
+    assert isinstance(tracker, Tracker)
+    assert pb.sender.flush(1)
+    assert faults.seen == []
+
+
+def test_a_server_that_speaks_part_one_only_gets_counts_in_the_description(old_server):
+    from progressbar_tracker import ProgressBar
+    from tests.faults import KEY
+
+    with ProgressBar(old_server.url, KEY, auto_detect=False) as pb:
+        with pytest.raises(ValueError, match="bad row"):
+            with pb.track(total=10, id="job") as bar:
+                bar.advance(4)
+                pb.sender.flush(5)
+                running = dict(old_server.items["job"])
+                raise ValueError("bad row")
+        pb.sender.flush(5)
+    assert (running["description"], running["value"]) == ("4/10 it", 0.4)
+    assert old_server.items["job"]["description"] == "failed: ValueError: bad row"
+
+
+def test_without_a_server_the_loop_runs_and_the_place_to_configure_one_is_told_once(caplog):
+    caplog.set_level("INFO", "progressbar_tracker")
+    for _ in range(2):
+        with track(total=1, id="job", keep=True) as bar:
+            bar.advance()
+        flush(5)
+    lines = [record.message for record in caplog.records if "PROGRESSBAR_URL" in record.message]
+    assert len(lines) == 1
+
+
+def test_disable_turns_tracking_off(faults, monkeypatch):
+    monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
+    monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
+    assert list(track([1, 2, 3], keep=True)) == [1, 2, 3]
+    with track(total=1, keep=True) as bar:
+        bar.advance()
+    assert flush(5)
+    assert faults.seen == []
+
+
+def test_the_environment_configures_the_server(faults, monkeypatch):
+    monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "from-the-environment")
+    for _ in track([1], id="job", keep=True):
+        pass
+    assert flush(5)
+    assert faults.seen[0].headers["x-api-key"] == "from-the-environment"
+    assert listed(faults, "succeeded")
+
+
+def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
+    faults.always = answer(401, b'{"detail": "unknown key"}')
+    for number in range(3):
+        for _ in pb.track([1], id=f"job{number}", keep=True):
+            pass
+        pb.sender.flush(5)
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "PROGRESSBAR_API_KEY" in warnings[0].message
+    assert "faultkey" not in caplog.text
+    assert len(faults.seen) == 1
