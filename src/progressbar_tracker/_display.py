@@ -1,8 +1,9 @@
 """The terminal bar: tqdm's rendering, fed from a thread of ours and not from the loop.
 
-The last frame of a loop that came to its end is drawn by the loop's own thread, for what the program prints next must
-come after it. A loop that was left early is noticed by a finalizer, which may not draw; its last frame follows within a
-tenth of a second.
+The last frame is drawn by the loop's own thread, for what the program prints next must come after it. A loop that was
+left early is noticed by a finalizer, which may run under anybody's lock: it draws only if every lock that drawing needs
+is free at that moment, and never waits. Otherwise the last frame follows from the display's thread within a tenth of a
+second.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
+from ._table import cut
 from ._worker import Worker
 
 if TYPE_CHECKING:
@@ -23,7 +25,21 @@ if TYPE_CHECKING:
     from ._reconcile import Snapshot
 
 FRAME: Final = 0.1  # seconds
+ERROR_WIDTH: Final = 40  # columns
 REDRAW: Final = 1.0  # seconds after which a bar that stands still is drawn again, for its clock goes on
+
+
+class _Lock(Protocol):
+    def acquire(self, blocking: bool, /) -> bool: ...
+    def release(self) -> None: ...
+
+
+def _tqdm_locks() -> list[_Lock]:
+    """Return the locks that tqdm takes to draw: one for threads and, where there is one, one for processes."""
+    import tqdm
+
+    lock = tqdm.tqdm.get_lock()
+    return list(getattr(lock, "locks", [lock]))
 
 
 class Shown(Protocol):
@@ -54,15 +70,15 @@ class _Bar:
         snapshot, bar = self.shown.sample(), self.bar
         label = f"{snapshot.title}: {snapshot.description}" if snapshot.description else snapshot.title
         moved = snapshot.completed - bar.n
-        changed = label + ": " != bar.desc or snapshot.total != bar.total
+        changed = label != bar.desc or snapshot.total != bar.total
         bar.total = snapshot.total
-        bar.set_description_str(f"{label}: ", refresh=False)
+        bar.desc = label  # tqdm adds the colon
         ended = snapshot.status != "running"
         if moved:
             bar.update(moved)
         if snapshot.status == "failed":
             bar.colour = "red"
-            bar.set_postfix_str(snapshot.error or "failed", refresh=False)
+            bar.set_postfix_str(cut(snapshot.error or "failed", ERROR_WIDTH), refresh=False)
         if ended:
             bar.close()
         elif changed or (not moved and now >= self.drawn_at + REDRAW):
@@ -71,6 +87,29 @@ class _Bar:
         elif moved:
             self.drawn_at = now
         return ended
+
+
+class _Free:
+    """Several locks taken without waiting for any: all of them or, if it is false, none."""
+
+    def __init__(self, *locks: _Lock) -> None:
+        self._taken: list[_Lock] = []
+        self._all = all(self._take(lock) for lock in locks)
+        if not self._all:
+            self.release()
+
+    def __bool__(self) -> bool:
+        return self._all
+
+    def _take(self, lock: _Lock) -> bool:
+        taken = lock.acquire(False)
+        if taken:
+            self._taken.append(lock)
+        return taken
+
+    def release(self) -> None:
+        while self._taken:
+            self._taken.pop().release()
 
 
 class Display:
@@ -107,6 +146,16 @@ class Display:
             if id(shown) in self._bars or not shown.inner:
                 self._take_in()
             self._draw(shown)
+
+    def try_finish(self, shown: Shown) -> None:
+        """Do the same in a finalizer: only if no lock has to be waited for."""
+        if self._bars and (free := _Free(self._lock, *_tqdm_locks())):
+            try:
+                self._draw(shown)
+            except RuntimeError:
+                pass  # the finalizer came in the middle of a write to the same stream
+            finally:
+                free.release()
 
     def close(self) -> None:
         """Draw the last frames of all and stop."""

@@ -162,7 +162,9 @@ class Reconciler:
         self.failures = 0  # in a row
         self.refused: str | None = None  # the server does not want this client: why
         if uniform is None:
-            from random import uniform  # not while the package is imported
+            import random  # not while the package is imported
+
+            uniform = random.uniform
         self._uniform = uniform
         self._max_items = max_items
         self._meta = meta

@@ -273,12 +273,14 @@ class Run:
             self.end("succeeded")
 
     def released(self) -> None:
-        """The loop let go. Called by a finalizer: attributes and one append, nothing else."""
+        """The loop let go. Called by a finalizer: attributes and one append, and no waiting for a lock."""
         if self.status == "running" and not self.in_block:
             self.tentative = True
             self.status = "stopped"
             if self.sender is not None:
                 self.sender.marks.append(self)
+            if self.shown:
+                _runtime.display().try_finish(self)
 
     def raised(self, error: BaseException) -> None:
         """An asynchronous source raised."""

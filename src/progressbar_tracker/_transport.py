@@ -62,7 +62,10 @@ class _Address:
         return httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
 
     def failure(self, error: Exception, request: Request) -> TransportError:
-        """Return our error for one of httpx's, with method and URL and without the key."""
+        """Return our error for one of httpx's, with method and URL and without the key.
+
+        A host name that no name server could be asked for is a ``UnicodeError`` of the resolver.
+        """
         url = self.url + request.path.partition("?")[0]
         reason = str(error) or type(error).__name__
         return TransportError(f"no answer to {request.method} {url}: {reason}", method=request.method, url=url)
@@ -107,7 +110,7 @@ class HttpTransport(_Address):
         client = self._open()
         try:
             return _reply(client.send(self.build(client, request, timeout)))
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 
     def _open(self) -> httpx.Client:
@@ -165,7 +168,7 @@ class AsyncHttpTransport(_Address):
             )
         try:
             return _reply(await self._client.send(self.build(self._client, request, None)))
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 
     async def close(self) -> None:

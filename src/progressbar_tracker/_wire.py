@@ -242,6 +242,42 @@ def ask_key_info() -> Exchange[KeyInfo]:
     )
 
 
+def _mapping(document: object, reply: Reply, request: Request) -> dict[str, object]:
+    if not isinstance(document, dict):
+        raise unexpected(reply, request)
+    return document
+
+
+def ask_keys() -> Exchange[list[dict[str, object]]]:
+    """List the keys of a server, without their secrets."""
+    request = Request("GET", "api/v1/keys")
+    reply = yield request
+    keys = _mapping(document_of(reply, request), reply, request).get("keys")
+    if not isinstance(keys, list):
+        raise unexpected(reply, request)
+    return keys
+
+
+def ask_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[dict[str, object]]:
+    """Make a key; the answer has the secret as ``key``. ``expires_at`` is an RFC 3339 instant."""
+    body = {"type": kind, "name": name, **({} if expires_at is None else {"expires_at": expires_at})}
+    request = Request("POST", "api/v1/keys", body_of(body))
+    reply = yield request
+    return _mapping(document_of(reply, request), reply, request)
+
+
+def ask_revoke(key_id: str) -> Exchange[object]:
+    """Make a key invalid."""
+    return (yield from ask(Request("DELETE", f"api/v1/keys/{encoded(key_id)}")))
+
+
+def ask_rotate(key_id: str) -> Exchange[dict[str, object]]:
+    """Give a key a new secret; the answer has it as ``key``."""
+    request = Request("POST", f"api/v1/keys/{encoded(key_id)}/rotate")
+    reply = yield request
+    return _mapping(document_of(reply, request), reply, request)
+
+
 def ask_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
     """Send many operations at once and return one result for each."""
     request = Request("POST", "api/v1/items:batch", body_of({"ops": ops}))

@@ -78,7 +78,7 @@ class Worker:
         while self.thread is me:
             try:
                 delay = self._step()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the program goes on
                 if self.thread is not me:  # closed meanwhile, with what the step was using
                     return
                 self._crashes += 1

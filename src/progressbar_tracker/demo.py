@@ -1,0 +1,140 @@
+"""``progressbar-tracker demo``: a server with a temporary database, and a real job that it shows.
+
+The job reads the files of Python's standard library: it hashes them (a bar inside a bar), compresses them (bytes),
+looks for files to search (nobody knows how many), checks a backup whose last part cannot be read (it fails half-way),
+and searches for a word until it is found (left early).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import lzma
+import sysconfig
+import tempfile
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ._client import ProgressBar
+from .server.run import BackgroundServer
+from .server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+GROUP: Final = "standard library"
+CHUNK: Final = 64 * 1024  # bytes
+MOST: Final = 16_000_000  # bytes to compress: ten seconds or so of a slow core
+PACKAGES: Final = ("asyncio", "email", "encodings", "http", "importlib", "json", "logging", "unittest", "xml")
+
+
+def show(*, once: bool, port: int, say: Callable[[str], None]) -> None:
+    """Run the demo.
+
+    Args:
+        once: Return when the work is done, instead of waiting for Ctrl-C.
+        port: The server's port; 0 for a free one.
+        say: Prints a line.
+    """
+    with tempfile.TemporaryDirectory(prefix="progressbar-demo-") as folder, contextlib.ExitStack() as stack:
+        settings = Settings(database=Path(folder) / "demo.db", port=port, local_key=False)
+        server = stack.enter_context(BackgroundServer(settings))
+        say(f"Server:    {server.url}")
+        say(f"Dashboard: {server.sign_in_url()}  (signs you in, once)")
+        say("Working on the files of Python's standard library:")
+        with ProgressBar(server.url, server.create_key("write", "demo")) as pb:
+            try:
+                work(pb, Path(folder))
+                pb.sender.flush(5.0)
+                say("The work is done: three succeeded, one failed on a file that cannot be read, one was left early.")
+                if not once:
+                    say("The server stays until Ctrl-C. A fresh sign-in link: " + server.sign_in_url())
+                    threading.Event().wait()
+            except KeyboardInterrupt:
+                say("Stopped.")
+
+
+def work(pb: ProgressBar, folder: Path) -> None:
+    """Do all of it: the compressing in a thread beside the rest, so that several bars move at once."""
+    library = Path(sysconfig.get_path("stdlib"))
+    compressing = threading.Thread(target=compress_files, args=(pb, library), daemon=True)
+    compressing.start()
+    hash_packages(pb, library)
+    names = find_files(pb, library)
+    with contextlib.suppress(OSError):
+        check_backup(pb, library, folder)
+    search(pb, names)
+    compressing.join()
+
+
+def hash_packages(pb: ProgressBar, library: Path) -> str:
+    """Hash each package file by file: a bar for the packages, and inside it one for the files of each."""
+    total = hashlib.sha256()
+    folders = [library / name for name in PACKAGES if (library / name).is_dir()]
+    for package in pb.track(folders, id="hash", title="Hash packages", unit="packages", group=GROUP, weight=30):
+        for path in pb.track(sorted(package.rglob("*.py")), title=f"Hash {package.name}", unit="files", group=GROUP):
+            # Many rounds, as one would for a password: a job has to take its time to be worth watching.
+            total.update(hashlib.pbkdf2_hmac("sha256", path.read_bytes(), b"demo", 40_000))
+    return total.hexdigest()
+
+
+def modules(library: Path) -> Iterator[Path]:
+    """Find the library's modules, without what was installed beside it."""
+    for path in library.rglob("*.py"):
+        if "site-packages" not in path.parts:
+            yield path
+
+
+def compress_files(pb: ProgressBar, library: Path) -> int:
+    """Compress files and count the bytes, in a block: the exact count is advanced by hand."""
+    paths, size = [], 0
+    for path in modules(library):
+        if size < MOST:
+            paths.append(path)
+            size += path.stat().st_size
+    packer, packed = lzma.LZMACompressor(preset=6), 0
+    with pb.track(total=size, id="compress", title="Compress modules", unit="B", group=GROUP, weight=20) as bar:
+        for path in paths:
+            bar.description = path.name
+            data = path.read_bytes()
+            for start in range(0, len(data), CHUNK):
+                chunk = data[start : start + CHUNK]
+                packed += len(packer.compress(chunk))
+                bar.advance(len(chunk))
+    return packed
+
+
+def find_files(pb: ProgressBar, library: Path) -> list[Path]:
+    """Walk the tree: how many files there are is known only at the end."""
+
+    def checked() -> Iterator[Path]:
+        for path in modules(library):
+            zlib.crc32(path.read_bytes())
+            yield path
+
+    return list(pb.track(checked(), id="find", title="Find and checksum files", unit="files", group=GROUP))
+
+
+def check_backup(pb: ProgressBar, library: Path, folder: Path) -> None:
+    """Read a backup of links; one in the middle leads nowhere, and the block fails with the reason."""
+    backup = folder / "backup"
+    backup.mkdir()
+    sources = sorted(library.glob("*.py"))[:60]
+    for number, path in enumerate(sources):
+        target = path if number != len(sources) // 2 else library / "was-deleted.py"
+        (backup / path.name).symlink_to(target)
+    with pb.track(sorted(backup.iterdir()), id="backup", title="Check the backup", unit="files", group=GROUP) as bar:
+        for path in bar:
+            hashlib.pbkdf2_hmac("sha256", path.read_bytes(), b"demo", 60_000)
+
+
+def search(pb: ProgressBar, paths: list[Path]) -> Path | None:
+    """Search until the first hit: the loop is left early, which is no failure."""
+    for path in pb.track(paths, id="search", title="Search for a word", unit="files", group=GROUP, keep=True):
+        time.sleep(0.002)  # somebody's slow disk
+        if b"zipimporter" in path.read_bytes():
+            return path
+    return None
