@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +8,10 @@ from progressbar_tracker.server.stores import sqlite as sqlite_store
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 
 from .serving import Clock, FullDisk, Served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import httpx
 import pytest
 
 from progressbar_tracker.server import keys
@@ -15,6 +13,11 @@ from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes.table import TABLE
 
 from .serving import NOW, Served, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
 
 ASKERS: Final = ("nobody", "unknown", "revoked", "expired", "read", "own", "other", "admin")
 """``own`` and ``other`` are write keys: the owner of the item, and the owner of another."""

@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +16,8 @@ from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 
-from .serving import FullDisk
+if TYPE_CHECKING:
+    from .serving import FullDisk
 
 
 def item(item_id: str = "a", **fields: object) -> Item:

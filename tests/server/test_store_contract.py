@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from msgspec.structs import replace
@@ -27,6 +25,10 @@ from progressbar_tracker.server.records import (
 )
 from progressbar_tracker.server.stores.base import Store, StoreError
 from progressbar_tracker.server.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 KINDS: Final[dict[str, Callable[[Path], Store]]] = {"sqlite": lambda folder: SqliteStore(folder / "progress.db")}
 

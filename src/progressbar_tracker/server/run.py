@@ -81,6 +81,7 @@ class Server:
         self._say = say
         self._clock = clock
         self._socket = _bound(settings.host, settings.port)
+        self._port: int = self._socket.getsockname()[1]
         try:
             self.store = SqliteStore(settings.database, now=clock)
         except BaseException:
@@ -111,8 +112,7 @@ class Server:
     @property
     def port(self) -> int:
         """The port, also where the system chose it."""
-        port: int = self._socket.getsockname()[1]
-        return port
+        return self._port
 
     @property
     def url(self) -> str:
