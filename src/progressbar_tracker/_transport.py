@@ -40,6 +40,8 @@ class _Address:
         self.url = base_url(api_url)
         self.headers = {"X-API-KEY": check_key(api_key), "Accept": "application/json"}
         self.timeout = check_timeout(timeout)
+        # Loading the certificates takes longer than all the rest, and plain HTTP needs none: no redirect is followed.
+        self.verify = not self.url.lower().startswith("http:")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -122,7 +124,10 @@ class HttpTransport(_Address):
             # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is
             # one atomic step, so no lock is needed, which a fork could leave locked.
             fresh = httpx.Client(
-                headers=self.headers, transport=self._transport, timeout=self.limits(self.timeout), http2=False
+                headers=self.headers,
+                transport=self._transport,
+                timeout=self.limits(self.timeout),
+                verify=self.verify,
             )
             client = self._clients.setdefault(os.getpid(), fresh)
             if client is not fresh:
@@ -164,7 +169,10 @@ class AsyncHttpTransport(_Address):
             raise RuntimeError("this client is closed")
         if self._client is None:
             self._client = httpx.AsyncClient(
-                headers=self.headers, transport=self._transport, timeout=self.limits(self.timeout)
+                headers=self.headers,
+                transport=self._transport,
+                timeout=self.limits(self.timeout),
+                verify=self.verify,
             )
         try:
             return _reply(await self._client.send(self.build(self._client, request, None)))

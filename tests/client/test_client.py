@@ -1,0 +1,864 @@
+"""One contract for ``ProgressBar`` and ``AsyncProgressBar``: every test runs on both.
+
+respx stands in for the network where a request's form or an answer's meaning is at stake; where connections are, a
+real server on loopback does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+import json
+import logging
+import math
+import pickle
+import re
+import socket
+import threading
+import traceback
+
+import httpx
+import pytest
+import respx
+
+from progressbar_tracker import (
+    AsyncProgressBar,
+    ConfigError,
+    ConflictError,
+    ItemExistsError,
+    ItemNotFoundError,
+    KeyInfo,
+    PermissionError,
+    ProgressBar,
+    ProgressBarError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    ValidationError,
+)
+from progressbar_tracker._models import PERMISSIONS
+from tests.client.ids import IDS
+from tests.faults import HALF, HANG, RESET, FaultServer
+from tests.faults import answer as scripted
+
+URL = "http://server:8989/sub/path/"
+KEY = "very-secret-key-0123"
+ITEM = {"id": "x", "title": "X", "description": "d", "value": 0.5, "weight": 0}
+WELL = {
+    "GET api/key-info": (200, {"type": "write", "permissions": list(PERMISSIONS["write"])}),
+    "GET progress": (200, [ITEM]),
+    "GET api/v1/items/x": (200, ITEM),
+    "POST progress": (201, {}),
+    "PUT progress": (200, {}),
+    "DELETE progress?id=x": (200, {}),
+}
+CALLS = {
+    "get_all": (),
+    "get": ("x",),
+    "create": ("x", "X", "d", 0.5),
+    "update": ("x", "X", "d", 0.5),
+    "delete": ("x",),
+}
+HELPERS = ("is_admin", "is_read_only", "can_write", "can_delete")
+EVERYTHING = {**CALLS, **dict.fromkeys(HELPERS, ())}
+
+
+class Face:
+    """Opens clients of one kind, and calls both kinds in the same way."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.awaited = kind is AsyncProgressBar
+        self._runner = asyncio.Runner() if self.awaited else None
+        self._opened = []
+
+    def finish(self, result):
+        """Return the result of a call, awaited where it has to be."""
+        return self._runner.run(result) if self._runner is not None else result
+
+    def open(self, url=URL, key=KEY, *args, **options):
+        """Return a client as a with block has it, so that detection is over."""
+        client = self.kind(url, key, *args, **options)
+        self.finish(client.__aenter__() if self.awaited else client.__enter__())
+        driven = Driven(self, client)
+        self._opened.append(driven)
+        return driven
+
+    def transport(self, handler):
+        """Return an httpx transport for this kind of client."""
+        return httpx.MockTransport(handler)
+
+    def end(self):
+        for driven in self._opened:
+            driven.close()
+        if self._runner is not None:
+            self._runner.close()
+
+
+class Driven:
+    """A client whose methods are called without ``await``."""
+
+    def __init__(self, face, client):
+        self.face = face
+        self.client = client
+
+    def __getattr__(self, name):
+        return lambda *args, **options: self.face.finish(getattr(self.client, name)(*args, **options))
+
+    @property
+    def key_info(self):
+        return self.face.finish(self.client.key_info)
+
+    def call(self, name):
+        return getattr(self, name)(*EVERYTHING[name])
+
+    def leave(self, error=None):
+        """Leave the with block."""
+        leave = self.client.__aexit__ if self.face.awaited else self.client.__exit__
+        return self.face.finish(leave(type(error) if error else None, error, None))
+
+
+class Network:
+    """Answers by request line, relative to the base URL, and keeps what was sent."""
+
+    def __init__(self):
+        self.answers = dict(WELL)
+        self.otherwise = None
+        self.sent = []
+
+    def serve(self, request):
+        self.sent.append(request)
+        found = self.otherwise or self.answers.get(self.line(request), (404, {"type": "/problems/item-not-found"}))
+        if isinstance(found, Exception):
+            raise found
+        status, content, *headers = found
+        body = {"content": content} if isinstance(content, bytes) else {"json": content}
+        return httpx.Response(status, headers=dict(*headers), **body)
+
+    def knows(self, key_type):
+        self.answers["GET api/key-info"] = (200, {"type": key_type, "permissions": list(PERMISSIONS[key_type])})
+
+    @staticmethod
+    def line(request):
+        assert str(request.url).startswith(URL)
+        return f"{request.method} {str(request.url).removeprefix(URL)}"
+
+    @property
+    def lines(self):
+        return [self.line(request) for request in self.sent]
+
+
+@pytest.fixture(params=[ProgressBar, AsyncProgressBar], ids=lambda kind: kind.__name__)
+def face(request):
+    face = Face(request.param)
+    yield face
+    face.end()
+
+
+@pytest.fixture
+def network():
+    network = Network()
+    with respx.mock(assert_all_called=False) as router:
+        router.route().mock(side_effect=network.serve)
+        yield network
+
+
+@pytest.fixture
+def pb(face, network):
+    """A client of a write key that knows its permissions already."""
+    client = face.open()
+    assert network.lines == ["GET api/key-info"]
+    network.sent.clear()
+    return client
+
+
+@pytest.fixture
+def server():
+    server = FaultServer()
+    yield server
+    server.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# ---------------------------------------------------------------- the two faces
+
+
+def test_both_faces_have_the_same_names():
+    def names(kind):
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert names(ProgressBar) == names(AsyncProgressBar)
+
+
+@pytest.mark.parametrize("name", [*EVERYTHING, "track", "close"])
+def test_both_faces_take_the_same_arguments(name):
+    def parameters(kind):
+        return list(inspect.signature(getattr(kind, name)).parameters.values())
+
+    assert parameters(ProgressBar) == parameters(AsyncProgressBar)
+
+
+@pytest.mark.parametrize("kind", [ProgressBar, AsyncProgressBar])
+def test_the_constructor_takes_what_the_published_page_says_and_two_keywords_more(kind):
+    parameters = inspect.signature(kind).parameters
+    assert list(parameters) == ["api_url", "api_key", "auto_detect", "timeout", "transport"]
+    assert parameters["auto_detect"].default is True
+    assert {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY} == {"timeout", "transport"}
+
+
+@pytest.mark.parametrize("name", ["create", "update"])
+def test_the_arguments_have_the_names_of_the_published_page(name):
+    parameters = inspect.signature(getattr(ProgressBar, name)).parameters
+    assert list(parameters) == ["self", "item_id", "title", "description", "value", "weight"]
+    assert parameters["weight"].default == 0
+
+
+# ---------------------------------------------------------------- requests
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "line", "body"),
+    [
+        ("get_all", (), "GET progress", None),
+        ("get", ("x",), "GET api/v1/items/x", None),
+        ("delete", ("x",), "DELETE progress?id=x", None),
+        (
+            "create",
+            ("x", "Ü", "a\nb", 0.25, -7),
+            "POST progress",
+            '{"id":"x","title":"Ü","description":"a\\nb","value":0.25,"weight":-7}',
+        ),
+        ("create", ("x", "", "", 0), "POST progress", '{"id":"x","title":"","description":"","value":0.0,"weight":0}'),
+        (
+            "update",
+            ("x", "X", "d", 1),
+            "PUT progress",
+            '{"id":"x","title":"X","description":"d","value":1.0,"weight":0}',
+        ),
+    ],
+)
+def test_a_method_sends_exactly_one_request(pb, network, name, arguments, line, body):
+    getattr(pb, name)(*arguments)
+    assert network.lines == [line]
+    (request,) = network.sent
+    assert request.content.decode() == (body or "")
+    assert request.headers["X-API-KEY"] == KEY
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers.get("Content-Type") == (None if body is None else "application/json")
+
+
+def test_every_argument_may_be_named(pb, network):
+    pb.create(item_id="x", title="X", description="d", value=0.5, weight=100)
+    pb.update(item_id="x", title="X", description="d", value=0.5, weight=100)
+    assert [json.loads(request.content)["weight"] for request in network.sent] == [100, 100]
+
+
+@pytest.mark.parametrize("url", ["http://server:8989/sub/path", URL, " " + URL, URL + "/"])
+def test_the_base_url_may_have_a_path_with_or_without_a_final_slash(face, network, url):
+    face.open(url).get_all()
+    assert network.lines == ["GET api/key-info", "GET progress"]
+
+
+def test_the_base_url_needs_no_path(face, network):
+    seen = []
+
+    def note(request):
+        seen.append(str(request.url))
+        return httpx.Response(200, json=[])
+
+    face.open("http://server:8989", auto_detect=False, transport=face.transport(note)).get_all()
+    assert seen == ["http://server:8989/progress"]
+
+
+@pytest.mark.parametrize("item_id", IDS)
+def test_an_id_of_any_text_travels_whole_in_every_method(pb, network, item_id):
+    network.otherwise = (200, ITEM)
+    pb.get(item_id)
+    pb.delete(item_id)
+    pb.create(item_id, "X", "d", 0.5)
+    pb.update(item_id, "X", "d", 0.5)
+    get, delete, create, update = network.sent
+    assert get.url.path == "/sub/path/api/v1/items/" + item_id
+    assert get.url.raw_path.count(b"/") == 6
+    assert (get.url.query, get.url.fragment) == (b"", "")
+    assert delete.url.path == "/sub/path/progress"
+    assert dict(delete.url.params.multi_items()) == {"id": item_id}
+    assert delete.url.fragment == ""
+    assert [json.loads(request.content)["id"] for request in (create, update)] == [item_id] * 2
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_get_all_returns_the_servers_list_of_dictionaries(pb, network):
+    items = [{**ITEM, "id": "ü😀", "value": 1.0, "extra": None}, ITEM]
+    network.answers["GET progress"] = (200, items)
+    assert pb.get_all() == items
+
+
+def test_get_all_of_an_empty_server_is_an_empty_list(pb, network):
+    network.answers["GET progress"] = (200, [])
+    assert pb.get_all() == []
+
+
+def test_get_returns_the_item(pb):
+    assert pb.get("x") == ITEM
+
+
+@pytest.mark.parametrize("name", ["create", "update"])
+def test_a_write_returns_nothing(pb, name):
+    assert pb.call(name) is None
+
+
+def test_delete_of_an_item_returns_true(pb):
+    assert pb.delete("x") is True
+
+
+def test_delete_of_a_missing_item_returns_false(pb, network):
+    network.answers["DELETE progress?id=x"] = (404, {"detail": "no such item"})
+    assert pb.delete("x") is False
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+@pytest.mark.parametrize("name", ["create", "update", "delete"])
+def test_any_success_of_a_write_is_a_success(pb, network, name, status):
+    network.otherwise = (status, b"")
+    assert pb.call(name) in (None, True)
+
+
+@pytest.mark.parametrize(
+    ("key_type", "answers"),
+    [
+        ("read", [False, True, False, False]),
+        ("write", [False, False, True, True]),
+        ("admin", [True, False, True, True]),
+    ],
+)
+def test_the_helpers_tell_what_the_key_may_do(face, network, key_type, answers):
+    network.knows(key_type)
+    pb = face.open()
+    assert [pb.call(name) for name in HELPERS] == answers
+    assert network.lines == ["GET api/key-info"]
+
+
+def test_key_info_is_what_the_server_said_and_is_asked_for_once(face, network):
+    network.answers["GET api/key-info"] = (
+        200,
+        {"type": "read", "permissions": ["read"], "api": ["v1"], "server": {"version": "2.0", "boot_id": "b"}},
+    )
+    pb = face.open()
+    assert pb.key_info == KeyInfo("read", ("read",), ("v1",), "2.0", "b")
+    assert pb.key_info.type == "read"
+    assert network.lines == ["GET api/key-info"]
+
+
+# ---------------------------------------------------------------- refusals of the server
+
+REFUSALS = [
+    (400, ValidationError),
+    (401, PermissionError),
+    (403, PermissionError),
+    (413, ValidationError),
+    (422, ValidationError),
+    (418, ResponseError),
+    (429, RateLimitedError),
+    (500, ServerError),
+    (503, ServerError),
+    (507, RateLimitedError),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), REFUSALS)
+@pytest.mark.parametrize("name", CALLS)
+def test_a_refusal_raises_the_error_of_its_status_with_all_that_was_said(pb, network, name, status, kind):
+    document = {"type": "https://h/problems/some-code", "title": "T", "status": status, "detail": "Because."}
+    network.otherwise = (status, document, {"Retry-After": "7"})
+    with pytest.raises(ProgressBarError, match="Because") as caught:
+        pb.call(name)
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status_code, error.code, error.detail, error.retry_after) == (status, "some-code", "Because.", 7.0)
+    assert len(network.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "standard"),
+    [
+        ("create", 409, ItemExistsError, ValueError),
+        ("create", 403, PermissionError, builtins.PermissionError),
+        ("update", 404, ItemNotFoundError, ValueError),
+        ("update", 403, PermissionError, builtins.PermissionError),
+        ("update", 409, ConflictError, ProgressBarError),
+        ("delete", 403, PermissionError, builtins.PermissionError),
+        ("delete", 409, ConflictError, ProgressBarError),
+        ("get", 404, ItemNotFoundError, ValueError),
+        ("get_all", 401, PermissionError, builtins.PermissionError),
+        ("get_all", 404, ItemNotFoundError, ValueError),
+    ],
+)
+def test_the_standard_names_catch_what_the_published_page_documents(pb, network, name, status, kind, standard):
+    network.otherwise = (status, {"type": "/problems/item-not-found" if status == 404 else "", "detail": "no"})
+    with pytest.raises(standard) as caught:
+        pb.call(name)
+    assert type(caught.value) is kind
+
+
+def test_get_finds_the_item_on_an_original_server(pb, network):
+    network.answers["GET api/v1/items/x"] = (404, b"404 page not found")
+    assert pb.get("x") == ITEM
+    assert network.lines == ["GET api/v1/items/x", "GET progress"]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_page_in_place_of_an_answer_is_an_error_that_doubts_the_url(pb, network, name):
+    network.otherwise = (200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    with pytest.raises(ResponseError, match="is the URL that of a progress server") as caught:
+        pb.call(name)
+    assert caught.value.code == "unexpected-answer"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(pb, network, name):
+    network.otherwise = (307, b"", {"Location": "http://elsewhere/"})
+    with pytest.raises(ResponseError, match="redirected") as caught:
+        pb.call(name)
+    assert caught.value.status_code == 307
+    assert len(network.sent) == 1
+
+
+# ---------------------------------------------------------------- permissions known to be lacking
+
+
+@pytest.mark.parametrize(
+    ("key_type", "refused"),
+    [("read", {"create", "update", "delete"}), ("write", set()), ("admin", set())],
+)
+def test_what_the_key_is_known_not_to_be_allowed_is_refused_before_any_request(face, network, key_type, refused):
+    network.knows(key_type)
+    pb = face.open()
+    for name in CALLS:
+        network.sent.clear()
+        if name in refused:
+            with pytest.raises(builtins.PermissionError, match=f"this {key_type} key may not {name} items") as caught:
+                pb.call(name)
+            assert isinstance(caught.value, PermissionError)
+            assert caught.value.status_code == 403
+        else:
+            pb.call(name)
+        assert bool(network.sent) == (name not in refused)
+
+
+def test_a_key_without_the_permission_to_read_may_not_list(face, network):
+    network.answers["GET api/key-info"] = (200, {"type": "blind", "permissions": ["create"]})
+    pb = face.open()
+    for name in ("get_all", "get"):
+        with pytest.raises(PermissionError, match="read is needed"):
+            pb.call(name)
+    assert network.lines == ["GET api/key-info"]
+
+
+# ---------------------------------------------------------------- auto_detect
+
+
+def test_detection_asks_before_the_first_call(face, network):
+    face.open()
+    assert network.lines == ["GET api/key-info"]
+
+
+def test_without_the_with_block_the_first_call_detects(face, network):
+    client = face.kind(URL, KEY)
+    face.finish(client.get_all())
+    face.finish(client.close())
+    assert network.lines == ["GET api/key-info", "GET progress"]
+
+
+@pytest.mark.parametrize("open_", [lambda face: face.open(URL, KEY, False), lambda face: face.open(auto_detect=False)])
+def test_without_detection_everything_is_sent_and_the_server_is_the_judge(face, network, open_):
+    network.knows("read")
+    pb = open_(face)
+    assert network.lines == []
+    for name in CALLS:
+        pb.call(name)
+    assert network.lines == [line for line in WELL if "key-info" not in line]
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_without_detection_a_helper_looks_the_key_up_once_when_first_asked(face, network, name):
+    pb = face.open(auto_detect=False)
+    pb.call(name)
+    for other in HELPERS:
+        pb.call(other)
+    assert network.lines == ["GET api/key-info"]
+
+
+def test_a_lookup_by_a_helper_does_not_make_the_client_the_judge(face, network):
+    network.knows("read")
+    pb = face.open(auto_detect=False)
+    assert pb.is_read_only()
+    pb.create("x", "X", "d", 0.5)
+    assert network.lines == ["GET api/key-info", "POST progress"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "reason"),
+    [
+        (httpx.ConnectError("connection refused"), TransportError, "connection refused"),
+        (httpx.ReadTimeout("timed out"), TransportError, "timed out"),
+        ((401, {"detail": "the key is unknown"}), PermissionError, "the key is unknown"),
+        ((503, {"detail": "starting up"}), ServerError, "starting up"),
+        ((200, b"<html>"), ResponseError, "not this protocol"),
+    ],
+    ids=["refused", "timed out", "401", "503", "page"],
+)
+@pytest.mark.parametrize("name", ["get_all", "is_admin"])
+def test_detection_that_fails_is_logged_and_the_first_call_raises_the_reason(
+    face, network, caplog, failure, kind, reason, name
+):
+    network.otherwise = failure
+    pb = face.open()
+    (warning,) = [record for record in caplog.records if record.name == "progressbar_tracker"]
+    assert warning.levelno == logging.WARNING
+    assert reason in warning.getMessage()
+    with pytest.raises(kind, match=reason):
+        pb.call(name)
+
+
+def test_a_server_that_comes_later_is_used(face, network):
+    network.otherwise = httpx.ConnectError("refused")
+    pb = face.open()
+    network.otherwise = None
+    assert pb.get_all() == [ITEM]
+    assert pb.can_write()
+
+
+# ---------------------------------------------------------------- bad arguments
+
+BAD_ITEMS = [
+    ("item_id", "", ValueError),
+    ("item_id", "x" * 201, ValueError),
+    ("item_id", "a\x00b", ValueError),
+    ("item_id", "a\nb", ValueError),
+    ("item_id", "\ud800", ValueError),
+    ("item_id", None, TypeError),
+    ("item_id", 7, TypeError),
+    ("item_id", b"x", TypeError),
+]
+BAD_FIELDS = [
+    ("title", None, TypeError),
+    ("title", 7, TypeError),
+    ("title", "x" * 201, ValueError),
+    ("title", "a\x1bb", ValueError),
+    ("description", None, TypeError),
+    ("description", "x" * 2001, ValueError),
+    ("description", "a\x00b", ValueError),
+    ("value", -0.1, ValueError),
+    ("value", 1.0000001, ValueError),
+    ("value", math.nan, ValueError),
+    ("value", math.inf, ValueError),
+    ("value", float("1e999"), ValueError),
+    ("value", 10**400, ValueError),
+    ("value", True, TypeError),
+    ("value", "0.5", TypeError),
+    ("value", None, TypeError),
+    ("weight", True, TypeError),
+    ("weight", 1.0, TypeError),
+    ("weight", "1", TypeError),
+    ("weight", None, TypeError),
+    ("weight", 2**53 + 1, ValueError),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "kind"), BAD_ITEMS + BAD_FIELDS, ids=lambda value: ascii(value)[:12])
+@pytest.mark.parametrize("name", ["create", "update"])
+def test_a_bad_argument_of_a_write_is_refused_by_name_and_value_and_nothing_is_sent(
+    face, network, name, argument, value, kind
+):
+    pb = face.open(auto_detect=False)
+    arguments = {"item_id": "x", "title": "X", "description": "d", "value": 0.5, "weight": 0, argument: value}
+    with pytest.raises(kind, match=f"^{argument} must ") as caught:
+        getattr(pb, name)(**arguments)
+    assert not isinstance(caught.value, ResponseError)
+    assert repr(value)[:60] in str(caught.value)
+    assert network.sent == []
+
+
+@pytest.mark.parametrize(("argument", "value", "kind"), BAD_ITEMS, ids=lambda value: ascii(value)[:12])
+@pytest.mark.parametrize("name", ["get", "delete"])
+def test_a_bad_id_is_refused_by_name_and_value_and_nothing_is_sent(face, network, name, argument, value, kind):
+    pb = face.open(auto_detect=False)
+    with pytest.raises(kind, match=f"^{argument} must ") as caught:
+        getattr(pb, name)(value)
+    assert repr(value)[:60] in str(caught.value)
+    assert network.sent == []
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8989", "ftp://h", "http://", "http://h:x", "http://h/?q", None, 5])
+def test_a_bad_url_is_a_config_error_that_names_it(face, url):
+    with pytest.raises(ConfigError, match="api_url"):
+        face.open(url)
+
+
+@pytest.mark.parametrize("key", ["", "  ", "se\ncret", "sécret", None, 5, b"secret"])
+def test_a_bad_key_is_a_config_error_that_does_not_show_it(face, key):
+    with pytest.raises(ConfigError, match="api_key") as caught:
+        face.open(URL, key)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, 3601, True, None, "5", httpx.Timeout(5)])
+def test_a_timeout_that_is_no_number_of_seconds_is_a_config_error(face, timeout):
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds"):
+        face.open(timeout=timeout)
+
+
+# ---------------------------------------------------------------- quiet, and keeping the secret
+
+
+def test_nothing_is_ever_printed(face, network, capsys):
+    pb = face.open()
+    for name in EVERYTHING:
+        pb.call(name)
+    network.otherwise = (500, {"detail": "no"})
+    for name in CALLS:
+        with pytest.raises(ServerError):
+            pb.call(name)
+    network.otherwise = httpx.ConnectError("refused")
+    with pytest.raises(TransportError):
+        face.open().get_all()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_repr_shows_the_url_and_never_the_key(pb):
+    assert repr(pb.client) == f"{type(pb.client).__name__}({URL!r})"
+    assert KEY not in "".join(map(repr, vars(pb.client).values()))
+
+
+@pytest.mark.parametrize("url", ["refused", "refusing"])
+def test_the_key_is_in_no_log_no_error_and_no_traceback(face, server, caplog, url):
+    caplog.set_level(logging.DEBUG)
+    server.always = scripted(503, b'{"detail": "no"}')
+    pb = face.open(server.url if url == "refusing" else f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ProgressBarError) as caught:
+        pb.get_all()
+    whole = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(whole.format())
+    assert KEY.encode() not in pickle.dumps(caught.value)
+    assert KEY not in repr(vars(caught.value))
+    assert "key-info" in caplog.text
+    assert KEY not in caplog.text
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("options", "connect", "read"), [({}, 3.0, 10.0), ({"timeout": 0.5}, 0.5, 0.5), ({"timeout": 60}, 3.0, 60.0)]
+)
+def test_every_phase_of_every_request_has_a_time_out(face, network, options, connect, read):
+    pb = face.open(**options)
+    pb.get_all()
+    for request in network.sent:
+        assert request.extensions["timeout"] == {"connect": connect, "read": read, "write": read, "pool": read}
+
+
+def test_a_transport_takes_the_networks_place(face):
+    seen = []
+
+    def answer(request):
+        seen.append(request.url.path)
+        return httpx.Response(200, json=[ITEM])
+
+    pb = face.open("http://nowhere.invalid", auto_detect=False, transport=face.transport(answer))
+    assert pb.get_all() == [ITEM]
+    assert seen == ["/progress"]
+
+
+@pytest.mark.parametrize(
+    ("url", "verified"), [("https://h", True), ("HTTPS://h", True), ("http://h", False), ("HTTP://h", False)]
+)
+def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(face, network, monkeypatch, url, verified):
+    asked = []
+    name = "AsyncClient" if face.awaited else "Client"
+    usual = getattr(httpx, name)
+
+    def watched(**options):
+        asked.append(options.pop("verify"))
+        return usual(**options, verify=False)
+
+    monkeypatch.setattr(httpx, name, watched)
+    network.otherwise = (200, [])
+    face.open(url, auto_detect=False).get_all()
+    assert asked == [verified]
+
+
+# ---------------------------------------------------------------- the end
+
+
+def test_closing_twice_is_closing_once(pb):
+    pb.close()
+    pb.close()
+
+
+def test_closing_a_client_that_never_sent_anything_is_fine(face):
+    pb = face.open(auto_detect=False)
+    pb.close()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_closed_client_refuses_to_be_used(pb, network, name):
+    pb.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        pb.call(name)
+    assert network.sent == []
+
+
+def test_what_is_known_of_the_key_stays_known_after_closing(pb):
+    pb.close()
+    assert pb.can_write()
+    assert pb.key_info.type == "write"
+
+
+@pytest.mark.parametrize("error", [None, ValueError("the program's own")])
+def test_leaving_the_with_block_closes_and_lets_errors_pass(pb, error):
+    assert not pb.leave(error)
+    with pytest.raises(RuntimeError, match="closed"):
+        pb.get_all()
+
+
+def test_the_with_block_gives_the_client_itself(network):
+    with ProgressBar(URL, KEY) as pb:
+        assert isinstance(pb, ProgressBar)
+
+    async def main():
+        async with AsyncProgressBar(URL, KEY) as pb:
+            assert isinstance(pb, AsyncProgressBar)
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------- on a real socket
+
+
+def test_many_calls_share_one_connection(face, server):
+    pb = face.open(server.url)
+    for number in range(10):
+        pb.create(f"item-{number}", "X", "d", 0.0)
+        pb.update(f"item-{number}", "X", "d", 0.5)
+        assert pb.delete(f"item-{number}") is True
+    assert len(server.seen) == 31
+    assert server.connections == 1
+
+
+def test_a_client_that_is_not_used_makes_no_connection(face, server):
+    face.open(server.url, auto_detect=False).close()
+    assert server.connections == 0
+
+
+def test_threads_share_a_client(server):
+    def work(number):
+        for step in range(5):
+            pb.create(f"{number}/{step}", "X", "d", 0.0)
+            pb.update(f"{number}/{step}", "X", "d", step / 5)
+
+    with ProgressBar(server.url, KEY, auto_detect=False) as pb:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(server.items) == 40
+    assert {item["value"] for item in server.items.values()} == {0.0, 0.2, 0.4, 0.6, 0.8}
+    assert server.connections <= 8
+
+
+def test_tasks_share_an_asynchronous_client(server):
+    async def work(pb, number):
+        await pb.create(f"{number}", "X", "d", 0.0)
+        await pb.update(f"{number}", "X", "d", 0.5)
+
+    async def main():
+        async with AsyncProgressBar(server.url, KEY, auto_detect=False) as pb:
+            await asyncio.gather(*(work(pb, number) for number in range(20)))
+
+    asyncio.run(main())
+    assert [item["value"] for item in server.items.values()] == [0.5] * 20
+
+
+def check_no_answer(call, method, url):
+    with pytest.raises(TransportError) as caught:
+        call()
+    error = caught.value
+    assert (error.method, error.url) == (method, url)
+    assert str(error).startswith(f"no answer to {method} {url}: ")
+    assert not re.search(r": $", str(error))
+    assert isinstance(error.__cause__, Exception)
+
+
+def test_a_server_that_is_not_there_is_a_transport_error(face):
+    url = f"http://127.0.0.1:{free_port()}"
+    pb = face.open(url, auto_detect=False)
+    check_no_answer(pb.get_all, "GET", f"{url}/progress")
+    check_no_answer(lambda: pb.delete("private"), "DELETE", f"{url}/progress")
+
+
+@pytest.mark.parametrize("fault", [RESET, HALF, HANG], ids=lambda fault: fault.kind)
+def test_an_answer_that_does_not_come_whole_and_in_time_is_a_transport_error(face, server, fault):
+    server.always = fault
+    pb = face.open(server.url, auto_detect=False, timeout=0.2)
+    check_no_answer(lambda: pb.call("create"), "POST", f"{server.url}/progress")
+
+
+def test_a_server_that_does_not_speak_http_is_a_transport_error(face):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"220 mail.example.org ESMTP ready\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        check_no_answer(face.open(url, auto_detect=False).get_all, "GET", f"{url}/progress")
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "xn--", "1.2.3.999"])
+def test_a_host_that_nobody_could_look_up_is_a_transport_error(face, host):
+    pb = face.open(f"http://{host}", auto_detect=False)
+    check_no_answer(pb.get_all, "GET", f"http://{host}/progress")
+
+
+def test_a_client_goes_on_after_a_lost_answer(face, server):
+    pb = face.open(server.url, auto_detect=False)
+    server.script.append(RESET)
+    with pytest.raises(TransportError):
+        pb.call("create")
+    pb.call("create")
+    assert list(server.items) == ["x"]
+
+
+def test_track_is_bound_to_the_clients_own_server(face, server):
+    pb = face.open(server.url)
+    for _ in pb.client.track([1, 2, 3], id="job", title="A job", keep=True, display=False):
+        pass
+    assert pb.client.sender.flush(5.0)
+    assert server.items["job"]["status"] == "succeeded"
+    assert server.items["job"]["completed"] == 3
+    assert {seen.headers["x-api-key"] for seen in server.seen} == {KEY}
+
+
+def test_closing_sends_what_was_tracked_and_not_sent_yet(face, server):
+    pb = face.open(server.url)
+    bar = pb.client.track(total=10, id="job", display=False)
+    bar.advance(4)
+    pb.close()
+    assert server.items["job"]["completed"] == 4
