@@ -38,10 +38,11 @@ MISTAKEN: Final = 60.0  # seconds between attempts when what answers is no progr
 class _Flush:
     """Somebody waits until the server has what there is now."""
 
-    __slots__ = ("at", "conclude", "done", "reached")
+    __slots__ = ("at", "conclude", "done", "last", "reached")
 
-    def __init__(self, conclude: Callable[[Source], None] | None) -> None:
-        self.conclude = conclude
+    def __init__(self, conclude: Callable[[Source], None] | None, *, last: bool) -> None:
+        self.conclude = conclude  # has its say about each run first
+        self.last = last  # nothing comes after it: whatever the back-off says, the server is tried once more
         self.done = threading.Event()
         self.reached = False
         self.at: float | None = None
@@ -98,17 +99,18 @@ class Sender:
         """Return the counts so far."""
         return self._reconciler.stats
 
-    def flush(self, timeout: float, *, conclude: Callable[[Source], None] | None = None) -> bool:
+    def flush(self, timeout: float) -> bool:
         """Wait until the server has every state reached by now.
 
         Args:
             timeout: Seconds to wait at most.
-            conclude: Called for each run first, in the sender's thread.
 
         Returns:
             Whether it has; false when the time was up or there is no server.
         """
-        flush = _Flush(conclude)
+        return self._flush(_Flush(None, last=False), timeout)
+
+    def _flush(self, flush: _Flush, timeout: float) -> bool:
         self._flushes.append(flush)
         if self._worker.start():
             self._worker.poke()
@@ -138,7 +140,7 @@ class Sender:
         if timeout is None:
             timeout = EXIT_AWAY if self._reconciler.failures else EXIT
         self._deadline = self._clock() + timeout
-        reached = self.flush(timeout, conclude=conclude)
+        reached = self._flush(_Flush(conclude, last=True), timeout)
         self.closed = True
         self._worker.thread = None
         self._worker.poke()
@@ -188,7 +190,8 @@ class Sender:
             flush = self._flushes.popleft()
             if flush.conclude is not None:
                 reconciler.conclude(flush.conclude, now)
-                reconciler.not_before = min(reconciler.not_before, now)  # one probe, whatever the back-off says
+            if flush.last:
+                reconciler.not_before = min(reconciler.not_before, now)
             flush.at = now
             reconciler.hasten(now)
             self._waiting.append(flush)

@@ -1,0 +1,177 @@
+"""How a program ends, each in a process of its own with a hard time limit, and what the server is left with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.faults import HANG, KEY
+from tests.tracking.test_sender import closed_port
+
+HEAD = "import os, signal, sys, threading, time\nfrom progressbar_tracker import track, flush\n"
+
+
+def start(url, code, tmp_path, **extra):
+    script = tmp_path / "program.py"
+    script.write_text(HEAD + code)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
+    environ |= {"PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": KEY, **extra}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", str(script)],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(url, code, tmp_path, **extra):
+    process = start(url, code, tmp_path, **extra)
+    try:
+        out, err = process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out, err
+
+
+def end_of(faults, item_id="job"):
+    """Return the item listed under the id, or else its last run in the history."""
+    return faults.items[item_id] if item_id in faults.items else faults.ended(item_id)
+
+
+BEGIN = "first = True\n"
+BODY = "    if first:\n        first = False\n        flush(5)\n"  # the server has the item before it ends
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "completed", "error", "exit_code"),
+    [
+        pytest.param("for i in track(range(5), id='job'):\n{body}", "succeeded", 5, None, 0, id="exhausted"),
+        pytest.param(
+            "for i in track(range(5), id='job'):\n{body}    if i == 2: break", "stopped", 2, None, 0, id="break"
+        ),
+        pytest.param(
+            "for i in track(range(5), id='job'):\n{body}    if i == 4: break", "stopped", 4, None, 0, id="break on last"
+        ),
+        pytest.param(
+            "for i in track(range(5), id='job'):\n{body}    if i == 2: raise ValueError('bad row')",
+            "failed", 2, "ValueError: bad row", 1, id="dies of an exception",
+        ),
+        pytest.param(
+            "try:\n for i in track(range(5), id='job'):\n    flush(5)\n    if i == 2: raise ValueError('bad row')\n"
+            "except ValueError: pass",
+            "stopped", 2, None, 0, id="exception caught",
+        ),
+        pytest.param(
+            "try:\n for i in track(range(5), id='job'):\n    flush(5)\n    if i == 2: raise ValueError('bad row')\n"
+            "except ValueError: pass\ndef other(): raise KeyError('unrelated')\n",
+            "stopped", 2, None, 0, id="exception caught and forgotten",
+        ),
+        pytest.param(
+            "for i in track(range(5), id='job'):\n{body}    if i == 2: sys.exit(3)", "stopped", 2, None, 3, id="sys.exit"
+        ),
+        pytest.param(
+            "with track(total=5, id='job') as bar:\n    bar.advance(2)\n    flush(5)\n    raise KeyboardInterrupt",
+            "failed", 2, "KeyboardInterrupt", -2, id="block, KeyboardInterrupt",
+        ),
+        pytest.param(
+            "with track(total=5, id='job') as bar:\n    bar.advance(2)\n    flush(5)\n    sys.exit(0)",
+            "stopped", 2, None, 0, id="block, sys.exit(0)",
+        ),
+        pytest.param(
+            "with track(total=5, id='job') as bar:\n    bar.advance(2)\n    flush(5)\n    sys.exit('no disk')",
+            "failed", 2, "SystemExit: no disk", 1, id="block, sys.exit with a reason",
+        ),
+        pytest.param(
+            "it = iter(track(range(5), id='job'))\nnext(it); next(it)\nflush(5)", "stopped", 1, None, 0, id="held globally"
+        ),
+        pytest.param(
+            "def numbers():\n    for i in track(range(5), id='job'):\n        yield i\n"
+            "g = numbers(); next(g); next(g); flush(5); g.close()",
+            "stopped", 1, None, 0, id="generator closed",
+        ),
+        pytest.param(
+            "def source():\n    yield 1\n    raise OSError('line dropped')\n"
+            "for i in track(source(), id='job'): flush(5)",
+            "failed", 0, "OSError: line dropped", 1, id="exception in the source",
+        ),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_program_is_told_as_it_was(faults, tmp_path, code, status, completed, error, exit_code):
+    done, _, err = run(faults.url, BEGIN + code.replace("{body}", BODY), tmp_path)
+    assert done == exit_code, err
+    run_ = end_of(faults)
+    assert (run_["status"], run_["completed"], run_.get("error")) == (status, completed, error)
+
+
+def test_an_unrelated_exception_much_later_does_not_make_an_old_break_a_failure(faults, tmp_path):
+    code = "def search():\n    for i in track(range(5), id='job'):\n        flush(5)\n        if i == 2: break\n"
+    done, _, err = run(faults.url, code + "search()\nraise RuntimeError('unrelated')", tmp_path)
+    assert done == 1
+    assert err.endswith("RuntimeError: unrelated\n")
+    assert end_of(faults)["status"] == "stopped"
+
+
+def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
+    code = "with track(total=20000, id='job', keep=True) as bar:\n    for i in range(20000): bar.advance()"
+    done, out, err = run(faults.url, code, tmp_path)
+    assert (done, out, err) == (0, "", "")
+    assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (20000, "succeeded")
+    assert len(faults.seen) <= 3
+
+
+@pytest.mark.parametrize("server", ["refuses", "hangs"])
+def test_a_program_whose_server_is_no_use_ends_in_time_and_says_nothing(faults, tmp_path, server):
+    faults.always = HANG
+    url = faults.url if server == "hangs" else f"http://127.0.0.1:{closed_port()}"
+    code = (
+        "import time; t = time.perf_counter()\n"
+        "for i in track(range(20), id='job'): time.sleep(0.02)\n"
+        "took = time.perf_counter() - t\n"
+        "import atexit; print(took)"
+    )
+    begun = time.perf_counter()
+    done, out, err = run(url, code, tmp_path)
+    whole = time.perf_counter() - begun
+    assert (done, err) == (0, "")
+    assert float(out) < 1.0
+    assert whole < 1.0 + 2.0 + 1.0  # the loop, the exit, the interpreter's start on a busy machine
+
+
+def test_without_a_configuration_a_program_runs_as_without_us(tmp_path):
+    done, out, err = run("", "print(sum(track(range(10), id='job')))", tmp_path)
+    assert (done, out, err) == (0, "45\n", "")
+
+
+def test_an_interrupted_bare_loop_has_failed(faults, tmp_path):
+    code = "for i in track(range(5), id='job'):\n    flush(5)\n    print('ready', flush=True)\n    time.sleep(30)"
+    process = start(faults.url, code, tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert (end_of(faults)["status"], end_of(faults)["error"]) == ("failed", "KeyboardInterrupt")
+
+
+def test_a_forked_child_leaves_its_parents_bar_alone_and_has_its_own(faults, tmp_path):
+    code = (
+        "bar = track(total=10, id='job', keep=True)\nbar.advance(3)\nflush(5)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    bar.advance(4)\n"
+        "    with track(total=1, id='child', keep=True) as own: own.advance()\n"
+        "    ok = flush(5)\n"
+        "    os._exit(0 if ok else 1)\n"
+        "_, status = os.waitpid(pid, 0)\n"
+        "bar.advance(2)\nbar.close()\nsys.exit(os.waitstatus_to_exitcode(status))"
+    )
+    done, _, err = run(faults.url, code, tmp_path)
+    assert (done, err) == (0, "")
+    assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
+    assert (faults.items["child"]["completed"], faults.items["child"]["status"]) == (1, "succeeded")
+    assert faults.items["job"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
