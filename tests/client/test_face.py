@@ -1,0 +1,154 @@
+"""What ``import progressbar_tracker`` gives, what it costs, and that its examples are true."""
+
+from __future__ import annotations
+
+import builtins
+import doctest
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import progressbar_tracker
+
+SOURCE = Path(progressbar_tracker.__file__).parent
+FACE = [
+    "AsyncProgressBar",
+    "ConfigError",
+    "ConflictError",
+    "Item",
+    "ItemExistsError",
+    "ItemNotFoundError",
+    "KeyInfo",
+    "PermissionError",
+    "ProgressBar",
+    "ProgressBarError",
+    "RateLimitedError",
+    "ResponseError",
+    "ServerError",
+    "Tracker",
+    "TrackingWarning",
+    "TransportError",
+    "ValidationError",
+    "configure",
+    "flush",
+    "stats",
+    "track",
+]
+# Each is imported where it is first needed. logging is half the cost of importing a package.
+LAZY = {"httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib"}
+SERVER = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argon2", "jinja2", "sqlite3"}
+
+
+def module_names():
+    """Return the names of the package's modules outside the server."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if parts[0] != "server":
+            yield ".".join((SOURCE.name, *parts)).removesuffix(".__init__")
+
+
+def run_isolated(code):
+    """Run code in a fresh interpreter and return what it printed as JSON."""
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def brought_in():
+    code = "import sys; old = set(sys.modules); import json, {}; print(json.dumps(sorted(set(sys.modules) - old)))"
+    return set(run_isolated(code.format("progressbar_tracker"))) - set(run_isolated(code.format("builtins")))
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_the_exported_names_are_the_public_ones():
+    public = [
+        name
+        for name, value in vars(progressbar_tracker).items()
+        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+    ]
+    assert progressbar_tracker.__all__ == FACE
+    assert sorted(public) == sorted(FACE)
+
+
+@pytest.mark.parametrize("name", FACE)
+def test_an_exported_name_is_documented_beginning_with_a_sentence(name):
+    first_line, _, _ = getattr(progressbar_tracker, name).__doc__.partition("\n")
+    assert first_line.endswith(".")
+    assert not first_line.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", FACE)
+def test_an_exported_name_is_found_in_the_module_that_it_names(name):
+    exported = getattr(progressbar_tracker, name)
+    assert getattr(importlib.import_module(exported.__module__), exported.__name__) is exported
+    assert exported.__name__ == name
+
+
+@pytest.mark.parametrize("kind", [progressbar_tracker.ProgressBar, progressbar_tracker.Tracker])
+def test_every_public_method_is_documented(kind):
+    bare = [name for name, value in vars(kind).items() if not name.startswith("_") and not inspect.getdoc(value)]
+    assert bare == []
+
+
+def test_a_star_import_hides_no_builtin_but_the_documented_permission_error():
+    assert [name for name in FACE if hasattr(builtins, name)] == ["PermissionError"]
+
+
+# ---------------------------------------------------------------- what the import costs
+
+
+def test_the_import_brings_in_no_http_tls_asyncio_logging_or_terminal_library(brought_in):
+    assert brought_in & LAZY == set()
+
+
+def test_the_import_brings_in_nothing_of_the_server(brought_in):
+    assert brought_in & SERVER == set()
+
+
+def test_the_import_brings_in_nothing_from_outside_the_standard_library(brought_in):
+    roots = {name.partition(".")[0] for name in brought_in}
+    assert {root for root in roots if root not in sys.stdlib_module_names} == {"progressbar_tracker"}
+
+
+def test_the_import_starts_no_thread_and_registers_no_hook():
+    code = (
+        "import json, atexit, threading; before = atexit._ncallbacks(); import progressbar_tracker; "
+        "print(json.dumps([threading.active_count(), atexit._ncallbacks() - before]))"
+    )
+    assert run_isolated(code) == [1, 0]
+
+
+def test_a_client_without_a_call_brings_in_no_http_library():
+    code = (
+        "import sys, json, progressbar_tracker as p; p.ProgressBar('http://h', 'k', auto_detect=False).close(); "
+        "print(json.dumps(sorted(set(sys.modules) & {'httpx', 'ssl', 'asyncio'})))"
+    )
+    assert run_isolated(code) == []
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (SOURCE / "py.typed").is_file()
+
+
+# ---------------------------------------------------------------- examples
+
+
+@pytest.mark.parametrize("name", list(module_names()))
+def test_the_examples_in_the_docstrings_are_true(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module)
+    assert result.failed == 0
+
+
+def test_there_are_examples_to_run():
+    modules = [importlib.import_module(f"progressbar_tracker.{name}") for name in ("_client", "_tracker", "_wire")]
+    finder = doctest.DocTestFinder()
+    assert all(any(test.examples for test in finder.find(module)) for module in modules)
