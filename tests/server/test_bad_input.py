@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
-from progressbar_tracker.server.problems import CODES
+from progressbar_tracker.server.problems import CODES, ProblemError
+from progressbar_tracker.server.routes.http import Call
 from progressbar_tracker.server.routes.table import TABLE
 
 from .serving import Served, legacy
@@ -126,6 +128,20 @@ def test_a_body_that_is_too_large_is_refused_told_or_not(http: httpx.Client, rou
     chunks = (b" " * 65_536 for _ in range(160))
     reply = http.request(route[0], BODIES[route], content=chunks)
     problem(reply, "body-too-large")
+
+
+def test_no_more_of_a_body_is_taken_than_may_be(shared: Served) -> None:
+    taken = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal taken
+        taken += 1
+        return {"type": "http.request", "body": b" " * 1000, "more_body": True}
+
+    call = Call(shared.server.app.services, {"type": "http", "headers": []}, receive)
+    with pytest.raises(ProblemError, match="bytes at most"):
+        asyncio.run(call.json())
+    assert taken == BODY_BYTES // 1000 + 1
 
 
 def test_a_body_of_exactly_the_limit_is_read(http: httpx.Client) -> None:

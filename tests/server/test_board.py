@@ -370,6 +370,13 @@ def test_an_ended_item_expires_with_its_own_end() -> None:
     assert (change.ended.status, made.get("a"), change.durable) == ("failed", None, False)
 
 
+def test_an_item_expires_by_its_end_and_not_by_its_creation() -> None:
+    made = started(ttl=30)
+    made.patch("a", {"status": "succeeded"}, 100.0)
+    assert made.sweep(129.0) == []
+    assert len(made.sweep(130.0)) == 1
+
+
 def test_a_revived_item_does_not_expire() -> None:
     made = started(ttl=30)
     made.update(read_legacy(body(1)), 0.0)

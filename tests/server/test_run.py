@@ -103,26 +103,22 @@ def test_keys_changed_on_the_file_are_seen_by_the_running_server(served: Served)
 
 
 def test_the_sweep_notices_changed_keys_by_itself(served: Served) -> None:
-    import asyncio
-
     with KeyFile(served.database, now=served.clock) as file:
         made = file.create("write", "from the file")
-    asyncio.run(served.server.app.sweep.once())
+    served.server.app.sweep.once()
     assert served.server.app.services.ring.get(made.record.key_id) is not None
 
 
 def test_the_sweep_expires_items_and_sessions_and_trims_the_history(served: Served) -> None:
-    import asyncio
-
     http, browser = served.client("write"), served.browser()
     http.put("/api/v1/items/a", json={"ttl": 5, "status": "failed"})
     served.clock.pass_(5)
-    asyncio.run(served.server.app.sweep.once())
+    served.server.app.sweep.once()
     assert served.server.store.flush(10)
     assert http.get("/api/v1/items/a").status_code == 404
     assert http.get("/api/v1/history").json()["items"][0]["status"] == "failed"
     served.clock.pass_(served.settings.history_seconds + 10)
-    asyncio.run(served.server.app.sweep.once())
+    served.server.app.sweep.once()
     assert served.server.store.flush(10)
     assert http.get("/api/v1/history").json()["items"] == []
     assert served.server.store.load().sessions == []

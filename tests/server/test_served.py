@@ -249,6 +249,17 @@ def test_what_cannot_be_kept_is_not_done(served: Served, disk: FullDisk) -> None
     ]
 
 
+def test_progress_that_waited_survives_a_delete_that_failed(served: Served, disk: FullDisk) -> None:
+    http = served.client("write")
+    http.put("/api/v1/items/a", json={})
+    http.patch("/api/v1/items/a", json={"title": "not written yet"})
+    disk.full = True
+    assert http.delete("/api/v1/items/a").status_code == 503
+    disk.full = False
+    served.restart()
+    assert served.client("read").get("/api/v1/items/a").json()["title"] == "not written yet"
+
+
 def test_a_restart_keeps_everything(served: Served) -> None:
     http = served.client("write")
     http.post("/progress", json=legacy("a", weight=3))

@@ -39,8 +39,8 @@ class App:
         self.sweep = Sweep(
             services.board,
             services.store,
-            services.ring,
             services.sessions,
+            refresh_keys=services.refresh_keys,
             clock=services.clock,
             history_seconds=services.settings.history_seconds,
         )

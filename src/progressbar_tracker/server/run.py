@@ -154,8 +154,10 @@ class Server:
 
     def _keep(self, record: KeyRecord) -> None:
         writes: list[Write] = [SaveKey(record)]
-        self.store.commit(writes).result(10.0)
-        self.app.services.ring.add(record)
+        services = self.app.services
+        with services.ring_lock:
+            self.store.commit(writes).result(10.0)
+            services.ring.add(record)
 
     def _announce(self, local_config: LocalConfig | None) -> None:
         self._see_to_admin_key()

@@ -7,14 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from .records import DropSession, TrimHistory, Write
-from .stores.base import Store, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .board import Board
-    from .keys import Keyring
     from .sessions import Sessions
+    from .stores.base import Store
 
 logger = logging.getLogger("progressbar_tracker.server")
 
@@ -32,16 +31,16 @@ class Sweep:
         self,
         board: Board,
         store: Store,
-        ring: Keyring,
         sessions: Sessions,
         *,
+        refresh_keys: Callable[[], object],
         clock: Callable[[], float],
         history_seconds: float,
     ) -> None:
         self._board = board
         self._store = store
-        self._ring = ring
         self._sessions = sessions
+        self._refresh_keys = refresh_keys
         self._clock = clock
         self._history_seconds = history_seconds
         self._trimmed = float("-inf")
@@ -51,11 +50,11 @@ class Sweep:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self.once()
+                self.once()
             except Exception:
                 logger.exception("a sweep failed")
 
-    async def once(self) -> None:
+    def once(self) -> None:
         """Do what is due now."""
         now = self._clock()
         writes: list[Write] = [write for change in self._board.sweep(now) for write in change.writes()]
@@ -65,8 +64,4 @@ class Sweep:
             writes.append(TrimHistory(now - self._history_seconds))
         if writes:
             self._store.later(writes)
-        try:
-            if await asyncio.to_thread(self._store.keys_rev) != self._ring.rev:
-                self._ring.replace_all(*await asyncio.to_thread(self._store.keys))
-        except StoreError as error:
-            logger.warning("the keys could not be read: %s", error)
+        self._refresh_keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -57,6 +58,9 @@ class Services:
             else sessions.Password(settings.admin_username, settings.admin_password)
         )
         self.changing_keys = asyncio.Lock()
+        # Held from reading or writing the stored keys until the ring shows them: what was read a moment before
+        # another thread's change must not replace it.
+        self.ring_lock = threading.Lock()
         self._looked = 0.0
         self._touched: dict[str, float] = {}
 
@@ -119,11 +123,14 @@ class Services:
         if now - self._looked < at_most_every:
             return False
         self._looked = now
-        try:
-            if self.store.keys_rev() == self.ring.rev:
+        # Read and shown without a pause in between, on the thread that answers requests: it costs microseconds, and
+        # a pause would let a key that is revoked meanwhile come back.
+        with self.ring_lock:
+            try:
+                if self.store.keys_rev() == self.ring.rev:
+                    return False
+                self.ring.replace_all(*self.store.keys())
+            except StoreError as error:
+                logger.warning("the keys could not be read: %s", error)
                 return False
-            self.ring.replace_all(*self.store.keys())
-        except StoreError as error:
-            logger.warning("the keys could not be read: %s", error)
-            return False
         return True
