@@ -173,7 +173,7 @@ class FaultServer:
     def _op(self, op: dict[str, Any]) -> dict[str, Any]:
         self.ops.append(op)
         item_id, item = op["id"], self.items.get(op["id"])
-        fields = {name: value for name, value in op.items() if name not in ("op",)}
+        fields = {name: value for name, value in op.items() if name != "op"}
         if op["op"] == "put":
             if item is not None and item["run_id"] != op["run_id"]:
                 self._retire(item_id, "stopped")

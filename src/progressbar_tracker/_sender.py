@@ -197,11 +197,15 @@ class Sender:
             self._waiting.append(flush)
 
     def _answer_flushes(self) -> None:
+        reconciler = self._reconciler
         for flush in list(self._waiting):
-            refused = self._reconciler.refused is not None
-            if refused or not self._reconciler.behind(flush.at or 0.0):
+            at = flush.at or 0.0
+            reached = reconciler.refused is None and not reconciler.behind(at)
+            # At the end of a program a server that is away is not waited for.
+            hopeless = flush.last and reconciler.failures > 0 and self._clock() >= at + EXIT_AWAY
+            if reached or hopeless or reconciler.refused is not None:
                 self._waiting.remove(flush)
-                flush.reached = not refused
+                flush.reached = reached
                 flush.done.set()
 
     def _alone(self, flush: _Flush, timeout: float) -> None:

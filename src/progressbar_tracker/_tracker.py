@@ -274,7 +274,12 @@ class Run:
 
     def released(self) -> None:
         """The loop let go. Called by a finalizer: attributes and one append, and no waiting for a lock."""
-        if self.status == "running" and not self.in_block:
+        if not self.in_block:
+            self.abandoned()
+
+    def abandoned(self) -> None:
+        """Nobody will end the run any more. Called by finalizers, as ``released``."""
+        if self.status == "running":
             self.tentative = True
             self.status = "stopped"
             if self.sender is not None:
@@ -425,6 +430,12 @@ class Tracker(Generic[T]):
         source = aiter(cast("AsyncIterable[T]", self._iterable))
         run = self._looping(sys._getframe(1))  # noqa: SLF001
         return run.counter.aloop(source, run) if run is not None else source
+
+    def __del__(self) -> None:
+        # Used by hand and never closed. A loop's run lives on in its iterator, a block holds its tracker.
+        run = getattr(self, "_run", None)
+        if run is not None and run.in_block:
+            run.abandoned()
 
     def __enter__(self) -> Self:
         if self._run is not None and self._run.status == "running":

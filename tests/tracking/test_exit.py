@@ -74,7 +74,8 @@ BODY = "    if first:\n        first = False\n        flush(5)\n"  # the server 
             "stopped", 2, None, 0, id="exception caught and forgotten",
         ),
         pytest.param(
-            "for i in track(range(5), id='job'):\n{body}    if i == 2: sys.exit(3)", "stopped", 2, None, 3, id="sys.exit"
+            "for i in track(range(5), id='job'):\n{body}    if i == 2: sys.exit(3)",
+            "stopped", 2, None, 3, id="sys.exit",
         ),
         pytest.param(
             "with track(total=5, id='job') as bar:\n    bar.advance(2)\n    flush(5)\n    raise KeyboardInterrupt",
@@ -89,7 +90,8 @@ BODY = "    if first:\n        first = False\n        flush(5)\n"  # the server 
             "failed", 2, "SystemExit: no disk", 1, id="block, sys.exit with a reason",
         ),
         pytest.param(
-            "it = iter(track(range(5), id='job'))\nnext(it); next(it)\nflush(5)", "stopped", 1, None, 0, id="held globally"
+            "it = iter(track(range(5), id='job'))\nnext(it); next(it)\nflush(5)",
+            "stopped", 1, None, 0, id="held globally",
         ),
         pytest.param(
             "def numbers():\n    for i in track(range(5), id='job'):\n        yield i\n"

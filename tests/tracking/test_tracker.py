@@ -101,6 +101,13 @@ def test_a_tracker_without_loop_or_block_begins_with_the_first_step_and_ends_wit
     assert listed(faults, "succeeded")["completed"] == 3
 
 
+def test_a_tracker_that_is_dropped_without_close_is_stopped(faults, pb):
+    bar = pb.track(total=3, id="job", keep=True)
+    bar.advance()
+    del bar
+    assert listed(faults, "stopped")["completed"] == 1
+
+
 def test_fail_ends_the_run_with_a_text(faults, pb):
     with pb.track(total=3, id="job") as bar:
         bar.advance()
