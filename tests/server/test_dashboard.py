@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -51,14 +53,16 @@ def test_the_first_paint_shows_every_item(served: Served) -> None:
 
 
 @pytest.mark.parametrize("text", XSS)
-def test_whatever_an_item_says_is_text(served: Served, text: str) -> None:
-    http = served.client("write")
+def test_whatever_an_item_says_is_text(shared: Served, text: str) -> None:
+    http = shared.client("write")
     fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
-    assert http.put("/api/v1/items/x", json={**fields, "completed": 1, "meta": {text: text}}).status_code == 201
+    number = XSS.index(text)
+    body = {**fields, "completed": 1, "meta": {text: text}}
+    assert http.put(f"/api/v1/items/{number}", json=body).status_code == 201
     assert http.post("/progress", json={**legacy(text), "title": ""}).status_code == 201
-    http.put("/api/v1/items/y", json=fields)
-    http.delete("/api/v1/items/y")
-    page = served.browser().get("/").text
+    http.put("/api/v1/items/ended", json=fields)
+    http.delete("/api/v1/items/ended")
+    page = shared.browser().get("/").text
     inside = re.sub(r"&(amp|lt|gt|quot|#34|#39);", "", page)
     assert inside.count("<script") == 1
     assert "<img" not in inside
@@ -83,8 +87,8 @@ def test_the_script_writes_text_and_never_markup() -> None:
     assert re.findall(r"""["'`]/(?:api|static)""", script) == []
 
 
-def test_every_file_the_pages_name_is_served(served: Served) -> None:
-    http = served.client()
+def test_every_file_the_pages_name_is_served(shared: Served) -> None:
+    http = shared.client()
     pages = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.html"))
     named = set(re.findall(r"static/([\w.]+)", pages))
     assert named == set(_FILES)
@@ -173,12 +177,12 @@ def test_signing_out_ends_the_session_for_good(served: Served) -> None:
     ],
 )
 def test_a_write_with_a_cookie_must_come_from_our_own_pages(
-    served: Served, headers: dict[str, str], status: int
+    shared: Served, headers: dict[str, str], status: int
 ) -> None:
-    browser = served.client()
-    browser.get(served.server.sign_in_url())
-    headers = {name: value.format(url=served.server.url) for name, value in headers.items()}
-    assert browser.put("/api/v1/items/a", json={}, headers=headers).status_code == status
+    browser = shared.client()
+    browser.get(shared.server.sign_in_url())
+    headers = {name: value.format(url=shared.server.url) for name, value in headers.items()}
+    assert browser.put(f"/api/v1/items/{uuid4()}", json={}, headers=headers).status_code == status
     assert browser.get("/progress", headers=headers).status_code == 200
     assert browser.post("/logout", headers=headers).status_code == (303 if status == 201 else 403)
 
@@ -192,10 +196,10 @@ def test_who_is_signed_in_is_an_admin(served: Served) -> None:
     assert browser.get("/api/key-info").json()["type"] == "admin"
 
 
-def test_an_admin_key_signs_in_and_no_other_does(served: Served) -> None:
-    http = served.client()
+def test_an_admin_key_signs_in_and_no_other_does(shared: Served) -> None:
+    http = shared.client()
     for name, status in (("read", 403), ("write", 403), ("admin", 303)):
-        assert http.post("/login", data={"key": served.keys[name]}).status_code == status
+        assert http.post("/login", data={"key": shared.keys[name]}).status_code == status
     assert http.get("/").status_code == 200
 
 
@@ -226,8 +230,17 @@ def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(serve: Callable[...
     assert http.post("/login", data=right).status_code == 303
 
 
-def test_another_site_cannot_sign_a_browser_in(served: Served) -> None:
-    reply = served.client().post("/login", data={"key": served.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"})
+def test_many_wrong_attempts_at_once_are_not_all_looked_at(serve: Callable[..., Served]) -> None:
+    served = serve(admin_username="root", admin_password="right")
+    clients = [served.client() for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        wrong = {"username": "root", "password": "wrong"}
+        replies = list(pool.map(lambda http: http.post("/login", data=wrong).status_code, clients))
+    assert sorted(replies) == [403] * 5 + [429] * 7
+
+
+def test_another_site_cannot_sign_a_browser_in(shared: Served) -> None:
+    reply = shared.client().post("/login", data={"key": shared.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"})
     assert reply.status_code == 403
     assert "Set-Cookie" not in reply.headers
 

@@ -260,6 +260,21 @@ def test_progress_that_waited_survives_a_delete_that_failed(served: Served, disk
     assert served.client("read").get("/api/v1/items/a").json()["title"] == "not written yet"
 
 
+def test_an_item_that_expired_does_not_come_back_when_its_successor_cannot_be_kept(
+    served: Served, disk: FullDisk
+) -> None:
+    http = served.client("write")
+    http.put("/api/v1/items/a", json={"ttl": 5, "status": "succeeded"})
+    disk.full = True
+    served.clock.pass_(5)
+    assert http.get("/api/v1/items").json()["items"] == []
+    assert http.put("/api/v1/items/a", json={}).status_code == 503
+    disk.full = False
+    served.restart()
+    assert served.client("read").get("/api/v1/items").json()["items"] == []
+    assert [run["id"] for run in served.client("read").get("/api/v1/history").json()["items"]] == ["a"]
+
+
 def test_a_restart_keeps_everything(served: Served) -> None:
     http = served.client("write")
     http.post("/progress", json=legacy("a", weight=3))

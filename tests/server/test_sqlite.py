@@ -90,6 +90,14 @@ def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, d
     assert heard == [3, 2, 1, 0]
 
 
+def test_a_waiter_that_went_away_does_not_stop_the_thread(store: SqliteStore) -> None:
+    with store._wake:
+        gone = store.commit([SaveItem(item("gone"))])
+        assert not gone.cancel()
+    store.commit([SaveItem(item("later"))]).result(10)
+    assert sorted(kept.id for kept in store.load().items) == ["gone", "later"]
+
+
 def test_an_item_that_cannot_be_read_is_left_out_and_logged(
     store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:

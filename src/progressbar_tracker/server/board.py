@@ -63,6 +63,13 @@ class Change(msgspec.Struct, frozen=True):
     ended: Ended | None = None
     durable: bool = False
 
+    @property
+    def id(self) -> str:
+        """The item's id."""
+        item = self.after or self.before
+        assert item is not None
+        return item.id
+
     def writes(self) -> list[Write]:
         """Return what to persist, in order; nothing for a write that was ignored."""
         if self.after is self.before:
@@ -234,12 +241,10 @@ class Board:
 
     def restore(self, change: Change) -> Item | None:
         """Undo a change whose commit failed, unless the item has changed again since; return what is there now."""
-        item_id = _id_of(change)
-        now_there = self._items.get(item_id)
-        if now_there is change.after:
+        if self._items.get(change.id) is change.after:
             self._place(change.after, change.before)
             self._next()
-        return self._items.get(item_id)
+        return self._items.get(change.id)
 
     def sweep(self, now: float) -> list[Change]:
         """Expire ended items whose ``ttl`` is over, and note who has fallen silent. Costs what is due."""
@@ -482,9 +487,3 @@ def _farewell(item: Item, otherwise: EndStatus, now: float) -> Ended:
     if item.status == "running":
         return Ended(item, otherwise, now)
     return Ended(item, item.status, now if item.ended_at is None else item.ended_at)
-
-
-def _id_of(change: Change) -> str:
-    item = change.after or change.before
-    assert item is not None
-    return item.id

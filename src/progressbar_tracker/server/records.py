@@ -188,3 +188,22 @@ def rfc3339(instant: float) -> str:
 def digest(secret: str) -> str:
     """Return the SHA-256 of a secret as hex, which is all that is ever kept of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def told(key: KeyRecord) -> dict[str, object]:
+    """Return a key as it is told to admins, over HTTP and by the command line alike: everything but its hashes."""
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "type": key.type,
+        "group": key.group,
+        "created_at": rfc3339(key.created_at),
+        "expires_at": _optional(key.expires_at),
+        "revoked_at": _optional(key.revoked_at),
+        "previous_until": _optional(key.previous_until),
+        "last_used_at": _optional(key.last_used_at),
+    }
+
+
+def _optional(instant: float | None) -> str | None:
+    return None if instant is None else rfc3339(instant)

@@ -97,8 +97,14 @@ class Attempts:
             times.popleft()
         return max(1, int(times[0] + WINDOW - now) + 1) if times and len(times) >= ATTEMPTS else None
 
-    def wrong(self, address: str, now: float) -> None:
-        """Note a wrong attempt."""
+    def right(self, address: str) -> None:
+        """Take back the latest attempt: it was not wrong."""
+        times = self._wrong.get(address)
+        if times:
+            times.pop()
+
+    def begin(self, address: str, now: float) -> None:
+        """Note an attempt, as wrong until it is known to be right: a hundred at once must not all be looked at."""
         self._wrong.setdefault(address, deque(maxlen=ATTEMPTS)).append(now)
         self._wrong.move_to_end(address)
         while len(self._wrong) > _ADDRESSES:

@@ -255,7 +255,8 @@ class Endpoint:
                 return redirect("login")
             return refusal(problem)
         except Exception:
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            # The path itself may hold a sign-in token.
+            logger.exception("%s %s failed", scope["method"], row.path if row is not None else "")
             return refusal(ProblemError("internal", "the server failed; its log says why"))
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, BODY_BYTES, FieldError, check_text
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.records import KeyRecord, SaveKey, rfc3339
+from progressbar_tracker.server.records import SaveKey, told
 
 from .http import Call, Reply, answer, decoded
 
 if TYPE_CHECKING:
+    from progressbar_tracker.server.records import KeyRecord
+
     from .services import Services
 
 VERSION: Final = importlib.metadata.version("progressbar-tracker")
@@ -42,7 +44,7 @@ async def info(call: Call) -> Reply:
 async def listed(call: Call) -> Reply:
     """``GET /api/v1/keys``."""
     call.services.refresh_keys()
-    return answer({"keys": [_told(record) for record in call.services.ring.all()]})
+    return answer({"keys": [told(record) for record in call.services.ring.all()]})
 
 
 async def create(call: Call) -> Reply:
@@ -63,7 +65,7 @@ async def create(call: Call) -> Reply:
     except FieldError as error:
         raise of_field(error) from None
     await _keep(call.services, made.record)
-    return answer({**_told(made.record), "key": made.secret}, 201)
+    return answer({**told(made.record), "key": made.secret}, 201)
 
 
 async def revoke(call: Call) -> Reply:
@@ -76,7 +78,7 @@ async def revoke(call: Call) -> Reply:
             raise ProblemError("last-admin-key", "this is the last admin key that works: make another one first")
         record = keys.revoked(record, now)
         await _keep(call.services, record)
-    return answer(_told(record))
+    return answer(told(record))
 
 
 async def rotate(call: Call) -> Reply:
@@ -88,7 +90,7 @@ async def rotate(call: Call) -> Reply:
             raise ProblemError("invalid-field", "the key works no more: make a new one", field="key_id")
         made = keys.rotated(record, now)
         await _keep(call.services, made.record)
-    return answer({**_told(made.record), "key": made.secret})
+    return answer({**told(made.record), "key": made.secret})
 
 
 def _need(call: Call) -> KeyRecord:
@@ -103,24 +105,6 @@ def _need(call: Call) -> KeyRecord:
 async def _keep(services: Services, record: KeyRecord) -> None:
     await services.commit([SaveKey(record)])
     services.ring.add(record)
-
-
-def _told(record: KeyRecord) -> dict[str, object]:
-    return {
-        "key_id": record.key_id,
-        "name": record.name,
-        "type": record.type,
-        "group": record.group,
-        "created_at": rfc3339(record.created_at),
-        "expires_at": _optional(record.expires_at),
-        "revoked_at": _optional(record.revoked_at),
-        "previous_until": _optional(record.previous_until),
-        "last_used_at": _optional(record.last_used_at),
-    }
-
-
-def _optional(instant: float | None) -> str | None:
-    return None if instant is None else rfc3339(instant)
 
 
 def _instant(field: str, value: object) -> float | None:

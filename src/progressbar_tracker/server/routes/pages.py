@@ -65,9 +65,10 @@ async def sign_in(call: Call) -> Reply:
     wait = services.attempts.wait(call.address, services.clock())
     if wait is not None:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
+    services.attempts.begin(call.address, services.clock())
     if await _is_admin(call, form):
+        services.attempts.right(call.address)
         return await _signed_in(call, "./")
-    services.attempts.wrong(call.address, services.clock())
     return _login_page(call, "That is not right.", 403)
 
 

@@ -12,7 +12,7 @@ from progressbar_tracker.server import auth, sessions
 from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import SaveItem, TouchKey, Write
+from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, Write
 from progressbar_tracker.server.stores.base import Store, StoreError
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ class Services:
             await self.commit(writes)
         except ProblemError:
             for change in reversed(changes):
+                # The commit took the place of what waited for this item, so that has to be said again.
                 there = self.board.restore(change)
-                if there is not None:
-                    self.store.later([SaveItem(there)])
+                self.store.later([DropItem(change.id) if there is None else SaveItem(there)])
             raise
 
     async def commit(self, writes: Sequence[Write]) -> None:

@@ -109,6 +109,8 @@ class SqliteStore:
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing with the next group."""
         future: Future[None] = Future()
+        # Whoever waits may go away; the write happens all the same, and its future must still take the outcome.
+        future.set_running_or_notify_cancel()
         with self._wake:
             if self._closing:
                 future.set_exception(StoreError("the store is closed"))
