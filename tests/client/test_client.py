@@ -862,3 +862,17 @@ def test_closing_sends_what_was_tracked_and_not_sent_yet(face, server):
     bar.advance(4)
     pb.close()
     assert server.items["job"]["completed"] == 4
+
+
+def test_closing_gives_back_every_connection(face, server, monkeypatch):
+    gone = threading.Semaphore(0)
+    handler = server._server.RequestHandlerClass
+    usual = handler.finish
+    monkeypatch.setattr(handler, "finish", lambda self: (usual(self), gone.release()))
+    pb = face.open(server.url)
+    with pb.client.track(total=10, id="job", display=False) as bar:
+        bar.advance(4)
+        assert pb.client.sender.flush(5.0)
+    pb.close()
+    assert server.connections > 0
+    assert all(gone.acquire(timeout=5.0) for _ in range(server.connections))
