@@ -40,7 +40,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = commands.main(arguments, prog_name=NAME, standalone_mode=False)
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else f"{NAME} --help"
-        click.echo(f"{NAME}: {error.format_message()} (see: {where})", err=True)
+        click.echo(f"{NAME}: {plain(error.format_message())} (see: {where})", err=True)
         return 2
     except click.Abort:
         click.echo(err=True)
@@ -128,8 +128,7 @@ def serve(
     )
     config = _LocalConfig(_config.user_config_path(os.environ))
     server = Server(settings, say=click.echo, local_config=config)
-    click.echo(f"Serving on {server.url} from {settings.database}; Ctrl-C stops.")
-    server.run()
+    server.run(lambda: click.echo(f"Serving on {server.url} from {settings.database}; Ctrl-C stops."))
 
 
 @commands.command()

@@ -120,10 +120,15 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.settings.base_path}"
 
-    def run(self) -> None:
-        """Serve until SIGINT or SIGTERM, then finish what is in flight, write what waits and return."""
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGINT or SIGTERM, then finish what is in flight, write what waits and return.
+
+        Args:
+            ready: Called when a signal ends it in good order and requests are taken, from here on.
+        """
         try:
             with self._uvicorn.stopped_by_signals():
+                ready()
                 self._serve()
         finally:
             self.close()
@@ -228,8 +233,9 @@ class BackgroundServer(Server):
     ) -> None:
         self.close()
 
-    def run(self) -> None:
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Wait until it is closed by another thread."""
+        ready()
         if self._thread is not None:
             self._thread.join()
 
@@ -266,6 +272,10 @@ class _Uvicorn(uvicorn.Server):
 
     @contextlib.contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            # Only the main thread may hear signals; whoever runs this elsewhere has their own way to stop it.
+            yield
+            return
         former = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -1,7 +1,7 @@
 // Keeps the first paint up to date: asks for the list every second, and changes the nodes of what has changed.
 // Texts reach the page through textContent only. The words are those of view.py.
 
-const ICONS = { running: "▶", stalled: "⏸", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅" };
+const ICONS = { running: "▶", stalled: "!", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅" };
 const EVERY = 1000;
 const SLOWEST = 10000;
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ICONS: Final = {
-    "running": "▶", "stalled": "⏸", "succeeded": "✓", "failed": "✕", "stopped": "■", "deleted": "∅",
+    "running": "▶", "stalled": "!", "succeeded": "✓", "failed": "✕", "stopped": "■", "deleted": "∅",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import auth, sessions
@@ -25,9 +24,6 @@ logger = logging.getLogger("progressbar_tracker.server")
 
 TOUCH: Final = 60.0
 """Seconds between two notes of a key's use."""
-
-RELOAD: Final = 0.1
-"""Seconds between two looks at the store for a key that is not known."""
 
 
 class Services:
@@ -61,7 +57,6 @@ class Services:
         # Held from reading or writing the stored keys until the ring shows them: what was read a moment before
         # another thread's change must not replace it.
         self.ring_lock = threading.Lock()
-        self._looked = 0.0
         self._touched: dict[str, float] = {}
 
     async def settle(self, changes: Sequence[Change]) -> None:
@@ -109,7 +104,7 @@ class Services:
             principal = auth.identify(self.ring, secret, now)
         except ProblemError:
             # It may have been made on the file a moment ago.
-            if not self.refresh_keys(at_most_every=RELOAD):
+            if not self.refresh_keys():
                 raise
             principal = auth.identify(self.ring, secret, now)
         if now - self._touched.get(principal.id, -TOUCH) >= TOUCH:
@@ -117,12 +112,12 @@ class Services:
             self.store.later([TouchKey(principal.id, now)])
         return principal
 
-    def refresh_keys(self, *, at_most_every: float = 0.0) -> bool:
-        """Take over the keys of the store if they have changed; say whether they had."""
-        now = time.monotonic()
-        if now - self._looked < at_most_every:
-            return False
-        self._looked = now
+    def refresh_keys(self) -> bool:
+        """Take over the keys of the store if they have changed; say whether they had.
+
+        To see that they have not is one row of a small table: less work than the request that asks for it, so a flood
+        of unknown keys gains nothing by it.
+        """
         # Read and shown without a pause in between, on the thread that answers requests: it costs microseconds, and
         # a pause would let a key that is revoked meanwhile come back.
         with self.ring_lock:

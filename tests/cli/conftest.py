@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from progressbar_tracker import cli
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
+        yield server
+
+
+@pytest.fixture
+def configured(server, monkeypatch):
+    """The command line configured by the environment with a write key."""
+    monkeypatch.setenv("PROGRESSBAR_URL", server.url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", server.create_key("write", "me"))
+    return server
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command line in this process; what it prints is what a pipe would get."""
+
+    def run(*arguments: str) -> Done:
+        capsys.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        return Done(code, *capsys.readouterr())
+
+    return run

@@ -1,0 +1,174 @@
+"""``ls``, ``get``, ``set``, ``rm``, ``watch``: items from the command line, against a real server."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from progressbar_tracker import ProgressBar, cli
+
+
+def test_set_creates_an_item_and_ls_shows_it(configured, command):
+    assert command("set", "job", "0.42", "--title", "A job", "--description", "going on").code == 0
+    done = command("ls")
+    heading, line = done.out.splitlines()
+    assert heading.split() == ["STATUS", "DONE", "COUNT", "LEFT", "TITLE", "ID"]
+    assert "running" in line
+    assert "42 %" in line
+    assert "A job: going on" in line
+    assert line.endswith("job")
+
+
+def test_set_leaves_what_is_not_named(configured, command):
+    command("set", "job", "0.5", "--title", "A job", "--description", "first", "--weight", "7")
+    command("set", "job", "--description", "second")
+    item = command("get", "job", "--json").json
+    assert (item["title"], item["description"], item["value"], item["weight"]) == ("A job", "second", 0.5, 7)
+
+
+def test_set_to_one_ends_the_item(configured, command):
+    command("set", "job", "0.5")
+    command("set", "job", "1")
+    assert command("get", "job", "--json").json["status"] == "succeeded"
+
+
+def test_ls_as_json_is_the_servers_list(configured, command):
+    command("set", "a", "0.1")
+    command("set", "b", "0.2", "--weight", "5")
+    assert [item["id"] for item in command("ls", "--json").json] == ["b", "a"]
+
+
+def test_ls_of_nothing_says_so_beside_the_output(configured, command):
+    done = command("ls")
+    assert (done.code, done.out, done.err) == (0, "", "Nothing is running.\n")
+
+
+def test_get_shows_one_item_in_full(configured, command):
+    command("set", "job", "0.5", "--title", "A job")
+    done = command("get", "job")
+    assert ["title", "A", "job"] in [line.split() for line in done.out.splitlines()]
+
+
+def test_rm_deletes_and_names_what_was_not_there(configured, command):
+    command("set", "a", "0.5")
+    done = command("rm", "a", "b")
+    assert (done.code, done.err) == (1, "progressbar-tracker: there is no item with the id b\n")
+    assert command("ls", "--json").json == []
+
+
+def test_output_through_a_pipe_has_no_colours(configured, command):
+    command("set", "job", "1")
+    assert "\x1b" not in command("ls").out
+
+
+def test_a_hostile_title_stays_on_its_line(configured, command):
+    configured_title = "a‮b" + "日本語" * 10
+    command("set", "job", "0.5", "--title", configured_title)
+    lines = command("ls").out.splitlines()
+    assert len(lines) == 2
+    assert "‮" not in lines[1]
+
+
+@pytest.mark.parametrize("arguments", [["get", "nope"], ["rm", "nope"]])
+def test_an_item_that_is_not_there_is_one_line_and_exit_code_1(configured, command, arguments):
+    done = command(*arguments)
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.startswith("progressbar-tracker: there is no item with the id")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["set", "job", "1.5"], "value"),
+        (["set", "x" * 201, "0.5"], "item_id"),
+        (["set", "job", "0.5", "--title", "x" * 201], "title"),
+    ],
+)
+def test_a_bad_value_is_named_in_one_line(configured, command, arguments, named):
+    done = command(*arguments)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert named in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nope"], ["ls", "--nope"], ["set"], ["set", "job", "half"], ["rm"], ["keys", "create"], ["watch", "x"]],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(command, arguments):
+    done = command(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert "--help" in done.err
+
+
+def test_without_a_configuration_the_way_to_one_is_told(command):
+    done = command("ls")
+    assert done.code == 1
+    assert "PROGRESSBAR_URL" in done.err
+    assert "login" in done.err
+
+
+def test_a_server_that_is_away_is_one_line(monkeypatch, command):
+    monkeypatch.setenv("PROGRESSBAR_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
+    done = command("ls")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "http://127.0.0.1:1" in done.err
+
+
+def test_a_refused_key_is_one_line_without_the_key(server, monkeypatch, command):
+    monkeypatch.setenv("PROGRESSBAR_URL", server.url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "wrong-key-for-the-test")
+    done = command("ls")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "wrong-key" not in done.err
+
+
+def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command, monkeypatch):
+    with ProgressBar(configured.url, configured.create_key("admin", "a")) as pb:
+        pb.create("job", "Job", "", 0.1)
+        looks = itertools.count()
+
+        def between(seconds):
+            match next(looks):
+                case 0:
+                    pb.update("job", "Job", "", 0.5)
+                case 1:
+                    pb.delete("job")
+                case 2:
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(cli.time, "sleep", between)
+        done = command("watch")
+    assert done.code == 0
+    assert [line.split()[:4] for line in done.out.splitlines()] == [
+        [">", "running", "10", "%"],
+        [">", "running", "50", "%"],
+        ["-", "gone", "job"],
+    ]
+
+
+def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command, monkeypatch, capsys):
+    command("set", "job", "0.5", "--title", "A job")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.time, "sleep", stop)
+    done = command("watch")
+    assert done.code == 0
+    assert done.out.startswith("\x1b[?1049h")
+    assert "A job" in done.out
+    assert done.out.endswith("\x1b[?1049l")
+
+
+def test_version_is_that_of_the_package(command):
+    import importlib.metadata
+
+    expected = importlib.metadata.version("progressbar-tracker") + "\n"
+    assert command("version").out == command("--version").out == expected

@@ -1,0 +1,106 @@
+"""``keys`` and ``login``."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from progressbar_tracker import ProgressBar
+from progressbar_tracker._errors import PermissionError
+
+
+@pytest.fixture(params=["file", "http"])
+def keys(request, server, monkeypatch, command):
+    """``keys ...`` on the database file, and over HTTP with an admin key, while the server runs."""
+    where = ["--database", str(server.settings.database)]
+    if request.param == "http":
+        monkeypatch.setenv("PROGRESSBAR_ADMIN_KEY", server.create_key("admin", "operator"))
+        where = ["--url", server.url]
+    return lambda verb, *arguments: command("keys", verb, *arguments, *where)
+
+
+def test_a_new_key_is_alone_on_stdout_and_works_at_once(keys, server):
+    done = keys("create", "--type", "write", "--name", "ci")
+    assert done.code == 0
+    with ProgressBar(server.url, done.out.strip()) as pb:
+        assert pb.key_info.type == "write"
+
+
+def test_a_key_with_an_expiry_says_so(keys):
+    made = keys("create", "--type", "read", "--name", "wall", "--expires", "30", "--json").json
+    assert made["expires_at"] is not None
+    assert made["key"].startswith("pbt_r_")
+
+
+def test_the_list_has_names_and_no_secrets(keys):
+    secret = keys("create", "--type", "write", "--name", "ci").out.strip()
+    done = keys("list")
+    assert "ci" in done.out
+    assert secret not in done.out
+    assert secret not in keys("list", "--json").out
+
+
+def test_a_revoked_key_works_no_more(keys, server):
+    made = keys("create", "--type", "write", "--name", "ci", "--json").json
+    assert keys("revoke", made["key_id"]).code == 0
+    with ProgressBar(server.url, made["key"], auto_detect=False) as pb:
+        # A running server takes the change of its file up within half a second.
+        for _ in range(200):
+            try:
+                pb.get_all()
+            except PermissionError:
+                break
+        else:
+            pytest.fail("the revoked key still works")
+
+
+def test_a_rotated_key_keeps_its_items(keys, server):
+    made = keys("create", "--type", "write", "--name", "ci", "--json").json
+    with ProgressBar(server.url, made["key"]) as pb:
+        pb.create("job", "Job", "", 0.5)
+    renewed = keys("rotate", made["key_id"]).out.strip()
+    assert renewed != made["key"]
+    with ProgressBar(server.url, renewed) as pb:
+        pb.update("job", "Job", "", 0.6)
+
+
+def test_an_unknown_key_id_is_one_line_and_exit_code_1(keys):
+    done = keys("revoke", "nope1234")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+def test_over_http_a_write_key_may_not_make_keys(server, monkeypatch, command):
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", server.create_key("write", "me"))
+    done = command("keys", "create", "--type", "admin", "--name", "x", "--url", server.url)
+    assert (done.code, done.out) == (1, "")
+
+
+def test_database_and_url_exclude_each_other(command):
+    assert command("keys", "list", "--database", "x", "--url", "http://y").code == 2
+
+
+def test_login_checks_the_key_and_stores_it_for_the_user_alone(server, monkeypatch, command):
+    key = server.create_key("write", "me")
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: key)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: key)
+    done = command("login", server.url)
+    assert done.code == 0, done.err
+    assert key not in done.out + done.err
+    path = os.environ["PROGRESSBAR_CONFIG"]
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+    assert command("ls").code == 0
+
+
+def test_login_with_a_wrong_key_stores_nothing(server, monkeypatch, command):
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "wrong-key")
+    done = command("login", server.url)
+    assert done.code == 1
+    assert not Path(os.environ["PROGRESSBAR_CONFIG"]).exists()
+
+
+def test_login_with_something_that_is_no_url_is_one_line(command):
+    done = command("login", "server:8989")
+    assert (done.code, done.err.count("\n")) == (1, 1)

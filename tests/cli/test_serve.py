@@ -1,0 +1,137 @@
+"""``serve`` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from progressbar_tracker import ProgressBar, _config
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start ``serve`` with a data folder and a config file of the test's own; read its first lines."""
+    started = []
+
+    def start(*arguments, **environ):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "progressbar_tracker", "serve", *arguments],
+            env={**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db"), **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def url_of(process):
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if match := re.match(r"Serving on (\S+) ", line):
+            return match[1], "".join(lines)
+    raise AssertionError("".join(lines) + process.stderr.read())
+
+
+def refused(process):
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    return err
+
+
+def test_the_first_start_makes_track_work_without_any_configuration(serve, tmp_path):
+    url, said = url_of(serve("--port", "0"))
+    assert "admin key" in said
+    assert "/auth/" in said
+    path = _config.user_config_path(os.environ)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    code = "from progressbar_tracker import track\nfor i in track(range(3), id='job', keep=True): pass"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    found = _config.discover(os.environ)
+    assert found.url == url
+    with ProgressBar(found.url, found.api_key) as pb:
+        assert pb.get("job")["status"] == "succeeded"
+
+
+def test_no_local_key_leaves_the_config_file_alone(serve):
+    url_of(serve("--port", "0", "--no-local-key"))
+    assert not _config.user_config_path(os.environ).exists()
+
+
+def test_a_given_admin_key_works_and_is_not_printed(serve, tmp_path):
+    secret = "an-admin-key-of-our-own-making"
+    (tmp_path / "key").write_text(secret + "\n")
+    url, said = url_of(serve("--port", "0", PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key")))
+    assert secret not in said
+    assert "admin key" not in said
+    with ProgressBar(url, secret) as pb:
+        assert pb.is_admin()
+
+
+def test_everything_lives_under_the_base_path(serve):
+    url, _ = url_of(serve("--port", "0", "--base-path", "/p/"))
+    assert url.endswith("/p")
+    found = _config.discover(os.environ)
+    with ProgressBar(found.url, found.api_key) as pb:
+        pb.create("job", "Job", "", 0.5)
+        assert pb.get("job")["value"] == 0.5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(serve, number):
+    process = serve("--port", "0")
+    url_of(process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_a_second_server_on_the_same_file_is_refused_in_one_sentence(serve, tmp_path):
+    url_of(serve("--port", "0"))
+    assert "progress.db" in refused(serve("--port", "0"))
+
+
+def test_a_port_in_use_is_refused_in_one_sentence(serve):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert port in refused(serve("--port", port))
+
+
+def test_a_file_that_is_no_database_is_refused_in_one_sentence(serve, tmp_path):
+    (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
+    assert "progress.db" in refused(serve("--port", "0"))
+
+
+def test_a_bad_variable_is_named(serve):
+    assert "PROGRESSBAR_PORT" in refused(serve(PROGRESSBAR_PORT="many"))
+
+
+def test_the_keys_in_the_file_can_be_changed_while_it_serves(serve, tmp_path):
+    url, _ = url_of(serve("--port", "0"))
+    made = subprocess.run(
+        [sys.executable, "-m", "progressbar_tracker", "keys", "create", "--type", "read", "--name", "wall"],
+        env={**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    with ProgressBar(url, made.stdout.strip()) as pb:
+        assert pb.is_read_only()
