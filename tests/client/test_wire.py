@@ -31,6 +31,10 @@ from progressbar_tracker._wire import (
     ask,
     ask_batch,
     ask_key_info,
+    ask_keys,
+    ask_new_key,
+    ask_revoke,
+    ask_rotate,
     base_url,
     body_of,
     check_key,
@@ -540,6 +544,52 @@ def test_a_field_of_the_wrong_type_is_refused_before_the_key_is_looked_up():
     for call in (Wire().create, Wire().update):
         with pytest.raises(FieldTypeError, match=r"value must be a number, not '0\.5'"):
             run(call("x", "t", "d", "0.5", 0))
+
+
+# ---------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize(
+    ("exchange", "line", "body", "document", "result"),
+    [
+        (lambda: ask_keys(), "GET api/v1/keys", None, {"keys": [{"key_id": "k"}]}, [{"key_id": "k"}]),
+        (
+            lambda: ask_new_key("write", "ci", None),
+            "POST api/v1/keys",
+            {"type": "write", "name": "ci"},
+            {"key": "s"},
+            {"key": "s"},
+        ),
+        (
+            lambda: ask_new_key("read", "wall", "2030-01-01T00:00:00Z"),
+            "POST api/v1/keys",
+            {"type": "read", "name": "wall", "expires_at": "2030-01-01T00:00:00Z"},
+            {"key": "s"},
+            {"key": "s"},
+        ),
+        (lambda: ask_revoke("a/b"), "DELETE api/v1/keys/a%2Fb", None, None, None),
+        (lambda: ask_rotate("a/b"), "POST api/v1/keys/a%2Fb/rotate", None, {"key": "s"}, {"key": "s"}),
+    ],
+    ids=["list", "create", "create expiring", "revoke", "rotate"],
+)
+def test_keys_are_administered_in_one_request_each(exchange, line, body, document, result):
+    talk = Dialogue(answer(document))
+    assert talk.run(exchange()) == result
+    assert (talk.lines, talk.bodies) == ([line], [body])
+
+
+@pytest.mark.parametrize("document", [None, [], "x", {"keys": None}])
+def test_a_list_of_keys_that_is_none_is_an_unexpected_answer(document):
+    with pytest.raises(ResponseError) as caught:
+        run(ask_keys(), answer(document))
+    assert caught.value.code == "unexpected-answer"
+
+
+@pytest.mark.parametrize("exchange", [lambda: ask_new_key("read", "wall", None), lambda: ask_rotate("k")])
+def test_a_new_secret_that_is_none_is_an_unexpected_answer(exchange):
+    with pytest.raises(ResponseError) as caught:
+        run(exchange(), answer([]))
+    assert caught.value.code == "unexpected-answer"
 
 
 # ---------------------------------------------------------------- a tracker's operations
