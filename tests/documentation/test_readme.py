@@ -1,0 +1,114 @@
+"""The README runs as written, and what it lists is what there is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from progressbar_tracker import cli
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text("utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+CONSOLE = [line[2:] for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.fixture
+def server(tmp_path):
+    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
+        yield server
+
+
+def run(code, server, tmp_path):
+    key = server.create_key("write", "reader")
+    code = code.replace("http://your-server:8989", server.url).replace("your-api-key", key)
+    environ = {**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": key}
+    (tmp_path / "snippet.py").write_text(code, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(tmp_path / "snippet.py")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_each_python_snippet_runs_as_written(code, server, tmp_path):
+    run(code, server, tmp_path)
+
+
+def test_the_quick_start_leaves_its_run_in_the_history(server, tmp_path):
+    import httpx
+
+    (code,) = (code for code in PYTHON if "first-steps" in code)
+    run(code, server, tmp_path)
+    headers = {"X-API-KEY": server.create_key("read", "looker")}
+    (ended,) = httpx.get(f"{server.url}/api/v1/history", headers=headers).json()["items"]
+    assert (ended["id"], ended["title"], ended["status"], ended["completed"]) == (
+        "first-steps",
+        "First steps",
+        "succeeded",
+        40,
+    )
+
+
+def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
+    """``serve`` as the README has it, but for the port and the file; then the loop, with nothing configured."""
+    (line,) = (line for line in CONSOLE if line.endswith(" serve"))
+    environ = {**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db"), "PROGRESSBAR_PORT": "0"}
+    command = [sys.executable, "-m", "progressbar_tracker", *shlex.split(line)[1:]]
+    server = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+    try:
+        for said in server.stdout:
+            if said.startswith("Serving on"):
+                break
+        (tmp_path / "loop.py").write_text(next(code for code in PYTHON if "first-steps" in code))
+        subprocess.run([sys.executable, str(tmp_path / "loop.py")], check=True, timeout=60)
+        listed = subprocess.run(
+            [sys.executable, "-m", "progressbar_tracker", "ls", "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert listed.stdout == "[]\n"  # it has succeeded, and left the list
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def variables(*sources):
+    root = Path(cli.__file__).parent
+    text = "".join((root / source).read_text("utf-8") for source in sources)
+    return set(re.findall(r"\"((?:PROGRESSBAR|ADMIN)_[A-Z_]+[A-Z])\"", text))
+
+
+def test_every_environment_variable_is_documented():
+    known = variables("_config.py", "server/settings.py")
+    assert {"PROGRESSBAR_URL", "PROGRESSBAR_HOST", "ADMIN_PASSWORD"} <= known
+    assert {name for name in known if f"`{name}`" not in TEXT} == set()
+
+
+def test_every_command_and_every_option_of_serve_is_documented():
+    names = []
+    for name, command in cli.commands.commands.items():
+        names += [f"{name} {sub}" for sub in command.commands] if isinstance(command, click.Group) else [name]
+    assert [name for name in names if not re.search(rf"`{name}[ `]", TEXT)] == []
+    options = [option.opts[0] for option in cli.commands.commands["serve"].params]
+    assert [option for option in options if f"`{option}`" not in TEXT] == []
+
+
+def test_the_readme_is_short_enough_to_be_read():
+    assert len(TEXT.splitlines()) <= 300
