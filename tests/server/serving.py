@@ -13,6 +13,7 @@ from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores import sqlite as sqlite_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from progressbar_tracker.server.records import Write
@@ -81,9 +82,11 @@ class FullDisk:
 
     def __init__(self) -> None:
         self.full = False
+        self.before_failing: Callable[[], object] = lambda: None
 
     def perform(self, connection: sqlite3.Connection, write: Write) -> None:
         if self.full:
+            self.before_failing()
             raise sqlite3.OperationalError("database or disk is full")
         _perform(connection, write)
 

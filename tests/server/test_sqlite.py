@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,20 @@ def test_what_may_wait_is_tried_again_after_a_failure(store: SqliteStore, disk: 
     disk.full = False
     assert store.flush(10)
     assert sorted((kept.id, kept.seq) for kept in store.load().items) == [("a", 1), ("b", 2)]
+
+
+def test_a_state_that_failed_never_undoes_a_commit_that_came_meanwhile(store: SqliteStore, disk: FullDisk) -> None:
+    tried, go_on = threading.Event(), threading.Event()
+    disk.full = True
+    disk.before_failing = lambda: (tried.set(), go_on.wait(10))
+    store.later([SaveItem(item("a", seq=1)), SaveItem(item("b", seq=1))])
+    assert tried.wait(10)
+    newer = store.commit([SaveItem(item("a", seq=2))])
+    disk.full = False
+    go_on.set()
+    newer.result(10)
+    assert store.flush(10)
+    assert sorted((kept.id, kept.seq) for kept in store.load().items) == [("a", 2), ("b", 1)]
 
 
 def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: SqliteStore) -> None:
@@ -204,6 +219,14 @@ def test_keys_can_be_made_listed_rotated_and_revoked_on_the_file(tmp_path: Path)
             lambda: file.rotate(made.record.key_id), lambda: file.revoke("nobody"), lambda: file.create("write", "")
         ):  # fmt: skip
             with pytest.raises(ConfigError):
+                attempt()
+
+
+def test_a_file_that_fails_later_is_told_in_one_sentence(store: SqliteStore) -> None:
+    with KeyFile(store.path) as file:
+        file._connection.execute("DROP TABLE keys")
+        for attempt in (file.list, lambda: file.create("write", "ci")):
+            with pytest.raises(ConfigError, match=r"progress\.db cannot be used: no such table"):
                 attempt()
 
 

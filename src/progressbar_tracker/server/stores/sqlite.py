@@ -193,41 +193,41 @@ class SqliteStore:
                 behind, self._behind = self._behind, {}
                 self._due = None
                 closing = self._closing
-            failed = self._commit_group(waiting, behind)
+            outcomes, failed = self._commit_group(waiting, behind)
             if failed:
-                with self._wake:
-                    self._behind = failed | self._behind
-                    self._due = time.monotonic() + RETRY
+                self._keep_for_later(failed)
+            # The newest first: who undoes a change finds the state that this very change made.
+            for waiter, error in reversed(outcomes):
+                if error is None:
+                    waiter.future.set_result(None)
+                else:
+                    waiter.future.set_exception(StoreError(str(error)))
             if closing:
                 if failed:
                     logger.error("%d states could not be written before the end", len(failed))
                 return
 
-    def _commit_group(self, waiting: list[_Waiter], behind: dict[object, Write]) -> dict[object, Write]:
-        """Commit a group; resolve its waiters; return what has to be tried again."""
+    def _commit_group(
+        self, waiting: list[_Waiter], behind: dict[object, Write]
+    ) -> tuple[list[tuple[_Waiter, Exception | None]], dict[object, Write]]:
+        """Commit a group; return what became of each waiter, and the states that have to be tried again."""
         late = list(behind.values())
         error = self._attempt([*(write for waiter in waiting for write in waiter.writes), *late])
         if error is None:
-            for waiter in waiting:
-                waiter.future.set_result(None)
-            return {}
-        if len(waiting) + bool(late) > 1:
-            # One that cannot be written must not take the others with it.
-            outcomes = [(waiter, self._attempt(waiter.writes)) for waiter in waiting]
-            late_error = self._attempt(late)
-        else:
-            outcomes = [(waiter, error) for waiter in waiting]
-            late_error = error if late else None
-        # The newest first: who undoes a change finds the state that this very change made.
-        for waiter, reason in reversed(outcomes):
-            if reason is None:
-                waiter.future.set_result(None)
-            else:
-                waiter.future.set_exception(StoreError(str(reason)))
-        if late_error is None:
-            return {}
-        logger.warning("%d states could not be written and wait: %s", len(late), late_error)
-        return behind
+            return [(waiter, None) for waiter in waiting], {}
+        if len(waiting) + bool(late) == 1:
+            return [(waiter, error) for waiter in waiting], behind
+        # One that cannot be written must not take the others with it.
+        outcomes = [(waiter, self._attempt(waiter.writes)) for waiter in waiting]
+        return outcomes, behind if self._attempt(late) is not None else {}
+
+    def _keep_for_later(self, failed: dict[object, Write]) -> None:
+        logger.warning("%d states could not be written and wait", len(failed))
+        with self._wake:
+            # What has been submitted in the meantime is newer, whether it waits for a commit or not.
+            newer = {_item_of(write) for waiter in self._waiting for write in waiter.writes}
+            self._behind = {key: write for key, write in failed.items() if key not in newer} | self._behind
+            self._due = time.monotonic() + RETRY
 
     def _attempt(self, writes: Sequence[Write]) -> Exception | None:
         """Write all or nothing in one transaction; return why not."""
