@@ -230,6 +230,11 @@ def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(serve: Callable[...
     assert http.post("/login", data=right).status_code == 303
 
 
+def test_signing_in_rightly_many_times_is_no_attack(served: Served) -> None:
+    http = served.client()
+    assert [http.post("/login", data={"key": served.keys["admin"]}).status_code for _ in range(7)] == [303] * 7
+
+
 def test_many_wrong_attempts_at_once_are_not_all_looked_at(serve: Callable[..., Served]) -> None:
     served = serve(admin_username="root", admin_password="right")
     clients = [served.client() for _ in range(12)]
