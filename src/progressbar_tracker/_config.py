@@ -110,6 +110,11 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
         raise ConfigError(f"the config file {path} cannot be written: {error}") from error
 
 
+def told_where(found: Config, error: ConfigError) -> ConfigError:
+    """Return an error about a URL or a key with the place it was found in, for a person has to mend it there."""
+    return ConfigError(f"{found.source}: {error}")
+
+
 def disabled(environ: Mapping[str, str]) -> bool:
     """Say whether ``PROGRESSBAR_DISABLE`` turns tracking off: any value but empty, 0, no, off and false does."""
     return environ.get(DISABLE, "").strip().lower() not in ("", "0", "no", "off", "false")

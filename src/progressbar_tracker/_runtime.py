@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import _config, _counting
 from ._display import Display
+from ._errors import ConfigError
 from ._log import DEBUG, INFO, log
 from ._reconcile import Reconciler
 from ._sender import TIMEOUT, Sender
@@ -200,7 +201,10 @@ def _connect_default() -> Deliver | None:
     from ._transport import HttpTransport
 
     log(DEBUG, "Progress is reported to %s, from %s", found.url, found.source)
-    return deliver_over(HttpTransport(found.url, found.api_key, timeout=TIMEOUT))
+    try:
+        return deliver_over(HttpTransport(found.url, found.api_key, timeout=TIMEOUT))
+    except ConfigError as error:
+        raise _config.told_where(found, error) from error
 
 
 def _meta() -> dict[str, str]:

@@ -7,6 +7,7 @@ fork never shares its sockets with the child.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +16,8 @@ from ._models import shown
 from ._wire import Exchange, Reply, Request, base_url, check_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
 T = TypeVar("T")
@@ -73,6 +76,16 @@ class _Address:
         return TransportError(f"no answer to {request.method} {url}: {reason}", method=request.method, url=url)
 
 
+@contextlib.contextmanager
+def _set_up() -> Iterator[None]:
+    """Name what the environment asks for in vain: a SOCKS proxy, certificates in a file that is not there."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        reason = f"the HTTP client cannot be set up, see the variables for proxies and SSL_CERT_FILE: {error}"
+        raise ConfigError(reason) from error
+
+
 def _reply(response: httpx.Response) -> Reply:
     headers = {name.lower(): text for name, text in response.headers.items()}
     return Reply(response.status_code, headers, response.content)
@@ -123,12 +136,13 @@ class HttpTransport(_Address):
 
             # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is
             # one atomic step, so no lock is needed, which a fork could leave locked.
-            fresh = httpx.Client(
-                headers=self.headers,
-                transport=self._transport,
-                timeout=self.limits(self.timeout),
-                verify=self.verify,
-            )
+            with _set_up():
+                fresh = httpx.Client(
+                    headers=self.headers,
+                    transport=self._transport,
+                    timeout=self.limits(self.timeout),
+                    verify=self.verify,
+                )
             client = self._clients.setdefault(os.getpid(), fresh)
             if client is not fresh:
                 fresh.close()
@@ -168,12 +182,13 @@ class AsyncHttpTransport(_Address):
         if self._closed:
             raise RuntimeError("this client is closed")
         if self._client is None:
-            self._client = httpx.AsyncClient(
-                headers=self.headers,
-                transport=self._transport,
-                timeout=self.limits(self.timeout),
-                verify=self.verify,
-            )
+            with _set_up():
+                self._client = httpx.AsyncClient(
+                    headers=self.headers,
+                    transport=self._transport,
+                    timeout=self.limits(self.timeout),
+                    verify=self.verify,
+                )
         try:
             return _reply(await self._client.send(self.build(self._client, request, None)))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:

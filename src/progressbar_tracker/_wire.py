@@ -162,7 +162,7 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
     try:
         problem = json.loads(reply.body)
         if isinstance(problem, dict):
-            code = str(problem.get("type") or "").rsplit("/", 1)[-1]
+            code = str(problem.get("type") or "").removeprefix("about:blank").rsplit("/", 1)[-1]
             detail = str(problem.get("detail") or problem.get("error") or problem.get("title") or "")
             field = str(problem.get("field") or "")
     except (ValueError, RecursionError):
@@ -351,7 +351,7 @@ class Wire:
         yield from self._require("read items", "read")
         request = Request("GET", f"api/v1/items/{encoded(item_id)}")
         reply = yield request
-        if reply.status != 404:
+        if reply.status not in (404, 405):
             document = document_of(reply, request)
             if not isinstance(document, dict):
                 raise unexpected(reply, request)

@@ -154,7 +154,11 @@ def _client(url: str | None) -> Iterator[ProgressBar]:
         raise click.ClickException(
             f"no server is configured: set {_config.URL} and {_config.API_KEY}, or run: {NAME} login URL"
         )
-    with ProgressBar(found.url, found.api_key, auto_detect=False) as client:
+    try:
+        client = ProgressBar(found.url, found.api_key, auto_detect=False)
+    except ConfigError as error:
+        raise _config.told_where(found, error) from error
+    with client:
         yield client
 
 

@@ -112,6 +112,14 @@ def test_without_a_configuration_the_way_to_one_is_told(command):
     assert "login" in done.err
 
 
+def test_a_setting_that_cannot_be_used_is_named(monkeypatch, command):
+    monkeypatch.setenv("PROGRESSBAR_URL", "server:8989")
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
+    done = command("ls")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "PROGRESSBAR_URL" in done.err
+
+
 def test_a_server_that_is_away_is_one_line(monkeypatch, command):
     monkeypatch.setenv("PROGRESSBAR_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")

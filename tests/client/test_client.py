@@ -876,3 +876,10 @@ def test_closing_gives_back_every_connection(face, server, monkeypatch):
     pb.close()
     assert server.connections > 0
     assert all(gone.acquire(timeout=5.0) for _ in range(server.connections))
+
+
+def test_what_the_environment_asks_of_the_http_client_in_vain_is_named(monkeypatch):
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with ProgressBar("http://server:8989", "key", auto_detect=False) as pb, pytest.raises(ConfigError, match="prox"):
+        pb.get_all()

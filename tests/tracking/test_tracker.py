@@ -307,6 +307,17 @@ def test_the_environment_configures_the_server(faults, monkeypatch):
     assert listed(faults, "succeeded")
 
 
+def test_a_setting_that_cannot_be_used_is_named_with_its_place(monkeypatch, caplog):
+    monkeypatch.setenv("PROGRESSBAR_URL", "server:8989")
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
+    for _ in track([1], id="job", keep=True):
+        pass
+    flush(5)
+    (record,) = caplog.records
+    assert "PROGRESSBAR_URL: " in record.message
+    assert "server:8989" in record.message
+
+
 def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
     faults.always = answer(401, b'{"detail": "unknown key"}')
     for number in range(3):

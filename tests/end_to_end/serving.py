@@ -1,0 +1,84 @@
+"""``progressbar-tracker serve`` as a process of its own, which can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import subprocess
+import sys
+import threading
+
+import httpx
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+ADMIN_KEY = "the-admin-key-of-these-tests"
+
+
+class Serving:
+    """The server's process. Each start is on the same database, and on the port of the first.
+
+    A timer kills a process that lives for too long, whatever the test is waiting for.
+    """
+
+    def __init__(self, folder, limit=40.0):
+        self._limit = limit
+        self._environ = {
+            **os.environ,
+            "PROGRESSBAR_CONFIG": str(folder / "config.toml"),
+            "PROGRESSBAR_DATABASE": str(folder / "progress.db"),
+            "PROGRESSBAR_ADMIN_KEY": ADMIN_KEY,
+        }
+        self.url = ""
+        self.start()
+
+    def start(self):
+        port = self.url.rpartition(":")[2] or "0"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "progressbar_tracker", "serve", "--port", port, "--no-local-key"],
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._timer = threading.Timer(self._limit, self.process.kill)
+        self._timer.start()
+        for line in self.process.stdout:
+            if found := re.match(r"Serving on (\S+) ", line):
+                self.url = found[1]
+                return
+        raise AssertionError(f"it did not serve: {self.process.stderr.read()}")
+
+    def stop(self, number):
+        """Send a signal and return the exit code and what was said on stderr."""
+        self.process.send_signal(number)
+        _, err = self.process.communicate(timeout=10)
+        self._timer.cancel()
+        return self.process.returncode, err
+
+    def close(self):
+        self._timer.cancel()
+        self.process.kill()
+        self.process.communicate()
+
+    def http(self, key=ADMIN_KEY):
+        return client(self.url, key)
+
+
+def client(url, key):
+    # Nothing here speaks TLS, and loading the system's certificates takes longer than most tests.
+    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=10, verify=NO_TLS)
+
+
+def history(http):
+    """Return every run that has left the list, newest first, page by page."""
+    path, runs = "/api/v1/history?limit=1000", []
+    while path:
+        answer = http.get(path).raise_for_status()
+        runs += answer.json()["items"]
+        path = answer.links.get("next", {}).get("url")
+    return runs
+
+
+def listed(http):
+    return {item["id"]: item for item in http.get("/progress").raise_for_status().json()}
