@@ -76,7 +76,7 @@ def history(http):
     while path:
         answer = http.get(path).raise_for_status()
         runs += answer.json()["items"]
-        path = answer.links.get("next", {}).get("url")
+        path = answer.url.join(answer.links["next"]["url"]) if "next" in answer.links else None
     return runs
 
 
