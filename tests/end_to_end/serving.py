@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 
@@ -42,12 +43,15 @@ class Serving:
             text=True,
         )
         self._timer = threading.Timer(self._limit, self.process.kill)
+        self._timer.daemon = True
         self._timer.start()
         for line in self.process.stdout:
             if found := re.match(r"Serving on (\S+) ", line):
                 self.url = found[1]
                 return
-        raise AssertionError(f"it did not serve: {self.process.stderr.read()}")
+        _, err = self.process.communicate()
+        self._timer.cancel()
+        raise AssertionError(f"it did not serve: {err}")
 
     def stop(self, number):
         """Send a signal and return the exit code and what was said on stderr."""
@@ -82,3 +86,11 @@ def history(http):
 
 def listed(http):
     return {item["id"]: item for item in http.get("/progress").raise_for_status().json()}
+
+
+def until(happened):
+    """Look again and again until it has happened; there is nothing to be told by."""
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)

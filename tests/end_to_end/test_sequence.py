@@ -13,7 +13,7 @@ import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
 
-from .serving import ADMIN_KEY, history, listed
+from .serving import ADMIN_KEY, history, listed, until
 
 THREADS, EACH, OPEN = 20, 200, 50
 
@@ -87,14 +87,6 @@ def test_twenty_threads_of_two_hundred_items_leave_every_item_in_the_state_inten
     assert ended == {name: course[2] for name, course in each.items() if course[2]}
     counts = {(each[run["id"]][0], run["completed"]) for run in runs if each[run["id"]][0].startswith("track")}
     assert counts == {("track, through", 5), ("track, left early", 2), ("track, a block", 5)}
-
-
-def until(happened):
-    """Look again and again until it has happened; there is nothing to be told by."""
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 class Acknowledged:

@@ -1,0 +1,149 @@
+"""``progressbar-tracker demo``: the command as a user runs it, and what its job leaves on the server."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import types
+import zlib
+from pathlib import Path
+
+import httpx
+import pytest
+
+from progressbar_tracker import ProgressBar, demo
+
+from .serving import NO_TLS, listed, until
+
+
+@pytest.fixture
+def command():
+    """Start ``demo`` as a process that is killed when it lives for too long."""
+    started = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "progressbar_tracker", "demo", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        timer = threading.Timer(100, process.kill)
+        timer.daemon = True
+        timer.start()
+        started.append((process, timer))
+        return process
+
+    yield start
+    for process, timer in started:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def addresses(process):
+    """Return the server's URL and the sign-in link from the first lines."""
+    url = re.fullmatch(r"Server: +(http://127\.0\.0\.1:\d+)\n", process.stdout.readline())[1]
+    link = re.match(rf"Dashboard: ({url}/auth/\S+) .*once", process.stdout.readline())[1]
+    return url, link
+
+
+def browser(url):
+    return httpx.Client(base_url=url, verify=NO_TLS, timeout=10)
+
+
+@pytest.mark.timeout(120)
+def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(command):
+    process = command("--once")
+    url, link = addresses(process)
+    with browser(url) as visitor:
+        assert visitor.get("/").headers["location"] == "login"
+        assert visitor.get(link).status_code == 303
+        assert visitor.get("/").headers["content-type"].startswith("text/html")
+        until(lambda: "hash" in listed(visitor))
+    with browser(url) as another:
+        assert another.get(link).status_code >= 400, "the link signs in once"
+        assert another.get("/progress").status_code == 401
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, err) == (0, "")
+    assert "one failed on a file that cannot be read" in out.splitlines()[-1]
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_ends_the_demo_in_good_order(command):
+    process = command()
+    url, link = addresses(process)
+    with browser(url) as visitor:
+        visitor.get(link)
+        until(lambda: "hash" in listed(visitor))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[-1] == "Stopped."
+
+
+# What the job leaves, with the slow parts taken out
+
+
+@pytest.fixture
+def worked(served, tmp_path, monkeypatch):
+    """Do the demo's job, with a flush where it would have taken its time; return the list and the history."""
+    with ProgressBar(served.url, served.keys["write"]) as pb:
+
+        def flushed(result):
+            def call(*_):
+                assert pb.sender.flush(10)
+                return result
+
+            return call
+
+        first = iter([flushed(0)])
+        checksum = types.SimpleNamespace(crc32=lambda data: next(first, zlib.crc32)(data))
+        packer = types.SimpleNamespace(compress=flushed(b""))
+        slow_hash = types.SimpleNamespace(sha256=hashlib.sha256, pbkdf2_hmac=flushed(b""))
+        monkeypatch.setattr(demo, "PACKAGES", ("json", "http"))
+        monkeypatch.setattr(demo, "MOST", 300_000)
+        monkeypatch.setattr(demo, "hashlib", slow_hash)
+        monkeypatch.setattr(demo, "lzma", types.SimpleNamespace(LZMACompressor=lambda preset: packer))
+        monkeypatch.setattr(demo, "zlib", checksum)
+        demo.work(pb, tmp_path)
+        assert pb.sender.flush(10)
+        assert pb.sender.stats().dropped == 0
+    return served.items(), served.history()
+
+
+def test_the_job_leaves_every_bar_in_the_state_that_it_came_to(worked):
+    listed, history = worked
+    ended = {run["id"]: run for run in history}
+    library = Path(hashlib.__file__).parent
+
+    packages = ended["hash"]
+    assert (packages["status"], packages["completed"], packages["total"]) == ("succeeded", 2, 2)
+    inner = {run["title"]: run for run in history if run["parent"] == "hash"}
+    assert inner.keys() == {"Hash json", "Hash http"}
+    for name in ("json", "http"):
+        run, number = inner[f"Hash {name}"], len(list((library / name).rglob("*.py")))
+        assert (run["status"], run["completed"], run["total"]) == ("succeeded", number, number)
+
+    compress = ended["compress"]
+    assert (compress["status"], compress["unit"], compress["parent"]) == ("succeeded", "B", None)
+    assert compress["completed"] == compress["total"] >= 300_000
+    assert compress["value"] == 1
+
+    find, names = ended["find"], list(demo.modules(library))
+    assert (find["status"], find["total"], find["completed"]) == ("succeeded", None, len(names))
+
+    backup = listed["backup"]
+    assert (backup["status"], backup["completed"], backup["total"], backup["value"]) == ("failed", 30, 60, 0.5)
+    assert backup["error"].startswith("FileNotFoundError: ")
+
+    search = listed["search"]
+    assert (search["status"], search["total"]) == ("stopped", len(names))
+    assert 0 < search["completed"] < len(names)
+
+    assert listed.keys() == {"backup", "search"}
+    assert {item["group"] for item in [*listed.values(), *history]} == {demo.GROUP}
