@@ -318,6 +318,11 @@ class Reconciler:
                 warnings.append(f"{name} was refused ({status}): {detail or 'no reason given'}")
         return warnings
 
+    def renew(self, steps: Sequence[Step], now: float) -> None:
+        """Take back steps that were not sent: their runs are due, and sampled anew."""
+        for step in steps:
+            self._put_off(step.record, URGENT if step.record.ended_at is not None else now)
+
     def lost(self, steps: Sequence[Step], now: float, reason: str, *, retry_after: float | None = None) -> None:
         """Take in that there was no usable answer: back off, and sample anew at the next attempt."""
         self.stats.failed += 1
@@ -328,8 +333,7 @@ class Reconciler:
         delay = self._uniform(0.0, min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** min(self.failures, BACKOFF_STEPS)))
         self.not_before = now + max(delay, retry_after or 0.0)
         # One request probes whether the server is back; what failed is due again when it may go.
-        for step in steps:
-            self._put_off(step.record, URGENT if step.record.ended_at is not None else now)
+        self.renew(steps, now)
 
     def too_large(self, steps: Sequence[Step]) -> list[str]:
         """Take in a 413: send half as much at once, and give up a single operation that is too large alone."""

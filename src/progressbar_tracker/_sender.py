@@ -224,6 +224,12 @@ class Sender:
                 if self._deliver is None:
                     reconciler.refuse("no server is configured")
                     return
+                # Connecting took its time, imports and all. A state that is older than its arrival would look to the
+                # server like a slow beginning and a fast loop.
+                reconciler.renew(steps, self._clock())
+                steps = reconciler.plan(self._clock())
+                if not steps:
+                    return
             results = self._deliver([step.op for step in steps], self._patience())
         except ConfigError as error:
             reconciler.refuse(str(error))
@@ -243,6 +249,10 @@ class Sender:
         except ProgressBarError as error:
             reconciler.lost(steps, self._clock(), str(error))
             self._warn("network", f"Progress cannot be reported at the moment: {error}")
+        except Exception as error:
+            # Not foreseen. What was under way must not be forgotten, and the worker decides what becomes of the thread.
+            reconciler.lost(steps, self._clock(), repr(error))
+            raise
         else:
             if reconciler.failures:
                 self._warned.clear()
