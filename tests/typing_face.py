@@ -88,7 +88,7 @@ def blocks(error: ValueError) -> None:
         bar.title, bar.description, bar.total, bar.weight = "T", "d", 10.5, 3
         bar.title = None
         bar.total = None
-        assert_type(bar.id, str | None)
+        assert_type(bar.id, str)
         assert_type(bar.completed, int | float)
         bar.fail("out of paper")
         bar.fail(error)

@@ -70,7 +70,7 @@ class ProgressBar:
 
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
-        self._sender = _runtime.new_sender(lambda: _runtime.deliver_over(self._transport))
+        self._sender = _runtime.new_sender(lambda: _runtime.HttpDelivery(self._transport, owned=False))
         if auto_detect:
             try:
                 self._transport.run(self._wire.key_info())
@@ -222,7 +222,7 @@ class AsyncProgressBar:
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
         self._tracking = tracking = HttpTransport(api_url, api_key, timeout=TIMEOUT)
-        self._sender = _runtime.new_sender(lambda: _runtime.deliver_over(tracking))
+        self._sender = _runtime.new_sender(lambda: _runtime.HttpDelivery(tracking, owned=True))
 
     async def get_all(self) -> list[Item]:
         """As ``ProgressBar.get_all``."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import tqdm
 
-    from ._reconcile import Snapshot
+    from ._reconcile import Setting, Snapshot
 
 FRAME: Final = 0.1  # seconds
 ERROR_WIDTH: Final = 40  # columns
@@ -55,6 +55,9 @@ class Shown(Protocol):
 
     def sample(self) -> Snapshot:
         """Return the state now."""
+
+    def setting(self) -> Setting:
+        """Return what does not change."""
 
 
 class _Bar:
@@ -159,8 +162,7 @@ class Display:
 
     def close(self) -> None:
         """Draw the last frames of all and stop."""
-        self._worker.thread = None
-        self._worker.poke()
+        self._worker.stop(FRAME)
         with self._lock:
             self._take_in()
             for bar in list(self._bars.values()):
@@ -195,11 +197,12 @@ class Display:
     def _open(self, shown: Shown, snapshot: Snapshot) -> tqdm.tqdm[object]:
         import tqdm
 
+        unit = shown.setting().unit
         bar: tqdm.tqdm[object] = tqdm.tqdm(
             total=snapshot.total,
             desc=snapshot.title,
-            unit=snapshot.unit,
-            unit_scale=snapshot.unit == "B",
+            unit=unit,
+            unit_scale=unit == "B",
             unit_divisor=1024,
             leave=not shown.inner,
             file=self._file or sys.stderr,

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -29,11 +31,18 @@ HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server cal
 SETTLE: Final = 0.5  # seconds in which a loop that was left early may yet turn out to have died of an exception
 REVIVALS: Final = 3  # times an item that vanished is created again; after that a person deleted it
 REVIVAL_PAUSE: Final = 5.0  # seconds between them
+PART_PAUSE: Final = 0.25  # seconds until a part asks again for an item that is not there yet
+SLICE: Final = 2000  # runs looked at in one go; between two the lock of the interpreter is given up
 BACKOFF_BASE: Final = 0.5  # seconds
 BACKOFF_CAP: Final = 60.0
 BACKOFF_STEPS: Final = 10  # 0.5 * 2**10 is beyond the cap; a larger exponent would overflow one day
 MAX_ITEMS: Final = 100_000
 URGENT: Final = -math.inf  # due before everything that has an instant
+FAR_BACK: Final = -math.inf
+GRAINS: Final = 32  # of the agenda in a second
+FIRST_GRAIN: Final = -(2**62)
+GONE: Final = -(2**63)
+LIVELY: Final = 5000  # runs; beyond these the interval of all grows, so that the sender's share of a core does not
 
 Verb: TypeAlias = Literal["put", "patch", "delete"]
 
@@ -45,16 +54,23 @@ class Snapshot(NamedTuple):
     description: str
     completed: Number
     total: Number | None
-    unit: str
     weight: int
-    group: str | None
-    parent: str | None
     status: Status
     error: str | None
 
 
+class Setting(NamedTuple):
+    """What is told of a run once, when its item is made."""
+
+    unit: str
+    group: str | None
+    parent: str | None
+
+
 class Source(Protocol):
     """What the sender knows of a tracked run. Read from the sender's thread."""
+
+    record: object  # the reconciler's own: its record of the run
 
     @property
     def id(self) -> str:
@@ -63,6 +79,10 @@ class Source(Protocol):
     @property
     def run_id(self) -> str:
         """Which run of the program this is."""
+
+    @property
+    def part(self) -> str | None:
+        """The name of this process's share of the item, or ``None`` for the item itself."""
 
     @property
     def interval(self) -> float:
@@ -80,8 +100,15 @@ class Source(Protocol):
     def patience(self) -> float:
         """Seconds that the run must have lived before it is first sent."""
 
+    @property
+    def fleeting(self) -> bool:
+        """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
+
     def sample(self) -> Snapshot:
         """Return the state now."""
+
+    def setting(self) -> Setting:
+        """Return what is told once."""
 
     def conclude(self, dying: BaseException | None) -> None:
         """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
@@ -98,24 +125,77 @@ class Step(NamedTuple):
 
 
 class Record:
-    """The book-keeping of one run."""
+    """The book-keeping of one run. All instants are monotonic seconds."""
 
     __slots__ = (
-        "acked", "due", "ended_at", "gone", "heard_at", "hold_until", "revivals", "seq", "source", "synced_at", "tried",
-    )  # fmt: skip
+        "acked",
+        "ended_at",
+        "grain",
+        "heard_at",
+        "hold_until",
+        "revivals",
+        "seq",
+        "source",
+        "synced_at",
+        "tried",
+    )
 
     def __init__(self, source: Source, now: float) -> None:
         self.source = source
         self.seq = 0
-        self.due = now  # monotonic instants, all of them
-        self.hold_until = now  # the back-off of this item alone
-        self.heard_at = now  # the server's latest answer about it
-        self.synced_at = now - 1.0  # the latest instant whose state the server is known to have
-        self.ended_at: float | None = None
+        self.grain = GONE  # where in the agenda it stands
         self.acked: Snapshot | None = None  # None: the server does not have it
         self.tried = False  # a create was sent, and may have arrived
+        self.hold_until = now  # the back-off of this item alone
+        self.heard_at = now  # the server's latest answer about it
+        self.synced_at = FAR_BACK  # the latest instant whose state the server is known to have
+        self.ended_at: float | None = None
         self.revivals = 0
-        self.gone = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is nothing more to do about it."""
+        return self.source.record is not self
+
+
+class Agenda:
+    """Who is due when, in grains of a 32nd of a second. An entry costs a place in a queue: there may be 100,000.
+
+    A record stands where its ``grain`` says; any other entry of it is stale, and passed over.
+    """
+
+    def __init__(self) -> None:
+        self._grains: list[int] = []  # a heap of those that have a queue
+        self._due: dict[int, deque[Record]] = {}
+
+    def put(self, record: Record, due: float) -> None:
+        """Let ``record`` be due at the instant ``due``, and at no other."""
+        grain = FIRST_GRAIN if due == URGENT else math.ceil(due * GRAINS)
+        entries = self._due.get(grain)
+        if entries is None:
+            entries = self._due[grain] = deque()
+            heapq.heappush(self._grains, grain)
+        record.grain = grain
+        entries.append(record)
+
+    def take(self, now: float) -> Record | None:
+        """Take out a record that is due, the earliest first, or return ``None``."""
+        while self._grains and self._grains[0] <= now * GRAINS:
+            grain = self._grains[0]
+            entries = self._due[grain]
+            while entries:
+                record = entries.popleft()
+                if record.grain == grain and not record.gone:
+                    record.grain = GONE
+                    return record
+            del self._due[heapq.heappop(self._grains)]
+        return None
+
+    def next(self) -> float | None:
+        """Return the instant at which a record is due, or ``None``; it may be that of a stale entry."""
+        if not self._grains:
+            return None
+        return URGENT if self._grains[0] == FIRST_GRAIN else self._grains[0] / GRAINS
 
 
 class Stats:
@@ -168,77 +248,83 @@ class Reconciler:
         self._uniform = uniform
         self._max_items = max_items
         self._meta = meta
-        self._records: dict[int, Record] = {}  # by the identity of the source
-        self._newest: dict[str, Record] = {}  # the newest run of each id
-        self._agenda: list[tuple[float, int, Record]] = []  # a heap; stale where the instant is not the record's
-        self._ticket = 0  # keeps the heap from comparing records, and equals in order
+        self._newest: dict[str, Record] = {}  # the newest run of each id, and of each part
+        self._former: list[Record] = []  # runs whose id a newer one has, and whose end the server was not told yet
+        self._agenda = Agenda()
         self._limit = BATCH
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._newest) + len(self._former)
 
-    def add(self, source: Source, now: float, *, delay: float) -> str | None:
-        """Take a run in. It is first sent after ``delay`` seconds, unless it has ended by then.
+    def add(self, source: Source, now: float) -> str | None:
+        """Take a run in. It is first sent when its patience is over, unless it has ended by then.
 
         Returns:
             A warning to log, or ``None``.
         """
-        if self.refused is not None or len(self._records) >= self._max_items:
+        if self.refused is not None or len(self) >= self._max_items:
             self.stats.dropped += 1
             return None
         record = Record(source, now)
-        earlier = self._newest.get(source.id)
-        self._newest[source.id] = record
-        self._records[id(source)] = record
-        self._put_off(record, now + delay)
-        if earlier is None:
+        name = _name(source)
+        earlier = self._newest.get(name)
+        if earlier is None and source.fleeting:
+            self.stats.elided += 1  # over before it was looked at: a short loop costs next to nothing
             return None
+        warning = None
         # The same id again before the server was told of the end of the run before. What the server never saw is
         # dropped; what it saw is ended first, in the same request.
-        if earlier.acked is None and not earlier.tried:
+        if earlier is not None and earlier.acked is None and not earlier.tried:
             self.stats.elided += 1
             self._forget(earlier)
-        elif earlier.source.sample().status == "running":
+        elif earlier is not None and earlier.source.sample().status == "running":
             self._drop(earlier)
-            return f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
-        else:
-            self._put_off(earlier, URGENT)
-        return None
+            warning = f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
+        elif earlier is not None:
+            self._former.append(earlier)
+            self._agenda.put(earlier, URGENT)
+        if source.part is not None:
+            # Who does a killed worker's share again has to be believed before it.
+            record.seq = time.time_ns() // 1_000_000
+            record.acked = NOTHING
+        source.record = record
+        self._newest[name] = record
+        self._agenda.put(record, now + source.patience)
+        return warning
 
     def mark(self, source: Source, now: float) -> None:
         """Note that a run has ended: its end goes before everything else."""
-        record = self._records.get(id(source))
-        if record is not None and record.ended_at is None:
+        record = source.record
+        if isinstance(record, Record) and record.ended_at is None:
             record.ended_at = now
-            self._put_off(record, now + SETTLE if source.tentative else URGENT)
+            self._agenda.put(record, now + SETTLE if source.tentative else URGENT)
 
     def conclude(self, verdict: Callable[[Source], None], now: float) -> None:
         """Let ``verdict`` decide the end of every run: the program is ending."""
-        for record in list(self._records.values()):
+        for record in self._all():
             verdict(record.source)
             self.mark(record.source, now)
 
     def hasten(self, now: float) -> None:
         """Make everything due that is not held back by a back-off of its own: a flush."""
-        for record in self._records.values():
+        for record in self._all():
             if record.hold_until <= now:
-                self._put_off(record, now if record.ended_at is None else URGENT)
+                self._agenda.put(record, now if record.ended_at is None else URGENT)
 
     def plan(self, now: float) -> list[Step]:
         """Return the operations to send now, ended runs first; empty when nothing is due."""
         steps: list[Step] = []
-        agenda = self._agenda
-        while agenda and agenda[0][0] <= now and len(steps) < self._limit - 1:
-            due, _, record = heapq.heappop(agenda)
-            if record.gone or due != record.due:
-                continue
-            record.due = math.inf  # taken: another entry for the same instant is stale
+        # Many live runs share what the sender may cost: each is looked at less often.
+        stretch = max(1.0, len(self) / LIVELY)
+        for _ in range(SLICE):
+            if len(steps) >= self._limit - 1 or (record := self._agenda.take(now)) is None:
+                break
             if record.hold_until > now:
-                self._put_off(record, record.hold_until)
+                self._agenda.put(record, record.hold_until)
                 continue
             self._plan(record, steps, now)
             if record.ended_at is None and not record.gone:
-                self._put_off(record, now + record.source.interval)
+                self._agenda.put(record, now + record.source.interval * stretch)
         return steps
 
     def _plan(self, record: Record, steps: list[Step], now: float) -> None:
@@ -249,9 +335,9 @@ class Reconciler:
         if ended and record.ended_at is None:
             record.ended_at = now
             if source.tentative:
-                self._put_off(record, now + SETTLE)
+                self._agenda.put(record, now + SETTLE)
                 return
-        lasting = source.keep or snapshot.status == "failed"
+        lasting = source.keep or snapshot.status == "failed" or source.part is not None
         if record.acked is None:
             if ended and not lasting and not record.tried:
                 self.stats.elided += 1
@@ -261,6 +347,8 @@ class Reconciler:
             steps.append(self._step(record, "put", snapshot, now))
         elif snapshot != record.acked or (not ended and now >= record.heard_at + HEARTBEAT):
             steps.append(self._step(record, "patch", snapshot, now))
+        elif ended and lasting:
+            self._forget(record)
         elif not ended:
             record.synced_at = now
         if ended and not lasting:
@@ -270,16 +358,28 @@ class Reconciler:
         source = record.source
         record.seq += 1
         op: Op = {"op": verb, "id": source.id, "run_id": source.run_id}
-        if snapshot is not None:
-            op["seq"] = record.seq
-            was = record.acked
-            if verb == "put" or was is None:
-                op["heartbeat_timeout"] = HEARTBEAT_TIMEOUT
-                op["meta"] = self._meta()
-                _difference(op, snapshot, _BLANK)
-            else:
-                _difference(op, snapshot, was)
+        if snapshot is None:
+            return Step(record, verb, None, op, now)
+        op["seq"] = record.seq
+        if source.part is not None:
+            op["part"] = source.part
+            op["completed"] = snapshot.completed
+        elif verb == "put":
+            unit, group, parent = source.setting()
+            op["title"], op["completed"], op["unit"] = snapshot.title, snapshot.completed, unit
+            op["heartbeat_timeout"] = HEARTBEAT_TIMEOUT
+            op["meta"] = self._meta()
+            if group is not None:
+                op["group"] = group
+            if parent is not None:
+                op["parent"] = parent
+            _difference(op, snapshot, NOTHING)
+        elif record.acked is not None:
+            _difference(op, snapshot, record.acked)
         return Step(record, verb, snapshot, op, now)
+
+    def _all(self) -> list[Record]:
+        return [*self._former, *self._newest.values()]
 
     def apply(self, steps: Sequence[Step], results: Iterable[OpResult], now: float) -> list[str]:
         """Take the server's answer in, one result for each step. Return warnings to log, at most one a record."""
@@ -295,7 +395,14 @@ class Reconciler:
             record.heard_at = now
             detail = (result.get("problem") or {}).get("detail", "")
             name = f"item {record.source.id!r}"
-            if 200 <= status < 300 or (step.verb == "delete" and status in (404, 410)):
+            if step.record.source.part is not None and status == 404:
+                # The item's own process has not been heard yet. It will be; or else it was never to be.
+                record.revivals += 1
+                if record.ended_at is not None and record.revivals > REVIVALS:
+                    self._drop(record)
+                else:
+                    self._hold(record, now + PART_PAUSE)
+            elif 200 <= status < 300 or (step.verb == "delete" and status in (404, 410)):
                 self.stats.sent += 1
                 self._acknowledged(step)
             elif status in (404, 410):
@@ -321,7 +428,7 @@ class Reconciler:
     def renew(self, steps: Sequence[Step], now: float) -> None:
         """Take back steps that were not sent: their runs are due, and sampled anew."""
         for step in steps:
-            self._put_off(step.record, URGENT if step.record.ended_at is not None else now)
+            self._agenda.put(step.record, URGENT if step.record.ended_at is not None else now)
 
     def lost(self, steps: Sequence[Step], now: float, reason: str, *, retry_after: float | None = None) -> None:
         """Take in that there was no usable answer: back off, and sample anew at the next attempt."""
@@ -341,7 +448,7 @@ class Reconciler:
         if len({step.record for step in steps}) > 1:
             self._limit = max(2, len(steps) // 2)
             for step in steps:
-                self._put_off(step.record, URGENT)
+                self._agenda.put(step.record, URGENT)
             return []
         for step in steps:
             self._drop(step.record)
@@ -350,21 +457,21 @@ class Reconciler:
     def refuse(self, reason: str) -> None:
         """Take in that the server does not want this client at all: nothing is sent any more."""
         self.refused = self.stats.last_error = reason
-        self.stats.dropped += len(self._records)
-        self._records.clear()
+        self.stats.dropped += len(self)
+        for record in self._all():
+            record.source.record = None
         self._newest.clear()
-        self._agenda.clear()
+        self._former.clear()
+        self._agenda = Agenda()
 
     def behind(self, since: float) -> bool:
         """Say whether the server may lack a state that was reached before the instant ``since``."""
-        return any(record.synced_at < since for record in self._records.values())
+        return any(record.synced_at < since for record in self._all())
 
     def wake_at(self) -> float | None:
         """Return the monotonic instant at which something is due, or ``None``."""
-        agenda = self._agenda
-        while agenda and (agenda[0][2].gone or agenda[0][0] != agenda[0][2].due):
-            heapq.heappop(agenda)
-        return max(self.not_before, agenda[0][0]) if agenda else None
+        due = self._agenda.next()
+        return None if due is None or not len(self) else max(self.not_before, due)
 
     def _acknowledged(self, step: Step) -> None:
         record = step.record
@@ -373,36 +480,52 @@ class Reconciler:
             return
         record.acked = step.snapshot
         record.synced_at = step.at
-        ended = step.snapshot is not None and step.snapshot.status != "running"
-        if ended and step.snapshot is not None and (record.source.keep or step.snapshot.status == "failed"):
+        snapshot, source = step.snapshot, record.source
+        if snapshot is None or snapshot.status == "running":
+            return
+        if source.keep or snapshot.status == "failed" or source.part is not None:
             self._forget(record)
-
-    def _put_off(self, record: Record, due: float) -> None:
-        if not record.gone:
-            record.due = due
-            self._ticket += 1
-            heapq.heappush(self._agenda, (due, self._ticket, record))
 
     def _hold(self, record: Record, until: float) -> None:
         record.hold_until = until
-        self._put_off(record, until)
+        self._agenda.put(record, until)
 
     def _drop(self, record: Record) -> None:
         self.stats.dropped += 1
         self._forget(record)
 
     def _forget(self, record: Record) -> None:
-        record.gone = True
-        self._records.pop(id(record.source), None)
-        if self._newest.get(record.source.id) is record:
-            del self._newest[record.source.id]
+        if record.source.record is record:
+            record.source.record = None
+        name = _name(record.source)
+        if self._newest.get(name) is record:
+            del self._newest[name]
+        elif record in self._former:
+            self._former.remove(record)
 
 
-_BLANK: Final = Snapshot("", "", 0, None, "", 0, None, None, "running", None)
+NOTHING: Final = Snapshot("", "", 0, None, 0, "running", None)
+
+
+def _name(source: Source) -> str:
+    # No id has a control character, so this cannot be the name of another item.
+    return source.id if source.part is None else f"{source.id}\n{source.part}"
 
 
 def _difference(op: Op, new: Snapshot, old: Snapshot) -> None:
     """Put into ``op`` what ``new`` has otherwise than ``old``."""
-    for field, value, before in zip(Snapshot._fields, new, old, strict=True):
-        if value != before or (field == "completed" and old is _BLANK):
-            op[field] = value  # type: ignore[literal-required]
+    # Field by field, for this is done for every item at every send.
+    if new.completed != old.completed:
+        op["completed"] = new.completed
+    if new.description != old.description:
+        op["description"] = new.description
+    if new.total != old.total:
+        op["total"] = new.total
+    if new.title != old.title:
+        op["title"] = new.title
+    if new.weight != old.weight:
+        op["weight"] = new.weight
+    if new.status != old.status:
+        op["status"] = new.status
+    if new.error != old.error:
+        op["error"] = new.error

@@ -106,17 +106,30 @@ def display() -> Display:
     return _display
 
 
-def deliver_over(transport: HttpTransport) -> Deliver:
-    """Return what delivers operations over ``transport``."""
-    from ._wire import Wire
+class HttpDelivery:
+    """Delivers over HTTP.
 
-    wire = Wire()
-    _quieten_httpx()
+    Args:
+        transport: What carries the requests.
+        owned: Whether closing the delivery closes the transport too.
+    """
 
-    def deliver(ops: Sequence[Op], timeout: float) -> Sequence[OpResult]:
-        return transport.run(wire.deliver(ops), timeout)
+    def __init__(self, transport: HttpTransport, *, owned: bool) -> None:
+        from ._wire import Wire
 
-    return deliver
+        self._transport = transport
+        self._owned = owned
+        self._wire = Wire()
+        _quieten_httpx()
+
+    def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
+        """Deliver operations; see ``_sender.Deliver``."""
+        return self._transport.run(self._wire.deliver(ops), timeout)
+
+    def close(self) -> None:
+        """Close the transport if it is owned."""
+        if self._owned:
+            self._transport.close()
 
 
 def flush(timeout: float = FLUSH) -> bool:
@@ -202,7 +215,7 @@ def _connect_default() -> Deliver | None:
 
     log(DEBUG, "Progress is reported to %s, from %s", found.url, found.source)
     try:
-        return deliver_over(HttpTransport(found.url, found.api_key, timeout=TIMEOUT))
+        return HttpDelivery(HttpTransport(found.url, found.api_key, timeout=TIMEOUT), owned=True)
     except ConfigError as error:
         raise _config.told_where(found, error) from error
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
 from ._log import INFO, WARNING, log
@@ -23,16 +23,29 @@ if TYPE_CHECKING:
 
     from ._models import Op, OpResult
 
-    Deliver: TypeAlias = Callable[[Sequence[Op], float], Sequence[OpResult]]
-    Connect: TypeAlias = Callable[[], Deliver | None]
+    Connect: TypeAlias = Callable[[], "Deliver | None"]
 
 TICK: Final = 0.1  # seconds between looks at what has ended
-FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that ends sooner costs no request
 TIMEOUT: Final = 5.0  # seconds for a phase of a request
 EXIT: Final = 1.5  # seconds that the end of a program waits at most
 EXIT_AWAY: Final = 0.3  # the same when the server is known to be away
+LAST_WORDS: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
 QUIET: Final = 60.0  # seconds between two warnings of one kind
 MISTAKEN: Final = 60.0  # seconds between attempts when what answers is no progress server
+
+
+class Deliver(Protocol):
+    """Carries operations to the server."""
+
+    def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
+        """Deliver operations and return one result for each; ``timeout`` is in seconds for each phase.
+
+        Raises:
+            ProgressBarError: There was no usable answer.
+        """
+
+    def close(self) -> None:
+        """Give back what belongs to the delivery alone. Idempotent."""
 
 
 class _Flush:
@@ -142,8 +155,9 @@ class Sender:
         self._deadline = self._clock() + timeout
         reached = self._flush(_Flush(conclude, last=True), timeout)
         self.closed = True
-        self._worker.thread = None
-        self._worker.poke()
+        self._worker.stop(LAST_WORDS)
+        if self._deliver is not None:
+            self._deliver.close()
         if not reached and self._reconciler.refused is None:
             log(WARNING, "The last state of %d items did not reach the server", len(self._reconciler))
         return reached
@@ -181,7 +195,7 @@ class Sender:
         # Bounded by what is there now: others append meanwhile.
         for _ in range(len(self._added)):
             source = self._added.popleft()
-            warning = reconciler.add(source, now, delay=source.patience)
+            warning = reconciler.add(source, now)
             if warning:
                 self._warn("twice", warning)
         for _ in range(len(self.marks)):

@@ -1,7 +1,7 @@
 """``track()``: wrap a loop, or use a block, and the server knows how far it is and how it ended.
 
-A ``Tracker`` holds the user's iterable and nothing else that is large; what the sender reads is a ``Run``, which holds
-counters and labels and never the user's data. Each iteration or block is a run of its own.
+A ``Tracker`` holds the user's iterable and its current ``Run``; the run is what the sender reads, and it never holds
+the user's data. Each iteration or block is a run of its own.
 
 How a run ends, and what is known of it:
 
@@ -13,36 +13,21 @@ How a run ends, and what is known of it:
 
 from __future__ import annotations
 
-import itertools
-import os
 import sys
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from . import _runtime
-from ._counting import Counter
-from ._models import (
-    DESCRIPTION_LENGTH,
-    ERROR_LENGTH,
-    GROUP_LENGTH,
-    ID_LENGTH,
-    NUMBER_LIMIT,
-    TITLE_LENGTH,
-    UNIT_LENGTH,
-    WEIGHT_LIMIT,
-    has_control,
-    shown,
-)
-from ._reconcile import Snapshot
-from ._sender import FIRST, Sender
+from ._models import ID_LENGTH, shown
+from ._run import Run, clean, count, ending, error_text, style
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-    from types import CodeType, FrameType, TracebackType
+    from types import FrameType, TracebackType
     from typing import Unpack
 
     from ._models import Number, Status
+    from ._sender import Sender
 
 T = TypeVar("T")
 
@@ -72,266 +57,6 @@ class HasSender(Protocol):
         """The client's background sender."""
 
 
-# Which run is the innermost one here: a bar that is made inside another's loop names it as its parent. A context
-# variable keeps threads and asyncio tasks apart.
-_current: ContextVar[Run | None] = ContextVar("progressbar_tracker_run", default=None)
-
-_numbers = itertools.count(1)
-
-
-class _Process:
-    """A few characters that tell this process from others, made anew after a fork."""
-
-    pid = 0
-    token = ""
-
-    @classmethod
-    def name(cls) -> str:
-        if cls.pid != os.getpid():
-            cls.pid, cls.token = os.getpid(), os.urandom(3).hex()
-        return f"{program()}-{cls.token}"
-
-
-def program() -> str:
-    """Return a short name of the running program: its script's, without the ending."""
-    main = sys.argv[0] if sys.argv else ""
-    stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - on every short loop's way
-    if stem == "__main__":
-        stem = os.path.basename(os.path.dirname(main))  # noqa: PTH119, PTH120
-    return {"": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(stem, stem)[:60]
-
-
-def clean(value: object, limit: int, *, lines: bool = False) -> str:
-    r"""Return a text that the server takes, whatever comes: too long is cut, control characters become spaces.
-
-    >>> clean("a\x00b" + "c" * 10, 6)
-    'a bcc…'
-    """
-    try:
-        text = value if isinstance(value, str) else "" if value is None else str(value)
-    except Exception as error:  # noqa: BLE001 - a user's __str__ may raise whatever it likes
-        text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
-    if has_control(text):
-        allowed = "\n\t" if lines else ""
-        text = "".join(" " if has_control(c) and c not in allowed else c for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def count(value: object) -> Number | None:
-    """Return a number that the server takes, or ``None``."""
-    if isinstance(value, int | float):
-        return value if -NUMBER_LIMIT <= value <= NUMBER_LIMIT else None
-    try:  # numpy's and decimal's numbers, for example
-        number = float(value)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - see clean()
-        return None
-    return number if -NUMBER_LIMIT <= number <= NUMBER_LIMIT else None
-
-
-def whole(value: object) -> int:
-    """Return an int that the server takes, or 0."""
-    return value if isinstance(value, int) and abs(value) <= WEIGHT_LIMIT else 0
-
-
-def error_text(error: BaseException | str) -> str:
-    """Return ``ValueError: what it says`` for an exception, as the last line of a traceback has it."""
-    if isinstance(error, str):
-        return clean(error, ERROR_LENGTH, lines=True)
-    text = clean(error, ERROR_LENGTH, lines=True).strip()
-    return clean(f"{type(error).__name__}: {text}" if text else type(error).__name__, ERROR_LENGTH, lines=True)
-
-
-class Label:
-    """What is said about a tracker's runs besides their position. Plain attributes, read by the sender."""
-
-    __slots__ = ("description", "group", "id", "interval", "keep", "title", "total", "unit", "weight")
-
-    id: str | None
-    title: str | None
-    description: str
-    total: Number | None
-    unit: str
-    weight: int
-    group: str | None
-    keep: bool
-    interval: float
-
-
-class Run:
-    """One life of an item: what the sender samples and what the counting tells of the end."""
-
-    __slots__ = (
-        "__weakref__",
-        "_id",
-        "_lineno",
-        "_run_id",
-        "code",
-        "counter",
-        "error",
-        "in_block",
-        "label",
-        "parent",
-        "sender",
-        "shown",
-        "started_at",
-        "status",
-        "tentative",
-        "total",
-    )  # fmt: skip
-
-    def __init__(self, label: Label, sender: Sender | None, frame: FrameType, *, in_block: bool) -> None:
-        self.label = label
-        self.sender = sender
-        self.counter = Counter()
-        self.status: Status = "running"
-        self.error: str | None = None
-        self.total: int | None = None  # the source's length, unless the label has a total
-        self.in_block = in_block
-        self.tentative = False
-        self.shown = False
-        self.started_at = time.time()
-        self.code: CodeType = frame.f_code
-        self._lineno = frame.f_lineno
-        self._id: str | None = label.id
-        self._run_id: str | None = None
-        outer = _current.get()
-        while outer is not None and outer.status != "running":
-            outer = outer.parent
-        self.parent: Run | None = outer
-        _current.set(self)
-
-    @property
-    def id(self) -> str:
-        """The item's id: the user's, or a readable one made when it is first needed."""
-        if self._id is None:
-            self._id = f"{_Process.name()}-{next(_numbers)}"
-        return self._id
-
-    @property
-    def run_id(self) -> str:
-        """A random name of this run."""
-        if self._run_id is None:
-            self._run_id = os.urandom(8).hex()
-        return self._run_id
-
-    @property
-    def interval(self) -> float:
-        """Least seconds between two sends."""
-        return self.label.interval
-
-    @property
-    def keep(self) -> bool:
-        """Whether the item stays listed after its end."""
-        return self.label.keep
-
-    @property
-    def inner(self) -> bool:
-        """Whether it runs inside another run."""
-        return self.parent is not None
-
-    @property
-    def patience(self) -> float:
-        """Seconds before the first send: inner bars that live shorter than the interval cost no request."""
-        return self.label.interval if self.parent is not None else min(FIRST, self.label.interval)
-
-    def sample(self) -> Snapshot:
-        """Return the state now."""
-        label = self.label
-        # The status is read before the position: if the run ends in between, the next sample has both.
-        status, error = self.status, self.error
-        completed = count(self.counter.position)
-        total = label.total if label.total is not None else self.total
-        title = label.title
-        if title is None:
-            title = label.id or f"{os.path.basename(self.code.co_filename)}:{self._lineno}"  # noqa: PTH119
-        return Snapshot(
-            clean(title, TITLE_LENGTH),
-            clean(label.description, DESCRIPTION_LENGTH, lines=True),
-            0 if completed is None else completed,
-            None if total is None else count(total),
-            clean(label.unit, UNIT_LENGTH),
-            whole(label.weight),
-            clean(label.group, GROUP_LENGTH) or None if label.group is not None else None,
-            self.parent.id if self.parent is not None else None,
-            status,
-            error,
-        )
-
-    def end(self, status: Status, error: str | None = None) -> None:
-        """End the run, unless it has ended. Called by ordinary code in the program's thread."""
-        if self.status == "running":
-            self.error = error
-            self.status = status
-            if self.sender is not None:
-                self.sender.marks.append(self)
-            if self.shown:
-                _runtime.display().finish(self)
-
-    def exhausted(self) -> None:
-        """The loop came to its end. In a block that is not the end yet: the block may still raise."""
-        if not self.in_block:
-            self.end("succeeded")
-
-    def released(self) -> None:
-        """The loop let go. Called by a finalizer: attributes and one append, and no waiting for a lock."""
-        if not self.in_block:
-            self.abandoned()
-
-    def abandoned(self) -> None:
-        """Nobody will end the run any more. Called by finalizers, as ``released``."""
-        if self.status == "running":
-            self.tentative = True
-            self.status = "stopped"
-            if self.sender is not None:
-                self.sender.marks.append(self)
-            if self.shown:
-                _runtime.display().try_finish(self)
-
-    def raised(self, error: BaseException) -> None:
-        """An asynchronous source raised."""
-        if not self.in_block:
-            status, text = ending(error)
-            self.end(status, text)
-
-    def conclude(self, dying: BaseException | None) -> None:
-        """Settle the end, for the process ends now."""
-        if self.status == "running":
-            self.tentative = True
-            self.status = "stopped"
-        if self.tentative and dying is not None and passed_through(dying, self.code):
-            self.error = error_text(dying)
-            self.status = "failed"
-        self.tentative = False
-
-
-def passed_through(error: BaseException, code: CodeType) -> bool:
-    """Say whether an exception, or one that it was raised in the handling of, came through a frame of ``code``."""
-    chain: BaseException | None = error
-    for _ in range(20):
-        if chain is None:
-            return False
-        step = chain.__traceback__
-        while step is not None:
-            if step.tb_frame.f_code is code:
-                return True
-            step = step.tb_next
-        chain = chain.__cause__ or chain.__context__
-    return False
-
-
-def ending(error: BaseException) -> tuple[Status, str | None]:
-    """Return how a block that was left by ``error`` has ended: a request to stop is no failure.
-
-    >>> ending(ValueError("no")), ending(SystemExit(0)), ending(KeyboardInterrupt())
-    (('failed', 'ValueError: no'), ('stopped', None), ('failed', 'KeyboardInterrupt'))
-    """
-    if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return "stopped", None
-    if type(error).__name__ == "CancelledError" and type(error).__module__.partition(".")[0] == "asyncio":
-        return "stopped", None
-    return "failed", error_text(error)
-
-
 class Tracker(Generic[T]):
     """An iterable and a context manager that reports how far it is. Made by ``track()``.
 
@@ -342,74 +67,66 @@ class Tracker(Generic[T]):
         weight: Higher is shown first.
     """
 
-    __slots__ = ("_display", "_iterable", "_label", "_ones", "_run", "_sender")
+    __slots__ = ("_iterable", "_ones", "_run")
 
-    def __init__(
-        self,
-        iterable: Iterable[T] | AsyncIterable[T] | None,
-        sender: Sender | None,
-        label: Label,
-        *,
-        display: bool | None,
-    ) -> None:
+    def __init__(self, iterable: Iterable[T] | AsyncIterable[T] | None, run: Run) -> None:
         self._iterable = iterable
-        self._label = label
-        self._sender = sender
-        self._display = display
-        self._run: Run | None = None
+        self._run = run
         self._ones: Iterator[bool] | None = None  # the running counter's, for advance()
 
     @property
-    def id(self) -> str | None:
-        """The item's id; ``None`` where it is made when the first run begins."""
-        return self._label.id if self._run is None else self._run.id
+    def id(self) -> str:
+        """The item's id."""
+        return self._run.id
 
     @property
     def title(self) -> str | None:
         """What to call it."""
-        return self._label.title
+        return self._run.title
 
     @title.setter
     def title(self, title: str | None) -> None:
-        self._label.title = title
+        self._run.title = title
 
     @property
     def description(self) -> str:
         """Its state in words."""
-        return self._label.description
+        return self._run.description
 
     @description.setter
     def description(self, description: str) -> None:
-        self._label.description = description
+        self._run.description = description
 
     @property
     def total(self) -> Number | None:
         """Units in all."""
-        if self._label.total is None and self._run is not None:
-            return self._run.total
-        return self._label.total
+        return self._run.length if self._run.total is None else self._run.total
 
     @total.setter
     def total(self, total: Number | None) -> None:
-        self._label.total = total
+        self._run.total = total
 
     @property
     def weight(self) -> int:
         """Higher is shown first."""
-        return self._label.weight
+        return self._run.weight
 
     @weight.setter
     def weight(self, weight: int) -> None:
-        self._label.weight = weight
+        self._run.weight = weight
 
     @property
     def completed(self) -> Number:
         """Units done so far in the latest run."""
-        return 0 if self._run is None else self._run.counter.position
+        return self._run.position
+
+    @property
+    def status(self) -> Status | None:
+        """How the latest run is doing or has ended; ``None`` before the first."""
+        return self._run.status
 
     def __repr__(self) -> str:
-        status = "not begun" if self._run is None else self._run.status
-        return f"<Tracker {self.id!r}: {self.completed} of {self.total}, {status}>"
+        return f"<Tracker {self.id!r}: {self.completed} of {self.total}, {self.status or 'not begun'}>"
 
     def __len__(self) -> int:
         return len(self._iterable)  # type: ignore[arg-type]  # raises what len() of the source raises
@@ -422,14 +139,14 @@ class Tracker(Generic[T]):
             raise TypeError("this tracker has no iterable: use it in a with block, and advance() or update()")
         source = iter(cast("Iterable[T]", self._iterable))
         run = self._looping(sys._getframe(1))  # noqa: SLF001 - the loop's code, to recognise it in a traceback
-        return run.counter.loop(source, run) if run is not None else source
+        return run.loop(source, run)
 
     def __aiter__(self) -> AsyncIterator[T]:
         if self._iterable is None or not hasattr(self._iterable, "__aiter__"):
             raise TypeError(f"async for needs an asynchronous iterable, not {shown(self._iterable)}")
         source = aiter(cast("AsyncIterable[T]", self._iterable))
         run = self._looping(sys._getframe(1))  # noqa: SLF001
-        return run.counter.aloop(source, run) if run is not None else source
+        return run.aloop(source, run)
 
     def __del__(self) -> None:
         # Used by hand and never closed. A loop's run lives on in its iterator, a block holds its tracker.
@@ -438,7 +155,7 @@ class Tracker(Generic[T]):
             run.abandoned()
 
     def __enter__(self) -> Self:
-        if self._run is not None and self._run.status == "running":
+        if self._run.status == "running":
             raise RuntimeError(f"the tracker {self.id!r} is running already")
         self._begin(sys._getframe(1), in_block=True)  # noqa: SLF001
         return self
@@ -447,12 +164,10 @@ class Tracker(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         run = self._run
-        if run is None:
-            return
         if error is not None:
             run.end(*ending(error))
         else:
-            run.end("stopped" if run.counter.looping and not run.counter.complete else "succeeded")
+            run.end("stopped" if run.looping and not run.complete else "succeeded")
         self._ones = None
 
     def advance(self, n: Number = 1) -> None:
@@ -473,9 +188,8 @@ class Tracker(Generic[T]):
                 return  # NaN or beyond all bounds: there is nothing sensible to count
             raise TypeError(f"n must be a number, not {shown(n)}")
         run = self._running(sys._getframe(2))  # noqa: SLF001
-        if run is not None:
-            run.counter.advance(n)
-            self._ones = run.counter.ones
+        run.advance(n)
+        self._ones = run.ones
 
     def update(
         self,
@@ -500,64 +214,57 @@ class Tracker(Generic[T]):
         """
         if completed is not None and count(completed) is None and not isinstance(completed, float):
             raise TypeError(f"completed must be a number, not {shown(completed)}")
-        label = self._label
-        if total is not None:
-            label.total = total
-        if title is not None:
-            label.title = title
-        if description is not None:
-            label.description = description
-        if weight is not None:
-            label.weight = weight
         run = self._running(sys._getframe(1))  # noqa: SLF001
-        if run is not None and completed is not None and count(completed) is not None:
-            run.counter.set(completed)
+        if total is not None:
+            run.total = total
+        if title is not None:
+            run.title = title
+        if description is not None:
+            run.description = description
+        if weight is not None:
+            run.weight = weight
+        if completed is not None and count(completed) is not None:
+            run.set(completed)
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed, with an exception or a text as the reason. It stays listed."""
-        run = self._running(sys._getframe(1))  # noqa: SLF001
-        if run is not None:
-            run.end("failed", error_text(error))
-            self._ones = None
+        self._running(sys._getframe(1)).end("failed", error_text(error))  # noqa: SLF001
+        self._ones = None
 
     def close(self) -> None:
         """End the run if it has not ended: stopped when its loop is not through, else succeeded. Idempotent."""
-        if self._run is not None:
-            looping = self._run.counter.looping and not self._run.counter.complete
-            self._run.end("stopped" if looping else "succeeded")
-            self._ones = None
+        run = self._run
+        run.end("stopped" if run.looping and not run.complete else "succeeded")
+        self._ones = None
 
-    def _looping(self, frame: FrameType) -> Run | None:
+    def _looping(self, frame: FrameType) -> Run:
         """Return the run that a loop beginning now belongs to."""
         run = self._run
-        if run is None or run.status != "running" or not run.in_block:
+        if run.status != "running" or not run.in_block:
             run = self._begin(frame, in_block=False)
-        if run is not None and self._label.total is None:
+        if run.total is None:
             try:
-                run.total = len(self._iterable)  # type: ignore[arg-type]
+                run.length = len(self._iterable)  # type: ignore[arg-type]
             except Exception:  # noqa: BLE001 - no length, or a length that fails: then there is none
-                run.total = None
+                run.length = None
         return run
 
-    def _running(self, frame: FrameType) -> Run | None:
-        """Return the run, begun now if there is none: a tracker may be used without a loop and a block."""
-        if self._run is not None:
-            return self._run
-        return self._begin(frame, in_block=True)
+    def _running(self, frame: FrameType) -> Run:
+        """Return the run, begun now if it was not: a tracker may be used without a loop and a block."""
+        return self._run if self._run.status is not None else self._begin(frame, in_block=True)
 
-    def _begin(self, frame: FrameType, *, in_block: bool) -> Run | None:
-        sender, display = self._sender, self._display
-        if sender is None and display is False:
-            return None
-        self._run = run = Run(self._label, sender, frame, in_block=in_block)
-        if display is None:
-            stderr = sys.stderr
-            display = stderr is not None and stderr.isatty()
-        if display:
-            run.shown = True
-            _runtime.display().add(run)
-        if sender is not None:
-            sender.add(run)
+    def _begin(self, frame: FrameType, *, in_block: bool) -> Run:
+        run = self._run
+        if run.status is not None:
+            display = run.display
+            self._run = run = run.again()
+            run.display = display
+        run.begin(frame, in_block=in_block)
+        if run.display is not None:
+            run.started_at = time.time()
+            run.display.add(run)
+        if run.sender is not None:
+            run.sender.add(run)
         return run
 
 
@@ -622,16 +329,6 @@ def track(
     """
     if not (iterable is None or hasattr(iterable, "__iter__") or hasattr(iterable, "__aiter__")):
         iter(cast("Iterable[T]", iterable))  # it also takes what has only __getitem__, and says what it will not take
-    label = Label()
-    label.id = None if id is None else tidy_id(id)
-    label.title = title
-    label.description = description
-    label.total = total
-    label.unit = unit
-    label.weight = weight
-    label.group = group
-    label.keep = keep
-    label.interval = interval
     if title.__class__ is not str and title is not None:
         raise TypeError(f"title must be a string, not {shown(title)}")
     if description.__class__ is not str or unit.__class__ is not str:
@@ -646,11 +343,14 @@ def track(
         raise TypeError(f"interval must be a number of seconds, not {shown(interval)}")
     if not 0.05 <= interval <= 3600:
         raise ValueError(f"interval must be from 0.05 to 3600 seconds, not {shown(interval)}")
-    if _runtime.disabled():
-        sender, display = None, bool(display)
-    else:
-        sender = _runtime.sender() if client is None else client.sender
-    return Tracker(cast("Iterable[T] | None", iterable), sender, label, display=display)
+    if display is None:
+        stderr = sys.stderr
+        display = not _runtime.disabled() and stderr is not None and stderr.isatty()
+    sender = None if _runtime.disabled() else _runtime.sender() if client is None else client.sender
+    run = Run(None if id is None else tidy_id(id), style(unit, group, keep, float(interval)), sender)
+    run.title, run.description, run.total, run.weight = title, description, total, weight
+    run.display = _runtime.display() if display else None
+    return Tracker(cast("Iterable[T] | None", iterable), run)
 
 
 def tidy_id(value: object) -> str:

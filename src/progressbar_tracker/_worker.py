@@ -71,6 +71,13 @@ class Worker:
         """Let the next step come at once."""
         self._wake.set()
 
+    def stop(self, timeout: float) -> None:
+        """Let the thread end after its present step, and wait at most ``timeout`` seconds for that."""
+        thread, self.thread = self.thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
     def _run(self) -> None:
         me = threading.current_thread()
         wake = self._wake

@@ -12,18 +12,26 @@ from progressbar_tracker._reconcile import (
     REVIVALS,
     SETTLE,
     Reconciler,
+    Setting,
     Snapshot,
 )
 
 
 class Source:
-    patience = 0.0
     interval = 1.0
+    record = None
 
-    def __init__(self, item_id="a", run_id="r1", *, keep=False):
-        self.id, self.run_id, self.keep = item_id, run_id, keep
+    def __init__(self, item_id="a", run_id="r1", *, keep=False, patience=0.0, part=None):
+        self.id, self.run_id, self.keep, self.patience, self.part = item_id, run_id, keep, patience, part
         self.tentative = False
-        self.now = Snapshot("title", "", 0, 10, "it", 0, None, None, "running", None)
+        self.now = Snapshot("title", "", 0, 10, 0, "running", None)
+
+    @property
+    def fleeting(self):
+        return self.now.status in ("succeeded", "stopped") and not self.keep and self.part is None
+
+    def setting(self):
+        return Setting("it", None, None)
 
     def at(self, completed=None, status="running", error=None):
         completed = self.now.completed if completed is None else completed
@@ -58,29 +66,29 @@ def reconciler():
 def present(reconciler):
     """A source whose item the server has, at the instant 0."""
     source = Source()
-    reconciler.add(source, 0.0, delay=0.0)
+    reconciler.add(source, 0.0)
     answered(reconciler, reconciler.plan(0.0), 0.0)
     return source
 
 
 def test_a_new_run_is_put_whole(reconciler):
-    reconciler.add(Source().at(3), 0.0, delay=0.0)
+    reconciler.add(Source().at(3), 0.0)
     (step,) = reconciler.plan(0.0)
     assert step.op["op"] == "put"
     assert (step.op["completed"], step.op["total"], step.op["run_id"], step.op["seq"]) == (3, 10, "r1", 1)
 
 
 def test_a_run_is_not_sent_before_its_delay(reconciler):
-    reconciler.add(Source(), 0.0, delay=0.5)
+    reconciler.add(Source(patience=0.5), 0.0)
     assert reconciler.plan(0.4) == []
     assert reconciler.wake_at() == 0.5
     assert ops(reconciler.plan(0.5)) == ["put"]
 
 
 def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
-    source = Source()
-    reconciler.add(source, 0.0, delay=0.5)
-    reconciler.mark(source.at(10, "succeeded"), 0.1)
+    source = Source(patience=0.5)
+    reconciler.add(source, 0.0)
+    reconciler.mark(source.at(10, "succeeded"), 0.125)
     assert reconciler.plan(0.6) == []
     assert len(reconciler) == 0
     assert reconciler.stats.elided == 1
@@ -88,12 +96,12 @@ def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
 
 @pytest.mark.parametrize(("status", "keep"), [("failed", False), ("succeeded", True), ("stopped", True)])
 def test_a_short_run_that_shall_stay_listed_is_sent_all_the_same(reconciler, status, keep):
-    source = Source(keep=keep)
-    reconciler.add(source, 0.0, delay=0.5)
-    reconciler.mark(source.at(10, status), 0.1)
-    steps = reconciler.plan(0.1)
+    source = Source(keep=keep, patience=0.5)
+    reconciler.add(source, 0.0)
+    reconciler.mark(source.at(10, status), 0.125)
+    steps = reconciler.plan(0.125)
     assert ops(steps) == ["put"]
-    answered(reconciler, steps, 0.2)
+    answered(reconciler, steps, 0.25)
     assert len(reconciler) == 0
 
 
@@ -116,26 +124,26 @@ def test_nothing_is_sent_while_nothing_changes_until_the_heartbeat(reconciler, p
 
 def test_the_end_state_and_the_delete_go_in_one_request_before_all_else(reconciler, present):
     other = Source("b")
-    reconciler.add(other, 0.0, delay=0.0)
-    reconciler.mark(present.at(10, "succeeded"), 0.1)
-    steps = reconciler.plan(0.1)
+    reconciler.add(other, 0.0)
+    reconciler.mark(present.at(10, "succeeded"), 0.125)
+    steps = reconciler.plan(0.125)
     assert [(step.op["id"], step.op["op"]) for step in steps] == [("a", "patch"), ("a", "delete"), ("b", "put")]
-    answered(reconciler, steps, 0.2)
+    answered(reconciler, steps, 0.25)
     assert len(reconciler) == 1
 
 
 def test_a_failed_run_stays_listed(reconciler, present):
-    reconciler.mark(present.at(4, "failed", "ValueError: no"), 0.1)
-    steps = reconciler.plan(0.1)
+    reconciler.mark(present.at(4, "failed", "ValueError: no"), 0.125)
+    steps = reconciler.plan(0.125)
     assert ops(steps) == ["patch"]
     assert steps[0].op["error"] == "ValueError: no"
 
 
 def test_an_end_that_may_turn_out_otherwise_waits_a_moment(reconciler, present):
     present.tentative = True
-    reconciler.mark(present.at(4, "stopped"), 0.1)
-    assert reconciler.plan(0.1) == []
-    assert ops(reconciler.plan(0.1 + SETTLE)) == ["patch", "delete"]
+    reconciler.mark(present.at(4, "stopped"), 0.125)
+    assert reconciler.plan(0.125) == []
+    assert ops(reconciler.plan(0.125 + SETTLE)) == ["patch", "delete"]
 
 
 def test_a_lost_answer_is_mended_by_sampling_anew(reconciler, present):
@@ -198,7 +206,7 @@ def test_an_item_that_another_run_took_over_is_left_alone_with_one_warning(recon
 @pytest.mark.parametrize("status", [400, 403, 422])
 def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, present, status):
     other = Source("b")
-    reconciler.add(other, 1.0, delay=0.0)
+    reconciler.add(other, 1.0)
     steps = _patched(reconciler, present, 4, 1.0)
     assert len(answered(reconciler, steps, 1.0, status, 201)) == 1
     assert [step.op["id"] for step in _patched(reconciler, other, 5, 2.0)] == ["b"]
@@ -206,7 +214,7 @@ def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, present, st
 
 def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, present):
     other = Source("b")
-    reconciler.add(other, 1.0, delay=0.0)
+    reconciler.add(other, 1.0)
     answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 500, 201)
     present.at(5)
     other.at(5)
@@ -217,15 +225,15 @@ def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, pres
 
 
 def test_a_delete_of_what_is_gone_is_a_success(reconciler, present):
-    reconciler.mark(present.at(10, "succeeded"), 0.1)
-    answered(reconciler, reconciler.plan(0.1), 0.1, 200, 404)
+    reconciler.mark(present.at(10, "succeeded"), 0.125)
+    answered(reconciler, reconciler.plan(0.125), 0.125, 200, 404)
     assert len(reconciler) == 0
 
 
 def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_right_order(reconciler, present):
-    reconciler.mark(present.at(10, "succeeded"), 0.1)
-    reconciler.add(Source(run_id="r2"), 0.2, delay=0.0)
-    steps = reconciler.plan(0.2)
+    reconciler.mark(present.at(10, "succeeded"), 0.125)
+    reconciler.add(Source(run_id="r2"), 0.25)
+    steps = reconciler.plan(0.25)
     assert [(step.op["op"], step.op["run_id"]) for step in steps] == [
         ("patch", "r1"),
         ("delete", "r1"),
@@ -235,23 +243,23 @@ def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_righ
 
 def test_a_thousand_short_runs_of_one_id_cost_one_item(reconciler):
     for number in range(1000):
-        source = Source(run_id=f"r{number}")
-        reconciler.add(source, 0.0, delay=0.5)
+        source = Source(run_id=f"r{number}", patience=0.5)
+        reconciler.add(source, 0.0)
         reconciler.mark(source.at(10, "succeeded"), 0.0)
     assert reconciler.plan(1.0) == []
     assert reconciler.stats.elided == 1000
 
 
 def test_two_live_runs_of_one_id_give_one_warning_and_the_newer_wins(reconciler, present):
-    warning = reconciler.add(Source(run_id="r2"), 0.2, delay=0.0)
+    warning = reconciler.add(Source(run_id="r2"), 0.25)
     assert warning is not None
     assert "twice" in warning
-    assert [step.op["run_id"] for step in reconciler.plan(0.2)] == ["r2"]
+    assert [step.op["run_id"] for step in reconciler.plan(0.25)] == ["r2"]
 
 
 def test_a_batch_has_at_most_five_hundred_operations(reconciler):
     for number in range(2 * BATCH):
-        reconciler.add(Source(f"i{number}"), 0.0, delay=0.0)
+        reconciler.add(Source(f"i{number}"), 0.0)
     first = reconciler.plan(0.0)
     assert len(first) <= BATCH
     answered(reconciler, first, 0.0)
@@ -264,7 +272,7 @@ def test_a_batch_has_at_most_five_hundred_operations(reconciler):
 
 def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_given_up(reconciler):
     for number in range(4):
-        reconciler.add(Source(f"i{number}"), 0.0, delay=0.0)
+        reconciler.add(Source(f"i{number}"), 0.0)
     steps = reconciler.plan(0.0)
     warnings = []
     sizes = []
@@ -280,7 +288,7 @@ def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_give
 def test_beyond_the_limit_runs_are_counted_and_not_tracked():
     reconciler = Reconciler(max_items=2)
     for number in range(5):
-        reconciler.add(Source(f"i{number}"), 0.0, delay=0.0)
+        reconciler.add(Source(f"i{number}"), 0.0)
     assert len(reconciler) == 2
     assert reconciler.stats.dropped == 3
 
@@ -301,11 +309,11 @@ def test_memory_does_not_grow_while_the_server_is_away(reconciler, present):
         reconciler.lost(_patched(reconciler, present, number, now), now, "away")
         now = reconciler.not_before
     assert len(reconciler) == 1
-    assert len(reconciler._agenda) < 10
+    assert sum(map(len, reconciler._agenda._due.values())) < 10
 
 
 def test_nothing_is_due_when_nothing_is_left(reconciler, present):
-    reconciler.mark(present.at(10, "succeeded"), 0.1)
-    reconciler.hasten(0.2)
-    answered(reconciler, reconciler.plan(0.2), 0.2)
+    reconciler.mark(present.at(10, "succeeded"), 0.125)
+    reconciler.hasten(0.25)
+    answered(reconciler, reconciler.plan(0.25), 0.25)
     assert reconciler.wake_at() is None

@@ -172,10 +172,14 @@ def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
     """The step by hand, with a clock of the test's: no thread, no time passes."""
     now = 0.0
 
-    def deliver(ops, timeout):
-        raise TransportError("no answer", method="POST", url="http://away/")
+    class Deliver:
+        def __call__(self, ops, timeout):
+            raise TransportError("no answer", method="POST", url="http://away/")
 
-    sender = Sender(lambda: deliver, clock=lambda: now, reconciler=lambda: Reconciler(uniform=lambda low, high: high))
+        def close(self):
+            pass
+
+    sender = Sender(Deliver, clock=lambda: now, reconciler=lambda: Reconciler(uniform=lambda low, high: high))
     sender._worker._crashes = 99  # never starts a thread
     source = Source()
     sender.add(source)

@@ -1,0 +1,324 @@
+"""One run of a tracked item, as the sender sees it, and the making fit of whatever a program says about it.
+
+A run ends once. Ordinary code ends it with certainty; a finalizer can only say that the loop was left, and the end is
+*tentative* for a moment, until it is known whether the process dies of an exception that came through the loop's code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ._counting import Counter
+from ._models import (
+    DESCRIPTION_LENGTH,
+    ERROR_LENGTH,
+    GROUP_LENGTH,
+    NUMBER_LIMIT,
+    TITLE_LENGTH,
+    UNIT_LENGTH,
+    WEIGHT_LIMIT,
+    has_control,
+)
+from ._reconcile import Setting, Snapshot
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+    from ._display import Display
+    from ._models import Number, Status
+    from ._sender import Sender
+
+FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that ends sooner costs no request
+
+# Which run is the innermost one here: a bar that is made inside another's loop names it as its parent. A context
+# variable keeps threads and asyncio tasks apart.
+_current: ContextVar[Run | None] = ContextVar("progressbar_tracker_run", default=None)
+
+_numbers = itertools.count(1)
+
+
+class _Process:
+    """A few characters that tell this process from others, made anew after a fork."""
+
+    pid = 0
+    token = ""
+
+    @classmethod
+    def name(cls) -> str:
+        if cls.pid != os.getpid():
+            cls.pid, cls.token = os.getpid(), os.urandom(4).hex()
+        return cls.token
+
+
+def program() -> str:
+    """Return a short name of the running program: its script's, without the ending."""
+    main = sys.argv[0] if sys.argv else ""
+    stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - on every short loop's way
+    if stem == "__main__":
+        stem = os.path.basename(os.path.dirname(main))  # noqa: PTH119, PTH120
+    return {"": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(stem, stem)[:60]
+
+
+def clean(value: object, limit: int, *, lines: bool = False) -> str:
+    r"""Return a text that the server takes, whatever comes: too long is cut, control characters become spaces.
+
+    >>> clean("a\x00b" + "c" * 10, 6)
+    'a bcc…'
+    """
+    try:
+        text = value if isinstance(value, str) else "" if value is None else str(value)
+    except Exception as error:  # noqa: BLE001 - a user's __str__ may raise whatever it likes
+        text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
+    if has_control(text):
+        allowed = "\n\t" if lines else ""
+        text = "".join(" " if has_control(c) and c not in allowed else c for c in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def count(value: object) -> Number | None:
+    """Return a number that the server takes, or ``None``."""
+    if isinstance(value, int | float):
+        if value is True or value is False:
+            return int(value)  # JSON has a form of its own for them
+        return value if -NUMBER_LIMIT <= value <= NUMBER_LIMIT else None
+    try:  # numpy's and decimal's numbers, for example
+        number = float(value)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - see clean()
+        return None
+    return number if -NUMBER_LIMIT <= number <= NUMBER_LIMIT else None
+
+
+def whole(value: object) -> int:
+    """Return an int that the server takes, or 0."""
+    return value if isinstance(value, int) and abs(value) <= WEIGHT_LIMIT else 0
+
+
+def error_text(error: BaseException | str) -> str:
+    """Return ``ValueError: what it says`` for an exception, as the last line of a traceback has it."""
+    if isinstance(error, str):
+        return clean(error, ERROR_LENGTH, lines=True)
+    text = clean(error, ERROR_LENGTH, lines=True).strip()
+    return clean(f"{type(error).__name__}: {text}" if text else type(error).__name__, ERROR_LENGTH, lines=True)
+
+
+class Style(NamedTuple):
+    """What is fixed when a tracker is made. Most bars of a program share one, so it is kept once."""
+
+    unit: str
+    group: str | None
+    keep: bool
+    interval: float
+    part: str | None = None  # the name of one process's share of an item; None is the item itself
+
+
+_styles: dict[Style, Style] = {}
+
+
+def style(unit: str, group: str | None, keep: bool, interval: float, part: str | None = None) -> Style:
+    """Return the one style with these values."""
+    made = Style(unit, group, keep, interval, part)
+    if len(_styles) > 1000:  # a program that makes a new unit for each bar
+        _styles.clear()
+    return _styles.setdefault(made, made)
+
+
+class Run(Counter):
+    """One life of an item: counters, labels, and how it ended. What the sender samples; never the user's data.
+
+    There may be 100,000 of them, so what can be shared or worked out is not stored.
+
+    Args:
+        id: The item's id, or ``None`` to have one made when it is first needed.
+        style: What is fixed.
+    """
+
+    __slots__ = (
+        "_id", "_number", "code", "description", "display", "error", "in_block", "length", "parent", "record",
+        "run_name", "sender", "started_at", "status", "style", "tentative", "title", "total", "weight",
+    )  # fmt: skip
+
+    def __init__(self, id: str | None, style: Style, sender: Sender | None) -> None:
+        super().__init__()
+        self._id = id
+        self._number = next(_numbers)
+        self.style = style
+        self.sender = sender
+        self.title: str | None = None
+        self.description = ""
+        self.total: Number | None = None
+        self.weight = 0
+        self.length: int | None = None  # that of the source, where there is no total
+        self.status: Status | None = None  # None: not begun
+        self.error: str | None = None
+        self.in_block = False
+        self.tentative = False
+        self.display: Display | None = None
+        self.started_at = 0.0  # seconds since the epoch; kept for the terminal bar only
+        self.code: CodeType | None = None
+        self.parent: Run | None = None
+        self.record: object = None  # the sender's own
+        self.run_name: str | None = None  # of the run that a part belongs to
+
+    def again(self) -> Run:
+        """Return a new run of the same item with the same labels."""
+        run = Run(self._id, self.style, self.sender)
+        run.title, run.description, run.total, run.weight = self.title, self.description, self.total, self.weight
+        run.run_name = self.run_name
+        return run
+
+    def begin(self, frame: FrameType, *, in_block: bool) -> None:
+        """Begin now, in the code of ``frame``."""
+        self.status = "running"
+        self.in_block = in_block
+        self.code = frame.f_code
+        if self.title is None and self._id is None:
+            self.title = f"{frame.f_code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"
+        outer = _current.get()
+        while outer is not None and outer.status != "running":
+            outer = outer.parent
+        self.parent = outer
+        _current.set(self)
+
+    @property
+    def id(self) -> str:
+        """The item's id: the user's, or a readable one made when it is first needed."""
+        if self._id is None:
+            self._id = f"{program()}-{_Process.name()}-{self._number}"
+        return self._id
+
+    @property
+    def run_id(self) -> str:
+        """Tells this run from all others, of any process."""
+        return self.run_name or f"{_Process.name()}-{self._number}"
+
+    @property
+    def part(self) -> str | None:
+        """The name of one process's share of the item, or ``None`` for the item itself."""
+        return self.style.part
+
+    @property
+    def interval(self) -> float:
+        """Least seconds between two sends."""
+        return self.style.interval
+
+    @property
+    def keep(self) -> bool:
+        """Whether the item stays listed after its end."""
+        return self.style.keep
+
+    @property
+    def inner(self) -> bool:
+        """Whether it runs inside another run."""
+        return self.parent is not None
+
+    @property
+    def patience(self) -> float:
+        """Seconds before the first send: inner bars that live shorter than the interval cost no request."""
+        return self.style.interval if self.parent is not None else min(FIRST, self.style.interval)
+
+    @property
+    def fleeting(self) -> bool:
+        """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
+        return self.status in ("succeeded", "stopped") and not self.style.keep and self.style.part is None
+
+    def sample(self) -> Snapshot:
+        """Return the state now."""
+        # The status is read before the position: if the run ends in between, the next sample has both.
+        status, error = self.status, self.error
+        completed = count(self.position)
+        total = self.length if self.total is None else self.total
+        return Snapshot(
+            clean(self._id if self.title is None else self.title, TITLE_LENGTH),
+            clean(self.description, DESCRIPTION_LENGTH, lines=True),
+            0 if completed is None else completed,
+            None if total is None else count(total),
+            whole(self.weight),
+            status or "running",
+            error,
+        )
+
+    def setting(self) -> Setting:
+        """Return what is told once, when the item is made."""
+        group = self.style.group
+        return Setting(
+            clean(self.style.unit, UNIT_LENGTH),
+            None if group is None else clean(group, GROUP_LENGTH) or None,
+            None if self.parent is None else self.parent.id,
+        )
+
+    def end(self, status: Status, error: str | None = None) -> None:
+        """End the run, unless it has ended. Called by ordinary code in the program's thread."""
+        if self.status == "running":
+            self.error = error
+            self.status = status
+            if self.sender is not None:
+                self.sender.marks.append(self)
+            if self.display is not None:
+                self.display.finish(self)
+
+    def exhausted(self) -> None:
+        """The loop came to its end. In a block that is not the end yet: the block may still raise."""
+        if not self.in_block:
+            self.end("succeeded")
+
+    def released(self) -> None:
+        """The loop let go. Called by a finalizer: attributes and one append, and no waiting for a lock."""
+        if not self.in_block:
+            self.abandoned()
+
+    def abandoned(self) -> None:
+        """Nobody will end the run any more. Called by finalizers, as ``released``."""
+        if self.status == "running":
+            self.tentative = True
+            self.status = "stopped"
+            if self.sender is not None:
+                self.sender.marks.append(self)
+            if self.display is not None:
+                self.display.try_finish(self)
+
+    def raised(self, error: BaseException) -> None:
+        """An asynchronous source raised."""
+        if not self.in_block:
+            self.end(*ending(error))
+
+    def conclude(self, dying: BaseException | None) -> None:
+        """Settle the end, for the process ends now."""
+        if self.status == "running":
+            self.tentative = True
+            self.status = "stopped"
+        if self.tentative and dying is not None and self.code is not None and passed_through(dying, self.code):
+            self.error = error_text(dying)
+            self.status = "failed"
+        self.tentative = False
+
+
+def passed_through(error: BaseException, code: CodeType) -> bool:
+    """Say whether an exception, or one that it was raised in the handling of, came through a frame of ``code``."""
+    chain: BaseException | None = error
+    for _ in range(20):
+        if chain is None:
+            return False
+        step = chain.__traceback__
+        while step is not None:
+            if step.tb_frame.f_code is code:
+                return True
+            step = step.tb_next
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
+def ending(error: BaseException) -> tuple[Status, str | None]:
+    """Return how a block that was left by ``error`` has ended: a request to stop is no failure.
+
+    >>> ending(ValueError("no")), ending(SystemExit(0)), ending(KeyboardInterrupt())
+    (('failed', 'ValueError: no'), ('stopped', None), ('failed', 'KeyboardInterrupt'))
+    """
+    if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "stopped", None
+    if type(error).__name__ == "CancelledError" and type(error).__module__.partition(".")[0] == "asyncio":
+        return "stopped", None
+    return "failed", error_text(error)
