@@ -1,0 +1,62 @@
+"""What an import costs: ``python tests/benchmarks/imports.py [--quick]``.
+
+Each statement runs in a fresh interpreter of its own, again and again, interleaved. The time is the CPU time of that
+process, user and system, as the kernel accounts it; the median of all. Added means: less the interpreter that imports
+nothing. The peer of the ratio is ``import tqdm``. Both are compiled into one temporary cache of bytecode by rounds that
+are not counted, so that neither a checkout that was never run nor ``PYTHONDONTWRITEBYTECODE`` makes a difference.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from harness import options, ratio, rounds, table
+
+STATEMENTS = {
+    "nothing": "pass",
+    "import tqdm": "import tqdm",
+    "import progressbar_tracker": "import progressbar_tracker",
+}
+
+
+def cpu(statement, environ):
+    """Return the CPU seconds of a fresh interpreter that runs a statement."""
+    child = subprocess.Popen([sys.executable, "-c", statement], env=environ)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{statement!r} failed")
+    return usage.ru_utime + usage.ru_stime
+
+
+def modules(statement):
+    code = f"import sys; before = len(sys.modules); {statement}; print(len(sys.modules) - before)"
+    return int(subprocess.check_output([sys.executable, "-c", code]))
+
+
+def main():
+    quick = options(__doc__).quick
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {**os.environ, "PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+        contenders = {name: lambda text=text: cpu(text, environ) for name, text in STATEMENTS.items()}
+        rounds(contenders, 2)
+        took = rounds(contenders, 5 if quick else 60, statistics.median)
+    bare = took["nothing"]
+    peer = took["import tqdm"] - bare
+    table(
+        "CPU time of an interpreter, ms",
+        ["statement", "in all", "added", "modules", "ratio to tqdm"],
+        [
+            [name, f"{took[name] * 1e3:.1f}", f"{(took[name] - bare) * 1e3:.1f}", modules(text),
+             ratio(took[name] - bare, peer)]
+            for name, text in STATEMENTS.items()
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""What a tracked loop costs: ``python tests/benchmarks/iteration.py [--quick]``.
+
+* Nanoseconds an item that ``track()``, tqdm and ``rich.progress.track`` add to the bare loop ``for _ in source: pass``
+  over the same source. Added means: best time of the wrapped loop, less the best of the bare one, by the items. The
+  beginning and the end of the bar are in it. tqdm and rich draw to the null device, ``track`` draws nothing.
+* ``advance()`` against ``tqdm.update(1)``: a call, the loop around it included, which an empty function shows.
+* A bar around a loop of ten items, all of it: made, registered, ended. "in the loop" is the time of the program's
+  thread; "with the sender's work" waits until the sender has dealt with all of them.
+
+The sender runs all the while, against a real server in another process: another bar is live and changes, and is sent
+every 50 ms. Rounds are interleaved; the best of each is kept. The peer of the ratios is tqdm.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import rich.console
+import rich.progress
+from harness import ADMIN_KEY, options, ratio, rounds, served, table
+from tqdm import tqdm
+
+import progressbar_tracker
+from progressbar_tracker import track
+
+
+def sources(items, folder):
+    """Return a maker of each source: called anew for each loop."""
+    numbers = list(range(items))
+    pairs = dict.fromkeys(numbers)
+    unique, queue = set(numbers), deque(numbers)
+    path = Path(folder) / "lines.txt"
+    path.write_text("a line of a file\n" * items)
+    return {
+        "list": lambda: numbers,
+        "range": lambda: range(items),
+        "generator": lambda: (None for _ in itertools.repeat(None, items)),
+        "file lines": lambda: path.open(),
+        "dict items": pairs.items,
+        "set": lambda: unique,
+        "deque": lambda: queue,
+    }
+
+
+def loop(make, wrap):
+    """Return the seconds of a loop over a fresh source in a wrapper."""
+    source = make()
+    begun = time.perf_counter()
+    for _ in wrap(source):
+        pass
+    took = time.perf_counter() - begun
+    if hasattr(source, "close"):
+        source.close()
+    return took
+
+
+def calls(call, number):
+    begun = time.perf_counter()
+    for _ in itertools.repeat(None, number):
+        call()
+    return time.perf_counter() - begun
+
+
+def noop():
+    pass
+
+
+def per_item(items, number, null, console):
+    wrappers = {
+        "bare": lambda source: source,
+        "track": lambda source: track(source, display=False),
+        "tqdm": lambda source: tqdm(source, file=null),
+    }
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, make in sources(items, folder).items():
+            took = rounds({w: lambda m=make, f=f: loop(m, f) for w, f in wrappers.items()}, number)
+            bare, ours, theirs = (took[w] / items * 1e9 for w in wrappers)
+            # rich is so slow that a tenth of the items and a few rounds tell enough.
+            few = list(itertools.islice(make(), items // 10))
+            drawn = rounds(
+                {
+                    "bare": lambda few=few: loop(lambda: few, wrappers["bare"]),
+                    "rich": lambda few=few: loop(
+                        lambda: few, lambda s: rich.progress.track(s, console=console, total=len(few))
+                    ),
+                },
+                3,
+            )
+            richs = (drawn["rich"] - drawn["bare"]) / len(few) * 1e9
+            added, peer = ours - bare, theirs - bare
+            rows.append([name, *(f"{ns:.1f}" for ns in (bare, added, peer, richs)), ratio(added, peer)])
+    table("Added to the bare loop, ns an item", ["source", "bare", "track", "tqdm", "rich", "track/tqdm"], rows)
+
+
+def per_call(items, number, null):
+    with track(display=False) as bar, tqdm(file=null) as peer:
+        took = rounds(
+            {
+                "bare": lambda: calls(noop, items),
+                "advance": lambda: calls(bar.advance, items),
+                "update": lambda: calls(peer.update, items),
+            },
+            number,
+        )
+        exact = bar.completed == number * items
+    ours, theirs = (took[name] / items * 1e9 for name in ("advance", "update"))
+    empty = took["bare"] / items * 1e9
+    table(
+        f"A call, ns (an empty function takes {empty:.1f}; the count was {'' if exact else 'NOT '}exact)",
+        ["call", "ns", "advance/update"],
+        [["advance()", f"{ours:.1f}", ratio(ours, theirs)], ["tqdm.update(1)", f"{theirs:.1f}", ""]],
+    )
+
+
+def short_loops(loops, number, null):
+    def ours():
+        begun = time.perf_counter()
+        for _ in itertools.repeat(None, loops):
+            for _ in track(range(10), display=False):
+                pass
+        took = time.perf_counter() - begun
+        progressbar_tracker.flush(10)
+        whole.append(time.perf_counter() - begun)
+        return took
+
+    def theirs():
+        begun = time.perf_counter()
+        for _ in itertools.repeat(None, loops):
+            for _ in tqdm(range(10), file=null):
+                pass
+        return time.perf_counter() - begun
+
+    whole = []
+    took = rounds({"track": ours, "tqdm": theirs}, number)
+    took["sent"] = min(whole)
+    track_, peer, sent = (took[name] / loops * 1e6 for name in ("track", "tqdm", "sent"))
+    table(
+        "A bar around ten items, all of it, microseconds",
+        ["bar", "us", "ratio to tqdm"],
+        [
+            ["track, in the loop", f"{track_:.1f}", ratio(track_, peer)],
+            ["track, with the sender's work", f"{sent:.1f}", ratio(sent, peer)],
+            ["tqdm", f"{peer:.1f}", ""],
+        ],
+    )
+
+
+def main():
+    quick = options(__doc__).quick
+    items, number = (50_000, 3) if quick else (1_000_000, 15)
+    with served() as url, open(os.devnull, "w") as null:  # noqa: PTH123
+        progressbar_tracker.configure(url=url, api_key=ADMIN_KEY)
+        console = rich.console.Console(file=null)
+        done = threading.Event()
+        with track(id="another", interval=0.05, display=False) as live:
+
+            def move():
+                while not done.wait(0.02):
+                    live.advance()
+
+            mover = threading.Thread(target=move)
+            mover.start()
+            try:
+                per_item(items, number, null, console)
+                per_call(items, number, null)
+                short_loops(items // 200, number, null)
+            finally:
+                done.set()
+                mover.join()
+        sent = progressbar_tracker.stats()
+        print(f"\nMeanwhile the sender made {sent.requests} requests; {sent.failed} failed, {sent.dropped} dropped.")
+        progressbar_tracker.configure()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Many bars in one process: ``python tests/benchmarks/many.py [--quick]``.
+
+* 10,000 live bars beside a loop with a body of 20 ms, for about 10 s each time: the sender's share of a core, by the
+  CPU clock of its thread, and how much longer the loop took, in all, than the same loop without any tracking: that one
+  runs before and after it. Told for a body that waits, as one does for a disk or a network, and for one that computes
+  and has to share Python's lock with the sender; and for bars that each move once in ten seconds, and once a second.
+* Bytes a bar, by tracemalloc: begun, and when the server has acknowledged it. What is the user's own, the ids and the
+  list of bars, is made before and not counted. The peer is tqdm.
+* 20,000 calls of ``advance()`` and the end of the program, in a process of its own: the requests that it made, each
+  counted at the HTTP client, and what the server holds then.
+
+The server is a real one in another process. In all of it the sender runs and nothing is drawn.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+
+from harness import ADMIN_KEY, options, ratio, served, table
+from tqdm import tqdm
+
+import progressbar_tracker
+from progressbar_tracker import ProgressBar, track
+
+BODY = 0.02  # seconds
+
+ADVANCING = """
+import atexit, httpx
+calls, send = [], httpx.Client.send
+def counted(*args, **kwargs):
+    calls.append(args[1].url.path)
+    return send(*args, **kwargs)
+httpx.Client.send = counted
+atexit.register(lambda: print(len(calls)))  # before the tracker's own, so that it runs after it
+from progressbar_tracker import track
+with track(total=20_000, id="advanced", keep=True, display=False) as bar:
+    for _ in range(20_000):
+        bar.advance()
+"""
+
+
+def begin(ids):
+    """Return live bars. Each begins in a context of its own, as in a task or a thread: none is inside another."""
+    bars = [None] * len(ids)
+    for n, item_id in enumerate(ids):
+        bars[n] = track(total=1000, id=item_id, display=False)
+        contextvars.Context().run(bars[n].advance)
+    return bars
+
+
+def flush():
+    if not progressbar_tracker.flush(60):
+        raise SystemExit("the server did not get everything")
+
+
+def close(bars):
+    while bars:
+        bars.pop().close()
+    flush()
+
+
+def sized(make):
+    """Return the bytes that are held after each step of a generator, and what it made."""
+    gc.collect()
+    tracemalloc.start()
+    before, sizes, made = tracemalloc.get_traced_memory()[0], [], None
+    for step in make():
+        made = step
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0] - before)
+    tracemalloc.stop()
+    return sizes, made
+
+
+def memory(ids, null):
+    def ours():
+        bars = begin(ids)
+        yield bars
+        flush()
+        yield bars
+
+    def theirs():
+        yield [tqdm(total=1000, desc=item_id, file=null) for item_id in ids]
+
+    first = begin(["the first"])
+    flush()  # imports and connects, which is not a bar's
+    close(first)
+    (begun, known), bars = sized(ours)
+    close(bars)
+    (peer,), bars = sized(theirs)
+    for bar in bars:
+        bar.close()
+    each = [size / len(ids) - 8 for size in (begun, known, peer)]  # 8: its place in the user's list
+    table(
+        f"Bytes a bar, of {len(ids):,}",
+        ["bar", "bytes", "ratio to tqdm"],
+        [
+            ["track, begun", f"{each[0]:.0f}", ratio(each[0], each[2])],
+            ["track, known to the server", f"{each[1]:.0f}", ratio(each[1], each[2])],
+            ["tqdm", f"{each[2]:.0f}", ""],
+        ],
+    )
+
+
+def computing():
+    """Return a body that computes for as long as it should take, found out when the process is warm."""
+    turns, best = 50_000, 1.0
+    for _ in range(10):
+        begun = time.perf_counter()
+        sum(itertools.repeat(1, turns))
+        best = min(best, time.perf_counter() - begun)
+    turns = int(turns * BODY / best)
+    return lambda: sum(itertools.repeat(1, turns))
+
+
+def run(body, times, bars=(), share=0):
+    """Return the seconds of a loop; ``share`` of the bars move in each turn."""
+    moving = itertools.cycle(bars)
+    begun = time.perf_counter()
+    for _ in track(range(times), display=False) if bars else range(times):
+        body()
+        for bar in itertools.islice(moving, share):
+            bar.advance()
+    return time.perf_counter() - begun
+
+
+def sender_clock():
+    thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
+    return time.pthread_getcpuclockid(thread.ident)
+
+
+def beside(ids, times):
+    rows = []
+    for name, body in (("waits", lambda: time.sleep(BODY)), ("computes", computing())):
+        for seconds in (10, 1):
+            bare = run(body, times // 2)
+            bars = begin(ids)
+            flush()
+            clock, sent = sender_clock(), progressbar_tracker.stats().sent
+            before = time.clock_gettime(clock)
+            took = run(body, times, bars, int(len(ids) * BODY / seconds))
+            cpu = time.clock_gettime(clock) - before
+            sent = progressbar_tracker.stats().sent - sent
+            close(bars)
+            bare += run(body, times // 2)
+            rows.append(
+                [f"{name}, bars move every {seconds} s", f"{bare / times * 1e3:.2f}", f"{took / times * 1e3:.2f}",
+                 f"{took / bare - 1:+.1%}", f"{cpu / took:.1%}", f"{sent / took:,.0f}"]
+            )  # fmt: skip
+    heads = ["the body", "bare, ms", "beside, ms", "slower by", "sender's share", "states sent a second"]
+    table(f"A loop beside {len(ids):,} live bars", heads, rows)
+
+
+def advancing(url):
+    environ = {**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": ADMIN_KEY}
+    made = subprocess.check_output([sys.executable, "-c", ADVANCING], env=environ, text=True)
+    with ProgressBar(url, ADMIN_KEY) as pb:
+        item = pb.get("advanced")
+    print(
+        f"\n20,000 advance() and the end of the program: {int(made)} requests; "
+        f"the server has {item['completed']:,} of {item['total']:,}, {item['status']}."
+    )
+
+
+def main():
+    quick = options(__doc__).quick
+    number, seconds = (1_000, 1) if quick else (10_000, 10)
+    ids = [f"bar {n}" for n in range(number)]
+    with served(PROGRESSBAR_MAX_ITEMS="100000") as url, open(os.devnull, "w") as null:  # noqa: PTH123
+        progressbar_tracker.configure(url=url, api_key=ADMIN_KEY)
+        memory(ids, null)
+        beside(ids, int(seconds / BODY))
+        progressbar_tracker.configure()
+        advancing(url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""What a server does a second: ``python tests/benchmarks/requests.py [--quick]``.
+
+* ``PUT /progress`` of one existing item, over 32 connections and over one, kept alive.
+* ``POST /api/v1/items:batch`` with 200 patches, over 4 connections, in items a second.
+* ``POST /progress`` of new items, over 64 connections: each is on disk before it is answered.
+
+The server is a real ``progressbar-tracker serve`` in a process of its own, with its database in the folder for
+temporary files; the load comes from this process, over bare sockets and with requests built beforehand, so that it
+measures the server and not a client. Every answer has to be a success.
+
+The peer is a bare Starlette application on uvicorn (httptools, uvloop) in its own process: it reads the body of a
+``PUT`` and answers two words, without keys, rules and storage. Each measure is taken of both over as many connections,
+in turns; the best of each is kept. The load takes a core for itself, and what else runs on the machine shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+import urllib.request
+from urllib.parse import urlsplit
+
+import uvloop
+from harness import ADMIN_KEY, options, process, ratio, rounds, served, table
+
+PEER = """
+import socket, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+async def put(request):
+    await request.body()
+    return JSONResponse({"hello": "world"})
+
+listening = socket.socket()
+listening.bind(("127.0.0.1", 0))
+listening.listen(2048)
+print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
+app = Starlette(routes=[Route("/progress", put, methods=["PUT"])])
+config = uvicorn.Config(app, http="httptools", loop="uvloop", log_config=None, access_log=False, lifespan="off")
+uvicorn.Server(config).run(sockets=[listening])
+"""
+
+
+def request(method, path, document):
+    body = json.dumps(document).encode()
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {ADMIN_KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Connection(asyncio.Protocol):
+    """Sends the next request when the answer to the last is complete."""
+
+    def __init__(self, load):
+        self.load = load
+        self.data = b""
+        self.whole = 0  # bytes of the answer that is under way, once its head has come
+
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.write(next(self.load.requests))
+
+    def data_received(self, data):
+        self.data += data
+        if not self.whole:
+            head = self.data.find(b"\r\n\r\n")
+            if head < 0:
+                return
+            lower = self.data[:head].lower()
+            at = lower.index(b"content-length:") + 15
+            self.whole = head + 4 + int(lower[at:].split(b"\r\n", 1)[0])
+        if len(self.data) >= self.whole:
+            if not self.data.startswith(b"HTTP/1.1 2"):
+                self.load.failed(self.data)
+            self.data, self.whole = b"", 0
+            self.load.answered += 1
+            if self.load.running:
+                self.transport.write(next(self.load.requests))
+            else:
+                self.transport.close()
+
+    def connection_lost(self, error):
+        self.load.open -= 1
+        if self.load.running:
+            self.load.failed(f"the connection was lost: {error}")
+        elif not self.load.open:
+            self.load.done.set_result(None)
+
+
+class Load:
+    def __init__(self, requests):
+        self.requests = requests
+        self.answered = self.open = 0
+        self.running = True
+
+    def failed(self, what):
+        if not self.done.done():
+            self.done.set_exception(SystemExit(f"not a success: {what!r}"))
+
+    async def run(self, url, connections, seconds):
+        """Return the answers a second."""
+        loop = asyncio.get_running_loop()
+        self.done = loop.create_future()
+        address = urlsplit(url)
+        self.open = connections
+        for _ in range(connections):
+            await loop.create_connection(lambda: Connection(self), address.hostname, address.port)
+        before, begun = self.answered, time.perf_counter()
+        # A failure ends the wait early and is raised.
+        await asyncio.wait([self.done], timeout=seconds)
+        rate = (self.answered - before) / (time.perf_counter() - begun)
+        self.running = False
+        await asyncio.wait_for(self.done, 30)
+        return rate
+
+
+def measure(url, requests, connections, seconds):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Load(requests).run(url, connections, seconds))
+
+
+def item(item_id, value=0.5):
+    return {"id": item_id, "title": "Encoding Video", "description": "half of it", "value": value, "weight": 100}
+
+
+def batches(ids, size):
+    """Make every patch a new one: an item that does not change costs less."""
+    for n in itertools.count(1):
+        ops = [{"op": "patch", "id": item_id, "completed": n, "description": f"{n} done"} for item_id in ids[:size]]
+        yield request("POST", "/api/v1/items:batch", {"ops": ops})
+
+
+def ask(url, path):
+    asked = urllib.request.Request(url + path, headers={"X-API-KEY": ADMIN_KEY})
+    with urllib.request.urlopen(asked) as answer:
+        return json.load(answer)
+
+
+def main():
+    quick = options(__doc__).quick
+    number, seconds = (1, 0.5) if quick else (6, 2.0)
+    names = itertools.count()
+    puts = itertools.cycle([request("PUT", "/progress", item("one", n / 100)) for n in range(1, 99)])
+    creates = (request("POST", "/progress", item(f"new {n}")) for n in names)
+    patches = itertools.cycle(list(itertools.islice(batches([f"patched {n}" for n in range(200)], 200), 50)))
+    with (
+        served(PROGRESSBAR_MAX_ITEMS="100000000") as url,
+        process([sys.executable, "-c", PEER], r"(http:\S+)") as match,
+    ):
+        peer = match[1]
+        first = [request("POST", "/progress", item("one"))]
+        first += [request("POST", "/progress", item(f"patched {n}")) for n in range(200)]
+        for one in first:
+            measure(url, itertools.chain([one], puts), 1, 0.0)
+        rows = []
+        for name, requests, connections, each in [
+            ("PUT one item, 32 connections", puts, 32, 1),
+            ("PUT one item, 1 connection", puts, 1, 1),
+            ("batch of 200 patches, 4 connections, items", patches, 4, 200),
+            ("durable create, 64 connections", creates, 64, 1),
+        ]:
+            took = rounds(
+                {
+                    "ours": lambda r=requests, c=connections: measure(url, r, c, seconds),
+                    "peer": lambda c=connections: measure(peer, puts, c, seconds),
+                },
+                number,
+                max,
+            )
+            ours = took["ours"] * each
+            rows.append([name, f"{ours:,.0f}", f"{took['peer']:,.0f}", ratio(ours, took["peer"])])
+        table("A second", ["what", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
+        listed = ask(url, "/progress")
+        made = sum(entry["id"].startswith("new ") for entry in listed)
+        whole = {entry["completed"] for entry in listed if entry["id"].startswith("patched ")}
+        print(
+            f"\nAfterwards the list has {made:,} of {next(names):,} new items; patched ones stand at {sorted(whole)}."
+        )
+
+
+if __name__ == "__main__":
+    main()
