@@ -21,7 +21,7 @@ from ._errors import (
 )
 from ._models import Item, KeyInfo
 from ._runtime import configure, flush, stats
-from ._tracker import Tracker, track
+from ._tracker import Share, Tracker, track
 
 __all__ = [
     "AsyncProgressBar",
@@ -37,6 +37,7 @@ __all__ = [
     "RateLimitedError",
     "ResponseError",
     "ServerError",
+    "Share",
     "Tracker",
     "TrackingWarning",
     "TransportError",

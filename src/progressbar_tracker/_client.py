@@ -70,7 +70,9 @@ class ProgressBar:
 
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
-        self._sender = _runtime.new_sender(lambda: _runtime.HttpDelivery(self._transport, owned=False))
+        self._sender = _runtime.new_sender(
+            lambda: _runtime.HttpDelivery(self._transport, owned=False), self._transport.url
+        )
         if auto_detect:
             try:
                 self._transport.run(self._wire.key_info())
@@ -222,7 +224,7 @@ class AsyncProgressBar:
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
         self._tracking = tracking = HttpTransport(api_url, api_key, timeout=TIMEOUT)
-        self._sender = _runtime.new_sender(lambda: _runtime.HttpDelivery(tracking, owned=True))
+        self._sender = _runtime.new_sender(lambda: _runtime.HttpDelivery(tracking, owned=True), tracking.url)
 
     async def get_all(self) -> list[Item]:
         """As ``ProgressBar.get_all``."""

@@ -339,7 +339,7 @@ class Reconciler:
                 return
         lasting = source.keep or snapshot.status == "failed" or source.part is not None
         if record.acked is None:
-            if ended and not lasting and not record.tried:
+            if ended and source.fleeting and not record.tried:
                 self.stats.elided += 1
                 self._forget(record)
                 return

@@ -54,6 +54,11 @@ class _Process:
         return cls.token
 
 
+def own_name() -> str:
+    """Return a name that no other process has, and this one gives only once."""
+    return f"{_Process.name()}-{next(_numbers)}"
+
+
 def program() -> str:
     """Return a short name of the running program: its script's, without the ending."""
     main = sys.argv[0] if sys.argv else ""
@@ -161,7 +166,7 @@ class Run(Counter):
         self.code: CodeType | None = None
         self.parent: Run | None = None
         self.record: object = None  # the sender's own
-        self.run_name: str | None = None  # of the run that a part belongs to
+        self.run_name: str | None = None  # of a run that has parts elsewhere, and of its parts
 
     def again(self) -> Run:
         """Return a new run of the same item with the same labels."""
@@ -169,6 +174,11 @@ class Run(Counter):
         run.title, run.description, run.total, run.weight = self.title, self.description, self.total, self.weight
         run.run_name = self.run_name
         return run
+
+    def name(self) -> str:
+        """Fix the run's name, so that other processes can add to it, and return it."""
+        self.run_name = self.run_id
+        return self.run_name
 
     def begin(self, frame: FrameType, *, in_block: bool) -> None:
         """Begin now, in the code of ``frame``."""
@@ -223,7 +233,7 @@ class Run(Counter):
     @property
     def fleeting(self) -> bool:
         """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
-        return self.status in ("succeeded", "stopped") and not self.style.keep and self.style.part is None
+        return self.status in ("succeeded", "stopped") and not self.style.keep and self.run_name is None
 
     def sample(self) -> Snapshot:
         """Return the state now."""
@@ -257,6 +267,9 @@ class Run(Counter):
             self.status = status
             if self.sender is not None:
                 self.sender.marks.append(self)
+                if self.style.part is not None:
+                    # The process may be ended without ceremony the moment its work is done, as a pool's workers are.
+                    self.sender.settle()
             if self.display is not None:
                 self.display.finish(self)
 

@@ -49,6 +49,7 @@ _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 _default: Sender | None = None
 _display: Display | None = None
 _hooked = False
+_hooked_pid = 0
 
 
 def configure(*, url: str | None = None, api_key: str | None = None, path: Path | None = None) -> None:
@@ -89,10 +90,24 @@ def sender() -> Sender:
     return _default
 
 
-def new_sender(connect: Connect) -> Sender:
+def sender_at(url: str | None) -> Sender:
+    """Return the sender of the server at ``url``, or of the configured one.
+
+    It may be that of a client which the parent of a fork made, with its key; else the configuration must have a key for
+    that very URL.
+    """
+    if url is None:
+        return sender()
+    for one in list(_senders):
+        if one.url == url and not one.closed:
+            return one
+    return new_sender(lambda: _connect_to(url), url)
+
+
+def new_sender(connect: Connect, url: str | None = None) -> Sender:
     """Return a sender that is flushed, closed and reset with the others."""
     _hook()
-    made = Sender(connect, reconciler=lambda: Reconciler(meta=_meta))
+    made = Sender(connect, url=url, started=_hook_child, reconciler=lambda: Reconciler(meta=_meta))
     _senders.add(made)
     return made
 
@@ -193,6 +208,18 @@ def _hook() -> None:
             os.register_at_fork(after_in_child=_reset)
 
 
+def _hook_child() -> None:
+    """See to the exit of a child process: those of fork and forkserver skip what atexit knows."""
+    global _hooked_pid
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if _hooked_pid == os.getpid() or multiprocessing is None or multiprocessing.parent_process() is None:
+        return
+    _hooked_pid = os.getpid()
+    from multiprocessing.util import Finalize
+
+    Finalize(None, shutdown, exitpriority=0)
+
+
 def _reset() -> None:
     _counting.reset_lock()
     for one in list(_senders):
@@ -202,7 +229,11 @@ def _reset() -> None:
 
 
 def _connect_default() -> Deliver | None:
-    found = _config.discover(os.environ, url=_settings.url, api_key=_settings.api_key, path=_settings.path)
+    return _connect_to(_settings.url, _settings.api_key)
+
+
+def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
+    found = _config.discover(os.environ, url=url, api_key=api_key, path=_settings.path)
     if found is None:
         log(
             INFO,

@@ -67,6 +67,8 @@ class Sender:
     Args:
         connect: Returns what delivers operations, or ``None`` when there is no server; raises ``ConfigError`` when
             the configuration cannot be used. Called in the sender's thread, once.
+        url: The server's, where it is known before connecting.
+        started: Called in the program's thread whenever the sender's thread is started.
         clock: Monotonic seconds.
         reconciler: Makes what decides what is sent; called anew in the child of a fork.
     """
@@ -75,10 +77,14 @@ class Sender:
         self,
         connect: Connect,
         *,
+        url: str | None = None,
+        started: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         reconciler: Callable[[], Reconciler] = Reconciler,
     ) -> None:
         self._connect = connect
+        self.url = url
+        self._started = started
         self._clock = clock
         self._make_reconciler = reconciler
         self._reconciler = reconciler()
@@ -90,6 +96,7 @@ class Sender:
         self._deadline: float | None = None
         self._warned: dict[str, float] = {}
         self.closed = False
+        self._away = False  # somebody waited for the server in vain
         self._worker = Worker("progressbar-sender", self.step, self._pending)
 
     def __repr__(self) -> str:
@@ -100,8 +107,8 @@ class Sender:
         if self.closed or self._reconciler.refused is not None:
             return
         self._added.append(source)
-        if self._worker.thread is None:
-            self._worker.start()
+        if self._worker.thread is None and self._worker.start():
+            self._started()
 
     @property
     def busy(self) -> bool:
@@ -131,6 +138,14 @@ class Sender:
         else:
             self._alone(flush, timeout)
         return flush.reached
+
+    def settle(self) -> bool:
+        """Flush, but wait for no server that did not answer the last time it was waited for."""
+        if self._away or self._reconciler.failures:
+            return False
+        reached = self.flush(EXIT)
+        self._away = not reached
+        return reached
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush, then stop. Idempotent.
@@ -268,6 +283,7 @@ class Sender:
             reconciler.lost(steps, self._clock(), repr(error))
             raise
         else:
+            self._away = False
             if reconciler.failures:
                 self._warned.clear()
                 log(INFO, "Progress is reported again")

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from . import _runtime
-from ._models import ID_LENGTH, shown
-from ._run import Run, clean, count, ending, error_text, style
+from ._models import ID_LENGTH, PART_LENGTH, shown
+from ._run import Run, clean, count, ending, error_text, own_name, program, style
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
     from types import FrameType, TracebackType
     from typing import Unpack
 
+    from ._display import Display
     from ._models import Number, Status
     from ._sender import Sender
 
@@ -45,6 +46,14 @@ class TrackOptions(TypedDict, total=False):
     weight: int
     group: str | None
     keep: bool
+    interval: float
+    display: bool | None
+
+
+class PartOptions(TypedDict, total=False):
+    """The keywords of ``Share.track()``."""
+
+    part: str | None
     interval: float
     display: bool | None
 
@@ -237,6 +246,21 @@ class Tracker(Generic[T]):
         run.end("stopped" if run.looping and not run.complete else "succeeded")
         self._ones = None
 
+    def share(self) -> Share:
+        """Return a small handle with which other processes add to this bar, each with a part of its own.
+
+        The bar is begun by this, and ends here: when its loop or block does.
+
+        Example:
+            >>> with track(total=4, id="shared", display=False) as bar:
+            ...     handle = bar.share()  # give it to a process, and there:
+            ...     with handle.track(part="rows 0 to 3", display=False) as part:
+            ...         part.advance(4)
+        """
+        run = self._running(sys._getframe(1))  # noqa: SLF001
+        url = None if run.sender is None else run.sender.url
+        return Share(url, run.id, run.name(), active=run.sender is not None)
+
     def _looping(self, frame: FrameType) -> Run:
         """Return the run that a loop beginning now belongs to."""
         run = self._run
@@ -266,6 +290,60 @@ class Tracker(Generic[T]):
         if run.sender is not None:
             run.sender.add(run)
         return run
+
+
+class Share(NamedTuple):
+    """A handle on a bar of another process: small, picklable, without the key.
+
+    The item shows the sum of its parts. A part's count is absolute: a process that does a killed one's work again names
+    the same part, and replaces its count instead of adding to it.
+
+    Attributes:
+        url: The server's URL, or ``None`` for the configured one.
+        id: The item's id.
+        run_id: The run that the parts belong to.
+        active: Whether the bar is sent anywhere.
+    """
+
+    url: str | None
+    id: str
+    run_id: str
+    active: bool = True
+
+    @overload
+    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[PartOptions]) -> Tracker[T]: ...
+    @overload
+    def track(self, iterable: None = None, **options: Unpack[PartOptions]) -> Tracker[None]: ...
+    def track(
+        self,
+        iterable: Iterable[T] | AsyncIterable[T] | None = None,
+        *,
+        part: str | None = None,
+        interval: float = INTERVAL,
+        display: bool | None = False,
+    ) -> Tracker[T] | Tracker[None]:
+        """Track a loop or a block as a part of the bar.
+
+        At its end the server is given the last count before the program goes on, for a process of a pool may be ended
+        the moment its work is done. A server that does not answer is waited for once, for 1.5 seconds at most.
+
+        Args:
+            iterable: What to loop over, or nothing for ``advance()`` and ``update()``.
+            part: Names the piece of work, at most 64 characters; by default one that no other process has.
+            interval: Least seconds between two sends.
+            display: Draw a terminal bar for the part; ``None`` when stderr is a terminal.
+
+        Raises:
+            TypeError, ValueError: As ``track()``.
+        """
+        name = f"{program()[:20]}-{own_name()}" if part is None else part
+        if name.__class__ is not str or not name:
+            raise TypeError(f"part must be a text that is not empty, not {shown(part)}")
+        sender = _runtime.sender_at(self.url) if self.active and not _runtime.disabled() else None
+        run = Run(self.id, style("it", None, False, _interval(interval), clean(name, PART_LENGTH)), sender)
+        run.title, run.run_name = name, self.run_id
+        run.display = _display(display)
+        return Tracker(cast("Iterable[T] | None", iterable), run)
 
 
 @overload
@@ -339,18 +417,26 @@ def track(
         raise TypeError(f"total must be a number, not {shown(total)}")
     if weight.__class__ is not int:
         raise TypeError(f"weight must be an int, not {shown(weight)}")
+    sender = None if _runtime.disabled() else _runtime.sender() if client is None else client.sender
+    run = Run(None if id is None else tidy_id(id), style(unit, group, keep, _interval(interval)), sender)
+    run.title, run.description, run.total, run.weight = title, description, total, weight
+    run.display = _display(display)
+    return Tracker(cast("Iterable[T] | None", iterable), run)
+
+
+def _interval(interval: object) -> float:
     if isinstance(interval, bool) or not isinstance(interval, int | float):
         raise TypeError(f"interval must be a number of seconds, not {shown(interval)}")
     if not 0.05 <= interval <= 3600:
         raise ValueError(f"interval must be from 0.05 to 3600 seconds, not {shown(interval)}")
+    return float(interval)
+
+
+def _display(display: bool | None) -> Display | None:
     if display is None:
         stderr = sys.stderr
         display = not _runtime.disabled() and stderr is not None and stderr.isatty()
-    sender = None if _runtime.disabled() else _runtime.sender() if client is None else client.sender
-    run = Run(None if id is None else tidy_id(id), style(unit, group, keep, float(interval)), sender)
-    run.title, run.description, run.total, run.weight = title, description, total, weight
-    run.display = _runtime.display() if display else None
-    return Tracker(cast("Iterable[T] | None", iterable), run)
+    return _runtime.display() if display else None
 
 
 def tidy_id(value: object) -> str:

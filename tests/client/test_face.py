@@ -30,6 +30,7 @@ FACE = [
     "RateLimitedError",
     "ResponseError",
     "ServerError",
+    "Share",
     "Tracker",
     "TrackingWarning",
     "TransportError",

@@ -1,0 +1,170 @@
+"""One bar that many processes feed: a sum of parts, exact whatever becomes of the processes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from progressbar_tracker import ProgressBar, Share, track
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+
+@pytest.fixture
+def server(tmp_path):
+    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
+        yield server
+
+
+@pytest.fixture
+def pb(server):
+    with ProgressBar(server.url, server.create_key("write", "me")) as pb:
+        yield pb
+
+
+def run(server, code, tmp_path):
+    """Run a program of its own, for every start method needs a main module that can be imported."""
+    (tmp_path / "program.py").write_text(code)
+    environ = {
+        **os.environ,
+        "PROGRESSBAR_URL": server.url,
+        "PROGRESSBAR_API_KEY": server.create_key("write", "program"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(tmp_path / "program.py")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+POOL = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from progressbar_tracker import track, flush
+
+def work(job):
+    share, number = job
+    with share.track(part=f"rows {number}") as part:
+        for _ in range(100 + number):
+            part.advance()
+    return 1
+
+def main():
+    context = multiprocessing.get_context(METHOD)
+    with track(total=sum(100 + n for n in range(8)), id="job", keep=True) as bar:
+        jobs = [(bar.share(), number) for number in range(8)]
+        if POOL == "Pool":
+            with context.Pool(3) as pool:
+                assert sum(pool.imap_unordered(work, jobs)) == 8
+        else:
+            with ProcessPoolExecutor(3, mp_context=context) as pool:
+                assert sum(pool.map(work, jobs)) == 8
+    assert flush(5)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("pool", ["Pool", "ProcessPoolExecutor"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_the_item_shows_the_exact_sum_of_a_pools_parts(server, pb, tmp_path, method, pool):
+    run(server, POOL.replace("METHOD", repr(method)).replace("POOL", repr(pool)), tmp_path)
+    item = pb.get("job")
+    assert (item["status"], item["completed"]) == ("succeeded", sum(100 + number for number in range(8)))
+
+
+KILLED = """
+import multiprocessing, os, signal
+from progressbar_tracker import track, flush
+
+def work(share, until, die):
+    with share.track(part="rows 0 to 99", interval=0.05) as part:
+        for number in range(until):
+            part.advance()
+        if die:
+            flush(5)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    with track(total=100, id="job", keep=True) as bar:
+        share = bar.share()
+        for until, die in ((60, True), (100, False)):
+            process = context.Process(target=work, args=(share, until, die))
+            process.start()
+            process.join()
+    assert flush(5)
+"""
+
+
+def test_a_killed_workers_share_is_replaced_when_another_does_its_work_again(server, pb, tmp_path):
+    run(server, KILLED, tmp_path)
+    assert pb.get("job")["completed"] == 100
+
+
+def test_parts_and_the_bars_own_count_add_up(pb):
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(2)
+        with bar.share().track() as part:
+            part.advance(3)
+        for _ in bar.share().track(range(4)):
+            pass
+    assert pb.sender.flush(5)
+    assert pb.get("job")["completed"] == 9
+
+
+def test_a_part_is_on_the_server_when_its_block_is_left(pb):
+    with pb.track(total=10, id="job") as bar:
+        with bar.share().track(part="a") as part:
+            part.advance(3)
+        assert pb.get("job")["completed"] == 3
+
+
+def test_a_handle_is_small_and_has_no_key(server):
+    with ProgressBar(server.url, server.create_key("write", "me")) as pb, pb.track(total=10, id="job") as bar:
+        data = pickle.dumps(bar.share())
+        assert len(data) < 300
+        assert b"pbt_" not in data
+        assert pickle.loads(data) == bar.share()
+
+
+def test_a_handle_of_a_bar_that_is_sent_nowhere_is_of_no_harm(monkeypatch):
+    monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
+    with track(total=10, id="job") as bar:
+        share = bar.share()
+    monkeypatch.delenv("PROGRESSBAR_DISABLE")
+    with share.track() as part:
+        part.advance(3)
+    assert share.active is False
+
+
+def test_a_handle_whose_server_has_no_key_here_warns_and_goes_on(caplog):
+    with Share("http://elsewhere:8989", "job", "r").track() as part:
+        part.advance(3)
+    (record,) = caplog.records
+    assert "http://elsewhere:8989" in record.message
+
+
+def test_late_parts_of_a_bar_that_has_ended_are_left_out_quietly(pb):
+    with pb.track(total=10, id="job", keep=True) as bar:
+        share = bar.share()
+    assert pb.sender.flush(5)
+    with share.track() as part:
+        part.advance(3)
+    item = pb.get("job")
+    assert (item["status"], item["completed"]) == ("succeeded", 0)
+
+
+@pytest.mark.parametrize("part", [5, ""])
+def test_a_part_without_a_proper_name_is_refused(part):
+    with pytest.raises(TypeError, match="part"):
+        Share(None, "job", "r").track(part=part)
