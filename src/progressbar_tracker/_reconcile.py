@@ -42,6 +42,7 @@ FAR_BACK: Final = -math.inf
 GRAINS: Final = 32  # of the agenda in a second
 FIRST_GRAIN: Final = -(2**62)
 GONE: Final = -(2**63)
+FRUGAL: Final = 10  # requests in a row, and about as many a second, where each operation is one
 LIVELY: Final = 5000  # runs; beyond these the interval of all grows, so that the sender's share of a core does not
 
 Verb: TypeAlias = Literal["put", "patch", "delete"]
@@ -240,6 +241,7 @@ class Reconciler:
         self.stats = Stats()
         self.not_before = 0.0  # a monotonic instant: the back-off of the whole client
         self.failures = 0  # in a row
+        self.frugal = False  # each operation is a request
         self.refused: str | None = None  # the server does not want this client: why
         if uniform is None:
             import random  # not while the package is imported
@@ -314,10 +316,12 @@ class Reconciler:
     def plan(self, now: float) -> list[Step]:
         """Return the operations to send now, ended runs first; empty when nothing is due."""
         steps: list[Step] = []
-        # Many live runs share what the sender may cost: each is looked at less often.
-        stretch = max(1.0, len(self) / LIVELY)
+        # Many live runs share what the sender may cost, and a server that takes one operation a request what it may be
+        # asked: each is looked at less often.
+        stretch = max(1.0, len(self) / (FRUGAL if self.frugal else LIVELY))
+        limit = FRUGAL if self.frugal else self._limit - 1
         for _ in range(SLICE):
-            if len(steps) >= self._limit - 1 or (record := self._agenda.take(now)) is None:
+            if len(steps) >= limit or (record := self._agenda.take(now)) is None:
                 break
             if record.hold_until > now:
                 self._agenda.put(record, record.hold_until)

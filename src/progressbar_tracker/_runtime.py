@@ -7,6 +7,7 @@ looked for in the sender's thread, when the first run has lived long enough to b
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from . import _config, _counting
 from ._display import Display
-from ._errors import ConfigError
+from ._errors import ConfigError, ProgressBarError
 from ._log import DEBUG, INFO, log
 from ._reconcile import Reconciler
 from ._sender import TIMEOUT, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from logging import LogRecord
     from pathlib import Path
 
@@ -36,12 +37,13 @@ FLUSH: Final = 5.0  # seconds
 class _Settings:
     """What ``configure()`` was told."""
 
-    __slots__ = ("api_key", "path", "url")
+    __slots__ = ("api_key", "on_error", "path", "url")
 
     def __init__(self) -> None:
         self.url: str | None = None
         self.api_key: str | None = None
         self.path: Path | None = None
+        self.on_error: Callable[[ProgressBarError], None] | None = None
 
 
 _settings = _Settings()
@@ -52,7 +54,13 @@ _hooked = False
 _hooked_pid = 0
 
 
-def configure(*, url: str | None = None, api_key: str | None = None, path: Path | None = None) -> None:
+def configure(
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    path: Path | None = None,
+    on_error: Callable[[ProgressBarError], None] | None = None,
+) -> None:
     """Say in code where ``track()`` reports to; goes before the environment and the config file.
 
     What is tracked already stays with the server it was begun on.
@@ -61,6 +69,8 @@ def configure(*, url: str | None = None, api_key: str | None = None, path: Path 
         url: The server's base URL.
         api_key: The key.
         path: A config file in place of the user's.
+        on_error: Called, in the background thread, with each error that keeps a state from its server, of clients of
+            your own too. What it raises is swallowed.
 
     Raises:
         ConfigError: The URL or the key cannot be used.
@@ -77,6 +87,7 @@ def configure(*, url: str | None = None, api_key: str | None = None, path: Path 
     if api_key is not None:
         check_key(api_key)
     _settings.url, _settings.api_key, _settings.path = url, api_key, path
+    _settings.on_error = on_error
     earlier, _default = _default, None
     if earlier is not None:
         earlier.close()
@@ -88,6 +99,17 @@ def sender() -> Sender:
     if _default is None:
         _default = new_sender(_connect_default)
     return _default
+
+
+@contextlib.contextmanager
+def replaced(stand_in: Sender) -> Iterator[None]:
+    """Put another sender in the place of the configured server's while the block runs."""
+    global _default
+    earlier, _default = _default, stand_in
+    try:
+        yield
+    finally:
+        _default = earlier
 
 
 def sender_at(url: str | None) -> Sender:
@@ -107,7 +129,7 @@ def sender_at(url: str | None) -> Sender:
 def new_sender(connect: Connect, url: str | None = None) -> Sender:
     """Return a sender that is flushed, closed and reset with the others."""
     _hook()
-    made = Sender(connect, url=url, started=_hook_child, reconciler=lambda: Reconciler(meta=_meta))
+    made = Sender(connect, url=url, started=_hook_child, on_error=_tell, reconciler=lambda: Reconciler(meta=_meta))
     _senders.add(made)
     return made
 
@@ -140,6 +162,11 @@ class HttpDelivery:
     def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
         """Deliver operations; see ``_sender.Deliver``."""
         return self._transport.run(self._wire.deliver(ops), timeout)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each operation is a request of its own."""
+        return self._wire.one_by_one
 
     def close(self) -> None:
         """Close the transport if it is owned."""
@@ -206,6 +233,11 @@ def _hook() -> None:
         atexit.register(shutdown)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_reset)
+
+
+def _tell(error: ProgressBarError) -> None:
+    if _settings.on_error is not None:
+        _settings.on_error(error)
 
 
 def _hook_child() -> None:

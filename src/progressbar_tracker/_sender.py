@@ -8,6 +8,7 @@ sent.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -44,6 +45,10 @@ class Deliver(Protocol):
             ProgressBarError: There was no usable answer.
         """
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each operation is a request of its own, so that there should be few."""
+
     def close(self) -> None:
         """Give back what belongs to the delivery alone. Idempotent."""
 
@@ -69,6 +74,7 @@ class Sender:
             the configuration cannot be used. Called in the sender's thread, once.
         url: The server's, where it is known before connecting.
         started: Called in the program's thread whenever the sender's thread is started.
+        on_error: Told of each error that keeps a state from the server, in the sender's thread.
         clock: Monotonic seconds.
         reconciler: Makes what decides what is sent; called anew in the child of a fork.
     """
@@ -79,12 +85,14 @@ class Sender:
         *,
         url: str | None = None,
         started: Callable[[], None] = lambda: None,
+        on_error: Callable[[ProgressBarError], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         reconciler: Callable[[], Reconciler] = Reconciler,
     ) -> None:
         self._connect = connect
         self.url = url
         self._started = started
+        self._on_error = on_error
         self._clock = clock
         self._make_reconciler = reconciler
         self._reconciler = reconciler()
@@ -162,13 +170,12 @@ class Sender:
         """Close, after ``conclude`` has had its say about each run."""
         if self.closed:
             return True
-        if not self.busy:
-            self.closed = True
-            return True
-        if timeout is None:
-            timeout = EXIT_AWAY if self._reconciler.failures else EXIT
-        self._deadline = self._clock() + timeout
-        reached = self._flush(_Flush(conclude, last=True), timeout)
+        reached = True
+        if self.busy:
+            if timeout is None:
+                timeout = EXIT_AWAY if self._reconciler.failures else EXIT
+            self._deadline = self._clock() + timeout
+            reached = self._flush(_Flush(conclude, last=True), timeout)
         self.closed = True
         self._worker.stop(LAST_WORDS)
         if self._deliver is not None:
@@ -260,24 +267,8 @@ class Sender:
                 if not steps:
                     return
             results = self._deliver([step.op for step in steps], self._patience())
-        except ConfigError as error:
-            reconciler.refuse(str(error))
-            self._warn("config", f"Progress is not reported: {error}")
-        except PermissionError as error:
-            reconciler.refuse(str(error))
-            self._warn("key", f"Progress is not reported, the server refuses the key (PROGRESSBAR_API_KEY): {error}")
-        except ResponseError as error:
-            if error.status_code == 413:
-                for warning in reconciler.too_large(steps):
-                    self._warn("large", warning)
-                return
-            transient = error.status_code in (408, 429) or error.status_code >= 500
-            wait = error.retry_after if transient else MISTAKEN
-            reconciler.lost(steps, self._clock(), str(error), retry_after=wait)
-            self._warn("answer", f"Progress cannot be reported at the moment: {error}")
         except ProgressBarError as error:
-            reconciler.lost(steps, self._clock(), str(error))
-            self._warn("network", f"Progress cannot be reported at the moment: {error}")
+            self._failed(steps, error)
         except Exception as error:
             # Not foreseen. What was under way must not be forgotten, and the worker decides what becomes of the thread.
             reconciler.lost(steps, self._clock(), repr(error))
@@ -287,8 +278,31 @@ class Sender:
             if reconciler.failures:
                 self._warned.clear()
                 log(INFO, "Progress is reported again")
+            reconciler.frugal = self._deliver.one_by_one
             for warning in reconciler.apply(steps, results, self._clock()):
                 self._warn(warning.partition("'")[0], warning)
+
+    def _failed(self, steps: list[Step], error: ProgressBarError) -> None:
+        """Draw the consequences of an answer that was of no use."""
+        reconciler, now = self._reconciler, self._clock()
+        if isinstance(error, ConfigError):
+            reconciler.refuse(str(error))
+            self._warn("config", f"Progress is not reported: {error}")
+        elif isinstance(error, PermissionError):
+            reconciler.refuse(str(error))
+            self._warn("key", f"Progress is not reported, the server refuses the key (PROGRESSBAR_API_KEY): {error}")
+        elif isinstance(error, ResponseError) and error.status_code == 413:
+            for warning in reconciler.too_large(steps):
+                self._warn("large", warning)
+        elif isinstance(error, ResponseError):
+            transient = error.status_code in (408, 429) or error.status_code >= 500
+            reconciler.lost(steps, now, str(error), retry_after=error.retry_after if transient else MISTAKEN)
+            self._warn("answer", f"Progress cannot be reported at the moment: {error}")
+        else:
+            reconciler.lost(steps, now, str(error))
+            self._warn("network", f"Progress cannot be reported at the moment: {error}")
+        with contextlib.suppress(Exception):  # a user's callback may raise whatever it likes
+            self._on_error(error)
 
     def _patience(self) -> float:
         return TIMEOUT if self._deadline is None else min(TIMEOUT, max(self._deadline - self._clock(), 0.05))

@@ -58,7 +58,7 @@ def duration(seconds: float | None) -> str:
     """Return seconds as people say them.
 
     >>> duration(5), duration(65), duration(3700), duration(200000), duration(None)
-    ('0:05', '1:05', '1:01:40', '2d 07h', '')
+    ('00:05', '01:05', '1:01:40', '2d 07h', '')
     """
     if seconds is None:
         return ""
@@ -67,7 +67,7 @@ def duration(seconds: float | None) -> str:
         return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
     if whole >= 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
-    return f"{whole // 60}:{whole % 60:02}"
+    return f"{whole // 60:02}:{whole % 60:02}"
 
 
 def amount(number: Number, unit: str) -> str:

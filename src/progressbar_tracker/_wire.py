@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -39,9 +40,12 @@ from ._models import (
     has_control,
     shown,
 )
+from ._table import amount, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from ._models import Number
 
 T = TypeVar("T")
 
@@ -304,21 +308,39 @@ def _result(item_id: str, request: Request) -> Exchange[OpResult]:
     return {"id": item_id, "status": reply.status, "problem": {"detail": error.detail or str(error)}}
 
 
-def legacy_state(op: Op) -> LegacyItem:
-    """Return the five fields of part 1 that tell a tracker's state best: the counts go into the description."""
-    completed, total = op.get("completed") or 0, op.get("total")
-    counts = f"{completed}" if total is None else f"{completed}/{total}"
-    description = op.get("description") or f"{counts} {op.get('unit') or 'it'}"
-    if op.get("status") in ("failed", "stopped"):
-        description = f"{op.get('status')}: {op.get('error') or description}"
-    done = fraction(completed, total)
-    return {
-        "id": op["id"],
-        "title": op.get("title") or op["id"],
-        "description": description[:DESCRIPTION_LENGTH],
-        "value": 1.0 if op.get("status") == "succeeded" else min(done or 0.0, BELOW_ONE),
-        "weight": op.get("weight") or 0,
-    }
+class LegacyState(NamedTuple):
+    """What is known of a tracker's item on a server that replaces whole items: part 1 has no patch, and no rate."""
+
+    op: Op
+    began_at: float  # monotonic seconds
+    began_with: Number
+
+    def item(self, now: float) -> LegacyItem:
+        """Return the five fields that tell the state best. Counts, rate and time left go into the description."""
+        op = self.op
+        completed, total, status = op.get("completed") or 0, op.get("total"), op.get("status", "running")
+        description = op.get("description") or self._counts(completed, total, now if status == "running" else None)
+        if status in ("failed", "stopped"):
+            description = f"{status}: {op.get('error') or description}"
+        return {
+            "id": op["id"],
+            "title": op.get("title") or op["id"],
+            "description": description[:DESCRIPTION_LENGTH],
+            "value": 1.0 if status == "succeeded" else min(fraction(completed, total) or 0.0, BELOW_ONE),
+            "weight": op.get("weight") or 0,
+        }
+
+    def _counts(self, completed: Number, total: Number | None, now: float | None) -> str:
+        unit = self.op.get("unit") or "it"
+        of = "" if total is None else f"/{amount(total, unit)}"
+        told = [f"{amount(completed, unit)}{of} {unit}"]
+        elapsed = 0.0 if now is None else now - self.began_at
+        rate = (completed - self.began_with) / elapsed if elapsed > 0 else 0.0
+        if rate > 0:
+            told.append(f"{amount(float(f'{rate:.3g}'), unit)} {unit}/s")
+            if total is not None and total > completed:
+                told.append(f"{duration((total - completed) / rate)} left")
+        return ", ".join(told)
 
 
 class Wire:
@@ -327,12 +349,19 @@ class Wire:
     Args:
         auto_detect: Check permissions here, before anything is sent. When false the server is the judge, and the
             helpers look the key up when first asked.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, *, auto_detect: bool = True) -> None:
+    def __init__(self, *, auto_detect: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.auto_detect = auto_detect
         self.known: KeyInfo | None = None
-        self._legacy: dict[str, Op] | None = None  # the states of a tracker's items, on a server without part 2
+        self._clock = clock
+        self._legacy: dict[str, LegacyState] | None = None  # a tracker's items, on a server without part 2
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a tracker's operations travel in a request each."""
+        return self._legacy is not None
 
     def key_info(self) -> Exchange[KeyInfo]:
         """What the key is and may do; asked once."""
@@ -425,15 +454,20 @@ class Wire:
             results.append(result)
         return results
 
-    def _one(self, op: Op, states: dict[str, Op]) -> Exchange[OpResult]:
+    def _one(self, op: Op, states: dict[str, LegacyState]) -> Exchange[OpResult]:
         # Part 1 replaces whole items, so what earlier operations said is kept and merged here.
         item_id = op["id"]
         if op["op"] == "delete":
             states.pop(item_id, None)
             request = Request("DELETE", f"progress?id={encoded(item_id)}")
             return (yield from _result(item_id, request))
-        state = states[item_id] = cast("Op", {**states.get(item_id, {}), **op} if op["op"] == "patch" else op)
-        body = body_of(legacy_state(state))
+        now, known = self._clock(), states.get(item_id)
+        if known is None or op["op"] == "put":
+            known = LegacyState(op, now, op.get("completed") or 0)
+        else:
+            known = known._replace(op=cast("Op", {**known.op, **op}))
+        states[item_id] = known
+        body = body_of(known.item(now))
         if op["op"] == "patch":
             return (yield from _result(item_id, Request("PUT", "progress", body)))
         result = yield from _result(item_id, Request("POST", "progress", body))

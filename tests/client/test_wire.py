@@ -25,6 +25,7 @@ from progressbar_tracker import (
 )
 from progressbar_tracker._models import FieldError, FieldTypeError
 from progressbar_tracker._wire import (
+    LegacyState,
     Reply,
     Request,
     Wire,
@@ -42,7 +43,6 @@ from progressbar_tracker._wire import (
     encoded,
     error_of,
     legacy_item,
-    legacy_state,
     retry_after,
 )
 from tests.client.ids import IDS
@@ -742,10 +742,17 @@ def test_a_refused_key_and_a_redirect_stop_the_one_by_one(reply):
     ],
 )
 def test_five_fields_tell_a_trackers_state_and_only_success_is_1(op, description, value):
-    state = legacy_state(op)
+    state = LegacyState(op, 0.0, op.get("completed") or 0).item(0.0)
     assert (state["description"], state["value"]) == (description, value)
 
 
 def test_the_five_fields_of_a_long_failure_still_obey_the_rules():
-    state = legacy_state(put("a", status="failed", error="x" * 2000))
+    state = LegacyState(put("a", status="failed", error="x" * 2000), 0.0, 0).item(0.0)
     assert legacy_item(*state.values()) == state
+
+
+def test_the_description_of_a_running_item_tells_counts_rate_and_time_left():
+    state = LegacyState(put("a", completed=120, total=1000), began_at=0.0, began_with=30)
+    assert state.item(2.0)["description"] == "120/1000 it, 45 it/s, 00:19 left"
+    assert LegacyState(put("a", completed=90, total=None), 0.0, 0).item(2.0)["description"] == "90 it, 45 it/s"
+    assert LegacyState(put("a", completed=9, status="stopped"), 0.0, 0).item(2.0)["description"] == "stopped: 9/10 it"

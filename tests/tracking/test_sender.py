@@ -176,6 +176,8 @@ def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
         def __call__(self, ops, timeout):
             raise TransportError("no answer", method="POST", url="http://away/")
 
+        one_by_one = False
+
         def close(self):
             pass
 

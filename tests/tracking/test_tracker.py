@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from progressbar_tracker import Tracker, flush, track
+from progressbar_tracker import Tracker, configure, flush, track
 from tests.faults import answer
 
 
@@ -316,6 +316,22 @@ def test_a_setting_that_cannot_be_used_is_named_with_its_place(monkeypatch, capl
     (record,) = caplog.records
     assert "PROGRESSBAR_URL: " in record.message
     assert "server:8989" in record.message
+
+
+def test_on_error_hears_of_each_failure_and_what_it_raises_is_swallowed(faults, pb):
+    heard = []
+
+    def callback(error):
+        heard.append(error)
+        raise RuntimeError("the callback is broken")
+
+    configure(on_error=callback)
+    faults.script.append(answer(503))
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+    assert pb.sender.flush(5)
+    assert [type(error).__name__ for error in heard] == ["ServerError"]
+    assert faults.items["job"]["status"] == "succeeded"
 
 
 def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
