@@ -135,16 +135,19 @@ class Counter:
             self._handed = handed = repeat(True, _FULL)
             self.complete = False
         try:
-            async for item in source:
+            while True:
+                try:
+                    item = await anext(source)
+                except StopAsyncIteration:
+                    break
+                except BaseException as error:
+                    watcher.raised(error)
+                    raise
                 next(handed)
+                # What is thrown in here, such as a cancellation at the end of asyncio.run(), is not the source's.
                 yield item
             self.complete = True
             watcher.exhausted()
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            watcher.raised(error)
-            raise
         finally:
             watcher.released()
 

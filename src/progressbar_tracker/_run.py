@@ -295,8 +295,13 @@ class Run(Counter):
 
     def raised(self, error: BaseException) -> None:
         """An asynchronous source raised."""
-        if not self.in_block:
-            self.end(*ending(error))
+        if self.in_block:
+            return
+        status, text = ending(error)
+        if status == "stopped":
+            self.abandoned()  # a cancellation may be that of a process that dies
+        else:
+            self.end(status, text)
 
     def conclude(self, dying: BaseException | None) -> None:
         """Settle the end, for the process ends now."""

@@ -1,0 +1,297 @@
+"""The matrix of ends: what happened x bare loop, block, ``async for``, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from progressbar_tracker import ProgressBar
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+HEAD = "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
+
+# What a program does with the third of five items. `flush` makes sure that the server has the item before it ends.
+LOOP = {
+    "bare loop": """
+        for i in track(SOURCE, id="job", total=5):
+            flush(5)
+            BODY
+        """,
+    "block": """
+        with track(SOURCE, id="job", total=5) as bar:
+            for i in bar:
+                flush(5)
+                BODY
+        """,
+    "async for": """
+        async def source():
+            for i in SOURCE:
+                yield i
+        async def main():
+            async for i in track(source(), id="job", total=5):
+                flush(5)
+                BODY
+        asyncio.run(main())
+        """,
+}
+
+
+class Case(NamedTuple):
+    body: str = "pass"
+    source: str = "range(5)"
+
+
+RAISING = "(i if i < 2 else exec('raise OSError(\"line dropped\")') for i in range(5))"
+
+CASES = {
+    "exhausted": Case(),
+    "break": Case("if i == 2: break"),
+    "break on the last item": Case("if i == 4: break"),
+    "raise": Case("if i == 2: raise ValueError('bad row')"),
+    "KeyboardInterrupt": Case("if i == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"),
+    "exception in the source": Case(source=RAISING),
+    "sys.exit()": Case("if i == 2: sys.exit()"),
+    "sys.exit(3)": Case("if i == 2: sys.exit(3)"),
+    "os._exit": Case("if i == 2: os._exit(0)"),
+    "SIGTERM": Case("if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"),
+    "SIGKILL": Case("if i == 2: os.kill(os.getpid(), signal.SIGKILL); time.sleep(9)"),
+}
+
+# status, count, error
+ENDS = {
+    "exhausted": {
+        "bare loop": ("succeeded", 5, None),
+        "block": ("succeeded", 5, None),
+        "async for": ("succeeded", 5, None),
+    },
+    "break": {"bare loop": ("stopped", 2, None), "block": ("stopped", 2, None), "async for": ("stopped", 2, None)},
+    "break on the last item": {
+        "bare loop": ("stopped", 4, None),
+        "block": ("stopped", 4, None),
+        "async for": ("stopped", 4, None),
+    },
+    "raise": {
+        "bare loop": ("failed", 2, "ValueError: bad row"),
+        "block": ("failed", 2, "ValueError: bad row"),
+        "async for": ("failed", 2, "ValueError: bad row"),
+    },
+    "KeyboardInterrupt": {
+        "bare loop": ("failed", 2, "KeyboardInterrupt"),
+        "block": ("failed", 2, "KeyboardInterrupt"),
+        "async for": ("failed", 2, "KeyboardInterrupt"),
+    },
+    "exception in the source": {
+        "bare loop": ("failed", 1, "OSError: line dropped"),
+        "block": ("failed", 1, "OSError: line dropped"),
+        "async for": ("failed", 1, "OSError: line dropped"),
+    },
+    "sys.exit()": {
+        "bare loop": ("stopped", 2, None),
+        "block": ("stopped", 2, None),
+        "async for": ("stopped", 2, None),
+    },
+    "sys.exit(3)": {
+        "bare loop": ("stopped", 2, None),
+        "block": ("failed", 2, "SystemExit: 3"),
+        "async for": ("stopped", 2, None),
+    },
+    # These run no code of ours: the server says "stalled" when the heartbeats stay away.
+    "os._exit": {"bare loop": ("running", 2, None), "block": ("running", 2, None), "async for": ("running", 2, None)},
+    "SIGTERM": {"bare loop": ("running", 2, None), "block": ("running", 2, None), "async for": ("running", 2, None)},
+    "SIGKILL": {"bare loop": ("running", 2, None), "block": ("running", 2, None), "async for": ("running", 2, None)},
+}
+
+
+@pytest.fixture
+def server(tmp_path):
+    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
+        yield server
+
+
+@pytest.fixture
+def pb(server):
+    with ProgressBar(server.url, server.create_key("admin", "looker")) as pb:
+        yield pb
+
+
+def environ(server):
+    return {
+        **os.environ,
+        "PROGRESSBAR_URL": server.url,
+        "PROGRESSBAR_API_KEY": server.create_key("write", "program"),
+    }
+
+
+def run(server, code, tmp_path):
+    (tmp_path / "program.py").write_text(HEAD + textwrap.dedent(code))
+    return subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        env=environ(server),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def end_of(server, pb, item_id="job"):
+    """Return what the server is left with: the item that is still listed, or the newest run in the history."""
+    import httpx
+
+    for item in pb.get_all():
+        if item["id"] == item_id:
+            return item
+    headers = {"X-API-KEY": server.create_key("read", "reader")}
+    return httpx.get(f"{server.url}/api/v1/history", headers=headers).json()["items"][0]
+
+
+def told(item):
+    return item["status"], item["completed"], item["error"]
+
+
+@pytest.mark.parametrize("form", LOOP)
+@pytest.mark.parametrize("case", CASES)
+def test_the_server_is_told_the_end_as_it_was(server, pb, tmp_path, case, form):
+    given = CASES[case]
+    # Asyncio turns Ctrl-C into a cancellation, which comes at the next await.
+    body = given.body.replace("time.sleep", "await asyncio.sleep") if form == "async for" else given.body
+    code = LOOP[form].replace("SOURCE", given.source).replace("BODY", body)
+    done = run(server, code, tmp_path)
+    assert told(end_of(server, pb)) == ENDS[case][form], done.stderr
+
+
+def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(server, pb, tmp_path):
+    code = """
+    def bare():
+        for i in track(range(5), id="bare", keep=True):
+            flush(5)
+            if i == 2: return
+    def block():
+        with track(range(5), id="block", keep=True) as bar:
+            for i in bar:
+                if i == 2: return
+    bare(); block()
+    """
+    run(server, code, tmp_path)
+    assert told(pb.get("bare")) == told(pb.get("block")) == ("stopped", 2, None)
+
+
+def test_a_generator_that_is_closed_is_stopped_in_all_forms(server, pb, tmp_path):
+    code = """
+    def bare():
+        for i in track(range(5), id="bare", keep=True): yield i
+    def block():
+        with track(range(5), id="block", keep=True) as bar:
+            for i in bar: yield i
+    async def source():
+        for i in range(5): yield i
+    async def afor():
+        async for i in track(source(), id="async", keep=True): yield i
+    async def main():
+        g = afor()
+        await anext(g); await anext(g)
+        await g.aclose()
+    for g in (bare(), block()):
+        next(g); next(g)
+        g.close()
+    asyncio.run(main())
+    """
+    done = run(server, code, tmp_path)
+    assert done.stderr == ""
+    for item_id in ("bare", "block", "async"):
+        assert told(pb.get(item_id)) == ("stopped", 1, None)
+
+
+def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(server, pb, tmp_path):
+    code = """
+    never = track(range(5), id="never", keep=True)
+    with track(range(5), id="block", keep=True): pass
+    """
+    run(server, code, tmp_path)
+    assert [item["id"] for item in pb.get_all()] == ["block"]
+    assert told(pb.get("block")) == ("succeeded", 0, None)
+
+
+def test_a_tracker_that_is_looped_over_twice_is_two_runs(server, pb, tmp_path):
+    import httpx
+
+    code = """
+    twice = track(range(5), id="job")
+    for i in twice: flush(5)
+    for i in twice:
+        flush(5)
+        if i == 3: break
+    """
+    run(server, code, tmp_path)
+    headers = {"X-API-KEY": server.create_key("read", "reader")}
+    runs = httpx.get(f"{server.url}/api/v1/history", headers=headers).json()["items"]
+    assert [told(item) for item in runs] == [("stopped", 3, None), ("succeeded", 5, None)]
+
+
+def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(server, pb, tmp_path):
+    code = """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    with track(range(5), id="job") as bar:
+        for i in bar:
+            flush(5)
+            if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)
+    """
+    run(server, code, tmp_path)
+    assert told(pb.get("job")) == ("failed", 2, "SystemExit: terminated")
+
+
+def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_its_item_over(tmp_path):
+    now = [1_800_000_000.0]
+    settings = Settings(database=tmp_path / "progress.db", port=0, local_key=False)
+    with (
+        BackgroundServer(settings, clock=lambda: now[0]) as server,
+        ProgressBar(server.url, server.create_key("admin", "looker")) as pb,
+    ):
+        key = server.create_key("write", "program")
+
+        def start():
+            code = (
+                HEAD
+                + 'for i in track(range(5), id="job"):\n    flush(5)\n    print(i, flush=True)\n    time.sleep(60)\n'
+            )
+            process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                env={**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": key},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert process.stdout.readline() == "0\n"
+            return process
+
+        process = start()
+        first = pb.get("job")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        now[0] += first["heartbeat_timeout"] - 1
+        assert pb.get("job")["stalled"] is False
+        now[0] += 2
+        assert pb.get("job")["stalled"] is True
+        process = start()
+        second = pb.get("job")
+        assert (second["stalled"], second["status"]) == (False, "running")
+        assert second["run_id"] != first["run_id"]
+        process.kill()
+        process.communicate()
+
+
+def cell(status, completed, error):
+    return f"{status}, {completed}" + (f", `{error}`" if error else "")
+
+
+def test_the_readme_has_this_table():
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    for case, ends in ENDS.items():
+        assert f"| {case} | {' | '.join(cell(*ends[form]) for form in LOOP)} |" in readme
