@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LINGER: Final = 5.0  # seconds without work after which the thread ends, so that a later fork has nothing to warn of
 POLL: Final = 0.1  # seconds between looks for new work while there is none
+PAUSE: Final = 1.0  # seconds after a step that raised
 CRASHES: Final = 3  # a step that raises this often is broken: the worker gives up and the program goes on
 
 
@@ -34,12 +35,12 @@ class Worker:
         self._step = step
         self._pending = pending
         self.thread: threading.Thread | None = None  # read without the lock: "is a start needed?"
-        self._crashes = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget the thread and its locks. In the child of a fork this is all that may be done: plain assignments."""
         self.thread = None
+        self._crashes = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
 
@@ -50,8 +51,10 @@ class Worker:
 
     def start(self) -> bool:
         """Start the thread if it does not run. Return whether it runs now."""
+        if self.thread is not None:  # before the lock: a signal handler may come here while its thread holds it
+            return True
         with self._lock:
-            if self.thread is not None:
+            if self._started():
                 return True
             if self.broken:
                 return False
@@ -63,7 +66,8 @@ class Worker:
                 # The interpreter is shutting down, or the system has no threads left: the program goes on without.
                 self.thread = None
                 self._crashes += 1
-                log(WARNING, "Progress is not reported for want of a thread: %s", error)
+                if self._crashes == 1:
+                    log(WARNING, "Progress is not reported for want of a thread: %s", error)
                 return False
             return True
 
@@ -80,12 +84,10 @@ class Worker:
 
     def _run(self) -> None:
         me = threading.current_thread()
-        wake = self._wake
-        idle = 0.0
         while self.thread is me:
             try:
-                delay = self._step()
-            except Exception:  # noqa: BLE001 - whatever it is, the program goes on
+                self._work(me)
+            except BaseException:  # noqa: BLE001 - whatever it is, thrown into the thread too, the program goes on
                 if self.thread is not me:  # closed meanwhile, with what the step was using
                     return
                 self._crashes += 1
@@ -93,7 +95,13 @@ class Worker:
                 if self.broken:
                     self.thread = None
                     return
-                delay = 1.0
+                self._wake.wait(PAUSE)
+
+    def _work(self, me: threading.Thread) -> None:
+        wake = self._wake
+        idle = 0.0
+        while self.thread is me:
+            delay = self._step()
             idle = idle + POLL if delay is None else 0.0
             wake.wait(POLL if delay is None else delay)
             wake.clear()
@@ -107,10 +115,10 @@ class Worker:
         if not self._pending():
             return True
         with self._lock:
-            if self._vacant():
-                self.thread = me
-                return False
-            return True
+            if self._started():
+                return True
+            self.thread = me
+            return False
 
-    def _vacant(self) -> bool:
-        return self.thread is None  # another thread may have set it since
+    def _started(self) -> bool:
+        return self.thread is not None  # another thread may have set it since
