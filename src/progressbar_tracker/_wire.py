@@ -288,13 +288,21 @@ def ask_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
     reply = yield request
     document = document_of(reply, request)
     results = document.get("results") if isinstance(document, dict) else None
-    if (
-        not isinstance(results, list)
-        or len(results) != len(ops)
-        or not all(isinstance(result, dict) and isinstance(result.get("status"), int) for result in results)
-    ):
+    if not isinstance(results, list) or len(results) != len(ops) or not all(_is_result(result) for result in results):
         raise unexpected(reply, request)
     return cast("list[OpResult]", results)
+
+
+def _is_result(result: object) -> bool:
+    return (
+        isinstance(result, dict)
+        and isinstance(result.get("status"), int)
+        and isinstance(result.get("problem"), dict | None)
+    )
+
+
+def _transient(status: int) -> bool:
+    return status in (408, 429) or status >= 500
 
 
 def _result(item_id: str, request: Request) -> Exchange[OpResult]:
@@ -303,7 +311,7 @@ def _result(item_id: str, request: Request) -> Exchange[OpResult]:
     if 200 <= reply.status < 300:
         return {"id": item_id, "status": reply.status}
     error = error_of(reply, request)
-    if reply.status == 401 or 300 <= reply.status < 400:
+    if reply.status == 401 or 300 <= reply.status < 400 or _transient(reply.status):
         raise error
     return {"id": item_id, "status": reply.status, "problem": {"detail": error.detail or str(error)}}
 
@@ -449,9 +457,20 @@ class Wire:
                     raise
             self._legacy = {}
         results: list[OpResult] = []
+        trouble: ResponseError | None = None
         for op in ops:
-            result = yield from self._one(op, self._legacy)
-            results.append(result)
+            if trouble is None or trouble.status_code not in (408, 429, 503):  # else it has to be left in peace
+                try:
+                    results.append((yield from self._one(op, self._legacy)))
+                    continue
+                except ResponseError as error:
+                    if not _transient(error.status_code):
+                        raise
+                    trouble = error
+            detail = trouble.detail or str(trouble)
+            results.append({"id": op["id"], "status": trouble.status_code, "problem": {"detail": detail}})
+        if trouble is not None and all(_transient(result["status"]) for result in results):
+            raise trouble
         return results
 
     def _one(self, op: Op, states: dict[str, LegacyState]) -> Exchange[OpResult]:
