@@ -36,12 +36,15 @@ SLICE: Final = 2000  # runs looked at in one go; between two the lock of the int
 BACKOFF_BASE: Final = 0.5  # seconds
 BACKOFF_CAP: Final = 60.0
 BACKOFF_STEPS: Final = 10  # 0.5 * 2**10 is beyond the cap; a larger exponent would overflow one day
+PACE_EASES: Final = 60.0  # seconds of success after which intervals that were doubled shrink by a tenth
+SLOWEST: Final = 64.0
 MAX_ITEMS: Final = 100_000
 URGENT: Final = -math.inf  # due before everything that has an instant
 FAR_BACK: Final = -math.inf
 GRAINS: Final = 32  # of the agenda in a second
 FIRST_GRAIN: Final = -(2**62)
 GONE: Final = -(2**63)
+SWEEP: Final = 1000  # entries of the agenda below which stale ones do no harm
 FRUGAL: Final = 10  # requests in a row, and about as many a second, where each operation is one
 LIVELY: Final = 5000  # runs; beyond these the interval of all grows, so that the sender's share of a core does not
 
@@ -168,9 +171,14 @@ class Agenda:
     def __init__(self) -> None:
         self._grains: list[int] = []  # a heap of those that have a queue
         self._due: dict[int, deque[Record]] = {}
+        self._size = 0  # entries, stale ones included
+        self._bound = SWEEP
 
     def put(self, record: Record, due: float) -> None:
         """Let ``record`` be due at the instant ``due``, and at no other."""
+        if self._size >= self._bound:
+            self._sweep()
+        self._size += 1
         grain = FIRST_GRAIN if due == URGENT else math.ceil(due * GRAINS)
         entries = self._due.get(grain)
         if entries is None:
@@ -186,11 +194,22 @@ class Agenda:
             entries = self._due[grain]
             while entries:
                 record = entries.popleft()
+                self._size -= 1
                 if record.grain == grain and not record.gone:
                     record.grain = GONE
                     return record
             del self._due[heapq.heappop(self._grains)]
         return None
+
+    def _sweep(self) -> None:
+        """Take the stale entries out: a program that flushes all the time puts its runs forward all the time."""
+        for grain, entries in list(self._due.items()):
+            self._due[grain] = deque(dict.fromkeys(r for r in entries if r.grain == grain and not r.gone))
+            if not self._due[grain]:
+                del self._due[grain]
+        self._grains = sorted(self._due)
+        self._size = sum(map(len, self._due.values()))
+        self._bound = max(SWEEP, 2 * self._size)
 
     def next(self) -> float | None:
         """Return the instant at which a record is due, or ``None``; it may be that of a stale entry."""
@@ -243,6 +262,9 @@ class Reconciler:
         self.failures = 0  # in a row
         self.frugal = False  # each operation is a request
         self.refused: str | None = None  # the server does not want this client: why
+        self.warnings: list[str] = []  # of what could not be planned; whoever logs them takes them out
+        self._pace = 1.0  # how much longer the intervals are than they were asked to be
+        self._paced_at = 0.0
         if uniform is None:
             import random  # not while the package is imported
 
@@ -279,11 +301,12 @@ class Reconciler:
         if earlier is not None and earlier.acked is None and not earlier.tried:
             self.stats.elided += 1
             self._forget(earlier)
-        elif earlier is not None and earlier.source.sample().status == "running":
+        elif earlier is not None and _running(earlier.source):
             self._drop(earlier)
             warning = f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
         elif earlier is not None:
             self._former.append(earlier)
+            earlier.hold_until = now  # now or never: after the new run it would be taken for a newer one
             self._agenda.put(earlier, URGENT)
         if source.part is not None:
             # Who does a killed worker's share again has to be believed before it.
@@ -326,9 +349,14 @@ class Reconciler:
             if record.hold_until > now:
                 self._agenda.put(record, record.hold_until)
                 continue
-            self._plan(record, steps, now)
+            try:
+                self._plan(record, steps, now)
+            except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
+                self._drop(record)
+                self.warnings.append(f"an item was given up, for its state cannot be told: {error!r}")
             if record.ended_at is None and not record.gone:
-                self._agenda.put(record, now + record.source.interval * stretch)
+                interval = record.source.interval
+                self._agenda.put(record, now + max(interval * stretch, min(interval * self._pace, HEARTBEAT)))
         return steps
 
     def _plan(self, record: Record, steps: list[Step], now: float) -> None:
@@ -371,7 +399,7 @@ class Reconciler:
         elif verb == "put":
             unit, group, parent = source.setting()
             op["title"], op["completed"], op["unit"] = snapshot.title, snapshot.completed, unit
-            op["heartbeat_timeout"] = HEARTBEAT_TIMEOUT
+            op["heartbeat_timeout"] = max(HEARTBEAT_TIMEOUT, 4 * source.interval)
             op["meta"] = self._meta()
             if group is not None:
                 op["group"] = group
@@ -391,11 +419,14 @@ class Reconciler:
         self.not_before = 0.0
         self._limit = BATCH
         self.stats.requests += 1
+        if self._pace > 1.0 and now >= self._paced_at + PACE_EASES:
+            self._pace, self._paced_at = max(1.0, 0.9 * self._pace), now
         warnings: list[str] = []
+        put_off: set[Record] = set()
         for step, result in zip(steps, results, strict=True):
             record, status = step.record, result["status"]
-            if record.gone:
-                continue
+            if record.gone or (step.verb == "delete" and status in (404, 410) and record in put_off):
+                continue  # not gone from the server, but not there yet
             record.heard_at = now
             detail = (result.get("problem") or {}).get("detail", "")
             name = f"item {record.source.id!r}"
@@ -422,6 +453,7 @@ class Reconciler:
                 self._drop(record)
                 warnings.append(f"{name} is no longer ours: {detail or 'another run has taken it over'}")
             elif status in (408, 429) or status >= 500:
+                put_off.add(record)
                 self._hold(record, now + self._uniform(0.5, 1.5) * REVIVAL_PAUSE)
                 warnings.append(f"{name} was put off ({status}): {detail or 'no reason given'}")
             else:
@@ -434,8 +466,26 @@ class Reconciler:
         for step in steps:
             self._agenda.put(step.record, URGENT if step.record.ended_at is not None else now)
 
-    def lost(self, steps: Sequence[Step], now: float, reason: str, *, retry_after: float | None = None) -> None:
-        """Take in that there was no usable answer: back off, and sample anew at the next attempt."""
+    def lost(
+        self,
+        steps: Sequence[Step],
+        now: float,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        slower: bool = False,
+    ) -> None:
+        """Take in that there was no usable answer: back off, and sample anew at the next attempt.
+
+        Args:
+            steps: What was under way.
+            now: The instant.
+            reason: Why, in words.
+            retry_after: Seconds in which nothing at all is sent.
+            slower: Whether the server asked for fewer requests: the intervals are doubled.
+        """
+        if slower:
+            self._pace, self._paced_at = min(2 * self._pace, SLOWEST), now
         self.stats.failed += 1
         self.stats.requests += 1
         self.stats.coalesced += len(steps)
@@ -462,6 +512,10 @@ class Reconciler:
         """Take in that the server does not want this client at all: nothing is sent any more."""
         self.refused = self.stats.last_error = reason
         self.stats.dropped += len(self)
+        self.disown()
+
+    def disown(self) -> None:
+        """Forget all runs, and let them know it: what becomes of them is no longer told."""
         for record in self._all():
             record.source.record = None
         self._newest.clear()
@@ -491,6 +545,9 @@ class Reconciler:
             self._forget(record)
 
     def _hold(self, record: Record, until: float) -> None:
+        if self._newest.get(_name(record.source)) is not record:
+            self._drop(record)  # a newer run has the id, and the server would take this one for the newest
+            return
         record.hold_until = until
         self._agenda.put(record, until)
 
@@ -509,6 +566,13 @@ class Reconciler:
 
 
 NOTHING: Final = Snapshot("", "", 0, None, 0, "running", None)
+
+
+def _running(source: Source) -> bool:
+    try:
+        return source.sample().status == "running"
+    except Exception:  # noqa: BLE001 - see Reconciler.plan()
+        return True
 
 
 def _name(source: Source) -> str:

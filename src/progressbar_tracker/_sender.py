@@ -15,8 +15,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
-from ._log import INFO, WARNING, log
-from ._reconcile import Reconciler, Source, Stats, Step
+from ._log import ERROR, INFO, WARNING, log
+from ._reconcile import MAX_ITEMS, Reconciler, Source, Stats, Step
 from ._worker import Worker
 
 if TYPE_CHECKING:
@@ -97,8 +97,10 @@ class Sender:
         self._make_reconciler = reconciler
         self._reconciler = reconciler()
         self._deliver: Deliver | None = None
+        self._inherited: object = None
         self._added: deque[Source] = deque()
-        self.marks: deque[Source] = deque()
+        # Bounded, for the thread may hang or be gone. A mark that is lost costs no more than an interval.
+        self.marks: deque[Source] = deque(maxlen=MAX_ITEMS)
         self._flushes: deque[_Flush] = deque()
         self._waiting: list[_Flush] = []
         self._deadline: float | None = None
@@ -113,6 +115,9 @@ class Sender:
     def add(self, source: Source) -> None:
         """Take a run in. Returns at once: one append, and the start of the thread if it does not run."""
         if self.closed or self._reconciler.refused is not None:
+            return
+        if len(self._added) >= MAX_ITEMS:
+            self._reconciler.stats.dropped += 1
             return
         self._added.append(source)
         if self._worker.thread is None and self._worker.start():
@@ -145,6 +150,9 @@ class Sender:
             flush.done.wait(timeout)
         else:
             self._alone(flush, timeout)
+        flush.done.set()  # nobody waits any more, and the thread may forget it
+        with contextlib.suppress(ValueError):
+            self._flushes.remove(flush)
         return flush.reached
 
     def settle(self) -> bool:
@@ -187,10 +195,12 @@ class Sender:
     def reset(self) -> None:
         """Start empty in the child of a fork: the runs, the thread and the connection are the parent's."""
         self._added = deque()
-        self.marks = deque()
+        self.marks = deque(maxlen=MAX_ITEMS)
         self._flushes = deque()
         self._waiting = []
-        self._deliver = None
+        # Out of use, but never finalized: that would close the connection, or complain that nobody had.
+        self._inherited, self._deliver = (self._inherited, self._deliver), None
+        self._reconciler.disown()
         self._reconciler = self._make_reconciler()
         self._worker.reset()
 
@@ -203,6 +213,8 @@ class Sender:
             steps = reconciler.plan(now)
             if steps:
                 self._send(steps)
+        while reconciler.warnings:
+            self._warn("unfit", reconciler.warnings.pop())
         self._answer_flushes()
         if self._added or self.marks or self._flushes:
             return 0.0
@@ -236,6 +248,9 @@ class Sender:
         reconciler = self._reconciler
         for flush in list(self._waiting):
             at = flush.at or 0.0
+            if flush.done.is_set():  # nobody waited so long
+                self._waiting.remove(flush)
+                continue
             reached = reconciler.refused is None and not reconciler.behind(at)
             # At the end of a program a server that is away is not waited for.
             hopeless = flush.last and reconciler.failures > 0 and self._clock() >= at + EXIT_AWAY
@@ -248,7 +263,11 @@ class Sender:
         # No thread can be started, as at the end of an interpreter: the caller does the work itself.
         end = self._clock() + timeout
         while not flush.done.is_set() and (left := end - self._clock()) > 0:
-            delay = self.step()
+            try:
+                delay = self.step()
+            except Exception as error:  # noqa: BLE001 - not in the program's own thread
+                log(ERROR, "Progress cannot be reported: %r", error)
+                return
             if not flush.done.is_set():
                 flush.done.wait(min(TICK if delay is None else delay, left))
 
@@ -296,7 +315,8 @@ class Sender:
                 self._warn("large", warning)
         elif isinstance(error, ResponseError):
             transient = error.status_code in (408, 429) or error.status_code >= 500
-            reconciler.lost(steps, now, str(error), retry_after=error.retry_after if transient else MISTAKEN)
+            wait, slower = error.retry_after if transient else MISTAKEN, error.status_code == 429
+            reconciler.lost(steps, now, str(error), retry_after=wait, slower=slower)
             self._warn("answer", f"Progress cannot be reported at the moment: {error}")
         else:
             reconciler.lost(steps, now, str(error))
