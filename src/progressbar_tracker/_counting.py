@@ -26,6 +26,22 @@ if TYPE_CHECKING:
 
     from ._models import Number
 
+    class Watcher(Protocol):
+        """Who wants to know of the end of a counted loop. Both calls may come from any thread, at any point."""
+
+        def exhausted(self) -> None:
+            """The source has nothing left. Called in the loop's own thread, as ordinary code."""
+
+        def released(self) -> None:
+            """The loop let go of its iterator. Called by a finalizer: set flags and append, nothing else."""
+
+    class AsyncWatcher(Watcher, Protocol):
+        """A watcher that also hears of an exception of the source, which only an asynchronous loop can see."""
+
+        def raised(self, error: BaseException) -> None:
+            """The source raised."""
+
+
 T = TypeVar("T")
 
 _FULL: Final = sys.maxsize
@@ -39,16 +55,6 @@ def reset_lock() -> None:
     """Replace the lock in the child of a fork, where the thread that held it may not exist."""
     global _lock
     _lock = threading.Lock()
-
-
-class Watcher(Protocol):
-    """Who wants to know of the end of a counted loop. Both calls may come from any thread, at any point."""
-
-    def exhausted(self) -> None:
-        """The source has nothing left. Called in the loop's own thread, as ordinary code."""
-
-    def released(self) -> None:
-        """The loop let go of its iterator. Called by a finalizer: set flags and append, nothing else."""
 
 
 class Counter:
@@ -150,13 +156,6 @@ class Counter:
             watcher.exhausted()
         finally:
             watcher.released()
-
-
-class AsyncWatcher(Watcher, Protocol):
-    """A watcher that also hears of an exception of the source, which only an asynchronous loop can see."""
-
-    def raised(self, error: BaseException) -> None:
-        """The source raised."""
 
 
 class _End:

@@ -24,14 +24,31 @@ if TYPE_CHECKING:
 
     from ._reconcile import Setting, Snapshot
 
+    class _Lock(Protocol):
+        def acquire(self, blocking: bool, /) -> bool: ...
+        def release(self) -> None: ...
+
+    class Shown(Protocol):
+        """A run that has a terminal bar."""
+
+        @property
+        def started_at(self) -> float:
+            """When it began, in seconds since the epoch."""
+
+        @property
+        def inner(self) -> bool:
+            """Whether it runs inside another one; its bar vanishes at the end."""
+
+        def sample(self) -> Snapshot:
+            """Return the state now."""
+
+        def setting(self) -> Setting:
+            """Return what does not change."""
+
+
 FRAME: Final = 0.1  # seconds
 ERROR_WIDTH: Final = 40  # columns
 REDRAW: Final = 1.0  # seconds after which a bar that stands still is drawn again, for its clock goes on
-
-
-class _Lock(Protocol):
-    def acquire(self, blocking: bool, /) -> bool: ...
-    def release(self) -> None: ...
 
 
 def _tqdm_locks() -> list[_Lock]:
@@ -40,24 +57,6 @@ def _tqdm_locks() -> list[_Lock]:
 
     lock = tqdm.tqdm.get_lock()
     return list(getattr(lock, "locks", [lock]))
-
-
-class Shown(Protocol):
-    """A run that has a terminal bar."""
-
-    @property
-    def started_at(self) -> float:
-        """When it began, in seconds since the epoch."""
-
-    @property
-    def inner(self) -> bool:
-        """Whether it runs inside another one; its bar vanishes at the end."""
-
-    def sample(self) -> Snapshot:
-        """Return the state now."""
-
-    def setting(self) -> Setting:
-        """Return what does not change."""
 
 
 class _Bar:

@@ -25,6 +25,53 @@ if TYPE_CHECKING:
 
     from ._models import Number, Op, OpResult, Status
 
+    class Source(Protocol):
+        """What the sender knows of a tracked run. Read from the sender's thread."""
+
+        record: object  # the reconciler's own: its record of the run
+
+        @property
+        def id(self) -> str:
+            """The item's id."""
+
+        @property
+        def run_id(self) -> str:
+            """Which run of the program this is."""
+
+        @property
+        def part(self) -> str | None:
+            """The name of this process's share of the item, or ``None`` for the item itself."""
+
+        @property
+        def interval(self) -> float:
+            """Least seconds between two sends."""
+
+        @property
+        def keep(self) -> bool:
+            """Whether the item stays listed after its end."""
+
+        @property
+        def tentative(self) -> bool:
+            """Whether the end may still turn out to be another one."""
+
+        @property
+        def patience(self) -> float:
+            """Seconds that the run must have lived before it is first sent."""
+
+        @property
+        def fleeting(self) -> bool:
+            """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
+
+        def sample(self, before: Snapshot | None = None) -> Snapshot:
+            """Return the state now: ``before`` itself where nothing has changed since."""
+
+        def setting(self) -> Setting:
+            """Return what is told once."""
+
+        def conclude(self, dying: BaseException | None) -> None:
+            """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
+
+
 BATCH: Final = 500  # operations in one request
 HEARTBEAT: Final = 15.0  # seconds without a change after which a live run says that it lives
 HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server calls it stalled: four missed beats
@@ -32,7 +79,7 @@ SETTLE: Final = 0.5  # seconds in which a loop that was left early may yet turn 
 REVIVALS: Final = 3  # times an item that vanished is created again; after that a person deleted it
 REVIVAL_PAUSE: Final = 5.0  # seconds between them
 PART_PAUSE: Final = 0.25  # seconds until a part asks again for an item that is not there yet
-SLICE: Final = 2000  # runs looked at in one go; between two the lock of the interpreter is given up
+SLICE: Final = 500  # runs looked at in one go; between two the program has the interpreter to itself
 BACKOFF_BASE: Final = 0.5  # seconds
 BACKOFF_CAP: Final = 60.0
 BACKOFF_STEPS: Final = 10  # 0.5 * 2**10 is beyond the cap; a larger exponent would overflow one day
@@ -69,53 +116,6 @@ class Setting(NamedTuple):
     unit: str
     group: str | None
     parent: str | None
-
-
-class Source(Protocol):
-    """What the sender knows of a tracked run. Read from the sender's thread."""
-
-    record: object  # the reconciler's own: its record of the run
-
-    @property
-    def id(self) -> str:
-        """The item's id."""
-
-    @property
-    def run_id(self) -> str:
-        """Which run of the program this is."""
-
-    @property
-    def part(self) -> str | None:
-        """The name of this process's share of the item, or ``None`` for the item itself."""
-
-    @property
-    def interval(self) -> float:
-        """Least seconds between two sends."""
-
-    @property
-    def keep(self) -> bool:
-        """Whether the item stays listed after its end."""
-
-    @property
-    def tentative(self) -> bool:
-        """Whether the end may still turn out to be another one."""
-
-    @property
-    def patience(self) -> float:
-        """Seconds that the run must have lived before it is first sent."""
-
-    @property
-    def fleeting(self) -> bool:
-        """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
-
-    def sample(self) -> Snapshot:
-        """Return the state now."""
-
-    def setting(self) -> Setting:
-        """Return what is told once."""
-
-    def conclude(self, dying: BaseException | None) -> None:
-        """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
 
 
 class Step(NamedTuple):
@@ -362,7 +362,7 @@ class Reconciler:
     def _plan(self, record: Record, steps: list[Step], now: float) -> None:
         """Add what the server lacks of ``record`` to ``steps``."""
         source = record.source
-        snapshot = source.sample()
+        snapshot = source.sample(record.acked)
         ended = snapshot.status != "running"
         if ended and record.ended_at is None:
             record.ended_at = now
@@ -377,7 +377,9 @@ class Reconciler:
                 return
             record.tried = True
             steps.append(self._step(record, "put", snapshot, now))
-        elif snapshot != record.acked or (not ended and now >= record.heard_at + HEARTBEAT):
+        elif (snapshot is not record.acked and snapshot != record.acked) or (
+            not ended and now >= record.heard_at + HEARTBEAT
+        ):
             steps.append(self._step(record, "patch", snapshot, now))
         elif ended and lasting:
             self._forget(record)

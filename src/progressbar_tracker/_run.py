@@ -65,7 +65,7 @@ def program() -> str:
     stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - on every short loop's way
     if stem == "__main__":
         stem = os.path.basename(os.path.dirname(main))  # noqa: PTH119, PTH120
-    return {"": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(stem, stem)[:60]
+    return {"": "python", "-": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(stem, stem)[:60]
 
 
 def clean(value: object, limit: int, *, lines: bool = False) -> str:
@@ -235,14 +235,29 @@ class Run(Counter):
         """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
         return self.status in ("succeeded", "stopped") and not self.style.keep and self.run_name is None
 
-    def sample(self) -> Snapshot:
-        """Return the state now."""
+    def sample(self, before: Snapshot | None = None) -> Snapshot:
+        """Return the state now: ``before`` itself where nothing has changed since."""
         # The status is read before the position: if the run ends in between, the next sample has both.
         status, error = self.status, self.error
         completed = count(self.position)
         total = self.length if self.total is None else self.total
+        title = self._id if self.title is None else self.title
+        # Nearly always nothing but the position has moved, or not even that: then no text is looked at again.
+        if (
+            before is not None
+            and title is before.title
+            and self.description is before.description
+            and total is before.total
+            and self.weight is before.weight
+            and status == before.status
+        ):
+            if completed == before.completed or completed is None:
+                return before
+            return Snapshot(
+                before.title, before.description, completed, before.total, before.weight, before.status, error
+            )
         return Snapshot(
-            clean(self._id if self.title is None else self.title, TITLE_LENGTH),
+            clean(title, TITLE_LENGTH),
             clean(self.description, DESCRIPTION_LENGTH, lines=True),
             0 if completed is None else completed,
             None if total is None else count(total),

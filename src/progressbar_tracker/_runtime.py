@@ -286,7 +286,8 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
 def _meta() -> dict[str, str]:
     import socket
 
-    program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"  # noqa: PTH119
+    script = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
+    program = "python" if script in ("", "-", "-c") else script
     return {"host": socket.gethostname()[:200], "pid": str(os.getpid()), "program": program[:200]}
 
 

@@ -16,41 +16,43 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
 from ._log import ERROR, INFO, WARNING, log
-from ._reconcile import MAX_ITEMS, Reconciler, Source, Stats, Step
+from ._reconcile import MAX_ITEMS, Reconciler
 from ._worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._models import Op, OpResult
+    from ._reconcile import Source, Stats, Step
 
     Connect: TypeAlias = Callable[[], "Deliver | None"]
+
+    class Deliver(Protocol):
+        """Carries operations to the server."""
+
+        def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
+            """Deliver operations and return one result for each; ``timeout`` is in seconds for each phase.
+
+            Raises:
+                ProgressBarError: There was no usable answer.
+            """
+
+        @property
+        def one_by_one(self) -> bool:
+            """Whether each operation is a request of its own, so that there should be few."""
+
+        def close(self) -> None:
+            """Give back what belongs to the delivery alone. Idempotent."""
+
 
 TICK: Final = 0.1  # seconds between looks at what has ended
 TIMEOUT: Final = 5.0  # seconds for a phase of a request
 EXIT: Final = 1.5  # seconds that the end of a program waits at most
 EXIT_AWAY: Final = 0.3  # the same when the server is known to be away
+BREATH: Final = 0.001  # seconds the thread rests at least: a loop that waits for the interpreter's lock gets it
 LAST_WORDS: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
 QUIET: Final = 60.0  # seconds between two warnings of one kind
 MISTAKEN: Final = 60.0  # seconds between attempts when what answers is no progress server
-
-
-class Deliver(Protocol):
-    """Carries operations to the server."""
-
-    def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
-        """Deliver operations and return one result for each; ``timeout`` is in seconds for each phase.
-
-        Raises:
-            ProgressBarError: There was no usable answer.
-        """
-
-    @property
-    def one_by_one(self) -> bool:
-        """Whether each operation is a request of its own, so that there should be few."""
-
-    def close(self) -> None:
-        """Give back what belongs to the delivery alone. Idempotent."""
 
 
 class _Flush:
@@ -219,7 +221,7 @@ class Sender:
         if self._added or self.marks or self._flushes:
             return 0.0
         wake_at = reconciler.wake_at()
-        return None if wake_at is None else min(max(wake_at - self._clock(), 0.0), TICK)
+        return None if wake_at is None else min(max(wake_at - self._clock(), BREATH), TICK)
 
     def _pending(self) -> bool:
         return bool(self._added or self.marks or self._flushes or self._waiting)

@@ -30,40 +30,38 @@ if TYPE_CHECKING:
     from ._models import Number, Status
     from ._sender import Sender
 
+    class TrackOptions(TypedDict, total=False):
+        """The keywords of ``track()``, but for ``client``."""
+
+        id: str | None
+        title: str | None
+        description: str
+        total: Number | None
+        unit: str
+        weight: int
+        group: str | None
+        keep: bool
+        interval: float
+        display: bool | None
+
+    class PartOptions(TypedDict, total=False):
+        """The keywords of ``Share.track()``."""
+
+        part: str | None
+        interval: float
+        display: bool | None
+
+    class HasSender(Protocol):
+        """A client that trackers can be bound to: ``ProgressBar`` or ``AsyncProgressBar``."""
+
+        @property
+        def sender(self) -> Sender:
+            """The client's background sender."""
+
+
 T = TypeVar("T")
 
 INTERVAL: Final = 0.5  # seconds between two sends of an item, by default
-
-
-class TrackOptions(TypedDict, total=False):
-    """The keywords of ``track()``, but for ``client``."""
-
-    id: str | None
-    title: str | None
-    description: str
-    total: Number | None
-    unit: str
-    weight: int
-    group: str | None
-    keep: bool
-    interval: float
-    display: bool | None
-
-
-class PartOptions(TypedDict, total=False):
-    """The keywords of ``Share.track()``."""
-
-    part: str | None
-    interval: float
-    display: bool | None
-
-
-class HasSender(Protocol):
-    """A client that trackers can be bound to: ``ProgressBar`` or ``AsyncProgressBar``."""
-
-    @property
-    def sender(self) -> Sender:
-        """The client's background sender."""
 
 
 class Tracker(Generic[T]):

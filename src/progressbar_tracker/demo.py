@@ -39,35 +39,42 @@ def show(*, once: bool, port: int, say: Callable[[str], None]) -> None:
         port: The server's port; 0 for a free one.
         say: Prints a line.
     """
-    with tempfile.TemporaryDirectory(prefix="progressbar-demo-") as folder, contextlib.ExitStack() as stack:
-        settings = Settings(database=Path(folder) / "demo.db", port=port, local_key=False)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        stack.callback(say, "Stopped.") if not once else None
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="progressbar-demo-")))
+        settings = Settings(database=folder / "demo.db", port=port, local_key=False)
         server = stack.enter_context(BackgroundServer(settings))
         say(f"Server:    {server.url}")
         say(f"Dashboard: {server.sign_in_url()}  (signs you in, once)")
         say("Working on the files of Python's standard library:")
-        with ProgressBar(server.url, server.create_key("write", "demo")) as pb:
-            try:
-                work(pb, Path(folder))
-                pb.sender.flush(5.0)
-                say("The work is done: three succeeded, one failed on a file that cannot be read, one was left early.")
-                if not once:
-                    say("The server stays until Ctrl-C. A fresh sign-in link: " + server.sign_in_url())
-                    threading.Event().wait()
-            except KeyboardInterrupt:
-                say("Stopped.")
+        pb = stack.enter_context(ProgressBar(server.url, server.create_key("write", "demo")))
+        failure = work(pb, folder)
+        pb.sender.flush(5.0)
+        say(f"The work is done: three jobs succeeded, one was left early, one failed: {failure}")
+        if not once:
+            say("The server stays until Ctrl-C. A fresh sign-in link: " + server.sign_in_url())
+            threading.Event().wait()
 
 
-def work(pb: ProgressBar, folder: Path) -> None:
-    """Do all of it: the compressing in a thread beside the rest, so that several bars move at once."""
+def work(pb: ProgressBar, folder: Path) -> str:
+    """Do all of it: the compressing in a thread beside the rest, so that several bars move at once.
+
+    Returns:
+        Why the check of the backup failed.
+    """
     library = Path(sysconfig.get_path("stdlib"))
     compressing = threading.Thread(target=compress_files, args=(pb, library), daemon=True)
     compressing.start()
     hash_packages(pb, library)
     names = find_files(pb, library)
-    with contextlib.suppress(OSError):
+    failure = "it did not"
+    try:
         check_backup(pb, library, folder)
+    except OSError as error:
+        failure = f"{type(error).__name__} on {Path(str(error.filename)).name}"
     search(pb, names)
     compressing.join()
+    return failure
 
 
 def hash_packages(pb: ProgressBar, library: Path) -> str:

@@ -38,7 +38,7 @@ class Source:
         self.now = self.now._replace(completed=completed, status=status, error=error)
         return self
 
-    def sample(self):
+    def sample(self, before=None):
         return self.now
 
     def conclude(self, dying):
