@@ -70,7 +70,7 @@ def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(comma
         assert another.get("/progress").status_code == 401
     out, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
-    assert "one failed on a file that cannot be read" in out.splitlines()[-1]
+    assert "one failed: FileNotFoundError on " in out.splitlines()[-1]
 
 
 @pytest.mark.timeout(120)
