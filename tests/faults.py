@@ -19,7 +19,10 @@ KEY = "pbt_w_faultkey_0123456789"
 
 
 class Fault(NamedTuple):
-    """How one request is treated. ``kind``: answer, hang, reset, half, lost (applied, but the answer is cut off)."""
+    """How one request is treated.
+
+    ``kind``: answer, hang, silent (headers, then nothing), reset, half, lost (applied, but the answer is cut off).
+    """
 
     kind: str = "answer"
     status: int = 200
@@ -29,6 +32,7 @@ class Fault(NamedTuple):
 
 WELL = None
 HANG = Fault("hang")
+SILENT = Fault("silent")
 RESET = Fault("reset")
 HALF = Fault("half")
 LOST = Fault("lost")
@@ -45,14 +49,76 @@ class Seen(NamedTuple):
     document: Any
 
 
-class FaultServer:
-    """Items by id as the protocol would leave them, the runs that ended in ``history``, the requests in ``seen``."""
+class Model:
+    """Items by id as the protocol would leave them, and the runs that ended in ``history``. No I/O."""
 
     def __init__(self, *, legacy: bool = False) -> None:
         self.legacy = legacy
         self.items: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
         self.ops: list[dict[str, Any]] = []
+
+    def _apply(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
+        path = urlsplit(target).path
+        if path == "/api/key-info":
+            info: dict[str, Any] = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"]}
+            if not self.legacy:
+                info |= {"api": ["v1"], "server": {"version": "0", "boot_id": "b"}}
+            return 200, json.dumps(info).encode()
+        if path == "/progress":
+            return self._part_one(method, target, document)
+        if path == "/api/v1/items:batch" and not self.legacy:
+            results = [self.op(op) for op in document["ops"]]
+            return 200, json.dumps({"results": results}).encode()
+        return 404, b'{"title": "Not Found"}'
+
+    def _part_one(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
+        item_id = document["id"] if document else parse_qs(urlsplit(target).query)["id"][0]
+        self.ops.append({"op": method, **(document or {"id": item_id})})
+        if method == "POST":
+            if item_id in self.items:
+                return 409, b"{}"
+            self.items[item_id] = document
+            return 201, b"{}"
+        if item_id not in self.items:
+            return 404, b"{}"
+        if method == "PUT":
+            self.items[item_id] = document
+        else:
+            self.history.append(self.items.pop(item_id))
+        return 200, b"{}"
+
+    def op(self, op: dict[str, Any]) -> dict[str, Any]:
+        self.ops.append(op)
+        item_id, item = op["id"], self.items.get(op["id"])
+        fields = {name: value for name, value in op.items() if name != "op"}
+        if op["op"] == "put":
+            if item is not None and item["run_id"] != op["run_id"]:
+                self._retire(item_id, "stopped")
+            if item is not None and item["run_id"] == op["run_id"] and op["seq"] <= item["seq"]:
+                return {"id": item_id, "status": 200}
+            self.items[item_id] = {"status": "running", **fields}
+            return {"id": item_id, "status": 200 if item else 201}
+        if item is None:
+            return {"id": item_id, "status": 404, "problem": {"detail": "no such item"}}
+        if item["run_id"] != op["run_id"]:
+            return {"id": item_id, "status": 409, "problem": {"detail": "another run has taken the item over"}}
+        if op["op"] == "delete":
+            self._retire(item_id, "deleted")
+        elif op["seq"] > item["seq"]:
+            item |= fields
+        return {"id": item_id, "status": 200}
+
+    def _retire(self, item_id: str, status: str) -> None:
+        item = self.items.pop(item_id)
+        self.history.append(item if item["status"] != "running" else {**item, "status": status})
+
+
+class FaultServer(Model):
+    """The same on the loopback, with faults by the script, and the requests in ``seen``."""
+
+    def __init__(self, *, legacy: bool = False) -> None:
+        super().__init__(legacy=legacy)
         self.seen: list[Seen] = []
         self.script: deque[Fault | None] = deque()
         self.always: Fault | None = None
@@ -113,7 +179,7 @@ class FaultServer:
         with self._changed:
             self.seen.append(Seen(handler.command, handler.path, headers, document))
             fault = self.script.popleft() if self.script else self.always
-            if fault is None or fault.kind in ("lost", "half"):
+            if fault is None or fault.kind in ("lost", "half", "silent"):
                 status, body = self._apply(handler.command, handler.path, document)
                 extra: dict[str, str] = {}
             else:
@@ -134,63 +200,13 @@ class FaultServer:
             handler.send_header(name, text)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
+        if kind == "silent":
+            handler.wfile.flush()
+            self._release.wait(30)
+            handler.close_connection = True
+            return
         if kind == "half":
             handler.wfile.write(body[: len(body) // 2])
             handler.close_connection = True
             return
         handler.wfile.write(body)
-
-    def _apply(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
-        path = urlsplit(target).path
-        if path == "/api/key-info":
-            info: dict[str, Any] = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"]}
-            if not self.legacy:
-                info |= {"api": ["v1"], "server": {"version": "0", "boot_id": "b"}}
-            return 200, json.dumps(info).encode()
-        if path == "/progress":
-            return self._part_one(method, target, document)
-        if path == "/api/v1/items:batch" and not self.legacy:
-            results = [self._op(op) for op in document["ops"]]
-            return 200, json.dumps({"results": results}).encode()
-        return 404, b'{"title": "Not Found"}'
-
-    def _part_one(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
-        item_id = document["id"] if document else parse_qs(urlsplit(target).query)["id"][0]
-        self.ops.append({"op": method, **(document or {"id": item_id})})
-        if method == "POST":
-            if item_id in self.items:
-                return 409, b"{}"
-            self.items[item_id] = document
-            return 201, b"{}"
-        if item_id not in self.items:
-            return 404, b"{}"
-        if method == "PUT":
-            self.items[item_id] = document
-        else:
-            self.history.append(self.items.pop(item_id))
-        return 200, b"{}"
-
-    def _op(self, op: dict[str, Any]) -> dict[str, Any]:
-        self.ops.append(op)
-        item_id, item = op["id"], self.items.get(op["id"])
-        fields = {name: value for name, value in op.items() if name != "op"}
-        if op["op"] == "put":
-            if item is not None and item["run_id"] != op["run_id"]:
-                self._retire(item_id, "stopped")
-            if item is not None and item["run_id"] == op["run_id"] and op["seq"] <= item["seq"]:
-                return {"id": item_id, "status": 200}
-            self.items[item_id] = {"status": "running", **fields}
-            return {"id": item_id, "status": 200 if item else 201}
-        if item is None:
-            return {"id": item_id, "status": 404, "problem": {"detail": "no such item"}}
-        if item["run_id"] != op["run_id"]:
-            return {"id": item_id, "status": 409, "problem": {"detail": "another run has taken the item over"}}
-        if op["op"] == "delete":
-            self._retire(item_id, "deleted")
-        elif op["seq"] > item["seq"]:
-            item |= fields
-        return {"id": item_id, "status": 200}
-
-    def _retire(self, item_id: str, status: str) -> None:
-        item = self.items.pop(item_id)
-        self.history.append(item if item["status"] != "running" else {**item, "status": status})
