@@ -21,7 +21,8 @@ KEY = "pbt_w_faultkey_0123456789"
 class Fault(NamedTuple):
     """How one request is treated.
 
-    ``kind``: answer, hang, silent (headers, then nothing), reset, half, lost (applied, but the answer is cut off).
+    ``kind``: answer, hang, late (by a second), silent (headers, then nothing), reset, half, lost (applied, but the
+    answer is cut off).
     """
 
     kind: str = "answer"
@@ -32,6 +33,7 @@ class Fault(NamedTuple):
 
 WELL = None
 HANG = Fault("hang")
+LATE = Fault("late")
 SILENT = Fault("silent")
 RESET = Fault("reset")
 HALF = Fault("half")
@@ -179,7 +181,7 @@ class FaultServer(Model):
         with self._changed:
             self.seen.append(Seen(handler.command, handler.path, headers, document))
             fault = self.script.popleft() if self.script else self.always
-            if fault is None or fault.kind in ("lost", "half", "silent"):
+            if fault is None or fault.kind in ("late", "lost", "half", "silent"):
                 status, body = self._apply(handler.command, handler.path, document)
                 extra: dict[str, str] = {}
             else:
@@ -190,6 +192,8 @@ class FaultServer(Model):
             self._release.wait(30)
             handler.close_connection = True
             return
+        if kind == "late":
+            self._release.wait(1)
         if kind in ("reset", "lost"):
             handler.close_connection = True
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
