@@ -26,7 +26,7 @@ class Machine(RuleBasedStateMachine):
         self.sources = []
         self.seqs = {}  # by run: the latest that was sent
         self.deleted = set()  # runs whose delete the server has confirmed
-        self.newest_sent = {}  # by id: the youngest run that was put
+        self.newest_had = {}  # by id: the youngest run that the server is known to have had
 
     @property
     def running(self):
@@ -114,6 +114,8 @@ class Machine(RuleBasedStateMachine):
             for step, result in zip(steps, results, strict=True):
                 if step.verb == "delete" and result["status"] in (200, 404) and step.record.gone:
                     self.deleted.add(step.op["run_id"])
+                if step.verb == "put" and result["status"] in (200, 201):
+                    self.newest_had[step.op["id"]] = int(step.op["run_id"][1:])
 
     def check_order(self, steps):
         assert len(steps) <= BATCH
@@ -129,8 +131,7 @@ class Machine(RuleBasedStateMachine):
             self.seqs[run] = step.op["seq"]
             if step.verb == "put":
                 number, item_id = int(run[1:]), step.op["id"]
-                assert number >= self.newest_sent.get(item_id, 0), "an older run takes the item back from a newer one"
-                self.newest_sent[item_id] = number
+                assert number >= self.newest_had.get(item_id, 0), "an older run takes the item back from a newer one"
 
     # What always holds
 

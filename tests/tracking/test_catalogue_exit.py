@@ -1,0 +1,153 @@
+"""The less common ways a program ends, each in a process of its own with a hard time limit."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.faults import HANG
+from tests.tracking.test_exit import end_of, run, start
+
+BAR = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
+
+
+def interrupted(faults, process, *signals):
+    """Send signals one after the other to a program that has said it is ready; return when it ended, and how."""
+    try:
+        assert process.stdout.readline() == "ready\n"
+        faults.wait_for(lambda: faults.seen)
+        begun = time.perf_counter()
+        for number, pause in signals:
+            time.sleep(pause)  # the program is to be in the middle of its last flush, of which it says nothing
+            process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    except BaseException:
+        process.kill()
+        raise
+    return time.perf_counter() - begun, process.returncode, out, err
+
+
+def test_a_bar_first_made_in_an_atexit_handler_is_no_trouble(faults, tmp_path):
+    code = "import atexit\n@atexit.register\ndef last():\n    for _ in track(range(3), id='job', keep=True): pass\n"
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+
+
+def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
+    code = (
+        "import atexit\n@atexit.register\ndef last():\n"
+        "    for _ in track(range(3), id='job', keep=True): pass\n    print(flush(5))\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "True\n", "")
+    assert faults.items["job"]["completed"] == 3
+
+
+def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, tmp_path):
+    code = (
+        "import atexit\n@atexit.register\ndef last():\n"
+        "    for _ in track(range(3), id='late', keep=True): pass\n    print(flush(1))\n" + BAR + "bar.close()"
+    )
+    done, _, err = run(faults.url, code, tmp_path)
+    assert (done, err) == (0, "")
+    assert faults.items["job"]["status"] == "succeeded"
+
+
+def test_a_generator_that_is_held_to_the_end_is_stopped(faults, tmp_path):
+    code = (
+        "def numbers():\n    for i in track(range(9), id='job', keep=True): yield i\n"
+        "held = numbers(); next(held); next(held)\nflush(5)"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 1)
+
+
+def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_was(faults, tmp_path):
+    code = (
+        "begun = threading.Event()\n"
+        "def work():\n"
+        "    for i in track(range(10**9), id='job', keep=True, interval=0.05):\n"
+        "        begun.set(); time.sleep(0.001)\n"
+        "threading.Thread(target=work, daemon=True).start(); begun.wait(); flush(5)\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"] < 10**6) == ("stopped", True)
+
+
+def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_path):
+    code = (
+        "def work():\n"
+        "    with track(total=2, id='job', keep=True) as bar: bar.advance(2)\n"
+        "thread = threading.Thread(target=work); thread.start()\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("succeeded", 2)
+
+
+@pytest.mark.parametrize("during", ["the loop", "the last flush"])
+def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_path, during):
+    faults.always = HANG
+    ready = "print('ready', flush=True)\n"
+    if during == "the loop":
+        code = "for i in track(range(9), id='job', keep=True):\n    " + ready + "    time.sleep(30)\n"
+        signals = [(signal.SIGINT, 0.1), (signal.SIGINT, 0.3)]  # the second one comes during the last flush
+    else:
+        code = "import atexit\n" + BAR + "atexit.register(print, 'ready', flush=True)\n"
+        signals = [(signal.SIGINT, 0.1)]
+    took, done, _, _ = interrupted(faults, start(faults.url, code, tmp_path), *signals)
+    assert took < 1.4  # the last flush alone would have taken 1.5 seconds
+    assert done == (-signal.SIGINT if during == "the loop" else 0)
+
+
+def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadline(faults, tmp_path):
+    faults.always = HANG
+    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    time.sleep(30)\n"
+    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (signal.SIGINT, 0.1))
+    assert took < 3.0
+    assert done == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert err.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_path, number):
+    code = BAR + "flush(5)\nprint('ready', flush=True)\ntime.sleep(30)\n"
+    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (number, 0))
+    assert (done, err, took < 2.0) == (-number, "", True)
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
+    assert faults.items["job"]["heartbeat_timeout"] > 0
+
+
+def test_os_exit_runs_nothing_of_ours(faults, tmp_path):
+    assert run(faults.url, BAR + "flush(5)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
+
+
+def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, tmp_path):
+    code = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "with track(total=9, id='job', keep=True) as bar:\n"
+        "    bar.advance(3); flush(5); print('ready', flush=True); time.sleep(30)\n"
+    )
+    _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (signal.SIGTERM, 0))
+    assert (done, err) == (0, "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 3)
+
+
+def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
+    code = "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\nfor bar in bars: bar.advance()\n"
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert len(faults.items) == 1500
+    assert {item["status"] for item in faults.items.values()} == {"stopped"}
+
+
+def test_the_program_can_close_and_flush_as_often_as_it_likes(faults, tmp_path):
+    code = (
+        "from progressbar_tracker import ProgressBar\n"
+        "pb = ProgressBar(os.environ['PROGRESSBAR_URL'], os.environ['PROGRESSBAR_API_KEY'])\n"
+        "for _ in pb.track(range(3), id='job', keep=True): pass\n"
+        "for _ in range(3): flush(5); pb.close()\n"
+        "for _ in pb.track(range(3), id='after', keep=True): pass\n"
+    )
+    assert run(faults.url, code, tmp_path, PYTHONDEVMODE="1") == (0, "", "")
+    assert set(faults.items) == {"job"}
