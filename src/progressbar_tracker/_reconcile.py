@@ -15,6 +15,7 @@ Everything here runs in the sender's thread. Trackers reach it through two deque
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import time
 from collections import deque
@@ -85,6 +86,7 @@ BACKOFF_CAP: Final = 60.0
 BACKOFF_STEPS: Final = 10  # 0.5 * 2**10 is beyond the cap; a larger exponent would overflow one day
 PACE_EASES: Final = 60.0  # seconds of success after which intervals that were doubled shrink by a tenth
 SLOWEST: Final = 64.0
+FORMER: Final = 4  # runs of one id that have ended without the server knowing
 MAX_ITEMS: Final = 100_000
 URGENT: Final = -math.inf  # due before everything that has an instant
 FAR_BACK: Final = -math.inf
@@ -273,7 +275,8 @@ class Reconciler:
         self._max_items = max_items
         self._meta = meta
         self._newest: dict[str, Record] = {}  # the newest run of each id, and of each part
-        self._former: list[Record] = []  # runs whose id a newer one has, and whose end the server was not told yet
+        # Runs whose id a newer one has, and whose end the server was not told yet: by that id, the oldest first.
+        self._former: dict[str, list[Record]] = {}
         self._agenda = Agenda()
         self._limit = BATCH
 
@@ -305,8 +308,11 @@ class Reconciler:
             self._drop(earlier)
             warning = f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
         elif earlier is not None:
-            self._former.append(earlier)
-            earlier.hold_until = now  # now or never: after the new run it would be taken for a newer one
+            former = self._former.setdefault(name, [])
+            former.append(earlier)
+            if len(former) > FORMER:
+                self._drop(former[0])
+            earlier.hold_until = earlier.ended_at = now  # now or never, see _eldest()
             self._agenda.put(earlier, URGENT)
         if source.part is not None:
             # Who does a killed worker's share again has to be believed before it.
@@ -343,12 +349,16 @@ class Reconciler:
         # asked: each is looked at less often.
         stretch = max(1.0, len(self) / (FRUGAL if self.frugal else LIVELY))
         limit = FRUGAL if self.frugal else self._limit - 1
+        under_way: set[Record] = set()
         for _ in range(SLICE):
             if len(steps) >= limit or (record := self._agenda.take(now)) is None:
                 break
             if record.hold_until > now:
                 self._agenda.put(record, record.hold_until)
                 continue
+            if self._former:
+                record = self._eldest(record, under_way)
+                under_way.add(record)
             try:
                 self._plan(record, steps, now)
             except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
@@ -358,6 +368,20 @@ class Reconciler:
                 interval = record.source.interval
                 self._agenda.put(record, now + max(interval * stretch, min(interval * self._pace, HEARTBEAT)))
         return steps
+
+    def _eldest(self, record: Record, under_way: set[Record]) -> Record:
+        """Return the eldest run of the id that is not under way; ``record`` itself is due again after it.
+
+        Whatever has become of the order in the agenda: the server would take a late run for the newest.
+        """
+        for former in self._former.get(_name(record.source), ()):
+            if former is record:
+                break
+            if former not in under_way:
+                former.grain = GONE
+                self._agenda.put(record, URGENT)
+                return former
+        return record
 
     def _plan(self, record: Record, steps: list[Step], now: float) -> None:
         """Add what the server lacks of ``record`` to ``steps``."""
@@ -413,7 +437,7 @@ class Reconciler:
         return Step(record, verb, snapshot, op, now)
 
     def _all(self) -> list[Record]:
-        return [*self._former, *self._newest.values()]
+        return [*itertools.chain.from_iterable(self._former.values()), *self._newest.values()]
 
     def apply(self, steps: Sequence[Step], results: Iterable[OpResult], now: float) -> list[str]:
         """Take the server's answer in, one result for each step. Return warnings to log, at most one a record."""
@@ -563,8 +587,10 @@ class Reconciler:
         name = _name(record.source)
         if self._newest.get(name) is record:
             del self._newest[name]
-        elif record in self._former:
-            self._former.remove(record)
+        elif record in (former := self._former.get(name, [])):
+            former.remove(record)
+            if not former:
+                del self._former[name]
 
 
 NOTHING: Final = Snapshot("", "", 0, None, 0, "running", None)
