@@ -77,7 +77,7 @@ def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_wa
 def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_path):
     code = (
         "def work():\n"
-        "    with track(total=2, id='job', keep=True) as bar: bar.advance(2)\n"
+        "    with track(total=2, id='job', keep=True) as bar: flush(5); bar.advance(2)\n"
         "thread = threading.Thread(target=work); thread.start()\n"
     )
     assert run(faults.url, code, tmp_path) == (0, "", "")
@@ -135,7 +135,7 @@ def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, t
 
 
 def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
-    code = "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\nfor bar in bars: bar.advance()\n"
+    code = "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\nfor bar in bars: bar.advance()\nflush(5)\n"
     assert run(faults.url, code, tmp_path) == (0, "", "")
     assert len(faults.items) == 1500
     assert {item["status"] for item in faults.items.values()} == {"stopped"}

@@ -187,6 +187,18 @@ def test_a_late_end_does_not_take_the_item_back_from_a_newer_run_of_the_same_id(
     assert server.items["a"]["run_id"] == "r2"
 
 
+def test_an_old_run_goes_first_even_if_the_new_one_was_due_before_it():
+    reconciler = Reconciler(uniform=lambda low, high: high)
+    first, second = Source(run_id="r1", keep=True), Source(run_id="r2", keep=True)
+    reconciler.add(first, 0.0)
+    reconciler.lost(reconciler.plan(0.0), 0.0, "away")
+    reconciler.mark(first.at(10, "succeeded"), 1.0)
+    reconciler.add(second, 1.0)
+    steps = reconciler.plan(1.0)
+    reconciler.renew(reversed(steps), 1.0)
+    assert [step.op["run_id"] for step in reconciler.plan(1.0)] == ["r1", "r2"]
+
+
 def test_a_delete_that_finds_nothing_since_its_create_was_put_off_is_sent_again_with_it():
     reconciler, server = Reconciler(uniform=lambda low, high: high), Model()
     source = Source()
