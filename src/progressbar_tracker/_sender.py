@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 TICK: Final = 0.1  # seconds between looks at what has ended
 TIMEOUT: Final = 5.0  # seconds for a phase of a request
 EXIT: Final = 1.5  # seconds that the end of a program waits at most
+START: Final = 5.0  # seconds that connecting, with all its imports, may take beyond that
 EXIT_AWAY: Final = 0.3  # the same when the server is known to be away
 BREATH: Final = 0.001  # seconds the thread rests at least: a loop that waits for the interpreter's lock gets it
 LAST_WORDS: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
@@ -162,6 +163,8 @@ class Sender:
         if self._away or self._reconciler.failures:
             return False
         reached = self.flush(EXIT)
+        if not reached and self._deliver is None and self._reconciler.refused is None:
+            reached = self.flush(START)  # on a busy machine; the server has not been asked anything yet
         self._away = not reached
         return reached
 

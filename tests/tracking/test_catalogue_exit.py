@@ -135,7 +135,11 @@ def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, t
 
 
 def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
-    code = "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\nfor bar in bars: bar.advance()\nflush(5)\n"
+    code = (
+        "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\n"
+        "for bar in bars: bar.advance()\n"
+        "flush(5)\n"
+    )
     assert run(faults.url, code, tmp_path) == (0, "", "")
     assert len(faults.items) == 1500
     assert {item["status"] for item in faults.items.values()} == {"stopped"}

@@ -262,6 +262,40 @@ def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
     sender.close(0.01)
 
 
+def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_server(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.EXIT", 0.01)
+    impatient = threading.Event()
+    told = []
+
+    class Deliver:
+        one_by_one = False
+
+        def __call__(self, ops, timeout):
+            told.extend(ops)
+            return [{"id": op["id"], "status": 200} for op in ops]
+
+        def close(self):
+            pass
+
+    def connect():
+        assert impatient.wait(5)  # a busy machine imports for longer than anybody waits for a server
+        return Deliver()
+
+    sender = Sender(connect)
+    flush = sender.flush
+
+    def flushing(timeout):
+        reached = flush(timeout)
+        impatient.set()
+        return reached
+
+    monkeypatch.setattr(sender, "flush", flushing)
+    sender.add(Source(keep=True).at(3, "succeeded"))
+    assert sender.settle() is True
+    assert told[0]["completed"] == 3
+    sender.close(1.0)
+
+
 def test_a_raising_on_error_is_swallowed():
     class Away:
         one_by_one = False
