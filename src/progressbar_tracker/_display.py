@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
+from ._fork import importing
 from ._table import cut
 from ._worker import Worker
 
@@ -194,7 +195,8 @@ class Display:
             self._bars[id(shown)] = _Bar(shown, self._open(shown, snapshot))
 
     def _open(self, shown: Shown, snapshot: Snapshot) -> tqdm.tqdm[object]:
-        import tqdm
+        with importing:
+            import tqdm
 
         unit = shown.setting().unit
         bar: tqdm.tqdm[object] = tqdm.tqdm(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ._fork import importing
+
 DEBUG: Final = 10
 INFO: Final = 20
 WARNING: Final = 30
@@ -15,7 +17,8 @@ ERROR: Final = 40
 
 def log(level: int, message: str, *args: object, exc_info: bool = False) -> None:
     """Write a line to the logger ``progressbar_tracker``; ``level`` and ``args`` are those of ``logging``."""
-    import logging
+    with importing:
+        import logging
 
     logger = logging.getLogger("progressbar_tracker")
     if not logger.handlers:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from . import _config, _counting
 from ._display import Display
 from ._errors import ConfigError, ProgressBarError
+from ._fork import importing
 from ._log import DEBUG, INFO, log
 from ._reconcile import Reconciler
 from ._sender import TIMEOUT, Sender
@@ -157,6 +158,7 @@ class HttpDelivery:
         self._transport = transport
         self._owned = owned
         self._wire = Wire()
+        transport.open()  # with all that it imports
         _quieten_httpx()
 
     def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
@@ -284,7 +286,8 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
 
 
 def _meta() -> dict[str, str]:
-    import socket
+    with importing:
+        import socket
 
     script = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script

@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
+from ._fork import importing
 from ._log import ERROR, INFO, WARNING, log
 from ._reconcile import MAX_ITEMS, Reconciler
 from ._worker import Worker
@@ -280,7 +281,8 @@ class Sender:
         reconciler = self._reconciler
         try:
             if self._deliver is None:
-                self._deliver = self._connect()
+                with importing:
+                    self._deliver = self._connect()
                 if self._deliver is None:
                     reconciler.refuse("no server is configured")
                     return

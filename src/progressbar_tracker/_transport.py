@@ -122,13 +122,19 @@ class HttpTransport(_Address):
     def _send(self, request: Request, timeout: float | None) -> Reply:
         import httpx
 
-        client = self._open()
+        client = self.open()
         try:
             return _reply(client.send(self.build(client, request, timeout)))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 
-    def _open(self) -> httpx.Client:
+    def open(self) -> httpx.Client:
+        """Return the client, built now if it was not. No request is made.
+
+        Raises:
+            ConfigError: The environment asks for what httpx cannot do.
+            RuntimeError: The transport is closed.
+        """
         if self._closed:
             raise RuntimeError("this client is closed")
         if (client := self._clients.get(os.getpid())) is None:

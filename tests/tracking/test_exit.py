@@ -177,3 +177,21 @@ def test_a_forked_child_leaves_its_parents_bar_alone_and_has_its_own(faults, tmp
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
     assert (faults.items["child"]["completed"], faults.items["child"]["status"]) == (1, "succeeded")
     assert faults.items["job"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
+
+
+def test_a_fork_in_the_middle_of_an_import_of_ours_leaves_the_child_able_to_import_the_same(faults, tmp_path):
+    code = (
+        "bar = track(total=10, id='job', keep=True)\nbar.advance(3)\n"
+        "while 'httpx' not in sys.modules: pass\n"  # the sender's thread is in the middle of importing it
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    signal.alarm(10)\n"
+        "    import httpx\n"
+        "    with track(total=1, id='child', keep=True) as own: own.advance()\n"
+        "    os._exit(0 if httpx.Client and flush(5) else 1)\n"
+        "_, status = os.waitpid(pid, 0)\n"
+        "bar.close()\nsys.exit(os.waitstatus_to_exitcode(status))"
+    )
+    done, _, err = run(faults.url, code, tmp_path)
+    assert (done, err) == (0, "")
+    assert faults.items["child"]["status"] == faults.items["job"]["status"] == "succeeded"
