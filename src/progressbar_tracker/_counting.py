@@ -15,6 +15,7 @@ another thread. The length hint is that of our own ``repeat``.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -48,13 +49,14 @@ _FULL: Final = sys.maxsize
 _FOLD: Final = 1024  # deltas waiting; more are folded by the thread that adds one
 
 # Guards folding and setting, which are rare. Module-wide, so that a counter stays small. Replaced after a fork.
-_lock = threading.Lock()
+# Re-entrant, for a signal handler or a finalizer may read a count in the middle of a step of the same thread.
+_lock = threading.RLock()
 
 
 def reset_lock() -> None:
     """Replace the lock in the child of a fork, where the thread that held it may not exist."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 class Counter:
@@ -83,7 +85,7 @@ class Counter:
     def position(self) -> Number:
         """Units done. Of a loop, the item that is being worked on, or was when the loop was left, does not count."""
         with _lock:
-            return self._fold() + self._looped()
+            return self._added() + self._looped()
 
     def advance(self, n: Number = 1) -> None:
         """Add ``n`` units. Exact from any number of threads."""
@@ -104,21 +106,28 @@ class Counter:
                 self._deltas = deque()
             self._deltas.append(n)
             if len(self._deltas) > _FOLD:
-                self._fold()
+                self._fold(self._deltas)
 
     def set(self, position: Number) -> None:
         """Make the position an absolute value; what is added later is added to it."""
         with _lock:
-            now = self._fold() + self._looped()
-            self._base += position - now
+            step = position - (self._added() + self._looped())
+            self._base += step
 
-    def _fold(self) -> Number:
-        # Under the lock. popleft() takes each delta exactly once, also while others append.
-        deltas = self._deltas
-        if deltas:
+    def _added(self) -> Number:
+        # Reading changes nothing, so it may interrupt a step. list() of a deque is one step of C.
+        deltas, ones = self._deltas, self.ones
+        total = self._base + sum(list(deltas)) if deltas else self._base
+        return total if ones is None else total + (_FULL - ones.__length_hint__())
+
+    def _fold(self, deltas: deque[Number]) -> None:
+        # Under the lock. popleft() takes each delta exactly once, also while others append; the sum is added in one
+        # statement, which no signal handler can come in between.
+        total: Number = 0
+        with contextlib.suppress(IndexError):  # a signal handler has folded the rest
             for _ in range(len(deltas)):
-                self._base += deltas.popleft()
-        return self._base if self.ones is None else self._base + (_FULL - self.ones.__length_hint__())
+                total += deltas.popleft()
+        self._base += total
 
     def _looped(self) -> int:
         if self._handed is None:

@@ -127,11 +127,18 @@ class Display:
         self._clock = clock
         self._file = file
         self._bars: dict[int, _Bar] = {}
+        self._inherited: object = None
         self._worker = Worker("progressbar-display", self.step, self._pending)
         self.reset()
 
     def reset(self) -> None:
         """Start empty in the child of a fork: the bars on the terminal are the parent's."""
+        if self._bars:
+            # The bars are left alive: their finalizers want tqdm's lock, which a thread of the parent's may have held
+            # when it was forked, and so may whoever draws in this process.
+            self._inherited = (self._inherited, self._bars)
+            if (tqdm := sys.modules.get("tqdm")) is not None:
+                tqdm.tqdm.set_lock(threading.RLock())
         self._bars = {}
         self._added: deque[Shown] = deque()
         self._lock = threading.RLock()  # a bar is drawn by the display's thread, and at its end by the loop's

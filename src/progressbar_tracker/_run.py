@@ -99,7 +99,7 @@ def count(value: object) -> Number | None:
 
 def whole(value: object) -> int:
     """Return an int that the server takes, or 0."""
-    return value if isinstance(value, int) and abs(value) <= WEIGHT_LIMIT else 0
+    return int(value) if isinstance(value, bool) or (isinstance(value, int) and abs(value) <= WEIGHT_LIMIT) else 0
 
 
 def error_text(error: BaseException | str) -> str:

@@ -20,7 +20,7 @@ from ._errors import ConfigError, ProgressBarError
 from ._fork import importing
 from ._log import DEBUG, INFO, log
 from ._reconcile import Reconciler
-from ._sender import TIMEOUT, Sender
+from ._sender import EXIT, TIMEOUT, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -222,10 +222,11 @@ def shutdown() -> None:
     if _display is not None:
         _display.close()
     open_senders = [one for one in list(_senders) if not one.closed]
-    end = time.monotonic() + 1.5
-    for one in open_senders:
-        left = end - time.monotonic()
-        one.shut(conclude, None if len(open_senders) == 1 else max(left, 0.0))
+    end = time.monotonic() + EXIT
+    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C: whoever is in a hurry is not kept waiting
+        for one in open_senders:
+            left = end - time.monotonic()
+            one.shut(conclude, None if len(open_senders) == 1 else max(left, 0.0))
 
 
 def _hook() -> None:

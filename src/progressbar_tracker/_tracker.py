@@ -190,12 +190,13 @@ class Tracker(Generic[T]):
             self._advance(n)
 
     def _advance(self, n: Number) -> None:
-        if count(n) is None:
+        number = count(n)
+        if number is None:
             if isinstance(n, float):
                 return  # NaN or beyond all bounds: there is nothing sensible to count
             raise TypeError(f"n must be a number, not {shown(n)}")
         run = self._running(sys._getframe(2))  # noqa: SLF001
-        run.advance(n)
+        run.advance(number)
         self._ones = run.ones
 
     def update(
@@ -219,7 +220,8 @@ class Tracker(Generic[T]):
         Raises:
             TypeError: ``completed`` is not a number.
         """
-        if completed is not None and count(completed) is None and not isinstance(completed, float):
+        position = None if completed is None else count(completed)
+        if completed is not None and position is None and not isinstance(completed, float):
             raise TypeError(f"completed must be a number, not {shown(completed)}")
         run = self._running(sys._getframe(1))  # noqa: SLF001
         if total is not None:
@@ -230,8 +232,8 @@ class Tracker(Generic[T]):
             run.description = description
         if weight is not None:
             run.weight = weight
-        if completed is not None and count(completed) is not None:
-            run.set(completed)
+        if position is not None:
+            run.set(position)
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed, with an exception or a text as the reason. It stays listed."""

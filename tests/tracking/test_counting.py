@@ -212,3 +212,26 @@ def test_an_asynchronous_source_that_raises_is_told_with_its_exception():
         return watcher.calls
 
     assert asyncio.run(main()) == ["raised ValueError('no more')", "released"]
+
+
+def test_a_signal_handler_may_read_and_advance_in_the_middle_of_a_step():
+    import signal
+
+    counter = Counter()
+    handled = []
+
+    def handler(*_):
+        counter.advance(5)
+        handled.append(counter.position)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        steps = 0
+        while len(handled) < 20:
+            counter.advance(2)
+            steps += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert counter.position == 2 * steps + 5 * len(handled)

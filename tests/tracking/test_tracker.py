@@ -243,6 +243,18 @@ def test_advance_by_something_that_is_no_number_is_a_type_error(pb):
         bar.advance("one")
 
 
+def test_numbers_of_other_kinds_are_counted_and_mixed(faults, pb):
+    from decimal import Decimal
+
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(Decimal("1.5"))
+        bar.advance(2.5)
+        bar.advance(True)
+        bar.weight = True
+    item = listed(faults, "succeeded")
+    assert (item["completed"], item["weight"], item["weight"] is True) == (5, 1, False)
+
+
 def test_advance_from_eight_threads_is_exact_on_the_server(faults, pb):
     with pb.track(total=8000, id="job", keep=True) as bar:
         threads = [threading.Thread(target=lambda: [bar.advance() for _ in range(1000)]) for _ in range(8)]
