@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import tqdm
 
-    from ._reconcile import Setting, Snapshot
+    from ._snapshot import Setting, Snapshot
 
     class _Lock(Protocol):
         def acquire(self, blocking: bool, /) -> bool: ...

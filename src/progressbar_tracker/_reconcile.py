@@ -14,63 +14,18 @@ Everything here runs in the sender's thread. Trackers reach it through two deque
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import math
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+
+from ._agenda import GONE, URGENT, Agenda, Record
+from ._snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ._models import Number, Op, OpResult, Status
-
-    class Source(Protocol):
-        """What the sender knows of a tracked run. Read from the sender's thread."""
-
-        record: object  # the reconciler's own: its record of the run
-
-        @property
-        def id(self) -> str:
-            """The item's id."""
-
-        @property
-        def run_id(self) -> str:
-            """Which run of the program this is."""
-
-        @property
-        def part(self) -> str | None:
-            """The name of this process's share of the item, or ``None`` for the item itself."""
-
-        @property
-        def interval(self) -> float:
-            """Least seconds between two sends."""
-
-        @property
-        def keep(self) -> bool:
-            """Whether the item stays listed after its end."""
-
-        @property
-        def tentative(self) -> bool:
-            """Whether the end may still turn out to be another one."""
-
-        @property
-        def patience(self) -> float:
-            """Seconds that the run must have lived before it is first sent."""
-
-        @property
-        def fleeting(self) -> bool:
-            """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
-
-        def sample(self, before: Snapshot | None = None) -> Snapshot:
-            """Return the state now: ``before`` itself where nothing has changed since."""
-
-        def setting(self) -> Setting:
-            """Return what is told once."""
-
-        def conclude(self, dying: BaseException | None) -> None:
-            """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
+    from ._models import Op, OpResult
+    from ._snapshot import Source
 
 
 BATCH: Final = 500  # operations in one request
@@ -88,36 +43,10 @@ PACE_EASES: Final = 60.0  # seconds of success after which intervals that were d
 SLOWEST: Final = 64.0
 FORMER: Final = 4  # runs of one id that have ended without the server knowing
 MAX_ITEMS: Final = 100_000
-URGENT: Final = -math.inf  # due before everything that has an instant
-FAR_BACK: Final = -math.inf
-GRAINS: Final = 32  # of the agenda in a second
-FIRST_GRAIN: Final = -(2**62)
-GONE: Final = -(2**63)
-SWEEP: Final = 1000  # entries of the agenda below which stale ones do no harm
 FRUGAL: Final = 10  # requests in a row, and about as many a second, where each operation is one
 LIVELY: Final = 5000  # runs; beyond these the interval of all grows, so that the sender's share of a core does not
 
 Verb: TypeAlias = Literal["put", "patch", "delete"]
-
-
-class Snapshot(NamedTuple):
-    """The state of a run at one instant, absolute and immutable. The fields are those of the protocol."""
-
-    title: str
-    description: str
-    completed: Number
-    total: Number | None
-    weight: int
-    status: Status
-    error: str | None
-
-
-class Setting(NamedTuple):
-    """What is told of a run once, when its item is made."""
-
-    unit: str
-    group: str | None
-    parent: str | None
 
 
 class Step(NamedTuple):
@@ -128,96 +57,6 @@ class Step(NamedTuple):
     snapshot: Snapshot | None
     op: Op
     at: float
-
-
-class Record:
-    """The book-keeping of one run. All instants are monotonic seconds."""
-
-    __slots__ = (
-        "acked",
-        "ended_at",
-        "grain",
-        "heard_at",
-        "hold_until",
-        "revivals",
-        "seq",
-        "source",
-        "synced_at",
-        "tried",
-    )
-
-    def __init__(self, source: Source, now: float) -> None:
-        self.source = source
-        self.seq = 0
-        self.grain = GONE  # where in the agenda it stands
-        self.acked: Snapshot | None = None  # None: the server does not have it
-        self.tried = False  # a create was sent, and may have arrived
-        self.hold_until = now  # the back-off of this item alone
-        self.heard_at = now  # the server's latest answer about it
-        self.synced_at = FAR_BACK  # the latest instant whose state the server is known to have
-        self.ended_at: float | None = None
-        self.revivals = 0
-
-    @property
-    def gone(self) -> bool:
-        """Whether there is nothing more to do about it."""
-        return self.source.record is not self
-
-
-class Agenda:
-    """Who is due when, in grains of a 32nd of a second. An entry costs a place in a queue: there may be 100,000.
-
-    A record stands where its ``grain`` says; any other entry of it is stale, and passed over.
-    """
-
-    def __init__(self) -> None:
-        self._grains: list[int] = []  # a heap of those that have a queue
-        self._due: dict[int, deque[Record]] = {}
-        self._size = 0  # entries, stale ones included
-        self._bound = SWEEP
-
-    def put(self, record: Record, due: float) -> None:
-        """Let ``record`` be due at the instant ``due``, and at no other."""
-        if self._size >= self._bound:
-            self._sweep()
-        self._size += 1
-        grain = FIRST_GRAIN if due == URGENT else math.ceil(due * GRAINS)
-        entries = self._due.get(grain)
-        if entries is None:
-            entries = self._due[grain] = deque()
-            heapq.heappush(self._grains, grain)
-        record.grain = grain
-        entries.append(record)
-
-    def take(self, now: float) -> Record | None:
-        """Take out a record that is due, the earliest first, or return ``None``."""
-        while self._grains and self._grains[0] <= now * GRAINS:
-            grain = self._grains[0]
-            entries = self._due[grain]
-            while entries:
-                record = entries.popleft()
-                self._size -= 1
-                if record.grain == grain and not record.gone:
-                    record.grain = GONE
-                    return record
-            del self._due[heapq.heappop(self._grains)]
-        return None
-
-    def _sweep(self) -> None:
-        """Take the stale entries out: a program that flushes all the time puts its runs forward all the time."""
-        for grain, entries in list(self._due.items()):
-            self._due[grain] = deque(dict.fromkeys(r for r in entries if r.grain == grain and not r.gone))
-            if not self._due[grain]:
-                del self._due[grain]
-        self._grains = sorted(self._due)
-        self._size = sum(map(len, self._due.values()))
-        self._bound = max(SWEEP, 2 * self._size)
-
-    def next(self) -> float | None:
-        """Return the instant at which a record is due, or ``None``; it may be that of a stale entry."""
-        if not self._grains:
-            return None
-        return URGENT if self._grains[0] == FIRST_GRAIN else self._grains[0] / GRAINS
 
 
 class Stats:

@@ -23,7 +23,7 @@ from ._models import (
     WEIGHT_LIMIT,
     has_control,
 )
-from ._reconcile import Setting, Snapshot
+from ._snapshot import Setting, Snapshot
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._models import Op, OpResult
-    from ._reconcile import Source, Stats
+    from ._reconcile import Stats
     from ._sender import Connect, Deliver
+    from ._snapshot import Source
     from ._transport import HttpTransport
 
 FLUSH: Final = 5.0  # seconds

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._models import Op, OpResult
-    from ._reconcile import Source, Stats, Step
+    from ._reconcile import Stats, Step
+    from ._snapshot import Source
 
     Connect: TypeAlias = Callable[[], "Deliver | None"]
 

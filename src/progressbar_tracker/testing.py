@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._models import Number, Status
-    from ._reconcile import Source
+    from ._snapshot import Source
 
 __all__ = ["RecordedRun", "Recording", "recording"]
 

@@ -12,9 +12,8 @@ from progressbar_tracker._reconcile import (
     REVIVALS,
     SETTLE,
     Reconciler,
-    Setting,
-    Snapshot,
 )
+from progressbar_tracker._snapshot import Setting, Snapshot
 
 
 class Source:

@@ -1,0 +1,74 @@
+"""What the sender knows of a tracked run: its state at an instant, and how to ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from ._models import Number, Status
+
+    class Source(Protocol):
+        """What the sender knows of a tracked run. Read from the sender's thread."""
+
+        record: object  # the reconciler's own: its record of the run
+
+        @property
+        def id(self) -> str:
+            """The item's id."""
+
+        @property
+        def run_id(self) -> str:
+            """Which run of the program this is."""
+
+        @property
+        def part(self) -> str | None:
+            """The name of this process's share of the item, or ``None`` for the item itself."""
+
+        @property
+        def interval(self) -> float:
+            """Least seconds between two sends."""
+
+        @property
+        def keep(self) -> bool:
+            """Whether the item stays listed after its end."""
+
+        @property
+        def tentative(self) -> bool:
+            """Whether the end may still turn out to be another one."""
+
+        @property
+        def patience(self) -> float:
+            """Seconds that the run must have lived before it is first sent."""
+
+        @property
+        def fleeting(self) -> bool:
+            """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
+
+        def sample(self, before: Snapshot | None = None) -> Snapshot:
+            """Return the state now: ``before`` itself where nothing has changed since."""
+
+        def setting(self) -> Setting:
+            """Return what is told once."""
+
+        def conclude(self, dying: BaseException | None) -> None:
+            """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
+
+
+class Snapshot(NamedTuple):
+    """The state of a run at one instant, absolute and immutable. The fields are those of the protocol."""
+
+    title: str
+    description: str
+    completed: Number
+    total: Number | None
+    weight: int
+    status: Status
+    error: str | None
+
+
+class Setting(NamedTuple):
+    """What is told of a run once, when its item is made."""
+
+    unit: str
+    group: str | None
+    parent: str | None
