@@ -22,7 +22,7 @@ class Serving:
     A timer kills a process that lives for too long, whatever the test is waiting for.
     """
 
-    def __init__(self, folder, limit=40.0):
+    def __init__(self, folder, limit=200.0):
         self._limit = limit
         self._environ = {
             **os.environ,
