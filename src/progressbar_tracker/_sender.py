@@ -233,6 +233,11 @@ class Sender:
 
     def _take_in(self, now: float) -> None:
         reconciler = self._reconciler
+        # The flushes first: what was handed in before one of them is there by then, and must be a part of it.
+        flushes: list[_Flush] = []
+        with contextlib.suppress(IndexError):  # who gave up waiting takes his own out
+            while self._flushes:
+                flushes.append(self._flushes.popleft())
         # Bounded by what is there now: others append meanwhile.
         for _ in range(len(self._added)):
             source = self._added.popleft()
@@ -241,8 +246,7 @@ class Sender:
                 self._warn("twice", warning)
         for _ in range(len(self.marks)):
             reconciler.mark(self.marks.popleft(), now)
-        for _ in range(len(self._flushes)):
-            flush = self._flushes.popleft()
+        for flush in flushes:
             if flush.conclude is not None:
                 reconciler.conclude(flush.conclude, now)
             if flush.last:

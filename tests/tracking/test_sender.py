@@ -6,12 +6,13 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
 from progressbar_tracker._reconcile import Reconciler
-from progressbar_tracker._sender import Sender
+from progressbar_tracker._sender import Sender, _Flush
 from tests.faults import HALF, HANG, KEY, LOST, RESET, answer
 from tests.tracking.test_reconcile import Source
 
@@ -202,3 +203,24 @@ def test_recovery_is_told_once(faults, pb, caplog):
     assert pb.sender.flush(5)
     told = [record.levelname for record in caplog.records if record.name == "progressbar_tracker"]
     assert told == ["WARNING", "INFO"]
+
+
+def test_a_flush_covers_a_run_that_was_handed_in_just_before_it(faults, pb):
+    """The hand-over of both falls into the sender's taking in: after it has counted the runs, before the flushes."""
+    sender, source = pb.sender, Source(keep=True)
+    flush = _Flush(None, last=False)
+
+    class Interleaved(deque):
+        def __len__(self):
+            counted = super().__len__()
+            if not sender._flushes and flush.at is None and not super().__contains__(source):
+                self.append(source)
+                sender._flushes.append(flush)
+            return counted
+
+    sender._added = Interleaved()
+    sender._take_in(0.0)
+    assert flush.at is None
+    sender._take_in(1.0)
+    assert source.record is not None
+    assert flush.at == 1.0
