@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from progressbar_tracker import ProgressBar, cli
+from progressbar_tracker import ProgressBar
+from progressbar_tracker.cli import items
 
 
 def test_set_creates_an_item_and_ls_shows_it(configured, command):
@@ -150,7 +151,7 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command,
                 case 2:
                     raise KeyboardInterrupt
 
-        monkeypatch.setattr(cli.time, "sleep", between)
+        monkeypatch.setattr(items.time, "sleep", between)
         done = command("watch")
     assert done.code == 0
     assert [line.split()[:4] for line in done.out.splitlines()] == [
@@ -167,7 +168,7 @@ def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command
     def stop(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.time, "sleep", stop)
+    monkeypatch.setattr(items.time, "sleep", stop)
     done = command("watch")
     assert done.code == 0
     assert done.out.startswith("\x1b[?1049h")

@@ -90,7 +90,7 @@ def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
 
 
 def variables(*sources):
-    root = Path(cli.__file__).parent
+    root = Path(cli.__file__).parents[1]
     text = "".join((root / source).read_text("utf-8") for source in sources)
     return set(re.findall(r"\"((?:PROGRESSBAR|ADMIN)_[A-Z_]+[A-Z])\"", text))
 

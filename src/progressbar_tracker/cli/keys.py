@@ -1,0 +1,207 @@
+"""``keys`` and ``login``: who may do what, and with which key this machine reports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from progressbar_tracker import _config
+from progressbar_tracker._client import ProgressBar
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._models import KEY_TYPES
+from progressbar_tracker._table import plain, table
+
+from .shared import json_option, print_json, server_missing, width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from progressbar_tracker._models import KeyType
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """Make, list, revoke and rotate keys: in the server's database file, or with --url over HTTP.
+
+    Over HTTP an admin key is needed: PROGRESSBAR_ADMIN_KEY, PROGRESSBAR_API_KEY, the config file, or else it is asked
+    for. A running server takes a change of its file up at once.
+    """
+
+
+database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
+keys_url_option = click.option("--url", metavar="URL", help="Do it over HTTP, at this server.")
+
+
+class _FileKeys:
+    """Keys in a database file, told as the HTTP interface tells them."""
+
+    def __init__(self, database: str | None) -> None:
+        try:
+            from progressbar_tracker.server.key_file import KeyFile
+            from progressbar_tracker.server.records import told
+            from progressbar_tracker.server.settings import Settings
+        except ImportError:
+            server_missing()
+        settings = Settings.from_environ(os.environ, database=database)
+        self._file = KeyFile(settings.database)
+        self._told = told
+
+    def list(self) -> list[dict[str, object]]:
+        return [self._told(record) for record in self._file.list()]
+
+    def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
+        made = self._file.create(kind, name, expires_at=expires_at)
+        return {**self._told(made.record), "key": made.secret}
+
+    def revoke(self, key_id: str) -> None:
+        self._file.revoke(key_id)
+
+    def rotate(self, key_id: str) -> dict[str, object]:
+        made = self._file.rotate(key_id)
+        return {**self._told(made.record), "key": made.secret}
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _HttpKeys:
+    """Keys of a server, over its HTTP interface."""
+
+    def __init__(self, url: str) -> None:
+        from progressbar_tracker._transport import HttpTransport
+        from progressbar_tracker._wire import base_url
+
+        base_url(url, "--url")
+        key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.environ_key(os.environ)
+        if not key:
+            with contextlib.suppress(ConfigError):
+                found = _config.discover(os.environ, url=url)
+                key = found.api_key if found is not None else None
+        if not key:
+            key = click.prompt("Admin key", hide_input=True, err=True).strip()
+        self._transport = HttpTransport(url, key, timeout=10.0)
+
+    def list(self) -> list[dict[str, object]]:
+        from progressbar_tracker._wire import ask_keys
+
+        return self._transport.run(ask_keys())
+
+    def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
+        from progressbar_tracker._wire import ask_new_key
+
+        told = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC).isoformat()
+        return self._transport.run(ask_new_key(kind, name, told))
+
+    def revoke(self, key_id: str) -> None:
+        from progressbar_tracker._wire import ask_revoke
+
+        self._transport.run(ask_revoke(key_id))
+
+    def rotate(self, key_id: str) -> dict[str, object]:
+        from progressbar_tracker._wire import ask_rotate
+
+        return self._transport.run(ask_rotate(key_id))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+@contextlib.contextmanager
+def _keys(database: str | None, url: str | None) -> Iterator[_FileKeys | _HttpKeys]:
+    if database and url:
+        raise click.UsageError("--database and --url exclude each other")
+    keys = _HttpKeys(url) if url else _FileKeys(database)
+    try:
+        yield keys
+    finally:
+        keys.close()
+
+
+def _say_key(made: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        print_json(made)
+        return
+    click.echo(f"{made['type']} key {made['key_id']} ({plain(made['name'])}), shown this once:", err=True)
+    click.echo(made["key"])
+
+
+@keys_group.command("create")
+@click.option("--type", "kind", type=click.Choice(KEY_TYPES), required=True, help="What the key may do.")
+@click.option("--name", required=True, help="Whose it is; shown as the owner of its items.")
+@click.option("--expires", metavar="DAYS", type=click.FloatRange(0, 36500, min_open=True), help="Days it is good for.")
+@database_option
+@keys_url_option
+@json_option
+def keys_create(
+    kind: KeyType,
+    name: str,
+    expires: float | None,
+    database: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Make a key. It is printed this once, alone on stdout."""
+    expires_at = None if expires is None else time.time() + expires * 86400
+    with _keys(database, url) as keys:
+        _say_key(keys.create(kind, name, expires_at), as_json=as_json)
+
+
+@keys_group.command("list")
+@database_option
+@keys_url_option
+@json_option
+def keys_list(database: str | None, url: str | None, as_json: bool) -> None:
+    """List the keys, without their secrets."""
+    with _keys(database, url) as keys:
+        records = keys.list()
+    if as_json:
+        print_json(records)
+        return
+    columns = ("key_id", "type", "name", "created_at", "last_used_at", "expires_at", "revoked_at")
+    rows = [[plain(record.get(column)) for column in columns] for record in records]
+    click.echo("\n".join(table(rows, width(), [column.removesuffix("_at").upper() for column in columns])))
+
+
+@keys_group.command("revoke")
+@click.argument("key_id")
+@database_option
+@keys_url_option
+def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
+    """Make a key invalid, at once and for good."""
+    with _keys(database, url) as keys:
+        keys.revoke(key_id)
+    click.echo(f"Revoked {key_id}.", err=True)
+
+
+@keys_group.command("rotate")
+@click.argument("key_id")
+@database_option
+@keys_url_option
+@json_option
+def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: bool) -> None:
+    """Give a key a new secret. It keeps its items; the old secret works for another day."""
+    with _keys(database, url) as keys:
+        _say_key(keys.rotate(key_id), as_json=as_json)
+
+
+@click.command()
+@click.argument("url")
+def login(url: str) -> None:
+    """Store a server and a key for track() and for this command line; asks for the key without echo."""
+    from progressbar_tracker._wire import base_url
+
+    base_url(url, "URL")
+    key = click.prompt("Key", hide_input=True, err=True).strip()
+    with ProgressBar(url, key, auto_detect=False) as client:
+        info = client.key_info
+    path = _config.user_config_path(os.environ)
+    _config.write_user_config(path, url, key)
+    click.echo(f"Stored a {info.type} key for {url} in {path}.")
+
+
+COMMANDS: Final = (keys_group, login)

@@ -1,0 +1,84 @@
+"""``serve`` and ``demo``: the server, and the server with a real job running on it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from progressbar_tracker import _config
+
+from .shared import server_missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _LocalConfig:
+    """The user's config file, in the server's words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> tuple[str, str] | None:
+        found = _config.read_user_config(self._path)
+        return None if found is None else (found.url, found.api_key)
+
+    def write(self, url: str, api_key: str) -> None:
+        _config.write_user_config(self._path, url, api_key)
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Address to listen on (PROGRESSBAR_HOST; default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one (PROGRESSBAR_PORT; 8989).")
+@click.option("--database", metavar="FILE", help="SQLite file (PROGRESSBAR_DATABASE; in the user's data folder).")
+@click.option("--base-path", metavar="PATH", help="Path under which everything lives (PROGRESSBAR_BASE_PATH).")
+@click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
+@click.option("--no-local-key", is_flag=True, help="Leave the user's config file alone (PROGRESSBAR_LOCAL_KEY=0).")
+def serve(
+    host: str | None,
+    port: int | None,
+    database: str | None,
+    base_path: str | None,
+    max_items: int | None,
+    no_local_key: bool,
+) -> None:
+    """Run the server and its dashboard until Ctrl-C.
+
+    ADMIN_USERNAME and ADMIN_PASSWORD set who may sign in to the dashboard; without them a one-time link is printed.
+    PROGRESSBAR_ADMIN_KEY brings an admin key of your own. Each secret can be read from a file: ADMIN_PASSWORD_FILE,
+    PROGRESSBAR_ADMIN_KEY_FILE.
+    """
+    try:
+        from progressbar_tracker.server.run import Server
+        from progressbar_tracker.server.settings import Settings
+    except ImportError:
+        server_missing()
+    settings = Settings.from_environ(
+        os.environ,
+        host=host,
+        port=port,
+        database=database,
+        base_path=base_path,
+        max_items=max_items,
+        local_key=False if no_local_key else None,
+    )
+    config = _LocalConfig(_config.user_config_path(os.environ))
+    server = Server(settings, say=click.echo, local_config=config)
+    server.run(lambda: click.echo(f"Serving on {server.url} from {settings.database}; Ctrl-C stops."))
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End when the work is done, instead of waiting for Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the server; by default a free one.")
+def demo(once: bool, port: int) -> None:
+    """Show it all: a server on a free port, and a real job running on it."""
+    try:
+        from progressbar_tracker.demo import show
+    except ImportError:
+        server_missing()
+    show(once=once, port=port, say=click.echo)
+
+
+COMMANDS: Final = (serve, demo)
