@@ -59,13 +59,19 @@ class Model:
         self.items: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
         self.ops: list[dict[str, Any]] = []
+        self.boot_id = "b1"
+
+    def restart(self) -> None:
+        """Begin another life, with nothing."""
+        self.items.clear()
+        self.boot_id = f"b{int(self.boot_id[1:]) + 1}"
 
     def _apply(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
         path = urlsplit(target).path
         if path == "/api/key-info":
             info: dict[str, Any] = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"]}
             if not self.legacy:
-                info |= {"api": ["v1"], "server": {"version": "0", "boot_id": "b"}}
+                info |= {"api": ["v1"], "server": {"version": "0", "boot_id": self.boot_id}}
             return 200, json.dumps(info).encode()
         if path == "/progress":
             return self._part_one(method, target, document)

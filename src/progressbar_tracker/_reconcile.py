@@ -9,6 +9,18 @@ lost answer is mended by sampling anew, and nothing grows while the server is aw
               |                  |  409: another run has taken the id over: silent for good
               ended unseen: elided, no request
 
+A vanished item: a server that was started anew, as its ``boot_id`` tells, gets everything back, always; a person who
+deletes an item again and again gets the last word.
+
+The back-off is exponential with full jitter: ``uniform(0, min(cap, base * 2**failures))``, one line in ``lost()``. A
+library's strategy would be no shorter here: tenacity's wants a retry state of its own kind to read the number of
+failures from, and draws from the global ``random``. Tests could not inject theirs, and a program that has seeded it
+for its own results would find its numbers changed.
+
+An answer that is no progress server's at all (a redirect, HTML with 200: a hotel's page, a wrong port) backs off for a
+minute instead of parking the client: a laptop in a train meets such a page for as long as it takes to sign in, and the
+loop that it tracks may well run on for days.
+
 Everything here runs in the sender's thread. Trackers reach it through two deques of the sender only.
 """
 
@@ -34,6 +46,7 @@ HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server cal
 SETTLE: Final = 0.5  # seconds in which a loop that was left early may yet turn out to have died of an exception
 REVIVALS: Final = 3  # times an item that vanished is created again; after that a person deleted it
 REVIVAL_PAUSE: Final = 5.0  # seconds between them
+REVIVAL_SPREAD: Final = 0.5  # seconds over which the first are spread: who lost one item has lost them all
 PART_PAUSE: Final = 0.25  # seconds until a part asks again for an item that is not there yet
 SLICE: Final = 500  # runs looked at in one go; between two the program has the interpreter to itself
 BACKOFF_BASE: Final = 0.5  # seconds
@@ -57,6 +70,13 @@ class Step(NamedTuple):
     snapshot: Snapshot | None
     op: Op
     at: float
+
+
+class Warned(NamedTuple):
+    """Something that a person should be told of. One kind is told once a minute."""
+
+    kind: str
+    text: str
 
 
 class Stats:
@@ -103,13 +123,14 @@ class Reconciler:
         self.failures = 0  # in a row
         self.frugal = False  # each operation is a request
         self.refused: str | None = None  # the server does not want this client: why
-        self.warnings: list[str] = []  # of what could not be planned; whoever logs them takes them out
+        self.warnings: list[Warned] = []  # whoever logs them takes them out
+        self._boot_id = ""  # which life of the server answers
         self._pace = 1.0  # how much longer the intervals are than they were asked to be
         self._paced_at = 0.0
         if uniform is None:
             import random  # not while the package is imported
 
-            uniform = random.uniform
+            uniform = random.Random().uniform  # noqa: S311 - one of our own: the program may have seeded its
         self._uniform = uniform
         self._max_items = max_items
         self._meta = meta
@@ -122,22 +143,17 @@ class Reconciler:
     def __len__(self) -> int:
         return len(self._newest) + len(self._former)
 
-    def add(self, source: Source, now: float) -> str | None:
-        """Take a run in. It is first sent when its patience is over, unless it has ended by then.
-
-        Returns:
-            A warning to log, or ``None``.
-        """
+    def add(self, source: Source, now: float) -> None:
+        """Take a run in. It is first sent when its patience is over, unless it has ended by then."""
         if self.refused is not None or len(self) >= self._max_items:
             self.stats.dropped += 1
-            return None
+            return
         record = Record(source, now)
         name = _name(source)
         earlier = self._newest.get(name)
         if earlier is None and source.fleeting:
             self.stats.elided += 1  # over before it was looked at: a short loop costs next to nothing
-            return None
-        warning = None
+            return
         # The same id again before the server was told of the end of the run before. What the server never saw is
         # dropped; what it saw is ended first, in the same request.
         if earlier is not None and earlier.acked is None and not earlier.tried:
@@ -145,7 +161,7 @@ class Reconciler:
             self._forget(earlier)
         elif earlier is not None and _running(earlier.source):
             self._drop(earlier)
-            warning = f"item {source.id!r} is tracked twice at the same time: the newer run is shown"
+            self._warn("twice", f"item {source.id!r} is tracked twice at the same time: the newer run is shown")
         elif earlier is not None:
             former = self._former.setdefault(name, [])
             former.append(earlier)
@@ -160,7 +176,6 @@ class Reconciler:
         source.record = record
         self._newest[name] = record
         self._agenda.put(record, now + source.patience)
-        return warning
 
     def mark(self, source: Source, now: float) -> None:
         """Note that a run has ended: its end goes before everything else."""
@@ -202,7 +217,7 @@ class Reconciler:
                 self._plan(record, steps, now)
             except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
                 self._drop(record)
-                self.warnings.append(f"an item was given up, for its state cannot be told: {error!r}")
+                self._warn("unfit", f"an item was given up, for its state cannot be told: {error!r}")
             if record.ended_at is None and not record.gone:
                 interval = record.source.interval
                 self._agenda.put(record, now + max(interval * stretch, min(interval * self._pace, HEARTBEAT)))
@@ -278,15 +293,26 @@ class Reconciler:
     def _all(self) -> list[Record]:
         return [*itertools.chain.from_iterable(self._former.values()), *self._newest.values()]
 
-    def apply(self, steps: Sequence[Step], results: Iterable[OpResult], now: float) -> list[str]:
-        """Take the server's answer in, one result for each step. Return warnings to log, at most one a record."""
+    def apply(self, steps: Sequence[Step], results: Iterable[OpResult], now: float, *, boot_id: str = "") -> None:
+        """Take the server's answer in.
+
+        Args:
+            steps: What was under way.
+            results: One for each step.
+            now: The instant.
+            boot_id: Which life of the server it is, where that is known.
+        """
+        if boot_id and boot_id != self._boot_id:
+            if self._boot_id:  # it was another one before: whatever vanished, no person has deleted it
+                for record in self._all():
+                    record.revivals = 0
+            self._boot_id = boot_id
         self.failures = 0
         self.not_before = 0.0
         self._limit = BATCH
         self.stats.requests += 1
         if self._pace > 1.0 and now >= self._paced_at + PACE_EASES:
             self._pace, self._paced_at = max(1.0, 0.9 * self._pace), now
-        warnings: list[str] = []
         put_off: set[Record] = set()
         for step, result in zip(steps, results, strict=True):
             record, status = step.record, result["status"]
@@ -310,21 +336,23 @@ class Reconciler:
                 record.revivals += 1
                 if record.revivals > REVIVALS:
                     self._drop(record)
-                    warnings.append(f"{name} keeps vanishing from the server: it is left alone from here on")
+                    self._warn("vanished", f"{name} keeps vanishing from the server: it is left alone from here on")
+                elif record.revivals > 1:
+                    self._hold(record, now + REVIVAL_PAUSE)
                 else:
-                    # At once the first time, for a server that was restarted; then at a distance.
-                    self._hold(record, now if record.revivals == 1 else now + REVIVAL_PAUSE)
+                    # Soon, for the server was most likely started anew. An end, which is told now or never, at once.
+                    live = record.ended_at is None
+                    self._hold(record, now + self._uniform(0.0, REVIVAL_SPREAD) if live else now)
             elif status == 409:
                 self._drop(record)
-                warnings.append(f"{name} is no longer ours: {detail or 'another run has taken it over'}")
+                self._warn("taken over", f"{name} is no longer ours: {detail or 'another run has taken it over'}")
             elif status in (408, 429) or status >= 500:
                 put_off.add(record)
                 self._hold(record, now + self._uniform(0.5, 1.5) * REVIVAL_PAUSE)
-                warnings.append(f"{name} was put off ({status}): {detail or 'no reason given'}")
+                self._warn("put off", f"{name} was put off ({status}): {detail or 'no reason given'}")
             else:
                 self._drop(record)
-                warnings.append(f"{name} was refused ({status}): {detail or 'no reason given'}")
-        return warnings
+                self._warn("refused", f"{name} was refused ({status}): {detail or 'no reason given'}")
 
     def renew(self, steps: Sequence[Step], now: float) -> None:
         """Take back steps that were not sent: their runs are due, and sampled anew."""
@@ -361,17 +389,18 @@ class Reconciler:
         # One request probes whether the server is back; what failed is due again when it may go.
         self.renew(steps, now)
 
-    def too_large(self, steps: Sequence[Step]) -> list[str]:
+    def too_large(self, steps: Sequence[Step]) -> None:
         """Take in a 413: send half as much at once, and give up a single operation that is too large alone."""
         self.stats.requests += 1
         if len({step.record for step in steps}) > 1:
             self._limit = max(2, len(steps) // 2)
             for step in steps:
                 self._agenda.put(step.record, URGENT)
-            return []
+            return
         for step in steps:
             self._drop(step.record)
-        return [f"item {steps[0].record.source.id!r} is too large for the server"] if steps else []
+        if steps:
+            self._warn("large", f"item {steps[0].record.source.id!r} is too large for the server")
 
     def refuse(self, reason: str) -> None:
         """Take in that the server does not want this client at all: nothing is sent any more."""
@@ -395,6 +424,9 @@ class Reconciler:
         """Return the monotonic instant at which something is due, or ``None``."""
         due = self._agenda.next()
         return None if due is None or not len(self) else max(self.not_before, due)
+
+    def _warn(self, kind: str, text: str) -> None:
+        self.warnings.append(Warned(kind, text))
 
     def _acknowledged(self, step: Step) -> None:
         record = step.record

@@ -171,6 +171,11 @@ class HttpDelivery:
         """Whether each operation is a request of its own."""
         return self._wire.one_by_one
 
+    @property
+    def boot_id(self) -> str:
+        """Which life of the server answered, where that was asked."""
+        return self._wire.boot_id
+
     def close(self) -> None:
         """Close the transport if it is owned."""
         if self._owned:

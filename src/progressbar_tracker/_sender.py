@@ -43,6 +43,10 @@ if TYPE_CHECKING:
         def one_by_one(self) -> bool:
             """Whether each operation is a request of its own, so that there should be few."""
 
+        @property
+        def boot_id(self) -> str:
+            """Changes when the server starts anew; ``""`` where it is not known. Asked when an item has vanished."""
+
         def close(self) -> None:
             """Give back what belongs to the delivery alone. Idempotent."""
 
@@ -220,8 +224,9 @@ class Sender:
             steps = reconciler.plan(now)
             if steps:
                 self._send(steps)
-        while reconciler.warnings:
-            self._warn("unfit", reconciler.warnings.pop())
+        for warning in reconciler.warnings:
+            self._warn(warning.kind, warning.text)
+        reconciler.warnings.clear()
         self._answer_flushes()
         if self._added or self.marks or self._flushes:
             return 0.0
@@ -241,9 +246,7 @@ class Sender:
         # Bounded by what is there now: others append meanwhile.
         for _ in range(len(self._added)):
             source = self._added.popleft()
-            warning = reconciler.add(source, now)
-            if warning:
-                self._warn("twice", warning)
+            reconciler.add(source, now)
         for _ in range(len(self.marks)):
             reconciler.mark(self.marks.popleft(), now)
         for flush in flushes:
@@ -310,8 +313,7 @@ class Sender:
                 self._warned.clear()
                 log(INFO, "Progress is reported again")
             reconciler.frugal = self._deliver.one_by_one
-            for warning in reconciler.apply(steps, results, self._clock()):
-                self._warn(warning.partition("'")[0], warning)
+            reconciler.apply(steps, results, self._clock(), boot_id=self._deliver.boot_id)
 
     def _failed(self, steps: list[Step], error: ProgressBarError) -> None:
         """Draw the consequences of an answer that was of no use."""
@@ -323,8 +325,7 @@ class Sender:
             reconciler.refuse(str(error))
             self._warn("key", f"Progress is not reported, the server refuses the key (PROGRESSBAR_API_KEY): {error}")
         elif isinstance(error, ResponseError) and error.status_code == 413:
-            for warning in reconciler.too_large(steps):
-                self._warn("large", warning)
+            reconciler.too_large(steps)
         elif isinstance(error, ResponseError):
             transient = error.status_code in (408, 429) or error.status_code >= 500
             wait, slower = error.retry_after if transient else MISTAKEN, error.status_code == 429

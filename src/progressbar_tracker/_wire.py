@@ -7,8 +7,8 @@ shells drive the same exchanges, each with a loop of four lines, so neither repe
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlsplit
@@ -24,6 +24,7 @@ from ._errors import (
     ServerError,
     ValidationError,
 )
+from ._legacy import LegacyState
 from ._models import (
     DESCRIPTION_LENGTH,
     TITLE_LENGTH,
@@ -36,20 +37,16 @@ from ._models import (
     check_text,
     check_value,
     check_weight,
-    fraction,
     has_control,
     shown,
 )
-from ._table import amount, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from ._models import Number
 
 T = TypeVar("T")
 
-BELOW_ONE: Final = math.nextafter(1.0, 0.0)  # part 1 takes 1.0 for the end
 CLAMP: Final = 300.0  # seconds: no server may silence a client for longer by Retry-After
 
 
@@ -305,6 +302,11 @@ def _transient(status: int) -> bool:
     return status in (408, 429) or status >= 500
 
 
+def _vanished(op: Op, result: OpResult) -> bool:
+    # Not a delete, which has what it wanted, and not a part, whose item may not be there yet.
+    return result["status"] in (404, 410) and op["op"] != "delete" and "part" not in op
+
+
 def _result(item_id: str, request: Request) -> Exchange[OpResult]:
     """Send one operation by itself and return what a batch would have said of it."""
     reply = yield request
@@ -314,41 +316,6 @@ def _result(item_id: str, request: Request) -> Exchange[OpResult]:
     if reply.status == 401 or 300 <= reply.status < 400 or _transient(reply.status):
         raise error
     return {"id": item_id, "status": reply.status, "problem": {"detail": error.detail or str(error)}}
-
-
-class LegacyState(NamedTuple):
-    """What is known of a tracker's item on a server that replaces whole items: part 1 has no patch, and no rate."""
-
-    op: Op
-    began_at: float  # monotonic seconds
-    began_with: Number
-
-    def item(self, now: float) -> LegacyItem:
-        """Return the five fields that tell the state best. Counts, rate and time left go into the description."""
-        op = self.op
-        completed, total, status = op.get("completed") or 0, op.get("total"), op.get("status", "running")
-        description = op.get("description") or self._counts(completed, total, now if status == "running" else None)
-        if status in ("failed", "stopped"):
-            description = f"{status}: {op.get('error') or description}"
-        return {
-            "id": op["id"],
-            "title": op.get("title") or op["id"],
-            "description": description[:DESCRIPTION_LENGTH],
-            "value": 1.0 if status == "succeeded" else min(fraction(completed, total) or 0.0, BELOW_ONE),
-            "weight": op.get("weight") or 0,
-        }
-
-    def _counts(self, completed: Number, total: Number | None, now: float | None) -> str:
-        unit = self.op.get("unit") or "it"
-        of = "" if total is None else f"/{amount(total, unit)}"
-        told = [f"{amount(completed, unit)}{of} {unit}"]
-        elapsed = 0.0 if now is None else now - self.began_at
-        rate = (completed - self.began_with) / elapsed if elapsed > 0 else 0.0
-        if rate > 0:
-            told.append(f"{amount(float(f'{rate:.3g}'), unit)} {unit}/s")
-            if total is not None and total > completed:
-                told.append(f"{duration((total - completed) / rate)} left")
-        return ", ".join(told)
 
 
 class Wire:
@@ -370,6 +337,11 @@ class Wire:
     def one_by_one(self) -> bool:
         """Whether a tracker's operations travel in a request each."""
         return self._legacy is not None
+
+    @property
+    def boot_id(self) -> str:
+        """Which life of the server answered when it was last asked, or ``""``; see ``deliver``."""
+        return "" if self.known is None else self.known.boot_id
 
     def key_info(self) -> Exchange[KeyInfo]:
         """What the key is and may do; asked once."""
@@ -446,15 +418,23 @@ class Wire:
         return any(name in info.permissions for name in ("delete_own", "delete_all"))
 
     def deliver(self, ops: Sequence[Op]) -> Exchange[list[OpResult]]:
-        """Carry out a tracker's operations: as one batch, or one by one where the server speaks part 1 only."""
+        """Carry out a tracker's operations: as one batch, or one by one where the server speaks part 1 only.
+
+        Where an item has vanished, the server is asked which life of it this is, for ``boot_id``.
+        """
         if self._legacy is None:
             try:
-                return (yield from ask_batch(ops))
+                answered = yield from ask_batch(ops)
             except ResponseError as error:
                 if error.status_code not in (404, 405):
                     raise
                 if "v1" in (yield from self.key_info()).api:
                     raise
+            else:
+                if any(map(_vanished, ops, answered)):
+                    with contextlib.suppress(ResponseError):  # the batch was answered, and that is what counts
+                        self.known = yield from ask_key_info()
+                return answered
             self._legacy = {}
         results: list[OpResult] = []
         trouble: ResponseError | None = None

@@ -23,9 +23,9 @@ from progressbar_tracker import (
     ServerError,
     ValidationError,
 )
+from progressbar_tracker._legacy import LegacyState
 from progressbar_tracker._models import FieldError, FieldTypeError
 from progressbar_tracker._wire import (
-    LegacyState,
     Reply,
     Request,
     Wire,
@@ -641,6 +641,29 @@ def test_a_batch_that_is_refused_is_not_tried_one_by_one(status):
         talk.run(Wire().deliver([put("a")]))
     assert caught.value.status_code == status
     assert talk.lines == ["POST api/v1/items:batch"]
+
+
+def test_a_server_that_has_lost_an_item_is_asked_which_life_of_it_this_is():
+    wire, results = Wire(), [{"id": "a", "status": 404}]
+    assert wire.boot_id == ""
+    for boot_id in ("b1", "b2"):
+        talk = Dialogue(answer({"results": results}), answer({**V1, "server": {"boot_id": boot_id}}))
+        assert talk.run(wire.deliver([patch("a")])) == results
+        assert wire.boot_id == boot_id
+
+
+@pytest.mark.parametrize("op", [delete("a"), patch("a", part="rows")], ids=["delete", "part"])
+def test_an_item_that_need_not_be_there_is_no_reason_to_ask_for_the_servers_life(op):
+    talk = Dialogue(answer({"results": [{"id": "a", "status": 404}]}))
+    talk.run(Wire().deliver([op]))
+    assert talk.lines == ["POST api/v1/items:batch"]
+
+
+def test_a_server_that_does_not_tell_its_life_has_answered_the_batch_all_the_same():
+    results = [{"id": "a", "status": 404}]
+    wire = Wire()
+    assert Dialogue(answer({"results": results}), problem(500)).run(wire.deliver([patch("a")])) == results
+    assert wire.boot_id == ""
 
 
 @pytest.mark.parametrize("status", [404, 405])

@@ -246,6 +246,7 @@ def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
 def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
     class Away:
         one_by_one = False
+        boot_id = ""
 
         def __call__(self, ops, timeout):
             raise TransportError("away")
@@ -269,6 +270,7 @@ def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_
 
     class Deliver:
         one_by_one = False
+        boot_id = ""
 
         def __call__(self, ops, timeout):
             told.extend(ops)
@@ -299,6 +301,7 @@ def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_
 def test_a_raising_on_error_is_swallowed():
     class Away:
         one_by_one = False
+        boot_id = ""
 
         def __call__(self, ops, timeout):
             raise TransportError("away")

@@ -46,6 +46,7 @@ class Busy:
     """Answers 429 for ever, and notes when it was asked."""
 
     one_by_one = False
+    boot_id = ""
 
     def __init__(self, wait, clock):
         self.wait, self.clock, self.asked = wait, clock, []

@@ -69,6 +69,10 @@ class Machine(RuleBasedStateMachine):
     def wipe(self):
         self.server.items.clear()
 
+    @rule()
+    def restart(self):
+        self.server.restart()
+
     @precondition(lambda self: self.server.items)
     @rule(data=st.data())
     def take_over(self, data):
@@ -111,7 +115,7 @@ class Machine(RuleBasedStateMachine):
 
     def apply(self, steps, results):
         if steps:
-            self.reconciler.apply(steps, results, self.now)
+            self.reconciler.apply(steps, results, self.now, boot_id=self.server.boot_id)
             for step, result in zip(steps, results, strict=True):
                 if step.verb == "delete" and result["status"] in (200, 404) and step.record.gone:
                     self.deleted.add(step.op["run_id"])
@@ -223,7 +227,7 @@ def test_a_run_whose_state_cannot_be_told_is_given_up_alone_with_a_warning():
     reconciler.add(Broken("broken"), 0.0)
     reconciler.add(Source("sound"), 0.0)
     assert [step.op["id"] for step in reconciler.plan(0.0)] == ["sound"]
-    assert "no number" in reconciler.warnings[0]
+    assert "no number" in reconciler.warnings[0].text
     assert len(reconciler) == 1
 
 

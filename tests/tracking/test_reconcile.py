@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
 import pytest
 
 from progressbar_tracker._reconcile import (
@@ -9,6 +12,7 @@ from progressbar_tracker._reconcile import (
     BATCH,
     HEARTBEAT,
     REVIVAL_PAUSE,
+    REVIVAL_SPREAD,
     REVIVALS,
     SETTLE,
     Reconciler,
@@ -49,7 +53,19 @@ class Source:
 def answered(reconciler, steps, now, *statuses):
     statuses = statuses or (200,) * len(steps)
     results = [{"id": step.op["id"], "status": status} for step, status in zip(steps, statuses, strict=True)]
-    return reconciler.apply(steps, results, now)
+    return applied(reconciler, steps, results, now)
+
+
+def applied(reconciler, steps, results, now, **more):
+    """Return the warnings, told as they would be."""
+    reconciler.apply(steps, results, now, **more)
+    return told(reconciler)
+
+
+def told(reconciler):
+    texts = [text for _, text in reconciler.warnings]
+    reconciler.warnings.clear()
+    return texts
 
 
 def ops(steps):
@@ -179,8 +195,73 @@ def test_retry_after_is_a_floor(reconciler, present):
 
 def test_an_item_that_vanished_is_created_again_with_its_full_state(reconciler, present):
     answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 404)
-    (step,) = reconciler.plan(1.0)
+    assert reconciler.plan(1.0) == []  # others have lost theirs in the same instant
+    (step,) = reconciler.plan(1.0 + REVIVAL_SPREAD)
     assert (step.op["op"], step.op["completed"], step.op["title"]) == ("put", 4, "title")
+
+
+def test_an_end_that_finds_its_item_vanished_does_not_wait_to_create_it_again(reconciler, present):
+    reconciler.mark(present.at(4, "failed", "ValueError: no"), 1.0)
+    answered(reconciler, reconciler.plan(1.0), 1.0, 404)
+    assert ops(reconciler.plan(1.0)) == ["put"]
+
+
+def test_what_a_restarted_server_has_lost_is_created_again_however_often_it_restarts(reconciler, present):
+    now = 1.0
+    for life in range(5 * REVIVALS):
+        steps = _patched(reconciler, present, life + 1, now)
+        warnings = applied(reconciler, steps, [{"id": "a", "status": 404}], now, boot_id=f"b{life}")
+        steps = reconciler.plan(now + REVIVAL_SPREAD)
+        assert (warnings, ops(steps)) == ([], ["put"])
+        answered(reconciler, steps, now + REVIVAL_SPREAD)
+        now += 1.0
+
+
+def test_what_many_items_have_lost_is_created_again_in_batches_at_times_of_chance():
+    chances = iter(number / 1000 for number in range(1000))
+    reconciler = Reconciler(uniform=lambda low, high: low + (high - low) * next(chances))
+    sources = [Source(f"i{number}") for number in range(300)]
+    for source in sources:
+        reconciler.add(source, 0.0)
+    answered(reconciler, reconciler.plan(0.0), 0.0)
+    for source in sources:
+        source.at(1)
+    steps = reconciler.plan(1.0)
+    applied(reconciler, steps, [{"id": step.op["id"], "status": 404} for step in steps], 1.0, boot_id="b2")
+    sizes = []
+    for tick in range(1, 6):
+        steps = reconciler.plan(1.0 + tick / 10)
+        sizes.append(len(steps))
+        answered(reconciler, steps, 1.0 + tick / 10)
+    assert sum(sizes) == 300
+    assert sum(size > 0 for size in sizes) >= 2
+    assert max(sizes) > 1
+
+
+def test_a_person_who_deletes_an_item_again_and_again_has_the_last_word_while_the_server_lives(reconciler, present):
+    created, warnings, now = [], [], 1.0
+    while present.record is not None:
+        steps = _patched(reconciler, present, present.now.completed + 1, now)
+        assert ops(steps) == ["patch"]
+        warnings += applied(reconciler, steps, [{"id": "a", "status": 404}], now, boot_id="b")
+        while present.record is not None and not (steps := reconciler.plan(now)):
+            now += 0.25
+        if present.record is not None:
+            created.append(now)
+            answered(reconciler, steps, now)
+    assert len(created) == REVIVALS
+    assert all(after - before >= REVIVAL_PAUSE for before, after in itertools.pairwise(created))
+    assert len(warnings) == 1
+
+
+def test_a_program_that_has_seeded_the_random_numbers_gets_the_ones_it_expects():
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+    reconciler = Reconciler()
+    reconciler.add(Source(), 0.0)
+    reconciler.lost(reconciler.plan(0.0), 0.0, "away")
+    assert random.random() == expected
 
 
 def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, present):
@@ -250,8 +331,8 @@ def test_a_thousand_short_runs_of_one_id_cost_one_item(reconciler):
 
 
 def test_two_live_runs_of_one_id_give_one_warning_and_the_newer_wins(reconciler, present):
-    warning = reconciler.add(Source(run_id="r2"), 0.25)
-    assert warning is not None
+    reconciler.add(Source(run_id="r2"), 0.25)
+    (warning,) = told(reconciler)
     assert "twice" in warning
     assert [step.op["run_id"] for step in reconciler.plan(0.25)] == ["r2"]
 
@@ -277,7 +358,8 @@ def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_give
     sizes = []
     while steps:
         sizes.append(len(steps))
-        warnings += reconciler.too_large(steps)
+        reconciler.too_large(steps)
+        warnings += told(reconciler)
         steps = reconciler.plan(0.0)
     assert sizes[0] == 4
     assert len(warnings) == 4

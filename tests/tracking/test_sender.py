@@ -11,7 +11,7 @@ from collections import deque
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from progressbar_tracker._reconcile import Reconciler
+from progressbar_tracker._reconcile import REVIVALS, Reconciler
 from progressbar_tracker._sender import Sender, _Flush
 from tests.faults import HALF, HANG, KEY, LOST, RESET, answer
 from tests.tracking.test_reconcile import Source
@@ -81,6 +81,18 @@ def test_a_server_that_was_wiped_gets_the_item_again(faults, pb):
         faults.items.clear()
         bar.advance(3)
         faults.wait_for(lambda: faults.items.get("job", {}).get("completed") == 3)
+
+
+def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, pb, caplog, monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._reconcile.REVIVAL_SPREAD", 0.01)
+    with pb.track(total=10, id="job", interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        for number in range(1, REVIVALS + 3):
+            faults.restart()
+            bar.advance()
+            faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number)
+    assert pb.sender.flush(5)
+    assert caplog.records == []
 
 
 def test_an_item_that_was_taken_over_is_left_to_the_other_run(faults, pb, caplog):
@@ -178,6 +190,7 @@ def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
             raise TransportError("no answer", method="POST", url="http://away/")
 
         one_by_one = False
+        boot_id = ""
 
         def close(self):
             pass

@@ -1,0 +1,49 @@
+"""A tracker's item on a server that speaks part 1 of the protocol only: five fields, and no write of one alone."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ._models import DESCRIPTION_LENGTH, fraction
+from ._table import amount, duration
+
+if TYPE_CHECKING:
+    from ._models import LegacyItem, Number, Op
+
+BELOW_ONE: Final = math.nextafter(1.0, 0.0)  # part 1 takes 1.0 for the end
+
+
+class LegacyState(NamedTuple):
+    """What is known of a tracker's item on a server that replaces whole items: part 1 has no patch, and no rate."""
+
+    op: Op
+    began_at: float  # monotonic seconds
+    began_with: Number
+
+    def item(self, now: float) -> LegacyItem:
+        """Return the five fields that tell the state best. Counts, rate and time left go into the description."""
+        op = self.op
+        completed, total, status = op.get("completed") or 0, op.get("total"), op.get("status", "running")
+        description = op.get("description") or self._counts(completed, total, now if status == "running" else None)
+        if status in ("failed", "stopped"):
+            description = f"{status}: {op.get('error') or description}"
+        return {
+            "id": op["id"],
+            "title": op.get("title") or op["id"],
+            "description": description[:DESCRIPTION_LENGTH],
+            "value": 1.0 if status == "succeeded" else min(fraction(completed, total) or 0.0, BELOW_ONE),
+            "weight": op.get("weight") or 0,
+        }
+
+    def _counts(self, completed: Number, total: Number | None, now: float | None) -> str:
+        unit = self.op.get("unit") or "it"
+        of = "" if total is None else f"/{amount(total, unit)}"
+        told = [f"{amount(completed, unit)}{of} {unit}"]
+        elapsed = 0.0 if now is None else now - self.began_at
+        rate = (completed - self.began_with) / elapsed if elapsed > 0 else 0.0
+        if rate > 0:
+            told.append(f"{amount(float(f'{rate:.3g}'), unit)} {unit}/s")
+            if total is not None and total > completed:
+                told.append(f"{duration((total - completed) / rate)} left")
+        return ", ".join(told)
