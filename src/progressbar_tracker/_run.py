@@ -191,6 +191,9 @@ class Run(Counter):
         while outer is not None and outer.status != "running":
             outer = outer.parent
         self.parent = outer
+
+    def enter(self) -> None:
+        """From now on, a run that begins in this thread or task is an inner one of this."""
         _current.set(self)
 
     @property

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Run)
 
 INTERVAL: Final = 0.5  # seconds between two sends of an item, by default
 
@@ -284,6 +285,7 @@ class Tracker(Generic[T]):
             self._run = run = run.again()
             run.display = display
         run.begin(frame, in_block=in_block)
+        run.enter()
         if run.display is not None:
             run.started_at = time.time()
             run.display.add(run)
@@ -407,6 +409,33 @@ def track(
     """
     if not (iterable is None or hasattr(iterable, "__iter__") or hasattr(iterable, "__aiter__")):
         iter(cast("Iterable[T]", iterable))  # it also takes what has only __getitem__, and says what it will not take
+    run = labelled_run(
+        Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
+        interval=interval, client=client,
+    )  # fmt: skip
+    run.display = _display(display)
+    return Tracker(cast("Iterable[T] | None", iterable), run)
+
+
+def labelled_run(
+    kind: type[R],
+    *,
+    id: str | None,
+    title: str | None,
+    weight: int,
+    group: str | None,
+    keep: bool,
+    client: HasSender | None,
+    unit: str = "it",
+    description: str = "",
+    total: Number | None = None,
+    interval: float = INTERVAL,
+) -> R:
+    """Return a new run with the labels of ``track()``, which has their meaning.
+
+    Raises:
+        TypeError, ValueError: An argument is not what ``track()`` takes.
+    """
     if title.__class__ is not str and title is not None:
         raise TypeError(f"title must be a string, not {shown(title)}")
     if description.__class__ is not str or unit.__class__ is not str:
@@ -418,10 +447,9 @@ def track(
     if weight.__class__ is not int:
         raise TypeError(f"weight must be an int, not {shown(weight)}")
     sender = None if _runtime.disabled() else _runtime.sender() if client is None else client.sender
-    run = Run(None if id is None else tidy_id(id), style(unit, group, keep, _interval(interval)), sender)
+    run = kind(None if id is None else tidy_id(id), style(unit, group, keep, _interval(interval)), sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
-    run.display = _display(display)
-    return Tracker(cast("Iterable[T] | None", iterable), run)
+    return run
 
 
 def _interval(interval: object) -> float:

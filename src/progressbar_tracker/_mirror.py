@@ -1,0 +1,109 @@
+"""A run that shows somebody else's bar: nothing is counted here, the other bar is read whenever the sender looks.
+
+The other bar is never told of it, so it cannot be slowed or broken by it. It is read in the sender's thread through a
+function, which holds it weakly; when it is gone, what was seen last is the state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._run import Run, count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._models import Status
+    from ._run import Style
+    from ._sender import Sender
+    from ._snapshot import Snapshot
+
+
+class Reading(NamedTuple):
+    """What another bar showed at one instant. A completed count that is no number leaves the last one."""
+
+    completed: object
+    total: object
+    title: str | None
+    description: str
+    ended: bool = False  # nobody said how
+
+
+class Mirror(Run):
+    """The run of another bar.
+
+    Args:
+        id: The item's id, or ``None`` to have one made.
+        style: What is fixed.
+        sender: Who sends it, if anybody.
+
+    Attributes:
+        read: Returns the other bar's state, or ``None`` when it is gone. Called from the sender's thread; what it
+            raises is taken as ``None``.
+    """
+
+    __slots__ = ("left_early", "named", "outer_error", "read")
+
+    def __init__(self, id: str | None, style: Style, sender: Sender | None) -> None:
+        super().__init__(id, style, sender)
+        self.read: Callable[[], Reading | None] | None = None
+        self.named = False  # the title is the user's own, and stays
+        self.left_early = False  # its loop was, in a block
+        self.outer_error = 0  # the id() of what was being handled when it began, which is not its own error
+
+    def look(self) -> bool:
+        """Read the other bar, and return whether it has ended. Takes no lock, for a finalizer may call it."""
+        if self.read is None:
+            return False
+        try:
+            reading = self.read()
+        except Exception:  # noqa: BLE001 - it is read while others change it, and it is theirs: the next look may do
+            return False
+        if reading is None:
+            return True
+        completed = count(reading.completed)
+        if completed is not None:
+            self._base = completed
+        self.total = None if reading.total is None else count(reading.total)
+        if not self.named and reading.title:
+            self.title = reading.title
+        self.description = reading.description
+        return reading.ended
+
+    def sample(self, before: Snapshot | None = None) -> Snapshot:
+        """Return the other bar's state now: ``before`` itself where nothing has changed since."""
+        if self.status == "running" and self.look() and not self.in_block:
+            self.abandoned()
+        return super().sample(before)
+
+    def end(self, status: Status, error: str | None = None) -> None:
+        """End the run with what the other bar shows now, unless it has ended."""
+        if self.status == "running":
+            self.look()
+            self.read = None
+            super().end(status, error)
+
+    def abandoned(self) -> None:
+        """Nobody will end the run any more: it has succeeded if all is done, else it is left early."""
+        if self.status != "running":
+            return
+        self.look()
+        if self.done:
+            self.end("succeeded")
+        else:
+            self.read = None
+            super().abandoned()
+
+    def conclude(self, dying: BaseException | None) -> None:
+        """Settle the end, for the process ends now. What is done is done, whatever the process dies of."""
+        if self.status == "running":
+            self.look()
+            self.read = None
+            if self.done:
+                self.status = "succeeded"
+        super().conclude(dying)
+
+    @property
+    def done(self) -> bool:
+        """Whether all of a known total is done."""
+        return self.total is not None and self._base >= self.total
