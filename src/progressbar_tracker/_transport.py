@@ -3,12 +3,17 @@
 An exchange of ``_wire`` goes in, its result comes out. httpx is imported when the first client is built, and the pool
 is built when the first request is sent: a client that is never used costs nothing, and one that was made before a
 fork never shares its sockets with the child.
+
+The body of an answer is one phase of a request, and has to be there within the time-out and a size that makes sense: a
+server that streams without end would fill the memory, and one whose bytes trickle in would hold the thread for as long
+as it likes, for httpx's own time-out begins anew with each. Of an answer's head httpx takes 100 KiB at most.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from ._errors import ConfigError, TransportError
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  # seconds; no server worth waiting for takes longer to accept
+LEAST_RATE = 1 << 20  # bytes a second at which a long list may go on beyond the time-out
 
 
 def check_timeout(timeout: object) -> float:
@@ -41,7 +47,12 @@ class _Address:
 
     def __init__(self, api_url: str, api_key: str, timeout: float) -> None:
         self.url = base_url(api_url)
-        self.headers = {"X-API-KEY": check_key(api_key), "Accept": "application/json"}
+        # Nothing is to be compressed: a few bytes could be a gigabyte.
+        self.headers = {
+            "X-API-KEY": check_key(api_key),
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self.timeout = check_timeout(timeout)
         # Loading the certificates takes longer than all the rest, and plain HTTP needs none: no redirect is followed.
         self.verify = not self.url.lower().startswith("http:")
@@ -58,6 +69,10 @@ class _Address:
             headers={"Content-Type": "application/json"} if request.body is not None else None,
             timeout=self.limits(self.timeout if timeout is None else timeout),
         )
+
+    def body(self, response: httpx.Response, request: Request, timeout: float | None) -> _Body:
+        """Return what gathers the body of an answer."""
+        return _Body(response, request.limit, self.timeout if timeout is None else timeout)
 
     @staticmethod
     def limits(timeout: float) -> httpx.Timeout:
@@ -86,9 +101,41 @@ def _set_up() -> Iterator[None]:
         raise ConfigError(reason) from error
 
 
-def _reply(response: httpx.Response) -> Reply:
-    headers = {name.lower(): text for name, text in response.headers.items()}
-    return Reply(response.status_code, headers, response.content)
+class _UnfitError(Exception):
+    """The body of an answer is not worth waiting for."""
+
+
+class _Body:
+    """Gathers the body of an answer, within limits."""
+
+    def __init__(self, response: httpx.Response, limit: int, timeout: float) -> None:
+        self._response = response
+        self._limit = limit
+        self._timeout = timeout
+        self._begun = time.monotonic()
+        self._chunks: list[bytes] = []
+        self._size = 0
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise _UnfitError(f"its body is encoded as {shown(encoding)}, which was not asked for")
+
+    def add(self, chunk: bytes) -> None:
+        """Take a piece in.
+
+        Raises:
+            _UnfitError: It is too much, or too late.
+        """
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise _UnfitError(f"its body has more than {self._limit >> 20} MiB")
+        if time.monotonic() > self._begun + self._timeout + self._size / LEAST_RATE:
+            raise _UnfitError(f"its body was not complete after {self._timeout:g} seconds")
+
+    def reply(self) -> Reply:
+        """Return the whole answer."""
+        headers = {name.lower(): text for name, text in self._response.headers.items()}
+        return Reply(self._response.status_code, headers, b"".join(self._chunks))
 
 
 class HttpTransport(_Address):
@@ -124,8 +171,12 @@ class HttpTransport(_Address):
 
         client = self.open()
         try:
-            return _reply(client.send(self.build(client, request, timeout)))
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+            with contextlib.closing(client.send(self.build(client, request, timeout), stream=True)) as response:
+                body = self.body(response, request, timeout)
+                for chunk in response.iter_bytes():
+                    body.add(chunk)
+                return body.reply()
+        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 
     def open(self) -> httpx.Client:
@@ -196,8 +247,13 @@ class AsyncHttpTransport(_Address):
                     verify=self.verify,
                 )
         try:
-            return _reply(await self._client.send(self.build(self._client, request, None)))
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+            response = await self._client.send(self.build(self._client, request, None), stream=True)
+            async with contextlib.aclosing(response):
+                body = self.body(response, request, None)
+                async for chunk in response.aiter_bytes():
+                    body.add(chunk)
+                return body.reply()
+        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 
     async def close(self) -> None:

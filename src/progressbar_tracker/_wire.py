@@ -50,12 +50,20 @@ T = TypeVar("T")
 CLAMP: Final = 300.0  # seconds: no server may silence a client for longer by Retry-After
 
 
+ANSWER: Final = 4 << 20  # bytes: 500 results of a batch, each with its problem, are a tenth of that
+LIST: Final = 128 << 20  # bytes: 100,000 items of 500 bytes each are less than half of that
+
+
 class Request(NamedTuple):
-    """A request, relative to the server's base URL; ``path`` is percent-encoded and has no leading slash."""
+    """A request, relative to the server's base URL; ``path`` is percent-encoded and has no leading slash.
+
+    ``limit`` is how many bytes the body of the answer may have.
+    """
 
     method: str
     path: str
     body: bytes | None = None
+    limit: int = ANSWER
 
 
 class Reply(NamedTuple):
@@ -251,7 +259,7 @@ def _mapping(document: object, reply: Reply, request: Request) -> dict[str, obje
 
 def ask_keys() -> Exchange[list[dict[str, object]]]:
     """List the keys of a server, without their secrets."""
-    request = Request("GET", "api/v1/keys")
+    request = Request("GET", "api/v1/keys", limit=LIST)
     reply = yield request
     keys = _mapping(document_of(reply, request), reply, request).get("keys")
     if not isinstance(keys, list):
@@ -475,7 +483,7 @@ class Wire:
         return result
 
     def _list(self) -> Exchange[list[Item]]:
-        request = Request("GET", "progress")
+        request = Request("GET", "progress", limit=LIST)
         reply = yield request
         document = document_of(reply, request)
         if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):

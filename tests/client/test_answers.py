@@ -1,0 +1,163 @@
+"""An answer that is too long, too slow or packed: an error that says so, in time, and no memory filled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import threading
+import time
+import tracemalloc
+
+import httpx
+import pytest
+
+from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
+from progressbar_tracker._transport import HttpTransport
+from progressbar_tracker._wire import ANSWER, LIST, Request, ask
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+PIECE = b" " * (1 << 20)
+
+
+class Streaming:
+    """A server that begins its answer with a head and goes on with the same piece again and again."""
+
+    def __init__(self, piece, pause=0.0):
+        self._piece, self._pause = piece, pause
+        self._over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent = 0
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        connection, _ = self._listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(HEAD + b"Content-Length: 999999999999\r\n\r\n")
+            while not self._over.wait(self._pause):
+                connection.sendall(self._piece)
+                self.sent += len(self._piece)
+
+    def close(self):
+        self._over.set()
+        self._thread.join(10)
+        self._listener.close()
+        assert not self._thread.is_alive(), "the client did not close the connection"
+
+
+def get_all(url, timeout, awaited):
+    """Return the error of a call, and how long it took."""
+
+    async def asking():
+        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=timeout) as pb:
+            await pb.get_all()
+
+    begun = time.perf_counter()
+    with pytest.raises(TransportError) as caught:
+        if awaited:
+            asyncio.run(asking())
+        else:
+            with ProgressBar(url, "key", auto_detect=False, timeout=timeout) as pb:
+                pb.get_all()
+    return caught.value, time.perf_counter() - begun
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+def test_a_body_that_trickles_in_is_given_up_when_the_time_is_over(awaited):
+    with contextlib.closing(Streaming(b" ", 0.02)) as server:
+        error, took = get_all(server.url, 0.3, awaited)
+    assert "not complete after 0.3 seconds" in str(error)
+    assert (error.method, error.url) == ("GET", server.url + "/progress")
+    assert took < 2.0
+
+
+def test_a_body_without_end_is_given_up_at_its_limit_and_does_not_fill_the_memory():
+    transport = None
+    with contextlib.closing(Streaming(PIECE)) as server:
+        transport = HttpTransport(server.url, "key", timeout=10)
+        tracemalloc.start()
+        try:
+            with pytest.raises(TransportError, match="more than 4 MiB"):
+                transport.run(ask(Request("POST", "api/v1/items:batch", b"{}")))
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            transport.close()
+    assert most < 3 * ANSWER
+
+
+def answering(size, sent):
+    def pieces():
+        for _ in range(size >> 20):
+            sent.append(1)
+            yield PIECE
+        yield b"[]"
+
+    return httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
+
+
+def test_a_list_may_be_long_and_no_longer_than_sensible():
+    sent = []
+    with ProgressBar("http://h", "key", auto_detect=False, transport=answering(60 << 20, sent)) as pb:
+        assert pb.get_all() == []
+    sent = []
+    with ProgressBar("http://h", "key", auto_detect=False, transport=answering(10 * LIST, sent)) as pb:
+        with pytest.raises(TransportError, match="more than 128 MiB"):
+            pb.get_all()
+    assert len(sent) == (LIST >> 20) + 1
+
+
+def test_a_long_list_that_flows_may_take_longer_than_the_time_out(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("progressbar_tracker._transport.time.monotonic", lambda: now)
+
+    def pieces():
+        nonlocal now
+        for _ in range(20):
+            now += 0.9
+            yield PIECE
+        yield b"[]"
+
+    network = httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
+    with ProgressBar("http://h", "key", auto_detect=False, timeout=1.0, transport=network) as pb:
+        assert pb.get_all() == []
+
+
+def test_a_packed_body_is_neither_asked_for_nor_unpacked():
+    asked = []
+
+    def answer(request):
+        asked.append(request.headers["accept-encoding"])
+        return httpx.Response(200, content=iter([gzip.compress(b"[]")]), headers={"content-encoding": "gzip"})
+
+    with ProgressBar("http://h", "key", auto_detect=False, transport=httpx.MockTransport(answer)) as pb:
+        with pytest.raises(TransportError, match="encoded as 'gzip'"):
+            pb.get_all()
+    assert asked == ["identity"]
+
+
+def test_the_connection_is_used_again_after_an_answer_that_was_read_whole(server_with_one_connection):
+    with ProgressBar(server_with_one_connection, "key", auto_detect=False) as pb:
+        assert [pb.get_all(), pb.get_all()] == [[], []]
+
+
+@pytest.fixture
+def server_with_one_connection():
+    """Answers everything that comes over the first connection, and accepts no other."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        connection, _ = listener.accept()
+        listener.close()
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(65536):
+                connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n[]")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    thread.join(10)
