@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class _Importing:
 
     def __init__(self) -> None:
         self._threads: list[int] = []  # one entry for each that is in it, as often as it is
+        self._left_at = 0.0  # monotonic seconds
 
     def __enter__(self) -> None:
         self._threads.append(threading.get_ident())
@@ -29,7 +31,12 @@ class _Importing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._left_at = time.monotonic()
         self._threads.remove(threading.get_ident())
+
+    def since(self, instant: float) -> bool:
+        """Say whether a thread was importing at some time since a monotonic instant, that is after 0."""
+        return bool(self._threads) or self._left_at >= instant
 
     def mend(self) -> None:
         """Forget, in the child, the modules that only threads of the parent's could have completed."""

@@ -285,7 +285,7 @@ class Run(Counter):
             self.status = status
             if self.sender is not None:
                 self.sender.marks.append(self)
-                if self.style.part is not None:
+                if self.style.part is not None or self.sender.last:
                     # The process may be ended without ceremony the moment its work is done, as a pool's workers are.
                     self.sender.settle()
             if self.display is not None:

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import os
 import sys
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ._transport import HttpTransport
 
 FLUSH: Final = 5.0  # seconds
+AFTERMATH: Final = 1.0  # seconds from Ctrl-C to the hooks of the end, in which its traceback is printed
 
 
 class _Settings:
@@ -54,6 +56,7 @@ _default: Sender | None = None
 _display: Display | None = None
 _hooked = False
 _hooked_pid = 0
+_too_late = False  # the hook was made in one of the hooks that run at the end, and will not be called
 
 
 def configure(
@@ -131,7 +134,15 @@ def sender_at(url: str | None) -> Sender:
 def new_sender(connect: Connect, url: str | None = None) -> Sender:
     """Return a sender that is flushed, closed and reset with the others."""
     _hook()
-    made = Sender(connect, url=url, started=_hook_child, on_error=_tell, reconciler=lambda: Reconciler(meta=_meta))
+    made = Sender(
+        connect,
+        url=url,
+        started=_hook_child,
+        forked=_reset,
+        on_error=_tell,
+        reconciler=lambda: Reconciler(meta=_meta),
+        last=_too_late,
+    )
     _senders.add(made)
     return made
 
@@ -220,6 +231,7 @@ def disabled() -> bool:
 
 def shutdown() -> None:
     """Send the last states, within 1.5 seconds in all. Runs at the end of the process."""
+    begun = time.monotonic()
     dying = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
     def conclude(source: Source) -> None:
@@ -228,17 +240,32 @@ def shutdown() -> None:
     if _display is not None:
         _display.close()
     open_senders = [one for one in list(_senders) if not one.closed]
-    end = time.monotonic() + EXIT
+    end = begun + EXIT
     with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C: whoever is in a hurry is not kept waiting
         for one in open_senders:
             left = end - time.monotonic()
             one.shut(conclude, None if len(open_senders) == 1 else max(left, 0.0))
+    if isinstance(dying, KeyboardInterrupt) and importing.since(begun - AFTERMATH) and not hasattr(sys, "ps1"):
+        _end_by_interrupt()
+
+
+def _end_by_interrupt() -> None:
+    """Let the interpreter remember that its program was interrupted.
+
+    It notes so in a flag, and when all is done it ends by SIGINT, so that a shell knows to stop its script as well. But
+    the flag is of the latest text that was executed, by whatever thread, and modules that are imported have texts of
+    their own executed for their named tuples and dataclasses.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102
 
 
 def _hook() -> None:
-    global _hooked
+    global _hooked, _too_late
     if not _hooked:
         _hooked = True
+        # There is no public way to know that the hooks of the end are being called.
+        _too_late = getattr(threading, "_SHUTTING_DOWN", False)
         atexit.register(shutdown)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_reset)
@@ -263,6 +290,7 @@ def _hook_child() -> None:
 
 def _reset() -> None:
     _counting.reset_lock()
+    importing.mend()
     for one in list(_senders):
         one.reset()
     if _display is not None:

@@ -9,6 +9,7 @@ sent.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseErr
 from ._fork import importing
 from ._log import ERROR, INFO, WARNING, log
 from ._reconcile import MAX_ITEMS, Reconciler
-from ._worker import Worker
+from ._worker import Worker, threadless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,9 +84,12 @@ class Sender:
             the configuration cannot be used. Called in the sender's thread, once.
         url: The server's, where it is known before connecting.
         started: Called in the program's thread whenever the sender's thread is started.
+        forked: Called in a child process that was forked without Python's hooks, as uWSGI does it: has to reset this
+            sender, and all that a fork cuts in half.
         on_error: Told of each error that keeps a state from the server, in the sender's thread.
         clock: Monotonic seconds.
         reconciler: Makes what decides what is sent; called anew in the child of a fork.
+        last: The program is ending, and nobody will flush it any more: each end is delivered before it goes on.
     """
 
     def __init__(
@@ -94,13 +98,17 @@ class Sender:
         *,
         url: str | None = None,
         started: Callable[[], None] = lambda: None,
+        forked: Callable[[], None] | None = None,
         on_error: Callable[[ProgressBarError], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         reconciler: Callable[[], Reconciler] = Reconciler,
+        last: bool = False,
     ) -> None:
         self._connect = connect
         self.url = url
         self._started = started
+        self._forked = self.reset if forked is None else forked
+        self._pid = os.getpid()
         self._on_error = on_error
         self._clock = clock
         self._make_reconciler = reconciler
@@ -115,6 +123,7 @@ class Sender:
         self._deadline: float | None = None
         self._warned: dict[str, float] = {}
         self.closed = False
+        self.last = last
         self._away = False  # somebody waited for the server in vain
         self._worker = Worker("progressbar-sender", self.step, self._pending)
 
@@ -123,14 +132,20 @@ class Sender:
 
     def add(self, source: Source) -> None:
         """Take a run in. Returns at once: one append, and the start of the thread if it does not run."""
+        self._check_process()
         if self.closed or self._reconciler.refused is not None:
             return
         if len(self._added) >= MAX_ITEMS:
             self._reconciler.stats.dropped += 1
             return
         self._added.append(source)
-        if self._worker.thread is None and self._worker.start():
-            self._started()
+        if self._worker.thread is None:
+            if self._worker.start(quietly=self.last):
+                self._started()
+            elif threadless():
+                self._reconciler.refuse("this uWSGI runs no threads")
+                self._added.clear()
+                log(WARNING, "Progress is not reported: this uWSGI runs no threads unless it has --enable-threads")
 
     @property
     def busy(self) -> bool:
@@ -150,11 +165,16 @@ class Sender:
         Returns:
             Whether it has; false when the time was up or there is no server.
         """
+        self._check_process()
         return self._flush(_Flush(None, last=False), timeout)
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            self._forked()
 
     def _flush(self, flush: _Flush, timeout: float) -> bool:
         self._flushes.append(flush)
-        if self._worker.start():
+        if self._worker.start(quietly=self.last):
             self._worker.poke()
             flush.done.wait(timeout)
         else:
@@ -168,6 +188,11 @@ class Sender:
         """Flush, but wait for no server that did not answer the last time it was waited for."""
         if self._away or self._reconciler.failures:
             return False
+        if self.last:
+            self._deadline = self._clock() + EXIT  # of the requests too, if no thread can be started to make them
+            reached = self._flush(_Flush(None, last=True), EXIT)
+            self._away = not reached
+            return reached
         reached = self.flush(EXIT)
         if not reached and self._deliver is None and self._reconciler.refused is None:
             reached = self.flush(START)  # on a busy machine; the server has not been asked anything yet
@@ -189,6 +214,7 @@ class Sender:
         """Close, after ``conclude`` has had its say about each run."""
         if self.closed:
             return True
+        self._check_process()
         reached = True
         if self.busy:
             if timeout is None:
@@ -205,6 +231,7 @@ class Sender:
 
     def reset(self) -> None:
         """Start empty in the child of a fork: the runs, the thread and the connection are the parent's."""
+        self._pid = os.getpid()
         self._added = deque()
         self.marks = deque(maxlen=MAX_ITEMS)
         self._flushes = deque()

@@ -6,6 +6,7 @@ display live on one. They are two threads on purpose: a server that hangs must n
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,25 @@ LINGER: Final = 5.0  # seconds without work after which the thread ends, so that
 POLL: Final = 0.1  # seconds between looks for new work while there is none
 PAUSE: Final = 1.0  # seconds after a step that raised
 CRASHES: Final = 3  # a step that raises this often is broken: the worker gives up and the program goes on
+THREADED: Final = (2, 0, 27)  # the version of uWSGI from which on it always runs threads
+
+
+def threadless() -> bool:
+    """Say whether this is a uWSGI in which threads do not run: those before 2.0.27, unless they were told to."""
+    uwsgi = sys.modules.get("uwsgi")
+    options = getattr(uwsgi, "opt", None)
+    if not isinstance(options, dict):
+        return False
+    import re
+
+    version = tuple(map(int, re.findall(r"\d+", _text(getattr(uwsgi, "version", "")))))
+    told = {_text(name): _text(value) for name, value in options.items()}
+    off = ("", "0", "false", "no", "off")
+    return version < THREADED and "threads" not in told and told.get("enable-threads", "").lower() in off
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 class Worker:
@@ -49,14 +69,14 @@ class Worker:
         """Whether the worker has given up."""
         return self._crashes >= CRASHES
 
-    def start(self) -> bool:
-        """Start the thread if it does not run. Return whether it runs now."""
+    def start(self, *, quietly: bool = False) -> bool:
+        """Start the thread if it does not run. Return whether it runs now; a failure is told unless ``quietly``."""
         if self.thread is not None:  # before the lock: a signal handler may come here while its thread holds it
             return True
         with self._lock:
             if self._started():
                 return True
-            if self.broken:
+            if self.broken or threadless():
                 return False
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self.thread = thread
@@ -66,7 +86,7 @@ class Worker:
                 # The interpreter is shutting down, or the system has no threads left: the program goes on without.
                 self.thread = None
                 self._crashes += 1
-                if self._crashes == 1:
+                if self._crashes == 1 and not quietly:
                     log(WARNING, "Progress is not reported for want of a thread: %s", error)
                 return False
             return True

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 
 import pytest
 
 from progressbar_tracker import ProgressBar
+from progressbar_tracker._worker import threadless
 from tests.faults import KEY, answer
 from tests.tracking.test_exit import run
 
@@ -105,6 +107,63 @@ def test_a_program_whose_green_threads_replace_the_real_ones_is_tracked(faults, 
     done, _, err = run(faults.url, code, tmp_path, PYTHONWARNINGS="default")
     assert done == 0, err
     assert faults.items["job"]["completed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "without"),
+    [
+        (b"2.0.26", {b"enable-threads": False}, True),
+        (b"2.0.26", {"http-socket": b":80", "enable-threads": b"false"}, True),
+        ("2.0.9.1", {}, True),
+        (b"2.0.26", {"enable-threads": True}, False),
+        (b"2.0.26", {b"enable-threads": b"true"}, False),
+        (b"2.0.26", {b"threads": b"2"}, False),
+        (b"2.0.26", {"threads": "0"}, False),
+        (b"2.0.27", {}, False),
+        (b"2.0.31", {"http-socket": b":80"}, False),
+        (b"2.1-dev", {}, False),
+    ],
+)
+def test_a_uwsgi_without_threads_is_known_by_its_version_and_options(monkeypatch, version, options, without):
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=version, opt=options))
+    assert threadless() is without
+
+
+def test_without_uwsgi_there_are_threads(monkeypatch):
+    monkeypatch.delitem(sys.modules, "uwsgi", raising=False)
+    assert threadless() is False
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace())  # a package of that name and nothing more
+    assert threadless() is False
+
+
+def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults, pb, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=b"2.0.26", opt={}))
+    for number in range(3):
+        assert list(pb.track(range(3), id=f"job{number}")) == [0, 1, 2]
+    assert pb.sender.flush(5) is False
+    pb.close()
+    assert ["--enable-threads" in record.message for record in caplog.records] == [True]
+    assert (faults.seen, pb.sender._worker.thread, len(pb.sender._added)) == ([], None, 0)
+
+
+def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(faults, tmp_path):
+    code = (
+        "import ctypes\n"
+        "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(5)\n"
+        "pid = ctypes.PyDLL(None).fork()\n"  # as uWSGI does it
+        "if pid == 0:\n"
+        "    signal.alarm(10)\n"
+        "    try:\n"
+        "        for _ in track(range(3), id='child', keep=True): pass\n"
+        "        done = flush(5)\n"
+        "    finally: os._exit(0 if done else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0\n"
+        "bar.advance(); bar.close(); assert flush(5)\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    told = {item_id: (item["status"], item["completed"]) for item_id, item in faults.items.items()}
+    assert told == {"parent": ("succeeded", 2), "child": ("succeeded", 3)}
+    assert faults.items["parent"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
 
 
 def test_the_key_is_in_no_log_repr_pickle_or_traceback(faults, caplog):

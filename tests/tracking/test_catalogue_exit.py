@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults import HANG
 from tests.tracking.test_exit import end_of, run, start
+from tests.tracking.test_sender import closed_port
 
 BAR = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
 
@@ -29,9 +30,29 @@ def interrupted(faults, process, *signals):
     return time.perf_counter() - begun, process.returncode, out, err
 
 
-def test_a_bar_first_made_in_an_atexit_handler_is_no_trouble(faults, tmp_path):
-    code = "import atexit\n@atexit.register\ndef last():\n    for _ in track(range(3), id='job', keep=True): pass\n"
-    assert run(faults.url, code, tmp_path) == (0, "", "")
+FIRST_AT_EXIT = (
+    "import atexit\n@atexit.register\ndef last():\n"
+    "    begun = time.monotonic()\n"
+    "    for _ in track(range(3), id='job', keep=True): pass\n"
+    "    with track(total=2, id='block', keep=True) as bar: bar.advance()\n"
+    "    print(time.monotonic() - begun)\n"
+)
+
+
+def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
+    done, _, err = run(faults.url, FIRST_AT_EXIT, tmp_path)
+    assert (done, err) == (0, "")
+    assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
+    assert (faults.items["block"]["status"], faults.items["block"]["completed"]) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("fault", ["hangs", "refuses"])
+def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(faults, tmp_path, fault):
+    faults.always = HANG
+    url = faults.url if fault == "hangs" else f"http://127.0.0.1:{closed_port()}"
+    done, out, err = run(url, FIRST_AT_EXIT, tmp_path)
+    assert (done, err) == (0, "")
+    assert float(out) < 3.5  # 1.5 seconds for both of them, and the imports where no thread can be started
 
 
 def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
@@ -107,6 +128,36 @@ def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadlin
     assert done == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert err.count("Traceback") == 1
+
+
+def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(faults, tmp_path):
+    (tmp_path / "httpx.py").write_text(
+        "import collections, os, signal, threading, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.main_thread().interrupted.wait(10)\n"
+        "time.sleep(0.05)\n"  # the interpreter takes its note of it a moment after the program does
+        "collections.namedtuple('Executed', 'as a text')\n"
+        "raise ImportError('only a stand-in')\n"
+    )
+    code = (
+        "threading.main_thread().interrupted = threading.Event()\n"
+        "try:\n    for i in track(range(9), id='job', keep=True): time.sleep(30)\n"
+        "finally: threading.main_thread().interrupted.set()\n"
+    )
+    process = start(faults.url, code, tmp_path)
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
+    code = (
+        "try:\n    for i in track([1], id='job', keep=True): raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\n"
+    )
+    assert run(faults.url, code, tmp_path)[0] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

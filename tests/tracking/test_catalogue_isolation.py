@@ -234,7 +234,7 @@ def test_a_thread_that_cannot_be_started_is_told_once_however_many_bars_there_ar
 def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.MAX_ITEMS", 100)
     sender = Sender(lambda: None)
-    monkeypatch.setattr(sender._worker, "start", lambda: False)
+    monkeypatch.setattr(sender._worker, "start", lambda **_: False)
     for number in range(1000):
         source = Source(f"i{number}")
         sender.add(source)

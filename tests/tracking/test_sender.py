@@ -157,7 +157,7 @@ def test_without_threads_the_loop_runs_and_one_warning_tells(faults, pb, monkeyp
 
 def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("progressbar_tracker._worker.Worker.start", lambda self: False)
+        patched.setattr("progressbar_tracker._worker.Worker.start", lambda self, **_: False)
         with pb.track(total=1, id="job", keep=True) as bar:
             bar.advance()
         assert pb.sender.flush(5)
