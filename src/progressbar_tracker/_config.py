@@ -24,6 +24,7 @@ API_KEY: Final = "PROGRESSBAR_API_KEY"
 API_KEY_FILE: Final = "PROGRESSBAR_API_KEY_FILE"
 DISABLE: Final = "PROGRESSBAR_DISABLE"
 CONFIG: Final = "PROGRESSBAR_CONFIG"
+PARENT: Final = "PROGRESSBAR_PARENT"
 
 
 class Config(NamedTuple):
@@ -161,7 +162,7 @@ def discover(
     env_url = environ.get(URL) or None
     wanted, source = (url, "configure()") if url else (env_url, URL)
     # A key without a URL beside it is for whatever server is configured.
-    key = api_key or (environ_key(environ) if not url or not env_url or _same(url, env_url) else None)
+    key = api_key or (environ_key(environ) if not url or not env_url or same(url, env_url) else None)
     if wanted and key:
         return Config(wanted, key, source)
     file = read_user_config(path if path is not None else user_config_path(environ))
@@ -169,10 +170,11 @@ def discover(
         if file is None and key:
             raise ConfigError(f"there is a key but no server: set {URL} as well")
         return file if file is None or not key else file._replace(api_key=key)
-    if file is not None and _same(file.url, wanted):
+    if file is not None and same(file.url, wanted):
         return Config(wanted, file.api_key, source)
     raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
 
 
-def _same(one: str, other: str) -> bool:
+def same(one: str, other: str) -> bool:
+    """Say whether two URLs are those of one server."""
     return one.rstrip("/") == other.rstrip("/")

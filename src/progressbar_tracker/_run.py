@@ -12,11 +12,13 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ._config import PARENT
 from ._counting import Counter
 from ._models import (
     DESCRIPTION_LENGTH,
     ERROR_LENGTH,
     GROUP_LENGTH,
+    ID_LENGTH,
     NUMBER_LIMIT,
     TITLE_LENGTH,
     UNIT_LENGTH,
@@ -108,6 +110,12 @@ def error_text(error: BaseException | str) -> str:
         return clean(error, ERROR_LENGTH, lines=True)
     text = clean(error, ERROR_LENGTH, lines=True).strip()
     return clean(f"{type(error).__name__}: {text}" if text else type(error).__name__, ERROR_LENGTH, lines=True)
+
+
+def inherited_parent(item_id: str) -> str | None:
+    """Return the item that encloses the whole process, as ``run --job`` and ``exec`` say in the environment."""
+    named = clean(os.environ.get(PARENT), ID_LENGTH)
+    return named if named and named != item_id else None
 
 
 class Style(NamedTuple):
@@ -275,7 +283,7 @@ class Run(Counter):
         return Setting(
             clean(self.style.unit, UNIT_LENGTH),
             None if group is None else clean(group, GROUP_LENGTH) or None,
-            None if self.parent is None else self.parent.id,
+            inherited_parent(self.id) if self.parent is None else self.parent.id,
         )
 
     def end(self, status: Status, error: str | None = None) -> None:

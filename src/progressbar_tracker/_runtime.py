@@ -320,13 +320,21 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
         raise _config.told_where(found, error) from error
 
 
+_described: dict[str, str] = {}
+
+
+def describe(**entries: str) -> None:
+    """Tell this, or tell it otherwise, of the program with each item that is made from now on."""
+    _described.update(entries)
+
+
 def _meta() -> dict[str, str]:
     with importing:
         import socket
 
     script = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script
-    return {"host": socket.gethostname()[:200], "pid": str(os.getpid()), "program": program[:200]}
+    return {"host": socket.gethostname()[:200], "pid": str(os.getpid()), "program": program[:200], **_described}
 
 
 def _not_ours(record: LogRecord) -> bool:

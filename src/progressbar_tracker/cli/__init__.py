@@ -15,7 +15,7 @@ import click
 from progressbar_tracker._errors import ProgressBarError
 from progressbar_tracker._table import plain
 
-from . import items, keys, serving
+from . import items, keys, programs, serving
 from .shared import NAME
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 with one line on stderr, or 2 for wrong usage."""
     try:
-        code = commands.main(arguments, prog_name=NAME, standalone_mode=False)
+        code = commands.main(arguments, prog_name=NAME, standalone_mode=False, windows_expand_args=False)
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else f"{NAME} --help"
         click.echo(f"{NAME}: {plain(error.format_message())} (see: {where})", err=True)
@@ -63,5 +63,5 @@ def version() -> None:
     click.echo(version_text())
 
 
-for _command in (*serving.COMMANDS, *items.COMMANDS, *keys.COMMANDS):
+for _command in (*serving.COMMANDS, *programs.COMMANDS, *items.COMMANDS, *keys.COMMANDS):
     commands.add_command(_command)

@@ -1,0 +1,178 @@
+r"""How far a program is, read from what it prints: percentages, ``45/120``, curl's table, ffmpeg's times.
+
+Pure: bytes in, readings out. The bytes come in any pieces; a line may be drawn over (``\r``), coloured, or half there.
+
+Two questions are kept apart. ``Parser`` says what one stream shows at the moment. ``Gauge`` says what to make of it:
+a bar that is followed goes forwards; back it goes only for a new phase, when the last one was through, or when
+readings insist.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._models import Number
+
+LINE: Final = 4096  # bytes of one line that are looked at; the end counts
+LINES: Final = 16  # of one piece that are looked at: what a program prints by the megabyte is no progress
+THROUGH: Final = 0.99  # of a phase, after which a lower reading is a new one; many a tool stops just short of its end
+PATIENCE: Final = 5  # readings in a row that are lower before one is believed
+
+# Colours and other escapes are nothing; those that move the cursor begin something new.
+_MOVES = re.compile(rb"\x1b\[[0-9;]*[ABEFGHJdf]|\x1b[DEM]")
+_ESCAPES = re.compile(
+    rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x1b\[?[0-?]*$|[\x00-\x08\x0e-\x1f]"
+)
+_ENDS = re.compile(rb"[\r\n]+")
+
+_NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
+_PERCENT = re.compile(r"(?<![\w.,/%+-])(\d{1,3}(?:[.,]\d+)?) ?%(?![\w%])")
+# After "45/120" something has to come, or a number that is only half there would be believed.
+_OF = re.compile(
+    rf"(?<![\w.,/:+-])({_NUMBER}) ?(?:/| of ) ?({_NUMBER})(?= ?[\])}}>|\[(]| +([kKMGT]?i?B)?\b|[;,] |: |\n)"
+)
+_COUNT = re.compile(r"(?<![\w.,/:+-])(\d+)/(\d+) \[")  # tqdm's
+_CURL = re.compile(r"^ *(\d{1,3}) +[\d.]+[kMGTP]? +\d{1,3} +[\d.]+[kMGTP]? +\d{1,3} +[\d.]+[kMGTP]? +[\d.]+[kMGTP]? +")
+_DURATION = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?),")
+_CHECK = re.compile(r"\bto-che?c?k=(\d+)/(\d+)\)")
+_TIME = re.compile(r"\b(?:out_)?time=(\d+):(\d\d):(\d\d(?:\.\d+)?)(?=[^\d.])")
+
+
+class Reading(NamedTuple):
+    """What a program shows: ``completed`` of ``total`` units."""
+
+    completed: Number
+    total: Number
+    unit: str = ""
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, 0 to 1."""
+        return self.completed / self.total
+
+
+class Parser:
+    r"""Reads one stream.
+
+    Example:
+        >>> parser = Parser()
+        >>> parser.feed(b"Receiving objects:  4")
+        >>> parser.feed(b"5% (9/20)\r")
+        Reading(completed=9, total=20, unit='')
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._duration = 0.0  # seconds, of ffmpeg's longest input
+        self._files = False  # rsync's percentages are those of single files
+
+    def feed(self, data: bytes) -> Reading | None:
+        """Take in what came next, and return the newest reading in it, or in the line that it continues."""
+        if b"Duration: " in data or b"Duration: " in self._rest:
+            for hours, minutes, seconds in _DURATION.findall(self._rest + data):
+                self._duration = max(self._duration, _clock(hours, minutes, seconds))
+        *lines, self._rest = _ENDS.split(_MOVES.sub(b"\n", self._rest + data))
+        self._rest = self._rest[-LINE:]
+        for line, whole in self._newest(lines):
+            text = _ESCAPES.sub(b"", line[-LINE:]).decode("utf-8", "replace")
+            found = self._read(text + "\n" if whole else text)
+            if found is not None:
+                return found
+        return None
+
+    def _newest(self, lines: list[bytes]) -> Iterator[tuple[bytes, bool]]:
+        yield self._rest, False
+        for line in reversed(lines[-LINES:]):
+            yield line, True
+
+    def _read(self, text: str) -> Reading | None:
+        if count := _COUNT.search(text):
+            return _reading(count[1], count[2])
+        if self._duration:
+            time = _TIME.search(text)
+            return Reading(min(_clock(*time.groups()), self._duration), self._duration, "s") if time else None
+        percent, check = _PERCENT.search(text), _CHECK.search(text)
+        done = float(percent[1].replace(",", ".")) if percent else None
+        if check:
+            self._files = self._files or (done == 100 and check[1] != "0")
+        if self._files:
+            return _reading(str(int(check[2]) - int(check[1])), check[2], "files") if check else None
+        of = _OF.search(text) if check is None else None
+        reading = _reading(of[1], of[2], of[3] or "") if of else None
+        if done is None:
+            curl = None if reading else _CURL.search(text)
+            return _percent(float(curl[1])) if curl else reading
+        # Beside a percentage a count is the same thing and says more, as git has it; or it is something else.
+        return reading if reading is not None and abs(reading.fraction * 100 - done) <= 1 else _percent(done)
+
+
+def _clock(hours: str | bytes, minutes: str | bytes, seconds: str | bytes) -> float:
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _percent(done: float) -> Reading | None:
+    return Reading(int(done) if done.is_integer() else done, 100, "%") if done <= 100 else None
+
+
+def _reading(completed: str, total: str, unit: str = "") -> Reading | None:
+    done, whole = (float(text.replace(",", "")) for text in (completed, total))
+    if not 0 <= done <= whole or whole == 0 or whole > 1e15:
+        return None
+    return Reading(
+        int(done) if done.is_integer() else done,
+        int(whole) if whole.is_integer() else whole,
+        unit,
+    )
+
+
+class Gauge:
+    """Follows readings as a person would who looks at the bar.
+
+    Attributes:
+        phase: Which run from beginning to end this is, from 1.
+    """
+
+    def __init__(self) -> None:
+        self.phase = 1
+        self._now: Reading | None = None
+        self._last: Reading | None = None
+        self._against = 0
+
+    def take(self, reading: Reading) -> Reading | None:
+        """Return the reading if the bar should show it, else ``None``."""
+        if reading == self._last:
+            return None  # the same line once more, or whole now
+        self._last, now = reading, self._now
+        if now is not None and not _continues(now, reading):
+            if now.fraction >= THROUGH and reading.fraction >= THROUGH:
+                return None  # the summary of what was seen
+            self._against += 1
+            if now.fraction < THROUGH and self._against < PATIENCE:
+                return None
+            self.phase += 1
+        self._against = 0
+        self._now = reading
+        return reading
+
+
+def _continues(now: Reading, reading: Reading) -> bool:
+    if (reading.total, reading.unit) == (now.total, now.unit):
+        return reading.completed >= now.completed
+    return abs(reading.fraction - now.fraction) <= 0.01  # the same in other words
+
+
+def last_line(tail: bytes) -> str:
+    r"""Return the last line with anything on it, of the last bytes that a program wrote.
+
+    >>> last_line(b"one\n\x1b[31mtwo\x1b[0m\r\n\n")
+    'two'
+    """
+    for line in reversed(_ENDS.split(_MOVES.sub(b"\n", tail))):
+        text = _ESCAPES.sub(b"", line).decode("utf-8", "replace").strip()
+        if text:
+            return text
+    return ""

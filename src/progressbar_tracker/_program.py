@@ -1,0 +1,451 @@
+"""A program as one item: started, waited for, its signals passed on, its end told.
+
+``supervise`` stays out of the way. The child has our stdin, stdout, process group and terminal, so Ctrl-C, Ctrl-Z and
+job control reach it from the terminal as they would without us; what reaches us alone is handed on. We end as it ended:
+by the same code, or of the same signal.
+
+A stream that has to be read is relayed: byte for byte, as soon as it comes, through a pipe, or through a terminal where
+ours is one, so that the program draws as ever. That terminal is raw, for ours does the translating.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from . import _config, _runtime
+from ._models import META_LENGTH
+from ._parse import Gauge, Parser, last_line
+from ._run import clean, own_name
+from ._tracker import track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
+
+    from ._tracker import Tracker
+
+CHUNK: Final = 65536  # bytes
+TAIL: Final = 8192  # bytes of stderr in which its last line is looked for
+QUIET: Final = 0.1  # seconds without output after the program's end, when something it left behind holds the stream
+LEFTOVER: Final = 1.0  # seconds that is read for at most
+NOT_FOUND: Final = 127  # the shells' code
+NOT_EXECUTABLE: Final = 126
+
+# A signal that the terminal sends goes to the whole process group, the program included. The others come to us alone.
+_TERMINAL: Final = [name for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name)]
+_FORWARDED: Final = [name for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+
+
+class Job(NamedTuple):
+    """What the item of a program is called.
+
+    Attributes:
+        command: The program and its arguments, as the user wrote them.
+        name: What an id begins with that is made.
+        id: The item's id.
+        title: By default the command.
+        group: A heading to sort under.
+    """
+
+    command: Sequence[str]
+    name: str
+    id: str | None = None
+    title: str | None = None
+    group: str | None = None
+
+
+class NotStartedError(Exception):
+    """The program could not be started. ``code`` is what a shell would exit with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def supervise(
+    command: Sequence[str],
+    job: Job,
+    environ: Mapping[str, str],
+    *,
+    read_errors: bool = False,
+    parse: bool = False,
+) -> int:
+    """Run a program as one item and wait for it.
+
+    Args:
+        command: The program and its arguments.
+        job: What to call the item. Bars that the program makes have it as their parent.
+        environ: The program's environment.
+        read_errors: Relay stderr, for the error's text.
+        parse: Relay stdout and stderr, and look for progress in them.
+
+    Returns:
+        The exit code, negative for a signal, as ``subprocess`` has it.
+
+    Raises:
+        NotStartedError: It could not be started; the item has failed.
+        ValueError: The id cannot be one.
+    """
+    line = shlex.join(job.command)
+    bar = track(
+        id=f"{job.name[:60] or 'program'}-{own_name()}" if job.id is None else job.id,
+        title=line if job.title is None else job.title,
+        group=job.group,
+        unit="",
+        display=False,
+    )
+    relays: list[_Relay] = []
+    tail = _Tail()
+    with _Signals() as signals:
+        began = time.monotonic()
+        try:
+            gauge = _Progress(bar) if parse else None
+            streams: dict[str, int] = {}
+            if parse:
+                relays.append(_Relay(1, [gauge.reader()] if gauge else []))
+                streams["stdout"] = relays[-1].child
+            if parse or read_errors:
+                relays.append(_Relay(2, [tail.see, *([gauge.reader()] if gauge else [])]))
+                streams["stderr"] = relays[-1].child
+            process = _start(command, {**environ, _config.PARENT: bar.id}, streams)
+        except NotStartedError as error:
+            for relay in relays:
+                relay.abandon()
+            bar.share()
+            bar.fail(str(error))
+            raise
+        signals.watch(process, relays)
+        about = {"command": line, "pid": str(process.pid), "program": job.name}
+        _runtime.describe(**{name: clean(text, META_LENGTH) for name, text in about.items()})
+        bar.share()  # begins it; and other processes name it, so it is told of however short it is
+        for relay in relays:
+            relay.start()
+        code = process.wait()
+        took = time.monotonic() - began
+    for relay in relays:
+        relay.finish()
+    _end(bar, code, took, tail.line(), following=gauge is not None and gauge.followed)
+    return code
+
+
+def addressed(environ: Mapping[str, str], url: str | None) -> dict[str, str]:
+    """Return an environment whose programs report to ``url``, if there is one, with a key that is meant for it."""
+    made = dict(environ)
+    if url is not None:
+        if environ.get(_config.URL) and not _config.same(url, environ[_config.URL]):
+            made.pop(_config.API_KEY, None)
+            made.pop(_config.API_KEY_FILE, None)
+        made[_config.URL] = url
+    return made
+
+
+def mirrored(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which every Python that starts shows its tqdm bars, and so do those that it starts.
+
+    Not reached is a Python without ``site`` (``-S``), without the environment (``-E``, ``-I``, or started with one of
+    its own), or without this package.
+    """
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bootstrap")  # noqa: PTH100, PTH118, PTH120
+    paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path != folder]
+    # An empty entry would be the current folder; an empty variable is none.
+    return {**environ, "PYTHONPATH": os.pathsep.join([folder, *paths] if paths != [""] else [folder])}
+
+
+def _end(bar: Tracker[None], code: int, took: float, said: str, *, following: bool) -> None:
+    """Tell how it ended."""
+    how = told(code)
+    if following and code == 0 and bar.total is not None:
+        bar.update(completed=bar.total)
+    bar.update(description=f"{how} after {duration(took)}")
+    if code:
+        bar.fail(f"{how}: {said}" if said else how)
+    else:
+        bar.close()
+
+
+def told(code: int) -> str:
+    """Return how a program ended, in words.
+
+    >>> told(3), told(-9)
+    ('exit code 3', 'killed by SIGKILL')
+    """
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    >>> duration(2.345), duration(75), duration(3725)
+    ('2.3 s', '1:15 min', '1:02:05 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} h"
+
+
+def end_alike(code: int) -> int:
+    """End as the program did: die of its signal, or return its exit code."""
+    if code >= 0:
+        return code
+    _runtime.shutdown()
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        # The core that matters is the program's.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with contextlib.suppress(OSError, ValueError):
+        signal.signal(-code, signal.SIG_DFL)  # nothing to set for SIGKILL
+    os.kill(os.getpid(), -code)
+    return 128 - code  # process 1 of a container does not die of a signal
+
+
+def _start(command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int]) -> subprocess.Popen[bytes]:
+    def popen(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        # What we were given to hold open, such as <(...) of a shell, is the program's. Ours is never inherited.
+        return subprocess.Popen(  # noqa: S603 - what the user asks for
+            arguments, env=environ, close_fds=False, stdout=streams.get("stdout"), stderr=streams.get("stderr")
+        )
+
+    try:
+        try:
+            return popen(command)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script that does not name its interpreter: execvp(3) and the shells have it read by a shell.
+            import shutil
+
+            path = shutil.which(command[0]) or command[0]
+            return popen(["/bin/sh", path, *command[1:]])
+    except FileNotFoundError:
+        raise NotStartedError(f"{command[0]}: command not found", NOT_FOUND) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise NotStartedError(f"{command[0]}: {reason}", NOT_EXECUTABLE) from None
+
+
+class _Signals:
+    """While the block runs, signals are the program's business."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._relays: Sequence[_Relay] = ()
+        self._early: list[int] = []
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for name in (*_TERMINAL, *_FORWARDED, "SIGWINCH"):
+            number = getattr(signal, name, None)
+            # What we were started to ignore, under nohup for example, the program ignores as well.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def watch(self, process: subprocess.Popen[bytes], relays: Sequence[_Relay]) -> None:
+        """Hand signals on to a program from now on, and those that came before it was there."""
+        self._process, self._relays = process, relays
+        while self._early:
+            self._handle(self._early.pop(0), None)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._process is None:
+            self._early.append(number)
+            return
+        if signal.Signals(number).name == "SIGWINCH":
+            resized = [relay.resize() for relay in self._relays]
+            if True not in resized:
+                return  # the terminal has told the program itself
+        elif signal.Signals(number).name in _TERMINAL and _in_foreground():
+            return
+        with contextlib.suppress(OSError):
+            self._process.send_signal(number)
+
+
+def _in_foreground() -> bool:
+    """Say whether the terminal's Ctrl-C goes to our process group."""
+    if sys.platform == "win32":
+        return True
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+class _Tail:
+    """Keeps the end of a stream."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+
+    def see(self, data: bytes) -> None:
+        self._bytes = (self._bytes + data)[-TAIL:]
+
+    def line(self) -> str:
+        return last_line(self._bytes)
+
+
+class _Progress:
+    """Moves a bar to what is read from the streams of a program."""
+
+    def __init__(self, bar: Tracker[None]) -> None:
+        self._bar = bar
+        self._gauge = Gauge()
+        self._lock = threading.Lock()  # each stream has a thread
+        self.followed = False
+
+    def reader(self) -> Callable[[bytes], None]:
+        """Return what takes in one more stream."""
+        parser = Parser()
+
+        def see(data: bytes) -> None:
+            found = parser.feed(data)
+            if found is None:
+                return
+            with self._lock:
+                reading = self._gauge.take(found)
+                if reading is not None:
+                    self.followed = True
+                    phase = self._gauge.phase
+                    self._bar.update(
+                        completed=reading.completed,
+                        total=reading.total,
+                        description=f"phase {phase}" if phase > 1 else None,
+                    )
+
+        return see
+
+
+class _Relay:
+    """Carries what a program writes to one of our streams, in a thread, and lets it be seen on the way.
+
+    Args:
+        target: Our stream's descriptor, 1 or 2.
+        seers: Called with each piece after it was written.
+    """
+
+    def __init__(self, target: int, seers: Sequence[Callable[[bytes], None]]) -> None:
+        self._target = target
+        self._seers = seers
+        self._terminal = False
+        self._source, self.child = self._open()
+        self._ended, self._end = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="progressbar-relay", daemon=True)
+
+    def _open(self) -> tuple[int, int]:
+        if os.isatty(self._target) and hasattr(os, "openpty"):
+            with contextlib.suppress(OSError):  # there may be none left, or none in a container
+                source, child = os.openpty()
+                import tty
+
+                tty.setraw(child)
+                self._terminal = True
+                self._source = source
+                self.resize()
+                return source, child
+        return os.pipe()
+
+    def resize(self) -> bool:
+        """Give the program's terminal the size of ours. Return whether it has one."""
+        if not self._terminal:
+            return False
+        import termios
+
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcsetwinsize(self._source, termios.tcgetwinsize(self._target))
+        return True
+
+    def start(self) -> None:
+        """Begin; the program has its end of the stream."""
+        os.close(self.child)
+        self._thread.start()
+
+    def abandon(self) -> None:
+        """Close everything; there is no program."""
+        for one in (self._source, self.child, self._ended, self._end):
+            os.close(one)
+
+    def finish(self) -> None:
+        """Wait until all that the program wrote has been passed on; it has ended."""
+        os.close(self._end)
+        self._thread.join()
+        os.close(self._ended)
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._source, selectors.EVENT_READ)
+            selector.register(self._ended, selectors.EVENT_READ)
+            deadline: float | None = None
+            while True:
+                ready = {key.fd for key, _ in selector.select(None if deadline is None else QUIET)}
+                if self._source in ready:
+                    if not self._carry():
+                        break
+                elif deadline is not None:
+                    break
+                if self._ended in ready and deadline is None:
+                    selector.unregister(self._ended)
+                    deadline = time.monotonic() + LEFTOVER
+                if deadline is not None and time.monotonic() > deadline:
+                    break
+        # The program, where it still writes, hears now that nobody reads: as it would of the stream itself.
+        os.close(self._source)
+
+    def _carry(self) -> bool:
+        try:
+            data = os.read(self._source, CHUNK)
+            write_all(self._target, data)
+        except OSError:
+            return False  # a terminal's end of file; or our reader is gone
+        for see in self._seers:
+            with contextlib.suppress(Exception):  # what is seen must never hinder what is passed on
+                see(data)
+        return bool(data)
+
+
+def write_all(target: int, data: bytes | memoryview) -> None:
+    """Write everything, waiting where the descriptor does not.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(target, view) :]
+        except BlockingIOError:
+            wait(target, selectors.EVENT_WRITE)
+
+
+def wait(descriptor: int, event: int) -> None:
+    """Wait until a descriptor that does not block can be read or written."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, event)
+        selector.select()

@@ -1,0 +1,176 @@
+"""``run``, ``exec`` and ``pipe``: programs that know nothing of progress, and pipelines."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from progressbar_tracker import _pipe, _program, _runtime
+from progressbar_tracker._table import plain
+from progressbar_tracker._tracker import track
+
+from .shared import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from progressbar_tracker._models import Number
+
+# The rest of the line is the program's, options and all.
+FOREIGN: Final = {"ignore_unknown_options": False, "allow_interspersed_args": False}
+
+send_option = click.option("--url", metavar="URL", help="Server to report to in place of the configured one.")
+
+
+def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name the item."""
+    for option in (
+        click.option("--group", help="A heading to sort under."),
+        click.option("--title", help="What to call the item; by default the command."),
+        click.option("--id", "item_id", metavar="ID", help="The item's id; the same one again takes the item over."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("run", context_settings=FOREIGN)
+@send_option
+@click.option("--job", is_flag=True, help="Show the run itself as an item too; its bars are under it.")
+@item_options
+@click.option("-m", "as_module", is_flag=True, help="Run a module, as python -m does.")
+@click.argument("arguments", metavar="SCRIPT [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_python(
+    arguments: tuple[str, ...],
+    as_module: bool,
+    job: bool,
+    item_id: str | None,
+    title: str | None,
+    group: str | None,
+    url: str | None,
+) -> int:
+    """Run a Python program as it is, and show every tqdm bar in it, and in the Pythons it starts, on the server.
+
+    The program is run by the Python that this command is installed in; its arguments, exit code, signals and
+    tracebacks are those of python SCRIPT. --id, --title and --group are those of --job, and imply it.
+    """
+    _check(url)
+    if not sys.executable:
+        raise click.ClickException("it is not known where Python is")
+    command = [sys.executable, *(["-m"] if as_module else []), *arguments]
+    environ = _program.mirrored(_program.addressed(os.environ, url))
+    if job or (item_id, title, group) != (None, None, None):
+        said = ["python", *command[1:]]
+        stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
+        return _supervise(command, _program.Job(said, stem, item_id, title, group), environ, url)
+    if sys.platform == "win32":
+        import subprocess
+
+        # There execve() makes a new process that nobody waits for.
+        return subprocess.call(command, env=environ)  # noqa: S603
+    sys.stdout.flush()
+    return os.execve(command[0], command, environ)  # noqa: S606 - no shell is the point
+
+
+@click.command("exec", context_settings=FOREIGN)
+@send_option
+@item_options
+@click.option("--parse", is_flag=True, help="Move the bar to the percentages or counts that the command prints.")
+@click.argument("command", metavar="COMMAND [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(
+    command: tuple[str, ...], parse: bool, item_id: str | None, title: str | None, group: str | None, url: str | None
+) -> int:
+    """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
+
+    Its output passes through untouched and the exit code is its own. Its command line is shown on the server: give
+    a --title where that must not be seen, and keep secrets in the environment.
+    """
+    _check(url)
+    name = os.path.basename(command[0])  # noqa: PTH119
+    wanted = _program.Job(command, name, item_id, title, group)
+    return _supervise(command, wanted, _program.addressed(os.environ, url), url, read_errors=True, parse=parse)
+
+
+def _supervise(
+    command: list[str] | tuple[str, ...],
+    job: _program.Job,
+    environ: dict[str, str],
+    url: str | None,
+    *,
+    read_errors: bool = False,
+    parse: bool = False,
+) -> int:
+    _runtime.configure(url=url)
+    try:
+        code = _program.supervise(command, job, environ, read_errors=read_errors, parse=parse)
+    except _program.NotStartedError as error:
+        click.echo(f"{NAME}: {plain(str(error))}", err=True)
+        return error.code
+    return _program.end_alike(code)
+
+
+def _number(context: click.Context, option: click.Parameter, text: str | None) -> Number | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise click.BadParameter(f"{text!r} is not a number such as 10000 or 1e6", context, option)
+    return int(number) if number.is_integer() else number
+
+
+@click.command("pipe")
+@send_option
+@item_options
+@click.option("--total", metavar="N", callback=_number, help="What there will be in all, such as 10000 or 1e6.")
+@click.option("--bytes", "as_bytes", is_flag=True, help="Count bytes. Of a file their total is known.")
+@click.option("--null", is_flag=True, help="Count records that end with a NUL byte, as find -print0 writes them.")
+@click.option("--unit", help="What to call what is counted.")
+@click.option("--quiet", is_flag=True, help="No bar on the terminal.")
+def pipe(
+    total: Number | None,
+    as_bytes: bool,
+    null: bool,
+    unit: str | None,
+    quiet: bool,
+    item_id: str | None,
+    title: str | None,
+    group: str | None,
+    url: str | None,
+) -> int:
+    """Copy stdin to stdout as it is, and count the lines on the way."""
+    _check(url)
+    if as_bytes and null:
+        raise click.UsageError("--bytes and --null exclude each other")
+    if sys.stdin is None or sys.stdout is None:
+        # Its number would go to the next file that is opened: the server's connection, for example.
+        raise click.ClickException(f"{'stdin' if sys.stdin is None else 'stdout'} is closed")
+    _runtime.configure(url=url)
+    bar = track(
+        id=item_id,
+        title=title or item_id or "pipe",
+        group=group,
+        total=_pipe.size_left(0) if as_bytes and total is None else total,
+        unit=unit or ("B" if as_bytes else "records" if null else "lines"),
+        display=False if quiet else None,
+    )
+    try:
+        code = _pipe.follow(bar, None if as_bytes else b"\0" if null else b"\n")
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+    return _program.end_alike(code)
+
+
+def _check(url: str | None) -> None:
+    if url is not None:
+        from progressbar_tracker._wire import base_url
+
+        base_url(url, "--url")
+
+
+COMMANDS: Final = (run_python, execute, pipe)
