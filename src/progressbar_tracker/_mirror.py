@@ -26,6 +26,7 @@ class Reading(NamedTuple):
     total: object
     title: str | None
     description: str
+    unit: str
     ended: bool = False  # nobody said how
 
 
@@ -68,6 +69,8 @@ class Mirror(Run):
         if not self.named and reading.title:
             self.title = reading.title
         self.description = reading.description
+        if reading.unit != self.style.unit:
+            self.style = self.style._replace(unit=reading.unit)
         return reading.ended
 
     def sample(self, before: Snapshot | None = None) -> Snapshot:

@@ -32,7 +32,7 @@ from tqdm.std import tqdm as std_tqdm
 
 from ._mirror import Mirror, Reading
 from ._models import shown
-from ._run import ending, style
+from ._run import ending
 from ._tracker import labelled_run
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Reader:
             postfix = "" if self._postfix is None else str(self._postfix)
             self._title = desc or None
             self._text = " \N{MIDDLE DOT} ".join(filter(None, (desc, postfix))) if self._named else postfix
-        return Reading(n, total, self._title, self._text, ended=bool(bar.disable))
+        return Reading(n, total, self._title, self._text, str(bar.unit).strip(), ended=bool(bar.disable))
 
 
 def _of(bar: object) -> Mirror | None:
@@ -116,9 +116,9 @@ def _users(frame: FrameType | None) -> FrameType:
 def _show(bar: Any, run: Mirror, frame: FrameType) -> None:
     """Begin to show a bar that is made and not disabled."""
     bar.__dict__[_MIRROR] = run
-    run.style = style(str(bar.unit).strip(), run.style.group, run.style.keep, run.style.interval)
     run.named = run.title is not None
     run.read = _Reader(bar, named=run.named)
+    run.outer_error = id(sys.exception())
     run.look()
     run.begin(_users(frame), in_block=False)
     if run.sender is not None:
@@ -311,7 +311,12 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
         self.__dict__[_MIRROR] = None
         args, options = _arguments(args, options)
-        super().__init__(*args, **options)
+        if auto_tqdm is tqdm_asyncio:
+            # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
+            # some start processes, or can give but one.
+            super(tqdm_asyncio, self).__init__(*args, **options)
+        else:
+            super().__init__(*args, **options)
         if not self.disable:
             _show(self, run, sys._getframe(1))  # noqa: SLF001
 
@@ -320,6 +325,19 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         def __new__(  # noqa: D102 - for type checkers only
             cls, iterable: Iterable[T] | AsyncIterable[T] | None = None, *args: object, **options: object
         ) -> tqdm[T]: ...
+
+    @functools.cached_property
+    def iterable_awaitable(self) -> bool:
+        """Whether the iterable is an asynchronous one."""
+        return hasattr(self.iterable, "__anext__") or hasattr(self.iterable, "__aiter__")
+
+    @functools.cached_property
+    def iterable_next(self) -> Callable[[], Any]:
+        """What gives the next item to an ``async for``, which may also be over an ordinary iterable."""
+        source: Any = self.iterable
+        if self.iterable_awaitable:
+            return cast("Callable[[], Any]", (source if hasattr(source, "__anext__") else aiter(source)).__anext__)
+        return (source if hasattr(source, "__next__") else iter(source)).__next__
 
 
 for _name, _hook in _hooks(auto_tqdm).items():
