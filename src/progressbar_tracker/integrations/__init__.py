@@ -1,0 +1,1 @@
+"""Neighbours: one file for each third party, which is imported there alone."""

@@ -1,0 +1,241 @@
+"""rich: its progress bars on the server, and ``track()`` with rich's look.
+
+    from rich.progress import Progress
+    from progressbar_tracker.integrations.rich import mirror, track
+
+    with mirror(Progress(), id="import") as progress:  # each of its tasks is an item: import/0, import/1, ...
+        task = progress.add_task("Rows", total=1000)
+        for row in range(1000):
+            progress.advance(task)
+
+    for row in track(range(1000), id="rows"):  # exact counts, and a bar that looks like rich's
+        ...
+
+A task is read from the sender's thread. It has *succeeded* when it is finished, or when the progress stops and its
+total was never known; it is *stopped* when the progress stops before, *failed* when an exception left its block.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+
+try:
+    from rich.progress import DownloadColumn, FileSizeColumn, Progress, TransferSpeedColumn
+except ModuleNotFoundError as error:
+    if error.name != "rich":
+        raise
+    raise ImportError("rich is not installed: pip install rich", name="rich") from error
+
+from rich.errors import MarkupError
+from rich.text import Text
+
+from progressbar_tracker import _tracker
+from progressbar_tracker._mirror import Reading
+from progressbar_tracker._models import shown
+from progressbar_tracker._run import ending
+
+from ._rich_display import display_of
+from ._seen import begin, seen, users
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable
+    from types import FrameType
+    from typing import Unpack
+
+    from rich.progress import Task, TaskID
+
+    from progressbar_tracker._mirror import Mirror
+    from progressbar_tracker._tracker import HasSender, Tracker, TrackOptions
+
+    from ._seen import Labels
+
+__all__ = ["mirror", "track"]
+
+P = TypeVar("P", bound=Progress)
+T = TypeVar("T")
+
+_SHOWN: Final = "_progressbar_tasks"
+_BYTES: Final = (DownloadColumn, FileSizeColumn, TransferSpeedColumn)
+
+
+class _Reader:
+    """Reads a task, which is over when its progress is gone. Without it: the task's last count is still to be had."""
+
+    __slots__ = ("_description", "_progress", "_task", "_title", "_unit")
+
+    def __init__(self, progress: Progress, task: Task, unit: str) -> None:
+        self._progress = weakref.ref(progress)
+        self._task = task
+        self._unit = unit
+        self._description = self._title = ""
+
+    def __call__(self) -> Reading:
+        task = self._task
+        if task.description is not self._description:
+            self._description = task.description
+            try:
+                self._title = Text.from_markup(str(task.description)).plain
+            except MarkupError:
+                self._title = str(task.description)
+        ended = task.finished_time is not None or self._progress() is None
+        return Reading(task.completed, task.total, self._title, "", unit=self._unit, ended=ended)
+
+
+class _Tasks:
+    """The items of a progress."""
+
+    def __init__(self, progress: Progress, labels: Labels, unit: str) -> None:
+        self.progress = weakref.ref(progress)
+        self.labels = labels
+        self.unit = unit
+        self.runs: dict[TaskID, Mirror] = {}
+        self.outer_error = id(sys.exception())  # what was being handled before
+
+    def show(self, task: Task, frame: FrameType) -> None:
+        """Show a task, unless it is shown or finished already."""
+        run = self.runs.get(task.id)
+        if (run is not None and run.sample().status == "running") or task.finished:
+            return
+        labels: Labels = {**self.labels}
+        item_id = labels.get("id")
+        if item_id is not None:
+            labels["id"] = f"{item_id}/{task.id}"
+        progress = self.progress()
+        if progress is not None:
+            self.runs[task.id] = run = seen(labels, title="task", unit=self.unit)
+            begin(run, users(frame, "rich"), _Reader(progress, task, self.unit))
+
+    def stop(self, frame: FrameType) -> None:
+        """The progress was stopped: see by whom, and so how its tasks ended."""
+        error = sys.exception()
+        if error is not None and id(error) == self.outer_error:
+            error = None
+        of_block = frame.f_code.co_name == "__exit__"
+        for run in self.runs.values():
+            if run.status != "running":
+                continue
+            run.look()
+            if run.done or (error is None and run.total is None):
+                run.end("succeeded")
+            elif error is None:
+                run.end("stopped")
+            elif of_block:
+                run.end(*ending(error))
+            else:
+                run.abandoned()  # in a finally, or an except: the error may be the end of everything, or of nothing
+        self.runs.clear()
+
+
+def _tasks_of(progress: Progress) -> _Tasks:
+    return cast("_Tasks", progress.__dict__[_SHOWN])
+
+
+class _Shown(Progress):
+    """What a mirrored progress does besides."""
+
+    def start(self) -> None:
+        super().start()
+        for task in self.tasks:
+            _tasks_of(self).show(task, sys._getframe(1))  # noqa: SLF001
+
+    def stop(self) -> None:
+        try:
+            super().stop()
+        finally:
+            _tasks_of(self).stop(sys._getframe(1))  # noqa: SLF001
+
+    def add_task(self, *args: Any, **options: Any) -> TaskID:
+        made = super().add_task(*args, **options)
+        self._show(made, sys._getframe(1))  # noqa: SLF001
+        return made
+
+    def update(self, task_id: TaskID, **options: Any) -> None:
+        super().update(task_id, **options)
+        if options.get("total") is not None:  # what was finished may be so no more
+            self._show(task_id, sys._getframe(1))  # noqa: SLF001
+
+    def reset(self, task_id: TaskID, **options: Any) -> None:
+        run = _tasks_of(self).runs.get(task_id)
+        if run is not None:
+            run.sample()  # it may be finished, and nobody has looked yet
+        super().reset(task_id, **options)
+        self._show(task_id, sys._getframe(1))  # noqa: SLF001
+
+    def remove_task(self, task_id: TaskID) -> None:
+        run = _tasks_of(self).runs.pop(task_id, None)
+        if run is not None and run.sample().status == "running":
+            run.end("succeeded" if run.done else "stopped")
+        super().remove_task(task_id)
+
+    def _show(self, task_id: TaskID, frame: FrameType) -> None:
+        for task in self.tasks:
+            if task.id == task_id:
+                _tasks_of(self).show(task, frame)
+
+
+def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) -> P:
+    """Show the tasks of a ``rich.progress.Progress`` on the server: those that it has, and those that are added.
+
+    Args:
+        progress: The progress, before or after it is started.
+        unit: What its tasks count; by default ``"B"`` if one of its columns shows bytes, else ``"it"``.
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``interval`` and ``client``, as ``track()`` has
+            them. An item's id is the ``id``, a slash and the number of its task. Without a title each has its
+            description for one.
+
+    Returns:
+        The progress.
+
+    Raises:
+        TypeError: ``progress`` is none of rich's, or another argument has the wrong type.
+        ValueError: ``progress`` is shown already, or another argument is out of range.
+
+    Example:
+        >>> with mirror(Progress(disable=True), id="copy") as progress:
+        ...     task = progress.add_task("Copying", total=3)
+        ...     progress.update(task, completed=3)
+    """
+    if not isinstance(progress, Progress):
+        raise TypeError(f"progress must be a rich.progress.Progress, not {shown(progress)}")
+    if _SHOWN in progress.__dict__:
+        raise ValueError("progress is shown already")
+    if unit is None:
+        unit = "B" if any(isinstance(column, _BYTES) for column in progress.columns) else "it"
+    seen(labels, title="", unit=unit)  # raises what there is to be raised
+    kind: type[Progress] = type(progress)
+    progress.__dict__[_SHOWN] = _Tasks(progress, labels, unit)
+    cast("Any", progress).__class__ = type(kind.__name__, (_Shown, kind), {"__module__": kind.__module__})
+    for task in progress.tasks:
+        _tasks_of(progress).show(task, sys._getframe(1))  # noqa: SLF001
+    return progress
+
+
+@overload
+def track(
+    iterable: Iterable[T] | AsyncIterable[T], *, client: HasSender | None = None, **options: Unpack[TrackOptions]
+) -> Tracker[T]: ...
+@overload
+def track(
+    iterable: None = None, *, client: HasSender | None = None, **options: Unpack[TrackOptions]
+) -> Tracker[None]: ...
+def track(iterable: Any = None, **options: Any) -> Any:
+    """Return ``progressbar_tracker.track()`` with a terminal bar that looks like rich's.
+
+    Args:
+        iterable: What to loop over, or nothing.
+        **options: Those of ``progressbar_tracker.track()``. The bar is drawn on rich's console, by default when that is
+            a terminal.
+
+    Raises:
+        TypeError, ValueError: As ``progressbar_tracker.track()``.
+
+    Example:
+        >>> sum(track([1, 2, 3], id="adding", display=False))
+        6
+    """
+    display = options.pop("display", None)
+    tracker = _tracker.track(iterable, display=False, **options)
+    tracker._run.display = display_of(display)  # noqa: SLF001
+    return tracker
