@@ -147,7 +147,7 @@ class Display:
     def add(self, shown: Shown) -> None:
         """Show a run from now on."""
         self._added.append(shown)
-        if self._worker.thread is None:
+        if self._worker.asleep:
             self._worker.start()
 
     def finish(self, shown: Shown) -> None:

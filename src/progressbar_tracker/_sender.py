@@ -139,7 +139,7 @@ class Sender:
             self._reconciler.stats.dropped += 1
             return
         self._added.append(source)
-        if self._worker.thread is None:
+        if self._worker.asleep:
             if self._worker.start(quietly=self.last):
                 self._started()
             elif threadless():

@@ -6,6 +6,7 @@ display live on one. They are two threads on purpose: a server that hangs must n
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LINGER: Final = 5.0  # seconds without work after which the thread ends, so that a later fork has nothing to warn of
-POLL: Final = 0.1  # seconds between looks for new work while there is none
+POLL: Final = 0.1  # seconds after the last work in which nobody wakes the thread; it looks once more by itself
 PAUSE: Final = 1.0  # seconds after a step that raised
 CRASHES: Final = 3  # a step that raises this often is broken: the worker gives up and the program goes on
 THREADED: Final = (2, 0, 27)  # the version of uWSGI from which on it always runs threads
@@ -38,6 +39,22 @@ def threadless() -> bool:
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class _Signal:
+    """An event for one waiter, which may be set from a signal handler and from a finalizer: one step of C."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # held until somebody sets the signal
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it is set
+            self._lock.release()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it is set, and unset it. Return whether it was."""
+        return self._lock.acquire(timeout=timeout)
 
 
 class Worker:
@@ -62,16 +79,24 @@ class Worker:
         self.thread = None
         self._crashes = 0
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = _Signal()
+        self._resting = False
 
     @property
     def broken(self) -> bool:
         """Whether the worker has given up."""
         return self._crashes >= CRASHES
 
+    @property
+    def asleep(self) -> bool:
+        """Whether ``start`` has to be called for what was handed in: there is no thread, or it rests."""
+        return self.thread is None or self._resting
+
     def start(self, *, quietly: bool = False) -> bool:
         """Start the thread if it does not run. Return whether it runs now; a failure is told unless ``quietly``."""
         if self.thread is not None:  # before the lock: a signal handler may come here while its thread holds it
+            if self._resting:
+                self._wake.set()
             return True
         with self._lock:
             if self._started():
@@ -111,6 +136,7 @@ class Worker:
                 if self.thread is not me:  # closed meanwhile, with what the step was using
                     return
                 self._crashes += 1
+                self._resting = False
                 log(ERROR, "The thread %s failed", self._name, exc_info=True)
                 if self.broken:
                     self.thread = None
@@ -119,13 +145,21 @@ class Worker:
 
     def _work(self, me: threading.Thread) -> None:
         wake = self._wake
-        idle = 0.0
         while self.thread is me:
             delay = self._step()
-            idle = idle + POLL if delay is None else 0.0
-            wake.wait(POLL if delay is None else delay)
-            wake.clear()
-            if idle >= LINGER and self._end(me):
+            if delay is not None:
+                wake.wait(delay)
+                continue
+            # Many short bars in a row wake the thread ten times a second, not once each.
+            wake.wait(POLL)
+            if self._pending():
+                continue
+            # Who hands something in appends first and looks whether the thread rests then; here it is the other way
+            # round. A thread that rests costs nothing.
+            self._resting = True
+            woken = self._pending() or wake.wait(LINGER)
+            self._resting = False
+            if not woken and self._end(me):
                 return
 
     def _end(self, me: threading.Thread) -> bool:

@@ -54,7 +54,6 @@ def program(faults, tmp_path, code):
 LOCKS = {
     "counting": "from progressbar_tracker import _counting; lock = _counting._lock",
     "worker": "from progressbar_tracker import _runtime; lock = _runtime.sender()._worker._lock",
-    "wake": "from progressbar_tracker import _runtime; lock = _runtime.sender()._worker._wake._cond",
     "display": "from progressbar_tracker import _runtime; lock = _runtime.display()._lock",
 }
 
