@@ -24,16 +24,15 @@ PATIENCE: Final = 5  # readings in a row that are lower before one is believed
 
 # Colours and other escapes are nothing; those that move the cursor begin something new.
 _MOVES = re.compile(rb"\x1b\[[0-9;]*[ABEFGHJdf]|\x1b[DEM]")
-_ESCAPES = re.compile(
-    rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x1b\[?[0-?]*$|[\x00-\x08\x0e-\x1f]"
-)
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~]|\[?[0-?]*$)")
+_CONTROLS = bytes([*range(9), *range(14, 32)])
 _ENDS = re.compile(rb"[\r\n]+")
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
 _PERCENT = re.compile(r"(?<![\w.,/%+-])(\d{1,3}(?:[.,]\d+)?) ?%(?![\w%])")
 # After "45/120" something has to come, or a number that is only half there would be believed.
 _OF = re.compile(
-    rf"(?<![\w.,/:+-])({_NUMBER}) ?(?:/| of ) ?({_NUMBER})(?= ?[\])}}>|\[(]| +([kKMGT]?i?B)?\b|[;,] |: |\n)"
+    rf"(?<![\w.,/:+-])({_NUMBER}) ?(?:/| of ) ?({_NUMBER})(?= ?[\])}}>|\[(]| +([kKMGT]?i?B)?\b|[;,] | ?: |\n)"
 )
 _COUNT = re.compile(r"(?<![\w.,/:+-])(\d+)/(\d+) \[")  # tqdm's
 _CURL = re.compile(r"^ *(\d{1,3}) +[\d.]+[kMGTP]? +\d{1,3} +[\d.]+[kMGTP]? +\d{1,3} +[\d.]+[kMGTP]? +[\d.]+[kMGTP]? +")
@@ -78,7 +77,7 @@ class Parser:
         *lines, self._rest = _ENDS.split(_MOVES.sub(b"\n", self._rest + data))
         self._rest = self._rest[-LINE:]
         for line, whole in self._newest(lines):
-            text = _ESCAPES.sub(b"", line[-LINE:]).decode("utf-8", "replace")
+            text = _plain(line[-LINE:])
             found = self._read(text + "\n" if whole else text)
             if found is not None:
                 return found
@@ -108,6 +107,10 @@ class Parser:
             return _percent(float(curl[1])) if curl else reading
         # Beside a percentage a count is the same thing and says more, as git has it; or it is something else.
         return reading if reading is not None and abs(reading.fraction * 100 - done) <= 1 else _percent(done)
+
+
+def _plain(line: bytes) -> str:
+    return _ESCAPES.sub(b"", line).translate(None, _CONTROLS).decode("utf-8", "replace")
 
 
 def _clock(hours: str | bytes, minutes: str | bytes, seconds: str | bytes) -> float:
@@ -162,7 +165,9 @@ class Gauge:
 def _continues(now: Reading, reading: Reading) -> bool:
     if (reading.total, reading.unit) == (now.total, now.unit):
         return reading.completed >= now.completed
-    return abs(reading.fraction - now.fraction) <= 0.01  # the same in other words
+    if "%" in (reading.unit, now.unit):
+        return reading.fraction >= now.fraction - 0.01  # the same in other words
+    return False  # two bars, one inside the other: to follow both would be to follow neither
 
 
 def last_line(tail: bytes) -> str:
@@ -172,7 +177,7 @@ def last_line(tail: bytes) -> str:
     'two'
     """
     for line in reversed(_ENDS.split(_MOVES.sub(b"\n", tail))):
-        text = _ESCAPES.sub(b"", line).decode("utf-8", "replace").strip()
+        text = _plain(line).strip()
         if text:
             return text
     return ""

@@ -9,6 +9,8 @@ from progressbar_tracker import cli
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
+from .shell import Shell
+
 
 class Done(NamedTuple):
     code: int
@@ -24,6 +26,16 @@ class Done(NamedTuple):
 def server(tmp_path):
     with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Our commands as processes, with one server for the module."""
+    database = tmp_path_factory.mktemp("shell") / "progress.db"
+    with BackgroundServer(Settings(database=database, port=0, local_key=False)) as server:
+        shell = Shell(server)
+        yield shell
+        shell.http.close()
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ def _supervise(
     read_errors: bool = False,
     parse: bool = False,
 ) -> int:
-    _runtime.configure(url=url)
+    if url is not None:
+        _runtime.configure(url=url)
     try:
         code = _program.supervise(command, job, environ, read_errors=read_errors, parse=parse)
     except _program.NotStartedError as error:
@@ -150,7 +151,8 @@ def pipe(
     if sys.stdin is None or sys.stdout is None:
         # Its number would go to the next file that is opened: the server's connection, for example.
         raise click.ClickException(f"{'stdin' if sys.stdin is None else 'stdout'} is closed")
-    _runtime.configure(url=url)
+    if url is not None:
+        _runtime.configure(url=url)
     bar = track(
         id=item_id,
         title=title or item_id or "pipe",

@@ -1,0 +1,143 @@
+"""What programs print, and where the bar goes: outputs as recorded, of pipes and terminals, in pieces of any size."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from progressbar_tracker._parse import Gauge, Parser, Reading, last_line
+
+RECORDED = Path(__file__).parent / "recorded"
+PIECES = [7, 100, 65536]
+
+
+def followed(data, size):
+    """Return what a bar shows, one state after the other, and the number of phases."""
+    parser, gauge, states = Parser(), Gauge(), []
+    for at in range(0, len(data), size):
+        found = parser.feed(data[at : at + size])
+        if found is not None and (state := gauge.take(found)) is not None:
+            states.append(state)
+    return states, gauge.phase
+
+
+def lines(data):
+    """Cut an output as a program writes it: a line, or the next state of one, at a time."""
+    parser, gauge, states = Parser(), Gauge(), []
+    for piece in data.replace(b"\r", b"\r\0").replace(b"\n", b"\n\0").split(b"\0"):
+        found = parser.feed(piece)
+        if found is not None and (state := gauge.take(found)) is not None:
+            states.append(state)
+    return states, gauge.phase
+
+
+@pytest.mark.parametrize(
+    ("name", "states", "last", "phases"),
+    [
+        ("wget.txt", 8, Reading(30000000, 30000000), 1),
+        ("wget-terminal.txt", 13, Reading(30000000, 30000000), 1),
+        ("curl.txt", 4, Reading(100, 100, "%"), 1),
+        ("curl-bar.txt", 6, Reading(100, 100, "%"), 1),
+        ("rsync-progress.txt", 6, Reading(6, 6, "files"), 1),
+        ("rsync-progress2.txt", 6, Reading(100, 100, "%"), 1),
+        ("ffmpeg.txt", 19, Reading(59.96, 60.0, "s"), 1),
+        ("pip-terminal.txt", 5, Reading(16.9, 16.9, "MB"), 1),
+        ("tqdm.txt", 12, Reading(120, 120), 1),
+        ("apt-terminal.txt", 3, Reading(100, 100, "%"), 1),
+        ("git-clone.txt", 30, Reading(390, 390), 4),  # counting, compressing, receiving, resolving
+    ],
+)
+def test_the_bar_follows_what_a_program_prints(name, states, last, phases):
+    data = (RECORDED / name).read_bytes()
+    shown, seen = lines(data)
+    assert (shown[-1], seen) == (last, phases)
+    assert len(shown) >= states
+    back = sum(later.fraction < earlier.fraction - 0.01 for earlier, later in itertools.pairwise(shown))
+    assert back == phases - 1
+
+
+@pytest.mark.parametrize("size", PIECES)
+@pytest.mark.parametrize("name", sorted(path.name for path in RECORDED.iterdir()))
+def test_the_end_is_the_end_however_the_output_is_cut(name, size):
+    data = (RECORDED / name).read_bytes()
+    states, _ = followed(data, size)
+    assert states[-1].fraction >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("[12/345] Building CXX object a.o\n", Reading(12, 345)),
+        ("[ 45%] Building CXX object a.o\n", Reading(45, 100, "%")),
+        ("Step 3/12 : RUN make\n", Reading(3, 12)),
+        ("45 of 120 done\n", Reading(45, 120)),
+        ("1,234 of 12,340\n", Reading(1234, 12340)),
+        ("Progress: [ 45%] [####....]\r", Reading(45, 100, "%")),
+        ("\x1b[1m\x1b[32m 7.5 %\x1b[0m\r", Reading(7.5, 100, "%")),
+        ("12,5% erledigt\n", Reading(12.5, 100, "%")),
+        ("Epoch 1: 37%|###7  | 45/120 [00:05<00:08,  8.50it/s]", Reading(45, 120)),
+        ("1.2/4.5 MB 3.2 MB/s eta 0:00:01\n", Reading(1.2, 4.5, "MB")),
+        ("50% of 7/8 inch pipes\n", Reading(50, 100, "%")),
+    ],
+)
+def test_a_line_with_progress_is_read(text, reading):
+    assert Parser().feed(text.encode()) == reading
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "12/25/2026 10:00 started\n",
+        "see https://example.org/1/20 for more\n",
+        "version 1.2/4.5-rc\n",
+        "HTTP/1.1 200 OK\n",
+        "22/11 is no progress\n",
+        "0/0 [\n",
+        "250% of nominal speed\n",
+        "-5% is no progress\n",
+        "%d%% done\n",
+        "100%complete\n",
+        "\x1b[4",
+        "\xff\xfe\x00" * 20,
+    ],
+)
+def test_a_line_without_progress_is_not(text):
+    assert Parser().feed(text.encode("latin-1")) is None
+
+
+def test_half_a_number_is_not_believed():
+    parser = Parser()
+    assert parser.feed(b"12/1") is None
+    assert parser.feed(b"20 [00:01<") == Reading(12, 120)
+    assert Parser().feed(b"\r 4") is None
+
+
+def test_a_lower_reading_is_believed_when_the_last_phase_was_through_or_when_it_insists():
+    gauge = Gauge()
+
+    def at(percent):
+        return gauge.take(Reading(percent, 100, "%")) is not None
+
+    assert [at(10), at(50), at(20), at(60)] == [True, True, False, True]
+    assert [at(100), at(3), at(4)] == [True, True, True]
+    assert gauge.phase == 2
+    assert [at(90), at(10), at(11), at(12), at(13), at(14), at(15)] == [True, False, False, False, False, True, True]
+    assert gauge.phase == 3
+
+
+def test_a_line_of_any_length_costs_no_memory():
+    parser = Parser()
+    for _ in range(200):
+        assert parser.feed(b"x" * 65536) is None
+    assert len(parser._rest) <= 4096
+    assert parser.feed(b" 5%\n") == Reading(5, 100, "%")
+
+
+def test_the_last_line_is_the_last_with_anything_on_it():
+    assert last_line(b"Traceback\n  File\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
+    assert last_line(b" 10%\r 20%\r 30%\r\n") == "30%"
+    assert last_line(b"\xff bad \xc3\n") == "\ufffd bad \ufffd"
+    assert last_line(b"") == ""

@@ -1,0 +1,167 @@
+"""``pipe``: byte for byte, counted, with the manners of ``cat``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from progressbar_tracker import _pipe
+from tests.end_to_end.serving import until
+from tests.faults import HANG, KEY, FaultServer
+
+from .shell import COMMAND
+
+DATA = os.urandom(3_000_000) + b"last"
+
+
+def copied(feed, separator=b"\n", *, blocking=True):
+    """Copy through two pipes; return what came out and the count."""
+    (source, entry), (exit_, target) = os.pipe(), os.pipe()
+    os.set_blocking(source, blocking)
+    os.set_blocking(target, blocking)
+    counts, out = [], []
+
+    def write():
+        for piece in feed:
+            os.write(entry, piece) if piece else time.sleep(0.02)
+        os.close(entry)
+
+    def read():
+        while piece := os.read(exit_, 100_000):
+            out.append(piece)
+
+    threads = [threading.Thread(target=write), threading.Thread(target=read)]
+    for thread in threads:
+        thread.start()
+    _pipe.copy(source, target, counts.append, separator)
+    os.close(target)
+    for thread in threads:
+        thread.join()
+    os.close(source)
+    os.close(exit_)
+    return b"".join(out), sum(counts)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize(
+    ("separator", "count"), [(b"\n", DATA.count(b"\n") + 1), (b"\0", DATA.count(b"\0") + 1), (None, len(DATA))]
+)
+def test_what_comes_out_is_what_went_in_and_is_counted(separator, count, blocking):
+    pieces = [DATA[at : at + 60_000] for at in range(0, len(DATA), 60_000)]
+    pieces.insert(3, b"")  # a pause, in which there is nothing to read
+    assert copied(pieces, separator, blocking=blocking) == (DATA, count)
+
+
+@pytest.mark.parametrize(("data", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"\n\n", 2)])
+def test_a_last_line_without_a_newline_counts(data, lines):
+    assert copied([data] if data else []) == (data, lines)
+
+
+def test_bytes_are_counted_where_the_kernel_cannot_move_them(tmp_path):
+    (tmp_path / "in").write_bytes(DATA)
+    (tmp_path / "out").write_bytes(b"before")
+    counts = []
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("ab") as target:
+        _pipe.copy(source.fileno(), target.fileno(), counts.append, None)
+    assert (tmp_path / "out").read_bytes() == b"before" + DATA
+    assert sum(counts) == len(DATA)
+
+
+def test_a_line_is_there_at_once_and_the_item_is_in_the_history(shell):
+    with shell.start("pipe", "--id", "slow", "--total", "2", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        for line in (b"one\n", b"two"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert os.read(process.stdout.fileno(), 100) == line  # hangs if it is held back
+        process.stdin.close()
+        assert process.wait(20) == 0
+    item = shell.item("slow")
+    assert (item["status"], item["completed"], item["total"], item["unit"]) == ("succeeded", 2, 2, "lines")
+
+
+def test_the_total_of_a_file_is_its_size(shell, tmp_path):
+    (tmp_path / "in").write_bytes(DATA)
+    done = shell.bash(f"pbt pipe --bytes --id file < {tmp_path}/in | cmp - {tmp_path}/in")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    item = shell.item("file")
+    assert (item["completed"], item["total"], item["unit"]) == (len(DATA), len(DATA), "B")
+
+
+def test_a_reader_that_has_seen_enough_ends_all_in_silence(shell):
+    done = shell.bash("set -o pipefail; yes | pbt pipe --id enough | head -n 2; echo ${PIPESTATUS[@]}")
+    assert done.stdout == b"y\ny\n141 141 0\n"
+    assert done.stderr == b""
+    assert shell.item("enough")["status"] == "stopped"
+
+
+def test_a_signal_ends_it_and_the_item_says_which(shell):
+    with shell.start("pipe", "--id", "ended", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b"line\n")
+        process.stdin.flush()
+        assert os.read(process.stdout.fileno(), 100) == b"line\n"
+        until(lambda: (shell.item("ended") or {}).get("completed") == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == -signal.SIGTERM
+        process.stdin.close()
+    item = shell.item("ended")
+    assert (item["status"], item["error"], item["completed"]) == ("failed", "killed by SIGTERM", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("pbt pipe 0>/dev/null", "cannot read: Bad file descriptor"),
+        ("pbt pipe <&-", "stdin is closed"),
+        ("echo | pbt pipe >&-", "stdout is closed"),
+        ("echo | pbt pipe > /dev/full", "cannot write: No space left on device"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_one_line_and_exit_code_1(shell, line, said):
+    done = shell.bash(line)
+    assert (done.returncode, done.stderr.decode()) == (1, f"progressbar-tracker: {said}\n")
+
+
+@pytest.mark.parametrize("total", ["abc", "-1", "nan", "inf", "10k", ""])
+def test_a_total_that_is_no_number_is_wrong_usage(command, total):
+    done = command("pipe", "--total", total)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "--total" in done.err
+
+
+def test_bytes_and_null_exclude_each_other(command):
+    assert command("pipe", "--bytes", "--null").code == 2
+
+
+def test_a_url_that_is_none_is_one_line(command):
+    done = command("pipe", "--url", "server:8989")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+def test_neighbours_are_let_go_before_a_server_that_hangs_is_waited_for():
+    hung = FaultServer()
+    hung.always = HANG
+    environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": KEY}
+    try:
+        with subprocess.Popen(
+            [*COMMAND, "pipe"], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            process.stdin.write(b"a\n")
+            process.stdin.flush()
+            assert os.read(process.stdout.fileno(), 100) == b"a\n"
+            until(lambda: hung.seen)  # the server has a request, and says nothing
+            process.stdin.write(b"b\n")
+            process.stdin.close()
+            assert os.read(process.stdout.fileno(), 100) == b"b\n"
+            assert process.stdout.read() == b""
+            assert process.poll() is None  # it is still trying, and nobody waits
+            began = time.monotonic()
+            assert process.wait(20) == 0
+            assert time.monotonic() - began < 5
+            assert process.stderr.read() == b""
+    finally:
+        hung.close()
