@@ -1,0 +1,82 @@
+"""dask: a callback that tells how far each ``compute()`` of a local scheduler is.
+
+    from progressbar_tracker.integrations.dask import TrackCallback
+
+    with TrackCallback(id="sums"):
+        array.sum().compute()
+
+    TrackCallback().register()  # for every compute() from now on
+
+``dask.distributed`` tells callbacks nothing: loop over ``track(as_completed(futures), total=len(futures))``. tqdm's own
+callback does the same with our bar: ``tqdm.dask.TqdmCallback(tqdm_class=progressbar_tracker.tqdm.tqdm)``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+try:
+    from dask.callbacks import Callback
+except ModuleNotFoundError as error:
+    if error.name != "dask":
+        raise
+    raise ImportError("dask is not installed: pip install dask", name="dask") from error
+
+from progressbar_tracker._mirror import Reading
+from progressbar_tracker._run import ending
+
+from ._seen import begin, seen, users
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Unpack
+
+    from progressbar_tracker._mirror import Mirror
+
+    from ._seen import Labels
+
+__all__ = ["TrackCallback"]
+
+
+class TrackCallback(Callback):
+    """Tells how far each computation is, in tasks of its graph. One that raises is failed, with the exception's text.
+
+    Args:
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``interval`` and ``client``, as ``track()`` has
+            them. Without a title it is ``"dask"``.
+
+    Raises:
+        TypeError, ValueError: As ``track()``.
+
+    Example:
+        >>> import dask
+        >>> with TrackCallback(id="sums"):
+        ...     dask.delayed(sum)([1, 2]).compute(scheduler="sync")
+        3
+    """
+
+    def __init__(self, **labels: Unpack[Labels]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._labels = labels
+        self._runs: dict[int, Mirror] = {}  # by the id() of the state of their computation
+        seen(labels, title="dask")  # raises what there is to be raised
+
+    def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:  # noqa: ARG002 - as dask calls it
+        finished = state["finished"]  # a set, that dask adds to
+        total = sum(len(state[name]) for name in ("ready", "waiting", "running", "finished"))
+        run = self._runs[id(state)] = seen(self._labels, title="dask")
+        frame = users(sys._getframe(1), "dask")  # noqa: SLF001
+        begin(run, frame, lambda: Reading(len(finished), total, None, "", unit="tasks"))
+
+    def _finish(self, dsk: Mapping[Any, Any], state: Mapping[str, Any], errored: bool) -> None:  # noqa: ARG002
+        run = self._runs.pop(id(state), None)
+        if run is None:
+            return  # it was over before it could begin
+        error = sys.exception()
+        if not errored:
+            run.end("succeeded")
+        elif error is not None:
+            run.end(*ending(error))
+        else:
+            run.end("failed")

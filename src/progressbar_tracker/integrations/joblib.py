@@ -1,0 +1,124 @@
+"""joblib: ``Parallel`` with a bar of the tasks that are completed.
+
+    from joblib import delayed
+    from progressbar_tracker.integrations.joblib import Parallel
+
+    results = Parallel(n_jobs=4, id="squares", total=1000)(delayed(square)(n) for n in range(1000))
+
+A ``Parallel`` that returns a generator needs none of it:
+
+    for result in track(joblib.Parallel(n_jobs=4, return_as="generator_unordered")(tasks), total=1000):
+        ...
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Any
+
+try:
+    import joblib
+except ModuleNotFoundError as error:
+    if error.name != "joblib":
+        raise
+    raise ImportError("joblib is not installed: pip install joblib", name="joblib") from error
+
+from progressbar_tracker._mirror import Reading
+from progressbar_tracker._models import shown
+from progressbar_tracker._run import ending
+
+from ._seen import begin, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from progressbar_tracker._models import Number
+    from progressbar_tracker._tracker import HasSender
+
+    from ._seen import Labels
+
+__all__ = ["Parallel"]
+
+
+class Parallel(joblib.Parallel):
+    """``joblib.Parallel`` with a bar: one for each call.
+
+    It counts what is completed, as joblib does: not what is dispatched, and a batch as so many tasks as it has.
+
+    Args:
+        *args: Those of ``joblib.Parallel``.
+        total: Tasks in all; by default ``len()`` of what it is called with, where that has one. A generator has none.
+        id: As ``track()`` has it, and so the following.
+        title: By default ``"Parallel"``.
+        group: A heading to sort under.
+        weight: Higher is shown first.
+        keep: Leave the item listed after it has succeeded or stopped.
+        interval: Least seconds between two sends.
+        client: A client of your own.
+        **options: Those of ``joblib.Parallel``.
+
+    Raises:
+        TypeError, ValueError: As ``track()``; ``return_as`` is not ``"list"``.
+
+    Example:
+        >>> Parallel(n_jobs=1, id="absolute")([joblib.delayed(abs)(-2), joblib.delayed(abs)(1)])
+        [2, 1]
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        total: Number | None = None,
+        id: str | None = None,
+        title: str | None = None,
+        group: str | None = None,
+        weight: int = 0,
+        keep: bool = False,
+        interval: float = 0.5,
+        client: HasSender | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        if self.return_generator:
+            raise ValueError(
+                f"return_as must be 'list', not {shown(self.return_as)}: loop over track(joblib.Parallel(...)(...))"
+            )
+        if total is not None and (isinstance(total, bool) or not isinstance(total, int | float)):
+            raise TypeError(f"total must be a number, not {shown(total)}")
+        self._total = total
+        self._labels: Labels = {
+            "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "interval": interval,
+            "client": client,
+        }  # fmt: skip
+        self._completed = 0
+        seen(self._labels, title="Parallel")  # raises what there is to be raised
+
+    def __call__(self, iterable: Iterable[Any]) -> Any:
+        """Do the tasks, and return the list of their results."""
+        total: Number | None = self._total
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        run = seen(self._labels, title="Parallel")
+        self._completed = 0
+        me = weakref.ref(self)
+
+        def read() -> Reading | None:
+            parallel = me()
+            return None if parallel is None else Reading(parallel._completed, total, None, "", unit="tasks")  # noqa: SLF001
+
+        begin(run, sys._getframe(1), read)  # noqa: SLF001
+        try:
+            results = super().__call__(iterable)
+        except BaseException as error:
+            run.end(*ending(error))
+            raise
+        self._completed = len(results)  # the last results are there before they are counted
+        run.end("succeeded")
+        return results
+
+    def print_progress(self) -> None:
+        """Do what joblib does whenever a batch is completed, and see how many tasks that makes."""
+        self._completed = self.n_completed_tasks
+        super().print_progress()

@@ -1,0 +1,97 @@
+"""dask's computations on the server."""
+
+from __future__ import annotations
+
+import dask
+import dask.array
+import dask.callbacks
+import pytest
+from tqdm.dask import TqdmCallback
+
+from progressbar_tracker.integrations.dask import TrackCallback
+from progressbar_tracker.testing import recording
+from progressbar_tracker.tqdm import tqdm
+
+
+@pytest.fixture
+def recorded():
+    with recording() as made:
+        yield made
+
+
+def end(run):
+    return run.status, run.completed, run.total, run.error
+
+
+@dask.delayed
+def add(*numbers):
+    return sum(numbers)
+
+
+def test_a_computation_is_counted_in_tasks_and_succeeds(recorded):
+    with TrackCallback(id="sum", title="The sum", group="night"):
+        assert dask.array.ones((40, 40), chunks=(10, 10)).sum().compute(scheduler="threads") == 1600
+    run = recorded["sum"]
+    assert run.status == "succeeded"
+    assert run.completed == run.total > 16
+    assert (run.title, run.group, run.unit) == ("The sum", "night", "tasks")
+
+
+def test_it_moves_while_tasks_are_done(recorded):
+    counts = []
+
+    @dask.delayed
+    def look(_):
+        counts.append(end(recorded["x"])[:2])
+
+    with TrackCallback(id="x"):
+        look(look(look(None))).compute(scheduler="sync")
+    assert counts == [("running", 0), ("running", 1), ("running", 2)]
+
+
+def test_a_task_that_raises_fails_it_with_its_text(recorded):
+    @dask.delayed
+    def failing(_):
+        raise ValueError("bad block")
+
+    with TrackCallback(id="x"):
+        with pytest.raises(ValueError, match="bad block"):
+            failing(add(1)).compute(scheduler="threads")
+    assert end(recorded["x"]) == ("failed", 1, 2, "ValueError: bad block")
+
+
+def test_each_computation_is_a_run_of_its_own_and_only_while_the_callback_is_on(recorded):
+    callback = TrackCallback()
+    callback.register()
+    try:
+        add(1).compute(scheduler="sync")
+        add(2).compute(scheduler="sync")
+    finally:
+        callback.unregister()
+    add(3).compute(scheduler="sync")
+    assert [run.status for run in recorded] == ["succeeded", "succeeded"]
+    assert callback._runs == {}
+
+
+def test_a_computation_that_cannot_start_is_the_users_own_error(recorded):
+    class Broken(dask.callbacks.Callback):
+        def _start(self, dsk):
+            raise RuntimeError("not today")
+
+    with pytest.raises(RuntimeError, match="not today"), Broken(), TrackCallback(id="x"):
+        add(1).compute(scheduler="sync")
+    assert all(run.status == "failed" for run in recorded)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError), ({"total": 5}, TypeError)]
+)
+def test_wrong_options_are_refused_at_once(options, error):
+    with pytest.raises(error):
+        TrackCallback(**options)
+
+
+def test_tqdms_own_callback_shows_our_bar(recorded):
+    with TqdmCallback(tqdm_class=tqdm, id="x", disable=None):
+        add(add(1), add(2)).compute(scheduler="sync")
+    assert end(recorded["x"]) == ("succeeded", 3, 3, None)
