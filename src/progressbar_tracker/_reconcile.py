@@ -218,9 +218,12 @@ class Reconciler:
             except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
                 self._drop(record)
                 self._warn("unfit", f"an item was given up, for its state cannot be told: {error!r}")
-            if record.ended_at is None and not record.gone:
+            if record.ended_at is None and record.source.record is record:
                 interval = record.source.interval
-                self._agenda.put(record, now + max(interval * stretch, min(interval * self._pace, HEARTBEAT)))
+                wait = interval * stretch
+                if stretch < self._pace:
+                    wait = max(wait, min(interval * self._pace, HEARTBEAT))
+                self._agenda.put(record, now + wait)
         return steps
 
     def _eldest(self, record: Record, under_way: set[Record]) -> Record:
@@ -242,6 +245,9 @@ class Reconciler:
         source = record.source
         snapshot = source.sample(record.acked)
         ended = snapshot.status != "running"
+        if snapshot is record.acked and not ended and now < record.heard_at + HEARTBEAT:
+            record.synced_at = now  # as nearly always: nothing has changed
+            return
         if ended and record.ended_at is None:
             record.ended_at = now
             if source.tentative:
@@ -319,18 +325,19 @@ class Reconciler:
             if record.gone or (step.verb == "delete" and status in (404, 410) and record in put_off):
                 continue  # not gone from the server, but not there yet
             record.heard_at = now
+            if 200 <= status < 300 or (step.verb == "delete" and status in (404, 410)):
+                self.stats.sent += 1
+                self._acknowledged(step)
+                continue
             detail = (result.get("problem") or {}).get("detail", "")
             name = f"item {record.source.id!r}"
-            if step.record.source.part is not None and status == 404:
+            if record.source.part is not None and status == 404:
                 # The item's own process has not been heard yet. It will be; or else it was never to be.
                 record.revivals += 1
                 if record.ended_at is not None and record.revivals > REVIVALS:
                     self._drop(record)
                 else:
                     self._hold(record, now + PART_PAUSE)
-            elif 200 <= status < 300 or (step.verb == "delete" and status in (404, 410)):
-                self.stats.sent += 1
-                self._acknowledged(step)
             elif status in (404, 410):
                 record.acked = None
                 record.revivals += 1
@@ -484,6 +491,8 @@ def _difference(op: Op, new: Snapshot, old: Snapshot) -> None:
     # Field by field, for this is done for every item at every send.
     if new.completed != old.completed:
         op["completed"] = new.completed
+    if new[:2] == old[:2] and new[3:] == old[3:]:
+        return  # as nearly always
     if new.description != old.description:
         op["description"] = new.description
     if new.total != old.total:

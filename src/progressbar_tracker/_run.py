@@ -250,29 +250,29 @@ class Run(Counter):
         """Return the state now: ``before`` itself where nothing has changed since."""
         # The status is read before the position: if the run ends in between, the next sample has both.
         status, error = self.status, self.error
-        completed = count(self.position)
         total = self.length if self.total is None else self.total
         title = self._id if self.title is None else self.title
+        description, weight = self.description, self.weight
         # Nearly always nothing but the position has moved, or not even that: then no text is looked at again.
-        if (
-            before is not None
-            and title is before.title
-            and self.description is before.description
-            and total is before.total
-            and self.weight is before.weight
-            and status == before.status
-        ):
-            if completed == before.completed or completed is None:
-                return before
-            return Snapshot(
-                before.title, before.description, completed, before.total, before.weight, before.status, error
-            )
+        if before is not None:
+            told_title, told_description, told_position, told_total, told_weight, told_status, _ = before
+            if (
+                title is told_title
+                and description is told_description
+                and total is told_total
+                and weight is told_weight
+                and status == told_status
+            ):
+                if self.stands_at(told_position) or (completed := count(self.position)) is None:
+                    return before
+                return Snapshot(told_title, told_description, completed, told_total, told_weight, told_status, error)
+        completed = count(self.position)
         return Snapshot(
             clean(title, TITLE_LENGTH),
-            clean(self.description, DESCRIPTION_LENGTH, lines=True),
+            clean(description, DESCRIPTION_LENGTH, lines=True),
             0 if completed is None else completed,
             None if total is None else count(total),
-            whole(self.weight),
+            whole(weight),
             status or "running",
             error,
         )

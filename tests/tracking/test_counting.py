@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progressbar_tracker import _counting
 from progressbar_tracker._counting import Counter
 
 
@@ -52,6 +53,51 @@ def test_the_item_that_is_worked_on_does_not_count_yet(make):
     seen = [counter.position for _ in counter.loop(make(), Watcher())]
     assert seen == [0, 1, 2, 3]
     assert counter.position == 4
+
+
+STEPS = st.lists(st.sampled_from(["next", "loop", 1, 3, 2.5, "set", "fold"]), max_size=20)
+
+
+@given(STEPS)
+def test_whether_it_still_stands_where_it_stood_is_never_answered_wrongly(steps):
+    counter, loop = Counter(), iter(())
+    counter.complete = False
+    for step in steps:
+        before = counter.position
+        if step == "next":
+            next(loop, None)
+        elif step == "loop":
+            loop = counter.loop([1, 2, 3], Watcher())
+        elif step == "set":
+            counter.set(before + 1)
+        elif step == "fold":
+            counter._fold(counter._deltas or deque())
+        else:
+            counter.advance(step)
+        moved = counter.position != before
+        assert not (moved and counter.stands_at(before))
+        assert counter.stands_at(counter.position) or counter._deltas is not None
+
+
+def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
+    counter = Counter()
+    counter.advance()
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with _counting._lock:
+            held.set()
+            over.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        assert counter.stands_at(1)
+        assert not counter.stands_at(0)
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_the_end_of_the_source_is_told_once_and_then_the_release():
