@@ -1,0 +1,234 @@
+"""``run``: a Python program as it is, with its tqdm bars on the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from progressbar_tracker import _program
+
+from .shell import script
+
+BARS = """
+import sys, time
+from tqdm import tqdm
+for _ in tqdm(range(30), desc=sys.argv[1]):
+    time.sleep(0.005)  # what is over in an instant is not sent
+"""
+SEEN = """
+import json, os, sys
+print(json.dumps({
+    "argv": sys.argv, "path": sys.path, "name": __name__, "file": __file__, "pid": os.getpid(),
+    "flags": list(sys.flags), "orig": sys.orig_argv, "custom": "sitecustomize" in sys.modules,
+    "loaded": [name for name in sys.modules if name.startswith(("tqdm", "progressbar_tracker"))],
+    "said": sys.stdin.read(),
+}))
+sys.exit(9)
+"""
+
+
+def plain(*arguments, **how):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, timeout=40, **how)
+
+
+@pytest.fixture
+def bars(tmp_path):
+    return script(tmp_path, BARS, "bars.py")
+
+
+def titles(shell):
+    return {item["title"]: item for item in shell.items().values()}
+
+
+def test_a_program_sees_what_it_always_sees(shell, tmp_path):
+    import json
+
+    path = script(tmp_path, SEEN)
+    arguments = ["-v", "--", "--job", "-m", "", "ü"]
+    expected = json.loads(plain(path, *arguments, input=b"word").stdout)
+    with shell.start("run", path, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        out, _ = process.communicate(b"word", timeout=30)
+    found = json.loads(out)
+    assert process.returncode == 9
+    assert found["pid"] == process.pid  # nobody stands between: signals, stops and exit codes are its own
+    assert found == {**expected, "pid": process.pid}
+    assert found["loaded"] == []
+
+
+def test_the_bars_of_an_unchanged_script_are_on_the_server(shell, bars):
+    done = shell.run("run", bars, "An unchanged script")
+    assert done.returncode == 0
+    item = titles(shell)["An unchanged script"]
+    assert (item["status"], item["completed"], item["parent"]) == ("succeeded", 30, None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["missing.py"],
+        ["-m", "no_such_module"],
+        ["-m", "no_main"],
+        ["syntax.py"],
+        ["raises.py"],
+        ["-m", "raises", "--x"],
+        ["interrupted.py"],
+        ["exits.py"],
+    ],
+)
+def test_what_goes_wrong_is_told_by_python_itself(shell, tmp_path, arguments):
+    for name, text in {
+        "syntax.py": "def f(:\n",
+        "raises.py": "def f():\n    1 / 0\nf()\n",
+        "interrupted.py": "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n",
+        "exits.py": "import sys; sys.exit('in words')\n",
+    }.items():
+        script(tmp_path, text, name)
+    (tmp_path / "no_main").mkdir(exist_ok=True)
+    script(tmp_path, "", "no_main/__init__.py")
+    expected = plain(*arguments, cwd=tmp_path)
+    done = shell.run("run", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.decode(), done.stdout) == (
+        expected.returncode, expected.stderr.decode(), expected.stdout,
+    )  # fmt: skip
+    assert expected.returncode != 0
+
+
+def test_processes_that_it_starts_are_covered(shell, tmp_path, bars):
+    path = script(
+        tmp_path,
+        f"""
+import multiprocessing, subprocess, sys, time
+
+def work(title):
+    from tqdm import tqdm
+    for _ in tqdm(range(5), desc=title):
+        time.sleep(0.03)
+
+if __name__ == "__main__":
+    subprocess.run([sys.executable, {str(bars)!r}, "of a subprocess"], check=True)
+    for method in ("spawn", "fork", "forkserver"):
+        process = multiprocessing.get_context(method).Process(target=work, args=("of " + method,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+""",
+    )
+    done = shell.run("run", path)
+    assert done.returncode == 0, done.stderr
+    assert {"of a subprocess", "of spawn", "of fork", "of forkserver"} <= set(titles(shell))
+
+
+def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars):
+    done = shell.run("run", "--job", "--id", "the-run", bars, "A bar of the run")
+    assert done.returncode == 0
+    job, bar = shell.item("the-run"), titles(shell)["A bar of the run"]
+    assert (job["status"], job["title"]) == ("succeeded", f"python {bars} 'A bar of the run'")
+    assert job["description"].startswith("exit code 0 after ")
+    assert bar["parent"] == "the-run"
+    assert {"host", "pid", "command"} <= set(job["meta"])
+
+
+def test_a_job_that_fails_says_how_and_ends_alike(shell, tmp_path):
+    path = script(tmp_path, "import os, sys\nprint('gone', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 15)")
+    done = shell.run("run", "--title", "A run", path)  # a title is that of a job
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"gone\n")
+    job = titles(shell)["A run"]
+    assert (job["status"], job["error"]) == ("failed", "killed by SIGTERM")
+
+
+def test_a_key_does_not_travel_to_another_server():
+    environ = {"PROGRESSBAR_URL": "http://one:1", "PROGRESSBAR_API_KEY": "secret", "PATH": "/bin"}
+    assert _program.addressed(environ, "http://two:1") == {"PATH": "/bin", "PROGRESSBAR_URL": "http://two:1"}
+    assert _program.addressed(environ, "http://one:1/")["PROGRESSBAR_API_KEY"] == "secret"
+    assert _program.addressed({"PROGRESSBAR_API_KEY": "k"}, "http://two:1")["PROGRESSBAR_API_KEY"] == "k"
+    assert _program.addressed(environ, None) == environ
+
+
+def test_the_path_of_the_user_stays_and_ours_is_there_once():
+    (folder,) = _program.mirrored({})["PYTHONPATH"].split(os.pathsep)
+    assert sorted(path.name for path in Path(folder).glob("*.py")) == [
+        "_progressbar_tracker_hook.py",
+        "sitecustomize.py",
+    ]
+    assert _program.mirrored({"PYTHONPATH": ""})["PYTHONPATH"] == folder
+    twice = _program.mirrored(_program.mirrored({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
+    assert twice["PYTHONPATH"].split(os.pathsep) == [folder, "a", "", "b"]
+
+
+# --- what Python finds when it starts ---------------------------------------------------------------------------------
+
+
+def bootstrapped(code, *folders, **how):
+    """Run code in a Python that finds our folder and others."""
+    path = _program.mirrored({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
+    return plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **how)
+
+
+def test_the_environments_own_sitecustomize_runs_and_is_the_only_one(tmp_path):
+    script(tmp_path, "import builtins; builtins.mark = __file__", "sitecustomize.py")
+    done = bootstrapped("import sitecustomize; print(mark, sitecustomize.__file__)", tmp_path)
+    assert done.stdout.decode().split() == [str(tmp_path / "sitecustomize.py")] * 2
+
+
+def test_what_the_environments_own_sitecustomize_raises_is_told_as_ever(tmp_path):
+    script(tmp_path, "1 / 0", "sitecustomize.py")
+    expected = plain("-c", "print(1)", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert b"ZeroDivisionError" in expected.stderr
+    assert bootstrapped("print(1)", tmp_path).stderr == expected.stderr
+
+
+def test_a_python_without_the_package_is_left_in_peace():
+    code = (
+        "import sys; sys.modules['progressbar_tracker'] = None\n"  # the import fails
+        "import tqdm; print(tqdm.__name__, len(list(tqdm.tqdm([1], disable=True))))"
+    )
+    done = bootstrapped(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"tqdm 1\n", b"")
+
+
+def test_a_mirror_that_fails_is_passed_over(tmp_path):
+    package = tmp_path / "progressbar_tracker"
+    package.mkdir()
+    script(package, "raise RuntimeError('broken')", "__init__.py")
+    done = bootstrapped("import tqdm; print(1)", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
+
+
+def test_the_mirror_is_switched_on_by_the_import_and_nothing_is_left_of_the_hook():
+    code = (
+        "import sys\n"
+        "hooks = lambda: [type(f).__module__ for f in sys.meta_path if 'progressbar' in type(f).__module__]\n"
+        "print(hooks(), 'progressbar_tracker' in sys.modules)\n"
+        "import importlib.util; importlib.util.find_spec('tqdm'); print(len(hooks()))\n"  # a look is no import
+        "from tqdm.auto import trange\n"
+        "import tqdm\n"
+        "print(hooks(), 'progressbar_tracker.tqdm' in sys.modules)\n"
+        "print(type(tqdm.__loader__).__name__, tqdm.__spec__.loader is tqdm.__loader__, sorted(vars(tqdm.__loader__)))"
+    )
+    lines = bootstrapped(code).stdout.decode().splitlines()
+    assert lines == [
+        "['_progressbar_tracker_hook'] False",
+        "1",
+        "[] True",
+        "SourceFileLoader True ['name', 'path']",
+    ]
+
+
+def test_threads_that_import_it_at_once_all_get_it():
+    code = (
+        "import threading\n"
+        "def work():\n"
+        "    import tqdm, progressbar_tracker.tqdm as ours\n"
+        "    done.append(tqdm.tqdm)\n"
+        "done = []\n"
+        "threads = [threading.Thread(target=work) for _ in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print(len(done), len(set(done)))"
+    )
+    done = bootstrapped(code)
+    assert (done.stdout, done.stderr) == (b"8 1\n", b"")
