@@ -20,6 +20,7 @@ ENDS = {
     "asynchronous.py": [("example-async", "succeeded", 20)],
     "nested.py": [("example-nested", "succeeded", 3)],
     "processes.py": [("example-processes", "succeeded", 200)],
+    "training.py": [("example-training", "succeeded", 8)],
     "client.py": [("example-client", "deleted", None)],
 }
 
