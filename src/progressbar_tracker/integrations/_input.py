@@ -1,0 +1,93 @@
+"""A file that is given to somebody else to read, and how far it was read. For ``integrations.pandas``."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import IO, Any, Final, TypeAlias
+
+from progressbar_tracker._mirror import Reading
+
+Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | IO[str]"
+
+COMPRESSIONS: Final = {
+    ".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip", ".tar": "tar", ".tar.gz": "tar",
+    ".tar.bz2": "tar", ".tar.xz": "tar",
+}  # fmt: skip
+BUFFER: Final = 1 << 16
+
+
+class _Counted(io.RawIOBase):
+    """A file that knows how far it was read. It does not close the one it reads from."""
+
+    def __init__(self, raw: io.RawIOBase, position: int) -> None:
+        self._raw = raw
+        self.position = position
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        read = self._raw.readinto(buffer)
+        self.position += read or 0
+        return read
+
+    def seekable(self) -> bool:
+        return self._raw.seekable()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.position = self._raw.seek(offset, whence)
+        return self.position
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+
+class Input:
+    """What pandas is given to read, and how far it is: in bytes or, where those cannot be seen, in rows.
+
+    Args:
+        source: What the user gave.
+        options: Those for pandas; the compression is put in where it follows from the name.
+    """
+
+    def __init__(self, source: Source, options: dict[str, Any]) -> None:
+        self.file: Any = source
+        self.size: int | None = None
+        self.rows = 0
+        self._counted: _Counted | None = None
+        self._owned: IO[bytes] | None = None
+        self._partly = options.get("nrows") is not None
+        raw: Any = source
+        if isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source):
+            path = os.path.expanduser(os.fspath(source))  # noqa: PTH111 - as pandas does
+            if options.get("compression", "infer") == "infer":
+                endings = (ending for ending in COMPRESSIONS if path.lower().endswith(ending))
+                options["compression"] = COMPRESSIONS.get(max(endings, key=len, default=""))
+            self._owned = raw = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with the input
+        if not hasattr(raw, "readinto"):
+            return
+        position = 0
+        if isinstance(raw, io.FileIO | io.BufferedReader):
+            self.size = os.fstat(raw.fileno()).st_size or None  # nothing is the size of a pipe
+        elif isinstance(raw, io.BytesIO):
+            self.size = raw.getbuffer().nbytes
+        if self.size is not None:
+            position = raw.tell()
+        self._counted = _Counted(raw, position)
+        self.file = io.BufferedReader(self._counted, BUFFER)
+
+    def __call__(self) -> Reading:
+        if self._counted is None:
+            return Reading(self.rows, None, None, "", unit="rows")
+        return Reading(self._counted.position, self.size, None, "", unit="B")
+
+    def finish(self) -> None:
+        """All was read: of an archive not every byte is."""
+        if self._counted is not None and self.size is not None and not self._partly:
+            self._counted.position = self.size
+
+    def close(self) -> None:
+        """Close the file if it was opened here."""
+        if self._owned is not None:
+            self._owned.close()

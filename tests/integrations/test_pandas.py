@@ -1,0 +1,193 @@
+"""pandas: read_csv with a bar of bytes, and the drop-in's progress_apply."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import http.server
+import io
+import threading
+import tracemalloc
+
+import pandas as pd
+import pytest
+
+from progressbar_tracker.integrations.pandas import read_csv
+from progressbar_tracker.testing import recording
+from progressbar_tracker.tqdm import tqdm
+
+ROWS = 20_000
+
+
+@pytest.fixture
+def recorded():
+    with recording() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("csv")
+    table = pd.DataFrame({"number": range(ROWS), "text": ["some text that takes its room"] * ROWS})
+    for ending in ("", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"):
+        table.to_csv(made / f"rows.csv{ending}", index=False)
+    return made
+
+
+def end(recorded):
+    run = recorded.runs[-1]
+    return run.status, run.completed, run.total, run.unit, run.error
+
+
+def test_the_whole_is_read_and_the_end_is_exact(recorded, folder):
+    path = folder / "rows.csv"
+    table = read_csv(path, id="x", usecols=["number"])
+    assert table.equals(pd.read_csv(path, usecols=["number"]))
+    assert end(recorded) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
+    assert recorded["x"].title == "rows.csv"
+
+
+def test_the_bar_moves_with_the_chunks(recorded, folder):
+    path = folder / "rows.csv"
+    size = path.stat().st_size
+    counts, rows = [], 0
+    for chunk in read_csv(str(path), chunksize=5000, id="x"):
+        rows += len(chunk)
+        counts.append(recorded["x"].completed)
+        assert recorded["x"].status == "running"
+    assert rows == ROWS
+    assert counts == sorted(counts)
+    assert size / 10 < counts[0] < size / 2
+    assert end(recorded) == ("succeeded", size, size, "B", None)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"])
+def test_a_compressed_file_is_counted_as_it_is_on_the_disk(recorded, folder, ending):
+    path = folder / f"rows.csv{ending}"
+    assert len(read_csv(path, id="x")) == ROWS
+    assert end(recorded) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
+
+
+def test_rows_that_were_not_asked_for_are_not_counted(recorded, folder):
+    assert len(read_csv(folder / "rows.csv", nrows=10, id="x")) == 10
+    status, completed, total, *_ = end(recorded)
+    assert status == "succeeded"
+    assert 0 < completed < total
+
+
+def test_files_that_are_open_are_read_from_where_they_are_and_stay_open(recorded, folder):
+    path = folder / "rows.csv"
+    with path.open("rb") as file:
+        file.readline()
+        assert len(read_csv(file, header=None, id="x")) == ROWS
+        assert not file.closed
+    assert end(recorded)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
+    memory = io.BytesIO(path.read_bytes())
+    assert len(read_csv(memory, id="y")) == ROWS
+    assert end(recorded)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
+
+
+def test_what_has_no_size_has_no_total(recorded, folder):
+    with gzip.open(folder / "rows.csv.gz") as file:
+        assert len(read_csv(file, id="unzipped")) == ROWS
+    assert end(recorded) == ("succeeded", (folder / "rows.csv").stat().st_size, None, "B", None)
+    assert sum(map(len, read_csv(io.StringIO("a\n1\n2\n3\n"), chunksize=2, id="text"))) == 3
+    assert end(recorded) == ("succeeded", 3, None, "rows", None)
+
+
+def test_an_address_is_read_as_pandas_reads_it(recorded, folder):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}/rows.csv?sig=secret"
+            assert len(read_csv(url, id="x")) == ROWS
+        finally:
+            server.shutdown()
+    assert end(recorded) == ("succeeded", ROWS, None, "rows", None)
+    assert recorded["x"].title == "read_csv"
+
+
+def test_a_loop_that_is_left_early_is_stopped_and_the_file_is_closed(recorded, folder):
+    for _ in read_csv(folder / "rows.csv", chunksize=5000, id="x"):
+        break
+    assert end(recorded)[0] == "stopped"  # a file that is still open would be a ResourceWarning
+
+
+def test_a_block_knows_its_end(recorded, folder):
+    with pytest.raises(ValueError, match="bad row"), read_csv(folder / "rows.csv", chunksize=5000, id="x") as chunks:
+        for _ in chunks:
+            raise ValueError("bad row")
+    assert (end(recorded)[0], end(recorded)[4]) == ("failed", "ValueError: bad row")
+    with read_csv(folder / "rows.csv", chunksize=5000, id="x") as chunks:
+        for _ in chunks:
+            break
+    assert end(recorded)[0] == "stopped"
+    with read_csv(folder / "rows.csv", chunksize=5000, id="x") as chunks:
+        assert sum(map(len, chunks)) == ROWS
+        assert sum(map(len, chunks)) == 0
+    assert end(recorded)[0] == "succeeded"
+    assert len(recorded) == 3
+
+
+def test_errors_are_pandas_own(recorded, tmp_path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("a\n1\n2\n3,4,5\n")
+    with pytest.raises(pd.errors.ParserError):
+        read_csv(bad, id="x")
+    assert end(recorded)[0] == "failed"
+    with pytest.raises(pd.errors.ParserError):
+        list(read_csv(bad, chunksize=1, id="y"))
+    assert end(recorded)[0] == "failed"
+    with pytest.raises(FileNotFoundError):
+        read_csv(tmp_path / "missing.csv")
+    with pytest.raises(TypeError):
+        read_csv(bad, colour="red")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError), ({"iterator": True}, ValueError)]
+)
+def test_wrong_options_are_refused_at_once(recorded, folder, options, error):
+    with pytest.raises(error):
+        read_csv(folder / "rows.csv", **options)
+    assert len(recorded) == 0
+
+
+def test_reading_by_chunks_does_not_hold_the_whole(recorded, folder):
+    tracemalloc.start()
+    for _ in read_csv(folder / "rows.csv", chunksize=1000, id="x"):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8_000_000
+
+
+# --- the drop-in ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["apply", "series", "map", "groups"])
+def test_progress_apply_and_its_like_show_their_bars(recorded, kind):
+    tqdm.pandas(desc="Squares", disable=None, id="x")
+    table = pd.DataFrame({"a": [1, 2, 3], "b": [1, 1, 2]})
+    if kind == "apply":
+        assert list(table.progress_apply(lambda row: row["a"] ** 2, axis=1)) == [1, 4, 9]
+    elif kind == "series":
+        assert list(table["a"].progress_apply(lambda n: n * n)) == [1, 4, 9]
+    elif kind == "map":
+        assert list(table["a"].progress_map(lambda n: n * n)) == [1, 4, 9]
+    else:
+        assert list(table.groupby("b")["a"].progress_apply(sum)) == [3, 3]
+    total = 2 if kind == "groups" else 3
+    assert end(recorded) == ("succeeded", total, total, "it", None)
+    assert recorded["x"].title == "Squares"
+
+
+def test_a_function_that_raises_leaves_its_bar_unfinished(recorded):
+    tqdm.pandas(disable=None, id="x")
+    with pytest.raises(ZeroDivisionError):
+        pd.Series([1, 0, 2]).progress_apply(lambda n: 1 // n)
+    assert end(recorded)[0] in ("stopped", "failed")
