@@ -250,6 +250,7 @@ if TYPE_CHECKING:
         unit: str
         disable: bool
         leave: bool | None
+        _lock: object
 
         def __init__(self, iterable: Iterable[T] | None = None, *args: object, **options: object) -> None: ...
         def __iter__(self) -> Iterator[T]: ...
@@ -320,6 +321,13 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         if not self.disable:
             _show(self, run, sys._getframe(1))  # noqa: SLF001
 
+    @classmethod
+    def get_lock(cls) -> object:
+        """Return the lock for drawing: that of tqdm's own class, but kept here too, where it can be deleted."""
+        if "_lock" not in tqdm.__dict__:
+            tqdm._lock = auto_tqdm.get_lock()
+        return super().get_lock()
+
     if TYPE_CHECKING:
 
         def __new__(  # noqa: D102 - for type checkers only
@@ -335,9 +343,11 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
     def iterable_next(self) -> Callable[[], Any]:
         """What gives the next item to an ``async for``, which may also be over an ordinary iterable."""
         source: Any = self.iterable
-        if self.iterable_awaitable:
-            return cast("Callable[[], Any]", (source if hasattr(source, "__anext__") else aiter(source)).__anext__)
-        return (source if hasattr(source, "__next__") else iter(source)).__next__
+        if not self.iterable_awaitable:
+            step: Callable[[], Any] = (source if hasattr(source, "__next__") else iter(source)).__next__
+        else:
+            step = (source if hasattr(source, "__anext__") else aiter(source)).__anext__
+        return step
 
 
 for _name, _hook in _hooks(auto_tqdm).items():

@@ -417,3 +417,11 @@ def test_gather_and_as_completed_are_counted(recorded, screen):
 
 def test_a_copy_of_a_bar_is_what_tqdm_makes_of_it():
     assert copy.copy(tqdm).__name__ == "tqdm"
+
+
+def test_the_lock_is_that_of_tqdm_and_is_made_again_when_it_was_deleted(recorded, screen):
+    assert tqdm.get_lock() is theirs.auto.tqdm.get_lock()
+    for _ in range(2):
+        del tqdm._lock
+        with tqdm.external_write_mode(file=screen):
+            pass
