@@ -6,6 +6,7 @@ expects to see instead of sleeping.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -21,14 +22,15 @@ KEY = "pbt_w_faultkey_0123456789"
 class Fault(NamedTuple):
     """How one request is treated.
 
-    ``kind``: answer, hang, late (by a second), silent (headers, then nothing), reset, half, lost (applied, but the
-    answer is cut off).
+    ``kind``: answer, hang, late (by ``delay`` seconds), silent (headers, then nothing), reset, half, lost (applied, but
+    the answer is cut off).
     """
 
     kind: str = "answer"
     status: int = 200
     headers: dict[str, str] = {}  # noqa: RUF012 - never changed
     body: bytes | None = None
+    delay: float = 1.0
 
 
 WELL = None
@@ -133,6 +135,13 @@ class FaultServer(Model):
         self.connections = 0
         self._changed = threading.Condition()
         self._release = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._port = 0
+        self.start()
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Listen, on the same port as before."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -141,7 +150,12 @@ class FaultServer(Model):
 
             def setup(self) -> None:
                 outer.connections += 1
+                outer._open.add(self.request)
                 super().setup()
+
+            def finish(self) -> None:
+                outer._open.discard(self.request)
+                super().finish()
 
             def handle_one(self) -> None:
                 outer._serve(self)
@@ -158,16 +172,24 @@ class FaultServer(Model):
             def handle_error(self, *args: object) -> None:
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._server = Server(("127.0.0.1", self._port), Handler)
+        self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Refuse connections, and cut those that there are. Idempotent."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._release.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.stop()
 
     def wait_for(self, predicate: Any, timeout: float = 10.0) -> None:
         """Return when ``predicate()`` holds, which is looked at after each request; fail when it never does."""
@@ -199,7 +221,7 @@ class FaultServer(Model):
             handler.close_connection = True
             return
         if kind == "late":
-            self._release.wait(1)
+            self._release.wait(fault.delay)
         if kind in ("reset", "lost"):
             handler.close_connection = True
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

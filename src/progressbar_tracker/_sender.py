@@ -219,6 +219,7 @@ class Sender:
         if self.busy:
             if timeout is None:
                 timeout = EXIT_AWAY if self._reconciler.failures else EXIT
+            timeout -= min(LAST_WORDS, timeout / 2)  # the thread has that long to leave
             self._deadline = self._clock() + timeout
             reached = self._flush(_Flush(conclude, last=True), timeout)
         self.closed = True
@@ -294,7 +295,7 @@ class Sender:
                 continue
             reached = reconciler.refused is None and not reconciler.behind(at)
             # At the end of a program a server that is away is not waited for.
-            hopeless = flush.last and reconciler.failures > 0 and self._clock() >= at + EXIT_AWAY
+            hopeless = flush.last and reconciler.failures > 0 and self._clock() >= at + EXIT_AWAY - LAST_WORDS
             if reached or hopeless or reconciler.refused is not None:
                 self._waiting.remove(flush)
                 flush.reached = reached
