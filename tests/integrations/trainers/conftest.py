@@ -1,0 +1,48 @@
+"""These tests run in the environment that ``.ci/trainers`` builds. Elsewhere the packages are missing, and each file
+whose package is missing is not collected: the script fails when one of them runs no test, or skips one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+
+import pytest
+
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+from tests.faults import FaultServer
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers"}
+collect_ignore = [f"test_{name}.py" for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "trainers" in item.path.parts:
+            # The warnings of these packages are theirs; ours are errors.
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+            item.add_marker(pytest.mark.filterwarnings("error:::progressbar_tracker"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    database = tmp_path_factory.mktemp("server") / "progress.db"
+    with BackgroundServer(Settings(database=database, port=0, local_key=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def faults():
+    server = FaultServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Lightning ignores SIGINT for good once it was interrupted."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from progressbar_tracker.integrations.keras import TrackCallback
+from progressbar_tracker.testing import recording
+
+from .contract import STEPS, CallbackContract
+
+
+def tiny():
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=keras.backend.backend() == "torch")
+    return model
+
+
+def rows(batches=STEPS):
+    x = np.linspace(0, 1, 8 * batches, dtype="float32").reshape(-1, 2)
+    return x, x.sum(1)
+
+
+class Each(keras.callbacks.Callback):
+    """Calls a function within each step."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+        self.number = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.number += 1
+        self.call(self.number)
+
+
+class StopAfter(keras.callbacks.Callback):
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.epochs:
+            self.model.stop_training = True
+
+
+class TestKeras(CallbackContract):
+    Callback = TrackCallback
+
+    def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
+        callbacks = [callback, Each(in_step), StopAfter(stop_after)]
+        tiny().fit(*rows(), batch_size=4, epochs=epochs, callbacks=callbacks, verbose=0, **options)
+
+    def test_a_resumed_fit_begins_at_its_epoch(self):
+        seen = []
+        with recording() as recorded:
+            self.train(
+                self.Callback(id="fit"),
+                epochs=5,
+                initial_epoch=3,
+                in_step=lambda _: seen.append((recorded["fit"].completed, recorded["fit/now"].title)),
+            )
+        assert seen[0] == (3, "Epoch 4")
+        assert recorded["fit"].completed == 5
+
+    def test_a_validation_is_shown_inside_and_its_metrics_with_the_epochs(self):
+        titles = set()
+
+        class Look(keras.callbacks.Callback):
+            def on_test_batch_end(self, batch, logs=None):
+                titles.add((recorded["fit/now"].title, recorded["fit/now"].total))
+
+        with recording() as recorded:
+            tiny().fit(
+                *rows(),
+                batch_size=4,
+                epochs=2,
+                validation_data=rows(3),
+                validation_batch_size=4,
+                callbacks=[self.Callback(id="fit"), Look()],
+                verbose=0,
+            )
+        assert titles == {("Validation", None), ("Validation", 3)}  # how long it is was learnt from the first
+        assert "val_loss " in recorded["fit"].description
+        assert len(recorded) == 2
+
+    def test_evaluate_and_predict_outside_a_fit_are_items_of_their_own(self):
+        model, callback = tiny(), self.Callback(id="fit")
+        with recording() as recorded:
+            model.evaluate(*rows(), batch_size=4, callbacks=[callback], verbose=0)
+            model.predict(rows()[0], batch_size=4, callbacks=[callback], verbose=0)
+        assert [(run.id, run.status, run.completed, run.total) for run in recorded] == [
+            ("fit/test", "succeeded", STEPS, STEPS),
+            ("fit/prediction", "succeeded", STEPS, STEPS),
+        ]
+        assert "loss" in recorded["fit/test"].description
+
+    def test_a_source_without_a_length_has_a_total_from_its_second_epoch_on(self):
+        class Stream(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                return zip(*rows(), strict=True)
+
+        totals = []
+        with recording() as recorded:
+            tiny().fit(
+                torch.utils.data.DataLoader(Stream(), batch_size=4),
+                epochs=2,
+                callbacks=[self.Callback(id="fit"), Each(lambda _: totals.append(recorded["fit/now"].total))],
+                verbose=0,
+            )
+        assert (totals[0], totals[-1], len(set(totals))) == (None, STEPS, 2)
+        assert (recorded["fit"].completed, recorded["fit/now"].completed) == (2, STEPS)
+
+    def test_a_stop_in_the_middle_of_an_epoch_keeps_the_position(self):
+        def in_step(number):
+            model.stop_training = number == 8
+
+        with recording() as recorded:
+            model = tiny()
+            callbacks = [self.Callback(id="fit"), Each(in_step)]
+            model.fit(*rows(), batch_size=4, epochs=4, callbacks=callbacks, verbose=0)
+        assert recorded["fit"].completed == pytest.approx(1.6)
+        assert recorded["fit"].description.startswith("stopped early")
+
+    def test_an_exception_of_another_callback_fails_the_item_too(self):
+        class Broken(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                raise OSError("disk full")
+
+        with recording() as recorded:
+            with pytest.raises(OSError, match="disk full"):
+                tiny().fit(*rows(), batch_size=4, callbacks=[self.Callback(id="fit"), Broken()], verbose=0)
+        assert recorded["fit"].error == "OSError: disk full"
+
+    def test_the_model_s_methods_are_wrapped_once_and_keep_their_names(self):
+        method = keras.Model.fit
+        self.Callback()
+        assert keras.Model.fit is method
+        assert method.__name__ == "fit"

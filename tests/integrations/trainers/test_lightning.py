@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from progressbar_tracker.testing import recording
+
+from .contract import STEPS, CallbackContract
+
+PACKAGE = os.environ.get("LIGHTNING_PACKAGE", "lightning.pytorch")
+pl = importlib.import_module(PACKAGE)
+
+from progressbar_tracker.integrations.lightning import TrackCallback  # noqa: E402 - it is of the package imported before
+
+
+class Tiny(pl.LightningModule):
+    def __init__(self, in_step=lambda number: None):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+        self.in_step = in_step
+        self.number = 0
+
+    def training_step(self, batch, batch_idx):
+        self.number += 1
+        self.in_step(self.number)
+        loss = self.layer(batch[0]).square().mean() + 0.01
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("val_loss", self.layer(batch[0]).square().mean() + 0.01)
+
+    def test_step(self, batch, batch_idx):
+        self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch, batch_idx):
+        return self.layer(batch[0])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+class StopAfter(pl.Callback):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch + 1 == self.epochs:
+            trainer.should_stop = True
+
+
+def rows(batches=STEPS):
+    return DataLoader(TensorDataset(torch.linspace(0, 1, 8 * batches).reshape(-1, 2)), batch_size=4)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(torch.ones(4 * STEPS, 1, 2))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("folder")
+class TestLightning(CallbackContract):
+    Callback = TrackCallback
+    interrupted = (SystemExit, KeyboardInterrupt)
+
+    def trainer(self, *callbacks, **options):
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        return pl.Trainer(callbacks=list(callbacks), **{"enable_checkpointing": False, **quiet, **options})
+
+    def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
+        trainer = self.trainer(callback, StopAfter(stop_after), max_epochs=epochs, **options)
+        trainer.fit(Tiny(in_step), rows())
+        return trainer
+
+    def test_the_callback_is_of_the_package_that_is_imported(self):
+        assert issubclass(TrackCallback, pl.Callback)
+
+    def test_a_resumed_fit_begins_at_its_epoch(self, tmp_path):
+        trainer = self.train(self.Callback())
+        trainer.save_checkpoint(tmp_path / "two.ckpt")
+        seen = []
+        with recording() as recorded:
+            model = Tiny(lambda _: seen.append((recorded["fit"].completed, recorded["fit/now"].title)))
+            resumed = self.trainer(self.Callback(id="fit"), max_epochs=4)
+            resumed.fit(model, rows(), ckpt_path=tmp_path / "two.ckpt")
+        assert seen[0] == (2, "Epoch 3")
+        assert len(seen) == 2 * STEPS
+        assert recorded["fit"].completed == 4
+
+    def test_a_fit_that_is_resumed_in_an_epoch_begins_at_its_step(self, tmp_path):
+        saved = pl.callbacks.ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=STEPS + 2)
+        self.trainer(saved, max_epochs=2, enable_checkpointing=True).fit(Tiny(), rows())
+        seen = []
+        with recording() as recorded:
+            model = Tiny(lambda _: seen.append((float(recorded["fit"].completed), recorded["fit/now"].completed)))
+            resumed = self.trainer(self.Callback(id="fit"), max_epochs=3)
+            resumed.fit(model, rows(), ckpt_path=tmp_path / "middle.ckpt")
+        assert seen[0] == (pytest.approx(1.4), 2)
+        assert (recorded["fit"].completed, recorded["fit"].total) == (3, 3)
+
+    def test_a_fit_that_only_steps_limit_counts_steps(self):
+        with recording() as recorded:
+            self.train(self.Callback(id="fit"), epochs=-1, max_steps=7)
+        run = recorded["fit"]
+        assert (run.status, run.completed, run.total, run.unit) == ("succeeded", 7, 7, "steps")
+        assert "stopped early" not in run.description
+
+    def test_steps_that_end_a_fit_before_its_epochs_are_its_total(self):
+        with recording() as recorded:
+            self.train(self.Callback(id="fit"), epochs=10, max_steps=7)
+        run = recorded["fit"]
+        assert (run.status, float(run.completed), run.total) == ("succeeded", pytest.approx(1.4), 1.4)
+        assert "stopped early" not in run.description
+
+    def test_a_source_without_a_length_has_no_total(self):
+        totals = set()
+        with recording() as recorded:
+            trainer = self.trainer(self.Callback(id="fit"), max_epochs=2)
+            model = Tiny(lambda _: totals.add((recorded["fit"].total, recorded["fit/now"].total)))
+            trainer.fit(model, DataLoader(Stream(), batch_size=4))
+        assert totals == {(2, None)}
+        assert (recorded["fit"].status, recorded["fit"].completed) == ("succeeded", 2)
+
+    def test_a_fit_without_limits_has_no_total(self):
+        with recording() as recorded:
+            self.train(self.Callback(id="fit"), epochs=-1, stop_after=3)
+        run = recorded["fit"]
+        assert (run.status, run.completed, run.total) == ("succeeded", 3, None)
+
+    def test_validations_are_shown_inside_and_do_not_hide_the_training(self):
+        seen = []
+
+        class Look(pl.Callback):
+            def on_validation_batch_end(self, *args):
+                seen.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
+
+            def on_train_batch_end(self, *args):
+                seen.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
+
+        with recording() as recorded:
+            trainer = self.trainer(
+                self.Callback(id="fit"), Look(), max_epochs=1, val_check_interval=2, num_sanity_val_steps=1
+            )
+            trainer.fit(Tiny(), rows(), [rows(1), rows(2)])
+        sanity = [("Validation", 1, 2), ("Validation", 2, 2)]
+        validation = [("Validation", number, 3) for number in (1, 2, 3)]
+        steps = [("Epoch 1", number, STEPS) for number in range(1, STEPS + 1)]
+        assert seen == [*sanity, *steps[:2], *validation, *steps[2:4], *validation, steps[4]]
+        assert "val_loss" in recorded["fit"].description
+        assert len(recorded) == 2
+
+    def test_a_fit_that_fails_in_its_sanity_check_has_failed(self):
+        class Wrong(Tiny):
+            def validation_step(self, batch, batch_idx):
+                raise ValueError("wrong shape")
+
+        with recording() as recorded:
+            with pytest.raises(ValueError, match="wrong shape"):
+                self.trainer(self.Callback(id="fit"), max_epochs=1).fit(Wrong(), rows(), rows())
+        assert (recorded["fit"].status, recorded["fit"].error) == ("failed", "ValueError: wrong shape")
+
+    def test_validate_test_and_predict_are_items_of_their_own(self):
+        with recording() as recorded:
+            trainer = self.trainer(self.Callback(id="fit", title="Night"))
+            trainer.validate(Tiny(), rows(), verbose=False)
+            trainer.test(Tiny(), rows(), verbose=False)
+            trainer.predict(Tiny(), rows())
+        assert [(run.id, run.title, run.status, run.completed, run.total) for run in recorded] == [
+            ("fit/validation", "Night, validation", "succeeded", STEPS, STEPS),
+            ("fit/test", "Night, test", "succeeded", STEPS, STEPS),
+            ("fit/prediction", "Night, prediction", "succeeded", STEPS, STEPS),
+        ]
+        assert "val_loss" in recorded["fit/test"].description
+
+    def test_only_the_first_process_tells_anything(self, monkeypatch):
+        monkeypatch.setattr(pl.Trainer, "is_global_zero", False)
+        with recording() as recorded:
+            self.train(self.Callback(id="fit"))
+        assert len(recorded) == 0
+
+    def test_it_works_when_it_is_imported_before_the_package(self, tmp_path):
+        code = (
+            "from progressbar_tracker.integrations.lightning import TrackCallback\n"
+            f"import {PACKAGE} as pl\n"
+            "trainer = pl.Trainer(callbacks=[TrackCallback()], logger=False, accelerator='cpu')\n"
+            "print(len(trainer.callbacks))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr

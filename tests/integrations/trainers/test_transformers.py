@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from progressbar_tracker.integrations.transformers import TrackCallback
+from progressbar_tracker.testing import recording
+
+from .contract import STEPS, CallbackContract
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, in_step=lambda number: None):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+        self.in_step = in_step
+        self.number = 0
+
+    def forward(self, x, labels=None):
+        if self.training:
+            self.number += 1
+            self.in_step(self.number)
+        out = self.layer(x)
+        return {"loss": out.square().mean() + 0.01, "logits": out}
+
+
+class StopAfter(TrainerCallback):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_training_stop = self.epochs is not None and round(state.epoch) == self.epochs
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(rows())
+
+
+def rows(batches=STEPS):
+    return [{"x": torch.tensor([number / 100, 1.0]), "labels": torch.zeros(1)} for number in range(4 * batches)]
+
+
+class TestTransformers(CallbackContract):
+    Callback = TrackCallback
+    inside = {"eval_strategy": "epoch"}  # noqa: RUF012
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path):
+        self.tmp_path = tmp_path
+
+    def whole(self, epochs):
+        return STEPS * epochs
+
+    def trainer(self, model, *callbacks, data=None, **options):
+        arguments = TrainingArguments(
+            str(self.tmp_path / "out"),
+            **{
+                "per_device_train_batch_size": 4,
+                "per_device_eval_batch_size": 4,
+                "report_to": [],
+                "disable_tqdm": True,
+                "use_cpu": True,
+                "logging_steps": 2,
+                "save_strategy": "no",
+                **options,
+            },
+        )
+        return Trainer(
+            model,
+            arguments,
+            train_dataset=rows() if data is None else data,
+            eval_dataset=rows(3),
+            callbacks=list(callbacks),
+        )
+
+    def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
+        trainer = self.trainer(Tiny(in_step), callback, StopAfter(stop_after), num_train_epochs=epochs, **options)
+        trainer.train()
+        return trainer
+
+    def test_what_goes_on_now_is_an_item_inside(self):
+        with recording() as recorded:
+            self.train(self.Callback(id="fit", group="night", weight=3), eval_strategy="epoch")
+        inside = [run for run in recorded if run.id == "fit/now"]
+        assert [(run.title, run.parent, run.group, run.weight, run.status) for run in inside] == [
+            ("Evaluation", "fit", "night", 3, "succeeded")
+        ] * 2
+        assert {(run.completed, run.total) for run in inside} == {(3, 3)}
+        assert "eval_loss " in recorded["fit"].description
+        assert "runtime" not in recorded["fit"].description
+
+    def test_a_resumed_training_begins_at_its_step(self):
+        self.train(self.Callback(), save_strategy="steps", save_steps=3)
+        seen = []
+        with recording() as recorded:
+            trainer = self.trainer(Tiny(lambda _: seen.append(recorded["fit"].completed)), self.Callback(id="fit"))
+            trainer.args.num_train_epochs = 2
+            trainer.train(resume_from_checkpoint=str(self.tmp_path / "out" / "checkpoint-6"))
+        assert seen == [6, 7, 8, 9]
+        assert (recorded["fit"].completed, recorded["fit"].total) == (10, 10)
+
+    def test_a_stream_without_a_length_counts_its_steps(self):
+        with recording() as recorded:
+            self.trainer(Tiny(), self.Callback(id="fit"), data=Stream(), max_steps=7).train()
+        run = recorded["fit"]
+        assert (run.status, run.completed, run.total, run.unit) == ("succeeded", 7, 7, "steps")
+
+    def test_gradient_accumulation_counts_optimizer_steps(self):
+        with recording() as recorded:
+            self.train(self.Callback(id="fit"), gradient_accumulation_steps=2)
+        assert (recorded["fit"].completed, recorded["fit"].total) == (6, 6)
+
+    def test_evaluate_and_predict_outside_a_training_are_items_of_their_own(self):
+        with recording() as recorded:
+            trainer = self.trainer(Tiny(), self.Callback(id="fit"))
+            trainer.evaluate()
+            trainer.predict(rows(2))
+        assert [(run.id, run.status, run.completed, run.total) for run in recorded] == [
+            ("fit/evaluation", "succeeded", 3, 3),
+            ("fit/evaluation", "succeeded", 2, 2),
+        ]
+        assert "eval_loss" in recorded.runs[0].description
+
+    def test_an_evaluation_that_fails_fails_the_training(self):
+        def wrong(prediction):
+            raise ValueError("wrong metric")
+
+        with recording() as recorded:
+            trainer = self.trainer(Tiny(), self.Callback(id="fit"), eval_strategy="epoch")
+            trainer.compute_metrics = wrong
+            with pytest.raises(ValueError, match="wrong metric"):
+                trainer.train()
+            with pytest.raises(ValueError, match="wrong metric"):
+                trainer.evaluate()
+        assert [(run.id, run.status) for run in recorded] == [
+            ("fit", "failed"),
+            ("fit/now", "stopped"),
+            ("fit/evaluation", "failed"),
+        ]
+
+    def test_only_the_first_process_tells_anything(self, monkeypatch):
+        monkeypatch.setattr(TrainingArguments, "process_index", 1)
+        with recording() as recorded:
+            trainer = self.trainer(Tiny(), self.Callback(id="fit"), eval_strategy="epoch")
+            trainer.is_world_process_zero = lambda: False
+            trainer.train()
+        assert not trainer.state.is_world_process_zero
+        assert len(recorded) == 0
