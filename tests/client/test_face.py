@@ -46,7 +46,7 @@ SERVER = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argo
 
 
 def module_names():
-    """Return the names of the package's modules outside the server, but for those whose packages .ci/trainers installs."""
+    """Return the names of the modules outside the server, but for those whose packages only .ci/trainers installs."""
     away = {("integrations", name) for name in ("keras", "lightning", "transformers")}
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
