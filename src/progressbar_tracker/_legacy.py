@@ -1,17 +1,36 @@
-"""A tracker's item on a server that speaks part 1 of the protocol only: five fields, and no write of one alone."""
+"""The five fields that an item has in part 1 of the protocol.
+
+The explicit client's calls write them. A tracker does on a server that knows no more, which replaces whole items: there
+counts, rate and time left go into the description.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ._models import DESCRIPTION_LENGTH, fraction
+from ._models import DESCRIPTION_LENGTH, TITLE_LENGTH, check_id, check_text, check_value, check_weight, fraction
 from ._table import amount, duration
 
 if TYPE_CHECKING:
     from ._models import LegacyItem, Number, Op
 
 BELOW_ONE: Final = math.nextafter(1.0, 0.0)  # part 1 takes 1.0 for the end
+
+
+def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
+    """Check the five fields of part 1 and return them as a body.
+
+    Raises:
+        TypeError, ValueError: naming the argument and its value.
+    """
+    return {
+        "id": check_id(item_id, "item_id"),
+        "title": check_text("title", title, TITLE_LENGTH),
+        "description": check_text("description", description, DESCRIPTION_LENGTH, lines=True),
+        "value": check_value(value),
+        "weight": check_weight(weight),
+    }
 
 
 class LegacyState(NamedTuple):

@@ -17,10 +17,6 @@ library's strategy would be no shorter here: tenacity's wants a retry state of i
 failures from, and draws from the global ``random``. Tests could not inject theirs, and a program that has seeded it
 for its own results would find its numbers changed.
 
-An answer that is no progress server's at all (a redirect, HTML with 200: a hotel's page, a wrong port) backs off for a
-minute instead of parking the client: a laptop in a train meets such a page for as long as it takes to sign in, and the
-loop that it tracks may well run on for days.
-
 Everything here runs in the sender's thread. Trackers reach it through two deques of the sender only.
 """
 
@@ -31,7 +27,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from ._agenda import GONE, URGENT, Agenda, Record
-from ._snapshot import Snapshot
+from ._snapshot import NOTHING, Snapshot, difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -291,9 +287,9 @@ class Reconciler:
                 op["group"] = group
             if parent is not None:
                 op["parent"] = parent
-            _difference(op, snapshot, NOTHING)
+            difference(op, snapshot, NOTHING)
         elif record.acked is not None:
-            _difference(op, snapshot, record.acked)
+            difference(op, snapshot, record.acked)
         return Step(record, verb, snapshot, op, now)
 
     def _all(self) -> list[Record]:
@@ -471,9 +467,6 @@ class Reconciler:
                 del self._former[name]
 
 
-NOTHING: Final = Snapshot("", "", 0, None, 0, "running", None)
-
-
 def _running(source: Source) -> bool:
     try:
         return source.sample().status == "running"
@@ -484,24 +477,3 @@ def _running(source: Source) -> bool:
 def _name(source: Source) -> str:
     # No id has a control character, so this cannot be the name of another item.
     return source.id if source.part is None else f"{source.id}\n{source.part}"
-
-
-def _difference(op: Op, new: Snapshot, old: Snapshot) -> None:
-    """Put into ``op`` what ``new`` has otherwise than ``old``."""
-    # Field by field, for this is done for every item at every send.
-    if new.completed != old.completed:
-        op["completed"] = new.completed
-    if new[:2] == old[:2] and new[3:] == old[3:]:
-        return  # as nearly always
-    if new.description != old.description:
-        op["description"] = new.description
-    if new.total != old.total:
-        op["total"] = new.total
-    if new.title != old.title:
-        op["title"] = new.title
-    if new.weight != old.weight:
-        op["weight"] = new.weight
-    if new.status != old.status:
-        op["status"] = new.status
-    if new.error != old.error:
-        op["error"] = new.error

@@ -4,6 +4,10 @@ A program's thread never waits for it and takes no lock of it: a run is handed i
 end. One request is in flight at a time. The sender knows a ``deliver`` callable and no HTTP; how that is made
 (configuration, connections, TLS) is the business of ``connect``, called in the sender's thread when something is to be
 sent.
+
+An answer that is no progress server's at all (a redirect, HTML with 200: a hotel's page, a wrong port) backs off for a
+minute, instead of ending the reporting for good: a laptop in a train meets such a page for as long as it takes to sign
+in, and the loop that it tracks may run for days.
 """
 
 from __future__ import annotations

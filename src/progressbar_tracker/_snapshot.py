@@ -1,11 +1,11 @@
-"""What the sender knows of a tracked run: its state at an instant, and how to ask for it."""
+"""What the sender knows of a tracked run: its state at an instant, how to ask for it, and how two of them differ."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ._models import Number, Status
+    from ._models import Number, Op, Status
 
     class Source(Protocol):
         """What the sender knows of a tracked run. Read from the sender's thread."""
@@ -72,3 +72,28 @@ class Setting(NamedTuple):
     unit: str
     group: str | None
     parent: str | None
+
+
+# What a server takes an item for that it is told nothing of.
+NOTHING: Final = Snapshot("", "", 0, None, 0, "running", None)
+
+
+def difference(op: Op, new: Snapshot, old: Snapshot) -> None:
+    """Put into ``op`` what ``new`` has otherwise than ``old``."""
+    # Field by field, for this is done for every item at every send.
+    if new.completed != old.completed:
+        op["completed"] = new.completed
+    if new[:2] == old[:2] and new[3:] == old[3:]:
+        return  # as nearly always
+    if new.description != old.description:
+        op["description"] = new.description
+    if new.total != old.total:
+        op["total"] = new.total
+    if new.title != old.title:
+        op["title"] = new.title
+    if new.weight != old.weight:
+        op["weight"] = new.weight
+    if new.status != old.status:
+        op["status"] = new.status
+    if new.error != old.error:
+        op["error"] = new.error

@@ -24,19 +24,13 @@ from ._errors import (
     ServerError,
     ValidationError,
 )
-from ._legacy import LegacyState
+from ._legacy import LegacyState, legacy_item
 from ._models import (
-    DESCRIPTION_LENGTH,
-    TITLE_LENGTH,
     Item,
     KeyInfo,
-    LegacyItem,
     Op,
     OpResult,
     check_id,
-    check_text,
-    check_value,
-    check_weight,
     has_control,
     shown,
 )
@@ -130,21 +124,6 @@ def encoded(text: str) -> str:
 def body_of(document: object) -> bytes:
     """Return JSON as UTF-8. NaN and infinities, which are not JSON, raise ``ValueError``."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
-    """Check the five fields of part 1 and return them as a body.
-
-    Raises:
-        TypeError, ValueError: naming the argument and its value.
-    """
-    return {
-        "id": check_id(item_id, "item_id"),
-        "title": check_text("title", title, TITLE_LENGTH),
-        "description": check_text("description", description, DESCRIPTION_LENGTH, lines=True),
-        "value": check_value(value),
-        "weight": check_weight(weight),
-    }
 
 
 def retry_after(reply: Reply, now: float | None = None) -> float | None:

@@ -23,7 +23,7 @@ from progressbar_tracker import (
     ServerError,
     ValidationError,
 )
-from progressbar_tracker._legacy import LegacyState
+from progressbar_tracker._legacy import LegacyState, legacy_item
 from progressbar_tracker._models import FieldError, FieldTypeError
 from progressbar_tracker._wire import (
     Reply,
@@ -42,7 +42,6 @@ from progressbar_tracker._wire import (
     document_of,
     encoded,
     error_of,
-    legacy_item,
     retry_after,
 )
 from tests.client.ids import IDS
