@@ -3,26 +3,16 @@
 ``from progressbar_tracker.tqdm import tqdm`` in place of ``from tqdm import tqdm`` is the whole change. ``install()``
 does without it: every tqdm bar of the process is shown, whoever made it. ``mirror(bar)`` shows one that exists already.
 
-Nothing of a bar's own work is changed: not a display hook, not ``update``. A bar is read from the sender's thread, and
-so costs its loop nothing. What is overridden is what happens once a bar: its beginning and its end.
-
-How a bar ended is known from who closes it. tqdm's own loop does so in a ``finally``, where the exception that came
-through it, if any, is at hand: none is a loop that came to its end, ``GeneratorExit`` one that was left early. A block
-knows by itself. What is left early may turn out to be the process's death, as with ``track()``.
-
-``disable=True`` turns both displays off. ``disable=None``, which hides a bar where stderr is no terminal, hides the
-terminal's only: it writes to nowhere.
+``disable=True`` turns both displays off. ``disable=None``, which turns a bar off where stderr is no terminal, as in a
+batch job, hides the terminal's only: such a bar counts for the server, as ``track()`` does.
 """
 
 from __future__ import annotations
 
-import atexit
 import functools
-import inspect
 import sys
 import threading
-import weakref
-from typing import IO, TYPE_CHECKING, Any, AnyStr, Final, Generic, Self, TextIO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TextIO, TypeVar, cast
 
 from tqdm import contrib
 from tqdm.asyncio import tqdm_asyncio
@@ -30,15 +20,15 @@ from tqdm.auto import tqdm as auto_tqdm
 from tqdm.contrib import concurrent
 from tqdm.std import tqdm as std_tqdm
 
-from ._mirror import Mirror, Reading
+from ._bar import MIRROR, hide, hooks, may_hide, plain_init, show, shown_class
+from ._mirror import Mirror
 from ._models import shown
-from ._run import ending
 from ._tracker import labelled_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from ._tracker import HasSender
 
@@ -49,193 +39,6 @@ __all__ = [
 B = TypeVar("B")
 T = TypeVar("T")
 R = TypeVar("R")
-
-_MIRROR: Final = "_progressbar_mirror"  # the attribute of a bar that is shown; None while it is being made
-
-
-class _Nowhere:
-    """Where a bar writes that is hidden on the terminal only."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
-
-
-class _Reader:
-    """Reads a tqdm bar, which it holds weakly. Equal texts stay the same objects, so that nobody compares them."""
-
-    __slots__ = ("_bar", "_desc", "_named", "_postfix", "_text", "_title")
-
-    def __init__(self, bar: object, *, named: bool) -> None:
-        self._bar = weakref.ref(bar)
-        self._named = named
-        self._desc: object = None
-        self._postfix: object = None
-        self._title: str | None = None
-        self._text = ""
-
-    def __call__(self) -> Reading | None:
-        bar: Any = self._bar()
-        if bar is None:
-            return None
-        n, total = bar.n, bar.total
-        scale = bar.unit_scale
-        if scale is not False and scale is not True and isinstance(scale, int | float):
-            n, total = n * scale, total and total * scale  # as the terminal shows it
-        if bar.desc is not self._desc or bar.postfix is not self._postfix:
-            self._desc, self._postfix = bar.desc, bar.postfix
-            desc = str(self._desc or "").strip().removesuffix(":")
-            postfix = "" if self._postfix is None else str(self._postfix)
-            self._title = desc or None
-            self._text = " \N{MIDDLE DOT} ".join(filter(None, (desc, postfix))) if self._named else postfix
-        return Reading(n, total, self._title, self._text, str(bar.unit).strip(), ended=bool(bar.disable))
-
-
-def _of(bar: object) -> Mirror | None:
-    return cast("Mirror | None", bar.__dict__.get(_MIRROR))
-
-
-def _users(frame: FrameType | None) -> FrameType:
-    """Return the innermost frame that is neither tqdm's nor of this package."""
-    here = frame
-    while here is not None and here.f_back is not None:
-        if here.f_globals.get("__name__", "").partition(".")[0] not in ("tqdm", "progressbar_tracker"):
-            break
-        here = here.f_back
-    assert here is not None
-    return here
-
-
-def _show(bar: Any, run: Mirror, frame: FrameType) -> None:
-    """Begin to show a bar that is made and not disabled."""
-    bar.__dict__[_MIRROR] = run
-    run.named = run.title is not None
-    run.read = _Reader(bar, named=run.named)
-    run.outer_error = id(sys.exception())
-    run.look()
-    run.begin(_users(frame), in_block=False)
-    if run.sender is not None:
-        run.sender.add(run)
-    _see_to_exit()
-
-
-def _entered(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
-    """A loop or a block over a bar begins: what is made in it is inside it."""
-    run = _of(bar)
-    if run is not None and run.status == "running":
-        run.code = _users(frame).f_code
-        run.in_block = run.in_block or in_block
-        run.outer_error = id(sys.exception())
-        run.enter()
-
-
-def _closing(bar: object, frame: FrameType) -> None:
-    """Somebody closes a bar: see who, and so how it ended."""
-    run = _of(bar)
-    if run is None or run.status != "running":
-        return
-    error = sys.exception()
-    while frame.f_code.co_name == "close" and frame.f_back is not None:  # a subclass's own
-        frame = frame.f_back
-    by = frame.f_code.co_name if frame.f_globals.get("__name__", "").startswith("tqdm.") else ""
-    if by == "__del__":
-        run.abandoned()
-    elif by == "__exit__":
-        run.look()  # _left() knows how
-    elif by in ("__iter__", "__anext__"):
-        # What is being handled further out, and was so when the loop began, is not the loop's.
-        trace = None if error is None else error.__traceback__
-        through = error if trace is not None and trace.tb_frame is frame else None
-        if isinstance(through, StopIteration | StopAsyncIteration):
-            through = None
-        if run.in_block:
-            run.look()
-            run.left_early = through is not None
-        elif through is None:
-            run.end("succeeded")
-        else:
-            run.raised(through)
-    elif error is None or id(error) == run.outer_error:
-        run.end("succeeded")
-    else:
-        # In a finally, or in an except: the error may be the end of everything, or of a loop that was to end so.
-        run.abandoned()
-
-
-def _left(bar: object, error: BaseException | None) -> None:
-    """A block was left."""
-    run = _of(bar)
-    if run is not None:
-        if error is not None:
-            run.end(*ending(error))
-        else:
-            run.end("stopped" if run.left_early else "succeeded")
-
-
-def _arguments(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a bar, changed where it would be turned off for want of a terminal."""
-    if options.get("disable", False) is not None and len(args) <= _DISABLE:
-        return args, options  # nearly always
-    given = inspect.signature(_plain_init).bind_partial(None, *args, **options).arguments
-    file = given.get("file") or sys.stderr
-    if given.get("disable", False) is not None or not hasattr(file, "isatty") or file.isatty():
-        return args, options
-    del given["self"]
-    others = given.pop("kwargs", {})
-    return (), {**given, **others, "disable": False, "file": _Nowhere()}
-
-
-# What a bar that is shown does when it begins and ends, round what it does anyway. The drop-in, a mirrored bar's class
-# and all of tqdm's bars are made to do it in the same way.
-
-
-def _closer(plain: Callable[..., Any]) -> Callable[..., Any]:
-    def close(self: Any) -> None:
-        _closing(self, sys._getframe(1))  # noqa: SLF001
-        plain(self)
-
-    return close
-
-
-def _looper(plain: Callable[..., Any]) -> Callable[..., Any]:
-    def loop(self: Any) -> Any:
-        _entered(self, sys._getframe(1))  # noqa: SLF001
-        return plain(self)
-
-    return loop
-
-
-def _enterer(plain: Callable[..., Any]) -> Callable[..., Any]:
-    def __enter__(self: Any) -> Any:  # noqa: N807
-        _entered(self, sys._getframe(1), in_block=True)  # noqa: SLF001
-        return plain(self)
-
-    return __enter__
-
-
-def _leaver(plain: Callable[..., Any]) -> Callable[..., Any]:
-    def __exit__(self: Any, kind: Any, error: BaseException | None, traceback: Any) -> None:  # noqa: N807
-        try:
-            plain(self, kind, error, traceback)
-        finally:
-            _left(self, error)
-
-    return __exit__
-
-
-def _hooks(kind: type) -> dict[str, Callable[..., Any]]:
-    """Return the methods that a class of bars gets in the place of its own."""
-    makers = {"close": _closer, "__iter__": _looper, "__aiter__": _looper, "__enter__": _enterer, "__exit__": _leaver}
-    plain = {name: getattr(kind, name, None) for name in makers}
-    return {name: functools.wraps(found)(makers[name](found)) for name, found in plain.items() if found is not None}
-
 
 if TYPE_CHECKING:
 
@@ -310,8 +113,7 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
     ) -> None:
         # Before anything is drawn, for what is wrong here. tqdm calls methods of the bar from inside its constructor.
         run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
-        self.__dict__[_MIRROR] = None
-        args, options = _arguments(args, options)
+        self.__dict__[MIRROR] = None
         if auto_tqdm is tqdm_asyncio:
             # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
             # some start processes, or can give but one.
@@ -319,7 +121,9 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         else:
             super().__init__(*args, **options)
         if not self.disable:
-            _show(self, run, sys._getframe(1))  # noqa: SLF001
+            show(self, run, sys._getframe(1))  # noqa: SLF001
+        elif may_hide(args, options):
+            hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
 
     @classmethod
     def get_lock(cls) -> object:
@@ -350,7 +154,7 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         return step
 
 
-for _name, _hook in _hooks(auto_tqdm).items():
+for _name, _hook in hooks(auto_tqdm).items():
     setattr(tqdm, _name, _hook)
 tqdm.__doc__ = f"""tqdm's bar on the terminal, and the same bar on the server.
 
@@ -401,26 +205,16 @@ def mirror(
         raise TypeError(f"bar must be a bar of tqdm, not {shown(bar)}")
     if getattr(bar, "disable", True):
         raise ValueError("bar is closed or disabled: mirror it while it runs")
-    if bar.__dict__.get(_MIRROR) is not None:
+    if bar.__dict__.get(MIRROR) is not None:
         raise ValueError("bar is shown already")
     run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
     kind: type = type(bar)
-    cast("Any", bar).__class__ = _shown_class(kind)
-    _show(bar, run, sys._getframe(1))  # noqa: SLF001
+    cast("Any", bar).__class__ = shown_class(kind)
+    show(bar, run, sys._getframe(1))  # noqa: SLF001
     return bar
 
 
-@functools.cache
-def _shown_class(kind: type) -> type:
-    # A class of its own, and not methods in the bar's dictionary: those would hold the bar, and it would not be
-    # finalized when it is let go of.
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **_hooks(kind)})
-
-
 # --- every bar of the process -----------------------------------------------------------------------------------------
-
-_plain_init = std_tqdm.__init__
-_DISABLE: Final = list(inspect.signature(_plain_init).parameters).index("disable") - 1  # its place among the arguments
 
 _lock = threading.Lock()
 _replaced: dict[tuple[type, str], tuple[object, object]] = {}  # by what, and what was there
@@ -429,15 +223,18 @@ _installed = False
 
 def _making(plain: Callable[..., Any]) -> Callable[..., Any]:
     def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - tracebacks name it
-        if not _installed or _MIRROR in self.__dict__:
+        if not _installed or MIRROR in self.__dict__:
             plain(self, *args, **options)
             return
-        self.__dict__[_MIRROR] = None
-        args, options = _arguments(args, options)
+        self.__dict__[MIRROR] = None
         plain(self, *args, **options)
-        if not self.disable:
-            run = labelled_run(Mirror, id=None, title=None, group=None, weight=0, keep=False, client=None)
-            _show(self, run, sys._getframe(1))  # noqa: SLF001
+        if self.disable and not may_hide(args, options):
+            return
+        run = labelled_run(Mirror, id=None, title=None, group=None, weight=0, keep=False, client=None)
+        if self.disable:
+            hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
+        else:
+            show(self, run, sys._getframe(1))  # noqa: SLF001
 
     return __init__
 
@@ -454,10 +251,10 @@ def install() -> None:
     global _installed
     with _lock:
         _installed = True
-        hooks = {(std_tqdm, name): hook for name, hook in _hooks(std_tqdm).items()}
-        hooks[std_tqdm, "__init__"] = functools.wraps(_plain_init)(_making(_plain_init))
-        hooks[tqdm_asyncio, "__aiter__"] = _hooks(tqdm_asyncio)["__aiter__"]
-        for (kind, name), hook in hooks.items():
+        new = {(std_tqdm, name): hook for name, hook in hooks(std_tqdm).items()}
+        new[std_tqdm, "__init__"] = functools.wraps(plain_init)(_making(plain_init))
+        new[tqdm_asyncio, "__aiter__"] = hooks(tqdm_asyncio)["__aiter__"]
+        for (kind, name), hook in new.items():
             if (kind, name) not in _replaced:
                 _replaced[kind, name] = hook, kind.__dict__[name]  # which may be a descriptor
                 setattr(kind, name, hook)
@@ -476,28 +273,6 @@ def uninstall() -> None:
             if kind.__dict__[name] is ours:
                 setattr(kind, name, plain)
                 del _replaced[kind, name]
-
-
-# --- the end of the process -------------------------------------------------------------------------------------------
-
-_exit_seen = False
-
-
-def _see_to_exit() -> None:
-    # After the sender's own hook was registered, and so run before it.
-    global _exit_seen
-    if not _exit_seen:
-        _exit_seen = True
-        atexit.register(_close_open)
-
-
-def _close_open() -> None:
-    """Close what is still open, while the interpreter is whole: 3.13.0 crashes where tqdm's finalizer does it later."""
-    for bar in list(getattr(std_tqdm, "_instances", ())):
-        run = _of(bar)
-        if run is not None:
-            run.abandoned()
-            bar.close()
 
 
 # --- tqdm's other names -----------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@
 * A bar around a loop of ten items, all of it: made, registered, ended. "in the loop" is the time of the program's
   thread; "with the sender's work" waits until the sender has dealt with all of them.
 
+* The drop-in beside stock tqdm, both drawing to the null device: an item, ``update(1)``, a bar around ten items; and a
+  bar that ``disable=None`` hides, which stock tqdm does not count at all.
+
 The sender runs all the while, against a real server in another process: another bar is live and changes, and is sent
 every 50 ms. Rounds are interleaved; the best of each is kept. The peer of the ratios is tqdm.
 """
@@ -28,6 +31,7 @@ from tqdm import tqdm
 
 import progressbar_tracker
 from progressbar_tracker import track
+from progressbar_tracker.tqdm import tqdm as dropin
 
 
 def sources(items, folder):
@@ -152,6 +156,43 @@ def short_loops(loops, number, null):
     )
 
 
+def beside_stock(items, number, null):
+    bars = items // 1000
+    kinds = {"tqdm": tqdm, "drop-in": dropin}
+
+    def looped(kind, **options):
+        return lambda: loop(lambda: range(items), lambda source: kind(source, file=null, **options))
+
+    def updated(kind):
+        def run():
+            with kind(file=null) as bar:
+                return calls(bar.update, items)
+
+        return run
+
+    def short(kind):
+        def run():
+            begun = time.perf_counter()
+            for _ in itertools.repeat(None, bars):
+                for _ in kind(range(10), file=null):
+                    pass
+            return time.perf_counter() - begun
+
+        return run
+
+    rows = []
+    for what, contenders, each, unit in (
+        ("an item of a loop", {name: looped(kind) for name, kind in kinds.items()}, items, 1e9),
+        ("an item, hidden by disable=None", {n: looped(kind, disable=None) for n, kind in kinds.items()}, items, 1e9),
+        ("update(1)", {name: updated(kind) for name, kind in kinds.items()}, items, 1e9),
+        ("a bar around ten items", {name: short(kind) for name, kind in kinds.items()}, bars, 1e9),
+    ):
+        took = rounds(contenders, number)
+        stock, ours = (took[name] / each * unit for name in ("tqdm", "drop-in"))
+        rows.append([what, f"{stock:.1f}", f"{ours:.1f}", f"{ours - stock:+.1f}", ratio(ours, stock)])
+    table("The drop-in beside stock tqdm, ns", ["what", "tqdm", "drop-in", "more", "ratio"], rows)
+
+
 def main():
     quick = options(__doc__).quick
     items, number = (50_000, 3) if quick else (1_000_000, 15)
@@ -171,6 +212,7 @@ def main():
                 per_item(items, number, null, console)
                 per_call(items, number, null)
                 short_loops(items // 200, number, null)
+                beside_stock(items, number, null)
             finally:
                 done.set()
                 mover.join()

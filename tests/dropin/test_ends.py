@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import subprocess
 import sys
@@ -284,3 +285,47 @@ def test_the_end_of_the_process_is_told_as_it_was(what, tmp_path):
     finally:
         server.close()
     assert (run["status"], run["completed"], run.get("error")) == STATES[what]
+
+
+# --- bars that disable=None hides -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hidden():
+    out = io.StringIO()
+    yield {"file": out, "disable": None, "id": "job", "desc": "batch", "postfix": {"a": 1}, "unit": "rows"}
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("loop", LOOPS + ASYNC)
+def test_a_hidden_bar_that_comes_to_its_end_has_succeeded(loop, recorded, hidden):
+    loop(rows(), stop_at(None), **hidden)
+    assert seen(recorded) == ("succeeded", 5, None)
+    run = recorded["job"]
+    assert (run.title, run.description, run.unit, run.total) == ("batch", "a=1", "rows", 5)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_hidden_bar_that_is_left_early_is_stopped(loop, recorded, hidden):
+    loop(rows(), stop_at(2), **hidden)
+    assert seen(recorded) == ("stopped", 2, None)
+
+
+def test_a_hidden_block_that_raises_has_failed(recorded, hidden):
+    with pytest.raises(BrokenError):
+        block(rows(), raise_at(2), **hidden)
+    assert seen(recorded) == ("failed", 2, "BrokenError: bad row")
+
+
+def test_a_hidden_bar_is_moved_by_hand_like_any_other(recorded, hidden):
+    with tqdm(total=9, initial=1, **hidden) as bar:
+        bar.update(2)
+        bar.update()
+        bar.set_description("renamed")
+        bar.set_postfix_str("better")
+        run = recorded["job"]
+        assert (run.completed, run.title, run.description, bar.disable) == (4, "renamed", "better", True)
+        bar.reset(total=3)
+        bar.n = 2
+        assert (recorded["job"].completed, recorded["job"].total) == (2, 3)
+    assert recorded["job"].status == "succeeded"
