@@ -13,7 +13,8 @@ import signal
 import stat
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from ._program import told, wait, write_all
+from ._program import told
+from ._relay import wait, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

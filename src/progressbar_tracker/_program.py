@@ -3,9 +3,6 @@
 ``supervise`` stays out of the way. The child has our stdin, stdout, process group and terminal, so Ctrl-C, Ctrl-Z and
 job control reach it from the terminal as they would without us; what reaches us alone is handed on. We end as it ended:
 by the same code, or of the same signal.
-
-A stream that has to be read is relayed: byte for byte, as soon as it comes, through a pipe, or through a terminal where
-ours is one, so that the program draws as ever. That terminal is raw, for ours does the translating.
 """
 
 from __future__ import annotations
@@ -13,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import selectors
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -25,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from . import _config, _runtime
 from ._models import META_LENGTH
 from ._parse import Gauge, Parser, last_line
+from ._relay import Relay, in_foreground
 from ._run import clean, own_name
 from ._tracker import track
 
@@ -34,10 +30,7 @@ if TYPE_CHECKING:
 
     from ._tracker import Tracker
 
-CHUNK: Final = 65536  # bytes
 TAIL: Final = 8192  # bytes of stderr in which its last line is looked for
-QUIET: Final = 0.1  # seconds without output after the program's end, when something it left behind holds the stream
-LEFTOVER: Final = 1.0  # seconds that is read for at most
 NOT_FOUND: Final = 127  # the shells' code
 NOT_EXECUTABLE: Final = 126
 
@@ -104,7 +97,7 @@ def supervise(
         unit="",
         display=False,
     )
-    relays: list[_Relay] = []
+    relays: list[Relay] = []
     tail = _Tail()
     with _Signals() as signals:
         began = time.monotonic()
@@ -112,10 +105,10 @@ def supervise(
             gauge = _Progress(bar) if parse else None
             streams: dict[str, int] = {}
             if parse:
-                relays.append(_Relay(1, [gauge.reader()] if gauge else []))
+                relays.append(Relay(1, [gauge.reader()] if gauge else []))
                 streams["stdout"] = relays[-1].child
             if parse or read_errors:
-                relays.append(_Relay(2, [tail.see, *([gauge.reader()] if gauge else [])]))
+                relays.append(Relay(2, [tail.see, *([gauge.reader()] if gauge else [])]))
                 streams["stderr"] = relays[-1].child
             process = _start(command, {**environ, _config.PARENT: bar.id}, streams)
         except NotStartedError as error:
@@ -247,7 +240,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._relays: Sequence[_Relay] = ()
+        self._relays: Sequence[Relay] = ()
         self._early: list[int] = []
         self._before: dict[int, object] = {}
 
@@ -263,7 +256,7 @@ class _Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def watch(self, process: subprocess.Popen[bytes], relays: Sequence[_Relay]) -> None:
+    def watch(self, process: subprocess.Popen[bytes], relays: Sequence[Relay]) -> None:
         """Hand signals on to a program from now on, and those that came before it was there."""
         self._process, self._relays = process, relays
         while self._early:
@@ -277,26 +270,10 @@ class _Signals:
             resized = [relay.resize() for relay in self._relays]
             if True not in resized:
                 return  # the terminal has told the program itself
-        elif signal.Signals(number).name in _TERMINAL and _in_foreground():
+        elif signal.Signals(number).name in _TERMINAL and in_foreground():
             return
         with contextlib.suppress(OSError):
             self._process.send_signal(number)
-
-
-def _in_foreground() -> bool:
-    """Say whether the terminal's Ctrl-C goes to our process group."""
-    if sys.platform == "win32":
-        return True
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
 
 
 class _Tail:
@@ -341,111 +318,3 @@ class _Progress:
                     )
 
         return see
-
-
-class _Relay:
-    """Carries what a program writes to one of our streams, in a thread, and lets it be seen on the way.
-
-    Args:
-        target: Our stream's descriptor, 1 or 2.
-        seers: Called with each piece after it was written.
-    """
-
-    def __init__(self, target: int, seers: Sequence[Callable[[bytes], None]]) -> None:
-        self._target = target
-        self._seers = seers
-        self._terminal = False
-        self._source, self.child = self._open()
-        self._ended, self._end = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="progressbar-relay", daemon=True)
-
-    def _open(self) -> tuple[int, int]:
-        if os.isatty(self._target) and hasattr(os, "openpty"):
-            with contextlib.suppress(OSError):  # there may be none left, or none in a container
-                source, child = os.openpty()
-                import tty
-
-                tty.setraw(child)
-                self._terminal = True
-                self._source = source
-                self.resize()
-                return source, child
-        return os.pipe()
-
-    def resize(self) -> bool:
-        """Give the program's terminal the size of ours. Return whether it has one."""
-        if not self._terminal:
-            return False
-        import termios
-
-        with contextlib.suppress(OSError, termios.error):
-            termios.tcsetwinsize(self._source, termios.tcgetwinsize(self._target))
-        return True
-
-    def start(self) -> None:
-        """Begin; the program has its end of the stream."""
-        os.close(self.child)
-        self._thread.start()
-
-    def abandon(self) -> None:
-        """Close everything; there is no program."""
-        for one in (self._source, self.child, self._ended, self._end):
-            os.close(one)
-
-    def finish(self) -> None:
-        """Wait until all that the program wrote has been passed on; it has ended."""
-        os.close(self._end)
-        self._thread.join()
-        os.close(self._ended)
-
-    def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._source, selectors.EVENT_READ)
-            selector.register(self._ended, selectors.EVENT_READ)
-            deadline: float | None = None
-            while True:
-                ready = {key.fd for key, _ in selector.select(None if deadline is None else QUIET)}
-                if self._source in ready:
-                    if not self._carry():
-                        break
-                elif deadline is not None:
-                    break
-                if self._ended in ready and deadline is None:
-                    selector.unregister(self._ended)
-                    deadline = time.monotonic() + LEFTOVER
-                if deadline is not None and time.monotonic() > deadline:
-                    break
-        # The program, where it still writes, hears now that nobody reads: as it would of the stream itself.
-        os.close(self._source)
-
-    def _carry(self) -> bool:
-        try:
-            data = os.read(self._source, CHUNK)
-            write_all(self._target, data)
-        except OSError:
-            return False  # a terminal's end of file; or our reader is gone
-        for see in self._seers:
-            with contextlib.suppress(Exception):  # what is seen must never hinder what is passed on
-                see(data)
-        return bool(data)
-
-
-def write_all(target: int, data: bytes | memoryview) -> None:
-    """Write everything, waiting where the descriptor does not.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(target, view) :]
-        except BlockingIOError:
-            wait(target, selectors.EVENT_WRITE)
-
-
-def wait(descriptor: int, event: int) -> None:
-    """Wait until a descriptor that does not block can be read or written."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, event)
-        selector.select()
