@@ -1,0 +1,85 @@
+"""How fast things flow through ``pipe``: ``python tests/benchmarks/pipe.py [--quick]``.
+
+A producer, what is measured, and a consumer that throws all away, as a shell would start them: the time from the start
+of the three to their end, with the start of an interpreter in it. The peers are ``cat``, which counts nothing, and
+``python -m tqdm``, which counts the same. No server is configured and there is no terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness import options, ratio, rounds, table
+
+OURS = [sys.executable, "-m", "progressbar_tracker", "pipe"]
+TQDM = [sys.executable, "-m", "tqdm"]
+CASES = {
+    "bytes": {"cat": ["cat"], "tqdm --bytes": [*TQDM, "--bytes"], "pipe --bytes": [*OURS, "--bytes"]},
+    "lines": {
+        "cat": ["cat"],
+        "tqdm": TQDM,
+        "tqdm --bytes": [*TQDM, "--bytes"],
+        "pipe": OURS,
+        "pipe --bytes": [*OURS, "--bytes"],
+    },
+}
+
+
+def flow(source, command, environ):
+    """Return the seconds that a pipeline takes."""
+    began = time.perf_counter()
+    producer = subprocess.Popen(["cat", str(source)], stdout=subprocess.PIPE)
+    measured = subprocess.Popen(
+        command, stdin=producer.stdout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ
+    )
+    consumer = subprocess.Popen(["cat"], stdin=measured.stdout, stdout=subprocess.DEVNULL)
+    producer.stdout.close()
+    measured.stdout.close()
+    codes = [process.wait() for process in (producer, measured, consumer)]
+    took = time.perf_counter() - began
+    if any(codes):
+        raise SystemExit(f"{command} ended with {codes}")
+    return took
+
+
+def fill(path, size, piece):
+    with path.open("wb") as file:
+        for _ in range(size // len(piece)):
+            file.write(piece)
+
+
+def main():
+    quick = options(__doc__).quick
+    gib, lines = (1 << 26, 500_000) if quick else (1 << 30, 10_000_000)
+    with tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as folder:
+        data = {"bytes": Path(folder) / "bytes", "lines": Path(folder) / "lines"}
+        fill(data["bytes"], gib, os.urandom(1 << 20))
+        fill(data["lines"], lines * 7, b"123456\n" * 10_000)
+        environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
+        environ["PROGRESSBAR_CONFIG"] = str(Path(folder) / "config.toml")
+        titles = {"bytes": f"{gib >> 20} MiB of bytes", "lines": f"{lines:,} lines of 7 bytes"}
+        for name, commands in CASES.items():
+            contenders = {
+                title: lambda command=command: flow(data[name], command, environ)  # noqa: B023 - called in this round
+                for title, command in commands.items()
+            }
+            took = rounds(contenders, 1 if quick else 5)
+            size = data[name].stat().st_size
+            table(
+                titles[name],
+                ["through", "seconds", "MB/s", "ratio to cat", "ratio to tqdm --bytes"],
+                [
+                    [title, f"{seconds:.2f}", f"{size / seconds / 1e6:,.0f}", ratio(seconds, took["cat"]),
+                     ratio(seconds, took["tqdm --bytes"])]
+                    for title, seconds in took.items()
+                ],
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
