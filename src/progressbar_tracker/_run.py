@@ -28,6 +28,7 @@ from ._models import (
 from ._snapshot import Setting, Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, FrameType
 
     from ._display import Display
@@ -41,6 +42,10 @@ FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that end
 _current: ContextVar[Run | None] = ContextVar("progressbar_tracker_run", default=None)
 
 _numbers = itertools.count(1)
+
+# Each is called with every run that begins, in the program's thread: it has to be quick, to take no lock and not to
+# raise. For whoever tells of runs besides the sender and the display.
+observers: list[Callable[[Run], None]] = []
 
 
 class _Process:
@@ -199,6 +204,8 @@ class Run(Counter):
         while outer is not None and outer.status != "running":
             outer = outer.parent
         self.parent = outer
+        for observe in observers:
+            observe(self)
 
     def enter(self) -> None:
         """From now on, a run that begins in this thread or task is an inner one of this."""

@@ -1,0 +1,410 @@
+"""Log lines that do not tear the bars, and bars as log lines."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import textwrap
+import time
+
+import pytest
+import tqdm as plain_tqdm
+from rich.file_proxy import FileProxy
+
+from progressbar_tracker import _run, track
+from progressbar_tracker.integrations._lines import Lines
+from progressbar_tracker.integrations.logging import lines, redirect
+from progressbar_tracker.testing import recording
+from progressbar_tracker.tqdm import tqdm
+
+
+@pytest.fixture
+def recorded():
+    with recording() as made:
+        yield made
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def told(caplog):
+    """What was logged by the lines so far; it is forgotten when it is asked for."""
+    caplog.set_level(logging.DEBUG, "bars")
+
+    def ask():
+        found = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "bars"]
+        caplog.clear()
+        return found
+
+    return ask
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def made(clock, monkeypatch):
+    """Lines that look only when a test says so."""
+    monkeypatch.setattr("progressbar_tracker._worker.Worker.start", lambda self, **_: True)
+    with Lines(logging.getLogger("bars"), 30.0, logging.INFO, clock) as lines_:
+        yield lines_
+
+
+# --- lines() ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bar_has_a_line_an_interval_and_one_at_its_end(recorded, made, clock, told):
+    with track(total=1000, title="import") as bar:
+        made.step()
+        bar.advance(450)
+        clock.now += 29
+        made.step()
+        assert told() == []
+        clock.now += 1
+        made.step()
+        made.step()
+        assert told() == [("INFO", "import: 45 % 450/1000 it, 15 it/s, 00:36 left")]
+        clock.now += 30
+        bar.update(completed=999, description="nearly\nthere")
+        made.step()
+        assert told() == [("INFO", "import: 99 % 999/1000 it, 16.6 it/s, 00:00 left, nearly there")]
+        bar.advance()
+    made.step()
+    made.step()
+    assert told() == [("INFO", "import: succeeded after 01:00, 1000/1000 it")]
+
+
+def test_a_failure_is_a_warning_with_its_text(recorded, made, told):
+    with pytest.raises(ValueError, match="bad"), track(total=3, title="import", unit="rows"):
+        raise ValueError("bad\nrow")
+    made.step()
+    assert told() == [("WARNING", "import: failed after 00:00, 0/3 rows: ValueError: bad row")]
+
+
+def test_bytes_and_what_has_no_total_are_said_as_people_say_them(recorded, made, clock, told):
+    with track(title="upload", unit="B", total=4 << 20) as upload, track(title="log") as log:
+        upload.advance(1 << 20)
+        log.advance(3)
+        clock.now += 30
+        made.step()
+    assert told() == [
+        ("INFO", "upload: 25 % 1.0M/4.0M B, 34.1K B/s, 01:30 left"),
+        ("INFO", "log: 3 it, 0.1 it/s, 00:30"),
+    ]
+
+
+def test_of_bars_inside_others_only_the_long_ones_are_told(recorded, made, clock, told):
+    for number in track(range(2), title="outer"):
+        for _ in track(range(3), title="inner"):
+            pass
+        if number == 0:
+            made.step()
+            assert told() == []
+        with track(total=2, title="long"):
+            clock.now += 30
+            made.step()
+        made.step()
+    made.step()
+    assert [text.partition(",")[0] for _, text in told()] == [
+        "outer: 0 % 0/2 it",
+        "long: 0 % 0/2 it",
+        "long: succeeded after 00:30",
+        "outer: 50 % 1/2 it",
+        "long: 0 % 0/2 it",
+        "long: succeeded after 00:30",
+        "outer: succeeded after 01:00",
+    ]
+
+
+def test_tqdms_bars_are_told_of_too(recorded, made, clock, told):
+    with tqdm(total=10, desc="theirs", initial=4, disable=None) as bar:
+        bar.update(3)
+        clock.now += 30
+        made.step()
+    made.step()
+    assert told() == [
+        ("INFO", "theirs: 70 % 7/10 it, 0.1 it/s, 00:30 left"),
+        ("INFO", "theirs: succeeded after 00:30, 7/10 it"),
+    ]
+
+
+def test_what_was_left_early_is_told_of_when_the_program_lives_on(recorded, made, told):
+    for _ in track(range(4), title="import"):
+        break
+    made.step()
+    assert told() == []
+    made.step()
+    assert told() == [("INFO", "import: stopped after 00:00, 0/4 it")]
+
+
+def test_hostile_titles_stay_on_a_line(recorded, made, told):
+    list(track([1], title="a\nb\x1b[31m\u202e"))
+    made.step()
+    ((_, text),) = told()
+    assert text.isprintable()
+
+
+def test_it_follows_so_many_bars_and_no_more(recorded, made, told):
+    bars = [track(total=1, title=f"bar {number}") for number in range(1200)]
+    for bar in bars:
+        bar.advance(0)
+    made.step()
+    assert len(made._followed) == 1000
+    for bar in bars:
+        bar.close()
+    made.step()
+    assert made._followed == []
+
+
+def test_when_it_is_closed_it_tells_what_has_ended_and_no_more(recorded, made, told):
+    list(track([1], title="before"))
+    made.close()
+    made.close()
+    list(track([1], title="after"))
+    made.step()
+    assert [text.partition(":")[0] for _, text in told()] == ["before"]
+    assert _run.observers == []
+
+
+def test_the_same_logger_once_more_takes_the_place_of_the_first(recorded, told):
+    with lines(logger="bars"), lines(interval=60, logger=logging.getLogger("bars"), level=logging.DEBUG):
+        assert len(_run.observers) == 1
+        list(track([1], title="once"))
+    assert told() == [("DEBUG", "once: succeeded after 00:00, 1/1 it")]
+    assert _run.observers == []
+
+
+def test_turned_off_is_turned_off(monkeypatch, made, told):
+    monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
+    list(track([1]))
+    made.step()
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"interval": 0}, ValueError),
+        ({"interval": float("nan")}, ValueError),
+        ({"interval": "1"}, TypeError),
+        ({"interval": True}, TypeError),
+        ({"logger": 5}, TypeError),
+        ({"level": "INFO"}, TypeError),
+    ],
+)
+def test_wrong_arguments_are_refused(options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        lines(**options)
+    assert _run.observers == []
+
+
+def run(program):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_without_a_server_the_lines_come_from_a_thread_and_the_last_at_the_end_of_the_program():
+    done = run("""
+        import logging, sys, threading
+        from progressbar_tracker import track
+        from progressbar_tracker.integrations.logging import lines
+
+        come = threading.Event()
+        class Watch(logging.Handler):
+            def emit(self, record):
+                if "%" in record.getMessage():
+                    come.set()
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        logging.getLogger().addHandler(Watch())
+        lines(interval=0.1)
+        for i in track(range(4), title="import"):
+            if i == 2:
+                assert come.wait(20)
+                raise OSError("line dropped")
+        """)
+    said = [line for line in done.stdout.splitlines() if line.startswith("import")]
+    assert "OSError: line dropped" in done.stderr
+    assert done.returncode == 1
+    assert "/4 it" in said[0]
+    assert said[-1].startswith("import: failed after 00:0")
+    assert said[-1].endswith("2/4 it: OSError: line dropped")
+
+
+def test_a_handler_that_hangs_does_not_hold_the_program():
+    done = run("""
+        import logging, threading, time
+        from progressbar_tracker import track
+        from progressbar_tracker.integrations.logging import lines
+
+        entered = threading.Event()
+        class Hang(logging.Handler):
+            def createLock(self):
+                self.lock = None
+            def emit(self, record):
+                if threading.current_thread() is not threading.main_thread():
+                    entered.set()
+                    time.sleep(60)
+        logger = logging.getLogger("bars")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(Hang())
+        handle = lines(interval=0.1, logger=logger)
+        with track(total=2) as bar:
+            assert entered.wait(20)
+            began = time.monotonic()
+            bar.advance(2)
+        assert time.monotonic() - began < 0.5
+        handle.close()
+        assert time.monotonic() - began < 5
+        """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_starts_empty(recorded, made, told):
+    bar = track(total=1, title="the parent's")
+    bar.advance()
+    made.step()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if made._followed == [] and not made._begun else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    bar.close()
+    made.step()
+    assert len(told()) == 1
+
+
+# --- redirect() -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logger(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    made = logging.getLogger("tests.redirect.terminal")
+    made.setLevel(logging.INFO)
+    handler = logging.StreamHandler(terminal)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    monkeypatch.setattr(made, "handlers", [handler])
+    return made, terminal
+
+
+def test_a_line_takes_the_place_of_the_bar_which_is_drawn_again_below(logger):
+    made, terminal = logger
+    with plain_tqdm.tqdm(total=4, file=terminal, ncols=40, mininterval=0) as bar, redirect([made]):
+        bar.update(2)
+        made.info("half way")
+        screen = terminal.getvalue()
+    before, _, after = screen.partition("INFO half way\n")
+    assert before.endswith(" \r")  # the bar was wiped away
+    assert "2/4" in after
+
+
+def test_handlers_keep_their_format_and_level_and_get_their_stream_back(logger):
+    made, terminal = logger
+    (handler,) = made.handlers
+    handler.setLevel(logging.WARNING)
+    with redirect([made]), redirect([made]):
+        made.info("not this")
+        made.warning("this")
+        assert made.handlers == [handler]
+    assert handler.stream is terminal
+    assert terminal.getvalue() == "WARNING this\n"
+
+
+def test_a_file_is_left_alone(tmp_path):
+    made = logging.getLogger("tests.redirect.file")
+    handler = logging.FileHandler(tmp_path / "log")
+    made.addHandler(handler)
+    stream = handler.stream
+    with redirect([made]):
+        assert handler.stream is stream
+    made.removeHandler(handler)
+    handler.close()
+
+
+def test_a_handler_of_any_logger_is_found_and_one_that_was_changed_meanwhile_is_left_so(monkeypatch):
+    named = logging.getLogger("tests.redirect")
+    handler = logging.StreamHandler(sys.stderr)
+    other = io.StringIO()
+    named.addHandler(handler)
+    try:
+        with redirect():
+            assert handler.stream is not sys.stderr
+            handler.setStream(other)
+        assert handler.stream is other
+    finally:
+        named.removeHandler(handler)
+
+
+def test_lines_stand_above_richs_bars_too(logger, monkeypatch):
+    made, terminal = logger
+    printed = []
+
+    class Console:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def print(self, text):
+            printed.append(str(text))
+
+    with redirect([made]):
+        monkeypatch.setattr(sys, "stdout", FileProxy(Console(), terminal))
+        made.info("above")
+        monkeypatch.undo()
+    assert printed == ["INFO above"]
+
+
+def test_what_is_no_logger_is_refused():
+    with pytest.raises(TypeError, match="loggers"):
+        redirect(["name"]).__enter__()
+
+
+def test_on_a_real_terminal_no_line_is_torn():
+    program = textwrap.dedent("""
+        import logging, time
+        from progressbar_tracker import track
+        from progressbar_tracker.integrations.logging import redirect
+        with redirect():
+            for i in track(range(30), title="import"):
+                (logging if i % 2 else logging.getLogger("named")).warning("line %d", i)
+                time.sleep(0.01)
+        """)
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 80))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=child, stderr=child, stdin=child)
+    os.close(child)
+    shown, deadline = b"", time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if select.select([parent], [], [], 0.2)[0]:
+                shown += os.read(parent, 65536)
+        except OSError:
+            break
+    os.close(parent)
+    assert process.wait(10) == 0
+    # What stays of a line is what follows its last return to the left edge.
+    left = [line.rstrip("\r").rpartition("\r")[2].replace("\x1b[A", "") for line in shown.decode().split("\n")]
+    logged = [line.removeprefix("WARNING:root:").removeprefix("WARNING:named:") for line in left]
+    assert [line for line in logged if line.startswith("line")] == [f"line {number}" for number in range(30)]
+    assert sum("import:" in line for line in left) == 1
