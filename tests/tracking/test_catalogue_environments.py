@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -146,6 +147,7 @@ def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults
     assert (faults.seen, pb.sender._worker.thread, len(pb.sender._added)) == ([], None, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(faults, tmp_path):
     code = (
         "import ctypes\n"

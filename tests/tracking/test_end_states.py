@@ -16,7 +16,10 @@ from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
-HEAD = "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
+HEAD = (
+    "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs do not have
+)
 
 # What a program does with the third of five items. `flush` makes sure that the server has the item before it ends.
 LOOP = {

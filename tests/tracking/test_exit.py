@@ -13,7 +13,10 @@ import pytest
 from tests.faults import HANG, KEY
 from tests.tracking.test_sender import closed_port
 
-HEAD = "import os, signal, sys, threading, time\nfrom progressbar_tracker import track, flush\n"
+HEAD = (
+    "import os, signal, sys, threading, time\nfrom progressbar_tracker import track, flush\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs do not have
+)
 
 
 def start(url, code, tmp_path, **extra):
