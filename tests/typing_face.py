@@ -34,6 +34,7 @@ from progressbar_tracker import (
     stats,
     track,
 )
+from progressbar_tracker.tqdm import mirror, tenumerate, thread_map, tqdm, trange
 
 if TYPE_CHECKING:
     import builtins
@@ -196,3 +197,20 @@ def errors(pb: ProgressBar) -> None:
     builtin: type[builtins.PermissionError] = PermissionError
     warning: type[UserWarning] = TrackingWarning
     del roots, refusals, values, builtin, warning
+
+
+async def the_drop_in_is_typed_like_what_it_wraps() -> None:
+    for n in tqdm([1, 2], desc="numbers", id="numbers", keep=True):
+        assert_type(n, int)
+    for n in trange(3):
+        assert_type(n, int)
+    for i, word in tenumerate(["a"]):
+        assert_type((i, word), tuple[int, str])
+    with tqdm(["a"], total=1) as bar:
+        assert_type(bar, tqdm[str])
+        assert_type(bar.update(2), bool | None)
+        bar.set_postfix(loss=0.5)
+        for word in bar:
+            assert_type(word, str)
+    assert_type(thread_map(len, ["a"]), list[int])
+    assert_type(mirror(bar, id="again"), tqdm[str])

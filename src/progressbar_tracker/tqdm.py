@@ -100,30 +100,47 @@ else:
 class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
     """See below: the text of tqdm's own class belongs to it, for tqdm's command line reads its options from there."""
 
-    def __init__(
-        self,
-        *args: Any,  # tqdm's own. Which of them are given matters: the environment may hold the others
-        id: str | None = None,
-        title: str | None = None,
-        group: str | None = None,
-        weight: int = 0,
-        keep: bool = False,
-        client: HasSender | None = None,
-        **options: Any,
-    ) -> None:
-        # Before anything is drawn, for what is wrong here. tqdm calls methods of the bar from inside its constructor.
-        run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
-        self.__dict__[MIRROR] = None
-        if auto_tqdm is tqdm_asyncio:
-            # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
-            # some start processes, or can give but one.
-            super(tqdm_asyncio, self).__init__(*args, **options)
-        else:
-            super().__init__(*args, **options)
-        if not self.disable:
-            show(self, run, sys._getframe(1))  # noqa: SLF001
-        elif may_hide(args, options):
-            hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            iterable: Iterable[T] | AsyncIterable[T] | None = None,
+            *args: object,
+            id: str | None = None,
+            title: str | None = None,
+            group: str | None = None,
+            weight: int = 0,
+            keep: bool = False,
+            client: HasSender | None = None,
+            **options: object,
+        ) -> None: ...
+
+    else:
+
+        def __init__(
+            self,
+            *args: Any,  # tqdm's own. Which of them are given matters: the environment may hold the others
+            id: str | None = None,
+            title: str | None = None,
+            group: str | None = None,
+            weight: int = 0,
+            keep: bool = False,
+            client: HasSender | None = None,
+            **options: Any,
+        ) -> None:
+            # Before anything is drawn, for what is wrong here. tqdm calls methods of the bar from inside its constructor.
+            run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
+            self.__dict__[MIRROR] = None
+            if auto_tqdm is tqdm_asyncio:
+                # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
+                # some start processes, or can give but one.
+                super(tqdm_asyncio, self).__init__(*args, **options)
+            else:
+                super().__init__(*args, **options)
+            if not self.disable:
+                show(self, run, sys._getframe(1))  # noqa: SLF001
+            elif may_hide(args, options):
+                hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
 
     @classmethod
     def get_lock(cls) -> object:
@@ -131,12 +148,6 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         if "_lock" not in tqdm.__dict__:
             tqdm._lock = auto_tqdm.get_lock()
         return super().get_lock()
-
-    if TYPE_CHECKING:
-
-        def __new__(  # noqa: D102 - for type checkers only
-            cls, iterable: Iterable[T] | AsyncIterable[T] | None = None, *args: object, **options: object
-        ) -> tqdm[T]: ...
 
     @functools.cached_property
     def iterable_awaitable(self) -> bool:
