@@ -128,7 +128,7 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             client: HasSender | None = None,
             **options: Any,
         ) -> None:
-            # Before anything is drawn, for what is wrong here. tqdm calls methods of the bar from inside its constructor.
+            # Before anything is drawn, for what is wrong here. tqdm's constructor calls methods of the bar.
             run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
             self.__dict__[MIRROR] = None
             if auto_tqdm is tqdm_asyncio:
