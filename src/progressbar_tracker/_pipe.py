@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import stat
+import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ._program import told
@@ -48,13 +49,18 @@ def follow(bar: Tracker[None], separator: bytes | None) -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    if sys.platform == "win32":
+        import msvcrt
+
+        for descriptor in (0, 1):
+            msvcrt.setmode(descriptor, os.O_BINARY)
     code = 0
     with contextlib.suppress(SystemExit), bar:
         bar.share()  # told to the server however short it is
         try:
             copy(0, 1, bar.advance, separator)
         except BrokenPipeError:
-            code = -signal.SIGPIPE
+            code = -getattr(signal, "SIGPIPE", 0)
             raise SystemExit(0) from None  # the reader has seen enough: stopped, and no failure
         except _InterruptedError as interrupt:
             code = -interrupt.number

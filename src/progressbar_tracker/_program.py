@@ -229,7 +229,9 @@ def _start(command: Sequence[str], environ: Mapping[str, str], streams: Mapping[
             path = shutil.which(command[0]) or command[0]
             return popen(["/bin/sh", path, *command[1:]])
     except FileNotFoundError:
-        raise NotStartedError(f"{command[0]}: command not found", NOT_FOUND) from None
+        # With a path it is the file that is missing, or the interpreter that it names.
+        reason = "No such file or directory" if os.sep in command[0] else "command not found"
+        raise NotStartedError(f"{command[0]}: {reason}", NOT_FOUND) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise NotStartedError(f"{command[0]}: {reason}", NOT_EXECUTABLE) from None
@@ -250,6 +252,10 @@ class _Signals:
             # What we were started to ignore, under nohup for example, the program ignores as well.
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
+        children = getattr(signal, "SIGCHLD", None)
+        if children is not None and signal.getsignal(children) == signal.SIG_IGN:
+            # Or nobody could tell how the program has ended.
+            self._before[children] = signal.signal(children, signal.SIG_DFL)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -89,11 +89,23 @@ def test_arguments_are_the_programs_own(run):
     assert run("exec", sys.executable, "-c", code, *wanted).out == f"{wanted}\n".encode()
 
 
+def test_how_it_ended_is_known_where_children_are_ignored(shell):
+    code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, *COMMAND, *sh("exit 3")], env=shell.environ, timeout=30)
+    assert done.returncode == 3
+
+
+def test_disabled_it_only_runs_the_program(shell):
+    done = shell.run(*sh("exit 3", "--id", "disabled"), environ={"PROGRESSBAR_DISABLE": "1"})
+    assert done.returncode == 3
+    assert shell.item("disabled") is None
+
+
 def test_what_the_shell_holds_open_for_it_is_open(shell):
     assert shell.bash("pbt exec -- cat <(echo held)").stdout == b"held\n"
 
 
-def test_a_title_hides_the_command(run):
+def test_a_title_takes_the_commands_place(run):
     done = run(*sh("true", "--title", "Backup"))
     assert done.run.title == "Backup"
     assert "sh" not in done.run.description

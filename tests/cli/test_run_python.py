@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from progressbar_tracker import _program
+from tests.faults import HANG, KEY, FaultServer
 
-from .shell import script
+from .shell import COMMAND, script
 
 BARS = """
 import sys, time
@@ -135,6 +137,23 @@ def test_a_job_that_fails_says_how_and_ends_alike(shell, tmp_path):
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"gone\n")
     job = titles(shell)["A run"]
     assert (job["status"], job["error"]) == ("failed", "killed by SIGTERM")
+
+
+def test_a_server_that_hangs_changes_nothing(tmp_path):
+    path = script(
+        tmp_path, "import time\nfrom tqdm import tqdm\nfor n in tqdm(range(3)): time.sleep(0.1); print(n)\n1 / 0"
+    )
+    expected = plain(path)
+    hung = FaultServer()
+    hung.always = HANG
+    environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": KEY}
+    began = time.monotonic()
+    done = subprocess.run([*COMMAND, "run", "--job", path], env=environ, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, expected.stdout)
+    assert done.stderr.splitlines()[-4:] == expected.stderr.splitlines()[-4:]
+    assert time.monotonic() - began < 15
+    assert hung.seen
+    hung.close()
 
 
 def test_a_key_does_not_travel_to_another_server():

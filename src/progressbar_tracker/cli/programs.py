@@ -30,7 +30,7 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the item."""
     for option in (
         click.option("--group", help="A heading to sort under."),
-        click.option("--title", help="What to call the item; by default the command."),
+        click.option("--title", help="What to call the item; by default the command, or the id."),
         click.option("--id", "item_id", metavar="ID", help="The item's id; the same one again takes the item over."),
     ):
         command = option(command)
@@ -85,8 +85,8 @@ def execute(
 ) -> int:
     """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
 
-    Its output passes through untouched and the exit code is its own. Its command line is shown on the server: give
-    a --title where that must not be seen, and keep secrets in the environment.
+    Its output passes through untouched and the exit code is its own. Its command line is shown on the server, so
+    secrets belong into the environment.
     """
     _check(url)
     name = os.path.basename(command[0])  # noqa: PTH119
