@@ -279,8 +279,11 @@ def _tell(error: ProgressBarError) -> None:
 def _hook_child() -> None:
     """See to the exit of a child process: those of fork and forkserver skip what atexit knows."""
     global _hooked_pid
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    if _hooked_pid == os.getpid() or multiprocessing is None or multiprocessing.parent_process() is None:
+    try:
+        child = sys.modules["multiprocessing.process"].parent_process() is not None
+    except (KeyError, AttributeError, NameError):
+        child = False  # in a child it is imported. Here another thread may be at it, as ours is for the terminal bar
+    if not child or _hooked_pid == os.getpid():
         return
     _hooked_pid = os.getpid()
     from multiprocessing.util import Finalize

@@ -1,0 +1,27 @@
+"""What the program's thread meets while another thread imports something."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from progressbar_tracker import track
+
+
+def as_it_begins():
+    return types.ModuleType("multiprocessing.process")
+
+
+def half_way():
+    made = as_it_begins()
+    exec("def parent_process():\n    return _parent_process", made.__dict__)
+    return made
+
+
+@pytest.mark.parametrize("module", [as_it_begins, half_way])
+def test_a_bar_may_begin_while_another_thread_imports_multiprocessing(monkeypatch, pb, module):
+    """As the display's thread does, on a terminal, when it imports tqdm."""
+    monkeypatch.setitem(sys.modules, "multiprocessing.process", module())
+    assert list(track([1, 2], client=pb)) == [1, 2]
