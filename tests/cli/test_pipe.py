@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import threading
@@ -16,7 +17,7 @@ from tests.faults import HANG, KEY, FaultServer
 
 from .shell import COMMAND
 
-DATA = os.urandom(3_000_000) + b"last"
+DATA = random.Random(0).randbytes(3_000_000) + b"last"
 
 
 def copied(feed, separator=b"\n", *, blocking=True):
