@@ -1,0 +1,20 @@
+"""Everything public in the integrations is described, by example."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import pytest
+
+NAMES = ["asyncio", "dask", "fsspec", "joblib", "logging", "pandas", "rich"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_public_is_described_and_has_an_example(name):
+    module = importlib.import_module(f"progressbar_tracker.integrations.{name}")
+    assert f"from progressbar_tracker.integrations.{name} import" in module.__doc__
+    for public in module.__all__:
+        thing = getattr(module, public)
+        assert inspect.getdoc(thing)
+        assert ">>> " in thing.__doc__ or public in ("Chunks", "Lines")  # which are made by others
