@@ -115,7 +115,8 @@ def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_pa
         code = "for i in track(range(9), id='job', keep=True):\n    " + ready + "    time.sleep(30)\n"
         signals = [(signal.SIGINT, 0.1), (signal.SIGINT, 0.3)]  # the second one comes during the last flush
     else:
-        code = "import atexit\n" + BAR + "atexit.register(print, 'ready', flush=True)\n"
+        # The request is to be under way soon after, on a busy machine too.
+        code = "import atexit, httpx\n" + BAR + "atexit.register(print, 'ready', flush=True)\n"
         signals = [(signal.SIGINT, 0.1)]
     took, done, _, _ = interrupted(faults, start(faults.url, code, tmp_path), *signals)
     assert took < 1.4  # the last flush alone would have taken 1.5 seconds
