@@ -195,7 +195,14 @@ def duration(seconds: float) -> str:
 
 
 def end_alike(code: int) -> int:
-    """End as the program did: die of its signal, or return its exit code."""
+    """Send the last state, then end as the program did: die of its signal, or return its exit code.
+
+    A program that is over at once is told of all the same, even where it takes us longer to get ready to tell.
+    """
+    if not _runtime.disabled():
+        sender = _runtime.sender()
+        if not sender.settle():
+            sender.close(0.0)  # it was waited for
     if code >= 0:
         return code
     _runtime.shutdown()

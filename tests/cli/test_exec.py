@@ -176,7 +176,7 @@ def test_a_server_that_is_away_changes_nothing(server):
         [*COMMAND, *sh("echo out; echo err >&2; exit 5")], env=environ, capture_output=True, timeout=30
     )
     assert (done.returncode, done.stdout, done.stderr) == (5, b"out\n", b"err\n")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     if hung is not None:
         hung.close()
 

@@ -162,7 +162,7 @@ def test_neighbours_are_let_go_before_a_server_that_hangs_is_waited_for():
             assert process.poll() is None  # it is still trying, and nobody waits
             began = time.monotonic()
             assert process.wait(20) == 0
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 10
             assert process.stderr.read() == b""
     finally:
         hung.close()

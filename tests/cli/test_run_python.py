@@ -20,7 +20,7 @@ BARS = """
 import sys, time
 from tqdm import tqdm
 for _ in tqdm(range(30), desc=sys.argv[1]):
-    time.sleep(0.005)  # what is over in an instant is not sent
+    time.sleep(0.02)  # what is over in an instant is not sent
 """
 SEEN = """
 import json, os, sys
@@ -105,7 +105,7 @@ import multiprocessing, subprocess, sys, time
 def work(title):
     from tqdm import tqdm
     for _ in tqdm(range(5), desc=title):
-        time.sleep(0.03)
+        time.sleep(0.1)
 
 if __name__ == "__main__":
     subprocess.run([sys.executable, {str(bars)!r}, "of a subprocess"], check=True)
@@ -151,7 +151,7 @@ def test_a_server_that_hangs_changes_nothing(tmp_path):
     done = subprocess.run([*COMMAND, "run", "--job", path], env=environ, capture_output=True, timeout=30)
     assert (done.returncode, done.stdout) == (1, expected.stdout)
     assert done.stderr.splitlines()[-4:] == expected.stderr.splitlines()[-4:]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 20
     assert hung.seen
     hung.close()
 

@@ -109,7 +109,7 @@ def _supervise(
         code = _program.supervise(command, job, environ, read_errors=read_errors, parse=parse)
     except _program.NotStartedError as error:
         click.echo(f"{NAME}: {plain(str(error))}", err=True)
-        return error.code
+        code = error.code
     return _program.end_alike(code)
 
 
@@ -164,7 +164,8 @@ def pipe(
     try:
         code = _pipe.follow(bar, None if as_bytes else b"\0" if null else b"\n")
     except OSError as error:
-        raise click.ClickException(str(error)) from None
+        click.echo(f"{NAME}: {error}", err=True)
+        code = 1
     return _program.end_alike(code)
 
 
