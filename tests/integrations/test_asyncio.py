@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -38,6 +39,16 @@ def test_as_completed_gives_what_is_done_first_and_counts_it(recorded):
             found.append(await done)
             assert recorded["x"].completed == len(found) - 1
         return found
+
+    assert asyncio.run(main()) == ["soon", "late"]
+    assert end(recorded) == ("succeeded", 2, 2, None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's own is no asynchronous iterable yet")
+def test_as_completed_is_for_an_async_for_too(recorded):
+    async def main():
+        late = asyncio.ensure_future(after(0.05, "late"))
+        return [await done async for done in as_completed([late, after(0, "soon")], id="x")]
 
     assert asyncio.run(main()) == ["soon", "late"]
     assert end(recorded) == ("succeeded", 2, 2, None)

@@ -139,8 +139,9 @@ def test_errors_are_pandas_own(recorded, tmp_path):
     with pytest.raises(pd.errors.ParserError):
         read_csv(bad, id="x")
     assert end(recorded)[0] == "failed"
-    with pytest.raises(pd.errors.ParserError):
-        list(read_csv(bad, chunksize=1, id="y"))
+    bad.write_text("a\n1\n2\nthree\n")
+    with pytest.raises(ValueError, match="three"):
+        list(read_csv(bad, chunksize=1, dtype={"a": int}, id="y"))
     assert end(recorded)[0] == "failed"
     with pytest.raises(FileNotFoundError):
         read_csv(tmp_path / "missing.csv")
