@@ -206,11 +206,12 @@ def mirror(
         ValueError: ``bar`` is closed or disabled, or is shown already.
 
     Example:
-        >>> import os, tqdm
-        >>> bar = tqdm.tqdm(total=3, file=open(os.devnull, "w"))
+        >>> import io, tqdm
+        >>> bar = tqdm.tqdm(total=3, file=io.StringIO())
         >>> mirror(bar, id="mirrored") is bar
         True
-        >>> bar.update(3); bar.close()
+        >>> bar.update(3)
+        >>> bar.close()
     """
     if not isinstance(bar, std_tqdm):
         raise TypeError(f"bar must be a bar of tqdm, not {shown(bar)}")

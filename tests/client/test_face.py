@@ -46,11 +46,11 @@ SERVER = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argo
 
 
 def module_names():
-    """Return the names of the modules outside the server, but for those whose packages only .ci/trainers installs."""
+    """Return the names of the modules outside the server, but for what only runs elsewhere: in .ci/trainers, or at the start of a program."""
     away = {("integrations", name) for name in ("keras", "lightning", "transformers")}
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        if parts[0] != "server" and parts not in away:
+        if parts[0] not in ("server", "_bootstrap") and parts not in away:
             yield ".".join((SOURCE.name, *parts)).removesuffix(".__init__")
 
 

@@ -40,6 +40,7 @@ class App:
             services.board,
             services.store,
             services.sessions,
+            hub=services.hub,
             refresh_keys=services.refresh_keys,
             clock=services.clock,
             history_seconds=services.settings.history_seconds,

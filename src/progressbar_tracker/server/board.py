@@ -82,6 +82,20 @@ class Change(msgspec.Struct, frozen=True):
         return writes
 
 
+class News(msgspec.Struct, frozen=True):
+    """What a reader of the board has not seen yet.
+
+    Attributes:
+        rev: The board's revision before it.
+        groups: By the id of each item that has changed or gone: the groups in which a reader may know it.
+        ended: The runs that went to the history.
+    """
+
+    rev: int
+    groups: dict[str, set[str | None]]
+    ended: list[Ended]
+
+
 class Board:
     """All items, by id.
 
@@ -103,10 +117,12 @@ class Board:
         self._expiries: list[tuple[float, str]] = []
         self._silences: list[tuple[float, str]] = []
         self._listening: set[str] = set()
+        self._news = News(0, {}, [])
         self.rev = 0
         for item in items:
             self.rev = max(self.rev, item.rev)
             self._place(None, item)
+        self.news()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -239,6 +255,11 @@ class Board:
         self._same_run(before, run_id)
         return self._changed(200, before, None, ended=_farewell(before, "deleted", now), durable=True)
 
+    def news(self) -> News:
+        """Return what has changed since this was last asked."""
+        news, self._news = self._news, News(self.rev, {}, [])
+        return news
+
     def restore(self, change: Change) -> Item | None:
         """Undo a change whose commit failed, unless the item has changed again since; return what is there now."""
         if self._items.get(change.id) is change.after:
@@ -264,6 +285,7 @@ class Board:
             if stalled(item, now):
                 # Nothing was written, and yet a reader has something new to see.
                 self._next()
+                self._tell(item)
             else:
                 self._listen(item)
         return changes
@@ -342,10 +364,13 @@ class Board:
         self._place(before, after)
         if after is None:
             self._next()
+        if ended is not None:
+            self._news.ended.append(ended)
         return Change(status, before, after, ended, durable)
 
     def _place(self, before: Item | None, after: Item | None) -> None:
-        """Put ``after`` where ``before`` was, and keep the counts and the heaps true."""
+        """Put ``after`` where ``before`` was, and keep the counts, the heaps and the news true."""
+        self._tell(before, after)
         if before is not None and (after is None or after.owner_id != before.owner_id):
             left = self._owned[before.owner_id] - 1
             if left:
@@ -371,6 +396,11 @@ class Board:
         ):
             self._listen(after)
 
+    def _tell(self, *items: Item | None) -> None:
+        for item in items:
+            if item is not None:
+                self._news.groups.setdefault(item.id, set()).add(item.group)
+
     def _listen(self, item: Item) -> None:
         if item.status == "running" and item.heartbeat_timeout is not None:
             self._listening.add(item.id)
@@ -393,6 +423,12 @@ def stalled(item: Item, now: float) -> bool:
         and item.heartbeat_timeout is not None
         and now >= item.updated_at + item.heartbeat_timeout
     )
+
+
+def told_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
+    """Return a run of the history as it is told on the wire: the item's fields, with the end that it came to."""
+    return {**told(item, ended_at), "status": status, "stalled": False, "rate": None, "eta": None,
+            "ended_at": rfc3339(ended_at)}  # fmt: skip
 
 
 def told(item: Item, now: float) -> WireItem:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 Code: TypeAlias = Literal[
     "bad-request", "malformed-json", "unauthorized", "forbidden", "item-not-found", "not-found",
     "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "body-too-large",
-    "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "internal", "unavailable",
+    "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "too-many-streams", "internal",
+    "unavailable",
 ]  # fmt: skip
 
 CODES: Final[dict[Code, tuple[int, str]]] = {
@@ -34,6 +35,7 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "invalid-field": (422, "A field is missing or out of range"),
     "too-many-items": (429, "Too many items"),
     "rate-limited": (429, "Too many attempts"),
+    "too-many-streams": (503, "Too many streams are open"),
     "internal": (500, "The server failed"),
     "unavailable": (503, "The server cannot write at the moment"),
 }

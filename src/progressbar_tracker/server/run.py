@@ -36,6 +36,9 @@ logger = logging.getLogger("progressbar_tracker.server")
 GRACE: Final = 4
 """Seconds that requests in flight have at the end."""
 
+STALLED: Final = 30_000
+"""Milliseconds in which the other end of a connection has to acknowledge what it was sent."""
+
 LOCAL: Final = "local"
 """The name of the key in the user's config file."""
 
@@ -102,7 +105,8 @@ class Server:
                     proxy_headers=False,
                     timeout_keep_alive=30,
                     timeout_graceful_shutdown=GRACE,
-                )
+                ),
+                at_shutdown=self.app.services.hub.close,
             )
             self._announce(local_config)
         except BaseException:
@@ -258,13 +262,19 @@ class BackgroundServer(Server):
 class _Uvicorn(uvicorn.Server):
     """uvicorn, told by us when to stop: its own signal handlers end the process before what waits is written."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, *, at_shutdown: Callable[[], None]) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self._at_shutdown = at_shutdown
+        logging.getLogger("uvicorn.error").addFilter(_not_a_stream)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._at_shutdown()  # or it would wait for streams that never end by themselves
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -289,6 +299,11 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
+def _not_a_stream(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's word on a stream whose reader took nothing, and which is cut off on purpose."""
+    return not record.getMessage().startswith("ASGI callable returned without completing response")
+
+
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -299,6 +314,9 @@ def _bound(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":
             # Or a restart would have to wait for the connections of the former life.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A connection inherits it: one whose other end takes nothing is closed, whatever waits to be sent.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
         bound.bind(address)
         bound.listen(2048)
     except OSError as error:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .board import Board
+    from .live import Hub
     from .sessions import Sessions
     from .stores.base import Store
 
@@ -33,6 +34,7 @@ class Sweep:
         store: Store,
         sessions: Sessions,
         *,
+        hub: Hub,
         refresh_keys: Callable[[], object],
         clock: Callable[[], float],
         history_seconds: float,
@@ -40,6 +42,7 @@ class Sweep:
         self._board = board
         self._store = store
         self._sessions = sessions
+        self._hub = hub
         self._refresh_keys = refresh_keys
         self._clock = clock
         self._history_seconds = history_seconds
@@ -57,8 +60,13 @@ class Sweep:
     def once(self) -> None:
         """Do what is due now."""
         now = self._clock()
+        rev = self._board.rev
         writes: list[Write] = [write for change in self._board.sweep(now) for write in change.writes()]
-        writes += [DropSession(record.hash) for record in self._sessions.expire(now)]
+        if self._board.rev != rev:
+            self._hub.changed()
+        if over := self._sessions.expire(now):
+            writes += [DropSession(record.hash) for record in over]
+            self._hub.ring()
         if now - self._trimmed >= RARELY:
             self._trimmed = now
             writes.append(TrimHistory(now - self._history_seconds))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final, get_args
 
-from progressbar_tracker.server.board import told
+from progressbar_tracker.server.board import told_run
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import EndStatus, rfc3339
-from progressbar_tracker.server.stores.base import HistoryRow, StoreError
+from progressbar_tracker.server.records import EndStatus
+from progressbar_tracker.server.stores.base import StoreError
 
 from .http import Call, Reply, answer
 from .items import next_page, page_limit
@@ -40,10 +40,4 @@ async def listed(call: Call) -> Reply:
         raise ProblemError("unavailable", "the history cannot be read at the moment", retry_after=5) from error
     page = rows[:limit]
     headers = [next_page(call, query, str(page[-1].n))] if len(rows) > limit else []
-    return answer({"items": [told_run(row) for row in page]}, 200, headers)
-
-
-def told_run(row: HistoryRow) -> dict[str, object]:
-    """Return a run as it is told on the wire: the item's fields, with the end that it came to."""
-    return {**told(row.item, row.ended_at), "status": row.status, "stalled": False, "rate": None, "eta": None,
-            "ended_at": rfc3339(row.ended_at)}  # fmt: skip
+    return answer({"items": [told_run(row.item, row.status, row.ended_at) for row in page]}, 200, headers)

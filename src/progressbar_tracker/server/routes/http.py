@@ -5,10 +5,11 @@ Everything that is true of every route is here: who asks, whether they may, how 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -45,6 +46,9 @@ _ALWAYS: Final = [
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tracker", header="X-API-KEY"')
 
+SEND: Final = 10.0
+"""Seconds in which the reader of a stream has to take what it is sent."""
+
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -52,12 +56,13 @@ Header: TypeAlias = tuple[bytes, bytes]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer."""
+    """An answer. One that is a stream has no body but what the stream yields, until it ends."""
 
     status: int = 200
     body: bytes = b""
     type: bytes = _JSON
     headers: tuple[Header, ...] = ()
+    stream: AsyncGenerator[bytes] | None = None
 
 
 def answer(document: object, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
@@ -183,6 +188,14 @@ class Call:
                 return value
         return None
 
+    def may_go_on(self) -> bool:
+        """Say whether who asks could ask again now: the key or the session is still good."""
+        try:
+            self.identify()
+        except ProblemError:
+            return False
+        return self.principal is not None
+
     def identify(self) -> None:
         """Find out who asks.
 
@@ -196,6 +209,7 @@ class Call:
         if secret is not None:
             self.principal = self.services.identify(secret.decode("latin-1"))
             return
+        self.principal = None
         cookie = self.cookie()
         if cookie is None or self.services.sessions.find(cookie, self.services.clock()) is None:
             return
@@ -238,7 +252,11 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await respond(scope, send, await self._reply(scope, receive))
+        reply = await self._reply(scope, receive)
+        if reply.stream is None or scope["method"] == "HEAD":
+            await respond(scope, send, reply)
+        else:
+            await _stream(reply, reply.stream, receive, send)
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         row = self._rows.get(scope["method"])
@@ -271,6 +289,33 @@ async def respond(scope: Scope, send: Send, reply: Reply) -> None:
         headers = [header for header in headers if header[0] != b"content-length"]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+
+
+async def _stream(reply: Reply, stream: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
+    """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND` seconds."""
+    headers = [*_ALWAYS, *reply.headers, (b"content-type", reply.type)]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def pump() -> None:
+        async for chunk in stream:
+            async with asyncio.timeout(SEND):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    tasks = [asyncio.create_task(left()), asyncio.create_task(pump())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for done in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(done, Exception) and not isinstance(done, TimeoutError):
+                logger.error("a stream failed", exc_info=done)
+        await stream.aclose()
 
 
 def refusal(problem: ProblemError) -> Reply:

@@ -10,14 +10,13 @@ from typing import Final
 import jinja2
 
 from progressbar_tracker.server import dashboard
-from progressbar_tracker.server.board import told
+from progressbar_tracker.server.board import told, told_run
 from progressbar_tracker.server.dashboard.view import shown_item, shown_run
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession
 from progressbar_tracker.server.sessions import COOKIE, same_site
 from progressbar_tracker.server.stores.base import StoreError
 
-from .history import told_run
 from .http import Call, Header, Reply, decoded, redirect
 
 RECENT: Final = 8
@@ -46,7 +45,7 @@ async def home(call: Call) -> Reply:
     return _page(
         "home.html",
         items=[shown_item(told(item, now)) for item in services.board.listed()],
-        runs=[shown_run(told_run(row)) for row in runs],
+        runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
         url=_own_url(call),
     )
 
@@ -104,6 +103,7 @@ async def sign_out(call: Call) -> Reply:
             raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
         record = call.services.sessions.end(cookie)
         if record is not None:
+            call.services.hub.ring()
             await call.services.commit([DropSession(record.hash)])
     return redirect("login", [_cookie(call, "", 0)])
 

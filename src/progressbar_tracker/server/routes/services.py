@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server import auth, sessions
 from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, Write
 from progressbar_tracker.server.stores.base import Store, StoreError
@@ -44,6 +45,7 @@ class Services:
         self.clock = clock
         self.boot_id = boot_id
         self.board = Board(max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items)
+        self.hub = Hub(self.board, epoch=boot_id, clock=clock)
         self.ring = Keyring(loaded.keys, loaded.keys_rev)
         self.sessions = sessions.Sessions(settings.session_seconds, loaded.sessions)
         self.links = sessions.Links(settings.sign_in_seconds)
@@ -66,6 +68,8 @@ class Services:
             ProblemError: ``unavailable``; the board is then as if nothing had happened.
         """
         writes = [write for change in changes for write in change.writes()]
+        if writes:
+            self.hub.changed()
         if not any(change.durable for change in changes):
             if writes:
                 self.store.later(writes)
@@ -77,6 +81,7 @@ class Services:
                 # The commit took the place of what waited for this item, so that has to be said again.
                 there = self.board.restore(change)
                 self.store.later([DropItem(change.id) if there is None else SaveItem(there)])
+            self.hub.changed()
             raise
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -128,4 +133,5 @@ class Services:
             except StoreError as error:
                 logger.warning("the keys could not be read: %s", error)
                 return False
+        self.hub.ring()
         return True

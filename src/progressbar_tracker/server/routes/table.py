@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import health, history, items, keys, legacy, pages
+from . import events, health, history, items, keys, legacy, pages
 from .http import Row
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -22,6 +22,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("PUT", "/api/v1/items/{id:path}", "update", items.put),
     Row("PATCH", "/api/v1/items/{id:path}", "update", items.patch),
     Row("DELETE", "/api/v1/items/{id:path}", "delete", items.delete),
+    Row("GET", "/api/v1/events", "read", events.stream),
     Row("GET", "/api/v1/history", "read", history.listed),
     Row("GET", "/api/v1/keys", "manage", keys.listed),
     Row("POST", "/api/v1/keys", "manage", keys.create),

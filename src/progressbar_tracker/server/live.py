@@ -1,0 +1,269 @@
+"""The hub: what changes on the board, at most twice a second, as Server-Sent Events that all viewers share.
+
+A change of the board rings the hub. At the next *tick* each changed item is encoded once, and the ticks are kept in a
+ring. A subscriber is a place in that ring and has no queue of its own: it takes the frames that come after its place,
+each encoded once for all who see the same, and one who has fallen behind the ring is given everything anew. So a
+viewer costs a few bytes, and one who reads slowly costs nobody anything.
+
+Ids of events are ``epoch-rev``: the server's boot id, and the board's revision. With ``Last-Event-ID`` a subscriber
+goes on where it was, as long as the ring goes back so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from .board import told, told_run
+from .problems import ProblemError
+from .records import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+    from .board import Board
+
+TICK: Final = 0.5
+"""Least seconds between two ticks."""
+
+GATHER: Final = 0.02
+"""Seconds that the first change after a pause waits for others."""
+
+RING: Final = 256
+"""How many ticks are kept."""
+
+BEAT: Final = 15.0
+"""Seconds of silence after which a subscriber is told that the connection lives."""
+
+LIFE: Final = 1800.0
+"""Seconds after which a stream ends, so that none lives for ever; its reader comes back."""
+
+STREAMS: Final = 5000
+"""The most streams at a time."""
+
+VIEWS: Final = 100
+"""The most snapshots that are kept for who comes next."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class View(NamedTuple):
+    """What a subscriber sees: all items, or those of a group, or one."""
+
+    group: str | None = None
+    item: str | None = None
+
+    def sees(self, item_id: str, group: str | None) -> bool:
+        """Say whether it sees an item."""
+        return (self.group is None or self.group == group) and (self.item is None or self.item == item_id)
+
+
+class _Changed(NamedTuple):
+    """One item that changed in a tick: the groups it is and was in, and its JSON, or ``None`` if it is gone."""
+
+    id: str
+    group: str | None
+    groups: set[str | None]
+    json: bytes | None
+
+
+class _Tick:
+    """What happened between two revisions of the board."""
+
+    def __init__(self, before: int, rev: int, changed: list[_Changed], ended: list[tuple[View, bytes]]) -> None:
+        self.before = before
+        self.rev = rev
+        self._changed = changed
+        self._ended = ended
+        self._frames: dict[View, bytes] = {}
+
+    def frame(self, view: View, epoch: str, time: str) -> bytes:
+        """Return the event for a view, the same bytes for all who see the same; empty if nothing is seen."""
+        known = self._frames.get(view)
+        if known is None:
+            items, gone = [], []
+            for one in self._changed:
+                if one.json is not None and view.sees(one.id, one.group):
+                    items.append(one.json)
+                elif any(view.sees(one.id, group) for group in one.groups):
+                    gone.append(_encode(one.id))
+            ended = [run for where, run in self._ended if view.sees(where.item or "", where.group)]
+            known = b""
+            if items or gone or ended:
+                known = _event(
+                    "change",
+                    b'{"rev":%d,"time":"%s","items":[%s],"gone":[%s],"ended":[%s]}'
+                    % (self.rev, time.encode(), b",".join(items), b",".join(gone), b",".join(ended)),
+                    epoch,
+                    self.rev,
+                )
+            self._frames[view] = known
+        return known
+
+
+class Hub:
+    """Tells subscribers what changes.
+
+    Args:
+        board: What is watched.
+        epoch: Tells this life of the server from its others.
+        clock: Seconds since the epoch.
+
+    Attributes:
+        streams: How many there are now.
+    """
+
+    def __init__(self, board: Board, *, epoch: str, clock: Callable[[], float]) -> None:
+        self._board = board
+        self._epoch = epoch
+        self._clock = clock
+        self._ring: deque[_Tick] = deque(maxlen=RING)
+        self._made = 0  # ticks ever
+        self._since = board.rev  # from here on the ring knows all
+        self._snapshots: dict[View, tuple[int, bytes]] = {}
+        self._bell = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = float("-inf")
+        self.streams = 0
+        self.closed = False
+
+    def changed(self) -> None:
+        """Note that the board has changed: a tick follows, at once after a pause, else half a second after the last."""
+        if self._timer is None and not self.closed:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time() + GATHER, self._last + TICK), self._due)
+
+    def ring(self) -> None:
+        """Let every subscriber look whether it may go on: a key or a session has changed."""
+        bell, self._bell = self._bell, asyncio.Event()
+        bell.set()
+
+    def admit(self) -> None:
+        """Return if there is room for another stream.
+
+        Raises:
+            ProblemError: ``too-many-streams``.
+        """
+        if self.streams >= STREAMS:
+            raise ProblemError("too-many-streams", f"{STREAMS} streams are open, the most there may be", retry_after=30)
+
+    def close(self) -> None:
+        """End all streams: the server stops."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.ring()
+
+    def tick(self) -> None:
+        """Make frames of what has changed, and wake who waits for them."""
+        news = self._board.news()
+        if not news.groups and not news.ended:
+            return
+        self._snapshots.clear()
+        if self.streams == 0:
+            # Nobody to encode for. Who comes back with an id from before this is given everything.
+            self._ring.clear()
+            self._since = self._board.rev
+            return
+        now = self._clock()
+        changed = []
+        for item_id, groups in news.groups.items():
+            item = self._board.get(item_id)
+            if item is None:
+                changed.append(_Changed(item_id, None, groups, None))
+            else:
+                changed.append(_Changed(item_id, item.group, groups, _encode(told(item, now))))
+        ended = [
+            (View(run.item.group, run.item.id), _encode(told_run(run.item, run.status, run.ended_at)))
+            for run in news.ended
+        ]
+        if len(self._ring) == RING:
+            self._since = self._ring[0].rev
+        self._ring.append(_Tick(news.rev, self._board.rev, changed, ended))
+        self._made += 1
+        self.ring()
+
+    async def events(
+        self, view: View, last_event_id: str | None, may_go_on: Callable[[], bool]
+    ) -> AsyncGenerator[bytes]:
+        """Yield events until the stream has lived long enough, may not go on, or the server stops.
+
+        Args:
+            view: What is seen.
+            last_event_id: Where the subscriber was, if it comes back.
+            may_go_on: Whether its key or session is still good; asked at every change and beat.
+
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LIFE
+        with self._counted():
+            place = self._place(last_event_id)
+            yield b"retry: 2000\n\n"
+            while not self.closed and may_go_on() and loop.time() < end:
+                bell = self._bell
+                if place is None or place < self._made - len(self._ring):
+                    place = self._made
+                    yield self._snapshot(view)
+                elif place < self._made:
+                    tick = self._ring[place - self._made]
+                    place += 1
+                    if frame := tick.frame(view, self._epoch, rfc3339(self._clock())):
+                        yield frame
+                elif not await _rung(bell, BEAT):
+                    yield _event("hb", b'{"time":"%s"}' % rfc3339(self._clock()).encode(), self._epoch, self._board.rev)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._last = asyncio.get_running_loop().time()
+        self.tick()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self.streams == 0:
+            self.tick()  # what nobody saw is not to be told
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def _place(self, last_event_id: str | None) -> int | None:
+        """Return the place in the ring after what a subscriber has seen; ``None`` if the ring does not know."""
+        epoch, _, rev = (last_event_id or "").rpartition("-")
+        if epoch != self._epoch or not rev.isdigit() or len(rev) > 18:
+            return None
+        seen = int(rev)
+        if not self._since <= seen <= self._board.rev:
+            return None
+        later = sum(1 for tick in self._ring if tick.rev > seen)
+        return self._made - later
+
+    def _snapshot(self, view: View) -> bytes:
+        rev = self._board.rev
+        known = self._snapshots.get(view)
+        if known is None or known[0] != rev:
+            now = self._clock()
+            items = [item for item in self._board.listed() if view.sees(item.id, item.group)]
+            listed = b",".join([_encode(told(item, now)) for item in items])
+            body = b'{"rev":%d,"time":"%s","items":[%s]}' % (rev, rfc3339(now).encode(), listed)
+            known = rev, _event("snapshot", body, self._epoch, rev)
+            if len(self._snapshots) >= VIEWS:
+                self._snapshots.clear()
+            self._snapshots[view] = known
+        return known[1]
+
+
+async def _rung(bell: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(bell.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _event(name: str, data: bytes, epoch: str, rev: int) -> bytes:
+    return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (epoch.encode(), rev, name.encode(), data)

@@ -1,0 +1,24 @@
+"""Part 2 of the protocol: the stream of what changes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from progressbar_tracker.server.live import View
+
+from .http import Call, Header, Reply
+
+_EVENTS: Final = b"text/event-stream; charset=utf-8"
+_HEADERS: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),  # or nginx would keep it back
+)
+
+
+async def stream(call: Call) -> Reply:
+    """``GET /api/v1/events?group=&id=``: what is there, then what changes."""
+    hub, query = call.services.hub, call.query()
+    hub.admit()
+    seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
+    events = hub.events(View(query.get("group"), query.get("id")), seen, call.may_go_on)
+    return Reply(200, b"", _EVENTS, _HEADERS, events)
