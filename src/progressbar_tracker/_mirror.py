@@ -54,24 +54,34 @@ class Mirror(Run):
 
     def look(self) -> bool:
         """Read the other bar, and return whether it has ended. Takes no lock, for a finalizer may call it."""
-        if self.read is None:
-            return False
+        read = self.read
+        return read is not None and self._take_in(read)
+
+    def _take_in(self, read: Callable[[], Reading | None], *, last: bool = False) -> bool:
         try:
-            reading = self.read()
+            reading = read()
         except Exception:  # noqa: BLE001 - it is read while others change it, and it is theirs: the next look may do
             return False
         if reading is None:
             return True
         completed = count(reading.completed)
+        total = None if reading.total is None else count(reading.total)
+        if self.read is not read and not last:
+            return False  # another thread has ended the run since, with a later reading
         if completed is not None:
             self._base = completed
-        self.total = None if reading.total is None else count(reading.total)
+        self.total = total
         if not self.named and reading.title:
             self.title = reading.title
         self.description = reading.description
         if reading.unit != self.style.unit:
             self.style = self.style._replace(unit=reading.unit)
         return reading.ended
+
+    def _last_look(self) -> None:
+        read, self.read = self.read, None
+        if read is not None:
+            self._take_in(read, last=True)
 
     def sample(self, before: Snapshot | None = None) -> Snapshot:
         """Return the other bar's state now: ``before`` itself where nothing has changed since."""
@@ -82,26 +92,23 @@ class Mirror(Run):
     def end(self, status: Status, error: str | None = None) -> None:
         """End the run with what the other bar shows now, unless it has ended."""
         if self.status == "running":
-            self.look()
-            self.read = None
+            self._last_look()
             super().end(status, error)
 
     def abandoned(self) -> None:
         """Nobody will end the run any more: it has succeeded if all is done, else it is left early."""
         if self.status != "running":
             return
-        self.look()
+        self._last_look()
         if self.done:
             self.end("succeeded")
         else:
-            self.read = None
             super().abandoned()
 
     def conclude(self, dying: BaseException | None) -> None:
         """Settle the end, for the process ends now. What is done is done, whatever the process dies of."""
         if self.status == "running":
-            self.look()
-            self.read = None
+            self._last_look()
             if self.done:
                 self.status = "succeeded"
         super().conclude(dying)
