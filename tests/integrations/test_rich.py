@@ -128,6 +128,11 @@ def test_hostile_descriptions_are_shown_as_they_are(recorded):
     assert [run.title for run in recorded] == ["[/nonsense]  [31m", "later"]
 
 
+def test_with_a_title_of_the_users_the_description_stands_beside_it(recorded):
+    mirror(quiet(), id="x", title="Nightly").add_task("[red]Copying")
+    assert (recorded["x/0"].title, recorded["x/0"].description) == ("Nightly", "Copying")
+
+
 def test_its_class_is_still_the_users(recorded):
     class Mine(Progress):
         def add_task(self, *args, **options):

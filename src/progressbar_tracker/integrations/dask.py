@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 from progressbar_tracker._mirror import Reading
 from progressbar_tracker._run import ending
 
-from ._seen import begin, seen, users
+from ._mirrored import begin, mirrored, users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._mirror import Mirror
 
-    from ._seen import Labels
+    from ._mirrored import Labels
 
 __all__ = ["TrackCallback"]
 
@@ -60,12 +60,12 @@ class TrackCallback(Callback):
         super().__init__()  # type: ignore[no-untyped-call]
         self._labels = labels
         self._runs: dict[int, Mirror] = {}  # by the id() of the state of their computation
-        seen(labels, title="dask")  # raises what there is to be raised
+        mirrored(labels, title="dask")  # raises what there is to be raised
 
     def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:  # noqa: ARG002 - as dask calls it
         finished = state["finished"]  # a set, that dask adds to
         total = sum(len(state[name]) for name in ("ready", "waiting", "running", "finished"))
-        run = self._runs[id(state)] = seen(self._labels, title="dask")
+        run = self._runs[id(state)] = mirrored(self._labels, title="dask")
         frame = users(sys._getframe(1), "dask")  # noqa: SLF001
         begin(run, frame, lambda: Reading(len(finished), total, None, "", unit="tasks"))
 

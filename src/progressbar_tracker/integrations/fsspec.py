@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 from progressbar_tracker._mirror import Reading
 from progressbar_tracker._run import ending
 
-from ._seen import begin, seen, users
+from ._mirrored import begin, mirrored, users
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._mirror import Mirror
 
-    from ._seen import Labels
+    from ._mirrored import Labels
 
 __all__ = ["TrackCallback"]
 
@@ -77,7 +77,7 @@ class TrackCallback(fsspec.Callback):
         self._counts = _Counts()  # first of all: what is missing is taken for a method that does nothing
         self._labels = labels
         self._outer: Mirror | None = None
-        self._run = seen(labels, title="Transfer")
+        self._run = mirrored(labels, title="Transfer")
         super().__init__()
 
     @property
@@ -152,6 +152,6 @@ class TrackCallback(fsspec.Callback):
         if self._run.status == "running":
             return
         if self._run.status is not None:  # it is used once more
-            self._run = seen(self._labels, title="Transfer")
+            self._run = mirrored(self._labels, title="Transfer")
         frame = users(sys._getframe(2), "fsspec")  # noqa: SLF001
         begin(self._run, frame, self._counts, parent=self._outer)

@@ -29,7 +29,7 @@ from progressbar_tracker._mirror import Reading
 from progressbar_tracker._models import shown
 from progressbar_tracker._run import ending
 
-from ._seen import begin, seen
+from ._mirrored import begin, mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Number
     from progressbar_tracker._tracker import HasSender
 
-    from ._seen import Labels
+    from ._mirrored import Labels
 
 __all__ = ["Parallel"]
 
@@ -93,14 +93,14 @@ class Parallel(joblib.Parallel):
             "client": client,
         }  # fmt: skip
         self._completed = 0
-        seen(self._labels, title="Parallel")  # raises what there is to be raised
+        mirrored(self._labels, title="Parallel")  # raises what there is to be raised
 
     def __call__(self, iterable: Iterable[Any]) -> Any:
         """Do the tasks, and return the list of their results."""
         total: Number | None = self._total
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        run = seen(self._labels, title="Parallel")
+        run = mirrored(self._labels, title="Parallel")
         self._completed = 0
         me = weakref.ref(self)
 

@@ -31,7 +31,7 @@ except ModuleNotFoundError as error:
 from progressbar_tracker._run import ending
 
 from ._input import Input
-from ._seen import begin, seen
+from ._mirrored import begin, mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._tracker import HasSender
 
     from ._input import Source
-    from ._seen import Labels
+    from ._mirrored import Labels
 
 __all__ = ["Chunks", "read_csv"]
 
@@ -153,7 +153,7 @@ def read_csv(
     }  # fmt: skip
     name = getattr(source, "name", source)
     plain = isinstance(name, str | os.PathLike) and "://" not in str(name)  # an address may hold a secret
-    run = seen(labels, title=os.path.basename(os.fspath(cast("str", name))) if plain else "read_csv")  # noqa: PTH119
+    run = mirrored(labels, title=os.path.basename(os.fspath(cast("str", name))) if plain else "read_csv")  # noqa: PTH119
     given = Input(source, options)
     if chunksize is None:
         begin(run, sys._getframe(1), given)  # noqa: SLF001

@@ -36,8 +36,8 @@ from progressbar_tracker._mirror import Reading
 from progressbar_tracker._models import shown
 from progressbar_tracker._run import ending
 
+from ._mirrored import begin, mirrored, users
 from ._rich_display import display_of
-from ._seen import begin, seen, users
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._mirror import Mirror
     from progressbar_tracker._tracker import HasSender, Tracker, TrackOptions
 
-    from ._seen import Labels
+    from ._mirrored import Labels
 
 __all__ = ["mirror", "track"]
 
@@ -63,12 +63,13 @@ _BYTES: Final = (DownloadColumn, FileSizeColumn, TransferSpeedColumn)
 class _Reader:
     """Reads a task, which is over when its progress is gone. Without it: the task's last count is still to be had."""
 
-    __slots__ = ("_description", "_progress", "_task", "_title", "_unit")
+    __slots__ = ("_description", "_named", "_progress", "_task", "_title", "_unit")
 
-    def __init__(self, progress: Progress, task: Task, unit: str) -> None:
+    def __init__(self, progress: Progress, task: Task, unit: str, *, named: bool) -> None:
         self._progress = weakref.ref(progress)
         self._task = task
         self._unit = unit
+        self._named = named  # the title is the user's, and the task's own stands beside it
         self._description = self._title = ""
 
     def __call__(self) -> Reading:
@@ -80,7 +81,8 @@ class _Reader:
             except MarkupError:
                 self._title = str(task.description)
         ended = task.finished_time is not None or self._progress() is None
-        return Reading(task.completed, task.total, self._title, "", unit=self._unit, ended=ended)
+        beside = self._title if self._named else ""
+        return Reading(task.completed, task.total, self._title, beside, unit=self._unit, ended=ended)
 
 
 class _Tasks:
@@ -104,8 +106,8 @@ class _Tasks:
             labels["id"] = f"{item_id}/{task.id}"
         progress = self.progress()
         if progress is not None:
-            self.runs[task.id] = run = seen(labels, title="task", unit=self.unit)
-            begin(run, users(frame, "rich"), _Reader(progress, task, self.unit))
+            self.runs[task.id] = run = mirrored(labels, title="task", unit=self.unit)
+            begin(run, users(frame, "rich"), _Reader(progress, task, self.unit, named=run.named))
 
     def stop(self, frame: FrameType) -> None:
         """The progress was stopped: see by whom, and so how its tasks ended."""
@@ -203,7 +205,7 @@ def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) ->
         raise ValueError("progress is shown already")
     if unit is None:
         unit = "B" if any(isinstance(column, _BYTES) for column in progress.columns) else "it"
-    seen(labels, title="", unit=unit)  # raises what there is to be raised
+    mirrored(labels, title="", unit=unit)  # raises what there is to be raised
     kind: type[Progress] = type(progress)
     progress.__dict__[_SHOWN] = _Tasks(progress, labels, unit)
     cast("Any", progress).__class__ = type(kind.__name__, (_Shown, kind), {"__module__": kind.__module__})

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         client: HasSender | None
 
 
-def seen(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
+def mirrored(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
     """Return a run that is not begun yet.
 
     Args:
