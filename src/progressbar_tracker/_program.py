@@ -22,6 +22,7 @@ from ._models import META_LENGTH
 from ._parse import Gauge, Parser, last_line
 from ._relay import Relay, in_foreground
 from ._run import clean, own_name
+from ._sender import START
 from ._tracker import track
 
 if TYPE_CHECKING:
@@ -200,9 +201,9 @@ def end_alike(code: int) -> int:
     A program that is over at once is told of all the same, even where it takes us longer to get ready to tell.
     """
     if not _runtime.disabled():
-        sender = _runtime.sender()
-        if not sender.settle():
-            sender.close(0.0)  # it was waited for
+        sender, end = _runtime.sender(), time.monotonic() + START
+        while not sender.ready and time.monotonic() < end and not sender.flush(0.1):
+            pass
     if code >= 0:
         return code
     _runtime.shutdown()

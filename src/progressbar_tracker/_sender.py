@@ -156,6 +156,11 @@ class Sender:
         """Whether there is anything that a flush could be about."""
         return self._pending() or len(self._reconciler) > 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has all that it needs to ask the server, or has found that there is none to ask."""
+        return self._deliver is not None or self._reconciler.refused is not None
+
     def stats(self) -> Stats:
         """Return the counts so far."""
         return self._reconciler.stats

@@ -260,7 +260,9 @@ def test_ctrl_z_stops_all_and_fg_goes_on(shell):
     terminal.read_until(b"ready\r\n")
     terminal.write(b"\x1a")
     terminal.read_until(b"Stopped")
+    terminal.output = b""
     terminal.write(b"fg\n")
+    terminal.read_until(b"echo got $x'\r\n")  # the shell says what goes on, with the terminal in order again
     terminal.write(b"word\n")
     terminal.read_until(b"got word")
     terminal.write(b"exit 0\n")
