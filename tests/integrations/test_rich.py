@@ -208,6 +208,16 @@ def test_without_a_terminal_no_bar_is_drawn(recorded, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_inside_a_progress_of_the_users_both_are_well(recorded, screen, caplog):
+    with Progress() as progress:
+        progress.add_task("theirs")
+        assert list(track(range(3), id="rows")) == [0, 1, 2]
+    assert recorded["rows"].status == "succeeded"
+    assert list(track(range(3), id="later")) == [0, 1, 2]
+    assert "later" in screen.getvalue()
+    assert caplog.text == ""
+
+
 def test_a_console_that_is_gone_is_no_reason_to_fail(recorded, screen):
     rich.get_console().file.close()
     assert list(track(range(3), id="rows")) == [0, 1, 2]

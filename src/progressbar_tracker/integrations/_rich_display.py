@@ -110,7 +110,11 @@ class RichDisplay(Display):
                 console=get_console(),
                 auto_refresh=False,  # the display's thread does it
             )
-            self.progress.start()
+            try:
+                self.progress.start()
+            except Exception as error:  # noqa: BLE001 - it is gone, or, up to rich 14.0, taken by a live display
+                log(DEBUG, "rich's console cannot be drawn on: %r", error)
+                self.progress = Progress(disable=True)
         return _Bar(self, snapshot, leave=not shown.inner)
 
 

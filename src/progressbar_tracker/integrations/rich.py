@@ -115,7 +115,7 @@ class _Tasks:
         if error is not None and id(error) == self.outer_error:
             error = None
         of_block = frame.f_code.co_name == "__exit__"
-        for run in self.runs.values():
+        for run in list(self.runs.values()):  # others may add to them
             if run.status != "running":
                 continue
             run.look()
