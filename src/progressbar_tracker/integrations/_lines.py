@@ -141,8 +141,14 @@ class Lines:
     def conclude(self) -> None:
         """Close at the end of the process, which settles how the bars have ended."""
         dying = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-        for run in [one.run for one in self._followed] + [begun.run for begun in self._begun]:
-            run.conclude(dying)
+        self._worker.stop(JOIN)
+        if self._lock.acquire(timeout=JOIN):
+            try:
+                self._take_in()
+                for one in self._followed:
+                    one.run.conclude(dying)
+            finally:
+                self._lock.release()
         self.close()
 
     def step(self) -> float | None:
