@@ -44,6 +44,7 @@ REVIVALS: Final = 3  # times an item that vanished is created again; after that 
 REVIVAL_PAUSE: Final = 5.0  # seconds between them
 REVIVAL_SPREAD: Final = 0.5  # seconds over which the first are spread: who lost one item has lost them all
 PART_PAUSE: Final = 0.25  # seconds until a part asks again for an item that is not there yet
+PART_PATIENCE: Final = 10.0  # seconds in which it does so after its end; the item's own process may be busy importing
 SLICE: Final = 500  # runs looked at in one go; between two the program has the interpreter to itself
 BACKOFF_BASE: Final = 0.5  # seconds
 BACKOFF_CAP: Final = 60.0
@@ -329,8 +330,7 @@ class Reconciler:
             name = f"item {record.source.id!r}"
             if record.source.part is not None and status == 404:
                 # The item's own process has not been heard yet. It will be; or else it was never to be.
-                record.revivals += 1
-                if record.ended_at is not None and record.revivals > REVIVALS:
+                if record.ended_at is not None and now > record.ended_at + PART_PATIENCE:
                     self._drop(record)
                 else:
                     self._hold(record, now + PART_PAUSE)

@@ -11,6 +11,7 @@ from progressbar_tracker._reconcile import (
     BACKOFF_CAP,
     BATCH,
     HEARTBEAT,
+    PART_PATIENCE,
     REVIVAL_PAUSE,
     REVIVAL_SPREAD,
     REVIVALS,
@@ -275,6 +276,22 @@ def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, present):
     assert len(warnings) == 1
     assert "vanishing" in warnings[0]
     assert len(reconciler) == 0
+
+
+@pytest.mark.parametrize(("late", "arrives"), [(PART_PATIENCE - 1, True), (PART_PATIENCE + 1, False)])
+def test_a_part_that_has_ended_waits_long_for_its_item_and_not_for_ever(reconciler, late, arrives):
+    part = Source(part="rows")
+    reconciler.add(part, 0.0)
+    reconciler.mark(part.at(100, "succeeded"), 0.0)
+    now, sent = 0.0, None
+    while part.record is not None and now < 3 * PART_PATIENCE:
+        for step in reconciler.plan(now):
+            there = now >= late
+            answered(reconciler, [step], now, 200 if there else 404)
+            sent = step.op["completed"] if there else sent
+        now += 0.25
+    assert part.record is None
+    assert sent == (100 if arrives else None)
 
 
 def test_an_item_that_another_run_took_over_is_left_alone_with_one_warning(reconciler, present):
