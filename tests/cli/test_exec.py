@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -254,12 +256,16 @@ def test_ctrl_c_on_a_terminal_is_the_programs_to_answer(shell):
 
 
 def test_ctrl_z_stops_all_and_fg_goes_on(shell):
-    bash = f"'{sys.executable}' -m progressbar_tracker exec --id paused -- sh -c 'echo ready; read x; echo got $x'"
+    text = "echo pid $$ ready; read x; echo got $x"
     terminal = Terminal({**shell.environ, "PS1": "$ "}, "/bin/bash", "--norc", "--noprofile", "-i")
-    terminal.write(bash.encode() + b"\n")
-    terminal.read_until(b"ready\r\n")
+    terminal.write(f"'{sys.executable}' -m progressbar_tracker exec --id paused -- sh -c '{text}'\n".encode())
+    terminal.read_until(b" ready\r\n")
+    stat = Path("/proc", re.search(rb"pid (\d+) ready", terminal.output)[1].decode(), "stat")
     terminal.write(b"\x1a")
     terminal.read_until(b"Stopped")
+    until(lambda: " T " in stat.read_text())  # until then it may still read what is typed
+    terminal.output = terminal.output.partition(b"Stopped")[2]
+    terminal.read_until(b"$ ")
     terminal.output = b""
     terminal.write(b"fg\n")
     terminal.read_until(b"echo got $x'\r\n")  # the shell says what goes on, with the terminal in order again
