@@ -19,12 +19,13 @@ from ._errors import (
     TransportError,
     ValidationError,
 )
-from ._models import Item, KeyInfo
+from ._models import Change, Item, KeyInfo
 from ._runtime import configure, flush, stats
 from ._tracker import Share, Tracker, track
 
 __all__ = [
     "AsyncProgressBar",
+    "Change",
     "ConfigError",
     "ConflictError",
     "Item",

@@ -14,13 +14,14 @@ from ._log import WARNING, log
 from ._tracker import track
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
     from types import TracebackType
     from typing import Unpack
 
     import httpx
 
-    from ._models import Item, KeyInfo
+    from ._events import Follower
+    from ._models import Change, Item, KeyInfo
     from ._sender import Sender
     from ._tracker import Tracker, TrackOptions
 
@@ -176,6 +177,42 @@ class ProgressBar:
         """Return ``progressbar_tracker.track(...)`` bound to this client's server and key: the same keywords."""
         return track(cast("Iterable[T]", iterable), client=self, **options)
 
+    def watch(self, *, group: str | None = None, item_id: str | None = None) -> Iterator[Change]:
+        """Iterate over what is there and then over what changes, at most twice a second, for as long as one likes.
+
+        A connection that is lost after the first event is made again, and goes on where it was.
+
+        Args:
+            group: Only the items of a group.
+            item_id: Only this item.
+
+        Returns:
+            An iterator of ``Change``: first a snapshot of all items, then those that are new, have changed or are gone.
+            After a long break there is a snapshot again.
+
+        Raises:
+            PermissionError: The key may not read, or no longer.
+            ItemNotFoundError: The server speaks only part 1 of the protocol, which has no stream.
+            ValueError, TypeError, ResponseError, TransportError: As for ``create``; the last two only before the
+                first event.
+        """
+        import random
+
+        from ._events import Follower
+
+        return self._followed(Follower(group=group, item_id=item_id, random=random.random))
+
+    def _followed(self, follower: Follower) -> Iterator[Change]:
+        import time
+
+        while True:
+            lost: ProgressBarError | None = None
+            try:
+                yield from self._transport.follow(follower)
+            except ProgressBarError as error:
+                lost = error
+            time.sleep(follower.wait(lost))
+
     def close(self) -> None:
         """Send what is tracked through this client and not sent yet, then close the connections. Idempotent."""
         self._sender.close()
@@ -281,6 +318,26 @@ class AsyncProgressBar:
     ) -> Tracker[T] | Tracker[None]:
         """As ``ProgressBar.track``; nothing to await but the items of an asynchronous iterable."""
         return track(cast("Iterable[T]", iterable), client=self, **options)
+
+    def watch(self, *, group: str | None = None, item_id: str | None = None) -> AsyncIterator[Change]:
+        """As ``ProgressBar.watch``, for ``async for``."""
+        import random
+
+        from ._events import Follower
+
+        return self._followed(Follower(group=group, item_id=item_id, random=random.random))
+
+    async def _followed(self, follower: Follower) -> AsyncIterator[Change]:
+        import asyncio
+
+        while True:
+            lost: ProgressBarError | None = None
+            try:
+                async for change in self._transport.follow(follower):
+                    yield change
+            except ProgressBarError as error:
+                lost = error
+            await asyncio.sleep(follower.wait(lost))
 
     async def close(self) -> None:
         """As ``ProgressBar.close``."""

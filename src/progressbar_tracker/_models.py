@@ -81,6 +81,24 @@ class Item(TypedDict):
     ttl: float | None
 
 
+class Change(NamedTuple):
+    """What ``watch()`` yields: all there is at first, then what has changed.
+
+    Attributes:
+        snapshot: Whether ``items`` is everything; what is not in it is not there any more.
+        items: The items that are there, or are new, or have changed; each whole.
+        gone: The ids of the items that are no longer there.
+        ended: The runs that went to the history; with ``status`` also ``"deleted"``.
+        rev: The server's revision: grows with every change.
+    """
+
+    snapshot: bool
+    items: list[Item]
+    gone: list[str]
+    ended: list[Item]
+    rev: int
+
+
 class ItemWrite(TypedDict, total=False):
     """What a client may write. Absent keeps, ``None`` clears; everything else is the server's own."""
 

@@ -17,13 +17,17 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from ._errors import ConfigError, TransportError
+from ._events import SILENCE
 from ._models import shown
 from ._wire import Exchange, Reply, Request, base_url, check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     import httpx
+
+    from ._events import Follower
+    from ._models import Change
 
 T = TypeVar("T")
 
@@ -69,6 +73,12 @@ class _Address:
             headers={"Content-Type": "application/json"} if request.body is not None else None,
             timeout=self.limits(self.timeout if timeout is None else timeout),
         )
+
+    def build_stream(self, client: httpx.Client | httpx.AsyncClient, follower: Follower) -> httpx.Request:
+        """Return httpx's form of the next request of a follower; silence may last longer than a usual answer."""
+        limits = self.limits(self.timeout)
+        limits.read = SILENCE
+        return client.build_request("GET", self.url + follower.request.path, headers=follower.headers, timeout=limits)
 
     def body(self, response: httpx.Response, request: Request, timeout: float | None) -> _Body:
         """Return what gathers the body of an answer."""
@@ -179,6 +189,28 @@ class HttpTransport(_Address):
         except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 
+    def follow(self, follower: Follower) -> Iterator[Change]:
+        """Yield what a server tells over one connection, until it ends.
+
+        Raises:
+            ResponseError: The answer is no stream.
+            TransportError: There was no answer, or the connection broke.
+        """
+        import httpx
+
+        client, request = self.open(), follower.request
+        try:
+            with contextlib.closing(client.send(self.build_stream(client, follower), stream=True)) as response:
+                if not follower.begin(response.status_code, response.headers.get("content-type", "")):
+                    body = self.body(response, request, None)
+                    for chunk in response.iter_bytes():
+                        body.add(chunk)
+                    raise follower.refused(body.reply())
+                for chunk in response.iter_bytes():
+                    yield from follower.feed(chunk)
+        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+            raise self.failure(error, request) from error
+
     def open(self) -> httpx.Client:
         """Return the client, built now if it was not. No request is made.
 
@@ -233,7 +265,26 @@ class AsyncHttpTransport(_Address):
             result: T = stop.value
             return result
 
-    async def _send(self, request: Request) -> Reply:
+    async def follow(self, follower: Follower) -> AsyncIterator[Change]:
+        """As ``HttpTransport.follow``."""
+        import httpx
+
+        client, request = self._open(), follower.request
+        try:
+            response = await client.send(self.build_stream(client, follower), stream=True)
+            async with contextlib.aclosing(response):
+                if not follower.begin(response.status_code, response.headers.get("content-type", "")):
+                    body = self.body(response, request, None)
+                    async for chunk in response.aiter_bytes():
+                        body.add(chunk)
+                    raise follower.refused(body.reply())
+                async for chunk in response.aiter_bytes():
+                    for change in follower.feed(chunk):
+                        yield change
+        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+            raise self.failure(error, request) from error
+
+    def _open(self) -> httpx.AsyncClient:
         import httpx
 
         if self._closed:
@@ -246,8 +297,14 @@ class AsyncHttpTransport(_Address):
                     timeout=self.limits(self.timeout),
                     verify=self.verify,
                 )
+        return self._client
+
+    async def _send(self, request: Request) -> Reply:
+        import httpx
+
+        client = self._open()
         try:
-            response = await self._client.send(self.build(self._client, request, None), stream=True)
+            response = await client.send(self.build(client, request, None), stream=True)
             async with contextlib.aclosing(response):
                 body = self.body(response, request, None)
                 async for chunk in response.aiter_bytes():

@@ -18,6 +18,7 @@ import progressbar_tracker
 SOURCE = Path(progressbar_tracker.__file__).parent
 FACE = [
     "AsyncProgressBar",
+    "Change",
     "ConfigError",
     "ConflictError",
     "Item",
@@ -46,7 +47,7 @@ SERVER = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argo
 
 
 def module_names():
-    """Return the names of the modules outside the server, but for what only runs elsewhere: in .ci/trainers, or at the start of a program."""
+    """Return the names of the modules outside the server, but for those that only run elsewhere."""
     away = {("integrations", name) for name in ("keras", "lightning", "transformers")}
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts

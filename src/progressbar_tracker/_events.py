@@ -1,0 +1,118 @@
+"""Following a server's stream of changes: what is asked for, what the bytes say, and when to come back. No I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlencode
+
+from ._errors import ItemNotFoundError, PermissionError, ResponseError, TransportError, ValidationError
+from ._models import Change, check_id, check_text
+from ._wire import LIST, Reply, Request, error_of, unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._errors import ProgressBarError
+    from ._models import Item
+
+SILENCE: Final = 45.0  # seconds; a server that lives is heard every 15
+FIRST_WAIT: Final = 2.0  # seconds at most before coming back, doubled with each failure
+LONGEST_WAIT: Final = 30.0
+
+
+class Follower:
+    """One reader of the stream, through all its connections.
+
+    Args:
+        group: Only the items of a group.
+        item_id: Only this item.
+        random: Returns a number from 0 to 1: readers of a server that was away do not come back all at once.
+
+    Raises:
+        ValueError, TypeError: An argument is out of range or of the wrong type.
+    """
+
+    def __init__(self, *, group: str | None, item_id: str | None, random: Callable[[], float]) -> None:
+        asked: dict[str, str] = {}
+        if group is not None:
+            asked["group"] = check_text("group", group, 200, least=1)
+        if item_id is not None:
+            asked["id"] = check_id(item_id)
+        self.request = Request("GET", f"api/v1/events?{urlencode(asked)}" if asked else "api/v1/events", limit=LIST)
+        self._random = random
+        self._last = ""  # the id of the latest event
+        self._failures = 0
+        self._buffer = b""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the next request says beside the usual."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        return {**headers, "Last-Event-ID": self._last} if self._last else headers
+
+    def begin(self, status: int, kind: str) -> bool:
+        """Take in the head of an answer; return whether it is a stream. If not, ``refused`` wants its body."""
+        self._buffer = b""
+        return status == 200 and kind.partition(";")[0].strip() == "text/event-stream"
+
+    def refused(self, reply: Reply) -> ResponseError:
+        """Return the error that an answer stands for which is no stream."""
+        return unexpected(reply, self.request) if 200 <= reply.status < 300 else error_of(reply, self.request)
+
+    def feed(self, chunk: bytes) -> list[Change]:
+        """Return what the next bytes of the stream complete.
+
+        Raises:
+            TransportError: It is no stream of this protocol.
+        """
+        self._buffer += chunk
+        if len(self._buffer) > LIST:
+            raise self._broken(f"an event has more than {LIST >> 20} MiB")
+        *blocks, self._buffer = self._buffer.replace(b"\r\n", b"\n").split(b"\n\n")
+        changes = []
+        for block in blocks:
+            fields = dict(_field(line) for line in block.split(b"\n"))
+            if b"data" not in fields:
+                continue
+            self._failures = 0
+            self._last = fields.get(b"id", b"").decode("ascii", "ignore") or self._last
+            name = fields.get(b"event", b"")
+            if name in (b"snapshot", b"change"):
+                changes.append(self._change(name == b"snapshot", fields[b"data"]))
+        return changes
+
+    def wait(self, error: ProgressBarError | None) -> float:
+        """Return the seconds after which to come back, when a connection has ended.
+
+        Raises:
+            ProgressBarError: ``error``, if coming back would not help, or if there never was an event.
+        """
+        final = isinstance(error, PermissionError | ItemNotFoundError | ValidationError)
+        if error is not None and (final or not self._last):
+            raise error
+        longest = min(FIRST_WAIT * (1 << self._failures), LONGEST_WAIT)
+        self._failures = min(self._failures + 1, 10)
+        asked = error.retry_after if isinstance(error, ResponseError) else None
+        return max(longest * self._random(), asked or 0.0)
+
+    def _change(self, snapshot: bool, data: bytes) -> Change:
+        try:
+            told = json.loads(data)
+            items, gone, ended = told["items"], told.get("gone", []), told.get("ended", [])
+            if all(isinstance(part, list) for part in (items, gone, ended)):
+                return Change(
+                    snapshot, cast("list[Item]", items), gone, cast("list[Item]", ended), int(told.get("rev", 0))
+                )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            pass
+        raise self._broken("an event is not of this protocol")
+
+    def _broken(self, reason: str) -> TransportError:
+        path = self.request.path.partition("?")[0]
+        return TransportError(f"the stream of GET /{path} cannot be read: {reason}", method="GET", url=path)
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    return name, value.removeprefix(b" ")

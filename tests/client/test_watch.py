@@ -1,0 +1,201 @@
+"""Following the stream of changes: the pure part by itself, then both clients against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx
+import pytest
+import respx
+
+from progressbar_tracker import (
+    AsyncProgressBar,
+    ItemNotFoundError,
+    PermissionError,
+    ProgressBar,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from progressbar_tracker._events import LONGEST_WAIT, Follower
+from progressbar_tracker._wire import Reply
+from progressbar_tracker.server import live
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+HOST = "http://server:8989"
+
+
+def follower(**asked):
+    return Follower(**{"group": None, "item_id": None, "random": lambda: 1.0, **asked})
+
+
+def event(name, number=1, **data):
+    return b"id: e-%d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), json.dumps(data).encode())
+
+
+STREAM = (
+    b"retry: 2000\n\n"
+    + event("snapshot", 1, rev=1, items=[{"id": "a"}])
+    + event("hb", 1, time="now")
+    + event("change", 2, rev=2, items=[], gone=["a"], ended=[{"id": "a", "status": "deleted"}])
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, len(STREAM)])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_events_are_read_whatever_pieces_they_come_in(size, newline):
+    read, stream = follower(), STREAM.replace(b"\n", newline)
+    changes = [c for at in range(0, len(stream), size) for c in read.feed(stream[at : at + size])]
+    assert [(c.snapshot, c.items, c.gone, c.rev) for c in changes] == [
+        (True, [{"id": "a"}], [], 1),
+        (False, [], ["a"], 2),
+    ]
+    assert changes[1].ended[0]["status"] == "deleted"
+    assert read.headers["Last-Event-ID"] == "e-2"
+
+
+def test_line_separators_of_other_alphabets_are_part_of_a_text():
+    read = follower()
+    data = json.dumps({"rev": 1, "items": [{"title": "a\u2028b\u0085c"}]}, ensure_ascii=False).encode()
+    (change,) = read.feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
+    assert change.items[0]["title"] == "a\u2028b\u0085c"
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"5", b'{"items": 5}', b'{"items": [], "rev": "x"}', b'{"rev": 1}'])
+def test_what_is_not_of_this_protocol_is_named(data):
+    with pytest.raises(TransportError, match="the stream of GET /api/v1/events cannot be read"):
+        follower().feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
+
+
+def test_an_event_without_end_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._events.LIST", 1 << 20)
+    read = follower()
+    with pytest.raises(TransportError, match="more than 1 MiB"):
+        for _ in range(20):
+            read.feed(b"x" * 100_000)
+
+
+@pytest.mark.parametrize(("asked", "error"), [({"group": ""}, ValueError), ({"item_id": 5}, TypeError)])
+def test_a_wrong_argument_is_named_before_anything_is_sent(asked, error):
+    with ProgressBar(HOST, "key", auto_detect=False) as pb, pytest.raises(error, match=r"group|id"):
+        pb.watch(**asked)
+
+
+def test_it_comes_back_later_and_later_and_at_once_again_when_it_was_heard():
+    read = follower()
+    read.feed(STREAM)
+    lost = TransportError("lost", method="GET", url="u")
+    assert [read.wait(lost) for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, 30.0, LONGEST_WAIT]
+    read.feed(STREAM)
+    assert read.wait(None) == 2.0
+
+
+def test_a_server_may_ask_for_more_patience():
+    read = follower(random=lambda: 0.0)
+    read.feed(STREAM)
+    assert read.wait(ServerError("full", status_code=503, code="", detail="", retry_after=9.0)) == 9.0
+    assert read.wait(RateLimitedError("much", status_code=429, code="", detail="", retry_after=None)) == 0.0
+
+
+def test_what_will_not_change_is_raised_and_so_is_all_before_the_first_event():
+    lost = TransportError("lost", method="GET", url="u")
+    with pytest.raises(TransportError):
+        follower().wait(lost)
+    read = follower()
+    read.feed(STREAM)
+    revoked = PermissionError("revoked", status_code=401, code="", detail="", retry_after=None)
+    with pytest.raises(PermissionError):
+        read.wait(revoked)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (httpx.Response(401), PermissionError),
+        (httpx.Response(404), ItemNotFoundError),
+        (httpx.Response(500), ServerError),
+        (httpx.Response(200, text="<html>"), ResponseError),
+    ],
+    ids=["401", "404", "500", "a proxy's page"],
+)
+@respx.mock
+def test_an_answer_that_is_no_stream_is_raised(reply, error):
+    respx.get(f"{HOST}/api/v1/events").mock(return_value=reply)
+    with ProgressBar(HOST, "key", auto_detect=False) as pb, pytest.raises(error):
+        next(iter(pb.watch()))
+
+
+def test_a_reply_that_is_no_stream_is_told_apart():
+    read = follower(group="a b", item_id="x/y")
+    assert read.request.path == "api/v1/events?group=a+b&id=x%2Fy"
+    assert read.begin(200, "text/event-stream; charset=utf-8")
+    assert not read.begin(200, "text/html")
+    assert isinstance(read.refused(Reply(503, {"retry-after": "3"}, b"")), ServerError)
+
+
+# --- against a real server --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(database=tmp_path / "progress.db", port=0, local_key=False)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._events.FIRST_WAIT", 0.05)
+    monkeypatch.setattr(live, "TICK", 0.01)
+
+
+def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, quick, tmp_path):
+    server = BackgroundServer(settings)
+    key = server.create_key("write", "watcher")
+    with ProgressBar(server.url, key) as pb, ProgressBar(server.url, key) as writer:
+        writer.create("before", "Title", "about", 0.1)
+        changes = pb.watch()
+        first = next(changes)
+        assert (first.snapshot, [item["id"] for item in first.items]) == (True, ["before"])
+        writer.update("before", "Title", "about", 0.2)
+        assert [item["value"] for item in next(changes).items] == [0.2]
+        again = Settings(database=settings.database, port=server.port, local_key=False)
+        server.close()
+        server = BackgroundServer(again)
+        try:
+            assert next(changes).snapshot
+            writer.delete("before")
+            last = next(changes)
+            assert (last.gone, [run["status"] for run in last.ended]) == (["before"], ["deleted"])
+        finally:
+            server.close()
+
+
+def test_a_revoked_key_ends_the_watch(settings, quick):
+    with BackgroundServer(settings) as server:
+        key = server.create_key("read", "watcher")
+        admin = httpx.Client(base_url=server.url, headers={"X-API-KEY": server.create_key("admin", "a")})
+        with ProgressBar(server.url, key) as pb, admin:
+            changes = pb.watch()
+            next(changes)
+            admin.delete(f"/api/v1/keys/{key.split('_')[2]}").raise_for_status()
+            with pytest.raises(PermissionError):
+                next(changes)
+
+
+def test_asyncio_watches_one_group_while_it_writes(settings, quick):
+    async def main(server, key):
+        async with AsyncProgressBar(server.url, key) as pb:
+            changes = pb.watch(group="g")
+            assert (await anext(changes)).items == []
+            await asyncio.to_thread(put, server, key, "other", "h")
+            await asyncio.to_thread(put, server, key, "mine", "g")
+            assert [item["id"] for item in (await anext(changes)).items] == ["mine"]
+            await changes.aclose()
+
+    def put(server, key, item_id, group):
+        httpx.put(f"{server.url}/api/v1/items/{item_id}", json={"group": group}, headers={"X-API-KEY": key})
+
+    with BackgroundServer(settings) as server:
+        asyncio.run(main(server, server.create_key("write", "watcher")))
