@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 try:
     from rich.progress import DownloadColumn, FileSizeColumn, Progress, TransferSpeedColumn
@@ -57,6 +57,7 @@ P = TypeVar("P", bound=Progress)
 T = TypeVar("T")
 
 _SHOWN: Final = "_progressbar_tasks"
+_RESET: Final = "_reset"  # of a task of rich's; not public, but update() is called for each item, and this is not
 _BYTES: Final = (DownloadColumn, FileSizeColumn, TransferSpeedColumn)
 
 
@@ -86,36 +87,92 @@ class _Reader:
 
 
 class _Tasks:
-    """The items of a progress."""
+    """The items of a progress, and what it does besides when it is told to do something once a task.
+
+    Its methods become attributes of the progress. Another class for it, which would be plainer, makes each update half
+    as slow again: an object that changes its class loses the interpreter's quick ways to its attributes.
+    """
 
     def __init__(self, progress: Progress, labels: Labels, unit: str) -> None:
-        self.progress = weakref.ref(progress)
-        self.labels = labels
-        self.unit = unit
-        self.runs: dict[TaskID, Mirror] = {}
-        self.outer_error = id(sys.exception())  # what was being handled before
+        self._progress = weakref.ref(progress)
+        self._labels = labels
+        self._unit = unit
+        self._runs: dict[TaskID, Mirror] = {}
+        self._outer_error = id(sys.exception())  # what was being handled before
+        for name in ("start", "stop", "add_task", "remove_task"):
+            setattr(progress, name, getattr(self, name))
+        setattr(progress, _SHOWN, self)
+
+    @property
+    def progress(self) -> Progress:
+        progress = self._progress()
+        assert progress is not None  # who else calls its methods
+        return progress
+
+    def start(self) -> None:
+        progress = self.progress
+        type(progress).start(progress)
+        for task in progress.tasks:
+            self.show(task, sys._getframe(1))  # noqa: SLF001
+
+    def stop(self) -> None:
+        progress = self.progress
+        try:
+            type(progress).stop(progress)
+        finally:
+            self._end(sys._getframe(1))  # noqa: SLF001
+
+    def add_task(self, *args: Any, **options: Any) -> TaskID:
+        progress = self.progress
+        made = type(progress).add_task(progress, *args, **options)
+        for task in progress.tasks:
+            if task.id == made:
+                self.show(task, sys._getframe(1))  # noqa: SLF001
+        return made
+
+    def remove_task(self, task_id: TaskID) -> None:
+        progress = self.progress
+        run = self._runs.pop(task_id, None)
+        if run is not None and run.sample().status == "running":
+            run.end("succeeded" if run.done else "stopped")
+        type(progress).remove_task(progress, task_id)
 
     def show(self, task: Task, frame: FrameType) -> None:
         """Show a task, unless it is shown or finished already."""
-        run = self.runs.get(task.id)
-        if (run is not None and run.sample().status == "running") or task.finished:
+        run = self._runs.get(task.id)
+        progress = self._progress()
+        if (run is not None and run.sample().status == "running") or task.finished or progress is None:
             return
-        labels: Labels = {**self.labels}
+        labels: Labels = {**self._labels}
         item_id = labels.get("id")
         if item_id is not None:
             labels["id"] = f"{item_id}/{task.id}"
-        progress = self.progress()
-        if progress is not None:
-            self.runs[task.id] = run = mirrored(labels, title="task", unit=self.unit)
-            begin(run, users(frame, "rich"), _Reader(progress, task, self.unit, named=run.named))
+        self._runs[task.id] = run = mirrored(labels, title="task", unit=self._unit)
+        self._watch(task)
+        begin(run, users(frame, "rich"), _Reader(progress, task, self._unit, named=run.named))
 
-    def stop(self, frame: FrameType) -> None:
+    def _watch(self, task: Task) -> None:
+        """See it begin anew: by ``Progress.reset()``, or with another total. What was finished may be so no more."""
+        me = weakref.ref(task)
+
+        def reset() -> None:
+            again = me()
+            assert again is not None
+            run = self._runs.get(again.id)
+            if run is not None:
+                run.sample()  # it may be finished, and nobody has looked yet
+            type(again)._reset(again)  # noqa: SLF001
+            self.show(again, sys._getframe(1))  # noqa: SLF001
+
+        setattr(task, _RESET, reset)
+
+    def _end(self, frame: FrameType) -> None:
         """The progress was stopped: see by whom, and so how its tasks ended."""
         error = sys.exception()
-        if error is not None and id(error) == self.outer_error:
+        if error is not None and id(error) == self._outer_error:
             error = None
         of_block = frame.f_code.co_name == "__exit__"
-        for run in list(self.runs.values()):  # others may add to them
+        for run in list(self._runs.values()):  # others may add to them
             if run.status != "running":
                 continue
             run.look()
@@ -127,54 +184,7 @@ class _Tasks:
                 run.end(*ending(error))
             else:
                 run.abandoned()  # in a finally, or an except: the error may be the end of everything, or of nothing
-        self.runs.clear()
-
-
-def _tasks_of(progress: Progress) -> _Tasks:
-    return cast("_Tasks", progress.__dict__[_SHOWN])
-
-
-class _Shown(Progress):
-    """What a mirrored progress does besides."""
-
-    def start(self) -> None:
-        super().start()
-        for task in self.tasks:
-            _tasks_of(self).show(task, sys._getframe(1))  # noqa: SLF001
-
-    def stop(self) -> None:
-        try:
-            super().stop()
-        finally:
-            _tasks_of(self).stop(sys._getframe(1))  # noqa: SLF001
-
-    def add_task(self, *args: Any, **options: Any) -> TaskID:
-        made = super().add_task(*args, **options)
-        self._show(made, sys._getframe(1))  # noqa: SLF001
-        return made
-
-    def update(self, task_id: TaskID, **options: Any) -> None:
-        super().update(task_id, **options)
-        if options.get("total") is not None:  # what was finished may be so no more
-            self._show(task_id, sys._getframe(1))  # noqa: SLF001
-
-    def reset(self, task_id: TaskID, **options: Any) -> None:
-        run = _tasks_of(self).runs.get(task_id)
-        if run is not None:
-            run.sample()  # it may be finished, and nobody has looked yet
-        super().reset(task_id, **options)
-        self._show(task_id, sys._getframe(1))  # noqa: SLF001
-
-    def remove_task(self, task_id: TaskID) -> None:
-        run = _tasks_of(self).runs.pop(task_id, None)
-        if run is not None and run.sample().status == "running":
-            run.end("succeeded" if run.done else "stopped")
-        super().remove_task(task_id)
-
-    def _show(self, task_id: TaskID, frame: FrameType) -> None:
-        for task in self.tasks:
-            if task.id == task_id:
-                _tasks_of(self).show(task, frame)
+        self._runs.clear()
 
 
 def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) -> P:
@@ -201,16 +211,14 @@ def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) ->
     """
     if not isinstance(progress, Progress):
         raise TypeError(f"progress must be a rich.progress.Progress, not {shown(progress)}")
-    if _SHOWN in progress.__dict__:
+    if hasattr(progress, _SHOWN):
         raise ValueError("progress is shown already")
     if unit is None:
         unit = "B" if any(isinstance(column, _BYTES) for column in progress.columns) else "it"
     mirrored(labels, title="", unit=unit)  # raises what there is to be raised
-    kind: type[Progress] = type(progress)
-    progress.__dict__[_SHOWN] = _Tasks(progress, labels, unit)
-    cast("Any", progress).__class__ = type(kind.__name__, (_Shown, kind), {"__module__": kind.__module__})
+    tasks = _Tasks(progress, labels, unit)
     for task in progress.tasks:
-        _tasks_of(progress).show(task, sys._getframe(1))  # noqa: SLF001
+        tasks.show(task, sys._getframe(1))  # noqa: SLF001
     return progress
 
 
