@@ -146,5 +146,5 @@ def _own_url(call: Call) -> str:
     return f"{call.scope['scheme']}://{host}{call.services.settings.base_path}"
 
 
-def _page(template: str, **values: object) -> Reply:
-    return Reply(200, _templates.get_template(template).render(**values).encode(), _HTML)
+def _page(template: str, *, up: str = "", **values: object) -> Reply:
+    return Reply(200, _templates.get_template(template).render(up=up, **values).encode(), _HTML)
