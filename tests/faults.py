@@ -83,6 +83,8 @@ class Model:
         return 404, b'{"title": "Not Found"}'
 
     def _part_one(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
+        if method == "GET":
+            return 200, json.dumps(list(self.items.values())).encode()
         item_id = document["id"] if document else parse_qs(urlsplit(target).query)["id"][0]
         self.ops.append({"op": method, **(document or {"id": item_id})})
         if method == "POST":

@@ -14,7 +14,7 @@ from ._log import WARNING, log
 from ._tracker import track
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Unpack
 
@@ -177,7 +177,13 @@ class ProgressBar:
         """Return ``progressbar_tracker.track(...)`` bound to this client's server and key: the same keywords."""
         return track(cast("Iterable[T]", iterable), client=self, **options)
 
-    def watch(self, *, group: str | None = None, item_id: str | None = None) -> Iterator[Change]:
+    def watch(
+        self,
+        *,
+        group: str | None = None,
+        item_id: str | None = None,
+        on_lost: Callable[[ProgressBarError | None], None] | None = None,
+    ) -> Iterator[Change]:
         """Iterate over what is there and then over what changes, at most twice a second, for as long as one likes.
 
         A connection that is lost after the first event is made again, and goes on where it was.
@@ -185,6 +191,7 @@ class ProgressBar:
         Args:
             group: Only the items of a group.
             item_id: Only this item.
+            on_lost: Called each time the connection is lost, with the reason, or ``None`` where the server ended it.
 
         Returns:
             An iterator of ``Change``: first a snapshot of all items, then those that are new, have changed or are gone.
@@ -200,7 +207,7 @@ class ProgressBar:
 
         from ._events import Follower
 
-        return self._followed(Follower(group=group, item_id=item_id, random=random.random))
+        return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
     def _followed(self, follower: Follower) -> Iterator[Change]:
         import time
@@ -319,13 +326,19 @@ class AsyncProgressBar:
         """As ``ProgressBar.track``; nothing to await but the items of an asynchronous iterable."""
         return track(cast("Iterable[T]", iterable), client=self, **options)
 
-    def watch(self, *, group: str | None = None, item_id: str | None = None) -> AsyncIterator[Change]:
+    def watch(
+        self,
+        *,
+        group: str | None = None,
+        item_id: str | None = None,
+        on_lost: Callable[[ProgressBarError | None], None] | None = None,
+    ) -> AsyncIterator[Change]:
         """As ``ProgressBar.watch``, for ``async for``."""
         import random
 
         from ._events import Follower
 
-        return self._followed(Follower(group=group, item_id=item_id, random=random.random))
+        return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
     async def _followed(self, follower: Follower) -> AsyncIterator[Change]:
         import asyncio

@@ -28,12 +28,20 @@ class Follower:
         group: Only the items of a group.
         item_id: Only this item.
         random: Returns a number from 0 to 1: readers of a server that was away do not come back all at once.
+        on_lost: Called each time a connection is lost, with the reason, or ``None`` where the server ended it.
 
     Raises:
         ValueError, TypeError: An argument is out of range or of the wrong type.
     """
 
-    def __init__(self, *, group: str | None, item_id: str | None, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        group: str | None,
+        item_id: str | None,
+        random: Callable[[], float],
+        on_lost: Callable[[ProgressBarError | None], None] | None = None,
+    ) -> None:
         asked: dict[str, str] = {}
         if group is not None:
             asked["group"] = check_text("group", group, 200, least=1)
@@ -41,6 +49,7 @@ class Follower:
             asked["id"] = check_id(item_id)
         self.request = Request("GET", f"api/v1/events?{urlencode(asked)}" if asked else "api/v1/events", limit=LIST)
         self._random = random
+        self._on_lost = on_lost
         self._last = ""  # the id of the latest event
         self._failures = 0
         self._buffer = b""
@@ -91,6 +100,8 @@ class Follower:
         final = isinstance(error, PermissionError | ItemNotFoundError | ValidationError)
         if error is not None and (final or not self._last):
             raise error
+        if self._on_lost is not None:
+            self._on_lost(error)
         longest = min(FIRST_WAIT * (1 << self._failures), LONGEST_WAIT)
         self._failures = min(self._failures + 1, 10)
         asked = error.retry_after if isinstance(error, ResponseError) else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import os
+import shutil
 
 import pytest
 
-from progressbar_tracker import ProgressBar
+from progressbar_tracker import Change, ProgressBar, TransportError
 from progressbar_tracker.cli import items
 
 
@@ -138,20 +139,20 @@ def test_a_refused_key_is_one_line_without_the_key(server, monkeypatch, command)
 
 
 def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command, monkeypatch):
+    watch = ProgressBar.watch
     with ProgressBar(configured.url, configured.create_key("admin", "a")) as pb:
         pb.create("job", "Job", "", 0.1)
-        looks = itertools.count()
 
-        def between(seconds):
-            match next(looks):
-                case 0:
-                    pb.update("job", "Job", "", 0.5)
-                case 1:
-                    pb.delete("job")
-                case 2:
-                    raise KeyboardInterrupt
+        def watched(client, **options):
+            changes = watch(client, **options)
+            yield next(changes)
+            pb.update("job", "Job", "", 0.5)
+            yield next(changes)
+            pb.delete("job")
+            yield next(changes)
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(items.time, "sleep", between)
+        monkeypatch.setattr(ProgressBar, "watch", watched)
         done = command("watch")
     assert done.code == 0
     assert [line.split()[:4] for line in done.out.splitlines()] == [
@@ -161,19 +162,52 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command,
     ]
 
 
-def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command, monkeypatch, capsys):
+def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command, monkeypatch):
     command("set", "job", "0.5", "--title", "A job")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    sizes = iter([os.terminal_size((80, 24))])
 
-    def stop(seconds):
-        raise KeyboardInterrupt
+    def size():
+        if (found := next(sizes, None)) is None:
+            raise KeyboardInterrupt
+        return found
 
-    monkeypatch.setattr(items.time, "sleep", stop)
+    monkeypatch.setattr(shutil, "get_terminal_size", size)
     done = command("watch")
     assert done.code == 0
     assert done.out.startswith("\x1b[?1049h")
     assert "A job" in done.out
     assert done.out.endswith("\x1b[?1049l")
+
+
+def test_watch_of_a_server_without_a_stream_asks_for_the_list(command, monkeypatch):
+    from tests.faults import KEY, FaultServer
+
+    server = FaultServer(legacy=True)
+    monkeypatch.setenv("PROGRESSBAR_URL", server.url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", KEY)
+    assert command("set", "job", "0.5", "--title", "A job").code == 0
+
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(items.time, "sleep", stop)
+    try:
+        done = command("watch")
+    finally:
+        server.close()
+    assert (done.code, done.out.split()[:4]) == (0, [">", "running", "50", "%"])
+
+
+def test_watch_says_since_when_the_server_is_away(monkeypatch):
+    listed = items._Listed()
+    now = iter([100.0, 103.0])
+    monkeypatch.setattr(items.time, "monotonic", lambda: next(now))
+    listed.note(None)
+    listed.note(TransportError("no answer", method="GET", url="u"))
+    assert listed.lost == (100.0, "no answer")
+    listed.take(Change(True, [], [], [], 1))
+    assert listed.lost is None
 
 
 def test_version_is_that_of_the_package(command):

@@ -6,13 +6,14 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, ItemNotFoundError, ProgressBarError
+from progressbar_tracker._models import Change
 from progressbar_tracker._table import plain, row, state, table
 
 from .shared import NAME, json_option, print_json, url_option, width
@@ -126,7 +127,7 @@ def remove(item_ids: tuple[str, ...], url: str | None) -> None:
 
 
 @click.command()
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=1.0, help="Seconds between two looks (1).")
+@click.option("--interval", type=click.FloatRange(0.2, 3600), default=1.0, help="Seconds between two drawings (1).")
 @url_option
 def watch(interval: float, url: str | None) -> None:
     """Watch the items until Ctrl-C: live in a terminal, through a pipe a line for each change."""
@@ -137,36 +138,88 @@ def watch(interval: float, url: str | None) -> None:
             _watch_lines(client, interval)
 
 
-def _watch_screen(client: ProgressBar, interval: float) -> NoReturn:
-    import shutil
+class _Listed:
+    """The items as a stream of changes leaves them, in the order of ``ls``."""
 
-    items: Sequence[Item] = client.get_all()  # a first failure is an error, a later one is shown
-    answered = time.monotonic()
-    trouble = ""
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self.lost: tuple[float, str] | None = None  # since when, and why
+
+    def take(self, change: Change) -> list[Item]:
+        """Take a change in, and return what is there now."""
+        if change.snapshot:
+            self._items.clear()
+        self._items.update((item["id"], item) for item in change.items)
+        for item_id in change.gone:
+            self._items.pop(item_id, None)
+        self.lost = None
+        return self.items
+
+    @property
+    def items(self) -> list[Item]:
+        """What is there."""
+        now = self._items.copy()  # another thread may take a change in
+        return sorted(now.values(), key=lambda item: (-item["weight"], item.get("created_at", "")))
+
+    def note(self, error: ProgressBarError | None) -> None:
+        """Note that the connection was lost."""
+        since = time.monotonic() if self.lost is None else self.lost[0]
+        self.lost = since, "the server ended the connection" if error is None else plain(str(error))
+
+    def changes(self, client: ProgressBar, interval: float) -> Iterator[Change]:
+        """Yield changes; a server that speaks only part 1 of the protocol is asked for its list again and again."""
+        try:
+            yield from client.watch(on_lost=self.note)
+        except ItemNotFoundError:
+            while True:
+                try:
+                    yield Change(True, client.get_all(), [], [], 0)
+                except ProgressBarError as error:
+                    self.note(error)
+                time.sleep(interval)
+
+
+def _watch_screen(client: ProgressBar, interval: float) -> None:
+    import shutil
+    import threading
+
+    listed = _Listed()
+    changed, ended = threading.Event(), []
+
+    def follow() -> None:
+        try:
+            for change in listed.changes(client, interval):
+                listed.take(change)
+                changed.set()
+        except (ProgressBarError, RuntimeError) as error:  # the latter at the end, when the client is closed
+            ended.append(error)
+            changed.set()
+
+    threading.Thread(target=follow, daemon=True).start()
+    changed.wait()
     click.echo("\x1b[?1049h\x1b[?25l", nl=False)  # a screen of its own, and no cursor
     try:
-        while True:
+        while not ended:
+            changed.clear()
             size = shutil.get_terminal_size()
-            lines = _lines(items, size.columns) if items else ["Nothing is running."]
-            if trouble:
-                silent = int(time.monotonic() - answered)
-                lines.insert(0, click.style(f"No answer for {silent} s: {trouble}"[: size.columns], fg="red"))
+            lines = _lines(items, size.columns) if (items := listed.items) else ["Nothing is running."]
+            if listed.lost is not None:
+                since, reason = listed.lost
+                silent = int(time.monotonic() - since)
+                lines.insert(0, click.style(f"No answer for {silent} s: {reason}"[: size.columns], fg="red"))
             # Each line is cleared behind its text, and the rest of the screen below: nothing flickers.
             frame = "".join(f"{line}\x1b[K\n" for line in lines[: size.lines - 1])
             click.echo(f"\x1b[H{frame}\x1b[J", nl=False)
-            time.sleep(interval)
-            try:
-                items, answered, trouble = client.get_all(), time.monotonic(), ""
-            except ProgressBarError as error:
-                trouble = plain(error)
+            changed.wait(interval)
     finally:
         click.echo("\x1b[?25h\x1b[?1049l", nl=False)
+    raise ended[0]
 
 
-def _watch_lines(client: ProgressBar, interval: float) -> NoReturn:
-    before: dict[str, tuple[str, ...]] = {}
-    while True:
-        now = {item["id"]: row(item) for item in client.get_all()}
+def _watch_lines(client: ProgressBar, interval: float) -> None:
+    listed, before = _Listed(), dict[str, tuple[str, ...]]()
+    for change in listed.changes(client, interval):
+        now = {item["id"]: row(item) for item in listed.take(change)}
         for item_id, cells in now.items():
             if before.get(item_id) != cells:
                 click.echo("  ".join(cell for cell in cells if cell))
@@ -174,7 +227,6 @@ def _watch_lines(client: ProgressBar, interval: float) -> NoReturn:
             click.echo(f"- gone  {plain(item_id)}")
         sys.stdout.flush()
         before = now
-        time.sleep(interval)
 
 
 COMMANDS: Final = (list_items, get, set_item, remove, watch)
