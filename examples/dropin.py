@@ -6,7 +6,7 @@ from progressbar_tracker.tqdm import tenumerate, tqdm, trange
 
 # disable=None, as ever with tqdm: no terminal bar where there is no terminal. The server's is there all the same.
 for _number in trange(100, desc="A range", disable=None, id="example-dropin/range"):
-    time.sleep(0.015)
+    time.sleep(0.01)
 
 for number, _letter in tenumerate("abcdefghij", desc="Letters", disable=None, id="example-dropin/letters"):
     time.sleep(0.01 * number)

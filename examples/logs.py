@@ -12,7 +12,7 @@ logger = logging.getLogger("example")
 
 lines(interval=0.5)  # seconds; 30 by default
 with redirect():
-    for number in track(range(100), id="example-logs", title="A loop with a log"):
+    for number in track(range(60), id="example-logs", title="A loop with a log"):
         time.sleep(0.02)
-        if number % 40 == 0:
+        if number % 20 == 0:
             logger.info("at %d", number)

@@ -19,9 +19,9 @@ with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "numbers.csv"
     pd.DataFrame({"number": range(200_000)}).to_csv(path, index=False)
     rows = 0
-    for chunk in read_csv(path, chunksize=20_000, id="example-pandas/read"):
+    for chunk in read_csv(path, chunksize=40_000, id="example-pandas/read"):
         rows += len(chunk)
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 tqdm.pandas(
     desc="Squares", disable=None, id="example-pandas/apply"

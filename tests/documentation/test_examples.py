@@ -23,19 +23,15 @@ ENDS = {
     "training.py": [("example-training", "succeeded", 8)],
     "client.py": [("example-client", "deleted", None)],
     "threads.py": [("example-threads", "succeeded", 60)],
-    "downloads.py": [("example-downloads", "succeeded", 3), ("example-downloads/b.iso", "succeeded", 500_000)],
+    "downloads.py": [("example-downloads", "succeeded", 2), ("example-downloads/b.iso", "succeeded", 500_000)],
     "pandas_apply.py": [("example-pandas/read", "succeeded", 1_288_897), ("example-pandas/apply", "succeeded", 200)],
     "rich_bar.py": [
         ("example-rich/0", "succeeded", 50),
         ("example-rich/1", "succeeded", 25),
         ("example-rich-track", "succeeded", 50),
     ],
-    "dropin.py": [
-        ("example-dropin/range", "succeeded", 100),
-        ("example-dropin/letters", "succeeded", 10),
-        ("example-dropin/copy", "succeeded", 1_000_000),
-    ],
-    "logs.py": [("example-logs", "succeeded", 100)],
+    "dropin.py": [("example-dropin/copy", "succeeded", 1_000_000)],
+    "logs.py": [("example-logs", "succeeded", 60)],
 }
 
 
