@@ -47,6 +47,7 @@ def writers(status: int) -> dict[str, int]:
 
 OWNED: Final = writers(200) | {"other": 403}
 ADMIN: Final = with_key(403) | {"admin": 200}
+PAGE: Final = with_key(200) | dict.fromkeys(KEYLESS, 303)
 
 # What stands for {id} is an item of the key "own"; {new} is an id that is not taken; {key_id} a key made for the test.
 MATRIX: Final = {
@@ -63,13 +64,16 @@ MATRIX: Final = {
     ("DELETE", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, OWNED),
     ("GET", "/api/v1/events"): Expected("/api/v1/events", None, with_key(200)),
     ("GET", "/api/v1/history"): Expected("/api/v1/history", None, with_key(200)),
+    ("GET", "/api/v1/history.csv"): Expected("/api/v1/history.csv", None, with_key(200)),
+    ("GET", "/api/v1/history.json"): Expected("/api/v1/history.json", None, with_key(200)),
     ("GET", "/api/v1/keys"): Expected("/api/v1/keys", None, ADMIN),
     ("POST", "/api/v1/keys"): Expected("/api/v1/keys", {"type": "read", "name": "n"}, ADMIN | {"admin": 201}),
     ("DELETE", "/api/v1/keys/{key_id}"): Expected("/api/v1/keys/{key_id}", None, ADMIN),
     ("POST", "/api/v1/keys/{key_id}/rotate"): Expected("/api/v1/keys/{key_id}/rotate", None, ADMIN),
     ("GET", "/healthz"): Expected("/healthz", None, everyone(200)),
     ("GET", "/readyz"): Expected("/readyz", None, everyone(200)),
-    ("GET", "/"): Expected("/", None, with_key(200) | dict.fromkeys(KEYLESS, 303)),
+    ("GET", "/"): Expected("/", None, PAGE),
+    ("GET", "/history"): Expected("/history", None, PAGE),
     ("GET", "/login"): Expected("/login", None, everyone(200)),
     ("POST", "/login"): Expected("/login", None, everyone(415)),
     ("POST", "/logout"): Expected("/logout", None, everyone(303)),

@@ -1,43 +1,197 @@
-"""The history: runs that have left the board."""
+"""The history: runs that have left the board, as JSON, as a table for spreadsheets, and as a page."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, get_args
+import csv
+import io
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
+from urllib.parse import urlencode
 
 from progressbar_tracker.server.board import told_run
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import EndStatus
+from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 
-from .http import Call, Reply, answer
+from .http import Call, Header, Reply, answer, encode
 from .items import next_page, page_limit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from progressbar_tracker.server.stores.base import HistoryRow
 
 LIMIT: Final = 100
 MOST: Final = 1000
 ENDS: Final[tuple[EndStatus, ...]] = get_args(EndStatus)
+
+COLUMNS: Final = (
+    "id", "title", "group", "status", "started_at", "ended_at", "seconds", "completed", "total", "unit", "value",
+    "owner", "error", "description", "run_id", "parent", "host", "pid", "command",
+)  # fmt: skip
+"""The columns of the table."""
+
+
+class Filter(NamedTuple):
+    """Which runs are looked for; ``None`` lets all pass."""
+
+    group: str | None = None
+    status: EndStatus | None = None
+    id: str | None = None
+    text: str | None = None
+
+    @classmethod
+    def of(cls, query: dict[str, str], *, empty: bool = True) -> Filter:
+        """Return the filter that a query asks for.
+
+        Args:
+            query: Names to values.
+            empty: Whether an empty value means something. A form sends all its fields.
+
+        Raises:
+            ProblemError: ``invalid-field``.
+        """
+        given = {name: value for name, value in query.items() if value or empty}
+        status = next((end for end in ENDS if end == given.get("status")), None)
+        if "status" in given and status is None:
+            raise ProblemError("invalid-field", f"status must be one of {', '.join(ENDS)}", field="status")
+        return cls(given.get("group"), status, given.get("id"), given.get("q") or None)
+
+    def query(self) -> dict[str, str]:
+        """Return the query that asks for it."""
+        named = {"group": self.group, "status": self.status, "id": self.id, "q": self.text}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 async def listed(call: Call) -> Reply:
     """``GET /api/v1/history``: newest first."""
     query = call.query()
     limit = page_limit(query, LIMIT, MOST)
-    status = next((end for end in ENDS if end == query.get("status")), None)
-    if "status" in query and status is None:
-        raise ProblemError("invalid-field", f"status must be one of {', '.join(ENDS)}", field="status")
-    after = query.get("after")
-    if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
-        raise ProblemError("invalid-field", "after is not a cursor of this list", field="after")
+    rows = await read(call, Filter.of(query), cursor(query), limit + 1)
+    page = rows[:limit]
+    headers = [next_page(call, query, str(page[-1].n))] if len(rows) > limit else []
+    return answer({"items": [_told(row) for row in page]}, 200, headers)
+
+
+async def as_csv(call: Call) -> Reply:
+    """``GET /api/v1/history.csv``: all of it, for spreadsheets."""
+    return await _exported(call, b"text/csv; charset=utf-8", "csv")
+
+
+async def as_json(call: Call) -> Reply:
+    """``GET /api/v1/history.json``: all of it, in one document."""
+    return await _exported(call, b"application/json", "json")
+
+
+async def read(call: Call, which: Filter, after: int | None, limit: int) -> list[HistoryRow]:
+    """Return rows of the history, newest first.
+
+    Raises:
+        ProblemError: ``unavailable``.
+    """
     try:
-        rows = await asyncio.to_thread(
+        return await asyncio.to_thread(
             call.services.store.history,
-            group=query.get("group"),
-            status=status,
-            after=None if after is None else int(after),
-            limit=limit + 1,
+            group=which.group,
+            status=which.status,
+            item_id=which.id,
+            text=which.text,
+            after=after,
+            limit=limit,
         )
     except StoreError as error:
         raise ProblemError("unavailable", "the history cannot be read at the moment", retry_after=5) from error
-    page = rows[:limit]
-    headers = [next_page(call, query, str(page[-1].n))] if len(rows) > limit else []
-    return answer({"items": [told_run(row.item, row.status, row.ended_at) for row in page]}, 200, headers)
+
+
+def cursor(query: dict[str, str]) -> int | None:
+    """Return the row after which a query wants to begin.
+
+    Raises:
+        ProblemError: ``invalid-field``.
+    """
+    after = query.get("after")
+    if after is None:
+        return None
+    if not (after.isascii() and after.isdigit() and len(after) <= 18):
+        raise ProblemError("invalid-field", "after is not a cursor of this list", field="after")
+    return int(after)
+
+
+def page_query(which: Filter, after: int | None) -> str:
+    """Return the query, with its question mark, of the page of a filter; empty where nothing is to be said.
+
+    >>> page_query(Filter(group="a b"), 7)
+    '?group=a+b&after=7'
+    """
+    named = which.query() | ({} if after is None else {"after": str(after)})
+    return f"?{urlencode(named)}" if named else ""
+
+
+def cell(value: object) -> object:
+    """Return what stands in a cell of the table: never what a spreadsheet would take for a formula.
+
+    >>> cell("=1+1"), cell("fine"), cell(-1), cell(None)
+    ("'=1+1", 'fine', -1, '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value
+
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+async def _exported(call: Call, kind: bytes, ending: str) -> Reply:
+    which = Filter.of(call.query(), empty=False)
+    first = await read(call, which, None, MOST)  # so that what cannot be read is told by the status
+    pages = _pages(call, which, first)
+    disposition: Header = (b"content-disposition", b'attachment; filename="history.%s"' % ending.encode())
+    return Reply(200, b"", kind, (disposition,), _csv(pages) if ending == "csv" else _json(pages))
+
+
+async def _pages(call: Call, which: Filter, page: list[HistoryRow]) -> AsyncGenerator[list[HistoryRow]]:
+    while page:
+        yield page
+        if len(page) < MOST:
+            return
+        page = await read(call, which, page[-1].n, MOST)
+
+
+async def _csv(pages: AsyncGenerator[list[HistoryRow]]) -> AsyncGenerator[bytes]:
+    async with aclosing(pages):
+        yield _lines([COLUMNS])
+        async for page in pages:
+            yield _lines([_cells(row) for row in page])
+
+
+async def _json(pages: AsyncGenerator[list[HistoryRow]]) -> AsyncGenerator[bytes]:
+    comma = b""
+    async with aclosing(pages):
+        yield b'{"items":['
+        async for page in pages:
+            yield comma + b",".join(encode(_told(row)) for row in page)
+            comma = b","
+        yield b"]}"
+
+
+def _lines(rows: list[tuple[object, ...]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([[cell(value) for value in row] for row in rows])
+    return text.getvalue().encode()
+
+
+def _cells(row: HistoryRow) -> tuple[object, ...]:
+    item, meta = row.item, row.item.meta
+    return (
+        item.id, item.title, item.group, row.status, rfc3339(item.created_at), rfc3339(row.ended_at),
+        round(max(row.ended_at - item.created_at, 0.0), 3), item.completed, item.total, item.unit, item.value,
+        item.owner, item.error, item.description, item.run_id, item.parent,
+        meta.get("host"), meta.get("pid"), meta.get("command") or meta.get("program"),
+    )  # fmt: skip
+
+
+def _told(row: HistoryRow) -> dict[str, object]:
+    return told_run(row.item, row.status, row.ended_at)

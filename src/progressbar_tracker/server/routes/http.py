@@ -270,7 +270,7 @@ class Endpoint:
             return await row.route(call)
         except ProblemError as problem:
             if row is not None and row.page and problem.code == "unauthorized":
-                return redirect("login")
+                return redirect(f"{up(scope)}login")
             return refusal(problem)
         except Exception:
             # The path itself may hold a sign-in token.
@@ -333,6 +333,15 @@ def refusal(problem: ProblemError) -> Reply:
 def redirect(location: str, headers: Iterable[Header] = ()) -> Reply:
     """Send a browser on to a URL relative to the one it asked for."""
     return Reply(303, b"", b"text/plain", ((b"location", location.encode()), *headers))
+
+
+def up(scope: Scope) -> str:
+    """Return the way from the path that is asked for to the root, as a relative URL.
+
+    It holds under any base path and behind any proxy.
+    """
+    path: str = scope["path"]
+    return "../" * (path.count("/") - 1)
 
 
 def decoded(raw: bytes) -> str:

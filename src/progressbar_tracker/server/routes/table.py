@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import events, health, history, items, keys, legacy, pages
+from . import events, health, history, history_page, items, keys, legacy, pages
 from .http import Row
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -24,6 +24,8 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("DELETE", "/api/v1/items/{id:path}", "delete", items.delete),
     Row("GET", "/api/v1/events", "read", events.stream),
     Row("GET", "/api/v1/history", "read", history.listed),
+    Row("GET", "/api/v1/history.csv", "read", history.as_csv),
+    Row("GET", "/api/v1/history.json", "read", history.as_json),
     Row("GET", "/api/v1/keys", "manage", keys.listed),
     Row("POST", "/api/v1/keys", "manage", keys.create),
     Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke),
@@ -31,6 +33,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", "/healthz", "public", health.alive),
     Row("GET", "/readyz", "public", health.ready),
     Row("GET", "/", "read", pages.home, page=True),
+    Row("GET", "/history", "read", history_page.history, page=True),
     Row("GET", "/login", "public", pages.login),
     Row("POST", "/login", "public", pages.sign_in),
     Row("POST", "/logout", "public", pages.sign_out),

@@ -57,9 +57,25 @@ class Store(Protocol):
         """Return the revision of the keys; it grows whenever anyone changes a key."""
 
     def history(
-        self, *, group: str | None = None, status: EndStatus | None = None, after: int | None = None, limit: int = 100
+        self,
+        *,
+        group: str | None = None,
+        status: EndStatus | None = None,
+        item_id: str | None = None,
+        text: str | None = None,
+        after: int | None = None,
+        limit: int = 100,
     ) -> list[HistoryRow]:
-        """Return runs that left the board, newest first, beginning after the row ``after``. May block: use a thread."""
+        """Return runs that left the board, newest first. May block: use a thread.
+
+        Args:
+            group: Only those of a group.
+            status: Only those that ended so.
+            item_id: Only those of an item.
+            text: Only those whose id or title has this text in it, in capitals or not.
+            after: Begin after this row.
+            limit: The most rows.
+        """
 
     def close(self) -> None:
         """Write what waits, then let go of everything. Idempotent."""

@@ -38,4 +38,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT""",
         "CREATE TABLE sessions (hash TEXT PRIMARY KEY, created_at REAL NOT NULL, expires_at REAL NOT NULL) STRICT",
     ),
+    (  # what the history is searched by
+        "ALTER TABLE history ADD COLUMN title TEXT NOT NULL DEFAULT ''",
+        "UPDATE history SET title = coalesce(json_extract(state, '$.title'), '') WHERE json_valid(state)",
+        "CREATE INDEX history_id ON history (id, n)",
+    ),
 )

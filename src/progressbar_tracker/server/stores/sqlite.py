@@ -77,10 +77,14 @@ class SqliteStore:
         try:
             self._writer = connect(path)
             self._reader = connect(path)
+            # A long search of the past must not hold up the looks at the keys, for which every request waits.
+            self._past = connect(path)
+            self._past.create_function("casefold", 1, str.casefold, deterministic=True)
         except BaseException:
             self._lock.release()
             raise
         self._reading = threading.Lock()
+        self._looking_back = threading.Lock()
         self._wake = threading.Condition()
         self._waiting: list[_Waiter] = []
         self._behind: dict[object, Write] = {}
@@ -155,17 +159,30 @@ class SqliteStore:
             return read_keys_rev(self._reader)
 
     def history(
-        self, *, group: str | None = None, status: EndStatus | None = None, after: int | None = None, limit: int = 100
+        self,
+        *,
+        group: str | None = None,
+        status: EndStatus | None = None,
+        item_id: str | None = None,
+        text: str | None = None,
+        after: int | None = None,
+        limit: int = 100,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first."""
         conditions, values = ["1"], list[object]()
-        for condition, value in (('"group" = ?', group), ("status = ?", status), ("n < ?", after)):
+        for condition, value in (
+            ('"group" = ?', group),
+            ("status = ?", status),
+            ("id = ?", item_id),
+            ("n < ?", after),
+            ("instr(casefold(id || char(10) || title), ?)", None if text is None else text.casefold()),
+        ):
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
         where = " AND ".join(conditions)
-        with self._reading, _told():
-            rows = self._reader.execute(
+        with self._looking_back, _told():
+            rows = self._past.execute(
                 f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT ?",  # noqa: S608
                 (*values, limit),
             ).fetchall()
@@ -181,6 +198,8 @@ class SqliteStore:
             self._closed = True
             with self._reading:
                 self._reader.close()
+            with self._looking_back:
+                self._past.close()
             self._writer.close()
             self._lock.release()
 
@@ -258,9 +277,12 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
         case AddHistory(ended):
             connection.execute(
-                'INSERT INTO history (id, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?)',
-                (ended.item.id, ended.item.group, ended.status, ended.ended_at, _encode(ended.item).decode()),
-            )
+                'INSERT INTO history (id, title, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?, ?)',
+                (
+                    ended.item.id, ended.item.title, ended.item.group, ended.status, ended.ended_at,
+                    _encode(ended.item).decode(),
+                ),
+            )  # fmt: skip
         case TrimHistory(before):
             connection.execute("DELETE FROM history WHERE ended_at < ?", (before,))
         case SaveKey(key):

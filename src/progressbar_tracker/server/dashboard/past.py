@@ -1,0 +1,73 @@
+"""Runs of the history as the pages show them."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from progressbar_tracker.server.records import rfc3339
+
+from .view import ICONS, count, duration, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from progressbar_tracker.server.stores.base import HistoryRow
+
+
+def item_url(item_id: str) -> str:
+    """Return the URL of an item's page, relative to the board's.
+
+    >>> item_url("a/b c"), item_url("..")
+    ('items/a%2Fb%20c', 'items/?id=..')
+    """
+    # Browsers take dots for a place in the path, encoded or not.
+    return f"items/?id={item_id}" if item_id in _DOTS else f"items/{quote(item_id, safe='')}"
+
+
+_DOTS: Final = (".", "..")
+
+
+def shown_row(row: HistoryRow) -> dict[str, object]:
+    """Return what the templates show of a run."""
+    item = row.item
+    return {
+        "n": row.n,
+        "id": item.id,
+        "title": item.title or item.id,
+        "url": item_url(item.id),
+        "group": item.group or "",
+        "state": row.status,
+        "icon": ICONS[row.status],
+        "started_at": rfc3339(item.created_at),
+        "started": instant(item.created_at),
+        "ended_at": rfc3339(row.ended_at),
+        "ended": instant(row.ended_at),
+        "seconds": seconds(row),
+        "duration": duration(seconds(row)),
+        "percent": "" if item.completed is not None and item.total is None else percent(item.value),
+        "count": count(item.completed, item.total, item.unit),
+        "error": item.error or "",
+        "owner": item.owner,
+    }
+
+
+def seconds(row: HistoryRow) -> float:
+    """Return how long a run took."""
+    return max(row.ended_at - row.item.created_at, 0.0)
+
+
+def usual(rows: Sequence[HistoryRow]) -> float | None:
+    """Return how many seconds the runs that succeeded took, by the middle one of them; ``None`` without any."""
+    took = [seconds(row) for row in rows if row.status == "succeeded"]
+    return median(took) if took else None
+
+
+def instant(at: float) -> str:
+    """Return an instant for reading, in UTC; a script puts the viewer's own time in its place.
+
+    >>> instant(0.0)
+    '1970-01-01 00:00 UTC'
+    """
+    return f"{rfc3339(at)[:16].replace('T', ' ')} UTC"

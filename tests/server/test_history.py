@@ -1,0 +1,167 @@
+"""The history: as a page, for spreadsheets, and by its filters."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from progressbar_tracker.server.records import AddHistory, Ended, Item
+from progressbar_tracker.server.routes import history, history_page
+from progressbar_tracker.server.stores.migrations import MIGRATIONS
+from progressbar_tracker.server.stores.sqlite import SqliteStore
+
+from .serving import NOW, Served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+
+def item(item_id: str, **fields: object) -> Item:
+    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": NOW, "updated_at": NOW,
+                   **fields})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def past(shared: Served) -> Served:
+    """A history of seven runs."""
+    runs = [
+        Ended(item("a/1", title="Import <b>", group="g"), "succeeded", NOW + 65),
+        Ended(item("=1+1", title="@sum", error="-2+3\nsecond line", meta={"host": "+h"}), "failed", NOW + 1),
+        Ended(item("straße", title="ΣΊΣΥΦΟΣ", completed=-5, total=None), "stopped", NOW + 2),
+        *(Ended(item(f"run-{n}", group="many", value=0.5), "succeeded", NOW + 100 + n) for n in range(4)),
+    ]
+    shared.server.store.commit([AddHistory(run) for run in runs]).result(10)
+    return shared
+
+
+@pytest.fixture(scope="module")
+def browser(past: Served) -> httpx.Client:
+    return past.browser()
+
+
+def titles(page: str) -> list[str]:
+    return [html.unescape(title) for title in re.findall(r'<td[^>]* class="main"><a[^>]*><bdi>(.*?)</bdi>', page)]
+
+
+def test_the_page_shows_what_became_of_each_run_newest_first(browser: httpx.Client) -> None:
+    page = browser.get("/history").text
+    assert titles(page) == ["run-3", "run-2", "run-1", "run-0", "ΣΊΣΥΦΟΣ", "@sum", "Import <b>"]
+    for text in ("1 min 5 s", "succeeded", "second line", 'href="items/a%2F1"', "2027-01-15 08:01 UTC"):
+        assert text in page, text
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("group=g", ["Import <b>"]),
+        ("status=failed", ["@sum"]),
+        ("q=IMPORT", ["Import <b>"]),
+        ("q=a%2F1", ["Import <b>"]),
+        ("q=STRASSE", ["ΣΊΣΥΦΟΣ"]),
+        ("q=σίσυφοσ", ["ΣΊΣΥΦΟΣ"]),
+        ("q=%25", []),
+        ("id=run-1&q=&group=&status=", ["run-1"]),
+    ],
+)
+def test_a_filter_is_a_form_in_the_url(browser: httpx.Client, query: str, found: list[str]) -> None:
+    assert titles(browser.get(f"/history?{query}").text) == found
+
+
+def test_the_pages_are_turned_by_links(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_page, "ROWS", 3)
+    seen, url, turns = [], "/history?group=many", 0
+    while url:
+        page = browser.get(url).text
+        seen += titles(page)
+        turns += 1
+        found = re.search(r'<a href="(history[^"]*)" rel="next">', page)
+        url = "/" + html.unescape(found[1]) if found else ""
+    assert (seen, turns) == (["run-3", "run-2", "run-1", "run-0"], 2)
+    assert '<a href="history?group=many" rel="first">' in page
+
+
+def test_an_empty_history_says_so(served: Served) -> None:
+    assert "No run has ended yet" in served.browser().get("/history").text
+
+
+def test_what_is_no_status_or_no_cursor_is_refused(browser: httpx.Client) -> None:
+    assert browser.get("/history?status=fine").status_code == 422
+    assert browser.get("/history?after=-1").status_code == 422
+    assert browser.get("/api/v1/history.csv?status=fine").status_code == 422
+
+
+def test_the_table_for_spreadsheets_has_every_run_and_no_formula(past: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST", 2)  # several pages
+    reply = past.client("read").get("/api/v1/history.csv")
+    assert reply.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert reply.headers["Content-Disposition"] == 'attachment; filename="history.csv"'
+    rows = list(csv.DictReader(io.StringIO(reply.text, newline="")))
+    assert [row["id"] for row in rows] == ["run-3", "run-2", "run-1", "run-0", "straße", "'=1+1", "a/1"]
+    assert rows[5] | {"title": "'@sum", "error": "'-2+3\nsecond line", "host": "'+h"} == rows[5]
+    assert (rows[4]["completed"], rows[6]["seconds"]) == ("-5", "65.0")
+    assert rows[6]["ended_at"] == "2027-01-15T08:01:05.000Z"
+    assert len(past.client("read").get("/api/v1/history.csv?group=many&q=&status=").text.splitlines()) == 5
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\t=1", "\r=1", "\uff1d1"])
+def test_a_cell_never_begins_as_a_formula(text: str) -> None:
+    assert history.cell(text) == "'" + text
+
+
+def test_the_export_in_json_is_what_the_pages_of_the_api_say(past: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    http = past.client("read")
+    listed = http.get("/api/v1/history?limit=1000").json()
+    monkeypatch.setattr(history, "MOST", 3)
+    reply = http.get("/api/v1/history.json")
+    assert reply.json() == listed
+    assert len(listed["items"]) == 7
+    assert http.get("/api/v1/history.json?group=nobody").json() == {"items": []}
+    assert [run["id"] for run in http.get("/api/v1/history?q=SUM&limit=3").json()["items"]] == ["=1+1"]
+    assert [run["id"] for run in http.get("/api/v1/history?id=run-2").json()["items"]] == ["run-2"]
+
+
+def test_who_is_not_signed_in_is_sent_to_sign_in_from_any_depth(shared: Served) -> None:
+    assert shared.client().get("/history").headers["Location"] == "login"
+
+
+# What an older version has written
+
+
+def made_by_the_first_version(path: Path) -> None:
+    """Write a file as schema 1 has it."""
+    made = sqlite3.connect(path)
+    for statement in MIGRATIONS[0]:
+        made.execute(statement)
+    made.execute("PRAGMA user_version = 1")
+    made.execute("PRAGMA application_id = 0x70627431")
+    state = (
+        '{"id":"old","owner_id":"k","owner":"ci","run_id":"r1","created_at":1.0,"updated_at":2.0,"title":"An old one"}'
+    )
+    made.execute(
+        """INSERT INTO history (id, "group", status, ended_at, state) VALUES ('old', 'g', 'failed', 2.5, ?)""", (state,)
+    )
+    made.execute("INSERT INTO items VALUES ('old', ?)", (state,))
+    made.execute("INSERT INTO sessions VALUES ('hash', 1.0, 2.0)")
+    made.commit()
+    made.close()
+
+
+def test_a_file_of_the_first_version_is_led_forwards_and_nothing_is_lost(tmp_path: Path) -> None:
+    made_by_the_first_version(tmp_path / "p.db")
+    store = SqliteStore(tmp_path / "p.db")
+    try:
+        loaded = store.load()
+        assert [kept.title for kept in loaded.items] == ["An old one"]
+        assert [session.hash for session in loaded.sessions] == ["hash"]
+        assert [(row.item.id, row.status) for row in store.history(text="old ONE")] == [("old", "failed")]
+        assert [row.item.id for row in store.history(item_id="old")] == ["old"]
+    finally:
+        store.close()
