@@ -14,7 +14,7 @@ from progressbar_tracker.server.settings import Settings
 from tests.faults import FaultServer
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers"}
+PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets"}
 collect_ignore = [f"test_{name}.py" for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
 
 
