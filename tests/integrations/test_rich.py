@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -242,6 +243,35 @@ for i in track(range(4), title="Left early"):
     assert (done.returncode, done.stderr) == (0, "")
     assert "item 1" in done.stdout
     assert " 50% " in done.stdout.rpartition("Left early")[2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_prints_past_the_bars_of_its_parent():
+    program = """
+import os
+import rich
+from rich.console import Console
+rich._console = Console(force_terminal=True, width=60, color_system=None)
+from progressbar_tracker.integrations.rich import display_of, track
+with track(total=2, title="Inner and outer") as outer:
+    display_of(True).step()
+    for i in track(range(2), title="Inner"):
+        display_of(True).step()
+        child = os.fork()
+        if child == 0:
+            print("child", i, flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        outer.advance()
+"""
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "child 0\n" in done.stdout
+    assert "child 1\n" in done.stdout
+    last = done.stdout.rpartition("Inner and outer")[2]
+    assert "100%" in last
+    assert "Inner" not in last  # its bar is gone, as the terminal's is
 
 
 def test_it_takes_what_track_takes_and_refuses_the_rest():

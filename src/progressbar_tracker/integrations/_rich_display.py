@@ -77,10 +77,11 @@ class RichDisplay(Display):
     def reset(self) -> None:
         """Start empty in the child of a fork, where nobody draws what the parent began, and its locks may be taken."""
         super().reset()
+        if self.bars:
+            for name in ("stdout", "stderr"):
+                with contextlib.suppress(AttributeError):
+                    setattr(sys, name, getattr(sys, name).rich_proxied_file)
         self.bars = 0
-        for name in ("stdout", "stderr"):
-            with contextlib.suppress(AttributeError):
-                setattr(sys, name, getattr(sys, name).rich_proxied_file)
 
     def finish(self, shown: Shown) -> None:
         """Draw the last frame of a run that has ended."""
