@@ -11,6 +11,7 @@ knows by itself. What is left early may turn out to be the process's death, as w
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import inspect
 import sys
@@ -193,9 +194,9 @@ def _enterer(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _leaver(plain: Callable[..., Any]) -> Callable[..., Any]:
-    def __exit__(self: Any, kind: Any, error: BaseException | None, traceback: Any) -> None:  # noqa: N807
+    def __exit__(self: Any, kind: Any, error: BaseException | None, traceback: Any) -> Any:  # noqa: N807
         try:
-            plain(self, kind, error, traceback)
+            return plain(self, kind, error, traceback)
         finally:
             _left(self, error)
 
@@ -234,7 +235,8 @@ class _Watch:
 
 
 def _count(self: Any, n: float | None = 1) -> None:
-    self.n += n
+    with contextlib.suppress(TypeError):  # a bar that is turned off takes anything
+        self.n += n
 
 
 def _counted(self: Any) -> Iterator[Any]:

@@ -321,6 +321,7 @@ def test_a_hidden_bar_is_moved_by_hand_like_any_other(recorded, hidden):
     with tqdm(total=9, initial=1, **hidden) as bar:
         bar.update(2)
         bar.update()
+        bar.update(None)  # which stock tqdm, turned off, takes as well
         bar.set_description("renamed")
         bar.set_postfix_str("better")
         run = recorded["job"]
