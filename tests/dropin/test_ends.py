@@ -254,6 +254,17 @@ PROGRAMS = {
         step(); step()
         flush(5)
         """,
+    "a child of a fork that closes the bar it inherited": """
+        import os
+        bar = tqdm(range(5), id='job')
+        for i in bar:
+            flush(5)
+            if i == 2:
+                if (pid := os.fork()) == 0:
+                    bar.close()
+                    sys.exit()
+                os.waitpid(pid, 0)
+        """,
     "a bar that is open at the end, and all done": """
         bar = tqdm(total=2, id='job')
         bar.update(2)
@@ -266,13 +277,14 @@ STATES = {
     "Ctrl-C in a bare loop": ("failed", 2, "KeyboardInterrupt"),
     "sys.exit(3) in a block": ("failed", 2, "SystemExit: 3"),
     "a bar that is open at the end, held by a closure": ("stopped", 2, None),
+    "a child of a fork that closes the bar it inherited": ("succeeded", 5, None),
     "a bar that is open at the end, and all done": ("succeeded", 2, None),
 }
 
 
 @pytest.mark.parametrize("what", PROGRAMS)
 def test_the_end_of_the_process_is_told_as_it_was(what, tmp_path):
-    head = "from progressbar_tracker import flush\nfrom progressbar_tracker.tqdm import tqdm\n"
+    head = "import sys\nfrom progressbar_tracker import flush\nfrom progressbar_tracker.tqdm import tqdm\n"
     server = FaultServer()
     try:
         subprocess.run(
