@@ -203,7 +203,7 @@ def test_a_bar_of_a_notebook_is_mirrored(recorded):
     assert (recorded["notebook"].status, recorded["notebook"].completed) == ("succeeded", 3)
 
 
-@pytest.mark.parametrize("wrong", [None, 5, "bar", [1, 2], object()], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 5, "bar", [1, 2], object()], ids=lambda wrong: type(wrong).__name__)
 def test_what_is_no_bar_is_named(wrong):
     with pytest.raises(TypeError, match="bar must be a bar of tqdm, not"):
         mirror(wrong)
