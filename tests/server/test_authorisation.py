@@ -73,6 +73,7 @@ MATRIX: Final = {
     ("GET", "/healthz"): Expected("/healthz", None, everyone(200)),
     ("GET", "/readyz"): Expected("/readyz", None, everyone(200)),
     ("GET", "/"): Expected("/", None, PAGE),
+    ("GET", "/items/{id:path}"): Expected("/items/{id}", None, PAGE),
     ("GET", "/history"): Expected("/history", None, PAGE),
     ("GET", "/login"): Expected("/login", None, everyone(200)),
     ("POST", "/login"): Expected("/login", None, everyone(415)),

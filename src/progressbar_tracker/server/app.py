@@ -40,6 +40,7 @@ class App:
             services.board,
             services.store,
             services.sessions,
+            services.samples,
             hub=services.hub,
             refresh_keys=services.refresh_keys,
             clock=services.clock,

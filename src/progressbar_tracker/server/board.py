@@ -142,6 +142,10 @@ class Board:
             raise ProblemError("item-not-found", f"there is no item {item_id!r}")
         return item
 
+    def all(self) -> list[Item]:
+        """Return all items, in no order that means anything."""
+        return list(self._items.values())
+
     def listed(self) -> list[Item]:
         """Return all items: highest weight first, then oldest first."""
         return sorted(self._items.values(), key=order)

@@ -77,6 +77,24 @@ class Ended(msgspec.Struct, frozen=True):
     ended_at: float
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """How far a run was at an instant."""
+
+    at: float
+    value: float
+    completed: Number | None
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """How many samples there are of a run, and the instants of the first and the last."""
+
+    id: str
+    run_id: str
+    count: int
+    first_at: float
+    last_at: float
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A key as the server knows it: never the secret, only its hash.
 
@@ -135,9 +153,24 @@ class AddHistory(msgspec.Struct, frozen=True):
 
 
 class TrimHistory(msgspec.Struct, frozen=True):
-    """Forget the runs that ended before an instant."""
+    """Forget the runs that ended before an instant, and their samples."""
 
     before: float
+
+
+class AddSample(msgspec.Struct, frozen=True):
+    """Add a sample of a run."""
+
+    id: str
+    run_id: str
+    sample: Sample
+
+
+class ThinSamples(msgspec.Struct, frozen=True):
+    """Forget every other sample of a run, but not the first."""
+
+    id: str
+    run_id: str
 
 
 class SaveKey(msgspec.Struct, frozen=True):
@@ -172,7 +205,17 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 Write: TypeAlias = (
-    SaveItem | DropItem | AddHistory | TrimHistory | SaveKey | TouchKey | SaveSession | DropSession | Probe
+    SaveItem
+    | DropItem
+    | AddHistory
+    | TrimHistory
+    | AddSample
+    | ThinSamples
+    | SaveKey
+    | TouchKey
+    | SaveSession
+    | DropSession
+    | Probe
 )
 
 

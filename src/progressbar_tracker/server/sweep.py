@@ -1,4 +1,4 @@
-"""What happens by itself, twice a second: items expire and fall silent, sessions end, changed keys are noticed."""
+"""What happens by itself, twice a second: items expire, fall silent and are sampled, sessions end, keys change."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from .board import Board
     from .live import Hub
+    from .samples import Samples
     from .sessions import Sessions
     from .stores.base import Store
 
@@ -33,6 +34,7 @@ class Sweep:
         board: Board,
         store: Store,
         sessions: Sessions,
+        samples: Samples,
         *,
         hub: Hub,
         refresh_keys: Callable[[], object],
@@ -42,6 +44,7 @@ class Sweep:
         self._board = board
         self._store = store
         self._sessions = sessions
+        self._samples = samples
         self._hub = hub
         self._refresh_keys = refresh_keys
         self._clock = clock
@@ -64,6 +67,7 @@ class Sweep:
         writes: list[Write] = [write for change in self._board.sweep(now) for write in change.writes()]
         if self._board.rev != rev:
             self._hub.changed()
+        writes += self._samples.look(self._board.all(), now)
         if over := self._sessions.expire(now):
             writes += [DropSession(record.hash) for record in over]
             self._hub.ring()

@@ -13,6 +13,7 @@ from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, Write
+from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.stores.base import Store, StoreError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Services:
         self.hub = Hub(self.board, epoch=boot_id, clock=clock)
         self.ring = Keyring(loaded.keys, loaded.keys_rev)
         self.sessions = sessions.Sessions(settings.session_seconds, loaded.sessions)
+        self.samples = Samples(loaded.sampled)
         self.links = sessions.Links(settings.sign_in_seconds)
         self.attempts = sessions.Attempts()
         self.password = (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from progressbar_tracker.server.records import EndStatus, Item, KeyRecord, SessionRecord, Write
+    from progressbar_tracker.server.records import EndStatus, Item, KeyRecord, Sample, Sampled, SessionRecord, Write
 
 
 class StoreError(Exception):
@@ -24,6 +24,7 @@ class Loaded(msgspec.Struct, frozen=True):
     keys: list[KeyRecord]
     keys_rev: int
     sessions: list[SessionRecord]
+    sampled: list[Sampled]
 
 
 class HistoryRow(msgspec.Struct, frozen=True):
@@ -76,6 +77,9 @@ class Store(Protocol):
             after: Begin after this row.
             limit: The most rows.
         """
+
+    def samples(self, item_id: str, run_id: str) -> list[Sample]:
+        """Return the samples of a run, oldest first. May block: use a thread."""
 
     def close(self) -> None:
         """Write what waits, then let go of everything. Idempotent."""

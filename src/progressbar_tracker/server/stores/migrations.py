@@ -43,4 +43,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "UPDATE history SET title = coalesce(json_extract(state, '$.title'), '') WHERE json_valid(state)",
         "CREATE INDEX history_id ON history (id, n)",
     ),
+    (  # the curves of progress over time
+        """CREATE TABLE samples (
+            id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            at REAL NOT NULL,
+            value REAL NOT NULL,
+            completed REAL,
+            PRIMARY KEY (id, run_id, at)
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )

@@ -19,16 +19,20 @@ import msgspec
 
 from progressbar_tracker.server.records import (
     AddHistory,
+    AddSample,
     DropItem,
     DropSession,
     EndStatus,
     Item,
     KeyRecord,
     Probe,
+    Sample,
+    Sampled,
     SaveItem,
     SaveKey,
     SaveSession,
     SessionRecord,
+    ThinSamples,
     TouchKey,
     TrimHistory,
     Write,
@@ -38,13 +42,16 @@ from .base import HistoryRow, Loaded, StoreError
 from .files import FileLock, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 logger = logging.getLogger("progressbar_tracker.server.store")
 
 DELAY: Final = 0.4
 """Seconds that a state may wait: with the commit itself, less than the half second that is promised."""
+
+ENDED_SAMPLES: Final = 100
+"""The most samples that are kept of a run that has ended."""
 
 RETRY: Final = 1.0
 """Seconds until states that could not be written are tried again."""
@@ -108,7 +115,20 @@ class SqliteStore:
             except msgspec.DecodeError as error:
                 logger.warning("the stored state of item %r cannot be read: %s", item_id, error)
         keys, rev = self.keys()
-        return Loaded(items, keys, rev, sessions)
+        return Loaded(items, keys, rev, sessions, self._sampled(items))
+
+    def _sampled(self, items: Iterable[Item]) -> list[Sampled]:
+        found = []
+        with self._reading, _told():
+            for item in items:
+                if item.status == "running":
+                    count, first, last = self._reader.execute(
+                        "SELECT count(*), min(at), max(at) FROM samples WHERE id = ? AND run_id = ?",
+                        (item.id, item.run_id),
+                    ).fetchone()
+                    if count:
+                        found.append(Sampled(item.id, item.run_id, count, first, last))
+        return found
 
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing with the next group."""
@@ -132,7 +152,7 @@ class SqliteStore:
         """Write within half a second, the newest state of each item only."""
         with self._wake:
             for write in writes:
-                self._behind[_item_of(write) or object()] = write
+                self._behind[_place(write)] = write
             if self._due is None and self._behind:
                 self._due = time.monotonic() + DELAY
                 self._wake.notify()
@@ -187,6 +207,14 @@ class SqliteStore:
                 (*values, limit),
             ).fetchall()
         return [HistoryRow(n, _decode_item(state), end, ended_at) for n, end, ended_at, state in rows]
+
+    def samples(self, item_id: str, run_id: str) -> list[Sample]:
+        """Return the samples of a run, oldest first."""
+        with self._looking_back, _told():
+            rows = self._past.execute(
+                "SELECT at, value, completed FROM samples WHERE id = ? AND run_id = ? ORDER BY at", (item_id, run_id)
+            ).fetchall()
+        return [Sample(*row) for row in rows]
 
     def close(self) -> None:
         """Write what waits, stop the thread, close the file."""
@@ -283,8 +311,22 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                     _encode(ended.item).decode(),
                 ),
             )  # fmt: skip
+            if (count := _count_samples(connection, ended.item)) > ENDED_SAMPLES:
+                _keep_samples(connection, ended.item.id, ended.item.run_id, -(-count // ENDED_SAMPLES))
         case TrimHistory(before):
+            connection.execute(
+                "DELETE FROM samples WHERE (id, run_id) IN "
+                "(SELECT id, json_extract(state, '$.run_id') FROM history WHERE ended_at < ? AND json_valid(state))",
+                (before,),
+            )
             connection.execute("DELETE FROM history WHERE ended_at < ?", (before,))
+        case AddSample(item_id, run_id, sample):
+            connection.execute(
+                "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)",
+                (item_id, run_id, sample.at, sample.value, sample.completed),
+            )
+        case ThinSamples(item_id, run_id):
+            _keep_samples(connection, item_id, run_id, 2)
         case SaveKey(key):
             connection.execute(
                 f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
@@ -305,6 +347,23 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("DELETE FROM sessions WHERE hash = ?", (hash_,))
         case Probe(at):
             connection.execute("UPDATE meta SET value = ? WHERE name = 'probed_at'", (int(at),))
+
+
+def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
+    (count,) = connection.execute(
+        "SELECT count(*) FROM samples WHERE id = ? AND run_id = ?", (item.id, item.run_id)
+    ).fetchone()
+    return int(count)
+
+
+def _keep_samples(connection: sqlite3.Connection, item_id: str, run_id: str, every: int) -> None:
+    """Keep the first sample of a run and every so manieth after it."""
+    connection.execute(
+        "DELETE FROM samples WHERE id = ?1 AND run_id = ?2 AND at IN (SELECT at FROM ("
+        "SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples WHERE id = ?1 AND run_id = ?2"
+        ") WHERE n % ?3 != 1)",
+        (item_id, run_id, every),
+    )
 
 
 _KEY_COLUMNS: Final = (
@@ -329,6 +388,14 @@ def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
         connection.execute("COMMIT")
     names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]
     return [msgspec.convert(dict(zip(names, row, strict=True)), KeyRecord, strict=False) for row in rows], rev
+
+
+def _place(write: Write) -> object:
+    """Return where a write waits: one that takes the same place replaces it, so that little waits for a full disk."""
+    match write:
+        case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one):
+            return type(write), one
+    return _item_of(write) or object()
 
 
 def _item_of(write: Write) -> str | None:

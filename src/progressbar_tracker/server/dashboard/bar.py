@@ -1,0 +1,108 @@
+"""One bar as the pages beside the board show it, and its curve; ``bar.js`` says the same with the same words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from progressbar_tracker.server.records import rfc3339
+
+from .past import instant, item_url
+from .view import ICONS, count, duration, number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from progressbar_tracker._models import Number
+    from progressbar_tracker.server.records import Item, Sample
+
+WIDTH: Final = 600
+HEIGHT: Final = 160
+
+
+def shown_bar(item: Mapping[str, object]) -> dict[str, object]:
+    """Return what the templates show of an item as told on the wire."""
+    state = "stalled" if item["stalled"] else str(item["status"])
+    completed, total, value, unit = item["completed"], item["total"], item["value"], str(item["unit"])
+    assert isinstance(value, float)
+    endless = completed is not None and total is None
+    return {
+        "id": item["id"],
+        "title": item["title"] or item["id"],
+        "url": item_url(str(item["id"])),
+        "state": state,
+        "icon": ICONS[state],
+        "value": None if endless and state in {"running", "stalled"} else value,
+        "percent": "" if endless else percent(value),
+        "count": count(completed, total, unit),
+        "rate": "" if item["rate"] is None else f"{number(item['rate'])} {unit or 'it'}/s",
+        "left": "" if item["eta"] is None else f"{duration(item['eta'])} left",
+        "description": item["description"],
+        "error": item["error"] or "",
+    }
+
+
+class Curve(NamedTuple):
+    """Progress over time, as a line in a box of :data:`WIDTH` by :data:`HEIGHT`.
+
+    Attributes:
+        points: For the ``points`` of an SVG polyline.
+        data: Pairs of an instant in seconds and a height, in JSON, for the script that goes on with it.
+        top: What the top of the box stands for.
+        counts: The heights are counts, and not shares of 1.
+        began_at: The left edge.
+        ended_at: The right edge.
+    """
+
+    points: str
+    data: str
+    top: str
+    counts: bool
+    began_at: str
+    began: str
+    ended_at: str
+    ended: str
+
+
+def curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve | None:
+    """Return the curve of a run.
+
+    Args:
+        samples: What was sampled of it, oldest first.
+        item: Its present or last state.
+        ended_at: The instant of that state.
+
+    Returns:
+        ``None`` where there is nothing to draw a line between.
+    """
+    counts = item.completed is not None and item.total is None
+    pairs = [(sample.at, _height(sample.value, sample.completed, counts=counts)) for sample in samples]
+    pairs = [
+        *((at, y) for at, y in pairs if at < ended_at),
+        (ended_at, _height(item.value, item.completed, counts=counts)),
+    ]
+    first, last = pairs[0][0], pairs[-1][0]
+    if last <= first:
+        return None
+    top = max(y for _, y in pairs) if counts else 1.0
+    points = " ".join(
+        f"{(at - first) / (last - first) * WIDTH:.1f},{HEIGHT - _share(y, top) * HEIGHT:.1f}" for at, y in pairs
+    )
+    return Curve(
+        points,
+        json.dumps(pairs),
+        f"{number(top)} {item.unit}".rstrip() if counts else "100 %",
+        counts,
+        rfc3339(first),
+        instant(first),
+        rfc3339(last),
+        instant(last),
+    )
+
+
+def _height(value: float, completed: Number | None, *, counts: bool) -> float:
+    return float(completed or 0) if counts else value
+
+
+def _share(y: float, top: float) -> float:
+    return min(max(y / top, 0.0), 1.0) if top > 0 else 0.0

@@ -1,0 +1,73 @@
+"""One item for people: what is known of it now, its curve, and its runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker.server.board import told, told_run
+from progressbar_tracker.server.dashboard.bar import curve, shown_bar
+from progressbar_tracker.server.dashboard.past import instant, item_url, shown_row, usual
+from progressbar_tracker.server.dashboard.view import duration
+from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.stores.base import StoreError
+
+from .history import Filter, page_query, read
+from .html import page
+from .http import Call, Reply, checked_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RUNS: Final = 50
+"""Former runs that are shown."""
+
+
+async def item(call: Call) -> Reply:
+    """``GET /items/{id}``, or ``GET /items/?id=`` for the ids that no browser leaves in a path, ``.`` and ``..``."""
+    item_id = call.item_id() if call.path["id"] else checked_id(call.query().get("id"))
+    services = call.services
+    rows = await read(call, Filter(id=item_id), None, RUNS)
+    now = services.clock()
+    there = services.board.get(item_id)
+    if there is None and not rows:
+        return page(call, "item.html", 404, id=item_id, bar=None, runs=[])
+    wire: Mapping[str, object]
+    ended_at: float | None
+    if there is not None:
+        state, wire, ended_at = there, told(there, now), there.ended_at
+    else:
+        last = rows[0]
+        state, wire, ended_at = last.item, told_run(last.item, last.status, last.ended_at), last.ended_at
+    try:
+        samples = await asyncio.to_thread(services.store.samples, item_id, state.run_id)
+    except StoreError:
+        samples = []
+    took = usual(rows)
+    return page(
+        call,
+        "item.html",
+        id=item_id,
+        listed=there is not None,
+        bar=shown_bar(wire),
+        group=state.group,
+        parent=None if state.parent is None else {"id": state.parent, "url": item_url(state.parent)},
+        times=[
+            (name, field, "" if at is None else rfc3339(at), "" if at is None else instant(at))
+            for name, field, at in (
+                ("Started", "created_at", state.created_at),
+                ("Last heard from", "updated_at", state.updated_at),
+                ("Ended", "ended_at", ended_at),
+            )
+        ],
+        facts=[
+            (name, str(value))
+            for name, value in (("Owner", state.owner), ("Weight", state.weight or ""), ("Run", state.run_id))
+            if value
+        ],
+        meta=sorted(state.meta.items()),
+        curve=curve(samples, state, now if ended_at is None else ended_at),
+        usual=None if took is None else duration(took),
+        runs=[shown_row(row) for row in rows],
+        more="history" + page_query(Filter(id=item_id), None) if len(rows) == RUNS else None,
+    )

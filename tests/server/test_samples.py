@@ -1,0 +1,148 @@
+"""Samples of progress: which are taken, how few are kept, and the curve that is drawn of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from progressbar_tracker.server import samples
+from progressbar_tracker.server.dashboard.bar import curve
+from progressbar_tracker.server.records import (
+    AddHistory,
+    AddSample,
+    Ended,
+    Item,
+    Sample,
+    Sampled,
+    SaveItem,
+    ThinSamples,
+    TrimHistory,
+)
+from progressbar_tracker.server.samples import MOST, SHARES, Samples
+from progressbar_tracker.server.stores import sqlite
+
+if TYPE_CHECKING:
+    from progressbar_tracker.server.stores.sqlite import SqliteStore
+
+    from .serving import FullDisk
+
+
+def item(item_id: str = "a", **fields: object) -> Item:
+    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 0.0, "updated_at": 0.0,
+                   **fields})  # fmt: skip
+
+
+def looks(taken: Samples, items: list[Item], now: float) -> list[object]:
+    """All looks of a round, at one instant."""
+    return [write for _ in range(SHARES) for write in taken.look(items, now)]
+
+
+def test_a_round_of_looks_takes_each_running_item_once() -> None:
+    items = [item(str(n), value=n / 100, status="running" if n != 7 else "failed") for n in range(50)]
+    taken = looks(Samples(), items, 100.0)
+    assert sorted(int(write.id) for write in taken) == [n for n in range(50) if n != 7]
+    assert taken[0] == AddSample("0", "r", Sample(100.0, 0.0, None))
+
+
+def test_samples_are_apart_and_another_run_begins_anew() -> None:
+    taken = Samples()
+    assert len(looks(taken, [item()], 0.0)) == 1
+    assert looks(taken, [item()], 5.0) == []
+    assert len(looks(taken, [item(run_id="s")], 5.0)) == 1
+    assert len(looks(taken, [item(run_id="s")], 15.0)) == 1
+
+
+def test_a_long_run_is_sampled_ever_more_seldom_and_never_has_too_many() -> None:
+    taken, kept = Samples(), 0
+    for second in range(0, 7 * 86400, 10):
+        for write in looks(taken, [item()], float(second)):
+            kept = (kept + 1) // 2 if isinstance(write, ThinSamples) else kept + 1
+        assert kept <= MOST
+    assert kept >= MOST // 2
+
+
+def test_a_restart_goes_on_at_the_pace_it_had() -> None:
+    taken = Samples([Sampled("a", "r", 200, 0.0, 199 * 40.0)])
+    assert looks(taken, [item()], 199 * 40.0 + 10) == []
+    assert len(looks(taken, [item()], 199 * 40.0 + 40)) == 1
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_samples() -> None:
+    taken = Samples()
+    looks(taken, [item()], 1000.0)
+    assert len(looks(taken, [item()], 10.0)) == 1
+
+
+def test_what_has_gone_is_forgotten() -> None:
+    taken = Samples()
+    looks(taken, [item(str(n)) for n in range(50)], 0.0)
+    looks(taken, [item("0")], 0.0)
+    assert set(taken._runs) == {"0"}
+
+
+# In the store
+
+
+def sampled(store: SqliteStore, count: int, run_id: str = "r") -> None:
+    store.commit([AddSample("a", run_id, Sample(float(n), n / count, n)) for n in range(count)]).result(10)
+
+
+def test_samples_are_kept_thinned_and_told(store: SqliteStore) -> None:
+    sampled(store, 11)
+    store.commit([ThinSamples("a", "r"), SaveItem(item()), SaveItem(item("b"))]).result(10)
+    assert [one.at for one in store.samples("a", "r")] == [0, 2, 4, 6, 8, 10]
+    assert store.samples("a", "r")[1] == Sample(2.0, 2 / 11, 2.0)
+    assert store.load().sampled == [Sampled("a", "r", 6, 0.0, 10.0)]
+    assert store.samples("b", "r") == []
+
+
+def test_a_run_that_has_ended_keeps_fewer_until_the_history_forgets_it(store: SqliteStore) -> None:
+    sampled(store, 250)
+    sampled(store, 3, "s")
+    store.commit([AddHistory(Ended(item(), "succeeded", 300.0)), AddHistory(Ended(item(run_id="s"), "failed", 500.0))])
+    store.flush(10)
+    kept = store.samples("a", "r")
+    assert len(kept) == 84 <= sqlite.ENDED_SAMPLES
+    assert kept[0].at == 0.0
+    store.commit([TrimHistory(400.0)]).result(10)
+    assert store.samples("a", "r") == []
+    assert len(store.samples("a", "s")) == 3
+
+
+def test_a_full_disk_does_not_pile_up_samples(store: SqliteStore, disk: FullDisk) -> None:
+    disk.full = True
+    for n in range(100):
+        store.later([AddSample("a", "r", Sample(float(n), 0.0, None)), ThinSamples("a", "r")])
+    assert not store.flush(10)
+    assert len(store._behind) <= 2
+    disk.full = False
+    assert store.flush(10)
+    assert [one.at for one in store.samples("a", "r")] == [99.0]
+
+
+# The curve
+
+
+def test_a_curve_of_shares_reaches_from_the_first_sample_to_the_last_state() -> None:
+    drawn = curve([Sample(0.0, 0.0, 0), Sample(10.0, 0.25, 1)], item(value=0.5, completed=2, total=4), 20.0)
+    assert drawn is not None
+    assert (drawn.points, drawn.top, drawn.counts) == ("0.0,160.0 300.0,120.0 600.0,80.0", "100 %", False)
+    assert json.loads(drawn.data) == [[0.0, 0.0], [10.0, 0.25], [20.0, 0.5]]
+
+
+def test_a_curve_of_counts_has_the_highest_count_at_the_top() -> None:
+    drawn = curve([Sample(0.0, 0.0, 10)], item(completed=2000, unit="B"), 20.0)
+    assert drawn is not None
+    assert (drawn.points, drawn.top) == ("0.0,159.2 600.0,0.0", "2,000 B")
+    nothing = curve([Sample(0.0, 0.0, 0)], item(completed=0), 20.0)
+    assert nothing is not None
+    assert nothing.points == "0.0,160.0 600.0,160.0"
+
+
+def test_there_is_no_curve_without_two_instants() -> None:
+    assert curve([], item(), 20.0) is None
+    assert curve([Sample(20.0, 0.5, None), Sample(30.0, 0.6, None)], item(), 20.0) is None
+
+
+def test_the_figures_of_the_module_fit_together() -> None:
+    assert samples.EVERY * samples.MOST < 3600
