@@ -1,0 +1,138 @@
+"""What viewers of the stream cost: ``python tests/benchmarks/viewers.py [--quick]``.
+
+1,000 streams on one server, beside 500 updates a second of 50 items. Told are the server's share of a core and its
+memory, and how long an update takes from the writer to a viewer; of the viewers one in fifty reads what it gets, the
+others only take it. The peer is the server itself, with the same updates and nobody looking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from harness import ADMIN_KEY, options, ratio, served, table
+
+ITEMS = 50
+RATE = 500
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def server_pid():
+    """Return the process that serves: the only child of this one."""
+    (pid,) = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return int(pid)
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident(pid):
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+def write(url, done):
+    """Send ``RATE`` updates a second, ten batches of them, each with the instant at which it was made."""
+    with httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=10) as client:
+        put = [{"op": "put", "id": f"item-{n}", "run_id": "r", "total": 10**9} for n in range(ITEMS)]
+        client.post("/api/v1/items:batch", json={"ops": put}).raise_for_status()
+        seq, at = 0, time.monotonic()
+        while not done.is_set():
+            seq += 1
+            made = f"{time.time():.4f}"
+            ops = [
+                {"op": "patch", "id": f"item-{n}", "seq": seq, "completed": seq, "description": made}
+                for n in range(RATE // 10)
+            ]
+            client.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
+            at += 0.1
+            done.wait(max(at - time.monotonic(), 0))
+
+
+async def view(url, reads, delays, opened, done):
+    """Be one viewer."""
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        request = f"GET /api/v1/events HTTP/1.1\r\nHost: {host}\r\nX-API-KEY: {ADMIN_KEY}\r\n\r\n"
+        writer.write(request.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        opened.release()
+        buffer = b""
+        while not done.is_set():
+            chunk = await reader.read(1 << 16)
+            if not chunk:
+                return
+            if not reads:
+                continue
+            buffer += chunk
+            *events, buffer = buffer.split(b"\n\n")
+            now = time.time()
+            for event in events:
+                if b"event: change" in event:
+                    data = event.partition(b"data: ")[2].replace(b"\r\n", b"")
+                    found = re.findall(rb'"description":"([0-9.]+)"', data)
+                    delays.extend(now - float(made) for made in found)
+    finally:
+        writer.close()
+
+
+async def watch(url, pid, viewers, seconds):
+    done, delays, opened = asyncio.Event(), [], asyncio.Semaphore(0)
+    tasks = []
+    for n in range(viewers):
+        tasks.append(asyncio.create_task(view(url, n % 50 == 0, delays, opened, done)))
+        if n % 50 == 49:
+            await asyncio.sleep(0.05)  # as people come, and not as a flood
+    for _ in range(viewers):
+        await opened.acquire()
+    await asyncio.sleep(1)
+    delays.clear()
+    cpu, begun = cpu_seconds(pid), time.monotonic()
+    await asyncio.sleep(seconds)
+    used = (cpu_seconds(pid) - cpu) / (time.monotonic() - begun)
+    memory = resident(pid)
+    done.set()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return used, memory, sorted(delays)
+
+
+def main():
+    quick = options(__doc__).quick
+    viewers, seconds = (50, 2.0) if quick else (1000, 15.0)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 10_000), most))
+    rows = []
+    alone = None
+    for count in (0, viewers):
+        with served() as url:
+            pid, done = server_pid(), threading.Event()
+            writer = threading.Thread(target=write, args=(url, done))
+            writer.start()
+            try:
+                used, memory, delays = asyncio.run(watch(url, pid, count, seconds))
+            finally:
+                done.set()
+                writer.join()
+        alone = used if alone is None else alone
+        late = [f"{delays[int(len(delays) * share)] * 1000:.0f} ms" for share in (0.5, 0.99)] if delays else ["", ""]
+        rows.append([str(count), f"{used:.0%}", ratio(used, alone), f"{memory:.0f} MB", *late])
+    table(
+        f"{RATE} updates a second of {ITEMS} items",
+        ["viewers", "of a core", "ratio to none", "memory", "p50 delivery", "p99 delivery"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
