@@ -75,6 +75,7 @@ MATRIX: Final = {
     ("GET", "/"): Expected("/", None, PAGE),
     ("GET", "/items/{id:path}"): Expected("/items/{id}", None, PAGE),
     ("GET", "/history"): Expected("/history", None, PAGE),
+    ("GET", "/keys"): Expected("/keys", None, ADMIN | dict.fromkeys(KEYLESS, 303)),
     ("GET", "/login"): Expected("/login", None, everyone(200)),
     ("POST", "/login"): Expected("/login", None, everyone(415)),
     ("POST", "/logout"): Expected("/logout", None, everyone(303)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import events, health, history, history_page, item_page, items, keys, legacy, pages
+from . import admin_pages, events, health, history, history_page, item_page, items, keys, legacy, pages
 from .http import Row
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -35,6 +35,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", "/", "read", pages.home, page=True),
     Row("GET", "/items/{id:path}", "read", item_page.item, page=True),
     Row("GET", "/history", "read", history_page.history, page=True),
+    Row("GET", "/keys", "manage", admin_pages.keys, page=True),
     Row("GET", "/login", "public", pages.login),
     Row("POST", "/login", "public", pages.sign_in),
     Row("POST", "/logout", "public", pages.sign_out),

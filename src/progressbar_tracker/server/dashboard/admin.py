@@ -1,0 +1,39 @@
+"""Keys as the administrator's page shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from progressbar_tracker.server.keys import usable
+from progressbar_tracker.server.records import rfc3339
+
+from .past import instant
+
+if TYPE_CHECKING:
+    from progressbar_tracker.server.records import KeyRecord
+
+
+def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
+    """Return what the template shows of a key."""
+    fresh = key.previous_until is not None and now < key.previous_until
+    return {
+        "id": key.key_id,
+        "name": key.name,
+        "type": key.type,
+        "group": key.group or "",
+        "works": usable(key, now),
+        "created": time(key.created_at),
+        "used": time(key.last_used_at),
+        "expires": time(key.expires_at),
+        "revoked": time(key.revoked_at),
+        "previous": time(key.previous_until) if fresh else None,
+    }
+
+
+def time(at: float | None) -> tuple[str, str] | None:
+    """Return an instant for a program and for a reader.
+
+    >>> time(0.0)
+    ('1970-01-01T00:00:00.000Z', '1970-01-01 00:00 UTC')
+    """
+    return None if at is None else (rfc3339(at), instant(at))

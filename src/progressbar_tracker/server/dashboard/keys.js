@@ -1,0 +1,82 @@
+// Makes, rotates and revokes keys, through the API. A secret is on the page until its reader has kept it, and no longer.
+
+import { ask, copy, send, told } from "./asking.js";
+
+const form = document.getElementById("create");
+const made = document.getElementById("made");
+// What the browser was told to come to, and not what the server believes: a proxy may stand between them.
+const url = new URL("./", location.href).href.replace(/\/$/, "");
+
+function snippet({ type, key }) {
+  if (type === "read") return `curl -H "X-API-KEY: ${key}" ${url}/api/v1/items`;
+  if (type === "admin") return `export PROGRESSBAR_URL=${url} PROGRESSBAR_API_KEY=${key}\nprogressbar-tracker keys list --url ${url}`;
+  return [
+    "from progressbar_tracker import configure, track",
+    "",
+    `configure(url="${url}", api_key="${key}")`,
+    "",
+    "for number in track(range(100), id=\"first-steps\"):",
+    "    ...",
+  ].join("\n");
+}
+
+function reveal(key) {
+  document.getElementById("made-name").textContent = `The key of ${key.name}`;
+  document.getElementById("secret").value = key.key;
+  document.getElementById("snippet").textContent = snippet(key);
+  made.hidden = false;
+  form.hidden = true;
+  document.getElementById("made-name").focus();
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { name, type, group, days } = Object.fromEntries(new FormData(form));
+  const body = { name: name.trim(), type };
+  if (group.trim() !== "") body.group = group.trim();
+  if (days !== "") body.expires_at = new Date(Date.now() + days * 86400000).toISOString();
+  const button = form.querySelector("button");
+  button.disabled = true; // one key for one click
+  try {
+    reveal(await send("POST", "api/v1/keys", body));
+  } catch (error) {
+    told(error);
+  } finally {
+    button.disabled = false;
+  }
+});
+
+const DOES = {
+  rotate: {
+    what: (name) => `Give ${name} a new secret?`,
+    why: "The old one works for 24 hours more. What the key owns stays its own.",
+    yes: "Rotate",
+    does: async (id) => reveal(await send("POST", `api/v1/keys/${id}/rotate`)),
+  },
+  revoke: {
+    what: (name) => `Revoke ${name}?`,
+    why: "Whoever uses it is refused from this moment on. It cannot be taken back. Its items stay.",
+    yes: "Revoke",
+    does: async (id) => {
+      await send("DELETE", `api/v1/keys/${id}`);
+      location.reload();
+    },
+  },
+};
+
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("button[data-do]");
+  const row = button?.closest("[data-key]");
+  const { what, why, yes, does } = DOES[button?.dataset.do] ?? {};
+  if (!row || !does || !(await ask(what(button.dataset.name), why, yes))) return;
+  try {
+    await does(row.dataset.key);
+  } catch (error) {
+    told(error);
+  }
+});
+
+document.getElementById("kept").addEventListener("click", () => location.reload());
+// Coming back to the page with the browser's button must not show a secret again.
+addEventListener("pagehide", () => (document.getElementById("secret").value = document.getElementById("snippet").textContent = ""));
+copy(document);
