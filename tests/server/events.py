@@ -24,7 +24,9 @@ class Event(NamedTuple):
 class Stream:
     """One stream, from when it is open. Ended streams give ``None``."""
 
-    def __init__(self, served: Served, key: str | None, query: str = "", **headers: str) -> None:
+    def __init__(
+        self, served: Served, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
+    ) -> None:
         if key is not None:
             headers["X-API-KEY"] = served.keys.get(key, key)
         self._client = httpx.Client(base_url=served.server.url, headers=headers, timeout=60, verify=NO_TLS)
@@ -32,14 +34,14 @@ class Stream:
         self.status = 0
         self.headers: httpx.Headers = httpx.Headers()
         self._opened = threading.Event()
-        self._query = query
+        self._url = path + query
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         assert self._opened.wait(10)
 
     def _read(self) -> None:
         try:
-            with self._client.stream("GET", f"/api/v1/events{self._query}") as reply:
+            with self._client.stream("GET", self._url) as reply:
                 self.status, self.headers = reply.status_code, reply.headers
                 fields: dict[str, str] = {}
                 for line in reply.iter_lines():

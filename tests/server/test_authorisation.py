@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     import httpx
 
-ASKERS: Final = ("nobody", "unknown", "revoked", "expired", "read", "own", "other", "admin")
-"""``own`` and ``other`` are write keys: the owner of the item, and the owner of another."""
+ASKERS: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
+"""``own`` and ``other`` are write keys: the owner of the item, and the owner of another.
 
-KEYLESS: Final = {"nobody": 401, "unknown": 401, "revoked": 401, "expired": 401}
+``share`` sends the token of a link in place of a key.
+"""
+
+KEYLESS: Final = dict.fromkeys(("nobody", "unknown", "revoked", "expired", "share"), 401)
 
 
 class Expected(NamedTuple):
@@ -49,7 +52,8 @@ OWNED: Final = writers(200) | {"other": 403}
 ADMIN: Final = with_key(403) | {"admin": 200}
 PAGE: Final = with_key(200) | dict.fromkeys(KEYLESS, 303)
 
-# What stands for {id} is an item of the key "own"; {new} is an id that is not taken; {key_id} a key made for the test.
+# What stands for {id} is an item of the key "own"; {new} is an id that is not taken; {key_id} a key made for the test;
+# {share} the token of a share of the item, and {share_id} its id.
 MATRIX: Final = {
     ("GET", "/progress"): Expected("/progress", None, with_key(200)),
     ("POST", "/progress"): Expected("/progress", legacy("{new}"), writers(201)),
@@ -70,6 +74,12 @@ MATRIX: Final = {
     ("POST", "/api/v1/keys"): Expected("/api/v1/keys", {"type": "read", "name": "n"}, ADMIN | {"admin": 201}),
     ("DELETE", "/api/v1/keys/{key_id}"): Expected("/api/v1/keys/{key_id}", None, ADMIN),
     ("POST", "/api/v1/keys/{key_id}/rotate"): Expected("/api/v1/keys/{key_id}/rotate", None, ADMIN),
+    ("GET", "/api/v1/shares"): Expected("/api/v1/shares", None, ADMIN),
+    ("POST", "/api/v1/shares"): Expected("/api/v1/shares", {"item": "{id}"}, ADMIN | {"admin": 201}),
+    ("DELETE", "/api/v1/shares/{share_id}"): Expected("/api/v1/shares/{share_id}", None, ADMIN),
+    ("GET", "/s/{token}"): Expected("/s/{share}", None, everyone(200)),
+    ("GET", "/s/{token}/events"): Expected("/s/{share}/events", None, everyone(200)),
+    ("GET", "/badge/{token}.svg"): Expected("/badge/{share}.svg", None, everyone(200)),
     ("GET", "/healthz"): Expected("/healthz", None, everyone(200)),
     ("GET", "/readyz"): Expected("/readyz", None, everyone(200)),
     ("GET", "/"): Expected("/", None, PAGE),
@@ -102,6 +112,7 @@ def asked(shared: Served) -> Iterator[Served]:
     ring = shared.server
     shared.keys["own"] = shared.keys["write"]
     shared.keys["unknown"] = keys.new_key("admin", "never kept", NOW).secret
+    shared.keys["share"] = shared.client("admin").post("/api/v1/shares", json={"item": "a"}).json()["token"]
     for name in ("revoked", "expired"):
         shared.keys[name] = ring.create_key("admin", name, expires_at=NOW + 1 if name == "expired" else None)
     revoked = ring.app.services.ring.find(shared.keys["revoked"], NOW)
@@ -116,15 +127,21 @@ def http(asked: Served) -> httpx.Client:
     return asked.client()
 
 
-def prepared(asked: Served, http: httpx.Client) -> dict[str, str]:
+def prepared(asked: Served, http: httpx.Client, template: object) -> dict[str, str]:
+    """Make what the template names; return what stands for the names."""
     number = next(_numbers)
-    item_id = f"item-{number}"
-    headers = {"X-API-KEY": asked.keys["own"]}
-    assert http.put(f"/api/v1/items/{item_id}", json={"run_id": "r"}, headers=headers).status_code == 201
-    made = http.post(
-        "/api/v1/keys", json={"type": "write", "name": "n"}, headers={"X-API-KEY": asked.keys["admin"]}
-    ).json()
-    return {"{id}": item_id, "{new}": f"new-{number}", "{key_id}": made["key_id"]}
+    names = {"{id}": f"item-{number}", "{new}": f"new-{number}"}
+    admin = {"X-API-KEY": asked.keys["admin"]}
+    if "{id}" in str(template) or "{share" in str(template):
+        headers = {"X-API-KEY": asked.keys["own"]}
+        assert http.put(f"/api/v1/items/{names['{id}']}", json={"run_id": "r"}, headers=headers).status_code == 201
+    if "{key_id}" in str(template):
+        made = http.post("/api/v1/keys", json={"type": "write", "name": "n"}, headers=admin).json()
+        names["{key_id}"] = made["key_id"]
+    if "{share" in str(template):
+        made = http.post("/api/v1/shares", json={"item": names["{id}"]}, headers=admin).json()
+        names |= {"{share}": made["token"], "{share_id}": made["share_id"]}
+    return names
 
 
 def filled(template: object, names: dict[str, str]) -> object:
@@ -142,7 +159,11 @@ def headers_of(asked: Served, asker: str) -> dict[str, str]:
 
 def state(asked: Served) -> object:
     services = asked.server.app.services
-    return services.board.listed(), [(key.key_id, key.hash, key.revoked_at) for key in services.ring.all()]
+    return (
+        services.board.listed(),
+        [(key.key_id, key.hash, key.revoked_at) for key in services.ring.all()],
+        (services.shares.all()),
+    )
 
 
 def test_every_route_has_a_row_in_the_matrix() -> None:
@@ -154,7 +175,7 @@ def test_every_route_has_a_row_in_the_matrix() -> None:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.path}")
 def test_everybody_gets_what_the_matrix_says(asked: Served, http: httpx.Client, row: object, asker: str) -> None:
     expected = MATRIX[row.method, row.path]
-    names = prepared(asked, http)
+    names = prepared(asked, http, (expected.path, expected.body))
     before = state(asked)
     with http.stream(
         row.method,
@@ -178,7 +199,7 @@ def test_every_operation_of_a_batch_is_judged_by_itself(
     asked: Served, http: httpx.Client, name: str, asker: str
 ) -> None:
     op, statuses = OPS[name]
-    op = filled(op, prepared(asked, http))
+    op = filled(op, prepared(asked, http, op))
     before = state(asked)
     reply = http.post("/api/v1/items:batch", json={"ops": [op]}, headers=headers_of(asked, asker))
     assert reply.status_code == 200

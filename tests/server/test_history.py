@@ -160,6 +160,7 @@ def test_a_file_of_the_first_version_is_led_forwards_and_nothing_is_lost(tmp_pat
     try:
         loaded = store.load()
         assert [kept.title for kept in loaded.items] == ["An old one"]
+        assert (loaded.sampled, loaded.shares) == ([], [])
         assert [session.hash for session in loaded.sessions] == ["hash"]
         assert [(row.item.id, row.status) for row in store.history(text="old ONE")] == [("old", "failed")]
         assert [row.item.id for row in store.history(item_id="old")] == ["old"]

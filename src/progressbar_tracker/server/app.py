@@ -41,6 +41,7 @@ class App:
             services.store,
             services.sessions,
             services.samples,
+            services.shares,
             hub=services.hub,
             refresh_keys=services.refresh_keys,
             clock=services.clock,

@@ -23,7 +23,7 @@ from .problems import ProblemError
 from .records import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
     from .board import Board
 
@@ -45,17 +45,28 @@ LIFE: Final = 1800.0
 STREAMS: Final = 5000
 """The most streams at a time."""
 
+BARE: Final = (
+    "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "error", "rate",
+    "eta", "created_at", "updated_at", "ended_at",
+)  # fmt: skip
+"""The fields of an item that a share shows: not the owner, the host or the command."""
+
 VIEWS: Final = 100
 """The most snapshots that are kept for who comes next."""
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class View(NamedTuple):
-    """What a subscriber sees: all items, or those of a group, or one."""
+    """What a subscriber sees: all items, or those of a group, or one.
+
+    With ``bare``, of each no more than :data:`BARE`: who has a link is nobody we know.
+    """
 
     group: str | None = None
     item: str | None = None
+    bare: bool = False
 
     def sees(self, item_id: str, group: str | None) -> bool:
         """Say whether it sees an item."""
@@ -88,10 +99,14 @@ class _Tick:
             items, gone = [], []
             for one in self._changed:
                 if one.json is not None and view.sees(one.id, one.group):
-                    items.append(one.json)
+                    items.append(_bare(one.json) if view.bare else one.json)
                 elif any(view.sees(one.id, group) for group in one.groups):
                     gone.append(_encode(one.id))
-            ended = [run for where, run in self._ended if view.sees(where.item or "", where.group)]
+            ended = [
+                _bare(run) if view.bare else run
+                for where, run in self._ended
+                if view.sees(where.item or "", where.group)
+            ]
             known = b""
             if items or gone or ended:
                 known = _event(
@@ -248,13 +263,23 @@ class Hub:
         if known is None or known[0] != rev:
             now = self._clock()
             items = [item for item in self._board.listed() if view.sees(item.id, item.group)]
-            listed = b",".join([_encode(told(item, now)) for item in items])
+            told_items = [_encode(told(item, now)) for item in items]
+            listed = b",".join([_bare(one) for one in told_items] if view.bare else told_items)
             body = b'{"rev":%d,"time":"%s","items":[%s]}' % (rev, rfc3339(now).encode(), listed)
             known = rev, _event("snapshot", body, self._epoch, rev)
             if len(self._snapshots) >= VIEWS:
                 self._snapshots.clear()
             self._snapshots[view] = known
         return known[1]
+
+
+def bare(item: Mapping[str, object]) -> dict[str, object]:
+    """Return what a share shows of an item, or of a run."""
+    return {field: item[field] for field in BARE}
+
+
+def _bare(json: bytes) -> bytes:
+    return _encode(bare(_decode(json)))
 
 
 async def _rung(bell: asyncio.Event, seconds: float) -> bool:

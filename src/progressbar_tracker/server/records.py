@@ -134,6 +134,20 @@ class SessionRecord(msgspec.Struct, frozen=True):
         return f"SessionRecord(expires_at={self.expires_at!r})"
 
 
+class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A read-only link to a group or to an item: the hash of its token, and its life."""
+
+    share_id: str
+    hash: str
+    created_at: float
+    group: str | None = None
+    item: str | None = None
+    expires_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"ShareRecord(share_id={self.share_id!r}, group={self.group!r}, item={self.item!r})"
+
+
 class SaveItem(msgspec.Struct, frozen=True):
     """Keep this state of an item."""
 
@@ -198,6 +212,18 @@ class DropSession(msgspec.Struct, frozen=True):
     hash: str
 
 
+class SaveShare(msgspec.Struct, frozen=True):
+    """Keep a share."""
+
+    share: ShareRecord
+
+
+class DropShare(msgspec.Struct, frozen=True):
+    """Forget a share."""
+
+    share_id: str
+
+
 class Probe(msgspec.Struct, frozen=True):
     """Write something of no consequence, to see whether writing works."""
 
@@ -215,6 +241,8 @@ Write: TypeAlias = (
     | TouchKey
     | SaveSession
     | DropSession
+    | SaveShare
+    | DropShare
     | Probe
 )
 

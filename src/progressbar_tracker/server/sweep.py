@@ -1,4 +1,4 @@
-"""What happens by itself, twice a second: items expire, fall silent and are sampled, sessions end, keys change."""
+"""What happens by itself, twice a second: items expire, fall silent and are sampled, sessions and shares end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from .records import DropSession, TrimHistory, Write
+from .records import DropSession, DropShare, TrimHistory, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .live import Hub
     from .samples import Samples
     from .sessions import Sessions
+    from .shares import Shares
     from .stores.base import Store
 
 logger = logging.getLogger("progressbar_tracker.server")
@@ -35,6 +36,7 @@ class Sweep:
         store: Store,
         sessions: Sessions,
         samples: Samples,
+        shares: Shares,
         *,
         hub: Hub,
         refresh_keys: Callable[[], object],
@@ -45,6 +47,7 @@ class Sweep:
         self._store = store
         self._sessions = sessions
         self._samples = samples
+        self._shares = shares
         self._hub = hub
         self._refresh_keys = refresh_keys
         self._clock = clock
@@ -70,6 +73,9 @@ class Sweep:
         writes += self._samples.look(self._board.all(), now)
         if over := self._sessions.expire(now):
             writes += [DropSession(record.hash) for record in over]
+            self._hub.ring()
+        if ended := self._shares.expire(now):
+            writes += [DropShare(record.share_id) for record in ended]
             self._hub.ring()
         if now - self._trimmed >= RARELY:
             self._trimmed = now

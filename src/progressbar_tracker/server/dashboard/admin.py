@@ -1,4 +1,4 @@
-"""Keys as the administrator's page shows them."""
+"""Keys and shares as the administrator's page shows them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.keys import usable
 from progressbar_tracker.server.records import rfc3339
 
-from .past import instant
+from .past import instant, item_url
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import KeyRecord
+    from progressbar_tracker.server.records import KeyRecord, ShareRecord
 
 
 def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
@@ -27,6 +27,18 @@ def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
         "expires": time(key.expires_at),
         "revoked": time(key.revoked_at),
         "previous": time(key.previous_until) if fresh else None,
+    }
+
+
+def shown_share(share: ShareRecord) -> dict[str, object]:
+    """Return what the template shows of a share."""
+    return {
+        "id": share.share_id,
+        "kind": "group" if share.item is None else "item",
+        "name": share.group if share.item is None else share.item,
+        "url": None if share.item is None else item_url(share.item),
+        "created": time(share.created_at),
+        "expires": time(share.expires_at),
     }
 
 

@@ -1,4 +1,4 @@
-// Makes, rotates and revokes keys, through the API. A secret is on the page until its reader has kept it, and no longer.
+// Makes, rotates and revokes keys and shares, through the API. A secret is on the page until its reader has kept it, and no longer.
 
 import { ask, copy, send, told } from "./asking.js";
 
@@ -34,17 +34,43 @@ form.addEventListener("submit", async (event) => {
   const { name, type, group, days } = Object.fromEntries(new FormData(form));
   const body = { name: name.trim(), type };
   if (group.trim() !== "") body.group = group.trim();
-  if (days !== "") body.expires_at = new Date(Date.now() + days * 86400000).toISOString();
-  const button = form.querySelector("button");
-  button.disabled = true; // one key for one click
+  if (days !== "") body.expires_at = after(days);
+  await once(form, async () => reveal(await send("POST", "api/v1/keys", body)));
+});
+
+const share = document.getElementById("share");
+share.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { kind, name, days } = Object.fromEntries(new FormData(share));
+  const body = { [kind]: name };
+  if (days !== "") body.expires_at = after(days);
+  await once(share, async () => {
+    const { path, badge } = await send("POST", "api/v1/shares", body);
+    document.getElementById("shared-name").textContent = `The link to ${name}`;
+    document.getElementById("link").value = `${url}/${path}`;
+    document.getElementById("markdown").value = `[![Progress](${url}/${badge})](${url}/${path})`;
+    document.getElementById("shared").hidden = false;
+    share.hidden = true;
+    document.getElementById("shared-name").focus();
+  });
+});
+
+function after(days) {
+  return new Date(Date.now() + days * 86400000).toISOString();
+}
+
+// One key for one click.
+async function once(form_, does) {
+  const button = form_.querySelector("button");
+  button.disabled = true;
   try {
-    reveal(await send("POST", "api/v1/keys", body));
+    await does();
   } catch (error) {
     told(error);
   } finally {
     button.disabled = false;
   }
-});
+}
 
 const DOES = {
   rotate: {
@@ -62,6 +88,15 @@ const DOES = {
       location.reload();
     },
   },
+  unshare: {
+    what: (name) => `Revoke the share of ${name}?`,
+    why: "The link and its picture lead nowhere from this moment on.",
+    yes: "Revoke",
+    does: async (id) => {
+      await send("DELETE", `api/v1/shares/${id}`);
+      location.reload();
+    },
+  },
 };
 
 document.addEventListener("click", async ({ target }) => {
@@ -76,7 +111,10 @@ document.addEventListener("click", async ({ target }) => {
   }
 });
 
-document.getElementById("kept").addEventListener("click", () => location.reload());
+for (const id of ["kept", "link-kept"]) document.getElementById(id).addEventListener("click", () => location.replace("keys"));
 // Coming back to the page with the browser's button must not show a secret again.
-addEventListener("pagehide", () => (document.getElementById("secret").value = document.getElementById("snippet").textContent = ""));
+addEventListener("pagehide", () => {
+  for (const id of ["secret", "link", "markdown"]) document.getElementById(id).value = "";
+  document.getElementById("snippet").textContent = "";
+});
 copy(document);

@@ -1,11 +1,11 @@
-"""The page on which an administrator looks after keys."""
+"""The page on which an administrator looks after keys and shares."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import KEY_TYPES
-from progressbar_tracker.server.dashboard.admin import shown_key
+from progressbar_tracker.server.dashboard.admin import shown_key, shown_share
 
 from .html import own_url, page
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 async def keys(call: Call) -> Reply:
-    """``GET /keys``. What is changed here goes through ``/api/v1/keys``."""
+    """``GET /keys?share=``: what is changed here goes through the API. ``share`` is an item that is to be shared."""
     services = call.services
+    asked_for = call.query().get("share", "")
     services.refresh_keys()
     now = services.clock()
     shown = [shown_key(record, now) for record in reversed(services.ring.all())]
@@ -26,4 +27,7 @@ async def keys(call: Call) -> Reply:
         url=own_url(call),
         keys=[key for key in shown if key["works"]],
         former=[key for key in shown if not key["works"]],
+        shares=[shown_share(record) for record in reversed(services.shares.all())],
+        share_item=asked_for,
+        groups=sorted({item.group for item in services.board.all() if item.group is not None}),
     )

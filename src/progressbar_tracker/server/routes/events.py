@@ -8,8 +8,8 @@ from progressbar_tracker.server.live import View
 
 from .http import Call, Header, Reply
 
-_EVENTS: Final = b"text/event-stream; charset=utf-8"
-_HEADERS: Final[tuple[Header, ...]] = (
+EVENTS: Final = b"text/event-stream; charset=utf-8"
+UNBUFFERED: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),  # or nginx would keep it back
 )
@@ -21,4 +21,4 @@ async def stream(call: Call) -> Reply:
     hub.admit()
     seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
     events = hub.events(View(query.get("group"), query.get("id")), seen, call.may_go_on)
-    return Reply(200, b"", _EVENTS, _HEADERS, events)
+    return Reply(200, b"", EVENTS, UNBUFFERED, events)

@@ -31,8 +31,12 @@ def page(call: Call, template: str, status: int = 200, **values: object) -> Repl
         status: The HTTP status.
         values: What the template shows; it is given ``up`` as well.
     """
-    rendered = _templates.get_template(template).render(up=up(call.scope), **values)
-    return Reply(status, rendered.encode(), HTML)
+    return Reply(status, rendered(template, up=up(call.scope), **values), HTML)
+
+
+def rendered(template: str, **values: object) -> bytes:
+    """Return a template with values in its places; what they say is text there, never markup."""
+    return _templates.get_template(template).render(**values).encode()
 
 
 def own_url(call: Call) -> str:

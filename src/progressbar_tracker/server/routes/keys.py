@@ -59,7 +59,7 @@ async def create(call: Call) -> Reply:
             keys.check_type(body["type"]),
             keys.check_name(body["name"]),
             call.services.clock(),
-            expires_at=_instant("expires_at", body.get("expires_at")),
+            expires_at=instant("expires_at", body.get("expires_at")),
             group=None if group is None else check_text("group", group, 200),
         )
     except FieldError as error:
@@ -108,7 +108,12 @@ async def _keep(services: Services, record: KeyRecord) -> None:
     services.hub.ring()
 
 
-def _instant(field: str, value: object) -> float | None:
+def instant(field: str, value: object) -> float | None:
+    """Return what a field of a body says, seconds since the epoch.
+
+    Raises:
+        FieldError: It is no RFC 3339 instant.
+    """
     if value is None:
         return None
     text = check_text(field, value, 40, least=1)

@@ -14,6 +14,7 @@ from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, Write
 from progressbar_tracker.server.samples import Samples
+from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import Store, StoreError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Services:
         self.ring = Keyring(loaded.keys, loaded.keys_rev)
         self.sessions = sessions.Sessions(settings.session_seconds, loaded.sessions)
         self.samples = Samples(loaded.sampled)
+        self.shares = Shares(loaded.shares)
         self.links = sessions.Links(settings.sign_in_seconds)
         self.attempts = sessions.Attempts()
         self.password = (

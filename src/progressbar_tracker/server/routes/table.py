@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import admin_pages, events, health, history, history_page, item_page, items, keys, legacy, pages
+from . import admin_pages, events, health, history, history_page, item_page, items, keys, legacy, pages, shares
 from .http import Row
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -30,6 +30,12 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("POST", "/api/v1/keys", "manage", keys.create),
     Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke),
     Row("POST", "/api/v1/keys/{key_id}/rotate", "manage", keys.rotate),
+    Row("GET", "/api/v1/shares", "manage", shares.listed),
+    Row("POST", "/api/v1/shares", "manage", shares.create),
+    Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke),
+    Row("GET", "/s/{token}", "public", shares.seen),
+    Row("GET", "/s/{token}/events", "public", shares.stream),
+    Row("GET", "/badge/{token}.svg", "public", shares.badge),
     Row("GET", "/healthz", "public", health.alive),
     Row("GET", "/readyz", "public", health.ready),
     Row("GET", "/", "read", pages.home, page=True),

@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from progressbar_tracker.server.records import EndStatus, Item, KeyRecord, Sample, Sampled, SessionRecord, Write
+    from progressbar_tracker.server.records import (
+        EndStatus,
+        Item,
+        KeyRecord,
+        Sample,
+        Sampled,
+        SessionRecord,
+        ShareRecord,
+        Write,
+    )
 
 
 class StoreError(Exception):
@@ -25,6 +34,7 @@ class Loaded(msgspec.Struct, frozen=True):
     keys_rev: int
     sessions: list[SessionRecord]
     sampled: list[Sampled]
+    shares: list[ShareRecord]
 
 
 class HistoryRow(msgspec.Struct, frozen=True):

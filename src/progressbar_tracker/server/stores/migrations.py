@@ -53,4 +53,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (id, run_id, at)
         ) STRICT, WITHOUT ROWID""",
     ),
+    (  # read-only links
+        """CREATE TABLE shares (
+            share_id TEXT PRIMARY KEY,
+            hash TEXT NOT NULL,
+            "group" TEXT,
+            item TEXT,
+            created_at REAL NOT NULL,
+            expires_at REAL
+        ) STRICT""",
+    ),
 )

@@ -22,6 +22,7 @@ from progressbar_tracker.server.records import (
     AddSample,
     DropItem,
     DropSession,
+    DropShare,
     EndStatus,
     Item,
     KeyRecord,
@@ -31,7 +32,9 @@ from progressbar_tracker.server.records import (
     SaveItem,
     SaveKey,
     SaveSession,
+    SaveShare,
     SessionRecord,
+    ShareRecord,
     ThinSamples,
     TouchKey,
     TrimHistory,
@@ -115,7 +118,15 @@ class SqliteStore:
             except msgspec.DecodeError as error:
                 logger.warning("the stored state of item %r cannot be read: %s", item_id, error)
         keys, rev = self.keys()
-        return Loaded(items, keys, rev, sessions, self._sampled(items))
+        return Loaded(items, keys, rev, sessions, self._sampled(items), self._shares())
+
+    def _shares(self) -> list[ShareRecord]:
+        with self._reading, _told():
+            rows = self._reader.execute('SELECT share_id, hash, created_at, "group", item, expires_at FROM shares')
+            return [
+                ShareRecord(share_id=share_id, hash=hash_, created_at=made, group=group, item=item, expires_at=until)
+                for share_id, hash_, made, group, item, until in rows
+            ]
 
     def _sampled(self, items: Iterable[Item]) -> list[Sampled]:
         found = []
@@ -345,6 +356,14 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             )
         case DropSession(hash_):
             connection.execute("DELETE FROM sessions WHERE hash = ?", (hash_,))
+        case SaveShare(share):
+            connection.execute(
+                'INSERT OR REPLACE INTO shares (share_id, hash, "group", item, created_at, expires_at) '
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (share.share_id, share.hash, share.group, share.item, share.created_at, share.expires_at),
+            )
+        case DropShare(share_id):
+            connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
         case Probe(at):
             connection.execute("UPDATE meta SET value = ? WHERE name = 'probed_at'", (int(at),))
 

@@ -1,0 +1,141 @@
+"""Shares: looked after by admins, and seen by whoever has the link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker._models import FieldError
+from progressbar_tracker.server import shares
+from progressbar_tracker.server.board import told, told_run
+from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
+from progressbar_tracker.server.dashboard.bar import shown_bar
+from progressbar_tracker.server.live import View, bare
+from progressbar_tracker.server.problems import ProblemError, of_field
+from progressbar_tracker.server.records import DropShare, SaveShare, ShareRecord, rfc3339
+
+from .events import EVENTS, UNBUFFERED
+from .history import Filter, read
+from .html import page, rendered
+from .http import Call, Header, Reply, answer, decoded
+from .keys import instant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RECENT: Final = 8
+"""Ended runs of a group that are shown."""
+
+_SVG: Final = b"image/svg+xml; charset=utf-8"
+_NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+
+
+async def listed(call: Call) -> Reply:
+    """``GET /api/v1/shares``."""
+    return answer({"shares": [_told(record) for record in call.services.shares.all()]})
+
+
+async def create(call: Call) -> Reply:
+    """``POST /api/v1/shares``: the answer shows the link this once."""
+    body = await call.json()
+    try:
+        made = shares.new_share(
+            call.services.clock(),
+            group=body.get("group"),
+            item=body.get("item"),
+            expires_at=instant("expires_at", body.get("expires_at")),
+        )
+    except FieldError as error:
+        raise of_field(error) from None
+    await call.services.commit([SaveShare(made.record)])
+    call.services.shares.add(made.record)
+    links = {"token": made.token, "path": f"s/{made.token}", "badge": f"badge/{made.token}.svg"}
+    return answer({**_told(made.record), **links}, 201)
+
+
+async def revoke(call: Call) -> Reply:
+    """``DELETE /api/v1/shares/{share_id}``: the link leads nowhere from now on, and what looks through it is closed."""
+    record = call.services.shares.get(decoded(call.path["share_id"].encode("latin-1")))
+    if record is None:
+        raise ProblemError("not-found", "there is no share with this share_id")
+    await call.services.commit([DropShare(record.share_id)])
+    call.services.shares.drop(record)
+    call.services.hub.ring()
+    return answer(_told(record))
+
+
+async def seen(call: Call) -> Reply:
+    """``GET /s/{token}``: the page behind a share."""
+    record = _need(call)
+    bars, ended = await _within(call, record)
+    return page(
+        call,
+        "share.html",
+        name=record.group if record.item is None else (bars or ended)[0]["title"] if bars or ended else record.item,
+        single=record.item is not None,
+        bars=bars,
+        ended=ended,
+        events=f"{call.path['token']}/events",
+    )
+
+
+async def stream(call: Call) -> Reply:
+    """``GET /s/{token}/events``: what changes of what the share is for."""
+    record = _need(call)
+    call.services.hub.admit()
+    last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
+    events = call.services.hub.events(_view(record), last, lambda: _find(call) is not None)
+    return Reply(200, b"", EVENTS, UNBUFFERED, events)
+
+
+async def badge(call: Call) -> Reply:
+    """``GET /badge/{token}.svg``: a picture of the bar, to be put on other pages."""
+    record = _need(call)
+    bars, ended = await _within(call, record)
+    shown = (
+        badge_of_item(record.item, next(iter(bars or ended), None))
+        if record.item is not None
+        else badge_of_group(record.group or "", bars)
+    )
+    return Reply(200, rendered("badge.jinja", badge=shown), _SVG, (_NO_CACHE,))
+
+
+async def _within(call: Call, record: ShareRecord) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Return what a share shows: what is on the board, and the runs that have left it."""
+    now, view = call.services.clock(), _view(record)
+    items = [item for item in call.services.board.listed() if view.sees(item.id, item.group)]
+    bars = [_shown(told(item, now)) for item in items]
+    if record.item is not None and bars:
+        return bars, []
+    which = Filter(group=record.group, id=record.item)
+    rows = await read(call, which, None, RECENT if record.item is None else 1)
+    return bars, [_shown(told_run(row.item, row.status, row.ended_at)) for row in rows]
+
+
+def _shown(item: Mapping[str, object]) -> dict[str, object]:
+    return shown_bar(bare(item))
+
+
+def _view(record: ShareRecord) -> View:
+    return View(record.group, record.item, bare=True)
+
+
+def _need(call: Call) -> ShareRecord:
+    record = _find(call)
+    if record is None:
+        # Whether it was guessed, has expired or was revoked is nobody's business.
+        raise ProblemError("not-found", "there is nothing at this path")
+    return record
+
+
+def _find(call: Call) -> ShareRecord | None:
+    return call.services.shares.find(call.path["token"], call.services.clock())
+
+
+def _told(record: ShareRecord) -> dict[str, object]:
+    return {
+        "share_id": record.share_id,
+        "group": record.group,
+        "item": record.item,
+        "created_at": rfc3339(record.created_at),
+        "expires_at": None if record.expires_at is None else rfc3339(record.expires_at),
+    }
