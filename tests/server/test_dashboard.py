@@ -48,8 +48,8 @@ def test_the_first_paint_shows_every_item(served: Served) -> None:
     for text in ("Import", "25 %", "500 / 2,000 B", "50 B/s", "30 s left", "OSError: gone", "stalled", "failed",
                  "Recently ended", "deleted"):  # fmt: skip
         assert text in page, text
-    assert '<progress max="1" aria-label="b"></progress>' in page
-    assert '<progress max="1" aria-label="Import" value="0.25"></progress>' in page
+    assert '<progress max="1" aria-label="b" data-part="bar"></progress>' in page
+    assert '<progress max="1" aria-label="Import" value="0.25" data-part="bar"></progress>' in page
 
 
 @pytest.mark.parametrize("text", XSS)
@@ -80,7 +80,7 @@ def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(served:
 
 
 def test_the_script_writes_text_and_never_markup() -> None:
-    script = (FOLDER / "app.js").read_text("utf-8")
+    script = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
     for trap in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", ".style"):
         assert trap not in script, trap
     assert "textContent" in script
@@ -90,7 +90,9 @@ def test_the_script_writes_text_and_never_markup() -> None:
 def test_every_file_the_pages_name_is_served(shared: Served) -> None:
     http = shared.client()
     pages = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.html"))
+    scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
     named = set(re.findall(r"static/([\w.]+)", pages))
+    named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
     assert named == set(_FILES)
     for name in named:
         reply = http.get(f"/static/{name}")

@@ -1,36 +1,120 @@
-"""Items as the first paint shows them; ``app.js`` says the same with the same words."""
+"""The board as the first paint shows it; ``arrange.js``, ``row.js`` and ``words.js`` say the same in the same words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypedDict
+from urllib.parse import quote
+
+from progressbar_tracker.server.records import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from progressbar_tracker._models import Item as WireItem
 
 ICONS: Final = {
     "running": "▶", "stalled": "!", "succeeded": "✓", "failed": "✕", "stopped": "■", "deleted": "∅",
 }  # fmt: skip
 
 
-def shown_item(item: Mapping[str, object]) -> dict[str, object]:
+class View(NamedTuple):
+    """What the reader of the board asked for, in the page's own URL.
+
+    Attributes:
+        q: Text that is looked for, in titles, descriptions, ids, groups and owners.
+        status: One of :data:`STATUSES`.
+        sort: One of :data:`SORTS`.
+    """
+
+    q: str = ""
+    status: str = ""
+    sort: str = ""
+
+    @classmethod
+    def asked(cls, query: Mapping[str, str]) -> Self:
+        """Return the view of a query; what is unknown is as if it was not there."""
+        status, sort = query.get("status", ""), query.get("sort", "")
+        return cls(
+            query.get("q", "").strip()[:200], status if status in STATUSES else "", sort if sort in SORTS else ""
+        )
+
+
+STATUSES: Final = {
+    "": "All", "running": "Running", "stalled": "Stalled", "ended": "Ended", "failed": "Failed",
+    "succeeded": "Succeeded", "stopped": "Stopped",
+}  # fmt: skip
+
+SORTS: Final = {
+    "": "By weight", "progress": "Furthest first", "left": "Soonest done", "newest": "Newest first",
+    "title": "By title", "status": "By status",
+}  # fmt: skip
+
+_DEEPEST: Final = 3
+_ANCESTORS: Final = 100
+_URGENCY: Final = ("failed", "stalled", "running", "stopped", "succeeded")
+
+
+def board(items: Sequence[WireItem], view: View, now: float) -> dict[str, object]:
+    """Return what the template shows of the board.
+
+    Args:
+        items: All items, in the order of the list.
+        view: What is asked for.
+        now: Seconds since the epoch.
+    """
+    sections = []
+    for group, rows in _arranged(items, view):
+        running = _sum([item for item, _ in rows])
+        share = running["share"]
+        sections.append(
+            {
+                "group": group,
+                "told": _told(running),
+                "share": share,
+                "percent": "" if share is None else percent(share),
+                "rows": [{**shown_item(item, now), "depth": depth} for item, depth in rows],
+            }
+        )
+    blank = {**shown_item(_BLANK, now), "depth": 0}
+    return {
+        "view": view,
+        "statuses": STATUSES.items(),
+        "sorts": SORTS.items(),
+        "listed": len(items),
+        "summary": _told(_sum(items)) if items else "",
+        "sections": sections,
+        "blank": blank,
+        "blank_run": shown_run({**_BLANK, "ended_at": rfc3339(now)}),
+        "blank_section": {"group": "", "told": "", "share": None, "percent": "", "rows": []},
+    }
+
+
+def shown_item(item: WireItem, now: float) -> dict[str, object]:
     """Return what the template shows of an item as told on the wire."""
-    state = "stalled" if item["stalled"] else str(item["status"])
+    state = _state(item)
     completed, total, value = item["completed"], item["total"], item["value"]
-    assert isinstance(value, float)
-    open_ended = state in {"running", "stalled"} and isinstance(completed, int | float) and total is None
-    unit = str(item["unit"])
+    unit = item["unit"]
+    begun, ended = item["created_at"], item["ended_at"]
     return {
         "id": item["id"],
+        "path": quote(item["id"], safe=""),
         "title": item["title"] or item["id"],
         "description": item["description"],
         "group": item["group"],
         "state": state,
         "icon": ICONS[state],
-        "value": None if open_ended else value,
-        "percent": "" if open_ended else percent(value),
+        "value": None if _open(item) else value,
+        "percent": "" if _open(item) else percent(value),
         "count": count(completed, total, unit),
         "rate": "" if item["rate"] is None else f"{number(item['rate'])} {unit or 'it'}/s",
-        "eta": "" if item["eta"] is None else f"{duration(item['eta'])} left",
+        "left": "" if item["eta"] is None else f"{duration(item['eta'])} left",
+        "age": f"for {span(now - _instant(begun))}" if ended is None else f"{span(now - _instant(ended))} ago",
+        "since": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
+        "heard": f"last heard from {span(now - _instant(item['updated_at']))} ago" if item["stalled"] else "",
+        "updated_at": item["updated_at"],
+        "reason": (item["error"] or "").split("\n", 1)[0],
         "error": item["error"] or "",
         "owner": item["owner"],
     }
@@ -38,14 +122,118 @@ def shown_item(item: Mapping[str, object]) -> dict[str, object]:
 
 def shown_run(run: Mapping[str, object]) -> dict[str, object]:
     """Return what the template shows of a run of the history."""
-    state = str(run["status"])
+    state, ended = str(run["status"]), str(run["ended_at"])
+    error = str(run["error"] or "")
     return {
+        "path": quote(str(run["id"]), safe=""),
         "title": run["title"] or run["id"],
         "state": state,
         "icon": ICONS[state],
-        "ended_at": run["ended_at"],
-        "error": run["error"] or "",
+        "took": f"after {duration(max(_instant(ended) - _instant(str(run['created_at'])), 0))}",
+        "ended_at": ended,
+        "reason": error.split("\n", 1)[0],
+        "error": error,
     }
+
+
+def _state(item: WireItem) -> str:
+    return "stalled" if item["stalled"] else item["status"]
+
+
+def _open(item: WireItem) -> bool:
+    return item["status"] == "running" and item["completed"] is not None and item["total"] is None
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _matches(item: WireItem, view: View) -> bool:
+    if view.status == "ended":
+        if item["status"] == "running":
+            return False
+    elif view.status not in ("", _state(item)):
+        return False
+    sought = view.q.lower()
+    texts = (item["title"] or item["id"], item["id"], item["description"], item["group"] or "", item["owner"])
+    return not sought or any(sought in text.lower() for text in texts)
+
+
+def _sorted(items: list[WireItem], sort: str) -> list[WireItem]:
+    # They come by weight, and Python's sort keeps the order of equals.
+    if sort == "progress":
+        return sorted(items, key=lambda item: -item["value"])
+    if sort == "left":
+        return sorted(items, key=lambda item: math.inf if item["eta"] is None else item["eta"])
+    if sort == "newest":
+        return sorted(items, key=lambda item: item["created_at"], reverse=True)
+    if sort == "title":
+        return sorted(items, key=lambda item: (item["title"] or item["id"]).casefold())
+    if sort == "status":
+        return sorted(items, key=lambda item: _URGENCY.index(_state(item)))
+    return items
+
+
+def _arranged(items: Sequence[WireItem], view: View) -> list[tuple[str, list[tuple[WireItem, int]]]]:
+    """Return groups in order with their items and depths, children beneath their parents."""
+    shown = _sorted([item for item in items if _matches(item, view)], view.sort)
+    known = {item["id"]: item for item in shown}
+    children: dict[str, list[WireItem]] = {}
+    sections: dict[str, list[tuple[WireItem, int]]] = {}
+    roots = []
+    for item in shown:
+        if _hangs(item, known):
+            assert item["parent"] is not None
+            children.setdefault(item["parent"], []).append(item)
+        else:
+            roots.append(item)
+    for root in roots:
+        rows = sections.setdefault(root["group"] or "", [])
+        waiting = [(root, 0)]
+        while waiting:
+            item, depth = waiting.pop()
+            rows.append((item, min(depth, _DEEPEST)))
+            waiting.extend((child, depth + 1) for child in reversed(children.get(item["id"], [])))
+    return list(sections.items())
+
+
+def _hangs(item: WireItem, known: Mapping[str, WireItem]) -> bool:
+    """Say whether an item stands beneath its parent: one that is shown, and not beneath the item itself."""
+    above = known.get(item["parent"] or "")
+    if above is None:
+        return False
+    for _ in range(_ANCESTORS):
+        if above is item:
+            return False
+        above = known.get(above["parent"] or "")
+        if above is None:
+            return True
+    return False
+
+
+class _Sum(TypedDict):
+    running: int
+    stalled: int
+    failed: int
+    share: float | None
+
+
+def _sum(items: Sequence[WireItem]) -> _Sum:
+    """Count what runs, and take the mean of the shares that are known."""
+    running = [item for item in items if item["status"] == "running"]
+    shares = [item["value"] for item in running if not _open(item)]
+    return {
+        "running": len(running),
+        "stalled": sum(item["stalled"] for item in running),
+        "failed": sum(item["status"] == "failed" for item in items),
+        "share": sum(shares) / len(shares) if shares else None,
+    }
+
+
+def _told(found: _Sum) -> str:
+    words = [f"{found['running']} running"]
+    words += [f"{n} {word}" for word, n in (("stalled", found["stalled"]), ("failed", found["failed"])) if n]
+    return ", ".join(words)
 
 
 def percent(value: float) -> str:
@@ -91,3 +279,27 @@ def duration(seconds: object) -> str:
     if seconds < 86400:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h" if seconds < 1e9 else "ages"
+
+
+def span(seconds: float) -> str:
+    """Return how old something is, at a glance.
+
+    >>> span(12.7), span(150), span(11520), span(40000), span(200000)
+    ('12 s', '2 min', '3 h 12 min', '11 h', '2 d')
+    """
+    past = max(int(seconds), 0)
+    if past < 60:
+        return f"{past} s"
+    if past < 3600:
+        return f"{past // 60} min"
+    if past < 36000:
+        return f"{past // 3600} h {past % 3600 // 60} min"
+    return f"{past // 3600} h" if past < 172800 else f"{past // 86400} d"
+
+
+_BLANK: Final[WireItem] = {
+    "id": "", "title": "", "description": "", "value": 0.0, "completed": None, "total": None, "unit": "", "weight": 0,
+    "status": "running", "stalled": False, "error": None, "group": None, "parent": None, "meta": {}, "rate": None,
+    "eta": None, "owner": "", "run_id": "", "seq": -1, "created_at": rfc3339(0.0), "updated_at": rfc3339(0.0),
+    "ended_at": None, "heartbeat_timeout": None, "ttl": None,
+}  # fmt: skip

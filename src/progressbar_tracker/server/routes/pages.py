@@ -11,7 +11,7 @@ import jinja2
 
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.board import told, told_run
-from progressbar_tracker.server.dashboard.view import shown_item, shown_run
+from progressbar_tracker.server.dashboard.view import View, board, shown_run
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession
 from progressbar_tracker.server.sessions import COOKIE, same_site
@@ -38,15 +38,22 @@ async def home(call: Call) -> Reply:
     """``GET /``: the dashboard, with everything on it at the first paint."""
     services = call.services
     now = services.clock()
+    view = View.asked(call.query())
+    items = [told(item, now) for item in services.board.listed()]
     try:
         runs = await asyncio.to_thread(services.store.history, limit=RECENT)
     except StoreError:
         runs = []
-    return _page(
-        "home.html",
-        items=[shown_item(told(item, now)) for item in services.board.listed()],
-        runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
-        url=_own_url(call),
+    # Thousands of items take longer to write down than others should have to wait.
+    return await asyncio.to_thread(
+        lambda: _page(
+            "home.html",
+            up="",
+            **board(items, view, now),
+            runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
+            url=_own_url(call),
+            operator=call.asker.type == "admin",
+        )
     )
 
 

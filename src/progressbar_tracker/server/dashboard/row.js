@@ -1,0 +1,126 @@
+// One item's row: the nodes of the first paint or copies of the page's template, and only what has changed is written.
+
+import { ICONS, count, duration, exactly, isOpen, nameOf, number, percent, span, stateOf } from "./words.js";
+
+const SEEN = 40;
+const WIDE = 60;
+const HIGH = 16;
+const SVG = "http://www.w3.org/2000/svg";
+const template = document.getElementById("row").content.firstElementChild;
+
+export class Row {
+  #parts = new Map();
+  #texts = new Map();
+  #rates = [];
+  #line = null;
+  #state = "";
+  #depth = 0;
+
+  constructor(node) {
+    this.node = node ?? document.importNode(template, true);
+    this.item = null;
+    for (const part of this.node.querySelectorAll("[data-part]")) this.#parts.set(part.dataset.part, part);
+    for (const [name, part] of this.#parts) this.#texts.set(name, part.textContent);
+  }
+
+  /** Shows an item; `fresh` when it has just changed, and did not only come to be known. */
+  show(item, fresh) {
+    const before = this.item;
+    this.item = item;
+    const state = stateOf(item);
+    const title = nameOf(item);
+    const open = isOpen(item);
+    if (before === null) {
+      this.node.dataset.id = item.id;
+      this.#parts.get("link").href = `items/${encodeURIComponent(item.id)}`;
+    }
+    if (before === null || state !== this.#state) {
+      this.#state = state;
+      this.#dress();
+      this.#write("icon", ICONS[state]);
+      this.#write("word", state);
+      this.#parts.get("dismiss").hidden = item.status === "running";
+    }
+    const bar = this.#parts.get("bar");
+    if (before === null || title !== nameOf(before)) {
+      this.#write("title", title);
+      bar.setAttribute("aria-label", title);
+      this.#parts.get("dismiss").setAttribute("aria-label", `Dismiss ${title}`);
+    }
+    if (open) bar.removeAttribute("value");
+    else if (before === null || before.value !== item.value || isOpen(before)) bar.value = item.value;
+    this.#write("percent", open ? "" : percent(item.value));
+    this.#write("count", count(item));
+    this.#write("rate", item.rate === null ? "" : `${number(item.rate)} ${item.unit || "it"}/s`);
+    this.#write("left", item.eta === null ? "" : `${duration(item.eta)} left`);
+    this.#write("description", item.description);
+    this.#write("owner", item.owner);
+    if (before === null || before.error !== item.error) {
+      const error = item.error ?? "";
+      this.#parts.get("failure").hidden = error === "";
+      this.#write("reason", error.split("\n", 1)[0]);
+      this.#write("error", error);
+    }
+    if (before === null || before.created_at !== item.created_at || before.ended_at !== item.ended_at) {
+      const started = `started ${exactly(item.created_at)}`;
+      this.#parts.get("age").title = item.ended_at === null ? started : `${started}, ended ${exactly(item.ended_at)}`;
+      this.begun = Date.parse(item.created_at);
+      this.ended = item.ended_at === null ? null : Date.parse(item.ended_at);
+    }
+    this.heard = null;
+    if (item.stalled) {
+      this.heard = Date.parse(item.updated_at);
+      this.#parts.get("heard").title = exactly(item.updated_at);
+    }
+    if (before !== null && before.run_id !== item.run_id) this.#rates = [];
+    if (fresh && item.rate !== null) this.#draw(item.rate);
+  }
+
+  /** Writes how long ago things are, at an instant in milliseconds. */
+  pass(now) {
+    const since = this.ended ?? this.begun;
+    const past = span((now - since) / 1000);
+    this.#write("age", this.ended === null ? `for ${past}` : `${past} ago`);
+    this.#write("heard", this.heard === null ? "" : `last heard from ${span((now - this.heard) / 1000)} ago`);
+  }
+
+  set depth(depth) {
+    if (depth === this.#depth) return;
+    this.#depth = depth;
+    this.#dress();
+  }
+
+  #dress() {
+    this.node.className = `item ${this.#state}${this.#depth > 0 ? ` child depth-${this.#depth}` : ""}`;
+  }
+
+  #write(name, text) {
+    if (this.#texts.get(name) === text) return;
+    this.#texts.set(name, text);
+    this.#parts.get(name).textContent = text;
+  }
+
+  // The rates this page has seen, over a ground of zero.
+  #draw(rate) {
+    this.#rates.push(rate);
+    if (this.#rates.length > SEEN) this.#rates.shift();
+    if (this.#rates.length < 2) return;
+    if (this.#line === null) {
+      const picture = document.createElementNS(SVG, "svg");
+      picture.setAttribute("viewBox", `0 0 ${WIDE} ${HIGH}`);
+      picture.setAttribute("preserveAspectRatio", "none");
+      picture.setAttribute("aria-hidden", "true");
+      this.#line = document.createElementNS(SVG, "polyline");
+      picture.append(this.#line);
+      this.#parts.get("spark").replaceChildren(picture);
+    }
+    const most = Math.max(...this.#rates) || 1;
+    const step = WIDE / (this.#rates.length - 1);
+    let points = "";
+    for (let n = 0; n < this.#rates.length; n++) {
+      const high = HIGH - 1 - (Math.max(this.#rates[n], 0) / most) * (HIGH - 2);
+      points += `${Math.round(n * step * 10) / 10},${Math.round(high * 10) / 10} `;
+    }
+    this.#line.setAttribute("points", points);
+  }
+}

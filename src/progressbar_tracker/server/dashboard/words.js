@@ -1,0 +1,63 @@
+// Numbers and instants in words, the same as those of view.py.
+
+export const ICONS = { running: "▶", stalled: "!", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅" };
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const fine = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const instants = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const times = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+export function number(value) {
+  if (Math.abs(value) >= 1e15) return value.toPrecision(3);
+  return (Number.isInteger(value) || Math.abs(value) >= 100 ? whole : fine).format(value);
+}
+
+export function percent(value) {
+  return `${Math.floor(value * 100)} %`;
+}
+
+/** A stretch of time to the second: what is left, what it took. */
+export function duration(seconds) {
+  const floor = Math.floor;
+  if (seconds < 60) return `${floor(seconds)} s`;
+  if (seconds < 3600) return `${floor(seconds / 60)} min ${floor(seconds % 60)} s`;
+  if (seconds < 86400) return `${floor(seconds / 3600)} h ${floor((seconds % 3600) / 60)} min`;
+  return seconds < 1e9 ? `${floor(seconds / 86400)} d ${floor((seconds % 86400) / 3600)} h` : "ages";
+}
+
+/** A stretch of time at a glance: how old something is. */
+export function span(seconds) {
+  const past = Math.max(Math.floor(seconds), 0);
+  if (past < 60) return `${past} s`;
+  if (past < 3600) return `${Math.floor(past / 60)} min`;
+  if (past < 36000) return `${Math.floor(past / 3600)} h ${Math.floor((past % 3600) / 60)} min`;
+  return past < 172800 ? `${Math.floor(past / 3600)} h` : `${Math.floor(past / 86400)} d`;
+}
+
+export function stateOf(item) {
+  return item.stalled ? "stalled" : item.status;
+}
+
+/** Whether nobody knows how much there is to do. */
+export function isOpen(item) {
+  return item.status === "running" && item.completed !== null && item.total === null;
+}
+
+export function nameOf(item) {
+  return item.title || item.id;
+}
+
+export function count(item) {
+  if (item.completed === null) return "";
+  const of = item.total === null ? "" : ` / ${number(item.total)}`;
+  return `${number(item.completed)}${of} ${item.unit}`.trimEnd();
+}
+
+/** An instant in full, in the viewer's zone. */
+export function exactly(instant) {
+  return instants.format(new Date(instant));
+}
+
+export function timeOfDay(instant) {
+  return times.format(new Date(instant));
+}

@@ -1,0 +1,69 @@
+"""A server for a browser to look at."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+import httpx
+
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class Site:
+    """A server in a thread, and a client with a write key. Each start is on the port of the first."""
+
+    def __init__(self, folder, **settings):
+        self._settings = {"database": folder / "progress.db", **settings}
+        self._port = 0
+        self.start()
+        self.key = self.server.create_key("write", "ci")
+        self.http = httpx.Client(base_url=self.server.url, headers={"X-API-KEY": self.key}, timeout=10, verify=NO_TLS)
+
+    def start(self):
+        self.server = BackgroundServer(Settings(port=self._port, **self._settings))
+        self._port = self.server.port
+
+    def stop(self):
+        self.server.close()
+
+    def close(self):
+        self.http.close()
+        self.stop()
+
+    def put(self, item_id, **fields):
+        self.http.put(f"/api/v1/items/{item_id}", json=fields).raise_for_status()
+
+    def patch(self, item_id, **fields):
+        self.http.patch(f"/api/v1/items/{item_id}", json=fields).raise_for_status()
+
+    def delete(self, item_id):
+        self.http.delete(f"/api/v1/items/{item_id}").raise_for_status()
+
+    def listed(self):
+        return [item["id"] for item in self.http.get("/api/v1/items").raise_for_status().json()["items"]]
+
+    def batch(self, ops):
+        results = self.http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status().json()["results"]
+        assert all(result["status"] < 300 for result in results), results
+
+    def browse(self, path):
+        """Return a page as the server paints it."""
+        headers = {"X-API-KEY": self.server.create_key("admin", "reader")}
+        return self.http.get(path, headers=headers).raise_for_status().text
+
+    def clear(self):
+        if ids := self.listed():
+            # Those that a browser's operator made are none of this key's.
+            self.http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": found} for found in ids]})
+
+
+def until(happened):
+    """Look again and again until it has happened; there is nothing to be told by."""
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,269 @@
+"""What the board shows, and how it is asked to show it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from progressbar_tracker import ProgressBar
+
+pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
+
+from playwright.sync_api import expect
+
+
+def row(page, item_id):
+    return page.locator(f'#board .item[data-id="{item_id}"]')
+
+
+def shown(page):
+    return page.locator("#board .item").evaluate_all("nodes => nodes.map((node) => node.dataset.id)")
+
+
+def live(page):
+    """Wait until the stream has taken over from the first paint."""
+    expect(page.locator("html")).to_have_attribute("data-live", "")
+    return page
+
+
+def test_a_change_is_seen_without_a_reload(site, visit):
+    site.put("a", title="Import", total=2000, completed=500, unit="files", run_id="r")
+    page = live(visit())
+    expect(row(page, "a").locator(".percent")).to_have_text("25 %")
+    site.patch("a", completed=1000, description="half of them")
+    expect(row(page, "a").locator(".percent")).to_have_text("50 %")
+    expect(row(page, "a").locator(".count")).to_have_text("1,000 / 2,000 files")
+    expect(row(page, "a").locator(".description")).to_have_text("half of them")
+    assert row(page, "a").locator("progress").evaluate("bar => bar.value") == 0.5
+    expect(page).to_have_title("50 % - 1 running")
+    assert page.locator("link[rel=icon]").get_attribute("href").startswith("data:image/svg+xml,")
+
+
+def test_a_real_loop_comes_goes_and_is_among_what_has_ended(site, visit):
+    page = live(visit())
+    client = ProgressBar(site.server.url, site.key)
+    for n in client.track(range(3), id="loop", title="A loop"):
+        if n == 1:
+            expect(row(page, "loop")).to_be_visible()
+    client.close()
+    expect(row(page, "loop")).to_have_count(0)
+    ended = page.locator("#runs .run").first
+    expect(ended).to_contain_text("A loop")
+    expect(ended).to_contain_text("succeeded")
+    expect(page.locator("#news")).to_have_text("A loop: succeeded")
+
+
+def test_the_page_reads_without_scripts(site, visit):
+    site.put("a", title="Import", total=4, completed=1, group="etl")
+    site.put("b", title="Export", status="failed", error="OSError: gone", value=0.5)
+    page = visit(java_script_enabled=False)
+    expect(row(page, "a")).to_contain_text("25 %")
+    expect(row(page, "b")).to_contain_text("OSError: gone")
+    expect(page.locator("#summary")).to_have_text("1 running, 1 failed")
+    page.get_by_role("searchbox").fill("exp")
+    page.get_by_role("button", name="Show").click()
+    assert shown(page) == ["b"]
+    assert "q=exp" in page.url
+
+
+def test_who_is_silent_is_seen_to_be(site, visit):
+    site.put("a", title="Import", heartbeat_timeout=0.2)
+    page = live(visit())
+    expect(row(page, "a").locator(".state")).to_contain_text("stalled")
+    expect(row(page, "a").locator(".heard")).to_have_text(re.compile(r"last heard from \d+ s ago"))
+    site.patch("a", heartbeat_timeout=60, value=0.1)
+    expect(row(page, "a").locator(".state")).to_contain_text("running")
+    expect(row(page, "a").locator(".heard")).to_be_empty()
+
+
+def test_an_error_can_be_read_in_full(site, visit):
+    site.put("a", status="failed", error="ValueError: bad row\n  in line 7 of the table")
+    page = live(visit())
+    failure = row(page, "a").locator(".failure")
+    expect(failure.locator("p")).to_be_hidden()
+    failure.locator("summary").click()
+    expect(failure.locator("p")).to_contain_text("in line 7 of the table")
+
+
+def test_the_rate_is_drawn_as_it_goes(site, visit):
+    site.put("a", total=1000, completed=0, run_id="r")
+    page = live(visit())
+    for n in range(1, 5):
+        site.patch("a", completed=n * 10)
+        expect(row(page, "a").locator(".count")).to_contain_text(f"{n * 10} / 1,000")
+    expect(row(page, "a").locator(".spark polyline")).to_have_attribute("points", re.compile(r"\d"))
+
+
+def test_instants_are_exact_on_hover_and_in_the_zone_of_the_viewer(site, visit):
+    site.put("a")
+    page = live(visit(timezone_id="Asia/Tokyo", locale="en-GB"))
+    expect(row(page, "a").locator("[data-part=age]")).to_have_attribute("title", re.compile("started .*(GMT.9|JST)"))
+
+
+def test_a_group_is_summed_up_and_stays_folded(site, visit):
+    site.put("a", group="etl", value=0.2)
+    site.put("b", group="etl", value=0.4)
+    site.put("c", group="etl", status="failed")
+    site.put("d")
+    page = live(visit())
+    group = page.locator('.group[data-group="etl"]')
+    expect(group.locator("> summary")).to_contain_text("2 running, 1 failed")
+    expect(group.locator("> summary .percent")).to_have_text("30 %")
+    expect(row(page, "a")).to_be_visible()
+    group.locator("> summary").click()
+    expect(row(page, "a")).to_be_hidden()
+    expect(row(page, "d")).to_be_visible()
+    page.reload()
+    live(page)
+    expect(row(page, "a")).to_be_hidden()
+    site.patch("a", value=0.6)
+    expect(group.locator("> summary .percent")).to_have_text("50 %")
+    group.locator("> summary").click()
+    expect(row(page, "a")).to_be_visible()
+
+
+def test_children_stand_beneath_their_parents_and_circles_do_no_harm(site, visit):
+    site.put("a", weight=1)
+    site.put("b", weight=2)
+    site.put("a-1", parent="a", weight=9)
+    site.put("a-1-1", parent="a-1")
+    site.put("x", parent="y")
+    site.put("y", parent="x")
+    site.put("z", parent="z")
+    page = live(visit())
+    assert shown(page) == ["b", "a", "a-1", "a-1-1", "x", "y", "z"]
+    assert row(page, "a-1-1").get_attribute("class") == "item running child depth-2"
+    site.patch("a-1", parent="b")
+    expect(page.locator("#board .item").nth(1)).to_have_attribute("data-id", "a-1")
+    assert shown(page) == ["b", "a-1", "a-1-1", "a", "x", "y", "z"]
+
+
+def test_search_status_and_order_are_kept_in_the_url(site, visit):
+    for n, title in enumerate(["Export of c", "Import of b", "Import of a"]):
+        site.put(f"i{n}", title=title, value=n / 10, status="failed" if n == 1 else "running")
+    page = live(visit())
+    assert shown(page) == ["i0", "i1", "i2"]
+    page.get_by_label("Order").select_option("title")
+    page.get_by_label("Search").fill("import")
+    page.wait_for_url("**/?q=import&sort=title")
+    assert shown(page) == ["i2", "i1"]
+    page.get_by_label("Status").select_option("failed")
+    page.wait_for_url("**/?q=import&status=failed&sort=title")
+    assert shown(page) == ["i1"]
+    page.reload()
+    live(page)
+    assert shown(page) == ["i1"]
+    assert page.get_by_label("Search").input_value() == "import"
+    page.get_by_label("Search").fill("nothing of the kind")
+    expect(page.locator("#nothing")).to_be_visible()
+    page.get_by_role("link", name="Show everything").click()
+    live(page)
+    assert shown(page) == ["i0", "i1", "i2"]
+
+
+def test_the_first_paint_and_the_script_agree_on_the_order(site, visit):
+    for n in range(12):
+        site.put(f"i{n}", title=f"Job {'nebulous'[n % 8]}", value=n * 7 % 12 / 12, weight=n % 3, group=f"g{n % 2}",
+                 status=("running", "failed", "succeeded", "stopped")[n * 5 % 4], parent=f"i{n * 3 % 12}")  # fmt: skip
+    for sort in ("", "progress", "left", "newest", "title", "status"):
+        painted = re.findall(r'class="item [^"]*" data-id="(i\d+)"', site.browse(f"/?sort={sort}"))
+        assert len(painted) == 12
+        assert painted == shown(live(visit(f"?sort={sort}"))), sort
+
+
+def test_only_what_has_changed_is_touched(site, visit):
+    for n in range(30):
+        site.put(f"i{n}", value=0.1)
+    page = live(visit())
+    page.evaluate("""() => {
+        window.touched = new Set();
+        new MutationObserver((records) => {
+            for (const { target, type } of records) {
+                const row = (target.nodeType === 1 ? target : target.parentElement).closest(".item");
+                if (row !== null && !target.dataset?.part?.match(/age/)) window.touched.add(row.dataset.id);
+            }
+        }).observe(document.getElementById("board"), { subtree: true, childList: true, attributes: true });
+    }""")
+    site.batch([{"op": "patch", "id": "i3", "value": 0.5}, {"op": "patch", "id": "i7", "value": 0.6}])
+    expect(row(page, "i7").locator(".percent")).to_have_text("60 %")
+    assert page.evaluate("[...window.touched].sort()") == ["i3", "i7"]
+
+
+def test_what_has_ended_can_be_dismissed_and_that_undone(site, visit):
+    site.put("a", title="Import", status="succeeded", value=1)
+    site.put("b", title="Export", status="failed")
+    site.put("c", title="Running")
+    page = live(visit())
+    expect(row(page, "c").get_by_role("button", name="Dismiss")).to_have_count(0)
+    page.get_by_role("button", name="Dismiss Import").click()
+    expect(row(page, "a")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(row(page, "a")).to_be_visible()
+    assert site.listed() == ["a", "b", "c"]
+    page.clock.install()
+    page.get_by_role("button", name="Dismiss Export").click()
+    assert site.listed() == ["a", "b", "c"]
+    page.clock.run_for(6500)
+    expect(page.locator("#runs .run").first).to_contain_text("Export")
+    expect(page.locator("#undo")).to_be_hidden()
+    assert site.listed() == ["a", "c"]
+
+
+def test_what_was_dismissed_is_deleted_when_the_page_is_left(site, visit):
+    site.put("a", title="Import", status="succeeded", value=1)
+    page = live(visit())
+    page.get_by_role("button", name="Dismiss Import").click()
+    page.goto("about:blank")
+    other = live(visit())
+    expect(row(other, "a")).to_have_count(0)
+    assert site.listed() == []
+
+
+def test_a_new_run_is_not_dismissed_with_the_old_one(site, visit):
+    site.put("a", title="Import", status="succeeded", value=1, run_id="1")
+    page = live(visit())
+    page.get_by_role("button", name="Dismiss Import").click()
+    expect(row(page, "a")).to_have_count(0)
+    site.put("a", title="Import", value=0.3, run_id="2")
+    expect(row(page, "a").locator(".percent")).to_have_text("30 %")
+    page.goto("about:blank")
+    assert site.listed() == ["a"]
+
+
+def test_the_empty_board_makes_a_key_and_turns_into_the_first_bar(site, visit):
+    page = live(visit())
+    empty = page.locator("#empty")
+    expect(empty).to_contain_text(f'configure("{site.server.url}", "your write key")')
+    expect(empty).to_contain_text("Waiting for the first update…")
+    page.get_by_role("button", name="Make a write key").click()
+    field = page.get_by_label("Your write key")
+    expect(field).to_be_focused()
+    key = field.input_value()
+    expect(empty).to_contain_text(f'configure("{site.server.url}", "{key}")')
+    assert field.evaluate("field => field.selectionEnd - field.selectionStart") == len(key)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    client = ProgressBar(site.server.url, key)
+    client.create("first", "The first", "it works", 0.3)
+    expect(row(page, "first")).to_be_visible()
+    expect(field).to_be_visible()
+    page.get_by_role("button", name="I have kept it").click()
+    expect(empty).to_be_hidden()
+    client.delete("first")
+    client.close()
+    expect(empty).to_be_visible()
+    assert key not in page.content()
+
+
+def test_without_a_clipboard_the_key_is_copied_the_old_way(site, visit):
+    page = live(visit())
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.evaluate(
+        "document.execCommand = (name) => { window.commanded = [name, String(getSelection())]; return true; }"
+    )
+    page.get_by_role("button", name="Make a write key").click()
+    expect(page.get_by_label("Your write key")).to_be_visible()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("window.commanded") == ["copy", page.get_by_label("Your write key").input_value()]
