@@ -12,12 +12,14 @@ from progressbar_tracker.server.auth import Principal, authorize
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes.table import TABLE
 
-from .serving import NOW, Served, legacy
+from .serving import NOW, Clock, Served, legacy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+
+    from progressbar_tracker.server.routes.http import Row
 
 ASKERS: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
 """``own`` and ``other`` are write keys: the owner of the item, and the owner of another.
@@ -74,6 +76,8 @@ MATRIX: Final = {
     ("POST", "/api/v1/keys"): Expected("/api/v1/keys", {"type": "read", "name": "n"}, ADMIN | {"admin": 201}),
     ("DELETE", "/api/v1/keys/{key_id}"): Expected("/api/v1/keys/{key_id}", None, ADMIN),
     ("POST", "/api/v1/keys/{key_id}/rotate"): Expected("/api/v1/keys/{key_id}/rotate", None, ADMIN),
+    ("GET", "/api/v1/sessions"): Expected("/api/v1/sessions", None, ADMIN),
+    ("DELETE", "/api/v1/sessions/{session_id}"): Expected("/api/v1/sessions/{session_id}", None, ADMIN),
     ("GET", "/api/v1/shares"): Expected("/api/v1/shares", None, ADMIN),
     ("POST", "/api/v1/shares"): Expected("/api/v1/shares", {"item": "{id}"}, ADMIN | {"admin": 201}),
     ("DELETE", "/api/v1/shares/{share_id}"): Expected("/api/v1/shares/{share_id}", None, ADMIN),
@@ -141,6 +145,8 @@ def prepared(asked: Served, http: httpx.Client, template: object) -> dict[str, s
     if "{share" in str(template):
         made = http.post("/api/v1/shares", json={"item": names["{id}"]}, headers=admin).json()
         names |= {"{share}": made["token"], "{share_id}": made["share_id"]}
+    if "{session_id}" in str(template):
+        names["{session_id}"] = asked.server.app.services.sessions.begin(asked.clock())[1].session_id
     return names
 
 
@@ -159,11 +165,8 @@ def headers_of(asked: Served, asker: str) -> dict[str, str]:
 
 def state(asked: Served) -> object:
     services = asked.server.app.services
-    return (
-        services.board.listed(),
-        [(key.key_id, key.hash, key.revoked_at) for key in services.ring.all()],
-        (services.shares.all()),
-    )
+    found = [(key.key_id, key.hash, key.revoked_at) for key in services.ring.all()]
+    return services.board.listed(), found, services.shares.all(), services.sessions.all(asked.clock())
 
 
 def test_every_route_has_a_row_in_the_matrix() -> None:
@@ -191,6 +194,34 @@ def test_everybody_gets_what_the_matrix_says(asked: Served, http: httpx.Client, 
     if reply.status_code == 401:
         assert "X-API-KEY" in reply.headers["WWW-Authenticate"]
         assert reply.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that everybody may read."""
+    served = Served(tmp_path_factory.mktemp("public"), Clock(), public_read=True)
+    served.keys["own"] = served.keys["write"]
+    yield served
+    served.stop()
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.path}")
+def test_a_guest_may_read_and_nothing_else_where_everybody_may_read(public: Served, row: Row) -> None:
+    expected = MATRIX[row.method, row.path]
+    nobody = public.clients[0] if public.clients else public.client()
+    names = prepared(public, nobody, (expected.path, expected.body))
+    before = state(public)
+    body = None if expected.body is None else filled(expected.body, names)
+    with nobody.stream(row.method, str(filled(expected.path, names)), json=body) as reply:
+        pass
+    assert reply.status_code == expected.statuses["read" if row.action == "read" else "nobody"]
+    assert state(public) == before
+
+
+def test_a_key_that_does_not_work_makes_no_guest_of_its_holder(public: Served) -> None:
+    http = public.client("pbt_r_unknown")
+    assert http.get("/api/v1/items").status_code == 401
+    assert http.get("/").status_code == 303
 
 
 @pytest.mark.parametrize("asker", ["read", "own", "other", "admin"])

@@ -35,6 +35,7 @@ class _LocalConfig:
 @click.option("--database", metavar="FILE", help="SQLite file (PROGRESSBAR_DATABASE; in the user's data folder).")
 @click.option("--base-path", metavar="PATH", help="Path under which everything lives (PROGRESSBAR_BASE_PATH).")
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
+@click.option("--public-read", is_flag=True, help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).")
 @click.option("--no-local-key", is_flag=True, help="Leave the user's config file alone (PROGRESSBAR_LOCAL_KEY=0).")
 def serve(
     host: str | None,
@@ -42,6 +43,7 @@ def serve(
     database: str | None,
     base_path: str | None,
     max_items: int | None,
+    public_read: bool,
     no_local_key: bool,
 ) -> None:
     """Run the server and its dashboard until Ctrl-C.
@@ -62,6 +64,7 @@ def serve(
         database=database,
         base_path=base_path,
         max_items=max_items,
+        public_read=True if public_read else None,
         local_key=False if no_local_key else None,
     )
     config = _LocalConfig(_config.user_config_path(os.environ))

@@ -21,8 +21,12 @@ OPERATOR: Final = "operator"
 """The identity of who is signed in to the dashboard; no key can have this id."""
 
 
+GUEST: Final = "guest"
+"""The identity of who is not signed in, where the operator lets everybody read; no key can have this id."""
+
+
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks: a key, or the operator at a browser.
+    """Who asks: a key, the operator at a browser, or a guest.
 
     Attributes:
         id: The identity that owns items.
@@ -55,7 +59,7 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
     """
     if action == "public":
         return
-    if principal is None:
+    if principal is None or (principal.id == GUEST and action != "read"):
         raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
     if action == "any":
         return

@@ -129,6 +129,12 @@ class SessionRecord(msgspec.Struct, frozen=True):
     hash: str
     created_at: float
     expires_at: float
+    seen_at: float | None = None
+
+    @property
+    def session_id(self) -> str:
+        """What it is called in the open; neither the cookie nor its hash can be had from it."""
+        return self.hash[:16]
 
     def __repr__(self) -> str:
         return f"SessionRecord(expires_at={self.expires_at!r})"
@@ -212,6 +218,13 @@ class DropSession(msgspec.Struct, frozen=True):
     hash: str
 
 
+class TouchSession(msgspec.Struct, frozen=True):
+    """Note when a session was last used."""
+
+    hash: str
+    at: float
+
+
 class SaveShare(msgspec.Struct, frozen=True):
     """Keep a share."""
 
@@ -241,6 +254,7 @@ Write: TypeAlias = (
     | TouchKey
     | SaveSession
     | DropSession
+    | TouchSession
     | SaveShare
     | DropShare
     | Probe

@@ -13,6 +13,8 @@ import threading
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from .records import SessionRecord, digest
 
 if TYPE_CHECKING:
@@ -71,6 +73,24 @@ class Sessions:
         """Return the session of a cookie, if it is still going."""
         record = self._records.get(digest(cookie))
         return record if record is not None and now < record.expires_at else None
+
+    def touch(self, record: SessionRecord, now: float) -> None:
+        """Note that a session is used."""
+        if record.hash in self._records:
+            self._records[record.hash] = replace(record, seen_at=now)
+
+    def all(self, now: float) -> list[SessionRecord]:
+        """Return the sessions that are going, newest first."""
+        going = [record for record in self._records.values() if now < record.expires_at]
+        return sorted(going, key=lambda record: record.created_at, reverse=True)
+
+    def get(self, session_id: str) -> SessionRecord | None:
+        """Return a session by its public id."""
+        return next((record for record in self._records.values() if record.session_id == session_id), None)
+
+    def drop(self, record: SessionRecord) -> None:
+        """End a session."""
+        self._records.pop(record.hash, None)
 
     def end(self, cookie: str) -> SessionRecord | None:
         """End the session of a cookie; return what to forget."""

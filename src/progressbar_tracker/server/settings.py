@@ -25,6 +25,7 @@ class Overrides(TypedDict, total=False):
     admin_key: str | None
     local_key: bool | None
     max_items: int | None
+    public_read: bool | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         admin_key: An admin key from outside, 24 characters or more. Never shown.
         local_key: See to a write key in the user's config file.
         max_items: The most items of one key.
+        public_read: Let everybody who reaches the server read without a key or signing in.
         history_seconds: How long the history is kept.
         session_seconds: How long a browser stays signed in.
         sign_in_seconds: How long a one-time sign-in link is good.
@@ -54,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str | None = None
     local_key: bool = True
     max_items: int = 10_000
+    public_read: bool = False
     history_seconds: float = 90 * 86400.0
     session_seconds: float = 7 * 86400.0
     sign_in_seconds: float = 3600.0
@@ -96,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "admin_password": _secret(environ, "ADMIN_PASSWORD"),
             "admin_key": _secret(environ, "PROGRESSBAR_ADMIN_KEY"),
             "local_key": _bool(environ, "PROGRESSBAR_LOCAL_KEY"),
+            "public_read": _bool(environ, "PROGRESSBAR_PUBLIC_READ"),
             "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
         }
         merged = {name: value for name, value in found.items() if value is not None} | given

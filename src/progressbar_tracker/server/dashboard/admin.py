@@ -1,4 +1,4 @@
-"""Keys and shares as the administrator's page shows them."""
+"""Keys, shares and signed-in browsers as the administrator's page shows them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from progressbar_tracker.server.records import rfc3339
 from .past import instant, item_url
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import KeyRecord, ShareRecord
+    from progressbar_tracker.server.records import KeyRecord, SessionRecord, ShareRecord
 
 
 def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
@@ -39,6 +39,17 @@ def shown_share(share: ShareRecord) -> dict[str, object]:
         "url": None if share.item is None else item_url(share.item),
         "created": time(share.created_at),
         "expires": time(share.expires_at),
+    }
+
+
+def shown_session(session: SessionRecord, own: SessionRecord | None) -> dict[str, object]:
+    """Return what the template shows of a signed-in browser."""
+    return {
+        "id": session.session_id,
+        "own": own is not None and own.hash == session.hash,
+        "created": time(session.created_at),
+        "seen": time(session.seen_at or session.created_at),
+        "expires": time(session.expires_at),
     }
 
 

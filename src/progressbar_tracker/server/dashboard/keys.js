@@ -1,4 +1,4 @@
-// Makes, rotates and revokes keys and shares, through the API. A secret is on the page until its reader has kept it, and no longer.
+// Makes, rotates and revokes keys and shares, and signs browsers out, through the API. A secret is on the page until its reader has kept it, and no longer.
 
 import { ask, copy, send, told } from "./asking.js";
 
@@ -94,6 +94,15 @@ const DOES = {
     yes: "Revoke",
     does: async (id) => {
       await send("DELETE", `api/v1/shares/${id}`);
+      location.reload();
+    },
+  },
+  "sign-out": {
+    what: (name) => `Sign ${name} out?`,
+    why: "Whoever sits at it has to sign in again.",
+    yes: "Sign out",
+    does: async (id) => {
+      await send("DELETE", `api/v1/sessions/${id}`);
       location.reload();
     },
   },

@@ -1,13 +1,14 @@
-"""The page on which an administrator looks after keys and shares."""
+"""The page on which an administrator looks after keys, shares and signed-in browsers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import KEY_TYPES
-from progressbar_tracker.server.dashboard.admin import shown_key, shown_share
+from progressbar_tracker.server.dashboard.admin import shown_key, shown_session, shown_share
 
 from .html import own_url, page
+from .sessions import own_session
 
 if TYPE_CHECKING:
     from .http import Call, Reply
@@ -18,6 +19,7 @@ async def keys(call: Call) -> Reply:
     services = call.services
     asked_for = call.query().get("share", "")
     services.refresh_keys()
+    own = own_session(call)
     now = services.clock()
     shown = [shown_key(record, now) for record in reversed(services.ring.all())]
     return page(
@@ -29,5 +31,6 @@ async def keys(call: Call) -> Reply:
         former=[key for key in shown if not key["works"]],
         shares=[shown_share(record) for record in reversed(services.shares.all())],
         share_item=asked_for,
+        sessions=[shown_session(record, own) for record in services.sessions.all(now)],
         groups=sorted({item.group for item in services.board.all() if item.group is not None}),
     )

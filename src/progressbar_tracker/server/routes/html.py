@@ -29,9 +29,10 @@ def page(call: Call, template: str, status: int = 200, **values: object) -> Repl
         call: The request.
         template: The name of the template's file.
         status: The HTTP status.
-        values: What the template shows; it is given ``up`` as well.
+        values: What the template shows; it is given ``up`` and ``operator`` as well.
     """
-    return Reply(status, rendered(template, up=up(call.scope), **values), HTML)
+    operator = call.principal is not None and call.principal.type == "admin"
+    return Reply(status, rendered(template, up=up(call.scope), operator=operator, **values), HTML)
 
 
 def rendered(template: str, **values: object) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id
-from progressbar_tracker.server.auth import OPERATOR, Action, Principal, authorize
+from progressbar_tracker.server.auth import GUEST, OPERATOR, Action, Principal, authorize
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.sessions import COOKIE, same_site
 
@@ -209,9 +209,9 @@ class Call:
         if secret is not None:
             self.principal = self.services.identify(secret.decode("latin-1"))
             return
-        self.principal = None
         cookie = self.cookie()
-        if cookie is None or self.services.sessions.find(cookie, self.services.clock()) is None:
+        if cookie is None or self.services.session(cookie) is None:
+            self.principal = Principal(GUEST, GUEST, "read") if self.services.settings.public_read else None
             return
         # A browser sends the cookie along whoever wrote the page; a key it does not.
         if self.scope["method"] not in _SAFE and not same_site(self.headers):

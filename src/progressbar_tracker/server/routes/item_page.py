@@ -49,7 +49,6 @@ async def item(call: Call) -> Reply:
         "item.html",
         id=item_id,
         listed=there is not None,
-        admin=call.asker.type == "admin",
         bar=shown_bar(wire),
         group=state.group,
         parent=None if state.parent is None else {"id": state.parent, "url": item_url(state.parent)},

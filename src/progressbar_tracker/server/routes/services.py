@@ -12,7 +12,7 @@ from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, Write
+from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, TouchSession, Write
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import Store, StoreError
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from progressbar_tracker.server.auth import Principal
+    from progressbar_tracker.server.records import SessionRecord
     from progressbar_tracker.server.settings import Settings
 
 logger = logging.getLogger("progressbar_tracker.server")
 
 TOUCH: Final = 60.0
-"""Seconds between two notes of a key's use."""
+"""Seconds between two notes of a key's use, or of a session's."""
 
 
 class Services:
@@ -120,6 +121,15 @@ class Services:
             self._touched[principal.id] = now
             self.store.later([TouchKey(principal.id, now)])
         return principal
+
+    def session(self, cookie: str) -> SessionRecord | None:
+        """Return the session of a cookie, if it is still going, and note that it was used."""
+        now = self.clock()
+        record = self.sessions.find(cookie, now)
+        if record is not None and now - (record.seen_at or 0.0) >= TOUCH:
+            self.sessions.touch(record, now)
+            self.store.later([TouchSession(record.hash, now)])
+        return record
 
     def refresh_keys(self) -> bool:
         """Take over the keys of the store if they have changed; say whether they had.

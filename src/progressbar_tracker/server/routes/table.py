@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import admin_pages, events, health, history, history_page, item_page, items, keys, legacy, pages, shares
+from . import (
+    admin_pages,
+    events,
+    health,
+    history,
+    history_page,
+    item_page,
+    items,
+    keys,
+    legacy,
+    pages,
+    sessions,
+    shares,
+)
 from .http import Row
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -30,6 +43,8 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("POST", "/api/v1/keys", "manage", keys.create),
     Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke),
     Row("POST", "/api/v1/keys/{key_id}/rotate", "manage", keys.rotate),
+    Row("GET", "/api/v1/sessions", "manage", sessions.listed),
+    Row("DELETE", "/api/v1/sessions/{session_id}", "manage", sessions.revoke),
     Row("GET", "/api/v1/shares", "manage", shares.listed),
     Row("POST", "/api/v1/shares", "manage", shares.create),
     Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke),

@@ -63,4 +63,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             expires_at REAL
         ) STRICT""",
     ),
+    ("ALTER TABLE sessions ADD COLUMN seen_at REAL",),
 )

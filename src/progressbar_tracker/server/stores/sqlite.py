@@ -37,6 +37,7 @@ from progressbar_tracker.server.records import (
     ShareRecord,
     ThinSamples,
     TouchKey,
+    TouchSession,
     TrimHistory,
     Write,
 )
@@ -110,7 +111,8 @@ class SqliteStore:
         with self._reading, _told():
             rows = self._reader.execute("SELECT id, state FROM items").fetchall()
             sessions = [
-                SessionRecord(*row) for row in self._reader.execute("SELECT hash, created_at, expires_at FROM sessions")
+                SessionRecord(*row)
+                for row in self._reader.execute("SELECT hash, created_at, expires_at, seen_at FROM sessions")
             ]
         for item_id, state in rows:
             try:
@@ -351,9 +353,11 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
         case SaveSession(session):
             connection.execute(
-                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)",
-                (session.hash, session.created_at, session.expires_at),
+                "INSERT OR REPLACE INTO sessions (hash, created_at, expires_at, seen_at) VALUES (?, ?, ?, ?)",
+                (session.hash, session.created_at, session.expires_at, session.seen_at),
             )
+        case TouchSession(hash_, at):
+            connection.execute("UPDATE sessions SET seen_at = ? WHERE hash = ?", (at, hash_))
         case DropSession(hash_):
             connection.execute("DELETE FROM sessions WHERE hash = ?", (hash_,))
         case SaveShare(share):
@@ -412,7 +416,7 @@ def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
 def _place(write: Write) -> object:
     """Return where a write waits: one that takes the same place replaces it, so that little waits for a full disk."""
     match write:
-        case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one):
+        case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
             return type(write), one
     return _item_of(write) or object()
 
