@@ -220,14 +220,14 @@ def test_a_bar_that_is_never_iterated_is_stopped(recorded, screen):
 PROGRAMS = {
     "an exception through a bare loop": """
         for i in tqdm(range(5), id='job'):
-            flush(5)
+            flush(20)
             if i == 2: raise ValueError('bad row')
         """,
     "an exception through a loop that is closed in a finally": """
         bar = tqdm(total=5, id='job')
         try:
             bar.update(2)
-            flush(5)
+            flush(20)
             raise ValueError('no')
         finally:
             bar.close()
@@ -235,14 +235,14 @@ PROGRAMS = {
     "Ctrl-C in a bare loop": """
         import os, signal, time
         for i in tqdm(range(5), id='job'):
-            flush(5)
+            flush(20)
             if i == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)
         """,
     "sys.exit(3) in a block": """
         import sys
         with tqdm(range(5), id='job') as bar:
             for i in bar:
-                flush(5)
+                flush(20)
                 if i == 2: sys.exit(3)
         """,
     "a bar that is open at the end, held by a closure": """
@@ -252,13 +252,13 @@ PROGRAMS = {
             return step
         step = work()
         step(); step()
-        flush(5)
+        flush(20)
         """,
     "a child of a fork that closes the bar it inherited": """
         import os
         bar = tqdm(range(5), id='job')
         for i in bar:
-            flush(5)
+            flush(20)
             if i == 2:
                 if (pid := os.fork()) == 0:
                     bar.close()
@@ -268,7 +268,7 @@ PROGRAMS = {
     "a bar that is open at the end, and all done": """
         bar = tqdm(total=2, id='job')
         bar.update(2)
-        flush(5)
+        flush(20)
         """,
 }
 STATES = {

@@ -32,7 +32,7 @@ def test_bars_of_parallel_tasks_do_not_become_each_others_parents(faults, pb):
         await asyncio.gather(job("a", both), job("b", both))
 
     asyncio.run(main())
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     parents = {item_id: item.get("parent") for item_id, item in faults.items.items()}
     assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
 
@@ -51,7 +51,7 @@ def test_bars_of_parallel_threads_do_not_become_each_others_parents(faults, pb):
         thread.start()
     for thread in threads:
         thread.join()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     parents = {item_id: item.get("parent") for item_id, item in faults.items.items()}
     assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
 
@@ -84,7 +84,7 @@ def test_a_bar_is_used_and_flushed_after_its_event_loop_was_closed(faults, pb):
     bar = asyncio.run(main())
     bar.advance(2)
     bar.close()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert faults.items["job"]["completed"] == 3
 
 
@@ -141,7 +141,7 @@ def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=b"2.0.26", opt={}))
     for number in range(3):
         assert list(pb.track(range(3), id=f"job{number}")) == [0, 1, 2]
-    assert pb.sender.flush(5) is False
+    assert pb.sender.flush(20) is False
     pb.close()
     assert ["--enable-threads" in record.message for record in caplog.records] == [True]
     assert (faults.seen, pb.sender._worker.thread, len(pb.sender._added)) == ([], None, 0)
@@ -151,16 +151,16 @@ def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults
 def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(faults, tmp_path):
     code = (
         "import ctypes\n"
-        "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(5)\n"
+        "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(20)\n"
         "pid = ctypes.PyDLL(None).fork()\n"  # as uWSGI does it
         "if pid == 0:\n"
         "    signal.alarm(10)\n"
         "    try:\n"
         "        for _ in track(range(3), id='child', keep=True): pass\n"
-        "        done = flush(5)\n"
+        "        done = flush(20)\n"
         "    finally: os._exit(0 if done else 1)\n"
         "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0\n"
-        "bar.advance(); bar.close(); assert flush(5)\n"
+        "bar.advance(); bar.close(); assert flush(20)\n"
     )
     assert run(faults.url, code, tmp_path) == (0, "", "")
     told = {item_id: (item["status"], item["completed"]) for item_id, item in faults.items.items()}

@@ -58,7 +58,7 @@ def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(fa
 def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
     code = (
         "import atexit\n@atexit.register\ndef last():\n"
-        "    for _ in track(range(3), id='job', keep=True): pass\n    print(flush(5))\n"
+        "    for _ in track(range(3), id='job', keep=True): pass\n    print(flush(20))\n"
     )
     assert run(faults.url, code, tmp_path) == (0, "True\n", "")
     assert faults.items["job"]["completed"] == 3
@@ -69,7 +69,7 @@ def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, t
         "import atexit\n@atexit.register\ndef last():\n"
         "    for _ in track(range(3), id='late', keep=True): pass\n    print(flush(1))\n"
         + BAR
-        + "flush(5); bar.close()"
+        + "flush(20); bar.close()"
     )
     done, _, err = run(faults.url, code, tmp_path)
     assert (done, err) == (0, "")
@@ -79,7 +79,7 @@ def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, t
 def test_a_generator_that_is_held_to_the_end_is_stopped(faults, tmp_path):
     code = (
         "def numbers():\n    for i in track(range(9), id='job', keep=True): yield i\n"
-        "held = numbers(); next(held); next(held)\nflush(5)"
+        "held = numbers(); next(held); next(held)\nflush(20)"
     )
     assert run(faults.url, code, tmp_path) == (0, "", "")
     assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 1)
@@ -91,7 +91,7 @@ def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_wa
         "def work():\n"
         "    for i in track(range(10**9), id='job', keep=True, interval=0.05):\n"
         "        begun.set(); time.sleep(0.001)\n"
-        "threading.Thread(target=work, daemon=True).start(); begun.wait(); flush(5)\n"
+        "threading.Thread(target=work, daemon=True).start(); begun.wait(); flush(20)\n"
     )
     assert run(faults.url, code, tmp_path) == (0, "", "")
     assert (end_of(faults)["status"], end_of(faults)["completed"] < 10**6) == ("stopped", True)
@@ -100,7 +100,7 @@ def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_wa
 def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_path):
     code = (
         "def work():\n"
-        "    with track(total=2, id='job', keep=True) as bar: flush(5); bar.advance(2)\n"
+        "    with track(total=2, id='job', keep=True) as bar: flush(20); bar.advance(2)\n"
         "thread = threading.Thread(target=work); thread.start()\n"
     )
     assert run(faults.url, code, tmp_path) == (0, "", "")
@@ -165,7 +165,7 @@ def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_path, number):
-    code = BAR + "flush(5)\nprint('ready', flush=True)\ntime.sleep(30)\n"
+    code = BAR + "flush(20)\nprint('ready', flush=True)\ntime.sleep(30)\n"
     took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (number, 0))
     assert (done, err, took < 10.0) == (-number, "", True)  # and not the 30 seconds that it had to go
     assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
@@ -173,7 +173,7 @@ def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_p
 
 
 def test_os_exit_runs_nothing_of_ours(faults, tmp_path):
-    assert run(faults.url, BAR + "flush(5)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
+    assert run(faults.url, BAR + "flush(20)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
     assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
 
 
@@ -181,7 +181,7 @@ def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, t
     code = (
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
         "with track(total=9, id='job', keep=True) as bar:\n"
-        "    bar.advance(3); flush(5); print('ready', flush=True); time.sleep(30)\n"
+        "    bar.advance(3); flush(20); print('ready', flush=True); time.sleep(30)\n"
     )
     _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (signal.SIGTERM, 0))
     assert (done, err) == (0, "")
@@ -192,7 +192,7 @@ def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
     code = (
         "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\n"
         "for bar in bars: bar.advance()\n"
-        "flush(5)\n"
+        "flush(20)\n"
     )
     assert run(faults.url, code, tmp_path) == (0, "", "")
     assert len(faults.items) == 1500
@@ -204,7 +204,7 @@ def test_the_program_can_close_and_flush_as_often_as_it_likes(faults, tmp_path):
         "from progressbar_tracker import ProgressBar\n"
         "pb = ProgressBar(os.environ['PROGRESSBAR_URL'], os.environ['PROGRESSBAR_API_KEY'])\n"
         "for _ in pb.track(range(3), id='job', keep=True): pass\n"
-        "for _ in range(3): flush(5); pb.close()\n"
+        "for _ in range(3): flush(20); pb.close()\n"
         "for _ in pb.track(range(3), id='after', keep=True): pass\n"
     )
     assert run(faults.url, code, tmp_path, PYTHONDEVMODE="1") == (0, "", "")

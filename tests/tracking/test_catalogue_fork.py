@@ -36,12 +36,12 @@ def wait(*pids):
 def own_bar(name="child"):
     with track(total=2, id=name, keep=True, display=False) as bar:
         bar.advance(); bar.advance(0.5); bar.advance(0.5)
-    return flush(5)
+    return flush(20)
 
 def loaded():
     "Let the sender have its connection and everything imported."
     with track(total=1, id="warm", display=False) as bar:
-        bar.advance(); assert flush(5)
+        bar.advance(); assert flush(20)
 """
 
 
@@ -76,7 +76,7 @@ def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(f
 
 def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(faults, tmp_path):
     code = (
-        "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(); assert flush(5)\n"
+        "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(); assert flush(20)\n"
         "bar.advance(); time.sleep(0.3)\n"  # the answer is under way for as long as the server likes
         "wait(child(own_bar))\n"
         "bar.advance(); bar.close(); flush(8)\n"
@@ -91,12 +91,12 @@ def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(f
 @pytest.mark.parametrize("share", ["", "bar.share()\n"], ids=["alone", "shared"])
 def test_a_child_that_ends_its_parents_loop_says_nothing_of_it(faults, tmp_path, share):
     code = (
-        "bar = track(total=9, id='job', keep=True); bar.advance(3); " + (share or "\n") + "assert flush(5)\n"
+        "bar = track(total=9, id='job', keep=True); bar.advance(3); " + (share or "\n") + "assert flush(20)\n"
         "def work():\n"
         "    bar.advance(4); bar.fail('in the child')\n"
         "    return own_bar()\n"
         "wait(child(work))\n"
-        "bar.advance(2); bar.close(); assert flush(5)\n"
+        "bar.advance(2); bar.close(); assert flush(20)\n"
     )
     program(faults, tmp_path, code)
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
@@ -110,14 +110,14 @@ def test_a_loop_that_is_gone_through_in_the_child_too_is_told_by_the_parent_alon
     code = (
         "pids = []\n"
         "for i in track(range(4), id='job', keep=True):\n"
-        "    flush(5)\n"
+        "    flush(20)\n"
         "    if i == 1:\n"
         "        pid = os.fork()\n"
         "        if pid == 0: signal.alarm(8)\n"
         "        else: pids.append(pid)\n"
         "if not pids: flush(2); sys.exit(0)\n"
         "wait(*pids)\n"
-        "assert flush(5)\n"
+        "assert flush(20)\n"
     )
     program(faults, tmp_path, code)
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (4, "succeeded")
@@ -151,7 +151,7 @@ def test_a_storm_of_forks_loses_no_bar(faults, tmp_path):
         "for number in range(20):\n"
         "    bar.advance(); pids.append(child(lambda: own_bar(f'child-{number}'), 30))\n"
         "wait(*pids)\n"
-        "bar.close(); assert flush(5)\n"
+        "bar.close(); assert flush(20)\n"
     )
     program(faults, tmp_path, code)
     assert faults.items["job"]["completed"] == 20
@@ -163,7 +163,7 @@ def test_a_generated_id_is_unique_after_a_fork(faults, tmp_path):
         "loaded()\n"
         "def work():\n"
         "    for _ in track([1, 2], keep=True): pass\n"
-        "    return flush(5)\n"
+        "    return flush(20)\n"
         "pids = [child(work) for _ in range(4)]\n"
         "work(); wait(*pids)\n"
     )
@@ -174,12 +174,12 @@ def test_a_generated_id_is_unique_after_a_fork(faults, tmp_path):
 def test_a_child_in_development_mode_complains_of_no_connection_left_open(faults, tmp_path):
     code = (
         "import gc\n"
-        "bar = track(total=2, id='job', keep=True); bar.advance(); assert flush(5)\n"
+        "bar = track(total=2, id='job', keep=True); bar.advance(); assert flush(20)\n"
         "def work():\n"
         "    gc.collect(); ok = own_bar(); gc.collect()\n"
         "    return ok\n"
         "wait(child(work))\n"
-        "bar.close(); assert flush(5)\n"
+        "bar.close(); assert flush(20)\n"
     )
     done, _, err = run(faults.url, HEAD + code, tmp_path, PYTHONDEVMODE="1")
     assert (done, err) == (0, "")
@@ -192,13 +192,13 @@ def test_a_pool_that_is_terminated_takes_nobody_with_it(faults, tmp_path):
         "started = multiprocessing.get_context('fork').Semaphore(0)\n"
         "def work(number):\n"
         "    with track(total=9, id=f'worker-{number}', interval=0.05) as bar:\n"
-        "        bar.advance(); flush(5); started.release(); time.sleep(60)\n"
+        "        bar.advance(); flush(20); started.release(); time.sleep(60)\n"
         "bar = track(total=2, id='job', keep=True); bar.advance()\n"
         "pool = multiprocessing.get_context('fork').Pool(2)\n"
         "pool.map_async(work, range(2))\n"
         "for _ in range(2): assert started.acquire(timeout=10)\n"
         "pool.terminate(); pool.join()\n"
-        "bar.advance(); bar.close(); assert flush(5)\n"
+        "bar.advance(); bar.close(); assert flush(20)\n"
     )
     program(faults, tmp_path, code)
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (2, "succeeded")

@@ -117,7 +117,7 @@ def test_making_and_advancing_a_bar_does_no_io_in_the_programs_thread(pb, monkey
         bar.advance()
         bar.description = "half"
     assert used == []
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
 
 
 class Hostile:
@@ -149,7 +149,7 @@ def test_what_cannot_be_told_as_json_reaches_the_server_made_fit(faults, pb, fie
     with pb.track(total=3, id="job", keep=True) as bar:
         setattr(bar, field, value)
         bar.advance(2)
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 2)
 
 
@@ -168,7 +168,7 @@ def test_a_senders_thread_that_is_killed_goes_on_with_what_it_had(faults, pb, mo
         kill(pb.sender._worker.thread)
         bar.advance(7)
         faults.wait_for(lambda: faults.items["job"]["completed"] == 7)
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
 
 
 def test_a_step_that_raises_is_tried_three_times_and_then_left():
@@ -358,7 +358,7 @@ def test_a_1_0_0_server_that_is_busy_is_left_in_peace_as_a_whole():
 def test_nothing_is_logged_above_debug_while_all_is_well(faults, pb, caplog):
     caplog.set_level(logging.INFO, "progressbar_tracker")
     a_loop(pb)
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert caplog.records == []
 
 

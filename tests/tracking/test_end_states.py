@@ -25,13 +25,13 @@ HEAD = (
 LOOP = {
     "bare loop": """
         for i in track(SOURCE, id="job", total=5):
-            flush(5)
+            flush(20)
             BODY
         """,
     "block": """
         with track(SOURCE, id="job", total=5) as bar:
             for i in bar:
-                flush(5)
+                flush(20)
                 BODY
         """,
     "async for": """
@@ -40,7 +40,7 @@ LOOP = {
                 yield i
         async def main():
             async for i in track(source(), id="job", total=5):
-                flush(5)
+                flush(20)
                 BODY
         asyncio.run(main())
         """,
@@ -175,7 +175,7 @@ def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(server, pb, tm
     code = """
     def bare():
         for i in track(range(5), id="bare", keep=True):
-            flush(5)
+            flush(20)
             if i == 2: return
     def block():
         with track(range(5), id="block", keep=True) as bar:
@@ -228,9 +228,9 @@ def test_a_tracker_that_is_looped_over_twice_is_two_runs(server, pb, tmp_path):
 
     code = """
     twice = track(range(5), id="job")
-    for i in twice: flush(5)
+    for i in twice: flush(20)
     for i in twice:
-        flush(5)
+        flush(20)
         if i == 3: break
     """
     run(server, code, tmp_path)
@@ -244,7 +244,7 @@ def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(server, pb, tmp_pat
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with track(range(5), id="job") as bar:
         for i in bar:
-            flush(5)
+            flush(20)
             if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)
     """
     run(server, code, tmp_path)
@@ -263,7 +263,7 @@ def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_
         def start():
             code = (
                 HEAD
-                + 'for i in track(range(5), id="job"):\n    flush(5)\n    print(i, flush=True)\n    time.sleep(60)\n'
+                + 'for i in track(range(5), id="job"):\n    flush(20)\n    print(i, flush=True)\n    time.sleep(60)\n'
             )
             process = subprocess.Popen(
                 [sys.executable, "-c", code],

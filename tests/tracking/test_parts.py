@@ -67,7 +67,7 @@ def main():
         else:
             with ProcessPoolExecutor(3, mp_context=context) as pool:
                 assert sum(pool.map(work, jobs)) == 8
-    assert flush(5)
+    assert flush(20)
 
 if __name__ == "__main__":
     main()
@@ -91,7 +91,7 @@ def work(share, until, die):
         for number in range(until):
             part.advance()
         if die:
-            flush(5)
+            flush(20)
             os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
@@ -102,7 +102,7 @@ if __name__ == "__main__":
             process = context.Process(target=work, args=(share, until, die))
             process.start()
             process.join()
-    assert flush(5)
+    assert flush(20)
 """
 
 
@@ -118,7 +118,7 @@ def test_parts_and_the_bars_own_count_add_up(pb):
             part.advance(3)
         for _ in bar.share().track(range(4)):
             pass
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert pb.get("job")["completed"] == 9
 
 
@@ -157,7 +157,7 @@ def test_a_handle_whose_server_has_no_key_here_warns_and_goes_on(caplog):
 def test_late_parts_of_a_bar_that_has_ended_are_left_out_quietly(pb):
     with pb.track(total=10, id="job", keep=True) as bar:
         share = bar.share()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     with share.track() as part:
         part.advance(3)
     item = pb.get("job")

@@ -89,6 +89,6 @@ def test_trackers_of_a_client_of_their_own_are_not_affected(faults):
     with ProgressBar(faults.url, "key", auto_detect=False) as pb:
         with recording() as recorded:
             list(pb.track([1], id="job", keep=True))
-        assert pb.sender.flush(5)
+        assert pb.sender.flush(20)
     assert "job" in faults.items
     assert len(recorded) == 0

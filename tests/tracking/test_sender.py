@@ -91,7 +91,7 @@ def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, 
             faults.restart()
             bar.advance()
             faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number)
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert caplog.records == []
 
 
@@ -101,7 +101,7 @@ def test_an_item_that_was_taken_over_is_left_to_the_other_run(faults, pb, caplog
         faults.items["job"]["run_id"] = "another"
         bar.advance(3)
         faults.wait_for(lambda: faults.ops[-1]["op"] == "patch")
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert faults.items["job"]["run_id"] == "another"
     assert [record.levelname for record in caplog.records if "job" in record.message] == ["WARNING"]
 
@@ -111,7 +111,7 @@ def test_one_connection_serves_many_updates(faults, pb):
         for number in range(5):
             bar.advance()
             faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number + 1)
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert faults.connections == 1
 
 
@@ -120,7 +120,7 @@ def test_many_bars_are_sent_in_one_request(faults, pb):
     for bar in bars:
         bar.advance()
         bar.close()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert len(faults.items) == 200
     assert len(faults.seen) <= 2
 
@@ -129,7 +129,7 @@ def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
     caplog.set_level(logging.DEBUG)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert [record for record in caplog.records if record.name.startswith("httpx")] == []
 
 
@@ -138,7 +138,7 @@ def test_the_thread_ends_when_there_is_nothing_left_and_comes_again(faults, pb, 
     for number in range(2):
         with pb.track(total=1, id=f"job{number}", keep=True) as bar:
             bar.advance()
-        assert pb.sender.flush(5)
+        assert pb.sender.flush(20)
         thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
         thread.join(5)
         assert not thread.is_alive()
@@ -160,7 +160,7 @@ def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
         patched.setattr("progressbar_tracker._worker.Worker.start", lambda self, **_: False)
         with pb.track(total=1, id="job", keep=True) as bar:
             bar.advance()
-        assert pb.sender.flush(5)
+        assert pb.sender.flush(20)
     assert faults.items["job"]["status"] == "succeeded"
 
 
@@ -213,7 +213,7 @@ def test_recovery_is_told_once(faults, pb, caplog):
     faults.script.append(answer(500))
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     told = [record.levelname for record in caplog.records if record.name == "progressbar_tracker"]
     assert told == ["WARNING", "INFO"]
 

@@ -24,7 +24,7 @@ def listed(faults, status, item_id="job"):
 def test_the_item_is_there_while_the_loop_runs(faults, pb):
     for number in pb.track(range(10), id="job", title="A job"):
         if number == 4:
-            assert pb.sender.flush(5)
+            assert pb.sender.flush(20)
             item = faults.items["job"]
     assert (item["title"], item["completed"], item["total"], item["status"]) == ("A job", 4, 10, "running")
 
@@ -32,7 +32,7 @@ def test_the_item_is_there_while_the_loop_runs(faults, pb):
 def test_a_loop_that_came_to_its_end_succeeded_and_left_the_list(faults, pb):
     for number in pb.track(range(10), id="job"):
         if number == 0:
-            pb.sender.flush(5)
+            pb.sender.flush(20)
     run = ended(faults)
     assert (run["status"], run["completed"]) == ("succeeded", 10)
     assert faults.items == {}
@@ -46,7 +46,7 @@ def test_keep_leaves_a_finished_item_listed(faults, pb):
 
 def test_a_loop_that_was_left_early_is_stopped_with_the_count_before(faults, pb):
     for number in pb.track(range(10), id="job"):
-        pb.sender.flush(5)
+        pb.sender.flush(20)
         if number == 3:
             break
     run = ended(faults)
@@ -119,7 +119,7 @@ def test_twenty_thousand_steps_arrive_exactly_in_few_requests(faults, pb):
     with pb.track(total=20_000, id="job", keep=True) as bar:
         for _ in range(20_000):
             bar.advance()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert faults.items["job"]["completed"] == 20_000
     assert len(faults.seen) <= 3
 
@@ -280,10 +280,10 @@ def test_a_server_that_speaks_part_one_only_gets_counts_in_the_description(old_s
         with pytest.raises(ValueError, match="bad row"):
             with pb.track(total=10, id="job") as bar:
                 bar.advance(4)
-                pb.sender.flush(5)
+                pb.sender.flush(20)
                 running = dict(old_server.items["job"])
                 raise ValueError("bad row")
-        pb.sender.flush(5)
+        pb.sender.flush(20)
     assert (running["description"], running["value"]) == ("4/10 it", 0.4)
     assert old_server.items["job"]["description"] == "failed: ValueError: bad row"
 
@@ -293,7 +293,7 @@ def test_without_a_server_the_loop_runs_and_the_place_to_configure_one_is_told_o
     for _ in range(2):
         with track(total=1, id="job", keep=True) as bar:
             bar.advance()
-        flush(5)
+        flush(20)
     lines = [record.message for record in caplog.records if "PROGRESSBAR_URL" in record.message]
     assert len(lines) == 1
 
@@ -305,7 +305,7 @@ def test_disable_turns_tracking_off(faults, monkeypatch):
     assert list(track([1, 2, 3], keep=True)) == [1, 2, 3]
     with track(total=1, keep=True) as bar:
         bar.advance()
-    assert flush(5)
+    assert flush(20)
     assert faults.seen == []
 
 
@@ -314,7 +314,7 @@ def test_the_environment_configures_the_server(faults, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "from-the-environment")
     for _ in track([1], id="job", keep=True):
         pass
-    assert flush(5)
+    assert flush(20)
     assert faults.seen[0].headers["x-api-key"] == "from-the-environment"
     assert listed(faults, "succeeded")
 
@@ -324,7 +324,7 @@ def test_a_setting_that_cannot_be_used_is_named_with_its_place(monkeypatch, capl
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
     for _ in track([1], id="job", keep=True):
         pass
-    flush(5)
+    flush(20)
     (record,) = caplog.records
     assert "PROGRESSBAR_URL: " in record.message
     assert "server:8989" in record.message
@@ -341,7 +341,7 @@ def test_on_error_hears_of_each_failure_and_what_it_raises_is_swallowed(faults, 
     faults.script.append(answer(503))
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(5)
+    assert pb.sender.flush(20)
     assert [type(error).__name__ for error in heard] == ["ServerError"]
     assert faults.items["job"]["status"] == "succeeded"
 
@@ -351,7 +351,7 @@ def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
     for number in range(3):
         for _ in pb.track([1], id=f"job{number}", keep=True):
             pass
-        pb.sender.flush(5)
+        pb.sender.flush(20)
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "PROGRESSBAR_API_KEY" in warnings[0].message
