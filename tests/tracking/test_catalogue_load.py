@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import time
 import tracemalloc
 
 import pytest
@@ -100,17 +99,15 @@ def test_a_hundred_thousand_live_items_are_looked_at_in_slices():
     for number in range(100_000):
         reconciler.add(Cheap(f"i{number}"), now)
     assert len(reconciler) == 100_000
-    most = longest = 0
+    most = 0
     for _ in range(400):
-        before, begun = Cheap.looked, time.perf_counter()
+        before = Cheap.looked
         steps = reconciler.plan(now)
-        longest = max(longest, time.perf_counter() - begun)
         most = max(most, Cheap.looked - before)
         assert len(steps) <= BATCH
         reconciler.apply(steps, [{"id": step.op["id"], "status": 201} for step in steps], now)
     assert Cheap.looked >= 100_000
     assert 0 < most <= SLICE <= 2000
-    assert longest < 1.0
     # The next look at all of them is spread out too, though nothing has changed.
     now, most = 1000.0, 0
     for _ in range(400):
