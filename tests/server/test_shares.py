@@ -212,7 +212,7 @@ def test_the_badge_is_a_picture_of_the_bar(served: Served) -> None:
     assert picture(served, made)[1] == ["a", "waiting"]
     put(served, "a", run_id="r", title="</text><script>alert(1)</script>&", completed=1, total=4, group="g")
     reply, texts = picture(served, made)
-    assert texts == ["</text><script>alert(1)…", "25 %"]
+    assert texts == ["</text><script>alert(1)</scr…", "25 %"]
     assert reply.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-cache"
     assert b'width="60.0"' in reply.content
@@ -246,4 +246,10 @@ def test_the_badge_of_a_group_tells_what_is_wrong() -> None:
 @pytest.mark.parametrize("text", ["\ufffe", "\uffff", "\u202e", "\u2066", "\ud800", "\x00", "\U000e0001"])
 def test_nothing_in_a_badge_breaks_it_or_turns_it_around(text: str) -> None:
     assert legible(f"a{text}b") == "ab"
-    assert len(cut("w" * 300)) == 24
+    assert len(cut("w" * 300, 24)) == 24
+
+
+def test_a_title_leaves_room_for_the_state() -> None:
+    short, long = (badge_of_item("a", bar(title="w" * 99, state=state)) for state in ("running", "succeeded"))
+    assert len(short.title) > len(long.title) >= 6
+    assert short.full == "w" * 99

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 240
 """The width of the bar at its end, in the picture's units."""
 
-ROOM: Final = 24
-"""How many letters of usual width there is room for."""
+LETTER: Final = 7
+"""The width of a usual letter."""
 
 # They are read on light pages and on dark ones.
 COLOURS: Final = {
@@ -71,8 +71,9 @@ def badge_of_group(group: str, bars: Sequence[Mapping[str, object]]) -> Badge:
 
 
 def _badge(title: str, state: str, word: str, share: float) -> Badge:
-    full = legible(title)
-    return Badge(cut(full), full, legible(word), COLOURS[state], round(min(max(share, 0.0), 1.0) * WIDTH, 1))
+    full, word = legible(title), legible(word)
+    room = max(WIDTH // LETTER - len(word) - 1, 6)
+    return Badge(cut(full, room), full, word, COLOURS[state], round(min(max(share, 0.0), 1.0) * WIDTH, 1))
 
 
 def legible(text: str) -> str:
@@ -84,10 +85,10 @@ def legible(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Cn", "Co"} or c == "\u200d")
 
 
-def cut(text: str, room: int = ROOM) -> str:
-    """Return as much of a text as there is room for; a wide letter takes two places.
+def cut(text: str, room: int) -> str:
+    """Return as much of a text as there is room for, in letters of usual width; a wide one takes two.
 
-    >>> cut("abc"), cut("abcdef", 4), cut("進捗状況", 5)
+    >>> cut("abc", 4), cut("abcdef", 4), cut("進捗状況", 5)
     ('abc', 'abc…', '進捗…')
     """
     taken, place = 0, 0

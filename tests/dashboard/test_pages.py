@@ -1,0 +1,181 @@
+"""The pages beside the board: the history, an item, keys, shares and signed-in browsers."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from .conftest import signed_in
+from .site import NO_TLS
+
+pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
+
+from playwright.sync_api import expect
+
+
+def field(page, name):
+    return page.locator(f".bar [data-field={name}]")
+
+
+def test_an_items_page_follows_it_to_its_end(site, visit):
+    site.put("a/b c", title="Import", total=4, completed=1, run_id="r", meta={"host": "box-7"})
+    page = visit("items/a%2Fb%20c")
+    expect(field(page, "percent")).to_have_text("25 %")
+    expect(page.locator("dl.facts")).to_contain_text("box-7")
+    site.patch("a/b c", completed=3, description="nearly")
+    expect(field(page, "percent")).to_have_text("75 %")
+    expect(field(page, "description")).to_have_text("nearly")
+    before = page.locator(".curve polyline").get_attribute("points") if page.locator(".curve").count() else ""
+    site.patch("a/b c", completed=4, status="succeeded")
+    expect(field(page, "state")).to_have_text("succeeded")
+    expect(page.locator("#news")).to_have_text("Import: succeeded")
+    if before:
+        assert page.locator(".curve polyline").get_attribute("points") != before
+    site.delete("a/b c")
+    expect(page.locator("#left")).to_be_visible()  # the page was read anew
+    expect(page.locator(".runs-of tbody tr")).to_have_count(1)
+    expect(page.locator(".usual")).to_contain_text("Usually")
+    expect(page.locator("h1")).to_have_text("Import")
+
+
+def test_the_history_is_filtered_without_scripts(site, visit):
+    for item_id, status in (("find-me", "failed"), ("not-me", "succeeded")):
+        site.put(item_id, run_id="r", title=f"Title of {item_id}", status=status, error="OSError: gone\nfar away")
+        site.delete(item_id)
+    page = visit("history", java_script_enabled=False)
+    page.get_by_label("Title or id").fill("OF FIND")
+    page.get_by_label("Ended as").select_option("failed")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("Title of find-me")
+    assert "UTC" in page.locator("tbody time").inner_text()
+    page.locator("details.error summary").click()
+    expect(page.get_by_text("far away")).to_be_visible()
+    page.get_by_role("link", name="Title of find-me").click()
+    expect(page.locator("h1")).to_have_text("Title of find-me")
+
+
+def test_a_key_is_made_copied_rotated_and_revoked(site, visit):
+    page = visit("keys")
+    page.get_by_label("Name", exact=True).fill("<b>robot</b>")
+    page.get_by_label("Expires").first.select_option("30")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator("#made-name")).to_be_focused()
+    secret = page.locator("#secret").input_value()
+    assert works(site, secret)
+    expect(page.locator("#snippet")).to_contain_text(f'configure(url="{site.server.url}", api_key="{secret}")')
+    # As on a page that came over plain HTTP from another machine: there is no clipboard to ask for.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy the key").click()
+    expect(page.locator("#made .copied").first).to_have_text(re.compile("Copied|Ctrl"))
+    assert page.evaluate("document.getElementById('secret').selectionEnd") == len(secret)
+    page.get_by_role("button", name="I have kept it").first.click()
+    row = page.locator("tr", has_text="<b>robot</b>")
+    expect(row).to_be_visible()
+    assert secret not in page.content()
+
+    row.get_by_role("button", name="Rotate").click()
+    page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
+    expect(page.locator("#made")).to_be_visible()
+    newer = page.locator("#secret").input_value()
+    assert newer != secret
+    assert works(site, newer)
+    page.get_by_role("button", name="I have kept it").first.click()
+
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    assert works(site, newer)
+    row.get_by_role("button", name="Revoke").click()
+    page.keyboard.press("Tab")  # Cancel has the focus: who presses Enter at once has revoked nothing
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    page.locator(".former summary").click()
+    expect(page.locator(".former tr", has_text="<b>robot</b>").first).to_contain_text("revoked")
+    assert not works(site, newer)
+
+
+def test_what_the_server_refuses_is_told(site, visit, profile):
+    page = visit("keys")
+    page.get_by_label("Name", exact=True).fill(" ")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator("#problem")).to_contain_text("name must be 1 to 100 characters long")
+    _, complaints = profile
+    complaints.clear()  # Chromium's own line about the 422
+
+
+def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(site, visit, chromium):
+    site.put("shared", title="For all to see", total=4, completed=1, run_id="r", meta={"host": "secret-host"})
+    site.put("hidden", title="For nobody else", run_id="r")
+    page = visit("items/shared")
+    page.get_by_role("link", name="Share this item").click()
+    expect(page.get_by_label("Id, or name")).to_have_value("shared")
+    page.get_by_role("button", name="Make a link").click()
+    expect(page.locator("#shared-name")).to_be_focused()
+    link, markdown = page.locator("#link").input_value(), page.locator("#markdown").input_value()
+    badge = re.search(r"!\[Progress\]\((.*?)\)", markdown)[1]
+    assert httpx.get(badge, verify=NO_TLS).headers["Content-Type"].startswith("image/svg+xml")
+    stranger = chromium.new_context()
+    try:
+        seen = stranger.new_page()
+        seen.goto(link)
+        expect(field(seen, "percent")).to_have_text("25 %")
+        site.patch("shared", completed=2)
+        expect(field(seen, "percent")).to_have_text("50 %")
+        assert "secret-host" not in seen.content()
+        assert "For nobody else" not in seen.content()
+        assert stranger.cookies() == []
+        page.get_by_role("button", name="I have kept it").last.click()
+        page.get_by_role("button", name="Revoke the share of shared").click()
+        page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+        expect(page.get_by_text("Nothing is shared.")).to_be_visible()
+        expect(seen.locator("#over")).to_be_visible()
+    finally:
+        stranger.close()
+
+
+def test_a_group_that_is_shared_shows_what_comes_and_goes(site, visit, chromium):
+    page = visit("keys")
+    made = page.request.post(
+        f"{site.server.url}/api/v1/shares", data={"group": "etl"}, headers={"Sec-Fetch-Site": "same-origin"}
+    ).json()
+    stranger = chromium.new_context()
+    try:
+        seen = stranger.new_page()
+        seen.goto(f"{site.server.url}/{made['path']}")
+        expect(seen.locator("#empty")).to_be_visible()
+        site.put("first", title="First", group="etl", run_id="r")
+        site.put("heavy", title="Heavy", group="etl", run_id="r", weight=5)
+        site.put("other", title="Other", group="web", run_id="r")
+        expect(seen.locator("#bars .bar")).to_have_count(2)
+        site.patch("first", status="failed", error="OSError: <b>gone</b>")
+        site.delete("first")
+        expect(seen.locator("#runs .bar").first).to_contain_text("OSError: <b>gone</b>")
+        expect(seen.locator("#bars .bar")).to_have_count(1)
+        site.patch("heavy", group="web")
+        expect(seen.locator("#empty")).to_be_visible()
+    finally:
+        stranger.close()
+
+
+def test_another_browser_is_signed_out_from_here(site, visit, chromium):
+    page = visit("keys")
+    other = signed_in(chromium, site, [])
+    try:
+        there = other.new_page()
+        there.goto(f"{site.server.url}/items/nobody")
+        page.reload()
+        rows = page.locator("#sessions tbody tr")
+        expect(rows.filter(has_text="this browser")).to_have_count(1)
+        rows.first.get_by_role("button", name="Sign out").click()  # the newest comes first
+        page.get_by_role("dialog").get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.wait_for_load_state()
+        there.goto(f"{site.server.url}/history")
+        expect(there).to_have_url(re.compile("/login$"))
+    finally:
+        other.close()
+
+
+def works(site, key):
+    return httpx.get(f"{site.server.url}/api/key-info", headers={"X-API-KEY": key}, verify=NO_TLS).status_code == 200
