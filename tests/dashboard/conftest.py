@@ -11,6 +11,9 @@ from .site import Site
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
+# Without motion, which a machine without a graphics card pays for dearly.
+USUAL = {"viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce"}
+
 
 @pytest.fixture(scope="session")
 def chromium():
@@ -92,7 +95,7 @@ def own_profile(chromium, own_site):
 
 
 def signed_in(chromium, site, complaints, **options):
-    context = chromium.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
+    context = chromium.new_context(**{**USUAL, **options})
     context.set_default_timeout(10_000)
     context.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     context.on("weberror", lambda error: complaints.append(str(error.error)))

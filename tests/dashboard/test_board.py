@@ -133,7 +133,7 @@ def test_children_stand_beneath_their_parents_and_circles_do_no_harm(site, visit
     site.put("z", parent="z")
     page = live(visit())
     assert shown(page) == ["b", "a", "a-1", "a-1-1", "x", "y", "z"]
-    assert row(page, "a-1-1").get_attribute("class") == "item running child depth-2"
+    assert row(page, "a-1-1").get_attribute("class") == "item live running child depth-2"
     site.patch("a-1", parent="b")
     expect(page.locator("#board .item").nth(1)).to_have_attribute("data-id", "a-1")
     assert shown(page) == ["b", "a-1", "a-1-1", "a", "x", "y", "z"]
@@ -166,10 +166,25 @@ def test_the_first_paint_and_the_script_agree_on_the_order(site, visit):
     for n in range(12):
         site.put(f"i{n}", title=f"Job {'nebulous'[n % 8]}", value=n * 7 % 12 / 12, weight=n % 3, group=f"g{n % 2}",
                  status=("running", "failed", "succeeded", "stopped")[n * 5 % 4], parent=f"i{n * 3 % 12}")  # fmt: skip
+    page = live(visit())
     for sort in ("", "progress", "left", "newest", "title", "status"):
         painted = re.findall(r'class="item [^"]*" data-id="(i\d+)"', site.browse(f"/?sort={sort}"))
         assert len(painted) == 12
-        assert painted == shown(live(visit(f"?sort={sort}"))), sort
+        page.get_by_label("Order").select_option(sort)
+        assert painted == shown(page), sort
+
+
+def test_rows_that_overtake_each_other_change_places_after_a_while(site, visit):
+    site.put("a", value=0.5)
+    site.put("b", value=0.4)
+    page = visit("?sort=progress")
+    page.clock.install()
+    live(page)
+    site.patch("b", value=0.6)
+    expect(row(page, "b").locator(".percent")).to_have_text("60 %")
+    assert shown(page) == ["a", "b"]
+    page.clock.run_for(5500)
+    assert shown(page) == ["b", "a"]
 
 
 def test_only_what_has_changed_is_touched(site, visit):

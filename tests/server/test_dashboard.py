@@ -81,7 +81,16 @@ def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(served:
 
 def test_the_script_writes_text_and_never_markup() -> None:
     script = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
-    for trap in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", ".style"):
+    for trap in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Function(",
+        ".cssText",
+        'setAttribute("style',
+    ):
         assert trap not in script, trap
     assert "textContent" in script
     assert re.findall(r"""["'`]/(?:api|static)""", script) == []

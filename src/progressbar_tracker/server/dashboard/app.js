@@ -1,6 +1,6 @@
 // The board: keeps the first paint up to date with what the stream says. Texts reach the page through textContent only.
 
-import { arrange, matches, moves, sum, told } from "./arrange.js";
+import { arrange, drifts, moves, sum, told } from "./arrange.js";
 import { offerKey } from "./beginning.js";
 import { inOrder } from "./order.js";
 import { Row } from "./row.js";
@@ -10,6 +10,7 @@ import { ICONS, duration, exactly, nameOf, percent, stateOf, timeOfDay } from ".
 
 const RECENT = 8;
 const UNDO = 6000;
+const CALM = 5000;
 const NAMED = 3;
 const FOLDED = "progress-folded";
 
@@ -29,6 +30,7 @@ let stopped = null; // the instant as of which everything is, while the connecti
 let known = false;
 let kept = true; // a key that was made has been seen
 let undoing;
+let drifting; // rows that overtake each other change places now and then, and not all the time
 
 // What the reader asks for
 
@@ -67,7 +69,9 @@ function shift(item) {
   if (row === undefined) rows.set(item.id, (row = new Row()));
   row.show(item, before !== undefined && before.updated_at !== item.updated_at);
   row.pass(now());
-  return before === undefined || moves(before, item, view);
+  if (before === undefined) return true;
+  if (drifts(before, item, view)) drifting ??= setTimeout(place, CALM);
+  return moves(before, item, view);
 }
 
 function forget(id) {
@@ -81,10 +85,12 @@ function section(given) {
   const node = given ?? document.importNode($("section").content.firstElementChild, true);
   const part = (name) => node.querySelector(`summary [data-part=${name}]`);
   return { node, list: node.querySelector("ul"), group: part("group"), told: part("told"), share: part("share"),
-    percent: part("percent"), rows: [] };
+    percent: part("percent"), items: [] };
 }
 
 function place() {
+  clearTimeout(drifting);
+  drifting = undefined;
   const arranged = arrange(present(), view);
   const focused = document.activeElement;
   const nodes = [];
@@ -122,7 +128,7 @@ function write(node, text) {
 
 function summarise() {
   for (const one of sections.values()) {
-    const found = sum((one.items ?? []).map((id) => items.get(id)).filter((item) => item !== undefined));
+    const found = sum(one.items.map((id) => items.get(id)).filter((item) => item !== undefined));
     write(one.told, told(found));
     write(one.percent, found.share === null ? "" : percent(found.share));
     one.share.hidden = found.share === null;
@@ -362,6 +368,12 @@ board.addEventListener("click", (event) => {
   const button = event.target.closest(".dismiss");
   if (button !== null) dismiss(button.closest(".item").dataset.id, event.detail === 0);
 });
+board.addEventListener("contentvisibilityautostatechange", ({ target, skipped }) => {
+  const row = rows.get(target.dataset.id);
+  if (row === undefined) return;
+  row.skipped = skipped;
+  if (!skipped) row.draw();
+});
 $("undo").querySelector("button").addEventListener("click", undo);
 addEventListener("pagehide", () => settle(true));
 form.addEventListener("input", look);
@@ -380,5 +392,5 @@ setInterval(pass, 1000);
 remember();
 subscribe(hear);
 
-// For the benchmark of the page, and for whoever looks into it.
-export { hear, matches };
+// For the benchmark of the page.
+export { hear };

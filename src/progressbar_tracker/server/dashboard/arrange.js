@@ -36,8 +36,12 @@ export function matches(item, { q, status }) {
 export function moves(before, after, { q, sort }) {
   return before.group !== after.group || before.parent !== after.parent || before.weight !== after.weight ||
     before.created_at !== after.created_at || before.status !== after.status || before.stalled !== after.stalled ||
-    (sort === "progress" && before.value !== after.value) || (sort === "left" && before.eta !== after.eta) ||
     ((sort === "title" || q !== "") && (before.title !== after.title || before.description !== after.description));
+}
+
+/** Whether it may come to stand elsewhere by its mere progress. */
+export function drifts(before, after, { sort }) {
+  return (sort === "progress" && before.value !== after.value) || (sort === "left" && before.eta !== after.eta);
 }
 
 /** Returns sections in order: { group, rows: [{ item, depth }] }, children beneath their parents. */

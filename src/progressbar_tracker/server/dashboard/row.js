@@ -13,12 +13,14 @@ export class Row {
   #texts = new Map();
   #rates = [];
   #line = null;
+  #drawn = true;
   #state = "";
   #depth = 0;
 
   constructor(node) {
     this.node = node ?? document.importNode(template, true);
     this.item = null;
+    this.skipped = false; // out of sight, and the browser does not render it
     for (const part of this.node.querySelectorAll("[data-part]")) this.#parts.set(part.dataset.part, part);
     for (const [name, part] of this.#parts) this.#texts.set(name, part.textContent);
   }
@@ -47,8 +49,12 @@ export class Row {
       bar.setAttribute("aria-label", title);
       this.#parts.get("dismiss").setAttribute("aria-label", `Dismiss ${title}`);
     }
-    if (open) bar.removeAttribute("value");
-    else if (before === null || before.value !== item.value || isOpen(before)) bar.value = item.value;
+    if (before === null || before.value !== item.value || open !== isOpen(before)) {
+      if (open) bar.removeAttribute("value");
+      else bar.value = item.value;
+      // The bar that is seen is moved by the compositor; to let the native one grow would lay out every frame anew.
+      this.#parts.get("fill").style.transform = open ? "" : `translateX(${Math.max(item.value, 0) * 100 - 100}%)`;
+    }
     this.#write("percent", open ? "" : percent(item.value));
     this.#write("count", count(item));
     this.#write("rate", item.rate === null ? "" : `${number(item.rate)} ${item.unit || "it"}/s`);
@@ -73,7 +79,12 @@ export class Row {
       this.#parts.get("heard").title = exactly(item.updated_at);
     }
     if (before !== null && before.run_id !== item.run_id) this.#rates = [];
-    if (fresh && item.rate !== null) this.#draw(item.rate);
+    if (fresh && item.rate !== null) {
+      this.#rates.push(item.rate);
+      if (this.#rates.length > SEEN) this.#rates.shift();
+      this.#drawn = false;
+      if (!this.skipped) this.draw();
+    }
   }
 
   /** Writes how long ago things are, at an instant in milliseconds. */
@@ -91,7 +102,7 @@ export class Row {
   }
 
   #dress() {
-    this.node.className = `item ${this.#state}${this.#depth > 0 ? ` child depth-${this.#depth}` : ""}`;
+    this.node.className = `item live ${this.#state}${this.#depth > 0 ? ` child depth-${this.#depth}` : ""}`;
   }
 
   #write(name, text) {
@@ -100,11 +111,10 @@ export class Row {
     this.#parts.get(name).textContent = text;
   }
 
-  // The rates this page has seen, over a ground of zero.
-  #draw(rate) {
-    this.#rates.push(rate);
-    if (this.#rates.length > SEEN) this.#rates.shift();
-    if (this.#rates.length < 2) return;
+  /** Draws the rates this page has seen, over a ground of zero. */
+  draw() {
+    if (this.#drawn || this.#rates.length < 2) return;
+    this.#drawn = true;
     if (this.#line === null) {
       const picture = document.createElementNS(SVG, "svg");
       picture.setAttribute("viewBox", `0 0 ${WIDE} ${HIGH}`);

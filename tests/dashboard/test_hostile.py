@@ -1,0 +1,85 @@
+"""Whatever anybody writes about an item is text on the board, and nothing else."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
+
+from playwright.sync_api import expect
+
+from .test_board import live
+
+TEXTS = [
+    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}${7*7}",
+    "</title></template><svg onload=alert(1)>", "javascript:alert(1)", "&lt;b&gt;&#60;b&#62;", "\u202e<b>gnp.exe",
+    "__proto__", "constructor", "../../logout", "#main", "?q=x&status=failed", "%2e%2e%2f", "a\u0300" * 60, "w" * 200,
+]  # fmt: skip
+
+WATCH = """() => {
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
+}"""
+
+
+def write(site):
+    ops = []
+    for n, text in enumerate(TEXTS):
+        fields = dict.fromkeys(("title", "description", "error", "group"), text) | {"unit": text[:20]}
+        fields |= {"meta": {text[:50]: text}, "completed": n + 1, "parent": TEXTS[n - 1], "run_id": f"{n}"}
+        ops.append({"op": "put", "id": text, "status": ("running", "failed")[n % 2], **fields})
+    site.batch(ops)
+
+
+def texts_of(page, part):
+    return page.locator(f'#board .item [data-part="{part}"]').all_text_contents()
+
+
+@pytest.mark.parametrize("when", ["at the first paint", "by the stream"])
+def test_hostile_text_is_shown_as_it_is_written(site, visit, when):
+    if when == "at the first paint":
+        write(site)
+    page = live(visit())
+    page.evaluate(WATCH)
+    if when == "by the stream":
+        write(site)
+    expect(page.locator("#board .item")).to_have_count(len(TEXTS))
+    for part in ("title", "description"):
+        assert sorted(texts_of(page, part)) == sorted(TEXTS), part
+    assert sorted(filter(None, texts_of(page, "error"))) == sorted(TEXTS)
+    links = page.locator("#board .item [data-part=link]").evaluate_all("links => links.map((link) => link.href)")
+    assert sorted(links) == sorted(f"{site.server.url}/items/{quote(text, safe=chr(39) + '!*()')}" for text in TEXTS)
+    groups = page.locator("#board > details").evaluate_all("nodes => nodes.map((node) => node.dataset.group)")
+    assert set(groups) <= set(TEXTS)
+    assert page.locator("#board :is(script, img, iframe, object, b)").count() == 0
+    # Folded, searched for, and dismissed by its name.
+    page.locator("#board > details > summary").first.click()
+    page.get_by_label("Search").fill(TEXTS[1])
+    expect(page.get_by_role("button", name=f"Dismiss {TEXTS[1]}", exact=True)).to_be_visible()
+    page.get_by_role("button", name=f"Dismiss {TEXTS[1]}", exact=True).click()
+    expect(page.locator("#undo")).to_contain_text(TEXTS[1])
+    page.get_by_role("button", name="Undo").click()
+    assert page.evaluate("window.violations") == []
+
+
+def test_hostile_text_among_what_has_ended_is_text_too(site, visit):
+    page = live(visit())
+    page.evaluate(WATCH)
+    write(site)
+    site.clear()
+    expect(page.locator("#runs .run")).to_have_count(8)
+    assert set(page.locator("#runs [data-part=title]").all_text_contents()) <= set(TEXTS)
+    assert page.evaluate("window.violations") == []
+
+
+def test_a_hostile_query_is_what_is_looked_for_and_nothing_else(site, visit):
+    site.put("a")
+    text = '"><script>alert(1)</script>'
+    page = live(visit(f"?q={quote(text)}&status={quote(text)}&sort=__proto__"))
+    page.evaluate(WATCH)
+    expect(page.get_by_label("Search")).to_have_value(text)
+    expect(page.get_by_label("Status")).to_have_value("")
+    expect(page.get_by_label("Order")).to_have_value("")
+    expect(page.locator("#nothing")).to_be_visible()
