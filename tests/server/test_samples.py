@@ -14,7 +14,6 @@ from progressbar_tracker.server.records import (
     Item,
     Sample,
     Sampled,
-    SaveItem,
     ThinSamples,
     TrimHistory,
 )
@@ -85,15 +84,6 @@ def test_what_has_gone_is_forgotten() -> None:
 
 def sampled(store: SqliteStore, count: int, run_id: str = "r") -> None:
     store.commit([AddSample("a", run_id, Sample(float(n), n / count, n)) for n in range(count)]).result(10)
-
-
-def test_samples_are_kept_thinned_and_told(store: SqliteStore) -> None:
-    sampled(store, 11)
-    store.commit([ThinSamples("a", "r"), SaveItem(item()), SaveItem(item("b"))]).result(10)
-    assert [one.at for one in store.samples("a", "r")] == [0, 2, 4, 6, 8, 10]
-    assert store.samples("a", "r")[1] == Sample(2.0, 2 / 11, 2.0)
-    assert store.load().sampled == [Sampled("a", "r", 6, 0.0, 10.0)]
-    assert store.samples("b", "r") == []
 
 
 def test_a_run_that_has_ended_keeps_fewer_until_the_history_forgets_it(store: SqliteStore) -> None:

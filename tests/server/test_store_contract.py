@@ -10,17 +10,25 @@ from msgspec.structs import replace
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.records import (
     AddHistory,
+    AddSample,
     DropItem,
     DropSession,
+    DropShare,
     Ended,
     Item,
     Part,
     Probe,
+    Sample,
+    Sampled,
     SaveItem,
     SaveKey,
     SaveSession,
+    SaveShare,
     SessionRecord,
+    ShareRecord,
+    ThinSamples,
     TouchKey,
+    TouchSession,
     TrimHistory,
 )
 from progressbar_tracker.server.stores.base import Store, StoreError
@@ -123,6 +131,16 @@ def test_the_history_is_newest_first_and_pages_hold_still(reopen: Callable[[], S
     assert [(row.item.id, row.status, row.ended_at) for row in store.history(status="failed")] == [("new", "failed", 9)]
 
 
+def test_the_history_is_searched_in_ids_and_titles_and_by_item(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for item_id, title in (("a", "Straße"), ("b/STRASSE", ""), ("c", "100 % 'sure'"), ("c", "")):
+        wait(store, AddHistory(Ended(item(item_id, title=title), "succeeded", 1.0)))
+    assert [row.item.id for row in store.history(text="strasse")] == ["b/STRASSE", "a"]
+    assert [row.item.id for row in store.history(text="% 'S")] == ["c"]
+    assert [row.item.title for row in store.history(item_id="c")] == ["", "100 % 'sure'"]
+    assert store.history(item_id="c", text="sure", status="failed") == []
+
+
 def test_the_history_can_be_trimmed(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n in range(4):
@@ -149,6 +167,40 @@ def test_sessions_come_back_until_they_are_dropped(reopen: Callable[[], Store]) 
     wait(store, SaveSession(session), SaveSession(SessionRecord("other", 1.0, 2.0)))
     wait(store, DropSession("other"))
     assert reopen().load().sessions == [session]
+
+
+def test_when_a_session_was_seen_is_kept(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    wait(store, SaveSession(SessionRecord("hash", 1.0, 9.0)), TouchSession("hash", 5.0), TouchSession("nobody", 5.0))
+    assert reopen().load().sessions == [SessionRecord("hash", 1.0, 9.0, 5.0)]
+
+
+def test_shares_come_back_until_they_are_dropped(reopen: Callable[[], Store]) -> None:
+    kept = ShareRecord(share_id="s", hash="h", created_at=1.0, item="a/b", expires_at=2.5)
+    dropped = ShareRecord(share_id="t", hash="i", created_at=1.0, group="g")
+    store = reopen()
+    wait(store, SaveShare(kept), SaveShare(dropped))
+    wait(store, DropShare("t"))
+    assert reopen().load().shares == [kept]
+
+
+def test_samples_are_kept_thinned_and_counted_for_what_runs(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    wait(store, *(AddSample("a", "r", Sample(float(n), n / 10, n)) for n in range(11)), SaveItem(item("a")))
+    wait(store, ThinSamples("a", "r"), AddSample("b", "r", Sample(1.0, 0.5, None)))
+    assert [one.at for one in store.samples("a", "r")] == [0, 2, 4, 6, 8, 10]
+    assert store.samples("b", "r") == [Sample(1.0, 0.5, None)]
+    assert store.samples("a", "other run") == []
+    assert reopen().load().sampled == [Sampled("a", "r", 6, 0.0, 10.0)]
+
+
+def test_the_history_takes_the_samples_along_when_it_forgets_a_run(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for run_id, ended_at in (("old", 1.0), ("new", 3.0)):
+        wait(store, AddSample("a", run_id, Sample(0.5, 0.5, None)))
+        wait(store, AddHistory(Ended(item("a", run_id=run_id), "succeeded", ended_at)))
+    wait(store, TrimHistory(2.0))
+    assert (store.samples("a", "old"), len(store.samples("a", "new"))) == ([], 1)
 
 
 def test_a_probe_writes_nothing_of_consequence(reopen: Callable[[], Store]) -> None:

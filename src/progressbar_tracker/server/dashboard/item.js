@@ -3,7 +3,7 @@
 import { show } from "./bar.js";
 import { subscribe } from "./stream.js";
 import { localise } from "./times.js";
-import { number } from "./words.js";
+import { nameOf, number, percent } from "./words.js";
 
 const WIDTH = 600;
 const HEIGHT = 160;
@@ -61,6 +61,8 @@ if (node !== null) {
     run = item.run_id;
     left.hidden = true;
     const news = show(node, item);
+    const far = item.completed !== null && item.total === null ? "" : `${percent(item.value)} - `;
+    document.title = `${far}${nameOf(item)}`;
     if (news !== "") document.getElementById("news").textContent = news;
     for (const time of document.querySelectorAll("time[data-time]")) {
       time.dateTime = item[time.dataset.time] ?? "";

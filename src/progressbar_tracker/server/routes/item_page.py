@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server.board import told, told_run
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, item_url, shown_row, usual
-from progressbar_tracker.server.dashboard.view import duration
+from progressbar_tracker.server.dashboard.view import span
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 
@@ -67,7 +67,7 @@ async def item(call: Call) -> Reply:
         ],
         meta=sorted(state.meta.items()),
         curve=curve(samples, state, now if ended_at is None else ended_at),
-        usual=None if took is None else duration(took),
+        usual=None if took is None else span(took),
         runs=[shown_row(row) for row in rows],
         more="history" + page_query(Filter(id=item_id), None) if len(rows) == RUNS else None,
     )
