@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -156,6 +157,52 @@ def test_a_group_that_is_shared_shows_what_comes_and_goes(site, visit, chromium)
         expect(seen.locator("#empty")).to_be_visible()
     finally:
         stranger.close()
+
+
+def test_the_pages_are_for_everybody_and_for_every_screen(site, visit):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="install axe-playwright-python")
+    for n, status in enumerate(("succeeded", "failed", "stopped", "running")):
+        error = "Traceback:\n" + "bad " * 300 if status == "failed" else None
+        site.put("job", run_id=str(n), title="W" * 150, group="g" * 100, error=error, total=10**12, completed=10**11)
+        site.patch("job", status=status) if status != "running" else None
+    page = visit("keys")
+    made = page.request.post(
+        f"{site.server.url}/api/v1/shares", data={"item": "job"}, headers={"Sec-Fetch-Site": "same-origin"}
+    ).json()
+    for path in ("history", "items/job", "keys", made["path"]):
+        page.goto(f"{site.server.url}/{path}")
+        for width, height, theme in ((1400, 900, "light"), (320, 600, "dark")):
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme=theme)
+            found = axe.Axe().run(page).response["violations"]
+            assert [(path, theme, one["id"], one["nodes"][0]["html"]) for one in found] == []
+        for width in (1400, 800, 500, 320):
+            page.set_viewport_size({"width": width, "height": 600})
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, (path, width)
+
+
+def test_hostile_text_is_text_on_every_page_and_goes_nowhere(site, visit, chromium):
+    text = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e"
+    for _ in range(2):
+        site.batch([{"op": "put", "id": text, "title": text, "description": text, "group": text, "parent": text,
+                     "error": text, "unit": text[:20], "meta": {text: text}, "run_id": text}])  # fmt: skip
+        page = visit(f"items/{quote(text, safe='')}")
+        expect(field(page, "title")).to_have_text(text)
+        site.batch([{"op": "patch", "id": text, "description": f"changed {text}", "status": "failed"}])
+        expect(field(page, "description")).to_have_text(f"changed {text}")
+        site.batch([{"op": "delete", "id": text}])
+        expect(page.locator("#left")).to_be_visible()
+    page.goto(f"{site.server.url}/history?q={quote(text)}&group={quote(text)}")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.goto(f"{site.server.url}/keys?share={quote(text)}")
+    page.get_by_role("button", name="Make a link").click()
+    expect(page.locator("#shared")).to_be_visible()
+    page.goto(page.locator("#link").input_value())
+    expect(field(page, "title")).to_have_text(text)
+    site.batch([{"op": "put", "id": text, "title": f"again {text}", "run_id": "again"}])
+    expect(field(page, "title")).to_have_text(f"again {text}")
+    page.goto("about:blank")
 
 
 def test_another_browser_is_signed_out_from_here(site, visit, chromium):
