@@ -22,7 +22,7 @@ _templates: Final = jinja2.Environment(
 )  # fmt: skip
 
 
-def page(call: Call, template: str, status: int = 200, **values: object) -> Reply:
+def page(call: Call, template: str, status: int = 200, /, **values: object) -> Reply:
     """Return a page.
 
     Args:

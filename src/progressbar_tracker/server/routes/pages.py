@@ -7,8 +7,6 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-import jinja2
-
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.board import told, told_run
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
@@ -17,21 +15,17 @@ from progressbar_tracker.server.records import DropSession, SaveSession
 from progressbar_tracker.server.sessions import COOKIE, same_site
 from progressbar_tracker.server.stores.base import StoreError
 
+from .html import HTML, own_url, page
 from .http import Call, Header, Reply, decoded, redirect
 
 RECENT: Final = 8
 """How many ended runs the dashboard shows."""
 
-_HTML: Final = b"text/html; charset=utf-8"
 _FOLDER: Final = Path(dashboard.__file__).parent
 _TYPES: Final = {".css": b"text/css; charset=utf-8", ".js": b"text/javascript; charset=utf-8", ".svg": b"image/svg+xml"}
 _FILES: Final = {
     path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES
 }
-_templates: Final = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)  # fmt: skip
 
 
 async def home(call: Call) -> Reply:
@@ -46,13 +40,12 @@ async def home(call: Call) -> Reply:
         runs = []
     # Thousands of items take longer to write down than others should have to wait.
     return await asyncio.to_thread(
-        lambda: _page(
+        lambda: page(
+            call,
             "home.html",
-            up="",
             **board(items, view, now),
             runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
-            url=_own_url(call),
-            operator=call.asker.type == "admin",
+            url=own_url(call),
         )
     )
 
@@ -93,13 +86,13 @@ async def _is_admin(call: Call, form: dict[str, str]) -> bool:
 async def redeem(call: Call) -> Reply:
     """``GET /auth/{token}``: a one-time link."""
     if not call.services.links.redeem(decoded(call.path["token"].encode("latin-1")), call.services.clock()):
-        return _login_page(call, "This link was used already or is too old.", 403, up="../")
+        return _login_page(call, "This link was used already or is too old.", 403)
     return await _signed_in(call, "../")
 
 
 async def peek(_: Call) -> Reply:
     """``HEAD /auth/{token}``: programs that look at links before a person does must not use them up."""
-    return Reply(200, b"", _HTML)
+    return Reply(200, b"", HTML)
 
 
 async def sign_out(call: Call) -> Reply:
@@ -141,17 +134,7 @@ def _cookie(call: Call, value: str, seconds: int) -> Header:
     return b"set-cookie", text.encode()
 
 
-def _login_page(call: Call, message: str = "", status: int = 200, wait: int | None = None, up: str = "") -> Reply:
-    reply = _page("login.html", message=message, password=call.services.password is not None, up=up)
+def _login_page(call: Call, message: str = "", status: int = 200, wait: int | None = None) -> Reply:
+    reply = page(call, "login.html", status, message=message, password=call.services.password is not None)
     headers = () if wait is None else ((b"retry-after", b"%d" % wait),)
-    return Reply(status, reply.body, _HTML, headers)
-
-
-def _own_url(call: Call) -> str:
-    """The URL a client on another machine would use, by what this browser used."""
-    host = call.headers.get(b"host", b"").decode("latin-1")
-    return f"{call.scope['scheme']}://{host}{call.services.settings.base_path}"
-
-
-def _page(template: str, *, up: str = "", **values: object) -> Reply:
-    return Reply(200, _templates.get_template(template).render(up=up, **values).encode(), _HTML)
+    return Reply(status, reply.body, reply.type, headers)
