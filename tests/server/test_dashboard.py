@@ -52,6 +52,16 @@ def test_the_first_paint_shows_every_item(served: Served) -> None:
     assert '<progress max="1" aria-label="Import" value="0.25" data-part="bar"></progress>' in page
 
 
+def test_the_first_paint_of_very_many_items_has_the_first_and_tells_of_the_others(served: Served) -> None:
+    ops = [{"op": "put", "id": f"i{n}", "group": f"g{n // 200}"} for n in range(450)]
+    served.client("write").post("/api/v1/items:batch", json={"ops": ops})
+    page = served.browser().get("/").text
+    assert len(re.findall(r'data-id="i\d+"', page)) == 300
+    assert "And 150 more." in page
+    assert "200 running" in page
+    assert 'data-group="g2"' not in page
+
+
 @pytest.mark.parametrize("text", XSS)
 def test_whatever_an_item_says_is_text(shared: Served, text: str) -> None:
     http = shared.client("write")

@@ -165,6 +165,7 @@ function snapshot({ items: found }) {
   announce(news);
   if (gone || known) remember();
   known = true;
+  $("more")?.remove();
   document.documentElement.dataset.live = ""; // the first paint is the script's from here on
 }
 

@@ -1,6 +1,6 @@
 // What is shown, and where: pure, and the same as in view.py.
 
-import { isOpen, nameOf, stateOf } from "./words.js";
+import { isOpen, nameOf, number, stateOf } from "./words.js";
 
 const DEEPEST = 3;
 const ANCESTORS = 100;
@@ -101,8 +101,8 @@ export function sum(items) {
 }
 
 export function told({ running, stalled, failed }) {
-  const words = [`${running} running`];
-  if (stalled > 0) words.push(`${stalled} stalled`);
-  if (failed > 0) words.push(`${failed} failed`);
+  const words = [`${number(running)} running`];
+  if (stalled > 0) words.push(`${number(stalled)} stalled`);
+  if (failed > 0) words.push(`${number(failed)} failed`);
   return words.join(", ");
 }

@@ -18,7 +18,7 @@ const SILENCE = 45000; // three missed beats
 const RETRY = 2000;
 const SLOWEST = 10000;
 const POLL = 2000;
-const WELCOME = 3000;
+const WELCOME = 8000;
 
 export class Stream {
   #root;

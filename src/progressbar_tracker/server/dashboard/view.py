@@ -51,6 +51,9 @@ SORTS: Final = {
     "title": "By title", "status": "By status",
 }  # fmt: skip
 
+PAINTED: Final = 300
+"""How many rows the first paint has; the script adds the others."""
+
 _DEEPEST: Final = 3
 _ANCESTORS: Final = 100
 _URGENCY: Final = ("failed", "stalled", "running", "stopped", "succeeded")
@@ -64,8 +67,12 @@ def board(items: Sequence[WireItem], view: View, now: float) -> dict[str, object
         view: What is asked for.
         now: Seconds since the epoch.
     """
-    sections = []
+    sections: list[dict[str, object]] = []
+    room, more = PAINTED, 0
     for group, rows in _arranged(items, view):
+        more += max(len(rows) - room, 0)
+        if room == 0:
+            continue
         running = _sum([item for item, _ in rows])
         share = running["share"]
         sections.append(
@@ -74,9 +81,10 @@ def board(items: Sequence[WireItem], view: View, now: float) -> dict[str, object
                 "told": _told(running),
                 "share": share,
                 "percent": "" if share is None else percent(share),
-                "rows": [{**shown_item(item, now), "depth": depth} for item, depth in rows],
+                "rows": [{**shown_item(item, now), "depth": depth} for item, depth in rows[:room]],
             }
         )
+        room = max(room - len(rows), 0)
     blank = {**shown_item(_BLANK, now), "depth": 0}
     return {
         "view": view,
@@ -85,6 +93,7 @@ def board(items: Sequence[WireItem], view: View, now: float) -> dict[str, object
         "listed": len(items),
         "summary": _told(_sum(items)) if items else "",
         "sections": sections,
+        "more": more,
         "blank": blank,
         "blank_run": shown_run({**_BLANK, "ended_at": rfc3339(now)}),
         "blank_section": {"group": "", "told": "", "share": None, "percent": "", "rows": []},
@@ -231,8 +240,8 @@ def _sum(items: Sequence[WireItem]) -> _Sum:
 
 
 def _told(found: _Sum) -> str:
-    words = [f"{found['running']} running"]
-    words += [f"{n} {word}" for word, n in (("stalled", found["stalled"]), ("failed", found["failed"])) if n]
+    words = [f"{found['running']:,} running"]
+    words += [f"{n:,} {word}" for word, n in (("stalled", found["stalled"]), ("failed", found["failed"])) if n]
     return ", ".join(words)
 
 
