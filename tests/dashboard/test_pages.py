@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from .conftest import signed_in
-from .site import NO_TLS
+from .site import NO_TLS, Site
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
@@ -157,6 +157,45 @@ def test_a_group_that_is_shared_shows_what_comes_and_goes(site, visit, chromium)
         expect(seen.locator("#empty")).to_be_visible()
     finally:
         stranger.close()
+
+
+def test_a_share_comes_back_when_the_server_does(own_site, chromium):
+    own_site.put("a", total=4, completed=1, run_id="r")
+    key = {"X-API-KEY": own_site.server.create_key("admin", "boss")}
+    made = own_site.http.post("/api/v1/shares", json={"item": "a"}, headers=key).json()
+    stranger = chromium.new_context()
+    try:
+        seen = stranger.new_page()
+        seen.goto(f"{own_site.server.url}/{made['path']}")
+        expect(field(seen, "percent")).to_have_text("25 %")
+        own_site.stop()
+        expect(seen.locator("#offline")).to_be_visible()
+        own_site.start()
+        own_site.patch("a", completed=3)
+        expect(field(seen, "percent")).to_have_text("75 %")
+        expect(seen.locator("#offline")).to_be_hidden()
+        expect(seen.locator("#over")).to_be_hidden()
+    finally:
+        stranger.close()
+
+
+def test_a_guest_sees_the_board_where_everybody_may_read(tmp_path, chromium):
+    site = Site(tmp_path, public_read=True)
+    guest = chromium.new_context()
+    try:
+        site.put("a", total=4, completed=1, run_id="r")
+        site.put("b", status="failed")
+        page = guest.new_page()
+        page.goto(f"{site.server.url}/")
+        expect(page.locator("html")).to_have_attribute("data-live", "")
+        site.patch("a", completed=2)
+        expect(page.locator('#board .item[data-id="a"] .percent')).to_have_text("50 %")
+        expect(page.get_by_role("button", name="Dismiss")).to_have_count(0)
+        page.get_by_role("link", name="Sign in").click()
+        expect(page).to_have_url(re.compile("/login$"))
+    finally:
+        guest.close()
+        site.close()
 
 
 def test_the_pages_are_for_everybody_and_for_every_screen(site, visit):

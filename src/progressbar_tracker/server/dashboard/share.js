@@ -3,6 +3,8 @@
 import { show } from "./bar.js";
 
 const RECENT = 8;
+const SILENCE = 45000; // three missed beats
+const RETRY = 5000;
 
 const bars = document.getElementById("bars");
 const runs = document.getElementById("runs");
@@ -45,27 +47,56 @@ function settle() {
   document.getElementById("empty").hidden = nodes.size > 0;
 }
 
-const source = new EventSource(bars.dataset.events);
-source.addEventListener("snapshot", ({ data }) => {
-  const { items } = JSON.parse(data);
+function snapshot({ items }) {
   const there = new Set(items.map((item) => item.id));
   for (const id of [...nodes.keys()]) if (!there.has(id)) drop(id);
   items.forEach(put);
   // In the order of the list: highest weight first, then oldest.
   if (!single) bars.append(...items.map((item) => nodes.get(item.id)));
   settle();
-});
-source.addEventListener("change", ({ data }) => {
-  const change = JSON.parse(data);
-  change.ended.forEach(ended);
-  change.gone.forEach(drop);
-  change.items.forEach(put);
+}
+
+function change(told) {
+  told.ended.forEach(ended);
+  told.gone.forEach(drop);
+  told.items.forEach(put);
   settle();
-});
-source.onopen = () => (offline.hidden = true);
-source.onerror = () => {
-  // Refused, and not just away: the link was revoked or has expired.
-  const over = source.readyState === EventSource.CLOSED;
-  document.getElementById("over").hidden = !over;
-  offline.hidden = over;
-};
+}
+
+function open() {
+  const source = new EventSource(bars.dataset.events);
+  let silent;
+
+  function heard() {
+    offline.hidden = true;
+    clearTimeout(silent);
+    silent = setTimeout(again, SILENCE);
+  }
+
+  function again() {
+    source.close();
+    clearTimeout(silent);
+    offline.hidden = false;
+    setTimeout(open, RETRY);
+  }
+
+  for (const [name, does] of [["snapshot", snapshot], ["change", change], ["hb", () => {}]]) {
+    source.addEventListener(name, ({ data }) => {
+      heard();
+      does(JSON.parse(data));
+    });
+  }
+  source.onopen = heard;
+  source.onerror = async () => {
+    offline.hidden = false;
+    if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
+    clearTimeout(silent);
+    // Refused. By the server, for the link has ended, or by a proxy, for the server is away?
+    const status = await fetch(bars.dataset.events, { method: "HEAD" }).then((reply) => reply.status, () => 0);
+    if (status !== 404) return again();
+    offline.hidden = true;
+    document.getElementById("over").hidden = false;
+  };
+}
+
+open();
