@@ -28,6 +28,7 @@ BODIES: Final = {
     ("PATCH", "/api/v1/items/{id:path}"): ITEM,
     ("POST", "/api/v1/items:batch"): "/api/v1/items:batch",
     ("POST", "/api/v1/keys"): "/api/v1/keys",
+    ("POST", "/api/v1/shares"): "/api/v1/shares",
 }
 BODILESS: Final = {"/api/v1/keys/{key_id}/rotate", "/login", "/logout"}
 
