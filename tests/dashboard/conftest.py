@@ -24,7 +24,7 @@ def chromium():
         pytest.skip("needs a Chromium or Chrome: install one, or name it in CHROMIUM")
     with api.sync_playwright() as playwright:
         # Without a sandbox, as root in a container has none; it opens the tests' own pages only.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--process-per-site"])
         yield browser
         browser.close()
 
@@ -56,6 +56,8 @@ def profile(chromium, shared_site):
     """One signed-in profile and what its pages complain of; most tests open a tab in it, which is the cheapest."""
     complaints = []
     context = signed_in(chromium, shared_site, complaints)
+    # A tab that stays keeps the process, the worker and the stream that the others then share.
+    context.new_page().goto(shared_site.server.url)
     yield context, complaints
     context.close()
 

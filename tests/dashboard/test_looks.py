@@ -22,6 +22,8 @@ def fill(site):
     site.put("c", title="W" * 200, description="w" * 400, completed=1e14, unit="u" * 20, parent="b", group="g" * 200)
     site.put("d", title="Done", status="succeeded", value=1)
     site.put("e", title="Silent", heartbeat_timeout=0)
+    site.put("f", title="E" * 200, error="e" * 2000, status="failed")
+    site.delete("f")
 
 
 def overflow(page):

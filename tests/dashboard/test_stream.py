@@ -53,14 +53,16 @@ def test_a_tab_without_a_shared_worker_has_a_stream_of_its_own(own_site, own_pro
     until(lambda: streams(own_site) == 0)
 
 
-def test_a_stream_ends_with_the_last_tab(site, visit):
-    page = live(visit())
-    other = live(visit())
-    page.goto("about:blank")
-    site.put("a")
-    expect(row(other, "a")).to_be_visible()
-    other.goto("about:blank")
-    until(lambda: streams(site) == 0)
+def test_a_stream_ends_with_the_last_tab(own_site, own_profile):
+    tabs = [own_profile.new_page() for _ in range(2)]
+    for tab in tabs:
+        tab.goto(own_site.server.url)
+        live(tab)
+    tabs[0].goto("about:blank")
+    own_site.put("a")
+    expect(row(tabs[1], "a")).to_be_visible()
+    tabs[1].goto("about:blank")
+    until(lambda: streams(own_site) == 0)
 
 
 def test_where_a_stream_is_held_back_the_list_is_asked_for(own_site, own_profile):

@@ -18,8 +18,8 @@ function byWeight(one, other) {
 const ORDERS = {
   progress: (one, other) => other.value - one.value || byWeight(one, other),
   left: (one, other) => least(one.eta ?? Infinity, other.eta ?? Infinity) || byWeight(one, other),
-  newest: (one, other) => least(other.created_at, one.created_at),
-  title: (one, other) => collator.compare(nameOf(one), nameOf(other)),
+  newest: (one, other) => least(other.created_at, one.created_at) || byWeight(one, other),
+  title: (one, other) => collator.compare(nameOf(one), nameOf(other)) || byWeight(one, other),
   status: (one, other) => URGENCY.indexOf(stateOf(one)) - URGENCY.indexOf(stateOf(other)) || byWeight(one, other),
 };
 

@@ -7,6 +7,9 @@ const WIDE = 60;
 const HIGH = 16;
 const SVG = "http://www.w3.org/2000/svg";
 const template = document.getElementById("row").content.firstElementChild;
+const breaks = document.createNodeIterator(template, NodeFilter.SHOW_TEXT);
+// The line breaks of the template's source, which would be a third of all nodes.
+for (let node; (node = breaks.nextNode()) !== null; ) if (/^\s*\n\s*$/.test(node.data)) node.remove();
 
 export class Row {
   #parts = new Map();
