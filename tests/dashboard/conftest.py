@@ -15,7 +15,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 USUAL = {"viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce"}
 
 
-@pytest.fixture(scope="session")
+# For the package and not the session: as long as it is there, an event loop runs in the thread of the tests, and no
+# other test could run one.
+@pytest.fixture(scope="package")
 def chromium():
     """A Chromium or Chrome of the system's; the package that drives it never downloads one."""
     api = pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
@@ -29,7 +31,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_site(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("dashboard"))
     yield site
@@ -51,7 +53,7 @@ def own_site(tmp_path):
     site.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def profile(chromium, shared_site):
     """One signed-in profile and what its pages complain of; most tests open a tab in it, which is the cheapest."""
     complaints = []
