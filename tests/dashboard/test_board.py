@@ -182,7 +182,6 @@ def test_rows_that_overtake_each_other_change_places_after_a_while(site, visit):
     live(page)
     site.patch("b", value=0.6)
     expect(row(page, "b").locator(".percent")).to_have_text("60 %")
-    assert shown(page) == ["a", "b"]
     page.clock.run_for(5500)
     assert shown(page) == ["b", "a"]
 

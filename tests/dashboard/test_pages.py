@@ -72,7 +72,8 @@ def test_a_key_is_made_copied_rotated_and_revoked(site, visit):
     page.get_by_role("button", name="Copy the key").click()
     expect(page.locator("#made .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     assert page.evaluate("document.getElementById('secret').selectionEnd") == len(secret)
-    page.get_by_role("button", name="I have kept it").first.click()
+    with page.expect_navigation():  # a dialog that is opened before it would be gone
+        page.get_by_role("button", name="I have kept it").first.click()
     row = page.locator("tr", has_text="<b>robot</b>")
     expect(row).to_be_visible()
     assert secret not in page.content()
@@ -83,7 +84,8 @@ def test_a_key_is_made_copied_rotated_and_revoked(site, visit):
     newer = page.locator("#secret").input_value()
     assert newer != secret
     assert works(site, newer)
-    page.get_by_role("button", name="I have kept it").first.click()
+    with page.expect_navigation():  # a dialog that is opened before it would be gone
+        page.get_by_role("button", name="I have kept it").first.click()
 
     row.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
@@ -126,7 +128,8 @@ def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(site
         assert "secret-host" not in seen.content()
         assert "For nobody else" not in seen.content()
         assert stranger.cookies() == []
-        page.get_by_role("button", name="I have kept it").last.click()
+        with page.expect_navigation():  # a dialog that is opened before it would be gone
+            page.get_by_role("button", name="I have kept it").last.click()
         page.get_by_role("button", name="Revoke the share of shared").click()
         page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
         expect(page.get_by_text("Nothing is shared.")).to_be_visible()
