@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tqdm.std import tqdm as std_tqdm
 
-from ._mirror import Mirror, Reading
+from ._mirror import Mirror, Reading, begin, users
 from ._run import ending
 
 if TYPE_CHECKING:
@@ -68,27 +68,12 @@ def _of(bar: object) -> Mirror | None:
     return cast("Mirror | None", bar.__dict__.get(MIRROR))
 
 
-def _users(frame: FrameType | None) -> FrameType:
-    """Return the innermost frame that is neither tqdm's nor of this package."""
-    here = frame
-    while here is not None and here.f_back is not None:
-        if here.f_globals.get("__name__", "").partition(".")[0] not in ("tqdm", "progressbar_tracker"):
-            break
-        here = here.f_back
-    assert here is not None
-    return here
-
-
 def show(bar: Any, run: Mirror, frame: FrameType) -> None:
     """Begin to show a bar that is made and not disabled."""
     bar.__dict__[MIRROR] = run
     run.named = run.title is not None
-    run.read = _Reader(bar, named=run.named)
     run.outer_error = id(sys.exception())
-    run.look()
-    run.begin(_users(frame), in_block=False)
-    if run.sender is not None:
-        run.sender.add(run)
+    begin(run, users(frame, "tqdm"), _Reader(bar, named=run.named))
     _see_to_exit()
 
 
@@ -96,7 +81,7 @@ def _entered(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
     """A loop or a block over a bar begins: what is made in it is inside it."""
     run = _of(bar)
     if run is not None and run.status == "running":
-        run.code = _users(frame).f_code
+        run.code = users(frame, "tqdm").f_code
         run.in_block = run.in_block or in_block
         run.outer_error = id(sys.exception())
         run.enter()

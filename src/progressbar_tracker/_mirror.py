@@ -12,6 +12,7 @@ from ._run import Run, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from ._models import Status
     from ._run import Style
@@ -117,3 +118,32 @@ class Mirror(Run):
     def done(self) -> bool:
         """Whether all of a known total is done."""
         return self.total is not None and self._base >= self.total
+
+
+def begin(run: Mirror, frame: FrameType, read: Callable[[], Reading | None], *, parent: Run | None = None) -> None:
+    """Show what ``read`` returns from now on.
+
+    Args:
+        run: A run that is not begun yet.
+        frame: A frame of the user's code.
+        read: See ``Mirror.read``. Called in the sender's thread: it takes no lock that anybody works under.
+        parent: The run it is inside of, where that is another than this thread's.
+    """
+    run.read = read
+    run.look()
+    run.begin(frame, in_block=False)
+    if parent is not None:
+        run.parent = parent
+    if run.sender is not None:
+        run.sender.add(run)
+
+
+def users(frame: FrameType | None, *packages: str) -> FrameType:
+    """Return the innermost frame that is neither of these packages' nor of this one's."""
+    here = frame
+    while here is not None and here.f_back is not None:
+        if here.f_globals.get("__name__", "").partition(".")[0] not in (*packages, "progressbar_tracker"):
+            break
+        here = here.f_back
+    assert here is not None
+    return here

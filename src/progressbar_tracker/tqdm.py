@@ -242,7 +242,7 @@ def _making(plain: Callable[..., Any]) -> Callable[..., Any]:
         plain(self, *args, **options)
         if self.disable and not may_hide(args, options):
             return
-        run = labelled_run(Mirror, id=None, title=None, group=None, weight=0, keep=False, client=None)
+        run = labelled_run(Mirror)
         if self.disable:
             hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
         else:

@@ -14,7 +14,7 @@ import contextvars
 import functools
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypedDict
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from progressbar_tracker._log import WARNING, log
 from progressbar_tracker._run import count
@@ -24,18 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker._tracker import HasSender, Tracker
+    from progressbar_tracker._tracker import Tracker
 
-    class FitOptions(TypedDict, total=False):
+    from ._mirrored import Labels
+
+    class FitOptions(Labels, total=False):
         """The keywords of the callbacks; they are those of ``track()``."""
 
-        id: str | None
-        title: str | None
-        group: str | None
-        weight: int
-        keep: bool
-        interval: float
-        client: HasSender | None
         display: bool | None
 
 

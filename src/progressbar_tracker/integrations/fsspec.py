@@ -23,10 +23,10 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fsspec is not installed: pip install fsspec", name="fsspec") from error
 
-from progressbar_tracker._mirror import Reading
+from progressbar_tracker._mirror import Reading, begin, users
 from progressbar_tracker._run import ending
 
-from ._mirrored import begin, mirrored, users
+from ._mirrored import mirrored
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -25,11 +25,11 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("joblib is not installed: pip install joblib", name="joblib") from error
 
-from progressbar_tracker._mirror import Reading
+from progressbar_tracker._mirror import Reading, begin
 from progressbar_tracker._models import shown
 from progressbar_tracker._run import ending
 
-from ._mirrored import begin, mirrored
+from ._mirrored import mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

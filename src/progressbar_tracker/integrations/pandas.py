@@ -28,10 +28,11 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("pandas is not installed: pip install pandas", name="pandas") from error
 
+from progressbar_tracker._mirror import begin
 from progressbar_tracker._run import ending
 
 from ._input import Input
-from ._mirrored import begin, mirrored
+from ._mirrored import mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,11 +32,11 @@ from rich.errors import MarkupError
 from rich.text import Text
 
 from progressbar_tracker import _tracker
-from progressbar_tracker._mirror import Reading
+from progressbar_tracker._mirror import Reading, begin, users
 from progressbar_tracker._models import shown
 from progressbar_tracker._run import ending
 
-from ._mirrored import begin, mirrored, users
+from ._mirrored import mirrored
 from ._rich_display import display_of
 
 if TYPE_CHECKING:
