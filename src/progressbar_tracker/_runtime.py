@@ -229,13 +229,18 @@ def disabled() -> bool:
     return _config.disabled(os.environ)
 
 
+def dying() -> BaseException | None:
+    """Return the exception that the process ends of, if it does: the one whose traceback Python has shown."""
+    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
+
+
 def shutdown() -> None:
     """Send the last states, within 1.5 seconds in all. Runs at the end of the process."""
     begun = time.monotonic()
-    dying = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    fatal = dying()
 
     def conclude(source: Source) -> None:
-        source.conclude(dying)
+        source.conclude(fatal)
 
     if _display is not None:
         _display.close()
@@ -245,7 +250,7 @@ def shutdown() -> None:
         for one in open_senders:
             left = end - time.monotonic()
             one.shut(conclude, None if len(open_senders) == 1 else max(left, 0.0))
-    if isinstance(dying, KeyboardInterrupt) and importing.since(begun - AFTERMATH) and not hasattr(sys, "ps1"):
+    if isinstance(fatal, KeyboardInterrupt) and importing.since(begun - AFTERMATH) and not hasattr(sys, "ps1"):
         _end_by_interrupt()
 
 

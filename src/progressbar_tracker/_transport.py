@@ -182,12 +182,15 @@ class HttpTransport(_Address):
         client = self.open()
         try:
             with contextlib.closing(client.send(self.build(client, request, timeout), stream=True)) as response:
-                body = self.body(response, request, timeout)
-                for chunk in response.iter_bytes():
-                    body.add(chunk)
-                return body.reply()
+                return self._whole(response, request, timeout)
         except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
+
+    def _whole(self, response: httpx.Response, request: Request, timeout: float | None) -> Reply:
+        body = self.body(response, request, timeout)
+        for chunk in response.iter_bytes():
+            body.add(chunk)
+        return body.reply()
 
     def follow(self, follower: Follower) -> Iterator[Change]:
         """Yield what a server tells over one connection, until it ends.
@@ -202,10 +205,7 @@ class HttpTransport(_Address):
         try:
             with contextlib.closing(client.send(self.build_stream(client, follower), stream=True)) as response:
                 if not follower.begin(response.status_code, response.headers.get("content-type", "")):
-                    body = self.body(response, request, None)
-                    for chunk in response.iter_bytes():
-                        body.add(chunk)
-                    raise follower.refused(body.reply())
+                    raise follower.refused(self._whole(response, request, None))
                 for chunk in response.iter_bytes():
                     yield from follower.feed(chunk)
         except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
@@ -265,6 +265,12 @@ class AsyncHttpTransport(_Address):
             result: T = stop.value
             return result
 
+    async def _whole(self, response: httpx.Response, request: Request) -> Reply:
+        body = self.body(response, request, None)
+        async for chunk in response.aiter_bytes():
+            body.add(chunk)
+        return body.reply()
+
     async def follow(self, follower: Follower) -> AsyncIterator[Change]:
         """As ``HttpTransport.follow``."""
         import httpx
@@ -274,10 +280,7 @@ class AsyncHttpTransport(_Address):
             response = await client.send(self.build_stream(client, follower), stream=True)
             async with contextlib.aclosing(response):
                 if not follower.begin(response.status_code, response.headers.get("content-type", "")):
-                    body = self.body(response, request, None)
-                    async for chunk in response.aiter_bytes():
-                        body.add(chunk)
-                    raise follower.refused(body.reply())
+                    raise follower.refused(await self._whole(response, request))
                 async for chunk in response.aiter_bytes():
                     for change in follower.feed(chunk):
                         yield change
@@ -306,10 +309,7 @@ class AsyncHttpTransport(_Address):
         try:
             response = await client.send(self.build(client, request, None), stream=True)
             async with contextlib.aclosing(response):
-                body = self.body(response, request, None)
-                async for chunk in response.aiter_bytes():
-                    body.add(chunk)
-                return body.reply()
+                return await self._whole(response, request)
         except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
 

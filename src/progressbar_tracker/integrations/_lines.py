@@ -6,13 +6,13 @@ import atexit
 import functools
 import logging
 import os
-import sys
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._run import observers
+from progressbar_tracker._runtime import dying
 from progressbar_tracker._table import amount, duration, plain
 from progressbar_tracker._worker import Worker
 
@@ -140,13 +140,13 @@ class Lines:
 
     def conclude(self) -> None:
         """Close at the end of the process, which settles how the bars have ended."""
-        dying = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        fatal = dying()
         self._worker.stop(JOIN)
         if self._lock.acquire(timeout=JOIN):
             try:
                 self._take_in()
                 for one in self._followed:
-                    one.run.conclude(dying)
+                    one.run.conclude(fatal)
             finally:
                 self._lock.release()
         self.close()
@@ -158,7 +158,7 @@ class Lines:
     def _see(self, run: Run) -> None:
         if run.sender is not None:  # without one everything is turned off
             self._begun.append(_Begun(run, self._clock(), run.position))
-            if self._worker.thread is None:
+            if self._worker.asleep:
                 self._worker.start()
 
     def _take_in(self) -> None:

@@ -86,12 +86,10 @@ class News(msgspec.Struct, frozen=True):
     """What a reader of the board has not seen yet.
 
     Attributes:
-        rev: The board's revision before it.
         groups: By the id of each item that has changed or gone: the groups in which a reader may know it.
         ended: The runs that went to the history.
     """
 
-    rev: int
     groups: dict[str, set[str | None]]
     ended: list[Ended]
 
@@ -117,7 +115,7 @@ class Board:
         self._expiries: list[tuple[float, str]] = []
         self._silences: list[tuple[float, str]] = []
         self._listening: set[str] = set()
-        self._news = News(0, {}, [])
+        self._news = News({}, [])
         self.rev = 0
         for item in items:
             self.rev = max(self.rev, item.rev)
@@ -261,7 +259,7 @@ class Board:
 
     def news(self) -> News:
         """Return what has changed since this was last asked."""
-        news, self._news = self._news, News(self.rev, {}, [])
+        news, self._news = self._news, News({}, [])
         return news
 
     def restore(self, change: Change) -> Item | None:

@@ -83,10 +83,9 @@ class _Changed(NamedTuple):
 
 
 class _Tick:
-    """What happened between two revisions of the board."""
+    """What happened up to a revision of the board, since the tick before."""
 
-    def __init__(self, before: int, rev: int, changed: list[_Changed], ended: list[tuple[View, bytes]]) -> None:
-        self.before = before
+    def __init__(self, rev: int, changed: list[_Changed], ended: list[tuple[View, bytes]]) -> None:
         self.rev = rev
         self._changed = changed
         self._ended = ended
@@ -198,7 +197,7 @@ class Hub:
         ]
         if len(self._ring) == RING:
             self._since = self._ring[0].rev
-        self._ring.append(_Tick(news.rev, self._board.rev, changed, ended))
+        self._ring.append(_Tick(self._board.rev, changed, ended))
         self._made += 1
         self.ring()
 
