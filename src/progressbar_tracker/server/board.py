@@ -76,9 +76,9 @@ class Change(msgspec.Struct, frozen=True):
             return []
         writes: list[Write] = [] if self.ended is None else [AddHistory(self.ended)]
         if self.after is not None:
-            writes.append(SaveItem(self.after))
+            writes.append(SaveItem(self.after, self.before))
         elif self.before is not None:
-            writes.append(DropItem(self.before.id))
+            writes.append(DropItem(self.before.id, self.before))
         return writes
 
 

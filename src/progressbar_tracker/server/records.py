@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -154,16 +154,27 @@ class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"ShareRecord(share_id={self.share_id!r}, group={self.group!r}, item={self.item!r})"
 
 
+ANY: Final = "any"
+"""Whatever there was before."""
+
+
 class SaveItem(msgspec.Struct, frozen=True):
-    """Keep this state of an item."""
+    """Keep this state of an item.
+
+    Attributes:
+        item: The state.
+        before: What it was made of, for a store to which others write as well: ``None`` if there was no such item.
+    """
 
     item: Item
+    before: Item | Literal["any"] | None = ANY
 
 
 class DropItem(msgspec.Struct, frozen=True):
-    """Forget an item."""
+    """Forget an item; ``before`` as in :class:`SaveItem`."""
 
     id: str
+    before: Item | Literal["any"] | None = ANY
 
 
 class AddHistory(msgspec.Struct, frozen=True):
