@@ -30,10 +30,13 @@ class FileLock:
 
     Raises:
         ConfigError: A server runs on this file, or the folder cannot be written.
+
+    Attributes:
+        path: The file that is locked.
     """
 
     def __init__(self, database: Path) -> None:
-        path = database.with_name(database.name + ".lock")
+        self.path = path = database.with_name(database.name + ".lock")
         try:
             database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -78,8 +81,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = _pragma(connection, "user_version")
-    _check_ours(connection, path, version)
+    version = version_of(connection)
+    check_ours(connection, path, version)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -87,7 +90,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         migrate(connection, path)
 
 
-def _check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None:
+def check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Return if a database is ours or empty, and of no newer version.
+
+    Raises:
+        ConfigError: It is another program's, or a newer version's.
+    """
     if version > len(MIGRATIONS):
         raise ConfigError(
             f"the database {path} was written by a newer version of progressbar-tracker (schema {version}, "
@@ -104,8 +112,8 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Seq
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have done it by now.
-        version = _pragma(connection, "user_version")
-        _check_ours(connection, path, version) if migrations is MIGRATIONS else None
+        version = version_of(connection)
+        check_ours(connection, path, version) if migrations is MIGRATIONS else None
         for migration in migrations[version:]:
             for statement in migration:
                 connection.execute(statement)
@@ -116,6 +124,11 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Seq
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of a database's schema; 0 before there is one."""
+    return _pragma(connection, "user_version")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -1,0 +1,82 @@
+"""``backup`` and ``restore``: copies of the database file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .shared import server_missing
+
+if TYPE_CHECKING:
+    from progressbar_tracker.server.stores.copies import Copied
+
+database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
+file_type = click.Path(path_type=Path)
+
+
+def _file(database: str | None, tools: str) -> Path:
+    """Return the database file: as given, of the environment, or the usual one."""
+    given = database or os.environ.get("PROGRESSBAR_DATABASE")
+    if not given:
+        from progressbar_tracker.server.settings import default_database
+
+        return default_database()
+    if given.startswith(("postgresql://", "postgres://")):
+        # Not repeated: it may hold a password.
+        raise click.ClickException(f"the database is PostgreSQL's, and so are the tools for copies of it: {tools}")
+    return Path(given)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _contents(copied: Copied) -> str:
+    items, runs, keys = _count(copied.items, "item"), _count(copied.runs, "run"), _count(copied.keys, "key")
+    return f"{items}, {runs} of the history, {keys}"
+
+
+@click.command()
+@click.argument("target", type=file_type)
+@click.option("--force", is_flag=True, help="Replace TARGET if it is there.")
+@database_option
+def backup(target: Path, force: bool, database: str | None) -> None:
+    """Copy the database into the file TARGET, while the server runs or not.
+
+    The copy is checked before it gets its name, and holds all that was on disk when it was begun.
+    """
+    try:
+        from progressbar_tracker.server.stores import copies
+
+        source = _file(database, "pg_dump (and pg_restore for the way back)")
+    except ImportError:
+        server_missing()
+    copied = copies.backup(source, target, replace=force)
+    click.echo(f"Wrote {target}: {_contents(copied)}.")
+
+
+@click.command()
+@click.argument("source", type=file_type)
+@database_option
+def restore(source: Path, database: str | None) -> None:
+    """Put the copy SOURCE in the place of the database, while no server runs on it.
+
+    The file that was there is kept beside it. What has happened since the copy is undone: keys that were revoked work
+    again.
+    """
+    try:
+        from progressbar_tracker.server.stores import copies
+
+        path = _file(database, "pg_restore (of what pg_dump has written)")
+    except ImportError:
+        server_missing()
+    copied = copies.restore(source, path)
+    click.echo(f"Restored {path}: {_contents(copied)}.")
+    if copied.former is not None:
+        click.echo(f"The former file is {copied.former}.")
+
+
+COMMANDS: Final = (backup, restore)

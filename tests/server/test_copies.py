@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, SaveItem
+from progressbar_tracker.server.stores import copies
+from progressbar_tracker.server.stores.copies import backup, restore
+from progressbar_tracker.server.stores.files import connect
+from progressbar_tracker.server.stores.migrations import APPLICATION_ID, MIGRATIONS
+from progressbar_tracker.server.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def item(item_id: str) -> Item:
+    return Item(id=item_id, owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0)
+
+
+def ids(path: Path) -> list[str]:
+    store = SqliteStore(path)
+    try:
+        return sorted(kept.id for kept in store.load().items)
+    finally:
+        store.close()
+
+
+def made(path: Path, *items: str) -> Path:
+    store = SqliteStore(path)
+    store.commit([SaveItem(item(one)) for one in items]).result(10)
+    store.close()
+    return path
+
+
+def one_line(reason: str, call: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match=reason) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+# Backup
+
+
+def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    store.commit([AddHistory(Ended(item=item("past"), status="succeeded", ended_at=2.0))]).result(10)
+    told: list[int] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        for n in range(1_000_000):
+            if stop.is_set():
+                return
+            store.commit([SaveItem(item(f"{n:06}")), *([DropItem(f"{n - 50:06}")] if n >= 50 else [])]).result(10)
+            told.append(n)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for round in range(8):
+            while len(told) < 60 * (round + 1):
+                stop.wait(0.001)
+            before = told[-1]
+            copied = backup(store.path, tmp_path / "copy.db", replace=True)
+            after = told[-1] + 2
+            found = ids(tmp_path / "copy.db")
+            last = int(found[-1])
+            # Of one instant, and of one after everything that had been answered by then.
+            assert before <= last <= after
+            assert found == [f"{n:06}" for n in range(last - 49, last + 1)]
+            assert copied[:3] == (50, 1, 0)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_backup_is_one_whole_file_that_nobody_else_may_read(store: SqliteStore, tmp_path: Path) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    backup(store.path, folder / "copy.db")
+    assert [path.name for path in folder.iterdir()] == ["copy.db"]
+    assert stat.S_IMODE((folder / "copy.db").stat().st_mode) == 0o600
+    opened = sqlite3.connect(folder / "copy.db")
+    assert opened.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert opened.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert opened.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    opened.close()
+
+
+def test_a_backup_overwrites_nothing_unless_it_is_told_to(store: SqliteStore, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+    target.write_text("precious")
+    one_line(r"^there is a file .*copy\.db already$", lambda: backup(store.path, target))
+    assert target.read_text() == "precious"
+    backup(store.path, target, replace=True)
+    assert ids(target) == []
+
+
+def test_a_backup_never_overwrites_the_database_itself_or_one_in_use(store: SqliteStore, tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(store.path)
+    for target in (store.path, tmp_path / "link.db"):
+        one_line("is the database itself", lambda target=target: backup(store.path, target, replace=True))
+    other = SqliteStore(tmp_path / "other.db")
+    one_line("in use", lambda: backup(store.path, tmp_path / "other.db", replace=True))
+    other.close()
+
+
+@pytest.mark.parametrize("target", ["folder", "nowhere/copy.db"])
+def test_a_backup_that_cannot_be_written_says_so(store: SqliteStore, tmp_path: Path, target: str) -> None:
+    (tmp_path / "folder").mkdir()
+    one_line(r"is a folder|cannot be written", lambda: backup(store.path, tmp_path / target))
+
+
+def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copy.db").write_text("the former copy")
+    opened = sqlite3.connect
+    monkeypatch.setattr(copies.sqlite3, "connect", lambda *how, **more: _Full(opened(*how, **more)))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    one_line(
+        "cannot be copied: database or disk is full", lambda: backup(store.path, tmp_path / "copy.db", replace=True)
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "copy.db").read_text() == "the former copy"
+
+
+class _Full:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        if statement.startswith("VACUUM"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(statement, *values)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.mark.parametrize("call", [backup, restore])
+def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "letter.db").write_text("this is a letter to my aunt, and no database at all" * 50)
+    (tmp_path / "empty.db").touch()
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    newer = connect(tmp_path / "newer.db")
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    there = made(tmp_path / "target" / "progress.db", "kept") if call is restore else tmp_path / "target.db"
+    for name, reason in (
+        ("letter.db", "not a database"),
+        ("empty.db", "is empty"),
+        ("other.db", "another program"),
+        ("newer.db", "newer version of progressbar-tracker"),
+        ("missing.db", "there is no (database|copy) "),
+        ("target", "there is no (database|copy) "),
+    ):
+        one_line(reason, lambda name=name: call(tmp_path / name, there))
+    assert not (tmp_path / "missing.db").exists()
+    if call is restore:
+        assert ids(there) == ["kept"]
+    else:
+        assert not there.exists()
+
+
+def test_a_damaged_copy_is_not_put_in_place(tmp_path: Path) -> None:
+    copy, there = made(tmp_path / "copy.db", *map(str, range(300))), made(tmp_path / "progress.db", "kept")
+    content = bytearray(copy.read_bytes())
+    content[8192:20000] = os.urandom(20000 - 8192)
+    copy.write_bytes(content)
+    one_line("copy", lambda: restore(copy, there))
+    assert ids(there) == ["kept"]
+
+
+# Restore
+
+
+def test_a_restored_database_is_the_copy_and_the_former_file_is_kept(tmp_path: Path) -> None:
+    there = made(tmp_path / "progress.db", "a")
+    backup(there, tmp_path / "copy.db")
+    made(there, "b")
+    copied = restore(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
+    assert copied == (1, 0, 0, tmp_path / "progress.db.20270115T080000Z")
+    assert ids(there) == ["a"]
+    assert ids(copied.former) == ["a", "b"]
+    again = restore(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
+    assert again.former == tmp_path / "progress.db.20270115T080000Z-2"
+    assert ids(copied.former) == ["a", "b"]
+    assert not list(tmp_path.glob(".*"))
+    assert stat.S_IMODE(there.stat().st_mode) == 0o600
+
+
+def test_what_a_killed_server_left_beside_the_former_file_is_kept_and_not_taken_for_the_copys(tmp_path: Path) -> None:
+    copy = made(tmp_path / "copy.db", "copied")
+    running = SqliteStore(tmp_path / "running.db")
+    running.commit([SaveItem(item("in the log"))]).result(10)
+    there = tmp_path / "progress.db"
+    for end in ("", "-wal"):  # as kill -9 leaves them
+        Path(f"{there}{end}").write_bytes(Path(f"{running.path}{end}").read_bytes())
+    running.close()
+    former = restore(copy, there).former
+    assert former is not None
+    assert ids(there) == ["copied"]
+    assert ids(former) == ["in the log"]
+
+
+def test_a_former_file_that_is_damaged_does_not_stop_a_restore(tmp_path: Path) -> None:
+    copy = made(tmp_path / "copy.db", "copied")
+    there = tmp_path / "progress.db"
+    there.write_bytes(os.urandom(5000))
+    Path(f"{there}-wal").write_bytes(b"left over")
+    former = restore(copy, there).former
+    assert former is not None
+    assert (former.stat().st_size, Path(f"{former}-wal").read_bytes()) == (5000, b"left over")
+    assert ids(there) == ["copied"]
+
+
+def test_a_restore_into_a_new_place_makes_it(tmp_path: Path) -> None:
+    copy = made(tmp_path / "copy.db", "a")
+    assert restore(copy, tmp_path / "new" / "progress.db").former is None
+    assert ids(tmp_path / "new" / "progress.db") == ["a"]
+    assert ids(copy) == ["a"]
+
+
+def test_a_restore_under_a_running_server_is_refused(store: SqliteStore, tmp_path: Path) -> None:
+    store.commit([SaveItem(item("kept"))]).result(10)
+    copy = made(tmp_path / "copy.db", "copied")
+    one_line("a server is running on the database", lambda: restore(copy, store.path))
+    assert [kept.id for kept in store.load().items] == ["kept"]
+
+
+def test_a_database_is_not_restored_from_itself(tmp_path: Path) -> None:
+    there = made(tmp_path / "progress.db", "a")
+    one_line("is the database itself", lambda: restore(there, there))
+    assert ids(there) == ["a"]
+
+
+def test_a_copy_of_an_older_schema_is_led_forward_and_stays_as_it_is(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    old = sqlite3.connect(copy)
+    for statement in MIGRATIONS[0]:
+        old.execute(statement)
+    old.execute("INSERT INTO sessions VALUES ('h', 1.0, 2.0)")
+    old.execute("PRAGMA user_version = 1")
+    old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    old.commit()
+    old.close()
+    before = copy.read_bytes()
+    restore(copy, tmp_path / "progress.db")
+    assert copy.read_bytes() == before
+    store = SqliteStore(tmp_path / "progress.db")
+    assert [(session.hash, session.seen_at) for session in store.load().sessions] == [("h", None)]
+    store.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_restores_belongs_to_whom_the_folder_or_the_file_belonged(tmp_path: Path) -> None:
+    copy = made(tmp_path / "copy.db", "a")
+    folder = tmp_path / "service"
+    folder.mkdir()
+    os.chown(folder, 1234, 1235)
+    restore(copy, folder / "progress.db")
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()} == {(1234, 1235)}
+    os.chown(folder / "progress.db", 2234, 2235)
+    restore(copy, folder / "progress.db")
+    assert ((folder / "progress.db").stat().st_uid, (folder / "progress.db").stat().st_gid) == (2234, 2235)
