@@ -162,7 +162,7 @@ def test_every_change_of_a_key_grows_the_revision_and_a_use_does_not(reopen: Cal
 
 
 def test_sessions_come_back_until_they_are_dropped(reopen: Callable[[], Store]) -> None:
-    session = SessionRecord("hash", 1.0, 2.0)
+    session = SessionRecord("hash", 1.0, 2.0, key_id="k", agent="Firefox")
     store = reopen()
     wait(store, SaveSession(session), SaveSession(SessionRecord("other", 1.0, 2.0)))
     wait(store, DropSession("other"))

@@ -124,12 +124,20 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionRecord(msgspec.Struct, frozen=True):
-    """A signed-in browser: the hash of its cookie, and its life."""
+    """A signed-in browser: the hash of its cookie, and its life.
+
+    Attributes:
+        key_id: The key it was signed in with, which it stands for as long as that works; ``None`` for the
+            administrator's password and for one-time links.
+        agent: What the browser called itself.
+    """
 
     hash: str
     created_at: float
     expires_at: float
     seen_at: float | None = None
+    key_id: str | None = None
+    agent: str = ""
 
     @property
     def session_id(self) -> str:

@@ -64,4 +64,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT""",
     ),
     ("ALTER TABLE sessions ADD COLUMN seen_at REAL",),
+    (  # whom a session stands for, and which browser it is
+        "ALTER TABLE sessions ADD COLUMN key_id TEXT",
+        "ALTER TABLE sessions ADD COLUMN agent TEXT NOT NULL DEFAULT ''",
+    ),
 )

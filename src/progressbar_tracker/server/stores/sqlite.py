@@ -112,7 +112,9 @@ class SqliteStore:
             rows = self._reader.execute("SELECT id, state FROM items").fetchall()
             sessions = [
                 SessionRecord(*row)
-                for row in self._reader.execute("SELECT hash, created_at, expires_at, seen_at FROM sessions")
+                for row in self._reader.execute(
+                    "SELECT hash, created_at, expires_at, seen_at, key_id, agent FROM sessions"
+                )
             ]
         for item_id, state in rows:
             try:
@@ -353,9 +355,13 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
         case SaveSession(session):
             connection.execute(
-                "INSERT OR REPLACE INTO sessions (hash, created_at, expires_at, seen_at) VALUES (?, ?, ?, ?)",
-                (session.hash, session.created_at, session.expires_at, session.seen_at),
-            )
+                "INSERT OR REPLACE INTO sessions (hash, created_at, expires_at, seen_at, key_id, agent) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    session.hash, session.created_at, session.expires_at, session.seen_at, session.key_id,
+                    session.agent,
+                ),
+            )  # fmt: skip
         case TouchSession(hash_, at):
             connection.execute("UPDATE sessions SET seen_at = ? WHERE hash = ?", (at, hash_))
         case DropSession(hash_):
