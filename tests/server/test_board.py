@@ -420,6 +420,37 @@ def test_an_item_without_a_count_has_a_time_left_but_no_rate() -> None:
     assert (told_["rate"], told_["eta"]) == (None, 30.0)
 
 
+def test_a_step_is_timed_from_the_step_before_however_many_signs_of_life_came_between() -> None:
+    made = started(completed=0, total=4)
+    for minute in range(1, 30):
+        made.patch("a", {"completed": minute // 10}, 60.0 * minute)
+    told_ = told(made.need("a"), 1740.0)
+    assert (told_["rate"], told_["eta"]) == (1 / 600, 1200.0)
+
+
+def test_the_time_left_grows_with_the_time_that_an_item_stands_still() -> None:
+    made = started(completed=0, total=4)
+    made.patch("a", {"completed": 1}, 600.0)
+    left = [told(made.need("a"), 600.0 + waited)["eta"] for waited in (0, 600, 1200, 6000)]
+    assert left == [1800.0, 1800.0, 3600.0, 18000.0]
+    made.patch("a", {"description": "still there"}, 6600.0)
+    assert told(made.need("a"), 6600.0)["eta"] == 18000.0
+
+
+def test_a_short_pause_is_none() -> None:
+    made = started(completed=0, total=100)
+    made.patch("a", {"completed": 10}, 1.0)
+    assert [told(made.need("a"), at)["eta"] for at in (1.0, 16.0, 31.0)] == [9.0, 9.0, 18.0]
+    assert told(made.need("a"), 31.0)["rate"] == 5.0
+
+
+def test_of_who_is_silent_neither_rate_nor_time_left_is_told() -> None:
+    made = started(completed=0, total=100, heartbeat_timeout=5)
+    made.patch("a", {"completed": 10}, 1.0)
+    told_ = told(made.need("a"), 6.0)
+    assert (told_["stalled"], told_["rate"], told_["eta"]) == (True, None, None)
+
+
 def test_what_ended_has_neither_rate_nor_time_left() -> None:
     made = started(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)

@@ -187,11 +187,7 @@ class Board:
             status, ended_at, error = "succeeded", now, None
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
-        found, found_at, found_n = (
-            pace.measured(before, value, now)
-            if before.completed is None
-            else (before.pace, before.pace_at, before.pace_n)
-        )
+        paced = pace.measured(before, value, now) if before.completed is None else {}
         after = replace(
             before,
             title=body["title"],
@@ -202,10 +198,8 @@ class Board:
             ended_at=ended_at,
             error=error,
             updated_at=now,
-            pace=found,
-            pace_at=found_at,
-            pace_n=found_n,
             rev=self._next(),
+            **paced,
         )
         return self._changed(200, before, after, durable=status != before.status)
 
@@ -333,13 +327,12 @@ class Board:
         derived = fraction(completed, total)
         value = fields.get("value", base.value) if derived is None else derived
         status = fields.get("status", base.status)
-        found, found_at, found_n = pace.measured(before, value if completed is None else completed, now)
-        if (before.completed is None) is not (completed is None):
-            found, found_at, found_n = None, now, value if completed is None else completed
+        position = value if completed is None else completed
+        same = (before.completed is None) is (completed is None)
+        named.update(pace.measured(before, position, now) if same else pace.begun(position, now))
         named.update(
             own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
-            ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
-            rev=self._next(),
+            ended_at=None if status == "running" else now, rev=self._next(),
         )  # fmt: skip
         return replace(base, **named)
 
@@ -435,6 +428,7 @@ def told_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object
 
 def told(item: Item, now: float) -> WireItem:
     """Return an item as it is told on the wire."""
+    silent = stalled(item, now)
     return {
         "id": item.id,
         "title": item.title,
@@ -445,13 +439,14 @@ def told(item: Item, now: float) -> WireItem:
         "unit": item.unit,
         "weight": item.weight,
         "status": item.status,
-        "stalled": stalled(item, now),
+        "stalled": silent,
         "error": item.error,
         "group": item.group,
         "parent": item.parent,
         "meta": item.meta,
-        "rate": pace.rate(item),
-        "eta": pace.eta(item),
+        # Of who gives no sign of life nobody knows how fast it goes.
+        "rate": None if silent else pace.rate(item, now),
+        "eta": None if silent else pace.eta(item, now),
         "owner": item.owner,
         "run_id": item.run_id,
         "seq": item.seq,

@@ -1,4 +1,4 @@
-"""How fast an item goes: smoothed exponentially by time, so that bursts and heartbeats weigh what they last."""
+"""How fast an item goes: smoothed exponentially by time, so that bursts and pauses weigh what they last."""
 
 from __future__ import annotations
 
@@ -16,32 +16,48 @@ SMOOTHING: Final = 15.0
 SHORTEST: Final = 0.25
 """Seconds below which two positions are too close in time to tell a pace from."""
 
+PATIENCE: Final = 15.0
+"""Seconds that an item may stand still, at the least, before it is taken to have become slower."""
 
-def measured(before: Item, position: Number, now: float) -> tuple[float | None, float, Number | None]:
-    """Return ``pace, pace_at, pace_n`` for an item that is at ``position`` at the instant ``now``."""
+
+def measured(before: Item, position: Number, now: float) -> dict[str, object]:
+    """Return the fields of an item's pace, when it is at ``position`` at the instant ``now``.
+
+    A pace is measured from movement to movement. A sign of life in between says nothing of it, or whoever goes one
+    step in ten minutes would be taken for ever slower, and then for very fast.
+    """
     start = before.pace_n
     elapsed = now - before.pace_at
     # A count that falls and a clock that is set back tell nothing: begin anew.
     if start is None or position < start or elapsed < 0:
-        return None, now, position
-    if elapsed < SHORTEST:
-        return before.pace, before.pace_at, start
+        return begun(position, now)
+    if position == start or elapsed < SHORTEST:
+        return {
+            "pace": before.pace, "pace_at": before.pace_at, "pace_n": start, "pace_for": before.pace_for
+        }  # fmt: skip
     latest = (float(position) - float(start)) / elapsed
-    if before.pace is None:
-        # Nothing has moved yet: a pace of zero would only be an eta of never.
-        return (latest or None), now, position
-    weight = -math.expm1(-elapsed / SMOOTHING)
-    return before.pace + weight * (latest - before.pace), now, position
+    if before.pace is not None:
+        weight = -math.expm1(-elapsed / SMOOTHING)
+        latest = before.pace + weight * (latest - before.pace)
+    return {"pace": latest or None, "pace_at": now, "pace_n": position, "pace_for": elapsed}
 
 
-def rate(item: Item) -> float | None:
+def begun(position: Number, now: float) -> dict[str, object]:
+    """Return the fields of a pace that is not known yet."""
+    return {"pace": None, "pace_at": now, "pace_n": position, "pace_for": 0.0}
+
+
+def rate(item: Item, now: float) -> float | None:
     """Return units per second, or ``None`` where that is unknown or the run has ended."""
-    return None if item.status != "running" or item.completed is None else item.pace
+    return None if item.status != "running" or item.completed is None else _present(item, now)
 
 
-def eta(item: Item) -> float | None:
+def eta(item: Item, now: float) -> float | None:
     """Return the seconds left, or ``None`` where that is unknown or the run has ended."""
-    if item.status != "running" or not item.pace:
+    if item.status != "running":
+        return None
+    pace = _present(item, now)
+    if not pace:
         return None
     if item.completed is None:
         left = 1.0 - item.value
@@ -49,5 +65,18 @@ def eta(item: Item) -> float | None:
         return None
     else:
         left = max(float(item.total) - float(item.completed), 0.0)
-    seconds = left / item.pace
+    seconds = left / pace
     return seconds if math.isfinite(seconds) else None
+
+
+def _present(item: Item, now: float) -> float | None:
+    """Return the pace, less and less of it the longer an item stands still beyond what its last step took.
+
+    What has stood still for thrice as long is taken to be three times as slow: so the time left grows with the wait,
+    and nobody is told of a minute that never passes.
+    """
+    if item.pace is None:
+        return None
+    patience = max(item.pace_for, PATIENCE)
+    still = now - item.pace_at
+    return item.pace if still <= patience else item.pace * (patience / still)

@@ -34,7 +34,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         born: The revision of its creation: a stable order among items of the same instant.
         rev: The revision of its latest change.
         pace: Smoothed progress per second, in the unit of ``completed``, else in ``value``.
-        pace_at: When ``pace`` was last measured, and at which position ``pace_n``.
+        pace_at: When it last moved, to the position ``pace_n``, ``pace_for`` seconds after the time before.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     pace: float | None = None
     pace_at: float = 0.0
     pace_n: Number | None = None
+    pace_for: float = 0.0
 
 
 class Ended(msgspec.Struct, frozen=True):
