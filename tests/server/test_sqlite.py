@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,21 @@ def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: Sqli
     with pytest.raises(StoreError):
         bad.result(10)
     assert [kept.id for kept in store.load().items] == ["good"]
+
+
+def test_a_locked_file_fails_a_whole_group_after_one_wait(store: SqliteStore) -> None:
+    store._writer.execute("PRAGMA busy_timeout = 200")
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    begun = time.monotonic()
+    with store._wake:
+        futures = [store.commit([SaveItem(item(str(n)))]) for n in range(20)]
+    for future in futures:
+        with pytest.raises(StoreError, match="locked"):
+            future.result(10)
+    assert time.monotonic() - begun < 1
+    other.close()
+    store.commit([SaveItem(item("later"))]).result(10)
 
 
 def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, disk: FullDisk) -> None:

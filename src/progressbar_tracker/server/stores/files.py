@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-BUSY: Final = 5.0
-"""Seconds to wait for another connection's transaction."""
+BUSY: Final = 3.0
+"""Seconds to wait for another connection's transaction; less than a client waits for its answer."""
 
 
 class FileLock:

@@ -277,7 +277,8 @@ class SqliteStore:
         error = self._attempt([*(write for waiter in waiting for write in waiter.writes), *late])
         if error is None:
             return [(waiter, None) for waiter in waiting], {}
-        if len(waiting) + bool(late) == 1:
+        if len(waiting) + bool(late) == 1 or isinstance(error, sqlite3.OperationalError):
+            # A lock, a disk: it would be the same for each, and each would wait for the lock as long again.
             return [(waiter, error) for waiter in waiting], behind
         # One that cannot be written must not take the others with it.
         outcomes = [(waiter, self._attempt(waiter.writes)) for waiter in waiting]
