@@ -9,6 +9,8 @@ import pytest
 
 import progressbar_tracker
 
+from .postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
+
 # A busy machine is no reason to fail: what hangs is caught by pytest-timeout.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -32,24 +33,28 @@ from progressbar_tracker.server.records import (
     TrimHistory,
 )
 from progressbar_tracker.server.stores.base import Store, StoreError
+from progressbar_tracker.server.stores.postgres import PostgresStore
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-KINDS: Final[dict[str, Callable[[Path], Store]]] = {"sqlite": lambda folder: SqliteStore(folder / "progress.db")}
+KINDS: Final[dict[str, Callable[[pytest.FixtureRequest], Callable[[], Store]]]] = {
+    "sqlite": lambda test: partial(SqliteStore, test.getfixturevalue("tmp_path") / "progress.db"),
+    "postgres": lambda test: partial(PostgresStore, test.getfixturevalue("postgres_url")),
+}
 
 
 @pytest.fixture(params=KINDS)
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def reopen(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
     """Open the store; called again, close it and open it anew."""
     opened: list[Store] = []
+    open_it = KINDS[request.param](request)
 
     def again() -> Store:
         if opened:
             opened.pop().close()
-        opened.append(KINDS[request.param](tmp_path))
+        opened.append(open_it())
         return opened[-1]
 
     yield again

@@ -1,20 +1,21 @@
 """What becomes of a write when another server has written the same item in the meantime.
 
 Several servers on one database each judge what they are sent by the board that they have in memory, which may be a
-quarter of a second behind. What they keep rests on a state that was seen, ``base``. If that is no longer what is stored,
-the two descendants of ``base`` are merged where that means something, and refused where it does not: an item begins
-once, a run ends once. Pure: called by a store in the middle of a transaction.
+quarter of a second behind. What they keep rests on a state that was seen, ``base``. If that is no longer what is
+stored, the two descendants of ``base`` are merged where that means something, and refused where it does not: an item
+begins once, a run ends once. Pure: called by a store in the middle of a transaction.
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
 from progressbar_tracker._models import fraction
 
-from .records import Item, Part
+if TYPE_CHECKING:
+    from .records import Item, Part
 
 T = TypeVar("T")
 
@@ -23,6 +24,10 @@ _APART: Final = (
     "status", "error", "ended_at", "value",
 )  # fmt: skip
 """The fields that are merged one by one: who has changed one has his way with it."""
+
+
+_PACE: Final = ("pace", "pace_at", "pace_n", "pace_for")
+"""The fields that are one measurement."""
 
 
 def fits(before: Item | None, stored: Item | None) -> bool:
@@ -57,7 +62,7 @@ def merged(base: Item, ours: Item, stored: Item) -> Item:
     paced = ours if ours.pace_at >= stored.pace_at else stored
     named.update(
         parts=parts, seq=max(ours.seq, stored.seq), updated_at=max(ours.updated_at, stored.updated_at),
-        pace=paced.pace, pace_at=paced.pace_at, pace_n=paced.pace_n,
+        pace=paced.pace, pace_at=paced.pace_at, pace_n=paced.pace_n, pace_for=paced.pace_for,
     )  # fmt: skip
     both = replace(stored, **named)
     completed = both.own if not parts else sum((part.completed for part in parts.values()), both.own or 0)

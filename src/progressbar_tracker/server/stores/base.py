@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from progressbar_tracker.server.records import (
+        Ended,
         EndStatus,
         Item,
         KeyRecord,
@@ -26,6 +27,18 @@ class StoreError(Exception):
     """The store cannot do it now; the message is for the log."""
 
 
+class OutdatedError(StoreError):
+    """Another server was faster: the writes rest on states that are no longer true, and none of them was made.
+
+    Attributes:
+        rows: What is there instead, by id.
+    """
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        super().__init__(f"{len(rows)} items have changed in the meantime")
+        self.rows = rows
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """All hot state, as of one instant."""
 
@@ -35,6 +48,42 @@ class Loaded(msgspec.Struct, frozen=True):
     sessions: list[SessionRecord]
     sampled: list[Sampled]
     shares: list[ShareRecord]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What is stored under an id: the item, or ``None`` if it is gone, and the revision at which that came to be."""
+
+    rev: int
+    item: Item | None
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Who may do what, as of one instant."""
+
+    rev: int
+    keys: list[KeyRecord]
+    sessions: list[SessionRecord]
+    shares: list[ShareRecord]
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What was found in a database that others write to.
+
+    Attributes:
+        rows: Items that have changed, by id.
+        ended: Runs that went to the history.
+        rev: All up to this revision has been told with this; ``None`` if there is more.
+        credentials: All of them, if any has changed.
+        whole: These are all items that there are.
+        sampled: What was sampled so far, told to the server that begins to lead.
+    """
+
+    rows: Mapping[str, Row] = {}
+    ended: Sequence[Ended] = ()
+    rev: int | None = None
+    credentials: Credentials | None = None
+    whole: bool = False
+    sampled: Sequence[Sampled] | None = None
 
 
 class HistoryRow(msgspec.Struct, frozen=True):
@@ -93,3 +142,35 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Write what waits, then let go of everything. Idempotent."""
+
+
+class SharedStore(Store, Protocol):
+    """A store to which other servers write, too.
+
+    Attributes:
+        epoch: Tells this database from any other, and from itself before it was restored.
+        leading: Whether this server is the one that sees to what happens by itself.
+    """
+
+    epoch: str
+    leading: bool
+
+    def follow(self, tell: Callable[[Seen], None]) -> None:
+        """Tell from now on what becomes of the database, whoever writes it; called from any thread."""
+
+    def read(self, ids: Iterable[str]) -> dict[str, Row]:
+        """Return what is stored under ids now; what was never there has revision 0. May block: use a thread."""
+
+    def credentials(self) -> Credentials:
+        """Return who may do what now. May block: use a thread."""
+
+    def waiting(self, item_id: str, rev: int) -> Item | bool:
+        """Say what of this server's own is not yet in the row of an item at a revision.
+
+        Returns:
+            ``False``: nothing. ``True``: something that must not be undone by that row. An item: states that may wait,
+            and this is what the oldest of them was made of.
+        """
+
+    def told(self, rev: int) -> None:
+        """Note that all up to a revision has been taken over."""

@@ -1,0 +1,270 @@
+"""Records as rows, and rows as records: the SQL of the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+import psycopg
+from msgspec.structs import replace
+from psycopg.rows import TupleRow
+
+from progressbar_tracker.server.records import (
+    AddSample,
+    DropSession,
+    DropShare,
+    Ended,
+    Item,
+    KeyRecord,
+    Probe,
+    Sample,
+    Sampled,
+    SaveKey,
+    SaveSession,
+    SaveShare,
+    SessionRecord,
+    ShareRecord,
+    ThinSamples,
+    TouchKey,
+    TouchSession,
+    TrimHistory,
+    Write,
+)
+from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .schema import Connection
+
+Cursor: TypeAlias = psycopg.Cursor[TupleRow]
+
+CREDENTIALS: Final = (SaveKey, SaveSession, DropSession, SaveShare, DropShare)
+"""The writes after which every server has to look who may do what."""
+
+ENDED_SAMPLES: Final = 100
+"""The most samples that are kept of a run that has ended."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_item = msgspec.json.Decoder(Item).decode
+
+
+def row_of(rev: int, state: str | None) -> Row:
+    """Return a row as a record."""
+    return Row(rev, None if state is None else _decode_item(state))
+
+
+def locked(cursor: Cursor, ids: Iterable[str]) -> dict[str, Row]:
+    """Return the rows of items, which nobody else can change until the end of the transaction.
+
+    In the order of their ids: two servers that lock the same rows in two orders would wait for each other for ever.
+    """
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    cursor.execute("SELECT id, rev, state FROM items WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [wanted])
+    return {item_id: row_of(rev, state) for item_id, rev, state in cursor.fetchall()}
+
+
+def written(
+    cursor: Cursor, changed: Mapping[str, Item | None], stored: Mapping[str, Row], rev: int, now: float
+) -> bool:
+    """Write items under the revisions after ``rev``; say whether those that are new are new still."""
+    fresh, known = _Columns(), _Columns()
+    for place, (item_id, item) in enumerate(changed.items(), rev + 1):
+        (known if item_id in stored else fresh).add(item_id, place, item, now)
+    if known.ids:
+        cursor.execute(
+            "UPDATE items SET rev = new.rev, state = new.state, gone_at = new.gone_at FROM "
+            "unnest(%s::text[], %s::bigint[], %s::text[], %s::float8[]) AS new (id, rev, state, gone_at) "
+            "WHERE items.id = new.id",
+            known.all(),
+        )
+    if fresh.ids:
+        cursor.execute(
+            "INSERT INTO items (id, rev, state, gone_at) "
+            "SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::float8[]) ON CONFLICT (id) DO NOTHING",
+            fresh.all(),
+        )
+        return cursor.rowcount == len(fresh.ids)
+    return True
+
+
+class _Columns:
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._revs: list[int] = []
+        self._states: list[str | None] = []
+        self._gone: list[float | None] = []
+
+    def add(self, item_id: str, rev: int, item: Item | None, now: float) -> None:
+        self.ids.append(item_id)
+        self._revs.append(rev)
+        self._states.append(None if item is None else _encode(item).decode())
+        self._gone.append(now if item is None else None)
+
+    def all(self) -> Sequence[object]:
+        return self.ids, self._revs, self._states, self._gone
+
+
+def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
+    """Add runs to the history."""
+    if not ended:
+        return
+    cursor.executemany(
+        'INSERT INTO history (rev, id, run_id, "group", status, ended_at, searched, state) '
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            (
+                rev, run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
+                f"{run.item.id}\n{run.item.title}".casefold(), _encode(run.item).decode(),
+            )
+            for run in ended
+        ],
+    )  # fmt: skip
+    for run in ended:
+        cursor.execute("SELECT count(*) FROM samples WHERE id = %s AND run_id = %s", [run.item.id, run.item.run_id])
+        (count,) = cursor.fetchone() or (0,)
+        if count > ENDED_SAMPLES:
+            _keep_samples(cursor, run.item.id, run.item.run_id, -(-count // ENDED_SAMPLES))
+
+
+def perform(cursor: Cursor, write: Write) -> None:
+    """Carry out one write that is not of an item's state."""
+    match write:
+        case AddSample(item_id, run_id, sample):
+            cursor.execute(
+                "INSERT INTO samples VALUES (%s, %s, %s, %s, %s) ON CONFLICT (id, run_id, at) DO UPDATE "
+                "SET value = excluded.value, completed = excluded.completed",
+                [item_id, run_id, sample.at, sample.value, sample.completed],
+            )
+        case ThinSamples(item_id, run_id):
+            _keep_samples(cursor, item_id, run_id, 2)
+        case TrimHistory(before):
+            cursor.execute(
+                "WITH old AS (DELETE FROM history WHERE ended_at < %s RETURNING id, run_id) "
+                "DELETE FROM samples USING old WHERE samples.id = old.id AND samples.run_id = old.run_id",
+                [before],
+            )
+        case SaveKey(key):
+            _save(cursor, "key", key.key_id, key, key.last_used_at)
+        case TouchKey(key_id, at):
+            _touch(cursor, "key", key_id, at)
+        case SaveSession(session):
+            _save(cursor, "session", session.hash, session, session.seen_at)
+        case TouchSession(hash_, at):
+            _touch(cursor, "session", hash_, at)
+        case DropSession(hash_):
+            cursor.execute("DELETE FROM credentials WHERE kind = 'session' AND id = %s", [hash_])
+        case SaveShare(share):
+            _save(cursor, "share", share.share_id, share, None)
+        case DropShare(share_id):
+            cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
+        case Probe(at):
+            cursor.execute("UPDATE meta SET probed_at = %s", [at])
+
+
+def place(write: Write) -> object:
+    """Return where a write waits: one that takes the same place replaces it."""
+    match write:
+        case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
+            return type(write), one
+    return object()
+
+
+def credentials(connection: Connection) -> Credentials:
+    """Return who may do what, as of one instant."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
+        found = connection.execute("SELECT kind, state, used_at FROM credentials").fetchall()
+    keys, sessions, shares = list[KeyRecord](), list[SessionRecord](), list[ShareRecord]()
+    for kind, state, used_at in found:
+        match kind:
+            case "key":
+                keys.append(replace(msgspec.json.decode(state, type=KeyRecord), last_used_at=used_at))
+            case "session":
+                sessions.append(replace(msgspec.json.decode(state, type=SessionRecord), seen_at=used_at))
+            case "share":
+                shares.append(msgspec.json.decode(state, type=ShareRecord))
+    return Credentials(int(rev), keys, sessions, shares)
+
+
+def sampled(connection: Connection) -> list[Sampled]:
+    """Return how many samples there are of each run that goes on."""
+    found = connection.execute(
+        "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "
+        "WHERE state IS NOT NULL AND state::json->>'status' = 'running' AND state::json->>'run_id' = samples.run_id "
+        "GROUP BY samples.id, samples.run_id"
+    )
+    return [Sampled(*row) for row in found]
+
+
+def history(
+    connection: Connection,
+    *,
+    group: str | None,
+    status: str | None,
+    item_id: str | None,
+    text: str | None,
+    after: int | None,
+    limit: int,
+) -> list[HistoryRow]:
+    """Return runs of the history, newest first."""
+    conditions, values = ["true"], list[object]()
+    for condition, value in (
+        ('"group" = %s', group),
+        ("status = %s", status),
+        ("id = %s", item_id),
+        ("n < %s", after),
+        ("strpos(searched, %s) > 0", None if text is None else text.casefold()),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    where = " AND ".join(conditions)
+    found = connection.execute(
+        f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT %s".encode(),  # noqa: S608
+        [*values, limit],
+    )
+    return [HistoryRow(n, _decode_item(state), end, ended_at) for n, end, ended_at, state in found]
+
+
+def ended_since(connection: Connection, rev: int, until: int) -> list[Ended]:
+    """Return the runs that went to the history after one revision and up to another."""
+    found = connection.execute(
+        "SELECT state, status, ended_at FROM history WHERE rev > %s AND rev <= %s ORDER BY n", [rev, until]
+    )
+    return [Ended(_decode_item(state), status, ended_at) for state, status, ended_at in found]
+
+
+def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
+    """Return the samples of a run, oldest first."""
+    found = connection.execute(
+        "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
+    )
+    return [Sample(*row) for row in found]
+
+
+def _save(
+    cursor: Cursor, kind: str, record_id: str, record: KeyRecord | SessionRecord | ShareRecord, used_at: float | None
+) -> None:
+    cursor.execute(
+        "INSERT INTO credentials (kind, id, state, used_at) VALUES (%s, %s, %s, %s) "
+        "ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, used_at = excluded.used_at",
+        [kind, record_id, _encode(record).decode(), used_at],
+    )
+
+
+def _touch(cursor: Cursor, kind: str, record_id: str, at: float) -> None:
+    cursor.execute("UPDATE credentials SET used_at = %s WHERE kind = %s AND id = %s", [at, kind, record_id])
+
+
+def _keep_samples(cursor: Cursor, item_id: str, run_id: str, every: int) -> None:
+    """Keep the first sample of a run and every so manieth after it."""
+    cursor.execute(
+        "DELETE FROM samples USING (SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples "
+        "WHERE id = %(id)s AND run_id = %(run)s) AS numbered WHERE samples.id = %(id)s AND samples.run_id = %(run)s "
+        "AND samples.at = numbered.at AND numbered.n %% %(every)s <> 1",
+        {"id": item_id, "run": run_id, "every": every},
+    )

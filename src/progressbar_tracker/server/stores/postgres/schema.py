@@ -1,0 +1,182 @@
+"""The schema's history on PostgreSQL, and connections to a database of this version.
+
+``MIGRATIONS[n]`` leads from version ``n`` to ``n + 1``. What is released is never edited. Records that are only ever
+read whole, keys, sessions and shares, are kept as JSON: a field more is no migration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, LiteralString
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from progressbar_tracker._errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from psycopg.rows import TupleRow
+
+    Connection: TypeAlias = psycopg.Connection[TupleRow]
+
+CHANNEL: Final = "progressbar_tracker"
+"""Where a commit is told of."""
+
+MIGRATING: Final = 0x70627432
+LEADING: Final = 0x70627433
+"""Advisory locks: one for who migrates, one for who leads."""
+
+CONNECT: Final = 5
+"""Seconds in which a connection has to be made."""
+
+MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
+    (
+        # One row, whose lock puts all commits in an order: revisions have no gaps and are seen in that order.
+        """CREATE TABLE meta (
+            one boolean PRIMARY KEY DEFAULT true CHECK (one),
+            epoch text NOT NULL,
+            rev bigint NOT NULL DEFAULT 0,
+            credentials_rev bigint NOT NULL DEFAULT 0,
+            forgotten_rev bigint NOT NULL DEFAULT 0,
+            probed_at double precision NOT NULL DEFAULT 0
+        )""",
+        "INSERT INTO meta (epoch) VALUES (substr(md5(random()::text || clock_timestamp()::text), 1, 12))",
+        # An item that is gone leaves its row for a while, with nothing in it but the revision at which it went.
+        """CREATE TABLE items (
+            id text COLLATE "C" PRIMARY KEY,
+            rev bigint NOT NULL,
+            state text,
+            gone_at double precision
+        ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)""",
+        "CREATE INDEX items_rev ON items (rev)",
+        "CREATE INDEX items_gone_at ON items (gone_at) WHERE gone_at IS NOT NULL",
+        """CREATE TABLE history (
+            n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            rev bigint NOT NULL,
+            id text COLLATE "C" NOT NULL,
+            run_id text COLLATE "C" NOT NULL,
+            "group" text COLLATE "C",
+            status text COLLATE "C" NOT NULL,
+            ended_at double precision NOT NULL,
+            searched text COLLATE "C" NOT NULL,
+            state text NOT NULL
+        )""",
+        "CREATE INDEX history_rev ON history (rev)",
+        'CREATE INDEX history_group ON history ("group", n)',
+        "CREATE INDEX history_id ON history (id, n)",
+        "CREATE INDEX history_status ON history (status, n)",
+        "CREATE INDEX history_ended_at ON history (ended_at)",
+        """CREATE TABLE samples (
+            id text COLLATE "C",
+            run_id text COLLATE "C",
+            at double precision,
+            value double precision NOT NULL,
+            completed double precision,
+            PRIMARY KEY (id, run_id, at)
+        )""",
+        """CREATE TABLE credentials (
+            kind text COLLATE "C",
+            id text COLLATE "C",
+            state text NOT NULL,
+            used_at double precision,
+            PRIMARY KEY (kind, id)
+        )""",
+    ),
+)
+
+
+def shown(url: str) -> str:
+    """Return a database's URL without its password.
+
+    >>> shown("postgresql://me:secret@host:5432/bars?sslmode=require")
+    'postgresql://me@host:5432/bars'
+    """
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    user = parts.username or ""
+    return urlunsplit((parts.scheme, f"{user}{at}{host}", parts.path, "", ""))
+
+
+def connect(url: str) -> Connection:
+    """Return a connection that commits each statement by itself unless told otherwise, and gives up in time.
+
+    Raises:
+        psycopg.Error: There is none to be had.
+    """
+    connection = psycopg.connect(impatient(url), autocommit=True)
+    try:
+        configure(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def configure(connection: Connection) -> None:
+    """Make a connection find our tables."""
+    connection.execute("SET search_path TO progressbar_tracker")
+
+
+def impatient(url: str) -> str:
+    """Return a connection string with which nothing waits for ever: neither for the network nor for another server.
+
+    Raises:
+        psycopg.ProgrammingError: It is no connection string.
+    """
+    return make_conninfo(
+        url,
+        connect_timeout=CONNECT,
+        application_name="progressbar-tracker",
+        # A server that stops in the middle of a transaction must not hold up the others for longer than this.
+        options="-c idle_in_transaction_session_timeout=5s -c statement_timeout=30s -c lock_timeout=10s",
+        tcp_user_timeout=10_000,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=2,
+    )
+
+
+def prepare(url: str) -> None:
+    """See to it that a database has the newest schema.
+
+    Raises:
+        ConfigError: The database cannot be used, in one sentence.
+    """
+    try:
+        with psycopg.connect(impatient(url), autocommit=True) as connection:
+            _migrate(connection, url)
+    except psycopg.Error as error:
+        raise ConfigError(f"the database {shown(url)} cannot be used: {plain(error)}") from error
+
+
+def plain(error: BaseException) -> str:
+    """Return an error of the driver in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _migrate(connection: Connection, url: str) -> None:
+    newest = len(MIGRATIONS)
+    with connection.transaction():
+        # Two servers that are started at once both want to make the tables.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATING])
+        found = connection.execute("SELECT to_regclass('progressbar_tracker.schema')").fetchone()
+        if found is not None and found[0] is not None:
+            row = connection.execute("SELECT version FROM progressbar_tracker.schema").fetchone()
+            version = 0 if row is None else int(row[0])
+        else:
+            connection.execute("CREATE SCHEMA IF NOT EXISTS progressbar_tracker")
+            connection.execute("CREATE TABLE progressbar_tracker.schema (version integer NOT NULL)")
+            connection.execute("INSERT INTO progressbar_tracker.schema VALUES (0)")
+            version = 0
+        if version > newest:
+            raise ConfigError(
+                f"the database {shown(url)} was written by a newer version of progressbar-tracker (schema {version}, "
+                f"this one knows {newest})"
+            )
+        connection.execute("SET LOCAL search_path TO progressbar_tracker")
+        for migration in MIGRATIONS[version:]:
+            for statement in migration:
+                connection.execute(statement)
+        connection.execute("UPDATE progressbar_tracker.schema SET version = %s", [newest])

@@ -1,0 +1,204 @@
+"""The store's face: what the server asks of it, put together from the writer, the follower and a pool for reading."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+import psycopg
+import psycopg_pool
+
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Loaded, Row, Seen, StoreError
+
+from . import follower, rows
+from .follower import Follower
+from .schema import CONNECT, configure, impatient, plain, prepare, shown
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    from progressbar_tracker.server.records import EndStatus, Item, KeyRecord, Sample, Write
+
+    from .schema import Connection
+
+READERS: Final = 4
+"""The most connections for reading."""
+
+
+class PostgresStore:
+    """A store in a PostgreSQL database, which other servers may use at the same time.
+
+    Args:
+        url: ``postgresql://user:password@host:port/name``, or any connection string of libpq.
+        now: Seconds since the epoch.
+
+    Raises:
+        ConfigError: The database cannot be used: it does not answer, refuses us, or belongs to a newer version.
+    """
+
+    def __init__(self, url: str, *, now: Callable[[], float] = time.time) -> None:
+        prepare(url)
+        self._url = url
+        self._tell: Callable[[Seen], None] = _nobody
+        self._follower: Follower | None = None
+        self._rev = 0
+        self._credentials_rev = 0
+        self._pool = psycopg_pool.ConnectionPool(
+            impatient(url),
+            min_size=1,
+            max_size=READERS,
+            timeout=CONNECT,
+            kwargs={"autocommit": True},
+            configure=configure,
+            check=psycopg_pool.ConnectionPool.check_connection,
+            name="progressbar-readers",
+            open=True,
+        )
+        self._writer = Writer(url, now=now, tell=lambda seen: self._tell(seen))
+        try:
+            with self._reading() as connection:
+                (self.epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
+        except StoreError as error:
+            self.close()
+            raise ConfigError(f"the database {shown(url)} cannot be used: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def shared(self) -> PostgresStore:
+        """This store is one to which others write, too."""
+        return self
+
+    @property
+    def leading(self) -> bool:
+        """Whether this server is the one that sees to what happens by itself."""
+        return self._follower is not None and self._follower.leading
+
+    def load(self) -> Loaded:
+        """Return all hot state; what changes from then on can be followed."""
+        with self._reading() as connection:
+            found, self._rev = follower.whole(connection)
+            known = rows.credentials(connection)
+            sampled = rows.sampled(connection)
+        self._credentials_rev = known.rev
+        items = [row.item for row in found.values() if row.item is not None]
+        return Loaded(items, known.keys, known.rev, known.sessions, sampled, known.shares)
+
+    def follow(self, tell: Callable[[Seen], None]) -> None:
+        """Tell from now on what becomes of the database since it was loaded."""
+        self._tell = tell
+        self._follower = Follower(
+            self._url,
+            rev=self._rev,
+            credentials_rev=self._credentials_rev,
+            tell=tell,
+            unsure=self._writer.unsure,
+        )
+
+    def commit(self, writes: Sequence[Write]) -> Future[None]:
+        """Write all or nothing with the next group."""
+        return self._writer.commit(writes)
+
+    def later(self, writes: Sequence[Write]) -> None:
+        """Write within half a second, of each item only the newest state."""
+        self._writer.later(writes)
+
+    def flush(self, timeout: float) -> bool:
+        """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
+        return self._writer.flush(timeout)
+
+    def waiting(self, item_id: str, rev: int) -> Item | bool:
+        """Say what of this server's own is not yet in the row of an item at a revision."""
+        return self._writer.waiting(item_id, rev)
+
+    def told(self, rev: int) -> None:
+        """Note that all up to a revision has been taken over."""
+        self._writer.told(rev)
+
+    def read(self, ids: Iterable[str]) -> dict[str, Row]:
+        """Return what is stored under ids now."""
+        with self._reading() as connection:
+            return follower.read(connection, ids)
+
+    def credentials(self) -> Credentials:
+        """Return who may do what now."""
+        with self._reading() as connection:
+            return rows.credentials(connection)
+
+    def keys(self) -> tuple[list[KeyRecord], int]:
+        """Return all keys, and their revision."""
+        known = self.credentials()
+        return known.keys, known.rev
+
+    def keys_rev(self) -> int:
+        """Return the revision of the keys."""
+        with self._reading() as connection:
+            (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
+        return int(rev)
+
+    def history(
+        self,
+        *,
+        group: str | None = None,
+        status: EndStatus | None = None,
+        item_id: str | None = None,
+        text: str | None = None,
+        after: int | None = None,
+        limit: int = 100,
+    ) -> list[HistoryRow]:
+        """Return runs that left the board, newest first."""
+        with self._reading() as connection:
+            return rows.history(
+                connection, group=group, status=status, item_id=item_id, text=text, after=after, limit=limit
+            )
+
+    def samples(self, item_id: str, run_id: str) -> list[Sample]:
+        """Return the samples of a run, oldest first."""
+        with self._reading() as connection:
+            return rows.samples(connection, item_id, run_id)
+
+    def close(self) -> None:
+        """Write what waits, then let go of everything. Idempotent."""
+        if self._follower is not None:
+            self._follower.closing()
+        self._writer.close()  # its last commit wakes the follower
+        if self._follower is not None:
+            self._follower.close()
+        self._pool.close(timeout=1.0)
+
+    def _reading(self) -> _Reading:
+        return _Reading(self._pool)
+
+
+class _Reading:
+    """A connection for reading, whose errors are a store's."""
+
+    def __init__(self, pool: psycopg_pool.ConnectionPool[Connection]) -> None:
+        self._context = pool.connection()
+
+    def __enter__(self) -> Connection:
+        try:
+            return self._context.__enter__()
+        except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+            raise StoreError(plain(error)) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.__exit__(kind, error, trace)
+        if isinstance(error, psycopg.Error):
+            raise StoreError(plain(error)) from error
+
+
+def _nobody(_: Seen) -> None:
+    """Tell nobody."""

