@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import PARTS, Board, Change, Owner, stalled, told
+from progressbar_tracker.server.board import PARTS, Board, Change, Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
+from progressbar_tracker.server.telling import stalled, told
 from progressbar_tracker.server.writes import Fields, read_legacy, read_write
 
 ME = Owner("me", "ci")

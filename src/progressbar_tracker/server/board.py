@@ -21,11 +21,11 @@ from progressbar_tracker._models import (
     check_number,
     fraction,
 )
-from progressbar_tracker._models import Item as WireItem
 
 from . import pace
 from .problems import ProblemError, of_field
-from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, rfc3339
+from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write
+from .telling import stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -409,53 +409,6 @@ _CLEARABLE: Final = frozenset({"total", "error", "group", "parent", "heartbeat_t
 def order(item: Item) -> tuple[int, float, int]:
     """Return the sort key of the list: highest weight, then oldest."""
     return -item.weight, item.created_at, item.born
-
-
-def stalled(item: Item, now: float) -> bool:
-    """Say whether a running item has given no sign of life for its ``heartbeat_timeout``."""
-    return (
-        item.status == "running"
-        and item.heartbeat_timeout is not None
-        and now >= item.updated_at + item.heartbeat_timeout
-    )
-
-
-def told_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
-    """Return a run of the history as it is told on the wire: the item's fields, with the end that it came to."""
-    return {**told(item, ended_at), "status": status, "stalled": False, "rate": None, "eta": None,
-            "ended_at": rfc3339(ended_at)}  # fmt: skip
-
-
-def told(item: Item, now: float) -> WireItem:
-    """Return an item as it is told on the wire."""
-    silent = stalled(item, now)
-    return {
-        "id": item.id,
-        "title": item.title,
-        "description": item.description,
-        "value": item.value,
-        "completed": item.completed,
-        "total": item.total,
-        "unit": item.unit,
-        "weight": item.weight,
-        "status": item.status,
-        "stalled": silent,
-        "error": item.error,
-        "group": item.group,
-        "parent": item.parent,
-        "meta": item.meta,
-        # Of who gives no sign of life nobody knows how fast it goes.
-        "rate": None if silent else pace.rate(item, now),
-        "eta": None if silent else pace.eta(item, now),
-        "owner": item.owner,
-        "run_id": item.run_id,
-        "seq": item.seq,
-        "created_at": rfc3339(item.created_at),
-        "updated_at": rfc3339(item.updated_at),
-        "ended_at": None if item.ended_at is None else rfc3339(item.ended_at),
-        "heartbeat_timeout": item.heartbeat_timeout,
-        "ttl": item.ttl,
-    }
 
 
 def _blank(item: Item, fields: Fields) -> Item:

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from urllib.parse import urlencode
 
-from progressbar_tracker.server.board import told_run
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.telling import told_run
 
 from .http import Call, Header, Reply, answer, encode
 from .items import next_page, page_limit

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.board import told, told_run
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, item_url, shown_row, usual
 from progressbar_tracker.server.dashboard.view import span
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.telling import told, told_run
 
 from .history import Filter, page_query, read
 from .html import page

@@ -11,8 +11,9 @@ import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
 from progressbar_tracker.server.auth import Principal, authorize
-from progressbar_tracker.server.board import Board, Change, Owner, order, told
+from progressbar_tracker.server.board import Board, Change, Owner, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.telling import told
 from progressbar_tracker.server.writes import read_write
 
 from .http import Call, Header, Reply, answer, checked_id

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from progressbar_tracker.server.auth import authorize
-from progressbar_tracker.server.board import Owner, told
+from progressbar_tracker.server.board import Owner
+from progressbar_tracker.server.telling import told
 from progressbar_tracker.server.writes import read_legacy
 
 from .http import Call, Reply, answer, checked_id

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from progressbar_tracker.server import dashboard
-from progressbar_tracker.server.board import told, told_run
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession
 from progressbar_tracker.server.sessions import COOKIE, same_site
 from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.telling import told, told_run
 
 from .html import HTML, own_url, page
 from .http import Call, Header, Reply, decoded, redirect

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker._models import FieldError
 from progressbar_tracker.server import shares
-from progressbar_tracker.server.board import told, told_run
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
 from progressbar_tracker.server.live import View, bare
 from progressbar_tracker.server.problems import ProblemError, of_field
 from progressbar_tracker.server.records import DropShare, SaveShare, ShareRecord, rfc3339
+from progressbar_tracker.server.telling import told, told_run
 
 from .events import EVENTS, UNBUFFERED
 from .history import Filter, read

@@ -1,0 +1,60 @@
+"""How an item is told on the wire, now that it is ``now``: what is stored of it, and what follows from the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import pace
+from .records import rfc3339
+
+if TYPE_CHECKING:
+    from progressbar_tracker._models import Item as WireItem
+
+    from .records import EndStatus, Item
+
+
+def stalled(item: Item, now: float) -> bool:
+    """Say whether a running item has given no sign of life for its ``heartbeat_timeout``."""
+    return (
+        item.status == "running"
+        and item.heartbeat_timeout is not None
+        and now >= item.updated_at + item.heartbeat_timeout
+    )
+
+
+def told_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
+    """Return a run of the history as it is told on the wire: the item's fields, with the end that it came to."""
+    return {**told(item, ended_at), "status": status, "stalled": False, "rate": None, "eta": None,
+            "ended_at": rfc3339(ended_at)}  # fmt: skip
+
+
+def told(item: Item, now: float) -> WireItem:
+    """Return an item as it is told on the wire."""
+    silent = stalled(item, now)
+    return {
+        "id": item.id,
+        "title": item.title,
+        "description": item.description,
+        "value": item.value,
+        "completed": item.completed,
+        "total": item.total,
+        "unit": item.unit,
+        "weight": item.weight,
+        "status": item.status,
+        "stalled": silent,
+        "error": item.error,
+        "group": item.group,
+        "parent": item.parent,
+        "meta": item.meta,
+        # Of who gives no sign of life nobody knows how fast it goes.
+        "rate": None if silent else pace.rate(item, now),
+        "eta": None if silent else pace.eta(item, now),
+        "owner": item.owner,
+        "run_id": item.run_id,
+        "seq": item.seq,
+        "created_at": rfc3339(item.created_at),
+        "updated_at": rfc3339(item.updated_at),
+        "ended_at": None if item.ended_at is None else rfc3339(item.ended_at),
+        "heartbeat_timeout": item.heartbeat_timeout,
+        "ttl": item.ttl,
+    }
