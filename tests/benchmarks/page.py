@@ -76,7 +76,7 @@ def main():
         context = browser.new_context(viewport={"width": 1600, "height": 900})
         page = context.new_page()
         page.goto(f"{url}/login")
-        page.get_by_label("Admin key").fill(harness.ADMIN_KEY)
+        page.get_by_label("Key").fill(harness.ADMIN_KEY)
         page.get_by_role("button").last.click()
         page.locator("html[data-live]").wait_for()
         by_script(page, 10 if quick else 200)

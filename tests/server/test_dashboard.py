@@ -12,6 +12,7 @@ import pytest
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.routes.pages import _FILES
 
+from .events import Stream
 from .serving import Served, legacy
 
 if TYPE_CHECKING:
@@ -217,11 +218,117 @@ def test_who_is_signed_in_is_an_admin(served: Served) -> None:
     assert browser.get("/api/key-info").json()["type"] == "admin"
 
 
-def test_an_admin_key_signs_in_and_no_other_does(shared: Served) -> None:
-    http = shared.client()
-    for name, status in (("read", 403), ("write", 403), ("admin", 303)):
-        assert http.post("/login", data={"key": shared.keys[name]}).status_code == status
-    assert http.get("/").status_code == 200
+@pytest.mark.parametrize(("name", "own", "others", "keys"), [("read", 403, 403, 403), ("write", 200, 403, 403),
+                                                            ("admin", 200, 200, 200)])  # fmt: skip
+def test_who_signs_in_with_a_key_may_do_what_the_key_may(
+    shared: Served, name: str, own: int, others: int, keys: int
+) -> None:
+    for writer in ("admin" if name == "read" else name, "other"):
+        shared.client(writer).put(f"/api/v1/items/{name}-{writer}", json={"status": "succeeded"})
+    http = shared.client(**{"Sec-Fetch-Site": "same-origin"})
+    assert http.post("/login", data={"key": f" {shared.keys[name]} "}).status_code == 303
+    page = http.get("/").text
+    assert f'data-dismisses="{ {"read": "none", "write": "own", "admin": "all"}[name] }" data-who="{name}"' in page
+    assert ("Make a write key" in page) is (name == "admin")
+    assert "Sign out" in page
+    mine = f"/api/v1/items/{name}-{'admin' if name == 'read' else name}"
+    assert (http.delete(mine).status_code, http.delete(f"/api/v1/items/{name}-other").status_code) == (own, others)
+    assert http.get("/keys").status_code == keys
+    assert http.get("/api/key-info").json()["name"] == name
+
+
+@pytest.mark.parametrize("name", ["write", "admin"])
+def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(served: Served, name: str) -> None:
+    key = served.server.create_key(name, "to be revoked")
+    browser = served.client()
+    assert browser.post("/login", data={"key": key}).status_code == 303
+    stream = Stream(served, None, Cookie=f"pbt_session={browser.cookies['pbt_session']}")
+    try:
+        assert stream.next().name == "snapshot"
+        assert served.client("admin").delete(f"/api/v1/keys/{key.split('_')[2]}").status_code == 200
+        assert stream.next() is None
+    finally:
+        stream.close()
+    assert browser.get("/").status_code == 303
+    assert browser.get("/api/v1/items").status_code == 401
+    assert served.client("admin").get("/api/v1/sessions").json()["sessions"] == []
+
+
+def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(served: Served) -> None:
+    expiring = served.server.create_key("write", "expiring", expires_at=served.clock() + 3600)
+    rotating = served.server.create_key("write", "rotating")
+    browsers = [served.client() for _ in range(4)]
+
+    def seen() -> list[int]:
+        return [browser.get("/").status_code for browser in browsers]
+
+    browsers[0].post("/login", data={"key": expiring})
+    browsers[1].post("/login", data={"key": rotating})
+    served.clock.pass_(60)
+    newer = served.client("admin").post(f"/api/v1/keys/{rotating.split('_')[2]}/rotate").json()["key"]
+    browsers[2].post("/login", data={"key": rotating})
+    browsers[3].post("/login", data={"key": newer})
+    assert seen() == [200, 200, 200, 200]
+    served.clock.pass_(3600)
+    assert seen() == [303, 200, 200, 200]
+    served.clock.pass_(23 * 3600)
+    assert seen() == [303, 303, 303, 200]
+
+
+def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends(served: Served) -> None:
+    planted = served.client(Cookie="pbt_session=known-to-the-attacker")
+    reply = planted.post("/login", data={"key": served.keys["admin"]})
+    first = reply.cookies["pbt_session"]
+    victim = served.client()
+    victim.cookies.set("pbt_session", first, "127.0.0.1", "/")
+    assert served.client(Cookie="pbt_session=known-to-the-attacker").get("/").status_code == 303
+    victim.get(served.server.sign_in_url())
+    second = victim.cookies["pbt_session"]
+    assert len({"known-to-the-attacker", first, second}) == 3
+    assert served.client(Cookie=f"pbt_session={first}").get("/").status_code == 303
+    assert served.client(Cookie=f"pbt_session={second}").get("/").status_code == 200
+
+
+# What is wrong, told to people
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("GET", "/keys", 403, "This takes an admin key, not a read key."),
+        ("GET", "/nothing/<b>here", 404, "There is nothing at this path."),
+        ("GET", "/s/guessed", 404, "There is nothing at this path."),
+        ("GET", "/history?after=x", 422, "After is not a cursor of this list."),
+        ("GET", "/items/?id=", 422, "Id must be"),
+        ("GET", "/items/%zz", 400, "The path has a %"),
+        ("GET", "/logout", 405, "GET does not fit this path."),
+    ],
+)
+def test_a_browser_is_told_on_a_page_what_is_wrong(
+    shared: Served, method: str, path: str, status: int, told: str
+) -> None:
+    http = shared.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+    reply = http.request(method, path)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert told in html.unescape(reply.text)
+    assert "<b>" not in reply.text
+    up = "../" * (path.partition("?")[0].count("/") - 1)
+    assert f'href="{up}static/app.css"' in reply.text
+    assert f'href="{up or "./"}">To the board' in reply.text
+    assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+    assert shared.client("read").request(method, path).headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_form_of_another_site_is_refused_on_a_page(shared: Served) -> None:
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
+    reply = shared.client().post("/login", data={"key": shared.keys["admin"]}, headers=headers)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert "does not come from the dashboard" in html.unescape(reply.text)
+
+
+def test_the_api_tells_a_browser_what_it_tells_everybody(shared: Served) -> None:
+    reply = shared.client(Accept="text/html").get("/api/v1/items")
+    assert (reply.status_code, reply.headers["Content-Type"]) == (401, "application/problem+json")
 
 
 def test_the_administrator_signs_in_with_name_and_password(serve: Callable[..., Served]) -> None:

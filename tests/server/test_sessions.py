@@ -31,6 +31,22 @@ def test_an_admin_sees_which_browsers_are_signed_in(served: Served) -> None:
     assert not any(record.hash in page for record in served.server.app.services.sessions.all(served.clock()))
 
 
+def test_which_browser_it_is_and_with_which_key_is_listed_and_survives(served: Served) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0"
+    for name in (agent, "<b>" * 200):
+        served.client(**{"User-Agent": name}).post("/login", data={"key": served.keys["write"]})
+        served.clock.pass_(1)
+    served.restart()
+    browser = served.browser()
+    own, hostile, firefox = browser.get("/api/v1/sessions").json()["sessions"]
+    key_id = served.keys["write"].split("_")[2]
+    assert (firefox["agent"], firefox["key_id"], own["key_id"]) == (agent, key_id, None)
+    assert len(hostile["agent"]) == 300
+    page = browser.get("/keys").text
+    assert f'<bdi title="{agent}">Firefox on Linux</bdi>' in page
+    assert "<b>" not in page
+
+
 def test_when_a_browser_was_last_seen_is_noted_once_a_minute_and_survives(served: Served) -> None:
     browser = served.browser()
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route, Router
 
 from .problems import ProblemError
-from .routes.http import Endpoint, redirect, refusal, respond
+from .routes.html import refused
+from .routes.http import Endpoint, redirect, respond
 from .routes.services import Services
 from .routes.table import TABLE
 from .sweep import Sweep
@@ -50,7 +51,7 @@ class App:
         self._base = services.settings.base_path
         self._router = Router(
             routes=[
-                Route(path, endpoint=Endpoint(services, rows))
+                Route(path, endpoint=Endpoint(services, rows, refused))
                 for path, rows in groupby(TABLE, key=lambda row: row.path)
             ],
             redirect_slashes=False,
@@ -108,4 +109,4 @@ def create_app(
 
 async def _nothing_here(scope: Scope, _: Receive, send: Send) -> None:
     if scope["type"] == "http":
-        await respond(scope, send, refusal(ProblemError("not-found", "there is nothing at this path")))
+        await respond(scope, send, refused(scope, ProblemError("not-found", "there is nothing at this path")))

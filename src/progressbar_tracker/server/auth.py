@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
 from progressbar_tracker._models import PERMISSIONS, KeyType, Permission
 
-from .keys import Keyring, usable
+from .keys import OVERLAP, Keyring, usable
 from .problems import ProblemError
+
+if TYPE_CHECKING:
+    from .records import SessionRecord
 
 Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
 """What a request wants: ``public`` needs nothing, ``any`` a valid key, ``manage`` an admin (keys)."""
 
 OPERATOR: Final = "operator"
-"""The identity of who is signed in to the dashboard; no key can have this id."""
+"""The identity of who is signed in to the dashboard by password or link; no key can have this id."""
 
 
 GUEST: Final = "guest"
@@ -92,4 +95,18 @@ def identify(ring: Keyring, secret: str, now: float) -> Principal:
     if not usable(record, now):
         why = "has expired" if record.revoked_at is None else "was revoked"
         raise ProblemError("unauthorized", f"the key {why}")
+    return Principal(record.key_id, record.name, record.type, record.group)
+
+
+def signed_in(ring: Keyring, session: SessionRecord, now: float) -> Principal | None:
+    """Return whom a session stands for; ``None`` if it was signed in with a key that works no more."""
+    if session.key_id is None:
+        return Principal(OPERATOR, OPERATOR, "admin")
+    record = ring.get(session.key_id)
+    if record is None or not usable(record, now):
+        return None
+    # A browser that was signed in before the key was rotated is let in for as long as the old secret would be.
+    until = record.previous_until
+    if until is not None and session.created_at < until - OVERLAP and now >= until:
+        return None
     return Principal(record.key_id, record.name, record.type, record.group)

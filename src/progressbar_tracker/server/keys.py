@@ -7,6 +7,7 @@ has 256 bits of its own, so a slow hash would protect nothing and cost every req
 from __future__ import annotations
 
 import hmac
+import math
 import re
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -116,6 +117,13 @@ def imported(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
 def usable(record: KeyRecord, now: float) -> bool:
     """Say whether a key works at an instant."""
     return record.revoked_at is None and (record.expires_at is None or now < record.expires_at)
+
+
+def works_until(record: KeyRecord, secret: str) -> float:
+    """Return the instant from which on a secret of this key works no more, as far as that is known."""
+    until = math.inf if record.expires_at is None else record.expires_at
+    former = record.previous_hash is not None and hmac.compare_digest(digest(secret), record.previous_hash)
+    return min(until, record.previous_until) if former and record.previous_until is not None else until
 
 
 def _secret(type: KeyType, key_id: str) -> str:

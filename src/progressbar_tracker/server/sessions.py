@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import secrets
 import threading
 from collections import OrderedDict, deque
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from .records import SessionRecord, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from argon2 import PasswordHasher
 
@@ -62,10 +63,19 @@ class Sessions:
         self.seconds = seconds
         self._records = {record.hash: record for record in known}
 
-    def begin(self, now: float) -> tuple[str, SessionRecord]:
-        """Return the cookie of a new session, and the record to keep."""
+    def begin(
+        self, now: float, *, key_id: str | None = None, until: float = math.inf, agent: str = ""
+    ) -> tuple[str, SessionRecord]:
+        """Return the cookie of a new session, and the record to keep.
+
+        Args:
+            now: The instant.
+            key_id: The key it stands for, if it was signed in with one.
+            until: When it ends, at the latest.
+            agent: What the browser calls itself.
+        """
         cookie = secrets.token_urlsafe(32)
-        record = SessionRecord(digest(cookie), now, now + self.seconds)
+        record = SessionRecord(digest(cookie), now, min(now + self.seconds, until), key_id=key_id, agent=agent)
         self._records[record.hash] = record
         return cookie, record
 
@@ -96,12 +106,16 @@ class Sessions:
         """End the session of a cookie; return what to forget."""
         return self._records.pop(digest(cookie), None)
 
-    def expire(self, now: float) -> list[SessionRecord]:
-        """End the sessions whose time is over; return what to forget."""
-        over = [record for record in self._records.values() if now >= record.expires_at]
+    def leave(self, stays: Callable[[SessionRecord], bool]) -> list[SessionRecord]:
+        """End the sessions that may not stay; return what to forget."""
+        over = [record for record in self._records.values() if not stays(record)]
         for record in over:
             del self._records[record.hash]
         return over
+
+    def expire(self, now: float) -> list[SessionRecord]:
+        """End the sessions whose time is over; return what to forget."""
+        return self.leave(lambda record: now < record.expires_at)
 
 
 class Attempts:

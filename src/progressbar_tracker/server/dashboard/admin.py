@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.keys import usable
 from progressbar_tracker.server.records import rfc3339
@@ -10,6 +10,7 @@ from progressbar_tracker.server.records import rfc3339
 from .past import instant, item_url
 
 if TYPE_CHECKING:
+    from progressbar_tracker.server.keys import Keyring
     from progressbar_tracker.server.records import KeyRecord, SessionRecord, ShareRecord
 
 
@@ -42,15 +43,45 @@ def shown_share(share: ShareRecord) -> dict[str, object]:
     }
 
 
-def shown_session(session: SessionRecord, own: SessionRecord | None) -> dict[str, object]:
+def shown_session(session: SessionRecord, own: SessionRecord | None, ring: Keyring) -> dict[str, object]:
     """Return what the template shows of a signed-in browser."""
+    key = None if session.key_id is None else ring.get(session.key_id)
     return {
         "id": session.session_id,
+        "browser": browser(session.agent),
+        "agent": session.agent,
+        "key": None if key is None else key.name,
         "own": own is not None and own.hash == session.hash,
         "created": time(session.created_at),
         "seen": time(session.seen_at or session.created_at),
         "expires": time(session.expires_at),
     }
+
+
+def browser(agent: str) -> str:
+    """Return in a few words which browser calls itself so.
+
+    >>> browser("Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0")
+    'Firefox on Linux'
+    >>> browser("curl/8.5.0"), browser("")
+    ('curl/8.5.0', 'unknown')
+    """
+    name = next((name for mark, name in _BROWSERS if mark in agent), None)
+    system = next((name for mark, name in _SYSTEMS if mark in agent), None)
+    if name is None:
+        return agent.partition(" ")[0][:40] or "unknown"
+    return name if system is None else f"{name} on {system}"
+
+
+# Each calls itself by the names of those before it as well, so the order counts.
+_BROWSERS: Final = (
+    ("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS/", "Firefox"), ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+_SYSTEMS: Final = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "Mac"),
+    ("CrOS", "ChromeOS"), ("Linux", "Linux"),
+)  # fmt: skip
 
 
 def time(at: float | None) -> tuple[str, str] | None:

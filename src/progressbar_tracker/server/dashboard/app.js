@@ -3,7 +3,7 @@
 import { arrange, drifts, moves, sum, told } from "./arrange.js";
 import { offerKey } from "./beginning.js";
 import { inOrder } from "./order.js";
-import { Row } from "./row.js";
+import { Row, dismissible } from "./row.js";
 import { subscribe } from "./stream.js";
 import { tell } from "./title.js";
 import { ICONS, duration, exactly, nameOf, percent, stateOf, timeOfDay } from "./words.js";
@@ -275,7 +275,7 @@ async function remember() {
 
 function dismiss(id, byKeyboard) {
   const item = items.get(id);
-  if (item === undefined || item.status === "running") return;
+  if (item === undefined || !dismissible(item)) return;
   dismissed.set(id, item.run_id);
   place();
   summarise();

@@ -11,6 +11,13 @@ const breaks = document.createNodeIterator(template, NodeFilter.SHOW_TEXT);
 // The line breaks of the template's source, which would be a third of all nodes.
 for (let node; (node = breaks.nextNode()) !== null; ) if (/^\s*\n\s*$/.test(node.data)) node.remove();
 
+const { dismisses, who } = document.getElementById("board").dataset;
+
+/** Whether who looks may dismiss it, as far as a name tells; two keys may have one. */
+export function dismissible(item) {
+  return item.status !== "running" && (dismisses === "all" || (dismisses === "own" && item.owner === who));
+}
+
 export class Row {
   #parts = new Map();
   #texts = new Map();
@@ -44,7 +51,9 @@ export class Row {
       this.#dress();
       this.#write("icon", ICONS[state]);
       this.#write("word", state);
-      this.#parts.get("dismiss").hidden = item.status === "running";
+    }
+    if (before === null || before.status !== item.status || before.owner !== item.owner) {
+      this.#parts.get("dismiss").hidden = !dismissible(item);
     }
     const bar = this.#parts.get("bar");
     if (before === null || title !== nameOf(before)) {

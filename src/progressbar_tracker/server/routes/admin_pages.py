@@ -31,6 +31,6 @@ async def keys(call: Call) -> Reply:
         former=[key for key in shown if not key["works"]],
         shares=[shown_share(record) for record in reversed(services.shares.all())],
         share_item=asked_for,
-        sessions=[shown_session(record, own) for record in services.sessions.all(now)],
+        sessions=[shown_session(record, own, services.ring) for record in services.sessions.all(now)],
         groups=sorted({item.group for item in services.board.all() if item.group is not None}),
     )

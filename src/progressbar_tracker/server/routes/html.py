@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Final
 import jinja2
 
 from progressbar_tracker.server import dashboard
+from progressbar_tracker.server.auth import GUEST
 
-from .http import Reply, up
+from .http import Reply, refusal, up
 
 if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from progressbar_tracker.server.problems import ProblemError
+
     from .http import Call
 
 HTML: Final = b"text/html; charset=utf-8"
@@ -29,10 +34,24 @@ def page(call: Call, template: str, status: int = 200, /, **values: object) -> R
         call: The request.
         template: The name of the template's file.
         status: The HTTP status.
-        values: What the template shows; it is given ``up`` and ``operator`` as well.
+        values: What the template shows; it is given ``up`` as well, ``operator`` if who looks is an admin, and as
+            ``who`` the name of who is signed in.
     """
-    operator = call.principal is not None and call.principal.type == "admin"
-    return Reply(status, rendered(template, up=up(call.scope), operator=operator, **values), HTML)
+    asker = None if call.principal is None or call.principal.id == GUEST else call.principal
+    operator = asker is not None and asker.type == "admin"
+    who = None if asker is None else asker.name
+    return Reply(status, rendered(template, up=up(call.scope), operator=operator, who=who, **values), HTML)
+
+
+def refused(scope: Scope, problem: ProblemError) -> Reply:
+    """Tell a problem: a browser on a page, and a program as a document."""
+    reply = refusal(problem)
+    if b"text/html" not in dict(scope["headers"]).get(b"accept", b"").lower():
+        return reply
+    document = problem.document()
+    detail = document["detail"]
+    body = rendered("problem.html", up=up(scope), told=document["title"], detail=f"{detail[:1].upper()}{detail[1:]}.")
+    return Reply(reply.status, body, HTML, reply.headers)
 
 
 def rendered(template: str, **values: object) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id
-from progressbar_tracker.server.auth import GUEST, OPERATOR, Action, Principal, authorize
+from progressbar_tracker.server.auth import GUEST, Action, Principal, authorize
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.sessions import COOKIE, same_site
 
@@ -210,13 +210,14 @@ class Call:
             self.principal = self.services.identify(secret.decode("latin-1"))
             return
         cookie = self.cookie()
-        if cookie is None or self.services.session(cookie) is None:
+        principal = None if cookie is None else self.services.signed_in(cookie)
+        if principal is None:
             self.principal = Principal(GUEST, GUEST, "read") if self.services.settings.public_read else None
             return
         # A browser sends the cookie along whoever wrote the page; a key it does not.
         if self.scope["method"] not in _SAFE and not same_site(self.headers):
             raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
-        self.principal = Principal(OPERATOR, OPERATOR, "admin")
+        self.principal = principal
 
 
 Route: TypeAlias = Callable[[Call], Awaitable[Reply]]
@@ -230,7 +231,8 @@ class Row(msgspec.Struct, frozen=True):
         path: In Starlette's notation.
         action: What the request wants, at least; a route that finds an item asks again with its owner.
         route: What answers.
-        page: For people: who is not signed in is sent to the sign-in page.
+        page: For people: who is not signed in is sent to the sign-in page, and a browser is told on a page what is
+            wrong.
     """
 
     method: str
@@ -240,12 +242,22 @@ class Row(msgspec.Struct, frozen=True):
     page: bool = False
 
 
-class Endpoint:
-    """All methods of one path, as an ASGI application."""
+Refusing: TypeAlias = "Callable[[Scope, ProblemError], Reply]"
 
-    def __init__(self, services: Services, rows: Iterable[Row]) -> None:
+
+class Endpoint:
+    """All methods of one path, as an ASGI application.
+
+    Args:
+        services: What the server consists of.
+        rows: Those of the path.
+        refused: Tells a problem on a page.
+    """
+
+    def __init__(self, services: Services, rows: Iterable[Row], refused: Refusing) -> None:
         self._services = services
         self._rows = {row.method: row for row in rows}
+        self._refused = refused if any(row.page for row in self._rows.values()) else _refused
         if "GET" in self._rows:
             self._rows.setdefault("HEAD", self._rows["GET"])
         self._allow = tuple(sorted(self._rows))
@@ -271,11 +283,11 @@ class Endpoint:
         except ProblemError as problem:
             if row is not None and row.page and problem.code == "unauthorized":
                 return redirect(f"{up(scope)}login")
-            return refusal(problem)
+            return self._refused(scope, problem)
         except Exception:
             # The path itself may hold a sign-in token.
             logger.exception("%s %s failed", scope["method"], row.path if row is not None else "")
-            return refusal(ProblemError("internal", "the server failed; its log says why"))
+            return self._refused(scope, ProblemError("internal", "the server failed; its log says why"))
 
 
 async def respond(scope: Scope, send: Send, reply: Reply) -> None:
@@ -328,6 +340,10 @@ def refusal(problem: ProblemError) -> Reply:
     if problem.allow:
         headers.append((b"allow", ", ".join(problem.allow).encode()))
     return Reply(problem.status, encode(problem.document()), b"application/problem+json", tuple(headers))
+
+
+def _refused(_: Scope, problem: ProblemError) -> Reply:
+    return refusal(problem)
 
 
 def redirect(location: str, headers: Iterable[Header] = ()) -> Reply:

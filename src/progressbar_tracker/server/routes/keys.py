@@ -105,7 +105,7 @@ def _need(call: Call) -> KeyRecord:
 async def _keep(services: Services, record: KeyRecord) -> None:
     await services.commit([SaveKey(record)])
     services.ring.add(record)
-    services.hub.ring()
+    services.keys_changed()
 
 
 def instant(field: str, value: object) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
+from progressbar_tracker.server.keys import works_until
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession
 from progressbar_tracker.server.sessions import COOKIE, same_site
@@ -18,8 +20,14 @@ from progressbar_tracker.server.telling import told, told_run
 from .html import HTML, own_url, page
 from .http import Call, Header, Reply, decoded, redirect
 
+if TYPE_CHECKING:
+    from progressbar_tracker.server.records import Write
+
 RECENT: Final = 8
 """How many ended runs the dashboard shows."""
+
+AGENT: Final = 300
+"""The most characters that are kept of what a browser calls itself."""
 
 _FOLDER: Final = Path(dashboard.__file__).parent
 _TYPES: Final = {".css": b"text/css; charset=utf-8", ".js": b"text/javascript; charset=utf-8", ".svg": b"image/svg+xml"}
@@ -38,6 +46,8 @@ async def home(call: Call) -> Reply:
         runs = await asyncio.to_thread(services.store.history, limit=RECENT)
     except StoreError:
         runs = []
+    permissions = call.asker.permissions
+    dismisses = "all" if "delete_all" in permissions else "own" if "delete_own" in permissions else "none"
     # Thousands of items take longer to write down than others should have to wait.
     return await asyncio.to_thread(
         lambda: page(
@@ -45,6 +55,7 @@ async def home(call: Call) -> Reply:
             "home.html",
             **board(items, view, now),
             runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
+            dismisses=dismisses,
             url=own_url(call),
         )
     )
@@ -56,7 +67,7 @@ async def login(call: Call) -> Reply:
 
 
 async def sign_in(call: Call) -> Reply:
-    """``POST /login``: the administrator's name and password, or an admin key."""
+    """``POST /login``: the administrator's name and password, or a key."""
     if same_site(call.headers) is False:
         raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
     services = call.services
@@ -65,22 +76,21 @@ async def sign_in(call: Call) -> Reply:
     if wait is not None:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
     services.attempts.begin(call.address, services.clock())
-    if await _is_admin(call, form):
+    if key := form.get("key", "").strip():
+        try:
+            services.identify(key)
+        except ProblemError:
+            return _login_page(call, "That is not right.", 403)
+        record = services.ring.find(key, services.clock())
+        assert record is not None
+        services.attempts.right(call.address)
+        return await _signed_in(call, "./", record.key_id, works_until(record, key))
+    if services.password is not None and await services.password.matches(
+        form.get("username", ""), form.get("password", "")
+    ):
         services.attempts.right(call.address)
         return await _signed_in(call, "./")
     return _login_page(call, "That is not right.", 403)
-
-
-async def _is_admin(call: Call, form: dict[str, str]) -> bool:
-    services = call.services
-    if key := form.get("key", "").strip():
-        try:
-            return services.identify(key).type == "admin"
-        except ProblemError:
-            return False
-    if services.password is None:
-        return False
-    return await services.password.matches(form.get("username", ""), form.get("password", ""))
 
 
 async def redeem(call: Call) -> Reply:
@@ -121,10 +131,16 @@ async def file(call: Call) -> Reply:
     return Reply(200, body, kind, headers)
 
 
-async def _signed_in(call: Call, target: str) -> Reply:
-    cookie, record = call.services.sessions.begin(call.services.clock())
-    await call.services.commit([SaveSession(record)])
-    return redirect(target, [_cookie(call, cookie, int(call.services.sessions.seconds))])
+async def _signed_in(call: Call, target: str, key_id: str | None = None, until: float = math.inf) -> Reply:
+    services, now = call.services, call.services.clock()
+    agent = call.headers.get(b"user-agent", b"").decode("latin-1")[:AGENT]
+    # Always a new cookie: one that was there before may be known to whoever put it there.
+    cookie, record = services.sessions.begin(now, key_id=key_id, until=until, agent=agent)
+    writes: list[Write] = [SaveSession(record)]
+    if (former := call.cookie()) is not None and (ended := services.sessions.end(former)) is not None:
+        writes.append(DropSession(ended.hash))
+    await services.commit(writes)
+    return redirect(target, [_cookie(call, cookie, int(record.expires_at - now))])
 
 
 def _cookie(call: Call, value: str, seconds: int) -> Header:

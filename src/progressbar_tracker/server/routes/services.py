@@ -12,7 +12,7 @@ from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropItem, SaveItem, TouchKey, TouchSession, Write
+from progressbar_tracker.server.records import DropItem, DropSession, SaveItem, TouchKey, TouchSession, Write
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import Store, StoreError
@@ -131,6 +131,19 @@ class Services:
             self.store.later([TouchSession(record.hash, now)])
         return record
 
+    def signed_in(self, cookie: str) -> Principal | None:
+        """Return whom the session of a cookie stands for, and note that it was used."""
+        record = self.session(cookie)
+        return None if record is None else auth.signed_in(self.ring, record, self.clock())
+
+    def keys_changed(self) -> None:
+        """End the sessions of keys that work no more, and let every stream look whether it may go on."""
+        now = self.clock()
+        over = self.sessions.leave(lambda record: auth.signed_in(self.ring, record, now) is not None)
+        if over:
+            self.store.later([DropSession(record.hash) for record in over])
+        self.hub.ring()
+
     def refresh_keys(self) -> bool:
         """Take over the keys of the store if they have changed; say whether they had.
 
@@ -147,5 +160,5 @@ class Services:
             except StoreError as error:
                 logger.warning("the keys could not be read: %s", error)
                 return False
-        self.hub.ring()
+        self.keys_changed()
         return True

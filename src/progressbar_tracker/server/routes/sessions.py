@@ -48,4 +48,6 @@ def _told(record: SessionRecord, own: SessionRecord | None) -> dict[str, object]
         "seen_at": None if record.seen_at is None else rfc3339(record.seen_at),
         "expires_at": rfc3339(record.expires_at),
         "current": own is not None and own.hash == record.hash,
+        "key_id": record.key_id,
+        "agent": record.agent,
     }
