@@ -101,14 +101,18 @@ class Board:
         max_items: The most items of one owner.
         new_run_id: Makes the id of a run whose writer names none.
         items: The items of an earlier life.
+        shared: Other servers write the same items. What has ended is then told when the database tells it.
 
     Attributes:
         rev: Grows with every change; what one reader has seen can be told by it.
     """
 
-    def __init__(self, *, max_items: int, new_run_id: Callable[[], str], items: Iterable[Item] = ()) -> None:
+    def __init__(
+        self, *, max_items: int, new_run_id: Callable[[], str], items: Iterable[Item] = (), shared: bool = False
+    ) -> None:
         self._max_items = max_items
         self._new_run_id = new_run_id
+        self._shared = shared
         self._items: dict[str, Item] = {}
         self._owned: dict[str, int] = {}
         # Entries are not removed when they become untrue; what pops is looked at again.
@@ -263,10 +267,26 @@ class Board:
             self._next()
         return self._items.get(change.id)
 
-    def sweep(self, now: float) -> list[Change]:
-        """Expire ended items whose ``ttl`` is over, and note who has fallen silent. Costs what is due."""
+    def adopt(self, item_id: str, item: Item | None) -> None:
+        """Take over what another server has made of an item; ``None`` if it is gone."""
+        before = self._items.get(item_id)
+        if before is not None or item is not None:
+            self._place(before, item)
+            self._next()
+
+    def tell_ended(self, runs: Iterable[Ended]) -> None:
+        """Note runs that went to the history, whichever server sent them there."""
+        self._news.ended.extend(runs)
+
+    def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
+        """Expire ended items whose ``ttl`` is over, and note who has fallen silent. Costs what is due.
+
+        Args:
+            now: The instant.
+            expire: Whether that is for this server to do.
+        """
         changes = []
-        while self._expiries and self._expiries[0][0] <= now:
+        while expire and self._expiries and self._expiries[0][0] <= now:
             _, item_id = heapq.heappop(self._expiries)
             item = self._items.get(item_id)
             due = None if item is None else _expiry(item)
@@ -359,7 +379,7 @@ class Board:
         self._place(before, after)
         if after is None:
             self._next()
-        if ended is not None:
+        if ended is not None and not self._shared:
             self._news.ended.append(ended)
         return Change(status, before, after, ended, durable)
 

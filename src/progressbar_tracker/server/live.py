@@ -126,18 +126,25 @@ class Hub:
         board: What is watched.
         epoch: Tells this life of the server from its others.
         clock: Seconds since the epoch.
+        stamp: Returns the revision up to which all is on the board, where that is not the board's own: of a database
+            that other servers write to. A change of the board's own is then not yet in it, and is told twice rather
+            than never.
 
     Attributes:
         streams: How many there are now.
     """
 
-    def __init__(self, board: Board, *, epoch: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, board: Board, *, epoch: str, clock: Callable[[], float], stamp: Callable[[], int] | None = None
+    ) -> None:
         self._board = board
+        self._stamp: Callable[[], int] = (lambda: board.rev) if stamp is None else stamp
+        self._twice = stamp is not None
         self._epoch = epoch
         self._clock = clock
         self._ring: deque[_Tick] = deque(maxlen=RING)
         self._made = 0  # ticks ever
-        self._since = board.rev  # from here on the ring knows all
+        self._since = self._stamp()  # from here on the ring knows all
         self._snapshots: dict[View, tuple[int, bytes]] = {}
         self._bell = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -181,7 +188,7 @@ class Hub:
         if self.streams == 0:
             # Nobody to encode for. Who comes back with an id from before this is given everything.
             self._ring.clear()
-            self._since = self._board.rev
+            self._since = self._stamp()
             return
         now = self._clock()
         changed = []
@@ -197,7 +204,7 @@ class Hub:
         ]
         if len(self._ring) == RING:
             self._since = self._ring[0].rev
-        self._ring.append(_Tick(self._board.rev, changed, ended))
+        self._ring.append(_Tick(self._stamp(), changed, ended))
         self._made += 1
         self.ring()
 
@@ -228,7 +235,7 @@ class Hub:
                     if frame := tick.frame(view, self._epoch, rfc3339(self._clock())):
                         yield frame
                 elif not await _rung(bell, BEAT):
-                    yield _event("hb", b'{"time":"%s"}' % rfc3339(self._clock()).encode(), self._epoch, self._board.rev)
+                    yield _event("hb", b'{"time":"%s"}' % rfc3339(self._clock()).encode(), self._epoch, self._stamp())
 
     def _due(self) -> None:
         self._timer = None
@@ -251,21 +258,21 @@ class Hub:
         if epoch != self._epoch or not rev.isdigit() or len(rev) > 18:
             return None
         seen = int(rev)
-        if not self._since <= seen <= self._board.rev:
+        if not self._since <= seen <= self._stamp():
             return None
-        later = sum(1 for tick in self._ring if tick.rev > seen)
+        later = sum(1 for tick in self._ring if tick.rev > seen or (self._twice and tick.rev == seen))
         return self._made - later
 
     def _snapshot(self, view: View) -> bytes:
-        rev = self._board.rev
+        rev, stamp = self._board.rev, self._stamp()
         known = self._snapshots.get(view)
         if known is None or known[0] != rev:
             now = self._clock()
             items = [item for item in self._board.listed() if view.sees(item.id, item.group)]
             told_items = [_encode(told(item, now)) for item in items]
             listed = b",".join([_bare(one) for one in told_items] if view.bare else told_items)
-            body = b'{"rev":%d,"time":"%s","items":[%s]}' % (rev, rfc3339(now).encode(), listed)
-            known = rev, _event("snapshot", body, self._epoch, rev)
+            body = b'{"rev":%d,"time":"%s","items":[%s]}' % (stamp, rfc3339(now).encode(), listed)
+            known = rev, _event("snapshot", body, self._epoch, stamp)
             if len(self._snapshots) >= VIEWS:
                 self._snapshots.clear()
             self._snapshots[view] = known

@@ -98,6 +98,10 @@ class HistoryRow(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """Persistence. ``commit`` and ``later`` may be called from any thread and never block on the disk."""
 
+    @property
+    def shared(self) -> SharedStore | None:
+        """The store itself, if other servers may write to it, too."""
+
     def load(self) -> Loaded:
         """Return all hot state."""
 
@@ -149,11 +153,15 @@ class SharedStore(Store, Protocol):
 
     Attributes:
         epoch: Tells this database from any other, and from itself before it was restored.
-        leading: Whether this server is the one that sees to what happens by itself.
+        rev: The revision of which all was that was loaded.
     """
 
     epoch: str
-    leading: bool
+    rev: int
+
+    @property
+    def leading(self) -> bool:
+        """Whether this server is the one that sees to what happens by itself."""
 
     def follow(self, tell: Callable[[Seen], None]) -> None:
         """Tell from now on what becomes of the database, whoever writes it; called from any thread."""

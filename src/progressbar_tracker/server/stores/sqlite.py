@@ -105,6 +105,11 @@ class SqliteStore:
         self._thread = threading.Thread(target=self._work, name="progressbar-store", daemon=True)
         self._thread.start()
 
+    @property
+    def shared(self) -> None:
+        """Nobody else writes to the file."""
+        return
+
     def load(self) -> Loaded:
         """Return all hot state; an item that cannot be read is left out and logged."""
         items = []

@@ -45,7 +45,7 @@ class PostgresStore:
         self._url = url
         self._tell: Callable[[Seen], None] = _nobody
         self._follower: Follower | None = None
-        self._rev = 0
+        self.rev = 0
         self._credentials_rev = 0
         self._pool = psycopg_pool.ConnectionPool(
             impatient(url),
@@ -87,7 +87,7 @@ class PostgresStore:
     def load(self) -> Loaded:
         """Return all hot state; what changes from then on can be followed."""
         with self._reading() as connection:
-            found, self._rev = follower.whole(connection)
+            found, self.rev = follower.whole(connection)
             known = rows.credentials(connection)
             sampled = rows.sampled(connection)
         self._credentials_rev = known.rev
@@ -99,7 +99,7 @@ class PostgresStore:
         self._tell = tell
         self._follower = Follower(
             self._url,
-            rev=self._rev,
+            rev=self.rev,
             credentials_rev=self._credentials_rev,
             tell=tell,
             unsure=self._writer.unsure,

@@ -1,0 +1,206 @@
+"""One of several servers on one database: keeps its board in step with what the others write.
+
+Each server judges what it is sent by its own board, at once, and what may wait is answered from memory as if it were
+alone. What has to be durable is judged once more by the store, against what is stored. If that is no longer what the
+board had, the board takes over what is stored and the request is judged anew: so two servers that are sent the same
+create give one 201 and one 409. What a board refuses because of what it remembers may be true no longer either, and is
+judged anew after a look at what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from .merge import fits, merged
+from .problems import ProblemError
+from .records import Item
+from .stores.base import OutdatedError, Row, Seen, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from .board import Board, Change
+    from .live import Hub
+    from .records import Sampled
+    from .stores.base import Credentials, SharedStore
+
+logger = logging.getLogger("progressbar_tracker.server")
+
+T = TypeVar("T")
+
+TRIES: Final = 10
+"""How often a request is judged anew: each time another server was faster."""
+
+WAIT: Final = 15.0
+"""Seconds that a request waits for a database that is there and does not answer."""
+
+DOUBTFUL: Final = frozenset({"item-not-found", "item-exists", "other-run", "ended", "forbidden"})
+"""The refusals that rest on what a board remembers."""
+
+
+class Judged(NamedTuple):
+    """What a board made of a request.
+
+    Attributes:
+        changes: What it changed.
+        refused: The problems, with the ids that they are about.
+    """
+
+    changes: Sequence[Change]
+    refused: Sequence[tuple[str, ProblemError]] = ()
+
+
+class Replica:
+    """Keeps a board in step.
+
+    Args:
+        store: The store that is shared.
+        board: What is kept in step.
+        hub: Told when the board has changed.
+        take_credentials: Given who may do what, whenever anyone changes it.
+        take_samples: Given what was sampled so far, when this server begins to lead.
+
+    Attributes:
+        rev: All that was written up to this revision of the database is on the board.
+    """
+
+    def __init__(
+        self,
+        store: SharedStore,
+        board: Board,
+        hub: Hub,
+        *,
+        take_credentials: Callable[[Credentials], None],
+        take_samples: Callable[[Sequence[Sampled]], None],
+    ) -> None:
+        self._store = store
+        self._board = board
+        self._hub = hub
+        self._take_credentials = take_credentials
+        self._take_samples = take_samples
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self.rev = store.rev
+
+    @property
+    def leading(self) -> bool:
+        """Whether this server is the one that sees to what happens by itself."""
+        return self._store.leading
+
+    def start(self) -> None:
+        """Follow the database from now on, in the loop that runs."""
+        self._loop = asyncio.get_running_loop()
+        self._store.follow(self._tell)
+
+    def take(self, seen: Seen) -> None:
+        """Take over what was seen in the database."""
+        if seen.whole:
+            gone = {item.id for item in self._board.all()} - seen.rows.keys()
+            for item_id in gone:
+                self._adopt(item_id, Row(seen.rev or 0, None))
+        for item_id, row in seen.rows.items():
+            self._adopt(item_id, row)
+        if seen.ended:
+            self._board.tell_ended(seen.ended)
+        if seen.rev is not None:
+            self.rev = seen.rev
+            self._store.told(seen.rev)
+        if seen.credentials is not None:
+            self._take_credentials(seen.credentials)
+        if seen.sampled is not None:
+            self._take_samples(seen.sampled)
+        if seen.rows or seen.ended or seen.whole:
+            self._hub.changed()
+
+    async def fetch(self, ids: Iterable[str]) -> None:
+        """Take over what is stored under ids now.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        self.take(Seen(await self._read(self._store.read, list(ids))))
+
+    async def look(self) -> None:
+        """Take over who may do what now. Whoever asks while that is under way waits for the same look.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def carry_out(
+        self, judge: Callable[[], Judged], settle: Callable[[Sequence[Change]], Awaitable[None]]
+    ) -> Judged:
+        """Have a request judged until what came of it is true for all servers.
+
+        Args:
+            judge: Judges the request by the board as it is; may be called again after its changes were undone.
+            settle: Keeps changes; undoes them if that fails.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        sure: set[str] = set()
+        for _ in range(TRIES):
+            judged = judge()
+            doubtful = {
+                item_id for item_id, problem in judged.refused if problem.code in DOUBTFUL and item_id not in sure
+            }
+            if doubtful:
+                self.undo(judged.changes)
+                await self.fetch(doubtful)
+                sure |= doubtful
+                continue
+            try:
+                await settle(judged.changes)
+            except OutdatedError as outdated:
+                self.take(Seen(outdated.rows))
+                sure.clear()
+                continue
+            return judged
+        raise ProblemError("unavailable", "other servers write the same items all the time", retry_after=1)
+
+    def undo(self, changes: Sequence[Change]) -> None:
+        """Undo changes that were not kept."""
+        for change in reversed(changes):
+            self._board.restore(change)
+        if changes:
+            self._hub.changed()
+
+    def _adopt(self, item_id: str, row: Row) -> None:
+        waiting = self._store.waiting(item_id, row.rev)
+        if waiting is True:
+            return
+        item = row.item
+        if isinstance(waiting, Item) and item is not None:
+            ours = self._board.get(item_id)
+            if ours is not None and fits(ours, item):
+                item = merged(waiting, ours, item)
+        self._board.adopt(item_id, item)
+
+    def _tell(self, seen: Seen) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take_safely, seen)
+
+    def _take_safely(self, seen: Seen) -> None:
+        try:
+            self.take(seen)
+        except Exception:
+            logger.exception("what another server wrote could not be taken over")
+
+    async def _look(self) -> None:
+        self._take_credentials(await self._read(self._store.credentials))
+
+    async def _read(self, read: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(read, *arguments), WAIT)
+        except (StoreError, TimeoutError) as error:
+            logger.warning("the database cannot be read: %s", error)
+            raise ProblemError("unavailable", "the database does not answer at the moment", retry_after=5) from error
