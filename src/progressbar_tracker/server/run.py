@@ -20,6 +20,7 @@ from progressbar_tracker._errors import ConfigError
 
 from . import keys
 from .app import App, create_app
+from .connection import Connection
 from .records import KeyRecord, SaveKey, Write
 from .stores.sqlite import SqliteStore
 
@@ -95,7 +96,7 @@ class Server:
             self._uvicorn = _Uvicorn(
                 uvicorn.Config(
                     self.app,
-                    http="httptools",
+                    http=Connection,
                     ws="none",
                     lifespan="on",
                     log_config=None,
