@@ -96,7 +96,12 @@ class _Address:
 
         A host name that no name server could be asked for is a ``UnicodeError`` of the resolver.
         """
+        import httpx
+
         url = self.url + request.path.partition("?")[0]
+        if isinstance(error, httpx.RequestError):
+            # Ours has it as its cause, and what sends errors to another process or to a log may take the cause along.
+            error.request = httpx.Request(request.method, url)
         reason = str(error) or type(error).__name__
         return TransportError(f"no answer to {request.method} {url}: {reason}", method=request.method, url=url)
 
