@@ -152,7 +152,7 @@ class Worker:
                 continue
             # Many short bars in a row wake the thread ten times a second, not once each.
             wake.wait(POLL)
-            if self._pending():
+            if self._pending() or self.thread is not me:  # who has stopped it has woken it once, and that is over
                 continue
             # Who hands something in appends first and looks whether the thread rests then; here it is the other way
             # round. A thread that rests costs nothing.

@@ -190,6 +190,18 @@ def test_a_step_that_raises_is_tried_three_times_and_then_left():
     assert (len(tries), worker.broken, worker.start()) == (CRASHES, True, False)
 
 
+def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._worker.POLL", 30.0)
+    monkeypatch.setattr("progressbar_tracker._worker.LINGER", 30.0)
+    stepped = threading.Event()
+    worker = Worker("test", stepped.set, lambda: False)
+    assert worker.start()
+    thread = worker.thread
+    assert stepped.wait(10)
+    worker.stop(20)
+    assert not thread.is_alive()
+
+
 def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatch, caplog):
     monkeypatch.setattr("progressbar_tracker._worker.PAUSE", 0.01)
     monkeypatch.setattr("progressbar_tracker._reconcile.BACKOFF_BASE", 0.01)
