@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -46,6 +47,14 @@ def test_a_second_server_on_the_same_file_is_refused(store: SqliteStore) -> None
 def test_a_file_is_free_again_after_closing(store: SqliteStore) -> None:
     store.close()
     SqliteStore(store.path).close()
+
+
+def test_another_process_that_looks_at_the_file_takes_nothing_away(store: SqliteStore) -> None:
+    look = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM items').fetchall())"
+    for n in range(3):
+        store.commit([SaveItem(item(str(n)))]).result(10)
+        seen = subprocess.run([sys.executable, "-c", look, store.path], capture_output=True, timeout=30, check=True)
+        assert seen.stdout.decode().strip() == str([(str(one),) for one in range(n + 1)])
 
 
 def test_a_failed_commit_fails_its_waiters_and_the_thread_goes_on(store: SqliteStore, disk: FullDisk) -> None:

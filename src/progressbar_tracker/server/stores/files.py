@@ -64,18 +64,22 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Made here and not by SQLite: nobody else may read it, and the files beside it get the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Made here and not by SQLite: nobody else may read it, and the files beside it get the same mode. One that is
+        # there is not opened: to close a handle to it would drop the locks of this process's other connections, and
+        # the next process to leave the file would take their log away, with all that they write from then on.
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise ConfigError(f"the database {path} cannot be opened: {error.strerror}") from error
-    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    connection = None
     try:
+        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         _prepare(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise ConfigError(f"the database {path} cannot be used: {error}") from error
-    except BaseException:
-        connection.close()
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise ConfigError(f"the database {path} cannot be used: {error}") from error
         raise
     return connection
 
