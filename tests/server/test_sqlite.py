@@ -249,7 +249,7 @@ def test_keys_can_be_made_listed_rotated_and_revoked_on_the_file(tmp_path: Path)
 
 def test_a_file_that_fails_later_is_told_in_one_sentence(store: SqliteStore) -> None:
     with KeyFile(store.path) as file:
-        file._connection.execute("DROP TABLE keys")
+        file._access._connection.execute("DROP TABLE keys")
         for attempt in (file.list, lambda: file.create("write", "ci")):
             with pytest.raises(ConfigError, match=r"progress\.db cannot be used: no such table"):
                 attempt()

@@ -32,7 +32,7 @@ class _LocalConfig:
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (PROGRESSBAR_HOST; default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one (PROGRESSBAR_PORT; 8989).")
-@click.option("--database", metavar="FILE", help="SQLite file (PROGRESSBAR_DATABASE; in the user's data folder).")
+@click.option("--database", metavar="FILE", help="SQLite file, or postgresql:// URL (PROGRESSBAR_DATABASE).")
 @click.option("--base-path", metavar="PATH", help="Path under which everything lives (PROGRESSBAR_BASE_PATH).")
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
 @click.option("--public-read", is_flag=True, help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).")
@@ -69,7 +69,7 @@ def serve(
     )
     config = _LocalConfig(_config.user_config_path(os.environ))
     server = Server(settings, say=click.echo, local_config=config)
-    server.run(lambda: click.echo(f"Serving on {server.url} from {settings.database}; Ctrl-C stops."))
+    server.run(lambda: click.echo(f"Serving on {server.url} from {settings.shown_database}; Ctrl-C stops."))
 
 
 @click.command()

@@ -44,16 +44,18 @@ class App:
             services.samples,
             services.shares,
             hub=services.hub,
+            sweep_board=services.sweep,
+            leads=services.leads,
             refresh_keys=services.refresh_keys,
             clock=services.clock,
             history_seconds=services.settings.history_seconds,
         )
         self._base = services.settings.base_path
+        endpoints = {path: Endpoint(services, rows, refused) for path, rows in groupby(TABLE, key=lambda row: row.path)}
+        # The router tries one pattern after another; a path that does not vary needs none.
+        self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._router = Router(
-            routes=[
-                Route(path, endpoint=Endpoint(services, rows, refused))
-                for path, rows in groupby(TABLE, key=lambda row: row.path)
-            ],
+            routes=[Route(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "{" in path],
             redirect_slashes=False,
             default=_nothing_here,
             lifespan=self._lifespan,
@@ -74,10 +76,15 @@ class App:
             if base and path.startswith(base + "/"):
                 path = path[len(base) :]
             scope = {**scope, "path": path, "root_path": ""}
+            fixed = self._fixed.get(path)
+            if fixed is not None:
+                await fixed(scope, receive, send)
+                return
         await self._router(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        self.services.follow()
         sweeping = asyncio.create_task(self.sweep.run())
         try:
             yield

@@ -1,4 +1,4 @@
-"""The keys of a database file, for the command line: works whether or not a server runs on the file.
+"""The keys of a database, for the command line: works whether or not servers run on it.
 
 A running server notices the changed revision of the keys within half a second.
 """
@@ -7,37 +7,58 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import FieldError, KeyType
 
 from . import keys
 from .records import KeyRecord, SaveKey
+from .settings import without_password
+from .stores.base import StoreError
 from .stores.files import connect
+from .stores.opening import needs_postgres
 from .stores.sqlite import perform, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
 
+class _Access(Protocol):
+    """The keys where they are kept. Every method raises :class:`StoreError`."""
+
+    def read(self) -> tuple[list[KeyRecord], int]: ...
+
+    def save(self, record: KeyRecord) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class KeyFile:
-    """The keys in a database file.
+    """The keys in a database.
 
     Args:
-        path: The database; made where it is not there.
+        database: The file, made where it is not there; or the URL of a PostgreSQL database.
         now: Seconds since the epoch.
 
     Raises:
-        ConfigError: The file cannot be used, in one sentence; from every method too.
+        ConfigError: The database cannot be used, in one sentence; from every method too.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
-        self._path = path
+    def __init__(self, database: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._connection = connect(path)
+        self._access: _Access
+        if isinstance(database, Path):
+            self._shown = str(database)
+            self._access = _File(database)
+        else:
+            needs_postgres()
+            from .stores.postgres.keys import PostgresKeys
+
+            self._shown = without_password(database)
+            self._access = PostgresKeys(database)
 
     def __enter__(self) -> Self:
         return self
@@ -48,14 +69,14 @@ class KeyFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+        """Let go of the database."""
+        self._access.close()
 
     def list(self) -> list[KeyRecord]:
         """Return all keys, oldest first."""
         try:
-            records, rev = read_keys(self._connection)
-        except sqlite3.Error as error:
+            records, rev = self._access.read()
+        except StoreError as error:
             raise self._cannot(error) from error
         return keys.Keyring(records, rev).all()
 
@@ -96,9 +117,29 @@ class KeyFile:
         for record in self.list():
             if record.key_id == key_id:
                 return record
-        raise ConfigError(f"there is no key {key_id!r} in {self._path}")
+        raise ConfigError(f"there is no key {key_id!r} in {self._shown}")
 
     def _save(self, record: KeyRecord) -> None:
+        try:
+            self._access.save(record)
+        except StoreError as error:
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: Exception) -> ConfigError:
+        return ConfigError(f"the database {self._shown} cannot be used: {error}")
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path)
+
+    def read(self) -> tuple[list[KeyRecord], int]:
+        try:
+            return read_keys(self._connection)
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+
+    def save(self, record: KeyRecord) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             perform(self._connection, SaveKey(record))
@@ -106,7 +147,7 @@ class KeyFile:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise self._cannot(error) from error
+            raise StoreError(str(error)) from error
 
-    def _cannot(self, error: Exception) -> ConfigError:
-        return ConfigError(f"the database {self._path} cannot be used: {error}")
+    def close(self) -> None:
+        self._connection.close()

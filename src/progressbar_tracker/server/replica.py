@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .board import Board, Change
-    from .live import Hub
     from .records import Sampled
     from .stores.base import Credentials, SharedStore
 
@@ -58,28 +57,17 @@ class Replica:
     Args:
         store: The store that is shared.
         board: What is kept in step.
-        hub: Told when the board has changed.
-        take_credentials: Given who may do what, whenever anyone changes it.
-        take_samples: Given what was sampled so far, when this server begins to lead.
 
     Attributes:
         rev: All that was written up to this revision of the database is on the board.
     """
 
-    def __init__(
-        self,
-        store: SharedStore,
-        board: Board,
-        hub: Hub,
-        *,
-        take_credentials: Callable[[Credentials], None],
-        take_samples: Callable[[Sequence[Sampled]], None],
-    ) -> None:
+    def __init__(self, store: SharedStore, board: Board) -> None:
         self._store = store
         self._board = board
-        self._hub = hub
-        self._take_credentials = take_credentials
-        self._take_samples = take_samples
+        self._changed: Callable[[], object] = _nothing
+        self._take_credentials: Callable[[Credentials], object] = _nothing
+        self._take_samples: Callable[[Sequence[Sampled]], object] = _nothing
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking: asyncio.Task[None] | None = None
         self.rev = store.rev
@@ -89,8 +77,27 @@ class Replica:
         """Whether this server is the one that sees to what happens by itself."""
         return self._store.leading
 
-    def start(self) -> None:
-        """Follow the database from now on, in the loop that runs."""
+    def stamp(self) -> int:
+        """Return :attr:`rev`."""
+        return self.rev
+
+    def follow(
+        self,
+        *,
+        changed: Callable[[], object],
+        take_credentials: Callable[[Credentials], object],
+        take_samples: Callable[[Sequence[Sampled]], object],
+    ) -> None:
+        """Follow the database from now on, in the loop that runs.
+
+        Args:
+            changed: Told when the board has changed.
+            take_credentials: Given who may do what, whenever anyone changes it.
+            take_samples: Given what was sampled so far, when this server begins to lead.
+        """
+        self._changed = changed
+        self._take_credentials = take_credentials
+        self._take_samples = take_samples
         self._loop = asyncio.get_running_loop()
         self._store.follow(self._tell)
 
@@ -112,7 +119,7 @@ class Replica:
         if seen.sampled is not None:
             self._take_samples(seen.sampled)
         if seen.rows or seen.ended or seen.whole:
-            self._hub.changed()
+            self._changed()
 
     async def fetch(self, ids: Iterable[str]) -> None:
         """Take over what is stored under ids now.
@@ -172,7 +179,7 @@ class Replica:
         for change in reversed(changes):
             self._board.restore(change)
         if changes:
-            self._hub.changed()
+            self._changed()
 
     def _adopt(self, item_id: str, row: Row) -> None:
         waiting = self._store.waiting(item_id, row.rev)
@@ -204,3 +211,7 @@ class Replica:
         except (StoreError, TimeoutError) as error:
             logger.warning("the database cannot be read: %s", error)
             raise ProblemError("unavailable", "the database does not answer at the moment", retry_after=5) from error
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing: nobody follows yet."""

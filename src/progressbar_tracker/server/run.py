@@ -22,7 +22,7 @@ from . import keys
 from .app import App, create_app
 from .connection import Connection
 from .records import KeyRecord, SaveKey, Write
-from .stores.sqlite import SqliteStore
+from .stores.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ class Server:
         self._socket = _bound(settings.host, settings.port)
         self._port: int = self._socket.getsockname()[1]
         try:
-            self.store = SqliteStore(settings.database, now=clock)
+            self.store = open_store(settings.database, now=clock)
         except BaseException:
             self._socket.close()
             raise

@@ -47,13 +47,17 @@ class Samples:
     """
 
     def __init__(self, known: Iterable[Sampled] = ()) -> None:
+        self._share = 0
+        self.replace_all(known)
+
+    def replace_all(self, known: Iterable[Sampled]) -> None:
+        """Take over what was sampled so far."""
         self._runs = {
             one.id: _Run(
                 one.run_id, one.count, one.last_at, max(EVERY, (one.last_at - one.first_at) / max(one.count - 1, 1))
             )
             for one in known
         }
-        self._share = 0
 
     def look(self, items: list[Item], now: float) -> list[Write]:
         """Return what to keep of the share of the items whose turn it is.

@@ -61,6 +61,10 @@ class Sessions:
 
     def __init__(self, seconds: float, known: Iterable[SessionRecord] = ()) -> None:
         self.seconds = seconds
+        self.replace_all(known)
+
+    def replace_all(self, known: Iterable[SessionRecord]) -> None:
+        """Take over what the store has now."""
         self._records = {record.hash: record for record in known}
 
     def begin(

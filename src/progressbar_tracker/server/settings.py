@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -34,7 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host: The address to listen on.
         port: The port; 0 takes a free one.
-        database: The SQLite file; made if it is not there.
+        database: The SQLite file, made if it is not there; or the ``postgresql://`` URL of a database, which other
+            servers may use at the same time.
         base_path: The path under which everything lives, such as ``"/p"``; ``""`` for none.
         admin_username: With ``admin_password``: who may sign in to the dashboard.
         admin_password: See there. Never shown.
@@ -47,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         sign_in_seconds: How long a one-time sign-in link is good.
     """
 
-    database: Path
+    database: Path | str
     host: str = "127.0.0.1"
     port: int = 8989
     base_path: str = ""
@@ -80,7 +82,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"ADMIN_USERNAME and ADMIN_PASSWORD go together: {lacking} is not set")
 
     def __repr__(self) -> str:
-        return f"Settings(host={self.host!r}, port={self.port}, database={str(self.database)!r})"
+        return f"Settings(host={self.host!r}, port={self.port}, database={self.shown_database!r})"
+
+    @property
+    def shown_database(self) -> str:
+        """The database, without a password."""
+        return str(self.database) if isinstance(self.database, Path) else without_password(self.database)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **overrides: Unpack[Overrides]) -> Settings:
@@ -103,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
         }
         merged = {name: value for name, value in found.items() if value is not None} | given
-        merged["database"] = Path(str(merged["database"])) if "database" in merged else default_database()
+        merged["database"] = _database(str(merged["database"])) if "database" in merged else default_database()
         # "/p/" and "/" are what people write.
         merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
         return cls(**merged)  # type: ignore[arg-type]  # each value was read by the reader of its name
@@ -114,6 +121,26 @@ def default_database() -> Path:
     import platformdirs
 
     return platformdirs.user_data_path("progressbar-tracker", appauthor=False) / "progress.db"
+
+
+def _database(text: str) -> Path | str:
+    scheme, colon, _ = text.partition("://")
+    if not colon:
+        return Path(text)
+    if scheme not in {"postgresql", "postgres"}:
+        raise ConfigError(f"PROGRESSBAR_DATABASE must be a file or a postgresql:// URL, not a {scheme}:// one")
+    return text
+
+
+def without_password(url: str) -> str:
+    """Return a database's URL without its password.
+
+    >>> without_password("postgresql://me:secret@host:5432/bars?sslmode=require")
+    'postgresql://me@host:5432/bars'
+    """
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, f"{user.partition(':')[0]}{at}{host}", parts.path, "", ""))
 
 
 def _int(environ: Mapping[str, str], name: str) -> int | None:

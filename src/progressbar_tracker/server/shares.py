@@ -58,6 +58,10 @@ class Shares:
     """The shares of the server, in memory."""
 
     def __init__(self, known: Iterable[ShareRecord] = ()) -> None:
+        self.replace_all(known)
+
+    def replace_all(self, known: Iterable[ShareRecord]) -> None:
+        """Take over what the store has now."""
         self._by_hash = {record.hash: record for record in known}
 
     def add(self, record: ShareRecord) -> None:

@@ -39,6 +39,8 @@ class Sweep:
         shares: Shares,
         *,
         hub: Hub,
+        sweep_board: Callable[[float], object],
+        leads: Callable[[], bool],
         refresh_keys: Callable[[], object],
         clock: Callable[[], float],
         history_seconds: float,
@@ -49,6 +51,8 @@ class Sweep:
         self._samples = samples
         self._shares = shares
         self._hub = hub
+        self._sweep_board = sweep_board
+        self._leads = leads
         self._refresh_keys = refresh_keys
         self._clock = clock
         self._history_seconds = history_seconds
@@ -64,22 +68,22 @@ class Sweep:
                 logger.exception("a sweep failed")
 
     def once(self) -> None:
-        """Do what is due now."""
+        """Do what is due now; of several servers on one database, one writes what comes of it."""
         now = self._clock()
-        rev = self._board.rev
-        writes: list[Write] = [write for change in self._board.sweep(now) for write in change.writes()]
-        if self._board.rev != rev:
-            self._hub.changed()
-        writes += self._samples.look(self._board.all(), now)
+        self._refresh_keys()
+        self._sweep_board(now)
+        leads = self._leads()
+        writes: list[Write] = self._samples.look(self._board.all(), now) if leads else []
         if over := self._sessions.expire(now):
             writes += [DropSession(record.hash) for record in over]
             self._hub.ring()
         if ended := self._shares.expire(now):
             writes += [DropShare(record.share_id) for record in ended]
             self._hub.ring()
+        if not leads:
+            return
         if now - self._trimmed >= RARELY:
             self._trimmed = now
             writes.append(TrimHistory(now - self._history_seconds))
         if writes:
             self._store.later(writes)
-        self._refresh_keys()

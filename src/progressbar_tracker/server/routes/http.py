@@ -49,6 +49,7 @@ _WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tra
 SEND: Final = 10.0
 """Seconds in which the reader of a stream has to take what it is sent."""
 
+_BODILESS: Final = frozenset({204, 304})
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -157,13 +158,18 @@ class Call:
         Raises:
             ProblemError: ``unsupported-media-type``, ``body-too-large``, ``malformed-json`` or ``bad-request``.
         """
+        return decoded_object(await self.raw_json(limit))
+
+    async def raw_json(self, limit: int = BODY_BYTES) -> bytes:
+        """Return the body, which is said to be JSON.
+
+        Raises:
+            ProblemError: ``unsupported-media-type`` or ``body-too-large``.
+        """
         kind = self.headers.get(b"content-type")
-        if kind and kind.partition(b";")[0].strip().lower() != _JSON:
+        if kind and kind != _JSON and kind.partition(b";")[0].strip().lower() != _JSON:
             raise ProblemError("unsupported-media-type", "send the body as application/json")
-        document = decoded_json(await self.read(limit))
-        if not isinstance(document, dict):
-            raise ProblemError("bad-request", "the body must be a JSON object")
-        return document
+        return await self.read(limit)
 
     async def form(self) -> dict[str, str]:
         """Return the body, an HTML form.
@@ -277,7 +283,10 @@ class Endpoint:
                 raise ProblemError("method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allow)
             call = Call(self._services, scope, receive)
             if row.action != "public":
-                call.identify()
+                if self._services.replica is None:
+                    call.identify()
+                else:
+                    await _identify_anywhere(call)
                 authorize(call.principal, row.action)
             return await row.route(call)
         except ProblemError as problem:
@@ -290,15 +299,28 @@ class Endpoint:
             return self._refused(scope, ProblemError("internal", "the server failed; its log says why"))
 
 
+async def _identify_anywhere(call: Call) -> None:
+    """Find out who asks; where that is nobody known, after a look whether another server has let them in."""
+    try:
+        call.identify()
+        known = call.principal is not None and (call.principal.id != GUEST or call.cookie() is None)
+    except ProblemError as problem:
+        if problem.code != "unauthorized":
+            raise
+        known = False
+    if not known and (call.cookie() is not None or call.headers.keys() & {b"x-api-key", b"authorization"}):
+        await call.services.look_again()
+        call.identify()
+
+
 async def respond(scope: Scope, send: Send, reply: Reply) -> None:
     """Send an answer, with the headers that every answer has."""
-    headers = [*_ALWAYS, (b"content-length", b"%d" % len(reply.body)), *reply.headers]
-    if reply.body or reply.status not in {204, 304}:
+    headers = [*_ALWAYS, *reply.headers]
+    if reply.status not in _BODILESS:
         headers.append((b"content-type", reply.type))
-    if not any(name == b"cache-control" for name, _ in reply.headers):
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    if not reply.headers or not any(name == b"cache-control" for name, _ in reply.headers):
         headers.append(_NO_STORE)
-    if reply.status in {204, 304}:
-        headers = [header for header in headers if header[0] != b"content-length"]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
 
@@ -406,6 +428,18 @@ def decoded_json(body: bytes) -> object:
         document: object = json.loads(body.decode())
     except (ValueError, RecursionError):
         raise ProblemError("malformed-json", "the body is not valid JSON in UTF-8") from None
+    return document
+
+
+def decoded_object(body: bytes) -> dict[str, object]:
+    """Return what a body says, if it is a JSON object.
+
+    Raises:
+        ProblemError: ``malformed-json`` or ``bad-request``.
+    """
+    document = decoded_json(body)
+    if not isinstance(document, dict):
+        raise ProblemError("bad-request", "the body must be a JSON object")
     return document
 
 

@@ -13,6 +13,7 @@ from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldE
 from progressbar_tracker.server.auth import Principal, authorize
 from progressbar_tracker.server.board import Board, Change, Owner, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import told
 from progressbar_tracker.server.writes import read_write
 
@@ -38,14 +39,12 @@ async def listed(call: Call) -> Reply:
         raise ProblemError("invalid-field", f"status must be one of {', '.join(STATUSES)}", field="status")
     now = services.clock()
     # What falls silent or expires in this instant is to be seen under a new revision.
-    expired = board.sweep(now)
-    if expired:
-        await services.settle(expired)
-    etag = f'W/"{services.boot_id}-{board.rev}"'.encode()
+    services.sweep(now)
+    etag = f'W/"{services.life}-{board.rev}"'.encode()
     headers: list[Header] = [(b"etag", etag), (b"cache-control", b"no-cache")]
     if etag in [tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")]:
         return Reply(304, headers=tuple(headers))
-    rev = board.rev
+    rev = services.rev
     found = [
         item
         for item in board.listed()
@@ -61,7 +60,7 @@ async def listed(call: Call) -> Reply:
 
 async def one(call: Call) -> Reply:
     """``GET /api/v1/items/{id}``."""
-    item = call.services.board.need(call.item_id())
+    item = await call.services.item(call.item_id())
     return answer(told(item, call.services.clock()))
 
 
@@ -80,9 +79,8 @@ async def _write(call: Call, op: str) -> Reply:
     body = await call.json()
     if body.get("id", item_id) != item_id:
         raise ProblemError("invalid-field", "id is not the one in the path", field="id")
-    now = call.services.clock()
-    change = _OPS[op](call.services.board, call.asker, item_id, body, now)
-    await call.services.settle([change])
+    services, now = call.services, call.services.clock()
+    change = await services.change(item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now))
     assert change.after is not None
     return answer(told(change.after, now), change.status)
 
@@ -91,9 +89,8 @@ async def delete(call: Call) -> Reply:
     """``DELETE /api/v1/items/{id}?run_id=``."""
     item_id = call.item_id()
     body: dict[str, object] = {**call.query()}
-    now = call.services.clock()
-    change = _OPS["delete"](call.services.board, call.asker, item_id, body, now)
-    await call.services.settle([change])
+    services, now = call.services, call.services.clock()
+    change = await services.change(item_id, lambda: _delete(services.board, call.asker, item_id, body, now))
     assert change.before is not None
     return answer(told(change.before, now))
 
@@ -111,24 +108,26 @@ async def batch(call: Call) -> Reply:
     services = call.services
     now = services.clock()
     results: list[OpResult] = []
-    changes: list[Change] = []
-    for op in ops:
-        try:
-            change = _judged(services.board, call.asker, op, now)
-        except ProblemError as problem:
-            item_id = op.get("id") if isinstance(op, dict) else None
-            results.append(
-                {
-                    "id": item_id if isinstance(item_id, str) and item_id.isprintable() else "",
-                    "status": problem.status,
-                    "problem": problem.document(),
-                }
-            )
-        else:
-            changes.append(change)
-            results.append({"id": op["id"], "status": change.status})
-    await services.settle(changes)
-    return answer({"results": results, "rev": services.board.rev})
+
+    def judge() -> Judged:
+        results.clear()
+        changes: list[Change] = []
+        refused: list[tuple[str, ProblemError]] = []
+        for op in ops:
+            try:
+                change = _judged(services.board, call.asker, op, now)
+            except ProblemError as problem:
+                item_id = op.get("id") if isinstance(op, dict) else None
+                told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
+                refused.append((told_id, problem))
+                results.append({"id": told_id, "status": problem.status, "problem": problem.document()})
+            else:
+                changes.append(change)
+                results.append({"id": op["id"], "status": change.status})
+        return Judged(changes, refused)
+
+    await services.carry_out(judge)
+    return answer({"results": results, "rev": services.rev})
 
 
 def _judged(board: Board, asker: Principal, op: object, now: float) -> Change:

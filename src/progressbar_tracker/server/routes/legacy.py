@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from progressbar_tracker.server.auth import authorize
-from progressbar_tracker.server.board import Owner
+from progressbar_tracker.server.board import Change, Owner
 from progressbar_tracker.server.telling import told
 from progressbar_tracker.server.writes import read_legacy
 
@@ -21,8 +21,8 @@ async def create(call: Call) -> Reply:
     body = read_legacy(await call.json())
     services, asker = call.services, call.asker
     now = services.clock()
-    change = services.board.create(body, Owner(asker.id, asker.name), now, group=asker.group)
-    await services.settle([change])
+    owner = Owner(asker.id, asker.name)
+    change = await services.change(body["id"], lambda: services.board.create(body, owner, now, group=asker.group))
     assert change.after is not None
     return answer(told(change.after, now), 201)
 
@@ -31,10 +31,13 @@ async def update(call: Call) -> Reply:
     """``PUT /progress``."""
     body = read_legacy(await call.json())
     services = call.services
-    authorize(call.principal, "update", services.board.need(body["id"]).owner_id)
     now = services.clock()
-    change = services.board.update(body, now)
-    await services.settle([change])
+
+    def judge() -> Change:
+        authorize(call.principal, "update", services.board.need(body["id"]).owner_id)
+        return services.board.update(body, now)
+
+    change = await services.change(body["id"], judge)
     assert change.after is not None
     return answer(told(change.after, now))
 
@@ -43,8 +46,12 @@ async def delete(call: Call) -> Reply:
     """``DELETE /progress?id=ID``."""
     item_id = checked_id(call.query().get("id"))
     services = call.services
-    item = services.board.need(item_id)
-    authorize(call.principal, "delete", item.owner_id)
     now = services.clock()
-    await services.settle([services.board.delete(item_id, now)])
-    return answer(told(item, now))
+
+    def judge() -> Change:
+        authorize(call.principal, "delete", services.board.need(item_id).owner_id)
+        return services.board.delete(item_id, now)
+
+    change = await services.change(item_id, judge)
+    assert change.before is not None
+    return answer(told(change.before, now))

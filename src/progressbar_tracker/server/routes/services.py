@@ -13,21 +13,27 @@ from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropItem, DropSession, SaveItem, TouchKey, TouchSession, Write
+from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
-from progressbar_tracker.server.stores.base import Store, StoreError
+from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from progressbar_tracker.server.auth import Principal
-    from progressbar_tracker.server.records import SessionRecord
+    from progressbar_tracker.server.records import Item, SessionRecord
     from progressbar_tracker.server.settings import Settings
+    from progressbar_tracker.server.stores.base import Credentials
 
 logger = logging.getLogger("progressbar_tracker.server")
 
 TOUCH: Final = 60.0
 """Seconds between two notes of a key's use, or of a session's."""
+
+
+COMMIT: Final = 15.0
+"""Seconds that a request waits for its commit."""
 
 
 class Services:
@@ -46,9 +52,20 @@ class Services:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self.boot_id = boot_id
-        self.board = Board(max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items)
-        self.hub = Hub(self.board, epoch=boot_id, clock=clock)
+        shared = store.shared
+        # What was told by one of several servers on a database can be gone on with at another.
+        self.boot_id = boot_id if shared is None else shared.epoch
+        self.life = boot_id
+        self.board = Board(
+            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, shared=shared is not None
+        )
+        self.replica = None if shared is None else Replica(shared, self.board)
+        self.hub = Hub(
+            self.board,
+            epoch=self.boot_id,
+            clock=clock,
+            stamp=None if self.replica is None else self.replica.stamp,
+        )
         self.ring = Keyring(loaded.keys, loaded.keys_rev)
         self.sessions = sessions.Sessions(settings.session_seconds, loaded.sessions)
         self.samples = Samples(loaded.sampled)
@@ -65,6 +82,82 @@ class Services:
         # another thread's change must not replace it.
         self.ring_lock = threading.Lock()
         self._touched: dict[str, float] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def follow(self) -> None:
+        """Take over from now on what other servers write, in the loop that runs."""
+        if self.replica is not None:
+            self.replica.follow(
+                changed=self.hub.changed,
+                take_credentials=self._take_credentials,
+                take_samples=self.samples.replace_all,
+            )
+
+    async def carry_out(self, judge: Callable[[], Judged]) -> Judged:
+        """Have a request judged by the board, and what came of it kept.
+
+        Args:
+            judge: Judges it; where other servers write to the database, it may be called again.
+
+        Raises:
+            ProblemError: ``unavailable``; the board is then as if nothing had happened.
+        """
+        if self.replica is not None:
+            return await self.replica.carry_out(judge, self.settle)
+        judged = judge()
+        await self.settle(judged.changes)
+        return judged
+
+    async def change(self, item_id: str, judge: Callable[[], Change]) -> Change:
+        """Have one change of an item judged and kept.
+
+        Raises:
+            ProblemError: What the board says, or ``unavailable``.
+        """
+        if self.replica is None:
+            change = judge()
+            await self.settle([change])
+            return change
+
+        def judged() -> Judged:
+            try:
+                return Judged([judge()])
+            except ProblemError as problem:
+                return Judged([], [(item_id, problem)])
+
+        changes, refused = await self.carry_out(judged)
+        for _, problem in refused:
+            raise problem
+        return changes[0]
+
+    async def item(self, item_id: str) -> Item:
+        """Return an item.
+
+        Raises:
+            ProblemError: ``item-not-found`` or ``unavailable``.
+        """
+        if self.replica is not None and self.board.get(item_id) is None:
+            await self.replica.fetch([item_id])
+        return self.board.need(item_id)
+
+    def leads(self) -> bool:
+        """Say whether this server is the one that sees to what happens by itself."""
+        return self.replica is None or self.replica.leading
+
+    def sweep(self, now: float) -> None:
+        """Let items expire and fall silent on the board."""
+        rev = self.board.rev
+        changes = self.board.sweep(now, expire=self.leads())
+        if self.board.rev != rev:
+            self.hub.changed()
+        if not changes:
+            return
+        if self.replica is None:
+            self.store.later([write for change in changes for write in change.writes()])
+        else:
+            task = asyncio.create_task(self._keep(changes))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
 
     async def settle(self, changes: Sequence[Change]) -> None:
         """See to it that changes of the board are kept: at once and waiting for it if one must be, else soon.
@@ -78,6 +171,9 @@ class Services:
         if not any(change.durable for change in changes):
             if writes:
                 self.store.later(writes)
+            return
+        if self.replica is not None:
+            await self._settle_with_others(self.replica, changes, writes)
             return
         try:
             await self.commit(writes)
@@ -93,15 +189,36 @@ class Services:
         """Wait until the writes are on disk.
 
         Raises:
+            OutdatedError: Another server was faster; nothing was changed.
             ProblemError: ``unavailable``.
         """
         try:
-            await asyncio.wrap_future(self.store.commit(writes))
-        except StoreError as error:
-            logger.warning("a commit failed: %s", error)
+            await asyncio.wait_for(asyncio.wrap_future(self.store.commit(writes)), COMMIT)
+        except OutdatedError:
+            raise
+        except (StoreError, TimeoutError) as error:
+            logger.warning("a commit failed: %s", str(error) or "the store does not answer")
             raise ProblemError(
                 "unavailable", "the server could not write this to its disk; nothing was changed", retry_after=5
             ) from error
+
+    async def _settle_with_others(self, replica: Replica, changes: Sequence[Change], writes: Sequence[Write]) -> None:
+        try:
+            await self.commit(writes)
+        except (OutdatedError, ProblemError):
+            replica.undo(changes)
+            raise
+
+    async def _keep(self, changes: Sequence[Change]) -> None:
+        """Keep what nobody waits for; what could not be kept is tried again by the next sweep."""
+        assert self.replica is not None
+        writes = [write for change in changes for write in change.writes()]
+        try:
+            await self._settle_with_others(self.replica, changes, writes)
+        except OutdatedError as outdated:
+            self.replica.take(Seen(outdated.rows))
+        except ProblemError:
+            pass  # it is in the log
 
     def identify(self, secret: str) -> Principal:
         """Return whom a key stands for, and note that it was used.
@@ -144,12 +261,37 @@ class Services:
             self.store.later([DropSession(record.hash) for record in over])
         self.hub.ring()
 
+    async def look_again(self) -> bool:
+        """Look who may do what now, where others may have changed it; say whether there was anything to look at.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        if self.replica is None:
+            return False
+        await self.replica.look()
+        return True
+
+    def _take_credentials(self, known: Credentials) -> None:
+        with self.ring_lock:
+            self.ring.replace_all(known.keys, known.rev)
+        self.sessions.replace_all(known.sessions)
+        self.shares.replace_all(known.shares)
+        self.keys_changed()
+
+    @property
+    def rev(self) -> int:
+        """The revision that is told: up to it, all is on the board."""
+        return self.board.rev if self.replica is None else self.replica.rev
+
     def refresh_keys(self) -> bool:
         """Take over the keys of the store if they have changed; say whether they had.
 
         To see that they have not is one row of a small table: less work than the request that asks for it, so a flood
         of unknown keys gains nothing by it.
         """
+        if self.replica is not None:
+            return False  # it is told
         # Read and shown without a pause in between, on the thread that answers requests: it costs microseconds, and
         # a pause would let a key that is revoked meanwhile come back.
         with self.ring_lock:

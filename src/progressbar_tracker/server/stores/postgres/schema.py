@@ -7,12 +7,12 @@ read whole, keys, sessions and shares, are kept as JSON: a field more is no migr
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, LiteralString
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.settings import without_password
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -87,18 +87,6 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
 )
 
 
-def shown(url: str) -> str:
-    """Return a database's URL without its password.
-
-    >>> shown("postgresql://me:secret@host:5432/bars?sslmode=require")
-    'postgresql://me@host:5432/bars'
-    """
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    user = parts.username or ""
-    return urlunsplit((parts.scheme, f"{user}{at}{host}", parts.path, "", ""))
-
-
 def connect(url: str) -> Connection:
     """Return a connection that commits each statement by itself unless told otherwise, and gives up in time.
 
@@ -148,7 +136,7 @@ def prepare(url: str) -> None:
         with psycopg.connect(impatient(url), autocommit=True) as connection:
             _migrate(connection, url)
     except psycopg.Error as error:
-        raise ConfigError(f"the database {shown(url)} cannot be used: {plain(error)}") from error
+        raise ConfigError(f"the database {without_password(url)} cannot be used: {plain(error)}") from error
 
 
 def plain(error: BaseException) -> str:
@@ -172,8 +160,8 @@ def _migrate(connection: Connection, url: str) -> None:
             version = 0
         if version > newest:
             raise ConfigError(
-                f"the database {shown(url)} was written by a newer version of progressbar-tracker (schema {version}, "
-                f"this one knows {newest})"
+                f"the database {without_password(url)} was written by a newer version of progressbar-tracker "
+                f"(schema {version}, this one knows {newest})"
             )
         connection.execute("SET LOCAL search_path TO progressbar_tracker")
         for migration in MIGRATIONS[version:]:

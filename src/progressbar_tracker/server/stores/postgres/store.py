@@ -9,11 +9,12 @@ import psycopg
 import psycopg_pool
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.settings import without_password
 from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Loaded, Row, Seen, StoreError
 
 from . import follower, rows
 from .follower import Follower
-from .schema import CONNECT, configure, impatient, plain, prepare, shown
+from .schema import CONNECT, configure, impatient, plain, prepare
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PostgresStore:
                 (self.epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
         except StoreError as error:
             self.close()
-            raise ConfigError(f"the database {shown(url)} cannot be used: {error}") from error
+            raise ConfigError(f"the database {without_password(url)} cannot be used: {error}") from error
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,49 @@
+"""Opening the store that a setting names."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from progressbar_tracker._errors import ConfigError
+
+from .sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .base import Store
+
+
+def open_store(database: Path | str, *, now: Callable[[], float] = time.time) -> Store:
+    """Return the store of a file or of a URL.
+
+    Args:
+        database: A file, or a ``postgresql://`` URL.
+        now: Seconds since the epoch.
+
+    Raises:
+        ConfigError: It cannot be used, in one sentence.
+    """
+    if isinstance(database, Path):
+        return SqliteStore(database, now=now)
+    needs_postgres()
+    from .postgres import PostgresStore
+
+    return PostgresStore(database, now=now)
+
+
+def needs_postgres() -> None:
+    """Return if the driver is there.
+
+    Raises:
+        ConfigError: It is not; says what to install.
+    """
+    try:
+        import psycopg  # noqa: F401
+        import psycopg_pool  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "a PostgreSQL database needs its driver: pip install 'progressbar-tracker[postgres]'"
+        ) from error

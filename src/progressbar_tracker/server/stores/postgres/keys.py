@@ -1,0 +1,59 @@
+"""The keys of a database, for the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+
+from progressbar_tracker.server.records import KeyRecord, SaveKey
+from progressbar_tracker.server.stores.base import StoreError
+
+from . import rows
+from .schema import CHANNEL, connect, plain, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class PostgresKeys:
+    """Keys, read and written one at a time.
+
+    Args:
+        url: The database.
+
+    Raises:
+        ConfigError: The database cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        prepare(url)
+        self._connection = connect(url)
+
+    def read(self) -> tuple[list[KeyRecord], int]:
+        """Return all keys, and their revision."""
+        known = _told(lambda: rows.credentials(self._connection))
+        return known.keys, known.rev
+
+    def save(self, record: KeyRecord) -> None:
+        """Add a key, or replace it whole, and let the servers know."""
+        _told(lambda: self._save(record))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _save(self, record: KeyRecord) -> None:
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            rows.perform(cursor, SaveKey(record))
+            cursor.execute("UPDATE meta SET credentials_rev = credentials_rev + 1")
+            cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+def _told(do: Callable[[], T]) -> T:
+    try:
+        return do()
+    except psycopg.Error as error:
+        raise StoreError(plain(error)) from error
