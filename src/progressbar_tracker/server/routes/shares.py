@@ -65,7 +65,7 @@ async def revoke(call: Call) -> Reply:
 
 async def seen(call: Call) -> Reply:
     """``GET /s/{token}``: the page behind a share."""
-    record = _need(call)
+    record = await _need(call)
     bars, ended = await _within(call, record)
     return page(
         call,
@@ -80,7 +80,7 @@ async def seen(call: Call) -> Reply:
 
 async def stream(call: Call) -> Reply:
     """``GET /s/{token}/events``: what changes of what the share is for."""
-    record = _need(call)
+    record = await _need(call)
     call.services.hub.admit()
     last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
     events = call.services.hub.events(_view(record), last, lambda: _find(call) is not None)
@@ -89,7 +89,7 @@ async def stream(call: Call) -> Reply:
 
 async def badge(call: Call) -> Reply:
     """``GET /badge/{token}.svg``: a picture of the bar, to be put on other pages."""
-    record = _need(call)
+    record = await _need(call)
     bars, ended = await _within(call, record)
     shown = (
         badge_of_item(record.item, next(iter(bars or ended), None))
@@ -119,8 +119,10 @@ def _view(record: ShareRecord) -> View:
     return View(record.group, record.item, bare=True)
 
 
-def _need(call: Call) -> ShareRecord:
+async def _need(call: Call) -> ShareRecord:
     record = _find(call)
+    if record is None and await call.services.look_again():
+        record = _find(call)
     if record is None:
         # Whether it was guessed, has expired or was revoked is nobody's business.
         raise ProblemError("not-found", "there is nothing at this path")
