@@ -7,9 +7,17 @@ import shutil
 
 import pytest
 
+from progressbar_tracker.server import live, sweep
+from progressbar_tracker.server.routes import pages
+
 from .site import Site
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+WAITS = {
+    "stream.js": {b"RETRY = 2000": b"RETRY = 200", b"SPREAD = 1000": b"SPREAD = 100"},
+    "share.js": {b"RETRY = 5000": b"RETRY = 500"},
+}
 
 # Without motion, which a machine without a graphics card pays for dearly.
 USUAL = {"viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce"}
@@ -29,6 +37,22 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--process-per-site"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick():
+    """Ticks and retries that are short: they are what tests would wait for most."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, waits in WAITS.items():
+            body, kind = pages._FILES[name]
+            for usual, short in waits.items():
+                assert body.count(usual) == 1
+                body = body.replace(usual, short)
+            patch.setitem(pages._FILES, name, (body, kind))
+        patch.setattr(live, "TICK", 0.05)
+        patch.setattr(live, "GATHER", 0.005)
+        patch.setattr(sweep, "TICK", 0.1)
+        yield
 
 
 @pytest.fixture(scope="package")

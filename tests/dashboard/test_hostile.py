@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +16,7 @@ from .test_board import live
 TEXTS = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}${7*7}",
     "</title></template><svg onload=alert(1)>", "javascript:alert(1)", "&lt;b&gt;&#60;b&#62;", "\u202e<b>gnp.exe",
-    "__proto__", "constructor", "../../logout", "#main", "?q=x&status=failed", "%2e%2e%2f", "a\u0300" * 60, "w" * 200,
+    "__proto__", "constructor", "../../logout", "#main", "?q=x&status=failed", "%2e%2e%2f", "..", ".", "a\u0300" * 60, "w" * 200,
 ]  # fmt: skip
 
 WATCH = """() => {
@@ -50,7 +51,10 @@ def test_hostile_text_is_shown_as_it_is_written(site, visit, when):
         assert sorted(texts_of(page, part)) == sorted(TEXTS), part
     assert sorted(filter(None, texts_of(page, "error"))) == sorted(TEXTS)
     links = page.locator("#board .item [data-part=link]").evaluate_all("links => links.map((link) => link.href)")
-    assert sorted(links) == sorted(f"{site.server.url}/items/{quote(text, safe=chr(39) + '!*()')}" for text in TEXTS)
+    dots = {".": "?id=.", "..": "?id=.."}
+    assert sorted(links) == sorted(
+        f"{site.server.url}/items/{dots.get(text) or quote(text, safe=chr(39) + '!*()')}" for text in TEXTS
+    )
     groups = page.locator("#board > details").evaluate_all("nodes => nodes.map((node) => node.dataset.group)")
     assert set(groups) <= set(TEXTS)
     assert page.locator("#board :is(script, img, iframe, object, b)").count() == 0
@@ -72,6 +76,17 @@ def test_hostile_text_among_what_has_ended_is_text_too(site, visit):
     expect(page.locator("#runs .run")).to_have_count(8)
     assert set(page.locator("#runs [data-part=title]").all_text_contents()) <= set(TEXTS)
     assert page.evaluate("window.violations") == []
+
+
+def test_a_link_of_the_board_leads_to_its_item_whatever_the_id(site, visit):
+    ids = ["..", ".", "a/../b?c#d%2e"]
+    site.batch([{"op": "put", "id": one, "title": f"Title of {one}", "status": "failed"} for one in ids])
+    assert set(re.findall(r'href="(items/\?id=[^"]*)"', site.browse("/"))) == {"items/?id=..", "items/?id=."}
+    page = visit()
+    for one in ids:
+        live(page).locator("#board").get_by_role("link", name=f"Title of {one}", exact=True).click()
+        expect(page.locator("h1")).to_have_text(f"Title of {one}")
+        page.get_by_role("link", name="Board").click()
 
 
 def test_a_hostile_query_is_what_is_looked_for_and_nothing_else(site, visit):

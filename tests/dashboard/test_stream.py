@@ -10,6 +10,8 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
+from progressbar_tracker.server import live as server_live
+
 from .site import until
 from .test_board import live, row
 
@@ -105,6 +107,17 @@ def test_who_signs_out_in_one_tab_is_signed_out_in_all(own_site, own_profile):
     live(tabs[1])
     own_site.put("a")
     expect(row(tabs[1], "a")).to_be_visible()
+
+
+def test_a_new_tab_is_not_taken_back_to_what_the_stream_has_told_so_far(site, visit, monkeypatch):
+    site.put("a")
+    first = live(visit())
+    monkeypatch.setattr(server_live, "TICK", 0.8)
+    site.put("b")
+    expect(row(first, "b")).to_be_visible()
+    site.put("c")  # and the stream tells of it when the tick is over
+    late = live(visit())
+    assert [row(late, item_id).count() for item_id in "abc"] == [1, 1, 1]
 
 
 def test_who_comes_late_is_given_what_the_others_see(site, visit):

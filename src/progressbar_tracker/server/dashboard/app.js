@@ -6,7 +6,7 @@ import { inOrder } from "./order.js";
 import { Row, dismissible } from "./row.js";
 import { subscribe } from "./stream.js";
 import { tell } from "./title.js";
-import { ICONS, duration, exactly, nameOf, percent, stateOf, timeOfDay } from "./words.js";
+import { ICONS, duration, exactly, nameOf, pageOf, percent, stateOf, timeOfDay } from "./words.js";
 
 const RECENT = 8;
 const UNDO = 6000;
@@ -249,7 +249,7 @@ function runNode(run) {
   const part = (name) => node.querySelector(`[data-part=${name}]`);
   node.className = `run ${run.status}`;
   part("icon").textContent = ICONS[run.status];
-  part("link").href = `items/${encodeURIComponent(run.id)}`;
+  part("link").href = pageOf(run.id);
   part("title").textContent = nameOf(run);
   part("word").textContent = run.status;
   part("took").textContent = `after ${duration(Math.max(Date.parse(run.ended_at) - Date.parse(run.created_at), 0) / 1000)}`;

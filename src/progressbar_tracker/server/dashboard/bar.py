@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker.server.records import rfc3339
 
-from .past import instant, item_url
-from .view import ICONS, count, duration, number, percent
+from .past import instant
+from .view import ICONS, count, duration, item_url, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.records import rfc3339
 
-from .view import ICONS, count, duration, percent
+from .view import ICONS, count, duration, item_url, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from progressbar_tracker.server.stores.base import HistoryRow
-
-
-def item_url(item_id: str) -> str:
-    """Return the URL of an item's page, relative to the board's.
-
-    >>> item_url("a/b c"), item_url("..")
-    ('items/a%2Fb%20c', 'items/?id=..')
-    """
-    # Browsers take dots for a place in the path, encoded or not.
-    return f"items/?id={item_id}" if item_id in _DOTS else f"items/{quote(item_id, safe='')}"
-
-
-_DOTS: Final = (".", "..")
 
 
 def shown_row(row: HistoryRow) -> dict[str, object]:

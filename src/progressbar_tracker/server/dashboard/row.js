@@ -1,6 +1,6 @@
 // One item's row: the nodes of the first paint or copies of the page's template, and only what has changed is written.
 
-import { ICONS, count, duration, exactly, isOpen, nameOf, number, percent, span, stateOf } from "./words.js";
+import { ICONS, count, duration, exactly, isOpen, nameOf, number, pageOf, percent, span, stateOf } from "./words.js";
 
 const SEEN = 40;
 const WIDE = 60;
@@ -44,7 +44,7 @@ export class Row {
     const open = isOpen(item);
     if (before === null) {
       this.node.dataset.id = item.id;
-      this.#parts.get("link").href = `items/${encodeURIComponent(item.id)}`;
+      this.#parts.get("link").href = pageOf(item.id);
     }
     if (before === null || state !== this.#state) {
       this.#state = state;

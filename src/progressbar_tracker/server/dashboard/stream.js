@@ -16,6 +16,7 @@
 const OPENING = 5000; // without an event for so long, ask for the list instead
 const SILENCE = 45000; // three missed beats
 const RETRY = 2000;
+const SPREAD = 1000; // within which those come back whose streams ended together
 const SLOWEST = 10000;
 const POLL = 2000;
 const WELCOME = 8000;
@@ -39,6 +40,14 @@ export class Stream {
   constructor(root, emit) {
     this.#root = root;
     this.#emit = emit;
+  }
+
+  /** Whether a page that was painted of the state of this event's id would be taken back in time by what is known. */
+  isBehind(painted) {
+    if (painted === "" || this.#last === "") return false;
+    const [epoch, rev] = parted(painted);
+    const [own, known] = parted(this.#last);
+    return epoch !== own || known < rev; // of two lives of the server, the page has seen the later
   }
 
   /** Returns the messages that bring someone who joins to where the others are. */
@@ -84,7 +93,7 @@ export class Stream {
       if (spoke) failures = 0;
       if (ended && spoke) {
         // A stream has its time, and a server that stops ends it in good order.
-        await this.#pause(1000 * Math.random());
+        await this.#pause(SPREAD * Math.random());
         continue;
       }
       this.#awaitEvents();
@@ -222,6 +231,11 @@ export class Stream {
   }
 }
 
+function parted(id) {
+  const at = id.lastIndexOf("-");
+  return [id.slice(0, at), Number(id.slice(at + 1))];
+}
+
 function instant(reply) {
   const told = Date.parse(reply.headers.get("Date") ?? "");
   return new Date(Number.isNaN(told) ? Date.now() : told).toISOString();
@@ -243,7 +257,7 @@ export function subscribe(listener) {
   function join() {
     if (own !== null) return own.start();
     if (port === null) return;
-    port.postMessage("join");
+    port.postMessage({ painted: document.body.dataset.painted ?? "" });
   }
 
   function leave() {

@@ -108,7 +108,7 @@ def shown_item(item: WireItem, now: float) -> dict[str, object]:
     begun, ended = item["created_at"], item["ended_at"]
     return {
         "id": item["id"],
-        "path": quote(item["id"], safe=""),
+        "url": item_url(item["id"]),
         "title": item["title"] or item["id"],
         "description": item["description"],
         "group": item["group"],
@@ -134,7 +134,7 @@ def shown_run(run: Mapping[str, object]) -> dict[str, object]:
     state, ended = str(run["status"]), str(run["ended_at"])
     error = str(run["error"] or "")
     return {
-        "path": quote(str(run["id"]), safe=""),
+        "url": item_url(str(run["id"])),
         "title": run["title"] or run["id"],
         "state": state,
         "icon": ICONS[state],
@@ -143,6 +143,16 @@ def shown_run(run: Mapping[str, object]) -> dict[str, object]:
         "reason": error.split("\n", 1)[0],
         "error": error,
     }
+
+
+def item_url(item_id: str) -> str:
+    """Return the URL of an item's page, relative to the board's.
+
+    >>> item_url("a/b c"), item_url("..")
+    ('items/a%2Fb%20c', 'items/?id=..')
+    """
+    # Browsers take dots for a place in the path, encoded or not.
+    return f"items/?id={item_id}" if item_id in (".", "..") else f"items/{quote(item_id, safe='')}"
 
 
 def _state(item: WireItem) -> str:

@@ -47,6 +47,11 @@ export function nameOf(item) {
   return item.title || item.id;
 }
 
+/** The URL of an item's page. Browsers take dots for a place in the path, encoded or not. */
+export function pageOf(id) {
+  return id === "." || id === ".." ? `items/?id=${id}` : `items/${encodeURIComponent(id)}`;
+}
+
 export function count(item) {
   if (item.completed === null) return "";
   const of = item.total === null ? "" : ` / ${number(item.total)}`;

@@ -40,7 +40,8 @@ def page(call: Call, template: str, status: int = 200, /, **values: object) -> R
     asker = None if call.principal is None or call.principal.id == GUEST else call.principal
     operator = asker is not None and asker.type == "admin"
     who = None if asker is None else asker.name
-    return Reply(status, rendered(template, up=up(call.scope), operator=operator, who=who, **values), HTML)
+    values = {"up": up(call.scope), "operator": operator, "who": who, "painted": None, **values}
+    return Reply(status, rendered(template, **values), HTML)
 
 
 def refused(scope: Scope, problem: ProblemError) -> Reply:
@@ -50,13 +51,20 @@ def refused(scope: Scope, problem: ProblemError) -> Reply:
         return reply
     document = problem.document()
     detail = document["detail"]
-    body = rendered("problem.html", up=up(scope), told=document["title"], detail=f"{detail[:1].upper()}{detail[1:]}.")
+    body = rendered(
+        "problem.html", up=up(scope), painted=None, told=document["title"], detail=f"{detail[:1].upper()}{detail[1:]}."
+    )
     return Reply(reply.status, body, HTML, reply.headers)
 
 
 def rendered(template: str, **values: object) -> bytes:
     """Return a template with values in its places; what they say is text there, never markup."""
     return _templates.get_template(template).render(**values).encode()
+
+
+def painted(call: Call) -> str:
+    """Return which state of the board this is, as the ids of events tell it: no script shall put an older one there."""
+    return f"{call.services.boot_id}-{call.services.board.rev}"
 
 
 def own_url(call: Call) -> str:

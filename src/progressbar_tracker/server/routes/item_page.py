@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
-from progressbar_tracker.server.dashboard.past import instant, item_url, shown_row, usual
-from progressbar_tracker.server.dashboard.view import span
+from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
+from progressbar_tracker.server.dashboard.view import item_url, span
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told, told_run
 
 from .history import Filter, page_query, read
-from .html import page
+from .html import page, painted
 from .http import Call, Reply, checked_id
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def item(call: Call) -> Reply:
     services = call.services
     rows = await read(call, Filter(id=item_id), None, RUNS)
     now = services.clock()
-    there = services.board.get(item_id)
+    there, state_of = services.board.get(item_id), painted(call)
     if there is None and not rows:
         return page(call, "item.html", 404, id=item_id, bar=None, runs=[])
     wire: Mapping[str, object]
@@ -48,6 +48,7 @@ async def item(call: Call) -> Reply:
         call,
         "item.html",
         id=item_id,
+        painted=state_of,
         listed=there is not None,
         bar=shown_bar(wire),
         group=state.group,

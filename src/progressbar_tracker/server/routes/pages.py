@@ -17,7 +17,7 @@ from progressbar_tracker.server.sessions import COOKIE, same_site
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told, told_run
 
-from .html import HTML, own_url, page
+from .html import HTML, own_url, page, painted
 from .http import Call, Header, Reply, decoded, redirect
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def home(call: Call) -> Reply:
     services = call.services
     now = services.clock()
     view = View.asked(call.query())
-    items = [told(item, now) for item in services.board.listed()]
+    items, state = [told(item, now) for item in services.board.listed()], painted(call)
     try:
         runs = await asyncio.to_thread(services.store.history, limit=RECENT)
     except StoreError:
@@ -56,6 +56,7 @@ async def home(call: Call) -> Reply:
             **board(items, view, now),
             runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
             dismisses=dismisses,
+            painted=state,
             url=own_url(call),
         )
     )
