@@ -7,6 +7,7 @@ import re
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -19,51 +20,62 @@ ADMIN_KEY = "the-admin-key-of-these-tests"
 class Serving:
     """The server's process. Each start is on the same database, and on the port of the first.
 
-    A timer kills a process that lives for too long, whatever the test is waiting for.
+    A timer kills a process that lives for too long, whatever the test is waiting for. What it says on stderr goes to a
+    file: a pipe that nobody reads would hold it up.
     """
 
-    def __init__(self, folder, limit=200.0):
+    def __init__(self, folder, limit=200.0, **environ):
         self._limit = limit
         self._environ = {
             **os.environ,
             "PROGRESSBAR_CONFIG": str(folder / "config.toml"),
             "PROGRESSBAR_DATABASE": str(folder / "progress.db"),
             "PROGRESSBAR_ADMIN_KEY": ADMIN_KEY,
+            **environ,
         }
         self.url = ""
         self.start()
 
     def start(self):
+        """Start it, and return when it serves."""
+        self.launch()
+        for line in self.process.stdout:
+            if found := re.match(r"Serving on (\S+) ", line):
+                self.url = found[1]
+                return
+        raise AssertionError(f"it did not serve: {self._ended()[1]}")
+
+    def launch(self):
+        """Start it, and do not wait."""
         port = self.url.rpartition(":")[2] or "0"
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when it has ended
         self.process = subprocess.Popen(
             [sys.executable, "-m", "progressbar_tracker", "serve", "--port", port, "--no-local-key"],
             env=self._environ,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._stderr,
             text=True,
         )
         self._timer = threading.Timer(self._limit, self.process.kill)
         self._timer.daemon = True
         self._timer.start()
-        for line in self.process.stdout:
-            if found := re.match(r"Serving on (\S+) ", line):
-                self.url = found[1]
-                return
-        _, err = self.process.communicate()
-        self._timer.cancel()
-        raise AssertionError(f"it did not serve: {err}")
 
     def stop(self, number):
         """Send a signal and return the exit code and what was said on stderr."""
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=10)
-        self._timer.cancel()
-        return self.process.returncode, err
+        return self._ended()
 
     def close(self):
+        if self.process.returncode is None:
+            self.process.kill()
+            self._ended()
+
+    def _ended(self):
+        self.process.communicate(timeout=10)
         self._timer.cancel()
-        self.process.kill()
-        self.process.communicate()
+        with self._stderr:
+            self._stderr.seek(0)
+            return self.process.returncode, self._stderr.read()
 
     def http(self, key=ADMIN_KEY):
         return client(self.url, key)

@@ -1,0 +1,671 @@
+"""Kills the server again and again under load, and looks what is left.
+
+``python tests/end_to_end/crash.py --rounds 50``
+
+Several writers create, advance, end and delete items, one makes, rotates and revokes keys and shares, a viewer follows
+the stream, and a tracked program goes on through it all. At a random moment a server is killed with ``kill -9``, in
+some rounds once more while it starts. Then it is started again and asked. What has to hold is what the protocol
+promises:
+
+* Create, delete, an end and every change of a key or a share were on disk before they were answered: each of them is
+  there, a deleted run once in the history, and nothing is there that nobody sent.
+* Progress in between is answered from memory and written within half a second: what was answered before that is there.
+  What is younger may be gone, and comes back as soon as its writer sends its state again, as every client does.
+* While one connection lasts, no run moves backwards, and none that has ended goes on.
+* After the writers have caught up, the viewer sees what is on disk, and so does the list.
+* ``PRAGMA integrity_check`` says ok (SQLite).
+
+``--database`` is a file, or the URL of a PostgreSQL with several replicas on it, of which one is killed.
+``--interrupt`` is a command that takes the database itself away and brings it back; then nothing at all may be gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import random
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from progressbar_tracker import ProgressBar
+from progressbar_tracker.server.stores.copies import backup
+from progressbar_tracker.server.stores.sqlite import SqliteStore
+from tests.end_to_end.serving import ADMIN_KEY, Serving
+
+LAG = 0.5
+"""Seconds within which progress that was answered is on disk."""
+
+BUSY = 0.5
+"""Seconds more for a machine that does much else, such as all of this."""
+
+SETTLE = 10.0
+"""Seconds in which everybody must have come to see the same."""
+
+GOAL = 1_000_000
+BATCH = 5
+MARKER = "tracked"
+
+
+class Bar:
+    """An item as its writer knows it: what was answered, and what is under way."""
+
+    def __init__(self, item_id, choose, *, long=False):
+        self.id = item_id
+        self.run_id = secrets.token_hex(4)
+        self.created = False
+        self.seq = 0  # of the latest write that was answered
+        self.durable = 0  # of the latest that was answered from disk
+        self.answered = deque(maxlen=2000)  # (when, seq) of progress since then
+        self.ended = None
+        self.gone = None
+        self.pending = None
+        self.writer = None
+        steps = [("advance", None)] * (5000 if long else choose.randint(0, 12))
+        fate = choose.random()
+        if fate < 0.25:
+            steps.append(("end", "succeeded"))
+        elif fate < 0.35:
+            steps.append(("end", "failed"))
+        if fate < 0.15 or fate > 0.5:
+            steps.append(("delete", None))
+        self._plan = iter([("put", None), *steps])
+
+    def next(self):
+        """Return the write to send: the one that was not answered, or the next; ``None`` when all is done."""
+        if self.pending is None:
+            step, status = next(self._plan, (None, None))
+            write = {"id": self.id, "run_id": self.run_id}
+            if step == "put":
+                self.pending = {**write, "op": "put", "seq": 0, "completed": 0, "total": GOAL}
+            elif step == "delete":
+                self.pending = {**write, "op": "delete"}
+            elif step is not None:
+                state = {"seq": self.seq + 1, "completed": self.seq + 1}
+                self.pending = {**write, **state, "op": "patch", **({"status": status} if status else {})}
+        return self.pending
+
+    def whole(self):
+        """Return the state as a client sends it after a restart."""
+        return {
+            "id": self.id, "run_id": self.run_id, "op": "put", "seq": self.seq, "completed": self.seq, "total": GOAL,
+        }  # fmt: skip
+
+    def took(self, at):
+        """Note that the pending write was answered."""
+        write, self.pending = self.pending, None
+        if write["op"] == "delete":
+            self.gone = self.ended or "deleted"
+            return "deletes"
+        self.seq = write["seq"]
+        if write["op"] == "put" or "status" in write:
+            self.created, self.durable, self.ended = True, self.seq, write.get("status")
+            self.answered.clear()
+            return "ends" if self.ended else "creates"
+        self.answered.append((at, self.seq))
+        return "progress"
+
+    def floor(self, until):
+        """Return the count that has to be on disk if the server was killed at ``until``."""
+        return max([self.durable, *(seq for at, seq in self.answered if at + LAG + BUSY <= until)])
+
+    def complaints(self, item, runs, until):
+        """Return what is wrong with what was found of it.
+
+        Args:
+            item: As it is listed, or ``None``.
+            runs: Its rows of the history.
+            until: When the server that its writer spoke to was killed; infinity for never.
+        """
+        op = self.pending["op"] if self.pending else None
+        may_end = self.pending.get("status") if self.pending else None
+        if len(runs) > 1:
+            yield f"is {len(runs)} times in the history"
+        if runs and item:
+            yield "is listed and in the history"
+        if runs and not (self.gone or op == "delete"):
+            yield "is in the history, and nobody has deleted it"
+        if runs and runs[0]["status"] != (self.gone or self.ended or "deleted"):
+            yield f"is {runs[0]['status']} in the history instead of {self.gone or self.ended or 'deleted'}"
+        if not self.created:
+            if item and op != "put":
+                yield "is there, and nobody has created it"
+        elif self.gone:
+            if item:
+                yield "is there, and was deleted"
+            if not runs:
+                yield "was deleted, and is not in the history"
+        elif item is None:
+            if not runs:
+                yield "was created, and is nowhere"
+        elif item["run_id"] != self.run_id:
+            yield "belongs to another run"
+        else:
+            most = self.pending["seq"] if op == "patch" else self.seq
+            if not self.floor(until) <= item["seq"] <= most:
+                yield f"is at {item['seq']}, which is not from {self.floor(until)} to {most}"
+            if item["completed"] != item["seq"]:
+                yield f"has {item['completed']} of the write {item['seq']}"
+            if item["status"] not in {self.ended or "running", may_end or self.ended or "running"}:
+                yield f"is {item['status']} instead of {self.ended or 'running'}"
+
+
+class Writer:
+    """Creates, advances, ends and deletes items, one after another or in batches.
+
+    Args:
+        name: What its items' names begin with.
+        choose: What is left to chance.
+        width: How many items it works on at a time; more than one by batches.
+        calm: Does little else than to advance, and does not hurry.
+    """
+
+    def __init__(self, name, choose, width, *, calm=False):
+        self.bars = {}  # all that may still be listed, or have to be looked at
+        self.counts = Counter()
+        self.begun = threading.Event()
+        self.killed_at = float("inf")
+        self._name = name
+        self._choose = choose
+        self._width = width
+        self._calm = calm
+        self._working = []
+        self._numbers = itertools.count()
+
+    def work(self, url, over):
+        """Write until it is over or the server is gone."""
+        with client(url) as http:
+            while not over.is_set():
+                try:
+                    self._step(http, over)
+                except httpx.TransportError:
+                    return
+
+    def _step(self, http, over):
+        self._working = [bar for bar in self._working if bar.next() is not None]
+        while len(self._working) < self._width:
+            bar = Bar(f"{self._name}-{next(self._numbers)}", self._choose, long=self._calm)
+            self.bars[bar.id] = bar
+            bar.next()
+            self._working.append(bar)
+        if not self.send(http, self._working) or self._calm:
+            over.wait(0.02)
+
+    def send(self, http, bars):
+        """Send the pending writes; say whether they were taken."""
+        if self._width == 1:
+            (bar,) = bars
+            answers = [sent(http, bar.pending)]
+        else:
+            reply = http.post("/api/v1/items:batch", json={"ops": [bar.pending for bar in bars]})
+            answers = [result["status"] for result in reply.json()["results"]] if reply.is_success else None
+            if answers is None:
+                assert reply.status_code == 503, reply.text
+                return False
+        for bar, status in zip(bars, answers, strict=True):
+            if status == 503:
+                return False
+            # It was carried out the first time, and only the answer was lost.
+            assert status in (200, 201) or (status == 404 and bar.pending["op"] == "delete"), (bar.pending, status)
+            self.counts[bar.took(time.monotonic())] += 1
+        self.begun.set()
+        return True
+
+    def catch_up(self, http):
+        """Send again what was not answered, and every state that may have been forgotten."""
+        for bar in self.bars.values():
+            deadline = time.monotonic() + SETTLE
+            while bar.pending is not None:
+                status = sent(http, bar.pending)
+                if status in (200, 201) or (status == 404 and bar.pending["op"] == "delete"):
+                    self.counts[bar.took(time.monotonic())] += 1
+                else:
+                    assert status == 503, (bar.pending, status)
+                    assert time.monotonic() < deadline, "it cannot write for too long"
+                    time.sleep(0.05)
+            if bar.created and not bar.gone and not bar.ended and bar.answered:
+                assert sent(http, bar.whole()) == 200, bar.id
+                bar.answered.clear()
+
+
+def sent(http, write):
+    """Send one write by itself and return the status of its answer."""
+    body = {name: value for name, value in write.items() if name not in ("op", "id")}
+    if write["op"] == "delete":
+        return http.delete(f"/api/v1/items/{write['id']}", params=body).status_code
+    return http.request(write["op"].upper(), f"/api/v1/items/{write['id']}", json=body).status_code
+
+
+class Keeper:
+    """Makes, rotates and revokes keys and shares."""
+
+    def __init__(self, choose):
+        self.known = []  # (what to ask, with which key, the right answers): of what was changed in this round
+        self.counts = Counter()
+        self._choose = choose
+
+    def work(self, url, over):
+        with client(url) as http:
+            for n in itertools.count():
+                with contextlib.suppress(httpx.TransportError, _AwayError):
+                    (self._key if n % 3 else self._share)(http)
+                if over.wait(0.01):
+                    return
+                with contextlib.suppress(httpx.TransportError):
+                    http.get("/healthz")
+                    continue
+                return
+
+    def _key(self, http):
+        made = self._told("keys", http.post("/api/v1/keys", json={"type": "read", "name": "of the test"}))
+        at = len(self.known)
+        self.known.append(("/api/key-info", made["key"], {200}))
+        what = self._choose.random()
+        if what < 0.4:
+            rotated = self._told("rotations", http.post(f"/api/v1/keys/{made['key_id']}/rotate"))
+            self.known.append(("/api/key-info", rotated["key"], {200}))
+        elif what < 0.8:
+            self.known[at] = ("/api/key-info", made["key"], {200, 401})  # whatever comes of it
+            self._told("revocations", http.delete(f"/api/v1/keys/{made['key_id']}"))
+            self.known[at] = ("/api/key-info", made["key"], {401})
+
+    def _share(self, http):
+        made = self._told("shares", http.post("/api/v1/shares", json={"group": "any"}))
+        at = len(self.known)
+        self.known.append((f"/{made['path']}", None, {200}))
+        if self._choose.random() < 0.5:
+            self.known[at] = (f"/{made['path']}", None, {200, 404})
+            self._told("shares revoked", http.delete(f"/api/v1/shares/{made['share_id']}"))
+            self.known[at] = (f"/{made['path']}", None, {404})
+
+    def _told(self, what, reply):
+        if reply.status_code == 503:
+            raise _AwayError
+        reply.raise_for_status()
+        self.counts[what] += 1
+        return reply.json()
+
+    def complaints(self, http):
+        for path, key, right in self.known:
+            status = http.get(path, headers={} if key is None else {"X-API-KEY": key}).status_code
+            if status not in right:
+                yield f"{path.partition('/s/')[0] or 'a share'} answers {status} instead of {sorted(right)}"
+
+
+class _AwayError(Exception):
+    """The server could not write it."""
+
+
+class Viewer:
+    """Follows the stream of any server that is there, from where it was, and keeps what it is shown."""
+
+    def __init__(self, urls, choose):
+        self.items = {}
+        self.wrong = []
+        self.counts = Counter()
+        self._urls = urls
+        self._choose = choose
+        self._last = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._over.set()
+
+    def complaints(self, listed):
+        """Return in what it differs from a list."""
+        with self._lock:
+            seen, listed = brief(self.items.values()), brief(listed.values())
+        for item_id in seen.keys() | listed.keys():
+            if seen.get(item_id) != listed.get(item_id):
+                yield f"{item_id} is shown as {seen.get(item_id)}, and is {listed.get(item_id)}"
+
+    def _follow(self):
+        while not self._over.is_set():
+            headers = {"Last-Event-ID": self._last} if self._last else {}
+            with client(self._choose.choice(self._urls())) as http, contextlib.suppress(httpx.TransportError):
+                with http.stream("GET", "/api/v1/events", headers=headers, timeout=20) as reply:
+                    if reply.status_code == 200:
+                        self.counts["connections"] += 1
+                        self._read(reply)
+            self._over.wait(0.05)
+
+    def _read(self, reply):
+        latest, fields = {}, {}  # within this connection
+        for line in reply.iter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                fields[name] = value
+            elif "data" in fields:
+                self.counts[fields["event"]] += 1
+                if fields["event"] != "hb":
+                    self._take(fields["event"], json.loads(fields["data"]), latest)
+                self._last, fields = fields["id"], {}
+            if self._over.is_set():
+                return
+
+    def _take(self, event, data, latest):
+        for item in data["items"]:
+            former = latest.get(item["id"])
+            if former and former["run_id"] == item["run_id"]:
+                if item["seq"] is not None and former["seq"] is not None and item["seq"] < former["seq"]:
+                    self.wrong.append(f"{item['id']} went back from {former['seq']} to {item['seq']}")
+                if former["status"] != "running" and item["status"] != former["status"]:
+                    self.wrong.append(f"{item['id']} was {former['status']}, and is {item['status']}")
+            latest[item["id"]] = item
+        with self._lock:
+            if event == "snapshot":
+                self.items = {}
+            self.items |= {item["id"]: item for item in data["items"]}
+            for item_id in data.get("gone", ()):
+                self.items.pop(item_id, None)
+
+
+def client(url):
+    return httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=20)
+
+
+def brief(items):
+    """Return of each item what tells two states of it apart; the tracked program's, which goes on, is left out."""
+    return {item["id"]: (item["run_id"], item["seq"], item["status"]) for item in items if item["id"] != MARKER}
+
+
+def listed(http):
+    """Return all items that are listed, page by page."""
+    path, found = "/api/v1/items?limit=10000", {}
+    while path:
+        reply = http.get(path).raise_for_status()
+        found |= {item["id"]: item for item in reply.json()["items"]}
+        path = reply.url.join(reply.links["next"]["url"]) if "next" in reply.links else None
+    return found
+
+
+class History:
+    """The rows of the history by the item's id; what was read before is not read again."""
+
+    def __init__(self):
+        self.runs = {}
+        self._newest = []
+
+    def read(self, http):
+        path, fresh = "/api/v1/history?limit=1000", []
+        while path:
+            reply = http.get(path).raise_for_status()
+            rows = reply.json()["items"]
+            known = [n for n, row in enumerate(rows) if (row["id"], row["run_id"]) in self._newest]
+            fresh += rows[: known[0]] if known else rows
+            path = reply.url.join(reply.links["next"]["url"]) if "next" in reply.links and not known else None
+        if fresh:
+            self._newest = [(row["id"], row["run_id"]) for row in fresh[:20]] + self._newest[:20]
+        for row in fresh:
+            rows = self.runs.setdefault(row["id"], [])
+            # Of several replicas' rows, the order may change before they are on disk; one that is known is no second.
+            rows.append(row)
+        return self.runs
+
+
+class Harness:
+    """Servers on one database, and everybody who uses them.
+
+    Args:
+        folder: For what is needed on the way.
+        database: A file, or the URL of a PostgreSQL.
+        seed: Of what is left to chance; the moments are the machine's all the same.
+        replicas: How many servers; more than one needs PostgreSQL.
+        writers: How many writers.
+        interrupt: Takes the database away and brings it back; called in every other round in place of the kill.
+        longest: Seconds of load, at most, before a kill.
+    """
+
+    def __init__(self, folder, database, *, seed, replicas=1, writers=6, interrupt=None, longest=1.2):
+        self.database = str(database)
+        self.wrong = []
+        self.counts = Counter()
+        self.starts, self.lost = [], [0.0]
+        self._folder = folder
+        self._choose = random.Random(seed)
+        self._interrupt = interrupt
+        self._longest = longest
+        self._sqlite = "://" not in self.database
+        assert self._sqlite is (replicas == 1)
+        self._history = History()
+        settings = {"PROGRESSBAR_DATABASE": self.database, "PROGRESSBAR_MAX_ITEMS": "1000000"}
+        self.servers = [Serving(folder, 3600.0, **settings) for _ in range(replicas)]
+        self._writers = [
+            Writer(f"w{n}", random.Random(f"{seed} {n}"), BATCH if n % 2 else 1, calm=n == writers - 1)
+            for n in range(writers)
+        ]
+        self._keeper = Keeper(random.Random(f"{seed} keeper"))
+        self._viewer = Viewer(lambda: [server.url for server in self.servers], random.Random(f"{seed} viewer"))
+        self._bar_client = ProgressBar(self.servers[0].url, ADMIN_KEY)
+        self._bar = self._bar_client.track(id=MARKER, keep=True, interval=0.05, display=False)
+        self._over = threading.Event()
+        self._program = threading.Thread(target=self._go_on, daemon=True)
+        self._program.start()
+
+    def _go_on(self):
+        """Be the tracked program."""
+        while not self._over.wait(0.001):
+            self._bar.advance()
+
+    def round(self, number):
+        """Load, kill, start, look.
+
+        In every third round nobody waits for the disk: else each commit takes along what need not have been written.
+        """
+        interrupt = self._interrupt is not None and number % 2 == 1
+        calm = number % 3 == 2
+        writers = self._writers[-1:] if calm else self._writers
+        over = threading.Event()
+        urls = [server.url for server in self.servers]
+        self._keeper.known = []
+        with ThreadPoolExecutor(len(self._writers) + 1) as pool:
+            using = [self._choose.randrange(len(urls)) for _ in writers]
+            for writer in writers:
+                writer.begun.clear()
+            working = [pool.submit(writer.work, urls[n], over) for writer, n in zip(writers, using, strict=True)]
+            if not calm:
+                working.append(pool.submit(self._keeper.work, self._choose.choice(urls), over))
+            try:
+                for writer in writers:
+                    assert writer.begun.wait(SETTLE * 2), "nobody answers"
+                time.sleep(self._choose.uniform(0.0, self._longest))
+                if interrupt:
+                    self._interrupt()
+                    self.counts["interruptions"] += 1
+                    time.sleep(1.0)
+                    victim = None
+                else:
+                    victim = self._choose.randrange(len(urls))
+                    killed_at = time.monotonic()
+                    self.servers[victim].stop(signal.SIGKILL)
+                    self.counts["kills"] += 1
+                    time.sleep(0.0 if self._sqlite else self._choose.uniform(0.0, 0.5))
+            finally:
+                over.set()
+            for done in working:
+                done.result(30)
+        for writer, n in zip(writers, using, strict=True):
+            writer.killed_at = killed_at if n == victim else float("inf")
+        if victim is not None:
+            self._start(self.servers[victim])
+        with client(self._choose.choice(self.servers).url) as http:
+            self._settled(lambda: [*self._after_restart(http)])
+            self._count_what_was_lost(http)
+            for writer in self._writers:
+                writer.catch_up(http)
+                writer.killed_at = float("inf")
+            self._settled(lambda: [*self._after_restart(http), *self._converged(http)], SETTLE)
+        for writer in self._writers:
+            # What is gone was looked at, and is looked at again at the very end.
+            writer.bars = {name: bar for name, bar in writer.bars.items() if not bar.gone or bar in writer._working}
+
+    def _start(self, server):
+        if self._choose.random() < 0.25:
+            server.launch()
+            time.sleep(self._choose.uniform(0.0, 0.8))
+            server.stop(signal.SIGKILL)
+            self.counts["kills while starting"] += 1
+        begun = time.monotonic()
+        server.start()
+        self.starts.append(time.monotonic() - begun)
+
+    def _settled(self, complain, patience=None):
+        """Note what is wrong; where others have to hear of it first, what is still wrong after a while."""
+        deadline = time.monotonic() + ((0.0 if self._sqlite else SETTLE) if patience is None else patience)
+        while (wrong := complain()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.wrong += wrong[:20]
+
+    def _after_restart(self, http):
+        found, runs = listed(http), self._history.read(http)
+        for writer in self._writers:
+            for bar in writer.bars.values():
+                for complaint in bar.complaints(found.get(bar.id), runs.get(bar.id, []), writer.killed_at):
+                    yield f"{bar.id} {complaint}"
+        bars = {name for writer in self._writers for name in writer.bars} | {MARKER}
+        for name in found.keys() - bars:
+            yield f"{name} came from nowhere, or came back"
+        yield from self._keeper.complaints(http)
+        yield from self._viewer.wrong
+
+    def _count_what_was_lost(self, http):
+        found = listed(http)
+        for writer in self._writers:
+            for bar in writer.bars.values():
+                gone = [at for at, seq in bar.answered if bar.id in found and seq > found[bar.id]["seq"]]
+                if gone:
+                    self.counts["progress that had to be sent again"] += len(gone)
+                    if writer.killed_at < float("inf"):
+                        self.lost.append(writer.killed_at - gone[0])
+
+    def _converged(self, http):
+        found = listed(http)
+        yield from self._viewer.complaints(found)
+        for server in self.servers if len(self.servers) > 1 else ():
+            with client(server.url) as other:
+                if brief(listed(other).values()) != brief(found.values()):
+                    yield f"{server.url} lists something else"
+        if self._sqlite:
+            yield from self._on_disk(found)
+
+    def _on_disk(self, found):
+        opened = sqlite3.connect(self.database)
+        said = opened.execute("PRAGMA integrity_check").fetchall()
+        opened.close()
+        if said != [("ok",)]:
+            yield f"the file is damaged: {said}"
+        self.counts["integrity checks"] += 1
+        copy = Path(tempfile.mkdtemp(dir=self._folder)) / "copy.db"
+        backup(Path(self.database), copy)
+        store = SqliteStore(copy)
+        stored = {item.id: (item.run_id, item.seq, item.status) for item in store.load().items if item.id != MARKER}
+        store.close()
+        for file in copy.parent.iterdir():
+            file.unlink()
+        if stored != brief(found.values()):
+            there = brief(found.values())
+            odd = [name for name in stored.keys() | there.keys() if stored.get(name) != there.get(name)]
+            yield f"{odd[0]} is on disk {stored.get(odd[0])}, and listed {there.get(odd[0])}; so are {len(odd)} in all"
+
+    def close(self):
+        """End all, and look for the last time."""
+        self._over.set()
+        self._program.join()
+        self._bar.close()
+        if not self._bar_client.sender.flush(SETTLE):
+            self.wrong.append("the tracked program did not get its end through")
+        self._bar_client.close()
+        self._viewer.close()
+        with client(self.servers[0].url) as http:
+            tracked = http.get(f"/api/v1/items/{MARKER}").json()
+            if (tracked.get("completed"), tracked.get("status")) != (self._bar.completed, "succeeded"):
+                self.wrong.append(f"the tracked program made {self._bar.completed}, and is told as {tracked}")
+            again = History().read(http)
+            for item_id, rows in again.items():
+                if len(rows) != 1 or len(self._history.runs.get(item_id, [])) != 1:
+                    self.wrong.append(f"{item_id} is {len(rows)} times in the history")
+            for item_id in self._history.runs.keys() - again.keys():
+                self.wrong.append(f"{item_id} has left the history")
+        self.stop()
+        for each in (*self._writers, self._keeper):
+            self.counts += each.counts
+        self.counts += Counter({f"stream: {name}s": count for name, count in self._viewer.counts.items()})
+
+    def stop(self):
+        """Stop the servers, whatever became of the rest."""
+        self._over.set()
+        self._viewer.close()
+        for server in self.servers:
+            server.close()
+
+
+def crash(folder, database, rounds, *, say=lambda _: None, **how):
+    """Go through so many rounds; return the harness, with its figures and what was wrong."""
+    harness = Harness(folder, database, **how)
+    try:
+        for number in range(rounds):
+            harness.round(number)
+            say(f"round {number + 1}: {len(harness.wrong)} complaints, {dict(harness.counts)}")
+            if harness.wrong:
+                break
+        harness.close()
+    finally:
+        harness.stop()
+    return harness
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--database", metavar="FILE-OR-URL", help="by default a file in a folder that is removed")
+    parser.add_argument("--replicas", type=int, help="servers on the database: 1 on SQLite, else 2")
+    parser.add_argument("--writers", type=int, default=6)
+    parser.add_argument("--interrupt", metavar="COMMAND", help="takes the database away and brings it back")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    given = parser.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="progressbar-crash-") as folder:
+        database = given.database or str(Path(folder) / "progress.db")
+        harness = crash(
+            Path(folder),
+            database,
+            given.rounds,
+            say=lambda text: print(text, flush=True),
+            seed=given.seed,
+            replicas=given.replicas or (2 if "://" in database else 1),
+            writers=given.writers,
+            interrupt=(lambda: subprocess.run(given.interrupt, shell=True, check=True)) if given.interrupt else None,
+        )
+    print(f"\n{given.rounds} rounds in {time.monotonic() - begun:.0f} s")
+    for name, count in sorted(harness.counts.items()):
+        print(f"{name:36} {count:>9,}")
+    print(f"{'oldest progress sent again':36} {max(harness.lost):>8.2f}s")
+    if harness.starts:
+        print(f"{'start after a kill, the slowest':36} {max(harness.starts):>8.2f}s")
+    for complaint in harness.wrong:
+        print(f"WRONG: {complaint}")
+    print("nothing was lost" if not harness.wrong else f"{len(harness.wrong)} complaints")
+    return 1 if harness.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

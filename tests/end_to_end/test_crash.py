@@ -1,0 +1,84 @@
+"""A few rounds of the crash harness, and that it would notice. ``crash.py`` by itself goes through fifty and more."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections import deque
+
+import pytest
+
+from .crash import Bar, crash
+
+
+@pytest.mark.timeout(150)
+def test_what_was_acknowledged_outlives_kill_9_at_random_moments(tmp_path):
+    seed = secrets.randbelow(1_000_000)
+    done = crash(tmp_path, tmp_path / "progress.db", 3, seed=seed, writers=4, longest=0.4)
+    assert done.wrong == [], f"seed {seed}"
+    assert done.counts["kills"] == 3
+    # It was under load, and there was something to lose.
+    for what in ("creates", "progress", "ends", "deletes", "keys", "shares", "integrity checks"):
+        assert done.counts[what] > 0, done.counts
+
+
+# What it complains of
+
+
+def bar(**state):
+    made = Bar("a", random.Random(0))
+    made.run_id = "r"
+    made.created = True
+    for name, value in state.items():
+        setattr(made, name, value)
+    return made
+
+
+def found(seq=0, status="running", **more):
+    return {"id": "a", "run_id": "r", "seq": seq, "completed": seq, "status": status, **more}
+
+
+DELETE = {"op": "delete"}
+END = {"op": "patch", "seq": 3, "status": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("known", "item", "runs", "complaint"),
+    [
+        (bar(), None, [], "is nowhere"),
+        (bar(seq=3, durable=3, ended="failed"), found(3), [], "is running instead of failed"),
+        (bar(seq=3, durable=3), found(2), [], "not from 3 to 3"),
+        (bar(seq=3, answered=deque([(98.5, 2), (99.8, 3)])), found(1), [], "not from 2 to 3"),
+        (bar(seq=3), found(4), [], "not from 0 to 3"),
+        (bar(seq=3), found(3, completed=2), [], "has 2 of the write 3"),
+        (bar(), found(run_id="s"), [], "another run"),
+        (bar(gone="deleted"), found(), [], "was deleted"),
+        (bar(gone="deleted"), None, [], "not in the history"),
+        (bar(gone="deleted"), None, [found(status="deleted")] * 2, "2 times"),
+        (bar(gone="failed"), None, [found(status="deleted")], "deleted in the history instead of failed"),
+        (bar(), found(), [found(status="deleted")], "listed and in the history"),
+        (bar(), None, [found(status="deleted")], "nobody has deleted it"),
+        (bar(created=False), found(), [], "nobody has created it"),
+    ],
+)
+def test_it_complains_of_what_must_not_be(known, item, runs, complaint):
+    assert complaint in "; ".join(known.complaints(item, runs, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("known", "item", "runs"),
+    [
+        (bar(), found(), []),
+        (bar(seq=3, answered=deque([(98.5, 2), (99.8, 3)])), found(2), []),
+        (bar(gone="deleted"), None, [found(status="deleted")]),
+        (bar(pending=DELETE), None, [found(status="deleted")]),
+        (bar(pending=DELETE), found(), []),
+        (bar(seq=2, pending=END), found(2), []),
+        (bar(seq=2, pending=END), found(3, "failed"), []),
+        (bar(created=False, pending={"op": "put"}), None, []),
+        (bar(created=False, pending={"op": "put"}), found(), []),
+        (bar(created=False), None, []),
+    ],
+)
+def test_it_takes_either_outcome_of_what_was_not_answered(known, item, runs):
+    assert list(known.complaints(item, runs, 100.0)) == []
