@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from progressbar_tracker._models import PERMISSIONS, KeyType, Permission
+from progressbar_tracker._models import KEY_TYPES, PERMISSIONS, KeyType, Permission
 
 from .keys import OVERLAP, Keyring, usable
 from .problems import ProblemError
@@ -64,23 +64,27 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
         return
     if principal is None or (principal.id == GUEST and action != "read"):
         raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
-    if action == "any":
+    reach = _REACH.get((principal.type, action), "none")
+    if reach == "all" or (reach == "own" and (owner is None or owner == principal.id)):
         return
     if action == "manage":
-        if principal.type != "admin":
-            raise ProblemError("forbidden", f"this takes an admin key, not a {principal.type} key")
-        return
-    permissions = principal.permissions
-    if action in {"read", "create"}:
-        if action not in permissions:
-            raise ProblemError("forbidden", f"a {principal.type} key may not {action} items")
-        return
-    if f"{action}_all" in permissions:
-        return
-    if f"{action}_own" not in permissions:
+        raise ProblemError("forbidden", f"this takes an admin key, not a {principal.type} key")
+    if reach == "none":
         raise ProblemError("forbidden", f"a {principal.type} key may not {action} items")
-    if owner is not None and owner != principal.id:
-        raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
+    raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
+
+
+def _reach(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
+    held: tuple[str, ...] = PERMISSIONS[type]
+    if action in {"public", "any"} or (action == "manage" and type == "admin"):
+        return "all"
+    if action in held or f"{action}_all" in held:
+        return "all"
+    return "own" if f"{action}_own" in held else "none"
+
+
+# Asked once or twice for every write.
+_REACH: Final = {(type, action): _reach(type, action) for type in KEY_TYPES for action in get_args(Action)}
 
 
 def identify(ring: Keyring, secret: str, now: float) -> Principal:

@@ -334,11 +334,7 @@ class Board:
     def _merged(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Item:
         # To replace the whole is to merge into a blank of the same run; the other parts' shares are not this writer's.
         base = _blank(before, fields) if whole else before
-        named: dict[str, object] = {
-            name: value
-            for name, value in fields.items()
-            if (name in _PLAIN and value is not None) or name in _CLEARABLE
-        }
+        named: dict[str, object] = {name: value for name, value in fields.items() if name in _TAKEN}
         if "meta" in fields:
             named["meta"] = _merged_meta(base.meta, fields)
         own, parts, seq = _shares(base, fields, whole=whole)
@@ -422,8 +418,10 @@ class Board:
             heapq.heappush(self._silences, (item.updated_at + item.heartbeat_timeout, item.id))
 
 
-_PLAIN: Final = frozenset({"title", "description", "unit", "weight"})
-_CLEARABLE: Final = frozenset({"total", "error", "group", "parent", "heartbeat_timeout", "ttl"})
+_TAKEN: Final = frozenset(
+    {"title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout", "ttl"}
+)
+"""The fields that become the item's as they are."""
 
 
 def order(item: Item) -> tuple[int, float, int]:
@@ -476,7 +474,7 @@ def _sum(own: Number | None, parts: dict[str, Part]) -> Number | None:
 def _merged_meta(base: dict[str, str], fields: Fields) -> dict[str, str]:
     cleared = fields.get("meta_cleared", ())
     kept = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
-    merged = kept | fields["meta"]
+    merged = kept | (fields["meta"] or {})
     if len(merged) > META_ENTRIES:
         raise ProblemError(
             "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"

@@ -15,9 +15,9 @@ from progressbar_tracker.server.board import Board, Change, Owner, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import told
-from progressbar_tracker.server.writes import read_write
+from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound
 
-from .http import Call, Header, Reply, answer, checked_id
+from .http import Call, Header, Reply, answer, checked_id, decoded_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +76,15 @@ async def patch(call: Call) -> Reply:
 
 async def _write(call: Call, op: str) -> Reply:
     item_id = call.item_id()
-    body = await call.json()
+    raw = await call.raw_json()
+    quick = quick_write(raw)
+    body = decoded_object(raw) if quick is None else quick
     if body.get("id", item_id) != item_id:
         raise ProblemError("invalid-field", "id is not the one in the path", field="id")
     services, now = call.services, call.services.clock()
-    change = await services.change(item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now))
+    change = await services.change(
+        item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now, quick is not None)
+    )
     assert change.after is not None
     return answer(told(change.after, now), change.status)
 
@@ -90,21 +94,16 @@ async def delete(call: Call) -> Reply:
     item_id = call.item_id()
     body: dict[str, object] = {**call.query()}
     services, now = call.services, call.services.clock()
-    change = await services.change(item_id, lambda: _delete(services.board, call.asker, item_id, body, now))
+    change = await services.change(item_id, lambda: _delete(services.board, call.asker, item_id, body, now, False))
     assert change.before is not None
     return answer(told(change.before, now))
 
 
 async def batch(call: Call) -> Reply:
     """``POST /api/v1/items:batch``: every operation is judged by itself, and one commit keeps them all."""
-    body = await call.json(BATCH_BYTES)
-    ops = body.get("ops")
-    if ops is None:
-        raise missing("ops")
-    if not isinstance(ops, list):
-        raise ProblemError("invalid-field", f"ops must be a list, not {shown(ops)}", field="ops")
-    if len(ops) > BATCH_OPS:
-        raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
+    raw = await call.raw_json(BATCH_BYTES)
+    quick = quick_batch(raw)
+    ops = _ops(decoded_object(raw)) if quick is None else quick
     services = call.services
     now = services.clock()
     results: list[OpResult] = []
@@ -115,7 +114,7 @@ async def batch(call: Call) -> Reply:
         refused: list[tuple[str, ProblemError]] = []
         for op in ops:
             try:
-                change = _judged(services.board, call.asker, op, now)
+                change = _judged(services.board, call.asker, op, now, quick is not None)
             except ProblemError as problem:
                 item_id = op.get("id") if isinstance(op, dict) else None
                 told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
@@ -123,48 +122,63 @@ async def batch(call: Call) -> Reply:
                 results.append({"id": told_id, "status": problem.status, "problem": problem.document()})
             else:
                 changes.append(change)
-                results.append({"id": op["id"], "status": change.status})
+                results.append({"id": change.id, "status": change.status})
         return Judged(changes, refused)
 
     await services.carry_out(judge)
     return answer({"results": results, "rev": services.rev})
 
 
-def _judged(board: Board, asker: Principal, op: object, now: float) -> Change:
+def _ops(body: dict[str, object]) -> list[object]:
+    ops = body.get("ops")
+    if ops is None:
+        raise missing("ops")
+    if not isinstance(ops, list):
+        raise ProblemError("invalid-field", f"ops must be a list, not {shown(ops)}", field="ops")
+    if len(ops) > BATCH_OPS:
+        raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
+    return ops
+
+
+def _judged(board: Board, asker: Principal, op: object, now: float, quick: bool) -> Change:
     if not isinstance(op, dict):
         raise ProblemError("invalid-field", "an operation must be an object", field="ops")
     name = op.get("op")
     perform = _OPS.get(name) if isinstance(name, str) else None
     if perform is None:
         raise ProblemError("invalid-field", f"op must be put, patch or delete, not {shown(name)}", field="op")
-    return perform(board, asker, checked_id(op.get("id")), op, now)
+    in_order = quick and sound(op)
+    item_id = op.get("id") if in_order else None
+    return perform(board, asker, checked_id(op.get("id")) if item_id is None else item_id, op, now, in_order)
 
 
-def _put(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float) -> Change:
+def _put(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool) -> Change:
     item = board.get(item_id)
     authorize(asker, "create" if item is None else "update", None if item is None else item.owner_id)
-    fields = read_write(body, merge=False)
+    fields = read_write(body, merge=False, in_order=in_order)
     if asker.group is not None and fields.get("group") is None:
         fields["group"] = asker.group
     return board.put(item_id, fields, Owner(asker.id, asker.name), now)
 
 
-def _patch(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float) -> Change:
+def _patch(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool) -> Change:
     item = board.get(item_id)
     authorize(asker, "update", None if item is None else item.owner_id)
-    return board.patch(item_id, read_write(body, merge=True), now)
+    return board.patch(item_id, read_write(body, merge=True, in_order=in_order), now)
 
 
-def _delete(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float) -> Change:
+def _delete(
+    board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool
+) -> Change:
     item = board.get(item_id)
     authorize(asker, "delete", None if item is None else item.owner_id)
     run_id = body.get("run_id")
     if run_id is not None:
-        run_id = read_write({"run_id": run_id}, merge=True)["run_id"]
+        run_id = read_write({"run_id": run_id}, merge=True, in_order=in_order)["run_id"]
     return board.delete(item_id, now, run_id=run_id)
 
 
-_OPS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float], Change]]] = {
+_OPS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float, bool], Change]]] = {
     "put": _put,
     "patch": _patch,
     "delete": _delete,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from progressbar_tracker.server.auth import authorize
 from progressbar_tracker.server.board import Change, Owner
 from progressbar_tracker.server.telling import told
-from progressbar_tracker.server.writes import read_legacy
+from progressbar_tracker.server.writes import quick_legacy, read_legacy
 
-from .http import Call, Reply, answer, checked_id
+from .http import Call, Reply, answer, checked_id, decoded_object
+
+if TYPE_CHECKING:
+    from progressbar_tracker._models import LegacyItem
 
 
 async def listed(call: Call) -> Reply:
@@ -18,7 +23,7 @@ async def listed(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """``POST /progress``."""
-    body = read_legacy(await call.json())
+    body = await _body(call)
     services, asker = call.services, call.asker
     now = services.clock()
     owner = Owner(asker.id, asker.name)
@@ -29,7 +34,7 @@ async def create(call: Call) -> Reply:
 
 async def update(call: Call) -> Reply:
     """``PUT /progress``."""
-    body = read_legacy(await call.json())
+    body = await _body(call)
     services = call.services
     now = services.clock()
 
@@ -55,3 +60,8 @@ async def delete(call: Call) -> Reply:
     change = await services.change(item_id, judge)
     assert change.before is not None
     return answer(told(change.before, now))
+
+
+async def _body(call: Call) -> LegacyItem:
+    raw = await call.raw_json()
+    return quick_legacy(raw) or read_legacy(decoded_object(raw))
