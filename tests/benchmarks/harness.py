@@ -19,10 +19,14 @@ from pathlib import Path
 ADMIN_KEY = "the-admin-key-of-the-benchmarks"
 
 
-def options(doc):
-    """Return the arguments: ``--quick`` only shows that the benchmark still runs, its figures mean little."""
+def options(doc, more=lambda _: None):
+    """Return the arguments: ``--quick`` only shows that the benchmark still runs, its figures mean little.
+
+    ``more`` is given the parser, to add others.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few seconds: shows that it runs, not how fast it is")
+    more(parser)
     found = parser.parse_args()
     note = ", --quick: the figures mean little" if found.quick else ""
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores{note}")

@@ -1,0 +1,233 @@
+"""Whether a server and a tracked program stay as they are: ``python tests/benchmarks/soak.py [--minutes 30] [--quick]``
+
+A server in a process of its own, under a steady load: updates in batches, items that come, end and go, viewers of the
+stream that come and go, pages, the history, keys and shares that are made and revoked. Beside it a tracked program
+that begins and ends bars all the time. Looked at are the resident memory, the open files and the threads of both. The
+verdict is drawn from the last two thirds: the growth by the slope of a line through them. It is not a matter of speed,
+so there is no peer; the exit code is 1 if something grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+from harness import ADMIN_KEY, options, served, table
+from viewers import cpu_seconds, server_pid
+
+ITEMS = 100
+VIEWERS = 10
+PAGES = ("", "items/item-1", "history", "static/app.js", "api/v1/items", "api/v1/history", "healthz", "progress")
+
+# Growth beyond which it is called a leak: a part of the memory, and whole files and threads, over what was looked at.
+GROWTH = 0.03
+MORE = 1.0
+
+PROGRAM = """
+import itertools, os, threading, time
+from progressbar_tracker import track
+
+def work(name):
+    for n in itertools.count():
+        for step in track(range(200), id=f"{name}-{n % 10}", display=False):
+            for row in track(range(20), display=False):
+                time.sleep(0.0005)
+
+for name in "abc":
+    threading.Thread(target=work, args=(name,), daemon=True).start()
+print("works", flush=True)
+threading.Event().wait()
+"""
+
+
+class Seen(NamedTuple):
+    """A process at one instant; memory in MB."""
+
+    memory: float
+    files: int
+    threads: int
+
+
+def look(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return Seen(
+        int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024,
+        len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        int(re.search(r"Threads:\s+(\d+)", status)[1]),
+    )
+
+
+class Load:
+    """All that happens to the server; ``done`` ends it."""
+
+    def __init__(self, url):
+        self.url = url
+        self.done = threading.Event()
+        self.requests = 0
+        self.failed = []
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,))
+            for work in (self._update, self._come_and_go, self._browse, self._change_keys, self._view)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self):
+        self.done.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _guarded(self, work):
+        with httpx.Client(base_url=self.url, headers={"X-API-KEY": ADMIN_KEY}, timeout=20) as http:
+            try:
+                work(http)
+            except Exception as error:
+                self.failed.append(f"{work.__name__}: {error!r}")
+
+    def _every(self, seconds):
+        at = time.monotonic()
+        for n in itertools.count():
+            if self.done.wait(max(at - time.monotonic(), 0)):
+                return
+            yield n
+            at = max(at + seconds, time.monotonic())
+
+    def _batch(self, http, ops):
+        http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
+        self.requests += 1
+
+    def _update(self, http):
+        """200 updates a second."""
+        for n in self._every(0.1):
+            if n == 0:
+                put = [{"op": "put", "id": f"item-{k}", "run_id": "r", "total": 10**9} for k in range(ITEMS)]
+                self._batch(http, put)
+            some = [(n * 20 + k) % ITEMS for k in range(20)]
+            self._batch(http, [{"op": "patch", "id": f"item-{k}", "seq": n, "completed": n} for k in some])
+
+    def _come_and_go(self, http):
+        """Ten items a second begin, of which some fail and stay for a while; all go after ten seconds."""
+        for n in self._every(0.5):
+            ops = [{"op": "put", "id": f"short-{n}-{k}", "total": 10, "completed": 1} for k in range(5)]
+            ops += [{"op": "patch", "id": f"short-{n - 10}-{k}", "status": "failed"} for k in range(2) if n >= 10]
+            ops += [{"op": "delete", "id": f"short-{n - 20}-{k}"} for k in range(5) if n >= 20]
+            self._batch(http, ops)
+
+    def _browse(self, http):
+        for n in self._every(0.25):
+            http.get(f"/{PAGES[n % len(PAGES)]}").raise_for_status()
+            self.requests += 1
+
+    def _change_keys(self, http):
+        for _ in self._every(5.0):
+            key = http.post("/api/v1/keys", json={"type": "read", "name": "soak"}).raise_for_status().json()
+            share = http.post("/api/v1/shares", json={"item": "item-1"}).raise_for_status().json()
+            http.get(f"/{share['path']}").raise_for_status()
+            http.delete(f"/api/v1/keys/{key['key_id']}").raise_for_status()
+            http.delete(f"/api/v1/shares/{share['share_id']}").raise_for_status()
+            self.requests += 5
+
+    def _view(self, _http):
+        async def all_of_them():
+            await asyncio.gather(*(self._viewer(random.Random(n)) for n in range(VIEWERS)))
+
+        asyncio.run(all_of_them())
+
+    async def _viewer(self, choose):
+        """Come, stay for a while, go; again and again."""
+        host, port = urlsplit(self.url).hostname, urlsplit(self.url).port
+        request = f"GET /api/v1/events HTTP/1.1\r\nHost: {host}\r\nX-API-KEY: {ADMIN_KEY}\r\n\r\n".encode()
+        while not self.done.is_set():
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(request)
+                self.requests += 1
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(choose.uniform(0.5, 10.0)):
+                        while await reader.read(1 << 16) and not self.done.is_set():
+                            pass
+            finally:
+                writer.close()
+
+
+def slope(points):
+    """Return by how much a line through the points (when, how much) rises from the first to the last."""
+    middle_x, middle_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    across = sum((x - middle_x) ** 2 for x, _ in points)
+    rise = sum((x - middle_x) * (y - middle_y) for x, y in points) / across if across else 0.0
+    return rise * (points[-1][0] - points[0][0])
+
+
+def main():
+    def more(parser):
+        parser.add_argument("--minutes", type=float, default=30.0)
+
+    given = options(__doc__, more)
+    seconds = 10.0 if given.quick else given.minutes * 60
+    every = max(seconds / 30, 0.5)
+    rows, seen = [], {"server": [], "program": []}
+    # Public, so that pages are shown without a browser's session.
+    with served(PROGRESSBAR_PUBLIC_READ="1") as url:
+        server = server_pid()
+        load = Load(url)
+        program = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": ADMIN_KEY},
+            stdout=subprocess.PIPE,
+        )
+        try:
+            program.stdout.readline()
+            begun, cpu, requests = time.monotonic(), cpu_seconds(server), load.requests
+            for n in itertools.count(1):
+                time.sleep(max(begun + n * every - time.monotonic(), 0))
+                now = time.monotonic() - begun
+                for name, pid in (("server", server), ("program", program.pid)):
+                    seen[name].append((now, look(pid)))
+                used, cpu = (cpu_seconds(server) - cpu) / every, cpu_seconds(server)
+                rate, requests = (load.requests - requests) / every, load.requests
+                told = [
+                    f"{memory:.1f} {files} {threads}" for memory, files, threads in (seen[who][-1][1] for who in seen)
+                ]
+                rows.append([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
+                if load.failed or program.poll() is not None or now >= seconds:
+                    break
+        finally:
+            program.kill()
+            program.communicate()
+            load.close()
+    heads = ["minute", "server MB", "files", "threads", "program MB", "files", "threads", "requests/s", "of a core"]
+    table("a server and a tracked program under a steady load", heads, rows)
+    sys.exit(verdict(seen, load.failed, quick=given.quick))
+
+
+def verdict(seen, failed, *, quick):
+    """Print what grows, and return the exit code."""
+    grows = False
+    rows = []
+    for who, points in seen.items():
+        settled = points[len(points) // 3 :]
+        for what, most in (("memory", GROWTH * settled[0][1].memory), ("files", MORE), ("threads", MORE)):
+            grown = slope([(at, getattr(one, what)) for at, one in settled])
+            grows = grows or grown > most
+            word = "too short to tell" if quick else "grows" if grown > most else "steady"
+            rows.append([f"{who}, {what}", f"{grown:+.2f}", f"{most:.2f}", word])
+    table("over the last two thirds", ["what", "slope", "allowed", "verdict"], rows)
+    for text in failed:
+        print(f"the load failed: {text}")
+    return 1 if failed or (grows and not quick) else 0
+
+
+if __name__ == "__main__":
+    main()
