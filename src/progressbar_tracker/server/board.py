@@ -74,6 +74,8 @@ class Change(msgspec.Struct, frozen=True):
         """Return what to persist, in order; nothing for a write that was ignored."""
         if self.after is self.before:
             return []
+        if self.ended is None and self.after is not None:
+            return [SaveItem(self.after, self.before)]
         writes: list[Write] = [] if self.ended is None else [AddHistory(self.ended)]
         if self.after is not None:
             writes.append(SaveItem(self.after, self.before))
@@ -337,20 +339,23 @@ class Board:
         named: dict[str, object] = {name: value for name, value in fields.items() if name in _TAKEN}
         if "meta" in fields:
             named["meta"] = _merged_meta(base.meta, fields)
-        own, parts, seq = _shares(base, fields, whole=whole)
-        completed = _sum(own, parts)
+        if base.parts or fields.get("part") is not None:
+            own, parts, seq = _shares(base, fields, whole=whole)
+            completed = _sum(own, parts)
+        else:
+            own = completed = fields.get("completed", base.own)
+            parts, seq = base.parts, fields.get("seq", base.seq)
         total = fields.get("total", base.total)
-        derived = fraction(completed, total)
+        derived = None if completed is None or total is None else fraction(completed, total)
         value = fields.get("value", base.value) if derived is None else derived
         status = fields.get("status", base.status)
         position = value if completed is None else completed
         same = (before.completed is None) is (completed is None)
-        named.update(pace.measured(before, position, now) if same else pace.begun(position, now))
-        named.update(
-            own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
-            ended_at=None if status == "running" else now, rev=self._next(),
+        paced = pace.measured(before, position, now) if same else pace.begun(position, now)
+        return replace(
+            base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
+            ended_at=None if status == "running" else now, rev=self._next(), **paced, **named,
         )  # fmt: skip
-        return replace(base, **named)
 
     def _same_run(self, item: Item, run_id: str | None) -> None:
         if run_id is not None and run_id != item.run_id:
@@ -381,7 +386,10 @@ class Board:
 
     def _place(self, before: Item | None, after: Item | None) -> None:
         """Put ``after`` where ``before`` was, and keep the counts, the heaps and the news true."""
-        self._tell(before, after)
+        if before is not None and (after is None or after.group != before.group):
+            self._tell(before)
+        if after is not None:
+            self._tell(after)
         if before is not None and (after is None or after.owner_id != before.owner_id):
             left = self._owned[before.owner_id] - 1
             if left:
@@ -407,10 +415,13 @@ class Board:
         ):
             self._listen(after)
 
-    def _tell(self, *items: Item | None) -> None:
-        for item in items:
-            if item is not None:
-                self._news.groups.setdefault(item.id, set()).add(item.group)
+    def _tell(self, item: Item) -> None:
+        groups = self._news.groups
+        known = groups.get(item.id)
+        if known is None:
+            groups[item.id] = {item.group}
+        else:
+            known.add(item.group)
 
     def _listen(self, item: Item) -> None:
         if item.status == "running" and item.heartbeat_timeout is not None:
@@ -433,7 +444,8 @@ def _blank(item: Item, fields: Fields) -> Item:
     """The same run with nothing written to it, but for its pace and the shares of the parts."""
     return Item(
         id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
-        updated_at=item.updated_at, seq=item.seq, own=item.own if fields.get("part") is not None else None,
+        updated_at=item.updated_at, seq=item.seq, pace=item.pace, pace_at=item.pace_at, pace_n=item.pace_n,
+        pace_for=item.pace_for, own=item.own if fields.get("part") is not None else None,
         parts=item.parts, past=item.past, born=item.born, rev=item.rev,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ PATIENCE: Final = 15.0
 
 
 def measured(before: Item, position: Number, now: float) -> dict[str, object]:
-    """Return the fields of an item's pace, when it is at ``position`` at the instant ``now``.
+    """Return what changes of the fields of an item's pace, when it is at ``position`` at the instant ``now``.
 
     A pace is measured from movement to movement. A sign of life in between says nothing of it, or whoever goes one
     step in ten minutes would be taken for ever slower, and then for very fast.
@@ -32,9 +32,7 @@ def measured(before: Item, position: Number, now: float) -> dict[str, object]:
     if start is None or position < start or elapsed < 0:
         return begun(position, now)
     if position == start or elapsed < SHORTEST:
-        return {
-            "pace": before.pace, "pace_at": before.pace_at, "pace_n": start, "pace_for": before.pace_for
-        }  # fmt: skip
+        return {}
     latest = (float(position) - float(start)) / elapsed
     if before.pace is not None:
         weight = -math.expm1(-elapsed / SMOOTHING)

@@ -172,7 +172,7 @@ class SqliteStore:
         """Write within half a second, the newest state of each item only."""
         with self._wake:
             for write in writes:
-                self._behind[_place(write)] = write
+                self._behind[write.item.id if isinstance(write, SaveItem) else _place(write)] = write
             if self._due is None and self._behind:
                 self._due = time.monotonic() + DELAY
                 self._wake.notify()
