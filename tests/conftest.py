@@ -9,6 +9,11 @@ import pytest
 
 import progressbar_tracker
 
+from .programs import Programs
+
+# Where this is set, each of the hundreds of programs that are started would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 from .postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
 
 # A busy machine is no reason to fail: what hangs is caught by pytest-timeout.
@@ -26,3 +31,21 @@ def isolated(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     yield
     progressbar_tracker.configure()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A real server with an empty board."""
+    from progressbar_tracker.server.run import BackgroundServer
+    from progressbar_tracker.server.settings import Settings
+
+    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
+        yield server
+
+
+@pytest.fixture
+def programs(server, tmp_path):
+    """Start programs that find the server and a write key in their environment."""
+    programs = Programs(server, tmp_path)
+    yield programs
+    programs.close()

@@ -40,14 +40,20 @@ class Clock:
 class Served:
     """A server, a key of each type, and clients that are closed at the end."""
 
-    def __init__(self, folder: Path, clock: Clock, **settings: object) -> None:
-        self.database = folder / "progress.db"
+    def __init__(
+        self, folder: Path, clock: Clock, *, database: str | None = None, keys: dict[str, str] | None = None,
+        **settings: object,
+    ) -> None:  # fmt: skip
+        self.database = folder / "progress.db" if database is None else database
         self.clock = clock
         self.said: list[str] = []
         self.settings = Settings(database=self.database, port=0, **settings)
         self.clients: list[httpx.Client] = []
         self.keys: dict[str, str] = {}
         self.start()
+        if keys is not None:
+            self.keys = keys
+            return
         self.keys = {type: self.server.create_key(type, type) for type in ("read", "write", "admin")}
         self.keys["other"] = self.server.create_key("write", "other")
 

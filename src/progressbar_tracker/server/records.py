@@ -282,6 +282,10 @@ Write: TypeAlias = (
 )
 
 
+CREDENTIALS: Final = (SaveKey, SaveSession, DropSession, SaveShare, DropShare)
+"""The writes that change who may do what."""
+
+
 def rfc3339(instant: float) -> str:
     """Return an instant as RFC 3339 in UTC.
 

@@ -69,7 +69,9 @@ class Replica:
         self._take_credentials: Callable[[Credentials], object] = _nothing
         self._take_samples: Callable[[Sequence[Sampled]], object] = _nothing
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
+        self._looks = 0
+        self._credentials_rev = 0
         self.rev = store.rev
 
     @property
@@ -114,7 +116,9 @@ class Replica:
         if seen.rev is not None:
             self.rev = seen.rev
             self._store.told(seen.rev)
-        if seen.credentials is not None:
+        if seen.credentials is not None and seen.credentials.rev >= self._credentials_rev:
+            # Two looks may overtake each other, and what was revoked must not come back.
+            self._credentials_rev = seen.credentials.rev
             self._take_credentials(seen.credentials)
         if seen.sampled is not None:
             self._take_samples(seen.sampled)
@@ -130,14 +134,16 @@ class Replica:
         self.take(Seen(await self._read(self._store.read, list(ids))))
 
     async def look(self) -> None:
-        """Take over who may do what now. Whoever asks while that is under way waits for the same look.
+        """Take over who may do what now. All who ask while a look is under way share the next one.
 
         Raises:
             ProblemError: ``unavailable``.
         """
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        await asyncio.shield(self._looking)
+        looks = self._looks
+        async with self._looking:
+            if self._looks == looks:  # or one has begun since, and that is soon enough
+                self._looks += 1
+                self.take(Seen(credentials=await self._read(self._store.credentials)))
 
     async def carry_out(
         self, judge: Callable[[], Judged], settle: Callable[[Sequence[Change]], Awaitable[None]]
@@ -201,9 +207,6 @@ class Replica:
             self.take(seen)
         except Exception:
             logger.exception("what another server wrote could not be taken over")
-
-    async def _look(self) -> None:
-        self._take_credentials(await self._read(self._store.credentials))
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         try:

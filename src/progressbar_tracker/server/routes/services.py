@@ -12,7 +12,15 @@ from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropItem, DropSession, SaveItem, TouchKey, TouchSession, Write
+from progressbar_tracker.server.records import (
+    CREDENTIALS,
+    DropItem,
+    DropSession,
+    SaveItem,
+    TouchKey,
+    TouchSession,
+    Write,
+)
 from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
@@ -136,9 +144,17 @@ class Services:
         Raises:
             ProblemError: ``item-not-found`` or ``unavailable``.
         """
+        await self.fetch(item_id)
+        return self.board.need(item_id)
+
+    async def fetch(self, item_id: str) -> None:
+        """See to it that an item that another server has made is on the board.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
         if self.replica is not None and self.board.get(item_id) is None:
             await self.replica.fetch([item_id])
-        return self.board.need(item_id)
 
     def leads(self) -> bool:
         """Say whether this server is the one that sees to what happens by itself."""
@@ -201,6 +217,9 @@ class Services:
             raise ProblemError(
                 "unavailable", "the server could not write this to its disk; nothing was changed", retry_after=5
             ) from error
+        if self.replica is not None and any(isinstance(write, CREDENTIALS) for write in writes):
+            # What was read a moment before this must not take its place.
+            await self.replica.look()
 
     async def _settle_with_others(self, replica: Replica, changes: Sequence[Change], writes: Sequence[Write]) -> None:
         try:

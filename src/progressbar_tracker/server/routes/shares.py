@@ -102,6 +102,8 @@ async def badge(call: Call) -> Reply:
 async def _within(call: Call, record: ShareRecord) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return what a share shows: what is on the board, and the runs that have left it."""
     now, view = call.services.clock(), _view(record)
+    if record.item is not None:
+        await call.services.fetch(record.item)
     items = [item for item in call.services.board.listed() if view.sees(item.id, item.group)]
     bars = [_shown(told(item, now)) for item in items]
     if record.item is not None and bars:

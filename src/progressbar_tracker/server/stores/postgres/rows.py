@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 Cursor: TypeAlias = psycopg.Cursor[TupleRow]
 
-CREDENTIALS: Final = (SaveKey, SaveSession, DropSession, SaveShare, DropShare)
-"""The writes after which every server has to look who may do what."""
-
 ENDED_SAMPLES: Final = 100
 """The most samples that are kept of a run that has ended."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final, Self
 
@@ -14,7 +15,7 @@ from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Load
 
 from . import follower, rows
 from .follower import Follower
-from .schema import CONNECT, configure, impatient, plain, prepare
+from .schema import CHANNEL, CONNECT, configure, impatient, plain, prepare
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -172,7 +173,12 @@ class PostgresStore:
         """Write what waits, then let go of everything. Idempotent."""
         if self._follower is not None:
             self._follower.closing()
-        self._writer.close()  # its last commit wakes the follower
+        self._writer.close()
+        if self._follower is not None:
+            # It waits for a notification, so it is given one.
+            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed):
+                with self._pool.connection(timeout=0.5) as connection:
+                    connection.execute(f"NOTIFY {CHANNEL}")
         if self._follower is not None:
             self._follower.close()
         self._pool.close(timeout=1.0)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psycopg
 
-from progressbar_tracker.server.records import ANY, AddHistory, DropItem, Item, SaveItem, Write
+from progressbar_tracker.server.records import ANY, CREDENTIALS, AddHistory, DropItem, Item, SaveItem, Write
 from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, StoreError
 
 from . import rows
@@ -280,7 +280,7 @@ class Writer:
     ) -> int | None:
         for write in others:
             rows.perform(cursor, write)
-        credentials = sum(isinstance(write, rows.CREDENTIALS) for write in others)
+        credentials = sum(isinstance(write, CREDENTIALS) for write in others)
         count = len(ledger.changed)
         if not (count or ledger.ended or credentials):
             return None
