@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.stores.copies import Copied
 
 database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
+POSTGRES: Final = ("postgresql://", "postgres://")
 file_type = click.Path(path_type=Path)
 
 
@@ -24,7 +25,7 @@ def _file(database: str | None, tools: str) -> Path:
         from progressbar_tracker.server.settings import default_database
 
         return default_database()
-    if given.startswith(("postgresql://", "postgres://")):
+    if given.startswith(POSTGRES):
         # Not repeated: it may hold a password.
         raise click.ClickException(f"the database is PostgreSQL's, and so are the tools for copies of it: {tools}")
     return Path(given)
@@ -79,4 +80,29 @@ def restore(source: Path, database: str | None) -> None:
         click.echo(f"The former file is {copied.former}.")
 
 
-COMMANDS: Final = (backup, restore)
+@click.command()
+@click.option("--from", "source", type=file_type, required=True, metavar="FILE", help="The database file.")
+@click.option("--to", "url", required=True, metavar="URL", help="postgresql://user@host/name, with nothing in it yet.")
+def migrate(source: Path, url: str) -> None:
+    """Copy everything from a database file to PostgreSQL: items, history, keys, sessions, shares.
+
+    No server may run on the file. All of it arrives, counted, or nothing. The file stays where it is.
+    """
+    if not url.startswith(POSTGRES):
+        raise click.ClickException("--to must be a postgresql:// URL")
+    try:
+        from progressbar_tracker.server.stores.opening import needs_postgres
+
+        needs_postgres()
+        from progressbar_tracker.server.stores.postgres.moving import move
+    except ImportError:
+        server_missing()
+    moved = move(source, url)
+    click.echo(
+        f"Moved {_count(moved.items, 'item')}, {_count(moved.runs, 'run')} of the history, "
+        f"{_count(moved.samples, 'sample')}, {_count(moved.keys, 'key')}, {_count(moved.sessions, 'session')} and "
+        f"{_count(moved.shares, 'share')}."
+    )
+
+
+COMMANDS: Final = (backup, restore, migrate)

@@ -114,7 +114,7 @@ def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
         [
             (
                 rev, run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
-                f"{run.item.id}\n{run.item.title}".casefold(), _encode(run.item).decode(),
+                searched(run.item), _encode(run.item).decode(),
             )
             for run in ended
         ],
@@ -124,6 +124,11 @@ def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
         (count,) = cursor.fetchone() or (0,)
         if count > ENDED_SAMPLES:
             _keep_samples(cursor, run.item.id, run.item.run_id, -(-count // ENDED_SAMPLES))
+
+
+def searched(item: Item) -> str:
+    """Return what a search of the history looks at."""
+    return f"{item.id}\n{item.title}".casefold()
 
 
 def perform(cursor: Cursor, write: Write) -> None:
