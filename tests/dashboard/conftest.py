@@ -88,35 +88,77 @@ def profile(chromium, shared_site):
     context.close()
 
 
+@pytest.fixture(scope="package")
+def profiles(chromium, shared_site):
+    """Return a function that gives a signed-in profile of some options, each made once: a profile is dear."""
+    complaints, made = [], {}
+
+    def of(**options):
+        key = tuple(sorted(options.items()))
+        if key not in made:
+            made[key] = signed_in(chromium, shared_site, complaints, **options)
+        return made[key], complaints
+
+    yield of
+    for context in made.values():
+        context.close()
+
+
+@pytest.fixture(scope="package")
+def strangers(chromium):
+    """A profile that is signed in nowhere."""
+    context = chromium.new_context(**USUAL)
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(profile, chromium, site):
+def stranger(strangers):
+    """A tab of somebody who is not signed in."""
+    page = strangers.new_page()
+    yield page
+    page.close()
+    assert strangers.cookies() == []
+
+
+@pytest.fixture
+def alone(profiles, site):
+    """A tab that has no worker to share a stream with others, and whose complaints are not looked at."""
+    context, _ = profiles(locale="en-US")  # not that of the others: the script would be in all of its tabs
+    page = context.new_page()
+    page.add_init_script("Object.defineProperty(window, 'SharedWorker', { value: undefined });")
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def visit(profile, profiles, site):
     """Return a function that opens the board: in a tab, or with options in a profile of its own.
 
     No page may have complained at the end: of an error, of what the content security policy refuses, by a dialog.
     """
-    context, complaints = profile
-    complaints.clear()
-    opened = []
+    opened, listening = [], []
 
     def open_board(query="", **options):
-        if options:
-            own = signed_in(chromium, site, complaints, **options)
-            opened.append(own)
-        page = (own if options else context).new_page()
-        if not options:
-            opened.append(page)
+        context, complaints = profiles(**options) if options else profile
+        if complaints not in listening:
+            complaints.clear()
+            listening.append(complaints)
+        page = context.new_page()
+        opened.append(page)
         page.goto(f"{site.server.url}/{query}")
         return page
 
     yield open_board
-    for one in opened:
-        one.close()
-    assert complaints == []
+    for page in opened:
+        page.close()
+    assert [complaint for complaints in listening for complaint in complaints] == []
 
 
 @pytest.fixture
 def own_profile(chromium, own_site):
-    """A signed-in profile of the test's own, on its own server; what its pages complain of is not looked at."""
+    """A signed-in profile of the test's own; what its pages complain of is not looked at."""
     context = signed_in(chromium, own_site, [])
     yield context
     context.close()
@@ -131,3 +173,22 @@ def signed_in(chromium, site, complaints, **options):
     # The link gives the cookie to whoever follows it, without a page being opened.
     assert context.request.get(site.server.sign_in_url()).ok
     return context
+
+
+LOOKS = ("color-contrast", "scrollable-region-focusable", "meta-viewport")
+"""The rules of axe that depend on the theme and on the size of the screen."""
+
+
+def judged(page, *rules):
+    """Return what axe finds, by all of its rules or by some; nothing where it is not installed."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="install axe-playwright-python")
+    options = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": rules}
+    found = axe.Axe().run(page, options=options).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"]) for one in found]
+
+
+def overflow(page):
+    """Return by how many pixels the page is wider than the screen."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -16,7 +16,8 @@ from .test_board import live
 TEXTS = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}${7*7}",
     "</title></template><svg onload=alert(1)>", "javascript:alert(1)", "&lt;b&gt;&#60;b&#62;", "\u202e<b>gnp.exe",
-    "__proto__", "constructor", "../../logout", "#main", "?q=x&status=failed", "%2e%2e%2f", "..", ".", "a\u0300" * 60, "w" * 200,
+    "__proto__", "constructor", "../../logout", "#main", "?q=x&status=failed", "%2e%2e%2f",
+    "..", ".", "a\u0300" * 60, "w" * 200,
 ]  # fmt: skip
 
 WATCH = """() => {

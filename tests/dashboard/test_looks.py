@@ -8,6 +8,7 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
+from .conftest import LOOKS, judged, overflow
 from .test_board import live, row
 
 PHONE = {"width": 360, "height": 740}
@@ -26,31 +27,19 @@ def fill(site):
     site.delete("f")
 
 
-def overflow(page):
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-
-
 def test_axe_finds_nothing_on_a_phone_and_on_a_desk_by_day_and_by_night(site, visit):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="install axe-playwright-python")
     fill(site)
     page = live(visit())
-
-    def judge():
-        found = axe.Axe().run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
-
-    for size, theme, ground in (
-        (DESK, "light", "rgb(246, 247, 249)"),
-        (DESK, "dark", "rgb(18, 22, 28)"),
-        (PHONE, "dark", "rgb(18, 22, 28)"),
-    ):
+    page.set_viewport_size(DESK)
+    faults = judged(page)
+    for size in (DESK, PHONE):
         page.set_viewport_size(size)
-        page.emulate_media(color_scheme=theme)
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
-        judge()
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
+        faults += judged(page, *LOOKS)
     site.clear()
     expect(page.locator("#empty")).to_be_visible()
-    judge()
+    assert faults + judged(page) == []
 
 
 def test_nothing_is_wider_than_the_screen(site, visit):

@@ -15,14 +15,12 @@ from progressbar_tracker.server import live as server_live
 from .site import until
 from .test_board import live, row
 
-ALONE = "Object.defineProperty(window, 'SharedWorker', { value: undefined });"
-
 
 def streams(site):
     return site.server.app.services.hub.streams
 
 
-def test_ten_tabs_have_one_stream_and_all_come_back_after_a_restart(own_site, own_profile):
+def test_ten_tabs_have_one_stream_all_come_back_after_a_restart_and_the_last_one_ends_it(own_site, own_profile):
     own_site.put("a", title="Import", value=0.25)
     tabs = [own_profile.new_page() for _ in range(10)]
     for tab in tabs:
@@ -37,61 +35,53 @@ def test_ten_tabs_have_one_stream_and_all_come_back_after_a_restart(own_site, ow
     expect(tabs[0]).to_have_title("offline - 25 % - 1 running")
     own_site.start()
     own_site.patch("a", value=0.5)
+    own_site.put("b")
     for tab in tabs:
         expect(row(tab, "a").locator(".percent")).to_have_text("50 %")
+        expect(row(tab, "b")).to_be_visible()
         expect(tab.locator("#offline")).to_be_hidden()
     assert streams(own_site) == 1
-
-
-def test_a_tab_without_a_shared_worker_has_a_stream_of_its_own(own_site, own_profile):
-    own_profile.add_init_script(ALONE)
-    page = own_profile.new_page()
-    page.goto(own_site.server.url)
-    live(page)
-    own_site.put("a", value=0.5)
-    expect(row(page, "a").locator(".percent")).to_have_text("50 %")
-    assert streams(own_site) == 1
-    page.goto("about:blank")
+    for tab in tabs[:9]:
+        tab.close()
+    own_site.put("c")
+    expect(row(tabs[9], "c")).to_be_visible()
+    tabs[9].goto("about:blank")
     until(lambda: streams(own_site) == 0)
 
 
-def test_a_stream_ends_with_the_last_tab(own_site, own_profile):
-    tabs = [own_profile.new_page() for _ in range(2)]
-    for tab in tabs:
-        tab.goto(own_site.server.url)
-        live(tab)
-    tabs[0].goto("about:blank")
-    own_site.put("a")
-    expect(row(tabs[1], "a")).to_be_visible()
-    tabs[1].goto("about:blank")
-    until(lambda: streams(own_site) == 0)
+def test_a_tab_without_a_shared_worker_has_a_stream_of_its_own(site, alone):
+    before = streams(site)
+    alone.goto(site.server.url)
+    live(alone)
+    site.put("a", value=0.5)
+    expect(row(alone, "a").locator(".percent")).to_have_text("50 %")
+    assert streams(site) == before + 1
+    alone.goto("about:blank")
+    until(lambda: streams(site) == before)
 
 
-def test_where_a_stream_is_held_back_the_list_is_asked_for(own_site, own_profile):
-    own_profile.add_init_script(ALONE)
-    page = own_profile.new_page()
+def test_where_a_stream_is_held_back_the_list_is_asked_for(site, alone):
+    before = streams(site)
     held = []
-    page.route("**/api/v1/events", lambda route: held.append(route))
-    page.clock.install()
-    page.goto(own_site.server.url)
-    page.clock.run_for(5500)
-    live(page)
-    own_site.put("a", value=0.5)
-    with page.expect_response(lambda reply: "/api/v1/items" in reply.url and reply.status == 200):
-        page.clock.run_for(3000)
-    expect(row(page, "a").locator(".percent")).to_have_text("50 %")
-    assert streams(own_site) == 0
+    alone.route("**/api/v1/events", lambda route: held.append(route))
+    alone.clock.install()
+    alone.goto(site.server.url)
+    alone.clock.run_for(5500)
+    live(alone)
+    site.put("a", value=0.5)
+    with alone.expect_response(lambda reply: "/api/v1/items" in reply.url and reply.status == 200):
+        alone.clock.run_for(3000)
+    expect(row(alone, "a").locator(".percent")).to_have_text("50 %")
+    assert streams(site) == before
     assert held
 
 
-def test_a_stream_that_falls_silent_is_opened_again(own_site, own_profile):
-    own_profile.add_init_script(ALONE)
-    page = own_profile.new_page()
-    page.clock.install()
-    page.goto(own_site.server.url)
-    live(page)
-    with page.expect_request("**/api/v1/events"):
-        page.clock.run_for(60_000)
+def test_a_stream_that_falls_silent_is_opened_again(site, alone):
+    alone.clock.install()
+    alone.goto(site.server.url)
+    live(alone)
+    with alone.expect_request("**/api/v1/events"):
+        alone.clock.run_for(60_000)
 
 
 def test_who_signs_out_in_one_tab_is_signed_out_in_all(own_site, own_profile):
@@ -99,7 +89,7 @@ def test_who_signs_out_in_one_tab_is_signed_out_in_all(own_site, own_profile):
     for tab in tabs:
         tab.goto(own_site.server.url)
         live(tab)
-    tabs[0].get_by_role("button", name="Sign out").click()
+    tabs[1].get_by_role("button", name="Sign out").click()  # that which is in front
     for tab in tabs:
         expect(tab).to_have_url(re.compile("/login$"))
     assert own_profile.request.get(own_site.server.sign_in_url()).ok
