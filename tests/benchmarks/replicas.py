@@ -1,0 +1,162 @@
+"""Several servers on one PostgreSQL: ``python tests/benchmarks/replicas.py [--quick]``.
+
+With 1, 2 and 4 servers on one database, each a real ``progressbar-tracker serve`` in a process of its own:
+
+* *seen*: 500 updates a second in batches, spread over the servers; how long it takes until an update that was sent to
+  the last server is read from the stream of the first, in milliseconds. It is the way through the database.
+* *updates*: as many patches as are taken, in batches of 200 over two connections to each server, an item changed by
+  each; *rows* are the states that reach the database meanwhile, coalesced four times a second: the growth of its
+  revision.
+* *create*: items made one by one over 16 connections to each server, answered after the commit.
+
+PostgreSQL is one that this script starts in a folder for temporary files, with its durability as it comes, or the one
+that ``PROGRESSBAR_TEST_POSTGRES_URL`` names. Servers, database and load share the machine's cores: with two of them,
+more servers add no speed here, and what is told is what it costs that there are several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psycopg
+import uvloop
+from harness import ADMIN_KEY, options, served, table
+from requests import Load, batches, item, request
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.postgres import GIVEN, Cluster, Given, create_database, drop_database
+
+ITEMS = 200  # of each server's writer
+RATE = 500
+
+
+def client(url):
+    return httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=30)
+
+
+def revision(database):
+    with psycopg.connect(database) as connection:
+        return connection.execute("SELECT rev FROM progressbar_tracker.meta").fetchone()[0]
+
+
+def make_items(url, ids):
+    with client(url) as http:
+        for n in range(0, len(ids), 500):
+            ops = [{"op": "put", "id": one, "run_id": "r", "total": 10**9} for one in ids[n : n + 500]]
+            http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
+
+
+def write(url, ids, rate, done):
+    with client(url) as http:
+        at = time.monotonic()
+        for seq in itertools.count(1):
+            now = f"{time.time():.4f}"
+            ops = [
+                {"op": "patch", "id": one, "seq": seq, "completed": seq, "description": now}
+                for one in ids[: rate // 10]
+            ]
+            http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
+            at += 0.1
+            if done.wait(max(at - time.monotonic(), 0)):
+                return
+
+
+def view(url, marked, delays, ready, done):
+    with client(url) as http, http.stream("GET", "/api/v1/events", headers={"Accept": "text/event-stream"}) as reply:
+        for line in reply.iter_lines():
+            if line.startswith("data: "):
+                now = time.time()
+                for one in json.loads(line[6:]).get("items", ()):
+                    if one["id"] == marked and one["description"] and ready.is_set():
+                        delays.append(now - float(one["description"]))
+                ready.set()
+            if done.is_set():
+                return
+
+
+def seen(urls, ids, seconds):
+    """Return the delays from the last server's writers to the first one's viewer."""
+    delays, ready, done = [], threading.Event(), threading.Event()
+    marked = ids[urls[-1]][0]
+    threads = [threading.Thread(target=view, args=(urls[0], marked, delays, ready, done))]
+    threads += [threading.Thread(target=write, args=(url, ids[url], RATE // len(urls), done)) for url in urls]
+    for thread in threads:
+        thread.start()
+    ready.wait(30)
+    time.sleep(seconds)
+    done.set()
+    for thread in threads:
+        thread.join()
+    return delays[1:] or delays
+
+
+def together(urls, requests, connections, seconds):
+    """Return the answers a second of all servers at once."""
+
+    async def run():
+        loads = [Load(requests(url)).run(url, connections, seconds) for url in urls]
+        return sum(await asyncio.gather(*loads))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def measure(cluster, number, seconds):
+    database = create_database(cluster)
+    try:
+        with contextlib.ExitStack() as stack:
+            urls = [
+                stack.enter_context(served(PROGRESSBAR_DATABASE=database, PROGRESSBAR_MAX_ITEMS="100000000"))
+                for _ in range(number)
+            ]
+            ids = {url: [f"{place} {n}" for n in range(ITEMS)] for place, url in enumerate(urls)}
+            for url in urls:
+                make_items(url, ids[url])
+            delays = seen(urls, ids, seconds * 2)
+            patches = {url: list(itertools.islice(batches(ids[url], 200), 50)) for url in urls}
+            rev, begun = revision(database), time.monotonic()
+            rate = together(urls, lambda url: itertools.cycle(patches[url]), 2, seconds) * 200
+            rows = (revision(database) - rev) / (time.monotonic() - begun)
+            names = itertools.count()
+            created = together(
+                urls,
+                lambda _: (request("POST", "/progress", item(f"new {next(names)}")) for _ in itertools.repeat(None)),
+                16,
+                seconds,
+            )
+            cuts = statistics.quantiles(delays, n=100) if len(delays) > 1 else [float("nan")] * 99
+            return [
+                f"{number}", f"{cuts[49] * 1000:.0f}", f"{cuts[98] * 1000:.0f}", f"{rate:,.0f}", f"{rows:,.0f}",
+                f"{created:,.0f}",
+            ]  # fmt: skip
+    finally:
+        drop_database(cluster, database)
+
+
+def main():
+    quick = options(__doc__).quick
+    cluster = Given(GIVEN) if GIVEN else Cluster(fsync="on", max_connections="100")
+    try:
+        rows = [measure(cluster, number, 1.0 if quick else 8.0) for number in ((1, 2) if quick else (1, 2, 4))]
+    finally:
+        cluster.remove()
+    table(
+        f"Servers on one PostgreSQL, {os.cpu_count()} cores for all",
+        ["servers", "seen p50, ms", "seen p99, ms", "updates/s", "rows/s", "creates/s"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
