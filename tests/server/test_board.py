@@ -485,6 +485,31 @@ def test_whatever_order_writes_arrive_in_the_newest_stays(order: list[int], data
     assert (made.need("a").completed, made.need("a").seq) == (70, 7)
 
 
+PROGRESS = st.fixed_dictionaries(
+    {},
+    optional={
+        "run_id": st.just("r"),
+        "seq": st.integers(0, 9),
+        "completed": st.none() | st.integers(-5, 20) | st.floats(-1e300, 1e300),
+        "description": st.sampled_from(["", "x"]),
+    },
+)
+
+
+@given(st.sampled_from([None, 0, 10, 2.5]), st.lists(st.tuples(PROGRESS, st.sampled_from([-1.0, 0.0, 0.1, 60.0]))))
+def test_the_short_way_of_a_patch_leads_to_where_the_long_one_does(
+    total: float | None, patches: list[tuple[Fields, float]]
+) -> None:
+    short, long = started(total=total, heartbeat_timeout=5), started(total=total, heartbeat_timeout=5)
+    now = 0.0
+    for fields, elapsed in patches:
+        now += elapsed
+        short.patch("a", fields, now)
+        long._written(long.need("a"), fields, now, whole=False)
+        assert repr(short.need("a")) == repr(long.need("a"))
+    assert (short.rev, short.news().groups) == (long.rev, long.news().groups)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=40))
 def test_parts_add_up_to_the_newest_count_of_each(writes: list[tuple[str, int]]) -> None:
     made = started()

@@ -193,7 +193,11 @@ class Board:
             status, ended_at, error = "succeeded", now, None
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
-        paced = pace.measured(before, value, now) if before.completed is None else {}
+        found, found_at, found_n, found_for = (
+            pace.measured(before, value, now)
+            if before.completed is None
+            else (before.pace, before.pace_at, before.pace_n, before.pace_for)
+        )
         after = replace(
             before,
             title=body["title"],
@@ -205,7 +209,10 @@ class Board:
             error=error,
             updated_at=now,
             rev=self._next(),
-            **paced,
+            pace=found,
+            pace_at=found_at,
+            pace_n=found_n,
+            pace_for=found_for,
         )
         return self._changed(200, before, after, durable=status != before.status)
 
@@ -245,6 +252,8 @@ class Board:
         """
         before = self.need(item_id)
         self._same_run(before, fields.get("run_id"))
+        if before.status == "running" and not before.parts and _PROGRESS.issuperset(fields):
+            return self._progressed(before, fields, now)
         return self._written(before, fields, now, whole=False)
 
     def delete(self, item_id: str, now: float, *, run_id: str | None = None) -> Change:
@@ -322,6 +331,29 @@ class Board:
         ended = None if before is None else _farewell(before, "stopped", now)
         return self._changed(201 if before is None else 200, before, after, ended=ended, durable=True)
 
+    def _progressed(self, before: Item, fields: Fields, now: float) -> Change:
+        """Do what :meth:`_written` does, at half the cost, for what nearly every write is: a run has come further."""
+        seq = fields.get("seq")
+        if seq is None:
+            seq = before.seq
+        elif seq <= before.seq:
+            return Change(200, before, before)
+        completed = fields.get("completed", before.own)
+        if (before.completed is None) is not (completed is None):
+            return self._written(before, fields, now, whole=False)
+        total, value = before.total, before.value
+        if completed is not None and total is not None:
+            value = fraction(completed, total) or 0.0
+        found, found_at, found_n, found_for = pace.measured(before, value if completed is None else completed, now)
+        # Each field by its name: a dictionary of them would double what this costs.
+        after = replace(
+            before, description=fields.get("description", before.description), own=completed, completed=completed,
+            value=value, seq=seq, updated_at=now, pace=found, pace_at=found_at, pace_n=found_n, pace_for=found_for,
+            rev=self._next(),
+        )  # fmt: skip
+        self._place(before, after)
+        return Change(200, before, after)
+
     def _written(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Change:
         seq, part = fields.get("seq"), fields.get("part")
         if seq is not None and (last := _last_seq(before, part)) is not None and seq <= last:
@@ -351,10 +383,13 @@ class Board:
         status = fields.get("status", base.status)
         position = value if completed is None else completed
         same = (before.completed is None) is (completed is None)
-        paced = pace.measured(before, position, now) if same else pace.begun(position, now)
+        found, found_at, found_n, found_for = (
+            pace.measured(before, position, now) if same else pace.begun(position, now)
+        )
         return replace(
             base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
-            ended_at=None if status == "running" else now, rev=self._next(), **paced, **named,
+            ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
+            pace_for=found_for, rev=self._next(), **named,
         )  # fmt: skip
 
     def _same_run(self, item: Item, run_id: str | None) -> None:
@@ -428,6 +463,9 @@ class Board:
             self._listening.add(item.id)
             heapq.heappush(self._silences, (item.updated_at + item.heartbeat_timeout, item.id))
 
+
+_PROGRESS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
+"""The fields of a write that says no more than how far a run is."""
 
 _TAKEN: Final = frozenset(
     {"title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout", "ttl"}

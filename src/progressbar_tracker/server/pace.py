@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import Number
@@ -20,8 +20,12 @@ PATIENCE: Final = 15.0
 """Seconds that an item may stand still, at the least, before it is taken to have become slower."""
 
 
-def measured(before: Item, position: Number, now: float) -> dict[str, object]:
-    """Return what changes of the fields of an item's pace, when it is at ``position`` at the instant ``now``.
+Pace: TypeAlias = "tuple[float | None, float, Number | None, float]"
+"""The fields ``pace, pace_at, pace_n, pace_for`` of an item."""
+
+
+def measured(before: Item, position: Number, now: float) -> Pace:
+    """Return an item's pace, when it is at ``position`` at the instant ``now``.
 
     A pace is measured from movement to movement. A sign of life in between says nothing of it, or whoever goes one
     step in ten minutes would be taken for ever slower, and then for very fast.
@@ -32,17 +36,17 @@ def measured(before: Item, position: Number, now: float) -> dict[str, object]:
     if start is None or position < start or elapsed < 0:
         return begun(position, now)
     if position == start or elapsed < SHORTEST:
-        return {}
+        return before.pace, before.pace_at, start, before.pace_for
     latest = (float(position) - float(start)) / elapsed
     if before.pace is not None:
         weight = -math.expm1(-elapsed / SMOOTHING)
         latest = before.pace + weight * (latest - before.pace)
-    return {"pace": latest or None, "pace_at": now, "pace_n": position, "pace_for": elapsed}
+    return latest or None, now, position, elapsed
 
 
-def begun(position: Number, now: float) -> dict[str, object]:
-    """Return the fields of a pace that is not known yet."""
-    return {"pace": None, "pace_at": now, "pace_n": position, "pace_for": 0.0}
+def begun(position: Number, now: float) -> Pace:
+    """Return a pace that is not known yet."""
+    return None, now, position, 0.0
 
 
 def rate(item: Item, now: float) -> float | None:

@@ -122,7 +122,7 @@ async def batch(call: Call) -> Reply:
                 results.append({"id": told_id, "status": problem.status, "problem": problem.document()})
             else:
                 changes.append(change)
-                results.append({"id": change.id, "status": change.status})
+                results.append({"id": op["id"], "status": change.status})  # type: ignore[index]  # it has been judged
         return Judged(changes, refused)
 
     await services.carry_out(judge)
@@ -147,9 +147,9 @@ def _judged(board: Board, asker: Principal, op: object, now: float, quick: bool)
     perform = _OPS.get(name) if isinstance(name, str) else None
     if perform is None:
         raise ProblemError("invalid-field", f"op must be put, patch or delete, not {shown(name)}", field="op")
+    item_id = op.get("id")
     in_order = quick and sound(op)
-    item_id = op.get("id") if in_order else None
-    return perform(board, asker, checked_id(op.get("id")) if item_id is None else item_id, op, now, in_order)
+    return perform(board, asker, checked_id(item_id) if item_id is None or not in_order else item_id, op, now, in_order)
 
 
 def _put(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool) -> Change:
