@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -97,6 +98,12 @@ class Cluster:
             self._process.send_signal(number)
             self._process.wait(30)
             self._process = None
+
+    def interrupt(self, seconds: float = 0.3) -> None:
+        """Take it away as a crash would, for so long, and bring it back."""
+        self.stop(signal.SIGQUIT)
+        time.sleep(seconds)
+        self.start()
 
     def pause(self) -> None:
         """Let it hang: it is there, and answers nothing."""

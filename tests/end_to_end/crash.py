@@ -17,6 +17,7 @@ promises:
 
 ``--database`` is a file, or the URL of a PostgreSQL with several replicas on it, of which one is killed.
 ``--interrupt`` is a command that takes the database itself away and brings it back; then nothing at all may be gone.
+``--postgres`` starts a PostgreSQL for it, and ``--postgres --interrupt crash`` lets that one crash instead of a server.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -47,6 +49,7 @@ from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.stores.copies import backup
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 from tests.end_to_end.serving import ADMIN_KEY, Serving
+from tests.postgres import Cluster, create_database
 
 LAG = 0.5
 """Seconds within which progress that was answered is on disk."""
@@ -636,6 +639,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--database", metavar="FILE-OR-URL", help="by default a file in a folder that is removed")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL that is started for it")
     parser.add_argument("--replicas", type=int, help="servers on the database: 1 on SQLite, else 2")
     parser.add_argument("--writers", type=int, default=6)
     parser.add_argument("--interrupt", metavar="COMMAND", help="takes the database away and brings it back")
@@ -643,8 +647,16 @@ def main():
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="progressbar-crash-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="progressbar-crash-"))
         database = given.database or str(Path(folder) / "progress.db")
+        interrupt = None
+        if given.postgres:
+            cluster = Cluster(fsync="on")
+            stack.callback(cluster.remove)
+            database, interrupt = create_database(cluster), cluster.interrupt if given.interrupt else None
+        elif given.interrupt:
+            interrupt = partial(subprocess.run, given.interrupt, shell=True, check=True)
         harness = crash(
             Path(folder),
             database,
@@ -653,7 +665,7 @@ def main():
             seed=given.seed,
             replicas=given.replicas or (2 if "://" in database else 1),
             writers=given.writers,
-            interrupt=(lambda: subprocess.run(given.interrupt, shell=True, check=True)) if given.interrupt else None,
+            interrupt=interrupt,
         )
     print(f"\n{given.rounds} rounds in {time.monotonic() - begun:.0f} s")
     for name, count in sorted(harness.counts.items()):

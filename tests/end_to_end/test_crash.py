@@ -8,6 +8,8 @@ from collections import deque
 
 import pytest
 
+from tests.postgres import Cluster, create_database
+
 from .crash import Bar, crash
 
 
@@ -20,6 +22,26 @@ def test_what_was_acknowledged_outlives_kill_9_at_random_moments(tmp_path):
     # It was under load, and there was something to lose.
     for what in ("creates", "progress", "ends", "deletes", "keys", "shares", "integrity checks"):
         assert done.counts[what] > 0, done.counts
+
+
+@pytest.mark.timeout(150)
+def test_what_one_of_several_servers_acknowledged_outlives_its_kill_9(tmp_path, postgres_url):
+    seed = secrets.randbelow(1_000_000)
+    done = crash(tmp_path, postgres_url, 2, seed=seed, writers=4, longest=0.4, replicas=2)
+    assert done.wrong == [], f"seed {seed}"
+    assert done.counts["kills"] == 2
+
+
+@pytest.mark.timeout(150)
+def test_what_was_acknowledged_outlives_a_crash_of_postgresql(tmp_path):
+    seed = secrets.randbelow(1_000_000)
+    cluster = Cluster()
+    try:
+        database = create_database(cluster)
+        done = crash(tmp_path, database, 2, seed=seed, writers=4, longest=0.4, replicas=2, interrupt=cluster.interrupt)
+        assert done.wrong == [], f"seed {seed}"
+    finally:
+        cluster.remove()
 
 
 # What it complains of
