@@ -9,12 +9,11 @@ import pytest
 
 import progressbar_tracker
 
+from .postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
 from .programs import Programs
 
 # Where this is set, each of the hundreds of programs that are started would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-from .postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
 
 # A busy machine is no reason to fail: what hangs is caught by pytest-timeout.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -22,12 +22,6 @@ class Done(NamedTuple):
         return json.loads(self.out)
 
 
-@pytest.fixture
-def server(tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
     """Our commands as processes, with one server for the module."""

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
-
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENDS = {
@@ -43,37 +38,18 @@ SHELL_ENDS = {
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_an_example_runs_and_its_end_is_in_the_history(name, tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        key = server.create_key("write", "example")
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(EXAMPLES / name)],
-            env={**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": key},
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        runs = httpx.get(f"{server.url}/api/v1/history", headers={"X-API-KEY": key}).json()["items"]
-    ends = {(run["id"], run["status"], run["completed"]) for run in runs}
-    assert set(ENDS[name]) <= ends
+def test_an_example_runs_and_its_end_is_in_the_history(name, programs):
+    done = programs.python((EXAMPLES / name).read_text("utf-8"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(ENDS[name]) <= programs.ends()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.sh")))
-def test_a_shell_example_runs_and_its_end_is_in_the_history(name, tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        key = server.create_key("write", "example")
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            ["sh", str(EXAMPLES / name)],
-            env={**os.environ, "PATH": path, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": key},
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert done.returncode == 0, done.stderr
-        runs = httpx.get(f"{server.url}/api/v1/history", headers={"X-API-KEY": key}).json()["items"]
-    assert SHELL_ENDS[name] in {(run["id"], run["status"], run["completed"]) for run in runs}
+def test_a_shell_example_runs_and_its_end_is_in_the_history(name, programs):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = programs.run("sh", EXAMPLES / name, PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert SHELL_ENDS[name] in programs.ends()
 
 
 def test_every_example_is_listed():

@@ -13,8 +13,6 @@ import click
 import pytest
 
 from progressbar_tracker import cli
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text("utf-8")
@@ -22,41 +20,24 @@ PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 CONSOLE = [line[2:] for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 
 
-@pytest.fixture
-def server(tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        yield server
+(QUICK_START,) = (code for code in PYTHON if "first-steps" in code)
 
 
-def run(code, server, tmp_path):
-    key = server.create_key("write", "reader")
-    code = code.replace("http://your-server:8989", server.url).replace("your-api-key", key)
-    environ = {**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": key}
-    (tmp_path / "snippet.py").write_text(code, "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(tmp_path / "snippet.py")],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def run(code, server, programs):
+    code = code.replace("http://your-server:8989", server.url).replace("your-api-key", programs.key)
+    done = programs.python(code)
     drawn = done.stderr if "tqdm" in code else ""  # its bars are drawn wherever stderr goes
     assert (done.returncode, done.stderr) == (0, drawn)
-    return done.stdout
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_each_python_snippet_runs_as_written(code, server, tmp_path):
-    run(code, server, tmp_path)
+@pytest.mark.parametrize("code", [code for code in PYTHON if code != QUICK_START], ids=range(1, len(PYTHON)))
+def test_each_python_snippet_runs_as_written(code, server, programs):
+    run(code, server, programs)
 
 
-def test_the_quick_start_leaves_its_run_in_the_history(server, tmp_path):
-    import httpx
-
-    (code,) = (code for code in PYTHON if "first-steps" in code)
-    run(code, server, tmp_path)
-    headers = {"X-API-KEY": server.create_key("read", "looker")}
-    (ended,) = httpx.get(f"{server.url}/api/v1/history", headers=headers).json()["items"]
+def test_the_quick_start_runs_as_written_and_leaves_its_run_in_the_history(server, programs):
+    run(QUICK_START, server, programs)
+    (ended,) = programs.history()
     assert (ended["id"], ended["title"], ended["status"], ended["completed"]) == (
         "first-steps",
         "First steps",
@@ -75,7 +56,7 @@ def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
         for said in server.stdout:
             if said.startswith("Serving on"):
                 break
-        (tmp_path / "loop.py").write_text(next(code for code in PYTHON if "first-steps" in code))
+        (tmp_path / "loop.py").write_text(QUICK_START, "utf-8")
         subprocess.run([sys.executable, str(tmp_path / "loop.py")], check=True, timeout=60)
         listed = subprocess.run(
             [sys.executable, "-m", "progressbar_tracker", "ls", "--json"],

@@ -21,8 +21,6 @@ from progressbar_tracker.integrations.fsspec import TrackCallback as FsspecCallb
 from progressbar_tracker.integrations.joblib import Parallel
 from progressbar_tracker.integrations.pandas import read_csv
 from progressbar_tracker.integrations.rich import mirror
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from tests.faults import HANG, KEY, FaultServer
 
 
@@ -81,14 +79,13 @@ def done(work):
     return time.monotonic() - began
 
 
-def test_a_real_server_has_every_end_in_its_history(tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        key = server.create_key("write", "integrations")
-        with ProgressBar(server.url, key) as pb:
-            for work in WORK:
-                work(id=work.__name__, client=pb)
-            assert pb.sender.flush(20)
-        history = httpx.get(f"{server.url}/api/v1/history", headers={"X-API-KEY": key}).json()["items"]
+def test_a_real_server_has_every_end_in_its_history(server):
+    key = server.create_key("write", "integrations")
+    with ProgressBar(server.url, key) as pb:
+        for work in WORK:
+            work(id=work.__name__, client=pb)
+        assert pb.sender.flush(20)
+    history = httpx.get(f"{server.url}/api/v1/history", headers={"X-API-KEY": key}).json()["items"]
     ends = {run["id"]: (run["status"], run["completed"], run["total"]) for run in history}
     assert ends == {
         "with_rich/0": ("succeeded", 4, 4),

@@ -114,46 +114,21 @@ ENDS = {
 
 
 @pytest.fixture
-def server(tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        yield server
-
-
-@pytest.fixture
 def pb(server):
     with ProgressBar(server.url, server.create_key("admin", "looker")) as pb:
         yield pb
 
 
-def environ(server):
-    return {
-        **os.environ,
-        "PROGRESSBAR_URL": server.url,
-        "PROGRESSBAR_API_KEY": server.create_key("write", "program"),
-    }
+def run(programs, code):
+    return programs.python(HEAD + textwrap.dedent(code))
 
 
-def run(server, code, tmp_path):
-    (tmp_path / "program.py").write_text(HEAD + textwrap.dedent(code))
-    return subprocess.run(
-        [sys.executable, str(tmp_path / "program.py")],
-        env=environ(server),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def end_of(server, pb, item_id="job"):
+def end_of(programs, pb, item_id="job"):
     """Return what the server is left with: the item that is still listed, or the newest run in the history."""
-    import httpx
-
     for item in pb.get_all():
         if item["id"] == item_id:
             return item
-    headers = {"X-API-KEY": server.create_key("read", "reader")}
-    return httpx.get(f"{server.url}/api/v1/history", headers=headers).json()["items"][0]
+    return programs.history()[0]
 
 
 def told(item):
@@ -162,16 +137,16 @@ def told(item):
 
 @pytest.mark.parametrize("form", LOOP)
 @pytest.mark.parametrize("case", CASES)
-def test_the_server_is_told_the_end_as_it_was(server, pb, tmp_path, case, form):
+def test_the_server_is_told_the_end_as_it_was(programs, pb, case, form):
     given = CASES[case]
     # Asyncio turns Ctrl-C into a cancellation, which comes at the next await.
     body = given.body.replace("time.sleep", "await asyncio.sleep") if form == "async for" else given.body
     code = LOOP[form].replace("SOURCE", given.source).replace("BODY", body)
-    done = run(server, code, tmp_path)
-    assert told(end_of(server, pb)) == ENDS[case][form], done.stderr
+    done = run(programs, code)
+    assert told(end_of(programs, pb)) == ENDS[case][form], done.stderr
 
 
-def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(server, pb, tmp_path):
+def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(programs, pb):
     code = """
     def bare():
         for i in track(range(5), id="bare", keep=True):
@@ -183,11 +158,11 @@ def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(server, pb, tm
                 if i == 2: return
     bare(); block()
     """
-    run(server, code, tmp_path)
+    run(programs, code)
     assert told(pb.get("bare")) == told(pb.get("block")) == ("stopped", 2, None)
 
 
-def test_a_generator_that_is_closed_is_stopped_in_all_forms(server, pb, tmp_path):
+def test_a_generator_that_is_closed_is_stopped_in_all_forms(programs, pb):
     code = """
     def bare():
         for i in track(range(5), id="bare", keep=True): yield i
@@ -206,26 +181,26 @@ def test_a_generator_that_is_closed_is_stopped_in_all_forms(server, pb, tmp_path
         next(g); next(g)
         g.close()
     asyncio.run(main())
+    flush(20)
     """
-    done = run(server, code, tmp_path)
+    done = run(programs, code)
     assert done.stderr == ""
     for item_id in ("bare", "block", "async"):
         assert told(pb.get(item_id)) == ("stopped", 1, None)
 
 
-def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(server, pb, tmp_path):
+def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(programs, pb):
     code = """
     never = track(range(5), id="never", keep=True)
     with track(range(5), id="block", keep=True): pass
+    flush(20)
     """
-    run(server, code, tmp_path)
+    run(programs, code)
     assert [item["id"] for item in pb.get_all()] == ["block"]
     assert told(pb.get("block")) == ("succeeded", 0, None)
 
 
-def test_a_tracker_that_is_looped_over_twice_is_two_runs(server, pb, tmp_path):
-    import httpx
-
+def test_a_tracker_that_is_looped_over_twice_is_two_runs(programs, pb):
     code = """
     twice = track(range(5), id="job")
     for i in twice: flush(20)
@@ -233,13 +208,11 @@ def test_a_tracker_that_is_looped_over_twice_is_two_runs(server, pb, tmp_path):
         flush(20)
         if i == 3: break
     """
-    run(server, code, tmp_path)
-    headers = {"X-API-KEY": server.create_key("read", "reader")}
-    runs = httpx.get(f"{server.url}/api/v1/history", headers=headers).json()["items"]
-    assert [told(item) for item in runs] == [("stopped", 3, None), ("succeeded", 5, None)]
+    run(programs, code)
+    assert [told(item) for item in programs.history()] == [("stopped", 3, None), ("succeeded", 5, None)]
 
 
-def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(server, pb, tmp_path):
+def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(programs, pb):
     code = """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with track(range(5), id="job") as bar:
@@ -247,7 +220,7 @@ def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(server, pb, tmp_pat
             flush(20)
             if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)
     """
-    run(server, code, tmp_path)
+    run(programs, code)
     assert told(pb.get("job")) == ("failed", 2, "SystemExit: terminated")
 
 

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 
 from progressbar_tracker import ProgressBar, Share, track
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
-
-
-@pytest.fixture
-def server(tmp_path):
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
-        yield server
 
 
 @pytest.fixture
@@ -26,23 +15,9 @@ def pb(server):
         yield pb
 
 
-def run(server, code, tmp_path):
-    """Run a program of its own, for every start method needs a main module that can be imported."""
-    (tmp_path / "program.py").write_text(code)
-    environ = {
-        **os.environ,
-        "PROGRESSBAR_URL": server.url,
-        "PROGRESSBAR_API_KEY": server.create_key("write", "program"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(tmp_path / "program.py")],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+def run(programs, code):
+    done = programs.python(code)
     assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 POOL = """
@@ -76,8 +51,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("pool", ["Pool", "ProcessPoolExecutor"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_the_item_shows_the_exact_sum_of_a_pools_parts(server, pb, tmp_path, method, pool):
-    run(server, POOL.replace("METHOD", repr(method)).replace("POOL", repr(pool)), tmp_path)
+def test_the_item_shows_the_exact_sum_of_a_pools_parts(programs, pb, method, pool):
+    run(programs, POOL.replace("METHOD", repr(method)).replace("POOL", repr(pool)))
     item = pb.get("job")
     assert (item["status"], item["completed"]) == ("succeeded", sum(100 + number for number in range(8)))
 
@@ -106,8 +81,8 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_workers_share_is_replaced_when_another_does_its_work_again(server, pb, tmp_path):
-    run(server, KILLED, tmp_path)
+def test_a_killed_workers_share_is_replaced_when_another_does_its_work_again(programs, pb):
+    run(programs, KILLED)
     assert pb.get("job")["completed"] == 100
 
 
