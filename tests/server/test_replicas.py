@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from progressbar_tracker import ProgressBar
 from tests.postgres import Cluster, create_database
 
 from .events import Event, Stream
@@ -408,6 +409,21 @@ def test_a_database_that_hangs_holds_up_nobody_who_reads(away) -> None:
     finally:
         cluster.resume()
     until(lambda: served.client().get("/readyz").status_code == 200)
+
+
+def test_a_tracked_program_notices_nothing_and_its_end_arrives(away) -> None:
+    cluster, served = away
+    pb = ProgressBar(served.server.url, served.keys["write"])
+    with pb.track(total=10, id="tracked", keep=True, display=False) as bar:
+        bar.advance(5)
+        assert pb.sender.flush(10)
+        cluster.stop()
+        bar.advance(5)
+    assert not pb.sender.flush(0.5)
+    cluster.start()
+    until(lambda: pb.sender.flush(1))
+    pb.close()
+    assert (see(served, "tracked"), see(served, "tracked", "status")) == (10, "succeeded")
 
 
 def test_no_password_is_told_of_a_database_that_cannot_be_used(tmp_path) -> None:

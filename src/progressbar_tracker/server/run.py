@@ -109,7 +109,11 @@ class Server:
                 ),
                 at_shutdown=self.app.services.hub.close,
             )
-            self._announce(local_config)
+            shared = self.store.shared
+            with contextlib.nullcontext() if shared is None else shared.alone():
+                # Another server may have made the first keys a moment ago.
+                self.app.services.look_at_once()
+                self._announce(local_config)
         except BaseException:
             self.close()
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -138,9 +137,11 @@ def without_password(url: str) -> str:
     >>> without_password("postgresql://me:secret@host:5432/bars?sslmode=require")
     'postgresql://me@host:5432/bars'
     """
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, f"{user.partition(':')[0]}{at}{host}", parts.path, "", ""))
+    # By hand: it has to work for what is no URL, too.
+    scheme, colon, rest = url.partition("?")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    return f"{scheme}{colon}{user.partition(':')[0]}{at}{host}{slash}{path}"
 
 
 def _int(environ: Mapping[str, str], name: str) -> int | None:

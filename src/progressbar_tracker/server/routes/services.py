@@ -25,6 +25,7 @@ from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
+from progressbar_tracker.server.stores.landing import Landing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +91,7 @@ class Services:
         # another thread's change must not replace it.
         self.ring_lock = threading.Lock()
         self._touched: dict[str, float] = {}
+        self._landing = Landing()
         self._background: set[asyncio.Task[None]] = set()
 
     def follow(self) -> None:
@@ -209,7 +211,7 @@ class Services:
             ProblemError: ``unavailable``.
         """
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self.store.commit(writes)), COMMIT)
+            await self._landing.of(self.store.commit(writes), COMMIT)
         except OutdatedError:
             raise
         except (StoreError, TimeoutError) as error:
@@ -290,6 +292,16 @@ class Services:
             return False
         await self.replica.look()
         return True
+
+    def look_at_once(self) -> None:
+        """The same before anything is served.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        shared = self.store.shared
+        if shared is not None:
+            self._take_credentials(shared.credentials())
 
     def _take_credentials(self, known: Credentials) -> None:
         with self.ring_lock:

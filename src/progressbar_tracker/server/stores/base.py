@@ -9,6 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
 
     from progressbar_tracker.server.records import (
         Ended,
@@ -162,6 +163,9 @@ class SharedStore(Store, Protocol):
     @property
     def leading(self) -> bool:
         """Whether this server is the one that sees to what happens by itself."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other servers that start at the same time from doing the same thing."""
 
     def follow(self, tell: Callable[[Seen], None]) -> None:
         """Tell from now on what becomes of the database, whoever writes it; called from any thread."""

@@ -27,7 +27,6 @@ from progressbar_tracker.server.records import (
     ThinSamples,
     TouchKey,
     TouchSession,
-    TrimHistory,
     Write,
 )
 from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
@@ -41,6 +40,9 @@ Cursor: TypeAlias = psycopg.Cursor[TupleRow]
 
 ENDED_SAMPLES: Final = 100
 """The most samples that are kept of a run that has ended."""
+
+SLICE: Final = 1000
+"""The most rows that are forgotten at a time."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_item = msgspec.json.Decoder(Item).decode
@@ -142,12 +144,6 @@ def perform(cursor: Cursor, write: Write) -> None:
             )
         case ThinSamples(item_id, run_id):
             _keep_samples(cursor, item_id, run_id, 2)
-        case TrimHistory(before):
-            cursor.execute(
-                "WITH old AS (DELETE FROM history WHERE ended_at < %s RETURNING id, run_id) "
-                "DELETE FROM samples USING old WHERE samples.id = old.id AND samples.run_id = old.run_id",
-                [before],
-            )
         case SaveKey(key):
             _save(cursor, "key", key.key_id, key, key.last_used_at)
         case TouchKey(key_id, at):
@@ -164,6 +160,33 @@ def perform(cursor: Cursor, write: Write) -> None:
             cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
         case Probe(at):
             cursor.execute("UPDATE meta SET probed_at = %s", [at])
+
+
+def trim(cursor: Cursor, before: float, forgotten_before: float) -> bool:
+    """Forget runs that ended before an instant, and their samples, and the rows of items that went before another.
+
+    A slice of them: who waits for a commit must not wait for a million rows.
+
+    Returns:
+        Whether there is more.
+    """
+    cursor.execute(
+        "WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE ended_at < %s LIMIT %s) "
+        "RETURNING id, run_id), gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
+        "AND samples.run_id = old.run_id) SELECT count(*) FROM old",
+        [before, SLICE],
+    )
+    (runs,) = cursor.fetchone() or (0,)
+    # A server that has not read so far reads everything anew: it could not learn any more that these went.
+    cursor.execute(
+        "WITH old AS (DELETE FROM items WHERE id IN (SELECT id FROM items WHERE gone_at < %s LIMIT %s FOR UPDATE "
+        "SKIP LOCKED) AND gone_at IS NOT NULL RETURNING rev) "
+        "UPDATE meta SET forgotten_rev = greatest(forgotten_rev, (SELECT max(rev) FROM old)) "
+        "WHERE EXISTS (SELECT FROM old) RETURNING (SELECT count(*) FROM old)",
+        [forgotten_before, SLICE],
+    )
+    (gone,) = cursor.fetchone() or (0,)
+    return bool(runs == SLICE or gone == SLICE)
 
 
 def place(write: Write) -> object:

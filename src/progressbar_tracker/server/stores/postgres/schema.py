@@ -26,7 +26,8 @@ CHANNEL: Final = "progressbar_tracker"
 
 MIGRATING: Final = 0x70627432
 LEADING: Final = 0x70627433
-"""Advisory locks: one for who migrates, one for who leads."""
+STARTING: Final = 0x70627434
+"""Advisory locks: one for who migrates, one for who leads, one for who makes the first keys."""
 
 CONNECT: Final = 5
 """Seconds in which a connection has to be made."""

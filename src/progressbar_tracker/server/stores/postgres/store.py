@@ -15,11 +15,11 @@ from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Load
 
 from . import follower, rows
 from .follower import Follower
-from .schema import CHANNEL, CONNECT, configure, impatient, plain, prepare
+from .schema import CHANNEL, CONNECT, STARTING, configure, impatient, plain, prepare
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from types import TracebackType
 
@@ -126,6 +126,20 @@ class PostgresStore:
     def told(self, rev: int) -> None:
         """Note that all up to a revision has been taken over."""
         self._writer.told(rev)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other servers that start at the same time from doing the same thing.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        with self._reading() as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [STARTING])
+            try:
+                yield
+            finally:
+                connection.execute("SELECT pg_advisory_unlock(%s)", [STARTING])
 
     def read(self, ids: Iterable[str]) -> dict[str, Row]:
         """Return what is stored under ids now."""

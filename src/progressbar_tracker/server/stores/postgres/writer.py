@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psycopg
 
-from progressbar_tracker.server.records import ANY, CREDENTIALS, AddHistory, DropItem, Item, SaveItem, Write
+from progressbar_tracker.server.records import (
+    ANY,
+    CREDENTIALS,
+    AddHistory,
+    DropItem,
+    Item,
+    SaveItem,
+    TrimHistory,
+    Write,
+)
 from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, StoreError
 
 from . import rows
@@ -37,6 +46,9 @@ DELAY: Final = 0.25
 
 RETRY: Final = 1.0
 """Seconds until a database that was away is asked again; who waits for it meanwhile is refused at once."""
+
+FORGET: Final = 3600.0
+"""Seconds after which the row of an item that is gone is forgotten."""
 
 TRIES: Final = 5
 """How often a group is tried anew because another server has made the same item in this very moment."""
@@ -279,7 +291,10 @@ class Writer:
         self, cursor: rows.Cursor, ledger: Ledger, stored: dict[str, Row], others: Sequence[Write]
     ) -> int | None:
         for write in others:
-            rows.perform(cursor, write)
+            if not isinstance(write, TrimHistory):
+                rows.perform(cursor, write)
+            elif rows.trim(cursor, write.before, self._now() - FORGET):
+                self.later([write])
         credentials = sum(isinstance(write, CREDENTIALS) for write in others)
         count = len(ledger.changed)
         if not (count or ledger.ended or credentials):
