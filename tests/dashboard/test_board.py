@@ -174,6 +174,19 @@ def test_the_first_paint_and_the_script_agree_on_the_order(site, visit):
         assert painted == shown(page), sort
 
 
+def test_the_first_paint_and_the_script_agree_on_the_words(site, visit):
+    numbers = [(0, 5, "B"), (9_999, 10_000, "B"), (123_456, None, "B"), (47_999_999_999, 48_000_000_000, "B"),
+               (0.29, 1, "GB"), (1_281_167, 10**15, "rows"), (2.5, None, "")]  # fmt: skip
+    for n, (completed, total, unit) in enumerate(numbers):
+        site.put(f"i{n}", completed=completed, total=total, unit=unit)
+    rows = site.browse("/").partition('<ul class="items">')[2]
+    painted = re.findall(r'data-part="(?:count|percent)">([^<]*)<', rows)[: 2 * len(numbers)]
+    assert painted[:4] == ["0 %", "0 / 5 B", "99 %", "9.9 / 10.0 kB"]
+    page = live(visit())
+    told = page.locator("#board .item").locator("[data-part=percent], [data-part=count]").all_text_contents()
+    assert told == painted
+
+
 def test_rows_that_overtake_each_other_change_places_after_a_while(site, visit):
     site.put("a", value=0.5)
     site.put("b", value=0.4)

@@ -27,3 +27,10 @@ def test_a_hundred_per_cent_are_not_reached_before_the_end() -> None:
 
 def test_a_count_tells_its_total_and_unit_where_there_are_any() -> None:
     assert [count(None, 5, "B"), count(3, None, ""), count(3, 5, "B")] == ["", "3", "3 / 5 B"]
+
+
+def test_many_bytes_are_told_on_one_scale_and_never_as_more_than_they_are() -> None:
+    counts = [(9_999, None), (999_999, None), (47_999_999_999, 48_000_000_000), (0, 1e17), (5, 1e19), (20_000, 5)]
+    told = [count(completed, total, "B") for completed, total in counts]
+    assert told == ["9,999 B", "999 kB", "47.9 / 48.0 GB", "0 / 100 PB", "5 / 1e+19 B", "20.0 / 0.0 kB"]
+    assert count(48_000_000_000, None, "steps") == "48,000,000,000 steps"

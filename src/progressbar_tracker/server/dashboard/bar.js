@@ -1,6 +1,6 @@
 // One bar of the pages beside the board. The words are those of bar.py.
 
-import { ICONS, count, duration, nameOf, number, percent, stateOf } from "./words.js";
+import { ICONS, count, duration, nameOf, pace, percent, stateOf } from "./words.js";
 
 export function show(node, item) {
   const state = stateOf(item);
@@ -11,7 +11,7 @@ export function show(node, item) {
     state,
     percent: endless ? "" : percent(item.value),
     count: count(item),
-    rate: item.rate === null ? "" : `${number(item.rate)} ${item.unit || "it"}/s`,
+    rate: pace(item),
     left: item.eta === null ? "" : `${duration(item.eta)} left`,
     description: item.description,
     error: item.error ?? "",

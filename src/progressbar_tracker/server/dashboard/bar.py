@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from progressbar_tracker.server.records import rfc3339
 
 from .past import instant
-from .view import ICONS, count, duration, item_url, number, percent
+from .view import ICONS, count, duration, item_url, pace, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def shown_bar(item: Mapping[str, object]) -> dict[str, object]:
         "value": None if endless and state in {"running", "stalled"} else value,
         "percent": "" if endless else percent(value),
         "count": count(completed, total, unit),
-        "rate": "" if item["rate"] is None else f"{number(item['rate'])} {unit or 'it'}/s",
+        "rate": pace(item["rate"], unit),
         "left": "" if item["eta"] is None else f"{duration(item['eta'])} left",
         "description": item["description"],
         "error": item["error"] or "",
@@ -91,7 +91,7 @@ def curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve | Non
     return Curve(
         points,
         json.dumps(pairs),
-        f"{number(top)} {item.unit}".rstrip() if counts else "100 %",
+        count(top, None, item.unit) if counts else "100 %",
         counts,
         rfc3339(first),
         instant(first),

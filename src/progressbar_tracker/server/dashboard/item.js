@@ -3,7 +3,7 @@
 import { show } from "./bar.js";
 import { subscribe } from "./stream.js";
 import { localise } from "./times.js";
-import { nameOf, number, percent } from "./words.js";
+import { count, nameOf, percent } from "./words.js";
 
 const WIDTH = 600;
 const HEIGHT = 160;
@@ -40,7 +40,7 @@ class Curve {
       return `${(((at - first) / long) * WIDTH).toFixed(1)},${(HEIGHT - share * HEIGHT).toFixed(1)}`;
     });
     this.svg.firstElementChild.setAttribute("points", drawn.join(" "));
-    if (this.counts) document.querySelector("[data-curve=top]").textContent = `${number(top)} ${item.unit}`.trimEnd();
+    if (this.counts) document.querySelector("[data-curve=top]").textContent = count({ ...item, completed: top, total: null });
     const end = document.querySelector("[data-curve=end]");
     end.dateTime = item.ended_at ?? item.updated_at;
   }

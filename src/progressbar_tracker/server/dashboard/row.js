@@ -1,6 +1,6 @@
 // One item's row: the nodes of the first paint or copies of the page's template, and only what has changed is written.
 
-import { ICONS, count, duration, exactly, isOpen, nameOf, number, pageOf, percent, span, stateOf } from "./words.js";
+import { ICONS, count, duration, exactly, isOpen, nameOf, pace, pageOf, percent, span, stateOf } from "./words.js";
 
 const SEEN = 40;
 const WIDE = 60;
@@ -69,7 +69,7 @@ export class Row {
     }
     this.#write("percent", open ? "" : percent(item.value));
     this.#write("count", count(item));
-    this.#write("rate", item.rate === null ? "" : `${number(item.rate)} ${item.unit || "it"}/s`);
+    this.#write("rate", pace(item));
     this.#write("left", item.eta === null ? "" : `${duration(item.eta)} left`);
     this.#write("description", item.description);
     this.#write("owner", item.owner);

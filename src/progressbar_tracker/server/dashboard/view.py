@@ -10,7 +10,7 @@ from urllib.parse import quote
 from progressbar_tracker.server.records import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from progressbar_tracker._models import Item as WireItem
 
@@ -117,7 +117,7 @@ def shown_item(item: WireItem, now: float) -> dict[str, object]:
         "value": None if _open(item) else value,
         "percent": "" if _open(item) else percent(value),
         "count": count(completed, total, unit),
-        "rate": "" if item["rate"] is None else f"{number(item['rate'])} {unit or 'it'}/s",
+        "rate": pace(item["rate"], unit),
         "left": "" if item["eta"] is None else f"{duration(item['eta'])} left",
         "age": f"for {span(now - _instant(begun))}" if ended is None else f"{span(now - _instant(ended))} ago",
         "since": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
@@ -277,11 +277,45 @@ def number(value: object) -> str:
 
 
 def count(completed: object, total: object, unit: str) -> str:
-    """Return how many of how many."""
+    """Return how many of how many.
+
+    >>> count(1281167, None, "rows"), count(3, 5, ""), count(6_449_483_717, 48_000_000_000, "B")
+    ('1,281,167 rows', '3 / 5', '6.4 / 48.0 GB')
+    """
     if completed is None:
         return ""
-    of = "" if total is None else f" / {number(total)}"
-    return f"{number(completed)}{of} {unit}".rstrip()
+    assert isinstance(completed, int | float)
+    most = completed if total is None else total
+    assert isinstance(most, int | float)
+    unit, write = _scale(unit, max(most, completed))
+    of = "" if total is None else f" / {write(most)}"
+    return f"{write(completed)}{of} {unit}".rstrip()
+
+
+def pace(value: object, unit: str) -> str:
+    """Return a rate as text.
+
+    >>> pace(None, ""), pace(2.5, ""), pace(52_345_678, "B")
+    ('', '2.50 it/s', '52.3 MB/s')
+    """
+    if value is None:
+        return ""
+    assert isinstance(value, int | float)
+    unit, write = _scale(unit or "it", value)
+    return f"{write(value)} {unit}/s"
+
+
+def _scale(unit: str, most: float) -> tuple[str, Callable[[float], str]]:
+    """Return the unit in which numbers up to ``most`` are read, and what writes them: never more than there is."""
+    if unit != "B" or not 1e4 <= most < 1e18:
+        return unit, number
+    power = next(power for power in range(len(_BYTES), 0, -1) if most >= 1000**power)
+    size = 1000**power
+    digits = 2 if most < 10 * size else 1 if most < 100 * size else 0
+    return _BYTES[power - 1], lambda value: f"{math.floor(value / size * 10**digits) / 10**digits:.{digits}f}"
+
+
+_BYTES: Final = ("kB", "MB", "GB", "TB", "PB")
 
 
 def duration(seconds: object) -> str:

@@ -2,6 +2,7 @@
 
 export const ICONS = { running: "▶", stalled: "!", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅" };
 
+const BYTES = ["kB", "MB", "GB", "TB", "PB"];
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const fine = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const instants = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
@@ -52,10 +53,27 @@ export function pageOf(id) {
   return id === "." || id === ".." ? `items/?id=${id}` : `items/${encodeURIComponent(id)}`;
 }
 
-export function count(item) {
-  if (item.completed === null) return "";
-  const of = item.total === null ? "" : ` / ${number(item.total)}`;
-  return `${number(item.completed)}${of} ${item.unit}`.trimEnd();
+export function count({ completed, total, unit }) {
+  if (completed === null) return "";
+  const [named, write] = scale(unit, Math.max(total ?? completed, completed));
+  const of = total === null ? "" : ` / ${write(total)}`;
+  return `${write(completed)}${of} ${named}`.trimEnd();
+}
+
+export function pace({ rate, unit }) {
+  if (rate === null) return "";
+  const [named, write] = scale(unit || "it", rate);
+  return `${write(rate)} ${named}/s`;
+}
+
+// The unit in which numbers up to `most` are read, and what writes them: never more than there is.
+function scale(unit, most) {
+  if (unit !== "B" || !(most >= 1e4 && most < 1e18)) return [unit, number];
+  let power = BYTES.length;
+  while (most < 1000 ** power) power--;
+  const size = 1000 ** power;
+  const digits = most < 10 * size ? 2 : most < 100 * size ? 1 : 0;
+  return [BYTES[power - 1], (value) => (Math.floor((value / size) * 10 ** digits) / 10 ** digits).toFixed(digits)];
 }
 
 /** An instant in full, in the viewer's zone. */
