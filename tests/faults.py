@@ -193,7 +193,7 @@ class FaultServer(Model):
         self._release.set()
         self.stop()
 
-    def wait_for(self, predicate: Any, timeout: float = 10.0) -> None:
+    def wait_for(self, predicate: Any, timeout: float = 30.0) -> None:
         """Return when ``predicate()`` holds, which is looked at after each request; fail when it never does."""
         with self._changed:
             if not self._changed.wait_for(predicate, timeout):
@@ -219,7 +219,7 @@ class FaultServer(Model):
             self._changed.notify_all()
         kind = "answer" if fault is None else fault.kind
         if kind == "hang":
-            self._release.wait(30)
+            self._release.wait(100)
             handler.close_connection = True
             return
         if kind == "late":
@@ -236,7 +236,7 @@ class FaultServer(Model):
         handler.end_headers()
         if kind == "silent":
             handler.wfile.flush()
-            self._release.wait(30)
+            self._release.wait(100)
             handler.close_connection = True
             return
         if kind == "half":

@@ -154,7 +154,7 @@ def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(f
         "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(20)\n"
         "pid = ctypes.PyDLL(None).fork()\n"  # as uWSGI does it
         "if pid == 0:\n"
-        "    signal.alarm(10)\n"
+        "    signal.alarm(60)\n"
         "    try:\n"
         "        for _ in track(range(3), id='child', keep=True): pass\n"
         "        done = flush(20)\n"

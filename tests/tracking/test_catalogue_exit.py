@@ -8,22 +8,22 @@ import time
 import pytest
 
 from tests.faults import HANG
-from tests.tracking.test_exit import end_of, run, start
+from tests.programs import LIMIT
+from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, end_of, run, start
 from tests.tracking.test_sender import closed_port
 
 BAR = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
 
 
 def interrupted(faults, process, *signals):
-    """Send signals one after the other to a program that has said it is ready; return when it ended, and how."""
+    """Send a program a signal each time that it says it is ready; return when it ended, and how."""
     try:
-        assert process.stdout.readline() == "ready\n"
-        faults.wait_for(lambda: faults.seen)
-        begun = time.perf_counter()
-        for number, pause in signals:
-            time.sleep(pause)  # the program is to be in the middle of its last flush, of which it says nothing
+        for number in signals:
+            assert process.stdout.readline() == "ready\n"
+            faults.wait_for(lambda: faults.seen)
+            begun = time.perf_counter()
             process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=LIMIT)
     except BaseException:
         process.kill()
         raise
@@ -50,9 +50,9 @@ def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
 def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(faults, tmp_path, fault):
     faults.always = HANG
     url = faults.url if fault == "hangs" else f"http://127.0.0.1:{closed_port()}"
-    done, out, err = run(url, FIRST_AT_EXIT, tmp_path)
+    done, out, err = run(url, SLOW_TO_GIVE_UP + FIRST_AT_EXIT, tmp_path)
     assert (done, err) == (0, "")
-    assert float(out) < 5.0  # 1.5 seconds for both of them, and the imports where no thread can be started
+    assert float(out) < UNWAITED  # 1.5 seconds for both of them, and the imports where no thread can be started
 
 
 def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
@@ -107,27 +107,33 @@ def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_p
     assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("succeeded", 2)
 
 
+# A last flush that waits for much longer than it should, too, and says when it begins.
+ENDLESS = SLOW_TO_GIVE_UP + (
+    "_sender.EXIT, shut = 90.0, _sender.Sender.shut\n"
+    "def said(sender, *arguments):\n    print('ready', flush=True)\n    return shut(sender, *arguments)\n"
+    "_sender.Sender.shut = said\n"
+)
+
+
 @pytest.mark.parametrize("during", ["the loop", "the last flush"])
 def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_path, during):
     faults.always = HANG
-    ready = "print('ready', flush=True)\n"
     if during == "the loop":
-        code = "for i in track(range(9), id='job', keep=True):\n    " + ready + "    time.sleep(30)\n"
-        signals = [(signal.SIGINT, 0.1), (signal.SIGINT, 0.3)]  # the second one comes during the last flush
+        code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    time.sleep(300)\n"
+        signals = [signal.SIGINT, signal.SIGINT]  # the second one comes during the last flush
     else:
-        # The request is to be under way soon after, on a busy machine too.
-        code = "import atexit, httpx\n" + BAR + "atexit.register(print, 'ready', flush=True)\n"
-        signals = [(signal.SIGINT, 0.1)]
-    took, done, _, _ = interrupted(faults, start(faults.url, code, tmp_path), *signals)
-    assert took < 1.4  # the last flush alone would have taken 1.5 seconds
+        code = BAR
+        signals = [signal.SIGINT]
+    took, done, _, _ = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), *signals)
+    assert took < UNWAITED
     assert done == (-signal.SIGINT if during == "the loop" else 0)
 
 
 def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadline(faults, tmp_path):
     faults.always = HANG
-    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    time.sleep(30)\n"
-    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (signal.SIGINT, 0.1))
-    assert took < 3.0
+    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    time.sleep(300)\n"
+    took, done, _, err = interrupted(faults, start(faults.url, SLOW_TO_GIVE_UP + code, tmp_path), signal.SIGINT)
+    assert took < UNWAITED
     assert done == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert err.count("Traceback") == 1
@@ -149,7 +155,7 @@ def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(fault
     )
     process = start(faults.url, code, tmp_path)
     try:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=LIMIT)
     finally:
         process.kill()
     assert process.returncode == -signal.SIGINT
@@ -165,9 +171,9 @@ def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_path, number):
-    code = BAR + "flush(20)\nprint('ready', flush=True)\ntime.sleep(30)\n"
-    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (number, 0))
-    assert (done, err, took < 10.0) == (-number, "", True)  # and not the 30 seconds that it had to go
+    code = BAR + "flush(20)\nprint('ready', flush=True)\ntime.sleep(300)\n"
+    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), number)
+    assert (done, err, took < UNWAITED) == (-number, "", True)  # and not the minutes that it had to go
     assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
     assert faults.items["job"]["heartbeat_timeout"] > 0
 
@@ -183,7 +189,7 @@ def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, t
         "with track(total=9, id='job', keep=True) as bar:\n"
         "    bar.advance(3); flush(20); print('ready', flush=True); time.sleep(30)\n"
     )
-    _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), (signal.SIGTERM, 0))
+    _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), signal.SIGTERM)
     assert (done, err) == (0, "")
     assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 3)
 

