@@ -1,0 +1,331 @@
+"""What ``examples/deploy`` holds is run: the Dockerfile's commands, nginx with its files, the others' own checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from progressbar_tracker import ProgressBar
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+from tests.end_to_end.serving import NO_TLS, until
+from tests.postgres import create_database, drop_database
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "examples" / "deploy"
+README = (DEPLOY / "README.md").read_text("utf-8")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def program(name, package):
+    # Debian has them where a user's PATH does not look.
+    path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
+    if path is None:
+        pytest.skip(f"needs {name}: install {package}")
+    return path
+
+
+def replaced(text, *pairs):
+    """Replace what a test has to: each must be there, or the file is not the one that is shipped."""
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def test_each_file_is_told_of():
+    assert [path.name for path in DEPLOY.iterdir() if path.name != "README.md" and f"`{path.name}`" not in README] == []
+
+
+# The image
+
+
+def instructions():
+    """Return the Dockerfile's instructions, each with its text."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    return [tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line]
+
+
+def only(name):
+    (text,) = (text for found, text in instructions() if found == name)
+    return text
+
+
+def test_the_image_is_made_and_run_as_the_published_page_has_it():
+    line = (
+        "docker run -d -p 8989:8080 -e ADMIN_USERNAME=admin -e ADMIN_PASSWORD=your-password progressbar-server:latest"
+    )
+    assert line in README
+    assert line in (DEPLOY / "Dockerfile").read_text()
+    assert only("EXPOSE") == "8080"
+    assert only("USER") not in ("root", "0", "0:0")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """Carry out what the Dockerfile says, in a folder instead of a container; return its root and its environment."""
+    if "CI" not in os.environ:
+        pytest.skip("pip fetches and installs everything anew, which takes long: CI does it, and CI=1 pytest")
+    root = tmp_path_factory.mktemp("image")
+    environ = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+    def inside(text):
+        return re.sub(r"(?<![\w.])/(src|opt|data)\b", rf"{root}/\1", text)
+
+    for name, text in instructions():
+        if name == "COPY" and not text.startswith("--from"):
+            *sources, target = text.split()
+            target = Path(inside(target))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    target.mkdir(exist_ok=True)
+                    shutil.copy(ROOT / source, target)
+        elif name == "RUN":
+            if os.geteuid() != 0:
+                text = re.sub(r" --(owner|group)=\S+", "", text)
+            subprocess.run(inside(text), shell=True, check=True, timeout=200, env={**os.environ, **environ})
+        elif name == "ENV":
+            for pair in shlex.split(text):
+                key, _, value = pair.partition("=")
+                environ[key] = inside(value).replace("$PATH", environ["PATH"])
+    return root, environ
+
+
+@pytest.mark.timeout(240)
+def test_the_images_command_serves_and_its_health_check_sees_it(image):
+    root, environ = image
+    port = str(free_port())
+    environ = {**environ, "ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "your-password"}
+    assert environ["PROGRESSBAR_PORT"] == "8080"
+    environ["PROGRESSBAR_PORT"] = port  # somebody else may have that one
+    command = json.loads(only("CMD"))
+    check = json.loads(only("HEALTHCHECK").partition("CMD ")[2])
+    server = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, cwd=root)
+    try:
+        for line in server.stdout:
+            if line.startswith("Serving"):
+                break
+        url = f"http://127.0.0.1:{port}"
+        assert subprocess.run(check, env=environ, timeout=30).returncode == 0
+        with httpx.Client(base_url=url, verify=NO_TLS, headers={"Sec-Fetch-Site": "same-origin"}) as browser:
+            assert browser.post("/login", data={"username": "admin", "password": "your-password"}).status_code == 303
+            assert browser.get("/").status_code == 200
+            key = browser.post("/api/v1/keys", json={"type": "write", "name": "ci"}).json()["key"]
+        with ProgressBar(url, key) as pb:
+            pb.create("a", "A", "", 0.5)
+        # It is reached from outside of the container, and what it keeps is in the volume.
+        assert listens_everywhere(int(port))
+        assert only("VOLUME") == "/data"
+        assert "progress.db" in {path.name for path in (root / "data").iterdir()}
+        assert {path.name for path in root.iterdir()} == {"src", "opt", "data"}
+        server.send_signal(signal.SIGTERM)  # as `docker stop` does
+        assert server.wait(10) == 0
+        assert subprocess.run(check, env=environ, timeout=30, stderr=subprocess.DEVNULL).returncode != 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def listens_everywhere(port):
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(line.split()[1] == f"00000000:{port:04X}" and line.split()[3] == "0A" for line in lines)
+
+
+# The proxies
+
+
+class Proxy:
+    """nginx with a configuration of ours, as one process of our own."""
+
+    def __init__(self, folder, text, **more):
+        self.port = free_port()
+        temporary = "".join(
+            f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        text = replaced(text, ("http {", f"http {{ {temporary}"), ("listen 80;", f"listen 127.0.0.1:{self.port};"))
+        conf = folder / "nginx.conf"
+        conf.write_text(text)
+        nginx = program("nginx", "nginx-light")
+        how = [
+            "-p",
+            str(folder),
+            "-e",
+            "stderr",
+            "-c",
+            str(conf),
+            "-g",
+            f"daemon off; master_process off; pid {folder}/pid;",
+        ]
+        self._process = subprocess.Popen([nginx, *how])
+        until(self._answers)
+
+    def _answers(self):
+        assert self._process.poll() is None, "nginx did not start"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def close(self):
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory, postgres_cluster):
+    """Two servers on one PostgreSQL, and what they were told to live under."""
+    url = create_database(postgres_cluster)
+    settings = {"database": url, "port": 0, "local_key": False, "admin_key": "the-admin-key-of-these-tests"}
+    servers = [BackgroundServer(Settings(**settings)) for _ in range(2)]
+    yield servers
+    for server in servers:
+        server.close()
+    drop_database(postgres_cluster, url)
+
+
+@pytest.fixture(scope="module")
+def by_itself(servers, tmp_path_factory):
+    names = [(f"server-{n}:8080", f"127.0.0.1:{server.port}") for n, server in enumerate(servers, 1)]
+    proxy = Proxy(tmp_path_factory.mktemp("nginx"), replaced((DEPLOY / "nginx.conf").read_text(), *names))
+    yield f"http://127.0.0.1:{proxy.port}", servers[0].create_key("write", "ci")
+    proxy.close()
+
+
+@pytest.fixture(scope="module")
+def in_a_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nginx-folder")
+    settings = Settings(database=folder / "progress.db", port=0, base_path="/progress", local_key=False)
+    with BackgroundServer(settings) as server:
+        snippet = replaced((DEPLOY / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}"))
+        proxy = Proxy(folder, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
+        yield f"http://127.0.0.1:{proxy.port}/progress", server.create_key("write", "ci")
+        proxy.close()
+
+
+@pytest.fixture(params=["by_itself", "in_a_folder"])
+def site(request):
+    """The URL that a proxy makes of it, and a write key."""
+    return request.getfixturevalue(request.param)
+
+
+def test_the_published_client_works_through_nginx(site):
+    url, key = site
+    with ProgressBar(api_url=url, api_key=key) as pb:
+        for _ in range(4):  # so that it meets both servers
+            pb.create("video-001", "Encoding", "starting", 0.0, weight=100)
+            pb.update("video-001", "Encoding", "half way", 0.5, weight=100)
+            until(lambda: [(item["id"], item["value"]) for item in pb.get_all()] == [("video-001", 0.5)])
+            assert pb.delete("video-001")
+
+
+def test_a_stream_through_nginx_is_not_held_back(site):
+    url, key = site
+    http = httpx.Client(headers={"X-API-KEY": key}, verify=NO_TLS, timeout=10)
+    begun = time.monotonic()
+    with http, http.stream("GET", f"{url}/api/v1/events") as stream:
+        lines = stream.iter_lines()
+        assert next(line for line in lines if line.startswith("event: ")) == "event: snapshot"
+        assert time.monotonic() - begun < 1
+        begun = time.monotonic()
+        assert http.put(f"{url}/api/v1/items/streamed", json={"total": 5}).status_code in (200, 201)
+        assert '"streamed"' in next(line for line in lines if line.startswith("data: ") and '"streamed"' in line)
+        # A tick, and with two servers what one hears of the other.
+        assert time.monotonic() - begun < 2.5
+        http.delete(f"{url}/api/v1/items/streamed")
+
+
+def test_the_page_and_its_forms_work_through_nginx(site):
+    url, key = site
+    # An old browser says no more than where a form comes from; that is compared with the Host that was asked for.
+    origin = str(httpx.URL(url).join("/")).rstrip("/")
+    with httpx.Client(verify=NO_TLS, headers={"Origin": origin}) as browser:
+        sent = browser.post(f"{url}/login", data={"key": key})
+        assert sent.status_code == 303, sent.text
+        home = browser.get(httpx.URL(f"{url}/login").join(sent.headers["Location"]))
+        assert (home.status_code, home.url) == (200, f"{url}/")
+        page = browser.get(f"{url}/login").text
+        assets = re.findall(r'(?:src|href)="([^"]+\.(?:js|css))"', page)
+        assert assets
+        for asset in assets:
+            assert browser.get(httpx.URL(f"{url}/login").join(asset)).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(site):
+    url, key = site
+    with httpx.Client(headers={"X-API-KEY": key, "Content-Type": "application/json"}, verify=NO_TLS) as http:
+        reply = http.post(f"{url}/api/v1/items:batch", content=b" " * (3 << 19))
+        assert (reply.status_code, reply.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+def test_a_server_that_goes_away_is_not_missed(by_itself, servers):
+    url, key = by_itself
+    with ProgressBar(url, key) as pb:
+        pb.create("stays", "Stays", "", 0.1)
+        servers[1].close()
+        for _ in range(4):
+            assert [item["id"] for item in pb.get_all()] == ["stays"]
+        pb.delete("stays")
+
+
+def test_the_unit_is_one_that_systemd_understands(tmp_path):
+    analyze = program("systemd-analyze", "systemd")
+    text = replaced(
+        (DEPLOY / "progressbar-tracker.service").read_text(),
+        ("/opt/progressbar/bin/progressbar-tracker", shutil.which("true")),
+    )
+    (tmp_path / "progressbar-tracker.service").write_text(text)
+    unit = str(tmp_path / "progressbar-tracker.service")
+    done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    # From 0, which nothing can be done to, to 10.
+    judged = [analyze, "security", "--offline=true", "--threshold=20", unit]
+    assert subprocess.run(judged, capture_output=True, timeout=60).returncode == 0
+
+
+def test_the_units_command_and_variables_are_ours():
+    text = (DEPLOY / "progressbar-tracker.service").read_text()
+    pairs = dict(
+        pair.split("=", 1) for line in re.findall(r"^Environment=(.*)", text, re.MULTILINE) for pair in line.split()
+    )
+    documented = (ROOT / "README.md").read_text("utf-8")
+    assert [name for name in pairs if name != "HOME" and f"`{name}`" not in documented] == []
+    assert pairs["PROGRESSBAR_DATABASE"].startswith("%S/" + re.search(r"StateDirectory=(.*)", text)[1])
+
+
+def test_the_caddyfile_is_one_that_caddy_understands(tmp_path):
+    caddy = shutil.which("caddy")
+    text = (DEPLOY / "Caddyfile").read_text()
+    assert text.count("reverse_proxy 127.0.0.1:8989") == text.count("flush_interval -1") == 2
+    if caddy is not None:
+        home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        adapt = [caddy, "adapt", "--config", DEPLOY / "Caddyfile", "--adapter", "caddyfile", "--validate"]
+        done = subprocess.run(adapt, env=home, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "127.0.0.1:8989" in done.stdout
+
+
+def test_the_composition_names_what_the_other_files_have():
+    text = (DEPLOY / "compose.yaml").read_text()
+    conf = (DEPLOY / "nginx.conf").read_text()
+    assert re.findall(r"server (server-\d):8080;", conf) == re.findall(r"^  (server-\d): \*server", text, re.MULTILINE)
+    assert (DEPLOY / re.search(r"- \./(\S+):/etc/nginx/nginx.conf:ro", text)[1]).exists()
+    assert (DEPLOY / "../.." / re.search(r"dockerfile: (\S+)", text)[1]).exists()
+    assert (DEPLOY / re.search(r"context: (\S+)", text)[1]).resolve() == ROOT
