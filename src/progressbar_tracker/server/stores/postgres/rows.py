@@ -128,6 +128,25 @@ def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
             _keep_samples(cursor, run.item.id, run.item.run_id, -(-count // ENDED_SAMPLES))
 
 
+def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
+    """Add samples: of ten thousand items at a time, so in one statement."""
+    if added:
+        # A row is changed once in a statement: of two samples of one instant, the later.
+        newest = {(one.id, one.run_id, one.sample.at): one.sample for one in added}
+        cursor.execute(
+            "INSERT INTO samples SELECT * "
+            "FROM unnest(%s::text[], %s::text[], %s::float8[], %s::float8[], %s::float8[]) "
+            "ON CONFLICT (id, run_id, at) DO UPDATE SET value = excluded.value, completed = excluded.completed",
+            [
+                [item_id for item_id, _, _ in newest],
+                [run_id for _, run_id, _ in newest],
+                [at for _, _, at in newest],
+                [sample.value for sample in newest.values()],
+                [sample.completed for sample in newest.values()],
+            ],
+        )
+
+
 def searched(item: Item) -> str:
     """Return what a search of the history looks at."""
     return f"{item.id}\n{item.title}".casefold()
@@ -136,12 +155,6 @@ def searched(item: Item) -> str:
 def perform(cursor: Cursor, write: Write) -> None:
     """Carry out one write that is not of an item's state."""
     match write:
-        case AddSample(item_id, run_id, sample):
-            cursor.execute(
-                "INSERT INTO samples VALUES (%s, %s, %s, %s, %s) ON CONFLICT (id, run_id, at) DO UPDATE "
-                "SET value = excluded.value, completed = excluded.completed",
-                [item_id, run_id, sample.at, sample.value, sample.completed],
-            )
         case ThinSamples(item_id, run_id):
             _keep_samples(cursor, item_id, run_id, 2)
         case SaveKey(key):

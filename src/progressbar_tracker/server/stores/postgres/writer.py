@@ -12,6 +12,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ from progressbar_tracker.server.records import (
     ANY,
     CREDENTIALS,
     AddHistory,
+    AddSample,
     DropItem,
     Item,
     SaveItem,
@@ -92,8 +94,8 @@ class Writer:
         self._wake = threading.Condition()
         self._waiting: list[_Waiter] = []
         self._behind: dict[object, Write] = {}
-        self._flying: list[_Waiter] = []
         self._flying_behind: dict[object, Write] = {}
+        self._durable: Counter[str] = Counter()  # ids of what waits for a commit or is on its way
         self._landed: dict[str, int] = {}  # ids of what was committed, to its revision, in the order of revisions
         self._unsure: set[str] = set()
         self._due: float | None = None
@@ -114,6 +116,7 @@ class Writer:
             # What waits for these items is older, and these writes rest on it: it goes first.
             first = {item_id: self._behind.pop(item_id) for item_id in ids if item_id in self._behind}
             self._waiting.append(_Waiter(writes, _saves(first), future, ids))
+            self._durable.update(ids)
             self._wake.notify()
         return future
 
@@ -140,9 +143,7 @@ class Writer:
     def waiting(self, item_id: str, rev: int) -> Item | bool:
         """Say what is not yet in the row of an item at a revision: see :class:`~..base.SharedStore`."""
         with self._wake:
-            if self._landed.get(item_id, 0) > rev:
-                return True
-            if any(item_id in waiter.ids for waiter in (*self._flying, *self._waiting)):
+            if item_id in self._durable or self._landed.get(item_id, 0) > rev:
                 return True
             for queue in (self._flying_behind, self._behind):
                 save = queue.get(item_id)
@@ -177,11 +178,11 @@ class Writer:
             with self._wake:
                 while not (self._waiting or self._closing or (self._due is not None and self._due <= time.monotonic())):
                     self._wake.wait(None if self._due is None else max(0.0, self._due - time.monotonic()))
-                self._flying, self._waiting = self._waiting, []
+                waiting, self._waiting = self._waiting, []
                 self._flying_behind, self._behind = self._behind, {}
                 self._due = None
                 closing = self._closing
-            done = self._commit_group(self._flying, self._flying_behind)
+            done = self._commit_group(waiting, self._flying_behind)
             self._land(done)
             if done.refused:
                 self._tell(Seen(done.refused))
@@ -199,7 +200,12 @@ class Writer:
 
     def _land(self, done: _Done) -> None:
         with self._wake:
-            self._flying, self._flying_behind = [], {}
+            self._flying_behind = {}
+            for waiter, _ in done.outcomes:
+                for item_id in waiter.ids:
+                    self._durable[item_id] -= 1
+                    if not self._durable[item_id]:
+                        del self._durable[item_id]
             if done.rev is not None:
                 for item_id in done.changed:
                     self._landed.pop(item_id, None)
@@ -290,11 +296,13 @@ class Writer:
     def _write(
         self, cursor: rows.Cursor, ledger: Ledger, stored: dict[str, Row], others: Sequence[Write]
     ) -> int | None:
+        rows.add_samples(cursor, [write for write in others if isinstance(write, AddSample)])
         for write in others:
-            if not isinstance(write, TrimHistory):
+            if isinstance(write, TrimHistory):
+                if rows.trim(cursor, write.before, self._now() - FORGET):
+                    self.later([write])
+            elif not isinstance(write, AddSample):
                 rows.perform(cursor, write)
-            elif rows.trim(cursor, write.before, self._now() - FORGET):
-                self.later([write])
         credentials = sum(isinstance(write, CREDENTIALS) for write in others)
         count = len(ledger.changed)
         if not (count or ledger.ended or credentials):
