@@ -50,7 +50,7 @@ def served(serve: Callable[..., Served]) -> Served:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     disk = FullDisk()
-    monkeypatch.setattr(sqlite_store, "perform", disk.perform)
+    monkeypatch.setattr(sqlite_store, "perform_all", disk.perform_all)
     return disk
 
 

@@ -13,7 +13,7 @@ from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores import sqlite as sqlite_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from progressbar_tracker.server.records import Write
@@ -90,14 +90,14 @@ class FullDisk:
         self.full = False
         self.before_failing: Callable[[], object] = lambda: None
 
-    def perform(self, connection: sqlite3.Connection, write: Write) -> None:
+    def perform_all(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
         if self.full:
             self.before_failing()
             raise sqlite3.OperationalError("database or disk is full")
-        _perform(connection, write)
+        _perform_all(connection, writes)
 
 
-_perform = sqlite_store.perform
+_perform_all = sqlite_store.perform_all
 
 
 def legacy(item_id: str, value: float = 0.5, **fields: object) -> dict[str, object]:

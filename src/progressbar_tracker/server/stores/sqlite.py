@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import Future
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -56,6 +57,9 @@ DELAY: Final = 0.4
 
 ENDED_SAMPLES: Final = 100
 """The most samples that are kept of a run that has ended."""
+
+SAVED: Final = 1000
+"""The most items that are saved by one statement."""
 
 RETRY: Final = 1.0
 """Seconds until states that could not be written are tried again."""
@@ -303,8 +307,7 @@ class SqliteStore:
             return None
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for write in writes:
-                perform(self._writer, write)
+            perform_all(self._writer, writes)
             self._writer.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
             if self._writer.in_transaction:
@@ -314,14 +317,21 @@ class SqliteStore:
         return None
 
 
+def perform_all(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Carry out writes, one after the other, within the transaction that is open."""
+    for kind, some in groupby(writes, type):
+        if kind is SaveItem:
+            _save(connection, [write.item for write in some if isinstance(write, SaveItem)])
+        else:
+            for write in some:
+                perform(connection, write)
+
+
 def perform(connection: sqlite3.Connection, write: Write) -> None:
     """Carry out one write within the transaction that is open."""
     match write:
         case SaveItem(item):
-            connection.execute(
-                "INSERT INTO items VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state",
-                (item.id, _encode(item).decode()),
-            )
+            _save(connection, [item])
         case DropItem(item_id):
             connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
         case AddHistory(ended):
@@ -382,6 +392,17 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
         case Probe(at):
             connection.execute("UPDATE meta SET value = ? WHERE name = 'probed_at'", (int(at),))
+
+
+def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
+    # One statement for many: each would wait anew for the interpreter's lock, which the thread that answers requests
+    # gives up every 5 ms. Here SQLite reads them all by itself, without the lock.
+    for start in range(0, len(items), SAVED):
+        connection.execute(
+            "INSERT INTO items SELECT json_extract(value, '$.id'), value FROM json_each(?) WHERE true "
+            "ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+            (_encode(items[start : start + SAVED]).decode(),),
+        )
 
 
 def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
