@@ -8,6 +8,7 @@ returns a :class:`Change` that says what to persist. Who may do it has been deci
 from __future__ import annotations
 
 import heapq
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,13 +24,17 @@ from progressbar_tracker._models import (
 )
 
 from . import pace
+from .listing import Listing
 from .problems import ProblemError, of_field
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write
 from .telling import stalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from progressbar_tracker._models import Status
+
+    from .listing import Order
     from .writes import Fields
 
 PARTS: Final = 1000
@@ -103,18 +108,18 @@ class Board:
         max_items: The most items of one owner.
         new_run_id: Makes the id of a run whose writer names none.
         items: The items of an earlier life.
-        shared: Other servers write the same items. What has ended is then told when the database tells it.
+        silent: It has no news: what is told of its items is told of another board.
 
     Attributes:
         rev: Grows with every change; what one reader has seen can be told by it.
     """
 
     def __init__(
-        self, *, max_items: int, new_run_id: Callable[[], str], items: Iterable[Item] = (), shared: bool = False
+        self, *, max_items: int, new_run_id: Callable[[], str], items: Iterable[Item] = (), silent: bool = False
     ) -> None:
         self._max_items = max_items
         self._new_run_id = new_run_id
-        self._shared = shared
+        self._silent = silent
         self._items: dict[str, Item] = {}
         self._owned: dict[str, int] = {}
         # Entries are not removed when they become untrue; what pops is looked at again.
@@ -122,10 +127,12 @@ class Board:
         self._silences: list[tuple[float, str]] = []
         self._listening: set[str] = set()
         self._news = News({}, [])
+        self._listing = Listing()
         self.rev = 0
         for item in items:
             self.rev = max(self.rev, item.rev)
-            self._place(None, item)
+            self._put(None, item)
+        self._listing = Listing(self._items.values())
         self.news()
 
     def __len__(self) -> int:
@@ -150,9 +157,27 @@ class Board:
         """Return all items, in no order that means anything."""
         return list(self._items.values())
 
-    def listed(self) -> list[Item]:
-        """Return all items: highest weight first, then oldest first."""
-        return sorted(self._items.values(), key=order)
+    def listed(
+        self,
+        *,
+        group: str | None = None,
+        status: Status | None = None,
+        after: Order | None = None,
+        limit: int | None = None,
+    ) -> list[Item]:
+        """Return items: highest weight first, then oldest first. Costs what is returned.
+
+        Args:
+            group: Only those of a group.
+            status: Only those of a status.
+            after: Begin after this place of the list; see :func:`~.listing.order`.
+            limit: The most items.
+        """
+        ids = self._listing.ids(group=group, status=status, after=after)
+        items: Iterator[Item] = map(self._items.__getitem__, ids)
+        if group is not None and status is not None:
+            items = (item for item in items if item.group == group and item.status == status)
+        return list(islice(items, limit))
 
     # Part 1 of the protocol.
 
@@ -351,7 +376,7 @@ class Board:
             value=value, seq=seq, updated_at=now, pace=found, pace_at=found_at, pace_n=found_n, pace_for=found_for,
             rev=self._next(),
         )  # fmt: skip
-        self._place(before, after)
+        self._put(before, after)  # its place in the list is the same
         return Change(200, before, after)
 
     def _written(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Change:
@@ -415,12 +440,17 @@ class Board:
         self._place(before, after)
         if after is None:
             self._next()
-        if ended is not None and not self._shared:
+        if ended is not None and not self._silent:
             self._news.ended.append(ended)
         return Change(status, before, after, ended, durable)
 
     def _place(self, before: Item | None, after: Item | None) -> None:
-        """Put ``after`` where ``before`` was, and keep the counts, the heaps and the news true."""
+        """Put ``after`` where ``before`` was, and keep everything that follows from it true."""
+        self._listing.move(before, after)
+        self._put(before, after)
+
+    def _put(self, before: Item | None, after: Item | None) -> None:
+        """Keep the counts, the heaps and the news true."""
         if before is not None and (after is None or after.group != before.group):
             self._tell(before)
         if after is not None:
@@ -451,6 +481,8 @@ class Board:
             self._listen(after)
 
     def _tell(self, item: Item) -> None:
+        if self._silent:
+            return
         groups = self._news.groups
         known = groups.get(item.id)
         if known is None:
@@ -471,11 +503,6 @@ _TAKEN: Final = frozenset(
     {"title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout", "ttl"}
 )
 """The fields that become the item's as they are."""
-
-
-def order(item: Item) -> tuple[int, float, int]:
-    """Return the sort key of the list: highest weight, then oldest."""
-    return -item.weight, item.created_at, item.born
 
 
 def _blank(item: Item, fields: Fields) -> Item:

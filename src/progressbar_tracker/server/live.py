@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
     from .board import Board
+    from .records import Item
 
 TICK: Final = 0.5
 """Least seconds between two ticks."""
@@ -71,6 +72,13 @@ class View(NamedTuple):
     def sees(self, item_id: str, group: str | None) -> bool:
         """Say whether it sees an item."""
         return (self.group is None or self.group == group) and (self.item is None or self.item == item_id)
+
+    def of(self, board: Board) -> list[Item]:
+        """Return what it sees of a board, in the order of the list."""
+        if self.item is None:
+            return board.listed(group=self.group)
+        item = board.get(self.item)
+        return [item] if item is not None and self.sees(item.id, item.group) else []
 
 
 class _Changed(NamedTuple):
@@ -268,7 +276,7 @@ class Hub:
         known = self._snapshots.get(view)
         if known is None or known[0] != rev:
             now = self._clock()
-            items = [item for item in self._board.listed() if view.sees(item.id, item.group)]
+            items = view.of(self._board)
             told_items = [_encode(told(item, now)) for item in items]
             listed = b",".join([_bare(one) for one in told_items] if view.bare else told_items)
             body = b'{"rev":%d,"time":"%s","items":[%s]}' % (stamp, rfc3339(now).encode(), listed)

@@ -11,7 +11,8 @@ import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
 from progressbar_tracker.server.auth import Principal, authorize
-from progressbar_tracker.server.board import Board, Change, Owner, order
+from progressbar_tracker.server.board import Board, Change, Owner
+from progressbar_tracker.server.listing import order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import told
@@ -34,8 +35,9 @@ async def listed(call: Call) -> Reply:
     query = call.query()
     limit = page_limit(query, LIMIT, MOST)
     after = _cursor(query["after"]) if "after" in query else None
-    group, status = query.get("group"), query.get("status")
-    if status is not None and status not in STATUSES:
+    group = query.get("group")
+    status = next((known for known in STATUSES if known == query.get("status")), None)
+    if "status" in query and status is None:
         raise ProblemError("invalid-field", f"status must be one of {', '.join(STATUSES)}", field="status")
     now = services.clock()
     # What falls silent or expires in this instant is to be seen under a new revision.
@@ -45,13 +47,7 @@ async def listed(call: Call) -> Reply:
     if etag in [tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")]:
         return Reply(304, headers=tuple(headers))
     rev = services.rev
-    found = [
-        item
-        for item in board.listed()
-        if (group is None or item.group == group)
-        and (status is None or item.status == status)
-        and (after is None or order(item) > after)
-    ]
+    found = board.listed(group=group, status=status, after=after, limit=limit + 1)
     page = found[:limit]
     if len(found) > limit:
         headers.append(next_page(call, query, _told_cursor(page[-1])))

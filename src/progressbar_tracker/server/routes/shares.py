@@ -104,7 +104,7 @@ async def _within(call: Call, record: ShareRecord) -> tuple[list[dict[str, objec
     now, view = call.services.clock(), _view(record)
     if record.item is not None:
         await call.services.fetch(record.item)
-    items = [item for item in call.services.board.listed() if view.sees(item.id, item.group)]
+    items = view.of(call.services.board)
     bars = [_shown(told(item, now)) for item in items]
     if record.item is not None and bars:
         return bars, []

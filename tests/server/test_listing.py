@@ -1,0 +1,62 @@
+"""The order of the list, however items come, change and go."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progressbar_tracker.server.board import Board, Owner
+from progressbar_tracker.server.listing import Listing, order
+from progressbar_tracker.server.problems import ProblemError
+
+OPS = st.tuples(
+    st.sampled_from(["put", "patch", "delete", "restore", "adopt"]),
+    st.sampled_from("abcdef"),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "weight": st.integers(-1, 1),
+            "group": st.sampled_from(["g", "h", None]),
+            "status": st.sampled_from(["running", "failed"]),
+            "run_id": st.sampled_from("rstuvw"),
+        },
+    ),
+)
+
+
+@given(st.lists(OPS, max_size=40), st.integers(1, 4))
+def test_pages_are_those_of_the_sorted_items(ops: list[tuple[str, str, dict[str, object]]], limit: int) -> None:
+    count = itertools.count()
+    board = Board(max_items=100, new_run_id=lambda: str(next(count)))
+    for now, (name, item_id, fields) in enumerate(ops):
+        try:
+            if name == "put":
+                board.put(item_id, fields, Owner("me", "ci"), now)
+            elif name == "patch":
+                board.patch(item_id, {key: value for key, value in fields.items() if key != "run_id"}, now)
+            elif name == "delete":
+                board.delete(item_id, now)
+            elif name == "restore":
+                board.restore(board.delete(item_id, now))
+            else:
+                board.adopt(item_id, None)
+        except ProblemError:
+            pass
+    everything = sorted(board.all(), key=order)
+    for group, status in itertools.product([None, "g", "h", "none"], [None, "running", "failed", "stopped"]):
+        wanted = [
+            item
+            for item in everything
+            if (group is None or item.group == group) and (status is None or item.status == status)
+        ]
+        assert board.listed(group=group, status=status) == wanted
+        pages, after = [], None
+        while page := board.listed(group=group, status=status, after=after, limit=limit):
+            pages += page
+            after = order(page[-1])
+        assert pages == wanted
+    anew = Listing(everything)
+    assert list(anew.ids()) == list(board._listing.ids())
+    assert anew._shelves == board._listing._shelves
