@@ -102,7 +102,7 @@ class Server:
     """A board that writes to what is stored when it is told to, and reads it when it is told to."""
 
     def __init__(self) -> None:
-        self.board = Board(max_items=10, new_run_id=lambda: "made", shared=True)
+        self.board = Board(max_items=10, new_run_id=lambda: "made", silent=True)
         self.base: Item | None = None
         self.dirty = False
 

@@ -5,14 +5,19 @@ alone. What has to be durable is judged once more by the store, against what is 
 board had, the board takes over what is stored and the request is judged anew: so two servers that are sent the same
 create give one 201 and one 409. What a board refuses because of what it remembers may be true no longer either, and is
 judged anew after a look at what is stored.
+
+What viewers are told is what is stored, and nothing else: a second board, which only the follower writes, in the order
+of the database. What the first board has judged may still come to nothing, and no bar is to be seen going backwards.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from .board import Board
 from .merge import fits, merged
 from .problems import ProblemError
 from .records import Item
@@ -21,7 +26,7 @@ from .stores.base import OutdatedError, Row, Seen, StoreError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from .board import Board, Change
+    from .board import Change
     from .records import Sampled
     from .stores.base import Credentials, SharedStore
 
@@ -59,6 +64,7 @@ class Replica:
         board: What is kept in step.
 
     Attributes:
+        stored: The board of what is stored.
         rev: All that was written up to this revision of the database is on the board.
     """
 
@@ -72,6 +78,7 @@ class Replica:
         self._looking = asyncio.Lock()
         self._looks = 0
         self._credentials_rev = 0
+        self.stored = Board(max_items=sys.maxsize, new_run_id=str, items=board.all())
         self.rev = store.rev
 
     @property
@@ -93,7 +100,7 @@ class Replica:
         """Follow the database from now on, in the loop that runs.
 
         Args:
-            changed: Told when the board has changed.
+            changed: Told when there is something new to tell viewers.
             take_credentials: Given who may do what, whenever anyone changes it.
             take_samples: Given what was sampled so far, when this server begins to lead.
         """
@@ -105,14 +112,16 @@ class Replica:
 
     def take(self, seen: Seen) -> None:
         """Take over what was seen in the database."""
+        rows = seen.rows
         if seen.whole:
-            gone = {item.id for item in self._board.all()} - seen.rows.keys()
-            for item_id in gone:
-                self._adopt(item_id, Row(seen.rev or 0, None))
-        for item_id, row in seen.rows.items():
+            there = {item.id for board in (self._board, self.stored) for item in board.all()}
+            rows = dict.fromkeys(there - rows.keys(), Row(seen.rev or 0, None)) | dict(rows)
+        for item_id, row in rows.items():
             self._adopt(item_id, row)
+            if not seen.aside:
+                self.stored.adopt(item_id, row.item)
         if seen.ended:
-            self._board.tell_ended(seen.ended)
+            self.stored.tell_ended(seen.ended)
         if seen.rev is not None:
             self.rev = seen.rev
             self._store.told(seen.rev)
@@ -122,7 +131,7 @@ class Replica:
             self._take_credentials(seen.credentials)
         if seen.sampled is not None:
             self._take_samples(seen.sampled)
-        if seen.rows or seen.ended or seen.whole:
+        if (rows and not seen.aside) or seen.ended:
             self._changed()
 
     async def fetch(self, ids: Iterable[str]) -> None:
@@ -131,7 +140,7 @@ class Replica:
         Raises:
             ProblemError: ``unavailable``.
         """
-        self.take(Seen(await self._read(self._store.read, list(ids))))
+        self.take(Seen(await self._read(self._store.read, list(ids)), aside=True))
 
     async def look(self) -> None:
         """Take over who may do what now. All who ask while a look is under way share the next one.
@@ -174,7 +183,7 @@ class Replica:
             try:
                 await settle(judged.changes)
             except OutdatedError as outdated:
-                self.take(Seen(outdated.rows))
+                self.take(Seen(outdated.rows, aside=True))
                 sure.clear()
                 continue
             return judged
@@ -184,8 +193,6 @@ class Replica:
         """Undo changes that were not kept."""
         for change in reversed(changes):
             self._board.restore(change)
-        if changes:
-            self._changed()
 
     def _adopt(self, item_id: str, row: Row) -> None:
         waiting = self._store.waiting(item_id, row.rev)

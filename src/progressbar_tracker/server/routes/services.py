@@ -66,11 +66,11 @@ class Services:
         self.boot_id = boot_id if shared is None else shared.epoch
         self.life = boot_id
         self.board = Board(
-            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, shared=shared is not None
+            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, silent=shared is not None
         )
         self.replica = None if shared is None else Replica(shared, self.board)
         self.hub = Hub(
-            self.board,
+            self.board if self.replica is None else self.replica.stored,
             epoch=self.boot_id,
             clock=clock,
             stamp=None if self.replica is None else self.replica.stamp,
@@ -164,9 +164,12 @@ class Services:
 
     def sweep(self, now: float) -> None:
         """Let items expire and fall silent on the board."""
-        rev = self.board.rev
+        told = self.board if self.replica is None else self.replica.stored
+        rev = told.rev
         changes = self.board.sweep(now, expire=self.leads())
-        if self.board.rev != rev:
+        if self.replica is not None:
+            told.sweep(now, expire=False)
+        if told.rev != rev:
             self.hub.changed()
         if not changes:
             return
@@ -237,7 +240,7 @@ class Services:
         try:
             await self._settle_with_others(self.replica, changes, writes)
         except OutdatedError as outdated:
-            self.replica.take(Seen(outdated.rows))
+            self.replica.take(Seen(outdated.rows, aside=True))
         except ProblemError:
             pass  # it is in the log
 

@@ -77,6 +77,7 @@ class Seen(msgspec.Struct, frozen=True):
         credentials: All of them, if any has changed.
         whole: These are all items that there are.
         sampled: What was sampled so far, told to the server that begins to lead.
+        aside: Read beside the order of all that is told, and possibly newer than what is told next.
     """
 
     rows: Mapping[str, Row] = {}
@@ -85,6 +86,7 @@ class Seen(msgspec.Struct, frozen=True):
     credentials: Credentials | None = None
     whole: bool = False
     sampled: Sequence[Sampled] | None = None
+    aside: bool = False
 
 
 class HistoryRow(msgspec.Struct, frozen=True):

@@ -185,7 +185,7 @@ class Writer:
             done = self._commit_group(waiting, self._flying_behind)
             self._land(done)
             if done.refused:
-                self._tell(Seen(done.refused))
+                self._tell(Seen(done.refused, aside=True))
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(done.outcomes):
                 if error is None:
