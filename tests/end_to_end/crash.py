@@ -11,7 +11,8 @@ promises:
   there, a deleted run once in the history, and nothing is there that nobody sent.
 * Progress in between is answered from memory and written within half a second: what was answered before that is there.
   What is younger may be gone, and comes back as soon as its writer sends its state again, as every client does.
-* While one connection lasts, no run moves backwards, and none that has ended goes on.
+* While a viewer's connection lasts, no run moves behind what was answered, and none goes on whose end was answered. (A
+  viewer is shown a write while it is on its way to the disk, and sees it go when it is refused.)
 * After the writers have caught up, the viewer sees what is on disk, and so does the list.
 * ``PRAGMA integrity_check`` says ok (SQLite).
 
@@ -60,6 +61,9 @@ BUSY = 0.5
 SETTLE = 10.0
 """Seconds in which everybody must have come to see the same."""
 
+STALE = 1.0
+"""Seconds that what a viewer is shown may be old: on its way, or between two ticks."""
+
 GOAL = 1_000_000
 BATCH = 5
 MARKER = "tracked"
@@ -78,7 +82,7 @@ class Bar:
         self.ended = None
         self.gone = None
         self.pending = None
-        self.writer = None
+        self.heard = deque(maxlen=50)  # (when, seq, end) of every answer
         steps = [("advance", None)] * (5000 if long else choose.randint(0, 12))
         fate = choose.random()
         if fate < 0.25:
@@ -116,6 +120,7 @@ class Bar:
             self.gone = self.ended or "deleted"
             return "deletes"
         self.seq = write["seq"]
+        self.heard.append((at, self.seq, write.get("status")))
         if write["op"] == "put" or "status" in write:
             self.created, self.durable, self.ended = True, self.seq, write.get("status")
             self.answered.clear()
@@ -126,6 +131,11 @@ class Bar:
     def floor(self, until):
         """Return the count that has to be on disk if the server was killed at ``until``."""
         return max([self.durable, *(seq for at, seq in self.answered if at + LAG + BUSY <= until)])
+
+    def settled(self, at):
+        """Return the count and the end that had been answered at an instant."""
+        before = [(seq, end) for when, seq, end in list(self.heard) if when <= at]
+        return before[-1] if before else (0, None)
 
     def complaints(self, item, runs, until):
         """Return what is wrong with what was found of it.
@@ -317,17 +327,19 @@ class _AwayError(Exception):
 class Viewer:
     """Follows the stream of any server that is there, from where it was, and keeps what it is shown."""
 
-    def __init__(self, urls, choose):
+    def __init__(self, urls, choose, bars):
         self.items = {}
         self.wrong = []
+        self._bars = bars
         self.counts = Counter()
         self._urls = urls
         self._choose = choose
         self._last = None
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
+
+    def start(self):
+        threading.Thread(target=self._follow, daemon=True).start()
 
     def close(self):
         self._over.set()
@@ -359,19 +371,22 @@ class Viewer:
             elif "data" in fields:
                 self.counts[fields["event"]] += 1
                 if fields["event"] != "hb":
-                    self._take(fields["event"], json.loads(fields["data"]), latest)
+                    self.take(fields["event"], json.loads(fields["data"]), latest)
                 self._last, fields = fields["id"], {}
             if self._over.is_set():
                 return
 
-    def _take(self, event, data, latest):
+    def take(self, event, data, latest):
+        """Keep what an event says; ``latest`` is what this connection has shown of each item."""
+        bars = self._bars()
         for item in data["items"]:
-            former = latest.get(item["id"])
-            if former and former["run_id"] == item["run_id"]:
-                if item["seq"] is not None and former["seq"] is not None and item["seq"] < former["seq"]:
-                    self.wrong.append(f"{item['id']} went back from {former['seq']} to {item['seq']}")
-                if former["status"] != "running" and item["status"] != former["status"]:
-                    self.wrong.append(f"{item['id']} was {former['status']}, and is {item['status']}")
+            former, bar = latest.get(item["id"]), bars.get(item["id"])
+            if former and bar and former["run_id"] == item["run_id"]:
+                seq, end = bar.settled(time.monotonic() - STALE)
+                if item["seq"] < min(seq, former["seq"]):
+                    self.wrong.append(f"{bar.id} went back from {former['seq']} to {item['seq']}, and was at {seq}")
+                if end and former["status"] == end != item["status"]:
+                    self.wrong.append(f"{bar.id} was {end}, and is {item['status']}")
             latest[item["id"]] = item
         with self._lock:
             if event == "snapshot":
@@ -456,7 +471,12 @@ class Harness:
             for n in range(writers)
         ]
         self._keeper = Keeper(random.Random(f"{seed} keeper"))
-        self._viewer = Viewer(lambda: [server.url for server in self.servers], random.Random(f"{seed} viewer"))
+        self._viewer = Viewer(
+            lambda: [server.url for server in self.servers],
+            random.Random(f"{seed} viewer"),
+            lambda: {name: bar for writer in self._writers for name, bar in list(writer.bars.items())},
+        )
+        self._viewer.start()
         self._bar_client = ProgressBar(self.servers[0].url, ADMIN_KEY)
         self._bar = self._bar_client.track(id=MARKER, keep=True, interval=0.05, display=False)
         self._over = threading.Event()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections import deque
 
 import pytest
 
 from tests.postgres import Cluster, create_database
 
-from .crash import Bar, crash
+from .crash import STALE, Bar, Viewer, crash
 
 
 @pytest.mark.timeout(150)
@@ -104,3 +105,23 @@ def test_it_complains_of_what_must_not_be(known, item, runs, complaint):
 )
 def test_it_takes_either_outcome_of_what_was_not_answered(known, item, runs):
     assert list(known.complaints(item, runs, 100.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "complaints"),
+    [
+        (found(3), found(3), 0),
+        (found(4), found(3), 0),  # a write that was shown, and then refused
+        (found(3), found(2), 1),
+        (found(4, "failed"), found(3), 0),
+        (found(3, "succeeded"), found(3), 1),
+    ],
+)
+def test_it_complains_of_what_moves_backwards_before_the_eyes_of_a_viewer(first, then, complaints):
+    end = "succeeded" if first["status"] == "succeeded" else None
+    seen = bar(heard=deque([(time.monotonic() - STALE - 1, 3, end)]))
+    viewer = Viewer(list, random.Random(0), lambda: {"a": seen})
+    latest = {}
+    for item in (first, then):
+        viewer.take("change", {"items": [item]}, latest)
+    assert len(viewer.wrong) == complaints
