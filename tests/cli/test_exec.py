@@ -121,17 +121,15 @@ def test_parse_moves_the_bar(run):
 
 
 def test_what_it_leaves_running_does_not_hold_us(run):
-    began = time.monotonic()
-    done = run(*sh("sleep 5 & echo started >&2"))
-    assert (done.code, done.err) == (0, b"started\n")
-    assert time.monotonic() - began < 4
+    done = run(*sh("sleep 300 & echo $! >&2"))  # the limit of the test is for the one that waits for it
+    os.kill(int(done.err), signal.SIGKILL)
+    assert done.code == 0
 
 
 def test_what_it_leaves_talking_does_not_hold_us_either(run):
-    began = time.monotonic()
-    done = run(*sh("(for i in 1 2 3 4 5 6 7 8 9; do echo talk >&2; sleep 0.05; done; sleep 5) & exit 4"))
+    done = run(*sh("(while :; do echo talk >&2; sleep 0.05; done) & echo $!; exit 4"))
+    os.kill(int(done.out), signal.SIGKILL)
     assert done.code == 4
-    assert time.monotonic() - began < 4
 
 
 def test_a_program_killed_by_a_signal_takes_us_with_it(shell):
@@ -144,7 +142,8 @@ def test_a_program_killed_by_a_signal_takes_us_with_it(shell):
 def test_a_signal_to_us_alone_is_the_programs(shell, number):
     # No terminal sent it, for there is none: a session of its own.
     name = number.name.removeprefix("SIG")
-    text = f"trap 'echo caught {name}; kill $!; exit 9' {name}; sleep 30 & echo ready; wait"
+    # What it waits for holds nothing: a signal that comes before it has become a sleep is lost.
+    text = f"trap 'echo caught {name}; kill $!; exit 9' {name}; sleep 30 >&- 2>&- & echo ready; wait"
     with shell.start(*sh(text), stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
@@ -193,7 +192,7 @@ class Terminal:
         termios.tcsetwinsize(self.master, (33, 77))  # before the command has got so far as to look
         self.output = b""
 
-    def read_until(self, text, timeout=20):
+    def read_until(self, text, timeout=60):
         deadline = time.monotonic() + timeout
         while text not in self.output:
             ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))

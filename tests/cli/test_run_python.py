@@ -6,21 +6,28 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from progressbar_tracker import _program
+from tests.end_to_end.serving import until
 from tests.faults import HANG, KEY, FaultServer
 
 from .shell import COMMAND, script
 
+# What is over in an instant is not sent, so each bar goes on when it has been seen.
 BARS = """
-import sys, time
+import pathlib, sys, time
 from tqdm import tqdm
-for _ in tqdm(range(30), desc=sys.argv[1]):
-    time.sleep(0.02)  # what is over in an instant is not sent
+
+def work(title):
+    for number in tqdm(range(30), desc=title):
+        while number == 20 and not pathlib.Path(__file__).with_name(title).exists():
+            time.sleep(0.01)
+
+if __name__ == "__main__":
+    work(sys.argv[1])
 """
 SEEN = """
 import json, os, sys
@@ -47,6 +54,16 @@ def titles(shell):
     return {item["title"]: item for item in shell.items().values()}
 
 
+def run_and_see(shell, folder, *arguments, bars):
+    """Run a program whose bars come one after the other."""
+    with shell.start("run", *arguments, stderr=subprocess.PIPE) as process:
+        for title in bars:
+            until(lambda title=title: title in titles(shell))
+            (folder / title).touch()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
 def test_a_program_sees_what_it_always_sees(shell, tmp_path):
     import json
 
@@ -62,9 +79,8 @@ def test_a_program_sees_what_it_always_sees(shell, tmp_path):
     assert found["loaded"] == []
 
 
-def test_the_bars_of_an_unchanged_script_are_on_the_server(shell, bars):
-    done = shell.run("run", bars, "An unchanged script")
-    assert done.returncode == 0
+def test_the_bars_of_an_unchanged_script_are_on_the_server(shell, bars, tmp_path):
+    run_and_see(shell, tmp_path, bars, "An unchanged script", bars=["An unchanged script"])
     item = titles(shell)["An unchanged script"]
     assert (item["status"], item["completed"], item["parent"]) == ("succeeded", 30, None)
 
@@ -100,12 +116,11 @@ def test_processes_that_it_starts_are_covered(shell, tmp_path, bars):
     path = script(
         tmp_path,
         f"""
-import multiprocessing, subprocess, sys, time
+import multiprocessing, subprocess, sys
 
 def work(title):
-    from tqdm import tqdm
-    for _ in tqdm(range(5), desc=title):
-        time.sleep(0.1)
+    import bars
+    bars.work(title)
 
 if __name__ == "__main__":
     subprocess.run([sys.executable, {str(bars)!r}, "of a subprocess"], check=True)
@@ -116,14 +131,11 @@ if __name__ == "__main__":
         assert process.exitcode == 0
 """,
     )
-    done = shell.run("run", path)
-    assert done.returncode == 0, done.stderr
-    assert {"of a subprocess", "of spawn", "of fork"} <= set(titles(shell))
+    run_and_see(shell, tmp_path, path, bars=["of a subprocess", "of spawn", "of fork"])
 
 
-def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars):
-    done = shell.run("run", "--job", "--id", "the-run", bars, "A bar of the run")
-    assert done.returncode == 0
+def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars, tmp_path):
+    run_and_see(shell, tmp_path, "--job", "--id", "the-run", bars, "A bar of the run", bars=["A bar of the run"])
     job, bar = shell.item("the-run"), titles(shell)["A bar of the run"]
     assert (job["status"], job["title"]) == ("succeeded", f"python {bars} 'A bar of the run'")
     assert job["description"].startswith("exit code 0 after ")
@@ -140,20 +152,19 @@ def test_a_job_that_fails_says_how_and_ends_alike(shell, tmp_path):
 
 
 def test_a_server_that_hangs_changes_nothing(tmp_path):
-    path = script(
-        tmp_path, "import time\nfrom tqdm import tqdm\nfor n in tqdm(range(3)): time.sleep(0.1); print(n)\n1 / 0"
-    )
-    expected = plain(path)
+    # It waits for a word, so that the server has a request by then.
+    path = script(tmp_path, "import tqdm\nfor n in tqdm.tqdm(range(3)): print(n)\ninput()\n1 / 0")
+    expected = plain(path, input=b"\n")
     hung = FaultServer()
     hung.always = HANG
     environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": KEY}
-    began = time.monotonic()
-    done = subprocess.run([*COMMAND, "run", "--job", path], env=environ, capture_output=True, timeout=30)
-    assert (done.returncode, done.stdout) == (1, expected.stdout)
-    assert done.stderr.splitlines()[-4:] == expected.stderr.splitlines()[-4:]
-    assert time.monotonic() - began < 20
-    assert hung.seen
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([*COMMAND, "run", "--job", path], env=environ, **pipes) as process:
+        hung.wait_for(lambda: hung.seen)
+        out, err = process.communicate(b"\n", timeout=60)
     hung.close()
+    assert (process.returncode, out) == (1, expected.stdout)
+    assert err.splitlines()[-4:] == expected.stderr.splitlines()[-4:]
 
 
 def test_a_key_does_not_travel_to_another_server():

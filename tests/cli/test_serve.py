@@ -60,8 +60,10 @@ def test_the_first_start_makes_track_work_without_any_configuration(serve, tmp_p
     assert "/auth/" in said
     path = _config.user_config_path(os.environ)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    code = "from progressbar_tracker import track\nfor i in track(range(3), id='job', keep=True): pass"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    code = (
+        "from progressbar_tracker import flush, track\nfor i in track(range(3), id='job', keep=True): pass\nflush(20)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     found = _config.discover(os.environ)
     assert found.url == url
     with ProgressBar(found.url, found.api_key) as pb:
@@ -97,7 +99,7 @@ def test_a_signal_ends_it_in_good_order(serve, number):
     process = serve("--port", "0")
     url_of(process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
 
 

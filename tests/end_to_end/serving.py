@@ -83,7 +83,7 @@ class Serving:
 
 def client(url, key):
     # Nothing here speaks TLS, and loading the system's certificates takes longer than most tests.
-    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=10, verify=NO_TLS)
+    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=60, verify=NO_TLS)
 
 
 def history(http):
@@ -102,7 +102,7 @@ def listed(http):
 
 def until(happened):
     """Look again and again until it has happened; there is nothing to be told by."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)

@@ -73,7 +73,7 @@ class Served:
     def client(self, key: str | None = None, **headers: str) -> httpx.Client:
         if key is not None:
             headers["X-API-KEY"] = self.keys.get(key, key)
-        client = httpx.Client(base_url=self.server.url, headers=headers, timeout=10, verify=NO_TLS)
+        client = httpx.Client(base_url=self.server.url, headers=headers, timeout=60, verify=NO_TLS)
         self.clients.append(client)
         return client
 

@@ -203,7 +203,7 @@ def process(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str]
             assert started.stdout is not None
             url = started.stdout.readline().strip()
             headers = {"X-API-KEY": "k" * 30}
-            http = httpx.Client(base_url=url, headers=headers, timeout=10, verify=NO_TLS)
+            http = httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_TLS)
             return started, stack.enter_context(http)
 
         yield start

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
 from tests.faults import HANG, LATE, WELL
-from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, run
+from tests.programs import LIMIT
+from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, run, start
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -77,12 +79,15 @@ def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(f
 def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(faults, tmp_path):
     code = (
         "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(); assert flush(20)\n"
-        "bar.advance(); time.sleep(0.3)\n"  # the answer is under way for as long as the server likes
+        "bar.advance(); sys.stdin.readline()\n"
         "wait(child(own_bar))\n"
         "bar.advance(); bar.close(); flush(20)\n"
     )
     faults.script.extend([WELL, LATE])
-    program(faults, tmp_path, code)
+    process = start(faults.url, HEAD + code, tmp_path, stdin=subprocess.PIPE)
+    faults.wait_for(lambda: len(faults.seen) == 2)  # and not answered yet
+    _, err = process.communicate("\n", timeout=LIMIT)
+    assert (process.returncode, err) == (0, "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (3, "succeeded")
     assert faults.items["child"]["status"] == "succeeded"
     assert faults.connections == 2

@@ -25,7 +25,7 @@ HEAD = (
 )
 
 
-def start(url, code, tmp_path, **extra):
+def start(url, code, tmp_path, stdin=None, **extra):
     script = tmp_path / "program.py"
     script.write_text(HEAD + code)
     environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
@@ -33,6 +33,7 @@ def start(url, code, tmp_path, **extra):
     return subprocess.Popen(
         [sys.executable, "-W", "error", str(script)],
         env=environ,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
