@@ -17,7 +17,7 @@ from progressbar_tracker.server.records import (
     ThinSamples,
     TrimHistory,
 )
-from progressbar_tracker.server.samples import MOST, SHARES, Samples
+from progressbar_tracker.server.samples import LOOK, MOST, Samples
 from progressbar_tracker.server.stores import sqlite
 
 if TYPE_CHECKING:
@@ -31,51 +31,77 @@ def item(item_id: str = "a", **fields: object) -> Item:
                    **fields})  # fmt: skip
 
 
-def looks(taken: Samples, items: list[Item], now: float) -> list[object]:
-    """All looks of a round, at one instant."""
-    return [write for _ in range(SHARES) for write in taken.look(items, now)]
+def look(taken: Samples, now: float, *changed: Item, there: dict[str, Item] | None = None) -> list[object]:
+    items = {one.id: one for one in changed} if there is None else there
+    return taken.look([one.id for one in changed], items.get, now)
 
 
-def test_a_round_of_looks_takes_each_running_item_once() -> None:
+def test_what_has_changed_is_sampled_if_it_is_running() -> None:
     items = [item(str(n), value=n / 100, status="running" if n != 7 else "failed") for n in range(50)]
-    taken = looks(Samples(), items, 100.0)
+    taken = look(Samples(), 100.0, *items)
     assert sorted(int(write.id) for write in taken) == [n for n in range(50) if n != 7]
     assert taken[0] == AddSample("0", "r", Sample(100.0, 0.0, None))
 
 
 def test_samples_are_apart_and_another_run_begins_anew() -> None:
     taken = Samples()
-    assert len(looks(taken, [item()], 0.0)) == 1
-    assert looks(taken, [item()], 5.0) == []
-    assert len(looks(taken, [item(run_id="s")], 5.0)) == 1
-    assert len(looks(taken, [item(run_id="s")], 15.0)) == 1
+    assert len(look(taken, 0.0, item())) == 1
+    assert look(taken, 5.0, item()) == []
+    assert len(look(taken, 5.0, item(run_id="s"))) == 1
+    assert len(look(taken, 15.0, item(run_id="s"))) == 1
+
+
+def test_a_change_in_between_is_sampled_when_it_is_time_though_no_other_follows() -> None:
+    taken, there = Samples(), {"a": item(value=0.1)}
+    look(taken, 0.0, there["a"])
+    there["a"] = item(value=0.2)
+    assert look(taken, 5.0, there["a"]) == []
+    assert taken.look([], there.get, 6.0) == []
+    assert taken.look([], there.get, 7.5) == [AddSample("a", "r", Sample(7.5, 0.2, None))]
+    assert [taken.look([], there.get, float(now)) for now in range(8, 100)] == [[]] * 92
+
+
+def test_a_curve_is_flat_for_as_long_as_nothing_moved() -> None:
+    taken, there = Samples(), {"a": item(value=0.1)}
+    look(taken, 0.0, there["a"])
+    taken.look([], there.get, 999.5)
+    there["a"] = item(value=0.2)
+    drawn = look(taken, 1000.0, there["a"]) + taken.look([], there.get, 1000.5)
+    assert drawn == [AddSample("a", "r", Sample(999.5, 0.1, None)), AddSample("a", "r", Sample(1000.5, 0.2, None))]
 
 
 def test_a_long_run_is_sampled_ever_more_seldom_and_never_has_too_many() -> None:
     taken, kept = Samples(), 0
     for second in range(0, 7 * 86400, 10):
-        for write in looks(taken, [item()], float(second)):
+        for write in look(taken, float(second), item()):
             kept = (kept + 1) // 2 if isinstance(write, ThinSamples) else kept + 1
         assert kept <= MOST
     assert kept >= MOST // 2
 
 
+def test_many_at_once_are_sampled_one_share_after_another() -> None:
+    there = {str(n): item(str(n)) for n in range(LOOK + 10)}
+    taken = Samples()
+    assert len(taken.look(list(there), there.get, 0.0)) == LOOK
+    assert len(taken.look([], there.get, 0.5)) == 10
+
+
 def test_a_restart_goes_on_at_the_pace_it_had() -> None:
     taken = Samples([Sampled("a", "r", 200, 0.0, 199 * 40.0)])
-    assert looks(taken, [item()], 199 * 40.0 + 10) == []
-    assert len(looks(taken, [item()], 199 * 40.0 + 40)) == 1
+    assert look(taken, 199 * 40.0 + 10, item()) == []
+    assert len(look(taken, 199 * 40.0 + 40, item())) == 1
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_samples() -> None:
     taken = Samples()
-    looks(taken, [item()], 1000.0)
-    assert len(looks(taken, [item()], 10.0)) == 1
+    look(taken, 1000.0, item())
+    assert len(look(taken, 10.0, item())) == 1
 
 
 def test_what_has_gone_is_forgotten() -> None:
     taken = Samples()
-    looks(taken, [item(str(n)) for n in range(50)], 0.0)
-    looks(taken, [item("0")], 0.0)
+    look(taken, 0.0, *(item(str(n)) for n in range(50)))
+    taken.look([str(n) for n in range(1, 50)], {"0": item("0")}.get, 1.0)
     assert set(taken._runs) == {"0"}
 
 

@@ -127,6 +127,7 @@ class Board:
         self._silences: list[tuple[float, str]] = []
         self._listening: set[str] = set()
         self._news = News({}, [])
+        self._touched: set[str] = set()
         self._listing = Listing()
         self.rev = 0
         for item in items:
@@ -134,6 +135,7 @@ class Board:
             self._put(None, item)
         self._listing = Listing(self._items.values())
         self.news()
+        self.touched()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -290,6 +292,11 @@ class Board:
         before = self.need(item_id)
         self._same_run(before, run_id)
         return self._changed(200, before, None, ended=_farewell(before, "deleted", now), durable=True)
+
+    def touched(self) -> set[str]:
+        """Return the ids of the items that have come, changed or gone since this was last asked."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def news(self) -> News:
         """Return what has changed since this was last asked."""
@@ -451,6 +458,10 @@ class Board:
 
     def _put(self, before: Item | None, after: Item | None) -> None:
         """Keep the counts, the heaps and the news true."""
+        if after is not None:
+            self._touched.add(after.id)
+        elif before is not None:
+            self._touched.add(before.id)
         if before is not None and (after is None or after.group != before.group):
             self._tell(before)
         if after is not None:

@@ -73,7 +73,8 @@ class Sweep:
         self._refresh_keys()
         self._sweep_board(now)
         leads = self._leads()
-        writes: list[Write] = self._samples.look(self._board.all(), now) if leads else []
+        touched = self._board.touched()
+        writes: list[Write] = self._samples.look(touched, self._board.get, now) if leads else []
         if over := self._sessions.expire(now):
             writes += [DropSession(record.hash) for record in over]
             self._hub.ring()
