@@ -15,7 +15,7 @@ import click
 from progressbar_tracker._errors import ProgressBarError
 from progressbar_tracker._table import plain
 
-from . import database, items, keys, programs, serving
+from . import database, doctor, items, keys, programs, serving
 from .shared import NAME
 
 if TYPE_CHECKING:
@@ -63,5 +63,7 @@ def version() -> None:
     click.echo(version_text())
 
 
-for _command in (*serving.COMMANDS, *programs.COMMANDS, *items.COMMANDS, *keys.COMMANDS, *database.COMMANDS):
+for _command in (
+    *serving.COMMANDS, *programs.COMMANDS, *items.COMMANDS, *keys.COMMANDS, *database.COMMANDS, *doctor.COMMANDS,
+):  # fmt: skip
     commands.add_command(_command)

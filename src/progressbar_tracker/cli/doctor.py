@@ -1,0 +1,201 @@
+"""``doctor``: what is configured, and whether it works; each line is in order, or says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+import click
+
+from progressbar_tracker import _config
+from progressbar_tracker._client import ProgressBar
+from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
+from progressbar_tracker._wire import Exchange, Request, base_url
+
+from .shared import json_option, print_json, url_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from progressbar_tracker._models import KeyInfo
+
+State: TypeAlias = Literal["ok", "note", "bad"]
+
+SKEW: Final = 5.0
+"""Seconds by which two clocks may differ."""
+
+SLOW: Final = 1.0
+"""Seconds after which an answer is slow."""
+
+_MARKS: Final[Mapping[State, str]] = {"ok": "ok", "note": "note", "bad": "BAD"}
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, how it is, and what to do about it."""
+
+    what: str
+    state: State
+    text: str
+
+
+@click.command()
+@url_option
+@click.option("--database", metavar="FILE-OR-URL", help="Look at this database, too (PROGRESSBAR_DATABASE).")
+@json_option
+def doctor(url: str | None, database: str | None, as_json: bool) -> int:
+    """Look whether tracking works from here: configuration, server, clock, key; and at a database, if there is one.
+
+    The exit code is 1 if something is bad. Nothing is changed.
+    """
+    findings = [*_configured(url), *_stored(database)]
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{_MARKS[finding.state]:4}  {finding.what}: {finding.text}")
+    return int(any(finding.state == "bad" for finding in findings))
+
+
+def _configured(url: str | None) -> Iterator[Finding]:
+    yield _versions()
+    if _config.disabled(os.environ):
+        yield Finding("tracking", "bad", f"{_config.DISABLE} turns it off: unset it")
+    try:
+        found = _config.discover(os.environ, url=url)
+    except ConfigError as error:
+        yield Finding("configuration", "bad", str(error))
+        return
+    if found is None:
+        path = _config.user_config_path(os.environ)
+        yield Finding(
+            "configuration", "bad",
+            "none: start a server here (progressbar-tracker serve), or log in to one (progressbar-tracker login URL), "
+            f"or set {_config.URL} and {_config.API_KEY}; there is no {path}",
+        )  # fmt: skip
+        return
+    yield Finding("configuration", "ok", f"{found.url}, from {'--url' if url else found.source}")
+    yield from _readable_by_others(_config.user_config_path(os.environ))
+    yield from _proxied(found.url)
+    yield from _served(found.url, found.api_key)
+
+
+def _versions() -> Finding:
+    from importlib.metadata import version  # slow, and most commands need it not
+
+    parts = sys.version_info
+    names = ", ".join(f"{name} {version(name)}" for name in ("progressbar-tracker", "tqdm", "httpx"))
+    return Finding("versions", "ok", f"{names}, Python {parts[0]}.{parts[1]}.{parts[2]}")
+
+
+def _readable_by_others(path: Path) -> Iterator[Finding]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding("config file", "bad", f"others can read the key in {path}: chmod 600 {path}")
+
+
+def _proxied(url: str) -> Iterator[Finding]:
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        host = urlsplit(proxy).hostname or proxy
+        yield Finding(
+            "proxy", "note", f"requests go through {host}; if that is wrong, add {parts.hostname} to NO_PROXY"
+        )
+
+
+def _served(url: str, key: str) -> Iterator[Finding]:
+    try:
+        base_url(url)
+        client = ProgressBar(url, key, timeout=10.0, auto_detect=False)
+    except ProgressBarError as error:
+        yield Finding("server", "bad", str(error))
+        return
+    with client:
+        begun = time.monotonic()
+        try:
+            info = client.key_info
+        except TransportError as error:
+            yield Finding("server", "bad", f"{error}: is it running, and is the URL right?")
+            return
+        except PermissionError as error:
+            yield Finding("key", "bad", f"{error}: log in again (progressbar-tracker login {url})")
+            return
+        except ProgressBarError as error:
+            yield Finding("server", "bad", f"{error}: is this a progressbar-tracker server?")
+            return
+        yield _reached(info, time.monotonic() - begun)
+        yield _allowed(info)
+    yield from _healthy(url, key, info)
+
+
+def _reached(info: KeyInfo, seconds: float) -> Finding:
+    if not info.api:
+        return Finding(
+            "server", "note", f"speaks the 1.0.0 protocol ({seconds * 1000:.0f} ms): no status, no groups, no history"
+        )
+    state: State = "ok" if seconds < SLOW else "note"
+    return Finding("server", state, f"version {info.server_version}, answered in {seconds * 1000:.0f} ms")
+
+
+def _allowed(info: KeyInfo) -> Finding:
+    if "create" in info.permissions:
+        return Finding("key", "ok", f"{info.type}: may {', '.join(info.permissions)}")
+    return Finding("key", "bad", f"{info.type}: may only {', '.join(info.permissions)}; track() needs a write key")
+
+
+def _healthy(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
+    from progressbar_tracker._transport import HttpTransport
+
+    before = time.time()
+    with contextlib.closing(HttpTransport(url, key, timeout=10.0)) as transport:
+        status, date = transport.run(_ready())
+    if date is not None:
+        # The header has whole seconds; the middle of the request is when it was written.
+        skew = parsedate_to_datetime(date).timestamp() + 0.5 - (before + time.time()) / 2
+        if abs(skew) > SKEW:
+            yield Finding("clock", "note", f"the server's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}")
+        else:
+            yield Finding("clock", "ok", "as the server's")
+    if info.api:
+        good = status == 200
+        yield Finding("database", "ok" if good else "bad", "takes writes" if good else "takes no writes: see the log")
+
+
+def _ready() -> Exchange[tuple[int, str | None]]:
+    reply = yield Request("GET", "readyz")
+    return reply.status, reply.headers.get("date")
+
+
+def _stored(database: str | None) -> Iterator[Finding]:
+    named = database or os.environ.get("PROGRESSBAR_DATABASE")
+    try:
+        from progressbar_tracker.server.settings import Settings
+        from progressbar_tracker.server.stores.checks import check
+    except ImportError:
+        if named:
+            yield Finding(
+                "database", "note", "the server is not installed here: pip install 'progressbar-tracker[server]'"
+            )
+        return
+    try:
+        place = Settings.from_environ({}, database=named).database
+        if not named and isinstance(place, Path) and not place.exists():
+            return
+        yield Finding("database", "ok", check(place))
+    except ConfigError as error:
+        yield Finding("database", "bad", str(error))
+
+
+COMMANDS: Final = (doctor,)

@@ -1,0 +1,89 @@
+"""Looking at a database without changing it: is it whole, and what is in it?"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.settings import without_password
+
+from .files import BUSY, check_ours, version_of
+from .migrations import MIGRATIONS
+from .opening import needs_postgres
+
+
+def check(database: Path | str) -> str:
+    """Return in a few words what a database holds.
+
+    Args:
+        database: A file, or a ``postgresql://`` URL. Servers may run on it.
+
+    Raises:
+        ConfigError: It is not there, not ours, damaged, or cannot be reached; in one sentence.
+    """
+    return _check_file(database) if isinstance(database, Path) else _check_postgres(database)
+
+
+def _check_file(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigError(f"there is no database {path}; a server makes one")
+    try:
+        address = f"file:{quote(str(path.absolute()))}?mode=rw"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection:
+            version = version_of(connection)
+            check_ours(connection, path, version)
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                raise ConfigError(f"the database {path} is damaged ({said}): put a backup in its place")
+            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES]  # noqa: S608
+    except sqlite3.Error as error:
+        raise ConfigError(f"the database {path} cannot be read: {error}") from error
+    free = shutil.disk_usage(path.absolute().parent).free
+    if free < _LEAST:
+        raise ConfigError(f"the disk of the database {path} has {free / 1e6:.0f} MB left: make room")
+    older = "" if version == len(MIGRATIONS) else f", of the older schema {version}: the server leads it forward"
+    return f"{path} is whole, {_held(*counts)}, {path.stat().st_size / 1e6:.1f} MB{older}"
+
+
+_TABLES = ("items", "history", "keys")
+_LEAST = 100e6
+
+
+def _check_postgres(url: str) -> str:
+    needs_postgres()
+    import psycopg
+
+    from .postgres import schema
+
+    try:
+        with schema.connect(url) as connection:
+            (there,) = connection.execute("SELECT to_regclass('progressbar_tracker.schema')::text").fetchone() or (
+                None,
+            )
+            if there is None:
+                return f"{without_password(url)} is empty: the first server makes its tables"
+            (version,) = connection.execute("SELECT version FROM schema").fetchone() or (0,)
+            if version > len(schema.MIGRATIONS):
+                raise ConfigError(f"{without_password(url)} was written by a newer version of progressbar-tracker")
+            (standby,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
+            if standby:
+                raise ConfigError(f"{without_password(url)} is a standby that takes no writes: name the primary")
+            found = connection.execute(
+                "SELECT (SELECT count(*) FROM items WHERE state IS NOT NULL), (SELECT count(*) FROM history), "
+                "(SELECT count(*) FROM credentials WHERE kind = 'key'), "
+                "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted)",
+                [schema.LEADING],
+            ).fetchone() or (0, 0, 0, 0)
+    except psycopg.Error as error:
+        raise ConfigError(f"the database {without_password(url)} cannot be used: {schema.plain(error)}") from error
+    items, runs, keys, leaders = found
+    led = "a server runs on it" if leaders else "no server runs on it"
+    return f"{without_password(url)} takes writes, {_held(items, runs, keys)}; {led}"
+
+
+def _held(items: int, runs: int, keys: int) -> str:
+    return f"{items:,} items, {runs:,} runs of the history, {keys:,} keys"

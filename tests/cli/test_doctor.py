@@ -1,0 +1,109 @@
+"""``doctor``: each line is in order or says what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+
+
+def lines(done):
+    return {
+        line[6:].partition(": ")[0]: (line[:4].strip(), line[6:].partition(": ")[2]) for line in done.out.splitlines()
+    }
+
+
+def test_what_works_is_told_line_by_line(configured, command):
+    done = command("doctor")
+    found = lines(done)
+    assert done.code == 0
+    assert {what: state for what, (state, _) in found.items()} == dict.fromkeys(
+        ("versions", "configuration", "server", "key", "clock", "database"), "ok"
+    )
+    assert found["configuration"][1] == f"{configured.url}, from PROGRESSBAR_URL"
+    assert found["key"][1] == "write: may read, create, update_own, delete_own"
+
+
+def test_with_no_configuration_it_says_what_to_do(command):
+    done = command("doctor")
+    assert done.code == 1
+    state, text = lines(done)["configuration"]
+    assert state == "BAD"
+    assert "progressbar-tracker serve" in text
+    assert "progressbar-tracker login URL" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "what", "told"),
+    [
+        ("PROGRESSBAR_URL", "http://127.0.0.1:1", "server", "is it running, and is the URL right?"),
+        ("PROGRESSBAR_URL", "ftp://server", "server", "http"),
+        ("PROGRESSBAR_API_KEY", "pbt_w_nonsense", "key", "log in again"),
+        ("PROGRESSBAR_DISABLE", "1", "tracking", "PROGRESSBAR_DISABLE turns it off: unset it"),
+        ("PROGRESSBAR_DATABASE", "/nowhere/progress.db", "database", "there is no database /nowhere/progress.db"),
+        (
+            "PROGRESSBAR_DATABASE",
+            "postgresql://me:very-secret@127.0.0.1:1/x",
+            "database",
+            "me@127.0.0.1:1/x cannot be used",
+        ),
+    ],
+)
+def test_what_does_not_work_is_bad_and_says_why(configured, command, monkeypatch, variable, value, what, told):
+    monkeypatch.setenv(variable, value)
+    done = command("doctor")
+    assert done.code == 1
+    bad = [line for line in done.out.splitlines() if line.startswith("BAD")]
+    assert len(bad) == 1
+    assert bad[0].startswith(f"BAD   {what}: ")
+    assert told in bad[0]
+    assert "very-secret" not in done.out
+
+
+def test_a_read_key_cannot_track(server, command, monkeypatch):
+    monkeypatch.setenv("PROGRESSBAR_URL", server.url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", server.create_key("read", "wall"))
+    done = command("doctor")
+    assert (done.code, lines(done)["key"]) == (1, ("BAD", "read: may only read; track() needs a write key"))
+
+
+def test_a_config_file_that_others_can_read_is_bad(server, command, monkeypatch, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(f'url = "{server.url}"\napi_key = "{server.create_key("write", "me")}"\n')
+    path.chmod(0o644)
+    monkeypatch.setenv("PROGRESSBAR_CONFIG", str(path))
+    done = command("doctor")
+    assert lines(done)["config file"] == ("BAD", f"others can read the key in {path}: chmod 600 {path}")
+
+
+def test_a_database_is_looked_at_while_a_server_runs_on_it(command, tmp_path):
+    path = tmp_path / "progress.db"
+    with BackgroundServer(Settings(database=path, port=0, local_key=False)):
+        done = command("doctor", "--database", path)
+    assert lines(done)["database"][0] == "ok"
+    assert "is whole, 0 items, 0 runs of the history, 1 keys" in lines(done)["database"][1]
+
+
+def test_a_damaged_database_is_bad(command, tmp_path):
+    path = tmp_path / "progress.db"
+    BackgroundServer(Settings(database=path, port=0, local_key=False)).close()
+    with sqlite3.connect(path) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    content = bytearray(path.read_bytes())
+    content[size : size * 2] = b"x" * size
+    path.write_bytes(content)
+    assert lines(command("doctor", "--database", path))["database"][0] == "BAD"
+
+
+def test_a_postgresql_database_is_looked_at(command, postgres_url):
+    empty = command("doctor", "--database", postgres_url)
+    assert lines(empty)["database"][1].endswith("is empty: the first server makes its tables")
+    with BackgroundServer(Settings(database=postgres_url, port=0, local_key=False)):
+        done = command("doctor", "--database", postgres_url, "--json")
+    (found,) = [one for one in done.json if one["what"] == "database"]
+    assert found["state"] == "ok"
+    assert "takes writes, 0 items" in found["text"]
