@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from progressbar_tracker.server.records import (
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen
+from progressbar_tracker.server.stores.opening import open_store
 from progressbar_tracker.server.stores.postgres import PostgresStore, rows
 from progressbar_tracker.server.stores.postgres.schema import MIGRATIONS, prepare
 
@@ -157,6 +159,22 @@ def test_what_is_gone_is_forgotten_after_an_hour_and_who_was_away_reads_everythi
         assert connection.execute("SELECT id FROM progressbar_tracker.items").fetchall() == [("b",)]
     found = until(followed(away), lambda found: found.whole)
     assert (set(found.rows), found.rev) == ({"b"}, 3)
+
+
+def test_what_nobody_notifies_of_is_found_by_the_clock(another):
+    store = another()
+    commit(store, SaveItem(item(), None))
+    seen = followed(store)
+    with psycopg.connect(store._url) as connection:  # and no NOTIFY: it is a hint, and may be lost
+        connection.execute("UPDATE progressbar_tracker.meta SET rev = rev + 1")
+        connection.execute("UPDATE progressbar_tracker.items SET rev = 2, state = NULL, gone_at = 1")
+    assert until(seen, lambda found: "a" in found.rows).rows["a"] == Row(2, None)
+
+
+def test_without_the_driver_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'progressbar-tracker\[postgres\]'"):
+        open_store("postgresql://127.0.0.1/x")
 
 
 def test_a_database_of_a_newer_version_is_refused(postgres_url):
