@@ -120,6 +120,7 @@ class Replica:
             self._adopt(item_id, row)
             if not seen.aside:
                 self.stored.adopt(item_id, row.item)
+        self.stored.touched()  # which is for who takes samples, of the other board
         if seen.ended:
             self.stored.tell_ended(seen.ended)
         if seen.rev is not None:

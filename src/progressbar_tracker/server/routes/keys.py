@@ -43,7 +43,8 @@ async def info(call: Call) -> Reply:
 
 async def listed(call: Call) -> Reply:
     """``GET /api/v1/keys``."""
-    call.services.refresh_keys()
+    if not await call.services.look_again():
+        call.services.refresh_keys()
     return answer({"keys": [told(record) for record in call.services.ring.all()]})
 
 
@@ -72,7 +73,7 @@ async def revoke(call: Call) -> Reply:
     """``DELETE /api/v1/keys/{key_id}``: works no more, at once; what it owns stays."""
     # One at a time: two that each leave the other as the last would leave none.
     async with call.services.changing_keys:
-        record = _need(call)
+        record = await _need(call)
         now = call.services.clock()
         if call.services.ring.last_admin(record.key_id, now):
             raise ProblemError("last-admin-key", "this is the last admin key that works: make another one first")
@@ -84,7 +85,7 @@ async def revoke(call: Call) -> Reply:
 async def rotate(call: Call) -> Reply:
     """``POST /api/v1/keys/{key_id}/rotate``: a new secret for the same identity."""
     async with call.services.changing_keys:
-        record = _need(call)
+        record = await _need(call)
         now = call.services.clock()
         if not keys.usable(record, now):
             raise ProblemError("invalid-field", "the key works no more: make a new one", field="key_id")
@@ -93,9 +94,10 @@ async def rotate(call: Call) -> Reply:
     return answer({**told(made.record), "key": made.secret})
 
 
-def _need(call: Call) -> KeyRecord:
-    # The command line may have changed it a moment ago; that change must not be written over.
-    call.services.refresh_keys()
+async def _need(call: Call) -> KeyRecord:
+    # The command line or another server may have changed it a moment ago; that must not be written over.
+    if not await call.services.look_again():
+        call.services.refresh_keys()
     record = call.services.ring.get(decoded(call.path["key_id"].encode("latin-1")))
     if record is None:
         raise ProblemError("not-found", "there is no key with this key_id")
