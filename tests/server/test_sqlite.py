@@ -13,11 +13,11 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.key_file import KeyFile
-from progressbar_tracker.server.records import Item, SaveItem
+from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Sample, SaveItem, TrimHistory
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite import TRIMMED, SqliteStore
 
 if TYPE_CHECKING:
     from .serving import FullDisk
@@ -259,3 +259,29 @@ def test_keys_can_be_changed_while_a_server_holds_the_file(store: SqliteStore) -
     with KeyFile(store.path) as file:
         made = file.create("admin", "boss")
     assert store.keys() == ([made.record], 1)
+
+
+def test_the_past_is_forgotten_a_little_at_a_time_and_all_of_it(store: SqliteStore) -> None:
+    runs = [Ended(item(str(n), run_id="r"), "succeeded", float(n)) for n in range(3 * TRIMMED)]
+    samples = [AddSample(str(n), "r", Sample(1.0, 0.5, None)) for n in range(5)]
+    store.commit([*map(AddHistory, runs), *samples]).result(10)
+    store.commit([TrimHistory(2.5 * TRIMMED)]).result(10)
+    begun = time.monotonic()
+    while len(store.history(limit=1000)) > TRIMMED // 2:
+        assert time.monotonic() - begun < 10
+        time.sleep(0.01)
+    assert [row.ended_at for row in store.history(limit=1)] == [3 * TRIMMED - 1]
+    assert store.samples("4", "r") == []
+
+
+def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> None:
+    for conditions, index in {
+        "1": None, "n < 7": None, '"group" = 1': "history_group", "status = 1": "history_status",
+        '"group" = 1 AND status = 1 AND n < 7': "history_group_status", "id = 1": "history_id",
+    }.items():  # fmt: skip
+        plan = store._past.execute(
+            f"EXPLAIN QUERY PLAN SELECT * FROM history WHERE {conditions} ORDER BY n DESC LIMIT 9"
+        )
+        told = " ".join(str(step[-1]) for step in plan)
+        assert "TEMP B-TREE" not in told
+        assert index is None or f"USING INDEX {index} " in told

@@ -68,4 +68,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE sessions ADD COLUMN key_id TEXT",
         "ALTER TABLE sessions ADD COLUMN agent TEXT NOT NULL DEFAULT ''",
     ),
+    (  # the past by status, without a walk through all of it
+        "CREATE INDEX history_status ON history (status, n)",
+        'CREATE INDEX history_group_status ON history ("group", status, n)',
+    ),
 )

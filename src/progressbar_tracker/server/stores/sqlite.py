@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -47,7 +48,7 @@ from .base import HistoryRow, Loaded, StoreError
 from .files import FileLock, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 logger = logging.getLogger("progressbar_tracker.server.store")
@@ -57,6 +58,12 @@ DELAY: Final = 0.4
 
 ENDED_SAMPLES: Final = 100
 """The most samples that are kept of a run that has ended."""
+
+TRIMMED: Final = 100
+"""The most runs that are forgotten at a time: about as many milliseconds' work as a commit."""
+
+TRIM_PAUSE: Final = 0.02
+"""Seconds between two times of forgetting."""
 
 SAVED: Final = 1000
 """The most items that are saved by one statement."""
@@ -92,14 +99,17 @@ class SqliteStore:
         try:
             self._writer = connect(path)
             self._reader = connect(path)
-            # A long search of the past must not hold up the looks at the keys, for which every request waits.
+            # A long look at the past must not hold up those at the keys, for which every request waits; nor a search
+            # for a text, which reads run after run until it has found enough, the looks that an index answers.
             self._past = connect(path)
-            self._past.create_function("casefold", 1, str.casefold, deterministic=True)
+            self._searched = connect(path)
+            self._searched.create_function("casefold", 1, str.casefold, deterministic=True)
         except BaseException:
             self._lock.release()
             raise
         self._reading = threading.Lock()
         self._looking_back = threading.Lock()
+        self._searching = threading.Lock()
         self._wake = threading.Condition()
         self._waiting: list[_Waiter] = []
         self._behind: dict[object, Write] = {}
@@ -142,17 +152,16 @@ class SqliteStore:
             ]
 
     def _sampled(self, items: Iterable[Item]) -> list[Sampled]:
-        found = []
+        running = [(item.id, item.run_id) for item in items if item.status == "running"]
         with self._reading, _told():
-            for item in items:
-                if item.status == "running":
-                    count, first, last = self._reader.execute(
-                        "SELECT count(*), min(at), max(at) FROM samples WHERE id = ? AND run_id = ?",
-                        (item.id, item.run_id),
-                    ).fetchone()
-                    if count:
-                        found.append(Sampled(item.id, item.run_id, count, first, last))
-        return found
+            # One statement, for it may be a hundred thousand runs; in this order, for there are samples of all runs.
+            rows = self._reader.execute(
+                "SELECT s.id, s.run_id, count(*), min(at), max(at) FROM json_each(?) AS run CROSS JOIN samples AS s "
+                "ON s.id = json_extract(run.value, '$[0]') AND s.run_id = json_extract(run.value, '$[1]') "
+                "GROUP BY run.key",
+                (_encode(running).decode(),),
+            ).fetchall()
+        return [Sampled(*row) for row in rows]
 
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing with the next group."""
@@ -225,8 +234,9 @@ class SqliteStore:
                 conditions.append(condition)
                 values.append(value)
         where = " AND ".join(conditions)
-        with self._looking_back, _told():
-            rows = self._past.execute(
+        lock, connection = (self._looking_back, self._past) if text is None else (self._searching, self._searched)
+        with lock, _told():
+            rows = connection.execute(
                 f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT ?",  # noqa: S608
                 (*values, limit),
             ).fetchall()
@@ -252,6 +262,8 @@ class SqliteStore:
                 self._reader.close()
             with self._looking_back:
                 self._past.close()
+            with self._searching:
+                self._searched.close()
             self._writer.close()
             self._lock.release()
 
@@ -267,6 +279,8 @@ class SqliteStore:
             outcomes, failed = self._commit_group(waiting, behind)
             if failed:
                 self._keep_for_later(failed)
+            else:
+                self._go_on_trimming(waiting, behind)
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(outcomes):
                 if error is None:
@@ -300,6 +314,19 @@ class SqliteStore:
             newer = {_item_of(write) for waiter in self._waiting for write in waiter.writes}
             self._behind = {key: write for key, write in failed.items() if key not in newer} | self._behind
             self._due = time.monotonic() + RETRY
+
+    def _go_on_trimming(self, waiting: Sequence[_Waiter], behind: Mapping[object, Write]) -> None:
+        done = [*behind.values(), *(write for waiter in waiting for write in waiter.writes)]
+        trims = [write for write in done if isinstance(write, TrimHistory)]
+        if not trims:
+            return
+        before = max(trim.before for trim in trims)
+        with contextlib.suppress(sqlite3.Error):
+            left = self._writer.execute("SELECT 1 FROM history WHERE ended_at < ? LIMIT 1", (before,)).fetchone()
+            if left is not None:
+                with self._wake:
+                    self._behind.setdefault(TrimHistory, TrimHistory(before))
+                    self._due = min(self._due or math.inf, time.monotonic() + TRIM_PAUSE)
 
     def _attempt(self, writes: Sequence[Write]) -> Exception | None:
         """Write all or nothing in one transaction; return why not."""
@@ -345,12 +372,7 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             if (count := _count_samples(connection, ended.item)) > ENDED_SAMPLES:
                 _keep_samples(connection, ended.item.id, ended.item.run_id, -(-count // ENDED_SAMPLES))
         case TrimHistory(before):
-            connection.execute(
-                "DELETE FROM samples WHERE (id, run_id) IN "
-                "(SELECT id, json_extract(state, '$.run_id') FROM history WHERE ended_at < ? AND json_valid(state))",
-                (before,),
-            )
-            connection.execute("DELETE FROM history WHERE ended_at < ?", (before,))
+            _trim(connection, before)
         case AddSample(item_id, run_id, sample):
             connection.execute(
                 "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)",
@@ -405,6 +427,17 @@ def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
         )
 
 
+def _trim(connection: sqlite3.Connection, before: float) -> None:
+    """Forget the oldest of the runs that ended before an instant: no more than hold nobody up."""
+    rows = connection.execute(
+        "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "
+        "FROM history WHERE ended_at < ? ORDER BY ended_at LIMIT ?",
+        (before, TRIMMED),
+    ).fetchall()
+    connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
+    connection.executemany("DELETE FROM history WHERE n = ?", [(n,) for n, _, _ in rows])
+
+
 def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
     (count,) = connection.execute(
         "SELECT count(*) FROM samples WHERE id = ? AND run_id = ?", (item.id, item.run_id)
@@ -451,6 +484,8 @@ def _place(write: Write) -> object:
     match write:
         case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
             return type(write), one
+        case TrimHistory():
+            return TrimHistory
     return _item_of(write) or object()
 
 
