@@ -3,8 +3,8 @@
 A server in a process of its own, under a steady load: updates in batches, items that come, end and go, viewers of the
 stream that come and go, pages, the history, keys and shares that are made and revoked. Beside it a tracked program
 that begins and ends bars all the time. Looked at are the resident memory, the open files and the threads of both. The
-verdict is drawn from the last two thirds: the growth by the slope of a line through them. It is not a matter of speed,
-so there is no peer; the exit code is 1 if something grows.
+verdict is drawn from the last half, when caches and the ring of the stream are full: the growth by the slope of a line
+through it. It is not a matter of speed, so there is no peer; the exit code is 1 if something grows.
 """
 
 from __future__ import annotations
@@ -217,13 +217,13 @@ def verdict(seen, failed, *, quick):
     grows = False
     rows = []
     for who, points in seen.items():
-        settled = points[len(points) // 3 :]
+        settled = points[len(points) // 2 :]
         for what, most in (("memory", GROWTH * settled[0][1].memory), ("files", MORE), ("threads", MORE)):
             grown = slope([(at, getattr(one, what)) for at, one in settled])
             grows = grows or grown > most
             word = "too short to tell" if quick else "grows" if grown > most else "steady"
             rows.append([f"{who}, {what}", f"{grown:+.2f}", f"{most:.2f}", word])
-    table("over the last two thirds", ["what", "slope", "allowed", "verdict"], rows)
+    table("over the last half", ["what", "slope", "allowed", "verdict"], rows)
     for text in failed:
         print(f"the load failed: {text}")
     return 1 if failed or (grows and not quick) else 0
