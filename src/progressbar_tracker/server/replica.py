@@ -126,8 +126,9 @@ class Replica:
         if seen.rev is not None:
             self.rev = seen.rev
             self._store.told(seen.rev)
-        if seen.credentials is not None and seen.credentials.rev >= self._credentials_rev:
-            # Two looks may overtake each other, and what was revoked must not come back.
+        newest = max(self._credentials_rev, self._store.credentials_rev)
+        if seen.credentials is not None and seen.credentials.rev >= newest:
+            # A look may be overtaken by another, or by a write: what was revoked must not come back, nor a new key go.
             self._credentials_rev = seen.credentials.rev
             self._take_credentials(seen.credentials)
         if seen.sampled is not None:

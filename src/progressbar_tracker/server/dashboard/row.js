@@ -21,10 +21,12 @@ export function dismissible(item) {
 export class Row {
   #parts = new Map();
   #texts = new Map();
+  #nodes = new Map();
   #rates = [];
   #line = null;
   #drawn = true;
   #state = "";
+  #length = null;
   #depth = 0;
 
   constructor(node) {
@@ -61,11 +63,14 @@ export class Row {
       bar.setAttribute("aria-label", title);
       this.#parts.get("dismiss").setAttribute("aria-label", `Dismiss ${title}`);
     }
-    if (before === null || before.value !== item.value || open !== isOpen(before)) {
+    // What nobody could see is not drawn: less than a thousandth of a bar.
+    const length = open ? null : item.value > 0 && item.value < 1 ? Math.floor(item.value * 1000) / 1000 : item.value;
+    if (before === null || length !== this.#length) {
+      this.#length = length;
       if (open) bar.removeAttribute("value");
       else bar.value = item.value;
       // The bar that is seen is moved by the compositor; to let the native one grow would lay out every frame anew.
-      this.#parts.get("fill").style.transform = open ? "" : `translateX(${Math.max(item.value, 0) * 100 - 100}%)`;
+      this.#parts.get("fill").style.transform = open ? "" : `translateX(${(length * 100 - 100).toFixed(1)}%)`;
     }
     this.#write("percent", open ? "" : percent(item.value));
     this.#write("count", count(item));
@@ -120,7 +125,13 @@ export class Row {
   #write(name, text) {
     if (this.#texts.get(name) === text) return;
     this.#texts.set(name, text);
-    this.#parts.get(name).textContent = text;
+    const node = this.#nodes.get(name);
+    if (node !== undefined) node.data = text;
+    else {
+      const part = this.#parts.get(name);
+      part.textContent = text;
+      if (part.firstChild !== null) this.#nodes.set(name, part.firstChild);
+    }
   }
 
   /** Draws the rates this page has seen, over a ground of zero. */

@@ -166,6 +166,10 @@ class SharedStore(Store, Protocol):
     def leading(self) -> bool:
         """Whether this server is the one that sees to what happens by itself."""
 
+    @property
+    def credentials_rev(self) -> int:
+        """The newest revision of the credentials that was written here: one that was read before is no news."""
+
     def alone(self) -> AbstractContextManager[None]:
         """Keep other servers that start at the same time from doing the same thing."""
 

@@ -86,6 +86,11 @@ class PostgresStore:
         """Whether this server is the one that sees to what happens by itself."""
         return self._follower is not None and self._follower.leading
 
+    @property
+    def credentials_rev(self) -> int:
+        """The newest revision of the credentials that was written here."""
+        return self._writer.credentials_rev
+
     def load(self) -> Loaded:
         """Return all hot state; what changes from then on can be followed."""
         with self._reading() as connection:

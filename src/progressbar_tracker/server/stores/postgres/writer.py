@@ -84,9 +84,13 @@ class Writer:
         url: The database.
         now: Seconds since the epoch.
         tell: Told the rows of items whose waiting states turned out to be true no longer.
+
+    Attributes:
+        credentials_rev: The newest revision of keys, sessions and shares that was written here.
     """
 
     def __init__(self, url: str, *, now: Callable[[], float], tell: Callable[[Seen], None]) -> None:
+        self.credentials_rev = 0
         self._url = url
         self._now = now
         self._tell = tell
@@ -309,10 +313,13 @@ class Writer:
             return None
         # From here until the commit no other server gets a revision: who sees one has seen all before it.
         cursor.execute(
-            "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + %s RETURNING rev",
+            "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + %s RETURNING rev, credentials_rev",
             [max(count, 1), credentials],
         )
-        (rev,) = cursor.fetchone() or (0,)
+        rev, credentials_rev = cursor.fetchone() or (0, 0)
+        if credentials:
+            # Before it is committed: too early does no harm, and too late would.
+            self.credentials_rev = credentials_rev
         if not rows.written(cursor, ledger.changed, stored, rev - count, self._now()):
             raise _CollisionError
         rows.remembered(cursor, ledger.ended, rev)
