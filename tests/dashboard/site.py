@@ -21,6 +21,7 @@ class Site:
         self._port = 0
         self.start()
         self.key = self.server.create_key("write", "ci")
+        self._admin = {"X-API-KEY": self.server.create_key("admin", "reader")}
         self.http = httpx.Client(base_url=self.server.url, headers={"X-API-KEY": self.key}, timeout=10, verify=NO_TLS)
 
     def start(self):
@@ -52,13 +53,14 @@ class Site:
 
     def browse(self, path):
         """Return a page as the server paints it."""
-        headers = {"X-API-KEY": self.server.create_key("admin", "reader")}
-        return self.http.get(path, headers=headers).raise_for_status().text
+        return self.http.get(path, headers=self._admin).raise_for_status().text
 
     def clear(self):
+        """Empty the board, whoever owns what is on it."""
         if ids := self.listed():
-            # Those that a browser's operator made are none of this key's.
-            self.http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": found} for found in ids]})
+            ops = [{"op": "delete", "id": found} for found in ids]
+            self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self._admin).raise_for_status()
+            assert self.listed() == []
 
 
 def until(happened):
