@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -279,6 +280,21 @@ def test_a_link_made_at_one_server_shows_its_item_at_every_other(abc, name) -> N
     a.client("write").put(path(name), json={"run_id": "r", "title": "shared"})
     made = a.client("admin").post("/api/v1/shares", json={"item": name}).json()
     assert "shared" in b.client().get(f"/{made['path']}").text
+
+
+def test_an_items_page_is_there_at_every_server_and_says_where_its_stream_goes_on(abc, name) -> None:
+    a, b, _ = abc
+    a.client("write").put(path(name), json={"run_id": "r", "title": "paged"})
+    page = b.client("read").get(f"/items/{name}")
+    assert (page.status_code, "paged" in page.text) == (200, True)
+    stream = Stream(b, "read")
+    first = stream.next()
+    stream.close()
+    assert first is not None
+    epoch, _, rev = first.id.rpartition("-")
+    painted, painted_rev = re.search(r'data-painted="(.+?)-(\d+)"', page.text).groups()
+    assert painted == epoch
+    assert int(painted_rev) <= int(rev)
 
 
 # Streams

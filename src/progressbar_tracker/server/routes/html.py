@@ -64,7 +64,7 @@ def rendered(template: str, **values: object) -> bytes:
 
 def painted(call: Call) -> str:
     """Return which state of the board this is, as the ids of events tell it: no script shall put an older one there."""
-    return f"{call.services.boot_id}-{call.services.board.rev}"
+    return f"{call.services.boot_id}-{call.services.rev}"
 
 
 def own_url(call: Call) -> str:

@@ -27,9 +27,10 @@ async def item(call: Call) -> Reply:
     """``GET /items/{id}``, or ``GET /items/?id=`` for the ids that no browser leaves in a path, ``.`` and ``..``."""
     item_id = call.item_id() if call.path["id"] else checked_id(call.query().get("id"))
     services = call.services
+    await services.fetch(item_id)
     rows = await read(call, Filter(id=item_id), None, RUNS)
     now = services.clock()
-    there, state_of = services.board.get(item_id), painted(call)
+    there, state_of = services.shown.get(item_id) or services.board.get(item_id), painted(call)
     if there is None and not rows:
         return page(call, "item.html", 404, id=item_id, bar=None, runs=[])
     wire: Mapping[str, object]

@@ -41,7 +41,7 @@ async def home(call: Call) -> Reply:
     services = call.services
     now = services.clock()
     view = View.asked(call.query())
-    items, state = [told(item, now) for item in services.board.listed()], painted(call)
+    items, state = [told(item, now) for item in services.shown.listed()], painted(call)
     try:
         runs = await asyncio.to_thread(services.store.history, limit=RECENT)
     except StoreError:

@@ -70,7 +70,7 @@ class Services:
         )
         self.replica = None if shared is None else Replica(shared, self.board)
         self.hub = Hub(
-            self.board if self.replica is None else self.replica.stored,
+            self.shown,
             epoch=self.boot_id,
             clock=clock,
             stamp=None if self.replica is None else self.replica.stamp,
@@ -164,7 +164,7 @@ class Services:
 
     def sweep(self, now: float) -> None:
         """Let items expire and fall silent on the board."""
-        told = self.board if self.replica is None else self.replica.stored
+        told = self.shown
         rev = told.rev
         changes = self.board.sweep(now, expire=self.leads())
         if self.replica is not None:
@@ -314,8 +314,13 @@ class Services:
         self.keys_changed()
 
     @property
+    def shown(self) -> Board:
+        """The board that viewers are told of."""
+        return self.board if self.replica is None else self.replica.stored
+
+    @property
     def rev(self) -> int:
-        """The revision that is told: up to it, all is on the board."""
+        """The revision that viewers are told: up to it, all is on the board that is shown."""
         return self.board.rev if self.replica is None else self.replica.rev
 
     def refresh_keys(self) -> bool:
