@@ -26,7 +26,7 @@ from progressbar_tracker._models import (
 from . import pace
 from .listing import Listing
 from .problems import ProblemError, of_field
-from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write
+from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
 from .telling import stalled
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ class Board:
         )  # fmt: skip
 
     def _started(self, before: Item | None, begun: Item, fields: Fields, now: float) -> Change:
-        after = self._merged(begun, fields, now, whole=True)
+        after = lean(self._merged(begun, fields, now, whole=True))
         ended = None if before is None else _farewell(before, "stopped", now)
         return self._changed(201 if before is None else 200, before, after, ended=ended, durable=True)
 

@@ -7,26 +7,30 @@ Instants are seconds since the epoch.
 from __future__ import annotations
 
 import hashlib
+import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from progressbar_tracker._models import KeyType, Number, Status  # noqa: TC001  # msgspec decodes into these
 
 EndStatus: TypeAlias = Literal["succeeded", "failed", "stopped", "deleted"]
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """One process's share of a run: its own count, and its own write counter."""
 
     completed: Number
     seq: int
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One item as it stands. A write replaces it; nothing in it is ever changed in place.
+
+    It can be in no cycle, so Python need not look for one among a hundred thousand of them.
 
     Attributes:
         own: ``completed`` as told by writers that name no part.
@@ -69,6 +73,23 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     pace_at: float = 0.0
     pace_n: Number | None = None
     pace_for: float = 0.0
+
+
+_NOTHING: Final[dict[str, Part]] = {}
+
+
+def lean(item: Item) -> Item:
+    """Return the same item, which shares with others what is the same text: a third of what an item takes."""
+    return replace(
+        item,
+        owner_id=sys.intern(item.owner_id),
+        owner=sys.intern(item.owner),
+        unit=sys.intern(item.unit),
+        status=sys.intern(item.status),
+        group=None if item.group is None else sys.intern(item.group),
+        meta={sys.intern(name): sys.intern(text) for name, text in item.meta.items()},
+        parts=item.parts or _NOTHING,
+    )
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -42,6 +42,7 @@ from progressbar_tracker.server.records import (
     TouchSession,
     TrimHistory,
     Write,
+    lean,
 )
 
 from .base import HistoryRow, Loaded, StoreError
@@ -128,18 +129,18 @@ class SqliteStore:
         """Return all hot state; an item that cannot be read is left out and logged."""
         items = []
         with self._reading, _told():
-            rows = self._reader.execute("SELECT id, state FROM items").fetchall()
+            # One by one: all the texts at once would be as much again as the items that are made of them.
+            for item_id, state in self._reader.execute("SELECT id, state FROM items"):
+                try:
+                    items.append(lean(_decode_item(state)))
+                except msgspec.DecodeError as error:
+                    logger.warning("the stored state of item %r cannot be read: %s", item_id, error)
             sessions = [
                 SessionRecord(*row)
                 for row in self._reader.execute(
                     "SELECT hash, created_at, expires_at, seen_at, key_id, agent FROM sessions"
                 )
             ]
-        for item_id, state in rows:
-            try:
-                items.append(_decode_item(state))
-            except msgspec.DecodeError as error:
-                logger.warning("the stored state of item %r cannot be read: %s", item_id, error)
         keys, rev = self.keys()
         return Loaded(items, keys, rev, sessions, self._sampled(items), self._shares())
 
