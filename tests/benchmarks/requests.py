@@ -1,4 +1,4 @@
-"""What a server does a second: ``python tests/benchmarks/requests.py [--quick]``.
+"""What a server does a second: ``python tests/benchmarks/requests.py [--quick] [--progressista PYTHON]``.
 
 * ``PUT /progress`` of one existing item, over 32 connections and over one, kept alive.
 * ``POST /api/v1/items:batch`` with 200 patches, over 4 connections, in items a second.
@@ -11,6 +11,10 @@ measures the server and not a client. Every answer has to be a success.
 The peer is a bare Starlette application on uvicorn (httptools, uvloop) in its own process: it reads the body of a
 ``PUT`` and answers two words, without keys, rules and storage. Each measure is taken of both over as many connections,
 in turns; the best of each is kept. The load takes a core for itself, and what else runs on the machine shows.
+
+With ``--progressista``, the interpreter of an environment in which ``progressista`` is installed, the ``PUT`` of one
+item is set against its ``POST`` as well: with its storage on, a thousand tasks, nobody watching, and on the same
+uvicorn, httptools and uvloop, if they are there.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import asyncio
 import itertools
 import json
 import sys
+import tempfile
 import time
 import urllib.request
 from urllib.parse import urlsplit
@@ -43,6 +48,19 @@ print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
 app = Starlette(routes=[Route("/progress", put, methods=["PUT"])])
 config = uvicorn.Config(app, http="httptools", loop="uvloop", log_config=None, access_log=False, lifespan="off")
 uvicorn.Server(config).run(sockets=[listening])
+"""
+
+
+PROGRESSISTA = """
+import os, socket, sys, uvicorn
+os.environ["PROGRESSISTA_STORAGE_PATH"] = os.path.join(sys.argv[1], "tasks.json")
+from progressista.server import create_app
+
+listening = socket.socket()
+listening.bind(("127.0.0.1", 0))
+listening.listen(2048)
+print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(create_app(), log_config=None, access_log=False)).run(sockets=[listening])
 """
 
 
@@ -143,8 +161,42 @@ def ask(url, path):
         return json.load(answer)
 
 
+def against_progressista(python, url, puts, number, seconds):
+    """Compare an update here with one there."""
+    tasks = [
+        request("POST", "/progress", {"task_id": f"task {n}", "desc": "Encoding Video", "total": 1000, "n": n})
+        for n in range(1000)
+    ]
+    with (
+        tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as folder,
+        process([python, "-c", PROGRESSISTA, folder], r"(http:\S+)") as match,
+    ):
+        load = itertools.cycle(tasks)
+        if number > 1:
+            measure(match[1], load, 8, 15.0)  # until the thousand are there
+        took = rounds(
+            {
+                "ours": lambda: measure(url, puts, 32, seconds),
+                "theirs": lambda: measure(match[1], load, 32, seconds),
+            },
+            number,
+            max,
+        )
+        with urllib.request.urlopen(f"{match[1]}/health") as answer:
+            there = json.load(answer)["tasks"]
+    ours, theirs = took["ours"], took["theirs"]
+    table(
+        f"An update of one item, 32 connections, a second; {there:,} tasks there",
+        ["", "progressbar-tracker", "progressista", "ratio"],
+        [["", f"{ours:,.0f}", f"{theirs:,.0f}", ratio(ours, theirs)]],
+    )
+
+
 def main():
-    quick = options(__doc__).quick
+    found = options(
+        __doc__, lambda parser: parser.add_argument("--progressista", help="a Python that has the package progressista")
+    )
+    quick = found.quick
     number, seconds = (1, 0.5) if quick else (6, 2.0)
     names = itertools.count()
     puts = itertools.cycle([request("PUT", "/progress", item("one", n / 100)) for n in range(1, 99)])
@@ -177,6 +229,10 @@ def main():
             ours = took["ours"] * each
             rows.append([name, f"{ours:,.0f}", f"{took['peer']:,.0f}", ratio(ours, took["peer"])])
         table("A second", ["what", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
+        if found.progressista:
+            against_progressista(found.progressista, url, puts, number, seconds)
+        else:
+            print("\nprogressista was not measured: --progressista names a Python that has it.")
         listed = ask(url, "/progress")
         made = sum(entry["id"].startswith("new ") for entry in listed)
         whole = {entry["completed"] for entry in listed if entry["id"].startswith("patched ")}
