@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from progressbar_tracker.server.dashboard.view import count, duration, number, percent
+from progressbar_tracker.server.dashboard.view import count, duration, number, pace, percent
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,12 @@ def test_a_hundred_per_cent_are_not_reached_before_the_end() -> None:
 
 def test_a_count_tells_its_total_and_unit_where_there_are_any() -> None:
     assert [count(None, 5, "B"), count(3, None, ""), count(3, 5, "B")] == ["", "3", "3 / 5 B"]
+
+
+def test_a_slow_pace_is_told_by_the_minute_or_the_hour() -> None:
+    rates = (0, 0.1, 0.09, 1 / 600, 1 / 36000, 1e-9, 12_345)
+    told = [pace(rate, "it") for rate in rates]
+    assert told == ["0 it/s", "0.10 it/s", "5.40 it/min", "0.10 it/min", "0.10 it/h", "0.00 it/h", "12,345 it/s"]
 
 
 def test_many_bytes_are_told_on_one_scale_and_never_as_more_than_they_are() -> None:

@@ -295,14 +295,18 @@ def count(completed: object, total: object, unit: str) -> str:
 def pace(value: object, unit: str) -> str:
     """Return a rate as text.
 
-    >>> pace(None, ""), pace(2.5, ""), pace(52_345_678, "B")
-    ('', '2.50 it/s', '52.3 MB/s')
+    >>> pace(None, ""), pace(2.5, ""), pace(1 / 600, "epochs"), pace(52_345_678, "B")
+    ('', '2.50 it/s', '0.10 epochs/min', '52.3 MB/s')
     """
     if value is None:
         return ""
     assert isinstance(value, int | float)
     unit, write = _scale(unit or "it", value)
-    return f"{write(value)} {unit}/s"
+    seconds, name = next(((n, name) for n, name in _SPANS if value * n >= 0.1), _SPANS[-1 if value else 0])
+    return f"{write(value * seconds)} {unit}/{name}"
+
+
+_SPANS: Final = ((1, "s"), (60, "min"), (3600, "h"))
 
 
 def _scale(unit: str, most: float) -> tuple[str, Callable[[float], str]]:

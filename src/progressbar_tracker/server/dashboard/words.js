@@ -3,6 +3,7 @@
 export const ICONS = { running: "▶", stalled: "!", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅" };
 
 const BYTES = ["kB", "MB", "GB", "TB", "PB"];
+const SPANS = [[1, "s"], [60, "min"], [3600, "h"]];
 const instants = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 const times = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
@@ -66,7 +67,8 @@ export function count({ completed, total, unit }) {
 export function pace({ rate, unit }) {
   if (rate === null) return "";
   const [named, write] = scale(unit || "it", rate);
-  return `${write(rate)} ${named}/s`;
+  const [seconds, name] = SPANS.find(([long]) => rate * long >= 0.1) ?? SPANS[rate > 0 ? SPANS.length - 1 : 0];
+  return `${write(rate * seconds)} ${named}/${name}`;
 }
 
 // The unit in which numbers up to `most` are read, and what writes them: never more than there is.
