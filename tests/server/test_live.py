@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -191,6 +192,24 @@ def test_a_stream_that_is_left_is_forgotten(served, watch) -> None:
     put(served, "b", run_id="r")
     other.next()
     assert hub.streams == 2
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns: int) -> None:
+    async def forgotten() -> bool:
+        bell = asyncio.Event()
+        waiting = asyncio.create_task(live._rung(bell, 60.0))
+        for _ in range(4):
+            await asyncio.sleep(0)  # it waits
+        bell.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        # False, if it has gone on already.
+        cancelled = waiting.cancel()
+        await asyncio.wait([waiting])
+        return waiting.cancelled() is cancelled
+
+    assert asyncio.run(forgotten())
 
 
 def test_one_stream_too_many_is_refused(served, watch, monkeypatch) -> None:

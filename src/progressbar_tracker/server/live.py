@@ -298,7 +298,10 @@ def _bare(json: bytes) -> bytes:
 
 async def _rung(bell: asyncio.Event, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(bell.wait(), seconds)
+        # Not wait_for: Python 3.11's forgets that it was cancelled when the bell has rung in the same instant, and a
+        # stream whose reader has left would go on for as long as streams may live.
+        async with asyncio.timeout(seconds):
+            await bell.wait()
     except TimeoutError:
         return False
     return True
