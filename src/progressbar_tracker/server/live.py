@@ -20,7 +20,7 @@ import msgspec
 
 from .problems import ProblemError
 from .records import rfc3339
-from .telling import told, told_run
+from .telling import spelled, told, told_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -127,6 +127,14 @@ class _Tick:
         return known
 
 
+class _Snapshot(NamedTuple):
+    """All that a view sees: as of which place in the ring, and which revision of the board."""
+
+    place: int
+    rev: int
+    frame: bytes
+
+
 class Hub:
     """Tells subscribers what changes.
 
@@ -153,7 +161,8 @@ class Hub:
         self._ring: deque[_Tick] = deque(maxlen=RING)
         self._made = 0  # ticks ever
         self._since = self._stamp()  # from here on the ring knows all
-        self._snapshots: dict[View, tuple[int, bytes]] = {}
+        self._snapshots: dict[View, _Snapshot] = {}
+        self._making: dict[View, asyncio.Task[_Snapshot]] = {}
         self._bell = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last = float("-inf")
@@ -235,8 +244,8 @@ class Hub:
             while not self.closed and may_go_on() and loop.time() < end:
                 bell = self._bell
                 if place is None or place < self._made - len(self._ring):
-                    place = self._made
-                    yield self._snapshot(view)
+                    place, frame = await self._snapshot(view)
+                    yield frame
                 elif place < self._made:
                     tick = self._ring[place - self._made]
                     place += 1
@@ -271,20 +280,30 @@ class Hub:
         later = sum(1 for tick in self._ring if tick.rev > seen or (self._twice and tick.rev == seen))
         return self._made - later
 
-    def _snapshot(self, view: View) -> bytes:
-        rev, stamp = self._board.rev, self._stamp()
+    async def _snapshot(self, view: View) -> tuple[int, bytes]:
+        """Return everything that a view sees, and the place in the ring that follows it."""
         known = self._snapshots.get(view)
-        if known is None or known[0] != rev:
-            now = self._clock()
-            items = view.of(self._board)
-            told_items = [_encode(told(item, now)) for item in items]
-            listed = b",".join([_bare(one) for one in told_items] if view.bare else told_items)
-            body = b'{"rev":%d,"time":"%s","items":[%s]}' % (stamp, rfc3339(now).encode(), listed)
-            known = rev, _event("snapshot", body, self._epoch, stamp)
+        if known is not None and known.rev == self._board.rev:
+            return known.place, known.frame
+        # Whoever comes while one is being made takes the same, and then the ticks since.
+        making = self._making.get(view)
+        if making is None:
+            making = self._making[view] = asyncio.create_task(self._made_snapshot(view))
+        made = await asyncio.shield(making)
+        return made.place, made.frame
+
+    async def _made_snapshot(self, view: View) -> _Snapshot:
+        try:
+            place, rev, stamp, now = self._made, self._board.rev, self._stamp(), self._clock()
+            items = await spelled(view.of(self._board), now, _bare if view.bare else None)
+            body = b'{"rev":%d,"time":"%s","items":%s}' % (stamp, rfc3339(now).encode(), items)
+            made = _Snapshot(place, rev, _event("snapshot", body, self._epoch, stamp))
             if len(self._snapshots) >= VIEWS:
                 self._snapshots.clear()
-            self._snapshots[view] = known
-        return known[1]
+            self._snapshots[view] = made
+            return made
+        finally:
+            del self._making[view]
 
 
 def bare(item: Mapping[str, object]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from progressbar_tracker.server.board import Board, Change, Owner
 from progressbar_tracker.server.listing import order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
-from progressbar_tracker.server.telling import told
+from progressbar_tracker.server.telling import spelled, told
 from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound
 
 from .http import Call, Header, Reply, answer, checked_id, decoded_object
@@ -51,7 +51,8 @@ async def listed(call: Call) -> Reply:
     page = found[:limit]
     if len(found) > limit:
         headers.append(next_page(call, query, _told_cursor(page[-1])))
-    return answer({"items": [told(item, now) for item in page], "rev": rev}, 200, headers)
+    body = b'{"items":%s,"rev":%d}' % (await spelled(page, now), rev)
+    return Reply(200, body, headers=tuple(headers))
 
 
 async def one(call: Call) -> Reply:

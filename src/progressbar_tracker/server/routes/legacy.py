@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.auth import authorize
 from progressbar_tracker.server.board import Change, Owner
-from progressbar_tracker.server.telling import told
+from progressbar_tracker.server.telling import spelled, told
 from progressbar_tracker.server.writes import quick_legacy, read_legacy
 
 from .http import Call, Reply, answer, checked_id, decoded_object
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def listed(call: Call) -> Reply:
     """``GET /progress``: a bare array of all items."""
     now = call.services.clock()
-    return answer([told(item, now) for item in call.services.board.listed()])
+    return Reply(body=await spelled(call.services.board.listed(), now))
 
 
 async def create(call: Call) -> Reply:
