@@ -35,6 +35,8 @@ PAGES = ("", "items/item-1", "history", "static/app.js", "api/v1/items", "api/v1
 GROWTH = 0.03
 MORE = 1.0
 
+HEADS = ("minute", "server MB", "files", "threads", "program MB", "files", "threads", "requests/s", "of a core")
+
 PROGRAM = """
 import itertools, os, threading, time
 from progressbar_tracker import track
@@ -170,6 +172,11 @@ def slope(points):
     return rise * (points[-1][0] - points[0][0])
 
 
+def show(cells):
+    """Print a row now: half an hour is long to see nothing."""
+    print("  ".join(cell.rjust(len(head)) for cell, head in zip(cells, HEADS, strict=True)), flush=True)
+
+
 def main():
     def more(parser):
         parser.add_argument("--minutes", type=float, default=30.0)
@@ -177,7 +184,8 @@ def main():
     given = options(__doc__, more)
     seconds = 10.0 if given.quick else given.minutes * 60
     every = max(seconds / 30, 0.5)
-    rows, seen = [], {"server": [], "program": []}
+    seen = {"server": [], "program": []}
+    show(HEADS)
     # Public, so that pages are shown without a browser's session.
     with served(PROGRESSBAR_PUBLIC_READ="1") as url:
         server = server_pid()
@@ -200,15 +208,13 @@ def main():
                 told = [
                     f"{memory:.1f} {files} {threads}" for memory, files, threads in (seen[who][-1][1] for who in seen)
                 ]
-                rows.append([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
+                show([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
                 if load.failed or program.poll() is not None or now >= seconds:
                     break
         finally:
             program.kill()
             program.communicate()
             load.close()
-    heads = ["minute", "server MB", "files", "threads", "program MB", "files", "threads", "requests/s", "of a core"]
-    table("a server and a tracked program under a steady load", heads, rows)
     sys.exit(verdict(seen, load.failed, quick=given.quick))
 
 
