@@ -29,14 +29,14 @@ class Shell:
 
     def run(self, *arguments, environ=None, **how):
         environ = {**self.environ, **(environ or {})}
-        how = {"capture_output": True, "timeout": 40, **how}
+        how = {"capture_output": True, "timeout": 100, **how}
         return subprocess.run([*COMMAND, *map(str, arguments)], env=environ, **how)
 
     def bash(self, line, environ=None, **how):
         """Run a line of a shell in which ``pbt`` is our command."""
         prelude = f'pbt() {{ "{sys.executable}" -m progressbar_tracker "$@"; }}\n'
         environ = {**self.environ, **(environ or {})}
-        how = {"capture_output": True, "timeout": 40, **how}
+        how = {"capture_output": True, "timeout": 100, **how}
         return subprocess.run(["bash", "-c", prelude + line], env=environ, **how)
 
     def item(self, item_id):

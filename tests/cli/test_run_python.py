@@ -42,7 +42,7 @@ sys.exit(9)
 
 
 def plain(*arguments, **how):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, timeout=40, **how)
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, timeout=100, **how)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def run_and_see(shell, folder, *arguments, bars):
         for title in bars:
             until(lambda title=title: title in titles(shell))
             (folder / title).touch()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
 
 
@@ -71,7 +71,7 @@ def test_a_program_sees_what_it_always_sees(shell, tmp_path):
     arguments = ["-v", "--", "--job", "-m", "", "ü"]
     expected = json.loads(plain(path, *arguments, input=b"word").stdout)
     with shell.start("run", path, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        out, _ = process.communicate(b"word", timeout=30)
+        out, _ = process.communicate(b"word", timeout=100)
     found = json.loads(out)
     assert process.returncode == 9
     assert found["pid"] == process.pid  # nobody stands between: signals, stops and exit codes are its own
@@ -161,7 +161,7 @@ def test_a_server_that_hangs_changes_nothing(tmp_path):
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([*COMMAND, "run", "--job", path], env=environ, **pipes) as process:
         hung.wait_for(lambda: hung.seen)
-        out, err = process.communicate(b"\n", timeout=60)
+        out, err = process.communicate(b"\n", timeout=100)
     hung.close()
     assert (process.returncode, out) == (1, expected.stdout)
     assert err.splitlines()[-4:] == expected.stderr.splitlines()[-4:]

@@ -47,7 +47,7 @@ def url_of(process):
 
 
 def refused(process):
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=100)
     assert process.returncode == 1, err
     assert "Traceback" not in err
     assert err.count("\n") == 1
@@ -63,7 +63,7 @@ def test_the_first_start_makes_track_work_without_any_configuration(serve, tmp_p
     code = (
         "from progressbar_tracker import flush, track\nfor i in track(range(3), id='job', keep=True): pass\nflush(20)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
     found = _config.discover(os.environ)
     assert found.url == url
     with ProgressBar(found.url, found.api_key) as pb:
@@ -99,7 +99,7 @@ def test_a_signal_ends_it_in_good_order(serve, number):
     process = serve("--port", "0")
     url_of(process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
 
 
@@ -133,7 +133,7 @@ def test_the_keys_in_the_file_can_be_changed_while_it_serves(serve, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=100,
     )
     with ProgressBar(url, made.stdout.strip()) as pb:
         assert pb.is_read_only()

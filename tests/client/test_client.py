@@ -855,7 +855,7 @@ def test_track_is_bound_to_the_clients_own_server(face, server):
     pb = face.open(server.url)
     for _ in pb.client.track([1, 2, 3], id="job", title="A job", keep=True, display=False):
         pass
-    assert pb.client.sender.flush(5.0)
+    assert pb.client.sender.flush(20)
     assert server.items["job"]["status"] == "succeeded"
     assert server.items["job"]["completed"] == 3
     assert {seen.headers["x-api-key"] for seen in server.seen} == {KEY}
@@ -877,10 +877,10 @@ def test_closing_gives_back_every_connection(face, server, monkeypatch):
     pb = face.open(server.url)
     with pb.client.track(total=10, id="job", display=False) as bar:
         bar.advance(4)
-        assert pb.client.sender.flush(5.0)
+        assert pb.client.sender.flush(20)
     pb.close()
     assert server.connections > 0
-    assert all(gone.acquire(timeout=5.0) for _ in range(server.connections))
+    assert all(gone.acquire(timeout=100.0) for _ in range(server.connections))
 
 
 def test_what_the_environment_asks_of_the_http_client_in_vain_is_named(monkeypatch):

@@ -57,7 +57,7 @@ def module_names():
 
 def run_isolated(code):
     """Run code in a fresh interpreter and return what it printed as JSON."""
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stderr == ""
     return json.loads(done.stdout)
 

@@ -57,13 +57,13 @@ def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
             if said.startswith("Serving on"):
                 break
         (tmp_path / "loop.py").write_text(QUICK_START, "utf-8")
-        subprocess.run([sys.executable, str(tmp_path / "loop.py")], check=True, timeout=60)
+        subprocess.run([sys.executable, str(tmp_path / "loop.py")], check=True, timeout=100)
         listed = subprocess.run(
             [sys.executable, "-m", "progressbar_tracker", "ls", "--json"],
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=100,
         )
         assert listed.stdout == "[]\n"  # it has succeeded, and left the list
     finally:

@@ -291,7 +291,7 @@ def test_the_end_of_the_process_is_told_as_it_was(what, tmp_path):
             [sys.executable, "-W", "error", "-c", head + textwrap.dedent(PROGRAMS[what])],
             env={**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": KEY},
             capture_output=True,
-            timeout=30,
+            timeout=100,
         )
         run = server.items.get("job") or server.ended("job")  # what has failed stays listed
     finally:

@@ -238,7 +238,7 @@ def test_a_program_whose_server_is_away_is_none_the_wiser(tmp_path):
     )
     environ = {**os.environ, "PROGRESSBAR_URL": "http://127.0.0.1:9", "PROGRESSBAR_API_KEY": "nobody-listens"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], env=environ, capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", program], env=environ, capture_output=True, text=True, timeout=100
     )
     assert (done.returncode, done.stdout) == (0, "499500\n")
     assert done.stderr.rstrip().splitlines()[-1].startswith("100%")

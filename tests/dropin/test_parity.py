@@ -173,7 +173,7 @@ def test_the_environment_may_give_tqdms_own_defaults(recorded, monkeypatch):
     )
     monkeypatch.setenv("TQDM_UNIT", "rows")
     monkeypatch.setenv("TQDM_DESC", "from outside")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert done.stdout == "rows from outside\n"
 
 

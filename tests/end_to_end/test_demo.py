@@ -75,7 +75,7 @@ def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(comma
     with browser(url) as another:
         assert another.get(link).status_code >= 400, "the link signs in once"
         assert another.get("/progress").status_code == 401
-    out, err = process.communicate(timeout=50)
+    out, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
     assert "one failed: FileNotFoundError on " in out.splitlines()[-1]
 

@@ -66,7 +66,7 @@ def process(python, tmp_path):
             cwd=tmp_path,
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=100,
             **options,
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

@@ -74,7 +74,7 @@ def one_thread(pb, number):
 def test_twenty_threads_of_two_hundred_items_leave_every_item_in_the_state_intended(serving):
     with serving.http() as http:
         key = http.post("/api/v1/keys", json={"type": "write", "name": "all of them"}).json()["key"]
-        with ProgressBar(serving.url, key, timeout=30) as pb, ThreadPoolExecutor(THREADS) as pool:
+        with ProgressBar(serving.url, key, timeout=100) as pb, ThreadPoolExecutor(THREADS) as pool:
             for done in [pool.submit(one_thread, pb, number) for number in range(THREADS)]:
                 done.result(200)
             assert pb.sender.flush(30)
@@ -190,7 +190,7 @@ def test_a_server_that_is_terminated_under_load_exits_with_0_and_has_everything(
         begun = time.monotonic()
         code, err = serving.stop(signal.SIGTERM)
         assert (code, err) == (0, "")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
         loading.join(10)
     serving.start()
     with serving.http() as http:

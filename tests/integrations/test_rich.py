@@ -239,7 +239,7 @@ for i in track(range(4), title="Left early"):
     if i == 2:
         break
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     assert "item 1" in done.stdout
     assert " 50% " in done.stdout.rpartition("Left early")[2]
@@ -265,7 +265,7 @@ with track(total=2, title="Inner and outer") as outer:
         outer.advance()
 """
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     assert "child 0\n" in done.stdout
     assert "child 1\n" in done.stdout

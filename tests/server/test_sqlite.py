@@ -112,7 +112,7 @@ def test_a_locked_file_fails_a_whole_group_after_one_wait(store: SqliteStore) ->
     for future in futures:
         with pytest.raises(StoreError, match="locked"):
             future.result(10)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 3  # and not twenty times 0.2 seconds
     other.close()
     store.commit([SaveItem(item("later"))]).result(10)
 

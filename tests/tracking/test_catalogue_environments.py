@@ -212,5 +212,5 @@ def test_importing_the_package_starts_no_thread_and_loads_no_http():
         "import sys, threading, progressbar_tracker\n"
         "print(threading.active_count(), sorted({'httpx', 'ssl', 'asyncio', 'tqdm'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout == "1 []\n"

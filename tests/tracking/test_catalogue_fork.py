@@ -201,7 +201,7 @@ def test_a_pool_that_is_terminated_takes_nobody_with_it(faults, tmp_path):
         "bar = track(total=2, id='job', keep=True); bar.advance()\n"
         "pool = multiprocessing.get_context('fork').Pool(2)\n"
         "pool.map_async(work, range(2))\n"
-        "for _ in range(2): assert started.acquire(timeout=60)\n"
+        "for _ in range(2): assert started.acquire(timeout=100)\n"
         "pool.terminate(); pool.join()\n"
         "bar.advance(); bar.close(); assert flush(20)\n"
     )
