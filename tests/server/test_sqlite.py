@@ -17,7 +17,7 @@ from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Ite
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.sqlite import TRIMMED, SqliteStore
+from progressbar_tracker.server.stores.sqlite import LATE, TRIMMED, SqliteStore
 
 if TYPE_CHECKING:
     from .serving import FullDisk
@@ -285,3 +285,21 @@ def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> N
         told = " ".join(str(step[-1]) for step in plan)
         assert "TEMP B-TREE" not in told
         assert index is None or f"USING INDEX {index} " in told
+
+
+def test_a_commit_does_not_wait_for_all_states_that_may_wait_and_none_is_forgotten(store: SqliteStore) -> None:
+    states = [SaveItem(item(str(n))) for n in range(2 * LATE + 1)]
+    with store._wake:
+        store.later(states)
+        waited = store.commit([SaveItem(item("at once"))])
+        waited.add_done_callback(lambda _: left.append(len(store._behind)))
+    left: list[int] = []
+    waited.result(10)
+    assert store.flush(20)
+    assert left == [LATE + 1]
+    store.later(states)
+    path = store.path
+    store.close()
+    again = SqliteStore(path)
+    assert len(again.load().items) == 2 * LATE + 2
+    again.close()

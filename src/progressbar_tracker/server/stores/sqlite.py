@@ -66,6 +66,9 @@ TRIMMED: Final = 100
 TRIM_PAUSE: Final = 0.02
 """Seconds between two times of forgetting."""
 
+LATE: Final = 5000
+"""The most states that a group takes along with what somebody waits for."""
+
 SAVED: Final = 1000
 """The most items that are saved by one statement."""
 
@@ -193,14 +196,15 @@ class SqliteStore:
 
     def flush(self, timeout: float) -> bool:
         """Write what waits now, with an empty commit that takes it along."""
-        with self._wake:
-            self._due = None if not self._behind else time.monotonic()
+        end = time.monotonic() + timeout
         try:
-            self.commit(()).result(timeout)
+            while True:
+                self.commit(()).result(max(end - time.monotonic(), 0.0))
+                with self._wake:
+                    if not self._behind:
+                        return True
         except (StoreError, TimeoutError):
             return False
-        with self._wake:
-            return not self._behind
 
     def keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys and their revision, of one instant."""
@@ -274,13 +278,13 @@ class SqliteStore:
                 while not (self._waiting or self._closing or (self._due is not None and self._due <= time.monotonic())):
                     self._wake.wait(None if self._due is None else max(0.0, self._due - time.monotonic()))
                 waiting, self._waiting = self._waiting, []
-                behind, self._behind = self._behind, {}
-                self._due = None
-                closing = self._closing
+                behind, self._behind = _share(self._behind)
+                self._due = time.monotonic() if self._behind else None
+                closing, more = self._closing, bool(self._behind)
             outcomes, failed = self._commit_group(waiting, behind)
             if failed:
                 self._keep_for_later(failed)
-            else:
+            elif not closing:
                 self._go_on_trimming(waiting, behind)
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(outcomes):
@@ -288,7 +292,7 @@ class SqliteStore:
                     waiter.future.set_result(None)
                 else:
                     waiter.future.set_exception(StoreError(str(error)))
-            if closing:
+            if closing and (failed or not more):
                 if failed:
                     logger.error("%d states could not be written before the end", len(failed))
                 return
@@ -343,6 +347,15 @@ class SqliteStore:
                     self._writer.execute("ROLLBACK")
             return error
         return None
+
+
+def _share(behind: dict[object, Write]) -> tuple[dict[object, Write], dict[object, Write]]:
+    """Divide what waits into what the next group takes along, and states that wait on: a commit is not to wait long."""
+    if len(behind) <= LATE:
+        return behind, {}
+    states = [key for key, write in behind.items() if isinstance(write, SaveItem)]
+    later = {key: behind[key] for key in states[LATE:]}
+    return {key: write for key, write in behind.items() if key not in later}, later
 
 
 def perform_all(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
