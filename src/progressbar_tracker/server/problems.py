@@ -41,6 +41,30 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
 }
 
 
+CURES: Final[dict[Code, str]] = {
+    "bad-request": "Mend the request as the detail says: its path, its query or the shape of its body.",
+    "malformed-json": "Send JSON in UTF-8; NaN and lone surrogates are none.",
+    "unauthorized": "Send a key that this server knows in X-API-KEY; an admin makes one in place of one that has ended.",
+    "forbidden": "Use a key that may do it: a write key changes its own items only, keys and shares take an admin key.",
+    "item-not-found": "Create the item first; it may have been deleted, or have expired by its ttl.",
+    "not-found": "Look at the path; what was a share or a key here may have been revoked.",
+    "method-not-allowed": "Use a method that Allow names.",
+    "item-exists": "Update the item, or take another id.",
+    "other-run": "A newer run has the item: fall silent, or take it over by a PUT with a run_id of your own.",
+    "ended": "What has ended stays so: begin a new run by a PUT with another run_id.",
+    "last-admin-key": "Make another admin key first.",
+    "body-too-large": "Send less: 64 KiB in a request, 1 MiB and 500 operations in a batch.",
+    "unsupported-media-type": "Send the body as application/json.",
+    "invalid-field": "Mend the field that `field` names, as the detail says.",
+    "too-many-items": "Delete items, let ended ones expire by a ttl, or raise PROGRESSBAR_MAX_ITEMS.",
+    "rate-limited": "Wait for as many seconds as Retry-After says.",
+    "too-many-streams": "Wait for as many seconds as Retry-After says, or ask for the list instead.",
+    "internal": "It is the server's fault, and its log says why.",
+    "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
+}
+"""What whoever gets a problem can do about it."""
+
+
 class ProblemError(Exception):
     """The answer is no; ``code`` says which no, ``detail`` why in one sentence.
 

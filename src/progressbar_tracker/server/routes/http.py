@@ -23,6 +23,7 @@ from progressbar_tracker.server.sessions import COOKIE, same_site
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from .contract import About
     from .services import Services
 
 logger = logging.getLogger("progressbar_tracker.server")
@@ -239,6 +240,7 @@ class Row(msgspec.Struct, frozen=True):
         route: What answers.
         page: For people: who is not signed in is sent to the sign-in page, and a browser is told on a page what is
             wrong.
+        about: What it says of itself.
     """
 
     method: str
@@ -246,6 +248,7 @@ class Row(msgspec.Struct, frozen=True):
     action: Action
     route: Route
     page: bool = False
+    about: About | None = None
 
 
 Refusing: TypeAlias = "Callable[[Scope, ProblemError], Reply]"

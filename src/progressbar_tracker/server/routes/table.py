@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from progressbar_tracker._models import Status
+from progressbar_tracker.server.records import EndStatus
+
 from . import (
     admin_pages,
+    documents,
     events,
     health,
     history,
@@ -21,46 +25,148 @@ from . import (
     sessions,
     shares,
 )
+from . import contract as shape
+from .contract import About, Parameter
 from .http import Row
 
+_GROUP: Final = Parameter("group", "Only those of a group.")
+_LIMIT: Final = Parameter("limit", "The most rows of a page.", int)
+_AFTER: Final = Parameter("after", "Where to go on; from `Link`.")
+_END: Final = Parameter("status", "Only those that ended so.", EndStatus)
+_ITEM: Final = Parameter("id", "Only those of an item.")
+_SEARCH: Final = Parameter("q", "Only those with this text in their id or title.")
+_PAGED: Final = (("Link", "The next page, relative, with `rel=next`; absent on the last."),)
+_HTML: Final = "text/html"
+_STREAM: Final = "text/event-stream"
+
 TABLE: Final[tuple[Row, ...]] = (
-    Row("GET", "/progress", "read", legacy.listed),
-    Row("POST", "/progress", "create", legacy.create),
-    Row("PUT", "/progress", "update", legacy.update),
-    Row("DELETE", "/progress", "delete", legacy.delete),
-    Row("GET", "/api/key-info", "any", keys.info),
-    Row("POST", "/api/v1/items:batch", "any", items.batch),
-    Row("GET", "/api/v1/items", "read", items.listed),
-    Row("GET", "/api/v1/items/{id:path}", "read", items.one),
-    Row("PUT", "/api/v1/items/{id:path}", "update", items.put),
-    Row("PATCH", "/api/v1/items/{id:path}", "update", items.patch),
-    Row("DELETE", "/api/v1/items/{id:path}", "delete", items.delete),
-    Row("GET", "/api/v1/events", "read", events.stream),
-    Row("GET", "/api/v1/history", "read", history.listed),
-    Row("GET", "/api/v1/history.csv", "read", history.as_csv),
-    Row("GET", "/api/v1/history.json", "read", history.as_json),
-    Row("GET", "/api/v1/keys", "manage", keys.listed),
-    Row("POST", "/api/v1/keys", "manage", keys.create),
-    Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke),
-    Row("POST", "/api/v1/keys/{key_id}/rotate", "manage", keys.rotate),
-    Row("GET", "/api/v1/sessions", "manage", sessions.listed),
-    Row("DELETE", "/api/v1/sessions/{session_id}", "manage", sessions.revoke),
-    Row("GET", "/api/v1/shares", "manage", shares.listed),
-    Row("POST", "/api/v1/shares", "manage", shares.create),
-    Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke),
-    Row("GET", "/s/{token}", "public", shares.seen, page=True),
-    Row("GET", "/s/{token}/events", "public", shares.stream),
-    Row("GET", "/badge/{token}.svg", "public", shares.badge),
-    Row("GET", "/healthz", "public", health.alive),
-    Row("GET", "/readyz", "public", health.ready),
-    Row("GET", "/", "read", pages.home, page=True),
-    Row("GET", "/items/{id:path}", "read", item_page.item, page=True),
-    Row("GET", "/history", "read", history_page.history, page=True),
-    Row("GET", "/keys", "manage", admin_pages.keys, page=True),
-    Row("GET", "/login", "public", pages.login, page=True),
-    Row("POST", "/login", "public", pages.sign_in, page=True),
-    Row("POST", "/logout", "public", pages.sign_out, page=True),
-    Row("GET", "/auth/{token}", "public", pages.redeem, page=True),
-    Row("HEAD", "/auth/{token}", "public", pages.peek),
-    Row("GET", "/static/{name}", "public", pages.file),
-)
+    Row("GET", "/progress", "read", legacy.listed, about=About(
+        "All items, highest weight first, then oldest.", list[shape.Item],
+    )),
+    Row("POST", "/progress", "create", legacy.create, about=About(
+        "Create an item. It is on disk before it is answered.", shape.Item, (201,), shape.LegacyItem,
+        problems=("item-exists", "too-many-items", "unavailable"),
+    )),
+    Row("PUT", "/progress", "update", legacy.update, about=About(
+        "Replace title, description, value and weight of an item, and nothing else of it.", shape.Item,
+        takes=shape.LegacyItem, problems=("item-not-found", "unavailable"),
+    )),
+    Row("DELETE", "/progress", "delete", legacy.delete, about=About(
+        "Take an item off the list; its run goes to the history.", shape.Item,
+        query=(Parameter("id", "Which.", shape.Id),), problems=("item-not-found", "invalid-field", "unavailable"),
+    )),
+    Row("GET", "/api/key-info", "any", keys.info, about=About(
+        "What the key may do, and what the server is.", shape.KeyInfo,
+    )),
+    Row("POST", "/api/v1/items:batch", "any", items.batch, about=About(
+        "Up to 500 operations, judged one by one; each has a result of its own. One commit keeps what has to be on "
+        "disk.", shape.BatchResult, takes=shape.Batch, problems=("unavailable",),
+    )),
+    Row("GET", "/api/v1/items", "read", items.listed, about=About(
+        "Items, highest weight first, then oldest. Answers 304 to an `If-None-Match` that is still true.", shape.Items,
+        query=(_GROUP, Parameter("status", "Only those of a status.", Status), _LIMIT, _AFTER),
+        problems=("invalid-field", "bad-request"), headers=(*_PAGED, ("ETag", "Of the state of the list.")),
+    )),
+    Row("GET", "/api/v1/items/{id:path}", "read", items.one, about=About(
+        "One item.", shape.Item, problems=("item-not-found",),
+    )),
+    Row("PUT", "/api/v1/items/{id:path}", "update", items.put, about=About(
+        "Create an item, or replace what clients may write of it. With another `run_id` it is taken over: its run goes "
+        "to the history, and a new one begins. A `seq` that is not newer changes nothing.", shape.Item, (200, 201),
+        shape.ItemWrite, problems=("other-run", "ended", "too-many-items", "unavailable"),
+    )),
+    Row("PATCH", "/api/v1/items/{id:path}", "update", items.patch, about=About(
+        "Change what the body names (RFC 7396: absent keeps, null clears); an empty one is a sign of life.",
+        shape.Item, takes=shape.ItemWrite, problems=("item-not-found", "other-run", "ended", "unavailable"),
+    )),
+    Row("DELETE", "/api/v1/items/{id:path}", "delete", items.delete, about=About(
+        "Take an item off the list; its run goes to the history, with its end or as deleted.", shape.Item,
+        query=(Parameter("run_id", "Only if the item is still of this run.", shape.RunId),),
+        problems=("item-not-found", "other-run", "unavailable"),
+    )),
+    Row("GET", "/api/v1/events", "read", events.stream, about=About(
+        "Server-Sent Events: `snapshot`, then `change` at most twice a second, `hb` in silence. `Last-Event-ID` "
+        "goes on where a stream ended.", _STREAM, query=(_GROUP, Parameter("id", "Only one item.")),
+        problems=("too-many-streams", "bad-request"),
+    )),
+    Row("GET", "/api/v1/history", "read", history.listed, about=About(
+        "Runs that have ended or were deleted, newest first.", shape.Runs,
+        query=(_GROUP, _END, _ITEM, _SEARCH, _LIMIT, _AFTER), problems=("invalid-field", "unavailable"),
+        headers=_PAGED,
+    )),
+    Row("GET", "/api/v1/history.csv", "read", history.as_csv, about=About(
+        "The same as a table for spreadsheets, all of it.", "text/csv", query=(_GROUP, _END, _ITEM, _SEARCH),
+        problems=("invalid-field", "unavailable"),
+    )),
+    Row("GET", "/api/v1/history.json", "read", history.as_json, about=About(
+        "The same in one document, all of it.", shape.Runs, query=(_GROUP, _END, _ITEM, _SEARCH),
+        problems=("invalid-field", "unavailable"),
+    )),
+    Row("GET", "/api/v1/keys", "manage", keys.listed, about=About("All keys, without their secrets.", shape.Keys)),
+    Row("POST", "/api/v1/keys", "manage", keys.create, about=About(
+        "Make a key; it is told this once.", shape.MadeKey, (201,), shape.KeyWrite, problems=("unavailable",),
+    )),
+    Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke, about=About(
+        "End a key, at once: its streams and its browsers too. What it owns stays.", shape.Key,
+        problems=("not-found", "last-admin-key", "unavailable"),
+    )),
+    Row("POST", "/api/v1/keys/{key_id}/rotate", "manage", keys.rotate, about=About(
+        "Give a key a new secret; the old one works for a day more.", shape.MadeKey,
+        problems=("not-found", "invalid-field", "unavailable"),
+    )),
+    Row("GET", "/api/v1/sessions", "manage", sessions.listed, about=About(
+        "The browsers that are signed in.", shape.Sessions,
+    )),
+    Row("DELETE", "/api/v1/sessions/{session_id}", "manage", sessions.revoke, about=About(
+        "Sign a browser out, at once.", shape.Session, problems=("not-found", "unavailable"),
+    )),
+    Row("GET", "/api/v1/shares", "manage", shares.listed, about=About(
+        "All shares, without their tokens.", shape.Shares,
+    )),
+    Row("POST", "/api/v1/shares", "manage", shares.create, about=About(
+        "Make a read-only link to a group or an item; it is told this once.", shape.MadeShare, (201,),
+        shape.ShareWrite, problems=("unavailable",),
+    )),
+    Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke, about=About(
+        "End a share, and what looks through it.", shape.Share, problems=("not-found", "unavailable"),
+    )),
+    Row("GET", "/s/{token}", "public", shares.seen, page=True, about=About(
+        "The page behind a share.", _HTML, problems=("not-found", "unavailable"),
+    )),
+    Row("GET", "/s/{token}/events", "public", shares.stream, about=About(
+        "What changes of what a share is for.", _STREAM, problems=("not-found", "too-many-streams"),
+    )),
+    Row("GET", "/badge/{token}.svg", "public", shares.badge, about=About(
+        "A picture of the bar of a share, for other pages.", "image/svg+xml", problems=("not-found", "unavailable"),
+    )),
+    Row("GET", "/healthz", "public", health.alive, about=About("Whether the server is there.", shape.Alive)),
+    Row("GET", "/readyz", "public", health.ready, about=About(
+        "Whether its database takes writes.", shape.Ready, problems=("unavailable",),
+    )),
+    Row("GET", "/openapi.json", "public", documents.openapi, about=About("This document.", "application/json")),
+    Row("GET", "/docs", "public", documents.docs, page=True, about=About("The same for people.", _HTML)),
+    Row("GET", "/", "read", pages.home, page=True, about=About("The board.", _HTML)),
+    Row("GET", "/items/{id:path}", "read", item_page.item, page=True, about=About(
+        "An item with its curve and its runs.", _HTML, problems=("invalid-field", "unavailable"),
+    )),
+    Row("GET", "/history", "read", history_page.history, page=True, about=About(
+        "The history.", _HTML, query=(_GROUP, _END, _SEARCH, _AFTER), problems=("invalid-field", "unavailable"),
+    )),
+    Row("GET", "/keys", "manage", admin_pages.keys, page=True, about=About("Keys, shares and browsers.", _HTML)),
+    Row("GET", "/login", "public", pages.login, page=True, about=About("The sign-in page.", _HTML)),
+    Row("POST", "/login", "public", pages.sign_in, page=True, about=About(
+        "Sign in; sends on to the board.", _HTML, (303,), problems=("forbidden", "rate-limited", "unavailable"),
+    )),
+    Row("POST", "/logout", "public", pages.sign_out, page=True, about=About(
+        "Sign out.", _HTML, (303,), problems=("forbidden", "unavailable"),
+    )),
+    Row("GET", "/auth/{token}", "public", pages.redeem, page=True, about=About(
+        "A one-time sign-in link.", _HTML, (303,), problems=("unavailable",),
+    )),
+    Row("HEAD", "/auth/{token}", "public", pages.peek, about=About(
+        "Nothing: what only looks at a link must not use it up.", _HTML,
+    )),
+    Row("GET", "/static/{name}", "public", pages.file, about=About(
+        "What the pages are made of.", "application/octet-stream", problems=("not-found",),
+    )),
+)  # fmt: skip

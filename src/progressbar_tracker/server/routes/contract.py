@@ -1,0 +1,364 @@
+"""What each route takes and gives: the shapes of bodies and answers, and what a row of the table says of itself.
+
+The shapes are for documents and tests. What checks a body is ``writes``, by the same limits, for it has to name the
+field at fault and to let pass what newer clients send.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from progressbar_tracker._models import (
+    BATCH_OPS,
+    DESCRIPTION_LENGTH,
+    ERROR_LENGTH,
+    GROUP_LENGTH,
+    ID_LENGTH,
+    META_ENTRIES,
+    META_LENGTH,
+    NUMBER_LIMIT,
+    PART_LENGTH,
+    TITLE_LENGTH,
+    UNIT_LENGTH,
+    WEIGHT_LIMIT,
+    KeyType,
+    Permission,
+    Status,
+)
+from progressbar_tracker.server.problems import Code  # noqa: TC001  # msgspec makes schemas of these
+from progressbar_tracker.server.records import EndStatus  # noqa: TC001
+
+_ID: Final = "video-001"
+
+Id = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=ID_LENGTH, description="Of the user's choice; no control characters.", examples=[_ID]
+    ),
+]
+Title = Annotated[str, Meta(max_length=TITLE_LENGTH, examples=["Encoding"])]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, examples=["first pass"])]
+Value = Annotated[float, Meta(ge=0, le=1, description="How much is done.", examples=[0.25])]
+Count = Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)]
+Weight = Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT, description="The highest is listed first.")]
+Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, examples=["frames"])]
+Group = Annotated[str, Meta(max_length=GROUP_LENGTH, description="A heading to be listed under.", examples=["nightly"])]
+Error = Annotated[str, Meta(max_length=ERROR_LENGTH, examples=["ValueError: bad row"])]
+Metadata = Annotated[
+    dict[str, Annotated[str, Meta(max_length=META_LENGTH)]],
+    Meta(max_length=META_ENTRIES, description="Host, pid, command and the like."),
+]
+RunId = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH, description="Which run of the program.")]
+Seq = Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT, description="The run's own count of its writes.")]
+Part = Annotated[
+    str, Meta(min_length=1, max_length=PART_LENGTH, description="One process's share; counts of parts are summed.")
+]
+Seconds = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
+Instant = Annotated[str, Meta(description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000Z"])]
+
+
+class LegacyItem(TypedDict):
+    """The five fields of the 1.0.0 SDK. A value of 1 ends the item as succeeded."""
+
+    id: Id
+    title: Title
+    description: Description
+    value: Value
+    weight: Weight
+
+
+class Item(TypedDict):
+    """One tracked bar."""
+
+    id: Id
+    title: Title
+    description: Description
+    value: Value
+    completed: Annotated[Count | None, Meta(description="Units done; of all parts together.")]
+    total: Annotated[Count | None, Meta(description="Units there are; null if nobody knows.")]
+    unit: Unit
+    weight: Weight
+    status: Status
+    stalled: Annotated[bool, Meta(description="Running, and silent for longer than heartbeat_timeout.")]
+    error: Error | None
+    group: Group | None
+    parent: Annotated[Id | None, Meta(description="The enclosing bar.")]
+    meta: Metadata
+    rate: Annotated[float | None, Meta(description="Units a second, smoothed.")]
+    eta: Annotated[float | None, Meta(description="Seconds left.")]
+    owner: Annotated[str, Meta(description="The name of the key that created it.")]
+    run_id: RunId
+    seq: Seq
+    created_at: Instant
+    updated_at: Instant
+    ended_at: Instant | None
+    heartbeat_timeout: Seconds | None
+    ttl: Annotated[Seconds | None, Meta(description="How long it stays listed once it has ended.")]
+
+
+class Run(TypedDict):
+    """A run of the history: the item as it was, with the end that it came to."""
+
+    id: Id
+    title: Title
+    description: Description
+    value: Value
+    completed: Count | None
+    total: Count | None
+    unit: Unit
+    weight: Weight
+    status: EndStatus
+    stalled: bool
+    error: Error | None
+    group: Group | None
+    parent: Id | None
+    meta: Metadata
+    rate: None
+    eta: None
+    owner: str
+    run_id: RunId
+    seq: Seq
+    created_at: Instant
+    updated_at: Instant
+    ended_at: Instant
+    heartbeat_timeout: Seconds | None
+    ttl: Seconds | None
+
+
+class ItemWrite(TypedDict, total=False):
+    """What a client may write. Absent keeps (PUT: becomes the default), null clears; anything else is ignored."""
+
+    title: Title | None
+    description: Description | None
+    value: Value
+    completed: Count | None
+    total: Count | None
+    unit: Unit | None
+    weight: Weight | None
+    status: Status
+    error: Error | None
+    group: Group | None
+    parent: Id | None
+    meta: dict[str, str | None] | None
+    run_id: RunId
+    seq: Seq
+    part: Part | None
+    heartbeat_timeout: Seconds | None
+    ttl: Seconds | None
+
+
+class _OpName(TypedDict):
+    op: Literal["put", "patch", "delete"]
+    id: Id
+
+
+class Op(_OpName, ItemWrite):
+    """One operation."""
+
+
+class Batch(TypedDict):
+    """Operations, judged one by one, kept by one commit."""
+
+    ops: Annotated[list[Op], Meta(max_length=BATCH_OPS)]
+
+
+class Problem(TypedDict, total=False):
+    """RFC 9457: why the answer is no."""
+
+    type: Annotated[str, Meta(description="Tells one problem from another.", examples=["/problems/item-not-found"])]
+    title: str
+    status: int
+    detail: Annotated[str, Meta(description="A sentence for people.")]
+    field: Annotated[str, Meta(description="The field at fault, where there is one.")]
+
+
+class _OpStatus(TypedDict):
+    id: str
+    status: Annotated[int, Meta(examples=[200])]
+
+
+class OpResult(_OpStatus, total=False):
+    """What became of one operation."""
+
+    problem: Problem
+
+
+class BatchResult(TypedDict):
+    """One result for each operation, in their order."""
+
+    results: list[OpResult]
+    rev: int
+
+
+class Items(TypedDict):
+    """A page of the list; the next one is in ``Link``."""
+
+    items: list[Item]
+    rev: Annotated[int, Meta(description="Grows with every change.")]
+
+
+class Runs(TypedDict):
+    """A page of the history, newest first; the next one is in ``Link``."""
+
+    items: list[Run]
+
+
+class Server(TypedDict):
+    """Who answers."""
+
+    version: str
+    boot_id: Annotated[str, Meta(description="Changes whenever state may have been lost.")]
+
+
+class Limits(TypedDict):
+    """What may be sent and kept."""
+
+    body_bytes: int
+    batch_bytes: int
+    batch_ops: int
+    items: Annotated[int, Meta(description="Of one key.")]
+
+
+class KeyInfo(TypedDict):
+    """What the key may do, and whom it talks to."""
+
+    type: KeyType
+    permissions: list[Permission]
+    name: str
+    api: list[str]
+    server: Server
+    limits: Limits
+
+
+class Key(TypedDict):
+    """A key, without its secret."""
+
+    key_id: Annotated[str, Meta(examples=["k7m2p9xq"])]
+    name: str
+    type: KeyType
+    group: Group | None
+    created_at: Instant
+    expires_at: Instant | None
+    revoked_at: Instant | None
+    previous_until: Annotated[Instant | None, Meta(description="Until then the secret before the rotation works.")]
+    last_used_at: Instant | None
+
+
+class MadeKey(Key):
+    """A key with its secret, which is told this once."""
+
+    key: Annotated[str, Meta(examples=["pbt_w_k7m2p9xq_..."])]
+
+
+class Keys(TypedDict):
+    """All keys, oldest first."""
+
+    keys: list[Key]
+
+
+class _KeyNeeds(TypedDict):
+    type: KeyType
+    name: Annotated[str, Meta(min_length=1, max_length=100, examples=["ci"])]
+
+
+class KeyWrite(_KeyNeeds, total=False):
+    """A key to make."""
+
+    expires_at: Instant | None
+    group: Annotated[Group | None, Meta(description="Of the items that are written with it and name none.")]
+
+
+class Session(TypedDict):
+    """A browser that is signed in."""
+
+    session_id: str
+    created_at: Instant
+    seen_at: Instant | None
+    expires_at: Instant
+    current: Annotated[bool, Meta(description="Whether it is the one that asks.")]
+    key_id: Annotated[str | None, Meta(description="The key that it was signed in with, if it was one.")]
+    agent: Annotated[str, Meta(description="What the browser calls itself.")]
+
+
+class Sessions(TypedDict):
+    """All of them, newest first."""
+
+    sessions: list[Session]
+
+
+class ShareWrite(TypedDict, total=False):
+    """A share to make, of either a group or an item."""
+
+    group: Group
+    item: Id
+    expires_at: Instant | None
+
+
+class Share(TypedDict):
+    """A read-only link, without its token."""
+
+    share_id: str
+    group: Group | None
+    item: Id | None
+    created_at: Instant
+    expires_at: Instant | None
+
+
+class MadeShare(Share):
+    """A share with its token, which is told this once."""
+
+    token: str
+    path: Annotated[str, Meta(description="Relative to the server's own.", examples=["s/..."])]
+    badge: Annotated[str, Meta(examples=["badge/....svg"])]
+
+
+class Shares(TypedDict):
+    """All of them, oldest first."""
+
+    shares: list[Share]
+
+
+class Alive(TypedDict):
+    """It is there."""
+
+    status: Literal["ok"]
+    boot_id: str
+
+
+class Ready(TypedDict):
+    """Its database takes writes."""
+
+    status: Literal["ok"]
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A parameter of a query."""
+
+    name: str
+    text: str
+    type: object = str
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a row of the table says of itself, for people and for ``/openapi.json``.
+
+    Attributes:
+        text: What it does, in a sentence.
+        gives: What a success answers: a shape, or a media type.
+        status: The status of that; more than one where it depends.
+        takes: The shape of the body.
+        query: The parameters of the query.
+        problems: What it may refuse with, beyond what every route may.
+        headers: Headers of the answer, with what they say.
+    """
+
+    text: str
+    gives: object
+    status: tuple[int, ...] = (200,)
+    takes: object = None
+    query: tuple[Parameter, ...] = ()
+    problems: tuple[Code, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,49 @@
+"""The interface told: ``/openapi.json`` for programs, ``/docs`` for people. Both are made of the table of routes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker.server.problems import CODES, CURES
+
+from .html import page
+from .http import Reply, encode
+
+if TYPE_CHECKING:
+    from .http import Call
+    from .openapi import Document
+
+_A_WHILE: Final = ((b"cache-control", b"max-age=300"),)
+
+
+async def openapi(_: Call) -> Reply:
+    """``GET /openapi.json``."""
+    return Reply(200, encode(_document()), headers=_A_WHILE)
+
+
+async def docs(call: Call) -> Reply:
+    """``GET /docs``: every route, what it takes and gives, and every problem."""
+    told = _document()
+    operations = [
+        {"method": method.upper(), "path": path, **operation}
+        for path, methods in told["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return page(
+        call,
+        "docs.html",
+        operations=[one for one in operations if one["tags"] != ["pages"]],
+        schemas=told["components"]["schemas"],
+        problems=[(code, status, title, CURES[code]) for code, (status, title) in CODES.items()],
+        version=told["info"]["version"],
+    )
+
+
+@cache
+def _document() -> Document:
+    from . import openapi
+    from .keys import VERSION
+    from .table import TABLE  # the table names this module
+
+    return openapi.document(TABLE, VERSION)
