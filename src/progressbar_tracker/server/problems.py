@@ -44,7 +44,7 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
 CURES: Final[dict[Code, str]] = {
     "bad-request": "Mend the request as the detail says: its path, its query or the shape of its body.",
     "malformed-json": "Send JSON in UTF-8; NaN and lone surrogates are none.",
-    "unauthorized": "Send a key that this server knows in X-API-KEY; an admin makes one in place of one that has ended.",
+    "unauthorized": "Send a key that this server knows in X-API-KEY; an admin makes another for one that ended.",
     "forbidden": "Use a key that may do it: a write key changes its own items only, keys and shares take an admin key.",
     "item-not-found": "Create the item first; it may have been deleted, or have expired by its ttl.",
     "not-found": "Look at the path; what was a share or a key here may have been revoked.",
