@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import html
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from progressbar_tracker.server.records import AddSample, Sample
+from progressbar_tracker.server.records import AddHistory, AddSample, Sample, Write
+from progressbar_tracker.server.stores import sqlite as sqlite_store
 
 from .serving import NOW, Served
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
     import httpx
 
 
@@ -29,6 +36,13 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.add(tag)
         self.attributes.update(name for name, _ in attrs)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 IDS = ["a/b c", "ü/😀", "100%", "a?b#c", "//x//", "%2F", "a\\b", "a;b=c&d", "..", "."]
@@ -96,6 +110,26 @@ def test_the_page_shows_the_runs_and_how_long_they_usually_take(shared: Served, 
     assert "Broken" in page
     http.put("/api/v1/items/often", json={"run_id": "now"})
     assert '<p id="left" class="notice" hidden>' in browser.get("/items/often").text
+
+
+def test_a_run_that_has_just_left_the_board_is_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, perform = threading.Event(), sqlite_store.perform
+
+    def slowly(connection: sqlite3.Connection, write: Write) -> None:
+        if isinstance(write, AddHistory):
+            assert written.wait(10)
+        perform(connection, write)
+
+    monkeypatch.setattr(sqlite_store, "perform", slowly)
+    writer, browser = served.client("write"), served.browser()
+    writer.put("/api/v1/items/a", json={"title": "Just gone", "run_id": "r"})
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(writer.delete, "/api/v1/items/a")
+        until(lambda: served.server.app.services.board.get("a") is None)
+        threading.Timer(0.2, written.set).start()
+        reply = browser.get("/items/a")
+        assert deleting.result().status_code == 200
+    assert (reply.status_code, "Just gone" in reply.text) == (200, True)
 
 
 def test_an_id_that_nobody_has_is_told_with_a_page(browser: httpx.Client) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
 from progressbar_tracker.server.dashboard.view import item_url, span
+from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told, told_run
@@ -31,6 +33,11 @@ async def item(call: Call) -> Reply:
     rows = await read(call, Filter(id=item_id), None, RUNS)
     now = services.clock()
     there, state_of = services.shown.get(item_id) or services.board.get(item_id), painted(call)
+    if there is None:
+        # A run that left the board a moment ago is in the history when what is being written now is written.
+        with contextlib.suppress(ProblemError):
+            await services.commit([])
+        rows = await read(call, Filter(id=item_id), None, RUNS)
     if there is None and not rows:
         return page(call, "item.html", 404, id=item_id, bar=None, runs=[])
     wire: Mapping[str, object]
