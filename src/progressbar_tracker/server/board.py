@@ -119,7 +119,7 @@ class Board:
     ) -> None:
         self._max_items = max_items
         self._new_run_id = new_run_id
-        self._silent = silent
+        self._silent = True  # of what was there already nobody is to be told
         self._items: dict[str, Item] = {}
         self._owned: dict[str, int] = {}
         # Entries are not removed when they become untrue; what pops is looked at again.
@@ -134,8 +134,8 @@ class Board:
             self.rev = max(self.rev, item.rev)
             self._put(None, item)
         self._listing = Listing(self._items.values())
-        self.news()
         self.touched()
+        self._silent = silent
 
     def __len__(self) -> int:
         return len(self._items)
