@@ -164,7 +164,6 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command,
 
 def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command, monkeypatch):
     command("set", "job", "0.5", "--title", "A job")
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     sizes = iter([os.terminal_size((80, 24))])
 
     def size():
@@ -172,8 +171,10 @@ def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command
             raise KeyboardInterrupt
         return found
 
-    monkeypatch.setattr(shutil, "get_terminal_size", size)
-    done = command("watch")
+    with monkeypatch.context() as patched:  # no longer than for the command, for pytest asks for the size too
+        patched.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        patched.setattr(shutil, "get_terminal_size", size)
+        done = command("watch")
     assert done.code == 0
     assert done.out.startswith("\x1b[?1049h")
     assert "A job" in done.out
