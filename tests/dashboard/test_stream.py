@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import pytest
 
@@ -11,7 +12,9 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 from playwright.sync_api import expect
 
 from progressbar_tracker.server import live as server_live
+from tests.end_to_end.serving import ADMIN_KEY, Serving
 
+from .conftest import USUAL
 from .site import until
 from .test_board import live, row
 
@@ -47,6 +50,34 @@ def test_ten_tabs_have_one_stream_all_come_back_after_a_restart_and_the_last_one
     expect(row(tabs[9], "c")).to_be_visible()
     tabs[9].goto("about:blank")
     until(lambda: streams(own_site) == 0)
+
+
+def test_a_server_that_is_killed_and_started_again_is_come_back_to_and_nothing_is_missed(tmp_path, chromium):
+    serving = Serving(tmp_path)
+    context = chromium.new_context(**USUAL)
+    try:
+        with serving.http() as http:
+            http.put("/api/v1/items/goes", json={}).raise_for_status()
+            http.put("/api/v1/items/stays", json={"value": 0.25}).raise_for_status()
+        page = context.new_page()
+        page.goto(f"{serving.url}/login")
+        page.get_by_label("Key").fill(ADMIN_KEY)
+        page.get_by_role("button", name="Sign in").click()
+        live(page)
+        serving.stop(signal.SIGKILL)
+        expect(page.locator("#offline")).to_be_visible()
+        serving.start()
+        with serving.http() as http:
+            http.delete("/api/v1/items/goes").raise_for_status()
+            http.patch("/api/v1/items/stays", json={"value": 0.5}).raise_for_status()
+            http.put("/api/v1/items/comes", json={}).raise_for_status()
+        expect(page.locator("#offline")).to_be_hidden(timeout=15_000)
+        expect(row(page, "comes")).to_be_visible()
+        expect(row(page, "stays").locator(".percent")).to_have_text("50 %")
+        expect(row(page, "goes")).to_have_count(0)
+    finally:
+        context.close()
+        serving.close()
 
 
 def test_a_tab_without_a_shared_worker_has_a_stream_of_its_own(site, alone):
