@@ -79,6 +79,9 @@ class Load:
         self.done = threading.Event()
         self.requests = 0
         self.failed = []
+        with httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}) as http:
+            put = [{"op": "put", "id": f"item-{k}", "run_id": "r", "total": 10**9} for k in range(ITEMS)]
+            self._batch(http, put)
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,))
             for work in (self._update, self._come_and_go, self._browse, self._change_keys, self._view)
@@ -113,9 +116,6 @@ class Load:
     def _update(self, http):
         """200 updates a second."""
         for n in self._every(0.1):
-            if n == 0:
-                put = [{"op": "put", "id": f"item-{k}", "run_id": "r", "total": 10**9} for k in range(ITEMS)]
-                self._batch(http, put)
             some = [(n * 20 + k) % ITEMS for k in range(20)]
             self._batch(http, [{"op": "patch", "id": f"item-{k}", "seq": n, "completed": n} for k in some])
 
