@@ -239,7 +239,7 @@ def middle(server, size):
 def history(folder, items, runs, quick):
     """Return the figures of a server with a long history."""
     database = folder / "history.db"
-    old = runs // 100
+    old = runs // 1000
     begun = time.perf_counter()
     filled(database, items, runs, old)
     print(f"\nMade a history of {runs:,} runs in {time.perf_counter() - begun:.0f} s, {size_of(database)}.")
@@ -251,9 +251,9 @@ def history(folder, items, runs, quick):
         reader = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
         begun = time.perf_counter()
         while reader.execute("SELECT min(n) FROM history").fetchone()[0] <= old:
-            if time.perf_counter() - begun > (10 if quick else 600):
+            if time.perf_counter() - begun > (5 if quick else 120):
                 break
-            for _ in range(20):
+            for _ in range(10):
                 body = {"id": f"new {next(names)}", "title": "t", "description": "d", "value": 0, "weight": 0}
                 waits.append(1000 * server.took("POST", "/progress", body))
         seconds = time.perf_counter() - begun
