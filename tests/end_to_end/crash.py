@@ -613,7 +613,7 @@ class Harness:
         self._over.set()
         self._program.join()
         self._bar.close()
-        if not self._bar_client.sender.flush(3 * SETTLE):
+        if not self._bar_client.sender.flush(60.0 + 3 * SETTLE):  # it rests for a minute at most
             self.wrong.append("the tracked program did not get its end through")
         self._bar_client.close()
         self._viewer.close()
