@@ -192,7 +192,7 @@ def test_the_pages_are_for_everybody_and_for_every_screen(site, visit):
     made = page.request.post(
         f"{site.server.url}/api/v1/shares", data={"item": "job"}, headers={"Sec-Fetch-Site": "same-origin"}
     ).json()
-    for path in ("history", "items/job", "keys", made["path"]):
+    for path in ("history?q=WWW", "items/job", "keys", made["path"]):
         page.goto(f"{site.server.url}/{path}")
         faults = judged(page)
         page.emulate_media(color_scheme="dark")
