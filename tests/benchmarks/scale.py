@@ -95,6 +95,8 @@ def filled(path, items, runs, old):
     database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL")
     database.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # or the server's first checkpoint would wait for all of it
 
 
 class Server:
