@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -14,6 +15,10 @@ from .programs import Programs
 
 # Where this is set, each of the hundreds of programs that are started would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that starts us in the background has us, and all that we start, ignore Ctrl-C. Programs are to hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no reason to fail: what hangs is caught by pytest-timeout.
 hypothesis.settings.register_profile("patient", deadline=None)
