@@ -4,9 +4,9 @@ With 1, 2 and 4 servers on one database, each a real ``progressbar-tracker serve
 
 * *seen*: 500 updates a second in batches, spread over the servers; how long it takes until an update that was sent to
   the last server is read from the stream of the first, in milliseconds. It is the way through the database.
-* *updates*: as many patches as are taken, in batches of 200 over two connections to each server, an item changed by
-  each; *rows* are the states that reach the database meanwhile, coalesced four times a second: the growth of its
-  revision.
+* *updates*: as many patches as are taken, in batches of 200 over two connections to each server, of 10,000 items one
+  after another; *rows* are the states that reach the database meanwhile, of each item at most four a second: the growth
+  of its revision.
 * *create*: items made one by one over 16 connections to each server, answered after the commit.
 
 PostgreSQL is one that this script starts in a folder for temporary files, with its durability as it comes, or the one
@@ -31,13 +31,14 @@ import httpx
 import psycopg
 import uvloop
 from harness import ADMIN_KEY, options, served, table
-from requests import Load, batches, item, request
+from requests import Load, item, request
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.postgres import GIVEN, Cluster, Given, create_database, drop_database
 
-ITEMS = 200  # of each server's writer
+ITEMS = 10_000  # of each server's writers
+SIZE = 200
 RATE = 500
 
 
@@ -85,6 +86,17 @@ def view(url, marked, delays, ready, done):
                 return
 
 
+def patches(ids):
+    """Return batches that go through all items, twice, so that each patch is a change."""
+    for n in (1, 2):
+        for start in range(0, len(ids), SIZE):
+            ops = [
+                {"op": "patch", "id": one, "completed": n, "description": f"{n} done"}
+                for one in ids[start : start + SIZE]
+            ]
+            yield request("POST", "/api/v1/items:batch", {"ops": ops})
+
+
 def seen(urls, ids, seconds):
     """Return the delays from the last server's writers to the first one's viewer."""
     delays, ready, done = [], threading.Event(), threading.Event()
@@ -124,9 +136,9 @@ def measure(cluster, number, seconds):
             for url in urls:
                 make_items(url, ids[url])
             delays = seen(urls, ids, seconds * 2)
-            patches = {url: list(itertools.islice(batches(ids[url], 200), 50)) for url in urls}
+            rounds = {url: list(patches(ids[url])) for url in urls}
             rev, begun = revision(database), time.monotonic()
-            rate = together(urls, lambda url: itertools.cycle(patches[url]), 2, seconds) * 200
+            rate = together(urls, lambda url: itertools.cycle(rounds[url]), 2, seconds) * SIZE
             rows = (revision(database) - rev) / (time.monotonic() - begun)
             names = itertools.count()
             created = together(

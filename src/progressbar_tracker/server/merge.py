@@ -52,8 +52,8 @@ def merged(base: Item, ours: Item, stored: Item) -> Item:
         ours: What this server has made of it.
         stored: What others have made of it.
     """
-    if stored is base:
-        return ours
+    if stored == base:
+        return ours  # nobody else has written: nearly always, and in a twentieth of the time
     theirs_first = stored.seq > ours.seq
     named: dict[str, object] = {
         name: _apart(getattr(base, name), getattr(ours, name), getattr(stored, name), theirs_first) for name in _APART

@@ -61,7 +61,11 @@ def locked(cursor: Cursor, ids: Iterable[str]) -> dict[str, Row]:
     wanted = list(ids)
     if not wanted:
         return {}
-    cursor.execute("SELECT id, rev, state FROM items WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [wanted])
+    cursor.execute(
+        "SELECT id, rev, state FROM items WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
+        "ORDER BY id FOR UPDATE",
+        [_json(wanted)],
+    )
     return {item_id: row_of(rev, state) for item_id, rev, state in cursor.fetchall()}
 
 
@@ -69,41 +73,34 @@ def written(
     cursor: Cursor, changed: Mapping[str, Item | None], stored: Mapping[str, Row], rev: int, now: float
 ) -> bool:
     """Write items under the revisions after ``rev``; say whether those that are new are new still."""
-    fresh, known = _Columns(), _Columns()
+    fresh, known = list[_New](), list[_New]()
     for place, (item_id, item) in enumerate(changed.items(), rev + 1):
-        (known if item_id in stored else fresh).add(item_id, place, item, now)
-    if known.ids:
+        state = None if item is None else _json(item)
+        (known if item_id in stored else fresh).append((item_id, place, state, now if item is None else None))
+    if known:
         cursor.execute(
-            "UPDATE items SET rev = new.rev, state = new.state, gone_at = new.gone_at FROM "
-            "unnest(%s::text[], %s::bigint[], %s::text[], %s::float8[]) AS new (id, rev, state, gone_at) "
-            "WHERE items.id = new.id",
-            known.all(),
+            f"WITH new (id, rev, state, gone_at) AS ({_NEW}) UPDATE items "  # noqa: S608  # a constant
+            "SET rev = new.rev, state = new.state, gone_at = new.gone_at FROM new WHERE items.id = new.id",
+            [_json(known)],
         )
-    if fresh.ids:
+    if fresh:
         cursor.execute(
-            "INSERT INTO items (id, rev, state, gone_at) "
-            "SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::float8[]) ON CONFLICT (id) DO NOTHING",
-            fresh.all(),
+            f"INSERT INTO items (id, rev, state, gone_at) {_NEW} ON CONFLICT (id) DO NOTHING", [_json(fresh)]
         )
-        return cursor.rowcount == len(fresh.ids)
+        return cursor.rowcount == len(fresh)
     return True
 
 
-class _Columns:
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self._revs: list[int] = []
-        self._states: list[str | None] = []
-        self._gone: list[float | None] = []
+_New: TypeAlias = tuple[str, int, str | None, float | None]
 
-    def add(self, item_id: str, rev: int, item: Item | None, now: float) -> None:
-        self.ids.append(item_id)
-        self._revs.append(rev)
-        self._states.append(None if item is None else _encode(item).decode())
-        self._gone.append(now if item is None else None)
+# Thousands of rows in one parameter. As arrays, the driver would escape each text by itself, in Python.
+_NEW: Final = (
+    "SELECT row->>0, (row->>1)::bigint, row->>2, (row->>3)::float8 FROM json_array_elements(%s::json) AS rows (row)"
+)
 
-    def all(self) -> Sequence[object]:
-        return self.ids, self._revs, self._states, self._gone
+
+def _json(document: object) -> str:
+    return _encode(document).decode()
 
 
 def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
@@ -116,7 +113,7 @@ def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
         [
             (
                 rev, run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
-                searched(run.item), _encode(run.item).decode(),
+                searched(run.item), _json(run.item),
             )
             for run in ended
         ],
@@ -134,16 +131,10 @@ def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
         # A row is changed once in a statement: of two samples of one instant, the later.
         newest = {(one.id, one.run_id, one.sample.at): one.sample for one in added}
         cursor.execute(
-            "INSERT INTO samples SELECT * "
-            "FROM unnest(%s::text[], %s::text[], %s::float8[], %s::float8[], %s::float8[]) "
-            "ON CONFLICT (id, run_id, at) DO UPDATE SET value = excluded.value, completed = excluded.completed",
-            [
-                [item_id for item_id, _, _ in newest],
-                [run_id for _, run_id, _ in newest],
-                [at for _, _, at in newest],
-                [sample.value for sample in newest.values()],
-                [sample.completed for sample in newest.values()],
-            ],
+            "INSERT INTO samples SELECT row->>0, row->>1, (row->>2)::float8, (row->>3)::float8, (row->>4)::float8 "
+            "FROM json_array_elements(%s::json) AS rows (row) ON CONFLICT (id, run_id, at) DO UPDATE "
+            "SET value = excluded.value, completed = excluded.completed",
+            [_json([(*key, sample.value, sample.completed) for key, sample in newest.items()])],
         )
 
 
@@ -290,7 +281,7 @@ def _save(
     cursor.execute(
         "INSERT INTO credentials (kind, id, state, used_at) VALUES (%s, %s, %s, %s) "
         "ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, used_at = excluded.used_at",
-        [kind, record_id, _encode(record).decode(), used_at],
+        [kind, record_id, _json(record), used_at],
     )
 
 
