@@ -146,6 +146,8 @@ def test_a_fault_of_the_storage_refuses_writes_and_nothing_else_and_passes(fault
             job = begin(serving, "job")
             job.feed()
             until(lambda: completed(http, "job") == job.steps - 1)  # it is at work on the last
+            # What is listed may not be on disk yet. Commits keep their order, so after this one it is.
+            http.get("/readyz").raise_for_status()
 
             with fault(serving, database):
                 refused_and_read(serving, http, key)
