@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pytest
 
 if TYPE_CHECKING:
@@ -87,6 +86,8 @@ class Cluster:
             user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+        import psycopg  # not above: where the trainers are tested there is none
+
         while True:
             assert self._process.poll() is None, "PostgreSQL did not start"
             with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=2):
@@ -147,6 +148,8 @@ class Given:
 
 def create_database(cluster: Cluster | Given) -> str:
     """Make an empty database; return its URL."""
+    import psycopg
+
     name = f"bars_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(cluster.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -155,6 +158,8 @@ def create_database(cluster: Cluster | Given) -> str:
 
 
 def drop_database(cluster: Cluster | Given, url: str) -> None:
+    import psycopg
+
     with psycopg.connect(cluster.url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
 
