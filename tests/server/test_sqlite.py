@@ -13,7 +13,7 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.key_file import KeyFile
-from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Sample, SaveItem, TrimHistory
+from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Probe, Sample, SaveItem, TrimHistory
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import MIGRATIONS
@@ -37,6 +37,14 @@ def test_nobody_else_may_read_the_files(store: SqliteStore) -> None:
 def test_a_commit_is_on_disk_in_full(store: SqliteStore) -> None:
     pragmas = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
     assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+
+
+def test_two_probes_of_one_instant_both_reach_the_disk(store: SqliteStore) -> None:
+    wal = store.path.with_name(store.path.name + "-wal")
+    store.commit([Probe(1e9)]).result(10)
+    size = wal.stat().st_size
+    store.commit([Probe(1e9)]).result(10)
+    assert wal.stat().st_size > size
 
 
 def test_a_second_server_on_the_same_file_is_refused(store: SqliteStore) -> None:

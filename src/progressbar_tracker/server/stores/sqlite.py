@@ -441,7 +441,10 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
         case DropShare(share_id):
             connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
         case Probe(at):
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'probed_at'", (int(at),))
+            # Never the value that is there: SQLite writes no page whose bytes stay the same, and so finds no full disk.
+            connection.execute(
+                "UPDATE meta SET value = max(value + 1, ?) WHERE name = 'probed_at'", (int(at * 1_000_000),)
+            )
 
 
 def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
