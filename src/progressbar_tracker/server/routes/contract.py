@@ -32,32 +32,50 @@ from progressbar_tracker.server.problems import Code  # noqa: TC001  # msgspec m
 from progressbar_tracker.server.records import EndStatus  # noqa: TC001
 
 _ID: Final = "video-001"
+LINE: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
+"""No control characters."""
+LINES: Final = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
+"""None but tabs and ends of lines."""
 
 Id = Annotated[
     str,
     Meta(
-        min_length=1, max_length=ID_LENGTH, description="Of the user's choice; no control characters.", examples=[_ID]
+        min_length=1, max_length=ID_LENGTH, pattern=LINE, description="Of the user's choice; no control characters.",
+        examples=[_ID],
     ),
-]
-Title = Annotated[str, Meta(max_length=TITLE_LENGTH, examples=["Encoding"])]
-Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, examples=["first pass"])]
+]  # fmt: skip
+Title = Annotated[str, Meta(max_length=TITLE_LENGTH, pattern=LINE, examples=["Encoding"])]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=LINES, examples=["first pass"])]
 Value = Annotated[float, Meta(ge=0, le=1, description="How much is done.", examples=[0.25])]
 Count = Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)]
 Weight = Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT, description="The highest is listed first.")]
-Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, examples=["frames"])]
-Group = Annotated[str, Meta(max_length=GROUP_LENGTH, description="A heading to be listed under.", examples=["nightly"])]
-Error = Annotated[str, Meta(max_length=ERROR_LENGTH, examples=["ValueError: bad row"])]
+Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, pattern=LINE, examples=["frames"])]
+Group = Annotated[
+    str,
+    Meta(
+        max_length=GROUP_LENGTH, pattern=LINE, description="A heading to be listed under; an empty one is none.",
+        examples=["nightly"],
+    ),
+]  # fmt: skip
+Error = Annotated[str, Meta(max_length=ERROR_LENGTH, pattern=LINES, examples=["ValueError: bad row"])]
+_Entry = Annotated[str, Meta(min_length=1, max_length=META_LENGTH, pattern=LINE)]
+_EntryText = Annotated[str, Meta(max_length=META_LENGTH, pattern=LINES)]
 Metadata = Annotated[
-    dict[str, Annotated[str, Meta(max_length=META_LENGTH)]],
-    Meta(max_length=META_ENTRIES, description="Host, pid, command and the like."),
+    dict[_Entry, _EntryText], Meta(max_length=META_ENTRIES, description="Host, pid, command and the like.")
 ]
-RunId = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH, description="Which run of the program.")]
+Parent = Annotated[str, Meta(max_length=ID_LENGTH, pattern=LINE, description="The id of the enclosing bar.")]
+RunId = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH, pattern=LINE, description="Which run of the program.")]
 Seq = Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT, description="The run's own count of its writes.")]
 Part = Annotated[
-    str, Meta(min_length=1, max_length=PART_LENGTH, description="One process's share; counts of parts are summed.")
+    str, Meta(max_length=PART_LENGTH, pattern=LINE, description="One process's share; counts of parts are summed.")
 ]
 Seconds = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
-Instant = Annotated[str, Meta(description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000Z"])]
+Instant = Annotated[
+    str,
+    Meta(
+        description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000Z"], extra_json_schema={"format": "date-time"}
+    ),
+]
 
 
 class LegacyItem(TypedDict):
@@ -85,7 +103,7 @@ class Item(TypedDict):
     stalled: Annotated[bool, Meta(description="Running, and silent for longer than heartbeat_timeout.")]
     error: Error | None
     group: Group | None
-    parent: Annotated[Id | None, Meta(description="The enclosing bar.")]
+    parent: Parent | None
     meta: Metadata
     rate: Annotated[float | None, Meta(description="Units a second, smoothed.")]
     eta: Annotated[float | None, Meta(description="Seconds left.")]
@@ -114,7 +132,7 @@ class Run(TypedDict):
     stalled: bool
     error: Error | None
     group: Group | None
-    parent: Id | None
+    parent: Parent | None
     meta: Metadata
     rate: None
     eta: None
@@ -128,9 +146,7 @@ class Run(TypedDict):
     ttl: Seconds | None
 
 
-class ItemWrite(TypedDict, total=False):
-    """What a client may write. Absent keeps (PUT: becomes the default), null clears; anything else is ignored."""
-
+class _ItemWrite(TypedDict, total=False):
     title: Title | None
     description: Description | None
     value: Value
@@ -141,8 +157,7 @@ class ItemWrite(TypedDict, total=False):
     status: Status
     error: Error | None
     group: Group | None
-    parent: Id | None
-    meta: dict[str, str | None] | None
+    parent: Parent | None
     run_id: RunId
     seq: Seq
     part: Part | None
@@ -150,12 +165,24 @@ class ItemWrite(TypedDict, total=False):
     ttl: Seconds | None
 
 
+class ItemWrite(_ItemWrite, total=False):
+    """What a client may write. Absent and null become the default; what is not named here is ignored."""
+
+    meta: Metadata | None
+
+
+class ItemPatch(_ItemWrite, total=False):
+    """What a client may change. Absent keeps, null clears; what is not named here is ignored."""
+
+    meta: Annotated[dict[str, _EntryText | None], Meta(description="Merged entry by entry.")] | None
+
+
 class _OpName(TypedDict):
     op: Literal["put", "patch", "delete"]
     id: Id
 
 
-class Op(_OpName, ItemWrite):
+class Op(_OpName, ItemPatch):
     """One operation."""
 
 
@@ -261,13 +288,13 @@ class Keys(TypedDict):
 
 class _KeyNeeds(TypedDict):
     type: KeyType
-    name: Annotated[str, Meta(min_length=1, max_length=100, examples=["ci"])]
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE, examples=["ci"])]
 
 
 class KeyWrite(_KeyNeeds, total=False):
     """A key to make."""
 
-    expires_at: Instant | None
+    expires_at: Annotated[Instant | None, Meta(description="In the future, RFC 3339.")]
     group: Annotated[Group | None, Meta(description="Of the items that are written with it and name none.")]
 
 
@@ -289,12 +316,25 @@ class Sessions(TypedDict):
     sessions: list[Session]
 
 
-class ShareWrite(TypedDict, total=False):
+class ShareOf(TypedDict, total=False):
     """A share to make, of either a group or an item."""
 
-    group: Group
-    item: Id
-    expires_at: Instant | None
+    group: Annotated[Group, Meta(min_length=1)] | None
+    item: Id | None
+    expires_at: Annotated[Instant | None, Meta(description="In the future, RFC 3339.")]
+
+
+ShareWrite = Annotated[
+    ShareOf,
+    Meta(
+        extra_json_schema={
+            "oneOf": [
+                {"required": ["group"], "properties": {"group": {"type": "string"}, "item": {"type": "null"}}},
+                {"required": ["item"], "properties": {"item": {"type": "string"}, "group": {"type": "null"}}},
+            ]
+        }
+    ),
+]
 
 
 class Share(TypedDict):
@@ -334,6 +374,14 @@ class Ready(TypedDict):
     status: Literal["ok"]
 
 
+class SignIn(TypedDict, total=False):
+    """A form: the administrator's name and password, or a key."""
+
+    username: str
+    password: str
+    key: str
+
+
 class Parameter(msgspec.Struct, frozen=True):
     """A parameter of a query."""
 
@@ -350,6 +398,7 @@ class About(msgspec.Struct, frozen=True):
         gives: What a success answers: a shape, or a media type.
         status: The status of that; more than one where it depends.
         takes: The shape of the body.
+        media: The media type of the body.
         query: The parameters of the query.
         problems: What it may refuse with, beyond what every route may.
         headers: Headers of the answer, with what they say.
@@ -359,6 +408,7 @@ class About(msgspec.Struct, frozen=True):
     gives: object
     status: tuple[int, ...] = (200,)
     takes: object = None
+    media: str = "application/json"
     query: tuple[Parameter, ...] = ()
     problems: tuple[Code, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()

@@ -22,9 +22,20 @@ Document = dict[str, Any]
 
 ANY_ROUTE: Final[tuple[Code, ...]] = ("internal",)
 ANY_KEY: Final[tuple[Code, ...]] = ("unauthorized", "forbidden")
-ANY_BODY: Final[tuple[Code, ...]] = (
-    "bad-request", "malformed-json", "unsupported-media-type", "body-too-large", "invalid-field",
-)  # fmt: skip
+ANY_BODY: Final[tuple[Code, ...]] = ("bad-request", "unsupported-media-type", "body-too-large")
+ANY_JSON: Final[tuple[Code, ...]] = ("malformed-json", "invalid-field")
+
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+PROBLEM: Final = "application/problem+json"
+
+HEADERS: Final[dict[int, dict[str, str]]] = {
+    303: {"Location": "Where to go on, relative."},
+    401: {"WWW-Authenticate": "How to send a key."},
+    429: {"Retry-After": "Seconds to wait."},
+    503: {"Retry-After": "Seconds to wait."},
+}
+"""Headers that every answer with a status has."""
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 _REF: Final = "#/components/schemas/{name}"
@@ -43,7 +54,8 @@ def document(rows: Iterable[Row], version: str) -> Document:
         shapes += [about.takes] if about.takes is not None else []
         shapes += [about.gives] if not isinstance(about.gives, str) else []
         shapes += [parameter.type for parameter in about.query]
-    found, components = msgspec.json.schema_components([*shapes, Id], ref_template=_REF)
+    shapes.append(Id)
+    found, components = msgspec.json.schema_components(shapes, ref_template=_REF)
     schemas = dict(zip(map(id, shapes), found, strict=False))
     paths: Document = {}
     for row, about in told:
@@ -73,11 +85,14 @@ def problems_of(row: Row, about: About) -> tuple[Code, ...]:
     """Return the problems with which a route may answer."""
     found = list(ANY_ROUTE)
     if row.action != "public":
-        found += ANY_KEY
+        found += ANY_KEY if not row.page else ["forbidden"]  # who is not signed in is sent to the sign-in page
     if about.takes is not None:
         found += ANY_BODY
-    if "{id" in row.path and not row.page:
-        found += ["bad-request", "invalid-field"]
+        found += ANY_JSON if about.media == JSON else []
+    if about.query or "{" in row.path:
+        found.append("bad-request")
+    if "{id" in row.path:
+        found.append("invalid-field")
     return tuple(dict.fromkeys([*found, *about.problems]))
 
 
@@ -90,7 +105,12 @@ def _operation(row: Row, about: About, schemas: Mapping[int, Document]) -> Docum
         "security": [] if row.action == "public" else [{"key": []}, {"bearer": []}, {"session": []}],
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": schemas[id(Id)] if name == "id" else {"type": "string", "minLength": 1},
+        }
         for name in _PARAMETER.findall(row.path)
     ]
     parameters += [
@@ -108,39 +128,45 @@ def _operation(row: Row, about: About, schemas: Mapping[int, Document]) -> Docum
     if about.takes is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schemas[id(about.takes)]}},
+            "content": {about.media: {"schema": schemas[id(about.takes)]}},
         }
     return operation
 
 
 def _answers(row: Row, about: About, schemas: Mapping[int, Document]) -> Document:
-    content: Document
     if isinstance(about.gives, str):
-        content = {about.gives: {"schema": {"type": "string"} if about.gives.startswith("text/") else {}}}
+        content: Document = {about.gives: {"schema": {"type": "string"} if about.gives.startswith("text/") else {}}}
     else:
-        content = {"application/json": {"schema": schemas[id(about.gives)]}}
-    success: Document = {"description": about.text}
-    if about.headers:
-        success["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in about.headers}
+        content = {JSON: {"schema": schemas[id(about.gives)]}}
+    own: Document = {name: _header(text) for name, text in about.headers}
     answers: Document = {}
     for status in about.status:
-        answers[str(status)] = success if status == 303 else {**success, "content": content}
+        answers[str(status)] = {"description": about.text} if status == 303 else {
+            "description": about.text, "headers": own, "content": content,
+        }  # fmt: skip
     if any(name == "ETag" for name, _ in about.headers):
-        answers["304"] = {"description": "Nothing has changed."}
+        answers["304"] = {"description": "Nothing has changed.", "headers": own}
+    if row.page and row.action != "public":
+        answers["303"] = {"description": "Nobody is signed in: to the sign-in page."}
     by_status: dict[int, list[Code]] = {}
     for code in problems_of(row, about):
         by_status.setdefault(CODES[code][0], []).append(code)
-    for status, codes in sorted(by_status.items()):
-        answers[str(status)] = {
-            "description": "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes),
-            "content": {
-                "application/problem+json": {
-                    "schema": schemas[id(Problem)],
-                    "examples": {
-                        code: {"value": {"type": f"/problems/{code}", "title": CODES[code][1], "status": status}}
-                        for code in codes
-                    },
-                }
-            },
+    for number, codes in sorted(by_status.items()):
+        examples = {
+            code: {"value": {"type": f"/problems/{code}", "title": CODES[code][1], "status": number}} for code in codes
         }
+        # A browser is told on a page.
+        page = {HTML: {"schema": {"type": "string"}}} if row.page else {}
+        answers[str(number)] = {
+            "description": "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes),
+            "content": {PROBLEM: {"schema": schemas[id(Problem)], "examples": examples}, **page},
+        }
+    for told, answer in answers.items():
+        always = {name: {"required": True, **_header(text)} for name, text in HEADERS.get(int(told), {}).items()}
+        if always or answer.get("headers"):
+            answer["headers"] = answer.get("headers", {}) | always
     return answers
+
+
+def _header(text: str) -> Document:
+    return {"description": text, "schema": {"type": "string"}}

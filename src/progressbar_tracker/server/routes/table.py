@@ -5,7 +5,9 @@ The first match wins, so the narrow rows stand before the wide ones.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from progressbar_tracker._models import Status
 from progressbar_tracker.server.records import EndStatus
@@ -30,8 +32,9 @@ from .contract import About, Parameter
 from .http import Row
 
 _GROUP: Final = Parameter("group", "Only those of a group.")
-_LIMIT: Final = Parameter("limit", "The most rows of a page.", int)
-_AFTER: Final = Parameter("after", "Where to go on; from `Link`.")
+_ITEMS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=items.MOST)])
+_RUNS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=history.MOST)])
+_AFTER: Final = Parameter("after", "Where to go on; from `Link`.", Annotated[str, Meta(min_length=1, max_length=200)])
 _END: Final = Parameter("status", "Only those that ended so.", EndStatus)
 _ITEM: Final = Parameter("id", "Only those of an item.")
 _SEARCH: Final = Parameter("q", "Only those with this text in their id or title.")
@@ -64,7 +67,7 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("GET", "/api/v1/items", "read", items.listed, about=About(
         "Items, highest weight first, then oldest. Answers 304 to an `If-None-Match` that is still true.", shape.Items,
-        query=(_GROUP, Parameter("status", "Only those of a status.", Status), _LIMIT, _AFTER),
+        query=(_GROUP, Parameter("status", "Only those of a status.", Status), _ITEMS, _AFTER),
         problems=("invalid-field", "bad-request"), headers=(*_PAGED, ("ETag", "Of the state of the list.")),
     )),
     Row("GET", "/api/v1/items/{id:path}", "read", items.one, about=About(
@@ -77,7 +80,7 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("PATCH", "/api/v1/items/{id:path}", "update", items.patch, about=About(
         "Change what the body names (RFC 7396: absent keeps, null clears); an empty one is a sign of life.",
-        shape.Item, takes=shape.ItemWrite, problems=("item-not-found", "other-run", "ended", "unavailable"),
+        shape.Item, takes=shape.ItemPatch, problems=("item-not-found", "other-run", "ended", "unavailable"),
     )),
     Row("DELETE", "/api/v1/items/{id:path}", "delete", items.delete, about=About(
         "Take an item off the list; its run goes to the history, with its end or as deleted.", shape.Item,
@@ -91,7 +94,7 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("GET", "/api/v1/history", "read", history.listed, about=About(
         "Runs that have ended or were deleted, newest first.", shape.Runs,
-        query=(_GROUP, _END, _ITEM, _SEARCH, _LIMIT, _AFTER), problems=("invalid-field", "unavailable"),
+        query=(_GROUP, _END, _ITEM, _SEARCH, _RUNS, _AFTER), problems=("invalid-field", "unavailable"),
         headers=_PAGED,
     )),
     Row("GET", "/api/v1/history.csv", "read", history.as_csv, about=About(
@@ -147,7 +150,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", "/docs", "public", documents.docs, page=True, about=About("The same for people.", _HTML)),
     Row("GET", "/", "read", pages.home, page=True, about=About("The board.", _HTML)),
     Row("GET", "/items/{id:path}", "read", item_page.item, page=True, about=About(
-        "An item with its curve and its runs.", _HTML, problems=("invalid-field", "unavailable"),
+        "An item with its curve and its runs.", _HTML, problems=("item-not-found", "unavailable"),
     )),
     Row("GET", "/history", "read", history_page.history, page=True, about=About(
         "The history.", _HTML, query=(_GROUP, _END, _SEARCH, _AFTER), problems=("invalid-field", "unavailable"),
@@ -155,13 +158,14 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", "/keys", "manage", admin_pages.keys, page=True, about=About("Keys, shares and browsers.", _HTML)),
     Row("GET", "/login", "public", pages.login, page=True, about=About("The sign-in page.", _HTML)),
     Row("POST", "/login", "public", pages.sign_in, page=True, about=About(
-        "Sign in; sends on to the board.", _HTML, (303,), problems=("forbidden", "rate-limited", "unavailable"),
+        "Sign in; sends on to the board.", _HTML, (303,), shape.SignIn,
+        media="application/x-www-form-urlencoded", problems=("forbidden", "rate-limited", "unavailable"),
     )),
     Row("POST", "/logout", "public", pages.sign_out, page=True, about=About(
         "Sign out.", _HTML, (303,), problems=("forbidden", "unavailable"),
     )),
     Row("GET", "/auth/{token}", "public", pages.redeem, page=True, about=About(
-        "A one-time sign-in link.", _HTML, (303,), problems=("unavailable",),
+        "A one-time sign-in link.", _HTML, (303,), problems=("forbidden", "unavailable"),
     )),
     Row("HEAD", "/auth/{token}", "public", pages.peek, about=About(
         "Nothing: what only looks at a link must not use it up.", _HTML,
