@@ -187,9 +187,18 @@ class Reconciler:
             verdict(record.source)
             self.mark(record.source, now)
 
-    def hasten(self, now: float) -> None:
-        """Make everything due that is not held back by a back-off of its own: a flush."""
+    def hasten(self, now: float, *, last: bool = False) -> None:
+        """Make everything due that is not held back by a back-off of its own: a flush.
+
+        Args:
+            now: The instant.
+            last: Nothing comes after it: what is held back is tried once more, and so is the server.
+        """
+        if last:
+            self.not_before = min(self.not_before, now)
         for record in self._all():
+            if last:
+                record.hold_until = min(record.hold_until, now)
             if record.hold_until <= now:
                 self._agenda.put(record, now if record.ended_at is None else URGENT)
 

@@ -289,10 +289,8 @@ class Sender:
         for flush in flushes:
             if flush.conclude is not None:
                 reconciler.conclude(flush.conclude, now)
-            if flush.last:
-                reconciler.not_before = min(reconciler.not_before, now)
             flush.at = now
-            reconciler.hasten(now)
+            reconciler.hasten(now, last=flush.last)
             self._waiting.append(flush)
 
     def _answer_flushes(self) -> None:

@@ -401,6 +401,19 @@ def test_a_flush_is_behind_until_the_state_of_its_instant_is_acknowledged(reconc
     assert not reconciler.behind(0.5)
 
 
+def test_the_last_flush_tries_once_more_what_the_server_has_put_off(reconciler, present):
+    (step,) = _patched(reconciler, present, 3, 1.0)
+    reconciler.apply([step], [{"id": "a", "status": 503}], 1.0)
+    reconciler.mark(present.at(10, "succeeded"), 1.1)
+    reconciler.hasten(1.2)
+    assert reconciler.plan(1.2) == []
+    reconciler.hasten(1.2, last=True)
+    patch, delete = reconciler.plan(1.2)
+    assert (patch.op["completed"], delete.verb) == (10, "delete")
+    reconciler.apply([patch, delete], [{"id": "a", "status": 503}, {"id": "a", "status": 404}], 1.2)
+    assert reconciler.plan(1.3) == []  # once
+
+
 def test_memory_does_not_grow_while_the_server_is_away(reconciler, present):
     now = 1.0
     for number in range(2000):
