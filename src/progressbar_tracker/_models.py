@@ -35,6 +35,8 @@ GROUP_LENGTH: Final = 200
 PART_LENGTH: Final = 64
 META_ENTRIES: Final = 16
 META_LENGTH: Final = 200
+NOTIFY_ENTRIES: Final = 8
+NOTIFY_LENGTH: Final = 64
 WEIGHT_LIMIT: Final = 2**53
 NUMBER_LIMIT: Final = 1e300
 BODY_BYTES: Final = 64 * 1024
@@ -65,6 +67,7 @@ class Item(TypedDict):
     weight: int
     status: Status
     stalled: bool
+    late: bool
     error: str | None
     group: str | None
     parent: str | None
@@ -78,6 +81,8 @@ class Item(TypedDict):
     updated_at: str
     ended_at: str | None
     heartbeat_timeout: float | None
+    deadline: str | None
+    notify: list[str]
     ttl: float | None
 
 
@@ -118,6 +123,8 @@ class ItemWrite(TypedDict, total=False):
     seq: int
     part: str | None
     heartbeat_timeout: float | None
+    deadline: str | None
+    notify: list[str] | None
     ttl: float | None
 
 
@@ -285,6 +292,19 @@ def check_meta(value: object, field: str = "meta") -> dict[str, str]:
         check_text(field, name, META_LENGTH, least=1): check_text(field, text, META_LENGTH, lines=True)
         for name, text in value.items()
     }
+
+
+def check_notify(value: object, field: str = "notify") -> tuple[str, ...]:
+    """Return ``value`` if it is a list of at most 8 names of channels, each of 1 to 64 characters; each name once.
+
+    >>> check_notify(["phone", "team", "phone"])
+    ('phone', 'team')
+    """
+    if not isinstance(value, list | tuple):
+        raise FieldTypeError(field, f"{field} must be a list of names, not {shown(value)}")
+    if len(value) > NOTIFY_ENTRIES:
+        raise FieldError(field, f"{field} must have at most {NOTIFY_ENTRIES} names, not {len(value)}")
+    return tuple(dict.fromkeys(check_text(field, name, NOTIFY_LENGTH, least=1) for name in value))
 
 
 def fraction(completed: Number | None, total: Number | None) -> float | None:

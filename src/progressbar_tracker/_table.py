@@ -112,7 +112,7 @@ def row(item: Item) -> tuple[str, ...]:
     told = plain(item.get("error") if item.get("status") == "failed" else item.get("description"))
     name = state(item)
     return (
-        f"{MARKS.get(name, ' ')} {name}",
+        f"{MARKS.get(name, ' ')} {name}{', late' if item.get('late') else ''}",
         percent(item),
         counts(item),
         duration(item.get("eta")),

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -76,11 +76,11 @@ def get(item_id: str, url: str | None, as_json: bool) -> None:
     if as_json:
         print_json(item)
         return
-    shown = {name: value for name, value in item.items() if value not in (None, "", {})}
+    shown = {name: value for name, value in item.items() if value not in (None, "", {}, [])}
     wide = max(len(name) for name in shown)
     for name, value in shown.items():
-        pairs = cast("dict[str, str]", value).items() if isinstance(value, dict) else ()
-        text = ", ".join(f"{key}={entry}" for key, entry in pairs) if isinstance(value, dict) else str(value)
+        several = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
+        text = ", ".join(map(str, several)) if isinstance(several, list) else str(value)
         click.echo(f"{name:<{wide}}  {plain(text)}")
 
 

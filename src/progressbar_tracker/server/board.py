@@ -27,7 +27,7 @@ from . import pace
 from .listing import Listing
 from .problems import ProblemError, of_field
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
-from .telling import stalled
+from .telling import late, stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -126,6 +126,8 @@ class Board:
         self._expiries: list[tuple[float, str]] = []
         self._silences: list[tuple[float, str]] = []
         self._listening: set[str] = set()
+        self._deadlines: list[tuple[float, str]] = []
+        self._overdue: dict[str, None] = {}
         self._news = News({}, [])
         self._touched: set[str] = set()
         self._listing = Listing()
@@ -322,7 +324,7 @@ class Board:
         self._news.ended.extend(runs)
 
     def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
-        """Expire ended items whose ``ttl`` is over, and note who has fallen silent. Costs what is due.
+        """Expire ended items whose ``ttl`` is over, and note who has fallen silent or is late. Costs what is due.
 
         Args:
             now: The instant.
@@ -342,12 +344,20 @@ class Board:
             if item is None:
                 continue
             if stalled(item, now):
-                # Nothing was written, and yet a reader has something new to see.
-                self._next()
-                self._tell(item)
+                self._fell_due(item)
             else:
                 self._listen(item)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, item_id = heapq.heappop(self._deadlines)
+            item = self._items.get(item_id)
+            if item is not None and late(item, now):
+                self._fell_due(item)
         return changes
+
+    def overdue(self) -> list[str]:
+        """Return the ids of the items that have fallen silent or become late since this was last asked."""
+        overdue, self._overdue = self._overdue, {}
+        return list(overdue)
 
     # The parts they share.
 
@@ -483,13 +493,24 @@ class Board:
             due = _expiry(after)
             if due is not None and (before is None or _expiry(before) != due):
                 heapq.heappush(self._expiries, (due, after.id))
-        elif after.heartbeat_timeout is not None and (
+            return
+        if after.heartbeat_timeout is not None and (
             after.id not in self._listening
             or before is None
             or before.heartbeat_timeout is None
             or after.heartbeat_timeout < before.heartbeat_timeout
         ):
             self._listen(after)
+        if after.deadline_at is not None and (
+            before is None or before.deadline_at != after.deadline_at or before.status != "running"
+        ):
+            heapq.heappush(self._deadlines, (after.deadline_at, after.id))
+
+    def _fell_due(self, item: Item) -> None:
+        # Nothing was written, and yet a reader has something new to see.
+        self._next()
+        self._tell(item)
+        self._overdue[item.id] = None
 
     def _tell(self, item: Item) -> None:
         if self._silent:
@@ -511,8 +532,11 @@ _PROGRESS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "descrip
 """The fields of a write that says no more than how far a run is."""
 
 _TAKEN: Final = frozenset(
-    {"title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout", "ttl"}
-)
+    {
+        "title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout",
+        "deadline_at", "notify", "ttl",
+    }
+)  # fmt: skip
 """The fields that become the item's as they are."""
 
 

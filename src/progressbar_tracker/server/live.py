@@ -47,8 +47,8 @@ STREAMS: Final = 5000
 """The most streams at a time."""
 
 BARE: Final = (
-    "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "error", "rate",
-    "eta", "created_at", "updated_at", "ended_at",
+    "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "late", "error",
+    "rate", "eta", "deadline", "created_at", "updated_at", "ended_at",
 )  # fmt: skip
 """The fields of an item that a share shows: not the owner, the host or the command."""
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _APART: Final = (
-    "title", "description", "unit", "weight", "group", "parent", "meta", "heartbeat_timeout", "ttl", "total", "own",
-    "status", "error", "ended_at", "value",
+    "title", "description", "unit", "weight", "group", "parent", "meta", "heartbeat_timeout", "deadline_at",
+    "notify", "ttl", "total", "own", "status", "error", "ended_at", "value",
 )  # fmt: skip
 """The fields that are merged one by one: who has changed one has his way with it."""
 

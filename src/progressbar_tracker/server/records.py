@@ -38,6 +38,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         past: The latest runs this item was taken from; they may not take it back.
         born: The revision of its creation: a stable order among items of the same instant.
         rev: The revision of its latest change.
+        deadline_at: When it is late, if it runs still.
+        notify: The channels that are told of it, by name.
         pace: Smoothed progress per second, in the unit of ``completed``, else in ``value``.
         pace_at: When it last moved, to the position ``pace_n``, ``pace_for`` seconds after the time before.
     """
@@ -63,6 +65,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     meta: dict[str, str] = {}
     seq: int = 0
     heartbeat_timeout: float | None = None
+    deadline_at: float | None = None
+    notify: tuple[str, ...] = ()
     ttl: float | None = None
     own: Number | None = None
     parts: dict[str, Part] = {}
@@ -88,6 +92,7 @@ def lean(item: Item) -> Item:
         status=sys.intern(item.status),
         group=None if item.group is None else sys.intern(item.group),
         meta={sys.intern(name): sys.intern(text) for name, text in item.meta.items()},
+        notify=tuple(map(sys.intern, item.notify)),
         parts=item.parts or _NOTHING,
     )
 

@@ -33,10 +33,15 @@ def stalled(item: Item, now: float) -> bool:
     )
 
 
+def late(item: Item, now: float) -> bool:
+    """Say whether an item runs still, and its deadline has passed."""
+    return item.deadline_at is not None and item.status == "running" and now >= item.deadline_at
+
+
 def told_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
     """Return a run of the history as it is told on the wire: the item's fields, with the end that it came to."""
-    return {**told(item, ended_at), "status": status, "stalled": False, "rate": None, "eta": None,
-            "ended_at": rfc3339(ended_at)}  # fmt: skip
+    return {**told(item, ended_at), "status": status, "stalled": False, "late": False, "rate": None,
+            "eta": None, "ended_at": rfc3339(ended_at)}  # fmt: skip
 
 
 def told(item: Item, now: float) -> WireItem:
@@ -53,6 +58,7 @@ def told(item: Item, now: float) -> WireItem:
         "weight": item.weight,
         "status": item.status,
         "stalled": silent,
+        "late": late(item, now),
         "error": item.error,
         "group": item.group,
         "parent": item.parent,
@@ -67,6 +73,8 @@ def told(item: Item, now: float) -> WireItem:
         "updated_at": rfc3339(item.updated_at),
         "ended_at": None if item.ended_at is None else rfc3339(item.ended_at),
         "heartbeat_timeout": item.heartbeat_timeout,
+        "deadline": None if item.deadline_at is None else rfc3339(item.deadline_at),
+        "notify": list(item.notify),
         "ttl": item.ttl,
     }
 

@@ -10,6 +10,7 @@ at fault, or finds that there is none. Nearly every write is in order, and costs
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, TypedDict, cast
 
 import msgspec
@@ -35,6 +36,7 @@ from progressbar_tracker._models import (
     Status,
     check_id,
     check_meta,
+    check_notify,
     check_number,
     check_seconds,
     check_text,
@@ -53,10 +55,11 @@ class Fields(ItemWrite, total=False):
     """Checked fields of a write.
 
     ``title``, ``description``, ``unit``, ``weight`` and ``meta`` are never ``None``; ``meta_cleared`` names the entries
-    of ``meta`` that go, ``"*"`` for all.
+    of ``meta`` that go, ``"*"`` for all. ``deadline_at`` is what ``deadline`` says, in seconds since the epoch.
     """
 
     meta_cleared: tuple[str, ...]
+    deadline_at: float | None
 
 
 # The quick reader
@@ -92,6 +95,8 @@ class _Write(TypedDict, total=False):
     seq: _Seq
     part: Annotated[str, Meta(min_length=1, max_length=PART_LENGTH)] | None
     heartbeat_timeout: _Seconds | None
+    deadline: object
+    notify: object
     ttl: _Seconds | None
 
 
@@ -147,7 +152,8 @@ def quick_legacy(body: bytes) -> LegacyItem | None:
 def sound(fields: Mapping[str, object]) -> bool:
     """Say whether fields of which the quick reader has taken the shape are in order.
 
-    It says no to texts with lines or control characters in them, of which some are, and to ``meta``, which is merged.
+    It says no to texts with lines or control characters in them, of which some are, and to what is to be changed by
+    the careful one: ``meta`` is merged, a ``deadline`` becomes a number, and ``notify`` names each channel once.
     """
     for name, value in fields.items():
         # By the class, which costs half of isinstance(): this is done for every field of every write.
@@ -157,7 +163,7 @@ def sound(fields: Mapping[str, object]) -> bool:
                 return False
         elif kind is float and name in _WHOLE:
             return False
-    return "meta" not in fields
+    return "meta" not in fields and "deadline" not in fields and "notify" not in fields
 
 
 # The careful reader
@@ -211,6 +217,7 @@ _CHECKS: Final[dict[str, Callable[[object], object]]] = {
     "seq": _seq,
     "part": _optional("part", PART_LENGTH),
     "heartbeat_timeout": _seconds("heartbeat_timeout"),
+    "notify": lambda value: () if value is None else check_notify(value),
     "ttl": _seconds("ttl"),
 }
 
@@ -236,6 +243,8 @@ def read_write(body: Mapping[str, object], *, merge: bool, in_order: bool = Fals
                 fields[name] = check(value)
         if "meta" in body:
             _read_meta(body["meta"], fields, merge=merge)
+        if "deadline" in body:
+            fields["deadline_at"] = instant("deadline", body["deadline"])
     except FieldError as error:
         raise of_field(error) from None
     return fields  # type: ignore[return-value]  # each value has just been made by the check of its name
@@ -250,6 +259,26 @@ def _read_meta(value: object, fields: dict[str, object], *, merge: bool) -> None
         fields["meta_cleared"] = tuple(str(name) for name, text in value.items() if text is None)
     else:
         fields["meta"] = check_meta(value)
+
+
+def instant(field: str, value: object) -> float | None:
+    """Return what a field of a body says, seconds since the epoch.
+
+    Raises:
+        FieldError: It is no RFC 3339 instant, or one before 1970 or after 9998.
+    """
+    if value is None:
+        return None
+    text = check_text(field, value, 40, least=1)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise FieldError(field, f"{field} must be an RFC 3339 instant, not {shown(text)}") from None
+    if found.tzinfo is None:
+        raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {shown(text)}")
+    if not 1970 <= found.year < 9999:  # whatever the offset, and what is told of it has a year too
+        raise FieldError(field, f"{field} must be in the years from 1970 to 9998, not {shown(text)}")
+    return found.timestamp()
 
 
 def read_legacy(body: Mapping[str, object]) -> LegacyItem:

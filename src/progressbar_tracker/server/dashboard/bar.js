@@ -9,6 +9,7 @@ export function show(node, item) {
     title: nameOf(item),
     icon: ICONS[state],
     state,
+    late: item.late ? "late" : "",
     percent: endless ? "" : percent(item.value),
     count: count(item),
     rate: pace(item),

@@ -31,6 +31,7 @@ def shown_bar(item: Mapping[str, object]) -> dict[str, object]:
         "title": item["title"] or item["id"],
         "url": item_url(str(item["id"])),
         "state": state,
+        "late": "late" if item["late"] else "",
         "icon": ICONS[state],
         "value": None if endless and state in {"running", "stalled"} else value,
         "percent": "" if endless else percent(value),

@@ -95,6 +95,11 @@ export class Row {
       this.heard = Date.parse(item.updated_at);
       this.#parts.get("heard").title = exactly(item.updated_at);
     }
+    this.due = null;
+    if (item.late) {
+      this.due = Date.parse(item.deadline);
+      this.#parts.get("late").title = exactly(item.deadline);
+    }
     if (before !== null && before.run_id !== item.run_id) this.#rates = [];
     if (fresh && item.rate !== null) {
       this.#rates.push(item.rate);
@@ -109,6 +114,7 @@ export class Row {
     const since = this.ended ?? this.begun;
     const past = span((now - since) / 1000);
     this.#write("age", this.ended === null ? `for ${past}` : `${past} ago`);
+    this.#write("late", this.due === null ? "" : `late since ${span((now - this.due) / 1000)}`);
     this.#write("heard", this.heard === null ? "" : `last heard from ${span((now - this.heard) / 1000)} ago`);
   }
 

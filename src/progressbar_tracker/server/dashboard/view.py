@@ -122,6 +122,7 @@ def shown_item(item: WireItem, now: float) -> dict[str, object]:
         "age": f"for {span(now - _instant(begun))}" if ended is None else f"{span(now - _instant(ended))} ago",
         "since": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
         "heard": f"last heard from {span(now - _instant(item['updated_at']))} ago" if item["stalled"] else "",
+        "late": "" if not item["late"] else f"late since {span(now - _instant(item['deadline'] or ''))}",
         "updated_at": item["updated_at"],
         "reason": (item["error"] or "").split("\n", 1)[0],
         "error": item["error"] or "",
@@ -356,7 +357,8 @@ def span(seconds: float) -> str:
 
 _BLANK: Final[WireItem] = {
     "id": "", "title": "", "description": "", "value": 0.0, "completed": None, "total": None, "unit": "", "weight": 0,
-    "status": "running", "stalled": False, "error": None, "group": None, "parent": None, "meta": {}, "rate": None,
-    "eta": None, "owner": "", "run_id": "", "seq": -1, "created_at": rfc3339(0.0), "updated_at": rfc3339(0.0),
-    "ended_at": None, "heartbeat_timeout": None, "ttl": None,
+    "status": "running", "stalled": False, "late": False, "error": None, "group": None, "parent": None, "meta": {},
+    "rate": None, "eta": None, "owner": "", "run_id": "", "seq": -1, "created_at": rfc3339(0.0),
+    "updated_at": rfc3339(0.0), "ended_at": None, "heartbeat_timeout": None, "deadline": None, "notify": [],
+    "ttl": None,
 }  # fmt: skip

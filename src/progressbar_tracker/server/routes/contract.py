@@ -19,6 +19,8 @@ from progressbar_tracker._models import (
     ID_LENGTH,
     META_ENTRIES,
     META_LENGTH,
+    NOTIFY_ENTRIES,
+    NOTIFY_LENGTH,
     NUMBER_LIMIT,
     PART_LENGTH,
     TITLE_LENGTH,
@@ -70,6 +72,10 @@ Part = Annotated[
     str, Meta(max_length=PART_LENGTH, pattern=LINE, description="One process's share; counts of parts are summed.")
 ]
 Seconds = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
+Notify = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH)]],
+    Meta(max_length=NOTIFY_ENTRIES, description="The channels that are told of it, by name.", examples=[["phone"]]),
+]
 Instant = Annotated[
     str,
     Meta(
@@ -101,6 +107,7 @@ class Item(TypedDict):
     weight: Weight
     status: Status
     stalled: Annotated[bool, Meta(description="Running, and silent for longer than heartbeat_timeout.")]
+    late: Annotated[bool, Meta(description="Running, and its deadline has passed.")]
     error: Error | None
     group: Group | None
     parent: Parent | None
@@ -114,6 +121,8 @@ class Item(TypedDict):
     updated_at: Instant
     ended_at: Instant | None
     heartbeat_timeout: Seconds | None
+    deadline: Annotated[Instant | None, Meta(description="When it is late, if it runs still.")]
+    notify: Notify
     ttl: Annotated[Seconds | None, Meta(description="How long it stays listed once it has ended.")]
 
 
@@ -130,6 +139,7 @@ class Run(TypedDict):
     weight: Weight
     status: EndStatus
     stalled: bool
+    late: bool
     error: Error | None
     group: Group | None
     parent: Parent | None
@@ -143,6 +153,8 @@ class Run(TypedDict):
     updated_at: Instant
     ended_at: Instant
     heartbeat_timeout: Seconds | None
+    deadline: Instant | None
+    notify: Notify
     ttl: Seconds | None
 
 
@@ -162,6 +174,8 @@ class _ItemWrite(TypedDict, total=False):
     seq: Seq
     part: Part | None
     heartbeat_timeout: Seconds | None
+    deadline: Instant | None
+    notify: Notify
     ttl: Seconds | None
 
 

@@ -66,12 +66,18 @@ async def item(call: Call) -> Reply:
             for name, field, at in (
                 ("Started", "created_at", state.created_at),
                 ("Last heard from", "updated_at", state.updated_at),
+                ("Deadline", "deadline", state.deadline_at),
                 ("Ended", "ended_at", ended_at),
             )
         ],
         facts=[
             (name, str(value))
-            for name, value in (("Owner", state.owner), ("Weight", state.weight or ""), ("Run", state.run_id))
+            for name, value in (
+                ("Owner", state.owner),
+                ("Weight", state.weight or ""),
+                ("Run", state.run_id),
+                ("Tells", ", ".join(state.notify)),
+            )
             if value
         ],
         meta=sorted(state.meta.items()),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, BODY_BYTES, FieldError, check_text
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.records import SaveKey, told
+from progressbar_tracker.server.writes import instant
 
 from .http import Call, Reply, answer, decoded
 
@@ -108,21 +108,3 @@ async def _keep(services: Services, record: KeyRecord) -> None:
     await services.commit([SaveKey(record)])
     services.ring.add(record)
     services.keys_changed()
-
-
-def instant(field: str, value: object) -> float | None:
-    """Return what a field of a body says, seconds since the epoch.
-
-    Raises:
-        FieldError: It is no RFC 3339 instant.
-    """
-    if value is None:
-        return None
-    text = check_text(field, value, 40, least=1)
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise FieldError(field, f"{field} must be an RFC 3339 instant, not {text!r}") from None
-    if instant.tzinfo is None:
-        raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {text!r}")
-    return instant.timestamp()

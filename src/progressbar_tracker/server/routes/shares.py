@@ -12,12 +12,12 @@ from progressbar_tracker.server.live import View, bare
 from progressbar_tracker.server.problems import ProblemError, of_field
 from progressbar_tracker.server.records import DropShare, SaveShare, ShareRecord, rfc3339
 from progressbar_tracker.server.telling import told, told_run
+from progressbar_tracker.server.writes import instant
 
 from .events import EVENTS, UNBUFFERED
 from .history import Filter, read
 from .html import page, rendered
 from .http import Call, Header, Reply, answer, decoded
-from .keys import instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

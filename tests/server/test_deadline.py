@@ -1,0 +1,140 @@
+"""``deadline`` and ``notify`` of an item: what may be written of them, and when an item is late."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progressbar_tracker.server.board import Board, Owner
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.telling import told
+from progressbar_tracker.server.writes import quick_write, read_write
+
+ME = Owner("k", "ci")
+DUE = 1000.0
+
+
+def board() -> Board:
+    return Board(max_items=10, new_run_id=lambda: "made")
+
+
+def fields(**body: object) -> dict[str, object]:
+    return read_write(body, merge=True)
+
+
+def running(deadline: float | None = DUE, **body: object) -> Board:
+    made = board()
+    named = {} if deadline is None else {"deadline": rfc3339(deadline)}
+    made.put("a", fields(run_id="r", **named, **body), ME, 0.0)
+    return made
+
+
+def late(made: Board, now: float) -> bool:
+    return told(made.need("a"), now)["late"]
+
+
+def test_an_item_is_late_from_its_deadline_on() -> None:
+    made = running()
+    assert [late(made, now) for now in (0.0, DUE - 0.01, DUE, DUE + 1e6)] == [False, False, True, True]
+    assert told(made.need("a"), 0.0)["deadline"] == rfc3339(DUE)
+
+
+def test_an_item_without_a_deadline_is_never_late() -> None:
+    assert not late(running(None), 1e12)
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "stopped"])
+def test_what_has_ended_is_not_late(end: str) -> None:
+    made = running()
+    made.patch("a", fields(status=end), DUE + 5)
+    assert not late(made, DUE + 6)
+
+
+def test_who_gives_signs_of_life_is_late_and_not_stalled() -> None:
+    made = running(heartbeat_timeout=10)
+    made.patch("a", fields(), DUE + 1)
+    wire = told(made.need("a"), DUE + 2)
+    assert (wire["late"], wire["stalled"]) == (True, False)
+
+
+def test_viewers_are_told_when_the_deadline_passes_though_nobody_writes() -> None:
+    made = running()
+    made.news()
+    made.sweep(DUE - 1)
+    assert not made.news().groups
+    made.sweep(DUE)
+    assert set(made.news().groups) == {"a"}
+    assert made.overdue() == ["a"]
+    made.sweep(DUE + 1)
+    assert not made.news().groups
+    assert made.overdue() == []
+
+
+def test_a_deadline_that_is_moved_counts_as_it_is_now() -> None:
+    made = running()
+    made.patch("a", fields(deadline=rfc3339(DUE + 50)), 1.0)
+    made.sweep(DUE)
+    assert made.overdue() == []
+    made.sweep(DUE + 50)
+    assert made.overdue() == ["a"]
+
+
+def test_a_deadline_that_is_cleared_is_none() -> None:
+    made = running()
+    made.patch("a", fields(deadline=None), 1.0)
+    made.sweep(DUE)
+    assert made.overdue() == []
+    assert told(made.need("a"), DUE)["deadline"] is None
+
+
+def test_mere_progress_keeps_both() -> None:
+    made = running(notify=["phone"])
+    made.patch("a", {"run_id": "r", "seq": 1, "completed": 3}, 1.0)
+    wire = told(made.need("a"), DUE)
+    assert (wire["late"], wire["notify"], wire["completed"]) == (True, ["phone"], 3)
+
+
+def test_a_new_run_has_only_what_it_names() -> None:
+    made = running(notify=["phone"])
+    made.put("a", fields(run_id="other"), ME, 1.0)
+    wire = told(made.need("a"), DUE)
+    assert (wire["deadline"], wire["notify"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["soon", "", 5, 1e3, True, [], "2026-01-01T00:00:00", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00",
+     "2026-13-01T00:00:00Z", "2026-01-01T00:00:00Z\n", "2" * 400],
+)  # fmt: skip
+def test_a_deadline_that_is_no_instant_is_refused_by_its_name(instant: object) -> None:
+    with pytest.raises(ProblemError) as refused:
+        fields(deadline=instant)
+    assert refused.value.field == "deadline"
+
+
+@pytest.mark.parametrize("names", ["phone", 5, {}, [5], [""], ["a" * 65], ["a\n"], [None], list("abcdefghi")])
+def test_what_is_no_short_list_of_names_is_refused_by_its_name(names: object) -> None:
+    with pytest.raises(ProblemError) as refused:
+        fields(notify=names)
+    assert refused.value.field == "notify"
+
+
+def test_a_channel_is_named_once() -> None:
+    assert fields(notify=["a", "b", "a"])["notify"] == ("a", "b")
+    assert fields(notify=None)["notify"] == ()
+
+
+@pytest.mark.parametrize("body", [b'{"deadline": null}', b'{"notify": null}', b'{"notify": ["a"]}'])
+def test_the_quick_reader_leaves_them_to_the_careful_one(body: bytes) -> None:
+    assert quick_write(body) is None
+
+
+@given(st.datetimes(timezones=st.timezones()))
+def test_whatever_instant_is_taken_is_told_again(instant: object) -> None:
+    try:
+        at = fields(deadline=instant.isoformat())["deadline_at"]  # type: ignore[attr-defined]
+    except ProblemError:
+        return
+    assert fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)
