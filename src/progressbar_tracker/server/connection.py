@@ -1,26 +1,160 @@
-"""One HTTP connection: uvicorn's, except that the head of an answer and its body leave in one piece.
+"""One HTTP connection: uvicorn's, with what it lacks.
 
-uvicorn writes the two apart. Each write is a system call, and wakes the client: a fifth of what a small request costs.
+The head of an answer and its body leave in one piece. uvicorn writes the two apart; each write is a system call, and
+wakes the client: a fifth of what a small request costs.
+
+And whoever reaches the port can open connections, so what one may take is bounded: the size of a head, the time in
+which a request has to come, and how many connections there are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     import asyncio
 
-_HEAD = b"HTTP/1.1 "
+HEAD: Final = 64 * 1024
+"""The most bytes of a request's line and headers; what comes in one piece is let pass up to four times as many."""
+
+PATIENCE: Final = 20.0
+"""Seconds in which the head of a request has to come, and its body if that is small."""
+
+PACE: Final = 1024.0
+"""Bytes a second at which a body has to come, at the least."""
+
+MOST: Final = 16 * 1024 * 1024
+"""The most bytes of a request that are read, be it only to throw them away: what is refused is still being sent."""
+
+_SPARE: Final = 128
+"""Files that the process needs for other things than connections."""
+
+_HEAD: Final = b"HTTP/1.1 "
+
+
+def most_connections() -> int:
+    """Return how many connections there may be: as many as the process may have files, but for some."""
+    if sys.platform == "win32":
+        return 1000
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 100_000 if files == resource.RLIM_INFINITY else max(files - _SPARE, files // 2)
+
+
+class _TooLargeError(Exception):
+    """A head that is too large, from inside the parser."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol on a transport that holds a head back until its body comes."""
+    """uvicorn's protocol, on a transport that holds a head back until its body comes.
+
+    Attributes:
+        since: When the present request began to come, or else the latest.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin."""
         super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]  # all that uvicorn uses of one
+        self.access_log = (
+            False  # whoever listens to uvicorn's: a path may hold the token of a share, or one that signs in
+        )
+        self._in_head = True
+        self._seen = 0  # bytes of the present request
+        # The other end owes us the rest of a request, and has since then. Who has just come owes us one.
+        self._owes = True
+        self.since = self.loop.time()
+        self._timer = self.loop.call_later(PATIENCE, self._look)
+        if len(self.connections) > most_connections():
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        self._unset_keepalive_if_required()
+        if not self._owes:
+            self._owes = True
+            self.since = self.loop.time()
+        self._seen += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # We speak nothing else, and what follows is not for this parser. The request itself is answered.
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError as error:
+            large = isinstance(error.__context__, _TooLargeError)
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if large else HTTPStatus.BAD_REQUEST)
+        else:
+            if self._in_head and self._seen > HEAD:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            elif self._seen > MOST:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        """Have a request answered."""
+        if self._seen > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
+            raise _TooLargeError
+        super().on_headers_complete()
+        self._in_head = False
+        # What follows a body in chunks would be added to the head: a key, an origin.
+        self.headers = []
+
+    def on_message_complete(self) -> None:
+        """Note that all of a request is there."""
+        super().on_message_complete()
+        self._in_head = True
+        self._owes = False
+        self._seen = 0
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being made or sent."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _look(self) -> None:
+        """Cut off who has owed us the rest of a request for too long."""
+        patience = PATIENCE
+        if self.answering and not self._in_head:
+            patience += self._seen / PACE
+        now = self.loop.time()
+        left = self.since + patience - now if self._owes else patience
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._look)
+        elif self._seen == 0:
+            # A browser that connects in advance would take an answer for one to its first request.
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _make_room(self) -> None:
+        """Let the connection go that has been waiting for a request for the longest, or else this one."""
+        waiting = [one for one in self.connections if isinstance(one, Connection) and not one.answering]
+        min(waiting, key=lambda one: one.since, default=self).transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Say why, unless an answer is on its way, and hang up."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            text = status.phrase.encode()
+            self.transport.write(
+                b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n"
+                b"cache-control: no-store\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (status, text, len(text), text)
+            )
+        self.transport.close()
 
 
 class _Joining:

@@ -1,0 +1,356 @@
+"""Whoever reaches the port can open connections: what one may take is bounded, and holds nobody else up."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from progressbar_tracker._models import BODY_BYTES
+from progressbar_tracker.server import connection, run
+from progressbar_tracker.server.routes import http
+from tests.server.events import Stream
+from tests.server.serving import Clock, Served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STALLED = 400
+PATIENCE = 0.5
+ASK = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of little patience."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "PATIENCE", PATIENCE)
+        patch.setattr(http, "SEND", 0.3)
+        patch.setattr(run, "STALLED", STALLED)
+        served = Served(tmp_path_factory.mktemp("connections"), Clock())
+        yield served
+        served.stop()
+
+
+class Raw:
+    """A connection of which every byte is ours."""
+
+    def __init__(self, served: Served) -> None:
+        address = urlsplit(served.server.url)
+        self.socket = socket.create_connection((address.hostname, address.port), 20)
+
+    def send(self, data: bytes) -> bool:
+        """Send, and say whether there was still somebody to send it to."""
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def rest(self) -> bytes:
+        """Return what comes until the other end hangs up."""
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            while more := self.socket.recv(65536):
+                said += more
+        return said
+
+
+@pytest.fixture
+def connect(served: Served) -> Iterator[Callable[[], Raw]]:
+    """Open connections, closed at the end."""
+    with contextlib.ExitStack() as opened:
+
+        def open_one() -> Raw:
+            raw = Raw(served)
+            opened.callback(raw.socket.close)
+            return raw
+
+        yield open_one
+
+
+def answers(said: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", said)]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+# Slow
+
+
+def test_those_who_send_half_a_request_byte_by_byte_hold_nobody_up_and_are_cut_off(
+    served: Served, connect: Callable[[], Raw]
+) -> None:
+    slow = [connect() for _ in range(150)]
+    for raw in slow:
+        raw.send(ASK[:-4] + b"\r\nX-Slow: ")
+    nobody, waits = served.client(), []
+    while any([raw.send(b"a") for raw in slow]):
+        begun = time.monotonic()
+        assert nobody.get("/healthz").status_code == 200
+        waits.append(time.monotonic() - begun)
+    assert len(waits) > 1
+    assert sorted(waits)[len(waits) // 2] < PATIENCE / 2
+    assert {tuple(answers(raw.rest())) for raw in slow} <= {(408,), ()}  # what was sent too late resets the connection
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_body_that_does_not_come_is_not_waited_for(served: Served, connect: Callable[[], Raw], known: bool) -> None:
+    raw = connect()
+    key = f"X-API-KEY: {served.keys['write']}\r\n" if known else ""
+    raw.send(f"PUT /api/v1/items/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n{key}\r\n{{".encode())
+    assert answers(raw.rest()) == ([408] if known else [401, 408])
+
+
+def test_a_body_that_comes_steadily_may_take_longer(
+    served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PACE", 20.0)
+    raw = connect()
+    body = b'{"title": "' + b"a" * 100 + b'"}'
+    key = served.keys["write"].encode()
+    raw.send(
+        b"PUT /api/v1/items/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-KEY: %b\r\nContent-Length: %d\r\n\r\n"
+        % (key, len(body))
+    )
+    begun = time.monotonic()
+    for byte in body[:-1]:
+        raw.send(bytes([byte]))
+        time.sleep(PATIENCE * 1.5 / len(body))  # what is slow is the test itself
+    raw.send(body[-1:])
+    assert answers(raw.rest()) == [201]
+    assert time.monotonic() - begun > PATIENCE
+
+
+def test_who_says_nothing_at_all_is_let_go_without_a_word(connect: Callable[[], Raw]) -> None:
+    quiet, between = connect(), connect()
+    between.send(ASK)
+    assert answers(between.socket.recv(65536)) == [200]
+    between.send(b"\r\n")  # nothing but an empty line after a request
+    assert quiet.rest() == b""
+    assert answers(between.rest()) == [408]
+
+
+def test_a_stream_lives_on_beyond_the_time_that_a_request_may_take(served: Served, connect: Callable[[], Raw]) -> None:
+    stream = Stream(served, "read")
+    try:
+        assert connect().rest() == b""  # which takes that time
+        served.client("write").put("/api/v1/items/moves-on", json={})
+        stream.until(lambda event: "moves-on" in str(event.data))
+    finally:
+        stream.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="counts sockets in /proc")
+def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
+    served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = f":{served.server.port:04X}"
+
+    def sockets() -> int:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[1].endswith(port) and row[3] != "0A" and row[9] != "0" for row in rows)
+
+    writer = served.client("write")
+    ops = [{"op": "put", "id": f"s{n}", "run_id": "r", "description": "x" * 1900} for n in range(500)]
+    assert writer.post("/api/v1/items:batch", json={"ops": ops}).status_code == 200
+    before, hub = sockets(), served.server.app.services.hub
+    stalled = []
+    for _ in range(20):
+        raw = connect()
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: a\r\nX-API-KEY: " + served.keys["read"].encode() + b"\r\n\r\n")
+        stalled.append(raw)
+    until(lambda: hub.streams == 20)
+    assert sockets() == before + 20
+
+    def gone() -> bool:
+        # What changes is more than fits into the buffers of who does not read.
+        writer.post("/api/v1/items:batch", json={"ops": [{**op, "title": str(time.monotonic())} for op in ops]})
+        return hub.streams == 0
+
+    until(gone)
+    until(lambda: sockets() <= before)
+    for op in ops:
+        op["op"] = "delete"
+    writer.post("/api/v1/items:batch", json={"ops": ops})
+
+
+# Much
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"GET /healthz HTTP/1.1\r\nX-Long: ", b"GET /healthz HTTP/1.1\r\n", b"GET /", b"\r\n"],
+    ids=["a header", "headers", "a path", "empty lines"],
+)
+def test_a_head_without_end_is_cut_off(connect: Callable[[], Raw], head: bytes) -> None:
+    raw = connect()
+    more = b"a: b\r\n" if head.endswith(b"1.1\r\n") else b"\r\n" if head == b"\r\n" else b"abcdef"
+    raw.send(head)
+    for _ in range(2000):
+        if not raw.send(more * 2000):
+            break
+    else:
+        pytest.fail("all of it was taken")
+    assert answers(raw.rest()) in ([431], [])
+
+
+def test_a_large_head_in_one_piece_is_refused_too(connect: Callable[[], Raw]) -> None:
+    raw = connect()
+    raw.send(ASK[:-2] + b"X-Long: " + b"a" * connection.HEAD + b"\r\n\r\n")
+    assert answers(raw.rest()) == [431]
+
+
+def peak() -> int:
+    """Return the most memory that the process has had since this was last asked, in KiB."""
+    (most,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(most)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory in /proc")
+def test_ten_mebibytes_in_chunks_are_413_and_are_never_held(served: Served, connect: Callable[[], Raw]) -> None:
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    key = served.keys["write"].encode()
+    senders = [connect() for _ in range(8)]
+    peak()
+    before = peak()
+    for raw in senders:
+        raw.send(
+            b"PUT /api/v1/items/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-KEY: %b\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n" % key
+        )
+    for _ in range(160):
+        for raw in senders:
+            raw.send(chunk)
+    assert [answers(raw.rest()) for raw in senders] == [[413]] * 8
+    assert peak() - before < 8 * 4 * BODY_BYTES // 1024 + 4096
+
+
+def test_who_goes_on_sending_what_is_refused_is_cut_off(
+    connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST", 1024 * 1024)
+    raw = connect()
+    raw.send(b"POST /progress HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(1000):
+        if not raw.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n"):
+            break
+    else:
+        pytest.fail("all of it was taken")
+
+
+def test_idle_connections_make_room_for_who_has_something_to_ask(
+    served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 60.0)
+    monkeypatch.setattr(connection, "most_connections", lambda: 20)
+    stream = Stream(served, "read")
+    try:
+        idle = [connect() for _ in range(40)]
+        for raw in idle:
+            raw.send(ASK[:-4])
+        raw = connect()
+        raw.send(ASK)
+        assert b"200 OK" in raw.socket.recv(100)
+        served.client("write").put("/api/v1/items/still-told", json={})
+        stream.until(lambda event: "still-told" in str(event.data))
+        assert idle[0].rest() == b""
+    finally:
+        stream.close()
+
+
+def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    for files, most in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert connection.most_connections() == most
+
+
+# Crooked
+
+
+PUT = b"PUT /api/v1/items/smuggled HTTP/1.1\r\nHost: a\r\nX-API-KEY: %b\r\n"
+NEXT = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"Content-Length: 2, 2\r\n\r\n{}",
+        b"Content-Length: +2\r\n\r\n{}",
+        b"Content-Length: 0x2\r\n\r\n{}",
+        b"Content-Length: -2\r\n\r\n{}",
+        b"Content-Length: 99999999999999999999\r\n\r\n{}",
+        b"Transfer-Encoding: identity\r\n\r\n{}",
+        b"Transfer-Encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n",
+        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+        b"X-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+        b"X-Null: a\0b\r\nContent-Length: 2\r\n\r\n{}",
+        b"X-Return: a\rb\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+def test_a_request_of_doubtful_length_is_400_and_nothing_after_it_is_read(
+    served: Served, connect: Callable[[], Raw], rest: bytes
+) -> None:
+    raw = connect()
+    raw.send(PUT % served.keys["write"].encode() + rest + NEXT)
+    assert answers(raw.rest()) == [400]
+    assert served.client("read").get("/api/v1/items/smuggled").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "line", [b"CONNECT evil.example:443 HTTP/1.1", b"GET /a b HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET / HTTP/9.9",
+             b"PRI * HTTP/2.0", b"BREW / HTTP/1.1", b"GET http://evil.example HTTP/1.1", b"\x16\x03\x01\x02\x00"],
+)  # fmt: skip
+def test_what_is_no_request_of_http_is_400(connect: Callable[[], Raw], line: bytes) -> None:
+    raw = connect()
+    raw.send(line + b"\r\nHost: a\r\n\r\n")
+    assert answers(raw.rest()) == [400]
+
+
+def test_what_follows_a_body_is_no_header(served: Served, connect: Callable[[], Raw]) -> None:
+    raw = connect()
+    raw.send(
+        b"GET /api/v1/keys HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+        b"X-API-KEY: " + served.keys["admin"].encode() + b"\r\n\r\n"
+    )
+    assert answers(raw.rest()) == [401]
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+def test_a_request_for_another_protocol_is_answered_in_this_one(connect: Callable[[], Raw], protocol: bytes) -> None:
+    raw = connect()
+    raw.send(ASK[:-2] + b"Connection: upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n")
+    assert answers(raw.rest()) == [200]
+
+
+def test_nobody_can_fill_the_log_with_what_is_no_request(
+    connect: Callable[[], Raw], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    for data in (b"\0\r\n\r\n", ASK[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"):
+        raw = connect()
+        raw.send(data)
+        raw.rest()
+    assert [record for record in caplog.records if record.levelname not in {"DEBUG", "TRACE"}] == []
