@@ -19,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 HEAD: Final = 64 * 1024
 """The most bytes of a request's line and headers; what comes in one piece is let pass up to four times as many."""
 
@@ -123,7 +125,9 @@ class Connection(HttpToolsProtocol):
     @property
     def answering(self) -> bool:
         """Whether an answer is being made or sent."""
-        return self.cycle is not None and not self.cycle.response_complete
+        # uvicorn's annotation leaves out that there is none at first.
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def _look(self) -> None:
         """Cut off who has owed us the rest of a request for too long."""
@@ -147,7 +151,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Say why, unless an answer is on its way, and hang up."""
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        if not (self.answering and self.cycle.response_started):
             text = status.phrase.encode()
             self.transport.write(
                 b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n"
