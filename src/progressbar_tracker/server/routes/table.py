@@ -39,6 +39,7 @@ _END: Final = Parameter("status", "Only those that ended so.", EndStatus)
 _ITEM: Final = Parameter("id", "Only those of an item.")
 _SEARCH: Final = Parameter("q", "Only those with this text in their id or title.")
 _PAGED: Final = (("Link", "The next page, relative, with `rel=next`; absent on the last."),)
+_ETAG: Final = ("ETag", "Of what is answered; send it along as `If-None-Match`.")
 _HTML: Final = "text/html"
 _STREAM: Final = "text/event-stream"
 
@@ -68,7 +69,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", "/api/v1/items", "read", items.listed, about=About(
         "Items, highest weight first, then oldest. Answers 304 to an `If-None-Match` that is still true.", shape.Items,
         query=(_GROUP, Parameter("status", "Only those of a status.", Status), _ITEMS, _AFTER),
-        problems=("invalid-field", "bad-request"), headers=(*_PAGED, ("ETag", "Of the state of the list.")),
+        problems=("invalid-field", "bad-request"), headers=(*_PAGED, _ETAG),
     )),
     Row("GET", "/api/v1/items/{id:path}", "read", items.one, about=About(
         "One item.", shape.Item, problems=("item-not-found",),
@@ -171,6 +172,6 @@ TABLE: Final[tuple[Row, ...]] = (
         "Nothing: what only looks at a link must not use it up.", _HTML,
     )),
     Row("GET", "/static/{name}", "public", pages.file, about=About(
-        "What the pages are made of.", "application/octet-stream", problems=("not-found",),
+        "What the pages are made of.", "*/*", problems=("not-found",), headers=(_ETAG,),
     )),
 )  # fmt: skip
