@@ -86,6 +86,7 @@ MATRIX: Final = {
     ("GET", "/badge/{token}.svg"): Expected("/badge/{share}.svg", None, everyone(200)),
     ("GET", "/healthz"): Expected("/healthz", None, everyone(200)),
     ("GET", "/readyz"): Expected("/readyz", None, everyone(200)),
+    ("GET", "/metrics"): Expected("/metrics", None, with_key(200)),
     ("GET", "/openapi.json"): Expected("/openapi.json", None, everyone(200)),
     ("GET", "/docs"): Expected("/docs", None, everyone(200)),
     ("GET", "/"): Expected("/", None, PAGE),

@@ -114,7 +114,7 @@ def test_the_sweep_expires_items_and_sessions_and_trims_the_history(served: Serv
         pass
     assert ended[0]["status"] == "failed"
     assert http.get("/api/v1/items/a").status_code == 404
-    served.clock.pass_(served.settings.history_seconds + 10)
+    served.clock.pass_(served.settings.history.others + 10)
     while http.get("/api/v1/history").json()["items"]:
         pass
     while served.server.store.load().sessions:

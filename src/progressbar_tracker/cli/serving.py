@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -36,6 +37,14 @@ class _LocalConfig:
 @click.option("--base-path", metavar="PATH", help="Path under which everything lives (PROGRESSBAR_BASE_PATH).")
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
 @click.option("--public-read", is_flag=True, help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).")
+@click.option("--keep", metavar="PERIODS", help="How long ended items stay listed: succeeded=1h,7d (PROGRESSBAR_KEEP).")
+@click.option("--history", metavar="PERIODS", help="How long runs are remembered (PROGRESSBAR_HISTORY; 90d).")
+@click.option("--give-up", metavar="PERIOD", help="Silence after which a running item leaves (PROGRESSBAR_GIVE_UP).")
+@click.option("--metrics-items", type=int, help="Items whose progress /metrics tells (PROGRESSBAR_METRICS_ITEMS; 0).")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log (PROGRESSBAR_LOG_FORMAT).")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
+              help="From which level on (PROGRESSBAR_LOG_LEVEL; warning, with JSON info).")  # fmt: skip
+@click.option("--access-log", is_flag=True, help="A line for each request (PROGRESSBAR_ACCESS_LOG=1).")
 @click.option("--no-local-key", is_flag=True, help="Leave the user's config file alone (PROGRESSBAR_LOCAL_KEY=0).")
 def serve(
     host: str | None,
@@ -44,6 +53,13 @@ def serve(
     base_path: str | None,
     max_items: int | None,
     public_read: bool,
+    keep: str | None,
+    history: str | None,
+    give_up: str | None,
+    metrics_items: int | None,
+    log_format: str | None,
+    log_level: str | None,
+    access_log: bool,
     no_local_key: bool,
 ) -> None:
     """Run the server and its dashboard until Ctrl-C.
@@ -53,6 +69,7 @@ def serve(
     PROGRESSBAR_ADMIN_KEY_FILE.
     """
     try:
+        from progressbar_tracker.server import logs
         from progressbar_tracker.server.run import Server
         from progressbar_tracker.server.settings import Settings
     except ImportError:
@@ -65,8 +82,16 @@ def serve(
         base_path=base_path,
         max_items=max_items,
         public_read=True if public_read else None,
+        keep=keep,
+        history=history,
+        give_up=give_up,
+        metrics_items=metrics_items,
+        log_format=log_format,
+        log_level=log_level,
+        access_log=True if access_log else None,
         local_key=False if no_local_key else None,
     )
+    logs.configure(settings.log_format, settings.log_level, sys.stderr)
     config = _LocalConfig(_config.user_config_path(os.environ))
     server = Server(settings, say=click.echo, local_config=config)
     server.run(lambda: click.echo(f"Serving on {server.url} from {settings.shown_database}; Ctrl-C stops."))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route, Router
 
-from .problems import ProblemError
 from .routes.html import refused
-from .routes.http import Endpoint, redirect, respond
+from .routes.http import OTHER, Call, Endpoint, Reply, Row, redirect
+from .routes.keys import VERSION
 from .routes.services import Services
 from .routes.table import TABLE
 from .sweep import Sweep
@@ -49,16 +49,20 @@ class App:
             leads=services.leads,
             refresh_keys=services.refresh_keys,
             clock=services.clock,
-            history_seconds=services.settings.history_seconds,
+            history=services.settings.history,
+            keys=services.ring.all,
         )
         self._base = services.settings.base_path
-        endpoints = {path: Endpoint(services, rows, refused) for path, rows in groupby(TABLE, key=lambda row: row.path)}
+        endpoints = {
+            path: Endpoint(services, path, rows, refused) for path, rows in groupby(TABLE, key=lambda row: row.path)
+        }
+        self._bare_base = Endpoint(services, self._base, [Row("GET", self._base, "public", _to_the_board)], refused)
         # The router tries one pattern after another; a path that does not vary needs none.
         self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._router = Router(
             routes=[Route(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "{" in path],
             redirect_slashes=False,
-            default=_nothing_here,
+            default=Endpoint(services, OTHER, [], refused),
             lifespan=self._lifespan,
         )
 
@@ -71,7 +75,7 @@ class App:
             path = raw.decode("latin-1")
             base = self._base
             if base and path == base:
-                await respond(scope, send, redirect(f"{base}/"))
+                await self._bare_base(scope, receive, send)
                 return
             # A proxy may have taken the base path off already.
             if base and path.startswith(base + "/"):
@@ -116,9 +120,11 @@ def create_app(
         boot_id: Tells this life of the server from its other lives; made up unless given.
         new_run_id: Makes the id of a run whose writer names none.
     """
-    return App(Services(settings, store, clock=clock, boot_id=boot_id or secrets.token_hex(6), new_run_id=new_run_id))
+    boot_id = boot_id or secrets.token_hex(6)
+    return App(
+        Services(settings, store, clock=clock, boot_id=boot_id, new_run_id=new_run_id, version=VERSION)
+    )  # fmt: skip
 
 
-async def _nothing_here(scope: Scope, _: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        await respond(scope, send, refused(scope, ProblemError("not-found", "there is nothing at this path")))
+async def _to_the_board(call: Call) -> Reply:
+    return redirect(f"{call.services.settings.base_path}/")

@@ -8,6 +8,7 @@ returns a :class:`Change` that says what to persist. Who may do it has been deci
 from __future__ import annotations
 
 import heapq
+import math
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ from . import pace
 from .listing import Listing
 from .problems import ProblemError, of_field
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
+from .settings import Periods
 from .telling import late, stalled
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ PARTS: Final = 1000
 
 PAST: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
+
+
+FOREVER: Final = Periods()
+"""Ended items stay."""
+
+AWAKE: Final = 600.0
+"""Seconds after the start in which nobody is given up: programs that go on have come back by then."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -109,15 +118,27 @@ class Board:
         new_run_id: Makes the id of a run whose writer names none.
         items: The items of an earlier life.
         silent: It has no news: what is told of its items is told of another board.
+        keep: How long an ended item without a ``ttl`` of its own stays.
+        give_up: After how many seconds without a sign of life a running item leaves, stopped.
 
     Attributes:
         rev: Grows with every change; what one reader has seen can be told by it.
     """
 
     def __init__(
-        self, *, max_items: int, new_run_id: Callable[[], str], items: Iterable[Item] = (), silent: bool = False
+        self,
+        *,
+        max_items: int,
+        new_run_id: Callable[[], str],
+        items: Iterable[Item] = (),
+        silent: bool = False,
+        keep: Periods = FOREVER,
+        give_up: float = math.inf,
     ) -> None:
         self._max_items = max_items
+        self._keep = keep
+        self._give_up = give_up
+        self._awake_at: float | None = None
         self._new_run_id = new_run_id
         self._silent = True  # of what was there already nobody is to be told
         self._items: dict[str, Item] = {}
@@ -125,6 +146,7 @@ class Board:
         # Entries are not removed when they become untrue; what pops is looked at again.
         self._expiries: list[tuple[float, str]] = []
         self._silences: list[tuple[float, str]] = []
+        self._abandoned: list[tuple[float, str]] = []
         self._listening: set[str] = set()
         self._deadlines: list[tuple[float, str]] = []
         self._overdue: dict[str, None] = {}
@@ -324,7 +346,9 @@ class Board:
         self._news.ended.extend(runs)
 
     def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
-        """Expire ended items whose ``ttl`` is over, and note who has fallen silent or is late. Costs what is due.
+        """Expire ended items whose time is over, note who falls silent or is late, give up who has long been silent.
+
+        Costs what is due.
 
         Args:
             now: The instant.
@@ -334,9 +358,21 @@ class Board:
         while expire and self._expiries and self._expiries[0][0] <= now:
             _, item_id = heapq.heappop(self._expiries)
             item = self._items.get(item_id)
-            due = None if item is None else _expiry(item)
+            due = None if item is None else self._expiry(item)
             if item is not None and due is not None and due <= now:
                 changes.append(self._changed(200, item, None, ended=_farewell(item, "deleted", now)))
+        if self._awake_at is None:
+            self._awake_at = now
+        # While the server was away nobody could give a sign of life.
+        while expire and self._abandoned and self._abandoned[0][0] <= now and self._awake_at + AWAKE <= now:
+            _, item_id = heapq.heappop(self._abandoned)
+            item = self._items.get(item_id)
+            if item is None or item.status != "running":
+                continue
+            if item.updated_at + self._give_up <= now:
+                changes.append(self._changed(200, item, None, ended=_farewell(item, "stopped", now)))
+            else:
+                self._watch(item)
         while self._silences and self._silences[0][0] <= now:
             _, item_id = heapq.heappop(self._silences)
             self._listening.discard(item_id)
@@ -490,10 +526,12 @@ class Board:
             self._owned[after.owner_id] = self._owned.get(after.owner_id, 0) + 1
         self._items[after.id] = after
         if after.status != "running":
-            due = _expiry(after)
-            if due is not None and (before is None or _expiry(before) != due):
+            due = self._expiry(after)
+            if due is not None and (before is None or self._expiry(before) != due):
                 heapq.heappush(self._expiries, (due, after.id))
             return
+        if before is None or before.status != "running":
+            self._watch(after)
         if after.heartbeat_timeout is not None and (
             after.id not in self._listening
             or before is None
@@ -505,6 +543,17 @@ class Board:
             before is None or before.deadline_at != after.deadline_at or before.status != "running"
         ):
             heapq.heappush(self._deadlines, (after.deadline_at, after.id))
+
+    def _expiry(self, item: Item) -> float | None:
+        """Return when an ended item leaves the list, or ``None``."""
+        if item.ended_at is None:
+            return None
+        stays = self._keep.of(item.status) if item.ttl is None else item.ttl
+        return None if stays == math.inf else item.ended_at + stays
+
+    def _watch(self, item: Item) -> None:
+        if self._give_up != math.inf:
+            heapq.heappush(self._abandoned, (item.updated_at + self._give_up, item.id))
 
     def _fell_due(self, item: Item) -> None:
         # Nothing was written, and yet a reader has something new to see.
@@ -592,10 +641,6 @@ def _merged_meta(base: dict[str, str], fields: Fields) -> dict[str, str]:
             "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"
         )
     return merged
-
-
-def _expiry(item: Item) -> float | None:
-    return None if item.ended_at is None or item.ttl is None else item.ended_at + item.ttl
 
 
 def _farewell(item: Item, otherwise: EndStatus, now: float) -> Ended:

@@ -117,6 +117,12 @@ def usable(record: KeyRecord, now: float) -> bool:
     return record.revoked_at is None and (record.expires_at is None or now < record.expires_at)
 
 
+def over_since(record: KeyRecord) -> float:
+    """Return the instant from which on a key works no more; infinite as long as none is known."""
+    ends = [instant for instant in (record.revoked_at, record.expires_at) if instant is not None]
+    return min(ends, default=math.inf)
+
+
 def works_until(record: KeyRecord, secret: str) -> float:
     """Return the instant from which on a secret of this key works no more, as far as that is known."""
     until = math.inf if record.expires_at is None else record.expires_at

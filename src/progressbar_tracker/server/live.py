@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,6 +43,9 @@ BEAT: Final = 15.0
 
 LIFE: Final = 1800.0
 """Seconds after which a stream ends, so that none lives for ever; its reader comes back."""
+
+RETRY: Final = 2000
+"""Milliseconds after which a reader comes back; when the server stops, each is given a time of its own up to this."""
 
 STREAMS: Final = 5000
 """The most streams at a time."""
@@ -148,6 +152,8 @@ class Hub:
 
     Attributes:
         streams: How many there are now.
+        opened: How many there were ever.
+        frames: How many events they were sent.
     """
 
     def __init__(
@@ -166,7 +172,7 @@ class Hub:
         self._bell = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last = float("-inf")
-        self.streams = 0
+        self.streams = self.opened = self.frames = 0
         self.closed = False
 
     def changed(self) -> None:
@@ -240,19 +246,25 @@ class Hub:
         end = loop.time() + LIFE
         with self._counted():
             place = self._place(last_event_id)
-            yield b"retry: 2000\n\n"
+            yield b"retry: %d\n\n" % RETRY
             while not self.closed and may_go_on() and loop.time() < end:
                 bell = self._bell
                 if place is None or place < self._made - len(self._ring):
                     place, frame = await self._snapshot(view)
+                    self.frames += 1
                     yield frame
                 elif place < self._made:
                     tick = self._ring[place - self._made]
                     place += 1
                     if frame := tick.frame(view, self._epoch, rfc3339(self._clock())):
+                        self.frames += 1
                         yield frame
                 elif not await _rung(bell, BEAT):
+                    self.frames += 1
                     yield _event("hb", b'{"time":"%s"}' % rfc3339(self._clock()).encode(), self._epoch, self._stamp())
+            if self.closed:
+                # The next process is there soon, and shall not be met by all of them at once.
+                yield b"retry: %d\n\n" % random.randint(RETRY // 4, RETRY)  # noqa: S311
 
     def _due(self) -> None:
         self._timer = None
@@ -264,6 +276,7 @@ class Hub:
         if self.streams == 0:
             self.tick()  # what nobody saw is not to be told
         self.streams += 1
+        self.opened += 1
         try:
             yield
         finally:

@@ -220,9 +220,10 @@ class AddHistory(msgspec.Struct, frozen=True):
 
 
 class TrimHistory(msgspec.Struct, frozen=True):
-    """Forget the runs that ended before an instant, and their samples."""
+    """Forget the runs that ended before an instant, all or those that ended in one way, and their samples."""
 
     before: float
+    status: EndStatus | None = None
 
 
 class AddSample(msgspec.Struct, frozen=True):
@@ -244,6 +245,12 @@ class SaveKey(msgspec.Struct, frozen=True):
     """Add a key, or replace it whole."""
 
     key: KeyRecord
+
+
+class DropKey(msgspec.Struct, frozen=True):
+    """Forget a key."""
+
+    key_id: str
 
 
 class TouchKey(msgspec.Struct, frozen=True):
@@ -298,6 +305,7 @@ Write: TypeAlias = (
     | AddSample
     | ThinSamples
     | SaveKey
+    | DropKey
     | TouchKey
     | SaveSession
     | DropSession
@@ -308,7 +316,7 @@ Write: TypeAlias = (
 )
 
 
-CREDENTIALS: Final = (SaveKey, SaveSession, DropSession, SaveShare, DropShare)
+CREDENTIALS: Final = (SaveKey, DropKey, SaveSession, DropSession, SaveShare, DropShare)
 """The writes that change who may do what."""
 
 

@@ -2,15 +2,82 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, get_args
 
 import msgspec
 
 from progressbar_tracker._errors import ConfigError
 
+from .logs import FORMATS, LEVELS, Format, Level
+from .records import EndStatus
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+DAY: Final = 86400.0
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
+
+
+class Periods(msgspec.Struct, frozen=True):
+    """How long something is kept, by how it ended; seconds, infinite for ever.
+
+    Attributes:
+        others: For all that ``named`` does not name.
+        named: By status.
+    """
+
+    others: float = math.inf
+    named: dict[str, float] = {}
+
+    def of(self, status: str) -> float:
+        """Return how long what ended so is kept."""
+        return self.named.get(status, self.others)
+
+
+def period(name: str, text: str) -> float:
+    """Return a period in seconds.
+
+    >>> period("PROGRESSBAR_GIVE_UP", "90d")
+    7776000.0
+
+    Raises:
+        ConfigError: It is none; the message begins with ``name``.
+    """
+    if text == "forever":
+        return math.inf
+    found = re.fullmatch(r"(\d{1,6})([smhdwy])", text)
+    if found is None:
+        raise ConfigError(f"{name} must be a period such as 90s, 12h, 30d or forever, not {text!r}")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def periods(name: str, text: str, others: float) -> Periods:
+    """Return periods by status.
+
+    >>> periods("PROGRESSBAR_HISTORY", "90d,failed=1y", math.inf)
+    Periods(others=7776000.0, named={'failed': 31536000.0})
+
+    Args:
+        name: What a message begins with.
+        text: Periods, of which one may be of no status: it is for all others.
+        others: For all others, if none is.
+
+    Raises:
+        ConfigError: One cannot be read.
+    """
+    named = dict[str, float]()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        status, equals, rest = part.rpartition("=")
+        if not equals:
+            others = period(name, rest)
+        elif status in get_args(EndStatus):
+            named[status] = period(name, rest)
+        else:
+            raise ConfigError(f"{name} knows {', '.join(get_args(EndStatus))}, not {status!r}")
+    return Periods(others, named)
 
 
 class Overrides(TypedDict, total=False):
@@ -26,6 +93,13 @@ class Overrides(TypedDict, total=False):
     local_key: bool | None
     max_items: int | None
     public_read: bool | None
+    keep: str | None
+    history: str | None
+    give_up: str | None
+    metrics_items: int | None
+    log_format: str | None
+    log_level: str | None
+    access_log: bool | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +117,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         local_key: See to a write key in the user's config file.
         max_items: The most items of one key.
         public_read: Let everybody who reaches the server read without a key or signing in.
-        history_seconds: How long the history is kept.
+        keep: How long an ended item that has no ``ttl`` of its own stays on the list.
+        history: How long the history is kept.
+        give_up: After how many seconds without a sign of life a running item leaves the list, stopped.
+        metrics_items: Of how many items ``/metrics`` tells the progress: the first of the list.
+        log_format: How a line of the log looks.
+        log_level: From which level on lines are written; ``None`` for what suits the format.
+        access_log: Write a line for each request.
         session_seconds: How long a browser stays signed in.
         sign_in_seconds: How long a one-time sign-in link is good.
     """
@@ -58,7 +138,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     local_key: bool = True
     max_items: int = 10_000
     public_read: bool = False
-    history_seconds: float = 90 * 86400.0
+    keep: Periods = Periods()
+    history: Periods = Periods(90 * DAY)
+    give_up: float = math.inf
+    metrics_items: int = 0
+    log_format: Format = "text"
+    log_level: Level | None = None
+    access_log: bool = False
     session_seconds: float = 7 * 86400.0
     sign_in_seconds: float = 3600.0
 
@@ -67,6 +153,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"PROGRESSBAR_PORT must be from 0 to 65535, not {self.port}")
         if self.max_items < 1:
             raise ConfigError(f"PROGRESSBAR_MAX_ITEMS must be 1 or more, not {self.max_items}")
+        if self.metrics_items < 0:
+            raise ConfigError(f"PROGRESSBAR_METRICS_ITEMS must be 0 or more, not {self.metrics_items}")
+        if self.give_up < 60:
+            raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
         base = self.base_path
         if base and (
             not base.startswith("/") or base.endswith("/") or any(c in base for c in "?#% \\") or "//" in base
@@ -107,11 +197,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "local_key": _bool(environ, "PROGRESSBAR_LOCAL_KEY"),
             "public_read": _bool(environ, "PROGRESSBAR_PUBLIC_READ"),
             "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
+            "keep": environ.get("PROGRESSBAR_KEEP") or None,
+            "history": environ.get("PROGRESSBAR_HISTORY") or None,
+            "give_up": environ.get("PROGRESSBAR_GIVE_UP") or None,
+            "metrics_items": _int(environ, "PROGRESSBAR_METRICS_ITEMS"),
+            "log_format": environ.get("PROGRESSBAR_LOG_FORMAT") or None,
+            "log_level": environ.get("PROGRESSBAR_LOG_LEVEL") or None,
+            "access_log": _bool(environ, "PROGRESSBAR_ACCESS_LOG"),
         }
         merged = {name: value for name, value in found.items() if value is not None} | given
         merged["database"] = _database(str(merged["database"])) if "database" in merged else default_database()
         # "/p/" and "/" are what people write.
         merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
+        for name, others in (("keep", math.inf), ("history", 90 * DAY)):
+            if name in merged:
+                merged[name] = periods(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)
+        if "give_up" in merged:
+            merged["give_up"] = period("PROGRESSBAR_GIVE_UP", str(merged["give_up"]))
+        for name, known in (("log_format", FORMATS), ("log_level", LEVELS)):
+            if name in merged:
+                merged[name] = _one_of(f"PROGRESSBAR_{name.upper()}", str(merged[name]), known)
         return cls(**merged)  # type: ignore[arg-type]  # each value was read by the reader of its name
 
 
@@ -163,6 +268,12 @@ def _bool(environ: Mapping[str, str], name: str) -> bool | None:
     if text in {"0", "false", "no", "off"}:
         return False
     raise ConfigError(f"{name} must be 1 or 0, not {text!r}")
+
+
+def _one_of(name: str, text: str, known: Sequence[str]) -> str:
+    if text.lower() not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}, not {text!r}")
+    return text.lower()
 
 
 def _secret(environ: Mapping[str, str], name: str) -> str | None:

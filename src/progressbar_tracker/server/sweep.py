@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, get_args
 
-from .records import DropSession, DropShare, TrimHistory, Write
+from .keys import over_since
+from .records import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .board import Board
     from .live import Hub
+    from .records import KeyRecord
     from .samples import Samples
     from .sessions import Sessions
+    from .settings import Periods
     from .shares import Shares
     from .stores.base import Store
 
@@ -24,7 +27,10 @@ TICK = 0.5
 """Seconds between two sweeps."""
 
 RARELY = 3600.0
-"""Seconds between two looks for what is too old in the history."""
+"""Seconds between two looks for what is too old: in the history, and among the keys."""
+
+KEYS: Final = 90 * 86400.0
+"""Seconds for which a key that works no more is still told of. Items go on naming their owner."""
 
 
 class Sweep:
@@ -43,7 +49,8 @@ class Sweep:
         leads: Callable[[], bool],
         refresh_keys: Callable[[], object],
         clock: Callable[[], float],
-        history_seconds: float,
+        history: Periods,
+        keys: Callable[[], Iterable[KeyRecord]],
     ) -> None:
         self._board = board
         self._store = store
@@ -55,7 +62,8 @@ class Sweep:
         self._leads = leads
         self._refresh_keys = refresh_keys
         self._clock = clock
-        self._history_seconds = history_seconds
+        self._history = history
+        self._keys = keys
         self._trimmed = float("-inf")
 
     async def run(self) -> None:
@@ -85,6 +93,8 @@ class Sweep:
             return
         if now - self._trimmed >= RARELY:
             self._trimmed = now
-            writes.append(TrimHistory(now - self._history_seconds))
+            for status in get_args(EndStatus):
+                writes.append(TrimHistory(max(now - self._history.of(status), 0.0), status))
+            writes += [DropKey(key.key_id) for key in self._keys() if now - over_since(key) >= KEYS]
         if writes:
             self._store.later(writes)

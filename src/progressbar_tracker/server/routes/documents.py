@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.metrics import METRICS
 from progressbar_tracker.server.problems import CODES, CURES
 
 from .html import page
@@ -36,6 +37,7 @@ async def docs(call: Call) -> Reply:
         operations=[one for one in operations if one["tags"] != ["pages"]],
         schemas=told["components"]["schemas"],
         problems=[(code, status, title, CURES[code]) for code, (status, title) in CODES.items()],
+        metrics=METRICS,
         version=told["info"]["version"],
     )
 

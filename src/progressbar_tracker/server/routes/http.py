@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -17,6 +18,7 @@ import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id
 from progressbar_tracker.server.auth import GUEST, Action, Principal, authorize
+from progressbar_tracker.server.logs import ACCESS, REQUEST, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.sessions import COOKIE, same_site
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .services import Services
 
 logger = logging.getLogger("progressbar_tracker.server")
+_access = logging.getLogger(ACCESS)
 
 _JSON: Final = b"application/json"
 _decode = msgspec.json.Decoder().decode
@@ -45,6 +48,7 @@ _ALWAYS: Final = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 _NO_STORE: Final = (b"cache-control", b"no-store")
+_CLOSE: Final = (b"connection", b"close")
 _WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tracker", header="X-API-KEY"')
 
 SEND: Final = 10.0
@@ -78,17 +82,19 @@ class Call:
     Attributes:
         services: What the server consists of.
         headers: Lower-case names to values; of a repeated one, the last.
+        id: What the request is called in the log and in its answer.
         principal: Who asks; ``None`` on public routes.
         path: The parts of the path that vary, not yet decoded.
     """
 
-    __slots__ = ("_receive", "headers", "path", "principal", "scope", "services")
+    __slots__ = ("_receive", "headers", "id", "path", "principal", "scope", "services")
 
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         self.services = services
         self.scope = scope
         self._receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = request_id(self.headers.get(b"x-request-id"))
         self.principal: Principal | None = None
         self.path: Mapping[str, str] = scope.get("path_params", {})
 
@@ -253,38 +259,57 @@ class Row(msgspec.Struct, frozen=True):
 
 Refusing: TypeAlias = "Callable[[Scope, ProblemError], Reply]"
 
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+OTHER: Final = "other"
+"""What stands for a method or a path that is none of ours, in metrics and in the log: nobody shall fill them."""
+
 
 class Endpoint:
     """All methods of one path, as an ASGI application.
 
     Args:
         services: What the server consists of.
-        rows: Those of the path.
+        path: The path as it is counted and logged: a template, for what stands in its places may be a secret.
+        rows: Those of the path; without any, nothing is there.
         refused: Tells a problem on a page.
     """
 
-    def __init__(self, services: Services, rows: Iterable[Row], refused: Refusing) -> None:
+    def __init__(self, services: Services, path: str, rows: Iterable[Row], refused: Refusing) -> None:
         self._services = services
+        self._path = path
         self._rows = {row.method: row for row in rows}
-        self._refused = refused if any(row.page for row in self._rows.values()) else _refused
+        pages = not self._rows or any(row.page for row in self._rows.values())
+        self._refused = refused if pages else _refused
         if "GET" in self._rows:
             self._rows.setdefault("HEAD", self._rows["GET"])
         self._allow = tuple(sorted(self._rows))
+        # Found by the method alone when a request comes.
+        self._answers = {method: services.measures.of(method, path) for method in (*_METHODS, OTHER)}
+        self._access = services.settings.access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        reply = await self._reply(scope, receive)
+        begun = time.perf_counter()
+        call = Call(self._services, scope, receive)
+        REQUEST.set(call.id)
+        reply = await self._reply(call)
+        seconds = time.perf_counter() - begun
+        (self._answers.get(scope["method"]) or self._answers[OTHER]).note(reply.status, seconds)
+        if self._access:
+            self._log(call, reply.status, seconds)
         if reply.stream is None or scope["method"] == "HEAD":
-            await respond(scope, send, reply)
+            await _respond(call, send, reply)
         else:
-            await _stream(reply, reply.stream, receive, send)
+            await _stream(call, reply, reply.stream, receive, send)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _reply(self, call: Call) -> Reply:
+        scope = call.scope
         row = self._rows.get(scope["method"])
         try:
             if row is None:
+                if not self._rows:
+                    raise ProblemError("not-found", "there is nothing at this path")
                 raise ProblemError("method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allow)
-            call = Call(self._services, scope, receive)
             if row.action != "public":
                 if self._services.replica is None:
                     call.identify()
@@ -298,8 +323,19 @@ class Endpoint:
             return self._refused(scope, problem)
         except Exception:
             # The path itself may hold a sign-in token.
-            logger.exception("%s %s failed", scope["method"], row.path if row is not None else "")
+            logger.exception("%s %s failed", scope["method"], self._path)
             return self._refused(scope, ProblemError("internal", "the server failed; its log says why"))
+
+    def _log(self, call: Call, status: int, seconds: float) -> None:
+        method = call.scope["method"]
+        fields = {
+            "method": method if method in self._answers else OTHER,
+            "route": self._path,
+            "status": status,
+            "ms": round(seconds * 1000, 3),
+            "key_id": None if call.principal is None else call.principal.id,
+        }
+        _access.info("request", extra={"fields": fields})
 
 
 async def _identify_anywhere(call: Call) -> None:
@@ -316,21 +352,23 @@ async def _identify_anywhere(call: Call) -> None:
         call.identify()
 
 
-async def respond(scope: Scope, send: Send, reply: Reply) -> None:
+async def _respond(call: Call, send: Send, reply: Reply) -> None:
     """Send an answer, with the headers that every answer has."""
-    headers = [*_ALWAYS, *reply.headers]
+    headers = [*_ALWAYS, (b"x-request-id", call.id), *reply.headers]
     if reply.status not in _BODILESS:
         headers.append((b"content-type", reply.type))
         headers.append((b"content-length", b"%d" % len(reply.body)))
     if not reply.headers or not any(name == b"cache-control" for name, _ in reply.headers):
         headers.append(_NO_STORE)
+    if call.services.stopping:
+        headers.append(_CLOSE)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+    await send({"type": "http.response.body", "body": b"" if call.scope["method"] == "HEAD" else reply.body})
 
 
-async def _stream(reply: Reply, stream: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
+async def _stream(call: Call, reply: Reply, stream: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
     """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND` seconds."""
-    headers = [*_ALWAYS, *reply.headers, (b"content-type", reply.type)]
+    headers = [*_ALWAYS, (b"x-request-id", call.id), *reply.headers, (b"content-type", reply.type)]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
     async def left() -> None:

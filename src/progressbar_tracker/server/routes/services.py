@@ -11,6 +11,8 @@ from progressbar_tracker.server import auth, sessions
 from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
+from progressbar_tracker.server.measures import Measures
+from progressbar_tracker.server.metrics import Metrics
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import (
     CREDENTIALS,
@@ -46,7 +48,11 @@ COMMIT: Final = 15.0
 
 
 class Services:
-    """Board, store, keys and sessions of one server, and the clock they share."""
+    """Board, store, keys and sessions of one server, and the clock they share.
+
+    Attributes:
+        stopping: The server takes no more work than what is under way.
+    """
 
     def __init__(
         self,
@@ -56,18 +62,22 @@ class Services:
         clock: Callable[[], float],
         boot_id: str,
         new_run_id: Callable[[], str],
+        version: str,
     ) -> None:
         loaded = store.load()
         self.settings = settings
         self.store = store
         self.clock = clock
+        self.stopping = False
+        self.measures = Measures()
         shared = store.shared
         # What was told by one of several servers on a database can be gone on with at another.
         self.boot_id = boot_id if shared is None else shared.epoch
         self.life = boot_id
         self.board = Board(
-            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, silent=shared is not None
-        )
+            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, silent=shared is not None,
+            keep=settings.keep, give_up=settings.give_up,
+        )  # fmt: skip
         self.replica = None if shared is None else Replica(shared, self.board)
         self.hub = Hub(
             self.shown,
@@ -86,6 +96,7 @@ class Services:
             if settings.admin_username is None or settings.admin_password is None
             else sessions.Password(settings.admin_username, settings.admin_password)
         )
+        self.metrics = Metrics(self, version)
         self.changing_keys = asyncio.Lock()
         # Held from reading or writing the stored keys until the ring shows them: what was read a moment before
         # another thread's change must not replace it.

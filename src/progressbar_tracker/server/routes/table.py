@@ -147,6 +147,9 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", "/readyz", "public", health.ready, about=About(
         "Whether its database takes writes.", shape.Ready, problems=("unavailable",),
     )),
+    Row("GET", "/metrics", "read", health.measured, about=About(
+        "What this server counts, for Prometheus; `/docs` lists it.", "text/plain",
+    )),
     Row("GET", "/openapi.json", "public", documents.openapi, about=About("This document.", "application/json")),
     Row("GET", "/docs", "public", documents.docs, page=True, about=About("The same for people.", _HTML)),
     Row("GET", "/", "read", pages.home, page=True, about=About("The board.", _HTML)),

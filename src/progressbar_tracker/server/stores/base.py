@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
+    from progressbar_tracker.server.measures import Commits
     from progressbar_tracker.server.records import (
         Ended,
         EndStatus,
@@ -100,6 +101,13 @@ class HistoryRow(msgspec.Struct, frozen=True):
 
 class Store(Protocol):
     """Persistence. ``commit`` and ``later`` may be called from any thread and never block on the disk."""
+
+    @property
+    def commits(self) -> Commits:
+        """What is counted of the commits."""
+
+    def queued(self) -> int:
+        """Return how many writes wait for a commit."""
 
     @property
     def shared(self) -> SharedStore | None:

@@ -72,4 +72,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX history_status ON history (status, n)",
         'CREATE INDEX history_group_status ON history ("group", status, n)',
     ),
+    (  # each end may be forgotten after a time of its own
+        "CREATE INDEX history_status_ended_at ON history (status, ended_at)",
+        "DROP INDEX history_ended_at",
+    ),
 )

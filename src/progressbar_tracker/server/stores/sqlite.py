@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from progressbar_tracker.server.logs import tell
+from progressbar_tracker.server.measures import Commits
 from progressbar_tracker.server.records import (
     AddHistory,
     AddSample,
     DropItem,
+    DropKey,
     DropSession,
     DropShare,
     EndStatus,
@@ -99,6 +102,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         self.path = path
+        self.commits = Commits()
         self._now = now
         self._lock = FileLock(path)
         try:
@@ -206,6 +210,11 @@ class SqliteStore:
                         return True
         except (StoreError, TimeoutError):
             return False
+
+    def queued(self) -> int:
+        """Return how many writes wait for a commit."""
+        with self._wake:
+            return len(self._behind) + sum(len(waiter.writes) for waiter in self._waiting)
 
     def keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys and their revision, of one instant."""
@@ -323,31 +332,37 @@ class SqliteStore:
 
     def _go_on_trimming(self, waiting: Sequence[_Waiter], behind: Mapping[object, Write]) -> None:
         done = [*behind.values(), *(write for waiter in waiting for write in waiter.writes)]
-        trims = [write for write in done if isinstance(write, TrimHistory)]
-        if not trims:
-            return
-        before = max(trim.before for trim in trims)
-        with contextlib.suppress(sqlite3.Error):
-            left = self._writer.execute("SELECT 1 FROM history WHERE ended_at < ? LIMIT 1", (before,)).fetchone()
-            if left is not None:
+        for trim in [write for write in done if isinstance(write, TrimHistory)]:
+            with contextlib.suppress(sqlite3.Error):
+                where, values = _old(trim)
+                left = self._writer.execute(f"SELECT 1 FROM history WHERE {where} LIMIT 1", values).fetchone()  # noqa: S608
+                if left is None:
+                    continue
                 with self._wake:
-                    self._behind.setdefault(TrimHistory, TrimHistory(before))
+                    self._behind.setdefault(_place(trim), trim)
                     self._due = min(self._due or math.inf, time.monotonic() + TRIM_PAUSE)
 
     def _attempt(self, writes: Sequence[Write]) -> Exception | None:
         """Write all or nothing in one transaction; return why not."""
         if not writes:
             return None
+        failure: Exception | None = None
+        begun = time.perf_counter()
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             perform_all(self._writer, writes)
             self._writer.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
+            failure = error
             if self._writer.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
-            return error
-        return None
+        if self.commits.note(len(writes), time.perf_counter() - begun, failed=failure is not None):
+            if failure is None:
+                tell("the store works again")
+            else:
+                logger.error("the store fails: %s", failure)
+        return failure
 
 
 def _containing(text: str | None) -> tuple[str, str | None]:
@@ -399,8 +414,8 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             )  # fmt: skip
             if (count := _count_samples(connection, ended.item)) > ENDED_SAMPLES:
                 _keep_samples(connection, ended.item.id, ended.item.run_id, -(-count // ENDED_SAMPLES))
-        case TrimHistory(before):
-            _trim(connection, before)
+        case TrimHistory() as trim:
+            _trim(connection, trim)
         case AddSample(item_id, run_id, sample):
             connection.execute(
                 "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)",
@@ -416,6 +431,9 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                     key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
                 ),
             )  # fmt: skip
+            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
+        case DropKey(key_id):
+            connection.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
             connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
         case TouchKey(key_id, at):
             connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
@@ -458,12 +476,20 @@ def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
         )
 
 
-def _trim(connection: sqlite3.Connection, before: float) -> None:
-    """Forget the oldest of the runs that ended before an instant: no more than hold nobody up."""
+def _old(trim: TrimHistory) -> tuple[str, tuple[object, ...]]:
+    """Return the condition for the runs that are to be forgotten, and its values."""
+    if trim.status is None:
+        return "ended_at < ?", (trim.before,)
+    return "status = ? AND ended_at < ?", (trim.status, trim.before)
+
+
+def _trim(connection: sqlite3.Connection, trim: TrimHistory) -> None:
+    """Forget the oldest of the runs that ended so before an instant: no more than hold nobody up."""
+    where, values = _old(trim)
     rows = connection.execute(
-        "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "
-        "FROM history WHERE ended_at < ? ORDER BY ended_at LIMIT ?",
-        (before, TRIMMED),
+        "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608
+        f"FROM history WHERE {where} ORDER BY ended_at LIMIT ?",
+        (*values, TRIMMED),
     ).fetchall()
     connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
     connection.executemany("DELETE FROM history WHERE n = ?", [(n,) for n, _, _ in rows])
@@ -515,8 +541,8 @@ def _place(write: Write) -> object:
     match write:
         case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
             return type(write), one
-        case TrimHistory():
-            return TrimHistory
+        case TrimHistory(status=status):
+            return TrimHistory, status
     return _item_of(write) or object()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from progressbar_tracker.server import logs
 from progressbar_tracker.server.stores.base import Row, Seen
 
 from . import rows
@@ -87,7 +88,9 @@ class Follower:
                     logger.warning("the database cannot be followed: %s", plain(error))
             except Exception:
                 logger.exception("the database cannot be followed")
-            self.leading = False
+            if self.leading:
+                self.leading = False
+                logs.tell("leads no more")
             self._closing.wait(POLL)
 
     def _look(self, connection: Connection) -> None:
@@ -96,6 +99,7 @@ class Follower:
             if found is not None and found[0]:
                 self._tell(Seen(sampled=rows.sampled(connection)))
                 self.leading = True
+                logs.tell("leads")
         if unsure := self._unsure():
             self._tell(Seen(read(connection, unsure)))
         meta = connection.execute("SELECT rev, credentials_rev, forgotten_rev FROM meta").fetchone()

@@ -11,6 +11,7 @@ from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.records import (
     AddSample,
+    DropKey,
     DropSession,
     DropShare,
     Ended,
@@ -33,6 +34,8 @@ from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from progressbar_tracker.server.records import EndStatus
 
     from .schema import Connection
 
@@ -150,6 +153,8 @@ def perform(cursor: Cursor, write: Write) -> None:
             _keep_samples(cursor, item_id, run_id, 2)
         case SaveKey(key):
             _save(cursor, "key", key.key_id, key, key.last_used_at)
+        case DropKey(key_id):
+            cursor.execute("DELETE FROM credentials WHERE kind = 'key' AND id = %s", [key_id])
         case TouchKey(key_id, at):
             _touch(cursor, "key", key_id, at)
         case SaveSession(session):
@@ -166,8 +171,8 @@ def perform(cursor: Cursor, write: Write) -> None:
             cursor.execute("UPDATE meta SET probed_at = %s", [at])
 
 
-def trim(cursor: Cursor, before: float, forgotten_before: float) -> bool:
-    """Forget runs that ended before an instant, and their samples, and the rows of items that went before another.
+def trim(cursor: Cursor, before: float, status: EndStatus | None, forgotten_before: float) -> bool:
+    """Forget runs that ended so before an instant, and their samples, and the rows of items that went before another.
 
     A slice of them: who waits for a commit must not wait for a million rows.
 
@@ -175,10 +180,11 @@ def trim(cursor: Cursor, before: float, forgotten_before: float) -> bool:
         Whether there is more.
     """
     cursor.execute(
-        "WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE ended_at < %s LIMIT %s) "
+        "WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE "  # noqa: S608
+        f"{'' if status is None else 'status = %s AND '}ended_at < %s LIMIT %s) "
         "RETURNING id, run_id), gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
         "AND samples.run_id = old.run_id) SELECT count(*) FROM old",
-        [before, SLICE],
+        [*([] if status is None else [status]), before, SLICE],
     )
     (runs,) = cursor.fetchone() or (0,)
     # A server that has not read so far reads everything anew: it could not learn any more that these went.

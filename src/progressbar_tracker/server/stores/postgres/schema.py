@@ -85,6 +85,10 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
             PRIMARY KEY (kind, id)
         )""",
     ),
+    (  # each end may be forgotten after a time of its own
+        "CREATE INDEX history_status_ended_at ON history (status, ended_at)",
+        "DROP INDEX history_ended_at",
+    ),
 )
 
 

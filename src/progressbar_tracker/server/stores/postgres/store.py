@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
+    from progressbar_tracker.server.measures import Commits
     from progressbar_tracker.server.records import EndStatus, Item, KeyRecord, Sample, Write
 
     from .schema import Connection
@@ -123,6 +124,15 @@ class PostgresStore:
     def flush(self, timeout: float) -> bool:
         """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
         return self._writer.flush(timeout)
+
+    @property
+    def commits(self) -> Commits:
+        """What is counted of the commits."""
+        return self._writer.commits
+
+    def queued(self) -> int:
+        """Return how many writes wait for a commit."""
+        return self._writer.queued()
 
     def waiting(self, item_id: str, rev: int) -> Item | bool:
         """Say what of this server's own is not yet in the row of an item at a revision."""

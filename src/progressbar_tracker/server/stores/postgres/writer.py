@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psycopg
 
+from progressbar_tracker.server import logs
+from progressbar_tracker.server.measures import Commits
 from progressbar_tracker.server.records import (
     ANY,
     CREDENTIALS,
@@ -87,10 +89,12 @@ class Writer:
 
     Attributes:
         credentials_rev: The newest revision of keys, sessions and shares that was written here.
+        commits: What is counted of the commits.
     """
 
     def __init__(self, url: str, *, now: Callable[[], float], tell: Callable[[Seen], None]) -> None:
         self.credentials_rev = 0
+        self.commits = Commits()
         self._url = url
         self._now = now
         self._tell = tell
@@ -164,6 +168,11 @@ class Writer:
                     return
                 del self._landed[item_id]
 
+    def queued(self) -> int:
+        """Return how many writes wait for a commit."""
+        with self._wake:
+            return len(self._behind) + sum(len(waiter.writes) for waiter in self._waiting)
+
     def unsure(self) -> set[str]:
         """Return the items of which a commit has failed since this was asked last: the follower reads them anew."""
         with self._wake:
@@ -236,17 +245,26 @@ class Writer:
         if time.monotonic() < self._away_until and not self._closing:
             gone = StoreError("the database does not answer")
             return _Done([(waiter, gone) for waiter in waiting], dict(behind))
+        size = len(behind) + sum(len(waiter.writes) for waiter in waiting)
+        begun = time.perf_counter()
         try:
-            return self._attempt(waiting, behind)
+            done = self._attempt(waiting, behind)
         except psycopg.OperationalError as error:
             # The connection: nobody's write is to blame.
             self._drop_connection()
             self._away_until = time.monotonic() + RETRY
-            logger.warning("the database does not answer: %s", plain(error))
+            if self.commits.note(size, time.perf_counter() - begun, failed=True):
+                logger.error("the store fails: the database does not answer: %s", plain(error))  # noqa: TRY400
             return _Done([(waiter, StoreError(plain(error))) for waiter in waiting], dict(behind))
         except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
             self._drop_connection()
             why = StoreError(plain(error))
+            if self.commits.note(size, time.perf_counter() - begun, failed=True):
+                logger.error("the store fails: %s", plain(error))  # noqa: TRY400
+        else:
+            if size and self.commits.note(size, time.perf_counter() - begun, failed=False):
+                logs.tell("the store works again")
+            return done
         if len(waiting) + bool(behind) == 1:
             return _Done([(waiter, why) for waiter in waiting], dict(behind))
         # One that cannot be written must not take the others with it.
@@ -303,7 +321,7 @@ class Writer:
         rows.add_samples(cursor, [write for write in others if isinstance(write, AddSample)])
         for write in others:
             if isinstance(write, TrimHistory):
-                if rows.trim(cursor, write.before, self._now() - FORGET):
+                if rows.trim(cursor, write.before, write.status, self._now() - FORGET):
                     self.later([write])
             elif not isinstance(write, AddSample):
                 rows.perform(cursor, write)

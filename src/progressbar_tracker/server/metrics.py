@@ -1,0 +1,206 @@
+"""What ``/metrics`` tells, in Prometheus's text: declared in one list, read off the parts when it is asked for.
+
+Nothing is kept here and nothing is global: the parts count what happens to them as plain numbers, and a server that
+is asked reads them, its own and no other's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from progressbar_tracker._models import Status
+
+from .telling import stalled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prometheus_client.core import Metric as Family
+
+    from .board import Board
+    from .keys import Keyring
+    from .live import Hub
+    from .measures import Histogram, Measures
+    from .records import Item
+    from .sessions import Sessions
+    from .shares import Shares
+    from .stores.base import Store
+
+TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+SLICE: Final = 5000
+"""How many items are counted until others have their turn."""
+
+
+class Metric(NamedTuple):
+    """One metric, as it is told to who reads ``/docs``."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("progressbar_build_info", "gauge", "Always 1; which version serves, from what.", ("version", "store")),
+    Metric(
+        "progressbar_requests_total", "counter", "Requests answered; streams when they begin.",
+        ("route", "method", "status"),
+    ),
+    Metric("progressbar_request_seconds", "histogram", "Seconds until an answer was ready.", ("route", "method")),
+    Metric("progressbar_items", "gauge", "Items on the list.", ("status",)),
+    Metric("progressbar_items_stalled", "gauge", "Running items that give no sign of life."),
+    Metric(
+        "progressbar_item_progress", "gauge", "From 0 to 1; of as many items as PROGRESSBAR_METRICS_ITEMS says.",
+        ("item", "group", "status"),
+    ),
+    Metric("progressbar_streams", "gauge", "Streams of events that are open."),
+    Metric("progressbar_streams_opened_total", "counter", "Streams of events ever opened."),
+    Metric("progressbar_frames_total", "counter", "Events sent to streams."),
+    Metric("progressbar_commit_writes", "histogram", "Writes in a commit of the store."),
+    Metric("progressbar_commit_seconds", "histogram", "Seconds that a commit took."),
+    Metric("progressbar_commit_failures_total", "counter", "Commits that failed."),
+    Metric("progressbar_writes_waiting", "gauge", "Writes that wait for a commit."),
+    Metric("progressbar_leading", "gauge", "1 if this server sees to what happens by itself, as one of all does."),
+    Metric("progressbar_keys", "gauge", "Keys that are known, ended ones included.", ("type",)),
+    Metric("progressbar_sessions", "gauge", "Browsers that are signed in."),
+    Metric("progressbar_shares", "gauge", "Shares that are known."),
+    Metric("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
+    Metric("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
+    Metric("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
+    Metric("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds."),
+    Metric("process_open_fds", "gauge", "Number of open file descriptors."),
+    Metric("process_max_fds", "gauge", "Maximum number of open file descriptors."),
+)  # fmt: skip
+"""All metrics. Those of the process are told where the system tells them."""
+
+_DECLARED: Final = {metric.name: metric for metric in METRICS}
+
+
+class Parts(Protocol):
+    """What is read: the services of a server."""
+
+    measures: Measures
+    store: Store
+    hub: Hub
+    sessions: Sessions
+    shares: Shares
+    ring: Keyring
+
+    @property
+    def shown(self) -> Board:
+        """The board that viewers are told of."""
+
+    def leads(self) -> bool:
+        """Say whether this server sees to what happens by itself."""
+
+
+class Count:
+    """Items by status, counted a slice at a time."""
+
+    def __init__(self) -> None:
+        self.by_status: Counter[str] = Counter()
+        self.stalled = 0
+
+    def add(self, items: Sequence[Item], now: float) -> None:
+        """Count some items."""
+        self.by_status.update(item.status for item in items)
+        self.stalled += sum(stalled(item, now) for item in items)
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Args:
+        parts: What they are read off.
+        version: The server's.
+    """
+
+    def __init__(self, parts: Parts, version: str) -> None:
+        self._parts = parts
+        self._version = version
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+
+    def exposed(self, count: Count, listed: Sequence[Item], now: float) -> bytes:
+        """Return the text.
+
+        Args:
+            count: All items, counted.
+            listed: The items whose progress is told.
+            now: The instant.
+        """
+        registry = _Collected([*self._families(count, listed, now), *self._process.collect()])
+        return generate_latest(registry)
+
+    def _families(self, count: Count, listed: Sequence[Item], now: float) -> Iterator[Family]:
+        parts = self._parts
+        yield _gauge(
+            "progressbar_build_info", (1, self._version, "sqlite" if parts.store.shared is None else "postgresql")
+        )
+        requests = _counter("progressbar_requests_total")
+        seconds = _histogram("progressbar_request_seconds")
+        for method, route, answers in parts.measures.answers():
+            seconds.add_metric([route, method], answers.seconds.buckets(), answers.seconds.sum)
+            for digit, number in enumerate(answers.counts):
+                if number:
+                    requests.add_metric([route, method, f"{digit}xx"], number)
+        yield requests
+        yield seconds
+        yield _gauge("progressbar_items", *((count.by_status[status], status) for status in get_args(Status)))
+        yield _gauge("progressbar_items_stalled", (count.stalled,))
+        yield _gauge(
+            "progressbar_item_progress",
+            *((one.value, one.id, one.group or "", "stalled" if stalled(one, now) else one.status) for one in listed),
+        )
+        hub, commits = parts.hub, parts.store.commits
+        yield _gauge("progressbar_streams", (hub.streams,))
+        yield _counter("progressbar_streams_opened_total", hub.opened)
+        yield _counter("progressbar_frames_total", hub.frames)
+        yield _histogram("progressbar_commit_writes", commits.sizes)
+        yield _histogram("progressbar_commit_seconds", commits.seconds)
+        yield _counter("progressbar_commit_failures_total", commits.failures)
+        yield _gauge("progressbar_writes_waiting", (parts.store.queued(),))
+        yield _gauge("progressbar_leading", (parts.leads(),))
+        keys = Counter(key.type for key in parts.ring.all())
+        yield _gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
+        yield _gauge("progressbar_sessions", (len(parts.sessions.all(now)),))
+        yield _gauge("progressbar_shares", (len(parts.shares.all()),))
+
+
+class _Collected:
+    """What has been collected, as a registry."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Family]:
+        return self._families
+
+
+def _gauge(name: str, *samples: tuple[float | str, ...]) -> Family:
+    metric = _DECLARED[name]
+    family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
+    for value, *labels in samples:
+        family.add_metric([str(label) for label in labels], float(value))
+    return family
+
+
+def _counter(name: str, value: float | None = None) -> CounterMetricFamily:
+    metric = _DECLARED[name]
+    family = CounterMetricFamily(name, metric.help, labels=metric.labels)
+    if value is not None:
+        family.add_metric([], value)
+    return family
+
+
+def _histogram(name: str, histogram: Histogram | None = None) -> HistogramMetricFamily:
+    metric = _DECLARED[name]
+    family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+    if histogram is not None:
+        family.add_metric([], histogram.buckets(), histogram.sum)
+    return family
