@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
+    from ._deadline import Due
     from ._tracker import Tracker
 
 TAIL: Final = 8192  # bytes of stderr in which its last line is looked for
@@ -49,6 +50,8 @@ class Job(NamedTuple):
         id: The item's id.
         title: By default the command.
         group: A heading to sort under.
+        notify: Whom to tell of it.
+        deadline: When it is late.
     """
 
     command: Sequence[str]
@@ -56,6 +59,8 @@ class Job(NamedTuple):
     id: str | None = None
     title: str | None = None
     group: str | None = None
+    notify: tuple[str, ...] = ()
+    deadline: Due | None = None
 
 
 class NotStartedError(Exception):
@@ -95,6 +100,8 @@ def supervise(
         id=f"{job.name[:60] or 'program'}-{own_name()}" if job.id is None else job.id,
         title=line if job.title is None else job.title,
         group=job.group,
+        notify=job.notify,
+        deadline=job.deadline,
         unit="",
         display=False,
     )

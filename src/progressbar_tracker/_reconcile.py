@@ -289,7 +289,7 @@ class Reconciler:
             op["part"] = source.part
             op["completed"] = snapshot.completed
         elif verb == "put":
-            unit, group, parent = source.setting()
+            unit, group, parent, notify, deadline = source.setting()
             op["title"], op["completed"], op["unit"] = snapshot.title, snapshot.completed, unit
             op["heartbeat_timeout"] = max(HEARTBEAT_TIMEOUT, 4 * source.interval)
             op["meta"] = self._meta()
@@ -297,6 +297,10 @@ class Reconciler:
                 op["group"] = group
             if parent is not None:
                 op["parent"] = parent
+            if notify:
+                op["notify"] = list(notify)
+            if deadline is not None:
+                op["deadline"] = deadline
             difference(op, snapshot, NOTHING)
         elif record.acked is not None:
             difference(op, snapshot, record.acked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
+    from ._deadline import Deadline
     from ._display import Display
     from ._models import Number, Status
     from ._sender import Sender
@@ -131,14 +133,24 @@ class Style(NamedTuple):
     keep: bool
     interval: float
     part: str | None = None  # the name of one process's share of an item; None is the item itself
+    notify: tuple[str, ...] = ()  # whom to tell of it
+    deadline: Deadline | None = None
 
 
 _styles: dict[Style, Style] = {}
 
 
-def style(unit: str, group: str | None, keep: bool, interval: float, part: str | None = None) -> Style:
+def style(
+    unit: str,
+    group: str | None,
+    keep: bool,
+    interval: float,
+    part: str | None = None,
+    notify: tuple[str, ...] = (),
+    deadline: Deadline | None = None,
+) -> Style:
     """Return the one style with these values."""
-    made = Style(unit, group, keep, interval, part)
+    made = Style(unit, group, keep, interval, part, notify, deadline)
     if len(_styles) > 1000:  # a program that makes a new unit for each bar
         _styles.clear()
     return _styles.setdefault(made, made)
@@ -175,7 +187,7 @@ class Run(Counter):
         self.in_block = False
         self.tentative = False
         self.display: Display | None = None
-        self.started_at = 0.0  # seconds since the epoch; kept for the terminal bar only
+        self.started_at = 0.0  # seconds since the epoch; kept for the terminal bar and for deadlines only
         self.code: CodeType | None = None
         self.parent: Run | None = None
         self.record: object = None  # the sender's own
@@ -198,6 +210,8 @@ class Run(Counter):
         self.status = "running"
         self.in_block = in_block
         self.code = frame.f_code
+        if self.style.deadline is not None:
+            self.started_at = time.time()
         if self.title is None and self._id is None:
             self.title = f"{frame.f_code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"
         outer = _current.get()
@@ -286,11 +300,13 @@ class Run(Counter):
 
     def setting(self) -> Setting:
         """Return what is told once, when the item is made."""
-        group = self.style.group
+        group, deadline = self.style.group, self.style.deadline
         return Setting(
             clean(self.style.unit, UNIT_LENGTH),
             None if group is None else clean(group, GROUP_LENGTH) or None,
             inherited_parent(self.id) if self.parent is None else self.parent.id,
+            self.style.notify,
+            None if deadline is None else deadline.told(self.started_at),
         )
 
     def end(self, status: Status, error: str | None = None) -> None:

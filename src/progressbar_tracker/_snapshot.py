@@ -72,6 +72,8 @@ class Setting(NamedTuple):
     unit: str
     group: str | None
     parent: str | None
+    notify: tuple[str, ...] = ()
+    deadline: str | None = None
 
 
 # What a server takes an item for that it is told nothing of.

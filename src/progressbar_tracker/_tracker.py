@@ -18,14 +18,16 @@ import time
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from . import _runtime
-from ._models import ID_LENGTH, PART_LENGTH, shown
+from ._deadline import deadline_of
+from ._models import ID_LENGTH, PART_LENGTH, check_notify, shown
 from ._run import Run, clean, count, ending, error_text, own_name, program, style
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
     from types import FrameType, TracebackType
     from typing import Unpack
 
+    from ._deadline import Due
     from ._display import Display
     from ._models import Number, Status
     from ._sender import Sender
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
         weight: int
         group: str | None
         keep: bool
+        notify: str | Sequence[str] | None
+        deadline: Due | None
         interval: float
         display: bool | None
 
@@ -367,6 +371,8 @@ def track(
     weight: int = 0,
     group: str | None = None,
     keep: bool = False,
+    notify: str | Sequence[str] | None = None,
+    deadline: Due | None = None,
     interval: float = INTERVAL,
     client: HasSender | None = None,
     display: bool | None = None,
@@ -388,6 +394,10 @@ def track(
         weight: Higher is shown first.
         group: A heading to sort under.
         keep: Leave the item listed after it has succeeded or stopped.
+        notify: Whom to tell how it ends, and when it is stalled or late: the name of a channel that the server's
+            operator has set up, or several of them, at most 8.
+        deadline: When it is late, if it runs still: an instant, in local time where the ``datetime`` names no zone; or
+            how long each run may take, as a ``timedelta`` or in seconds.
         interval: Least seconds between two sends, 0.05 to 3600.
         client: A ``ProgressBar`` whose server and key to use in place of the configured ones.
         display: Draw a terminal bar; by default when stderr is a terminal.
@@ -397,7 +407,7 @@ def track(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: ``interval`` is out of range.
+        ValueError: ``interval``, ``notify`` or ``deadline`` is out of range.
 
     Example:
         >>> sum(track([1, 2, 3], id="adding", display=False))
@@ -411,7 +421,7 @@ def track(
         iter(cast("Iterable[T]", iterable))  # it also takes what has only __getitem__, and says what it will not take
     run = labelled_run(
         Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
-        interval=interval, client=client,
+        notify=notify, deadline=deadline, interval=interval, client=client,
     )  # fmt: skip
     run.display = _display(display)
     return Tracker(cast("Iterable[T] | None", iterable), run)
@@ -425,6 +435,8 @@ def labelled_run(
     weight: int = 0,
     group: str | None = None,
     keep: bool = False,
+    notify: str | Sequence[str] | None = None,
+    deadline: Due | None = None,
     client: HasSender | None = None,
     unit: str = "it",
     description: str = "",
@@ -447,7 +459,10 @@ def labelled_run(
     if weight.__class__ is not int:
         raise TypeError(f"weight must be an int, not {shown(weight)}")
     sender = None if _runtime.disabled() else _runtime.sender() if client is None else client.sender
-    run = kind(None if id is None else tidy_id(id), style(unit, group, keep, _interval(interval)), sender)
+    told = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
+    due = None if deadline is None else deadline_of(deadline)
+    fixed = style(unit, group, keep, _interval(interval), None, told, due)
+    run = kind(None if id is None else tidy_id(id), fixed, sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
     return run
 

@@ -45,6 +45,8 @@ class RecordedRun(NamedTuple):
     group: str | None
     parent: str | None
     keep: bool
+    notify: tuple[str, ...] = ()
+    deadline: str | None = None
 
 
 class _RecordingSender(Sender):
@@ -113,6 +115,8 @@ def _recorded(source: Source) -> RecordedRun:
         group=setting.group,
         parent=setting.parent,
         keep=source.keep,
+        notify=setting.notify,
+        deadline=setting.deadline,
     )
 
 

@@ -26,10 +26,11 @@ from ._models import shown
 from ._tracker import labelled_run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from ._deadline import Due
     from ._tracker import HasSender
 
 __all__ = [
@@ -111,6 +112,8 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             group: str | None = None,
             weight: int = 0,
             keep: bool = False,
+            notify: str | Sequence[str] | None = None,
+            deadline: Due | None = None,
             client: HasSender | None = None,
             **options: object,
         ) -> None: ...
@@ -125,11 +128,16 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             group: str | None = None,
             weight: int = 0,
             keep: bool = False,
+            notify: str | Sequence[str] | None = None,
+            deadline: Due | None = None,
             client: HasSender | None = None,
             **options: Any,
         ) -> None:
             # Before anything is drawn, for what is wrong here. tqdm's constructor calls methods of the bar.
-            run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
+            run = labelled_run(
+                Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
+                client=client,
+            )  # fmt: skip
             self.__dict__[MIRROR] = None
             if auto_tqdm is tqdm_asyncio:
                 # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
@@ -169,7 +177,8 @@ for _name, _hook in hooks(auto_tqdm).items():
     setattr(tqdm, _name, _hook)
 tqdm.__doc__ = f"""tqdm's bar on the terminal, and the same bar on the server.
 
-    Takes what tqdm takes, and of its own, as keywords: id, title, group, weight, keep and client, as track() has them.
+    Takes what tqdm takes, and of its own, as keywords: id, title, group, weight, keep, notify, deadline and client, as
+    track() has them.
     Without a title the server shows the description as one; the postfix is shown beside it.
 
     What tqdm says of its own:
@@ -184,6 +193,8 @@ def mirror(
     group: str | None = None,
     weight: int = 0,
     keep: bool = False,
+    notify: str | Sequence[str] | None = None,
+    deadline: Due | None = None,
     client: HasSender | None = None,
 ) -> B:
     """Show a tqdm bar that exists already, of any of tqdm's classes, on the server from now on.
@@ -196,6 +207,8 @@ def mirror(
         group: A heading to sort under.
         weight: Higher is shown first.
         keep: Leave the item listed after it has succeeded or stopped.
+        notify: Whom to tell of it; see ``track()``.
+        deadline: When it is late; see ``track()``.
         client: A ``ProgressBar`` whose server and key to use in place of the configured ones.
 
     Returns:
@@ -219,7 +232,10 @@ def mirror(
         raise ValueError("bar is closed or disabled: mirror it while it runs")
     if bar.__dict__.get(MIRROR) is not None:
         raise ValueError("bar is shown already")
-    run = labelled_run(Mirror, id=id, title=title, group=group, weight=weight, keep=keep, client=client)
+    run = labelled_run(
+        Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
+        client=client,
+    )  # fmt: skip
     kind: type = type(bar)
     cast("Any", bar).__class__ = shown_class(kind)
     show(bar, run, sys._getframe(1))  # noqa: SLF001

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from progressbar_tracker import _pipe, _program, _runtime
+from progressbar_tracker._deadline import typed
 from progressbar_tracker._table import plain
 from progressbar_tracker._tracker import track
 
@@ -18,6 +19,7 @@ from .shared import NAME
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from progressbar_tracker._deadline import Due
     from progressbar_tracker._models import Number
 
 # The rest of the line is the program's, options and all.
@@ -26,9 +28,22 @@ FOREIGN: Final = {"ignore_unknown_options": False, "allow_interspersed_args": Fa
 send_option = click.option("--url", metavar="URL", help="Server to report to in place of the configured one.")
 
 
+def _deadline(context: click.Context, option: click.Parameter, text: str | None) -> Due | None:
+    if text is None:
+        return None
+    try:
+        return typed(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
 def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the item."""
     for option in (
+        click.option(
+            "--deadline", metavar="TIME", callback=_deadline, help="When it is late: 90s, 1h30m, or an instant."
+        ),
+        click.option("--notify", metavar="CHANNEL", multiple=True, help="Whom to tell of it; may be given again."),
         click.option("--group", help="A heading to sort under."),
         click.option("--title", help="What to call the item; by default the command, or the id."),
         click.option("--id", "item_id", metavar="ID", help="The item's id; the same one again takes the item over."),
@@ -50,22 +65,26 @@ def run_python(
     item_id: str | None,
     title: str | None,
     group: str | None,
+    notify: tuple[str, ...],
+    deadline: Due | None,
     url: str | None,
 ) -> int:
     """Run a Python program as it is, and show every tqdm bar in it, and in the Pythons it starts, on the server.
 
     The program is run by the Python that this command is installed in; its arguments, exit code, signals and
-    tracebacks are those of python SCRIPT. --id, --title and --group are those of --job, and imply it.
+    tracebacks are those of python SCRIPT. --id, --title, --group, --notify and --deadline are those of --job, and
+    imply it.
     """
     _check(url)
     if not sys.executable:
         raise click.ClickException("it is not known where Python is")
     command = [sys.executable, *(["-m"] if as_module else []), *arguments]
     environ = _program.mirrored(_program.addressed(os.environ, url))
-    if job or (item_id, title, group) != (None, None, None):
+    if job or notify or (item_id, title, group, deadline) != (None, None, None, None):
         said = ["python", *command[1:]]
         stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
-        return _supervise(command, _program.Job(said, stem, item_id, title, group), environ, url)
+        wanted = _program.Job(said, stem, item_id, title, group, notify, deadline)
+        return _supervise(command, wanted, environ, url)
     if sys.platform == "win32":
         import subprocess
 
@@ -81,7 +100,14 @@ def run_python(
 @click.option("--parse", is_flag=True, help="Move the bar to the percentages or counts that the command prints.")
 @click.argument("command", metavar="COMMAND [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(
-    command: tuple[str, ...], parse: bool, item_id: str | None, title: str | None, group: str | None, url: str | None
+    command: tuple[str, ...],
+    parse: bool,
+    item_id: str | None,
+    title: str | None,
+    group: str | None,
+    notify: tuple[str, ...],
+    deadline: Due | None,
+    url: str | None,
 ) -> int:
     """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
 
@@ -90,7 +116,7 @@ def execute(
     """
     _check(url)
     name = os.path.basename(command[0])  # noqa: PTH119
-    wanted = _program.Job(command, name, item_id, title, group)
+    wanted = _program.Job(command, name, item_id, title, group, notify, deadline)
     return _supervise(command, wanted, _program.addressed(os.environ, url), url, read_errors=True, parse=parse)
 
 
@@ -142,6 +168,8 @@ def pipe(
     item_id: str | None,
     title: str | None,
     group: str | None,
+    notify: tuple[str, ...],
+    deadline: Due | None,
     url: str | None,
 ) -> int:
     """Copy stdin to stdout as it is, and count the lines on the way."""
@@ -157,6 +185,8 @@ def pipe(
         id=item_id,
         title=title or item_id or "pipe",
         group=group,
+        notify=notify,
+        deadline=deadline,
         total=_pipe.size_left(0) if as_bytes and total is None else total,
         unit=unit or ("B" if as_bytes else "records" if null else "lines"),
         display=False if quiet else None,

@@ -11,6 +11,9 @@ from progressbar_tracker._mirror import Mirror
 from progressbar_tracker._tracker import labelled_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from progressbar_tracker._deadline import Due
     from progressbar_tracker._tracker import HasSender
 
     class Labels(TypedDict, total=False):
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
         group: str | None
         weight: int
         keep: bool
+        notify: str | Sequence[str] | None
+        deadline: Due | None
         interval: float
         client: HasSender | None
 
@@ -36,7 +41,7 @@ def mirrored(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
     Raises:
         TypeError, ValueError: As ``track()``.
     """
-    known = {"id", "title", "group", "weight", "keep", "interval", "client"}
+    known = {"id", "title", "group", "weight", "keep", "notify", "deadline", "interval", "client"}
     if unknown := sorted(set(labels) - known):
         raise TypeError(f"unknown arguments: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     run = labelled_run(Mirror, unit=unit, **labels)

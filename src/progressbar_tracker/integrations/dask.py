@@ -43,7 +43,8 @@ class TrackCallback(Callback):
     """Tells how far each computation is, in tasks of its graph. One that raises is failed, with the exception's text.
 
     Args:
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``interval`` and ``client``, as ``track()`` has
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``,
+            ``notify``, ``deadline``, ``interval`` and ``client``, as ``track()`` has
             them. Without a title it is ``"dask"``.
 
     Raises:

@@ -57,7 +57,8 @@ class TrackCallback(fsspec.Callback):
     """Tells how far the transfer is that it is given to.
 
     Args:
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``interval`` and ``client``, as ``track()`` has
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``,
+            ``notify``, ``deadline``, ``interval`` and ``client``, as ``track()`` has
             them. Without a title it is ``"Transfer"``; the items inside have the names of their files.
 
     Raises:

@@ -32,8 +32,9 @@ from progressbar_tracker._run import ending
 from ._mirrored import mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from progressbar_tracker._deadline import Due
     from progressbar_tracker._models import Number
     from progressbar_tracker._tracker import HasSender
 
@@ -55,6 +56,8 @@ class Parallel(joblib.Parallel):
         group: A heading to sort under.
         weight: Higher is shown first.
         keep: Leave the item listed after it has succeeded or stopped.
+        notify: Whom to tell of it.
+        deadline: When it is late.
         interval: Least seconds between two sends.
         client: A client of your own.
         **options: Those of ``joblib.Parallel``.
@@ -76,6 +79,8 @@ class Parallel(joblib.Parallel):
         group: str | None = None,
         weight: int = 0,
         keep: bool = False,
+        notify: str | Sequence[str] | None = None,
+        deadline: Due | None = None,
         interval: float = 0.5,
         client: HasSender | None = None,
         **options: Any,
@@ -89,8 +94,8 @@ class Parallel(joblib.Parallel):
             raise TypeError(f"total must be a number, not {shown(total)}")
         self._total = total
         self._labels: Labels = {
-            "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "interval": interval,
-            "client": client,
+            "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "notify": notify,
+            "deadline": deadline, "interval": interval, "client": client,
         }  # fmt: skip
         self._completed = 0
         mirrored(self._labels, title="Parallel")  # raises what there is to be raised

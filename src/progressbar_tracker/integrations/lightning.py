@@ -48,7 +48,8 @@ class TrackCallback(Callback):
     """Tells how far a trainer is.
 
     Args:
-        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``interval``, ``client`` and ``display``, as
+        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``,
+            ``notify``, ``deadline``, ``interval``, ``client`` and ``display``, as
             ``track()`` has them; a terminal bar is drawn only if ``display`` is true.
 
     Raises:

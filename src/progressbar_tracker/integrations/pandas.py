@@ -35,9 +35,10 @@ from ._input import Input
 from ._mirrored import mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import FrameType, TracebackType
 
+    from progressbar_tracker._deadline import Due
     from progressbar_tracker._mirror import Mirror
     from progressbar_tracker._tracker import HasSender
 
@@ -116,6 +117,8 @@ def read_csv(
     group: str | None = None,
     weight: int = 0,
     keep: bool = False,
+    notify: str | Sequence[str] | None = None,
+    deadline: Due | None = None,
     interval: float = 0.5,
     client: HasSender | None = None,
     **options: Any,
@@ -131,6 +134,8 @@ def read_csv(
         group: A heading to sort under.
         weight: Higher is shown first.
         keep: Leave the item listed after it has succeeded or stopped.
+        notify: Whom to tell of it.
+        deadline: When it is late.
         interval: Least seconds between two sends.
         client: A client of your own.
         **options: Those of ``pandas.read_csv()``, but for ``iterator``.
@@ -150,7 +155,8 @@ def read_csv(
     if options.pop("iterator", False):
         raise ValueError("iterator is not supported: set chunksize")
     labels: Labels = {
-        "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "interval": interval, "client": client
+        "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "notify": notify,
+        "deadline": deadline, "interval": interval, "client": client,
     }  # fmt: skip
     name = getattr(source, "name", source)
     plain = isinstance(name, str | os.PathLike) and "://" not in str(name)  # an address may hold a secret

@@ -193,7 +193,8 @@ def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) ->
     Args:
         progress: The progress, before or after it is started.
         unit: What its tasks count; by default ``"B"`` if one of its columns shows bytes, else ``"it"``.
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``interval`` and ``client``, as ``track()`` has
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``,
+            ``notify``, ``deadline``, ``interval`` and ``client``, as ``track()`` has
             them. An item's id is the ``id``, a slash and the number of its task. Without a title each has its
             description for one.
 

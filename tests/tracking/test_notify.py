@@ -1,0 +1,128 @@
+"""``notify=`` and ``deadline=`` of ``track()`` and of its neighbours."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progressbar_tracker import track
+from progressbar_tracker._deadline import deadline_of, typed
+from progressbar_tracker.cli.programs import pipe
+from progressbar_tracker.testing import Recording, recording
+from progressbar_tracker.tqdm import tqdm
+
+
+def told(deadline: str | None) -> float:
+    assert deadline is not None
+    return datetime.fromisoformat(deadline).timestamp()
+
+
+def tracked(**options: object) -> Recording:
+    with recording() as seen:
+        list(track([1], id="a", display=False, **options))
+    return seen
+
+
+def test_without_them_nothing_is_told() -> None:
+    assert (tracked()["a"].notify, tracked()["a"].deadline) == ((), None)
+
+
+@pytest.mark.parametrize(("given_", "names"), [("phone", ("phone",)), (["a", "b", "a"], ("a", "b")), ((), ())])
+def test_one_channel_or_several_are_named(given_: object, names: tuple[str, ...]) -> None:
+    assert tracked(notify=given_)["a"].notify == names
+
+
+@pytest.mark.parametrize("wrong", [5, [5], {"a": 1}, True, b"a"])
+def test_what_is_no_name_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match="notify"):
+        track([], notify=wrong)
+
+
+@pytest.mark.parametrize("wrong", [[""], "a" * 65, "a\n", list("abcdefghi")])
+def test_what_no_channel_is_called_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="notify"):
+        track([], notify=wrong)
+
+
+@pytest.mark.parametrize("stretch", [90, 90.0, timedelta(seconds=90)])
+def test_a_stretch_of_time_begins_with_the_run(stretch: object) -> None:
+    with recording() as seen:
+        loop = track([1], id="a", display=False, deadline=stretch)
+        before = time.time()
+        list(loop)
+    assert before + 90 - 0.001 <= told(seen["a"].deadline) <= time.time() + 90
+
+
+def test_each_run_has_as_long() -> None:
+    with recording() as seen:
+        loop = track([1], id="a", display=False, deadline=90)
+        list(loop)
+        list(loop)
+    first, second = [told(run.deadline) for run in seen.runs]
+    assert second >= first  # and not the same instant twice
+
+
+def test_an_instant_is_that_instant() -> None:
+    instant = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert told(tracked(deadline=instant)["a"].deadline) == instant.timestamp()
+
+
+def test_an_instant_without_a_zone_is_local_time() -> None:
+    instant = datetime(2031, 7, 2, 3, 4, 5)  # noqa: DTZ001
+    assert told(tracked(deadline=instant)["a"].deadline) == time.mktime(instant.timetuple())
+
+
+@pytest.mark.parametrize("wrong", ["tomorrow", True, [], object(), 1j])
+def test_what_is_no_time_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match="deadline"):
+        track([], deadline=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, 1e12, timedelta(-1), datetime.min, datetime.max])  # noqa: DTZ901
+def test_a_time_that_cannot_be_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="deadline"):
+        track([], deadline=wrong)
+
+
+@given(st.floats(0, 3e9) | st.datetimes(datetime(1970, 1, 3), datetime(2160, 1, 1)))  # noqa: DTZ001
+def test_whatever_is_taken_is_told_to_the_millisecond(due: float | datetime) -> None:
+    at = due.timestamp() if isinstance(due, datetime) else due
+    assert told(deadline_of(due).told(0.0)) == pytest.approx(at, abs=0.0011)
+
+
+def test_the_drop_in_has_them_too() -> None:
+    with recording() as seen:
+        list(tqdm([1], id="a", notify="phone", deadline=60, disable=None))
+    assert seen["a"].notify == ("phone",)
+    assert seen["a"].deadline is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1h30m", 5400), ("1.5 h", 5400), ("2d", 172800), ("1w", 604800)]
+)
+def test_a_person_types_a_stretch_of_time(text: str, seconds: float) -> None:
+    assert typed(text) == seconds
+
+
+def test_a_person_types_an_instant() -> None:
+    assert typed(" 2031-01-02T03:04Z ") == datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1h-2m", "h", "1e3", "2031-13-01", "500y", "99999999999"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time such as|deadline"):
+        typed(text)
+
+
+def test_the_command_line_has_them_too() -> None:
+    with recording() as seen:
+        ended = CliRunner().invoke(pipe, ["--deadline", "soon"])
+    assert ended.exit_code == 2
+    assert "neither a time such as 90s" in ended.output
+    assert len(seen) == 0
