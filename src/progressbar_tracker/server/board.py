@@ -84,6 +84,22 @@ class Change(msgspec.Struct, frozen=True):
         assert item is not None
         return item.id
 
+    @property
+    def event(self) -> str | None:
+        """What has become of the item, in two words for the log; ``None`` if it goes on as it was."""
+        before, after = self.before, self.after
+        if after is before:
+            return None
+        if after is None:
+            return "item deleted" if self.ended is None or self.ended.status == "deleted" else "item removed"
+        if before is None:
+            return "item created"
+        if after.run_id != before.run_id:
+            return "item taken over"
+        if after.status != before.status:
+            return "item resumed" if after.status == "running" else "item ended"
+        return None
+
     def writes(self) -> list[Write]:
         """Return what to persist, in order; nothing for a write that was ignored."""
         if self.after is self.before:

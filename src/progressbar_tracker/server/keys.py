@@ -25,7 +25,7 @@ from progressbar_tracker._models import (
 from .records import KeyRecord, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 OVERLAP: Final = 24 * 3600.0
 """Seconds for which the old secret of a rotated key still works."""
@@ -134,23 +134,49 @@ def _secret(type: KeyType, key_id: str) -> str:
     return f"pbt_{type[0]}_{key_id}_{secrets.token_urlsafe(32)}"
 
 
+def _event(before: KeyRecord | None, after: KeyRecord) -> str | None:
+    """Return what has become of a key, in two words for the log."""
+    if before is None:
+        return "key made"
+    if after.revoked_at is not None and before.revoked_at is None:
+        return "key revoked"
+    return None if after.hash == before.hash else "key rotated"
+
+
 class Keyring:
     """The keys of the server, in memory.
+
+    Args:
+        records: The keys.
+        rev: See below.
+        tell: Told what becomes of a key from then on, in two words.
 
     Attributes:
         rev: The revision of the keys in the store that this ring shows.
     """
 
-    def __init__(self, records: Iterable[KeyRecord] = (), rev: int = 0) -> None:
+    def __init__(
+        self,
+        records: Iterable[KeyRecord] = (),
+        rev: int = 0,
+        *,
+        tell: Callable[[str, KeyRecord], object] = lambda _event, _record: None,
+    ) -> None:
+        self._tell: Callable[[str, KeyRecord], object] | None = None
+        self._records: dict[str, KeyRecord] = {}
         self.replace_all(records, rev)
+        self._tell = tell  # of what was there already nobody is to be told
 
     def replace_all(self, records: Iterable[KeyRecord], rev: int) -> None:
         """Take over what the store has now."""
+        before = self._records
         self.rev = rev
         self._records = {record.key_id: record for record in records}
         self._by_hash: dict[str, tuple[KeyRecord, float]] = {}
         for record in self._records.values():
             self._index(record)
+            if self._tell is not None and (event := _event(before.get(record.key_id), record)) is not None:
+                self._tell(event, record)
 
     def add(self, record: KeyRecord) -> None:
         """Add a key, or replace it."""

@@ -106,13 +106,13 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        document = {
-            **_fields(record),
+        document: dict[str, object] = {
             "ts": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        document |= {name: value for name, value in _fields(record).items() if name not in document}
         if record.exc_info:
             document["error"] = self.formatException(record.exc_info)
         return json.dumps(document, default=str)

@@ -18,10 +18,11 @@ import uvicorn
 
 from progressbar_tracker._errors import ConfigError
 
-from . import keys
+from . import keys, logs
 from .app import App, create_app
 from .connection import Connection
 from .records import KeyRecord, SaveKey, Write
+from .routes.keys import VERSION
 from .stores.opening import open_store
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("progressbar_tracker.server")
 
-GRACE: Final = 4
-"""Seconds that requests in flight have at the end."""
+NOTICE: Final = 0.25
+"""Seconds between a signal and the end of listening: who asks in them is answered, and told to connect anew."""
+
+GRACE: Final = 3
+"""Seconds that requests in flight have at the end; with all the rest it is over within five."""
 
 STALLED: Final = 30_000
 """Milliseconds in which the other end of a connection has to acknowledge what it was sent."""
@@ -107,7 +111,7 @@ class Server:
                     timeout_keep_alive=30,
                     timeout_graceful_shutdown=GRACE,
                 ),
-                at_shutdown=self.app.services.hub.close,
+                at_shutdown=self.app.services.stop,
             )
             shared = self.store.shared
             with contextlib.nullcontext() if shared is None else shared.alone():
@@ -138,9 +142,11 @@ class Server:
         try:
             with self._uvicorn.stopped_by_signals():
                 ready()
+                logs.tell("server started", url=self.url, database=self.settings.shown_database, version=VERSION)
                 self._serve()
         finally:
             self.close()
+            logs.tell("server stopped")
 
     def _serve(self) -> None:
         with asyncio.Runner(loop_factory=self._uvicorn.config.get_loop_factory()) as runner:
@@ -271,6 +277,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self.ready = threading.Event()
         self._at_shutdown = at_shutdown
+        self._signalled = False
         logging.getLogger("uvicorn.error").addFilter(_not_a_stream)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -279,6 +286,9 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._at_shutdown()  # or it would wait for streams that never end by themselves
+        if self._signalled and not self.force_exit:
+            # A balancer sees that it is to ask elsewhere, and who has just sent something is answered.
+            await asyncio.sleep(NOTICE)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -301,7 +311,7 @@ class _Uvicorn(uvicorn.Server):
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         # Told twice, do not wait for anyone.
         self.force_exit = self.should_exit
-        self.should_exit = True
+        self.should_exit = self._signalled = True
 
 
 def _not_a_stream(record: logging.LogRecord) -> bool:

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final, get_args
 
 from .keys import over_since
+from .logs import tell
 from .records import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
 
 if TYPE_CHECKING:
@@ -85,9 +86,13 @@ class Sweep:
         writes: list[Write] = self._samples.look(touched, self._board.get, now) if leads else []
         if over := self._sessions.expire(now):
             writes += [DropSession(record.hash) for record in over]
+            for record in over:
+                tell("session ended", session_id=record.session_id)
             self._hub.ring()
         if ended := self._shares.expire(now):
             writes += [DropShare(record.share_id) for record in ended]
+            for share in ended:
+                tell("share ended", share_id=share.share_id)
             self._hub.ring()
         if not leads:
             return

@@ -321,6 +321,11 @@ class Endpoint:
             if row is not None and row.page and problem.code == "unauthorized":
                 return redirect(f"{up(scope)}login")
             return self._refused(scope, problem)
+        except asyncio.CancelledError:
+            if not self._services.stopping:
+                raise
+            # The server waits no longer: for the rest of a body, or for the disk.
+            return self._refused(scope, ProblemError("unavailable", "the server is stopping", retry_after=1))
         except Exception:
             # The path itself may hold a sign-in token.
             logger.exception("%s %s failed", scope["method"], self._path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
 from progressbar_tracker.server.keys import works_until
+from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession
 from progressbar_tracker.server.sessions import COOKIE, same_site
@@ -91,6 +92,7 @@ async def sign_in(call: Call) -> Reply:
     ):
         services.attempts.right(call.address)
         return await _signed_in(call, "./")
+    tell("sign-in refused", address=call.address)
     return _login_page(call, "That is not right.", 403)
 
 

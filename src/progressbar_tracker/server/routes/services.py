@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server import auth, sessions
+from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
@@ -18,7 +18,10 @@ from progressbar_tracker.server.records import (
     CREDENTIALS,
     DropItem,
     DropSession,
+    DropShare,
     SaveItem,
+    SaveSession,
+    SaveShare,
     TouchKey,
     TouchSession,
     Write,
@@ -28,12 +31,13 @@ from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
 from progressbar_tracker.server.stores.landing import Landing
+from progressbar_tracker.server.telling import stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from progressbar_tracker.server.auth import Principal
-    from progressbar_tracker.server.records import Item, SessionRecord
+    from progressbar_tracker.server.records import Item, KeyRecord, SessionRecord
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials
 
@@ -85,7 +89,7 @@ class Services:
             clock=clock,
             stamp=None if self.replica is None else self.replica.stamp,
         )
-        self.ring = Keyring(loaded.keys, loaded.keys_rev)
+        self.ring = Keyring(loaded.keys, loaded.keys_rev, tell=_tell_of_key)
         self.sessions = sessions.Sessions(settings.session_seconds, loaded.sessions)
         self.samples = Samples(loaded.sampled)
         self.shares = Shares(loaded.shares)
@@ -104,6 +108,12 @@ class Services:
         self._touched: dict[str, float] = {}
         self._landing = Landing()
         self._background: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """Say that the server is about to stop, and end all streams."""
+        logs.tell("server stopping", streams=self.hub.streams)
+        self.stopping = True
+        self.hub.close()
 
     def follow(self) -> None:
         """Take over from now on what other servers write, in the loop that runs."""
@@ -182,10 +192,15 @@ class Services:
             told.sweep(now, expire=False)
         if told.rev != rev:
             self.hub.changed()
+        overdue = told.overdue()
+        if self.leads() and logs.telling():
+            for item in filter(None, map(told.get, overdue)):
+                logs.tell("item stalled" if stalled(item, now) else "item late", item=item.id, run_id=item.run_id)
         if not changes:
             return
         if self.replica is None:
             self.store.later([write for change in changes for write in change.writes()])
+            _tell_of_items(changes)
         else:
             task = asyncio.create_task(self._keep(changes))
             self._background.add(task)
@@ -209,6 +224,7 @@ class Services:
             return
         try:
             await self.commit(writes)
+            _tell_of_items(changes)
         except ProblemError:
             for change in reversed(changes):
                 # The commit took the place of what waited for this item, so that has to be said again.
@@ -233,6 +249,8 @@ class Services:
             raise ProblemError(
                 "unavailable", "the server could not write this to its disk; nothing was changed", retry_after=5
             ) from error
+        for write in writes:
+            _tell_of_access(write)
         if self.replica is not None and any(isinstance(write, CREDENTIALS) for write in writes):
             # What was read a moment before this must not take its place.
             await self.replica.look()
@@ -243,6 +261,7 @@ class Services:
         except (OutdatedError, ProblemError):
             replica.undo(changes)
             raise
+        _tell_of_items(changes)
 
     async def _keep(self, changes: Sequence[Change]) -> None:
         """Keep what nobody waits for; what could not be kept is tried again by the next sweep."""
@@ -354,3 +373,28 @@ class Services:
                 return False
         self.keys_changed()
         return True
+
+
+def _tell_of_items(changes: Sequence[Change]) -> None:
+    if logs.telling():
+        for change in changes:
+            item = change.after or change.before
+            if change.event is not None and item is not None:
+                status = item.status if change.ended is None or change.after is not None else change.ended.status
+                logs.tell(change.event, item=item.id, run_id=item.run_id, status=status, key_id=item.owner_id)
+
+
+def _tell_of_key(event: str, record: KeyRecord) -> None:
+    logs.tell(event, key_id=record.key_id, name=record.name, type=record.type)
+
+
+def _tell_of_access(write: Write) -> None:
+    match write:
+        case SaveSession(session):
+            logs.tell("session begun", session_id=session.session_id, key_id=session.key_id)
+        case DropSession(hash_):
+            logs.tell("session ended", session_id=hash_[:16])
+        case SaveShare(share):
+            logs.tell("share made", share_id=share.share_id, item=share.item, group=share.group)
+        case DropShare(share_id):
+            logs.tell("share ended", share_id=share_id)
