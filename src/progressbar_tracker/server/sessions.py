@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import math
 import secrets
 import threading
@@ -123,30 +124,47 @@ class Sessions:
 
 
 class Attempts:
-    """Counts wrong attempts to sign in, per address, within a sliding minute."""
+    """Counts wrong attempts to sign in, per address, within a sliding minute.
+
+    Who has an address of version 6 has 2**64 of them: they count as one.
+    """
 
     def __init__(self) -> None:
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
     def wait(self, address: str, now: float) -> int | None:
         """Return the whole seconds for which this address has to wait, or ``None``."""
-        times = self._wrong.get(address)
+        times = self._wrong.get(_place(address))
         while times and now - times[0] >= WINDOW:
             times.popleft()
         return max(1, int(times[0] + WINDOW - now) + 1) if times and len(times) >= ATTEMPTS else None
 
     def right(self, address: str) -> None:
         """Take back the latest attempt: it was not wrong."""
-        times = self._wrong.get(address)
+        times = self._wrong.get(_place(address))
         if times:
             times.pop()
 
     def begin(self, address: str, now: float) -> None:
         """Note an attempt, as wrong until it is known to be right: a hundred at once must not all be looked at."""
+        address = _place(address)
         self._wrong.setdefault(address, deque(maxlen=ATTEMPTS)).append(now)
         self._wrong.move_to_end(address)
         while len(self._wrong) > _ADDRESSES:
             self._wrong.popitem(last=False)
+
+
+def _place(address: str) -> str:
+    """Return what attempts from an address are counted by.
+
+    >>> _place("192.0.2.7"), _place("2001:db8:1:2:aaaa::7"), _place("::ffff:192.0.2.7"), _place("a socket")
+    ('192.0.2.7', '2001:db8:1:2::', '192.0.2.7', 'a socket')
+    """
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or ipaddress.IPv6Address(int(found) >> 64 << 64))
 
 
 class Password:
@@ -198,4 +216,4 @@ def same_site(headers: Mapping[bytes, bytes]) -> bool | None:
     origin = headers.get(b"origin")
     if origin is None:
         return None
-    return origin.partition(b"://")[2] == headers.get(b"host", b"")
+    return origin.partition(b"://")[2] == headers.get(b"host") != b""

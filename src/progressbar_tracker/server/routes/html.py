@@ -70,4 +70,4 @@ def painted(call: Call) -> str:
 def own_url(call: Call) -> str:
     """Return the URL that a client on another machine would use, by what this browser used."""
     host = call.headers.get(b"host", b"").decode("latin-1")
-    return f"{call.scope['scheme']}://{host}{call.services.settings.base_path}"
+    return f"{'https' if call.secure else 'http'}://{host}{call.services.settings.base_path}"

@@ -47,7 +47,11 @@ _ALWAYS: Final = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-_NO_STORE: Final = (b"cache-control", b"no-store")
+_USUALLY: Final = (
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""What holds for answers that do not say otherwise."""
 _CLOSE: Final = (b"connection", b"close")
 _WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tracker", header="X-API-KEY"')
 
@@ -56,6 +60,11 @@ SEND: Final = 10.0
 
 _BODILESS: Final = frozenset({204, 304})
 _SAFE: Final = frozenset({"GET", "HEAD"})
+_ONCE: Final = (
+    b"host", b"origin", b"sec-fetch-site", b"x-api-key", b"authorization", b"content-type", b"content-encoding",
+    b"transfer-encoding",
+)  # fmt: skip
+"""The headers by which something is decided: a proxy that reads the first and we the last might decide differently."""
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 Header: TypeAlias = tuple[bytes, bytes]
@@ -110,6 +119,27 @@ class Call:
         client = self.scope.get("client")
         return client[0] if client else ""
 
+    @property
+    def secure(self) -> bool:
+        """Whether a browser came by TLS, by its own word or a proxy's: a lie about that harms who tells it."""
+        return (
+            self.scope["scheme"] == "https"
+            or self.headers.get(b"x-forwarded-proto", b"").lower() == b"https"
+            or self.headers.get(b"origin", b"").startswith(b"https://")
+        )
+
+    def check(self) -> None:
+        """Return if the head of the request is in order.
+
+        Raises:
+            ProblemError: ``bad-request``.
+        """
+        if len(self.scope["headers"]) != len(self.headers):
+            names = [name for name, _ in self.scope["headers"]]
+            for name in _ONCE:
+                if names.count(name) > 1:
+                    raise ProblemError("bad-request", f"the request has more than one {name.decode()} header")
+
     def item_id(self) -> str:
         """Return the id in the path.
 
@@ -138,8 +168,13 @@ class Call:
         """Return the body.
 
         Raises:
-            ProblemError: ``body-too-large``; no more than the limit is ever held.
+            ProblemError: ``body-too-large``; no more than the limit is ever held. ``unsupported-media-type`` or
+                ``bad-request`` for what is compressed.
         """
+        if self.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            raise ProblemError("bad-request", "the body may be sent in chunks, and in no other Transfer-Encoding")
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise ProblemError("unsupported-media-type", "send the body as it is, with no Content-Encoding")
         told = self.headers.get(b"content-length", b"")
         if told.isdigit() and int(told[:20]) > limit:
             raise _too_large(limit)
@@ -306,6 +341,7 @@ class Endpoint:
         scope = call.scope
         row = self._rows.get(scope["method"])
         try:
+            call.check()
             if row is None:
                 if not self._rows:
                     raise ProblemError("not-found", "there is nothing at this path")
@@ -357,14 +393,19 @@ async def _identify_anywhere(call: Call) -> None:
         call.identify()
 
 
+def _headers(call: Call, reply: Reply) -> list[Header]:
+    """Return the headers that every answer has, and those of its own."""
+    own = {name for name, _ in reply.headers}
+    usual = [header for header in _USUALLY if header[0] not in own] if own else _USUALLY
+    return [*_ALWAYS, (b"x-request-id", call.id), *reply.headers, *usual]
+
+
 async def _respond(call: Call, send: Send, reply: Reply) -> None:
     """Send an answer, with the headers that every answer has."""
-    headers = [*_ALWAYS, (b"x-request-id", call.id), *reply.headers]
+    headers = _headers(call, reply)
     if reply.status not in _BODILESS:
         headers.append((b"content-type", reply.type))
         headers.append((b"content-length", b"%d" % len(reply.body)))
-    if not reply.headers or not any(name == b"cache-control" for name, _ in reply.headers):
-        headers.append(_NO_STORE)
     if call.services.stopping:
         headers.append(_CLOSE)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -373,7 +414,7 @@ async def _respond(call: Call, send: Send, reply: Reply) -> None:
 
 async def _stream(call: Call, reply: Reply, stream: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
     """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND` seconds."""
-    headers = [*_ALWAYS, (b"x-request-id", call.id), *reply.headers, (b"content-type", reply.type)]
+    headers = [*_headers(call, reply), (b"content-type", reply.type)]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
     async def left() -> None:

@@ -43,7 +43,7 @@ async def listed(call: Call) -> Reply:
     # What falls silent or expires in this instant is to be seen under a new revision.
     services.sweep(now)
     etag = f'W/"{services.life}-{board.rev}"'.encode()
-    headers: list[Header] = [(b"etag", etag), (b"cache-control", b"no-cache")]
+    headers: list[Header] = [(b"etag", etag), (b"cache-control", b"private, no-cache")]
     if etag in [tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")]:
         return Reply(304, headers=tuple(headers))
     rev = services.rev

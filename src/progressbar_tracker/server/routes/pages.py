@@ -22,7 +22,9 @@ from .html import HTML, own_url, page, painted
 from .http import Call, Header, Reply, decoded, redirect
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import Write
+    from progressbar_tracker.server.records import KeyRecord, Write
+
+    from .services import Services
 
 RECENT: Final = 8
 """How many ended runs the dashboard shows."""
@@ -74,26 +76,32 @@ async def sign_in(call: Call) -> Reply:
         raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
     services = call.services
     form = await call.form()
+    key = form.get("key", "").strip()
+    # A right key is let in however many wrong attempts there were: nobody can guess one, and somebody else's attempts
+    # from the same address, which may be that of a proxy, must not keep an administrator out.
+    if key and (record := _known(services, key)) is not None:
+        return await _signed_in(call, "./", record.key_id, works_until(record, key))
     wait = services.attempts.wait(call.address, services.clock())
     if wait is not None:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
     services.attempts.begin(call.address, services.clock())
-    if key := form.get("key", "").strip():
-        try:
-            services.identify(key)
-        except ProblemError:
-            return _login_page(call, "That is not right.", 403)
-        record = services.ring.find(key, services.clock())
-        assert record is not None
-        services.attempts.right(call.address)
-        return await _signed_in(call, "./", record.key_id, works_until(record, key))
-    if services.password is not None and await services.password.matches(
-        form.get("username", ""), form.get("password", "")
+    if (
+        not key
+        and services.password is not None
+        and await services.password.matches(form.get("username", ""), form.get("password", ""))
     ):
         services.attempts.right(call.address)
         return await _signed_in(call, "./")
     tell("sign-in refused", address=call.address)
     return _login_page(call, "That is not right.", 403)
+
+
+def _known(services: Services, key: str) -> KeyRecord | None:
+    try:
+        services.identify(key)
+    except ProblemError:
+        return None
+    return services.ring.find(key, services.clock())
 
 
 async def redeem(call: Call) -> Reply:
@@ -148,7 +156,7 @@ async def _signed_in(call: Call, target: str, key_id: str | None = None, until: 
 
 def _cookie(call: Call, value: str, seconds: int) -> Header:
     path = call.services.settings.base_path or "/"
-    secure = "; Secure" if call.scope["scheme"] == "https" else ""
+    secure = "; Secure" if call.secure else ""
     text = f"{COOKIE}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     return b"set-cookie", text.encode()
 

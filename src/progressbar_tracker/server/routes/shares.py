@@ -26,7 +26,11 @@ RECENT: Final = 8
 """Ended runs of a group that are shown."""
 
 _SVG: Final = b"image/svg+xml; charset=utf-8"
-_NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+_EMBEDDED: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"no-cache"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+)
+"""A badge is for the pages of others."""
 
 
 async def listed(call: Call) -> Reply:
@@ -96,7 +100,7 @@ async def badge(call: Call) -> Reply:
         if record.item is not None
         else badge_of_group(record.group or "", bars)
     )
-    return Reply(200, rendered("badge.jinja", badge=shown), _SVG, (_NO_CACHE,))
+    return Reply(200, rendered("badge.jinja", badge=shown), _SVG, _EMBEDDED)
 
 
 async def _within(call: Call, record: ShareRecord) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
