@@ -6,6 +6,7 @@ import httpx
 import psycopg
 import pytest
 
+from progressbar_tracker.server.records import AddNotice, Notice
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
@@ -31,6 +32,10 @@ def filled(tmp_path):
                 writer.delete(f"/api/v1/items/item {n}")
             share = boss.post("/api/v1/shares", json={"group": "g"}).json()["path"]
             boss.post("/api/v1/keys", json={"type": "read", "name": "gone"})
+            notice = Notice(
+                notice_id="n", channel="phone", item_id="a", run_id="r", event="failed", at=1.0, body="{}", next_at=2.0
+            )
+            server.store.commit([AddNotice(notice)]).result(10)
             seen = {path: boss.get(path).json() for path in ("/progress", "/api/v1/history", "/api/v1/keys")}
     return path, write, admin, share, seen
 
@@ -47,6 +52,7 @@ def test_everything_is_there_afterwards_and_every_key_works(filled, postgres_url
                 for key in known if isinstance(known, list) else known["keys"]:
                     key.pop("last_used_at")
             assert after == before
+        assert [notice.notice_id for notice in server.store.notices(3.0, 9)] == ["n"]
         assert writer.patch("/api/v1/items/item 20", json={"completed": 50}).status_code == 200
         assert httpx.get(f"{server.url}/{share}").status_code == 200
 

@@ -52,6 +52,13 @@ DATA: dict[int, list[tuple[str, tuple[object, ...]]]] = {
     ],
     3: [("INSERT INTO samples (id, run_id, at, value, completed) VALUES ('live', 'r', 1.5, 0.25, 1)", ())],
     4: [("INSERT INTO shares (share_id, hash, item, created_at) VALUES ('s', 'link', 'live', 1.0)", ())],
+    9: [
+        (
+            "INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
+            "VALUES ('n', 'phone', 'live', 'r', 'failed', 1.0, '{}', 1.0)",
+            (),
+        )
+    ],
 }
 
 
@@ -78,6 +85,7 @@ def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(ver
     assert [row.item.id for row in store.history()] == ["second", "first"]
     assert [row.item.id for row in store.history(group="night", status="failed", text="THE FIRST")] == ["first"]
     assert [row.item.error for row in store.history(item_id="second")] == ["ValueError: x"]
+    assert [notice.notice_id for notice in store.notices(2.0, 9)] == (["n"] if version >= 9 else [])
     assert [sample.value for sample in store.samples("live", "r")] == ([0.25] if version >= 3 else [])
     assert [share.hash for share in loaded.shares] == (["link"] if version >= 4 else [])
     store.close()

@@ -11,12 +11,16 @@ from msgspec.structs import replace
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.records import (
     AddHistory,
+    AddNotice,
     AddSample,
     DropItem,
     DropSession,
     DropShare,
     Ended,
     Item,
+    MarkNotice,
+    Notice,
+    Outcome,
     Part,
     Probe,
     Sample,
@@ -31,6 +35,7 @@ from progressbar_tracker.server.records import (
     TouchKey,
     TouchSession,
     TrimHistory,
+    TrimNotices,
 )
 from progressbar_tracker.server.stores.base import Store, StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
@@ -220,3 +225,70 @@ def test_a_closed_store_says_so_and_closing_twice_is_fine(reopen: Callable[[], S
     store.close()
     with pytest.raises(StoreError):
         wait(store, SaveItem(item()))
+
+
+def notice(name: str = "n", **fields: object) -> Notice:
+    return Notice(**{"notice_id": name, "channel": "phone", "item_id": "a", "run_id": "r", "event": "failed",
+                     "at": 5.0, "body": '{"id": "a"}', "next_at": 5.0, **fields})  # fmt: skip
+
+
+def test_a_notice_comes_back_exactly_as_it_was_when_it_is_due(reopen: Callable[[], Store]) -> None:
+    made = notice(item_id="ü/😀", body='{"title": "\u202e"}', next_at=7.5, attempts=3)
+    wait(reopen(), AddNotice(made))
+    store = reopen()
+    assert store.notices(7.4, 10) == []
+    assert store.notices(7.5, 10) == [made]
+
+
+def test_a_notice_is_made_once_and_not_again_after_it_was_delivered(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    wait(store, AddNotice(notice()), AddNotice(notice(at=6.0)))
+    wait(store, AddNotice(notice(at=7.0)))
+    assert [found.at for found in store.notices(9.0, 10)] == [5.0]
+    wait(store, MarkNotice("n", 1, delivered_at=8.0))
+    store.later([AddNotice(notice())])
+    assert store.flush(10)
+    assert store.notices(1e9, 10) == []
+    assert store.outcomes() == [Outcome(channel="phone", delivered=1, delivered_at=8.0)]
+
+
+def test_the_longest_due_notices_come_first_but_for_some_channels(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for name, channel, due in (("x", "a", 3.0), ("y", "b", 1.0), ("z", "a", 2.0), ("w", "c", 2.5)):
+        wait(store, AddNotice(notice(name, channel=channel, next_at=due)))
+    assert [found.notice_id for found in store.notices(9.0, 3)] == ["y", "z", "w"]
+    assert [found.notice_id for found in store.notices(9.0, 9, but=["a", "none"])] == ["y", "w"]
+
+
+def test_what_became_of_the_notices_is_told_by_channel(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for name, channel in (("1", "a"), ("2", "a"), ("3", "a"), ("4", "b")):
+        wait(store, AddNotice(notice(name, channel=channel, at=float(name))))
+    wait(store, MarkNotice("1", 0, delivered_at=8.0), MarkNotice("2", 9, error="gone for good"))
+    wait(store, MarkNotice("3", 2, next_at=20.0, error="it hangs"))
+    assert store.outcomes() == [
+        Outcome(channel="a", waiting=1, delivered=1, given_up=1, delivered_at=8.0, error="it hangs"),
+        Outcome(channel="b", waiting=1),
+    ]
+    assert [(found.notice_id, found.attempts) for found in reopen().notices(20.0, 9)] == [("4", 0), ("3", 2)]
+
+
+def test_notices_that_are_done_with_are_forgotten_by_age_and_by_number(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for n in range(6):
+        wait(store, AddNotice(notice(str(n), at=float(n))))
+    wait(store, *(MarkNotice(str(n), 0, delivered_at=9.0) for n in range(5)))
+    wait(store, TrimNotices(2.0, 100))
+    assert [(found.delivered, found.waiting) for found in store.outcomes()] == [(3, 1)]
+    wait(store, TrimNotices(0.0, 2))
+    assert [(found.delivered, found.waiting) for found in store.outcomes()] == [(2, 1)]
+
+
+def test_the_outbox_takes_no_more_than_its_bound(reopen: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("progressbar_tracker.server.stores.sqlite.WAITING", 3)
+    monkeypatch.setattr("progressbar_tracker.server.stores.postgres.rows.WAITING", 3)
+    store = reopen()
+    wait(store, *(AddNotice(notice(str(n))) for n in range(5)))
+    assert len(store.notices(9.0, 10)) == 3
+    wait(store, MarkNotice("0", 0, delivered_at=9.0), AddNotice(notice("5")))
+    assert len(store.notices(9.0, 10)) == 3

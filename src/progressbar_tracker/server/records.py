@@ -190,6 +190,49 @@ class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"ShareRecord(share_id={self.share_id!r}, group={self.group!r}, item={self.item!r})"
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """A message about an event of a run, on its way to a channel.
+
+    Attributes:
+        notice_id: The same for the same channel, run and event, whoever makes it: so it is made once.
+        at: When it happened.
+        body: The item as it was told then, in JSON.
+        attempts: How often it was sent in vain.
+        next_at: When it is to be sent.
+    """
+
+    notice_id: str
+    channel: str
+    item_id: str
+    run_id: str
+    event: str
+    at: float
+    body: str
+    next_at: float
+    attempts: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the messages to a channel.
+
+    Attributes:
+        waiting: How many are still to be sent.
+        given_up: How many of those that are remembered never will be.
+        delivered_at: When the latest one was delivered.
+        error: Why one could not be, the latest that is not delivered.
+    """
+
+    channel: str
+    waiting: int = 0
+    delivered: int = 0
+    given_up: int = 0
+    delivered_at: float | None = None
+    error: str | None = None
+
+
+WAITING: Final = 10_000
+"""The most notices that wait in the outbox; what happens while it is full is not told."""
+
 ANY: Final = "any"
 """Whatever there was before."""
 
@@ -291,6 +334,36 @@ class DropShare(msgspec.Struct, frozen=True):
     share_id: str
 
 
+class AddNotice(msgspec.Struct, frozen=True):
+    """Put a notice into the outbox, unless it is or was there, or the outbox is full."""
+
+    notice: Notice
+
+
+class MarkNotice(msgspec.Struct, frozen=True):
+    """Note what became of a notice.
+
+    Attributes:
+        attempts: How often it was sent in vain.
+        next_at: When it is to be sent again; ``None`` if it is not.
+        delivered_at: When it was delivered.
+        error: Why it was not.
+    """
+
+    notice_id: str
+    attempts: int
+    next_at: float | None = None
+    delivered_at: float | None = None
+    error: str | None = None
+
+
+class TrimNotices(msgspec.Struct, frozen=True):
+    """Forget notices that are done with: of before an instant, and all but the newest ``most``; a slice of them."""
+
+    before: float
+    most: int
+
+
 class Probe(msgspec.Struct, frozen=True):
     """Write something of no consequence, to see whether writing works."""
 
@@ -312,6 +385,9 @@ Write: TypeAlias = (
     | TouchSession
     | SaveShare
     | DropShare
+    | AddNotice
+    | MarkNotice
+    | TrimNotices
     | Probe
 )
 

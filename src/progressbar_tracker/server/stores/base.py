@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         EndStatus,
         Item,
         KeyRecord,
+        Notice,
+        Outcome,
         Sample,
         Sampled,
         SessionRecord,
@@ -154,6 +156,18 @@ class Store(Protocol):
 
     def samples(self, item_id: str, run_id: str) -> list[Sample]:
         """Return the samples of a run, oldest first. May block: use a thread."""
+
+    def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
+        """Return the notices that are to be sent now, the longest due first. May block: use a thread.
+
+        Args:
+            now: The instant.
+            limit: The most of them.
+            but: Not those for these channels.
+        """
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of the notices to each channel, as far as is remembered. May block: use a thread."""
 
     def close(self) -> None:
         """Write what waits, then let go of everything. Idempotent."""

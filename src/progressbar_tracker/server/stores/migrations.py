@@ -76,4 +76,21 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX history_status_ended_at ON history (status, ended_at)",
         "DROP INDEX history_ended_at",
     ),
+    (  # the outbox: with next_at it waits, with delivered_at it has arrived, with neither it was given up
+        """CREATE TABLE outbox (
+            notice_id TEXT PRIMARY KEY,
+            channel TEXT NOT NULL,
+            item_id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            event TEXT NOT NULL,
+            at REAL NOT NULL,
+            body TEXT NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            next_at REAL,
+            delivered_at REAL,
+            error TEXT
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX outbox_next_at ON outbox (next_at) WHERE next_at IS NOT NULL",
+        "CREATE INDEX outbox_done ON outbox (at) WHERE next_at IS NULL",
+    ),
 )

@@ -23,7 +23,9 @@ import msgspec
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.measures import Commits
 from progressbar_tracker.server.records import (
+    WAITING,
     AddHistory,
+    AddNotice,
     AddSample,
     DropItem,
     DropKey,
@@ -32,6 +34,9 @@ from progressbar_tracker.server.records import (
     EndStatus,
     Item,
     KeyRecord,
+    MarkNotice,
+    Notice,
+    Outcome,
     Probe,
     Sample,
     Sampled,
@@ -45,6 +50,7 @@ from progressbar_tracker.server.records import (
     TouchKey,
     TouchSession,
     TrimHistory,
+    TrimNotices,
     Write,
     lean,
 )
@@ -53,7 +59,7 @@ from .base import HistoryRow, Loaded, StoreError
 from .files import FileLock, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 logger = logging.getLogger("progressbar_tracker.server.store")
@@ -75,6 +81,9 @@ LATE: Final = 5000
 
 SAVED: Final = 1000
 """The most items that are saved by one statement."""
+
+FORGOTTEN: Final = 500
+"""The most notices that are forgotten at a time."""
 
 RETRY: Final = 1.0
 """Seconds until states that could not be written are tried again."""
@@ -264,6 +273,28 @@ class SqliteStore:
                 "SELECT at, value, completed FROM samples WHERE id = ? AND run_id = ? ORDER BY at", (item_id, run_id)
             ).fetchall()
         return [Sample(*row) for row in rows]
+
+    def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
+        """Return the notices that are to be sent now, the longest due first."""
+        with self._looking_back, _told():
+            rows = self._past.execute(
+                f"SELECT {_NOTICE} FROM outbox WHERE next_at <= ? AND channel NOT IN (SELECT value FROM json_each(?)) "  # noqa: S608
+                "ORDER BY next_at LIMIT ?",
+                (now, _encode(list(but)).decode(), limit),
+            ).fetchall()
+        names = _NOTICE.split(", ")
+        return [Notice(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of the notices to each channel, as far as is remembered."""
+        with self._looking_back, _told():
+            rows = self._past.execute(_OUTCOMES).fetchall()
+        return [
+            Outcome(
+                channel=channel, waiting=waiting, delivered=delivered, given_up=given_up, delivered_at=at, error=why
+            )
+            for channel, waiting, delivered, given_up, at, why in rows
+        ]
 
     def close(self) -> None:
         """Write what waits, stop the thread, close the file."""
@@ -458,11 +489,41 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             )
         case DropShare(share_id):
             connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
+        case AddNotice(notice):
+            connection.execute(
+                f"INSERT INTO outbox ({_NOTICE}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
+                "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?10)) < ?10 ON CONFLICT DO NOTHING",
+                (*(getattr(notice, name) for name in _NOTICE.split(", ")), WAITING),
+            )
+        case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
+            # Of what is done with, only that it was is remembered.
+            connection.execute(
+                "UPDATE outbox SET attempts = ?2, next_at = ?3, delivered_at = ?4, error = ?5, "
+                "body = CASE WHEN ?3 IS NULL THEN '' ELSE body END WHERE notice_id = ?1",
+                (notice_id, attempts, next_at, delivered_at, error),
+            )
+        case TrimNotices(before, most):
+            connection.execute(
+                "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
+                "at < max(?, coalesce((SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET ?), "
+                "-1)) ORDER BY at LIMIT ?)",
+                (before, max(most - 1, 0), FORGOTTEN),
+            )
         case Probe(at):
             # Never the value that is there: SQLite writes no page whose bytes stay the same, and so finds no full disk.
             connection.execute(
                 "UPDATE meta SET value = max(value + 1, ?) WHERE name = 'probed_at'", (int(at * 1_000_000),)
             )
+
+
+_NOTICE: Final = "notice_id, channel, item_id, run_id, event, at, body, next_at, attempts"
+
+_OUTCOMES: Final = (
+    "SELECT channel, sum(next_at IS NOT NULL), sum(delivered_at IS NOT NULL), "
+    "sum(next_at IS NULL AND delivered_at IS NULL), max(delivered_at), "
+    "(SELECT error FROM outbox AS one WHERE one.channel = outbox.channel AND error IS NOT NULL "
+    "ORDER BY at DESC LIMIT 1) FROM outbox GROUP BY channel ORDER BY channel"
+)
 
 
 def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
@@ -543,6 +604,10 @@ def _place(write: Write) -> object:
             return type(write), one
         case TrimHistory(status=status):
             return TrimHistory, status
+        case AddNotice(notice):
+            return AddNotice, notice.notice_id
+        case TrimNotices():
+            return TrimNotices
     return _item_of(write) or object()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import psycopg
@@ -33,6 +33,7 @@ class Moved(NamedTuple):
     keys: int
     sessions: int
     shares: int
+    notices: int = 0
 
 
 def move(source: Path, url: str) -> Moved:
@@ -76,17 +77,27 @@ def move(source: Path, url: str) -> Moved:
                     "COPY samples (id, run_id, at, value, completed) FROM STDIN",
                     file.execute("SELECT id, run_id, at, value, completed FROM samples"),
                 )
+                notices = _copy(
+                    cursor,
+                    f"COPY outbox ({_OUTBOX}) FROM STDIN",
+                    file.execute(f"SELECT {_OUTBOX} FROM outbox"),  # noqa: S608
+                )
                 cursor.execute(
                     "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + 1", [items + bool(runs)]
                 )
                 cursor.execute(f"NOTIFY {CHANNEL}")
-                moved = Moved(items, runs, samples, len(known.keys), len(known.sessions), len(known.shares))
+                moved = Moved(items, runs, samples, len(known.keys), len(known.sessions), len(known.shares), notices)
                 _verify(cursor, file, moved)
         except psycopg.Error as error:
             raise ConfigError(f"the database {without_password(url)} cannot be used: {plain(error)}") from error
     with connect(url) as database:
         database.execute("ANALYZE")
     return moved
+
+
+_OUTBOX: Final = (
+    "notice_id, channel, item_id, run_id, event, at, body, attempts, next_at, delivered_at, error"
+)  # fmt: skip
 
 
 def _check_empty(cursor: rows.Cursor, url: str) -> None:
@@ -117,7 +128,9 @@ def _history(file: sqlite3.Connection, rev: int) -> Iterator[tuple[object, ...]]
 
 
 def _verify(cursor: rows.Cursor, file: sqlite3.Connection, moved: Moved) -> None:
-    for table, count in (("items", moved.items), ("history", moved.runs), ("samples", moved.samples)):
+    for table, count in (
+        ("items", moved.items), ("history", moved.runs), ("samples", moved.samples), ("outbox", moved.notices),
+    ):  # fmt: skip
         (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
         after = _count(cursor, table)
         if not before == after == count:

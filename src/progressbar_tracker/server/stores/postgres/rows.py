@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.records import (
+    WAITING,
+    AddNotice,
     AddSample,
     DropKey,
     DropSession,
@@ -17,6 +19,9 @@ from progressbar_tracker.server.records import (
     Ended,
     Item,
     KeyRecord,
+    MarkNotice,
+    Notice,
+    Outcome,
     Probe,
     Sample,
     Sampled,
@@ -28,12 +33,13 @@ from progressbar_tracker.server.records import (
     ThinSamples,
     TouchKey,
     TouchSession,
+    TrimNotices,
     Write,
 )
 from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from progressbar_tracker.server.records import EndStatus
 
@@ -167,6 +173,26 @@ def perform(cursor: Cursor, write: Write) -> None:
             _save(cursor, "share", share.share_id, share, None)
         case DropShare(share_id):
             cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
+        case AddNotice(notice):
+            cursor.execute(
+                f"INSERT INTO outbox ({_NOTICE}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s WHERE (SELECT count(*) FROM "  # noqa: S608
+                "(SELECT FROM outbox WHERE next_at IS NOT NULL LIMIT %s) AS waiting) < %s ON CONFLICT DO NOTHING",
+                [*(getattr(notice, name) for name in _NOTICE.split(", ")), WAITING, WAITING],
+            )
+        case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
+            # Of what is done with, only that it was is remembered.
+            cursor.execute(
+                "UPDATE outbox SET attempts = %s, next_at = %s, delivered_at = %s, error = %s, "
+                "body = CASE WHEN %s::float8 IS NULL THEN '' ELSE body END WHERE notice_id = %s",
+                [attempts, next_at, delivered_at, error, next_at, notice_id],
+            )
+        case TrimNotices(before, most):
+            cursor.execute(
+                "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
+                "at < greatest(%s, (SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET %s)) "
+                "ORDER BY at LIMIT %s)",
+                [before, max(most - 1, 0), SLICE],
+            )
         case Probe(at):
             cursor.execute("UPDATE meta SET probed_at = %s", [at])
 
@@ -204,6 +230,10 @@ def place(write: Write) -> object:
     match write:
         case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
             return type(write), one
+        case AddNotice(notice):
+            return AddNotice, notice.notice_id
+        case TrimNotices():
+            return TrimNotices
     return object()
 
 
@@ -279,6 +309,33 @@ def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
         "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
     )
     return [Sample(*row) for row in found]
+
+
+_NOTICE: Final = "notice_id, channel, item_id, run_id, event, at, body, next_at, attempts"
+
+
+def notices(connection: Connection, now: float, limit: int, but: Collection[str]) -> list[Notice]:
+    """Return the notices that are to be sent now, the longest due first."""
+    found = connection.execute(
+        f"SELECT {_NOTICE} FROM outbox WHERE next_at <= %s AND NOT channel = ANY(%s) ORDER BY next_at LIMIT %s",  # noqa: S608
+        [now, list(but), limit],
+    )
+    names = _NOTICE.split(", ")
+    return [Notice(**dict(zip(names, row, strict=True))) for row in found]
+
+
+def outcomes(connection: Connection) -> list[Outcome]:
+    """Return what became of the notices to each channel."""
+    found = connection.execute(
+        "SELECT channel, count(next_at), count(delivered_at), "
+        "count(*) FILTER (WHERE next_at IS NULL AND delivered_at IS NULL), max(delivered_at), "
+        "(array_agg(error ORDER BY at DESC) FILTER (WHERE error IS NOT NULL))[1] "
+        "FROM outbox GROUP BY channel ORDER BY channel"
+    )
+    return [
+        Outcome(channel=channel, waiting=waiting, delivered=delivered, given_up=given_up, delivered_at=at, error=why)
+        for channel, waiting, delivered, given_up, at, why in found
+    ]
 
 
 def _save(

@@ -89,6 +89,23 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
         "CREATE INDEX history_status_ended_at ON history (status, ended_at)",
         "DROP INDEX history_ended_at",
     ),
+    (  # the outbox: with next_at it waits, with delivered_at it has arrived, with neither it was given up
+        """CREATE TABLE outbox (
+            notice_id text COLLATE "C" PRIMARY KEY,
+            channel text COLLATE "C" NOT NULL,
+            item_id text COLLATE "C" NOT NULL,
+            run_id text COLLATE "C" NOT NULL,
+            event text COLLATE "C" NOT NULL,
+            at double precision NOT NULL,
+            body text NOT NULL,
+            attempts integer NOT NULL DEFAULT 0,
+            next_at double precision,
+            delivered_at double precision,
+            error text
+        )""",
+        "CREATE INDEX outbox_next_at ON outbox (next_at) WHERE next_at IS NOT NULL",
+        "CREATE INDEX outbox_done ON outbox (at) WHERE next_at IS NULL",
+    ),
 )
 
 

@@ -19,12 +19,20 @@ from .schema import CHANNEL, CONNECT, STARTING, configure, impatient, plain, pre
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from types import TracebackType
 
     from progressbar_tracker.server.measures import Commits
-    from progressbar_tracker.server.records import EndStatus, Item, KeyRecord, Sample, Write
+    from progressbar_tracker.server.records import (
+        EndStatus,
+        Item,
+        KeyRecord,
+        Notice,
+        Outcome,
+        Sample,
+        Write,
+    )
 
     from .schema import Connection
 
@@ -197,6 +205,16 @@ class PostgresStore:
         """Return the samples of a run, oldest first."""
         with self._reading() as connection:
             return rows.samples(connection, item_id, run_id)
+
+    def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
+        """Return the notices that are to be sent now, the longest due first."""
+        with self._reading() as connection:
+            return rows.notices(connection, now, limit, but)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of the notices to each channel, as far as is remembered."""
+        with self._reading() as connection:
+            return rows.outcomes(connection)
 
     def close(self) -> None:
         """Write what waits, then let go of everything. Idempotent."""
