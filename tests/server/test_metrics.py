@@ -1,0 +1,189 @@
+"""``/metrics``, and the ids of requests."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from progressbar_tracker.server.logs import request_id
+from progressbar_tracker.server.measures import Commits, Histogram
+from progressbar_tracker.server.metrics import METRICS
+
+from .serving import Served, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .serving import FullDisk
+
+
+def read(served: Served, key: str = "read") -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Ask, and return each sample by its name and labels; Prometheus's own parser has to take it."""
+    answer = served.client(key).get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        assert family.documentation
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def labels(**of: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(of.items()))
+
+
+def test_a_request_is_counted_by_its_route_and_not_by_its_path(shared: Served) -> None:
+    http = shared.client("write")
+    http.put("/api/v1/items/one", json={})
+    http.put("/api/v1/items/two", json={})
+    http.put("/api/v1/items/two", json={"value": 7})
+    found = read(shared)
+    route = {"method": "PUT", "route": "/api/v1/items/{id:path}"}
+    assert found["progressbar_requests_total"][labels(**route, status="2xx")] == 2
+    assert found["progressbar_requests_total"][labels(**route, status="4xx")] == 1
+    assert found["progressbar_request_seconds_count"][labels(**route)] == 3
+    assert found["progressbar_request_seconds_bucket"][labels(**route, le="+Inf")] == 3
+    assert 0 < found["progressbar_request_seconds_sum"][labels(**route)] < 30
+
+
+def test_what_nobody_has_a_route_for_fills_no_series(shared: Served) -> None:
+    http = shared.client()
+    for n in range(20):
+        http.get(f"/guessed/{n}")
+        http.request(f"METHOD{n}" if n % 2 else "PROPFIND", f"/s/token-{n}")
+    text = shared.client("read").get("/metrics").text
+    assert "guessed" not in text
+    assert "token-" not in text
+    assert read(shared)["progressbar_requests_total"][labels(method="GET", route="other", status="4xx")] >= 20
+
+
+def test_items_are_counted_by_status_and_silent_ones_beside(serve: Callable[..., Served]) -> None:
+    served = serve()
+    http = served.client("write")
+    for n, status in enumerate(["running", "running", "failed", "succeeded", "stopped"]):
+        http.put(f"/api/v1/items/{n}", json={"status": status, "heartbeat_timeout": 5})
+    served.clock.pass_(6)
+    http.patch("/api/v1/items/0", json={})
+    found = read(served)
+    assert {dict(key)["status"]: number for key, number in found["progressbar_items"].items()} == {
+        "running": 2, "failed": 1, "succeeded": 1, "stopped": 1,
+    }  # fmt: skip
+    assert found["progressbar_items_stalled"][()] == 1
+    assert found["progressbar_keys"][labels(type="write")] == 2
+    assert "progressbar_item_progress" not in found
+
+
+def test_the_progress_of_items_is_told_if_it_is_wanted_and_of_no_more_than_was_said(
+    serve: Callable[..., Served],
+) -> None:
+    served = serve(metrics_items=2)
+    http = served.client("write")
+    hostile = 'a"\\b} 1 \u2028forged{x="1"} 2'
+    for weight, title in enumerate(["low", "high"]):
+        http.put(f"/api/v1/items/{title}", json={"value": 0.25, "weight": weight, "group": hostile})
+    http.put("/api/v1/items/lowest", json={"value": 0.25, "weight": -1})
+    found = read(served)
+    assert found["progressbar_item_progress"] == {
+        labels(item=item, group=hostile, status="running"): 0.25 for item in ("high", "low")
+    }
+    assert "forged" not in found
+
+
+def test_commits_and_their_failures_are_counted(serve: Callable[..., Served], disk: FullDisk) -> None:
+    served = serve()
+    http = served.client("write")
+    http.post("/progress", json=legacy("a"))
+    before = read(served)
+    disk.full = True
+    assert http.post("/progress", json=legacy("b")).status_code == 503
+    disk.full = False
+    after = read(served)
+    assert before["progressbar_commit_failures_total"][()] == 0
+    assert after["progressbar_commit_failures_total"][()] >= 1
+    assert before["progressbar_commit_writes_sum"][()] >= 1
+    assert before["progressbar_commit_seconds_count"] == before["progressbar_commit_writes_count"]
+
+
+def test_each_server_tells_its_own(serve: Callable[..., Served]) -> None:
+    one, other = serve(), serve()
+    one.client().get("/healthz")
+    asked = labels(method="GET", route="/healthz", status="2xx")
+    assert read(one)["progressbar_requests_total"][asked] == 1
+    assert "progressbar_requests_total" not in read(other)
+
+
+def test_a_bearer_reads_them_and_nobody_without_a_key(shared: Served) -> None:
+    bearer = {"Authorization": f"Bearer {shared.keys['read']}"}
+    assert shared.client(**bearer).get("/metrics").status_code == 200
+    assert shared.client().get("/metrics").status_code == 401
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process's own are those that the system tells")
+def test_what_is_told_is_what_is_declared_and_what_is_declared_is_documented(serve: Callable[..., Served]) -> None:
+    served = serve(metrics_items=1)
+    served.client("write").put("/api/v1/items/one", json={})
+    types = {
+        line.split()[2]: line.split()[3]
+        for line in served.client("read").get("/metrics").text.splitlines()
+        if line.startswith("# TYPE")
+    }
+    assert types == {metric.name: metric.type for metric in METRICS}
+    page = served.client().get("/docs").text
+    for metric in METRICS:
+        assert f"<code>{metric.name}</code>" in page
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    for name, samples in read(served).items():
+        known = next(one for one in METRICS if name in {one.name, *(f"{one.name}{end}" for end in ENDS)})
+        for sample in samples:
+            assert {label for label, _ in sample} - {"le"} == set(known.labels)
+
+
+ENDS = ("_bucket", "_count", "_sum")
+
+
+# What is counted
+
+
+def test_a_value_on_a_bound_lies_within_it() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (1.0, 1.5, 2.0, 3.0):
+        histogram.observe(value)
+    assert histogram.buckets() == [("1.0", 1), ("2.0", 3), ("+Inf", 4)]
+    assert (histogram.count, histogram.sum) == (4, 7.5)
+
+
+def test_a_store_turns_when_it_begins_to_fail_and_when_it_works_again() -> None:
+    commits = Commits()
+    turns = [commits.note(1, 0.1, failed=failed) for failed in (False, True, True, False, False)]
+    assert turns == [False, True, False, True, False]
+    assert commits.failures == 2
+
+
+# The ids of requests
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/api/v1/items/none", "/", "/static/app.js", "/s/guessed"])
+def test_every_answer_has_the_id_of_its_request(shared: Served, path: str) -> None:
+    made = shared.client("read").get(path).headers["x-request-id"]
+    assert re.fullmatch(r"[0-9a-f]{16}", made)
+    assert shared.client("read").get(path).headers["x-request-id"] != made
+    given = shared.client("read", **{"X-Request-ID": "trace-1:a/b=="}).get(path)
+    assert given.headers["x-request-id"] == "trace-1:a/b=="
+
+
+def test_a_stream_and_a_refused_method_have_one_too(shared: Served) -> None:
+    http = shared.client("read", **{"X-Request-ID": "mine"})
+    with http.stream("GET", "/api/v1/events") as answer:
+        assert answer.headers["x-request-id"] == "mine"
+    assert http.put("/healthz").headers["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize("given", [b"", b" ", b"a b", b"x" * 129, b"a\x1b[31m", b"a\xff", b"a\nforged", b"<b>", b"a;b"])
+def test_an_id_that_is_not_fit_to_be_written_down_is_replaced(given: bytes) -> None:
+    assert re.fullmatch(rb"[0-9a-f]{16}", request_id(given))
