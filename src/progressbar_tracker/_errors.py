@@ -78,16 +78,25 @@ class ResponseError(ProgressBarError):
         code: The last part of the problem's ``type``, such as ``"item-exists"``; ``""`` where there is none.
         detail: The server's own sentence, or ``""``.
         retry_after: Seconds to wait before another attempt, or ``None``.
+        request_id: What the request is called in the server's log, or ``""``.
     """
 
     def __init__(
-        self, message: str, *, status_code: int, code: str = "", detail: str = "", retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        status_code: int,
+        code: str = "",
+        detail: str = "",
+        retry_after: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+        self.request_id = request_id
 
 
 class PermissionError(ResponseError, builtins.PermissionError):

@@ -176,10 +176,17 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
     else:
         kind, reason = ResponseError, "refused"
     path = request.path.partition("?")[0]
-    message = f"{detail or reason} ({status} on {request.method} /{path})"
+    request_id = reply.headers.get("x-request-id", "")
+    if len(request_id) > 128 or not (request_id.isascii() and request_id.isprintable()):
+        request_id = ""
+    # Of what is the server's fault its log tells more.
+    where = f", request {request_id}" if request_id and status >= 500 else ""
+    message = f"{detail or reason} ({status} on {request.method} /{path}{where})"
     if field and field not in detail:
         message = f"{field}: {message}"
-    return kind(message, status_code=status, code=code, detail=detail, retry_after=retry_after(reply))
+    return kind(
+        message, status_code=status, code=code, detail=detail, retry_after=retry_after(reply), request_id=request_id
+    )
 
 
 def unexpected(reply: Reply, request: Request) -> ResponseError:

@@ -344,6 +344,20 @@ def test_a_conflict_is_an_existing_item_only_when_one_was_to_be_created(request_
     assert type(error_of(problem(409, code), request_)) is kind
 
 
+@pytest.mark.parametrize(
+    ("status", "told"), [(404, "gone (404 on GET /items/a)"), (500, "gone (500 on GET /items/a, request it-1)")]
+)
+def test_an_error_tells_what_the_request_is_called_in_the_servers_log(status, told):
+    error = error_of(Reply(status, {"x-request-id": "it-1"}, b'{"detail": "gone"}'), Request("GET", "items/a"))
+    assert (error.request_id, str(error)) == ("it-1", told)
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a\x1b[31m", "\xe4"])
+def test_an_id_that_is_not_fit_to_be_shown_is_left_out(given):
+    error = error_of(Reply(500, {"x-request-id": given}, b""), Request("GET", "items/a"))
+    assert (error.request_id, str(error)) == ("", "the server failed (500 on GET /items/a)")
+
+
 def test_a_problem_gives_code_detail_and_retry_after():
     reply = problem(429, "rate-limited", "Slow down.")
     error = error_of(reply._replace(headers={"retry-after": "7"}), GET)

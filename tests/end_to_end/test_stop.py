@@ -1,0 +1,112 @@
+"""SIGTERM: what was acknowledged is finished within five seconds, and who is under way goes on with the next process."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from progressbar_tracker import ProgressBar
+
+from .serving import ADMIN_KEY, NO_TLS, Serving, client, listed, until
+
+STREAMS = 50
+
+
+@pytest.fixture
+def serving(tmp_path):
+    serving = Serving(tmp_path, PROGRESSBAR_LOG_FORMAT="json")
+    yield serving
+    serving.close()
+
+
+def connected(url, request):
+    address = urlsplit(url)
+    opened = socket.create_connection((address.hostname, address.port), timeout=20)
+    opened.sendall(request.replace("KEY", f"Host: x\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
+    return opened
+
+
+def read_on(opened):
+    """Return all that comes until the other end hangs up."""
+    with opened:
+        found = b""
+        while some := opened.recv(65536):
+            found += some
+        return found.decode()
+
+
+def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(serving):
+    with ProgressBar(serving.url, ADMIN_KEY, timeout=2.0) as pb:
+        half, done = threading.Event(), threading.Event()
+
+        def loop():
+            for n in pb.track(range(3000), id="job", keep=True, interval=0.05):
+                if n == 1000:
+                    half.set()
+                    done.wait(60)
+                time.sleep(0.0005)
+
+        thread = threading.Thread(target=loop, daemon=True)
+        thread.start()
+        assert half.wait(60)
+        with serving.http() as http:
+            until(lambda: listed(http).get("job", {}).get("completed"))
+        assert serving.stop(signal.SIGTERM)[0] == 0
+        done.set()  # it goes on while nobody is there
+        serving.start()
+        thread.join(60)
+        with client(serving.url, ADMIN_KEY) as http:
+            until(lambda: listed(http)["job"]["status"] == "succeeded")
+            assert listed(http)["job"]["completed"] == 3000
+
+
+def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_come_back(serving):
+    with serving.http() as http:
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+        streams = [connected(serving.url, "GET /api/v1/events HTTP/1.1\nKEY\n\n") for _ in range(STREAMS)]
+        for stream in streams:
+            assert stream.recv(1)
+        bodiless = connected(serving.url, "PUT /api/v1/items/b HTTP/1.1\nKEY\nContent-Length: 50\n\n{")
+        headless = connected(serving.url, "PUT /api/v1/items/c HTTP/1.1\nKEY\nContent-Le")
+        http.patch("/api/v1/items/a", json={"run_id": "r", "seq": 1, "value": 0.5}).raise_for_status()
+    seen = []
+
+    def probe():
+        with httpx.Client(base_url=serving.url, timeout=5, verify=NO_TLS) as probing:
+            while True:
+                try:
+                    seen.append(probing.get("/readyz").status_code)
+                except httpx.TransportError:
+                    return
+
+    prober = threading.Thread(target=probe, daemon=True)
+    prober.start()
+    until(lambda: 200 in seen)
+    with ThreadPoolExecutor(STREAMS + 2) as pool:
+        read = [pool.submit(read_on, one) for one in (*streams, bodiless, headless)]
+        begun = time.monotonic()
+        code, said = serving.stop(signal.SIGTERM)
+        took = time.monotonic() - begun
+        *told, refused, nothing = (one.result(20) for one in read)
+    prober.join(20)
+    assert (code, took < 5) == (0, True)
+    assert "Traceback" not in said
+    assert 503 in seen
+    ends = [int(re.findall(r"retry: (\d+)\n\n", one)[-1]) for one in told]
+    assert all(500 <= end <= 2000 for end in ends)
+    assert len(set(ends)) > 10  # not all at once
+    assert refused.startswith("HTTP/1.1 503 ")
+    assert "retry-after: 1\r\n" in refused
+    assert "connection: close\r\n" in refused
+    assert nothing == ""
+    serving.start()
+    with client(serving.url, ADMIN_KEY) as http:
+        assert {name: item["value"] for name, item in listed(http).items()} == {"a": 0.5}
