@@ -1,0 +1,111 @@
+"""Signing in: who guesses has to wait, who has a key never does, and the cookie is for this server's pages alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import argon2
+import pytest
+
+from progressbar_tracker.server.sessions import ATTEMPTS, WINDOW, Attempts
+from tests.server.serving import Clock, Served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+RIGHT = {"username": "root", "password": "right"}
+WRONG = {"username": "root", "password": "wrong"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with pytest.MonkeyPatch.context() as patch:
+        # What a guess costs is not what is tried here.
+        patch.setattr(
+            argon2, "PasswordHasher", partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        )
+        served = Served(tmp_path_factory.mktemp("signing-in"), Clock(), admin_username="root", admin_password="right")
+        yield served
+        served.stop()
+
+
+@pytest.fixture
+def http(served: Served) -> httpx.Client:
+    """Somebody new, when all waiting is over."""
+    served.clock.pass_(WINDOW)
+    return served.client()
+
+
+def test_an_address_that_is_only_told_gains_nothing(http: httpx.Client) -> None:
+    statuses = []
+    for n in range(ATTEMPTS + 1):
+        told = f"203.0.113.{n}"
+        names = ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP")
+        headers = dict.fromkeys(names, told) | {"Forwarded": f"for={told}"}
+        statuses.append(http.post("/login", data={"key": "wrong"}, headers=headers).status_code)
+    assert statuses == [403] * ATTEMPTS + [429]
+
+
+def test_who_has_a_key_or_a_link_is_let_in_whatever_others_have_tried(served: Served, http: httpx.Client) -> None:
+    for _ in range(ATTEMPTS):
+        assert http.post("/login", data={"key": "wrong"}).status_code == 403
+    for wrong in ({"key": "wrong"}, WRONG, RIGHT):
+        assert http.post("/login", data=wrong).status_code == 429
+    assert served.client().post("/login", data={"key": served.keys["admin"]}).status_code == 303
+    assert served.client().get(served.server.sign_in_url()).status_code == 303
+
+
+def test_who_goes_on_guessing_does_not_make_the_wait_longer(served: Served, http: httpx.Client) -> None:
+    for _ in range(ATTEMPTS):
+        http.post("/login", data={"key": "wrong"})
+    for _ in range(20):
+        served.clock.pass_(WINDOW / 21)
+        assert http.post("/login", data=WRONG).status_code == 429
+    served.clock.pass_(WINDOW / 21 + 0.01)
+    assert http.post("/login", data=RIGHT).status_code == 303
+
+
+def test_the_addresses_of_one_network_count_as_one_and_those_of_others_do_not() -> None:
+    attempts = Attempts()
+    for n in range(ATTEMPTS):
+        attempts.begin(f"2001:db8::{n}", 0.0)
+    assert attempts.wait("2001:db8::ffff", 1.0) is not None
+    assert attempts.wait("2001:db8:0:1::1", 1.0) is None
+    for _ in range(ATTEMPTS):
+        attempts.begin("::ffff:192.0.2.1", 0.0)
+    assert attempts.wait("192.0.2.1", 1.0) is not None
+    assert attempts.wait("192.0.2.2", 1.0) is None
+
+
+def test_what_is_known_of_many_addresses_is_bounded() -> None:
+    attempts = Attempts()
+    for n in range(5000):
+        attempts.begin(f"10.0.{n // 250}.{n % 250}", 0.0)
+    assert len(attempts._wrong) == 1000
+
+
+@pytest.mark.parametrize(
+    ("headers", "secure"),
+    [({}, False), ({"Origin": "http://{host}"}, False), ({"Origin": "https://{host}"}, True),
+     ({"X-Forwarded-Proto": "https"}, True), ({"X-Forwarded-Proto": "http"}, False)],
+)  # fmt: skip
+def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_there_is_tls(
+    served: Served, http: httpx.Client, headers: dict[str, str], secure: bool
+) -> None:
+    host = served.server.url.removeprefix("http://")
+    headers = {name: text.format(host=host) for name, text in headers.items()}
+    (cookie,) = http.post("/login", data=RIGHT, headers=headers).headers.get_list("Set-Cookie")
+    _, *flags = cookie.split("; ")
+    assert set(flags) == {"Path=/", "Max-Age=604800", "HttpOnly", "SameSite=Strict"} | ({"Secure"} if secure else set())
+
+
+def test_a_wrong_name_and_a_wrong_password_are_told_alike(http: httpx.Client) -> None:
+    replies = [
+        http.post("/login", data=data)
+        for data in (WRONG, RIGHT | {"username": "toor"}, {"key": "pbt_a_x_y"}, {"key": ""})
+    ]
+    assert len({(reply.status_code, reply.text) for reply in replies}) == 1
+    assert replies[0].status_code == 403
