@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import PARTS, Board, Change, Owner
+from progressbar_tracker.server.board import PARTS, UNTRUE, Board, Change, Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
 from progressbar_tracker.server.telling import stalled, told
@@ -580,3 +580,41 @@ def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, flo
         made.delete(item_id, 0.0)
     made.put("x", {}, ME, 0.0)
     made.put("y", {}, ME, 0.0)
+
+
+# What is due, and may never be
+
+
+@pytest.mark.parametrize("heap", ["_expiries", "_silences", "_deadlines", "_abandoned"])
+def test_what_is_put_off_for_ever_takes_no_more_and_more_room(heap: str) -> None:
+    made = board(give_up=1e9)
+    for number in range(3 * UNTRUE):
+        new = f"new {number}"
+        made.put(new, {"heartbeat_timeout": 1e9, "deadline_at": 1e9 + number}, ME, 0.0)
+        made.patch(new, {"status": "stopped", "ttl": 1e9}, 0.0)
+        made.delete(new, 0.0)
+        made.put("a", {"heartbeat_timeout": 1e9 - number, "deadline_at": 1e9 + number}, ME, 0.0)
+        made.create(read_legacy(body(1.0, "b")), ME, 0.0) if number == 0 else made.update(
+            read_legacy(body(number % 2, "b")), float(number)
+        )
+    assert len(getattr(made, heap)) <= 2 * len(made) + UNTRUE
+    assert len(made._listening) <= 2 * len(made) + UNTRUE
+
+
+def test_what_is_due_is_not_forgotten_with_what_is_not() -> None:
+    made = board()
+    made.put("ended", {"status": "failed", "ttl": 50.0}, ME, 0.0)
+    made.put("silent", {"heartbeat_timeout": 60.0}, ME, 0.0)
+    for number in range(3 * UNTRUE):
+        new = f"new {number}"
+        made.put(new, {"status": "failed", "ttl": 1e9}, ME, 0.0)
+        made.delete(new, 0.0)
+        made.put(new, {"heartbeat_timeout": 1e9}, ME, 0.0)
+        made.delete(new, 0.0)
+    assert [change.id for change in made.sweep(50.0)] == ["ended"]
+    made.patch("silent", {}, 55.0)
+    rev = made.rev
+    made.sweep(114.0)
+    assert made.rev == rev
+    made.sweep(115.0)
+    assert made.rev > rev

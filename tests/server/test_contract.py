@@ -21,6 +21,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection
 
 from progressbar_tracker.server.problems import CODES
+from progressbar_tracker.server.routes.http import _ALWAYS, _USUALLY
 from progressbar_tracker.server.routes.table import TABLE
 from tests.postgres import create_database, drop_database
 
@@ -47,10 +48,9 @@ LENIENT: Final = {
 }
 """What answers well to what is not quite as told."""
 
-USUAL: Final = {
-    "cache-control", "connection", "content-disposition", "content-length", "content-security-policy", "content-type",
-    "cross-origin-opener-policy", "date", "referrer-policy", "set-cookie", "transfer-encoding",
-    "x-content-type-options", "x-frame-options", "x-request-id",
+USUAL: Final = {name.decode() for name, _ in (*_ALWAYS, *_USUALLY)} | {
+    "cache-control", "connection", "content-disposition", "content-length", "content-type", "date", "set-cookie",
+    "transfer-encoding",
 }  # fmt: skip
 """Headers that need no word of ours."""
 
@@ -210,7 +210,7 @@ def test_the_streams_are_as_told_for_as_long_as_they_are_read(asked: Asked) -> N
     for path, method in streams:
         operation = asked.schema[path][method.upper()]
         target = asked.served.server.url + path.format(**asked.hit(operation))
-        for query in ({}, {"group": "g"}, {"id": "1"}, {"group": "\x00"}):
+        for query in ({}, {"group": "g"}, {"id": "1"}):
             with asked.http.request(method, target, params=query, headers=key, stream=True, timeout=20) as reply:
                 assert (reply.status_code, reply.headers["Content-Type"].partition(";")[0]) == (200, STREAM)
                 lines = reply.iter_lines()
@@ -222,3 +222,14 @@ def test_the_streams_are_as_told_for_as_long_as_they_are_read(asked: Asked) -> N
         if operation.definition.raw["security"]:
             assert asked.http.request(method, target, timeout=20).status_code == 401
             assert "401" in operation.definition.raw["responses"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/items", "/api/v1/history", "/api/v1/history.csv", "/api/v1/events", "/history"]
+)
+@pytest.mark.parametrize("text", ["\x00", "a\x1fb", "x" * 201], ids=["null", "control", "long"])
+def test_a_text_that_no_field_may_hold_is_not_looked_for(asked: Asked, path: str, text: str) -> None:
+    # PostgreSQL knows no text with a zero in it.
+    key = {"X-API-KEY": asked.served.keys["read"]}
+    reply = asked.http.get(asked.served.server.url + path, params={"group": text}, headers=key, timeout=20)
+    assert (reply.status_code, reply.json()["field"]) == (422, "group")

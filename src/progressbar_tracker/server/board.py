@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 PARTS: Final = 1000
 """The most parts of one run."""
 
+UNTRUE: Final = 1000
+"""How many notes of what is due may have become untrue, besides one for each item."""
+
 PAST: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
 
@@ -544,7 +547,7 @@ class Board:
         if after.status != "running":
             due = self._expiry(after)
             if due is not None and (before is None or self._expiry(before) != due):
-                heapq.heappush(self._expiries, (due, after.id))
+                self._wait(self._expiries, due, after.id)
             return
         if before is None or before.status != "running":
             self._watch(after)
@@ -558,7 +561,7 @@ class Board:
         if after.deadline_at is not None and (
             before is None or before.deadline_at != after.deadline_at or before.status != "running"
         ):
-            heapq.heappush(self._deadlines, (after.deadline_at, after.id))
+            self._wait(self._deadlines, after.deadline_at, after.id)
 
     def _expiry(self, item: Item) -> float | None:
         """Return when an ended item leaves the list, or ``None``."""
@@ -569,7 +572,7 @@ class Board:
 
     def _watch(self, item: Item) -> None:
         if self._give_up != math.inf:
-            heapq.heappush(self._abandoned, (item.updated_at + self._give_up, item.id))
+            self._wait(self._abandoned, item.updated_at + self._give_up, item.id)
 
     def _fell_due(self, item: Item) -> None:
         # Nothing was written, and yet a reader has something new to see.
@@ -590,7 +593,30 @@ class Board:
     def _listen(self, item: Item) -> None:
         if item.status == "running" and item.heartbeat_timeout is not None:
             self._listening.add(item.id)
-            heapq.heappush(self._silences, (item.updated_at + item.heartbeat_timeout, item.id))
+            self._wait(self._silences, item.updated_at + item.heartbeat_timeout, item.id)
+
+    def _wait(self, heap: list[tuple[float, str]], at: float, item_id: str) -> None:
+        heapq.heappush(heap, (at, item_id))
+        if len(heap) > 2 * len(self._items) + UNTRUE:
+            # What has become untrue pops when it is due, and a client may put that off for ever.
+            heap[:] = self._true(heap)
+            heapq.heapify(heap)
+
+    def _true(self, heap: list[tuple[float, str]]) -> Iterable[tuple[float, str]]:
+        """Return the entries of a heap that may still mean something, at most one for each item."""
+        get = self._items.get
+        if heap is self._expiries:
+            return {(at, name) for at, name in heap if (item := get(name)) is not None and self._expiry(item) == at}
+        running = [(at, item) for at, name in heap if (item := get(name)) is not None and item.status == "running"]
+        if heap is self._deadlines:
+            return {(at, item.id) for at, item in running if item.deadline_at == at}
+        # Of these the first is looked at, and then waits for as long as it has to.
+        first: dict[str, float] = {}
+        for at, item in running:
+            first[item.id] = min(at, first.get(item.id, at))
+        if heap is self._silences:
+            self._listening.intersection_update(first)
+        return [(at, item_id) for item_id, at in first.items()]
 
 
 _PROGRESS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})

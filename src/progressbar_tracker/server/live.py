@@ -56,6 +56,9 @@ BARE: Final = (
 )  # fmt: skip
 """The fields of an item that a share shows: not the owner, the host or the command."""
 
+FRAMES: Final = 1000
+"""The most views for which the frame of a tick is kept for whoever sees the same."""
+
 VIEWS: Final = 100
 """The most snapshots that are kept for who comes next."""
 
@@ -127,7 +130,8 @@ class _Tick:
                     epoch,
                     self.rev,
                 )
-            self._frames[view] = known
+            if len(self._frames) < FRAMES:
+                self._frames[view] = known
         return known
 
 

@@ -7,7 +7,6 @@ Instants are seconds since the epoch.
 from __future__ import annotations
 
 import hashlib
-import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -82,17 +81,30 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 _NOTHING: Final[dict[str, Part]] = {}
 
 
+TEXTS: Final = 10_000
+"""The most texts that are kept to be shared."""
+
+_texts: Final[dict[str, str]] = {}
+
+
+def _shared(text: str) -> str:
+    """Return the same text, as the object that others have already. Not ``sys.intern``, which may keep it for ever."""
+    if len(_texts) >= TEXTS:
+        _texts.clear()
+    return _texts.setdefault(text, text)
+
+
 def lean(item: Item) -> Item:
     """Return the same item, which shares with others what is the same text: a third of what an item takes."""
     return replace(
         item,
-        owner_id=sys.intern(item.owner_id),
-        owner=sys.intern(item.owner),
-        unit=sys.intern(item.unit),
-        status=sys.intern(item.status),
-        group=None if item.group is None else sys.intern(item.group),
-        meta={sys.intern(name): sys.intern(text) for name, text in item.meta.items()},
-        notify=tuple(map(sys.intern, item.notify)),
+        owner_id=_shared(item.owner_id),
+        owner=_shared(item.owner),
+        unit=_shared(item.unit),
+        status=_shared(item.status),
+        group=None if item.group is None else _shared(item.group),
+        meta={_shared(name): _shared(text) for name, text in item.meta.items()},
+        notify=tuple(map(_shared, item.notify)),
         parts=item.parts or _NOTHING,
     )
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from progressbar_tracker.server.live import View
 
-from .http import Call, Header, Reply
+from .http import Call, Header, Reply, checked_text
 
 EVENTS: Final = b"text/event-stream; charset=utf-8"
 UNBUFFERED: Final[tuple[Header, ...]] = (
@@ -18,7 +18,8 @@ UNBUFFERED: Final[tuple[Header, ...]] = (
 async def stream(call: Call) -> Reply:
     """``GET /api/v1/events?group=&id=``: what is there, then what changes."""
     hub, query = call.services.hub, call.query()
+    view = View(checked_text(query, "group"), checked_text(query, "id"))
     hub.admit()
     seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = hub.events(View(query.get("group"), query.get("id")), seen, call.may_go_on)
+    events = hub.events(view, seen, call.may_go_on)
     return Reply(200, b"", EVENTS, UNBUFFERED, events)

@@ -14,7 +14,7 @@ from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told_run
 
-from .http import Call, Header, Reply, answer, encode
+from .http import Call, Header, Reply, answer, checked_text, encode
 from .items import next_page, page_limit
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Filter(NamedTuple):
             ProblemError: ``invalid-field``.
         """
         given = {name: value for name, value in query.items() if value or empty}
+        for name in ("group", "id", "q"):
+            checked_text(given, name)
         status = next((end for end in ENDS if end == given.get("status")), None)
         if "status" in given and status is None:
             raise ProblemError("invalid-field", f"status must be one of {', '.join(ENDS)}", field="status")

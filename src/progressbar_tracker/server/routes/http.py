@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from progressbar_tracker._models import BODY_BYTES, FieldError, check_id
+from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
 from progressbar_tracker.server.auth import GUEST, Action, Principal, authorize
 from progressbar_tracker.server.logs import ACCESS, REQUEST, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
@@ -54,6 +54,9 @@ _USUALLY: Final = (
 """What holds for answers that do not say otherwise."""
 _CLOSE: Final = (b"connection", b"close")
 _WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tracker", header="X-API-KEY"')
+
+TEXT_LENGTH: Final = 200
+"""The most characters of a text that a query looks for."""
 
 SEND: Final = 10.0
 """Seconds in which the reader of a stream has to take what it is sent."""
@@ -493,6 +496,18 @@ def checked_id(value: object) -> str:
         raise missing("id")
     try:
         return check_id(value)
+    except FieldError as error:
+        raise of_field(error) from None
+
+
+def checked_text(query: Mapping[str, str], name: str) -> str | None:
+    """Return what a query looks for, a text as there may be one in a field; ``None`` if it does not say.
+
+    Raises:
+        ProblemError: ``invalid-field``.
+    """
+    try:
+        return check_text(name, query[name], TEXT_LENGTH) if name in query else None
     except FieldError as error:
         raise of_field(error) from None
 

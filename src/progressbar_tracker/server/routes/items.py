@@ -18,7 +18,7 @@ from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import spelled, told
 from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound
 
-from .http import Call, Header, Reply, answer, checked_id, decoded_object
+from .http import Call, Header, Reply, answer, checked_id, checked_text, decoded_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ async def listed(call: Call) -> Reply:
     query = call.query()
     limit = page_limit(query, LIMIT, MOST)
     after = _cursor(query["after"]) if "after" in query else None
-    group = query.get("group")
+    group = checked_text(query, "group")
     status = next((known for known in STATUSES if known == query.get("status")), None)
     if "status" in query and status is None:
         raise ProblemError("invalid-field", f"status must be one of {', '.join(STATUSES)}", field="status")

@@ -37,6 +37,9 @@ HEADERS: Final[dict[int, dict[str, str]]] = {
 }
 """Headers that every answer with a status has."""
 
+ALWAYS: Final = {"X-Request-ID": "The request's own, if it is one for a log, or else a new one."}
+"""Headers that every answer has."""
+
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 _REF: Final = "#/components/schemas/{name}"
 
@@ -162,9 +165,9 @@ def _answers(row: Row, about: About, schemas: Mapping[int, Document]) -> Documen
             "content": {PROBLEM: {"schema": schemas[id(Problem)], "examples": examples}, **page},
         }
     for told, answer in answers.items():
-        always = {name: {"required": True, **_header(text)} for name, text in HEADERS.get(int(told), {}).items()}
-        if always or answer.get("headers"):
-            answer["headers"] = answer.get("headers", {}) | always
+        names = ALWAYS | HEADERS.get(int(told), {})
+        always = {name: {"required": True, **_header(text)} for name, text in names.items()}
+        answer["headers"] = answer.get("headers", {}) | always
     return answers
 
 

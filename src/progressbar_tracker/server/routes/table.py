@@ -29,15 +29,16 @@ from . import (
 )
 from . import contract as shape
 from .contract import About, Parameter
-from .http import Row
+from .http import TEXT_LENGTH, Row
 
-_GROUP: Final = Parameter("group", "Only those of a group.")
+_TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
+_GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)
 _ITEMS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=items.MOST)])
 _RUNS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=history.MOST)])
 _AFTER: Final = Parameter("after", "Where to go on; from `Link`.", Annotated[str, Meta(min_length=1, max_length=200)])
 _END: Final = Parameter("status", "Only those that ended so.", EndStatus)
-_ITEM: Final = Parameter("id", "Only those of an item.")
-_SEARCH: Final = Parameter("q", "Only those with this text in their id or title.")
+_ITEM: Final = Parameter("id", "Only those of an item.", _TEXT)
+_SEARCH: Final = Parameter("q", "Only those with this text in their id or title.", _TEXT)
 _PAGED: Final = (("Link", "The next page, relative, with `rel=next`; absent on the last."),)
 _ETAG: Final = ("ETag", "Of what is answered; send it along as `If-None-Match`.")
 _HTML: Final = "text/html"
@@ -90,8 +91,8 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("GET", "/api/v1/events", "read", events.stream, about=About(
         "Server-Sent Events: `snapshot`, then `change` at most twice a second, `hb` in silence. `Last-Event-ID` "
-        "goes on where a stream ended.", _STREAM, query=(_GROUP, Parameter("id", "Only one item.")),
-        problems=("too-many-streams", "bad-request"),
+        "goes on where a stream ended.", _STREAM, query=(_GROUP, Parameter("id", "Only one item.", _TEXT)),
+        problems=("invalid-field", "too-many-streams"),
     )),
     Row("GET", "/api/v1/history", "read", history.listed, about=About(
         "Runs that have ended or were deleted, newest first.", shape.Runs,
