@@ -1,4 +1,4 @@
-"""SIGTERM: what was acknowledged is finished within five seconds, and who is under way goes on with the next process."""
+"""SIGTERM: what was acknowledged is finished in five seconds, and who is under way goes on with the next process."""
 
 from __future__ import annotations
 

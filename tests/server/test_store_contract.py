@@ -14,6 +14,7 @@ from progressbar_tracker.server.records import (
     AddNotice,
     AddSample,
     DropItem,
+    DropKey,
     DropSession,
     DropShare,
     Ended,
@@ -157,6 +158,33 @@ def test_the_history_can_be_trimmed(reopen: Callable[[], Store]) -> None:
         wait(store, AddHistory(Ended(item(str(n)), "stopped", float(n))))
     wait(store, TrimHistory(2.0))
     assert [row.item.id for row in store.history()] == ["3", "2"]
+
+
+def test_the_history_can_be_trimmed_of_one_end_and_not_of_the_others(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for n, end in enumerate(["failed", "stopped", "failed", "stopped", "failed"]):
+        wait(store, AddHistory(Ended(item(str(n)), end, float(n))))  # type: ignore[arg-type]
+    wait(store, TrimHistory(4.0, "failed"), TrimHistory(1.0, "stopped"))
+    assert [row.item.id for row in store.history()] == ["4", "3", "1"]
+
+
+def test_a_key_that_is_forgotten_is_gone_and_the_revision_grows(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    made = keys.new_key("write", "ci", 1.0).record
+    wait(store, SaveKey(made), SaveItem(item(owner_id=made.key_id, owner="ci")))
+    rev = store.keys_rev()
+    wait(store, DropKey(made.key_id))
+    assert store.keys()[0] == []
+    assert store.keys_rev() > rev
+    assert [one.owner for one in reopen().load().items] == ["ci"]
+
+
+def test_commits_are_counted_with_what_they_hold(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    wait(store, SaveItem(item("a")), SaveItem(item("b")))
+    wait(store, SaveItem(item("c")))
+    assert (store.commits.sizes.count, store.commits.sizes.sum) == (2, 3)
+    assert (store.commits.failures, store.commits.failing, store.queued()) == (0, False, 0)
 
 
 def test_every_change_of_a_key_grows_the_revision_and_a_use_does_not(reopen: Callable[[], Store]) -> None:
