@@ -89,6 +89,7 @@ MATRIX: Final = {
     ("GET", "/metrics"): Expected("/metrics", None, with_key(200)),
     ("GET", "/openapi.json"): Expected("/openapi.json", None, everyone(200)),
     ("GET", "/docs"): Expected("/docs", None, everyone(200)),
+    ("GET", "/problems/{code}"): Expected("/problems/internal", None, everyone(200)),
     ("GET", "/"): Expected("/", None, PAGE),
     ("GET", "/items/{id:path}"): Expected("/items/{id}", None, PAGE),
     ("GET", "/history"): Expected("/history", None, PAGE),

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 OVERLAP: Final = 24 * 3600.0
 """Seconds for which the old secret of a rotated key still works."""
 
+KEYS: Final = 1000
+"""The most keys, those that have ended and are remembered among them."""
+
 NAME_LENGTH: Final = 100
 
 _LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -181,6 +184,9 @@ class Keyring:
     def add(self, record: KeyRecord) -> None:
         """Add a key, or replace it."""
         self.replace_all([*self._records.values(), record], self.rev)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     def get(self, key_id: str) -> KeyRecord | None:
         """Return a key by its public id."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Code: TypeAlias = Literal[
     "bad-request", "malformed-json", "unauthorized", "forbidden", "item-not-found", "not-found",
-    "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "body-too-large",
+    "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "too-many-keys",
+    "too-many-shares", "body-too-large",
     "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "too-many-streams", "internal",
     "unavailable",
 ]  # fmt: skip
@@ -30,6 +31,8 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "other-run": (409, "The item belongs to another run"),
     "ended": (409, "The run has ended"),
     "last-admin-key": (409, "The last admin key stays"),
+    "too-many-keys": (409, "Too many keys"),
+    "too-many-shares": (409, "Too many shares"),
     "body-too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body must be JSON"),
     "invalid-field": (422, "A field is missing or out of range"),
@@ -53,6 +56,8 @@ CURES: Final[dict[Code, str]] = {
     "other-run": "A newer run has the item: fall silent, or take it over by a PUT with a run_id of your own.",
     "ended": "What has ended stays so: begin a new run by a PUT with another run_id.",
     "last-admin-key": "Make another admin key first.",
+    "too-many-keys": "Use one key for many programs; keys that have ended are forgotten some time later.",
+    "too-many-shares": "Revoke shares that nobody looks at, or let them expire.",
     "body-too-large": "Send less: 64 KiB in a request, 1 MiB and 500 operations in a batch.",
     "unsupported-media-type": "Send the body as application/json.",
     "invalid-field": "Mend the field that `field` names, as the detail says.",
@@ -63,6 +68,10 @@ CURES: Final[dict[Code, str]] = {
     "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
 }
 """What whoever gets a problem can do about it."""
+
+
+RETRY: Final = 5
+"""Seconds after which to try again where nobody knows better."""
 
 
 class ProblemError(Exception):
@@ -89,7 +98,8 @@ class ProblemError(Exception):
         self.code = code
         self.detail = detail
         self.field = field
-        self.retry_after = retry_after
+        # Whoever is to come back is told when.
+        self.retry_after = RETRY if retry_after is None and CODES[code][0] in {429, 503} else retry_after
         self.allow = allow
 
     @property

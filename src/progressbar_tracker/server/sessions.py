@@ -28,8 +28,12 @@ COOKIE: Final = "pbt_session"
 ATTEMPTS: Final = 5
 """Wrong passwords within :data:`WINDOW` seconds from one address; the next one is not even looked at."""
 WINDOW: Final = 60.0
-_ADDRESSES: Final = 1000
-_LINKS: Final = 100
+ADDRESSES: Final = 1000
+"""The most addresses whose attempts are counted."""
+LINKS: Final = 100
+"""The most one-time links that are good."""
+SESSIONS: Final = 100
+"""The most sessions of one identity."""
 
 
 class Links:
@@ -45,7 +49,7 @@ class Links:
         token = secrets.token_urlsafe(32)
         with self._lock:
             self._until = {known: until for known, until in self._until.items() if now < until}
-            while len(self._until) >= _LINKS:
+            while len(self._until) >= LINKS:
                 del self._until[next(iter(self._until))]
             self._until[digest(token)] = now + self._seconds
         return token
@@ -83,6 +87,15 @@ class Sessions:
         record = SessionRecord(digest(cookie), now, min(now + self.seconds, until), key_id=key_id, agent=agent)
         self._records[record.hash] = record
         return cookie, record
+
+    def make_room(self, key_id: str | None) -> list[SessionRecord]:
+        """End the oldest sessions of an identity, so that one more may begin; return what to forget."""
+        own = [record for record in self._records.values() if record.key_id == key_id]
+        own.sort(key=lambda record: record.created_at)
+        over = own[: max(len(own) - SESSIONS + 1, 0)]
+        for record in over:
+            del self._records[record.hash]
+        return over
 
     def find(self, cookie: str, now: float) -> SessionRecord | None:
         """Return the session of a cookie, if it is still going."""
@@ -150,7 +163,7 @@ class Attempts:
         address = _place(address)
         self._wrong.setdefault(address, deque(maxlen=ATTEMPTS)).append(now)
         self._wrong.move_to_end(address)
-        while len(self._wrong) > _ADDRESSES:
+        while len(self._wrong) > ADDRESSES:
             self._wrong.popitem(last=False)
 
 

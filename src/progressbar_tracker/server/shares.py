@@ -6,7 +6,7 @@ The token is in the link and only its hash is kept, so a share can be revoked an
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import GROUP_LENGTH, FieldError, check_id, check_text
 
@@ -14,6 +14,10 @@ from .records import ShareRecord, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+SHARES: Final = 1000
+"""The most shares."""
 
 
 class NewShare(NamedTuple):
@@ -76,6 +80,9 @@ class Shares:
     def get(self, share_id: str) -> ShareRecord | None:
         """Return a share by its public id."""
         return next((record for record in self._by_hash.values() if record.share_id == share_id), None)
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
 
     def all(self) -> list[ShareRecord]:
         """Return all shares, oldest first."""

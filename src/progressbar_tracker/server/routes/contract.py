@@ -261,6 +261,8 @@ class Limits(TypedDict):
     batch_bytes: int
     batch_ops: int
     items: Annotated[int, Meta(description="Of one key.")]
+    parts: Annotated[int, Meta(description="Of one run.")]
+    streams: Annotated[int, Meta(description="Of all keys together.")]
 
 
 class KeyInfo(TypedDict):

@@ -6,8 +6,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.metrics import METRICS
-from progressbar_tracker.server.problems import CODES, CURES
+from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
+from . import limits
 from .html import page
 from .http import Reply, encode
 
@@ -38,8 +39,26 @@ async def docs(call: Call) -> Reply:
         schemas=told["components"]["schemas"],
         problems=[(code, status, title, CURES[code]) for code, (status, title) in CODES.items()],
         metrics=METRICS,
+        limits=limits.limits(call.services.settings),
+        codes=CODES,
         version=told["info"]["version"],
     )
+
+
+async def problem(call: Call) -> Reply:
+    """``GET /problems/{code}``: what the ``type`` of a problem leads to."""
+    found = next((code for code in CODES if code == call.path["code"]), None)
+    if found is None:
+        raise ProblemError("not-found", "there is no problem of this name")
+    status, meaning = CODES[found]
+    routes = [
+        f"{method.upper()} {path}"
+        for path, methods in _document()["paths"].items()
+        for method, operation in methods.items()
+        if any(found in content.get("examples", ()) for answer in operation["responses"].values()
+               for content in answer.get("content", {}).values())
+    ]  # fmt: skip
+    return page(call, "problem_type.html", code=found, status=status, meaning=meaning, cure=CURES[found], routes=routes)
 
 
 @cache

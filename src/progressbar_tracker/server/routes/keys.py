@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, BODY_BYTES, FieldError, check_text
+from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.records import SaveKey, told
 from progressbar_tracker.server.writes import instant
 
+from . import limits
 from .http import Call, Reply, answer, decoded
 
 if TYPE_CHECKING:
@@ -31,12 +32,7 @@ async def info(call: Call) -> Reply:
             "name": asker.name,
             "api": ["v1"],
             "server": {"version": VERSION, "boot_id": call.services.boot_id},
-            "limits": {
-                "body_bytes": BODY_BYTES,
-                "batch_bytes": BATCH_BYTES,
-                "batch_ops": BATCH_OPS,
-                "items": call.services.settings.max_items,
-            },
+            "limits": limits.told(call.services.settings),
         }
     )
 
@@ -65,7 +61,10 @@ async def create(call: Call) -> Reply:
         )
     except FieldError as error:
         raise of_field(error) from None
-    await _keep(call.services, made.record)
+    async with call.services.changing_keys:
+        if len(call.services.ring) >= keys.KEYS:
+            raise ProblemError("too-many-keys", f"there are {keys.KEYS} keys, the most there may be")
+        await _keep(call.services, made.record)
     return answer({**told(made.record), "key": made.secret}, 201)
 
 

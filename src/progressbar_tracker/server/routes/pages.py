@@ -146,11 +146,14 @@ async def _signed_in(call: Call, target: str, key_id: str | None = None, until: 
     services, now = call.services, call.services.clock()
     agent = call.headers.get(b"user-agent", b"").decode("latin-1")[:AGENT]
     # Always a new cookie: one that was there before may be known to whoever put it there.
+    over = services.sessions.make_room(key_id)
     cookie, record = services.sessions.begin(now, key_id=key_id, until=until, agent=agent)
-    writes: list[Write] = [SaveSession(record)]
+    writes: list[Write] = [SaveSession(record), *(DropSession(one.hash) for one in over)]
     if (former := call.cookie()) is not None and (ended := services.sessions.end(former)) is not None:
         writes.append(DropSession(ended.hash))
     await services.commit(writes)
+    if over:
+        services.hub.ring()
     return redirect(target, [_cookie(call, cookie, int(record.expires_at - now))])
 
 

@@ -50,6 +50,8 @@ async def create(call: Call) -> Reply:
         )
     except FieldError as error:
         raise of_field(error) from None
+    if len(call.services.shares) >= shares.SHARES:
+        raise ProblemError("too-many-shares", f"there are {shares.SHARES} shares, the most there may be")
     await call.services.commit([SaveShare(made.record)])
     call.services.shares.add(made.record)
     links = {"token": made.token, "path": f"s/{made.token}", "badge": f"badge/{made.token}.svg"}

@@ -109,7 +109,8 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("GET", "/api/v1/keys", "manage", keys.listed, about=About("All keys, without their secrets.", shape.Keys)),
     Row("POST", "/api/v1/keys", "manage", keys.create, about=About(
-        "Make a key; it is told this once.", shape.MadeKey, (201,), shape.KeyWrite, problems=("unavailable",),
+        "Make a key; it is told this once.", shape.MadeKey, (201,), shape.KeyWrite,
+        problems=("too-many-keys", "unavailable"),
     )),
     Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke, about=About(
         "End a key, at once: its streams and its browsers too. What it owns stays.", shape.Key,
@@ -130,7 +131,7 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("POST", "/api/v1/shares", "manage", shares.create, about=About(
         "Make a read-only link to a group or an item; it is told this once.", shape.MadeShare, (201,),
-        shape.ShareWrite, problems=("unavailable",),
+        shape.ShareWrite, problems=("too-many-shares", "unavailable"),
     )),
     Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke, about=About(
         "End a share, and what looks through it.", shape.Share, problems=("not-found", "unavailable"),
@@ -153,6 +154,9 @@ TABLE: Final[tuple[Row, ...]] = (
     )),
     Row("GET", "/openapi.json", "public", documents.openapi, about=About("This document.", "application/json")),
     Row("GET", "/docs", "public", documents.docs, page=True, about=About("The same for people.", _HTML)),
+    Row("GET", "/problems/{code}", "public", documents.problem, page=True, about=About(
+        "What the type of a problem means, and what to do.", _HTML, problems=("not-found",),
+    )),
     Row("GET", "/", "read", pages.home, page=True, about=About("The board.", _HTML)),
     Row("GET", "/items/{id:path}", "read", item_page.item, page=True, about=About(
         "An item with its curve and its runs.", _HTML, problems=("item-not-found", "unavailable"),

@@ -1,0 +1,84 @@
+"""The limits of everything that a client can make grow, with what is answered beyond each.
+
+One list, from which ``/docs`` has its table and ``/api/key-info`` what programs need to know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from progressbar_tracker._models import (
+    BATCH_BYTES,
+    BATCH_OPS,
+    BODY_BYTES,
+    DESCRIPTION_LENGTH,
+    ID_LENGTH,
+    META_ENTRIES,
+    META_LENGTH,
+    PART_LENGTH,
+    TITLE_LENGTH,
+)
+from progressbar_tracker.server import board, keys, live, samples, sessions, shares
+
+from . import history, items
+from .http import SEND, TEXT_LENGTH
+
+if TYPE_CHECKING:
+    from progressbar_tracker.server.problems import Code
+    from progressbar_tracker.server.settings import Settings
+
+
+class Limit(NamedTuple):
+    """One limit.
+
+    Attributes:
+        name: What it is of.
+        most: How much there may be.
+        beyond: What becomes of one more: the code of a problem, or a sentence.
+        key: Its name in ``/api/key-info``, where programs are told of it.
+    """
+
+    name: str
+    most: int
+    beyond: Code | str
+    key: str | None = None
+
+
+def limits(settings: Settings) -> list[Limit]:
+    """Return all limits of a server."""
+    return [
+        Limit("bytes of a body", BODY_BYTES, "body-too-large", "body_bytes"),
+        Limit("bytes of a batch", BATCH_BYTES, "body-too-large", "batch_bytes"),
+        Limit("operations of a batch", BATCH_OPS, "invalid-field", "batch_ops"),
+        Limit("bytes of the headers of a request", 64 * 1024, "The connection is closed."),
+        Limit("items of a key", settings.max_items, "too-many-items", "items"),
+        Limit("parts of a run", board.PARTS, "invalid-field", "parts"),
+        Limit("entries of meta", META_ENTRIES, "invalid-field"),
+        Limit("characters of an id, a title, a group, a text of meta or of a search", TITLE_LENGTH, "invalid-field"),
+        Limit("characters of a description or an error", DESCRIPTION_LENGTH, "invalid-field"),
+        Limit("characters of the name of a part", PART_LENGTH, "invalid-field"),
+        Limit("former runs that an item remembers", board.PAST, "The oldest is forgotten."),
+        Limit("samples of a run", samples.MOST, "Every other one is forgotten, and the next are taken half as often."),
+        Limit("items of a page", items.MOST, "invalid-field"),
+        Limit("runs of a page of the history", history.MOST, "invalid-field"),
+        Limit("keys", keys.KEYS, "too-many-keys"),
+        Limit("shares", shares.SHARES, "too-many-shares"),
+        Limit("browsers signed in with one key, or as administrator", sessions.SESSIONS, "The oldest is signed out."),
+        Limit("one-time sign-in links", sessions.LINKS, "The oldest is worth nothing."),
+        Limit(f"wrong attempts to sign in from an address in {sessions.WINDOW:g} s", sessions.ATTEMPTS, "rate-limited"),
+        Limit("addresses whose attempts are counted", sessions.ADDRESSES, "The oldest is forgotten."),
+        Limit("streams", live.STREAMS, "too-many-streams", "streams"),
+        Limit("seconds in which a stream's reader takes what it is sent", int(SEND), "The stream is closed."),
+        Limit("seconds of a stream", int(live.LIFE), "It ends, and its reader comes back."),
+        Limit("ticks that a stream can go on from", live.RING, "It begins with a snapshot."),
+        Limit("views of which a snapshot is kept", live.VIEWS, "It is made anew."),
+        Limit("views of which the frame of a tick is kept", live.FRAMES, "It is made anew."),
+    ]
+
+
+def told(settings: Settings) -> dict[str, int]:
+    """Return what ``/api/key-info`` tells of them."""
+    return {limit.key: limit.most for limit in limits(settings) if limit.key is not None}
+
+
+assert ID_LENGTH == TITLE_LENGTH == META_LENGTH == TEXT_LENGTH  # one row tells them all
