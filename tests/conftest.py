@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import re
 import signal
 
 import hypothesis
@@ -35,6 +38,37 @@ def isolated(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     yield
     progressbar_tracker.configure()
+
+
+class LoggedKeys(logging.Handler):
+    """Notes each record in which there is a key."""
+
+    KEY = re.compile(r"pbt_[rwa]_\w{8}_[\w-]{43}")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def emit(self, record):
+        with contextlib.suppress(Exception):  # what cannot be formatted is told by others
+            if self.KEY.search(self.format(record)):
+                self.found.append(record.name)
+
+
+@pytest.fixture(scope="session")
+def logged_keys():
+    handler = LoggedKeys()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_key_is_logged(logged_keys):
+    """Hold every test to this: whatever it tries, no key gets into a log."""
+    yield
+    found, logged_keys.found = logged_keys.found, []
+    assert found == []
 
 
 @pytest.fixture

@@ -1,0 +1,254 @@
+"""No secret is anywhere but where it has to be: not in a database, a log, a list of processes, or a traceback."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, quote_plus
+
+import httpx
+import pytest
+
+from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.shares import Shares
+from tests.server.serving import NO_TLS, Clock, Served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from progressbar_tracker.server.routes.http import Row
+
+PASSWORD: Final = 'pass wörd/+&"quoted"'
+ADMIN_KEY: Final = "imported-from-a-file/+=imported"
+OF_THE_DATABASE: Final = "of-the-database"
+
+
+class Process:
+    """``serve`` as a process that tells all it can, on files."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.folder = folder
+        self.out, self.err = folder / "stdout", folder / "stderr"
+        environ = {
+            **{name: text for name, text in os.environ.items() if not name.startswith(("PROGRESSBAR_", "ADMIN_"))},
+            "PROGRESSBAR_CONFIG": str(folder / "config.toml"),
+            "PROGRESSBAR_PORT": "0",
+            "PROGRESSBAR_LOG_FORMAT": "json",
+            "PROGRESSBAR_LOG_LEVEL": "debug",
+            "PROGRESSBAR_ACCESS_LOG": "1",
+            **environ,
+        }
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            command = [sys.executable, "-m", "progressbar_tracker", "serve"]
+            self.process = subprocess.Popen(command, env=environ, stdout=out, stderr=err)
+        deadline = time.monotonic() + 60
+        while not (serving := re.search(r"Serving on (\S+) ", self.out.read_text())):
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < deadline, "it does not serve"
+            time.sleep(0.02)
+        self.url = serving[1]
+
+    def told(self) -> bytes:
+        """Return what other users of the machine, and the reader of its logs, see of it."""
+        proc = Path(f"/proc/{self.process.pid}")
+        seen = b"".join((proc / name).read_bytes() for name in ("cmdline", "environ", "comm")) if proc.exists() else b""
+        return seen + self.out.read_bytes() + self.err.read_bytes()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def forms(secret: str) -> Iterator[bytes]:
+    """Yield what a secret looks like in a file, as it is or within something."""
+    raw = secret.encode()
+    yield from (raw, quote(secret, safe="").encode(), quote_plus(secret).encode(), raw.hex().encode())
+    yield from (json.dumps(secret)[1:-1].encode(), repr(secret)[1:-1].encode())
+    for shift in range(3):
+        # The same bytes look different for each place among three; the ends depend on their neighbours.
+        encoded = base64.b64encode(b"\0" * shift + raw)[4:-4]
+        yield from (encoded, encoded.translate(bytes.maketrans(b"+/", b"-_")))
+
+
+def leaks(where: bytes, secrets: dict[str, str]) -> set[str]:
+    return {name for name, secret in secrets.items() if any(form in where for form in forms(secret))}
+
+
+def drive(url: str, admin: str, cookie: str, routes: Iterable[Row] = TABLE) -> tuple[dict[str, str], bytes]:
+    """Make all kinds of secrets and send them in every place to every route; return them, and what was answered."""
+    secrets = {"an unknown key": "pbt_a_unknown1_" + "u" * 43, "a guessed token": "guessed-token-guessed-token"}
+    with httpx.Client(base_url=url, verify=NO_TLS, timeout=60) as http:
+        as_admin = {"X-API-KEY": admin}
+
+        def made(path: str, **body: str) -> dict[str, str]:
+            document: dict[str, str] = http.post(path, json=body, headers=as_admin).raise_for_status().json()
+            return document
+
+        key = made("/api/v1/keys", type="write", name="ci")
+        secrets["a key"], secrets["its next"] = key["key"], made(f"/api/v1/keys/{key['key_id']}/rotate")["key"]
+        share = made("/api/v1/shares", group="g")
+        secrets["a share"] = share["token"]
+        http.put("/api/v1/items/a", json={"group": "g"}, headers={"X-API-KEY": secrets["a key"]}).raise_for_status()
+        signed_in = http.post("/login", data={"key": secrets["a key"]})
+        secrets["a cookie"] = signed_in.cookies["pbt_session"]
+        http.cookies.clear()
+        secrets["another cookie"] = cookie
+        answered = b""
+        turns = cycle(secrets.values())
+        for row in routes:
+            for name, prefix in (("X-API-KEY", ""), ("Authorization", "Bearer "), ("Cookie", "pbt_session=")):
+                secret, text = next(turns), quote(next(turns), safe="")
+                path = re.sub(r"\{.*?\}", text if "{token}" in row.path else "nothing", row.path)
+                query = "" if row.page else f"?key={text}&token={text}"
+                with http.stream(row.method, path + query, headers={name: prefix + secret}) as reply:
+                    stream = reply.headers.get("Content-Type", "").startswith("text/event-stream")
+                    answered += b"" if stream else reply.read().replace(f'"{text}/events"'.encode(), b"")
+                if "Set-Cookie" not in reply.headers:
+                    answered += repr(reply.headers.raw).encode()
+        http.post("/login", data={"username": "admin", "password": PASSWORD + "wrong"})
+        http.post("/login", data={"username": PASSWORD, "password": "wrong"})
+    return secrets, answered
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[list[Process]]:
+    made: list[Process] = []
+    yield made
+    for one in made:
+        one.stop()
+
+
+def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies(
+    process: list[Process], tmp_path: Path
+) -> None:
+    """With what a first start makes: an admin key and a link that are told once, and the key of the config file."""
+    served = Process(tmp_path, PROGRESSBAR_DATABASE=str(tmp_path / "progress.db"))
+    process.append(served)
+    out = served.out.read_text()
+    (admin,) = re.findall(r"pbt_a_\w{8}_[\w-]{43}", out)
+    (link,) = re.findall(r"/auth/([\w-]{43})\b", out)
+    config = (tmp_path / "config.toml").read_text()
+    (local,) = re.findall(r"pbt_w_\w{8}_[\w-]{43}", config)
+    signed_in = httpx.get(f"{served.url}/auth/{link}", verify=NO_TLS)
+    secrets, answered = drive(served.url, admin, signed_in.cookies["pbt_session"])
+    assert leaks(answered, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
+
+    (tmp_path / "copy").mkdir()
+    backup = [sys.executable, "-m", "progressbar_tracker", "backup", str(tmp_path / "copy" / "progress.db")]
+    environ = {**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db")}
+    subprocess.run(backup, check=True, capture_output=True, timeout=60, env=environ)
+    dump = b""
+    for path in (tmp_path / "progress.db", tmp_path / "copy" / "progress.db"):
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            dump += "\n".join(connection.iterdump()).encode()
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name not in {"config.toml", "stdout"}]
+    assert {"progress.db", "progress.db-wal", "stderr"} <= {path.name for path in files}
+    stored = dump + b"".join(path.read_bytes() for path in files)
+    # What was made at the start is told once; nothing else ever is.
+    assert leaks(stored, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
+    told = served.told()
+    assert leaks(told.replace(admin.encode(), b"", 1).replace(link.encode(), b"", 1), secrets) == set()
+    assert told.count(admin.encode()) == told.count(link.encode()) == 1
+    served.stop()
+    assert leaks(served.told().replace(admin.encode(), b"", 1), secrets | {"the admin's": admin}) == set()
+    assert b'"/s/{token}"' in served.told()  # the access log was there to be searched
+    for path in tmp_path.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0 or path.name in {"copy", "stdout", "stderr"}, path
+
+
+def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files(
+    process: list[Process], tmp_path: Path, postgres_url: str
+) -> None:
+    import psycopg
+
+    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "key").write_text(ADMIN_KEY)
+    (tmp_path / "server").mkdir()
+    served = Process(
+        tmp_path / "server",
+        PROGRESSBAR_DATABASE=postgres_url,
+        PROGRESSBAR_LOCAL_KEY="0",
+        ADMIN_USERNAME="admin",
+        ADMIN_PASSWORD_FILE=str(tmp_path / "password"),
+        PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key"),
+    )
+    process.append(served)
+    data = {"username": "admin", "password": PASSWORD}
+    signed_in = httpx.post(f"{served.url}/login", data=data, verify=NO_TLS)
+    # Whoever is not known is looked for in the database, which takes its time: by some routes only.
+    routes = [row for row in TABLE if "{token}" in row.path]
+    secrets, answered = drive(served.url, ADMIN_KEY, signed_in.cookies["pbt_session"], routes)
+    secrets |= {"the password": PASSWORD, "the admin's": ADMIN_KEY}
+    dump = b""
+    with psycopg.connect(postgres_url) as connection:
+        ours = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
+        for schema, table in connection.execute(ours).fetchall():
+            with connection.cursor().copy(f'COPY "{schema}"."{table}" TO STDOUT'.encode()) as rows:
+                dump += b"".join(bytes(row) for row in rows)
+    assert b"ci" in dump
+    assert leaks(answered + dump + served.told(), secrets) == set()
+
+    # The database's own password is not told either, where nothing comes of it.
+    url = re.sub(r"//.*?@(.*?):\d+/", rf"//postgres:{OF_THE_DATABASE}@\1:1/", postgres_url)
+    environ = {**os.environ, "PROGRESSBAR_DATABASE": url}
+    command = [sys.executable, "-m", "progressbar_tracker", "serve"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+    assert ended.returncode == 1
+    assert "127.0.0.1" in ended.stderr
+    assert OF_THE_DATABASE not in ended.stdout + ended.stderr
+
+
+def test_no_failure_of_the_servers_own_tells_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    served = Served(tmp_path, Clock(), admin_username="root", admin_password=PASSWORD)
+    try:
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("out of order")
+
+        http, link = served.client(), served.server.sign_in_url()
+        share = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()
+        caplog.clear()
+        monkeypatch.setattr(Keyring, "find", fail)
+        monkeypatch.setattr(Shares, "find", fail)
+        services = served.server.app.services
+        for owner in (services.links, services.sessions, services.password):
+            for name in ("redeem", "find", "matches"):
+                if hasattr(owner, name):
+                    monkeypatch.setattr(owner, name, fail)
+        asked = [
+            http.get("/progress", headers={"X-API-KEY": served.keys["admin"]}),
+            http.get("/progress", headers={"Cookie": "pbt_session=the-cookie-that-was-sent"}),
+            http.get(link),
+            http.get(f"/s/{share['token']}"),
+            http.post("/login", data={"username": "root", "password": PASSWORD}),
+        ]
+    finally:
+        monkeypatch.undo()
+        served.stop()
+    assert [reply.status_code for reply in asked] == [500] * 5
+    secrets = {"key": served.keys["admin"], "cookie": "the-cookie-that-was-sent", "link": link.rpartition("/")[2]}
+    secrets |= {"share": share["token"], "password": PASSWORD}
+    ours = [record for record in caplog.records if record.name.partition(".")[0] in {"progressbar_tracker", "uvicorn"}]
+    assert sum(record.exc_info is not None for record in ours) == 5
+    formatted = "\n".join(caplog.handler.format(record) for record in ours)
+    assert leaks(formatted.encode() + b"".join(reply.content for reply in asked), secrets) == set()
