@@ -47,15 +47,13 @@ _GIVEN: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[\w.:/+@-]+")
 
 # No secret, and to ask the system for each would cost as much as the rest of a small request.
-_ids: Final = random.Random(secrets.randbits(128))  # noqa: S311
+bits: Final = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311
 _events: Final = logging.getLogger(EVENTS)
 
 
-def request_id(given: bytes | None) -> bytes:
-    """Return the id of a request: the one it came with, if it is one to be written down, else a new one."""
-    if given is not None and _GIVEN.fullmatch(given):
-        return given
-    return b"%016x" % _ids.getrandbits(64)
+def request_id(given: bytes) -> bytes:
+    """Return the id that a request came with, if it is one to be written down, else a new one."""
+    return given if _GIVEN.fullmatch(given) else b"%016x" % bits(64)
 
 
 def tell(event: str, /, **fields: object) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
 from progressbar_tracker.server.auth import GUEST, Action, Principal, authorize
-from progressbar_tracker.server.logs import ACCESS, REQUEST, request_id
+from progressbar_tracker.server.logs import ACCESS, REQUEST, bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.sessions import COOKIE, same_site
 
@@ -106,7 +106,8 @@ class Call:
         self.scope = scope
         self._receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.id = request_id(self.headers.get(b"x-request-id"))
+        given = self.headers.get(b"x-request-id")
+        self.id = b"%016x" % bits(64) if given is None else request_id(given)
         self.principal: Principal | None = None
         self.path: Mapping[str, str] = scope.get("path_params", {})
 
