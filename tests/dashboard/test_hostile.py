@@ -11,6 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
+from .conftest import signed_in
 from .test_board import live
 
 TEXTS = [
@@ -99,3 +100,61 @@ def test_a_hostile_query_is_what_is_looked_for_and_nothing_else(site, visit):
     expect(page.get_by_label("Status")).to_have_value("")
     expect(page.get_by_label("Order")).to_have_value("")
     expect(page.locator("#nothing")).to_be_visible()
+
+
+# Runs before anything of a page does.
+LISTEN = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) => {
+        window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
+    });
+"""
+
+WRONG = """() => [
+    ...window.violations,
+    ...[...document.querySelectorAll("*")].flatMap((one) =>
+        one.getAttributeNames().filter((name) => name.startsWith("on")).map((name) => `${one.localName} ${name}`)),
+    ...[...document.querySelectorAll("script:not([src]), iframe, object, embed, base, img, main b, main svg[onload]")]
+        .map((one) => one.outerHTML),
+    ...[...document.links].filter((link) => link.origin !== location.origin).map((link) => link.href),
+]"""
+
+
+@pytest.fixture
+def hostile(own_site):
+    """A server on which everything that can be named is named by hostile text; and the ways of its pages."""
+    write(own_site)
+    own_site.clear()
+    write(own_site)  # now each is on the board and in the history
+    http, admin, said = own_site.http, own_site._admin, TEXTS[:7]
+
+    def made(path, **body):
+        return http.post(path, json=body, headers=admin).raise_for_status().json()
+
+    tokens = [made("/api/v1/shares", item=said[1])["token"]]
+    for text in said:
+        made("/api/v1/keys", type="write", name=text[:100], group=text)
+        tokens.append(made("/api/v1/shares", group=text)["token"])
+        agent = text.encode()  # bytes, or httpx would look for a charset
+        assert http.post("/login", data={"key": own_site.key}, headers={b"User-Agent": agent}).status_code == 303
+        http.cookies.clear()
+    pages = ["", "keys", "history", f"history?q={quote(said[0])}&group={quote(said[0])}", "docs", "login"]
+    pages += [f"items/?id={quote(text, safe='')}" for text in (said[0], said[1], TEXTS[4])]
+    pages += [f"nothing/{quote(said[0], safe='')}", f"history?after={quote(said[1])}", f"?q={quote(said[1])}#{said[1]}"]
+    pages += [f"keys?share_item={quote(said[1])}&item={quote(said[1])}"]
+    return pages, [f"s/{tokens[0]}", f"s/{tokens[1]}", f"badge/{tokens[0]}.svg", f"badge/{tokens[1]}.svg"]
+
+
+def test_hostile_text_is_text_on_every_page(chromium, own_site, hostile):
+    complaints, told = [], 0
+    context = signed_in(chromium, own_site, complaints)
+    context.add_init_script(LISTEN)
+    page = context.new_page()
+    for path in [*hostile[0], *hostile[1]]:
+        page.goto(f"{own_site.server.url}/{path}")
+        assert page.evaluate(WRONG) == [], path
+        told += TEXTS[0] in page.evaluate("document.documentElement.textContent")
+    # What an answer that is no page, or none of ours, is complained of for is its status alone.
+    assert [text for text in complaints if "status of 4" not in text] == []
+    assert told > 6
+    context.close()
