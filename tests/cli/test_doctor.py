@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sqlite3
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from progressbar_tracker.cli import doctor
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
+from progressbar_tracker.server.stores import checks
 
 
 def lines(done):
@@ -85,6 +90,39 @@ def test_a_database_is_looked_at_while_a_server_runs_on_it(command, tmp_path):
         done = command("doctor", "--database", path)
     assert lines(done)["database"][0] == "ok"
     assert "is whole, 0 items, 0 runs of the history, 1 keys" in lines(done)["database"][1]
+
+
+def test_room_that_deleted_rows_have_left_is_told_with_what_to_do(command, tmp_path, monkeypatch):
+    path = tmp_path / "progress.db"
+    BackgroundServer(Settings(database=path, port=0, local_key=False)).close()
+    monkeypatch.setattr(checks, "_SPARE", 1e6)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE much AS SELECT randomblob(2000000) AS bytes")
+        connection.execute("DROP TABLE much")
+    state, text = lines(command("doctor", "--database", path))["database"]
+    assert state == "ok"
+    assert "2 MB of it free for what comes (backup and restore make it small)" in text
+
+
+def test_a_server_that_cannot_write_is_bad_and_says_so_itself(configured, command, monkeypatch):
+    monkeypatch.setattr(configured.app.services, "stopping", True)
+    done = command("doctor")
+    assert done.code == 1
+    assert lines(done)["database"] == ("BAD", "the server is stopping: the server's log and its disk tell more")
+
+
+def test_clocks_that_differ_are_told_with_what_to_do(configured, command, monkeypatch):
+    monkeypatch.setattr(doctor, "parsedate_to_datetime", lambda _: datetime.now(UTC) + timedelta(seconds=90))
+    state, text = lines(command("doctor"))["clock"]
+    assert state == "note"
+    assert re.match(r"the server's is (89|90|91) s ahead: have both set by NTP", text)
+
+
+def test_a_server_of_another_version_is_told_with_what_to_do(configured, command, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.0.0")
+    state, text = lines(command("doctor"))["server"]
+    assert state == "note"
+    assert text.endswith("this is version 1.0.0: bring the older of the two up to date")
 
 
 def test_a_damaged_database_is_bad(command, tmp_path):

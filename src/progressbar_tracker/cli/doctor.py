@@ -17,7 +17,7 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
-from progressbar_tracker._wire import Exchange, Request, base_url
+from progressbar_tracker._wire import Exchange, Request, base_url, error_of
 
 from .shared import json_option, print_json, url_option
 
@@ -145,8 +145,14 @@ def _reached(info: KeyInfo, seconds: float) -> Finding:
         return Finding(
             "server", "note", f"speaks the 1.0.0 protocol ({seconds * 1000:.0f} ms): no status, no groups, no history"
         )
-    state: State = "ok" if seconds < SLOW else "note"
-    return Finding("server", state, f"version {info.server_version}, answered in {seconds * 1000:.0f} ms")
+    from importlib.metadata import version
+
+    told, ours = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms", version("progressbar-tracker")
+    if seconds >= SLOW:
+        return Finding("server", "note", f"{told}: look at the network and at the load of its machine")
+    if info.server_version is not None and info.server_version.partition(".")[0] != ours.partition(".")[0]:
+        return Finding("server", "note", f"{told}; this is version {ours}: bring the older of the two up to date")
+    return Finding("server", "ok", told)
 
 
 def _allowed(info: KeyInfo) -> Finding:
@@ -160,22 +166,31 @@ def _healthy(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
 
     before = time.time()
     with contextlib.closing(HttpTransport(url, key, timeout=10.0)) as transport:
-        status, date = transport.run(_ready())
+        status, date, why = transport.run(_ready())
     if date is not None:
         # The header has whole seconds; the middle of the request is when it was written.
         skew = parsedate_to_datetime(date).timestamp() + 0.5 - (before + time.time()) / 2
         if abs(skew) > SKEW:
-            yield Finding("clock", "note", f"the server's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}")
+            yield Finding(
+                "clock", "note",
+                f"the server's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}: have both set by NTP (what is "
+                "shown goes by the server's)",
+            )  # fmt: skip
         else:
             yield Finding("clock", "ok", "as the server's")
-    if info.api:
-        good = status == 200
-        yield Finding("database", "ok" if good else "bad", "takes writes" if good else "takes no writes: see the log")
+    if info.api and status == 200:
+        yield Finding("database", "ok", "takes writes")
+    elif info.api:
+        yield Finding(
+            "database", "bad", f"{why or f'/readyz answers {status}'}: the server's log and its disk tell more"
+        )
 
 
-def _ready() -> Exchange[tuple[int, str | None]]:
-    reply = yield Request("GET", "readyz")
-    return reply.status, reply.headers.get("date")
+def _ready() -> Exchange[tuple[int, str | None, str]]:
+    request = Request("GET", "readyz")
+    reply = yield request
+    why = "" if reply.status == 200 else error_of(reply, request).detail
+    return reply.status, reply.headers.get("date"), why
 
 
 def _stored(database: str | None) -> Iterator[Finding]:

@@ -39,6 +39,9 @@ def _check_file(path: Path) -> str:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if said != "ok":
                 raise ConfigError(f"the database {path} is damaged ({said}): put a backup in its place")
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
             counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES]  # noqa: S608
     except sqlite3.Error as error:
         raise ConfigError(f"the database {path} cannot be read: {error}") from error
@@ -46,11 +49,16 @@ def _check_file(path: Path) -> str:
     if free < _LEAST:
         raise ConfigError(f"the disk of the database {path} has {free / 1e6:.0f} MB left: make room")
     older = "" if version == len(MIGRATIONS) else f", of the older schema {version}: the server leads it forward"
-    return f"{path} is whole, {_held(*counts)}, {path.stat().st_size / 1e6:.1f} MB{older}"
+    # What is deleted leaves room for what comes; the file itself never becomes smaller.
+    spare = ""
+    if unused * 2 > pages and unused * page > _SPARE:
+        spare = f", {unused * page / 1e6:.0f} MB of it free for what comes (backup and restore make it small)"
+    return f"{path} is whole, {_held(*counts)}, {path.stat().st_size / 1e6:.1f} MB{spare}{older}"
 
 
 _TABLES = ("items", "history", "keys")
 _LEAST = 100e6
+_SPARE = 50e6
 
 
 def _check_postgres(url: str) -> str:
