@@ -7,7 +7,7 @@ of which the shortest that fits is read.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
     from .records import Item
 
-Order: TypeAlias = tuple[int, float, int]
-"""What the list is sorted by; a cursor of a page."""
+Order: TypeAlias = tuple[int, float, int, str]
+"""What the list is sorted by; a cursor of a page. No two items have the same, whichever server made them."""
 
-_Place: TypeAlias = tuple[int, float, int, str]
 _Shelf: TypeAlias = tuple[str, str | None]
 
 _ALL: _Shelf = ("all", None)
@@ -27,16 +26,16 @@ _ALL: _Shelf = ("all", None)
 
 def order(item: Item) -> Order:
     """Return the sort key of the list: highest weight, then oldest."""
-    return -item.weight, item.created_at, item.born
+    return -item.weight, item.created_at, item.born, item.id
 
 
 class Listing:
     """Ids of items in the order of the list."""
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
-        self._shelves: dict[_Shelf, list[_Place]] = {_ALL: []}
+        self._shelves: dict[_Shelf, list[Order]] = {_ALL: []}
         for item in items:
-            place = _place(item)
+            place = order(item)
             for shelf in _shelves(item):
                 self._shelves.setdefault(shelf, []).append(place)
         for places in self._shelves.values():
@@ -55,14 +54,14 @@ class Listing:
         ):
             return
         if before is not None:
-            place = _place(before)
+            place = order(before)
             for shelf in _shelves(before):
                 places = self._shelves[shelf]
                 del places[bisect_left(places, place)]
                 if not places and shelf is not _ALL:
                     del self._shelves[shelf]
         if after is not None:
-            place = _place(after)
+            place = order(after)
             for shelf in _shelves(after):
                 insort(self._shelves.setdefault(shelf, []), place)
 
@@ -80,14 +79,9 @@ class Listing:
         if status is not None:
             wanted.append(("status", status))
         places = min((self._shelves.get(shelf, []) for shelf in wanted), key=len)
-        start = 0 if after is None else bisect_left(places, (*after, ""))
+        start = 0 if after is None else bisect_right(places, after)
         for place in islice(places, start, None):
-            if place[:3] != after:
-                yield place[3]
-
-
-def _place(item: Item) -> _Place:
-    return -item.weight, item.created_at, item.born, item.id
+            yield place[3]
 
 
 def _shelves(item: Item) -> list[_Shelf]:

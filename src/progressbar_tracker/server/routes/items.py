@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ import msgspec
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
 from progressbar_tracker.server.auth import Principal, authorize
 from progressbar_tracker.server.board import Board, Change, Owner
-from progressbar_tracker.server.listing import order
+from progressbar_tracker.server.listing import Order, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import spelled, told
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 LIMIT: Final = 1000
 MOST: Final = 10_000
 
+DRIFT: Final = 10.0
+"""Seconds for which a rate and a time left may be told unchanged: they follow from the time alone."""
+
+CURSOR: Final = 2000
+"""The most characters of a cursor, which holds an id."""
+
 
 async def listed(call: Call) -> Reply:
     """``GET /api/v1/items``."""
@@ -42,9 +49,9 @@ async def listed(call: Call) -> Reply:
     now = services.clock()
     # What falls silent or expires in this instant is to be seen under a new revision.
     services.sweep(now)
-    etag = f'W/"{services.life}-{board.rev}"'.encode()
+    etag = _etag(call, now)
     headers: list[Header] = [(b"etag", etag), (b"cache-control", b"private, no-cache")]
-    if etag in [tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")]:
+    if {etag, b"*"} & {tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")}:
         return Reply(304, headers=tuple(headers))
     rev = services.rev
     found = board.listed(group=group, status=status, after=after, limit=limit + 1)
@@ -53,6 +60,14 @@ async def listed(call: Call) -> Reply:
         headers.append(next_page(call, query, _told_cursor(page[-1])))
     body = b'{"items":%s,"rev":%d}' % (await spelled(page, now), rev)
     return Reply(200, body, headers=tuple(headers))
+
+
+def _etag(call: Call, now: float) -> bytes:
+    """Return the tag of what a list is now: it varies with the query, the board, and the time where that shows."""
+    services = call.services
+    drift = int(now // DRIFT) if services.board.listed(status="running", limit=1) else 0
+    query = zlib.crc32(call.scope["query_string"])
+    return f'W/"{services.life}-{services.board.rev}-{services.rev}-{drift:x}-{query:x}"'.encode()
 
 
 async def one(call: Call) -> Reply:
@@ -207,11 +222,11 @@ def _told_cursor(item: Item) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(order(item))).decode().rstrip("=")
 
 
-def _cursor(text: str) -> tuple[int, float, int]:
+def _cursor(text: str) -> Order:
     try:
-        check_text("after", text, 200, least=1)
+        check_text("after", text, CURSOR, least=1)
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=tuple[int, float, int])
+        return msgspec.json.decode(raw, type=tuple[int, float, int, str])
     except FieldError as error:
         raise of_field(error) from None
     except (ValueError, binascii.Error, msgspec.DecodeError):

@@ -35,7 +35,9 @@ _TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
 _GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)
 _ITEMS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=items.MOST)])
 _RUNS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=history.MOST)])
-_AFTER: Final = Parameter("after", "Where to go on; from `Link`.", Annotated[str, Meta(min_length=1, max_length=200)])
+_AFTER: Final = Parameter(
+    "after", "Where to go on; from `Link`.", Annotated[str, Meta(min_length=1, max_length=items.CURSOR)]
+)
 _END: Final = Parameter("status", "Only those that ended so.", EndStatus)
 _ITEM: Final = Parameter("id", "Only those of an item.", _TEXT)
 _SEARCH: Final = Parameter("q", "Only those with this text in their id or title.", _TEXT)
