@@ -150,7 +150,7 @@ def _reached(info: KeyInfo, seconds: float) -> Finding:
     told, ours = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms", version("progressbar-tracker")
     if seconds >= SLOW:
         return Finding("server", "note", f"{told}: look at the network and at the load of its machine")
-    if info.server_version is not None and info.server_version.partition(".")[0] != ours.partition(".")[0]:
+    if info.server_version.partition(".")[0] != ours.partition(".")[0]:
         return Finding("server", "note", f"{told}; this is version {ours}: bring the older of the two up to date")
     return Finding("server", "ok", told)
 
