@@ -70,7 +70,8 @@ def test_an_item_tells_everything_the_protocol_names(served: Served) -> None:
     item = http.patch("/api/v1/items/a", json={"completed": 1}).json()
     assert item == {
         "id": "a", "title": "", "description": "", "value": 0.25, "completed": 1, "total": 4, "unit": "", "weight": 0,
-        "status": "running", "stalled": False, "error": None, "group": None, "parent": None, "meta": {"host": "h"},
+        "status": "running", "stalled": False, "late": False, "error": None, "group": None, "parent": None,
+            "meta": {"host": "h"}, "deadline": None, "notify": [],
         "rate": 0.5, "eta": 6.0, "owner": "write", "run_id": "r", "seq": 3, "created_at": "2027-01-15T08:00:00.000Z",
         "updated_at": "2027-01-15T08:00:02.000Z", "ended_at": None, "heartbeat_timeout": None, "ttl": None,
     }  # fmt: skip

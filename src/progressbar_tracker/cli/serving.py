@@ -40,6 +40,7 @@ class _LocalConfig:
 @click.option("--keep", metavar="PERIODS", help="How long ended items stay listed: succeeded=1h,7d (PROGRESSBAR_KEEP).")
 @click.option("--history", metavar="PERIODS", help="How long runs are remembered (PROGRESSBAR_HISTORY; 90d).")
 @click.option("--give-up", metavar="PERIOD", help="Silence after which a running item leaves (PROGRESSBAR_GIVE_UP).")
+@click.option("--channels", metavar="FILE", help="Whom to tell of items, in TOML (PROGRESSBAR_CHANNELS).")
 @click.option("--metrics-items", type=int, help="Items whose progress /metrics tells (PROGRESSBAR_METRICS_ITEMS; 0).")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log (PROGRESSBAR_LOG_FORMAT).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
@@ -56,6 +57,7 @@ def serve(
     keep: str | None,
     history: str | None,
     give_up: str | None,
+    channels: str | None,
     metrics_items: int | None,
     log_format: str | None,
     log_level: str | None,
@@ -85,6 +87,7 @@ def serve(
         keep=keep,
         history=history,
         give_up=give_up,
+        channels=channels,
         metrics_items=metrics_items,
         log_format=log_format,
         log_level=log_level,

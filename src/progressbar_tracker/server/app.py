@@ -90,6 +90,7 @@ class App:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
         self.services.follow()
+        self.services.notifier.courier.start()
         sweeping = asyncio.create_task(self.sweep.run())
         try:
             yield
@@ -97,6 +98,7 @@ class App:
             sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sweeping
+            await asyncio.to_thread(self.services.notifier.courier.close)
 
 
 # A run's id is no secret, and asking the system for each costs as much as all the rest of a create where that is slow.

@@ -44,6 +44,10 @@ DOUBTFUL: Final = frozenset({"item-not-found", "item-exists", "other-run", "ende
 """The refusals that rest on what a board remembers."""
 
 
+def _nothing(*_: object) -> None:
+    """Do nothing: nobody follows yet."""
+
+
 class Judged(NamedTuple):
     """What a board made of a request.
 
@@ -74,6 +78,7 @@ class Replica:
         self._changed: Callable[[], object] = _nothing
         self._take_credentials: Callable[[Credentials], object] = _nothing
         self._take_samples: Callable[[Sequence[Sampled]], object] = _nothing
+        self._moved: Callable[[Item | None, Item], object] = _nothing
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking = asyncio.Lock()
         self._looks = 0
@@ -96,6 +101,7 @@ class Replica:
         changed: Callable[[], object],
         take_credentials: Callable[[Credentials], object],
         take_samples: Callable[[Sequence[Sampled]], object],
+        moved: Callable[[Item | None, Item], object] = _nothing,
     ) -> None:
         """Follow the database from now on, in the loop that runs.
 
@@ -103,10 +109,12 @@ class Replica:
             changed: Told when there is something new to tell viewers.
             take_credentials: Given who may do what, whenever anyone changes it.
             take_samples: Given what was sampled so far, when this server begins to lead.
+            moved: Given each item that is stored anew, as it was and as it is.
         """
         self._changed = changed
         self._take_credentials = take_credentials
         self._take_samples = take_samples
+        self._moved = moved
         self._loop = asyncio.get_running_loop()
         self._store.follow(self._tell)
 
@@ -119,6 +127,8 @@ class Replica:
         for item_id, row in rows.items():
             self._adopt(item_id, row)
             if not seen.aside:
+                if row.item is not None:
+                    self._moved(self.stored.get(item_id), row.item)
                 self.stored.adopt(item_id, row.item)
         self.stored.touched()  # which is for who takes samples, of the other board
         if seen.ended:
@@ -223,7 +233,3 @@ class Replica:
         except (StoreError, TimeoutError) as error:
             logger.warning("the database cannot be read: %s", error)
             raise ProblemError("unavailable", "the database does not answer at the moment", retry_after=5) from error
-
-
-def _nothing(*_: object) -> None:
-    """Do nothing: nobody follows yet."""

@@ -100,6 +100,7 @@ class Overrides(TypedDict, total=False):
     log_format: str | None
     log_level: str | None
     access_log: bool | None
+    channels: Path | str | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: How a line of the log looks.
         log_level: From which level on lines are written; ``None`` for what suits the format.
         access_log: Write a line for each request.
+        channels: The file that says whom to tell of items; see :mod:`~.channels`.
         session_seconds: How long a browser stays signed in.
         sign_in_seconds: How long a one-time sign-in link is good.
     """
@@ -145,6 +147,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Format = "text"
     log_level: Level | None = None
     access_log: bool = False
+    channels: Path | None = None
     session_seconds: float = 7 * 86400.0
     sign_in_seconds: float = 3600.0
 
@@ -204,6 +207,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "log_format": environ.get("PROGRESSBAR_LOG_FORMAT") or None,
             "log_level": environ.get("PROGRESSBAR_LOG_LEVEL") or None,
             "access_log": _bool(environ, "PROGRESSBAR_ACCESS_LOG"),
+            "channels": environ.get("PROGRESSBAR_CHANNELS") or None,
         }
         merged = {name: value for name, value in found.items() if value is not None} | given
         merged["database"] = _database(str(merged["database"])) if "database" in merged else default_database()
@@ -212,6 +216,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name, others in (("keep", math.inf), ("history", 90 * DAY)):
             if name in merged:
                 merged[name] = periods(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)
+        if "channels" in merged:
+            merged["channels"] = Path(str(merged["channels"]))
         if "give_up" in merged:
             merged["give_up"] = period("PROGRESSBAR_GIVE_UP", str(merged["give_up"]))
         for name, known in (("log_format", FORMATS), ("log_level", LEVELS)):

@@ -1,4 +1,4 @@
-"""Keys, shares and signed-in browsers as the administrator's page shows them."""
+"""Keys, shares, signed-in browsers and channels as the administrator's pages show them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from .past import instant
 from .view import item_url
 
 if TYPE_CHECKING:
+    from progressbar_tracker.server.channels import Channel
     from progressbar_tracker.server.keys import Keyring
-    from progressbar_tracker.server.records import KeyRecord, SessionRecord, ShareRecord
+    from progressbar_tracker.server.records import KeyRecord, Outcome, SessionRecord, ShareRecord
 
 
 def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
@@ -56,6 +57,24 @@ def shown_session(session: SessionRecord, own: SessionRecord | None, ring: Keyri
         "created": time(session.created_at),
         "seen": time(session.seen_at or session.created_at),
         "expires": time(session.expires_at),
+    }
+
+
+def shown_channel(channel: Channel, outcome: Outcome, off: bool) -> dict[str, object]:
+    """Return what the template shows of a channel."""
+    whose = "all items" if channel.all else ", ".join(f"the group {group}" for group in sorted(channel.groups))
+    return {
+        "name": channel.name,
+        "kind": channel.kind,
+        "place": channel.place,
+        "events": ", ".join(channel.events),
+        "whose": whose or "items that name it",
+        "off": off,
+        "waiting": outcome.waiting,
+        "given_up": outcome.given_up,
+        "delivered": outcome.delivered,
+        "last": time(outcome.delivered_at),
+        "error": outcome.error or "",
     }
 
 

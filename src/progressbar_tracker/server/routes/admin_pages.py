@@ -1,12 +1,13 @@
-"""The page on which an administrator looks after keys, shares and signed-in browsers."""
+"""The pages on which an administrator looks after keys, shares and signed-in browsers, and after channels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import KEY_TYPES
-from progressbar_tracker.server.dashboard.admin import shown_key, shown_session, shown_share
+from progressbar_tracker.server.dashboard.admin import shown_channel, shown_key, shown_session, shown_share
 
+from .channels import known
 from .html import own_url, page
 from .sessions import own_session
 
@@ -34,3 +35,8 @@ async def keys(call: Call) -> Reply:
         sessions=[shown_session(record, own, services.ring) for record in services.sessions.all(now)],
         groups=sorted({item.group for item in services.board.all() if item.group is not None}),
     )
+
+
+async def channels(call: Call) -> Reply:
+    """``GET /channels``: whom the server tells of items; what is tried here goes through the API."""
+    return page(call, "channels.html", channels=[shown_channel(*one) for one in await known(call.services)])

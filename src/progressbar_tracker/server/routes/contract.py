@@ -73,7 +73,7 @@ Part = Annotated[
 ]
 Seconds = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
 Notify = Annotated[
-    list[Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH)]],
+    list[Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, pattern=LINE)]],
     Meta(max_length=NOTIFY_ENTRIES, description="The channels that are told of it, by name.", examples=[["phone"]]),
 ]
 Instant = Annotated[
@@ -175,7 +175,7 @@ class _ItemWrite(TypedDict, total=False):
     part: Part | None
     heartbeat_timeout: Seconds | None
     deadline: Instant | None
-    notify: Notify
+    notify: Notify | None
     ttl: Seconds | None
 
 
@@ -375,6 +375,36 @@ class Shares(TypedDict):
     """All of them, oldest first."""
 
     shares: list[Share]
+
+
+class Channel(TypedDict):
+    """A channel that the operator has set up; neither its address nor its secret."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, examples=["phone"])]
+    kind: Literal["webhook", "apprise"]
+    place: Annotated[str, Meta(description="A webhook's host, or the kind of service.", examples=["hooks.example.org"])]
+    on: Annotated[list[str], Meta(description="The events it is told of.", examples=[["failed", "25%"]])]
+    groups: list[str]
+    all: bool
+    off: Annotated[bool, Meta(description="Its webhook has answered 410.")]
+    waiting: Annotated[int, Meta(description="Messages that are to be sent.")]
+    delivered: Annotated[int, Meta(description="Messages that were, of those that are remembered.")]
+    given_up: Annotated[int, Meta(description="Messages that never will be, of those that are remembered.")]
+    delivered_at: Instant | None
+    error: Annotated[str | None, Meta(description="Why the latest that was not delivered was not.")]
+
+
+class Channels(TypedDict):
+    """All of them, by name."""
+
+    channels: list[Channel]
+
+
+class Tested(TypedDict):
+    """What became of a test."""
+
+    delivered: bool
+    detail: Annotated[str | None, Meta(description="Why not.")]
 
 
 class Alive(TypedDict):

@@ -13,6 +13,7 @@ from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
 from progressbar_tracker.server.metrics import Metrics
+from progressbar_tracker.server.notify import Notifier
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import (
     CREDENTIALS,
@@ -100,6 +101,7 @@ class Services:
             if settings.admin_username is None or settings.admin_password is None
             else sessions.Password(settings.admin_username, settings.admin_password)
         )
+        self.notifier = Notifier(settings.channels, store, leads=self.leads, clock=clock)
         self.metrics = Metrics(self, version)
         self.changing_keys = asyncio.Lock()
         # Held from reading or writing the stored keys until the ring shows them: what was read a moment before
@@ -122,6 +124,7 @@ class Services:
                 changed=self.hub.changed,
                 take_credentials=self._take_credentials,
                 take_samples=self.samples.replace_all,
+                moved=self.notifier.moved,
             )
 
     async def carry_out(self, judge: Callable[[], Judged]) -> Judged:
@@ -190,11 +193,13 @@ class Services:
         changes = self.board.sweep(now, expire=self.leads())
         if self.replica is not None:
             told.sweep(now, expire=False)
+            told.overdue()
+        fallen = self.board.overdue()
+        self.notifier.sweep(self.board, fallen, now)
         if told.rev != rev:
             self.hub.changed()
-        overdue = told.overdue()
         if self.leads() and logs.telling():
-            for item in filter(None, map(told.get, overdue)):
+            for item in filter(None, map(self.board.get, fallen)):
                 logs.tell("item stalled" if stalled(item, now) else "item late", item=item.id, run_id=item.run_id)
         if not changes:
             return
@@ -213,17 +218,28 @@ class Services:
             ProblemError: ``unavailable``; the board is then as if nothing had happened.
         """
         writes = [write for change in changes for write in change.writes()]
+        durable, notifier = any(change.durable for change in changes), self.notifier
+        if durable or notifier.channels.any:
+            # With the change that they tell of, or not at all.
+            told = notifier.of(changes)
+            writes += told
+        else:
+            told = []
         if writes:
             self.hub.changed()
-        if not any(change.durable for change in changes):
+        if not durable:
             if writes:
                 self.store.later(writes)
             return
         if self.replica is not None:
             await self._settle_with_others(self.replica, changes, writes)
+            if told:
+                notifier.courier.wake()
             return
         try:
             await self.commit(writes)
+            if told:
+                notifier.courier.wake()
             _tell_of_items(changes)
         except ProblemError:
             for change in reversed(changes):

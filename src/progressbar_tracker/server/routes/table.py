@@ -14,6 +14,7 @@ from progressbar_tracker.server.records import EndStatus
 
 from . import (
     admin_pages,
+    channels,
     documents,
     events,
     health,
@@ -138,6 +139,13 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke, about=About(
         "End a share, and what looks through it.", shape.Share, problems=("not-found", "unavailable"),
     )),
+    Row("GET", "/api/v1/channels", "manage", channels.listed, about=About(
+        "The channels that can be told of items, and what became of the messages to each.", shape.Channels,
+        problems=("unavailable",),
+    )),
+    Row("POST", "/api/v1/channels/{name}/test", "manage", channels.test, about=About(
+        "Send a message to a channel now, and say whether it was taken.", shape.Tested, problems=("not-found",),
+    )),
     Row("GET", "/s/{token}", "public", shares.seen, page=True, about=About(
         "The page behind a share.", _HTML, problems=("not-found", "unavailable"),
     )),
@@ -167,6 +175,9 @@ TABLE: Final[tuple[Row, ...]] = (
         "The history.", _HTML, query=(_GROUP, _END, _SEARCH, _AFTER), problems=("invalid-field", "unavailable"),
     )),
     Row("GET", "/keys", "manage", admin_pages.keys, page=True, about=About("Keys, shares and browsers.", _HTML)),
+    Row("GET", "/channels", "manage", admin_pages.channels, page=True, about=About(
+        "Whom the server tells of items.", _HTML, problems=("unavailable",),
+    )),
     Row("GET", "/login", "public", pages.login, page=True, about=About("The sign-in page.", _HTML)),
     Row("POST", "/login", "public", pages.sign_in, page=True, about=About(
         "Sign in; sends on to the board.", _HTML, (303,), shape.SignIn,

@@ -1,0 +1,92 @@
+"""What a message says: a JSON body for programs, a title and some lines for people. Pure."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .records import Notice, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEST: Final = "test"
+"""The event that is none: somebody tries a channel."""
+
+
+class Letter(NamedTuple):
+    """A message for people."""
+
+    title: str
+    text: str
+
+
+def body(notice: Notice) -> bytes:
+    """Return what a webhook is sent: ``type``, ``timestamp`` and ``data``, the item as it was then.
+
+    A percentage is ``item.reached``, with ``percent`` beside them.
+    """
+    event = notice.event
+    document: dict[str, object] = {"type": f"item.{event}", "timestamp": rfc3339(notice.at)}
+    if event == TEST:
+        document["type"] = "channel.test"
+    elif event.endswith("%"):
+        document |= {"type": "item.reached", "percent": int(event[:-1])}
+    return json.dumps(document | {"data": json.loads(notice.body)}, ensure_ascii=False).encode()
+
+
+def letter(notice: Notice) -> Letter:
+    """Return what people are told."""
+    if notice.event == TEST:
+        return Letter(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
+    item: Mapping[str, object] = json.loads(notice.body)
+    name = " ".join(str(item.get("title") or item["id"]).split())
+    lines = [str(item.get("error") or ""), str(item.get("description") or ""), _far(item), _where(item)]
+    return Letter(f"{name} {_WORDS.get(notice.event, f'is at {notice.event}')}", "\n".join(filter(None, lines)))
+
+
+_WORDS: Final = {
+    "succeeded": "has succeeded", "failed": "has failed", "stopped": "was stopped", "late": "is late",
+    "stalled": "gives no sign of life",
+}  # fmt: skip
+
+
+def _far(item: Mapping[str, object]) -> str:
+    value, completed, total, unit = item["value"], item.get("completed"), item.get("total"), item.get("unit") or ""
+    assert isinstance(value, int | float)
+    parts = [] if completed is not None and total is None else [f"{int(value * 100)} %"]
+    if completed is not None:
+        parts.append(f"{completed:,}{'' if total is None else f' of {total:,}'} {unit}".rstrip())
+    began, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
+    if isinstance(began, str) and isinstance(ended, str):
+        seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+        parts.append(f"after {_long(max(seconds, 0))}")
+    if item.get("late") and item.get("deadline"):
+        parts.append(f"its deadline was {item['deadline']}")
+    return ", ".join(parts)
+
+
+def _where(item: Mapping[str, object]) -> str:
+    meta = item.get("meta")
+    host = meta.get("host") if isinstance(meta, dict) else None
+    group = item.get("group")
+    parts = [
+        str(item["id"]),
+        f"group {group}" if group else "",
+        f"of {item.get('owner')}",
+        f"on {host}" if host else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _long(seconds: int) -> str:
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    return (
+        f"{seconds // 3600} h {seconds % 3600 // 60} min"
+        if seconds < 86400
+        else f"{seconds // 86400} d {seconds % 86400 // 3600} h"
+    )

@@ -1,0 +1,164 @@
+"""What is to be told, and to whom: pure, for who asks passes the clock.
+
+A notice's id follows from channel, run and event, so two servers that see the same thing make one notice of it. Ends
+and percentages are seen where an item changes, and are written with the change. Silence and lateness come about by
+nobody writing, and are looked for by the server that leads: not before it has listened itself for as long, or all that
+could not reach a server that was away would be told as silent when it comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .records import AddNotice, Notice
+from .telling import late, stalled, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .channels import Channels
+    from .records import Item
+
+NEWS: Final = 6 * 86400.0
+"""Seconds after which nobody needs to hear any more that an item fell silent or became late.
+
+Less than for how long the outbox remembers that it was told.
+"""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def happened(before: Item | None, after: Item | None, percents: Sequence[int]) -> list[str]:
+    """Return the events that a change of an item is: its end, or percentages that it has crossed.
+
+    A run that begins beyond a percentage has not crossed it, and of one that ends only the end is news.
+
+    Args:
+        before: The item as it was; ``None`` if there was none.
+        after: The item as it is; ``None`` if it is gone.
+        percents: The percentages of interest, in rising order.
+    """
+    if after is None:
+        return []
+    same = before is not None and before.run_id == after.run_id
+    if after.status != "running":
+        return [] if same and before is not None and before.status == after.status else [after.status]
+    if not percents or not same or before is None or not before.value < after.value:
+        return []
+    return [f"{percent}%" for percent in percents if before.value < percent / 100 <= after.value]
+
+
+def overdue(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
+    """Return what an item is by nobody's doing, each with what tells it from the same thing at another time.
+
+    Args:
+        item: The item.
+        now: The instant.
+        since: Since when this server has listened.
+
+    Returns:
+        The events, and when to look again.
+    """
+    found, again = list[tuple[str, str]](), None
+    if late(item, now) and item.deadline_at is not None and now - item.deadline_at < NEWS:
+        found.append(("late", ""))
+    if stalled(item, now) and item.heartbeat_timeout is not None:
+        due = item.updated_at + item.heartbeat_timeout
+        sure = max(due, since + item.heartbeat_timeout)
+        if now < sure:
+            again = sure
+        elif now - due < NEWS:
+            found.append(("stalled", f"{item.updated_at:.3f}"))
+    return found, again
+
+
+def notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], now: float) -> list[AddNotice]:
+    """Return what is to be put into the outbox.
+
+    Args:
+        channels: All channels.
+        item: What it is about.
+        events: What has happened, each with what tells it from the same thing at another time of the same run.
+        now: The instant.
+    """
+    if not item.notify and not channels.wide:
+        return []
+    writes = list[AddNotice]()
+    body = ""
+    for channel in channels.all():
+        if not channel.hears_of(item):
+            continue
+        for event, mark in events:
+            if event in channel.on or (event.endswith("%") and int(event[:-1]) in channel.percents):
+                body = body or _encode(told(item, now)).decode()
+                notice_id = identity(channel.name, item.id, item.run_id, event, mark)
+                notice = Notice(
+                    notice_id=notice_id, channel=channel.name, item_id=item.id, run_id=item.run_id, event=event,
+                    at=now, body=body, next_at=now,
+                )  # fmt: skip
+                writes.append(AddNotice(notice))
+    return writes
+
+
+def identity(*parts: str) -> str:
+    """Return the id of what is told by these parts, none of which can hold the character that joins them."""
+    return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
+
+
+class Watch:
+    """Looks for silence and lateness.
+
+    Args:
+        now: Since when this server listens.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._later: dict[str, float] = {}
+        self._led = False
+
+    def deaf(self, now: float) -> None:
+        """Note that until now nobody could be heard."""
+        self._since = now
+
+    def look(
+        self,
+        fallen: Iterable[str],
+        get: Callable[[str], Item | None],
+        everything: Callable[[], Iterable[Item]],
+        now: float,
+        *,
+        leads: bool,
+    ) -> list[tuple[Item, list[tuple[str, str]]]]:
+        """Return the items of which there is something to tell.
+
+        Args:
+            fallen: The ids of those that have fallen silent or become late just now.
+            get: Returns an item.
+            everything: Returns all items; for who begins to lead.
+            now: The instant.
+            leads: Whether it is for this server to tell.
+        """
+        if not leads:
+            self._led = False
+            self._later.clear()
+            return []
+        looked = {item_id for item_id, at in self._later.items() if at <= now}.union(fallen)
+        if not self._led:
+            self._led = True
+            looked.update(item.id for item in everything() if stalled(item, now) or late(item, now))
+        found = []
+        for item_id in sorted(looked):
+            self._later.pop(item_id, None)
+            item = get(item_id)
+            if item is None:
+                continue
+            events, again = overdue(item, now, self._since)
+            if again is not None:
+                self._later[item_id] = again
+            if events:
+                found.append((item, events))
+        return found

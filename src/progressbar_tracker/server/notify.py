@@ -1,0 +1,105 @@
+"""Telling people: from what happens on the board to messages on their way."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from .channels import Channels
+from .courier import Courier
+from .notices import Watch, happened, notices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from .board import Board, Change
+    from .records import AddNotice, Item
+    from .stores.base import Store
+
+logger = logging.getLogger("progressbar_tracker.server.channels")
+
+NAMED: Final = 1000
+"""The most unknown names that are remembered, so that each is logged once."""
+
+
+class Notifier:
+    """What one server does to tell people.
+
+    Args:
+        path: The file of the channels; ``None`` for none.
+        store: With the outbox.
+        leads: Whether this server is the one that sees to what happens by itself.
+        clock: Seconds since the epoch.
+
+    Raises:
+        ConfigError: The file cannot be used.
+
+    Attributes:
+        channels: All channels.
+        courier: Delivers; its ``counts`` say how that goes.
+    """
+
+    def __init__(
+        self, path: Path | None, store: Store, *, leads: Callable[[], bool], clock: Callable[[], float]
+    ) -> None:
+        self.channels = Channels(path)
+        self.courier = Courier(store, self.channels, leads=leads, clock=clock)
+        self._store = store
+        self._leads = leads
+        self._clock = clock
+        self._watch = Watch(clock())
+        self._unknown: set[str] = set()
+
+    def of(self, changes: Iterable[Change]) -> list[AddNotice]:
+        """Return what is to be written together with changes of the board."""
+        channels = self.channels
+        writes: list[AddNotice] = []
+        for change in changes:
+            after = change.after
+            if after is None:
+                continue
+            if after.notify:
+                if change.durable:
+                    self._look_for(after)
+            elif not channels.wide:
+                continue
+            events = happened(change.before, after, channels.percents)
+            if events:
+                writes += notices(channels, after, [(event, "") for event in events], self._clock())
+        return writes
+
+    def moved(self, before: Item | None, after: Item) -> None:
+        """Look at what another server has stored: a percentage may be crossed by what several have added up to."""
+        channels = self.channels
+        if channels.percents and (after.notify or channels.wide) and after.status == "running" and self._leads():
+            events = happened(before, after, channels.percents)
+            if events:
+                self._store.later(notices(channels, after, [(event, "") for event in events], self._clock()))
+
+    def sweep(self, board: Board, fallen: Iterable[str], now: float) -> None:
+        """Take over a changed file, and tell of silence and lateness.
+
+        Args:
+            board: All items.
+            fallen: Those that have fallen silent or become late.
+            now: The instant.
+        """
+        if self.channels.refresh():
+            self._unknown.clear()
+            self.courier.start()
+        if not self.channels.any:
+            return
+        if self._store.commits.failing:
+            self._watch.deaf(now)
+        writes: list[AddNotice] = []
+        for item, events in self._watch.look(fallen, board.get, board.all, now, leads=self._leads()):
+            writes += notices(self.channels, item, events, now)
+        if writes:
+            self._store.later(writes)
+
+    def _look_for(self, item: Item) -> None:
+        for name in item.notify:
+            if self.channels.get(name) is None and name not in self._unknown and len(self._unknown) < NAMED:
+                self._unknown.add(name)
+                logger.warning("the item %r is to be told to %r, and there is no such channel", item.id, name)

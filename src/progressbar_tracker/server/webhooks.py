@@ -1,0 +1,194 @@
+"""Webhooks, as Standard Webhooks has them: signed, with an id that stays the same however often one is sent.
+
+An address is the operator's, and yet it must not lead where he did not mean it to: a name may stand for this machine
+today that stood for another yesterday. So a name is resolved once, each address that it stands for is judged, and the
+connection is made to an address that was judged, with the name in TLS and in ``Host``. Redirects are not followed, the
+environment's proxies are not used, and of the answer nothing is read but its status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import unquote
+
+import httpx
+
+from .aside import aside
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from .channels import Channel
+
+    Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+    Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+
+TIMEOUT: Final = 10.0
+"""Seconds for everything: the name, the connection, the answer's head."""
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+class DeliveryError(Exception):
+    """A message was not delivered; the text says why and holds no secret.
+
+    Attributes:
+        gone: Whoever it is for wants no more.
+    """
+
+    def __init__(self, why: str, *, gone: bool = False) -> None:
+        super().__init__(why)
+        self.gone = gone
+
+
+def signed(notice_id: str, at: int, body: bytes, secret: bytes | None) -> dict[str, str]:
+    """Return the headers of a message.
+
+    Args:
+        notice_id: Its id.
+        at: When this attempt is made, in whole seconds since the epoch.
+        body: The body.
+        secret: What it is signed with; without one it is not.
+    """
+    headers = {"webhook-id": notice_id, "webhook-timestamp": str(at)}
+    if secret is not None:
+        digest = hmac.digest(secret, b"%s.%d.%s" % (notice_id.encode(), at, body), hashlib.sha256)
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
+    return headers
+
+
+def permitted(text: str, *, private: bool) -> bool:
+    """Say whether an address may be connected to.
+
+    Args:
+        text: The address.
+        private: Whether it may be this machine, or one that only a network of its own knows. An address of the link
+            itself may not: that is where clouds keep a machine's credentials.
+
+    >>> [permitted(text, private=False) for text in ("1.1.1.1", "127.0.0.1", "::ffff:10.0.0.1", "169.254.169.254")]
+    [True, False, False, False]
+    >>> [permitted(text, private=True) for text in ("192.168.0.7", "::1", "169.254.169.254", "224.0.0.1", "0.0.0.0")]
+    [True, True, False, False, False]
+    """
+    try:
+        address = _meant(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return False
+    if address.is_multicast or address.is_unspecified or address.is_link_local:
+        return False
+    if address.is_global:
+        return not address.is_reserved
+    return private and (address.is_loopback or not address.is_reserved)
+
+
+def _meant(address: Address) -> Address:
+    """Return the address of the older protocol that one of the newer may stand for."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    if inner is None and address in _NAT64:
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address if inner is None else inner
+
+
+async def resolved(host: str, port: int) -> Sequence[str]:
+    """Return the addresses that a name stands for.
+
+    Raises:
+        OSError: There are none.
+    """
+    found = await aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Webhooks:
+    """Sends webhooks.
+
+    Args:
+        resolve: Returns the addresses of a name.
+        transport: Makes the requests; by default over the network.
+        timeout: Seconds for a message.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolve: Resolve = resolved,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._resolve = resolve
+        self._transport = transport
+        self._timeout = timeout
+
+    async def send(self, channel: Channel, notice_id: str, at: int, body: bytes) -> None:
+        """Send a message once.
+
+        Raises:
+            DeliveryError: It was not taken, or nobody knows.
+        """
+        url = httpx.URL(channel.url)
+        host = url.raw_host.decode("ascii")
+        try:
+            async with asyncio.timeout(self._timeout):
+                status = await self._post(channel, url, host, signed(notice_id, at, body, channel.secret), body)
+        except TimeoutError:
+            raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
+        except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise DeliveryError(f"{host}: {_plain(error)}") from None
+        if status == 410:
+            raise DeliveryError(f"{host} wants no more (410)", gone=True)
+        if not 200 <= status < 300:
+            more = ", and redirects are not followed" if 300 <= status < 400 else ""
+            raise DeliveryError(f"{host} answered {status}{more}")
+
+    async def _post(self, channel: Channel, url: httpx.URL, host: str, headers: dict[str, str], body: bytes) -> int:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        addresses = await self._resolve(host.strip("[]"), port)
+        for address in addresses:
+            if not permitted(address, private=channel.allow_private):
+                why = "" if channel.allow_private else "; allow_private = true lets it, if it is of your own network"
+                raise DeliveryError(f"{host} is {address}, which a webhook may not lead to{why}")
+        headers |= {"host": url.netloc.decode("ascii"), "content-type": "application/json", "user-agent": AGENT}
+        if url.userinfo:
+            headers["authorization"] = "Basic " + base64.b64encode(unquote(url.userinfo.decode()).encode()).decode()
+        # A transport, and no client: a client would log the address, which may hold a secret, and keep the connection,
+        # on which a later message to another name at the same address would go without a look at its certificate.
+        transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
+        try:
+            for n, address in enumerate(addresses[:TRIED], 1):
+                where = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
+                request = httpx.Request(
+                    "POST", where, headers=headers, content=body,
+                    extensions={"sni_hostname": host, "timeout": httpx.Timeout(self._timeout).as_dict()},
+                )  # fmt: skip
+                try:
+                    response = await transport.handle_async_request(request)
+                except httpx.ConnectError:
+                    if n == min(len(addresses), TRIED):
+                        raise
+                    continue
+                await response.aclose()
+                return response.status_code
+            raise DeliveryError(f"{host} stands for no address")
+        finally:
+            if self._transport is None:
+                await transport.aclose()
+
+
+AGENT: Final = "progressbar-tracker"
+
+TRIED: Final = 3
+"""The most addresses of a name that are tried."""
+
+
+def _plain(error: BaseException) -> str:
+    """Return an error in one line, without anything that could colour a terminal."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
