@@ -449,3 +449,23 @@ def test_no_password_is_told_of_a_database_that_cannot_be_used(tmp_path) -> None
         Served(tmp_path, Clock(), database="postgresql://me:very-secret@127.0.0.1:1/bars")
     assert "very-secret" not in str(raised.value)
     assert "postgresql://me@127.0.0.1:1/bars" in str(raised.value)
+
+
+def test_each_server_counts_what_it_has_done_itself_and_one_of_them_leads(abc: tuple[Served, ...]) -> None:
+    one = abc[0].client("write")
+    for n in range(3):
+        one.put(f"/api/v1/items/counted-{n}", json={}).raise_for_status()
+
+    def told(served: Served, sample: str) -> float:
+        text = served.client("read").get("/metrics").text
+        return next((float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(sample)), 0.0)
+
+    puts = 'progressbar_requests_total{method="PUT",route="/api/v1/items/{id:path}",status="2xx"}'
+    before = [told(served, puts) for served in abc]
+    one.put("/api/v1/items/counted-0", json={"title": "again"}).raise_for_status()
+    assert [told(served, puts) - was for served, was in zip(abc, before, strict=True)] == [1, 0, 0]
+    assert sum(told(served, "progressbar_leading ") for served in abc) == 1
+    assert told(abc[1], "progressbar_build_info{") == 1
+    assert 'store="postgresql"' in abc[1].client("read").get("/metrics").text
+    until(lambda: [told(served, 'progressbar_items{status="running"}') >= 3 for served in abc] == [True] * 3)
+    assert told(abc[0], "progressbar_commit_writes_count ") >= 3

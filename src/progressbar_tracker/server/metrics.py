@@ -17,7 +17,7 @@ from progressbar_tracker._models import Status
 from .telling import stalled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric as Family
 
@@ -65,6 +65,10 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("progressbar_commit_seconds", "histogram", "Seconds that a commit took."),
     Metric("progressbar_commit_failures_total", "counter", "Commits that failed."),
     Metric("progressbar_writes_waiting", "gauge", "Writes that wait for a commit."),
+    Metric(
+        "progressbar_notifications_total", "counter", "What became of notifications; failed ones are tried again.",
+        ("channel", "result"),
+    ),
     Metric("progressbar_leading", "gauge", "1 if this server sees to what happens by itself, as one of all does."),
     Metric("progressbar_keys", "gauge", "Keys that are known, ended ones included.", ("type",)),
     Metric("progressbar_sessions", "gauge", "Browsers that are signed in."),
@@ -99,6 +103,18 @@ class Parts(Protocol):
         """Say whether this server sees to what happens by itself."""
 
 
+class Delivered(Protocol):
+    """What became of the notifications of a channel."""
+
+    delivered: int
+    failed: int
+    given_up: int
+
+
+def _nothing() -> Mapping[str, Delivered]:
+    return {}
+
+
 class Count:
     """Items by status, counted a slice at a time."""
 
@@ -118,10 +134,14 @@ class Metrics:
     Args:
         parts: What they are read off.
         version: The server's.
+        notified: Returns what became of notifications, by channel.
     """
 
-    def __init__(self, parts: Parts, version: str) -> None:
+    def __init__(
+        self, parts: Parts, version: str, *, notified: Callable[[], Mapping[str, Delivered]] = _nothing
+    ) -> None:
         self._parts = parts
+        self._notified = notified
         self._version = version
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -165,6 +185,12 @@ class Metrics:
         yield _histogram("progressbar_commit_seconds", commits.seconds)
         yield _counter("progressbar_commit_failures_total", commits.failures)
         yield _gauge("progressbar_writes_waiting", (parts.store.queued(),))
+        notifications = _counter("progressbar_notifications_total")
+        for channel, counts in sorted(dict(self._notified()).items()):
+            notifications.add_metric([channel, "delivered"], counts.delivered)
+            notifications.add_metric([channel, "failed"], counts.failed)
+            notifications.add_metric([channel, "given_up"], counts.given_up)
+        yield notifications
         yield _gauge("progressbar_leading", (parts.leads(),))
         keys = Counter(key.type for key in parts.ring.all())
         yield _gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
