@@ -249,6 +249,7 @@ for i in track(range(4), title="Left early"):
 def test_a_forked_child_prints_past_the_bars_of_its_parent():
     program = """
 import os
+import sys
 import rich
 from rich.console import Console
 rich._console = Console(force_terminal=True, width=60, color_system=None)
@@ -259,7 +260,9 @@ with track(total=2, title="Inner and outer") as outer:
         display_of(True).step()
         child = os.fork()
         if child == 0:
-            print("child", i, flush=True)
+            # In one piece, for the parent goes on drawing; print() without a buffer writes word by word.
+            sys.stdout.write(f"child {i}\\n")
+            sys.stdout.flush()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         outer.advance()

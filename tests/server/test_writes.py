@@ -61,7 +61,7 @@ def test_what_the_quick_reader_takes_of_part_1_the_careful_one_reads_the_same(bo
     raw = json.dumps(body).encode()
     quick = quick_legacy(raw)
     if quick is not None:
-        same(quick, read_legacy(decoded_object(raw)))
+        same(dict(sorted(quick.items())), dict(sorted(read_legacy(decoded_object(raw)).items())))
 
 
 def test_the_quick_reader_takes_no_field_that_the_careful_one_refuses() -> None:
