@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -99,6 +100,10 @@ def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_
     prober.join(20)
     assert (code, took < 5) == (0, True)
     assert "Traceback" not in said
+    events = [line["message"] for line in map(json.loads, said.splitlines()) if line["logger"].endswith(".server")]
+    assert [event for event in events if event.startswith("server ")] == [
+        "server started", "server stopping", "server stopped",
+    ]  # fmt: skip
     assert 503 in seen
     ends = [int(re.findall(r"retry: (\d+)\n\n", one)[-1]) for one in told]
     assert all(500 <= end <= 2000 for end in ends)

@@ -44,7 +44,7 @@ REQUEST: ContextVar[bytes] = ContextVar("request")
 """The id of the request that is being answered."""
 
 _GIVEN: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_PLAIN: Final = re.compile(r"[\w.:/+@-]+")
+_PLAIN: Final = re.compile(r"[\w.:/+@{}-]+")
 
 # No secret, and to ask the system for each would cost as much as the rest of a small request.
 bits: Final = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311

@@ -90,7 +90,7 @@ class Follower:
                 logger.exception("the database cannot be followed")
             if self.leading:
                 self.leading = False
-                logs.tell("leads no more")
+                logs.tell("leadership lost")
             self._closing.wait(POLL)
 
     def _look(self, connection: Connection) -> None:
@@ -99,7 +99,7 @@ class Follower:
             if found is not None and found[0]:
                 self._tell(Seen(sampled=rows.sampled(connection)))
                 self.leading = True
-                logs.tell("leads")
+                logs.tell("leadership gained")
         if unsure := self._unsure():
             self._tell(Seen(read(connection, unsure)))
         meta = connection.execute("SELECT rev, credentials_rev, forgotten_rev FROM meta").fetchone()
