@@ -187,6 +187,15 @@ def test_a_flood_of_one_kind_is_a_few_lines_and_a_number() -> None:
     assert found.count("980 more: item created") == found.count("980 more: item ended") == 1
 
 
+def test_a_change_of_state_that_is_not_written_is_counted_all_the_same() -> None:
+    with written("json") as stream:
+        for n in range(100):
+            logs.tell("item created", item=str(n))
+    found = events(stream)
+    assert found[:-1] == ["item created"] * logs.MOST
+    assert found[-1] == "80 more: item created"
+
+
 def test_the_number_comes_by_itself_when_the_flood_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "WINDOW", 0.01)
     stream = io.StringIO()
