@@ -38,8 +38,8 @@ logger = logging.getLogger("progressbar_tracker.server")
 NOTICE: Final = 0.25
 """Seconds between a signal and the end of listening: who asks in them is answered, and told to connect anew."""
 
-GRACE: Final = 3
-"""Seconds that requests in flight have at the end; with all the rest it is over within five."""
+GRACE: Final = 2
+"""Seconds that requests in flight have at the end; with messages under way and all the rest it is over within five."""
 
 STALLED: Final = 30_000
 """Milliseconds in which the other end of a connection has to acknowledge what it was sent."""
