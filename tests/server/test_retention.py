@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.board import AWAKE, Board, Owner
+from progressbar_tracker.server.board import AWAKE, UNTRUE, Board, Owner
 from progressbar_tracker.server.settings import DAY, Periods, Settings
 from progressbar_tracker.server.sweep import KEYS, RARELY
 from progressbar_tracker.server.writes import read_write
@@ -103,6 +103,17 @@ def test_another_server_than_the_one_that_leads_gives_nobody_up() -> None:
     made.sweep(0.0, expire=False)
     assert made.sweep(2 * DAY, expire=False) == []
     assert [change.id for change in made.sweep(2 * DAY)] == ["a"]
+
+
+def test_what_comes_and_goes_leaves_nothing_behind_that_waits_for_weeks() -> None:
+    made = board(("stays", {"status": "failed"}), ("runs", {}), keep=Periods(14 * DAY), give_up=14 * DAY)
+    for n in range(5000):
+        made.put(f"{n}", {}, ME, float(n))
+        made.patch(f"{n}", read_write({"status": "succeeded"}, merge=True), float(n))
+        made.delete(f"{n}", float(n))
+    assert len(made._expiries) + len(made._abandoned) < 2 * UNTRUE + 20
+    made.sweep(0.0)
+    assert {change.id for change in made.sweep(14 * DAY)} == {"stays", "runs"}
 
 
 def wait_for(happened: Callable[[], object]) -> None:
