@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from progressbar_tracker._models import BODY_BYTES
-from progressbar_tracker.server import connection, run
+from progressbar_tracker.server import connection, room, run
 from progressbar_tracker.server.routes import http
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
@@ -257,7 +257,7 @@ def test_idle_connections_make_room_for_who_has_something_to_ask(
     served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 60.0)
-    monkeypatch.setattr(connection, "most_connections", lambda: 20)
+    monkeypatch.setattr(room, "connections", lambda: 20)
     stream = Stream(served, "read")
     try:
         idle = [connect() for _ in range(40)]
@@ -277,7 +277,24 @@ def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> Non
     resource = pytest.importorskip("resource")
     for files, most in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert connection.most_connections() == most
+        assert room.connections() == most
+        assert room.streams() < most
+
+
+def test_no_key_and_no_link_takes_all_streams(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = served.server.app.services.hub
+    until(lambda: hub.streams == 0)
+    monkeypatch.setattr(room, "streams", lambda: 4)
+    token = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
+    opened = [Stream(served, None, path=f"/s/{token}/events") for _ in range(3)]
+    opened += [Stream(served, key) for key in ("read", "write", "admin")]
+    try:
+        assert [stream.status for stream in opened] == [200, 200, 503, 200, 200, 503]
+    finally:
+        for stream in opened:
+            stream.close()
+    until(lambda: hub.streams == 0)
+    assert not hub._held
 
 
 # Crooked

@@ -100,6 +100,7 @@ BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
     "shares": too_many_shares,
     "wrong attempts to sign in from an address in 60 s": too_many_attempts,
     "streams": too_many_streams,
+    "streams with one key or link": too_many_streams,
 }
 
 

@@ -9,12 +9,13 @@ which a request has to come, and how many connections there are.
 
 from __future__ import annotations
 
-import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from . import room
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,20 +34,7 @@ PACE: Final = 1024.0
 MOST: Final = 16 * 1024 * 1024
 """The most bytes of a request that are read, be it only to throw them away: what is refused is still being sent."""
 
-_SPARE: Final = 128
-"""Files that the process needs for other things than connections."""
-
 _HEAD: Final = b"HTTP/1.1 "
-
-
-def most_connections() -> int:
-    """Return how many connections there may be: as many as the process may have files, but for some."""
-    if sys.platform == "win32":
-        return 1000
-    import resource
-
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 100_000 if files == resource.RLIM_INFINITY else max(files - _SPARE, files // 2)
 
 
 class _TooLargeError(Exception):
@@ -72,7 +60,7 @@ class Connection(HttpToolsProtocol):
         self._owes = True
         self.since = self.loop.time()
         self._timer = self.loop.call_later(PATIENCE, self._look)
-        if len(self.connections) > most_connections():
+        if len(self.connections) > room.connections():
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:

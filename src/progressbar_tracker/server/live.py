@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from . import room
 from .problems import ProblemError
 from .records import rfc3339
 from .telling import spelled, told, told_run
@@ -48,7 +49,7 @@ RETRY: Final = 2000
 """Milliseconds after which a reader comes back; when the server stops, each is given a time of its own up to this."""
 
 STREAMS: Final = 5000
-"""The most streams at a time."""
+"""The most streams at a time, where the process may have as many; half of them for one holder."""
 
 BARE: Final = (
     "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "late", "error",
@@ -177,6 +178,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._last = float("-inf")
         self.streams = self.opened = self.frames = 0
+        self._held: Counter[str] = Counter()
         self.closed = False
 
     def changed(self) -> None:
@@ -190,14 +192,21 @@ class Hub:
         bell, self._bell = self._bell, asyncio.Event()
         bell.set()
 
-    def admit(self) -> None:
+    def admit(self, holder: str) -> None:
         """Return if there is room for another stream.
+
+        Args:
+            holder: The key, the share or whatever else it is opened with: none may keep all others out.
 
         Raises:
             ProblemError: ``too-many-streams``.
         """
-        if self.streams >= STREAMS:
-            raise ProblemError("too-many-streams", f"{STREAMS} streams are open, the most there may be", retry_after=30)
+        most = min(STREAMS, room.streams())
+        if self.streams >= most:
+            raise ProblemError("too-many-streams", f"{most} streams are open, the most there may be", retry_after=30)
+        if self._held[holder] >= max(most // 2, 1):
+            why = f"{self._held[holder]} streams are open with this key or link, the most there may be with one"
+            raise ProblemError("too-many-streams", why, retry_after=30)
 
     def close(self) -> None:
         """End all streams: the server stops."""
@@ -236,7 +245,7 @@ class Hub:
         self.ring()
 
     async def events(
-        self, view: View, last_event_id: str | None, may_go_on: Callable[[], bool]
+        self, view: View, last_event_id: str | None, may_go_on: Callable[[], bool], holder: str = ""
     ) -> AsyncGenerator[bytes]:
         """Yield events until the stream has lived long enough, may not go on, or the server stops.
 
@@ -244,11 +253,11 @@ class Hub:
             view: What is seen.
             last_event_id: Where the subscriber was, if it comes back.
             may_go_on: Whether its key or session is still good; asked at every change and beat.
-
+            holder: As for :meth:`admit`.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + LIFE
-        with self._counted():
+        with self._counted(holder):
             place = self._place(last_event_id)
             yield b"retry: %d\n\n" % RETRY
             while not self.closed and may_go_on() and loop.time() < end:
@@ -276,15 +285,19 @@ class Hub:
         self.tick()
 
     @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, holder: str) -> Iterator[None]:
         if self.streams == 0:
             self.tick()  # what nobody saw is not to be told
         self.streams += 1
         self.opened += 1
+        self._held[holder] += 1
         try:
             yield
         finally:
             self.streams -= 1
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
 
     def _place(self, last_event_id: str | None) -> int | None:
         """Return the place in the ring after what a subscriber has seen; ``None`` if the ring does not know."""

@@ -19,7 +19,7 @@ async def stream(call: Call) -> Reply:
     """``GET /api/v1/events?group=&id=``: what is there, then what changes."""
     hub, query = call.services.hub, call.query()
     view = View(checked_text(query, "group"), checked_text(query, "id"))
-    hub.admit()
+    hub.admit(call.asker.id)
     seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = hub.events(view, seen, call.may_go_on)
+    events = hub.events(view, seen, call.may_go_on, call.asker.id)
     return Reply(200, b"", EVENTS, UNBUFFERED, events)

@@ -68,6 +68,7 @@ def limits(settings: Settings) -> list[Limit]:
         Limit(f"wrong attempts to sign in from an address in {sessions.WINDOW:g} s", sessions.ATTEMPTS, "rate-limited"),
         Limit("addresses whose attempts are counted", sessions.ADDRESSES, "The oldest is forgotten."),
         Limit("streams", live.STREAMS, "too-many-streams", "streams"),
+        Limit("streams with one key or link", live.STREAMS // 2, "too-many-streams"),
         Limit("seconds in which a stream's reader takes what it is sent", int(SEND), "The stream is closed."),
         Limit("seconds of a stream", int(live.LIFE), "It ends, and its reader comes back."),
         Limit("ticks that a stream can go on from", live.RING, "It begins with a snapshot."),

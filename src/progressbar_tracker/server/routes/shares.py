@@ -87,9 +87,9 @@ async def seen(call: Call) -> Reply:
 async def stream(call: Call) -> Reply:
     """``GET /s/{token}/events``: what changes of what the share is for."""
     record = await _need(call)
-    call.services.hub.admit()
+    call.services.hub.admit(record.share_id)
     last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = call.services.hub.events(_view(record), last, lambda: _find(call) is not None)
+    events = call.services.hub.events(_view(record), last, lambda: _find(call) is not None, record.share_id)
     return Reply(200, b"", EVENTS, UNBUFFERED, events)
 
 
