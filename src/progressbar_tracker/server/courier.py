@@ -26,7 +26,6 @@ from .webhooks import DeliveryError, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import Future
 
     from .channels import Channel, Channels
     from .stores.base import Store
@@ -113,7 +112,7 @@ class Courier:
         self._off: dict[str, Channel] = {}
         self._resting: dict[str, float] = {}
         self._failures: dict[str, int] = {}
-        self._unmarked: dict[str, MarkNotice] = {}
+        self._unmarked: dict[str, MarkNotice | None] = {}  # None while it is being noted
         self._busy: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._trimmed = float("-inf")
@@ -222,7 +221,8 @@ class Courier:
         """Send what is due; say whether there may be more at once."""
         now = self._clock()
         for mark in list(self._unmarked.values()):
-            await self._mark(mark)
+            if mark is not None:
+                await self._mark(mark)
         self._trim(now)
         self._resting = {name: until for name, until in self._resting.items() if until > now}
         due = self._store.notices(now, BATCH, but=[*self._busy, *self._resting])
@@ -300,10 +300,12 @@ class Courier:
 
     async def _mark(self, mark: MarkNotice) -> None:
         """Note what became of a message; what cannot be noted now is noted later, and not sent again until then."""
-        self._unmarked[mark.notice_id] = mark
-        future: Future[None] = self._store.commit([mark])
-        with contextlib.suppress(StoreError):
-            await asyncio.wrap_future(future)
+        self._unmarked[mark.notice_id] = None
+        try:
+            await asyncio.wrap_future(self._store.commit([mark]))
+        except StoreError:
+            self._unmarked[mark.notice_id] = mark
+        else:
             del self._unmarked[mark.notice_id]
 
     async def _send(self, channel: Channel, notice: Notice) -> None:

@@ -77,6 +77,12 @@ class Notifier:
             if events:
                 self._store.later(notices(channels, after, [(event, "") for event in events], self._clock()))
 
+    def refresh(self) -> None:
+        """Take over the file if it has changed."""
+        if self.channels.refresh():
+            self._unknown.clear()
+            self.courier.start()
+
     def sweep(self, board: Board, fallen: Iterable[str], now: float) -> None:
         """Take over a changed file, and tell of silence and lateness.
 
@@ -85,9 +91,7 @@ class Notifier:
             fallen: Those that have fallen silent or become late.
             now: The instant.
         """
-        if self.channels.refresh():
-            self._unknown.clear()
-            self.courier.start()
+        self.refresh()
         if not self.channels.any:
             return
         if self._store.commits.failing:

@@ -166,7 +166,7 @@ class Webhooks:
                 where = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
                 request = httpx.Request(
                     "POST", where, headers=headers, content=body,
-                    extensions={"sni_hostname": host, "timeout": httpx.Timeout(self._timeout).as_dict()},
+                    extensions={"sni_hostname": host, "timeout": httpx.Timeout(STEP * self._timeout).as_dict()},
                 )  # fmt: skip
                 try:
                     response = await transport.handle_async_request(request)
@@ -181,6 +181,9 @@ class Webhooks:
             if self._transport is None:
                 await transport.aclose()
 
+
+STEP: Final = 0.8
+"""What part of the time one step may take: a step that times out by itself closes its connection in good order."""
 
 AGENT: Final = "progressbar-tracker"
 

@@ -29,7 +29,7 @@ async def listed(call: Call) -> Reply:
 async def test(call: Call) -> Reply:
     """``POST /api/v1/channels/{name}/test``: a message of its own, which is sent once and not kept."""
     notifier = call.services.notifier
-    notifier.channels.refresh()
+    notifier.refresh()
     channel = notifier.channels.get(decoded(call.path["name"].encode("latin-1")))
     if channel is None:
         raise ProblemError("not-found", "there is no channel with this name")
@@ -52,7 +52,7 @@ async def known(services: Services) -> list[tuple[Channel, Outcome, bool]]:
     except StoreError as error:
         raise ProblemError("unavailable", "the outbox cannot be read at the moment", retry_after=5) from error
     notifier = services.notifier
-    notifier.channels.refresh()
+    notifier.refresh()
     return [
         (channel, outcomes.get(channel.name) or Outcome(channel=channel.name), notifier.courier.off(channel.name))
         for channel in notifier.channels.all()

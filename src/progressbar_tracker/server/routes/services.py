@@ -102,7 +102,7 @@ class Services:
             else sessions.Password(settings.admin_username, settings.admin_password)
         )
         self.notifier = Notifier(settings.channels, store, leads=self.leads, clock=clock)
-        self.metrics = Metrics(self, version)
+        self.metrics = Metrics(self, version, notified=lambda: self.notifier.courier.counts)
         self.changing_keys = asyncio.Lock()
         # Held from reading or writing the stored keys until the ring shows them: what was read a moment before
         # another thread's change must not replace it.

@@ -1,0 +1,118 @@
+"""A receiver of webhooks that answers by a script: well, badly, slowly, half or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+
+class Received(NamedTuple):
+    """A request as it came."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def reply(status: int, body: bytes = b"ok", **headers: str) -> bytes:
+    named = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
+    return b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n%s\r\n%s" % (status, len(body), named.encode(), body)
+
+
+class Receiver:
+    """Answers each request by the next of ``script``, or with 200.
+
+    A script is of bytes to answer, or of functions that are given the connection after a request was read.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.script: deque[bytes | Callable[[socket.socket], object]] = deque()
+        self.always: bytes | Callable[[socket.socket], object] = reply(200)
+        self.greeting: bytes | None = None  # said before anything was asked
+        self.released = threading.Event()
+        self._changed = threading.Condition()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.released.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def wait(self, count: int, seconds: float = 20.0) -> list[Received]:
+        """Return what was received as soon as it is so many requests."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.received) >= count, seconds), self.received
+            return list(self.received)
+
+    def hang(self, _: socket.socket) -> None:
+        self.released.wait(30)
+
+    def drip(self, connection: socket.socket) -> None:
+        """A head that never ends, a byte at a time: no pause is long enough for a time-out between two of them."""
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 ok\r\nx: ")
+            while not self.released.wait(0.05):
+                connection.sendall(b"a")
+
+    def flood(self, connection: socket.socket) -> None:
+        """An answer without an end."""
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 ok\r\n\r\n")
+            end = time.monotonic() + 30
+            while time.monotonic() < end and not self.released.is_set():
+                connection.sendall(b"a" * 65536)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(30)
+            if self.greeting is not None:
+                connection.sendall(self.greeting)
+            data = b""
+            while b"\r\n\r\n" not in data:
+                more = connection.recv(65536)
+                if not more:
+                    return
+                data += more
+            head, _, body = data.partition(b"\r\n\r\n")
+            line, *lines = head.decode("latin-1").split("\r\n")
+            headers = {name.lower(): text.strip() for name, _, text in (one.partition(":") for one in lines)}
+            while len(body) < int(headers.get("content-length", 0)):
+                body += connection.recv(65536)
+            with self._changed:
+                self.received.append(Received(line, headers, body))
+                does = self.script.popleft() if self.script else self.always
+                self._changed.notify_all()
+            if callable(does):
+                does(connection)
+            else:
+                connection.sendall(does)
