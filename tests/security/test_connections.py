@@ -281,20 +281,27 @@ def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> Non
         assert room.streams() < most
 
 
-def test_no_key_and_no_link_takes_all_streams(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = served.server.app.services.hub
-    until(lambda: hub.streams == 0)
+def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "streams", lambda: 4)
-    token = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
-    opened = [Stream(served, None, path=f"/s/{token}/events") for _ in range(3)]
-    opened += [Stream(served, key) for key in ("read", "write", "admin")]
+    served = Served(tmp_path, Clock())
+    opened = []
+
+    def status(path: str, key: str = "") -> int:
+        raw = Raw(served)
+        opened.append(raw)
+        raw.send(f"GET {path} HTTP/1.1\r\nHost: a\r\nX-API-KEY: {served.keys.get(key, '')}\r\n\r\n".encode())
+        return answers(raw.socket.recv(65536))[0]
+
     try:
-        assert [stream.status for stream in opened] == [200, 200, 503, 200, 200, 503]
+        token = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
+        assert [status(f"/s/{token}/events") for _ in range(3)] == [200, 200, 503]
+        assert [status("/api/v1/events", key) for key in ("read", "write", "admin")] == [200, 200, 503]
+        for raw in opened:
+            raw.socket.close()
+        until(lambda: served.server.app.services.hub.streams == 0)
+        assert not served.server.app.services.hub._held
     finally:
-        for stream in opened:
-            stream.close()
-    until(lambda: hub.streams == 0)
-    assert not hub._held
+        served.stop()
 
 
 # Crooked
