@@ -71,7 +71,8 @@ def too_many_shares(http: httpx.Client) -> dict[str, object]:
 
 def too_many_streams(http: httpx.Client) -> dict[str, object]:
     with http.stream("GET", "/api/v1/events") as first:
-        next(first.iter_raw())
+        chunks = first.iter_raw()
+        next(chunks)
         return http.get("/api/v1/events").json()
 
 

@@ -36,6 +36,7 @@ class _LocalConfig:
 @click.option("--database", metavar="FILE", help="SQLite file, or postgresql:// URL (PROGRESSBAR_DATABASE).")
 @click.option("--base-path", metavar="PATH", help="Path under which everything lives (PROGRESSBAR_BASE_PATH).")
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
+@click.option("--max-requests", type=int, help="Most requests a second of one key (PROGRESSBAR_MAX_REQUESTS; 0: any).")
 @click.option("--public-read", is_flag=True, help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).")
 @click.option("--keep", metavar="PERIODS", help="How long ended items stay listed: succeeded=1h,7d (PROGRESSBAR_KEEP).")
 @click.option("--history", metavar="PERIODS", help="How long runs are remembered (PROGRESSBAR_HISTORY; 90d).")
@@ -53,6 +54,7 @@ def serve(
     database: str | None,
     base_path: str | None,
     max_items: int | None,
+    max_requests: int | None,
     public_read: bool,
     keep: str | None,
     history: str | None,
@@ -83,6 +85,7 @@ def serve(
         database=database,
         base_path=base_path,
         max_items=max_items,
+        max_requests=max_requests,
         public_read=True if public_read else None,
         keep=keep,
         history=history,

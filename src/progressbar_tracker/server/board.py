@@ -27,6 +27,7 @@ from progressbar_tracker._models import (
 from . import pace
 from .listing import Listing
 from .problems import ProblemError, of_field
+from .quota import Quota
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
 from .settings import Periods
 from .telling import late, stalled
@@ -336,6 +337,10 @@ class Board:
         self._same_run(before, run_id)
         return self._changed(200, before, None, ended=_farewell(before, "deleted", now), durable=True)
 
+    def quota(self, owner_id: str, *, reset: int | None = None) -> Quota:
+        """Return how many more items an owner may have."""
+        return Quota("items", self._max_items, self._max_items - self._owned.get(owner_id, 0), reset=reset)
+
     def touched(self) -> set[str]:
         """Return the ids of the items that have come, changed or gone since this was last asked."""
         touched, self._touched = self._touched, set()
@@ -500,6 +505,7 @@ class Board:
                 f"the key {owner.name!r} has {self._max_items} items, the most this server keeps for one key; "
                 "delete some, or let ended ones expire with ttl",
                 retry_after=60,
+                quota=self.quota(owner.id, reset=60),
             )
 
     def _next(self) -> int:

@@ -21,6 +21,7 @@ import msgspec
 
 from . import room
 from .problems import ProblemError
+from .quota import Quota
 from .records import rfc3339
 from .telling import spelled, told, told_run
 
@@ -203,10 +204,20 @@ class Hub:
         """
         most = min(STREAMS, room.streams())
         if self.streams >= most:
-            raise ProblemError("too-many-streams", f"{most} streams are open, the most there may be", retry_after=30)
+            raise ProblemError(
+                "too-many-streams", f"{most} streams are open, the most there may be", retry_after=30,
+                quota=self.quota(holder, reset=30),
+            )  # fmt: skip
         if self._held[holder] >= max(most // 2, 1):
             why = f"{self._held[holder]} streams are open with this key or link, the most there may be with one"
-            raise ProblemError("too-many-streams", why, retry_after=30)
+            raise ProblemError("too-many-streams", why, retry_after=30, quota=self.quota(holder, reset=30))
+
+    def quota(self, holder: str, *, reset: int | None = None) -> Quota:
+        """Return how many more streams a holder may have, besides the one that is asked for."""
+        most = min(STREAMS, room.streams())
+        own = max(most // 2, 1)
+        left = min(most - self.streams, own - self._held[holder]) - 1
+        return Quota("streams", own, left, reset=reset, unit="concurrent-requests")
 
     def close(self) -> None:
         """End all streams: the server stops."""

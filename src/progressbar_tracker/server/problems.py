@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 if TYPE_CHECKING:
     from progressbar_tracker._models import FieldError, Problem
 
+    from .quota import Quota
+
 Code: TypeAlias = Literal[
     "bad-request", "malformed-json", "unauthorized", "forbidden", "item-not-found", "not-found",
     "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "too-many-keys",
@@ -37,7 +39,7 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "unsupported-media-type": (415, "The body must be JSON"),
     "invalid-field": (422, "A field is missing or out of range"),
     "too-many-items": (429, "Too many items"),
-    "rate-limited": (429, "Too many attempts"),
+    "rate-limited": (429, "Too many requests"),
     "too-many-streams": (503, "Too many streams are open"),
     "internal": (500, "The server failed"),
     "unavailable": (503, "The server cannot write at the moment"),
@@ -62,7 +64,7 @@ CURES: Final[dict[Code, str]] = {
     "unsupported-media-type": "Send the body as application/json.",
     "invalid-field": "Mend the field that `field` names, as the detail says.",
     "too-many-items": "Delete items, let ended ones expire by a ttl, or raise PROGRESSBAR_MAX_ITEMS.",
-    "rate-limited": "Wait for as many seconds as Retry-After says.",
+    "rate-limited": "Wait for as many seconds as Retry-After says; a batch or a stream takes fewer requests.",
     "too-many-streams": "Wait for as many seconds as Retry-After says, or ask for the list instead.",
     "internal": "It is the server's fault, and its log says why.",
     "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
@@ -83,6 +85,7 @@ class ProblemError(Exception):
         field: The field at fault, where there is one.
         retry_after: Whole seconds to wait before another attempt, or ``None``.
         allow: The methods that fit, for ``method-not-allowed``.
+        quota: The limit that was reached, where there is one to tell of.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class ProblemError(Exception):
         field: str | None = None,
         retry_after: int | None = None,
         allow: tuple[str, ...] = (),
+        quota: Quota | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -101,6 +105,7 @@ class ProblemError(Exception):
         # Whoever is to come back is told when.
         self.retry_after = RETRY if retry_after is None and CODES[code][0] in {429, 503} else retry_after
         self.allow = allow
+        self.quota = quota
 
     @property
     def status(self) -> int:

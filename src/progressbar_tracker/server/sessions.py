@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from .quota import Quota
 from .records import SessionRecord, digest
 
 if TYPE_CHECKING:
@@ -151,6 +152,12 @@ class Attempts:
         while times and now - times[0] >= WINDOW:
             times.popleft()
         return max(1, int(times[0] + WINDOW - now) + 1) if times and len(times) >= ATTEMPTS else None
+
+    def quota(self, address: str, now: float) -> Quota:
+        """Return how many more attempts there may be from an address."""
+        wait = self.wait(address, now)
+        left = ATTEMPTS - len(self._wrong.get(_place(address), ()))
+        return Quota("sign-in", ATTEMPTS, left, int(WINDOW), wait)
 
     def right(self, address: str) -> None:
         """Take back the latest attempt: it was not wrong."""

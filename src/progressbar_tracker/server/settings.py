@@ -92,6 +92,7 @@ class Overrides(TypedDict, total=False):
     admin_key: str | None
     local_key: bool | None
     max_items: int | None
+    max_requests: int | None
     public_read: bool | None
     keep: str | None
     history: str | None
@@ -117,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         admin_key: An admin key from outside, 24 characters or more. Never shown.
         local_key: See to a write key in the user's config file.
         max_items: The most items of one key.
+        max_requests: The most requests a second of one key; 0 for any number.
         public_read: Let everybody who reaches the server read without a key or signing in.
         keep: How long an ended item that has no ``ttl`` of its own stays on the list.
         history: How long the history is kept.
@@ -139,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str | None = None
     local_key: bool = True
     max_items: int = 10_000
+    max_requests: int = 0
     public_read: bool = False
     keep: Periods = Periods()
     history: Periods = Periods(90 * DAY)
@@ -156,6 +159,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"PROGRESSBAR_PORT must be from 0 to 65535, not {self.port}")
         if self.max_items < 1:
             raise ConfigError(f"PROGRESSBAR_MAX_ITEMS must be 1 or more, not {self.max_items}")
+        if self.max_requests < 0:
+            raise ConfigError(f"PROGRESSBAR_MAX_REQUESTS must be 0 or more, not {self.max_requests}")
         if self.metrics_items < 0:
             raise ConfigError(f"PROGRESSBAR_METRICS_ITEMS must be 0 or more, not {self.metrics_items}")
         if self.give_up < 60:
@@ -200,6 +205,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "local_key": _bool(environ, "PROGRESSBAR_LOCAL_KEY"),
             "public_read": _bool(environ, "PROGRESSBAR_PUBLIC_READ"),
             "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
+            "max_requests": _int(environ, "PROGRESSBAR_MAX_REQUESTS"),
             "keep": environ.get("PROGRESSBAR_KEEP") or None,
             "history": environ.get("PROGRESSBAR_HISTORY") or None,
             "give_up": environ.get("PROGRESSBAR_GIVE_UP") or None,

@@ -6,7 +6,7 @@ field at fault and to let pass what newer clients send.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypedDict
+from typing import Annotated, Final, Literal, NotRequired, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -263,6 +263,7 @@ class Limits(TypedDict):
     items: Annotated[int, Meta(description="Of one key.")]
     parts: Annotated[int, Meta(description="Of one run.")]
     streams: Annotated[int, Meta(description="Of all keys together.")]
+    requests: NotRequired[Annotated[int, Meta(description="A second, of one key; absent where they are not counted.")]]
 
 
 class KeyInfo(TypedDict):

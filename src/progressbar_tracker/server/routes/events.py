@@ -22,4 +22,4 @@ async def stream(call: Call) -> Reply:
     hub.admit(call.asker.id)
     seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
     events = hub.events(view, seen, call.may_go_on, call.asker.id)
-    return Reply(200, b"", EVENTS, UNBUFFERED, events)
+    return Reply(200, b"", EVENTS, (*UNBUFFERED, *hub.quota(call.asker.id).headers()), events)

@@ -25,6 +25,8 @@ from progressbar_tracker.server.sessions import COOKIE, same_site
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from progressbar_tracker.server.allowance import Allowance
+
     from .contract import About
     from .services import Services
 
@@ -96,10 +98,11 @@ class Call:
         headers: Lower-case names to values; of a repeated one, the last.
         id: What the request is called in the log and in its answer.
         principal: Who asks; ``None`` on public routes.
+        left: What is left of the requests of who asks, as headers, where they are counted.
         path: The parts of the path that vary, not yet decoded.
     """
 
-    __slots__ = ("_receive", "headers", "id", "path", "principal", "scope", "services")
+    __slots__ = ("_receive", "headers", "id", "left", "path", "principal", "scope", "services")
 
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         self.services = services
@@ -109,6 +112,7 @@ class Call:
         given = self.headers.get(b"x-request-id")
         self.id = b"%016x" % bits(64) if given is None else request_id(given)
         self.principal: Principal | None = None
+        self.left: tuple[Header, ...] = ()
         self.path: Mapping[str, str] = scope.get("path_params", {})
 
     @property
@@ -240,6 +244,15 @@ class Call:
                 return value
         return None
 
+    def count(self, allowance: Allowance) -> None:
+        """Count this request among those of who asks.
+
+        Raises:
+            ProblemError: ``rate-limited``.
+        """
+        who = self.address if self.asker.id == GUEST else self.asker.id
+        self.left = allowance.take(who, self.services.clock()).headers()
+
     def may_go_on(self) -> bool:
         """Say whether who asks could ask again now: the key or the session is still good."""
         try:
@@ -355,6 +368,8 @@ class Endpoint:
                     call.identify()
                 else:
                     await _identify_anywhere(call)
+                if self._services.allowance is not None and call.principal is not None:
+                    call.count(self._services.allowance)
                 authorize(call.principal, row.action)
             return await row.route(call)
         except ProblemError as problem:
@@ -401,7 +416,7 @@ def _headers(call: Call, reply: Reply) -> list[Header]:
     """Return the headers that every answer has, and those of its own."""
     own = {name for name, _ in reply.headers}
     usual = [header for header in _USUALLY if header[0] not in own] if own else _USUALLY
-    return [*_ALWAYS, (b"x-request-id", call.id), *reply.headers, *usual]
+    return [*_ALWAYS, (b"x-request-id", call.id), *call.left, *reply.headers, *usual]
 
 
 async def _respond(call: Call, send: Send, reply: Reply) -> None:
@@ -450,6 +465,8 @@ def refusal(problem: ProblemError) -> Reply:
         headers.append(_WWW_AUTHENTICATE)
     if problem.retry_after is not None:
         headers.append((b"retry-after", b"%d" % problem.retry_after))
+    if problem.quota is not None:
+        headers += problem.quota.headers()
     if problem.allow:
         headers.append((b"allow", ", ".join(problem.allow).encode()))
     return Reply(problem.status, encode(problem.document()), b"application/problem+json", tuple(headers))

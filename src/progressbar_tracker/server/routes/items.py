@@ -98,7 +98,9 @@ async def _write(call: Call, op: str) -> Reply:
         item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now, quick is not None)
     )
     assert change.after is not None
-    return answer(told(change.after, now), change.status)
+    # A client with ever more items is told how far it may go; one with updates, which are many, is told nothing.
+    headers = services.board.quota(call.asker.id).headers() if change.status == 201 else ()
+    return answer(told(change.after, now), change.status, headers)
 
 
 async def delete(call: Call) -> Reply:
@@ -138,7 +140,9 @@ async def batch(call: Call) -> Reply:
         return Judged(changes, refused)
 
     await services.carry_out(judge)
-    return answer({"results": results, "rev": services.rev})
+    made = any(result["status"] in {201, 429} for result in results)
+    headers = services.board.quota(call.asker.id).headers() if made else ()
+    return answer({"results": results, "rev": services.rev}, 200, headers)
 
 
 def _ops(body: dict[str, object]) -> list[object]:

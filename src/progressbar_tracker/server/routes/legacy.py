@@ -29,7 +29,7 @@ async def create(call: Call) -> Reply:
     owner = Owner(asker.id, asker.name)
     change = await services.change(body["id"], lambda: services.board.create(body, owner, now, group=asker.group))
     assert change.after is not None
-    return answer(told(change.after, now), 201)
+    return answer(told(change.after, now), 201, services.board.quota(owner.id).headers())
 
 
 async def update(call: Call) -> Reply:

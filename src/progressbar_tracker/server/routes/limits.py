@@ -51,6 +51,11 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("bytes of a batch", BATCH_BYTES, "body-too-large", "batch_bytes"),
         Limit("operations of a batch", BATCH_OPS, "invalid-field", "batch_ops"),
         Limit("bytes of the headers of a request", 64 * 1024, "The connection is closed."),
+        *(
+            [Limit("requests a second of a key", settings.max_requests, "rate-limited", "requests")]
+            if settings.max_requests
+            else []
+        ),
         Limit("items of a key", settings.max_items, "too-many-items", "items"),
         Limit("parts of a run", board.PARTS, "invalid-field", "parts"),
         Limit("entries of meta", META_ENTRIES, "invalid-field"),

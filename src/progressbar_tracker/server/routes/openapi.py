@@ -21,7 +21,7 @@ Document = dict[str, Any]
 """A part of a JSON document."""
 
 ANY_ROUTE: Final[tuple[Code, ...]] = ("internal",)
-ANY_KEY: Final[tuple[Code, ...]] = ("unauthorized", "forbidden")
+ANY_KEY: Final[tuple[Code, ...]] = ("unauthorized", "forbidden", "rate-limited")
 ANY_BODY: Final[tuple[Code, ...]] = ("bad-request", "unsupported-media-type", "body-too-large")
 ANY_JSON: Final[tuple[Code, ...]] = ("malformed-json", "invalid-field")
 
@@ -36,6 +36,12 @@ HEADERS: Final[dict[int, dict[str, str]]] = {
     503: {"Retry-After": "Seconds to wait."},
 }
 """Headers that every answer with a status has."""
+
+QUOTA: Final = {
+    "RateLimit-Policy": "What is limited, as in the draft of the IETF: `items`, `streams`, `sign-in` or `requests`.",
+    "RateLimit": "How much of it is left.",
+}
+"""Headers that an answer may have."""
 
 ALWAYS: Final = {"X-Request-ID": "The request's own, if it is one for a log, or else a new one."}
 """Headers that every answer has."""
@@ -88,7 +94,9 @@ def problems_of(row: Row, about: About) -> tuple[Code, ...]:
     """Return the problems with which a route may answer."""
     found = list(ANY_ROUTE)
     if row.action != "public":
-        found += ANY_KEY if not row.page else ["forbidden"]  # who is not signed in is sent to the sign-in page
+        found += (
+            ANY_KEY if not row.page else ["forbidden", "rate-limited"]
+        )  # who is not signed in is sent to the sign-in page
     if about.takes is not None:
         found += ANY_BODY
         found += ANY_JSON if about.media == JSON else []
@@ -167,7 +175,7 @@ def _answers(row: Row, about: About, schemas: Mapping[int, Document]) -> Documen
     for told, answer in answers.items():
         names = ALWAYS | HEADERS.get(int(told), {})
         always = {name: {"required": True, **_header(text)} for name, text in names.items()}
-        answer["headers"] = answer.get("headers", {}) | always
+        answer["headers"] = answer.get("headers", {}) | always | {name: _header(text) for name, text in QUOTA.items()}
     return answers
 
 

@@ -166,5 +166,7 @@ def _cookie(call: Call, value: str, seconds: int) -> Header:
 
 def _login_page(call: Call, message: str = "", status: int = 200, wait: int | None = None) -> Reply:
     reply = page(call, "login.html", status, message=message, password=call.services.password is not None)
-    headers = () if wait is None else ((b"retry-after", b"%d" % wait),)
+    headers: tuple[Header, ...] = () if wait is None else ((b"retry-after", b"%d" % wait),)
+    if call.scope["method"] == "POST":
+        headers += call.services.attempts.quota(call.address, call.services.clock()).headers()
     return Reply(status, reply.body, reply.type, headers)

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import auth, logs, sessions
+from progressbar_tracker.server.allowance import Allowance
 from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.keys import Keyring
 from progressbar_tracker.server.live import Hub
@@ -96,6 +97,7 @@ class Services:
         self.shares = Shares(loaded.shares)
         self.links = sessions.Links(settings.sign_in_seconds)
         self.attempts = sessions.Attempts()
+        self.allowance = Allowance(settings.max_requests) if settings.max_requests else None
         self.password = (
             None
             if settings.admin_username is None or settings.admin_password is None

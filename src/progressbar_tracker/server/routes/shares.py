@@ -90,7 +90,7 @@ async def stream(call: Call) -> Reply:
     call.services.hub.admit(record.share_id)
     last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
     events = call.services.hub.events(_view(record), last, lambda: _find(call) is not None, record.share_id)
-    return Reply(200, b"", EVENTS, UNBUFFERED, events)
+    return Reply(200, b"", EVENTS, (*UNBUFFERED, *call.services.hub.quota(record.share_id).headers()), events)
 
 
 async def badge(call: Call) -> Reply:
