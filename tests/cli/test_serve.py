@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -119,6 +120,15 @@ def test_a_port_in_use_is_refused_in_one_sentence(serve):
 def test_a_file_that_is_no_database_is_refused_in_one_sentence(serve, tmp_path):
     (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
     assert "progress.db" in refused(serve("--port", "0"))
+
+
+def test_in_json_every_line_is_json_also_when_it_does_not_come_to_serving(serve, tmp_path):
+    (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
+    _, err = (process := serve("--port", "0", "--log-format", "json")).communicate(timeout=100)
+    assert process.returncode == 1
+    (line,) = map(json.loads, err.splitlines())
+    assert line["level"] == "critical"
+    assert "progress.db" in line["message"]
 
 
 def test_a_bad_variable_is_named(serve):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from progressbar_tracker.server.logs import request_id
 from progressbar_tracker.server.measures import Commits, Histogram
 from progressbar_tracker.server.metrics import METRICS
 
+from .events import Stream
 from .serving import Served, legacy
 
 if TYPE_CHECKING:
@@ -108,6 +110,33 @@ def test_commits_and_their_failures_are_counted(serve: Callable[..., Served], di
     assert after["progressbar_commit_failures_total"][()] >= 1
     assert before["progressbar_commit_writes_sum"][()] >= 1
     assert before["progressbar_commit_seconds_count"] == before["progressbar_commit_writes_count"]
+
+
+def test_streams_and_what_they_are_sent_are_counted(serve: Callable[..., Served]) -> None:
+    served = serve()
+    stream = Stream(served, "read")
+    stream.until(lambda event: event.name == "snapshot")
+    found = read(served)
+    assert found["progressbar_streams"][()] == 1
+    served.client("write").put("/api/v1/items/a", json={})
+    stream.until(lambda event: event.name == "change")
+    assert read(served)["progressbar_frames_total"][()] == found["progressbar_frames_total"][()] + 1
+    served.stop()
+    served.start()
+    assert read(served)["progressbar_streams_opened_total"][()] == 0
+
+
+def test_what_became_of_notifications_is_told_by_channel(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve()
+    counts = SimpleNamespace(delivered=3, failed=2, given_up=1)
+    monkeypatch.setattr(served.server.app.services.metrics, "_notified", lambda: {"phone": counts})
+    assert read(served)["progressbar_notifications_total"] == {
+        labels(channel="phone", result="delivered"): 3,
+        labels(channel="phone", result="failed"): 2,
+        labels(channel="phone", result="given_up"): 1,
+    }
 
 
 def test_each_server_tells_its_own(serve: Callable[..., Served]) -> None:

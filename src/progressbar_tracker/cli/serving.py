@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from progressbar_tracker import _config
+from progressbar_tracker._errors import ConfigError
 
 from .shared import server_missing
 
@@ -65,13 +66,15 @@ def serve(
     log_level: str | None,
     access_log: bool,
     no_local_key: bool,
-) -> None:
+) -> int:
     """Run the server and its dashboard until Ctrl-C.
 
     ADMIN_USERNAME and ADMIN_PASSWORD set who may sign in to the dashboard; without them a one-time link is printed.
     PROGRESSBAR_ADMIN_KEY brings an admin key of your own. Each secret can be read from a file: ADMIN_PASSWORD_FILE,
     PROGRESSBAR_ADMIN_KEY_FILE.
     """
+    import logging
+
     try:
         from progressbar_tracker.server import logs
         from progressbar_tracker.server.run import Server
@@ -98,9 +101,17 @@ def serve(
         local_key=False if no_local_key else None,
     )
     logs.configure(settings.log_format, settings.log_level, sys.stderr)
+    logging.captureWarnings(True)
     config = _LocalConfig(_config.user_config_path(os.environ))
-    server = Server(settings, say=click.echo, local_config=config)
+    try:
+        server = Server(settings, say=click.echo, local_config=config)
+    except ConfigError as error:
+        if settings.log_format != "json":
+            raise
+        logging.getLogger(logs.EVENTS).critical("%s", error)  # whoever reads the log reads nothing else
+        return 1
     server.run(lambda: click.echo(f"Serving on {server.url} from {settings.shown_database}; Ctrl-C stops."))
+    return 0
 
 
 @click.command()
