@@ -139,7 +139,16 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
     process: list[Process], tmp_path: Path
 ) -> None:
     """With what a first start makes: an admin key and a link that are told once, and the key of the config file."""
-    served = Process(tmp_path, PROGRESSBAR_DATABASE=str(tmp_path / "progress.db"))
+    hook, signs = "token-in-the-path-of-a-webhook", base64.b64encode(b"what-a-webhook-is-signed-with").decode()
+    (tmp_path / "channels.toml").write_text(
+        f'[channels.hook]\nurl = "http://user:{hook}@127.0.0.1:1/{hook}?{hook}"\nsecret = "whsec_{signs}"\n'
+        "allow_private = true\nall = true\n"
+    )
+    served = Process(
+        tmp_path,
+        PROGRESSBAR_DATABASE=str(tmp_path / "progress.db"),
+        PROGRESSBAR_CHANNELS=str(tmp_path / "channels.toml"),
+    )
     process.append(served)
     out = served.out.read_text()
     (admin,) = re.findall(r"pbt_a_\w{8}_[\w-]{43}", out)
@@ -148,6 +157,13 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
     (local,) = re.findall(r"pbt_w_\w{8}_[\w-]{43}", config)
     signed_in = httpx.get(f"{served.url}/auth/{link}", verify=NO_TLS)
     secrets, answered = drive(served.url, admin, signed_in.cookies["pbt_session"])
+    secrets |= {"a webhook": hook, "its signature's": signs}
+    with httpx.Client(base_url=served.url, headers={"X-API-KEY": admin}, verify=NO_TLS, timeout=60) as http:
+        tried = http.post("/api/v1/channels/hook/test").raise_for_status()
+        assert tried.json()["delivered"] is False
+        http.put("/api/v1/items/told", json={"status": "failed"}).raise_for_status()
+        answered += b"".join(http.get(path).read() for path in ("/channels", "/api/v1/channels", "/metrics"))
+        answered += tried.content
     assert leaks(answered, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
 
     (tmp_path / "copy").mkdir()
@@ -158,7 +174,11 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
     for path in (tmp_path / "progress.db", tmp_path / "copy" / "progress.db"):
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             dump += "\n".join(connection.iterdump()).encode()
-    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name not in {"config.toml", "stdout"}]
+    files = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.name not in {"config.toml", "channels.toml", "stdout"}
+    ]
     assert {"progress.db", "progress.db-wal", "stderr"} <= {path.name for path in files}
     stored = dump + b"".join(path.read_bytes() for path in files)
     # What was made at the start is told once; nothing else ever is.
@@ -170,7 +190,7 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
     assert leaks(served.told().replace(admin.encode(), b"", 1), secrets | {"the admin's": admin}) == set()
     assert b'"/s/{token}"' in served.told()  # the access log was there to be searched
     for path in tmp_path.rglob("*"):
-        assert path.stat().st_mode & 0o077 == 0 or path.name in {"copy", "stdout", "stderr"}, path
+        assert path.stat().st_mode & 0o077 == 0 or path.name in {"copy", "stdout", "stderr", "channels.toml"}, path
 
 
 def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files(
