@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import argon2
 import pytest
 
-from progressbar_tracker.server.sessions import ATTEMPTS, WINDOW, Attempts
+from progressbar_tracker.server.live import BEAT
+from progressbar_tracker.server.sessions import ATTEMPTS, COOKIE, WINDOW, Attempts
+from tests.server.events import Stream
 from tests.server.serving import Clock, Served
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def test_what_is_known_of_many_addresses_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("headers", "secure"),
     [({}, False), ({"Origin": "http://{host}"}, False), ({"Origin": "https://{host}"}, True),
-     ({"X-Forwarded-Proto": "https"}, True), ({"X-Forwarded-Proto": "http"}, False)],
+     ({"X-Forwarded-Proto": "https"}, True), ({"X-Forwarded-Proto": "HTTPS, http"}, True),
+     ({"X-Forwarded-Proto": "http"}, False)],
 )  # fmt: skip
 def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_there_is_tls(
     served: Served, http: httpx.Client, headers: dict[str, str], secure: bool
@@ -100,6 +103,40 @@ def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_the
     (cookie,) = http.post("/login", data=RIGHT, headers=headers).headers.get_list("Set-Cookie")
     _, *flags = cookie.split("; ")
     assert set(flags) == {"Path=/", "Max-Age=604800", "HttpOnly", "SameSite=Strict"} | ({"Secure"} if secure else set())
+
+
+@pytest.mark.parametrize("ending", ["sign out", "end the session", "revoke the key", "revoke the link"])
+def test_what_ends_ends_its_stream_long_before_a_heartbeat(served: Served, ending: str) -> None:
+    admin = served.client("admin")
+    browser = served.client(**{"Sec-Fetch-Site": "same-origin"})
+    secret = served.server.create_key("write", ending)
+    assert browser.post("/login", data={"key": secret}).status_code == 303
+    share = admin.post("/api/v1/shares", json={"group": "g"}).json()
+    cookie = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
+    if ending == "revoke the link":
+        stream = Stream(served, None, path=f"/s/{share['token']}/events")
+    else:
+        stream = Stream(served, None, **cookie)
+    try:
+        first = stream.next()
+        assert first is not None
+        assert first.name == "snapshot"
+        if ending == "sign out":
+            assert browser.post("/logout").status_code == 303
+        elif ending == "end the session":
+            (session,) = (
+                one for one in admin.get("/api/v1/sessions").json()["sessions"] if one["key_id"] == secret.split("_")[2]
+            )
+            assert admin.delete(f"/api/v1/sessions/{session['session_id']}").status_code == 200
+        elif ending == "revoke the key":
+            assert admin.delete(f"/api/v1/keys/{secret.split('_')[2]}").status_code == 200
+        else:
+            assert admin.delete(f"/api/v1/shares/{share['share_id']}").status_code == 200
+        assert stream.next(BEAT / 3) is None
+    finally:
+        stream.close()
+    if ending != "revoke the link":
+        assert served.client().get("/api/v1/items", headers=cookie).status_code == 401
 
 
 def test_a_wrong_name_and_a_wrong_password_are_told_alike(http: httpx.Client) -> None:

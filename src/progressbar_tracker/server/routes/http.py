@@ -132,7 +132,7 @@ class Call:
         """Whether a browser came by TLS, by its own word or a proxy's: a lie about that harms who tells it."""
         return (
             self.scope["scheme"] == "https"
-            or self.headers.get(b"x-forwarded-proto", b"").lower() == b"https"
+            or self.headers.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower() == b"https"
             or self.headers.get(b"origin", b"").startswith(b"https://")
         )
 
