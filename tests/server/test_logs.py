@@ -18,6 +18,7 @@ from .serving import Clock, Served, legacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import pytest
 
@@ -101,6 +102,15 @@ def test_a_store_that_fails_and_works_again_is_two_lines(serve: Callable[..., Se
         assert http.post("/progress", json=legacy("b")).status_code == 201
     told = [str(line["message"]) for line in lines(stream) if str(line["message"]).startswith("the store ")]
     assert told == ["the store fails: database or disk is full", "the store works again"]
+
+
+def test_who_begins_to_lead_says_so(postgres_url: str, tmp_path: Path) -> None:
+    with written("json") as stream:
+        served = Served(tmp_path, Clock(), database=postgres_url)
+        while "leadership gained" not in events(stream):  # pytest-timeout ends what never comes to be
+            pass
+        served.stop()
+    assert events(stream)[-1] == "leadership lost"
 
 
 def test_nothing_of_a_request_is_written_unless_it_is_asked_for(shared: Served) -> None:
