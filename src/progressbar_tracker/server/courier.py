@@ -81,8 +81,7 @@ class Courier:
         clock: Seconds since the epoch.
         uniform: Returns a random number between two.
         webhooks: Sends webhooks.
-        letters: Sends messages for people: channel and letter, or raises :class:`~.webhooks.DeliveryError`.
-        poll: Seconds until the outbox is looked at again.
+        send_letter: Sends a message for people, or raises :class:`~.webhooks.DeliveryError`.
 
     Attributes:
         counts: By the name of the channel.
@@ -98,7 +97,6 @@ class Courier:
         uniform: Callable[[float, float], float] = random.uniform,
         webhooks: Webhooks | None = None,
         send_letter: Callable[[Channel, letters.Letter], Awaitable[None]] | None = None,
-        poll: float = POLL,
     ) -> None:
         self.counts: dict[str, Counts] = {}
         self._store = store
@@ -108,7 +106,6 @@ class Courier:
         self._uniform = uniform
         self._webhooks = webhooks or Webhooks()
         self._send_letter = send_letter or by_apprise
-        self._poll = poll
         self._off: dict[str, Channel] = {}
         self._resting: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -212,7 +209,7 @@ class Courier:
                 logger.exception("what is in the outbox could not be sent")
             if not more:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll):
+                    async with asyncio.timeout(POLL):
                         await self._wake.wait()
         for task in self._tasks:
             task.cancel()

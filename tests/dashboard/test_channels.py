@@ -1,0 +1,78 @@
+"""The page of the channels, and what is late."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from progressbar_tracker.server.records import rfc3339
+from tests.server.receiver import Receiver, reply
+
+from .conftest import LOOKS, judged, overflow
+
+pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
+
+from playwright.sync_api import expect
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def told(site, receiver, tmp_path):
+    """The shared server, with channels for as long as a test takes."""
+    path = tmp_path / "channels.toml"
+    path.write_text(
+        f'[channels.team]\nurl = "{receiver.url}?VerySecret"\nallow_private = true\ngroups = ["{"g" * 100}"]\n'
+        f'[channels.{"x" * 64}]\nurl = "https://{"a" * 60}.example.org/"\nall = true\non = ["late"]\n'
+    )
+    notifier = site.server.app.services.notifier
+    notifier.channels._path = path
+    notifier.refresh()
+    yield site
+    notifier.channels._path = None
+    notifier.channels._put(())
+
+
+def test_the_test_button_says_what_became_of_the_message(told, receiver, visit):
+    receiver.script += [reply(500), reply(200)]
+    page = visit("channels")
+    row = page.locator("tr[data-key=team]")
+    row.get_by_role("button", name="Test team").click()
+    expect(row.get_by_role("status")).to_have_text("Not delivered: 127.0.0.1 answered 500")
+    row.get_by_role("button", name="Test team").click()
+    expect(row.get_by_role("status")).to_have_text("Delivered.")
+    assert len(receiver.received) == 2
+    assert "VerySecret" not in page.content()
+
+
+def test_the_page_is_for_everybody_and_for_every_screen(told, visit):
+    page = visit("channels")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    faults = judged(page)
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 320, "height": 600})
+    assert faults + judged(page, *LOOKS) == []
+    page.emulate_media(color_scheme="light")
+    for width in (320, 500, 800, 1400):
+        page.set_viewport_size({"width": width, "height": 600})
+        assert overflow(page) <= 0, width
+
+
+def test_what_is_late_says_so_where_it_is_listed_and_on_its_page(site, visit):
+    site.put("a", run_id="r", deadline=rfc3339(time.time() - 125))
+    site.put("b", run_id="r", deadline=rfc3339(time.time() + 1))
+    page = visit()
+    expect(page.locator(".item[data-id=a] [data-part=late]")).to_have_text("late since 2 min")
+    expect(page.locator(".item[data-id=b] [data-part=late]")).to_have_text("late since 0 s")
+    site.patch("b", deadline=None)
+    expect(page.locator(".item[data-id=b] [data-part=late]")).to_have_text("")
+    page.goto(f"{site.server.url}/items/a")
+    expect(page.locator(".bar [data-field=late]")).to_have_text("late")
+    expect(page.locator("dl.facts")).to_contain_text("Deadline")
+    site.patch("a", status="succeeded")
+    expect(page.locator(".bar [data-field=late]")).to_have_text("")
