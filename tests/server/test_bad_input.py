@@ -30,7 +30,7 @@ BODIES: Final = {
     ("POST", "/api/v1/keys"): "/api/v1/keys",
     ("POST", "/api/v1/shares"): "/api/v1/shares",
 }
-BODILESS: Final = {"/api/v1/keys/{key_id}/rotate", "/login", "/logout"}
+BODILESS: Final = {"/api/v1/keys/{key_id}/rotate", "/api/v1/channels/{name}/test", "/login", "/logout"}
 
 NOT_JSON: Final = {
     "nothing": b"",

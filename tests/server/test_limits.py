@@ -90,6 +90,7 @@ BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
     "items of a key": too_many_items,
     "parts of a run": too_many_parts,
     "entries of meta": lambda http: refused(http, {"meta": {str(number): "" for number in range(17)}}),
+    "channels that an item names": lambda http: refused(http, {"notify": [str(number) for number in range(9)]}),
     "characters of an id, a title, a group, a text of meta or of a search": lambda http: refused(
         http, {"title": "x" * 201}
     ),

@@ -22,6 +22,7 @@ def test_the_environment_is_read_and_arguments_go_first(tmp_path: Path) -> None:
         "PROGRESSBAR_DATABASE": "/data/p.db",
         "PROGRESSBAR_BASE_PATH": "/p/",
         "PROGRESSBAR_MAX_ITEMS": "5",
+        "PROGRESSBAR_MAX_REQUESTS": "7",
         "PROGRESSBAR_LOCAL_KEY": "no",
         "PROGRESSBAR_PUBLIC_READ": "yes",
         "PROGRESSBAR_ADMIN_KEY": "k" * 24,
@@ -30,7 +31,7 @@ def test_the_environment_is_read_and_arguments_go_first(tmp_path: Path) -> None:
     }
     made = Settings.from_environ(environ, port=99, host=None)
     assert (made.host, made.port, made.database, made.base_path) == ("0.0.0.0", 99, Path("/data/p.db"), "/p")
-    assert (made.max_items, made.local_key, made.admin_key) == (5, False, "k" * 24)
+    assert (made.max_items, made.max_requests, made.local_key, made.admin_key) == (5, 7, False, "k" * 24)
     assert (made.public_read, Settings.from_environ({}).public_read) == (True, False)
     assert (made.admin_username, made.admin_password) == ("root", "pass phrase")
 
@@ -46,6 +47,7 @@ def test_a_repr_shows_no_secret() -> None:
         ({"PROGRESSBAR_PORT": "many"}, "PROGRESSBAR_PORT"),
         ({"PROGRESSBAR_PORT": "65536"}, "PROGRESSBAR_PORT"),
         ({"PROGRESSBAR_MAX_ITEMS": "0"}, "PROGRESSBAR_MAX_ITEMS"),
+        ({"PROGRESSBAR_MAX_REQUESTS": "-1"}, "PROGRESSBAR_MAX_REQUESTS"),
         ({"PROGRESSBAR_LOCAL_KEY": "perhaps"}, "PROGRESSBAR_LOCAL_KEY"),
         ({"PROGRESSBAR_PUBLIC_READ": "perhaps"}, "PROGRESSBAR_PUBLIC_READ"),
         ({"PROGRESSBAR_BASE_PATH": "p"}, "PROGRESSBAR_BASE_PATH"),

@@ -15,10 +15,11 @@ from progressbar_tracker._models import (
     ID_LENGTH,
     META_ENTRIES,
     META_LENGTH,
+    NOTIFY_ENTRIES,
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import board, keys, live, samples, sessions, shares
+from progressbar_tracker.server import board, courier, keys, live, samples, sessions, shares
 
 from . import history, items
 from .http import SEND, TEXT_LENGTH
@@ -59,6 +60,7 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("items of a key", settings.max_items, "too-many-items", "items"),
         Limit("parts of a run", board.PARTS, "invalid-field", "parts"),
         Limit("entries of meta", META_ENTRIES, "invalid-field"),
+        Limit("channels that an item names", NOTIFY_ENTRIES, "invalid-field"),
         Limit("characters of an id, a title, a group, a text of meta or of a search", TITLE_LENGTH, "invalid-field"),
         Limit("characters of a description or an error", DESCRIPTION_LENGTH, "invalid-field"),
         Limit("characters of the name of a part", PART_LENGTH, "invalid-field"),
@@ -69,6 +71,9 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("keys", keys.KEYS, "too-many-keys"),
         Limit("shares", shares.SHARES, "too-many-shares"),
         Limit("browsers signed in with one key, or as administrator", sessions.SESSIONS, "The oldest is signed out."),
+        Limit(
+            "messages to channels that are remembered once they are done with", courier.MOST, "The oldest is forgotten."
+        ),
         Limit("one-time sign-in links", sessions.LINKS, "The oldest is worth nothing."),
         Limit(f"wrong attempts to sign in from an address in {sessions.WINDOW:g} s", sessions.ATTEMPTS, "rate-limited"),
         Limit("addresses whose attempts are counted", sessions.ADDRESSES, "The oldest is forgotten."),
