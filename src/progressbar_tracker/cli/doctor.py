@@ -17,6 +17,7 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
+from progressbar_tracker._table import plain
 from progressbar_tracker._wire import Exchange, Request, base_url, error_of
 
 from .shared import json_option, print_json, url_option
@@ -59,7 +60,7 @@ def doctor(url: str | None, database: str | None, as_json: bool) -> int:
         print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{_MARKS[finding.state]:4}  {finding.what}: {finding.text}")
+            click.echo(f"{_MARKS[finding.state]:4}  {finding.what}: {plain(finding.text)}")
     return int(any(finding.state == "bad" for finding in findings))
 
 

@@ -126,8 +126,8 @@ def _say_key(made: dict[str, object], *, as_json: bool) -> None:
     if as_json:
         print_json(made)
         return
-    click.echo(f"{made['type']} key {made['key_id']} ({plain(made['name'])}), shown this once:", err=True)
-    click.echo(made["key"])
+    click.echo(plain(f"{made['type']} key {made['key_id']} ({made['name']}), shown this once:"), err=True)
+    click.echo(plain(made["key"]))
 
 
 @keys_group.command("create")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Final, NoReturn
 
@@ -11,6 +12,8 @@ import click
 NAME: Final = "progressbar-tracker"
 EXTRA: Final = f"the server is not installed: pip install '{NAME}[server]'"
 
+_MOVES: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What moves a cursor or turns the direction of writing, and stands in JSON as it is."""
 
 url_option = click.option("--url", metavar="URL", help="Server to ask in place of the configured one.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, which programs can rely on.")
@@ -22,8 +25,8 @@ def server_missing() -> NoReturn:
 
 
 def print_json(document: object) -> None:
-    """Print a document for programs."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    """Print a document for programs, which is harmless on a terminal as well."""
+    click.echo(_MOVES.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(document, ensure_ascii=False, indent=2)))
 
 
 def width() -> int | None:

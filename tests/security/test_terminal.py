@@ -1,0 +1,75 @@
+"""A server that is hostile to whoever asks it on a terminal: all that it says is text on a line."""
+
+from __future__ import annotations
+
+import json
+import threading
+import unicodedata
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.cli.conftest import command  # noqa: F401  # a fixture
+
+TEXT = "\x1b[31mred\x1b]0;title\x07\r\nspoofed: line \u202egnp.exe\x9b31m\x7f\u2028"
+ITEM = dict.fromkeys(("id", "title", "description", "unit", "error", "owner", "group", "run_id"), TEXT)
+ITEM |= {"value": 0.5, "weight": 0, "status": "running", "meta": {TEXT: TEXT}, "created_at": TEXT, "updated_at": TEXT}
+KEY = dict.fromkeys(("key_id", "key", "name", "type", "group", "created_at", "expires_at", "last_used_at"), TEXT)
+INFO = {"type": "write", "permissions": ["read"], "api": ["v1"], "server": {"version": TEXT, "boot_id": TEXT}}
+
+COMMANDS = [["ls"], ["ls", "--json"], ["get", "x"], ["get", "x", "--json"], ["set", "x", "0.5"], ["rm", "x"],
+            ["doctor"], ["doctor", "--json"], ["keys", "list", "--url", "URL"], ["keys", "list", "--json", "--url", "URL"],
+            ["keys", "create", "--type", "read", "--name", "n", "--url", "URL"],
+            ["keys", "rotate", "x", "--url", "URL"], ["keys", "revoke", "x", "--url", "URL"]]  # fmt: skip
+
+
+class Hostile(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status = 200
+        if self.server.refuses:
+            status = 403
+            document = {"type": "/problems/forbidden", "title": TEXT, "status": 403, "detail": TEXT, "field": TEXT}
+        elif "key-info" in self.path:
+            document = INFO
+        elif "/keys" in self.path:
+            document = {"keys": [KEY]} if self.command == "GET" else KEY
+        else:
+            document = ITEM if "/items/" in self.path else {"items": [ITEM], "rev": 1} if "v1" in self.path else [ITEM]
+        body = json.dumps(document).encode()
+        self.send_response(status, "Fine\x1b[31m")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Request-ID", "\x1b[31mred")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["answers", "refuses"])
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_nothing_that_a_server_says_moves_the_cursor_or_makes_a_line(
+    hostile, command, monkeypatch, arguments, refuses  # noqa: F811
+):  # fmt: skip
+    hostile.refuses = refuses
+    url = f"http://127.0.0.1:{hostile.server_port}"
+    monkeypatch.setenv("PROGRESSBAR_URL", url)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", "k" * 24)
+    done = command(*[url if argument == "URL" else argument for argument in arguments])
+    said = done.out + done.err
+    assert [c for c in said if c != "\n" and unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}] == []
+    assert not any(line.lstrip().startswith("spoofed") for line in said.splitlines())
