@@ -52,6 +52,9 @@ MOST: Final = 100_000
 RARELY: Final = 60.0
 """Seconds between two times of forgetting."""
 
+LAST: Final = 1.0
+"""Seconds that what is under way has at the end."""
+
 PATIENCE: Final = 30.0
 """Seconds that a service which apprise speaks to may take."""
 
@@ -211,6 +214,9 @@ class Courier:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL):
                         await self._wake.wait()
+        if self._tasks:
+            # What is nearly through is marked, so that it need not be sent again.
+            await asyncio.wait(self._tasks, timeout=LAST)
         for task in self._tasks:
             task.cancel()
 
