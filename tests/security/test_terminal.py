@@ -18,7 +18,8 @@ KEY = dict.fromkeys(("key_id", "key", "name", "type", "group", "created_at", "ex
 INFO = {"type": "write", "permissions": ["read"], "api": ["v1"], "server": {"version": TEXT, "boot_id": TEXT}}
 
 COMMANDS = [["ls"], ["ls", "--json"], ["get", "x"], ["get", "x", "--json"], ["set", "x", "0.5"], ["rm", "x"],
-            ["doctor"], ["doctor", "--json"], ["keys", "list", "--url", "URL"], ["keys", "list", "--json", "--url", "URL"],
+            ["doctor"], ["doctor", "--json"], ["keys", "list", "--url", "URL"],
+            ["keys", "list", "--json", "--url", "URL"],
             ["keys", "create", "--type", "read", "--name", "n", "--url", "URL"],
             ["keys", "rotate", "x", "--url", "URL"], ["keys", "revoke", "x", "--url", "URL"]]  # fmt: skip
 
