@@ -21,6 +21,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from standardwebhooks.webhooks import Webhook
 
+from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server import courier, sweep
 from progressbar_tracker.server.courier import FIRST, GIVE_UP, Courier
@@ -228,6 +229,19 @@ def test_a_file_that_cannot_be_used_is_said_at_the_start(serve: Callable[..., Se
     (tmp_path / "c.toml").write_text("[channels.x]\nurll = 1\n")
     with pytest.raises(ConfigError, match=r"c\.toml line 2: channels\.x: unknown field 'urll'"):
         serve(channels=tmp_path / "c.toml")
+
+
+def test_a_tracked_loop_tells_how_it_ended(told: Callable[..., Served], receiver: Receiver) -> None:
+    served = told()
+    with ProgressBar(served.server.url, served.keys["write"]) as client:
+        with pytest.raises(ValueError, match="no"), client.track(total=3, id="a", notify="hook", deadline=3600) as bar:
+            bar.advance()
+            raise ValueError("no")
+        assert client.sender.flush(10)
+    (request,) = receiver.wait(1)
+    item = json.loads(request.body)["data"]
+    assert (item["error"], item["notify"], item["completed"]) == ("ValueError: no", ["hook"], 1)
+    assert item["deadline"] is not None
 
 
 # Trouble.

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import track
 from progressbar_tracker._deadline import deadline_of, typed
+from progressbar_tracker._legacy import LegacyState
+from progressbar_tracker._table import row
 from progressbar_tracker.cli.programs import pipe
 from progressbar_tracker.testing import Recording, recording
 from progressbar_tracker.tqdm import tqdm
@@ -126,3 +128,15 @@ def test_the_command_line_has_them_too() -> None:
     assert ended.exit_code == 2
     assert "neither a time such as 90s" in ended.output
     assert len(seen) == 0
+
+
+def test_a_server_of_the_original_protocol_is_told_neither() -> None:
+    op = {"op": "put", "id": "a", "title": "t", "completed": 1, "total": 2, "notify": ["x"], "deadline": "2031-01-01"}
+    assert set(LegacyState(op, 0.0, 0).item(1.0)) == {"id", "title", "description", "value", "weight"}
+
+
+def test_what_is_late_says_so_in_the_list() -> None:
+    item = {"id": "a", "title": "t", "value": 0.5, "status": "running", "late": True}
+    assert row(item)[0] == "> running, late"
+    assert row({**item, "late": False})[0] == "> running"
+    assert row({**item, "stalled": True})[0] == "? stalled, late"
