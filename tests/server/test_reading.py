@@ -118,6 +118,17 @@ def test_silence_and_lateness_are_a_change(served: Served, clock: Clock) -> None
         assert reply.json()["items"][0][field] is True
 
 
+def test_a_time_left_that_grows_with_a_standstill_is_a_change(served: Served) -> None:
+    http = served.client("write")
+    http.put("/api/v1/items/a", json={"completed": 0, "total": 10})
+    served.clock.pass_(3)
+    http.patch("/api/v1/items/a", json={"completed": 1})
+    first = http.get("/api/v1/items")
+    served.clock.pass_(60)
+    reply = http.get("/api/v1/items", headers={"If-None-Match": first.headers["ETag"]})
+    assert reply.json()["items"][0]["eta"] > first.json()["items"][0]["eta"] > 0
+
+
 # Pages
 
 writes = st.tuples(
