@@ -138,7 +138,7 @@ class Webhooks:
         try:
             async with asyncio.timeout(self._timeout):
                 status = await self._post(channel, url, host, signed(notice_id, at, body, channel.secret), body)
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):
             raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
         except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise DeliveryError(f"{host}: {_plain(error)}") from None
