@@ -55,6 +55,21 @@ def refused(process):
     return err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are told on Linux only")
+def test_it_takes_as_many_files_as_it_may_have(serve):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        process = serve("--port", "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    url_of(process)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] == wanted
+
+
 def test_the_first_start_makes_track_work_without_any_configuration(serve, tmp_path):
     url, said = url_of(serve("--port", "0"))
     assert "admin key" in said

@@ -54,8 +54,8 @@ DATA: dict[int, list[tuple[str, tuple[object, ...]]]] = {
     4: [("INSERT INTO shares (share_id, hash, item, created_at) VALUES ('s', 'link', 'live', 1.0)", ())],
     9: [
         (
-            "INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
-            "VALUES ('n', 'phone', 'live', 'r', 'failed', 1.0, '{}', 1.0)",
+            """INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at)
+            VALUES ('n', 'phone', 'live', 'r', 'failed', 1.0, '{}', 1.0)""",
             (),
         )
     ],

@@ -51,9 +51,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin."""
         super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]  # all that uvicorn uses of one
-        self.access_log = (
-            False  # whoever listens to uvicorn's: a path may hold the token of a share, or one that signs in
-        )
+        # Whoever listens to uvicorn's: a path may hold the token of a share, or one that signs in.
+        self.access_log = False
         self._in_head = True
         self._seen = 0  # bytes of the present request
         # The other end owes us the rest of a request, and has since then. Who has just come owes us one.

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Final
 
 SPARE: Final = 128
 """Files that are needed for other things than connections."""
+
+
+MOST: Final = 65_536
+"""Files that are asked of the system."""
+
+
+def widen() -> None:
+    """Ask the system for as many files as this process may have; 1,024 are what most begin with."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def connections() -> int:

@@ -18,7 +18,7 @@ import uvicorn
 
 from progressbar_tracker._errors import ConfigError
 
-from . import keys, logs
+from . import keys, logs, room
 from .app import App, create_app
 from .connection import Connection
 from .records import KeyRecord, SaveKey, Write
@@ -139,6 +139,7 @@ class Server:
         Args:
             ready: Called when a signal ends it in good order and requests are taken, from here on.
         """
+        room.widen()
         try:
             with self._uvicorn.stopped_by_signals():
                 ready()
