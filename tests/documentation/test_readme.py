@@ -71,25 +71,25 @@ def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
         server.communicate()
 
 
-def variables(*sources):
-    root = Path(cli.__file__).parents[1]
-    text = "".join((root / source).read_text("utf-8") for source in sources)
-    return set(re.findall(r"\"((?:PROGRESSBAR|ADMIN)_[A-Z_]+[A-Z])\"", text))
-
-
 def test_every_environment_variable_is_documented():
-    known = variables("_config.py", "server/settings.py")
+    package = Path(cli.__file__).parents[1]
+    text = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    known = set(re.findall(r"\"((?:PROGRESSBAR|ADMIN)_[A-Z_]+[A-Z])\"", text))
     assert {"PROGRESSBAR_URL", "PROGRESSBAR_HOST", "ADMIN_PASSWORD"} <= known
     assert {name for name in known if f"`{name}`" not in TEXT} == set()
 
 
-def test_every_command_and_every_option_of_serve_is_documented():
-    names = []
+def test_every_command_and_every_option_is_documented():
+    commands = {}
     for name, command in cli.commands.commands.items():
-        names += [f"{name} {sub}" for sub in command.commands] if isinstance(command, click.Group) else [name]
-    assert [name for name in names if not re.search(rf"`{name}[ `]", TEXT)] == []
-    options = [option.opts[0] for option in cli.commands.commands["serve"].params]
-    assert [option for option in options if f"`{option}`" not in TEXT] == []
+        group = command.commands.items() if isinstance(command, click.Group) else [("", command)]
+        commands.update({f"{name} {sub}".strip(): each for sub, each in group})
+    assert [name for name in commands if not re.search(rf"`{name}[ `]", TEXT)] == []
+    options = {
+        option.opts[0] for command in commands.values() for option in command.params if isinstance(option, click.Option)
+    }
+    assert {"--port", "--json", "--bytes"} <= options
+    assert [option for option in sorted(options) if not re.search(rf"{option}(?![a-z-])", TEXT)] == []
 
 
 def test_the_readme_is_short_enough_to_be_read():

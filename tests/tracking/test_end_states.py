@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -269,5 +270,7 @@ def cell(status, completed, error):
 
 def test_the_readme_has_this_table():
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", readme, re.MULTILINE)
+    told = {case: ends for cases, ends in rows for case in cases.split(", ")}
     for case, ends in ENDS.items():
-        assert f"| {case} | {' | '.join(cell(*ends[form]) for form in LOOP)} |" in readme
+        assert told[case] == " | ".join(cell(*ends[form]) for form in LOOP)
