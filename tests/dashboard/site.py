@@ -56,7 +56,9 @@ class Site:
         return self.http.get(path, headers=self._admin).raise_for_status().text
 
     def clear(self):
-        """Empty the board, whoever owns what is on it."""
+        """Empty the board, whoever owns what is on it, and end all shares."""
+        for share in self.http.get("/api/v1/shares", headers=self._admin).raise_for_status().json()["shares"]:
+            self.http.delete(f"/api/v1/shares/{share['share_id']}", headers=self._admin).raise_for_status()
         if ids := self.listed():
             ops = [{"op": "delete", "id": found} for found in ids]
             self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self._admin).raise_for_status()

@@ -166,15 +166,14 @@ def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
 
     writer = served.client("write")
     ops = [{"op": "put", "id": f"s{n}", "run_id": "r", "description": "x" * 1900} for n in range(500)]
-    assert writer.post("/api/v1/items:batch", json={"ops": ops}).status_code == 200
     hub = served.server.app.services.hub
-    for _ in range(20):
+    for _ in range(20):  # what there is already fits into their buffers: none is cut off before all are there
         raw = connect()
         ports.add(f"{raw.socket.getsockname()[1]:04X}")
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: a\r\nX-API-KEY: " + served.keys["read"].encode() + b"\r\n\r\n")
     until(lambda: hub.streams == 20)
-    assert sockets() == 20
+    until(lambda: sockets() == 20)  # the table is not of one instant
 
     def gone() -> bool:
         # What changes is more than fits into the buffers of who does not read.

@@ -149,6 +149,8 @@ class Webhooks:
             raise DeliveryError(f"{host} answered {status}{more}")
 
     async def _post(self, channel: Channel, url: httpx.URL, host: str, headers: dict[str, str], body: bytes) -> int:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
         port = url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._resolve(host.strip("[]"), port)
         for address in addresses:
@@ -162,16 +164,20 @@ class Webhooks:
         # on which a later message to another name at the same address would go without a look at its certificate.
         transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
         try:
-            for n, address in enumerate(addresses[:TRIED], 1):
+            tried = addresses[:TRIED]
+            for n, address in enumerate(tried):
+                step = (deadline - loop.time()) * STEP
+                # TCP and TLS each take one at the most, and so does the next address.
+                timeout = httpx.Timeout(step, connect=step / (2 * (len(tried) - n)))
                 where = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
                 request = httpx.Request(
                     "POST", where, headers=headers, content=body,
-                    extensions={"sni_hostname": host, "timeout": httpx.Timeout(STEP * self._timeout).as_dict()},
+                    extensions={"sni_hostname": host, "timeout": timeout.as_dict()},
                 )  # fmt: skip
                 try:
                     response = await transport.handle_async_request(request)
-                except httpx.ConnectError:
-                    if n == min(len(addresses), TRIED):
+                except (httpx.ConnectError, httpx.ConnectTimeout):
+                    if n + 1 == len(tried):
                         raise
                     continue
                 await response.aclose()
@@ -183,7 +189,8 @@ class Webhooks:
 
 
 STEP: Final = 0.8
-"""What part of the time one step may take: a step that times out by itself closes its connection in good order."""
+"""What part of the time that is left the steps of a connection may take: one that times out by itself is closed in good
+order, one that is cancelled meanwhile is left to the collector."""
 
 AGENT: Final = "progressbar-tracker"
 
