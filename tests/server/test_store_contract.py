@@ -168,6 +168,14 @@ def test_the_history_can_be_trimmed_of_one_end_and_not_of_the_others(reopen: Cal
     assert [row.item.id for row in store.history()] == ["4", "3", "1"]
 
 
+def test_the_history_keeps_so_many_of_the_newest(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for n in range(5):
+        wait(store, AddHistory(Ended(item(str(n)), "stopped", float(n))))
+    wait(store, TrimHistory(0.0, most=2))
+    assert [row.item.id for row in store.history()] == ["4", "3"]
+
+
 def test_a_key_that_is_forgotten_is_gone_and_the_revision_grows(reopen: Callable[[], Store]) -> None:
     store = reopen()
     made = keys.new_key("write", "ci", 1.0).record

@@ -275,10 +275,17 @@ class AddHistory(msgspec.Struct, frozen=True):
 
 
 class TrimHistory(msgspec.Struct, frozen=True):
-    """Forget the runs that ended before an instant, all or those that ended in one way, and their samples."""
+    """Forget runs, and their samples.
+
+    Attributes:
+        before: Those that ended before this instant...
+        status: ...all, or those that ended in this way.
+        most: Instead of these, all but so many of the newest.
+    """
 
     before: float
     status: EndStatus | None = None
+    most: int | None = None
 
 
 class AddSample(msgspec.Struct, frozen=True):

@@ -33,6 +33,9 @@ RARELY = 3600.0
 KEYS: Final = 90 * 86400.0
 """Seconds for which a key that works no more is still told of. Items go on naming their owner."""
 
+RUNS: Final = 10_000_000
+"""The most runs that the history remembers."""
+
 
 class Sweep:
     """The sweeps of one server."""
@@ -98,6 +101,7 @@ class Sweep:
             return
         if now - self._trimmed >= RARELY:
             self._trimmed = now
+            writes.append(TrimHistory(0.0, most=RUNS))
             for status in get_args(EndStatus):
                 writes.append(TrimHistory(max(now - self._history.of(status), 0.0), status))
             writes += [DropKey(key.key_id) for key in self._keys() if now - over_since(key) >= KEYS]

@@ -19,7 +19,7 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import board, courier, keys, live, samples, sessions, shares
+from progressbar_tracker.server import board, courier, keys, live, samples, sessions, shares, sweep
 
 from . import history, items
 from .http import SEND, TEXT_LENGTH
@@ -68,6 +68,7 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("samples of a run", samples.MOST, "Every other one is forgotten, and the next are taken half as often."),
         Limit("items of a page", items.MOST, "invalid-field"),
         Limit("runs of a page of the history", history.MOST, "invalid-field"),
+        Limit("runs of the history", sweep.RUNS, "The oldest is forgotten."),
         Limit("keys", keys.KEYS, "too-many-keys"),
         Limit("shares", shares.SHARES, "too-many-shares"),
         Limit("browsers signed in with one key, or as administrator", sessions.SESSIONS, "The oldest is signed out."),

@@ -365,7 +365,7 @@ class SqliteStore:
         done = [*behind.values(), *(write for waiter in waiting for write in waiter.writes)]
         for trim in [write for write in done if isinstance(write, TrimHistory)]:
             with contextlib.suppress(sqlite3.Error):
-                where, values = _old(trim)
+                where, values, _ = _old(trim)
                 left = self._writer.execute(f"SELECT 1 FROM history WHERE {where} LIMIT 1", values).fetchone()  # noqa: S608
                 if left is None:
                     continue
@@ -537,19 +537,21 @@ def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
         )
 
 
-def _old(trim: TrimHistory) -> tuple[str, tuple[object, ...]]:
-    """Return the condition for the runs that are to be forgotten, and its values."""
+def _old(trim: TrimHistory) -> tuple[str, tuple[object, ...], str]:
+    """Return the condition for the runs that are to be forgotten, its values, and which go first."""
+    if trim.most is not None:
+        return "n <= (SELECT max(n) FROM history) - ?", (trim.most,), "n"
     if trim.status is None:
-        return "ended_at < ?", (trim.before,)
-    return "status = ? AND ended_at < ?", (trim.status, trim.before)
+        return "ended_at < ?", (trim.before,), "ended_at"
+    return "status = ? AND ended_at < ?", (trim.status, trim.before), "ended_at"
 
 
 def _trim(connection: sqlite3.Connection, trim: TrimHistory) -> None:
-    """Forget the oldest of the runs that ended so before an instant: no more than hold nobody up."""
-    where, values = _old(trim)
+    """Forget the oldest of the runs that are too old or too many: no more than hold nobody up."""
+    where, values, first = _old(trim)
     rows = connection.execute(
         "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608
-        f"FROM history WHERE {where} ORDER BY ended_at LIMIT ?",
+        f"FROM history WHERE {where} ORDER BY {first} LIMIT ?",
         (*values, TRIMMED),
     ).fetchall()
     connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
@@ -602,8 +604,8 @@ def _place(write: Write) -> object:
     match write:
         case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
             return type(write), one
-        case TrimHistory(status=status):
-            return TrimHistory, status
+        case TrimHistory(status=status, most=most):
+            return TrimHistory, status, most
         case AddNotice(notice):
             return AddNotice, notice.notice_id
         case TrimNotices():

@@ -41,7 +41,7 @@ from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from progressbar_tracker.server.records import EndStatus
+    from progressbar_tracker.server.records import TrimHistory
 
     from .schema import Connection
 
@@ -197,20 +197,25 @@ def perform(cursor: Cursor, write: Write) -> None:
             cursor.execute("UPDATE meta SET probed_at = %s", [at])
 
 
-def trim(cursor: Cursor, before: float, status: EndStatus | None, forgotten_before: float) -> bool:
-    """Forget runs that ended so before an instant, and their samples, and the rows of items that went before another.
+def trim(cursor: Cursor, what: TrimHistory, forgotten_before: float) -> bool:
+    """Forget runs that are too old or too many, and their samples, and the rows of items that went before an instant.
 
     A slice of them: who waits for a commit must not wait for a million rows.
 
     Returns:
         Whether there is more.
     """
+    if what.most is not None:
+        where, values = "n <= (SELECT max(n) FROM history) - %s", list[object]([what.most])
+    elif what.status is None:
+        where, values = "ended_at < %s", [what.before]
+    else:
+        where, values = "status = %s AND ended_at < %s", [what.status, what.before]
     cursor.execute(
-        "WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE "  # noqa: S608
-        f"{'' if status is None else 'status = %s AND '}ended_at < %s LIMIT %s) "
+        f"WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE {where} LIMIT %s) "  # noqa: S608
         "RETURNING id, run_id), gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
         "AND samples.run_id = old.run_id) SELECT count(*) FROM old",
-        [*([] if status is None else [status]), before, SLICE],
+        [*values, SLICE],
     )
     (runs,) = cursor.fetchone() or (0,)
     # A server that has not read so far reads everything anew: it could not learn any more that these went.

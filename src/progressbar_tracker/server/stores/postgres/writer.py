@@ -321,7 +321,7 @@ class Writer:
         rows.add_samples(cursor, [write for write in others if isinstance(write, AddSample)])
         for write in others:
             if isinstance(write, TrimHistory):
-                if rows.trim(cursor, write.before, write.status, self._now() - FORGET):
+                if rows.trim(cursor, write, self._now() - FORGET):
                     self.later([write])
             elif not isinstance(write, AddSample):
                 rows.perform(cursor, write)
