@@ -211,6 +211,15 @@ def test_a_message_for_people_begins_with_what_happened(tmp_path: Path, event: s
     ]
 
 
+def test_a_message_links_to_the_page_where_the_server_knows_how_people_come_by(tmp_path: Path) -> None:
+    (made,) = notices(channels(tmp_path, FILE), item(id="a/b c"), [("failed", "")], 5.0)
+    page = "https://progress.example/p/items/a%2Fb%20c"
+    assert letter(made.notice, "https://progress.example/p").text.splitlines()[-1] == page
+    assert json.loads(body(made.notice, "https://progress.example/p"))["url"] == page
+    assert "http" not in letter(made.notice).text
+    assert "url" not in json.loads(body(made.notice))
+
+
 def test_a_title_cannot_break_the_line_that_it_stands_on(tmp_path: Path) -> None:
     (made,) = notices(channels(tmp_path, FILE), item(title="a\r\nBcc: all"), [("failed", "")], 5.0)
     assert letter(made.notice).title == "a Bcc: all has failed"

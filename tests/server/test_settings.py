@@ -32,6 +32,8 @@ def test_the_environment_is_read_and_arguments_go_first(tmp_path: Path) -> None:
     made = Settings.from_environ(environ, port=99, host=None)
     assert (made.host, made.port, made.database, made.base_path) == ("0.0.0.0", 99, Path("/data/p.db"), "/p")
     assert (made.max_items, made.max_requests, made.local_key, made.admin_key) == (5, 7, False, "k" * 24)
+    there = Settings.from_environ({"PROGRESSBAR_PUBLIC_URL": "https://progress.example:8443/p/"})
+    assert there.public_url == "https://progress.example:8443/p"
     assert (made.public_read, Settings.from_environ({}).public_read) == (True, False)
     assert (made.admin_username, made.admin_password) == ("root", "pass phrase")
 
@@ -52,6 +54,8 @@ def test_a_repr_shows_no_secret() -> None:
         ({"PROGRESSBAR_PUBLIC_READ": "perhaps"}, "PROGRESSBAR_PUBLIC_READ"),
         ({"PROGRESSBAR_BASE_PATH": "p"}, "PROGRESSBAR_BASE_PATH"),
         ({"PROGRESSBAR_BASE_PATH": "/p?x"}, "PROGRESSBAR_BASE_PATH"),
+        ({"PROGRESSBAR_PUBLIC_URL": "progress.example"}, "PROGRESSBAR_PUBLIC_URL"),
+        ({"PROGRESSBAR_PUBLIC_URL": "https://me:secret@progress.example"}, "PROGRESSBAR_PUBLIC_URL"),
         ({"PROGRESSBAR_ADMIN_KEY": "short"}, "PROGRESSBAR_ADMIN_KEY"),
         ({"PROGRESSBAR_ADMIN_KEY": "ü" * 30}, "PROGRESSBAR_ADMIN_KEY"),
         ({"PROGRESSBAR_ADMIN_KEY_FILE": "/does/not/exist"}, "PROGRESSBAR_ADMIN_KEY_FILE"),

@@ -36,6 +36,7 @@ class _LocalConfig:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one (PROGRESSBAR_PORT; 8989).")
 @click.option("--database", metavar="FILE", help="SQLite file, or postgresql:// URL (PROGRESSBAR_DATABASE).")
 @click.option("--base-path", metavar="PATH", help="Path under which everything lives (PROGRESSBAR_BASE_PATH).")
+@click.option("--public-url", metavar="URL", help="What people come by, for links (PROGRESSBAR_PUBLIC_URL).")
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
 @click.option("--max-requests", type=int, help="Most requests a second of one key (PROGRESSBAR_MAX_REQUESTS; 0: any).")
 @click.option("--public-read", is_flag=True, help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).")
@@ -54,6 +55,7 @@ def serve(
     port: int | None,
     database: str | None,
     base_path: str | None,
+    public_url: str | None,
     max_items: int | None,
     max_requests: int | None,
     public_read: bool,
@@ -87,6 +89,7 @@ def serve(
         port=port,
         database=database,
         base_path=base_path,
+        public_url=public_url,
         max_items=max_items,
         max_requests=max_requests,
         public_read=True if public_read else None,

@@ -82,6 +82,7 @@ class Courier:
         channels: Where to.
         leads: Whether it is for this server to do.
         clock: Seconds since the epoch.
+        public_url: The URL that people come by, for links; ``""`` where it is not known.
         uniform: Returns a random number between two.
         webhooks: Sends webhooks.
         send_letter: Sends a message for people, or raises :class:`~.webhooks.DeliveryError`.
@@ -97,6 +98,7 @@ class Courier:
         *,
         leads: Callable[[], bool],
         clock: Callable[[], float],
+        public_url: str = "",
         uniform: Callable[[float, float], float] = random.uniform,
         webhooks: Webhooks | None = None,
         send_letter: Callable[[Channel, letters.Letter], Awaitable[None]] | None = None,
@@ -106,6 +108,7 @@ class Courier:
         self._channels = channels
         self._leads = leads
         self._clock = clock
+        self._public_url = public_url
         self._uniform = uniform
         self._webhooks = webhooks or Webhooks()
         self._send_letter = send_letter or by_apprise
@@ -313,9 +316,11 @@ class Courier:
 
     async def _send(self, channel: Channel, notice: Notice) -> None:
         if channel.kind == "webhook":
-            await self._webhooks.send(channel, notice.notice_id, int(self._clock()), letters.body(notice))
+            await self._webhooks.send(
+                channel, notice.notice_id, int(self._clock()), letters.body(notice, self._public_url)
+            )
         else:
-            await self._send_letter(channel, letters.letter(notice))
+            await self._send_letter(channel, letters.letter(notice, self._public_url))
 
     def _trim(self, now: float) -> None:
         if now - self._trimmed < RARELY:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .records import Notice, rfc3339
+from .telling import item_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,11 @@ class Letter(NamedTuple):
     text: str
 
 
-def body(notice: Notice) -> bytes:
+def body(notice: Notice, public_url: str = "") -> bytes:
     """Return what a webhook is sent: ``type``, ``timestamp`` and ``data``, the item as it was then.
 
-    A percentage is ``item.reached``, with ``percent`` beside them.
+    A percentage is ``item.reached``, with ``percent`` beside them; ``url`` is the item's page, if the server knows
+    the URL that people come by.
     """
     event = notice.event
     document: dict[str, object] = {"type": f"item.{event}", "timestamp": rfc3339(notice.at)}
@@ -33,17 +35,31 @@ def body(notice: Notice) -> bytes:
         document["type"] = "channel.test"
     elif event.endswith("%"):
         document |= {"type": "item.reached", "percent": int(event[:-1])}
+    if public_url:
+        document["url"] = _page(notice, public_url)
     return json.dumps(document | {"data": json.loads(notice.body)}, ensure_ascii=False).encode()
 
 
-def letter(notice: Notice) -> Letter:
-    """Return what people are told."""
+def letter(notice: Notice, public_url: str = "") -> Letter:
+    """Return what people are told, with a link to the item's page where that is known."""
     if notice.event == TEST:
         return Letter(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
     item: Mapping[str, object] = json.loads(notice.body)
     name = " ".join(str(item.get("title") or item["id"]).split())
-    lines = [str(item.get("error") or ""), str(item.get("description") or ""), _far(item), _where(item)]
+    lines = [
+        str(item.get("error") or ""),
+        str(item.get("description") or ""),
+        _far(item),
+        _where(item),
+        _page(notice, public_url),
+    ]
     return Letter(f"{name} {_WORDS.get(notice.event, f'is at {notice.event}')}", "\n".join(filter(None, lines)))
+
+
+def _page(notice: Notice, public_url: str) -> str:
+    if not public_url:
+        return ""
+    return f"{public_url}/" if notice.event == TEST else f"{public_url}/{item_url(notice.item_id)}"
 
 
 _WORDS: Final = {

@@ -29,6 +29,7 @@ class Notifier:
     Args:
         path: The file of the channels; ``None`` for none.
         store: With the outbox.
+        public_url: The URL that people come by; ``""`` where it is not known.
         leads: Whether this server is the one that sees to what happens by itself.
         clock: Seconds since the epoch.
 
@@ -41,10 +42,16 @@ class Notifier:
     """
 
     def __init__(
-        self, path: Path | None, store: Store, *, leads: Callable[[], bool], clock: Callable[[], float]
+        self,
+        path: Path | None,
+        store: Store,
+        *,
+        public_url: str = "",
+        leads: Callable[[], bool],
+        clock: Callable[[], float],
     ) -> None:
         self.channels = Channels(path)
-        self.courier = Courier(store, self.channels, leads=leads, clock=clock)
+        self.courier = Courier(store, self.channels, public_url=public_url, leads=leads, clock=clock)
         self._store = store
         self._leads = leads
         self._clock = clock

@@ -155,7 +155,7 @@ class Server:
 
     def sign_in_url(self) -> str:
         """Return a new one-time sign-in link for the dashboard."""
-        return f"{self.url}/auth/{self.app.services.links.make(self._clock())}"
+        return f"{self.settings.public_url or self.url}/auth/{self.app.services.links.make(self._clock())}"
 
     def create_key(self, type: KeyType, name: str, *, expires_at: float | None = None, group: str | None = None) -> str:
         """Make a key and return its secret, which nothing will tell again.

@@ -87,6 +87,7 @@ class Overrides(TypedDict, total=False):
     port: int | None
     database: Path | str | None
     base_path: str | None
+    public_url: str | None
     admin_username: str | None
     admin_password: str | None
     admin_key: str | None
@@ -113,6 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         database: The SQLite file, made if it is not there; or the ``postgresql://`` URL of a database, which other
             servers may use at the same time.
         base_path: The path under which everything lives, such as ``"/p"``; ``""`` for none.
+        public_url: The URL that people come by, for links that leave the server; ``""`` where it is not known.
         admin_username: With ``admin_password``: who may sign in to the dashboard.
         admin_password: See there. Never shown.
         admin_key: An admin key from outside, 24 characters or more. Never shown.
@@ -136,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8989
     base_path: str = ""
+    public_url: str = ""
     admin_username: str | None = None
     admin_password: str | None = None
     admin_key: str | None = None
@@ -165,6 +168,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"PROGRESSBAR_METRICS_ITEMS must be 0 or more, not {self.metrics_items}")
         if self.give_up < 60:
             raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
+        if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
+            raise ConfigError(
+                f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {without_password(self.public_url)!r}"
+            )
         base = self.base_path
         if base and (
             not base.startswith("/") or base.endswith("/") or any(c in base for c in "?#% \\") or "//" in base
@@ -199,6 +206,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "port": _int(environ, "PROGRESSBAR_PORT"),
             "database": environ.get("PROGRESSBAR_DATABASE") or None,
             "base_path": environ.get("PROGRESSBAR_BASE_PATH") or None,
+            "public_url": environ.get("PROGRESSBAR_PUBLIC_URL") or None,
             "admin_username": environ.get("ADMIN_USERNAME") or None,
             "admin_password": _secret(environ, "ADMIN_PASSWORD"),
             "admin_key": _secret(environ, "PROGRESSBAR_ADMIN_KEY"),
@@ -219,6 +227,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         merged["database"] = _database(str(merged["database"])) if "database" in merged else default_database()
         # "/p/" and "/" are what people write.
         merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
+        merged["public_url"] = str(merged.get("public_url", "")).rstrip("/")
         for name, others in (("keep", math.inf), ("history", 90 * DAY)):
             if name in merged:
                 merged[name] = periods(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)

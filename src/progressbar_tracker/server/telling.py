@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +23,16 @@ SLICE: Final = 500
 """How many items are spelled out until others have their turn: some milliseconds' work."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+def item_url(item_id: str) -> str:
+    """Return the URL of an item's page, relative to the board's.
+
+    >>> item_url("a/b c"), item_url("..")
+    ('items/a%2Fb%20c', 'items/?id=..')
+    """
+    # Browsers take dots for a place in the path, encoded or not.
+    return f"items/?id={item_id}" if item_id in (".", "..") else f"items/{quote(item_id, safe='')}"
 
 
 def stalled(item: Item, now: float) -> bool:

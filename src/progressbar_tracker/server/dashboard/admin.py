@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.keys import usable
 from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.telling import item_url
 
 from .past import instant
-from .view import item_url
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.channels import Channel

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.telling import item_url
 
 from .past import instant
-from .view import ICONS, count, duration, item_url, pace, percent
+from .view import ICONS, count, duration, pace, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

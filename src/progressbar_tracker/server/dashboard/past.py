@@ -6,8 +6,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.telling import item_url
 
-from .view import ICONS, count, duration, item_url, percent
+from .view import ICONS, count, duration, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

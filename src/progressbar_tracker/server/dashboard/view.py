@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypedDict
-from urllib.parse import quote
 
 from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.telling import item_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,16 +144,6 @@ def shown_run(run: Mapping[str, object]) -> dict[str, object]:
         "reason": error.split("\n", 1)[0],
         "error": error,
     }
-
-
-def item_url(item_id: str) -> str:
-    """Return the URL of an item's page, relative to the board's.
-
-    >>> item_url("a/b c"), item_url("..")
-    ('items/a%2Fb%20c', 'items/?id=..')
-    """
-    # Browsers take dots for a place in the path, encoded or not.
-    return f"items/?id={item_id}" if item_id in (".", "..") else f"items/{quote(item_id, safe='')}"
 
 
 def _state(item: WireItem) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
-from progressbar_tracker.server.dashboard.view import item_url, span
+from progressbar_tracker.server.dashboard.view import span
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.telling import told, told_run
+from progressbar_tracker.server.telling import item_url, told, told_run
 
 from .history import Filter, page_query, read
 from .html import page, painted

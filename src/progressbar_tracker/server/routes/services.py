@@ -103,7 +103,9 @@ class Services:
             if settings.admin_username is None or settings.admin_password is None
             else sessions.Password(settings.admin_username, settings.admin_password)
         )
-        self.notifier = Notifier(settings.channels, store, leads=self.leads, clock=clock)
+        self.notifier = Notifier(
+            settings.channels, store, public_url=settings.public_url, leads=self.leads, clock=clock
+        )
         self.metrics = Metrics(self, version, notified=lambda: self.notifier.courier.counts)
         self.changing_keys = asyncio.Lock()
         # Held from reading or writing the stored keys until the ring shows them: what was read a moment before
