@@ -169,9 +169,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.give_up < 60:
             raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
-            raise ConfigError(
-                f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {without_password(self.public_url)!r}"
-            )
+            shown = without_password(self.public_url)
+            raise ConfigError(f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {shown!r}")
         base = self.base_path
         if base and (
             not base.startswith("/") or base.endswith("/") or any(c in base for c in "?#% \\") or "//" in base
