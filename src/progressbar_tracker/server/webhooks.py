@@ -200,5 +200,6 @@ TRIED: Final = 3
 
 def _plain(error: BaseException) -> str:
     """Return an error in one line, without anything that could colour a terminal."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    reason = error.strerror if isinstance(error, OSError) else None  # a number tells nobody anything
+    text = " ".join((reason or str(error)).split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:200]

@@ -114,7 +114,7 @@ export class Row {
     const since = this.ended ?? this.begun;
     const past = span((now - since) / 1000);
     this.#write("age", this.ended === null ? `for ${past}` : `${past} ago`);
-    this.#write("late", this.due === null ? "" : `late since ${span((now - this.due) / 1000)}`);
+    this.#write("late", this.due === null ? "" : `${span((now - this.due) / 1000)} late`);
     this.#write("heard", this.heard === null ? "" : `last heard from ${span((now - this.heard) / 1000)} ago`);
   }
 

@@ -122,7 +122,7 @@ def shown_item(item: WireItem, now: float) -> dict[str, object]:
         "age": f"for {span(now - _instant(begun))}" if ended is None else f"{span(now - _instant(ended))} ago",
         "since": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
         "heard": f"last heard from {span(now - _instant(item['updated_at']))} ago" if item["stalled"] else "",
-        "late": "" if not item["late"] else f"late since {span(now - _instant(item['deadline'] or ''))}",
+        "late": "" if not item["late"] else f"{span(now - _instant(item['deadline'] or ''))} late",
         "updated_at": item["updated_at"],
         "reason": (item["error"] or "").split("\n", 1)[0],
         "error": item["error"] or "",
