@@ -28,9 +28,16 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
+MEASURED = frozenset({"cli", "end_to_end", "server"})
+"""Where the programs that tests start are measured, too: elsewhere they run what is measured in this process, and would
+take twice as long for it."""
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path, monkeypatch):
+def isolated(request, tmp_path, monkeypatch):
     """Hide the user's settings, point the config file into ``tmp_path``, and keep loopback away from proxies."""
+    if request.path.parent.name not in MEASURED:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     for name in list(os.environ):
         if name.startswith(("PROGRESSBAR_", "ADMIN_")):
             monkeypatch.delenv(name)
