@@ -213,8 +213,8 @@ class Terminal:
 
 
 def test_on_a_terminal_stderr_stays_one(shell):
-    # One write for each line: what goes to stdout meanwhile comes in between. And past sys.stderr, which a handler finds
-    # in the middle of a write.
+    # One write for each line: what goes to stdout meanwhile comes in between. And past sys.stderr, which a handler may
+    # find in the middle of a write.
     code = (
         "import os, signal, time\n"
         "def say(word): os.write(2, f'{word} {os.isatty(2)} {tuple(os.get_terminal_size(2))}\\n'.encode())\n"
