@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import click
 
@@ -37,6 +37,16 @@ def _deadline(context: click.Context, option: click.Parameter, text: str | None)
         raise click.BadParameter(str(error), context, option) from None
 
 
+class Named(TypedDict):
+    """What the options of :func:`item_options` say of the item."""
+
+    id: str | None
+    title: str | None
+    group: str | None
+    notify: tuple[str, ...]
+    deadline: Due | None
+
+
 def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the item."""
     for option in (
@@ -46,7 +56,7 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--notify", metavar="CHANNEL", multiple=True, help="Whom to tell of it; may be given again."),
         click.option("--group", help="A heading to sort under."),
         click.option("--title", help="What to call the item; by default the command, or the id."),
-        click.option("--id", "item_id", metavar="ID", help="The item's id; the same one again takes the item over."),
+        click.option("--id", metavar="ID", help="The item's id; the same one again takes the item over."),
     ):
         command = option(command)
     return command
@@ -62,12 +72,8 @@ def run_python(
     arguments: tuple[str, ...],
     as_module: bool,
     job: bool,
-    item_id: str | None,
-    title: str | None,
-    group: str | None,
-    notify: tuple[str, ...],
-    deadline: Due | None,
     url: str | None,
+    **item: Unpack[Named],
 ) -> int:
     """Run a Python program as it is, and show every tqdm bar in it, and in the Pythons it starts, on the server.
 
@@ -80,11 +86,10 @@ def run_python(
         raise click.ClickException("it is not known where Python is")
     command = [sys.executable, *(["-m"] if as_module else []), *arguments]
     environ = _program.mirrored(_program.addressed(os.environ, url))
-    if job or notify or (item_id, title, group, deadline) != (None, None, None, None):
+    if job or any(value not in (None, ()) for value in item.values()):
         said = ["python", *command[1:]]
         stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
-        wanted = _program.Job(said, stem, item_id, title, group, notify, deadline)
-        return _supervise(command, wanted, environ, url)
+        return _supervise(command, _program.Job(said, stem, **item), environ, url)
     if sys.platform == "win32":
         import subprocess
 
@@ -102,12 +107,8 @@ def run_python(
 def execute(
     command: tuple[str, ...],
     parse: bool,
-    item_id: str | None,
-    title: str | None,
-    group: str | None,
-    notify: tuple[str, ...],
-    deadline: Due | None,
     url: str | None,
+    **item: Unpack[Named],
 ) -> int:
     """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
 
@@ -116,7 +117,7 @@ def execute(
     """
     _check(url)
     name = os.path.basename(command[0])  # noqa: PTH119
-    wanted = _program.Job(command, name, item_id, title, group, notify, deadline)
+    wanted = _program.Job(command, name, **item)
     return _supervise(command, wanted, _program.addressed(os.environ, url), url, read_errors=True, parse=parse)
 
 
@@ -165,12 +166,8 @@ def pipe(
     null: bool,
     unit: str | None,
     quiet: bool,
-    item_id: str | None,
-    title: str | None,
-    group: str | None,
-    notify: tuple[str, ...],
-    deadline: Due | None,
     url: str | None,
+    **item: Unpack[Named],
 ) -> int:
     """Copy stdin to stdout as it is, and count the lines on the way."""
     _check(url)
@@ -181,12 +178,9 @@ def pipe(
         raise click.ClickException(f"{'stdin' if sys.stdin is None else 'stdout'} is closed")
     if url is not None:
         _runtime.configure(url=url)
+    item["title"] = item["title"] or item["id"] or "pipe"
     bar = track(
-        id=item_id,
-        title=title or item_id or "pipe",
-        group=group,
-        notify=notify,
-        deadline=deadline,
+        **item,
         total=_pipe.size_left(0) if as_bytes and total is None else total,
         unit=unit or ("B" if as_bytes else "records" if null else "lines"),
         display=False if quiet else None,

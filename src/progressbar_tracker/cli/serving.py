@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
@@ -15,6 +15,8 @@ from .shared import server_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from progressbar_tracker.server.settings import Overrides
 
 
 class _LocalConfig:
@@ -39,7 +41,12 @@ class _LocalConfig:
 @click.option("--public-url", metavar="URL", help="What people come by, for links (PROGRESSBAR_PUBLIC_URL).")
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
 @click.option("--max-requests", type=int, help="Most requests a second of one key (PROGRESSBAR_MAX_REQUESTS; 0: any).")
-@click.option("--public-read", is_flag=True, help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).")
+@click.option(
+    "--public-read",
+    is_flag=True,
+    default=None,
+    help="Let everybody read without signing in (PROGRESSBAR_PUBLIC_READ=1).",
+)
 @click.option("--keep", metavar="PERIODS", help="How long ended items stay listed: succeeded=1h,7d (PROGRESSBAR_KEEP).")
 @click.option("--history", metavar="PERIODS", help="How long runs are remembered (PROGRESSBAR_HISTORY; 90d).")
 @click.option("--give-up", metavar="PERIOD", help="Silence after which a running item leaves (PROGRESSBAR_GIVE_UP).")
@@ -48,27 +55,16 @@ class _LocalConfig:
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log (PROGRESSBAR_LOG_FORMAT).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               help="From which level on (PROGRESSBAR_LOG_LEVEL; warning, with JSON info).")  # fmt: skip
-@click.option("--access-log", is_flag=True, help="A line for each request (PROGRESSBAR_ACCESS_LOG=1).")
-@click.option("--no-local-key", is_flag=True, help="Leave the user's config file alone (PROGRESSBAR_LOCAL_KEY=0).")
-def serve(
-    host: str | None,
-    port: int | None,
-    database: str | None,
-    base_path: str | None,
-    public_url: str | None,
-    max_items: int | None,
-    max_requests: int | None,
-    public_read: bool,
-    keep: str | None,
-    history: str | None,
-    give_up: str | None,
-    channels: str | None,
-    metrics_items: int | None,
-    log_format: str | None,
-    log_level: str | None,
-    access_log: bool,
-    no_local_key: bool,
-) -> int:
+@click.option("--access-log", is_flag=True, default=None, help="A line for each request (PROGRESSBAR_ACCESS_LOG=1).")
+@click.option(
+    "--no-local-key",
+    "local_key",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="Leave the user's config file alone (PROGRESSBAR_LOCAL_KEY=0).",
+)
+def serve(**given: Unpack[Overrides]) -> int:
     """Run the server and its dashboard until Ctrl-C.
 
     ADMIN_USERNAME and ADMIN_PASSWORD set who may sign in to the dashboard; without them a one-time link is printed.
@@ -83,26 +79,7 @@ def serve(
         from progressbar_tracker.server.settings import Settings
     except ImportError:
         server_missing()
-    settings = Settings.from_environ(
-        os.environ,
-        host=host,
-        port=port,
-        database=database,
-        base_path=base_path,
-        public_url=public_url,
-        max_items=max_items,
-        max_requests=max_requests,
-        public_read=True if public_read else None,
-        keep=keep,
-        history=history,
-        give_up=give_up,
-        channels=channels,
-        metrics_items=metrics_items,
-        log_format=log_format,
-        log_level=log_level,
-        access_log=True if access_log else None,
-        local_key=False if no_local_key else None,
-    )
+    settings = Settings.from_environ(os.environ, **given)
     logs.configure(settings.log_format, settings.log_level, sys.stderr)
     logging.captureWarnings(True)
     config = _LocalConfig(_config.user_config_path(os.environ))

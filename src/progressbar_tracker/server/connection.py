@@ -16,14 +16,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from . import room
+from .room import HEAD
 
 if TYPE_CHECKING:
     import asyncio
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
-HEAD: Final = 64 * 1024
-"""The most bytes of a request's line and headers; what comes in one piece is let pass up to four times as many."""
 
 PATIENCE: Final = 20.0
 """Seconds in which the head of a request has to come, and its body if that is small."""

@@ -202,7 +202,7 @@ class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"ShareRecord(share_id={self.share_id!r}, group={self.group!r}, item={self.item!r})"
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class Notice(msgspec.Struct, frozen=True):
     """A message about an event of a run, on its way to a channel.
 
     Attributes:
@@ -224,7 +224,11 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+NOTICE: Final = ", ".join(Notice.__struct_fields__)
+"""The columns of a notice, in the stores' words and in the order of its fields."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
     """What became of the messages to a channel.
 
     Attributes:

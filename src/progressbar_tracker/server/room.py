@@ -14,6 +14,10 @@ MOST: Final = 65_536
 """Files that are asked of the system."""
 
 
+HEAD: Final = 64 * 1024
+"""The most bytes of a request's line and headers; what comes in one piece is let pass up to four times as many."""
+
+
 def widen() -> None:
     """Ask the system for as many files as this process may have; 1,024 are what most begin with."""
     if sys.platform == "win32":

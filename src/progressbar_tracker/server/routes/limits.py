@@ -19,7 +19,7 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import board, courier, keys, live, samples, sessions, shares, sweep
+from progressbar_tracker.server import board, courier, keys, live, room, samples, sessions, shares, sweep
 
 from . import history, items
 from .http import SEND, TEXT_LENGTH
@@ -51,7 +51,7 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("bytes of a body", BODY_BYTES, "body-too-large", "body_bytes"),
         Limit("bytes of a batch", BATCH_BYTES, "body-too-large", "batch_bytes"),
         Limit("operations of a batch", BATCH_OPS, "invalid-field", "batch_ops"),
-        Limit("bytes of the headers of a request", 64 * 1024, "The connection is closed."),
+        Limit("bytes of the headers of a request", room.HEAD, "The connection is closed."),
         *(
             [Limit("requests a second of a key", settings.max_requests, "rate-limited", "requests")]
             if settings.max_requests

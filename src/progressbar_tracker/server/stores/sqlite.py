@@ -19,10 +19,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.measures import Commits
 from progressbar_tracker.server.records import (
+    NOTICE,
     WAITING,
     AddHistory,
     AddNotice,
@@ -278,23 +280,17 @@ class SqliteStore:
         """Return the notices that are to be sent now, the longest due first."""
         with self._looking_back, _told():
             rows = self._past.execute(
-                f"SELECT {_NOTICE} FROM outbox WHERE next_at <= ? AND channel NOT IN (SELECT value FROM json_each(?)) "  # noqa: S608
+                f"SELECT {NOTICE} FROM outbox WHERE next_at <= ? AND channel NOT IN (SELECT value FROM json_each(?)) "  # noqa: S608
                 "ORDER BY next_at LIMIT ?",
                 (now, _encode(list(but)).decode(), limit),
             ).fetchall()
-        names = _NOTICE.split(", ")
-        return [Notice(**dict(zip(names, row, strict=True))) for row in rows]
+        return [Notice(*row) for row in rows]
 
     def outcomes(self) -> list[Outcome]:
         """Return what became of the notices to each channel, as far as is remembered."""
         with self._looking_back, _told():
             rows = self._past.execute(_OUTCOMES).fetchall()
-        return [
-            Outcome(
-                channel=channel, waiting=waiting, delivered=delivered, given_up=given_up, delivered_at=at, error=why
-            )
-            for channel, waiting, delivered, given_up, at, why in rows
-        ]
+        return [Outcome(*row) for row in rows]
 
     def close(self) -> None:
         """Write what waits, stop the thread, close the file."""
@@ -491,9 +487,9 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
         case AddNotice(notice):
             connection.execute(
-                f"INSERT INTO outbox ({_NOTICE}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
+                f"INSERT INTO outbox ({NOTICE}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
                 "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?10)) < ?10 ON CONFLICT DO NOTHING",
-                (*(getattr(notice, name) for name in _NOTICE.split(", ")), WAITING),
+                (*astuple(notice), WAITING),
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # Of what is done with, only that it was is remembered.
@@ -515,8 +511,6 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                 "UPDATE meta SET value = max(value + 1, ?) WHERE name = 'probed_at'", (int(at * 1_000_000),)
             )
 
-
-_NOTICE: Final = "notice_id, channel, item_id, run_id, event, at, body, next_at, attempts"
 
 _OUTCOMES: Final = (
     "SELECT channel, sum(next_at IS NOT NULL), sum(delivered_at IS NOT NULL), "

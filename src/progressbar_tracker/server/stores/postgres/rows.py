@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 import psycopg
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.records import (
+    NOTICE,
     WAITING,
     AddNotice,
     AddSample,
@@ -175,9 +176,9 @@ def perform(cursor: Cursor, write: Write) -> None:
             cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
         case AddNotice(notice):
             cursor.execute(
-                f"INSERT INTO outbox ({_NOTICE}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s WHERE (SELECT count(*) FROM "  # noqa: S608
+                f"INSERT INTO outbox ({NOTICE}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s WHERE (SELECT count(*) FROM "  # noqa: S608
                 "(SELECT FROM outbox WHERE next_at IS NOT NULL LIMIT %s) AS waiting) < %s ON CONFLICT DO NOTHING",
-                [*(getattr(notice, name) for name in _NOTICE.split(", ")), WAITING, WAITING],
+                [*astuple(notice), WAITING, WAITING],
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # Of what is done with, only that it was is remembered.
@@ -316,17 +317,13 @@ def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
     return [Sample(*row) for row in found]
 
 
-_NOTICE: Final = "notice_id, channel, item_id, run_id, event, at, body, next_at, attempts"
-
-
 def notices(connection: Connection, now: float, limit: int, but: Collection[str]) -> list[Notice]:
     """Return the notices that are to be sent now, the longest due first."""
     found = connection.execute(
-        f"SELECT {_NOTICE} FROM outbox WHERE next_at <= %s AND NOT channel = ANY(%s) ORDER BY next_at LIMIT %s",  # noqa: S608
+        f"SELECT {NOTICE} FROM outbox WHERE next_at <= %s AND NOT channel = ANY(%s) ORDER BY next_at LIMIT %s",  # noqa: S608
         [now, list(but), limit],
     )
-    names = _NOTICE.split(", ")
-    return [Notice(**dict(zip(names, row, strict=True))) for row in found]
+    return [Notice(*row) for row in found]
 
 
 def outcomes(connection: Connection) -> list[Outcome]:
@@ -337,10 +334,7 @@ def outcomes(connection: Connection) -> list[Outcome]:
         "(array_agg(error ORDER BY at DESC) FILTER (WHERE error IS NOT NULL))[1] "
         "FROM outbox GROUP BY channel ORDER BY channel"
     )
-    return [
-        Outcome(channel=channel, waiting=waiting, delivered=delivered, given_up=given_up, delivered_at=at, error=why)
-        for channel, waiting, delivered, given_up, at, why in found
-    ]
+    return [Outcome(*row) for row in found]
 
 
 def _save(
