@@ -329,6 +329,9 @@ class Sender:
                 if self._deliver is None:
                     reconciler.refuse("no server is configured")
                     return
+                if self.closed:  # meanwhile, when there was nothing to close yet
+                    self._deliver.close()
+                    return
                 # Connecting took its time, imports and all. A state that is older than its arrival would look to the
                 # server like a slow beginning and a fast loop.
                 reconciler.renew(steps, self._clock())

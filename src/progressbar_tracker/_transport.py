@@ -186,10 +186,21 @@ class HttpTransport(_Address):
 
         client = self.open()
         try:
-            with contextlib.closing(client.send(self.build(client, request, timeout), stream=True)) as response:
+            with self._answer(client, self.build(client, request, timeout)) as response:
                 return self._whole(response, request, timeout)
         except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error
+
+    @contextlib.contextmanager
+    def _answer(self, client: httpx.Client, request: httpx.Request) -> Iterator[httpx.Response]:
+        response = client.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            response.close()
+            # A pool that is closed while a connection is being made knows nothing of it then.
+            if self._closed and (connection := response.extensions.get("network_stream")) is not None:
+                connection.close()
 
     def _whole(self, response: httpx.Response, request: Request, timeout: float | None) -> Reply:
         body = self.body(response, request, timeout)
@@ -208,7 +219,7 @@ class HttpTransport(_Address):
 
         client, request = self.open(), follower.request
         try:
-            with contextlib.closing(client.send(self.build_stream(client, follower), stream=True)) as response:
+            with self._answer(client, self.build_stream(client, follower)) as response:
                 if not follower.begin(response.status_code, response.headers.get("content-type", "")):
                     raise follower.refused(self._whole(response, request, None))
                 for chunk in response.iter_bytes():
@@ -225,21 +236,26 @@ class HttpTransport(_Address):
         """
         if self._closed:
             raise RuntimeError("this client is closed")
-        if (client := self._clients.get(os.getpid())) is None:
-            import httpx
+        client = self._clients.get(os.getpid())
+        return self._build() if client is None else client
 
-            # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is
-            # one atomic step, so no lock is needed, which a fork could leave locked.
-            with _set_up():
-                fresh = httpx.Client(
-                    headers=self.headers,
-                    transport=self._transport,
-                    timeout=self.limits(self.timeout),
-                    verify=self.verify,
-                )
-            client = self._clients.setdefault(os.getpid(), fresh)
-            if client is not fresh:
-                fresh.close()
+    def _build(self) -> httpx.Client:
+        import httpx
+
+        # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is one
+        # atomic step, so no lock is needed, which a fork could leave locked.
+        with _set_up():
+            fresh = httpx.Client(
+                headers=self.headers,
+                transport=self._transport,
+                timeout=self.limits(self.timeout),
+                verify=self.verify,
+            )
+        client = self._clients.setdefault(os.getpid(), fresh)
+        if client is not fresh:
+            fresh.close()
+        if self._closed:  # meanwhile, when there was nothing to close yet
+            client.close()
         return client
 
     def close(self) -> None:
@@ -270,6 +286,17 @@ class AsyncHttpTransport(_Address):
             result: T = stop.value
             return result
 
+    @contextlib.asynccontextmanager
+    async def _answer(self, client: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        response = await client.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+            # As in `HttpTransport`.
+            if self._closed and (connection := response.extensions.get("network_stream")) is not None:
+                await connection.aclose()
+
     async def _whole(self, response: httpx.Response, request: Request) -> Reply:
         body = self.body(response, request, None)
         async for chunk in response.aiter_bytes():
@@ -282,8 +309,7 @@ class AsyncHttpTransport(_Address):
 
         client, request = self._open(), follower.request
         try:
-            response = await client.send(self.build_stream(client, follower), stream=True)
-            async with contextlib.aclosing(response):
+            async with self._answer(client, self.build_stream(client, follower)) as response:
                 if not follower.begin(response.status_code, response.headers.get("content-type", "")):
                     raise follower.refused(await self._whole(response, request))
                 async for chunk in response.aiter_bytes():
@@ -312,8 +338,7 @@ class AsyncHttpTransport(_Address):
 
         client = self._open()
         try:
-            response = await client.send(self.build(client, request, None), stream=True)
-            async with contextlib.aclosing(response):
+            async with self._answer(client, self.build(client, request, None)) as response:
                 return await self._whole(response, request)
         except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise self.failure(error, request) from error

@@ -1,0 +1,149 @@
+"""What is closed while another thread or task is at work leaves no connection behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+
+import anyio
+import httpx
+import pytest
+
+from progressbar_tracker._sender import Sender
+from progressbar_tracker._transport import AsyncHttpTransport, HttpTransport
+from progressbar_tracker._wire import Request, ask
+from tests.tracking.test_reconcile import Source
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
+ASKING = Request("GET", "progress", None)
+
+
+class Answering:
+    """Answers one request, keeps the connection open, and waits until the client closes it."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.closed = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(20)
+            connection.recv(65536)
+            connection.sendall(ANSWER)
+            with contextlib.suppress(TimeoutError):
+                self.closed = connection.recv(1) == b""
+
+    def close(self):
+        self._thread.join(30)
+        self._listener.close()
+
+
+@pytest.fixture
+def server():
+    with contextlib.closing(Answering()) as server:
+        yield server
+
+
+class Held:
+    """A step that waits for leave to end, and says when it has come so far."""
+
+    def __init__(self, step):
+        self._step = step
+        self.reached = threading.Event()
+        self.leave = threading.Event()
+
+    def __call__(self, *args, **kwargs):
+        made = self._step(*args, **kwargs)
+        self.reached.set()
+        assert self.leave.wait(20)
+        return made
+
+
+def test_closing_while_a_connection_is_being_made_closes_it_after_its_answer(server, monkeypatch):
+    connecting = Held(socket.create_connection)
+    monkeypatch.setattr(socket, "create_connection", connecting)
+    transport = HttpTransport(server.url, "key", timeout=10)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(transport.run(ask(ASKING))))
+    asking.start()
+    assert connecting.reached.wait(20)
+    transport.close()
+    connecting.leave.set()
+    asking.join(20)
+    server.close()
+    assert (answers, server.closed) == ([[]], True)
+
+
+def test_closing_the_async_client_while_a_connection_is_being_made_closes_it_after_its_answer(server, monkeypatch):
+    connect = anyio.connect_tcp
+
+    async def main():
+        reached, leave = asyncio.Event(), asyncio.Event()
+
+        async def connecting(*args, **kwargs):
+            made = await connect(*args, **kwargs)
+            reached.set()
+            await leave.wait()
+            return made
+
+        monkeypatch.setattr(anyio, "connect_tcp", connecting)
+        transport = AsyncHttpTransport(server.url, "key", timeout=10)
+        asking = asyncio.create_task(transport.run(ask(ASKING)))
+        await reached.wait()
+        await transport.close()
+        leave.set()
+        reply = await asking
+        # While the loop still runs: with its end everything would be closed.
+        await asyncio.to_thread(server.close)
+        return reply
+
+    assert (asyncio.run(main()), server.closed) == ([], True)
+
+
+def test_closing_while_the_http_client_is_being_built_closes_that(monkeypatch):
+    building = Held(httpx.Client)
+    monkeypatch.setattr(httpx, "Client", building)
+    transport = HttpTransport("http://h", "key", timeout=10)
+    built = []
+    opening = threading.Thread(target=lambda: built.append(transport.open()))
+    opening.start()
+    assert building.reached.wait(20)
+    transport.close()
+    building.leave.set()
+    opening.join(20)
+    assert built[0].is_closed
+
+
+class Delivery:
+    one_by_one = False
+    boot_id = ""
+
+    def __init__(self):
+        self.closed = False
+        self.asked = 0
+
+    def __call__(self, ops, timeout):
+        self.asked += 1
+        return []
+
+    def close(self):
+        self.closed = True
+
+
+def test_closing_a_sender_that_has_yet_to_connect_closes_what_it_connects_to():
+    delivery = Delivery()
+    connecting = Held(lambda: delivery)
+    sender = Sender(connecting)
+    sender.add(Source())
+    assert connecting.reached.wait(20)
+    thread = next(one for one in threading.enumerate() if one.name == "progressbar-sender")
+    assert not sender.close(0.05)
+    connecting.leave.set()
+    thread.join(20)
+    assert (delivery.closed, delivery.asked) == (True, 0)
