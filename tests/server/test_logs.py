@@ -9,6 +9,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+from _pytest.logging import LogCaptureHandler  # it has no public name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,12 +34,19 @@ def written(form: logs.Format, level: logs.Level | None = "info") -> Iterator[io
     names = (None, "progressbar_tracker", "uvicorn", logs.ACCESS)
     before = {name: logging.getLogger(name).level for name in names}
     stream = io.StringIO()
+    root = logging.getLogger()
+    # What pytest captures becomes part of its report, and half a surrogate pair cannot be sent to who gathers reports.
+    captures = [one for one in root.handlers if isinstance(one, LogCaptureHandler)]
+    for one in captures:
+        root.removeHandler(one)
     handler = logs.configure(form, level, stream)
     try:
         yield stream
     finally:
         handler.close()
-        logging.getLogger().removeHandler(handler)
+        root.removeHandler(handler)
+        for one in captures:
+            root.addHandler(one)
         for name, was in before.items():
             logging.getLogger(name).setLevel(was)
 
