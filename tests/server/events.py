@@ -55,6 +55,7 @@ class Stream:
         except httpx.HTTPError:
             pass
         finally:
+            self._client.close()  # a server that has ended the stream leaves the connection open
             self._opened.set()
             self.events.put(None)
 

@@ -92,7 +92,7 @@ WHOLE = (
     "with track(total=3, id='job', keep=True) as bar:\n"
     "    for i in track(range(3), id='inner', keep=True): bar.advance()\n"
     "import gc; gc.collect()\n"
-    "if not flush(10): sys.exit(1)\n"
+    "if not flush(60): sys.exit(1)\n"
 )
 
 
