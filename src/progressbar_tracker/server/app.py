@@ -80,7 +80,7 @@ class App:
             # A proxy may have taken the base path off already.
             if base and path.startswith(base + "/"):
                 path = path[len(base) :]
-            scope = {**scope, "path": path, "root_path": ""}
+            scope["path"], scope["root_path"] = path, ""  # nobody else has this scope
             fixed = self._fixed.get(path)
             if fixed is not None:
                 await fixed(scope, receive, send)

@@ -1,7 +1,9 @@
 """One HTTP connection: uvicorn's, with what it lacks.
 
 The head of an answer and its body leave in one piece. uvicorn writes the two apart; each write is a system call, and
-wakes the client: a fifth of what a small request costs.
+wakes the client: a fifth of what a small request costs. It also looks at each header of each answer, and arms a timer
+after it. So an application that has all of an answer may hand it over as it is, by an extension of ASGI
+(:mod:`.extension`), and the one timer of a connection sees to all of its time-outs.
 
 And whoever reaches the port can open connections, so what one may take is bounded: the size of a head, the time in
 which a request has to come, and how many connections there are.
@@ -13,9 +15,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from . import room
+from .extension import WHOLE
 from .room import HEAD
 
 if TYPE_CHECKING:
@@ -48,7 +51,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin."""
-        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]  # all that uvicorn uses of one
+        self._joining = _Joining(transport, self.loop)
+        super().connection_made(self._joining)  # type: ignore[arg-type]  # all that uvicorn uses of one
         # Whoever listens to uvicorn's: a path may hold the token of a share, or one that signs in.
         self.access_log = False
         self._in_head = True
@@ -57,17 +61,19 @@ class Connection(HttpToolsProtocol):
         self._owes = True
         self.since = self.loop.time()
         self._timer = self.loop.call_later(PATIENCE, self._look)
+        self._usual: tuple[object, bytes] = (None, b"")  # uvicorn's headers, and how they are sent
+        self._extensions: dict[str, dict[object, object]] = {WHOLE: {"send": self._send_whole}}
         if len(self.connections) > room.connections():
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._timer.cancel()
+        self._extensions.clear()  # or it would take a collection to be rid of this
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
-        self._unset_keepalive_if_required()
         if not self._owes:
             self._owes = True
             self.since = self.loop.time()
@@ -89,6 +95,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions
         self._in_head = True
 
     def on_headers_complete(self) -> None:
@@ -107,6 +114,34 @@ class Connection(HttpToolsProtocol):
         self._owes = False
         self._seen = 0
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it."""
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        # As uvicorn does it, but for the timer.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if not self._owes:
+                self.since = self.loop.time()
+
+    def _send_whole(self, status: int, head: bytes, body: bytes, /) -> bool:
+        cycle: RequestResponseCycle = self.cycle
+        # With requests that came before their turn, it is the one of the latest and not the one that is answered.
+        if self.pipeline or not cycle.keep_alive or cycle.disconnected or self.flow.write_paused:
+            return False
+        usual = self._usual
+        if usual[0] is not cycle.default_headers:  # another list each second, with the date
+            told = b"".join(b"%s: %s\r\n" % header for header in cycle.default_headers)
+            usual = self._usual = (cycle.default_headers, told)
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        self._joining.write_whole(b"".join((STATUS_LINE[status], usual[1], head, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
     @property
     def answering(self) -> bool:
         """Whether an answer is being made or sent."""
@@ -115,14 +150,18 @@ class Connection(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _look(self) -> None:
-        """Cut off who has owed us the rest of a request for too long."""
-        patience = PATIENCE
-        if self.answering and not self._in_head:
-            patience += self._seen / PACE
-        now = self.loop.time()
-        left = self.since + patience - now if self._owes else patience
+        """Cut off who has owed us the rest of a request for too long, or has had nothing to ask for long enough."""
+        if self._owes:
+            left = self.since + PATIENCE - self.loop.time()
+            if self.answering and not self._in_head:
+                left += self._seen / PACE
+        elif self.answering:
+            left = PATIENCE
+        else:
+            left = self.since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
-            self._timer = self.loop.call_later(left, self._look)
+            # Who owes us nothing may begin to at any time.
+            self._timer = self.loop.call_later(min(left, PATIENCE), self._look)
         elif self._seen == 0:
             # A browser that connects in advance would take an answer for one to its first request.
             self.transport.close()
@@ -172,6 +211,11 @@ class _Joining:
             self._loop.call_soon(self._flush)
         else:
             self._transport.write(data)
+
+    def write_whole(self, data: bytes) -> None:
+        """Write what nothing follows."""
+        self._flush()
+        self._transport.write(data)
 
     def close(self) -> None:
         self._flush()

@@ -44,6 +44,9 @@ GRACE: Final = 2
 STALLED: Final = 30_000
 """Milliseconds in which the other end of a connection has to acknowledge what it was sent."""
 
+KEEP_ALIVE: Final = 30
+"""Seconds for which a connection with nothing to ask is kept open."""
+
 LOCAL: Final = "local"
 """The name of the key in the user's config file."""
 
@@ -108,7 +111,7 @@ class Server:
                     server_header=False,
                     # Whoever can reach the port can write X-Forwarded-For.
                     proxy_headers=False,
-                    timeout_keep_alive=30,
+                    timeout_keep_alive=KEEP_ALIVE,
                     timeout_graceful_shutdown=GRACE,
                 ),
                 at_shutdown=self.app.services.stop,

@@ -62,6 +62,13 @@ class Fields(ItemWrite, total=False):
     deadline_at: float | None
 
 
+class Op(Fields):
+    """Fields of an operation of a batch."""
+
+    op: Literal["put", "patch", "delete"]
+    id: str
+
+
 # The quick reader
 
 _Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH)]

@@ -18,6 +18,7 @@ import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
 from progressbar_tracker.server.auth import GUEST, Action, Principal, authorize
+from progressbar_tracker.server.extension import WHOLE
 from progressbar_tracker.server.logs import ACCESS, REQUEST, bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.sessions import COOKIE, same_site
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from progressbar_tracker.server.allowance import Allowance
+    from progressbar_tracker.server.extension import SendWhole
 
     from .contract import About
     from .services import Services
@@ -73,6 +75,14 @@ _ONCE: Final = (
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 Header: TypeAlias = tuple[bytes, bytes]
+
+
+def _joined(headers: Iterable[Header]) -> bytes:
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
+
+
+_PLAIN: Final = _joined([*_ALWAYS, *_USUALLY])
+"""What the head of an answer begins with that has no headers of its own."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -349,10 +359,10 @@ class Endpoint:
         (self._answers.get(scope["method"]) or self._answers[OTHER]).note(reply.status, seconds)
         if self._access:
             self._log(call, reply.status, seconds)
-        if reply.stream is None or scope["method"] == "HEAD":
-            await _respond(call, send, reply)
-        else:
+        if reply.stream is not None and scope["method"] != "HEAD":
             await _stream(call, reply, reply.stream, receive, send)
+        elif not _sent_whole(call, reply):
+            await _respond(call, send, reply)
 
     async def _reply(self, call: Call) -> Reply:
         scope = call.scope
@@ -417,6 +427,20 @@ def _headers(call: Call, reply: Reply) -> list[Header]:
     own = {name for name, _ in reply.headers}
     usual = [header for header in _USUALLY if header[0] not in own] if own else _USUALLY
     return [*_ALWAYS, (b"x-request-id", call.id), *call.left, *reply.headers, *usual]
+
+
+def _sent_whole(call: Call, reply: Reply) -> bool:
+    """Send an answer in one piece, if that can be done and nothing in its head needs a look: nearly all."""
+    if reply.headers or reply.status in _BODILESS or call.scope["method"] == "HEAD" or call.services.stopping:
+        return False
+    extension = call.scope.get("extensions", {}).get(WHOLE)
+    if extension is None:
+        return False
+    send_whole: SendWhole = extension["send"]
+    head = b"%b%bx-request-id: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (
+        _PLAIN, _joined(call.left), call.id, reply.type, len(reply.body),
+    )  # fmt: skip
+    return send_whole(reply.status, head, reply.body)
 
 
 async def _respond(call: Call, send: Send, reply: Reply) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode
 
 import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
-from progressbar_tracker.server.auth import Principal, authorize
+from progressbar_tracker.server.auth import Principal, Reach, authorize, reaches
 from progressbar_tracker.server.board import Board, Change, Owner
 from progressbar_tracker.server.listing import Order, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.writes import Op
 
 LIMIT: Final = 1000
 MOST: Final = 10_000
@@ -118,8 +119,9 @@ async def batch(call: Call) -> Reply:
     raw = await call.raw_json(BATCH_BYTES)
     quick = quick_batch(raw)
     ops = _ops(decoded_object(raw)) if quick is None else quick
-    services = call.services
+    services, asker, board = call.services, call.asker, call.services.board
     now = services.clock()
+    reach = reaches(asker, "update")
     results: list[OpResult] = []
 
     def judge() -> Judged:
@@ -128,7 +130,9 @@ async def batch(call: Call) -> Reply:
         refused: list[tuple[str, ProblemError]] = []
         for op in ops:
             try:
-                change = _judged(services.board, call.asker, op, now, quick is not None)
+                change = None if quick is None else _progressed(board, asker, reach, op, now)
+                if change is None:
+                    change = _judged(board, asker, op, now, quick is not None)
             except ProblemError as problem:
                 item_id = op.get("id") if isinstance(op, dict) else None
                 told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
@@ -154,6 +158,23 @@ def _ops(body: dict[str, object]) -> list[object]:
     if len(ops) > BATCH_OPS:
         raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
     return ops
+
+
+def _progressed(board: Board, asker: Principal, reach: Reach, op: object, now: float) -> Change | None:
+    """Do what nearly every operation is, a run that has come further, at half the cost; return ``None`` for all others.
+
+    Args:
+        board: Where.
+        asker: Who.
+        reach: Of whose items they may update.
+        op: An operation of which the quick reader has taken the shape.
+        now: The instant.
+    """
+    fields = cast("Op", op)
+    before = board.get(fields.get("id", "")) if fields["op"] == "patch" else None
+    if before is None or not (reach == "all" or (reach == "own" and before.owner_id == asker.id)):
+        return None
+    return board.progressed(before, fields, now)
 
 
 def _judged(board: Board, asker: Principal, op: object, now: float, quick: bool) -> Change:

@@ -154,7 +154,10 @@ class Services:
         """
         if self.replica is None:
             change = judge()
-            await self.settle([change])
+            if change.durable or self.notifier.channels.any:
+                await self.settle([change])
+            else:
+                self._keep_soon(change.writes())
             return change
 
         def judged() -> Judged:
@@ -221,20 +224,22 @@ class Services:
         Raises:
             ProblemError: ``unavailable``; the board is then as if nothing had happened.
         """
-        writes = [write for change in changes for write in change.writes()]
-        durable, notifier = any(change.durable for change in changes), self.notifier
+        writes: list[Write] = []
+        durable, notifier = False, self.notifier
+        for change in changes:
+            writes += change.writes()
+            durable = durable or change.durable
         if durable or notifier.channels.any:
             # With the change that they tell of, or not at all.
             told = notifier.of(changes)
             writes += told
         else:
             told = []
+        if not durable:
+            self._keep_soon(writes)
+            return
         if writes:
             self.hub.changed()
-        if not durable:
-            if writes:
-                self.store.later(writes)
-            return
         if self.replica is not None:
             await self._settle_with_others(self.replica, changes, writes)
             if told:
@@ -252,6 +257,11 @@ class Services:
                 self.store.later([DropItem(change.id) if there is None else SaveItem(there)])
             self.hub.changed()
             raise
+
+    def _keep_soon(self, writes: Sequence[Write]) -> None:
+        if writes:
+            self.hub.changed()
+            self.store.later(writes)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Wait until the writes are on disk.
