@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict
@@ -235,6 +236,44 @@ def test_a_batch_is_as_good_as_its_operations_one_after_the_other(shared: Served
     finally:
         clear = [{"op": "delete", "id": f"{side}{name}"} for side in "xy" for name in "ab"]
         http.post("/api/v1/items:batch", json={"ops": clear})
+
+
+BEGINNINGS: dict[str, list[Op]] = {
+    "running": [],
+    "with a total": [{"total": 4, "completed": 1}],
+    "a value": [{"value": 0.25}],
+    "ended": [{"status": "failed", "error": "disk full"}],
+    "of parts": [{"part": "p", "seq": 1, "completed": 2}],
+    "expected to be heard": [{"heartbeat_timeout": 5}],
+}
+STEPS: list[Op] = [
+    {}, {"completed": 3}, {"completed": 3, "seq": 2}, {"completed": 3, "seq": 0}, {"completed": 3, "run_id": "r"},
+    {"completed": 3, "run_id": "another"}, {"completed": None}, {"description": "half"}, {"description": "two\nlines"},
+    {"description": None}, {"description": "\a"}, {"seq": 2.0}, {"seq": None}, {"run_id": None}, {"completed": 2**60},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS, ids=repr)
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_a_step_in_a_batch_does_what_it_does_alone(shared: Served, beginning: str, step: Op) -> None:
+    http = shared.client("write")
+    try:
+        for name in ("batched", "alone"):
+            http.put(f"/api/v1/items/{name}", json={"run_id": "r", "seq": 0}).raise_for_status()
+            for write in BEGINNINGS[beginning]:
+                http.patch(f"/api/v1/items/{name}", json=write).raise_for_status()
+        op = {"op": "patch", "id": "batched", **step}
+        (batched,) = http.post("/api/v1/items:batch", json={"ops": [op]}).json()["results"]
+        alone = http.patch("/api/v1/items/alone", json=step)
+        assert batched["status"] == alone.status_code
+        if alone.status_code != 200:
+            assert batched["problem"]["type"] == alone.json()["type"]
+        one, other = (http.get(f"/api/v1/items/{name}").json() for name in ("batched", "alone"))
+        assert {**one, "id": ""} == {**other, "id": ""}
+    finally:
+        http.close()
+        clear = [{"op": "delete", "id": name} for name in ("batched", "alone")]
+        shared.client("write").post("/api/v1/items:batch", json={"ops": clear})
 
 
 # Parts
