@@ -28,7 +28,7 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
-MEASURED = frozenset({"cli", "end_to_end", "server"})
+MEASURED = frozenset({"cli", "server"})
 """Where the programs that tests start are measured, too: elsewhere they run what is measured in this process, and would
 take twice as long for it."""
 
