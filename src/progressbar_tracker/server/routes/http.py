@@ -72,6 +72,8 @@ _ONCE: Final = (
     b"transfer-encoding",
 )  # fmt: skip
 """The headers by which something is decided: a proxy that reads the first and we the last might decide differently."""
+_BREAKING: Final = re.compile(rb"[\r\n\x00]")
+"""What ends a header before its end."""
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 Header: TypeAlias = tuple[bytes, bytes]
@@ -430,16 +432,20 @@ def _headers(call: Call, reply: Reply) -> list[Header]:
 
 
 def _sent_whole(call: Call, reply: Reply) -> bool:
-    """Send an answer in one piece, if that can be done and nothing in its head needs a look: nearly all."""
-    if reply.headers or reply.status in _BODILESS or call.scope["method"] == "HEAD" or call.services.stopping:
+    """Send an answer in one piece, if it has a body, and its own headers nothing that wants a look: nearly all."""
+    if reply.status in _BODILESS or call.scope["method"] == "HEAD" or call.services.stopping:
         return False
     extension = call.scope.get("extensions", {}).get(WHOLE)
     if extension is None:
         return False
+    if reply.headers:
+        if any(_BREAKING.search(value) for _, value in reply.headers):
+            return False
+        begin = _joined(_headers(call, reply))
+    else:
+        begin = b"%b%bx-request-id: %b\r\n" % (_PLAIN, _joined(call.left), call.id)
     send_whole: SendWhole = extension["send"]
-    head = b"%b%bx-request-id: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (
-        _PLAIN, _joined(call.left), call.id, reply.type, len(reply.body),
-    )  # fmt: skip
+    head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (begin, reply.type, len(reply.body))
     return send_whole(reply.status, head, reply.body)
 
 
