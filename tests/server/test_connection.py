@@ -16,11 +16,10 @@ import pytest
 from progressbar_tracker.server import connection, run
 from progressbar_tracker.server.connection import _Joining
 
-from .serving import Clock, Served
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+    from .serving import Served
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
@@ -81,13 +80,6 @@ def test_closing_takes_what_was_held_along() -> None:
 # Against a server
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    served = Served(tmp_path_factory.mktemp("connection"), Clock())
-    yield served
-    served.stop()
-
-
 @contextlib.contextmanager
 def connected(served: Served) -> Iterator[socket.socket]:
     address = urlsplit(served.server.url)
@@ -104,8 +96,8 @@ def rest(opened: socket.socket) -> bytes:
     return b"".join(iter(lambda: opened.recv(65536), b""))
 
 
-def test_requests_that_come_at_once_are_answered_in_their_order(served: Served) -> None:
-    with connected(served) as opened:
+def test_requests_that_come_at_once_are_answered_in_their_order(shared: Served) -> None:
+    with connected(shared) as opened:
         names = [f"r{number}" for number in range(5)]
         opened.sendall(b"".join(ask("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
         opened.sendall(ask("GET", "/healthz", "Connection: close"))
@@ -119,24 +111,24 @@ def test_requests_that_come_at_once_are_answered_in_their_order(served: Served) 
     [ask("GET", "/healthz", "Connection: close"), ask(version="1.0")],
     ids=["asked to close", "HTTP/1.0"],
 )
-def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(served: Served, last: bytes) -> None:
-    with connected(served) as opened:
+def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(shared: Served, last: bytes) -> None:
+    with connected(shared) as opened:
         opened.sendall(last)
         said = rest(opened)
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nconnection: close\r\n" in said
 
 
-def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(served: Served) -> None:
+def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(shared: Served) -> None:
     """Another ASGI server may run the application, and has no extension of ours."""
 
     async def main() -> httpx.Response:
-        network = httpx.ASGITransport(served.server.app)
+        network = httpx.ASGITransport(shared.server.app)
         async with httpx.AsyncClient(transport=network, base_url="http://a") as client:
             return await client.get("/progress", headers=asking)
 
-    asking = {"X-API-KEY": served.keys["read"], "X-Request-ID": "same"}
-    usual, whole = asyncio.run(main()), served.client().get("/progress", headers=asking)
+    asking = {"X-API-KEY": shared.keys["read"], "X-Request-ID": "same"}
+    usual, whole = asyncio.run(main()), shared.client().get("/progress", headers=asking)
     assert whole.content == usual.content
     told = {**whole.headers}
     del told["date"]  # the server's own
@@ -144,14 +136,11 @@ def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(served: 
 
 
 def test_a_connection_with_nothing_to_ask_is_closed_in_time_and_none_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "KEEP_ALIVE", 2)
     monkeypatch.setattr(connection, "PATIENCE", 0.3)
-    served = Served(tmp_path, Clock())
-    with contextlib.closing(contextlib.ExitStack()) as stack:
-        stack.callback(served.stop)
-        opened = stack.enter_context(connected(served))
+    with connected(serve()) as opened:
         opened.sendall(ask())
         begun = time.monotonic()
         said = rest(opened)

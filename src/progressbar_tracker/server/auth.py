@@ -27,9 +27,6 @@ OPERATOR: Final = "operator"
 GUEST: Final = "guest"
 """The identity of who is not signed in, where the operator lets everybody read; no key can have this id."""
 
-Reach: TypeAlias = Literal["all", "own", "none"]
-"""Whose items."""
-
 
 class Principal(msgspec.Struct, frozen=True):
     """Who asks: a key, the operator at a browser, or a guest.
@@ -67,7 +64,7 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
         return
     if principal is None or (principal.id == GUEST and action != "read"):
         raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
-    reach = reaches(principal, action)
+    reach = _REACH.get((principal.type, action), "none")
     if reach == "all" or (reach == "own" and (owner is None or owner == principal.id)):
         return
     if action == "manage":
@@ -77,12 +74,7 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
     raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
 
 
-def reaches(principal: Principal, action: Action) -> Reach:
-    """Return of whose items ``principal`` may do ``action`` to."""
-    return _REACH.get((principal.type, action), "none")
-
-
-def _reach(type: KeyType, action: Action) -> Reach:
+def _reach(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
     held: tuple[str, ...] = PERMISSIONS[type]
     if action in {"public", "any"} or (action == "manage" and type == "admin"):
         return "all"

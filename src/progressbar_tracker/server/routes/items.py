@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
-from progressbar_tracker.server.auth import Principal, Reach, authorize, reaches
+from progressbar_tracker.server.auth import Principal, authorize
 from progressbar_tracker.server.board import Board, Change, Owner
 from progressbar_tracker.server.listing import Order, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
@@ -121,7 +121,6 @@ async def batch(call: Call) -> Reply:
     ops = _ops(decoded_object(raw)) if quick is None else quick
     services, asker, board = call.services, call.asker, call.services.board
     now = services.clock()
-    reach = reaches(asker, "update")
     results: list[OpResult] = []
 
     def judge() -> Judged:
@@ -130,7 +129,7 @@ async def batch(call: Call) -> Reply:
         refused: list[tuple[str, ProblemError]] = []
         for op in ops:
             try:
-                change = None if quick is None else _progressed(board, asker, reach, op, now)
+                change = None if quick is None else _progressed(board, asker, op, now)
                 if change is None:
                     change = _judged(board, asker, op, now, quick is not None)
             except ProblemError as problem:
@@ -160,20 +159,23 @@ def _ops(body: dict[str, object]) -> list[object]:
     return ops
 
 
-def _progressed(board: Board, asker: Principal, reach: Reach, op: object, now: float) -> Change | None:
+def _progressed(board: Board, asker: Principal, op: object, now: float) -> Change | None:
     """Do what nearly every operation is, a run that has come further, at half the cost; return ``None`` for all others.
 
     Args:
         board: Where.
         asker: Who.
-        reach: Of whose items they may update.
         op: An operation of which the quick reader has taken the shape.
         now: The instant.
+
+    Raises:
+        ProblemError: They may not.
     """
     fields = cast("Op", op)
     before = board.get(fields.get("id", "")) if fields["op"] == "patch" else None
-    if before is None or not (reach == "all" or (reach == "own" and before.owner_id == asker.id)):
+    if before is None:
         return None
+    authorize(asker, "update", before.owner_id)
     return board.progressed(before, fields, now)
 
 
