@@ -14,6 +14,9 @@ import psycopg
 import pytest
 
 from progressbar_tracker import ProgressBar
+from progressbar_tracker.server import keys
+from progressbar_tracker.server.records import SaveKey
+from progressbar_tracker.server.stores.base import Seen
 from tests.postgres import Cluster, create_database
 
 from .events import Event, Stream
@@ -440,6 +443,34 @@ def test_a_tracked_program_notices_nothing_and_its_end_arrives(away) -> None:
     until(lambda: pb.sender.flush(1))
     pb.close()
     assert (see(served, "tracked"), see(served, "tracked", "status")) == (10, "succeeded")
+
+
+def test_a_key_that_is_made_while_older_news_of_the_keys_are_taken_over_is_known_at_once(replicas: Replicas) -> None:
+    services = replicas.start().server.app.services
+    shared = services.store.shared
+    assert shared is not None
+    made = keys.new_key("write", "new", 1.0)
+    older = shared.credentials()
+    waiting, lock = threading.Event(), services.ring_lock
+
+    class Told:
+        def __enter__(self) -> None:
+            waiting.set()
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    with lock:
+        services.ring_lock = Told()  # type: ignore[assignment]
+        taking = threading.Thread(target=services.replica.take, args=[Seen(credentials=older)])  # type: ignore[union-attr]
+        taking.start()
+        assert waiting.wait(10)
+        services.ring_lock = lock
+        shared.commit([SaveKey(made.record)]).result(10)
+        services.ring.add(made.record)
+    taking.join(10)
+    assert services.identify(made.secret).name == "new"
 
 
 def test_no_password_is_told_of_a_database_that_cannot_be_used(tmp_path) -> None:

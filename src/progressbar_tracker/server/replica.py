@@ -82,7 +82,6 @@ class Replica:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking = asyncio.Lock()
         self._looks = 0
-        self._credentials_rev = 0
         self.stored = Board(max_items=sys.maxsize, new_run_id=str, items=board.all())
         self.rev = store.rev
 
@@ -107,7 +106,7 @@ class Replica:
 
         Args:
             changed: Told when there is something new to tell viewers.
-            take_credentials: Given who may do what, whenever anyone changes it.
+            take_credentials: Given who may do what, whenever anyone changes it; older news may come after newer.
             take_samples: Given what was sampled so far, when this server begins to lead.
             moved: Given each item that is stored anew, as it was and as it is.
         """
@@ -136,10 +135,7 @@ class Replica:
         if seen.rev is not None:
             self.rev = seen.rev
             self._store.told(seen.rev)
-        newest = max(self._credentials_rev, self._store.credentials_rev)
-        if seen.credentials is not None and seen.credentials.rev >= newest:
-            # A look may be overtaken by another, or by a write: what was revoked must not come back, nor a new key go.
-            self._credentials_rev = seen.credentials.rev
+        if seen.credentials is not None:
             self._take_credentials(seen.credentials)
         if seen.sampled is not None:
             self._take_samples(seen.sampled)

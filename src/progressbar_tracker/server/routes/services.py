@@ -367,7 +367,13 @@ class Services:
             self._take_credentials(shared.credentials())
 
     def _take_credentials(self, known: Credentials) -> None:
+        shared = self.store.shared
+        assert shared is not None
         with self.ring_lock:
+            # A look may be overtaken by another, or by a write, which another thread may have made while we waited for
+            # the lock: what was revoked must not come back, nor a new key go.
+            if known.rev < max(self.ring.rev, shared.credentials_rev):
+                return
             self.ring.replace_all(known.keys, known.rev)
         self.sessions.replace_all(known.sessions)
         self.shares.replace_all(known.shares)
