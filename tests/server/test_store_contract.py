@@ -240,6 +240,13 @@ def test_samples_are_kept_thinned_and_counted_for_what_runs(reopen: Callable[[],
     assert reopen().load().sampled == [Sampled("a", "r", 6, 0.0, 10.0)]
 
 
+def test_many_samples_at_once_are_kept_to_the_last_bit(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    kept = [Sample(1.7e9 + n / 7, n / 1201, None if n % 3 else n / 11) for n in range(1201)]
+    wait(store, *(AddSample("a", "r", one) for one in kept))
+    assert store.samples("a", "r") == kept
+
+
 def test_the_history_takes_the_samples_along_when_it_forgets_a_run(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for run_id, ended_at in (("old", 1.0), ("new", 3.0)):

@@ -32,7 +32,7 @@ from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
-from progressbar_tracker.server.stores.landing import Landing
+from progressbar_tracker.server.stores.committer import Committer
 from progressbar_tracker.server.telling import stalled
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Services:
         # another thread's change must not replace it.
         self.ring_lock = threading.Lock()
         self._touched: dict[str, float] = {}
-        self._landing = Landing()
+        self._committer = Committer(store)
         self._background: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -271,7 +271,7 @@ class Services:
             ProblemError: ``unavailable``.
         """
         try:
-            await self._landing.of(self.store.commit(writes), COMMIT)
+            await self._committer.commit(writes, COMMIT)
         except OutdatedError:
             raise
         except (StoreError, TimeoutError) as error:

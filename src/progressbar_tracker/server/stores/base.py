@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from progressbar_tracker.server.measures import Commits
@@ -101,7 +101,40 @@ class HistoryRow(msgspec.Struct, frozen=True):
     ended_at: float
 
 
-class Store(Protocol):
+class Submitting(Protocol):
+    """What commits in groups. All of this may be called from any thread and never blocks on the disk."""
+
+    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+        """Write all or nothing with the next group.
+
+        Args:
+            writes: What is to be written. The group waits for :meth:`wake`, or for whatever else begins one.
+            done: Called once, from any thread: when it is on disk, or with the :class:`StoreError` that it failed
+                with. It must not raise.
+        """
+
+    def wake(self) -> None:
+        """Begin with what was submitted."""
+
+
+def committed(store: Submitting, writes: Sequence[Write]) -> Future[None]:
+    """Have writes committed now; return a future that is done when they are on disk, for a thread to wait for."""
+    future: Future[None] = Future()
+    # Whoever waits may go away; the write happens all the same, and its future must still take the outcome.
+    future.set_running_or_notify_cancel()
+
+    def done(error: Exception | None) -> None:
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    store.submit(writes, done)
+    store.wake()
+    return future
+
+
+class Store(Submitting, Protocol):
     """Persistence. ``commit`` and ``later`` may be called from any thread and never block on the disk."""
 
     @property

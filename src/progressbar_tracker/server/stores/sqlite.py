@@ -14,7 +14,6 @@ import re
 import sqlite3
 import threading
 import time
-from concurrent.futures import Future
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -57,11 +56,12 @@ from progressbar_tracker.server.records import (
     lean,
 )
 
-from .base import HistoryRow, Loaded, StoreError
+from .base import HistoryRow, Loaded, StoreError, committed
 from .files import FileLock, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
 logger = logging.getLogger("progressbar_tracker.server.store")
@@ -84,6 +84,9 @@ LATE: Final = 5000
 SAVED: Final = 1000
 """The most items that are saved by one statement."""
 
+SAMPLED: Final = 500
+"""The most samples that are kept by one statement: less than a tenth of the values that SQLite takes."""
+
 FORGOTTEN: Final = 500
 """The most notices that are forgotten at a time."""
 
@@ -96,7 +99,7 @@ _decode_item = msgspec.json.Decoder(Item).decode
 
 class _Waiter(msgspec.Struct, eq=False):
     writes: Sequence[Write]
-    future: Future[None]
+    done: Callable[[Exception | None], object]
 
 
 class SqliteStore:
@@ -183,23 +186,28 @@ class SqliteStore:
             ).fetchall()
         return [Sampled(*row) for row in rows]
 
+    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+        """Write all or nothing with the next group."""
+        with self._wake:
+            closing = self._closing
+            if not closing:
+                # What waits for these items is older than this; were it written after, it would undo it.
+                for write in writes:
+                    key = _item_of(write)
+                    if key is not None:
+                        self._behind.pop(key, None)
+                self._waiting.append(_Waiter(writes, done))
+        if closing:
+            done(StoreError("the store is closed"))
+
+    def wake(self) -> None:
+        """Begin with what was submitted."""
+        with self._wake:
+            self._wake.notify()
+
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing with the next group."""
-        future: Future[None] = Future()
-        # Whoever waits may go away; the write happens all the same, and its future must still take the outcome.
-        future.set_running_or_notify_cancel()
-        with self._wake:
-            if self._closing:
-                future.set_exception(StoreError("the store is closed"))
-                return future
-            # What waits for these items is older than this; were it written after, it would undo it.
-            for write in writes:
-                key = _item_of(write)
-                if key is not None:
-                    self._behind.pop(key, None)
-            self._waiting.append(_Waiter(writes, future))
-            self._wake.notify()
-        return future
+        return committed(self, writes)
 
     def later(self, writes: Sequence[Write]) -> None:
         """Write within half a second, the newest state of each item only."""
@@ -325,10 +333,7 @@ class SqliteStore:
                 self._go_on_trimming(waiting, behind)
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(outcomes):
-                if error is None:
-                    waiter.future.set_result(None)
-                else:
-                    waiter.future.set_exception(StoreError(str(error)))
+                waiter.done(None if error is None else StoreError(str(error)))
             if closing and (failed or not more):
                 if failed:
                     logger.error("%d states could not be written before the end", len(failed))
@@ -419,6 +424,8 @@ def perform_all(connection: sqlite3.Connection, writes: Sequence[Write]) -> None
     for kind, some in groupby(writes, type):
         if kind is SaveItem:
             _save(connection, [write.item for write in some if isinstance(write, SaveItem)])
+        elif kind is AddSample:
+            _sample(connection, [write for write in some if isinstance(write, AddSample)])
         else:
             for write in some:
                 perform(connection, write)
@@ -443,11 +450,8 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                 _keep_samples(connection, ended.item.id, ended.item.run_id, -(-count // ENDED_SAMPLES))
         case TrimHistory() as trim:
             _trim(connection, trim)
-        case AddSample(item_id, run_id, sample):
-            connection.execute(
-                "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)",
-                (item_id, run_id, sample.at, sample.value, sample.completed),
-            )
+        case AddSample() as sample:
+            _sample(connection, [sample])
         case ThinSamples(item_id, run_id):
             _keep_samples(connection, item_id, run_id, 2)
         case SaveKey(key):
@@ -528,6 +532,21 @@ def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
             "INSERT INTO items SELECT json_extract(value, '$.id'), value FROM json_each(?) WHERE true "
             "ON CONFLICT (id) DO UPDATE SET state = excluded.state",
             (_encode(items[start : start + SAVED]).decode(),),
+        )
+
+
+def _sample(connection: sqlite3.Connection, writes: Sequence[AddSample]) -> None:
+    # One statement for many, for the same reason; and not by way of JSON, for SQLite does not read every number to the
+    # last bit.
+    for start in range(0, len(writes), SAMPLED):
+        some = writes[start : start + SAMPLED]
+        connection.execute(
+            f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(some))}",  # noqa: S608
+            [
+                field
+                for write in some
+                for field in (write.id, write.run_id, write.sample.at, write.sample.value, write.sample.completed)
+            ],
         )
 
 

@@ -11,7 +11,7 @@ import psycopg_pool
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.settings import without_password
-from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Loaded, Row, Seen, StoreError
+from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Loaded, Row, Seen, StoreError, committed
 
 from . import follower, rows
 from .follower import Follower
@@ -121,9 +121,17 @@ class PostgresStore:
             unsure=self._writer.unsure,
         )
 
+    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+        """Write all or nothing with the next group."""
+        self._writer.submit(writes, done)
+
+    def wake(self) -> None:
+        """Begin with what was submitted."""
+        self._writer.wake()
+
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing with the next group."""
-        return self._writer.commit(writes)
+        return committed(self, writes)
 
     def later(self, writes: Sequence[Write]) -> None:
         """Write within half a second, of each item only the newest state."""

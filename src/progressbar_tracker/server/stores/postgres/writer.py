@@ -13,7 +13,6 @@ import logging
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -32,7 +31,7 @@ from progressbar_tracker.server.records import (
     TrimHistory,
     Write,
 )
-from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, StoreError
+from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, StoreError, committed
 
 from . import rows
 from .ledger import Ledger
@@ -61,7 +60,7 @@ TRIES: Final = 5
 class _Waiter(msgspec.Struct, eq=False):
     writes: Sequence[Write]
     first: dict[str, SaveItem]  # states that waited when it came, of the same items
-    future: Future[None]
+    done: Callable[[Exception | None], object]
     ids: frozenset[str]
 
 
@@ -112,21 +111,23 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="progressbar-store", daemon=True)
         self._thread.start()
 
-    def commit(self, writes: Sequence[Write]) -> Future[None]:
+    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
         """Write all or nothing with the next group."""
-        future: Future[None] = Future()
-        future.set_running_or_notify_cancel()
         with self._wake:
-            if self._closing:
-                future.set_exception(StoreError("the store is closed"))
-                return future
-            ids = frozenset(item_id for write in writes if (item_id := _item_of(write)) is not None)
-            # What waits for these items is older, and these writes rest on it: it goes first.
-            first = {item_id: self._behind.pop(item_id) for item_id in ids if item_id in self._behind}
-            self._waiting.append(_Waiter(writes, _saves(first), future, ids))
-            self._durable.update(ids)
+            closing = self._closing
+            if not closing:
+                ids = frozenset(item_id for write in writes if (item_id := _item_of(write)) is not None)
+                # What waits for these items is older, and these writes rest on it: it goes first.
+                first = {item_id: self._behind.pop(item_id) for item_id in ids if item_id in self._behind}
+                self._waiting.append(_Waiter(writes, _saves(first), done, ids))
+                self._durable.update(ids)
+        if closing:
+            done(StoreError("the store is closed"))
+
+    def wake(self) -> None:
+        """Begin with what was submitted."""
+        with self._wake:
             self._wake.notify()
-        return future
 
     def later(self, writes: Iterable[Write]) -> None:
         """Write within a quarter of a second, of each item only the newest state."""
@@ -142,7 +143,7 @@ class Writer:
         with self._wake:
             self._due = None if not self._behind else time.monotonic()
         try:
-            self.commit(()).result(timeout)
+            committed(self, ()).result(timeout)
         except (StoreError, TimeoutError):
             return False
         with self._wake:
@@ -201,10 +202,7 @@ class Writer:
                 self._tell(Seen(done.refused, aside=True))
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(done.outcomes):
-                if error is None:
-                    waiter.future.set_result(None)
-                else:
-                    waiter.future.set_exception(error)
+                waiter.done(error)
             if closing:
                 if done.again:
                     logger.error("%d states could not be written before the end", len(done.again))

@@ -1,0 +1,85 @@
+"""Between the event loop and a store's thread: what comes together is committed together, and is told together.
+
+The store's thread is woken once all requests that are at hand have been judged. Woken by the first of them, it would
+commit that one alone, and while the loop is busy with the others each of the thread's steps waits for the interpreter's
+lock, up to 5 ms. And a hundred waiters of one commit are woken by one call into the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from progressbar_tracker.server.records import Write
+
+    from .base import Submitting
+
+
+class Committer:
+    """Has writes committed, for those who wait for it on an event loop.
+
+    Args:
+        store: Commits them.
+    """
+
+    def __init__(self, store: Submitting) -> None:
+        self._store = store
+        self._told = False  # the store is going to be woken in this turn of the loop
+        self._landed: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+
+    async def commit(self, writes: Sequence[Write], seconds: float) -> None:
+        """Return when the writes are on disk.
+
+        Args:
+            writes: All of them are written, or none.
+            seconds: How long to wait for it, at the most.
+
+        Raises:
+            TimeoutError: It takes longer; they may be written still.
+            Exception: What the store failed with.
+        """
+        # A future of the loop's and a bare callback: a second future, of the kind that threads share, and its lock
+        # cost as much as the rest of this.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def done(error: Exception | None) -> None:
+            self._landed.append((waiter, error))
+            # With more than one there, whoever came first has called already.
+            if len(self._landed) == 1:
+                with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                    loop.call_soon_threadsafe(self._land)
+
+        if not self._told:
+            self._told = True
+            loop.call_soon(self._wake)
+        self._store.submit(writes, done)
+        timer = loop.call_later(seconds, _late, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        self._told = False
+        self._store.wake()
+
+    def _land(self) -> None:
+        while self._landed:
+            waiter, error = self._landed.popleft()
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+
+def _late(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

@@ -1,0 +1,114 @@
+"""How commits leave the loop and come back to it: what comes together goes as one, each with its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from progressbar_tracker.server.records import DropItem, Write
+from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.stores.committer import Committer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Recording:
+    """Keeps what is submitted until a test says what became of it."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.waiting: list[Callable[[Exception | None], object]] = []
+        self.woken = asyncio.Event()
+
+    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+        self.said += [write.id for write in writes if isinstance(write, DropItem)]
+        self.waiting.append(done)
+
+    def wake(self) -> None:
+        self.said.append("wake")
+        self.woken.set()
+
+
+def start(committer: Committer, count: int) -> list[asyncio.Future[None]]:
+    return [asyncio.ensure_future(committer.commit([DropItem(str(n))], 10)) for n in range(count)]
+
+
+def test_the_store_is_woken_once_after_all_that_came_together() -> None:
+    async def main() -> list[str]:
+        store = Recording()
+        committer = Committer(store)
+        for count in (3, 1):
+            waiting = start(committer, count)
+            await asyncio.wait_for(store.woken.wait(), 10)
+            store.woken.clear()
+            while store.waiting:
+                store.waiting.pop()(None)
+            await asyncio.wait_for(asyncio.gather(*waiting), 10)
+        return store.said
+
+    assert asyncio.run(main()) == ["0", "1", "2", "wake", "0", "wake"]
+
+
+def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> None:
+    async def main() -> list[object]:
+        store = Recording()
+        waiting = start(Committer(store), 5)
+        await asyncio.wait_for(store.woken.wait(), 10)
+
+        def commit() -> None:
+            for n, done in enumerate(store.waiting):
+                done(StoreError(str(n)) if n == 3 else None)
+
+        thread = threading.Thread(target=commit)
+        thread.start()
+        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+        thread.join(10)
+        return outcomes
+
+    outcomes = asyncio.run(main())
+    assert outcomes[:3] + outcomes[4:] == [None] * 4
+    assert isinstance(outcomes[3], StoreError)
+
+
+def test_a_commit_that_does_not_come_back_is_given_up() -> None:
+    async def main() -> None:
+        store = Recording()
+        committer = Committer(store)
+        with pytest.raises(TimeoutError):
+            await committer.commit([], 0.01)
+        store.waiting.pop()(None)  # nobody waits for it any more
+        waiting = start(committer, 1)
+        await asyncio.wait_for(store.woken.wait(), 10)
+        await asyncio.sleep(0)
+        store.waiting.pop()(None)
+        await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+    asyncio.run(main())
+
+
+def test_who_goes_away_is_not_missed() -> None:
+    async def main() -> None:
+        store = Recording()
+        (waiting,) = start(Committer(store), 1)
+        await asyncio.wait_for(store.woken.wait(), 10)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        store.waiting.pop()(OSError())
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_commit_that_comes_back_after_the_end_of_the_loop_troubles_nobody() -> None:
+    async def main() -> Recording:
+        store = Recording()
+        (waiting,) = start(Committer(store), 1)
+        await asyncio.wait_for(store.woken.wait(), 10)
+        waiting.cancel()
+        return store
+
+    asyncio.run(main()).waiting.pop()(None)
