@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from progressbar_tracker.server.records import AddHistory, AddSample, Sample, Write
-from progressbar_tracker.server.stores import sqlite as sqlite_store
+from progressbar_tracker.server.stores import rows
 
 from .serving import NOW, Served
 
@@ -113,14 +113,14 @@ def test_the_page_shows_the_runs_and_how_long_they_usually_take(shared: Served, 
 
 
 def test_a_run_that_has_just_left_the_board_is_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, perform = threading.Event(), sqlite_store.perform
+    written, perform = threading.Event(), rows.perform
 
     def slowly(connection: sqlite3.Connection, write: Write) -> None:
         if isinstance(write, AddHistory):
             assert written.wait(10)
         perform(connection, write)
 
-    monkeypatch.setattr(sqlite_store, "perform", slowly)
+    monkeypatch.setattr(rows, "perform", slowly)
     writer, browser = served.client("write"), served.browser()
     writer.put("/api/v1/items/a", json={"title": "Just gone", "run_id": "r"})
     with ThreadPoolExecutor(1) as pool:

@@ -18,7 +18,7 @@ from progressbar_tracker.server.records import (
     TrimHistory,
 )
 from progressbar_tracker.server.samples import LOOK, MOST, Samples
-from progressbar_tracker.server.stores import sqlite
+from progressbar_tracker.server.stores import rows
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.stores.sqlite import SqliteStore
@@ -118,7 +118,7 @@ def test_a_run_that_has_ended_keeps_fewer_until_the_history_forgets_it(store: Sq
     store.commit([AddHistory(Ended(item(), "succeeded", 300.0)), AddHistory(Ended(item(run_id="s"), "failed", 500.0))])
     store.flush(10)
     kept = store.samples("a", "r")
-    assert len(kept) == 84 <= sqlite.ENDED_SAMPLES
+    assert len(kept) == 84 <= rows.ENDED_SAMPLES
     assert kept[0].at == 0.0
     store.commit([TrimHistory(400.0)]).result(10)
     assert store.samples("a", "r") == []

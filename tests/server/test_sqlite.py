@@ -17,7 +17,8 @@ from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Ite
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.sqlite import LATE, TRIMMED, SqliteStore
+from progressbar_tracker.server.stores.rows import TRIMMED
+from progressbar_tracker.server.stores.sqlite import LATE, SqliteStore
 
 if TYPE_CHECKING:
     from .serving import FullDisk

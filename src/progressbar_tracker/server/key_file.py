@@ -19,7 +19,7 @@ from .settings import without_password
 from .stores.base import StoreError
 from .stores.files import connect
 from .stores.opening import needs_postgres
-from .stores.sqlite import perform, read_keys
+from .stores.rows import perform, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,249 @@
+"""What becomes of each write in the tables of a SQLite file, and how keys are read from them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from progressbar_tracker.server.records import (
+    NOTICE,
+    WAITING,
+    AddHistory,
+    AddNotice,
+    AddSample,
+    DropItem,
+    DropKey,
+    DropSession,
+    DropShare,
+    Item,
+    KeyRecord,
+    MarkNotice,
+    Probe,
+    SaveItem,
+    SaveKey,
+    SaveSession,
+    SaveShare,
+    ThinSamples,
+    TouchKey,
+    TouchSession,
+    TrimHistory,
+    TrimNotices,
+    Write,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+SAVED: Final = 1000
+"""The most items that are saved by one statement."""
+
+SAMPLED: Final = 500
+"""The most samples that are kept by one statement: less than a tenth of the values that SQLite takes."""
+
+ENDED_SAMPLES: Final = 100
+"""The most samples that are kept of a run that has ended."""
+
+TRIMMED: Final = 25
+"""The most runs that are forgotten at a time: some milliseconds' work, for which a commit may have to wait."""
+
+FORGOTTEN: Final = 500
+"""The most notices that are forgotten at a time."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def perform_all(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Carry out writes, one after the other, within the transaction that is open."""
+    for kind, some in groupby(writes, type):
+        if kind is SaveItem:
+            _save(connection, [write.item for write in some if isinstance(write, SaveItem)])
+        elif kind is AddSample:
+            _sample(connection, [write for write in some if isinstance(write, AddSample)])
+        else:
+            for write in some:
+                perform(connection, write)
+
+
+def perform(connection: sqlite3.Connection, write: Write) -> None:
+    """Carry out one write within the transaction that is open."""
+    match write:
+        case SaveItem(item):
+            _save(connection, [item])
+        case DropItem(item_id):
+            connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
+        case AddHistory(ended):
+            connection.execute(
+                'INSERT INTO history (id, title, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?, ?)',
+                (
+                    ended.item.id, ended.item.title, ended.item.group, ended.status, ended.ended_at,
+                    _encode(ended.item).decode(),
+                ),
+            )  # fmt: skip
+            if (count := _count_samples(connection, ended.item)) > ENDED_SAMPLES:
+                _keep_samples(connection, ended.item.id, ended.item.run_id, -(-count // ENDED_SAMPLES))
+        case TrimHistory() as trim:
+            _trim(connection, trim)
+        case AddSample() as sample:
+            _sample(connection, [sample])
+        case ThinSamples(item_id, run_id):
+            _keep_samples(connection, item_id, run_id, 2)
+        case SaveKey(key):
+            connection.execute(
+                f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+                (
+                    key.key_id, key.name, key.type, key.hash, key.created_at, key.expires_at, key.revoked_at,
+                    key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
+                ),
+            )  # fmt: skip
+            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
+        case DropKey(key_id):
+            connection.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
+            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
+        case TouchKey(key_id, at):
+            connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
+        case SaveSession(session):
+            connection.execute(
+                "INSERT OR REPLACE INTO sessions (hash, created_at, expires_at, seen_at, key_id, agent) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    session.hash, session.created_at, session.expires_at, session.seen_at, session.key_id,
+                    session.agent,
+                ),
+            )  # fmt: skip
+        case TouchSession(hash_, at):
+            connection.execute("UPDATE sessions SET seen_at = ? WHERE hash = ?", (at, hash_))
+        case DropSession(hash_):
+            connection.execute("DELETE FROM sessions WHERE hash = ?", (hash_,))
+        case SaveShare(share):
+            connection.execute(
+                'INSERT OR REPLACE INTO shares (share_id, hash, "group", item, created_at, expires_at) '
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (share.share_id, share.hash, share.group, share.item, share.created_at, share.expires_at),
+            )
+        case DropShare(share_id):
+            connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
+        case AddNotice(notice):
+            connection.execute(
+                f"INSERT INTO outbox ({NOTICE}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
+                "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?10)) < ?10 ON CONFLICT DO NOTHING",
+                (*astuple(notice), WAITING),
+            )
+        case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
+            # Of what is done with, only that it was is remembered.
+            connection.execute(
+                "UPDATE outbox SET attempts = ?2, next_at = ?3, delivered_at = ?4, error = ?5, "
+                "body = CASE WHEN ?3 IS NULL THEN '' ELSE body END WHERE notice_id = ?1",
+                (notice_id, attempts, next_at, delivered_at, error),
+            )
+        case TrimNotices(before, most):
+            connection.execute(
+                "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
+                "at < max(?, coalesce((SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET ?), "
+                "-1)) ORDER BY at LIMIT ?)",
+                (before, max(most - 1, 0), FORGOTTEN),
+            )
+        case Probe(at):
+            # Never the value that is there: SQLite writes no page whose bytes stay the same, and so finds no full disk.
+            connection.execute(
+                "UPDATE meta SET value = max(value + 1, ?) WHERE name = 'probed_at'", (int(at * 1_000_000),)
+            )
+
+
+OUTCOMES: Final = (
+    "SELECT channel, sum(next_at IS NOT NULL), sum(delivered_at IS NOT NULL), "
+    "sum(next_at IS NULL AND delivered_at IS NULL), max(delivered_at), "
+    "(SELECT error FROM outbox AS one WHERE one.channel = outbox.channel AND error IS NOT NULL "
+    "ORDER BY at DESC LIMIT 1) FROM outbox GROUP BY channel ORDER BY channel"
+)
+
+
+def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
+    # One statement for many: each would wait anew for the interpreter's lock, which the thread that answers requests
+    # gives up every 5 ms. Here SQLite reads them all by itself, without the lock.
+    for start in range(0, len(items), SAVED):
+        connection.execute(
+            "INSERT INTO items SELECT json_extract(value, '$.id'), value FROM json_each(?) WHERE true "
+            "ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+            (_encode(items[start : start + SAVED]).decode(),),
+        )
+
+
+def _sample(connection: sqlite3.Connection, writes: Sequence[AddSample]) -> None:
+    # One statement for many, for the same reason; and not by way of JSON, for SQLite does not read every number to the
+    # last bit.
+    for start in range(0, len(writes), SAMPLED):
+        some = writes[start : start + SAMPLED]
+        connection.execute(
+            f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(some))}",  # noqa: S608
+            [
+                field
+                for write in some
+                for field in (write.id, write.run_id, write.sample.at, write.sample.value, write.sample.completed)
+            ],
+        )
+
+
+def old(trim: TrimHistory) -> tuple[str, tuple[object, ...], str]:
+    """Return the condition for the runs that are to be forgotten, its values, and which go first."""
+    if trim.most is not None:
+        return "n <= (SELECT max(n) FROM history) - ?", (trim.most,), "n"
+    if trim.status is None:
+        return "ended_at < ?", (trim.before,), "ended_at"
+    return "status = ? AND ended_at < ?", (trim.status, trim.before), "ended_at"
+
+
+def _trim(connection: sqlite3.Connection, trim: TrimHistory) -> None:
+    """Forget the oldest of the runs that are too old or too many: no more than hold nobody up."""
+    where, values, first = old(trim)
+    rows = connection.execute(
+        "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608
+        f"FROM history WHERE {where} ORDER BY {first} LIMIT ?",
+        (*values, TRIMMED),
+    ).fetchall()
+    connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
+    connection.executemany("DELETE FROM history WHERE n = ?", [(n,) for n, _, _ in rows])
+
+
+def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
+    (count,) = connection.execute(
+        "SELECT count(*) FROM samples WHERE id = ? AND run_id = ?", (item.id, item.run_id)
+    ).fetchone()
+    return int(count)
+
+
+def _keep_samples(connection: sqlite3.Connection, item_id: str, run_id: str, every: int) -> None:
+    """Keep the first sample of a run and every so manieth after it."""
+    connection.execute(
+        "DELETE FROM samples WHERE id = ?1 AND run_id = ?2 AND at IN (SELECT at FROM ("
+        "SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples WHERE id = ?1 AND run_id = ?2"
+        ") WHERE n % ?3 != 1)",
+        (item_id, run_id, every),
+    )
+
+
+_KEY_COLUMNS: Final = (
+    "key_id, name, type, hash, created_at, expires_at, revoked_at, previous_hash, previous_until, last_used_at, "
+    '"group", imported'
+)
+
+
+def read_keys_rev(connection: sqlite3.Connection) -> int:
+    """Return the revision of the keys."""
+    (rev,) = connection.execute("SELECT value FROM meta WHERE name = 'keys_rev'").fetchone()
+    return int(rev)
+
+
+def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
+    """Return all keys and their revision, of one instant."""
+    connection.execute("BEGIN")
+    try:
+        rev = read_keys_rev(connection)
+        rows = connection.execute(f"SELECT {_KEY_COLUMNS} FROM keys").fetchall()  # noqa: S608
+    finally:
+        connection.execute("COMMIT")
+    names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]
+    return [msgspec.convert(dict(zip(names, row, strict=True)), KeyRecord, strict=False) for row in rows], rev
