@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.routes.http import Row
+    from progressbar_tracker.server.routes.endpoint import Row
 
 SAFETY: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

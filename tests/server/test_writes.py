@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import rfc3339
-from progressbar_tracker.server.routes.http import decoded_object
+from progressbar_tracker.server.routes.call import decoded_object
 from progressbar_tracker.server.writes import (
     quick_batch,
     quick_legacy,

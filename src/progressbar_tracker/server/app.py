@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route, Router
 
+from .routes.endpoint import OTHER, Endpoint, Row
 from .routes.html import refused
-from .routes.http import OTHER, Call, Endpoint, Reply, Row, redirect
 from .routes.keys import VERSION
+from .routes.reply import Reply, redirect
 from .routes.services import Services
 from .routes.table import TABLE
 from .sweep import Sweep
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from .routes.call import Call
     from .settings import Settings
     from .stores.base import Store
 

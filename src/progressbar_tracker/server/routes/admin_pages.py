@@ -12,7 +12,8 @@ from .html import own_url, page
 from .sessions import own_session
 
 if TYPE_CHECKING:
-    from .http import Call, Reply
+    from .call import Call
+    from .reply import Reply
 
 
 async def keys(call: Call) -> Reply:

@@ -10,7 +10,8 @@ from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import Outcome, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 
-from .http import Call, Reply, answer, decoded
+from .call import Call, decoded
+from .reply import Reply, answer
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.channels import Channel

@@ -10,10 +10,10 @@ from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
 from . import limits
 from .html import page
-from .http import Reply, encode
+from .reply import Reply, encode
 
 if TYPE_CHECKING:
-    from .http import Call
+    from .call import Call
     from .openapi import Document
 
 _A_WHILE: Final = ((b"cache-control", b"max-age=300"),)

@@ -6,7 +6,8 @@ from typing import Final
 
 from progressbar_tracker.server.live import View
 
-from .http import Call, Header, Reply, checked_text
+from .call import Call, checked_text
+from .reply import Header, Reply
 
 EVENTS: Final = b"text/event-stream; charset=utf-8"
 UNBUFFERED: Final[tuple[Header, ...]] = (

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from progressbar_tracker.server import metrics
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import Probe
 from progressbar_tracker.server.stores.base import StoreError
 
-from .http import Call, Reply, answer
+from .reply import Reply, answer
+
+if TYPE_CHECKING:
+    from .call import Call
 
 
 async def alive(call: Call) -> Reply:

@@ -14,8 +14,9 @@ from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told_run
 
-from .http import Call, Header, Reply, answer, checked_text, encode
+from .call import Call, checked_text
 from .items import next_page, page_limit
+from .reply import Header, Reply, answer, encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -10,7 +10,8 @@ from .history import ENDS, Filter, cursor, page_query, read
 from .html import page
 
 if TYPE_CHECKING:
-    from .http import Call, Reply
+    from .call import Call
+    from .reply import Reply
 
 ROWS: Final = 50
 """Runs on a page."""

@@ -10,14 +10,14 @@ import jinja2
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.auth import GUEST
 
-from .http import Reply, refusal, up
+from .reply import Reply, refusal, up
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
     from progressbar_tracker.server.problems import ProblemError
 
-    from .http import Call
+    from .call import Call
 
 HTML: Final = b"text/html; charset=utf-8"
 

@@ -14,12 +14,14 @@ from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import item_url, told, told_run
 
+from .call import Call, checked_id
 from .history import Filter, page_query, read
 from .html import page, painted
-from .http import Call, Reply, checked_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .reply import Reply
 
 RUNS: Final = 50
 """Former runs that are shown."""

@@ -19,7 +19,8 @@ from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import spelled, told
 from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound
 
-from .http import Call, Header, Reply, answer, checked_id, checked_text, decoded_object
+from .call import Call, checked_id, checked_text, decoded_object
+from .reply import Header, Reply, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

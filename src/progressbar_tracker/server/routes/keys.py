@@ -12,7 +12,8 @@ from progressbar_tracker.server.records import SaveKey, told
 from progressbar_tracker.server.writes import instant
 
 from . import limits
-from .http import Call, Reply, answer, decoded
+from .call import Call, decoded
+from .reply import Reply, answer
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.records import KeyRecord

@@ -9,7 +9,8 @@ from progressbar_tracker.server.board import Change, Owner
 from progressbar_tracker.server.telling import spelled, told
 from progressbar_tracker.server.writes import quick_legacy, read_legacy
 
-from .http import Call, Reply, answer, checked_id, decoded_object
+from .call import Call, checked_id, decoded_object
+from .reply import Reply, answer
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem

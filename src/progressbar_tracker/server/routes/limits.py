@@ -22,7 +22,8 @@ from progressbar_tracker._models import (
 from progressbar_tracker.server import board, courier, keys, live, room, samples, sessions, shares, sweep
 
 from . import history, items
-from .http import SEND, TEXT_LENGTH
+from .call import TEXT_LENGTH
+from .endpoint import SEND
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.problems import Code

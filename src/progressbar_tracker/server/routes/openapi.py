@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .contract import About
-    from .http import Row
+    from .endpoint import Row
 
 Document = dict[str, Any]
 """A part of a JSON document."""

@@ -18,8 +18,9 @@ from progressbar_tracker.server.sessions import COOKIE, same_site
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told, told_run
 
+from .call import Call, decoded
 from .html import HTML, own_url, page, painted
-from .http import Call, Header, Reply, decoded, redirect
+from .reply import Header, Reply, redirect
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.records import KeyRecord, Write

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, rfc3339
 
-from .http import answer, decoded
+from .call import decoded
+from .reply import answer
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.records import SessionRecord
 
-    from .http import Call, Reply
+    from .call import Call
+    from .reply import Reply
 
 
 async def listed(call: Call) -> Reply:

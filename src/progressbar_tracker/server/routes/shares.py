@@ -14,10 +14,11 @@ from progressbar_tracker.server.records import DropShare, SaveShare, ShareRecord
 from progressbar_tracker.server.telling import told, told_run
 from progressbar_tracker.server.writes import instant
 
+from .call import Call, decoded
 from .events import EVENTS, UNBUFFERED
 from .history import Filter, read
 from .html import page, rendered
-from .http import Call, Header, Reply, answer, decoded
+from .reply import Header, Reply, answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -29,8 +29,9 @@ from . import (
     shares,
 )
 from . import contract as shape
+from .call import TEXT_LENGTH
 from .contract import About, Parameter
-from .http import TEXT_LENGTH, Row
+from .endpoint import Row
 
 _TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
 _GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)

@@ -1,0 +1,313 @@
+"""A request, as the routes see it: who asks, how much body is read, and what is read out of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
+from progressbar_tracker.server.auth import GUEST, Principal
+from progressbar_tracker.server.logs import bits, request_id
+from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.sessions import COOKIE, same_site
+
+from .reply import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Receive, Scope
+
+    from progressbar_tracker.server.allowance import Allowance
+
+    from .reply import Header
+    from .services import Services
+
+_decode = msgspec.json.Decoder().decode
+
+TEXT_LENGTH: Final = 200
+"""The most characters of a text that a query looks for."""
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_ONCE: Final = (
+    b"host", b"origin", b"sec-fetch-site", b"x-api-key", b"authorization", b"content-type", b"content-encoding",
+    b"transfer-encoding",
+)  # fmt: skip
+"""The headers by which something is decided: a proxy that reads the first and we the last might decide differently."""
+_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+class Call:
+    """One request.
+
+    Attributes:
+        services: What the server consists of.
+        headers: Lower-case names to values; of a repeated one, the last.
+        id: What the request is called in the log and in its answer.
+        principal: Who asks; ``None`` on public routes.
+        left: What is left of the requests of who asks, as headers, where they are counted.
+        path: The parts of the path that vary, not yet decoded.
+    """
+
+    __slots__ = ("_receive", "headers", "id", "left", "path", "principal", "scope", "services")
+
+    def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
+        self.services = services
+        self.scope = scope
+        self._receive = receive
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = self.headers.get(b"x-request-id")
+        self.id = b"%016x" % bits(64) if given is None else request_id(given)
+        self.principal: Principal | None = None
+        self.left: tuple[Header, ...] = ()
+        self.path: Mapping[str, str] = scope.get("path_params", {})
+
+    @property
+    def asker(self) -> Principal:
+        """Who asks, on a route that is not public."""
+        assert self.principal is not None
+        return self.principal
+
+    @property
+    def address(self) -> str:
+        """The address of the other end of the connection. No header is believed here."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    @property
+    def secure(self) -> bool:
+        """Whether a browser came by TLS, by its own word or a proxy's: a lie about that harms who tells it."""
+        return (
+            self.scope["scheme"] == "https"
+            or self.headers.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower() == b"https"
+            or self.headers.get(b"origin", b"").startswith(b"https://")
+        )
+
+    def check(self) -> None:
+        """Return if the head of the request is in order.
+
+        Raises:
+            ProblemError: ``bad-request``.
+        """
+        if len(self.scope["headers"]) != len(self.headers):
+            names = [name for name, _ in self.scope["headers"]]
+            for name in _ONCE:
+                if names.count(name) > 1:
+                    raise ProblemError("bad-request", f"the request has more than one {name.decode()} header")
+
+    def item_id(self) -> str:
+        """Return the id in the path.
+
+        Raises:
+            ProblemError: ``bad-request`` for broken escapes, ``invalid-field`` for what is no id.
+        """
+        return checked_id(decoded(self.path["id"].encode("latin-1")))
+
+    def query(self) -> dict[str, str]:
+        """Return the query; of a repeated name, the last.
+
+        Raises:
+            ProblemError: ``bad-request``.
+        """
+        raw: bytes = self.scope["query_string"]
+        if not raw:
+            return {}
+        if _BROKEN_ESCAPE.search(raw):
+            raise ProblemError("bad-request", "the query has a % that is not followed by two hex digits")
+        try:
+            return dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=50))
+        except ValueError:
+            raise ProblemError("bad-request", "the query is not valid percent-encoded UTF-8") from None
+
+    async def read(self, limit: int) -> bytes:
+        """Return the body.
+
+        Raises:
+            ProblemError: ``body-too-large``; no more than the limit is ever held. ``unsupported-media-type`` or
+                ``bad-request`` for what is compressed.
+        """
+        if self.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            raise ProblemError("bad-request", "the body may be sent in chunks, and in no other Transfer-Encoding")
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise ProblemError("unsupported-media-type", "send the body as it is, with no Content-Encoding")
+        told = self.headers.get(b"content-length", b"")
+        if told.isdigit() and int(told[:20]) > limit:
+            raise _too_large(limit)
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            chunks, size = [body], len(body)
+            while message.get("more_body") and size <= limit:
+                message = await self._receive()
+                chunk = message.get("body", b"")
+                chunks.append(chunk)
+                size += len(chunk)
+            body = b"".join(chunks)
+        if message["type"] == "http.disconnect":
+            raise ProblemError("bad-request", "the body ended early")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def json(self, limit: int = BODY_BYTES) -> dict[str, object]:
+        """Return the body, a JSON object.
+
+        Raises:
+            ProblemError: ``unsupported-media-type``, ``body-too-large``, ``malformed-json`` or ``bad-request``.
+        """
+        return decoded_object(await self.raw_json(limit))
+
+    async def raw_json(self, limit: int = BODY_BYTES) -> bytes:
+        """Return the body, which is said to be JSON.
+
+        Raises:
+            ProblemError: ``unsupported-media-type`` or ``body-too-large``.
+        """
+        kind = self.headers.get(b"content-type")
+        if kind and kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
+            raise ProblemError("unsupported-media-type", "send the body as application/json")
+        return await self.read(limit)
+
+    async def form(self) -> dict[str, str]:
+        """Return the body, an HTML form.
+
+        Raises:
+            ProblemError: ``unsupported-media-type``, ``body-too-large`` or ``bad-request``.
+        """
+        kind = self.headers.get(b"content-type", b"")
+        if kind.partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
+            raise ProblemError("unsupported-media-type", "send the body as application/x-www-form-urlencoded")
+        body = await self.read(BODY_BYTES)
+        try:
+            return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=20))
+        except ValueError:
+            raise ProblemError("bad-request", "the form is not valid UTF-8") from None
+
+    def cookie(self) -> str | None:
+        """Return the session cookie, if one came along."""
+        for pair in self.headers.get(b"cookie", b"").decode("latin-1").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE:
+                return value
+        return None
+
+    def count(self, allowance: Allowance) -> None:
+        """Count this request among those of who asks.
+
+        Raises:
+            ProblemError: ``rate-limited``.
+        """
+        who = self.address if self.asker.id == GUEST else self.asker.id
+        self.left = allowance.take(who, self.services.clock()).headers()
+
+    def may_go_on(self) -> bool:
+        """Say whether who asks could ask again now: the key or the session is still good."""
+        try:
+            self.identify()
+        except ProblemError:
+            return False
+        return self.principal is not None
+
+    def identify(self) -> None:
+        """Find out who asks.
+
+        Raises:
+            ProblemError: ``unauthorized`` for a key that does not work; ``forbidden`` for another site's request.
+        """
+        secret = self.headers.get(b"x-api-key")
+        if secret is None:
+            scheme, _, bearer = self.headers.get(b"authorization", b"").partition(b" ")
+            secret = bearer.strip() if scheme.lower() == b"bearer" else None
+        if secret is not None:
+            self.principal = self.services.identify(secret.decode("latin-1"))
+            return
+        cookie = self.cookie()
+        principal = None if cookie is None else self.services.signed_in(cookie)
+        if principal is None:
+            self.principal = Principal(GUEST, GUEST, "read") if self.services.settings.public_read else None
+            return
+        # A browser sends the cookie along whoever wrote the page; a key it does not.
+        if self.scope["method"] not in _SAFE and not same_site(self.headers):
+            raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
+        self.principal = principal
+
+
+def decoded(raw: bytes) -> str:
+    """Return a percent-encoded part of a path as text.
+
+    Raises:
+        ProblemError: ``bad-request``: a broken escape, or not UTF-8.
+    """
+    if _BROKEN_ESCAPE.search(raw):
+        raise ProblemError("bad-request", "the path has a % that is not followed by two hex digits")
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise ProblemError("bad-request", "the path is not valid UTF-8") from None
+
+
+def checked_id(value: object) -> str:
+    """Return ``value`` if it can be an item's id.
+
+    Raises:
+        ProblemError: ``invalid-field``.
+    """
+    if value is None:
+        raise missing("id")
+    try:
+        return check_id(value)
+    except FieldError as error:
+        raise of_field(error) from None
+
+
+def checked_text(query: Mapping[str, str], name: str) -> str | None:
+    """Return what a query looks for, a text as there may be one in a field; ``None`` if it does not say.
+
+    Raises:
+        ProblemError: ``invalid-field``.
+    """
+    try:
+        return check_text(name, query[name], TEXT_LENGTH) if name in query else None
+    except FieldError as error:
+        raise of_field(error) from None
+
+
+def decoded_json(body: bytes) -> object:
+    """Return what a body says.
+
+    Raises:
+        ProblemError: ``malformed-json``.
+    """
+    try:
+        return _decode(body)
+    except RecursionError:
+        raise ProblemError("malformed-json", "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    # NaN, 1e999 and lone surrogates stop msgspec without a word about the field. The lenient parser lets them through
+    # to the field's own check, which names it.
+    try:
+        document: object = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        raise ProblemError("malformed-json", "the body is not valid JSON in UTF-8") from None
+    return document
+
+
+def decoded_object(body: bytes) -> dict[str, object]:
+    """Return what a body says, if it is a JSON object.
+
+    Raises:
+        ProblemError: ``malformed-json`` or ``bad-request``.
+    """
+    document = decoded_json(body)
+    if not isinstance(document, dict):
+        raise ProblemError("bad-request", "the body must be a JSON object")
+    return document
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError("body-too-large", f"the body may have {limit} bytes at most")

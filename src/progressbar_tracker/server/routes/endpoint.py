@@ -1,0 +1,265 @@
+"""All methods of one path: the thin layer between ASGI and the routes.
+
+Everything that is true of every route is here: who asks, whether they may, how an error is told, what is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+
+from progressbar_tracker.server.auth import GUEST, Action, authorize
+from progressbar_tracker.server.extension import WHOLE
+from progressbar_tracker.server.logs import ACCESS, REQUEST
+from progressbar_tracker.server.problems import ProblemError
+
+from .call import Call
+from .reply import Reply, redirect, refusal, up
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from progressbar_tracker.server.extension import SendWhole
+
+    from .contract import About
+    from .reply import Header
+    from .services import Services
+
+logger = logging.getLogger("progressbar_tracker.server")
+_access = logging.getLogger(ACCESS)
+
+_CSP: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    b"require-trusted-types-for 'script'"
+)
+_ALWAYS: Final = [
+    (b"content-security-policy", _CSP),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_USUALLY: Final = (
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""What holds for answers that do not say otherwise."""
+_CLOSE: Final = (b"connection", b"close")
+
+SEND: Final = 10.0
+"""Seconds in which the reader of a stream has to take what it is sent."""
+
+_BODILESS: Final = frozenset({204, 304})
+_BREAKING: Final = re.compile(rb"[\r\n\x00]")
+"""What ends a header before its end."""
+
+
+def _joined(headers: Iterable[Header]) -> bytes:
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
+
+
+_PLAIN: Final = _joined([*_ALWAYS, *_USUALLY])
+"""What the head of an answer begins with that says nothing of that itself."""
+_NAMES: Final = frozenset(name for name, _ in _USUALLY)
+
+Route: TypeAlias = Callable[[Call], Awaitable[Reply]]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of the table of routes.
+
+    Attributes:
+        method: The HTTP method. HEAD comes with GET.
+        path: In Starlette's notation.
+        action: What the request wants, at least; a route that finds an item asks again with its owner.
+        route: What answers.
+        page: For people: who is not signed in is sent to the sign-in page, and a browser is told on a page what is
+            wrong.
+        about: What it says of itself.
+    """
+
+    method: str
+    path: str
+    action: Action
+    route: Route
+    page: bool = False
+    about: About | None = None
+
+
+Refusing: TypeAlias = "Callable[[Scope, ProblemError], Reply]"
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+OTHER: Final = "other"
+"""What stands for a method or a path that is none of ours, in metrics and in the log: nobody shall fill them."""
+
+
+class Endpoint:
+    """All methods of one path, as an ASGI application.
+
+    Args:
+        services: What the server consists of.
+        path: The path as it is counted and logged: a template, for what stands in its places may be a secret.
+        rows: Those of the path; without any, nothing is there.
+        refused: Tells a problem on a page.
+    """
+
+    def __init__(self, services: Services, path: str, rows: Iterable[Row], refused: Refusing) -> None:
+        self._services = services
+        self._path = path
+        self._rows = {row.method: row for row in rows}
+        pages = not self._rows or any(row.page for row in self._rows.values())
+        self._refused = refused if pages else _refused
+        if "GET" in self._rows:
+            self._rows.setdefault("HEAD", self._rows["GET"])
+        self._allow = tuple(sorted(self._rows))
+        # Found by the method alone when a request comes.
+        self._answers = {method: services.measures.of(method, path) for method in (*_METHODS, OTHER)}
+        self._access = services.settings.access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        begun = time.perf_counter()
+        call = Call(self._services, scope, receive)
+        REQUEST.set(call.id)
+        reply = await self._reply(call)
+        seconds = time.perf_counter() - begun
+        (self._answers.get(scope["method"]) or self._answers[OTHER]).note(reply.status, seconds)
+        if self._access:
+            self._log(call, reply.status, seconds)
+        if reply.stream is not None and scope["method"] != "HEAD":
+            await _stream(call, reply, reply.stream, receive, send)
+        elif not _sent_whole(call, reply):
+            await _respond(call, send, reply)
+
+    async def _reply(self, call: Call) -> Reply:
+        scope = call.scope
+        row = self._rows.get(scope["method"])
+        try:
+            call.check()
+            if row is None:
+                if not self._rows:
+                    raise ProblemError("not-found", "there is nothing at this path")
+                raise ProblemError("method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allow)
+            if row.action != "public":
+                if self._services.replica is None:
+                    call.identify()
+                else:
+                    await _identify_anywhere(call)
+                if self._services.allowance is not None and call.principal is not None:
+                    call.count(self._services.allowance)
+                authorize(call.principal, row.action)
+            return await row.route(call)
+        except ProblemError as problem:
+            if row is not None and row.page and problem.code == "unauthorized":
+                return redirect(f"{up(scope)}login")
+            return self._refused(scope, problem)
+        except asyncio.CancelledError:
+            if not self._services.stopping:
+                raise
+            # The server waits no longer: for the rest of a body, or for the disk.
+            return self._refused(scope, ProblemError("unavailable", "the server is stopping", retry_after=1))
+        except Exception:
+            # The path itself may hold a sign-in token.
+            logger.exception("%s %s failed", scope["method"], self._path)
+            return self._refused(scope, ProblemError("internal", "the server failed; its log says why"))
+
+    def _log(self, call: Call, status: int, seconds: float) -> None:
+        method = call.scope["method"]
+        fields = {
+            "method": method if method in self._answers else OTHER,
+            "route": self._path,
+            "status": status,
+            "ms": round(seconds * 1000, 3),
+            "key_id": None if call.principal is None else call.principal.id,
+        }
+        _access.info("request", extra={"fields": fields})
+
+
+async def _identify_anywhere(call: Call) -> None:
+    """Find out who asks; where that is nobody known, after a look whether another server has let them in."""
+    try:
+        call.identify()
+        known = call.principal is not None and (call.principal.id != GUEST or call.cookie() is None)
+    except ProblemError as problem:
+        if problem.code != "unauthorized":
+            raise
+        known = False
+    if not known and (call.cookie() is not None or call.headers.keys() & {b"x-api-key", b"authorization"}):
+        await call.services.look_again()
+        call.identify()
+
+
+def _refused(_: Scope, problem: ProblemError) -> Reply:
+    return refusal(problem)
+
+
+def _headers(call: Call, reply: Reply) -> list[Header]:
+    """Return the headers that every answer has, and those of its own."""
+    own = {name for name, _ in reply.headers}
+    usual = [header for header in _USUALLY if header[0] not in own] if own else _USUALLY
+    return [*_ALWAYS, (b"x-request-id", call.id), *call.left, *reply.headers, *usual]
+
+
+def _sent_whole(call: Call, reply: Reply) -> bool:
+    """Send an answer in one piece, if it has a body, and its own headers nothing that wants a look: nearly all."""
+    if reply.status in _BODILESS or call.scope["method"] == "HEAD" or call.services.stopping:
+        return False
+    extension = call.scope.get("extensions", {}).get(WHOLE)
+    if extension is None:
+        return False
+    own = reply.headers
+    if any(_BREAKING.search(value) for _, value in own):
+        return False
+    if own and not _NAMES.isdisjoint([name for name, _ in own]):
+        begin = _joined(_headers(call, reply))
+    else:
+        begin = b"%b%bx-request-id: %b\r\n" % (_PLAIN, _joined((*call.left, *own)), call.id)
+    send_whole: SendWhole = extension["send"]
+    head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (begin, reply.type, len(reply.body))
+    return send_whole(reply.status, head, reply.body)
+
+
+async def _respond(call: Call, send: Send, reply: Reply) -> None:
+    """Send an answer, with the headers that every answer has."""
+    headers = _headers(call, reply)
+    if reply.status not in _BODILESS:
+        headers.append((b"content-type", reply.type))
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    if call.services.stopping:
+        headers.append(_CLOSE)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if call.scope["method"] == "HEAD" else reply.body})
+
+
+async def _stream(call: Call, reply: Reply, stream: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
+    """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND` seconds."""
+    headers = [*_headers(call, reply), (b"content-type", reply.type)]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def pump() -> None:
+        async for chunk in stream:
+            async with asyncio.timeout(SEND):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    tasks = [asyncio.create_task(left()), asyncio.create_task(pump())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for done in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(done, Exception) and not isinstance(done, TimeoutError):
+                logger.error("a stream failed", exc_info=done)
+        await stream.aclose()

@@ -1,0 +1,64 @@
+"""An answer, as the routes make it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+    from starlette.types import Scope
+
+    from progressbar_tracker.server.problems import ProblemError
+
+JSON: Final = b"application/json"
+encode = msgspec.json.Encoder().encode
+
+_WWW_AUTHENTICATE: Final = (b"www-authenticate", b'ApiKey realm="progressbar-tracker", header="X-API-KEY"')
+
+Header: TypeAlias = tuple[bytes, bytes]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer. One that is a stream has no body but what the stream yields, until it ends."""
+
+    status: int = 200
+    body: bytes = b""
+    type: bytes = JSON
+    headers: tuple[Header, ...] = ()
+    stream: AsyncGenerator[bytes] | None = None
+
+
+def answer(document: object, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
+    """Return an answer in JSON."""
+    return Reply(status, encode(document), headers=tuple(headers))
+
+
+def refusal(problem: ProblemError) -> Reply:
+    """Return a problem as an answer."""
+    headers: list[Header] = []
+    if problem.code == "unauthorized":
+        headers.append(_WWW_AUTHENTICATE)
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % problem.retry_after))
+    if problem.quota is not None:
+        headers += problem.quota.headers()
+    if problem.allow:
+        headers.append((b"allow", ", ".join(problem.allow).encode()))
+    return Reply(problem.status, encode(problem.document()), b"application/problem+json", tuple(headers))
+
+
+def redirect(location: str, headers: Iterable[Header] = ()) -> Reply:
+    """Send a browser on to a URL relative to the one it asked for."""
+    return Reply(303, b"", b"text/plain", ((b"location", location.encode()), *headers))
+
+
+def up(scope: Scope) -> str:
+    """Return the way from the path that is asked for to the root, as a relative URL.
+
+    It holds under any base path and behind any proxy.
+    """
+    path: str = scope["path"]
+    return "../" * (path.count("/") - 1)
