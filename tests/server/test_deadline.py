@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.board import Board, Owner
@@ -131,6 +133,23 @@ def test_the_quick_reader_leaves_them_to_the_careful_one(body: bytes) -> None:
     assert quick_write(body) is None
 
 
+@pytest.mark.parametrize(
+    "instant",
+    ["1970-01-01T07:59:59+08:00", "1969-12-31T23:59:59Z", "9998-12-31T16:00:00-08:00", "9999-01-01T00:00:00Z",
+     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"],
+)  # fmt: skip
+def test_an_instant_that_lies_beyond_the_years_in_utc_is_refused(instant: str) -> None:
+    with pytest.raises(ProblemError, match="from 1970 to 9998 in UTC"):
+        fields(deadline=instant)
+
+
+@pytest.mark.parametrize("instant", ["1969-12-31T16:00:00-08:00", "9999-01-01T07:59:59.999+08:00"])
+def test_an_instant_within_the_years_in_utc_is_taken_whatever_its_offset(instant: str) -> None:
+    at = fields(deadline=instant)["deadline_at"]
+    assert fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)
+
+
+@example(datetime(1970, 1, 1, tzinfo=timezone(timedelta(hours=8))))
 @given(st.datetimes(timezones=st.timezones()))
 def test_whatever_instant_is_taken_is_told_again(instant: object) -> None:
     try:

@@ -10,7 +10,7 @@ at fault, or finds that there is none. Nearly every write is in order, and costs
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, TypedDict, cast
 
 import msgspec
@@ -268,6 +268,10 @@ def _read_meta(value: object, fields: dict[str, object], *, merge: bool) -> None
         fields["meta"] = check_meta(value)
 
 
+_END: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""What is told of an instant has a year of four digits, too."""
+
+
 def instant(field: str, value: object) -> float | None:
     """Return what a field of a body says, seconds since the epoch.
 
@@ -283,9 +287,10 @@ def instant(field: str, value: object) -> float | None:
         raise FieldError(field, f"{field} must be an RFC 3339 instant, not {shown(text)}") from None
     if found.tzinfo is None:
         raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {shown(text)}")
-    if not 1970 <= found.year < 9999:  # whatever the offset, and what is told of it has a year too
-        raise FieldError(field, f"{field} must be in the years from 1970 to 9998, not {shown(text)}")
-    return found.timestamp()
+    at = found.timestamp()
+    if not 0 <= at < _END:
+        raise FieldError(field, f"{field} must be in the years from 1970 to 9998 in UTC, not {shown(text)}")
+    return at
 
 
 def read_legacy(body: Mapping[str, object]) -> LegacyItem:
