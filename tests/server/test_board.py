@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import PARTS, UNTRUE, Board, Change, Owner
+from progressbar_tracker.server.board import PARTS, Board, Change, Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
+from progressbar_tracker.server.schedule import UNTRUE
 from progressbar_tracker.server.telling import stalled, told
 from progressbar_tracker.server.writes import Fields, read_legacy, read_write
 
@@ -597,8 +598,8 @@ def test_what_is_put_off_for_ever_takes_no_more_and_more_room(heap: str) -> None
         made.create(read_legacy(body(1.0, "b")), ME, 0.0) if number == 0 else made.update(
             read_legacy(body(number % 2, "b")), float(number)
         )
-    assert len(getattr(made, heap)) <= 2 * len(made) + UNTRUE
-    assert len(made._listening) <= 2 * len(made) + UNTRUE
+    assert len(getattr(made._schedule, heap)) <= 2 * len(made) + UNTRUE
+    assert len(made._schedule.listening) <= 2 * len(made) + UNTRUE
 
 
 def test_what_is_due_is_not_forgotten_with_what_is_not() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.board import AWAKE, UNTRUE, Board, Owner
+from progressbar_tracker.server.board import Board, Owner
+from progressbar_tracker.server.schedule import AWAKE, UNTRUE
 from progressbar_tracker.server.settings import DAY, Periods, Settings
 from progressbar_tracker.server.sweep import KEYS, RARELY
 from progressbar_tracker.server.writes import read_write
@@ -111,7 +112,7 @@ def test_what_comes_and_goes_leaves_nothing_behind_that_waits_for_weeks() -> Non
         made.put(f"{n}", {}, ME, float(n))
         made.patch(f"{n}", read_write({"status": "succeeded"}, merge=True), float(n))
         made.delete(f"{n}", float(n))
-    assert len(made._expiries) + len(made._abandoned) < 2 * UNTRUE + 20
+    assert len(made._schedule._expiries) + len(made._schedule._abandoned) < 2 * UNTRUE + 20
     made.sweep(0.0)
     assert {change.id for change in made.sweep(14 * DAY)} == {"stays", "runs"}
 

@@ -7,7 +7,6 @@ returns a :class:`Change` that says what to persist. Who may do it has been deci
 
 from __future__ import annotations
 
-import heapq
 import math
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -29,8 +28,7 @@ from .listing import Listing
 from .problems import ProblemError, of_field
 from .quota import Quota
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
-from .settings import Periods
-from .telling import late, stalled
+from .schedule import FOREVER, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,23 +36,14 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Status
 
     from .listing import Order
+    from .settings import Periods
     from .writes import Fields
 
 PARTS: Final = 1000
 """The most parts of one run."""
 
-UNTRUE: Final = 1000
-"""How many notes of what is due may have become untrue, besides one for each item."""
-
 PAST: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
-
-
-FOREVER: Final = Periods()
-"""Ended items stay."""
-
-AWAKE: Final = 600.0
-"""Seconds after the start in which nobody is given up: programs that go on have come back by then."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -156,19 +145,11 @@ class Board:
         give_up: float = math.inf,
     ) -> None:
         self._max_items = max_items
-        self._keep = keep
-        self._give_up = give_up
-        self._awake_at: float | None = None
         self._new_run_id = new_run_id
         self._silent = True  # of what was there already nobody is to be told
         self._items: dict[str, Item] = {}
         self._owned: dict[str, int] = {}
-        # Entries are not removed when they become untrue; what pops is looked at again.
-        self._expiries: list[tuple[float, str]] = []
-        self._silences: list[tuple[float, str]] = []
-        self._abandoned: list[tuple[float, str]] = []
-        self._listening: set[str] = set()
-        self._deadlines: list[tuple[float, str]] = []
+        self._schedule = Schedule(self._items, keep=keep, give_up=give_up)
         self._overdue: dict[str, None] = {}
         self._news = News({}, [])
         self._touched: set[str] = set()
@@ -397,40 +378,22 @@ class Board:
             now: The instant.
             expire: Whether that is for this server to do.
         """
-        changes = []
-        while expire and self._expiries and self._expiries[0][0] <= now:
-            _, item_id = heapq.heappop(self._expiries)
-            item = self._items.get(item_id)
-            due = None if item is None else self._expiry(item)
-            if item is not None and due is not None and due <= now:
-                changes.append(self._changed(200, item, None, ended=_farewell(item, "deleted", now)))
-        if self._awake_at is None:
-            self._awake_at = now
-        # While the server was away nobody could give a sign of life.
-        while expire and self._abandoned and self._abandoned[0][0] <= now and self._awake_at + AWAKE <= now:
-            _, item_id = heapq.heappop(self._abandoned)
-            item = self._items.get(item_id)
-            if item is None or item.status != "running":
-                continue
-            if item.updated_at + self._give_up <= now:
-                changes.append(self._changed(200, item, None, ended=_farewell(item, "stopped", now)))
-            else:
-                self._watch(item)
-        while self._silences and self._silences[0][0] <= now:
-            _, item_id = heapq.heappop(self._silences)
-            self._listening.discard(item_id)
-            item = self._items.get(item_id)
-            if item is None:
-                continue
-            if stalled(item, now):
-                self._fell_due(item)
-            else:
-                self._listen(item)
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, item_id = heapq.heappop(self._deadlines)
-            item = self._items.get(item_id)
-            if item is not None and late(item, now):
-                self._fell_due(item)
+        schedule = self._schedule
+        schedule.awake(now)
+        changes = list[Change]()
+        if expire:
+            # Each leaves before the next is asked for.
+            changes += [
+                self._changed(200, item, None, ended=_farewell(item, "deleted", now)) for item in schedule.expired(now)
+            ]
+            changes += [
+                self._changed(200, item, None, ended=_farewell(item, "stopped", now)) for item in schedule.given_up(now)
+            ]
+        for item in schedule.fallen(now):
+            # Nothing was written, and yet a reader has something new to see.
+            self._next()
+            self._tell(item)
+            self._overdue[item.id] = None
         return changes
 
     def overdue(self) -> list[str]:
@@ -477,8 +440,8 @@ class Board:
         self._items[item_id] = after
         self._touched.add(item_id)
         self._tell(after)
-        if after.heartbeat_timeout is not None and item_id not in self._listening:
-            self._listen(after)
+        if after.heartbeat_timeout is not None and item_id not in self._schedule.listening:
+            self._schedule.listen(after)
         return Change(200, before, after)
 
     def _written(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Change:
@@ -575,41 +538,7 @@ class Board:
         if before is None or after.owner_id != before.owner_id:
             self._owned[after.owner_id] = self._owned.get(after.owner_id, 0) + 1
         self._items[after.id] = after
-        if after.status != "running":
-            due = self._expiry(after)
-            if due is not None and (before is None or self._expiry(before) != due):
-                self._wait(self._expiries, due, after.id)
-            return
-        if before is None or before.status != "running":
-            self._watch(after)
-        if after.heartbeat_timeout is not None and (
-            after.id not in self._listening
-            or before is None
-            or before.heartbeat_timeout is None
-            or after.heartbeat_timeout < before.heartbeat_timeout
-        ):
-            self._listen(after)
-        if after.deadline_at is not None and (
-            before is None or before.deadline_at != after.deadline_at or before.status != "running"
-        ):
-            self._wait(self._deadlines, after.deadline_at, after.id)
-
-    def _expiry(self, item: Item) -> float | None:
-        """Return when an ended item leaves the list, or ``None``."""
-        if item.ended_at is None:
-            return None
-        stays = self._keep.of(item.status) if item.ttl is None else item.ttl
-        return None if stays == math.inf else item.ended_at + stays
-
-    def _watch(self, item: Item) -> None:
-        if self._give_up != math.inf:
-            self._wait(self._abandoned, item.updated_at + self._give_up, item.id)
-
-    def _fell_due(self, item: Item) -> None:
-        # Nothing was written, and yet a reader has something new to see.
-        self._next()
-        self._tell(item)
-        self._overdue[item.id] = None
+        self._schedule.moved(before, after)
 
     def _tell(self, item: Item) -> None:
         if self._silent:
@@ -620,34 +549,6 @@ class Board:
             groups[item.id] = {item.group}
         else:
             known.add(item.group)
-
-    def _listen(self, item: Item) -> None:
-        if item.status == "running" and item.heartbeat_timeout is not None:
-            self._listening.add(item.id)
-            self._wait(self._silences, item.updated_at + item.heartbeat_timeout, item.id)
-
-    def _wait(self, heap: list[tuple[float, str]], at: float, item_id: str) -> None:
-        heapq.heappush(heap, (at, item_id))
-        if len(heap) > 2 * len(self._items) + UNTRUE:
-            # What has become untrue pops when it is due, and a client may put that off for ever.
-            heap[:] = self._true(heap)
-            heapq.heapify(heap)
-
-    def _true(self, heap: list[tuple[float, str]]) -> Iterable[tuple[float, str]]:
-        """Return the entries of a heap that may still mean something, at most one for each item."""
-        get = self._items.get
-        if heap is self._expiries:
-            return {(at, name) for at, name in heap if (item := get(name)) is not None and self._expiry(item) == at}
-        running = [(at, item) for at, name in heap if (item := get(name)) is not None and item.status == "running"]
-        if heap is self._deadlines:
-            return {(at, item.id) for at, item in running if item.deadline_at == at}
-        # Of these the first is looked at, and then waits for as long as it has to.
-        first: dict[str, float] = {}
-        for at, item in running:
-            first[item.id] = min(at, first.get(item.id, at))
-        if heap is self._silences:
-            self._listening.intersection_update(first)
-        return [(at, item_id) for item_id, at in first.items()]
 
 
 _PROGRESS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
