@@ -312,11 +312,12 @@ def fraction(completed: Number | None, total: Number | None) -> float | None:
 
     Never rounds up to 1: the last item in work is not done, however many came before it.
 
-    >>> fraction(2**53 - 1, 2**53), fraction(5, None), fraction(12, 10)
-    (0.9999999999999999, None, 1.0)
+    >>> fraction(2**53 - 1, 2**53), fraction(5, None), fraction(12, 10), fraction(-0.0, 10)
+    (0.9999999999999999, None, 1.0, 0.0)
     """
     if completed is None or total is None:
         return None
     if completed >= total:
         return 1.0
-    return min(max(completed / total, 0.0), math.nextafter(1.0, 0.0)) if total > 0 else 0.0
+    # In this order, for of two that are equal the first is taken: no -0.0.
+    return min(max(0.0, completed / total), math.nextafter(1.0, 0.0)) if total > 0 else 0.0

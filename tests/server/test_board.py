@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.board import PARTS, Board, Change, Owner
@@ -497,6 +497,7 @@ PROGRESS = st.fixed_dictionaries(
 )
 
 
+@example(10, [({"completed": -0.0}, 1.0), ({}, 1.0)])
 @given(st.sampled_from([None, 0, 10, 2.5]), st.lists(st.tuples(PROGRESS, st.sampled_from([-1.0, 0.0, 0.1, 60.0]))))
 def test_the_short_way_of_a_patch_leads_to_where_the_long_one_does(
     total: float | None, patches: list[tuple[Fields, float]]
