@@ -29,6 +29,7 @@ from .problems import ProblemError, of_field
 from .quota import Quota
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
 from .schedule import FOREVER, Schedule
+from .writes import STEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -303,29 +304,26 @@ class Board:
             ProblemError: ``item-not-found``, ``other-run``, ``ended`` or ``invalid-field``.
         """
         before = self.need(item_id)
+        change = self.progressed(before, fields, now) if STEP.issuperset(fields) else None
+        if change is not None:
+            return change
         self._same_run(before, fields.get("run_id"))
-        if before.status == "running" and not before.parts and _PROGRESS.issuperset(fields):
-            return self._progressed(before, fields, now)
         return self._written(before, fields, now, whole=False)
 
-    def progressed(self, before: Item, op: Fields, now: float) -> Change | None:
-        """Do what :meth:`patch` does, where all that an operation says is that a run has come further.
+    def progressed(self, before: Item, step: Fields, now: float) -> Change | None:
+        """Do what :meth:`patch` does, where all that is said is that a run has come further.
 
         Args:
             before: The item, as it is on the board.
-            op: An operation of which the quick reader has taken the shape.
+            step: No other fields than :data:`~.writes.STEP` has.
             now: The instant.
 
         Returns:
-            ``None``, and nothing has been done, if it says anything else or wants a careful look.
+            ``None``, and nothing has been done, if there is more to it: the run is another one, has parts or has ended.
         """
-        if before.status != "running" or before.parts or not _PROGRESS.issuperset(op):
+        if before.status != "running" or before.parts or step.get("run_id", before.run_id) != before.run_id:
             return None
-        run_id, text = op.get("run_id", before.run_id), op.get("description", "")
-        # 1.0 passes for an int with the quick reader.
-        if run_id != before.run_id or op.get("seq", 0).__class__ is not int or text is None or not text.isprintable():
-            return None
-        return self._progressed(before, op, now)
+        return self._progressed(before, step, now)
 
     def delete(self, item_id: str, now: float, *, run_id: str | None = None) -> Change:
         """Take an item off the board; its run goes to the history.
@@ -550,9 +548,6 @@ class Board:
         else:
             known.add(item.group)
 
-
-_PROGRESS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
-"""The fields of a write that says no more than how far a run is."""
 
 _TAKEN: Final = frozenset(
     {

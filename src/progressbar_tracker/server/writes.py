@@ -173,6 +173,20 @@ def sound(fields: Mapping[str, object]) -> bool:
     return "meta" not in fields and "deadline" not in fields and "notify" not in fields
 
 
+STEP: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
+"""The fields of a write that says no more than how far a run is."""
+
+
+def sound_step(op: Fields) -> bool:
+    """Say whether an operation has the fields of :data:`STEP` only, and those are in order.
+
+    It takes half the time of :func:`sound`, for it looks at neither id nor run: they are in order if they are those of
+    an item that is there.
+    """
+    text = op.get("description", "")
+    return STEP.issuperset(op) and op.get("seq", 0).__class__ is int and text is not None and text.isprintable()
+
+
 # The careful reader
 
 

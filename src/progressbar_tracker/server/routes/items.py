@@ -17,7 +17,7 @@ from progressbar_tracker.server.listing import Order, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
 from progressbar_tracker.server.telling import spelled, told
-from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound
+from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound, sound_step
 
 from .call import Call, checked_id, checked_text, decoded_object
 from .reply import Header, Reply, answer
@@ -173,7 +173,7 @@ def _progressed(board: Board, asker: Principal, op: object, now: float) -> Chang
         ProblemError: They may not.
     """
     fields = cast("Op", op)
-    before = board.get(fields.get("id", "")) if fields["op"] == "patch" else None
+    before = board.get(fields.get("id", "")) if fields["op"] == "patch" and sound_step(fields) else None
     if before is None:
         return None
     authorize(asker, "update", before.owner_id)
