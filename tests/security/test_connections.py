@@ -15,7 +15,7 @@ import pytest
 
 from progressbar_tracker._models import BODY_BYTES
 from progressbar_tracker.server import connection, room, run
-from progressbar_tracker.server.routes import http
+from progressbar_tracker.server.routes import endpoint
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
 
@@ -32,7 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of little patience."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "PATIENCE", PATIENCE)
-        patch.setattr(http, "SEND", 0.3)
+        patch.setattr(endpoint, "SEND", 0.3)
         patch.setattr(run, "STALLED", STALLED)
         served = Served(tmp_path_factory.mktemp("connections"), Clock())
         yield served

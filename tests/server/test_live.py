@@ -230,9 +230,9 @@ def test_the_headers_keep_proxies_from_holding_it_back(served, watch) -> None:
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(served, watch, monkeypatch) -> None:
-    from progressbar_tracker.server.routes import http
+    from progressbar_tracker.server.routes import endpoint
 
-    monkeypatch.setattr(http, "SEND", 0.2)
+    monkeypatch.setattr(endpoint, "SEND", 0.2)
     hub = served.server.app.services.hub
     for start in (0, 500, 1000):
         ops = [{"op": "put", "id": f"{start + n}", "run_id": "r", "description": "x" * 1900} for n in range(500)]
