@@ -81,9 +81,9 @@ def test_a_commit_that_does_not_come_back_is_given_up() -> None:
         with pytest.raises(TimeoutError):
             await committer.commit([], 0.01)
         store.waiting.pop()(None)  # nobody waits for it any more
+        store.woken.clear()
         waiting = start(committer, 1)
         await asyncio.wait_for(store.woken.wait(), 10)
-        await asyncio.sleep(0)
         store.waiting.pop()(None)
         await asyncio.wait_for(asyncio.gather(*waiting), 10)
 

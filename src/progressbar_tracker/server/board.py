@@ -28,7 +28,8 @@ from .listing import Listing
 from .problems import ProblemError, of_field
 from .quota import Quota
 from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
-from .schedule import FOREVER, Schedule
+from .schedule import Schedule
+from .settings import Periods
 from .writes import STEP
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Status
 
     from .listing import Order
-    from .settings import Periods
     from .writes import Fields
 
 PARTS: Final = 1000
@@ -45,6 +45,9 @@ PARTS: Final = 1000
 
 PAST: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
+
+FOREVER: Final = Periods()
+"""Ended items stay."""
 
 
 class Owner(msgspec.Struct, frozen=True):

@@ -10,19 +10,16 @@ import heapq
 import math
 from typing import TYPE_CHECKING, Final
 
-from .settings import Periods
 from .telling import late, stalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from .records import Item
+    from .settings import Periods
 
 UNTRUE: Final = 1000
 """How many entries of a heap may have become untrue, besides one for each item."""
-
-FOREVER: Final = Periods()
-"""Ended items stay."""
 
 AWAKE: Final = 600.0
 """Seconds after the start in which nobody is given up: programs that go on have come back by then."""
@@ -37,7 +34,7 @@ class Schedule:
         give_up: After how many seconds without a sign of life a running item is given up.
     """
 
-    def __init__(self, items: Mapping[str, Item], *, keep: Periods = FOREVER, give_up: float = math.inf) -> None:
+    def __init__(self, items: Mapping[str, Item], *, keep: Periods, give_up: float) -> None:
         self._items = items
         self._keep = keep
         self._give_up = give_up

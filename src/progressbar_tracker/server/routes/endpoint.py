@@ -66,8 +66,9 @@ def _joined(headers: Iterable[Header]) -> bytes:
 
 
 _PLAIN: Final = _joined([*_ALWAYS, *_USUALLY])
-"""What the head of an answer begins with that says nothing of that itself."""
+"""What the head of an answer begins with that says nothing of :data:`_NAMES` itself."""
 _NAMES: Final = frozenset(name for name, _ in _USUALLY)
+"""The headers of which an answer may say so itself."""
 
 Route: TypeAlias = Callable[[Call], Awaitable[Reply]]
 
@@ -217,10 +218,10 @@ def _sent_whole(call: Call, reply: Reply) -> bool:
     own = reply.headers
     if any(_BREAKING.search(value) for _, value in own):
         return False
-    if own and not _NAMES.isdisjoint([name for name, _ in own]):
-        begin = _joined(_headers(call, reply))
-    else:
+    if _NAMES.isdisjoint([name for name, _ in own]):
         begin = b"%b%bx-request-id: %b\r\n" % (_PLAIN, _joined((*call.left, *own)), call.id)
+    else:
+        begin = _joined(_headers(call, reply))
     send_whole: SendWhole = extension["send"]
     head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (begin, reply.type, len(reply.body))
     return send_whole(reply.status, head, reply.body)
