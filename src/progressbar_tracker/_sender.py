@@ -185,13 +185,20 @@ class Sender:
         self._flushes.append(flush)
         if self._worker.start(quietly=self.last):
             self._worker.poke()
-            flush.done.wait(timeout)
+            self._await(flush, timeout)
         else:
             self._alone(flush, timeout)
         flush.done.set()  # nobody waits any more, and the thread may forget it
         with contextlib.suppress(ValueError):
             self._flushes.remove(flush)
         return flush.reached
+
+    def _await(self, flush: _Flush, timeout: float) -> None:
+        # In short waits. A Ctrl-C ends a wait that it finds in progress, and one that comes in the moment before, or is
+        # taken by another thread, is noticed when the wait is over.
+        end = self._clock() + timeout
+        while not flush.done.is_set() and (left := end - self._clock()) > 0:
+            flush.done.wait(min(TICK, left))
 
     def settle(self) -> bool:
         """Flush, but wait for no server that did not answer the last time it was waited for."""

@@ -53,7 +53,8 @@ def show(*, once: bool, port: int, say: Callable[[str], None]) -> None:
         say(f"The work is done: three jobs succeeded, one was left early, one failed: {failure}")
         if not once:
             say("The server stays until Ctrl-C. A fresh sign-in link: " + server.sign_in_url())
-            threading.Event().wait()
+            while True:
+                time.sleep(1.0)  # not for ever: a Ctrl-C in the moment before it would not end it
 
 
 def work(pb: ProgressBar, folder: Path) -> str:

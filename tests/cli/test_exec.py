@@ -220,7 +220,7 @@ def test_on_a_terminal_stderr_stays_one(shell):
         "def say(word): os.write(2, f'{word} {os.isatty(2)} {tuple(os.get_terminal_size(2))}\\n'.encode())\n"
         "def resized(*_):\n  if os.get_terminal_size(2) == (100, 40): say('now'); os._exit(3)\n"
         "signal.signal(signal.SIGWINCH, resized); say('ready')\n"
-        "while True: time.sleep(20)"
+        "while True: time.sleep(0.1)"
     )
     terminal = Terminal(shell.environ, *COMMAND, "exec", "--id", "screen", "--", sys.executable, "-c", code)
     terminal.read_until(b"ready True (77, 33)\r\n")  # one carriage return: translated once

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults import HANG
 from tests.programs import LIMIT
-from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, end_of, run, start
+from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, WAIT, end_of, run, start
 from tests.tracking.test_sender import closed_port
 
 BAR = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
@@ -119,19 +119,27 @@ ENDLESS = SLOW_TO_GIVE_UP + (
 def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_path, during):
     faults.always = HANG
     if during == "the loop":
-        code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    time.sleep(300)\n"
+        code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT
         signals = [signal.SIGINT, signal.SIGINT]  # the second one comes during the last flush
     else:
         code = BAR
         signals = [signal.SIGINT]
-    took, done, _, _ = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), *signals)
-    assert took < UNWAITED
+    took, done, _, err = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), *signals)
+    assert took < UNWAITED, err
     assert done == (-signal.SIGINT if during == "the loop" else 0)
+
+
+def test_ctrl_c_that_another_thread_takes_ends_the_last_flush_too(faults, tmp_path):
+    faults.always = HANG
+    code = BAR + "flush(0.1)  # has the thread started\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+    took, done, _, err = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), signal.SIGINT)
+    assert took < UNWAITED, err
+    assert done == 0
 
 
 def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadline(faults, tmp_path):
     faults.always = HANG
-    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    time.sleep(300)\n"
+    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT
     took, done, _, err = interrupted(faults, start(faults.url, SLOW_TO_GIVE_UP + code, tmp_path), signal.SIGINT)
     assert took < UNWAITED
     assert done == -signal.SIGINT
@@ -150,8 +158,9 @@ def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(fault
     )
     code = (
         "threading.main_thread().interrupted = threading.Event()\n"
-        "try:\n    for i in track(range(9), id='job', keep=True): time.sleep(30)\n"
-        "finally: threading.main_thread().interrupted.set()\n"
+        "try:\n    for i in track(range(9), id='job', keep=True):\n        "
+        + WAIT
+        + "finally: threading.main_thread().interrupted.set()\n"
     )
     process = start(faults.url, code, tmp_path)
     try:
@@ -187,7 +196,7 @@ def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, t
     code = (
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
         "with track(total=9, id='job', keep=True) as bar:\n"
-        "    bar.advance(3); flush(20); print('ready', flush=True); time.sleep(30)\n"
+        "    bar.advance(3); flush(20); print('ready', flush=True)\n    " + WAIT
     )
     _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), signal.SIGTERM)
     assert (done, err) == (0, "")

@@ -24,6 +24,9 @@ HEAD = (
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs do not have
 )
 
+# For a signal, and in short waits: one that comes in the moment before a wait begins does not end it.
+WAIT = "while True: time.sleep(0.1)\n"
+
 
 def start(url, code, tmp_path, stdin=None, **extra):
     script = tmp_path / "program.py"
@@ -165,7 +168,7 @@ def test_without_a_configuration_a_program_runs_as_without_us(tmp_path):
 
 
 def test_an_interrupted_bare_loop_has_failed(faults, tmp_path):
-    code = "for i in track(range(5), id='job'):\n    flush(20)\n    print('ready', flush=True)\n    time.sleep(30)"
+    code = "for i in track(range(5), id='job'):\n    flush(20)\n    print('ready', flush=True)\n    " + WAIT
     process = start(faults.url, code, tmp_path)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
