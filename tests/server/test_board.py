@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import PARTS, Board, Change, Owner
+from progressbar_tracker.server.board import Board, Change, Owner
+from progressbar_tracker.server.outcome import PARTS
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
 from progressbar_tracker.server.schedule import UNTRUE

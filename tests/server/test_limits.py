@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
-from progressbar_tracker.server import board, connection, keys, live, sessions, shares
+from progressbar_tracker.server import connection, keys, live, outcome, sessions, shares
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 from progressbar_tracker.server.routes.limits import limits, told
 from progressbar_tracker.server.settings import Settings
@@ -112,7 +112,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     from .serving import Clock, Served
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(board, "PARTS", 2)
+        patched.setattr(outcome, "PARTS", 2)
         patched.setattr(keys, "KEYS", 8)
         patched.setattr(shares, "SHARES", 2)
         patched.setattr(sessions, "SESSIONS", 3)

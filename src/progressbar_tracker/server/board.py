@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from progressbar_tracker._models import (
-    META_ENTRIES,
-    FieldError,
-    LegacyItem,
-    Number,
-    check_number,
-    fraction,
-)
+from progressbar_tracker._models import LegacyItem, fraction
 
 from . import pace
 from .listing import Listing
-from .problems import ProblemError, of_field
+from .outcome import last_seq, outcome
+from .problems import ProblemError
 from .quota import Quota
-from .records import AddHistory, DropItem, Ended, EndStatus, Item, Part, SaveItem, Write, lean
+from .records import AddHistory, DropItem, Ended, EndStatus, Item, SaveItem, Write, lean
 from .schedule import Schedule
 from .settings import Periods
 from .writes import STEP
@@ -39,9 +33,6 @@ if TYPE_CHECKING:
 
     from .listing import Order
     from .writes import Fields
-
-PARTS: Final = 1000
-"""The most parts of one run."""
 
 PAST: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
@@ -412,7 +403,7 @@ class Board:
         )  # fmt: skip
 
     def _started(self, before: Item | None, begun: Item, fields: Fields, now: float) -> Change:
-        after = lean(self._merged(begun, fields, now, whole=True))
+        after = lean(self._outcome(begun, fields, now, whole=True))
         ended = None if before is None else _farewell(before, "stopped", now)
         return self._changed(201 if before is None else 200, before, after, ended=ended, durable=True)
 
@@ -447,41 +438,19 @@ class Board:
 
     def _written(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Change:
         seq, part = fields.get("seq"), fields.get("part")
-        if seq is not None and (last := _last_seq(before, part)) is not None and seq <= last:
+        if seq is not None and (last := last_seq(before, part)) is not None and seq <= last:
             return Change(200, before, before)
         if before.status != "running":
             if fields.get("status") == before.status:
                 return Change(200, before, before)
             raise ProblemError("ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
-        after = self._merged(before, fields, now, whole=whole)
+        after = self._outcome(before, fields, now, whole=whole)
         return self._changed(200, before, after, durable=after.status != "running")
 
-    def _merged(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Item:
-        # To replace the whole is to merge into a blank of the same run; the other parts' shares are not this writer's.
-        base = _blank(before, fields) if whole else before
-        named: dict[str, object] = {name: value for name, value in fields.items() if name in _TAKEN}
-        if "meta" in fields:
-            named["meta"] = _merged_meta(base.meta, fields)
-        if base.parts or fields.get("part") is not None:
-            own, parts, seq = _shares(base, fields, whole=whole)
-            completed = _sum(own, parts)
-        else:
-            own = completed = fields.get("completed", base.own)
-            parts, seq = base.parts, fields.get("seq", base.seq)
-        total = fields.get("total", base.total)
-        derived = None if completed is None or total is None else fraction(completed, total)
-        value = fields.get("value", base.value) if derived is None else derived
-        status = fields.get("status", base.status)
-        position = value if completed is None else completed
-        same = (before.completed is None) is (completed is None)
-        found, found_at, found_n, found_for = (
-            pace.measured(before, position, now) if same else pace.begun(position, now)
-        )
-        return replace(
-            base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
-            ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
-            pace_for=found_for, rev=self._next(), **named,
-        )  # fmt: skip
+    def _outcome(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Item:
+        after = outcome(before, fields, now, rev=self.rev + 1, whole=whole)
+        self.rev = after.rev  # only now: what is refused has no revision
+        return after
 
     def _same_run(self, item: Item, run_id: str | None) -> None:
         if run_id is not None and run_id != item.run_id:
@@ -550,69 +519,6 @@ class Board:
             groups[item.id] = {item.group}
         else:
             known.add(item.group)
-
-
-_TAKEN: Final = frozenset(
-    {
-        "title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout",
-        "deadline_at", "notify", "ttl",
-    }
-)  # fmt: skip
-"""The fields that become the item's as they are."""
-
-
-def _blank(item: Item, fields: Fields) -> Item:
-    """The same run with nothing written to it, but for its pace and the shares of the parts."""
-    return Item(
-        id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
-        updated_at=item.updated_at, seq=item.seq, pace=item.pace, pace_at=item.pace_at, pace_n=item.pace_n,
-        pace_for=item.pace_for, own=item.own if fields.get("part") is not None else None,
-        parts=item.parts, past=item.past, born=item.born, rev=item.rev,
-    )  # fmt: skip
-
-
-def _last_seq(item: Item, part: str | None) -> int | None:
-    if part is None:
-        return item.seq
-    known = item.parts.get(part)
-    return None if known is None else known.seq
-
-
-def _shares(base: Item, fields: Fields, *, whole: bool) -> tuple[Number | None, dict[str, Part], int]:
-    """Return ``own, parts, seq`` after a write."""
-    part, seq = fields.get("part"), fields.get("seq")
-    if part is None:
-        own = fields.get("completed", base.own)
-        return own, base.parts, base.seq if seq is None else seq
-    known = base.parts.get(part)
-    if known is None and len(base.parts) >= PARTS:
-        raise ProblemError("invalid-field", f"a run has at most {PARTS} parts", field="part")
-    count = fields.get("completed")
-    if count is None:
-        count = 0 if whole or known is None or "completed" in fields else known.completed
-    last = seq if seq is not None else -1 if known is None else known.seq
-    return base.own, {**base.parts, part: Part(count, last)}, base.seq
-
-
-def _sum(own: Number | None, parts: dict[str, Part]) -> Number | None:
-    if not parts:
-        return own
-    # Beyond 2**53 a sum becomes a float, like every number of the protocol.
-    try:
-        return check_number("completed", sum((part.completed for part in parts.values()), own or 0))
-    except FieldError as error:
-        raise of_field(error) from None
-
-
-def _merged_meta(base: dict[str, str], fields: Fields) -> dict[str, str]:
-    cleared = fields.get("meta_cleared", ())
-    kept = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
-    merged = kept | (fields["meta"] or {})
-    if len(merged) > META_ENTRIES:
-        raise ProblemError(
-            "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"
-        )
-    return merged
 
 
 def _farewell(item: Item, otherwise: EndStatus, now: float) -> Ended:

@@ -19,7 +19,7 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import board, courier, keys, live, room, samples, sessions, shares, sweep
+from progressbar_tracker.server import board, courier, keys, live, outcome, room, samples, sessions, shares, sweep
 
 from . import history, items
 from .call import TEXT_LENGTH
@@ -59,7 +59,7 @@ def limits(settings: Settings) -> list[Limit]:
             else []
         ),
         Limit("items of a key", settings.max_items, "too-many-items", "items"),
-        Limit("parts of a run", board.PARTS, "invalid-field", "parts"),
+        Limit("parts of a run", outcome.PARTS, "invalid-field", "parts"),
         Limit("entries of meta", META_ENTRIES, "invalid-field"),
         Limit("channels that an item names", NOTIFY_ENTRIES, "invalid-field"),
         Limit("characters of an id, a title, a group, a text of meta or of a search", TITLE_LENGTH, "invalid-field"),

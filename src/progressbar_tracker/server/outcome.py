@@ -1,0 +1,123 @@
+"""What an item is after a write of its run: a whole one or some fields, by the run itself or by a part of it.
+
+Pure, and without a look at the board: whether the write may be made has been decided before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from progressbar_tracker._models import META_ENTRIES, FieldError, Number, check_number, fraction
+
+from . import pace
+from .problems import ProblemError, of_field
+from .records import Item, Part
+
+if TYPE_CHECKING:
+    from .writes import Fields
+
+PARTS: Final = 1000
+"""The most parts of one run."""
+
+_TAKEN: Final = frozenset(
+    {
+        "title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout",
+        "deadline_at", "notify", "ttl",
+    }
+)  # fmt: skip
+"""The fields that become the item's as they are."""
+
+
+def outcome(before: Item, fields: Fields, now: float, *, rev: int, whole: bool) -> Item:
+    """Return what an item is after a write of its own run.
+
+    Args:
+        before: The item as it is.
+        fields: What is written.
+        now: The instant, seconds since the epoch.
+        rev: The revision that the item then has.
+        whole: The fields that are not named are blank then, instead of as they are.
+
+    Raises:
+        ProblemError: ``invalid-field``: too many parts or entries of meta, or a sum that is no number of the protocol.
+    """
+    # To replace the whole is to merge into a blank of the same run; the other parts' shares are not this writer's.
+    base = _blank(before, fields) if whole else before
+    named: dict[str, object] = {name: value for name, value in fields.items() if name in _TAKEN}
+    if "meta" in fields:
+        named["meta"] = _merged_meta(base.meta, fields)
+    if base.parts or fields.get("part") is not None:
+        own, parts, seq = _shares(base, fields, whole=whole)
+        completed = _sum(own, parts)
+    else:
+        own = completed = fields.get("completed", base.own)
+        parts, seq = base.parts, fields.get("seq", base.seq)
+    total = fields.get("total", base.total)
+    derived = None if completed is None or total is None else fraction(completed, total)
+    value = fields.get("value", base.value) if derived is None else derived
+    status = fields.get("status", base.status)
+    position = value if completed is None else completed
+    same = (before.completed is None) is (completed is None)
+    found, found_at, found_n, found_for = pace.measured(before, position, now) if same else pace.begun(position, now)
+    return replace(
+        base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
+        ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
+        pace_for=found_for, rev=rev, **named,
+    )  # fmt: skip
+
+
+def last_seq(item: Item, part: str | None) -> int | None:
+    """Return the newest ``seq`` of a run, or of one of its parts; ``None`` for a part that is not known yet."""
+    if part is None:
+        return item.seq
+    known = item.parts.get(part)
+    return None if known is None else known.seq
+
+
+def _blank(item: Item, fields: Fields) -> Item:
+    """The same run with nothing written to it, but for its pace and the shares of the parts."""
+    return Item(
+        id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
+        updated_at=item.updated_at, seq=item.seq, pace=item.pace, pace_at=item.pace_at, pace_n=item.pace_n,
+        pace_for=item.pace_for, own=item.own if fields.get("part") is not None else None,
+        parts=item.parts, past=item.past, born=item.born, rev=item.rev,
+    )  # fmt: skip
+
+
+def _shares(base: Item, fields: Fields, *, whole: bool) -> tuple[Number | None, dict[str, Part], int]:
+    """Return ``own, parts, seq`` after a write."""
+    part, seq = fields.get("part"), fields.get("seq")
+    if part is None:
+        own = fields.get("completed", base.own)
+        return own, base.parts, base.seq if seq is None else seq
+    known = base.parts.get(part)
+    if known is None and len(base.parts) >= PARTS:
+        raise ProblemError("invalid-field", f"a run has at most {PARTS} parts", field="part")
+    count = fields.get("completed")
+    if count is None:
+        count = 0 if whole or known is None or "completed" in fields else known.completed
+    last = seq if seq is not None else -1 if known is None else known.seq
+    return base.own, {**base.parts, part: Part(count, last)}, base.seq
+
+
+def _sum(own: Number | None, parts: dict[str, Part]) -> Number | None:
+    if not parts:
+        return own
+    # Beyond 2**53 a sum becomes a float, like every number of the protocol.
+    try:
+        return check_number("completed", sum((part.completed for part in parts.values()), own or 0))
+    except FieldError as error:
+        raise of_field(error) from None
+
+
+def _merged_meta(base: dict[str, str], fields: Fields) -> dict[str, str]:
+    cleared = fields.get("meta_cleared", ())
+    kept = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
+    merged = kept | (fields["meta"] or {})
+    if len(merged) > META_ENTRIES:
+        raise ProblemError(
+            "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"
+        )
+    return merged
