@@ -216,9 +216,11 @@ def _sent_whole(call: Call, reply: Reply) -> bool:
     if extension is None:
         return False
     own = reply.headers
-    if any(_BREAKING.search(value) for _, value in own):
+    if not own and not call.left:
+        begin = b"%bx-request-id: %b\r\n" % (_PLAIN, call.id)  # an update's
+    elif any(_BREAKING.search(value) for _, value in own):
         return False
-    if _NAMES.isdisjoint([name for name, _ in own]):
+    elif _NAMES.isdisjoint([name for name, _ in own]):
         begin = b"%b%bx-request-id: %b\r\n" % (_PLAIN, _joined((*call.left, *own)), call.id)
     else:
         begin = _joined(_headers(call, reply))
