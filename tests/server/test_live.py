@@ -299,6 +299,60 @@ def test_who_falls_behind_the_ring_is_given_everything_anew() -> None:
     asyncio.run(main())
 
 
+def test_the_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    async def main() -> None:
+        watched = board()
+        hub = Hub(watched, epoch="e", clock=lambda: NOW)
+        keeps_up, falls_behind = (hub.events(View(), None, lambda: True) for _ in range(2))
+        for stream in (keeps_up, falls_behind):
+            await anext(stream), await anext(stream)
+        sizes = []
+        for n in range(20):
+            watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), NOW)
+            hub.tick()
+            assert b"event: change" in await anext(keeps_up)
+            sizes.append(sum(tick.size for tick in hub._ring))
+        assert max(sizes) < 9000
+        assert len(hub._ring) == 2
+        assert b"event: snapshot" in await anext(falls_behind)
+        monkeypatch.setattr(live, "RING_BYTES", 10)
+        watched.put("a", {"run_id": "r", "completed": 99}, Owner("o", "o"), NOW)
+        hub.tick()
+        assert len(hub._ring) == 1
+        assert b"event: change" in await anext(keeps_up)
+        for stream in (keeps_up, falls_behind):
+            await stream.aclose()
+
+    monkeypatch.setattr(live, "RING_BYTES", 8000)
+    asyncio.run(main())
+
+
+def test_who_comes_back_to_what_the_ring_has_forgotten_is_given_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    async def main() -> None:
+        watched = board()
+        hub = Hub(watched, epoch="e", clock=lambda: NOW)
+        stays = hub.events(View(), None, lambda: True)
+        await anext(stays), await anext(stays)
+        revisions = []
+        for n in range(20):
+            watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), NOW)
+            hub.tick()
+            revisions.append(watched.rev)
+        for rev, told in ((revisions[0], b"event: snapshot"), (revisions[-2], b"event: change")):
+            back = hub.events(View(), f"e-{rev}", lambda: True)
+            await anext(back)
+            assert told in await anext(back)
+            await back.aclose()
+        await stays.aclose()
+
+    monkeypatch.setattr(live, "RING_BYTES", 8000)
+    asyncio.run(main())
+
+
 def test_nobody_watching_costs_nothing_but_a_note() -> None:
     watched = board()
     hub = Hub(watched, epoch="e", clock=lambda: NOW)

@@ -40,6 +40,9 @@ GATHER: Final = 0.02
 RING: Final = 256
 """How many ticks are kept."""
 
+RING_BYTES: Final = 16 * 1024 * 1024
+"""The most bytes of ticks that are kept: of many items that all move, a snapshot tells the same in less."""
+
 BEAT: Final = 15.0
 """Seconds of silence after which a subscriber is told that the connection lives."""
 
@@ -60,6 +63,9 @@ BARE: Final = (
 
 FRAMES: Final = 1000
 """The most views for which the frame of a tick is kept for whoever sees the same."""
+
+ENTRY: Final = 250
+"""About how many bytes of memory an entry of a tick takes beside its JSON."""
 
 VIEWS: Final = 100
 """The most snapshots that are kept for who comes next."""
@@ -100,13 +106,14 @@ class _Changed(NamedTuple):
 
 
 class _Tick:
-    """What happened up to a revision of the board, since the tick before."""
+    """What happened up to a revision of the board, since the tick before; ``size`` is what it takes, in bytes."""
 
     def __init__(self, rev: int, changed: list[_Changed], ended: list[tuple[View, bytes]]) -> None:
         self.rev = rev
         self._changed = changed
         self._ended = ended
         self._frames: dict[View, bytes] = {}
+        self.size = sum(ENTRY + len(one.json or b"") for one in changed) + sum(ENTRY + len(run) for _, run in ended)
 
     def frame(self, view: View, epoch: str, time: str) -> bytes:
         """Return the event for a view, the same bytes for all who see the same; empty if nothing is seen."""
@@ -134,6 +141,7 @@ class _Tick:
                 )
             if len(self._frames) < FRAMES:
                 self._frames[view] = known
+                self.size += ENTRY + len(known)
         return known
 
 
@@ -170,7 +178,7 @@ class Hub:
         self._twice = stamp is not None
         self._epoch = epoch
         self._clock = clock
-        self._ring: deque[_Tick] = deque(maxlen=RING)
+        self._ring: deque[_Tick] = deque()
         self._made = 0  # ticks ever
         self._since = self._stamp()  # from here on the ring knows all
         self._snapshots: dict[View, _Snapshot] = {}
@@ -249,11 +257,19 @@ class Hub:
             (View(run.item.group, run.item.id), _encode(told_run(run.item, run.status, run.ended_at)))
             for run in news.ended
         ]
-        if len(self._ring) == RING:
-            self._since = self._ring[0].rev
         self._ring.append(_Tick(self._stamp(), changed, ended))
         self._made += 1
+        self._trim()
         self.ring()
+
+    def _trim(self) -> None:
+        """Forget the oldest ticks, but never the latest: whoever keeps up waits for it."""
+        ring = self._ring
+        size = sum(tick.size for tick in ring)  # some have become larger since: with each frame
+        while len(ring) > RING or (size > RING_BYTES and len(ring) > 1):
+            gone = ring.popleft()
+            size -= gone.size
+            self._since = gone.rev
 
     async def events(
         self, view: View, last_event_id: str | None, may_go_on: Callable[[], bool], holder: str = ""

@@ -84,6 +84,7 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("seconds in which a stream's reader takes what it is sent", int(SEND), "The stream is closed."),
         Limit("seconds of a stream", int(live.LIFE), "It ends, and its reader comes back."),
         Limit("ticks that a stream can go on from", live.RING, "It begins with a snapshot."),
+        Limit("bytes of ticks that a stream can go on from", live.RING_BYTES, "It begins with a snapshot."),
         Limit("views of which a snapshot is kept", live.VIEWS, "It is made anew."),
         Limit("views of which the frame of a tick is kept", live.FRAMES, "It is made anew."),
     ]
