@@ -158,9 +158,11 @@ def test_a_key_that_has_ended_is_forgotten_in_the_end_and_its_items_still_name_i
     served.server.app.sweep.once()
     served.server.store.flush(10)
     assert "gone" in names()
+    assert made["key_id"] in served.server.app.services._touched
     served.clock.pass_(3 * RARELY)
     wait_for(lambda: "gone" not in names())
     assert names() == {"read", "write", "admin", "other"}
+    assert made["key_id"] not in served.server.app.services._touched
     assert served.client("read").get("/api/v1/items/a").json()["owner"] == "gone"
     assert served.client(made["key"]).get("/progress").status_code == 401
 

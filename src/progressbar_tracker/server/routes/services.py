@@ -343,6 +343,8 @@ class Services:
         over = self.sessions.leave(lambda record: auth.signed_in(self.ring, record, now) is not None)
         if over:
             self.store.later([DropSession(record.hash) for record in over])
+        # Of a key that is forgotten nothing stays: over the years there may be a million.
+        self._touched = {key_id: at for key_id, at in self._touched.items() if self.ring.get(key_id) is not None}
         self.hub.ring()
 
     async def look_again(self) -> bool:
