@@ -6,8 +6,6 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-import pytest
-
 from progressbar_tracker.server.records import DropItem, Write
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.committer import Committer
@@ -34,13 +32,13 @@ class Recording:
 
 
 def start(committer: Committer, count: int) -> list[asyncio.Future[None]]:
-    return [asyncio.ensure_future(committer.commit([DropItem(str(n))], 10)) for n in range(count)]
+    return [asyncio.ensure_future(committer.commit([DropItem(str(n))])) for n in range(count)]
 
 
 def test_the_store_is_woken_once_after_all_that_came_together() -> None:
     async def main() -> list[str]:
         store = Recording()
-        committer = Committer(store)
+        committer = Committer(store, 10)
         for count in (3, 1):
             waiting = start(committer, count)
             await asyncio.wait_for(store.woken.wait(), 10)
@@ -56,7 +54,7 @@ def test_the_store_is_woken_once_after_all_that_came_together() -> None:
 def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> None:
     async def main() -> list[object]:
         store = Recording()
-        waiting = start(Committer(store), 5)
+        waiting = start(Committer(store, 10), 5)
         await asyncio.wait_for(store.woken.wait(), 10)
 
         def commit() -> None:
@@ -74,26 +72,39 @@ def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> Non
     assert isinstance(outcomes[3], StoreError)
 
 
-def test_a_commit_that_does_not_come_back_is_given_up() -> None:
-    async def main() -> None:
+def test_commits_that_do_not_come_back_are_given_up_each_in_its_time() -> None:
+    async def main() -> list[object]:
         store = Recording()
-        committer = Committer(store)
-        with pytest.raises(TimeoutError):
-            await committer.commit([], 0.01)
-        store.waiting.pop()(None)  # nobody waits for it any more
-        store.woken.clear()
-        waiting = start(committer, 1)
-        await asyncio.wait_for(store.woken.wait(), 10)
-        store.waiting.pop()(None)
-        await asyncio.wait_for(asyncio.gather(*waiting), 10)
+        committer = Committer(store, 0.01)
+        told: list[object] = []
+        for _ in range(2):
+            first = start(committer, 2)
+            told += [type(one) for one in await asyncio.gather(*first, return_exceptions=True)]
+        for done in store.waiting:
+            done(None)  # nobody waits for it any more
+        await asyncio.sleep(0)
+        return [*told, len(committer._waiting)]
 
-    asyncio.run(main())
+    assert asyncio.run(main()) == [TimeoutError] * 4 + [0]
+
+
+def test_a_commit_that_comes_back_is_not_given_up_with_one_that_does_not() -> None:
+    async def main() -> list[object]:
+        store = Recording()
+        committer = Committer(store, 0.05)
+        hangs, lands = start(committer, 2)
+        await asyncio.wait_for(store.woken.wait(), 10)
+        store.waiting[1](None)
+        await lands
+        return list(map(type, await asyncio.gather(hangs, lands, return_exceptions=True)))
+
+    assert asyncio.run(main()) == [TimeoutError, type(None)]
 
 
 def test_who_goes_away_is_not_missed() -> None:
     async def main() -> None:
         store = Recording()
-        (waiting,) = start(Committer(store), 1)
+        (waiting,) = start(Committer(store, 10), 1)
         await asyncio.wait_for(store.woken.wait(), 10)
         waiting.cancel()
         await asyncio.sleep(0)
@@ -106,7 +117,7 @@ def test_who_goes_away_is_not_missed() -> None:
 def test_a_commit_that_comes_back_after_the_end_of_the_loop_troubles_nobody() -> None:
     async def main() -> Recording:
         store = Recording()
-        (waiting,) = start(Committer(store), 1)
+        (waiting,) = start(Committer(store, 10), 1)
         await asyncio.wait_for(store.woken.wait(), 10)
         waiting.cancel()
         return store

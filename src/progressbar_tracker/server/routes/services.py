@@ -112,7 +112,7 @@ class Services:
         # another thread's change must not replace it.
         self.ring_lock = threading.Lock()
         self._touched: dict[str, float] = {}
-        self._committer = Committer(store)
+        self._committer = Committer(store, COMMIT)
         self._background: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -271,7 +271,7 @@ class Services:
             ProblemError: ``unavailable``.
         """
         try:
-            await self._committer.commit(writes, COMMIT)
+            await self._committer.commit(writes)
         except OutdatedError:
             raise
         except (StoreError, TimeoutError) as error:

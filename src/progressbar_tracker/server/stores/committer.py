@@ -25,19 +25,24 @@ class Committer:
 
     Args:
         store: Commits them.
+        patience: How many seconds to wait for a commit, at the most.
     """
 
-    def __init__(self, store: Submitting) -> None:
+    def __init__(self, store: Submitting, patience: float) -> None:
         self._store = store
+        self._patience = patience
         self._told = False  # the store is going to be woken in this turn of the loop
         self._landed: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+        # Until when who waits, the first to come first, and one timer for the first of them: one for each would cost a
+        # twentieth of a create.
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def commit(self, writes: Sequence[Write], seconds: float) -> None:
+    async def commit(self, writes: Sequence[Write]) -> None:
         """Return when the writes are on disk.
 
         Args:
             writes: All of them are written, or none.
-            seconds: How long to wait for it, at the most.
 
         Raises:
             TimeoutError: It takes longer; they may be written still.
@@ -59,11 +64,11 @@ class Committer:
             self._told = True
             loop.call_soon(self._wake)
         self._store.submit(writes, done)
-        timer = loop.call_later(seconds, _late, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
+        until = loop.time() + self._patience
+        self._waiting.append((until, waiter))
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._look, loop)
+        await waiter
 
     def _wake(self) -> None:
         self._told = False
@@ -78,8 +83,18 @@ class Committer:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
+        self._forget()
 
+    def _forget(self) -> None:
+        while self._waiting and self._waiting[0][1].done():
+            self._waiting.popleft()
 
-def _late(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for until, waiter in self._waiting:
+            if until > now:
+                break
+            if not waiter.done():
+                waiter.set_exception(TimeoutError())
+        self._forget()
+        self._timer = loop.call_at(self._waiting[0][0], self._look, loop) if self._waiting else None
