@@ -1,4 +1,4 @@
-"""What a server does a second: ``python tests/benchmarks/requests.py [--quick] [--progressista PYTHON]``.
+"""What a server does a second: ``python tests/benchmarks/requests.py [--quick] [--rounds N] [--progressista PYTHON]``.
 
 * ``PUT /progress`` of one existing item, over 32 connections and over one, kept alive.
 * ``POST /api/v1/items:batch`` with 200 patches, over 4 connections, in items a second.
@@ -194,11 +194,12 @@ def against_progressista(python, url, puts, number, seconds):
 
 
 def main():
-    found = options(
-        __doc__, lambda parser: parser.add_argument("--progressista", help="a Python that has the package progressista")
-    )
-    quick = found.quick
-    number, seconds = (1, 0.5) if quick else (24, 1.0)
+    def more(parser):
+        parser.add_argument("--progressista", help="a Python that has the package progressista")
+        parser.add_argument("--rounds", type=int, default=24, help="more of them find more idle seconds")
+
+    found = options(__doc__, more)
+    number, seconds = (1, 0.5) if found.quick else (found.rounds, 1.0)
     names = itertools.count()
     puts = itertools.cycle([request("PUT", "/progress", item("one", n / 100)) for n in range(1, 99)])
     creates = (request("POST", "/progress", item(f"new {n}")) for n in names)
