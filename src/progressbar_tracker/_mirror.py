@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from ._endings import Deaths
     from ._models import Status
     from ._run import Style
     from ._sender import Sender
@@ -106,13 +107,13 @@ class Mirror(Run):
         else:
             super().abandoned()
 
-    def conclude(self, dying: BaseException | None) -> None:
+    def conclude(self, fatal: Deaths) -> None:
         """Settle the end, for the process ends now. What is done is done, whatever the process dies of."""
         if self.status == "running":
             self._last_look()
             if self.done:
                 self.status = "succeeded"
-        super().conclude(dying)
+        super().conclude(fatal)
 
     @property
     def done(self) -> bool:

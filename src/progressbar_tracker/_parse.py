@@ -28,6 +28,8 @@ _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\
 _CONTROLS = bytes([*range(9), *range(14, 32)])
 _ENDS = re.compile(rb"[\r\n]+")
 
+_FRAME = re.compile(r"\+-[+-]*|\|")
+
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
 _PERCENT = re.compile(r"(?<![\w.,/%+-])(\d{1,3}(?:[.,]\d+)?) ?%(?![\w%])")
 # After "45/120" something has to come, or a number that is only half there would be believed.
@@ -175,9 +177,11 @@ def last_line(tail: bytes) -> str:
 
     >>> last_line(b"one\n\x1b[31mtwo\x1b[0m\r\n\n")
     'two'
+    >>> last_line(b"    | ValueError: bad row\n    +------------------------------------\n")
+    'ValueError: bad row'
     """
     for line in reversed(_ENDS.split(_MOVES.sub(b"\n", tail))):
-        text = _plain(line).strip()
-        if text:
+        text = _plain(line).strip().removeprefix("| ")  # Python draws a frame round the exceptions of a group
+        if text and not _FRAME.fullmatch(text):
             return text
     return ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._config import PARENT
 from ._counting import Counter
+from ._endings import is_stop, named_of
 from ._models import (
     DESCRIPTION_LENGTH,
     ERROR_LENGTH,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from ._deadline import Deadline
     from ._display import Display
+    from ._endings import Deaths
     from ._models import Number, Status
     from ._sender import Sender
 
@@ -112,11 +114,23 @@ def whole(value: object) -> int:
 
 
 def error_text(error: BaseException | str) -> str:
-    """Return ``ValueError: what it says`` for an exception, as the last line of a traceback has it."""
+    """Return ``ValueError: what it says`` for an exception, as the last line of a traceback has it.
+
+    Of a group it is that of its first failure, and how many others there are.
+
+    >>> error_text(ValueError("bad row")), error_text(ExceptionGroup("", [ValueError("bad row"), OSError(), OSError()]))
+    ('ValueError: bad row', 'ValueError: bad row (and 2 others)')
+    """
     if isinstance(error, str):
         return clean(error, ERROR_LENGTH, lines=True)
+    return _named_text(*named_of(error))
+
+
+def _named_text(error: BaseException, others: int) -> str:
+    note = f" (and {others} other{'s' if others > 1 else ''})" if others else ""
     text = clean(error, ERROR_LENGTH, lines=True).strip()
-    return clean(f"{type(error).__name__}: {text}" if text else type(error).__name__, ERROR_LENGTH, lines=True)
+    name = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return clean(name, ERROR_LENGTH - len(note), lines=True) + note
 
 
 def inherited_parent(item_id: str) -> str | None:
@@ -352,30 +366,15 @@ class Run(Counter):
         else:
             self.end(status, text)
 
-    def conclude(self, dying: BaseException | None) -> None:
-        """Settle the end, for the process ends now."""
+    def conclude(self, fatal: Deaths) -> None:
+        """Settle the end, for the process ends now; ``fatal`` is of the exception that it dies of."""
         if self.status == "running":
             self.tentative = True
             self.status = "stopped"
-        if self.tentative and dying is not None and self.code is not None and passed_through(dying, self.code):
-            self.error = error_text(dying)
+        if self.tentative and self.code is not None and (found := fatal.get(self.code)) is not None:
+            self.error = _named_text(*found)
             self.status = "failed"
         self.tentative = False
-
-
-def passed_through(error: BaseException, code: CodeType) -> bool:
-    """Say whether an exception, or one that it was raised in the handling of, came through a frame of ``code``."""
-    chain: BaseException | None = error
-    for _ in range(20):
-        if chain is None:
-            return False
-        step = chain.__traceback__
-        while step is not None:
-            if step.tb_frame.f_code is code:
-                return True
-            step = step.tb_next
-        chain = chain.__cause__ or chain.__context__
-    return False
 
 
 def ending(error: BaseException) -> tuple[Status, str | None]:
@@ -384,8 +383,4 @@ def ending(error: BaseException) -> tuple[Status, str | None]:
     >>> ending(ValueError("no")), ending(SystemExit(0)), ending(KeyboardInterrupt())
     (('failed', 'ValueError: no'), ('stopped', None), ('failed', 'KeyboardInterrupt'))
     """
-    if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return "stopped", None
-    if type(error).__name__ == "CancelledError" and type(error).__module__.partition(".")[0] == "asyncio":
-        return "stopped", None
-    return "failed", error_text(error)
+    return ("stopped", None) if is_stop(error) else ("failed", error_text(error))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import _config, _counting
 from ._display import Display
+from ._endings import deaths
 from ._errors import ConfigError, ProgressBarError
 from ._fork import importing
 from ._log import DEBUG, INFO, log
@@ -238,9 +239,10 @@ def shutdown() -> None:
     """Send the last states, within 1.5 seconds in all. Runs at the end of the process."""
     begun = time.monotonic()
     fatal = dying()
+    found = deaths(fatal)
 
     def conclude(source: Source) -> None:
-        source.conclude(fatal)
+        source.conclude(found)
 
     if _display is not None:
         _display.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from ._endings import Deaths
     from ._models import Number, Op, Status
 
     class Source(Protocol):
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
         def setting(self) -> Setting:
             """Return what is told once."""
 
-        def conclude(self, dying: BaseException | None) -> None:
-            """Settle the end for good, for the process ends now; ``dying`` is the exception it dies of, if any."""
+        def conclude(self, fatal: Deaths) -> None:
+            """Settle the end for good, for the process ends now; ``fatal`` is of the exception it dies of, if any."""
 
 
 class Snapshot(NamedTuple):

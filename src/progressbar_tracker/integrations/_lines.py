@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from progressbar_tracker._endings import deaths
 from progressbar_tracker._run import observers
 from progressbar_tracker._runtime import dying
 from progressbar_tracker._table import amount, duration, plain
@@ -140,7 +141,7 @@ class Lines:
 
     def conclude(self) -> None:
         """Close at the end of the process, which settles how the bars have ended."""
-        fatal = dying()
+        fatal = deaths(dying())
         self._worker.stop(JOIN)
         if self._lock.acquire(timeout=JOIN):
             try:

@@ -1,0 +1,461 @@
+"""How exceptions end runs: the table of kinds, the text of groups, and the deaths of programs that loops lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import importlib
+import itertools
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from progressbar_tracker import track
+from progressbar_tracker._endings import deaths, failures, is_stop, named_of
+from progressbar_tracker._models import ERROR_LENGTH
+from progressbar_tracker._run import ending, error_text
+from progressbar_tracker.testing import recording
+
+from .test_exit import end_of, run
+
+
+def look_alike(module, name, *bases, **attributes):
+    """Return an error of a library that may not be installed, as far as its class tells."""
+    return type(name, bases or (BaseException,), {"__module__": module, "__qualname__": name, **attributes})
+
+
+def of(module, name, *arguments):
+    """Return an error of an installed library; without it, of a class that looks like its own."""
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ImportError:
+        found = look_alike(module, name)
+    create = getattr(found, "_create", None)  # trio's cannot be made by others
+    return look_alike(found.__module__, found.__qualname__)() if create else found(*arguments)
+
+
+def exit_like(module, code):
+    return look_alike(module, "Exit", RuntimeError, exit_code=code)()
+
+
+class OwnCancelled(asyncio.CancelledError):
+    pass
+
+
+class OwnExit(click.exceptions.Exit):
+    pass
+
+
+class CancelledError(Exception):
+    """Has the name only."""
+
+
+class HostileCode:
+    def __eq__(self, other):
+        raise ArithmeticError
+
+    __hash__ = None
+
+
+GROUPS = {
+    "group of cancellations": BaseExceptionGroup("", [asyncio.CancelledError(), concurrent.futures.CancelledError()]),
+    "nested group of stops": BaseExceptionGroup("", [BaseExceptionGroup("", [of("trio", "Cancelled")]), SystemExit(0)]),
+}
+
+STOPS = {
+    "asyncio": asyncio.CancelledError(),
+    "asyncio with a message": asyncio.CancelledError("enough"),
+    "derived from asyncio's": OwnCancelled(),
+    "concurrent.futures": concurrent.futures.CancelledError(),
+    "dask.distributed": look_alike("distributed.client", "Gone", concurrent.futures.CancelledError)(),
+    "trio": of("trio", "Cancelled"),
+    "trio's own module": look_alike("trio._core._exceptions", "Cancelled")(),
+    "greenlet": of("greenlet", "GreenletExit"),
+    "gevent": of("gevent", "GreenletExit"),
+    "eventlet": of("greenlet", "GreenletExit"),
+    "curio": look_alike("curio.errors", "TaskCancelled", look_alike("curio.errors", "CancelledError"))(),
+    "twisted": look_alike("twisted.internet.defer", "CancelledError", Exception)(),
+    "generator": GeneratorExit(),
+    "sys.exit()": SystemExit(),
+    "sys.exit(None)": SystemExit(None),
+    "sys.exit(0)": SystemExit(0),
+    "sys.exit(False)": SystemExit(False),
+    "click.exceptions.Exit(0)": click.exceptions.Exit(0),
+    "derived from click's": OwnExit(),
+    "typer.Exit()": of("typer", "Exit") if importlib.util.find_spec("typer") else exit_like("typer.exceptions", 0),
+    **GROUPS,
+}  # fmt: skip
+
+FAILURES = {
+    "ValueError: bad row": ValueError("bad row"),
+    "ValueError": ValueError(),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "SystemExit: 3": SystemExit(3),
+    "SystemExit: no disk": SystemExit("no disk"),
+    "SystemExit: 0.0": SystemExit(0.0),  # printed by the interpreter, which exits with 1
+    "Exit: 1": click.exceptions.Exit(1),
+    "Abort": click.Abort(),
+    "StopIteration": StopIteration(),
+    "StopAsyncIteration": StopAsyncIteration(),
+    "TimeoutError": TimeoutError(),
+    "CancelledError": CancelledError(),
+    "Cancelled": look_alike("trionic", "Cancelled")(),
+    "ValueError: one (and 2 others)": ExceptionGroup("", [ValueError("one"), KeyError(2), OSError()]),
+    "KeyError: 2 (and 1 other)": ExceptionGroup("", [ExceptionGroup("", [KeyError(2)]), OSError()]),
+    "OSError": BaseExceptionGroup("", [asyncio.CancelledError(), OSError()]),
+    "KeyboardInterrupt (and 1 other)": BaseExceptionGroup("", [KeyboardInterrupt(), SystemExit(1)]),
+}
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_request_to_stop_is_no_failure(kind):
+    assert ending(STOPS[kind]) == ("stopped", None)
+
+
+@pytest.mark.parametrize("text", FAILURES)
+def test_anything_else_is_a_failure_with_its_text(text):
+    assert ending(FAILURES[text]) == ("failed", text)
+
+
+def test_an_exit_code_that_cannot_be_compared_is_a_failure():
+    assert ending(SystemExit(HostileCode()))[0] == "failed"
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_block_that_is_asked_to_stop_is_stopped(kind):
+    with recording() as recorded:
+        with contextlib.suppress(BaseException), track(total=3, id="job", display=False):
+            raise STOPS[kind]
+    assert (recorded["job"].status, recorded["job"].error) == ("stopped", None)
+
+
+def test_a_user_can_fail_a_bar_with_a_cancellation():
+    assert error_text(asyncio.CancelledError()) == "CancelledError"
+    assert error_text(GROUPS["group of cancellations"]) == "CancelledError (and 1 other)"
+
+
+def test_the_number_of_others_is_kept_where_the_text_is_cut():
+    text = error_text(ExceptionGroup("", [ValueError("x" * 5000), OSError()]))
+    assert len(text) == ERROR_LENGTH
+    assert text.endswith("x… (and 1 other)")
+
+
+# --- properties of groups ---------------------------------------------------------------------------------------------
+
+LEAVES = st.one_of(
+    st.integers(0, 99).map(ValueError),
+    st.builds(asyncio.CancelledError),
+    st.integers(0, 2).map(SystemExit),
+    st.builds(KeyboardInterrupt),
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, min_size=1).map(lambda errors: BaseExceptionGroup("", errors))
+)
+
+
+def flat(error):
+    if isinstance(error, BaseExceptionGroup):
+        return list(itertools.chain.from_iterable(map(flat, error.exceptions)))
+    return [error]
+
+
+@given(TREES)
+def test_a_group_is_what_its_leaves_are(error):
+    failing = [leaf for leaf in flat(error) if not is_stop(leaf)]
+    assert list(failures(error)) == failing
+    assert is_stop(error) is (not failing)
+    if failing:
+        assert named_of(error) == (failing[0], len(failing) - 1)
+
+
+def test_an_exception_that_is_in_many_groups_is_counted_once():
+    error = ValueError("one")
+    for _ in range(200):
+        error = ExceptionGroup("", [error, error])
+    assert error_text(error) == "ValueError: one"
+
+
+# --- what a process dies of -------------------------------------------------------------------------------------------
+
+
+def looped():
+    raise ValueError("bad row")
+
+
+def cancelled():
+    raise asyncio.CancelledError
+
+
+def caught(function):
+    try:
+        function()
+    except BaseException as error:
+        return error
+
+
+def raised(error, *cause):
+    try:
+        if cause:
+            raise error from cause[0]
+        raise error
+    except BaseException as same:
+        return same
+
+
+def while_handling(function, error, *cause):
+    try:
+        function()
+    except BaseException:
+        return raised(error, *cause)
+
+
+def group(*errors):
+    return BaseExceptionGroup("unhandled", errors)
+
+
+DEATHS = {
+    "itself": (caught(looped), "ValueError: bad row"),
+    "in a group": (group(caught(looped)), "ValueError: bad row"),
+    "in a nested group": (group(KeyError(1), group(caught(looped))), "ValueError: bad row (and 1 other)"),
+    "second of a group": (group(OSError(), caught(looped), OSError()), "ValueError: bad row (and 2 others)"),
+    "a cause": (raised(KeyError(1), caught(looped)), "KeyError: 1"),
+    "a cause in a group": (group(raised(KeyError(1), caught(looped))), "KeyError: 1"),
+    "a group as the cause": (raised(KeyError(1), group(caught(looped))), "KeyError: 1"),
+    "handled": (while_handling(looped, KeyError(1)), "KeyError: 1"),
+    "handled, and hidden": (while_handling(looped, KeyError(1), None), "KeyError: 1"),
+    "both a cause and handled": (while_handling(looped, KeyError(1), OSError()), "KeyError: 1"),
+    "split off": (caught(lambda: (_ for _ in ()).throw(group(caught(looped), OSError()).split(ValueError)[0])),
+                  "ValueError: bad row"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEATHS)
+def test_a_death_is_that_of_the_loop_its_exception_came_through(case):
+    dying, text = DEATHS[case]
+    found, others = deaths(dying)[looped.__code__]
+    note = "" if not others else f" (and {others} other{'s' if others > 1 else ''})"
+    assert error_text(found) + note == text
+
+
+@pytest.mark.parametrize(
+    "dying",
+    [
+        None,
+        caught(cancelled),
+        group(caught(cancelled)),
+        group(ValueError("another"), caught(cancelled)),
+        while_handling(cancelled, group(ValueError("another")), None),
+        while_handling(cancelled, group(ValueError("another"))),
+    ],
+    ids=["none", "itself", "alone in a group", "in a group", "behind a task group", "behind a group that shows it"],
+)
+def test_a_loop_that_was_cancelled_is_not_what_a_process_dies_of(dying):
+    assert cancelled.__code__ not in deaths(dying)
+
+
+def test_a_cancellation_that_another_exception_stands_for_is_a_death():
+    assert cancelled.__code__ in deaths(while_handling(cancelled, KeyboardInterrupt()))
+    assert cancelled.__code__ in deaths(raised(TimeoutError(), caught(cancelled)))
+
+
+def test_a_chain_that_leads_back_to_itself_ends():
+    one, other = ValueError(1), ValueError(2)
+    one.__context__, other.__context__ = other, one
+    assert deaths(group(one, other)) == {}
+
+
+# --- programs ---------------------------------------------------------------------------------------------------------
+
+LOOP = """
+async def rows():
+    for i in track(range(5), id="job"):
+        flush(20)
+        if i == 2: raise ValueError("bad row")
+"""
+OTHER = """
+async def other():
+    raise KeyError("other")
+"""
+CANCELLED_LOOP = """
+async def source():
+    for i in range(5): yield i
+async def rows():
+    async for i in track(source(), id="job"):
+        if i == 2:
+            flush(20)
+            started.set()
+            await asyncio.sleep(60)
+async def other():
+    await started.wait()
+    raise KeyError("other")
+"""
+
+PROGRAMS = {
+    "task group": (LOOP + """
+async def main():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(rows())
+asyncio.run(main())
+""", "failed", "ValueError: bad row"),
+    "task group in a task group": (LOOP + OTHER + """
+async def inner():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(rows())
+async def main():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(inner())
+        tasks.create_task(other())
+asyncio.run(main())
+""", "failed", "ValueError: bad row (and 1 other)"),
+    "sibling of a failure": (CANCELLED_LOOP + """
+async def main():
+    global started
+    started = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(rows())
+        tasks.create_task(other())
+asyncio.run(main())
+""", "stopped", None),
+    "body of a task group that fails": (CANCELLED_LOOP + """
+async def main():
+    global started
+    started = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(other())
+        await rows()
+asyncio.run(main())
+""", "stopped", None),
+    "time-out": (CANCELLED_LOOP + """
+async def main():
+    global started
+    started = asyncio.Event()
+    async with asyncio.timeout(0.1):
+        await rows()
+asyncio.run(main())
+""", "failed", "TimeoutError"),
+    "except* that raises": (LOOP + """
+async def main():
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rows())
+    except* ValueError as errors:
+        raise RuntimeError("no rows") from errors
+asyncio.run(main())
+""", "failed", "RuntimeError: no rows"),
+    "except* that raises the same": (LOOP + OTHER + """
+async def main():
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rows())
+            tasks.create_task(other())
+    except* KeyError:
+        pass
+asyncio.run(main())
+""", "failed", "ValueError: bad row"),
+    "except* that forgives": (LOOP + """
+async def main():
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rows())
+    except* ValueError:
+        pass
+asyncio.run(main())
+""", "stopped", None),
+    "thread pool": ("""
+from concurrent.futures import ThreadPoolExecutor
+""" + LOOP.replace("async ", "") + """
+with ThreadPoolExecutor() as pool:
+    futures = [pool.submit(rows)]
+raise ExceptionGroup("tasks", [future.exception() for future in futures])
+""", "failed", "ValueError: bad row"),
+    "anyio": ("import anyio\n" + LOOP + OTHER + """
+async def main():
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rows)
+        tasks.start_soon(other)
+anyio.run(main)
+""", "failed", "ValueError: bad row (and 1 other)"),
+    "anyio, sibling of a failure": ("import anyio\n" + CANCELLED_LOOP + """
+async def main():
+    global started
+    started = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        await rows()
+anyio.run(main)
+""", "stopped", None),
+    "trio": ("import trio\n" + LOOP + """
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rows)
+trio.run(main)
+""", "failed", "ValueError: bad row"),
+    "trio, sibling of a failure": ("import trio\n" + CANCELLED_LOOP.replace("asyncio.sleep", "trio.sleep") + """
+async def main():
+    global started
+    started = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rows)
+        nursery.start_soon(other)
+trio.run(main)
+""", "stopped", None),
+    "trio, a block": ("import trio\n" + CANCELLED_LOOP.replace("asyncio.sleep", "trio.sleep") + """
+async def block():
+    with track(total=5, id="job") as bar:
+        flush(20)
+        started.set()
+        await trio.sleep(60)
+async def main():
+    global started
+    started = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(block)
+        nursery.start_soon(other)
+trio.run(main)
+""", "stopped", None),
+    "gevent, a block": ("import gevent\n" + """
+def block():
+    with track(total=5, id="job") as bar:
+        flush(20)
+        gevent.sleep(60)
+task = gevent.spawn(block)
+gevent.sleep(0)
+task.kill()
+""", "stopped", None),
+    "click, Exit(0)": ("import click\n" + """
+@click.command()
+def main():
+    with track(total=5, id="job") as bar:
+        flush(20)
+        click.get_current_context().exit()
+main()
+""", "stopped", None),
+    "tqdm in a task group": ("from progressbar_tracker.tqdm import tqdm\n" + LOOP.replace("track(", "tqdm(") + """
+async def main():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(rows())
+asyncio.run(main())
+""", "failed", "ValueError: bad row"),
+    "block round a task group": (LOOP.replace("job", "inner") + OTHER + """
+async def main():
+    with track(total=2, id="job"):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rows())
+            tasks.create_task(other())
+asyncio.run(main())
+""", "failed", "ValueError: bad row (and 1 other)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PROGRAMS)
+def test_a_program_of_tasks_tells_how_its_loop_ended(faults, tmp_path, case):
+    code, status, error = PROGRAMS[case]
+    for library in ("anyio", "trio", "gevent"):
+        if f"import {library}\n" in code:
+            pytest.importorskip(library)
+    _, _, err = run(faults.url, "import asyncio\n" + code, tmp_path)
+    ended = end_of(faults)
+    assert (ended["status"], ended.get("error")) == (status, error), err
