@@ -1,0 +1,311 @@
+"""What abusive clients cost a server: ``python tests/benchmarks/abuse.py [--quick] [--runs N] [--only NAME]``.
+
+The server has 2,000 items and a history of 100,000 runs (``--runs``), each as large as the limits allow. A process of
+its own makes each load, from many addresses of the loopback network. Meanwhile probes ask for ``/healthz``, write an
+item with ``PUT``, and sign in with a key and with a password, four times a second, over a new connection each time. The
+table has the largest resident memory of the server under each load and the 99th percentile of each probe's answers; the
+idle server in the same run is the peer. A 503 or 429 is a valid answer to a password, and an error elsewhere.
+
+Load, probes and server share the cores of the machine.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import re
+import resource
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+import msgspec
+from harness import ADMIN_KEY, options, table
+
+from progressbar_tracker._models import (
+    DESCRIPTION_LENGTH,
+    ERROR_LENGTH,
+    GROUP_LENGTH,
+    META_ENTRIES,
+    META_LENGTH,
+    TITLE_LENGTH,
+)
+from progressbar_tracker.server.records import Item
+from progressbar_tracker.server.stores.files import connect
+
+PASSWORD = "the password of the benchmarks"
+WIDE = "\N{PILE OF POO}"  # four bytes of UTF-8
+PROBE_INTERVAL_SECONDS = 0.25
+TIMEOUT_SECONDS = 60.0
+
+
+def largest_item(item_id, now):
+    """Return an item whose texts have the largest sizes."""
+    return Item(
+        id=item_id, owner_id="someone", owner="ci", run_id="r" * 32, created_at=now - 100, updated_at=now, ended_at=now,
+        title=WIDE * TITLE_LENGTH, description=WIDE * DESCRIPTION_LENGTH, error=WIDE * ERROR_LENGTH,
+        group=WIDE * GROUP_LENGTH, value=0.5, completed=1, total=2, status="failed",
+        meta={f"{n:02}" + WIDE * (META_LENGTH - 2): WIDE * META_LENGTH for n in range(META_ENTRIES)},
+    )  # fmt: skip
+
+
+def fill(path, items, runs):
+    """Make a database with the largest items and runs."""
+    database = connect(path)
+    now = time.time()
+    database.execute("PRAGMA journal_mode = OFF")
+    database.execute("PRAGMA synchronous = OFF")
+    encode = msgspec.json.Encoder().encode
+    state = encode(largest_item("@id", now)).decode()
+    database.execute("BEGIN")
+    database.executemany(
+        "INSERT INTO items (id, state) VALUES (?, ?)",
+        ((name, state.replace("@id", name)) for name in (f"item-{n:06}" for n in range(items))),
+    )
+    database.execute(
+        """
+        WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < :runs)
+        INSERT INTO history (id, title, "group", status, ended_at, state)
+        SELECT 'run-' || n, :title, :group, 'failed', :now - :runs + n, replace(:state, '@id', 'run-' || n) FROM c
+        """,
+        {"runs": runs, "title": WIDE * TITLE_LENGTH, "group": WIDE * GROUP_LENGTH, "now": now, "state": state},
+    )
+    database.execute("COMMIT")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def serve(database):
+    """Run a server on a database; yield its address and the number of its process."""
+    environ = {
+        "PROGRESSBAR_CONFIG": str(database.with_name("config.toml")),
+        "PROGRESSBAR_DATABASE": str(database),
+        "PROGRESSBAR_ADMIN_KEY": ADMIN_KEY,
+        "ADMIN_USERNAME": "admin",
+        "ADMIN_PASSWORD": PASSWORD,
+    }
+    command = [sys.executable, "-m", "progressbar_tracker", "serve", "--port", "0", "--no-local-key"]
+    with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            for line in started.stdout:
+                if match := re.match(r"Serving on http://([^:]+):(\d+) ", line):
+                    yield (match[1], int(match[2])), started.pid
+                    return
+            raise SystemExit("the server ended before it was ready")
+        finally:
+            started.kill()
+
+
+def resident_bytes(pid):
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
+
+
+class Probe(threading.Thread):
+    """Asks one thing over and over, each time on a new connection, and notes how long the answer took."""
+
+    def __init__(self, address, method, path, body=None, kind="application/json", expected=(200, 303)):
+        super().__init__(daemon=True)
+        self.address, self.request, self.expected = address, (method, path, body), expected
+        self.headers = {"X-API-KEY": ADMIN_KEY} if kind == "application/json" else {}
+        self.headers |= {"Content-Type": kind, "Origin": f"http://{address[0]}:{address[1]}"}
+        self.seconds, self.errors, self.ended = [], collections.Counter(), threading.Event()
+
+    def run(self):
+        while not self.ended.wait(PROBE_INTERVAL_SECONDS):
+            begun = time.perf_counter()
+            connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT_SECONDS)
+            try:
+                connection.request(*self.request, headers=self.headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status not in self.expected:
+                    self.errors[answer.status] += 1
+            except OSError as error:
+                self.errors[type(error).__name__] += 1
+            finally:
+                connection.close()
+            self.seconds.append(time.perf_counter() - begun)
+
+    def summary(self):
+        """Return the 99th percentile in milliseconds, and the errors."""
+        ordered = sorted(self.seconds) or [float("nan")]
+        figure = f"{1000 * ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)]:,.0f}"
+        return figure + (f" {dict(self.errors)}" if self.errors else "")
+
+
+def open_socket(address, n=0):
+    """Return a connection from one of many addresses of this machine."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.settimeout(TIMEOUT_SECONDS)
+    made.bind((f"127.0.{1 + n // 250 % 250}.{1 + n % 250}", 0))
+    made.connect(address)
+    return made
+
+
+def head(method, path, *, key=ADMIN_KEY, more=""):
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {key}\r\n{more}\r\n".encode()
+
+
+def hold_unread(path, number):
+    """Make a load: requests whose answers are never read."""
+
+    def load(address, seconds):
+        held = []
+        for n in range(number):
+            with contextlib.suppress(OSError):
+                held.append(open_socket(address, n))
+                held[-1].sendall(head("GET", path))
+        time.sleep(seconds)
+        for each in held:
+            each.close()
+
+    return load
+
+
+def hold_half_bodies(address, seconds):
+    """Open requests whose body never comes."""
+    held = []
+    for n in range(1000):
+        with contextlib.suppress(OSError):
+            held.append(open_socket(address, n))
+            more = "Content-Type: application/json\r\nContent-Length: 60000\r\n"
+            held[-1].sendall(head("PUT", "/api/v1/items/half", more=more) + b'{"description": "')
+    time.sleep(seconds)
+    for each in held:
+        each.close()
+
+
+def hold_idle(address, seconds):
+    """Open as many connections as a process may, and send nothing."""
+    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200, 15_000)
+    held = []
+    with contextlib.suppress(OSError):
+        held.extend(open_socket(address, n) for n in range(most))
+    time.sleep(seconds)
+    for each in held:
+        each.close()
+
+
+def abandon(path, number):
+    """Make a load: requests whose client resets the connection after a moment."""
+
+    def load(address, seconds):
+        ended = time.monotonic() + seconds
+        for n in range(number):
+            with contextlib.suppress(OSError):
+                made = open_socket(address, n)
+                made.sendall(head("GET", path))
+                time.sleep(0.01)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                made.close()
+        time.sleep(max(0.0, ended - time.monotonic()))
+
+    return load
+
+
+def guess_passwords(address, seconds):
+    """Try 2,000 passwords from 400 addresses."""
+    body = urlencode({"username": "admin", "password": "wrong"}).encode()
+    request = (
+        f"POST /login HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nOrigin: http://{address[0]}:{address[1]}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    held, selector = [], selectors.DefaultSelector()
+    ended = time.monotonic() + seconds
+    for n in range(2000):
+        with contextlib.suppress(OSError):
+            made = open_socket(address, n % 400)
+            made.sendall(request)
+            held.append(made)
+            selector.register(made, selectors.EVENT_READ)
+    while (left := ended - time.monotonic()) > 0:
+        for ready, _ in selector.select(left):
+            selector.unregister(ready.fileobj)
+    for each in held:
+        each.close()
+
+
+LOADS = {
+    "idle": lambda _, seconds: time.sleep(seconds),
+    "20 unread exports, JSON": hold_unread("/api/v1/history.json", 20),
+    "20 unread exports, CSV": hold_unread("/api/v1/history.csv", 20),
+    "200 unread lists": hold_unread("/progress", 200),
+    "200 unread lists with part 2": hold_unread("/api/v1/items?limit=1000", 200),
+    "200 unread pages of history": hold_unread("/api/v1/history?limit=1000", 200),
+    "200 unread streams": hold_unread("/api/v1/events", 200),
+    "60 abandoned searches": abandon("/api/v1/history?q=nowhere", 60),
+    "60 abandoned searches, pages": abandon("/history?q=nowhere", 60),
+    "60 abandoned lists": abandon("/progress", 60),
+    "2,000 passwords, 400 addresses": guess_passwords,
+    "1,000 half bodies": hold_half_bodies,
+    "idle connections, as many as may be": hold_idle,
+}
+
+
+def measure(address, pid, load, seconds):
+    """Return a row of figures: memory, and the probes."""
+    form = "application/x-www-form-urlencoded"
+    credentials = {"username": "admin", "password": PASSWORD}
+    probes = [
+        Probe(address, "GET", "/healthz"),
+        Probe(address, "PUT", "/api/v1/items/probe", json.dumps({"title": "probe"}), expected=(200, 201)),
+        Probe(address, "POST", "/login", urlencode({"key": ADMIN_KEY}), form),
+        Probe(address, "POST", "/login", urlencode(credentials), form, (200, 303, 429, 503)),
+    ]
+    largest = 0
+    for probe in probes:
+        probe.start()
+    loader = multiprocessing.get_context("fork").Process(target=load, args=(address, seconds), daemon=True)
+    loader.start()
+    while loader.is_alive():
+        largest = max(largest, resident_bytes(pid))
+        loader.join(0.1)
+    for probe in probes:
+        probe.ended.set()
+    for probe in probes:
+        probe.join(TIMEOUT_SECONDS)
+    return [f"{largest / 1e6:,.0f} MB", *(probe.summary() for probe in probes)]
+
+
+def add_arguments(parser):
+    parser.add_argument("--runs", type=int, help="of the history (default: 100,000)")
+    parser.add_argument("--only", metavar="NAME", help="the loads whose name contains this")
+
+
+def main():
+    found = options(__doc__, add_arguments)
+    runs, items, seconds = found.runs or (200 if found.quick else 100_000), 50 if found.quick else 2000, 15.0
+    if found.quick:
+        seconds = 1.0
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as name:
+        database = Path(name) / "progress.db"
+        fill(database, items, runs)
+        rows = []
+        for title, load in LOADS.items():
+            if found.only and found.only not in title:
+                continue
+            with serve(database) as (address, pid):  # a new process for each: memory that stays would hide the next
+                rows.append([title, *measure(address, pid, load, seconds)])
+    heads = ["load", "largest RSS", "/healthz", "PUT", "sign-in, key", "sign-in, password"]
+    table(f"{items:,} items and {runs:,} runs of the largest size; 99th percentiles in ms", heads, rows)
+
+
+if __name__ == "__main__":
+    main()
