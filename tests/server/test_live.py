@@ -122,6 +122,14 @@ def test_a_place_of_the_future_or_of_another_life_is_not_believed(served, watch)
     assert watch(**{"Last-Event-ID": f"{epoch}-{rev}"}).next().name == "snapshot"
 
 
+def test_last_event_id_with_a_digit_that_is_no_ascii_gives_a_snapshot(served, watch, caplog) -> None:
+    epoch, _, _ = watch().next().id.rpartition("-")
+    for rev in ("\xb2", "\xb9\xb3", "1\xb2"):
+        stream = watch(**{"Last-Event-ID": f"{epoch}-{rev}".encode("latin-1")})
+        assert (stream.status, stream.next().name) == (200, "snapshot")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_beat_is_heard_when_nothing_changes(served, watch, monkeypatch) -> None:
     monkeypatch.setattr(live, "BEAT", 0.05)
     stream = watch()

@@ -500,3 +500,23 @@ def test_each_server_counts_what_it_has_done_itself_and_one_of_them_leads(abc: t
     assert 'store="postgresql"' in abc[1].client("read").get("/metrics").text
     until(lambda: [told(served, 'progressbar_items{status="running"}') >= 3 for served in abc] == [True] * 3)
     assert told(abc[0], "progressbar_commit_writes_count ") >= 3
+
+
+def test_key_revoked_before_a_request_is_judged_again_is_refused(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that does not know an item looks it up, and the request is judged once more after that."""
+    served = replicas.start()
+    services = served.server.app.services
+    assert services.replica is not None
+    fetch = services.replica.fetch
+
+    async def fetch_slowly(ids: object) -> None:
+        record = services.ring.find(served.keys["write"], served.clock())
+        assert record is not None
+        await services.commit([SaveKey(keys.revoked(record, served.clock()))])
+        await fetch(ids)
+
+    served.client("write").put(path("there"), json={})
+    monkeypatch.setattr(services.replica, "fetch", fetch_slowly)
+    assert served.client("write").patch(path("not there"), json={"value": 0.5}).status_code == 401

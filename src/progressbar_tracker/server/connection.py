@@ -18,7 +18,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from . import room
-from .extension import WHOLE
+from .extension import COMPLETE, WHOLE
 from .room import HEAD
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that all of a request is there."""
         super().on_message_complete()
+        self.scope[COMPLETE] = True  # type: ignore[typeddict-unknown-key]  # an extension of ours
         self._in_head = True
         self._owes = False
         self._seen = 0

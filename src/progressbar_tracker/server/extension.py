@@ -8,6 +8,10 @@ WHOLE: Final = "progressbar_tracker.whole"
 """The extension's name in a scope; it stands for a dictionary in which ``send`` is a :class:`SendWhole`."""
 
 
+COMPLETE: Final = "progressbar_tracker.complete"
+"""A key of a scope. It is there when the whole request had been received before the application was called."""
+
+
 class SendWhole(Protocol):
     """Sends an answer in one piece."""
 

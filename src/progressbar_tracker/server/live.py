@@ -329,7 +329,7 @@ class Hub:
     def _place(self, last_event_id: str | None) -> int | None:
         """Return the place in the ring after what a subscriber has seen; ``None`` if the ring does not know."""
         epoch, _, rev = (last_event_id or "").rpartition("-")
-        if epoch != self._epoch or not rev.isdigit() or len(rev) > 18:
+        if epoch != self._epoch or not (rev.isascii() and rev.isdigit()) or len(rev) > 18:
             return None
         seen = int(rev)
         if not self._since <= seen <= self._stamp():

@@ -163,13 +163,17 @@ class Replica:
                 self.take(Seen(credentials=await self._read(self._store.credentials)))
 
     async def carry_out(
-        self, judge: Callable[[], Judged], settle: Callable[[Sequence[Change]], Awaitable[None]]
+        self,
+        judge: Callable[[], Judged],
+        settle: Callable[[Sequence[Change]], Awaitable[None]],
+        reauthorize: Callable[[], object],
     ) -> Judged:
         """Have a request judged until what came of it is true for all servers.
 
         Args:
             judge: Judges the request by the board as it is; may be called again after its changes were undone.
             settle: Keeps changes; undoes them if that fails.
+            reauthorize: Called before ``judge`` is called again: the credential may have ended in the meantime.
 
         Returns:
             What came of it.
@@ -178,7 +182,9 @@ class Replica:
             ProblemError: ``unavailable``.
         """
         sure: set[str] = set()
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
+            if attempt:
+                reauthorize()
             judged = judge()
             doubtful = {
                 item_id for item_id, problem in judged.refused if problem.code in DOUBTFUL and item_id not in sure

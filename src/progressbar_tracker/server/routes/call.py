@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
-from progressbar_tracker.server.auth import GUEST, Principal
+from progressbar_tracker.server.auth import GUEST, Principal, authorize
+from progressbar_tracker.server.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.sessions import COOKIE, same_site
@@ -18,11 +19,12 @@ from progressbar_tracker.server.sessions import COOKIE, same_site
 from .reply import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Receive, Scope
 
     from progressbar_tracker.server.allowance import Allowance
+    from progressbar_tracker.server.auth import Action
 
     from .reply import Header
     from .services import Services
@@ -32,7 +34,7 @@ _decode = msgspec.json.Decoder().decode
 TEXT_LENGTH: Final = 200
 """The most characters of a text that a query looks for."""
 
-_SAFE: Final = frozenset({"GET", "HEAD"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _ONCE: Final = (
     b"host", b"origin", b"sec-fetch-site", b"x-api-key", b"authorization", b"content-type", b"content-encoding",
     b"transfer-encoding",
@@ -51,9 +53,14 @@ class Call:
         principal: Who asks; ``None`` on public routes.
         left: What is left of the requests of who asks, as headers, where they are counted.
         path: The parts of the path that vary, not yet decoded.
+        action: The action of the route, ``"public"`` until the endpoint has authorized it.
+        is_granted: For public routes: whether the token in the path is still valid; set by the route that checks it.
     """
 
-    __slots__ = ("_receive", "headers", "id", "left", "path", "principal", "scope", "services")
+    __slots__ = (
+        "_body", "_complete", "_receive", "action", "headers", "id", "is_granted", "left", "path", "principal", "scope",
+        "services",
+    )  # fmt: skip
 
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         self.services = services
@@ -65,6 +72,10 @@ class Call:
         self.principal: Principal | None = None
         self.left: tuple[Header, ...] = ()
         self.path: Mapping[str, str] = scope.get("path_params", {})
+        self.action: Action = "public"
+        self.is_granted: Callable[[], bool] | None = None
+        self._complete = COMPLETE in scope
+        self._body: bytes | None = None
 
     @property
     def asker(self) -> Principal:
@@ -126,10 +137,15 @@ class Call:
     async def read(self, limit: int) -> bytes:
         """Return the body.
 
+        The client decides how long its body takes, so the request is authorized again with every part of the body that
+        had to be waited for. A route takes :attr:`asker` after this, never before.
+
         Raises:
             ProblemError: ``body-too-large``; no more than the limit is ever held. ``unsupported-media-type`` or
-                ``bad-request`` for what is compressed.
+                ``bad-request`` for what is compressed. ``unauthorized`` or ``forbidden`` if the credential ended.
         """
+        if self._body is not None:
+            return self._body
         if self.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             raise ProblemError("bad-request", "the body may be sent in chunks, and in no other Transfer-Encoding")
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -139,10 +155,13 @@ class Call:
             raise _too_large(limit)
         message = await self._receive()
         body: bytes = message.get("body", b"")
+        if not self._complete:
+            self.reauthorize()
         if message.get("more_body"):
             chunks, size = [body], len(body)
             while message.get("more_body") and size <= limit:
                 message = await self._receive()
+                self.reauthorize()
                 chunk = message.get("body", b"")
                 chunks.append(chunk)
                 size += len(chunk)
@@ -204,13 +223,47 @@ class Call:
         who = self.address if self.asker.id == GUEST else self.asker.id
         self.left = allowance.take(who, self.services.clock()).headers()
 
-    def may_go_on(self) -> bool:
-        """Say whether who asks could ask again now: the key or the session is still good."""
-        try:
+    def reauthorize(self) -> None:
+        """Identify the client and authorize the action of the route again: time has passed since the head was read.
+
+        Raises:
+            ProblemError: ``unauthorized`` or ``forbidden``; ``not-found`` for a token in the path.
+        """
+        if self.is_granted is not None and not self.is_granted():
+            raise ProblemError("not-found", "there is nothing at this path")
+        if self.action != "public":
             self.identify()
+            authorize(self.principal, self.action)
+
+    def may_go_on(self) -> bool:
+        """Say whether the same request would be authorized now."""
+        try:
+            self.reauthorize()
         except ProblemError:
             return False
-        return self.principal is not None
+        return True
+
+    async def authorize_with_stored(self) -> None:
+        """Read the body, then authorize by the credentials as they are stored now.
+
+        For changes of keys, sessions and shares: another server or the command line may have ended the credential a
+        moment ago, and nothing else that is done with it would last beyond it.
+
+        Raises:
+            ProblemError: As :meth:`read` and :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
+        """
+        self._body = await self.read(BODY_BYTES)
+        await self.reauthorize_with_stored()
+
+    async def reauthorize_with_stored(self) -> None:
+        """Authorize by the credentials as they are stored now.
+
+        Raises:
+            ProblemError: As :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
+        """
+        if not await self.services.look_again():
+            self.services.refresh_keys()
+        self.reauthorize()
 
     def identify(self) -> None:
         """Find out who asks.
@@ -231,7 +284,7 @@ class Call:
             self.principal = Principal(GUEST, GUEST, "read") if self.services.settings.public_read else None
             return
         # A browser sends the cookie along whoever wrote the page; a key it does not.
-        if self.scope["method"] not in _SAFE and not same_site(self.headers):
+        if self.scope["method"] not in SAFE_METHODS and not same_site(self.headers):
             raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
         self.principal = principal
 

@@ -19,7 +19,7 @@ from progressbar_tracker.server.extension import WHOLE
 from progressbar_tracker.server.logs import ACCESS, REQUEST
 from progressbar_tracker.server.problems import ProblemError
 
-from .call import Call
+from .call import SAFE_METHODS, Call
 from .reply import Reply, redirect, refusal, up
 
 if TYPE_CHECKING:
@@ -149,14 +149,10 @@ class Endpoint:
                     raise ProblemError("not-found", "there is nothing at this path")
                 raise ProblemError("method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allow)
             if row.action != "public":
-                if self._services.replica is None:
-                    call.identify()
-                else:
-                    await _identify_anywhere(call)
-                if self._services.allowance is not None and call.principal is not None:
-                    call.count(self._services.allowance)
-                authorize(call.principal, row.action)
-            return await row.route(call)
+                await self._authorize(call, row)
+            reply = await row.route(call)
+            if row.method in SAFE_METHODS:
+                call.reauthorize()  # the route may have waited for the store
         except ProblemError as problem:
             if row is not None and row.page and problem.code == "unauthorized":
                 return redirect(f"{up(scope)}login")
@@ -170,6 +166,20 @@ class Endpoint:
             # The path itself may hold a sign-in token.
             logger.exception("%s %s failed", scope["method"], self._path)
             return self._refused(scope, ProblemError("internal", "the server failed; its log says why"))
+        else:
+            return reply
+
+    async def _authorize(self, call: Call, row: Row) -> None:
+        if self._services.replica is None:
+            call.identify()
+        else:
+            await _identify_anywhere(call)
+        if self._services.allowance is not None and call.principal is not None:
+            call.count(self._services.allowance)
+        authorize(call.principal, row.action)
+        call.action = row.action
+        if row.action == "manage" and row.method not in SAFE_METHODS:
+            await call.authorize_with_stored()
 
     def _log(self, call: Call, status: int, seconds: float) -> None:
         method = call.scope["method"]

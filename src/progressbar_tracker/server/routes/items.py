@@ -97,7 +97,7 @@ async def _write(call: Call, op: str) -> Reply:
         raise ProblemError("invalid-field", "id is not the one in the path", field="id")
     services, now = call.services, call.services.clock()
     change = await services.change(
-        item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now, quick is not None)
+        item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now, quick is not None), call.reauthorize
     )
     assert change.after is not None
     # A client with ever more items is told how far it may go; one with updates, which are many, is told nothing.
@@ -110,7 +110,9 @@ async def delete(call: Call) -> Reply:
     item_id = call.item_id()
     body: dict[str, object] = {**call.query()}
     services, now = call.services, call.services.clock()
-    change = await services.change(item_id, lambda: _delete(services.board, call.asker, item_id, body, now, False))
+    change = await services.change(
+        item_id, lambda: _delete(services.board, call.asker, item_id, body, now, False), call.reauthorize
+    )
     assert change.before is not None
     return answer(told(change.before, now))
 
@@ -120,11 +122,12 @@ async def batch(call: Call) -> Reply:
     raw = await call.raw_json(BATCH_BYTES)
     quick = quick_batch(raw)
     ops = _ops(decoded_object(raw)) if quick is None else quick
-    services, asker, board = call.services, call.asker, call.services.board
+    services, board = call.services, call.services.board
     now = services.clock()
     results: list[OpResult] = []
 
     def judge() -> Judged:
+        asker = call.asker
         results.clear()
         changes: list[Change] = []
         refused: list[tuple[str, ProblemError]] = []
@@ -143,7 +146,7 @@ async def batch(call: Call) -> Reply:
                 results.append({"id": op["id"], "status": change.status})  # type: ignore[index]  # it has been judged
         return Judged(changes, refused)
 
-    await services.carry_out(judge)
+    await services.carry_out(judge, call.reauthorize)
     made = any(result["status"] in {201, 429} for result in results)
     headers = services.board.quota(call.asker.id).headers() if made else ()
     return answer({"results": results, "rev": services.rev}, 200, headers)

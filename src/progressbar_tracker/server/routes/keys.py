@@ -63,6 +63,7 @@ async def create(call: Call) -> Reply:
     except FieldError as error:
         raise of_field(error) from None
     async with call.services.changing_keys:
+        call.reauthorize()  # there may have been a queue
         if len(call.services.ring) >= keys.KEYS:
             raise ProblemError("too-many-keys", f"there are {keys.KEYS} keys, the most there may be")
         await _keep(call.services, made.record)
@@ -96,8 +97,7 @@ async def rotate(call: Call) -> Reply:
 
 async def _need(call: Call) -> KeyRecord:
     # The command line or another server may have changed it a moment ago; that must not be written over.
-    if not await call.services.look_again():
-        call.services.refresh_keys()
+    await call.reauthorize_with_stored()
     record = call.services.ring.get(decoded(call.path["key_id"].encode("latin-1")))
     if record is None:
         raise ProblemError("not-found", "there is no key with this key_id")

@@ -28,7 +28,9 @@ async def create(call: Call) -> Reply:
     services, asker = call.services, call.asker
     now = services.clock()
     owner = Owner(asker.id, asker.name)
-    change = await services.change(body["id"], lambda: services.board.create(body, owner, now, group=asker.group))
+    change = await services.change(
+        body["id"], lambda: services.board.create(body, owner, now, group=call.asker.group), call.reauthorize
+    )
     assert change.after is not None
     return answer(told(change.after, now), 201, services.board.quota(owner.id).headers())
 
@@ -43,7 +45,7 @@ async def update(call: Call) -> Reply:
         authorize(call.principal, "update", services.board.need(body["id"]).owner_id)
         return services.board.update(body, now)
 
-    change = await services.change(body["id"], judge)
+    change = await services.change(body["id"], judge, call.reauthorize)
     assert change.after is not None
     return answer(told(change.after, now))
 
@@ -58,7 +60,7 @@ async def delete(call: Call) -> Reply:
         authorize(call.principal, "delete", services.board.need(item_id).owner_id)
         return services.board.delete(item_id, now)
 
-    change = await services.change(item_id, judge)
+    change = await services.change(item_id, judge, call.reauthorize)
     assert change.before is not None
     return answer(told(change.before, now))
 

@@ -131,23 +131,24 @@ class Services:
                 moved=self.notifier.moved,
             )
 
-    async def carry_out(self, judge: Callable[[], Judged]) -> Judged:
+    async def carry_out(self, judge: Callable[[], Judged], reauthorize: Callable[[], object]) -> Judged:
         """Have a request judged by the board, and what came of it kept.
 
         Args:
             judge: Judges it; where other servers write to the database, it may be called again.
+            reauthorize: Called before ``judge`` is called again; raises if the client may no longer do it.
 
         Raises:
             ProblemError: ``unavailable``; the board is then as if nothing had happened.
         """
         if self.replica is not None:
-            return await self.replica.carry_out(judge, self.settle)
+            return await self.replica.carry_out(judge, self.settle, reauthorize)
         judged = judge()
         await self.settle(judged.changes)
         return judged
 
-    async def change(self, item_id: str, judge: Callable[[], Change]) -> Change:
-        """Have one change of an item judged and kept.
+    async def change(self, item_id: str, judge: Callable[[], Change], reauthorize: Callable[[], object]) -> Change:
+        """Have one change of an item judged and kept; the arguments are those of :meth:`carry_out`.
 
         Raises:
             ProblemError: What the board says, or ``unavailable``.
@@ -166,7 +167,7 @@ class Services:
             except ProblemError as problem:
                 return Judged([], [(item_id, problem)])
 
-        changes, refused = await self.carry_out(judged)
+        changes, refused = await self.carry_out(judged, reauthorize)
         for _, problem in refused:
             raise problem
         return changes[0]

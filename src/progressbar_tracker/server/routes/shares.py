@@ -90,7 +90,7 @@ async def stream(call: Call) -> Reply:
     record = await _need(call)
     call.services.hub.admit(record.share_id)
     last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = call.services.hub.events(_view(record), last, lambda: _find(call) is not None, record.share_id)
+    events = call.services.hub.events(_view(record), last, call.may_go_on, record.share_id)
     return Reply(200, b"", EVENTS, (*UNBUFFERED, *call.services.hub.quota(record.share_id).headers()), events)
 
 
@@ -135,6 +135,13 @@ async def _need(call: Call) -> ShareRecord:
     if record is None:
         # Whether it was guessed, has expired or was revoked is nobody's business.
         raise ProblemError("not-found", "there is nothing at this path")
+    shown = record.group, record.item
+
+    def is_granted() -> bool:
+        found = _find(call)
+        return found is not None and (found.group, found.item) == shown
+
+    call.is_granted = is_granted
     return record
 
 
