@@ -106,7 +106,7 @@ class ProgressBar:
             item_id: A unique id of 1 to 200 characters, none of them a control character.
             title: What to call it, at most 200 characters.
             description: Its state in words, at most 2000 characters.
-            value: How much is done, 0.0 to 1.0.
+            value: How much is done, 0.0 to 1.0; a sum of fractions that is off by 1e-9 at most is taken for 1.0.
             weight: Higher is shown first; within +-2**53.
 
         Raises:

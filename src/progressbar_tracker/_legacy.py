@@ -6,16 +6,24 @@ counts, rate and time left go into the description.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ._models import DESCRIPTION_LENGTH, TITLE_LENGTH, check_id, check_text, check_value, check_weight, fraction
+from ._models import (
+    DESCRIPTION_LENGTH,
+    TITLE_LENGTH,
+    TOLERANCE,
+    check_id,
+    check_text,
+    check_value,
+    check_weight,
+    fraction,
+)
 from ._table import amount, duration
 
 if TYPE_CHECKING:
     from ._models import LegacyItem, Number, Op
 
-BELOW_ONE: Final = math.nextafter(1.0, 0.0)  # part 1 takes 1.0 for the end
+BELOW_ONE: Final = 1 - 2 * TOLERANCE  # part 1 takes 1.0 for the end
 
 
 def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
@@ -57,7 +65,7 @@ class LegacyState(NamedTuple):
 
     def _counts(self, completed: Number, total: Number | None, now: float | None) -> str:
         unit = self.op.get("unit") or "it"
-        of = "" if total is None else f"/{amount(total, unit)}"
+        of = "" if total is None or total <= 0 else f"/{amount(total, unit)}"
         told = [f"{amount(completed, unit)}{of} {unit}"]
         elapsed = 0.0 if now is None else now - self.began_at
         rate = (completed - self.began_with) / elapsed if elapsed > 0 else 0.0

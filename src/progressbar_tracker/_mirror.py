@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ._models import is_complete
 from ._run import Run, count
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Mirror(Run):
     @property
     def done(self) -> bool:
         """Whether all of a known total is done."""
-        return self.total is not None and self._base >= self.total
+        return self.total is not None and is_complete(self._base, self.total)
 
 
 def begin(run: Mirror, frame: FrameType, read: Callable[[], Reading | None], *, parent: Run | None = None) -> None:

@@ -39,6 +39,7 @@ NOTIFY_ENTRIES: Final = 8
 NOTIFY_LENGTH: Final = 64
 WEIGHT_LIMIT: Final = 2**53
 NUMBER_LIMIT: Final = 1e300
+TOLERANCE: Final = 1e-9  # of the whole, within which a float is taken for it
 BODY_BYTES: Final = 64 * 1024
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_OPS: Final = 500
@@ -258,8 +259,18 @@ def check_number(field: str, value: object) -> Number:
 
 
 def check_value(value: object, field: str = "value") -> float:
-    """Return ``value`` as a float if it is a finite number from 0 to 1."""
+    """Return ``value`` as a float if it is a finite number from 0 to 1.
+
+    Sums of fractions are off by their last digits, so 0 and 1 have a tolerance of 1e-9; see :func:`is_complete`.
+
+    >>> check_value(1.0000000000000007), check_value(sum([0.1] * 10)), check_value(-1e-17)
+    (1.0, 1.0, 0.0)
+    """
     number = check_number(field, value)
+    if number == 0 or -TOLERANCE <= number < 0:
+        return 0.0
+    if is_complete(float(number), 1) and number <= 1 + TOLERANCE:
+        return 1.0
     if not 0 <= number <= 1:
         raise FieldError(field, f"{field} must be from 0 to 1, not {shown(value)}")
     return float(number)
@@ -307,17 +318,54 @@ def check_notify(value: object, field: str = "notify") -> tuple[str, ...]:
     return tuple(dict.fromkeys(check_text(field, name, NOTIFY_LENGTH, least=1) for name in value))
 
 
-def fraction(completed: Number | None, total: Number | None) -> float | None:
-    """Return how much is done, 0 to 1, or ``None`` where that is not known.
+def is_complete(completed: Number, total: Number) -> bool:
+    """Return whether all is done. Ints are compared exactly; if one is a float, 1e-9 of the total may be missing.
 
-    Never rounds up to 1: the last item in work is not done, however many came before it.
+    >>> is_complete(2**53 - 1, 2**53), is_complete(sum([0.1] * 10), 1), is_complete(0.99, 1), is_complete(12, 10)
+    (False, True, False, True)
+    """
+    if completed >= total:
+        return True
+    return (isinstance(completed, float) or isinstance(total, float)) and total - completed <= TOLERANCE * total
+
+
+def is_endless(completed: Number | None, total: Number | None, status: str) -> bool:
+    """Return whether no share can be shown: something is counted, and it is not known how much there is to do.
+
+    A total of zero, or below, tells nothing while the run goes on: a percentage of nothing would be 0 or 100.
+
+    >>> is_endless(5, None, "running"), is_endless(0, 0, "running"), is_endless(0, 0, "stopped")
+    (True, True, False)
+    """
+    return completed is not None and (total is None or (total <= 0 and status == "running"))
+
+
+def fraction(completed: Number | None, total: Number | None, status: str = "running") -> float | None:
+    """Return how much is done, 0 to 1, or ``None`` where there are no counts to tell it from.
+
+    Never rounds up to 1 what is not complete: the last item in work is not done, however many came before it. Of a
+    total of zero nothing is done until the run has succeeded.
 
     >>> fraction(2**53 - 1, 2**53), fraction(5, None), fraction(12, 10), fraction(-0.0, 10)
     (0.9999999999999999, None, 1.0, 0.0)
+    >>> fraction(0, 0), fraction(0, 0, "succeeded"), fraction(sum([0.1] * 10), 1)
+    (0.0, 1.0, 1.0)
     """
     if completed is None or total is None:
         return None
-    if completed >= total:
+    if total <= 0:
+        return 1.0 if status == "succeeded" else 0.0
+    if is_complete(completed, total):
         return 1.0
     # In this order, for of two that are equal the first is taken: no -0.0.
-    return min(max(0.0, completed / total), math.nextafter(1.0, 0.0)) if total > 0 else 0.0
+    return min(max(0.0, completed / total), math.nextafter(1.0, 0.0))
+
+
+def whole_percent(value: float) -> int:
+    """Return a share of 1 as a whole percentage: rounded down, and 100 only at the end.
+
+    >>> whole_percent(0.29), whole_percent(math.nextafter(1.0, 0.0)), whole_percent(1.0)
+    (29, 99, 100)
+    """
+    # 0.29 * 100 is 28.999999999999996.
+    return 100 if value >= 1 else min(math.floor((value + TOLERANCE) * 100), 99)

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from contextvars import ContextVar
+from operator import index
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._config import PARENT
@@ -102,7 +103,7 @@ def count(value: object) -> Number | None:
             return int(value)  # JSON has a form of its own for them
         return value if -NUMBER_LIMIT <= value <= NUMBER_LIMIT else None
     try:  # numpy's and decimal's numbers, for example
-        number = float(value)  # type: ignore[arg-type]
+        number = index(value) if hasattr(value, "__index__") else float(value)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - see clean()
         return None
     return number if -NUMBER_LIMIT <= number <= NUMBER_LIMIT else None

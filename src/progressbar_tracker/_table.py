@@ -8,6 +8,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from ._models import is_endless, whole_percent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -90,15 +92,16 @@ def counts(item: Item) -> str:
     completed, total, unit = item.get("completed"), item.get("total"), plain(item.get("unit"))
     if completed is None:
         return ""
-    of = "" if total is None else f"/{amount(total, unit)}"
+    of = "" if total is None or total <= 0 else f"/{amount(total, unit)}"
     return f"{amount(completed, unit)}{of} {unit}".strip()
 
 
 def percent(item: Item) -> str:
     """Return the percentage, rounded down, for 100 % is what is done; or nothing where it is not known."""
-    if item.get("total") is None and item.get("completed") is not None and item.get("status") != "succeeded":
+    status = item.get("status", "running")
+    if status != "succeeded" and is_endless(item.get("completed"), item.get("total"), status):
         return ""
-    return f"{int(item['value'] * 100)} %"
+    return f"{whole_percent(item['value'])} %"
 
 
 def state(item: Item) -> str:

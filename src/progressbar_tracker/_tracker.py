@@ -389,7 +389,8 @@ def track(
             id is made.
         title: What to call it; by default the id, or the place in the program.
         description: Its state in words.
-        total: Units in all; by default ``len(iterable)`` where there is one.
+        total: Units in all; by default ``len(iterable)`` where there is one. All is done at ``total`` exactly, or
+            within 1e-9 of it if it or the count is a float. Of 0 no percentage is shown until the run ends.
         unit: What is counted, at most 20 characters; ``"B"`` for bytes.
         weight: Higher is shown first.
         group: A heading to sort under.

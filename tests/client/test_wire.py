@@ -769,11 +769,11 @@ def test_a_refused_key_and_a_redirect_stop_the_one_by_one(reply):
         ({"op": "put", "id": "a"}, "0 it", 0.0),
         (put("a", completed=None), "0/10 it", 0.0),
         (put("a", completed=3, description="now"), "now", 0.3),
-        (put("a", completed=10), "10/10 it", 1 - 2**-53),
+        (put("a", completed=10), "10/10 it", 1 - 2e-9),
         (put("a", completed=10, status="succeeded"), "10/10 it", 1.0),
         (put("a", completed=3, total=None, status="succeeded"), "3 it", 1.0),
         (put("a", completed=3, status="stopped"), "stopped: 3/10 it", 0.3),
-        (put("a", completed=10, status="stopped"), "stopped: 10/10 it", 1 - 2**-53),
+        (put("a", completed=10, status="stopped"), "stopped: 10/10 it", 1 - 2e-9),
         (put("a", completed=3, status="failed", error="ValueError: no"), "failed: ValueError: no", 0.3),
     ],
 )

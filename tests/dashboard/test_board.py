@@ -176,7 +176,9 @@ def test_the_first_paint_and_the_script_agree_on_the_order(site, visit):
 
 def test_the_first_paint_and_the_script_agree_on_the_words(site, visit):
     numbers = [(0, 5, "B"), (9_999, 10_000, "B"), (123_456, None, "B"), (47_999_999_999, 48_000_000_000, "B"),
-               (0.29, 1, "GB"), (1_281_167, 10**15, "rows"), (2.5, None, "")]  # fmt: skip
+               (0.29, 1, "GB"), (1_281_167, 10**15, "rows"), (2.5, None, ""), (0, 0, "it"), (3, 0.0, "it"),
+               (3, -1, "it"), (2**53 - 1, 2**53, "it"), (sum([0.1] * 10), 1, ""), (-0.0, 7, ""),
+               (57, 100, "it")]  # fmt: skip
     for n, (completed, total, unit) in enumerate(numbers):
         site.put(f"i{n}", completed=completed, total=total, unit=unit)
     rows = site.browse("/").partition('<ul class="items">')[2]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from progressbar_tracker._models import is_complete
 from progressbar_tracker.server.channels import Channels
 from progressbar_tracker.server.letters import body, letter
 from progressbar_tracker.server.notices import NEWS, Watch, happened, notices, overdue
@@ -38,7 +39,7 @@ def life(values: Sequence[float]) -> list[Item]:
 def test_a_percentage_is_told_when_it_is_crossed_and_only_then(values: list[float], percents: list[int]) -> None:
     states = life(values)
     for before, after in pairwise(states):
-        crossed = [p for p in percents if before.value < p / 100 <= after.value]
+        crossed = [p for p in percents if is_complete(after.value * 100, p) and not is_complete(before.value * 100, p)]
         assert happened(before, after, percents) == [f"{p}%" for p in crossed]
 
 
@@ -46,7 +47,7 @@ def test_a_percentage_is_told_when_it_is_crossed_and_only_then(values: list[floa
 def test_who_only_goes_on_crosses_each_once(values: list[float], percents: list[int]) -> None:
     states = life([0.0, *values])
     told = [e for before, after in pairwise(states) for e in happened(before, after, percents)]
-    assert told == [f"{p}%" for p in percents if p / 100 <= states[-1].value]
+    assert told == [f"{p}%" for p in percents if is_complete(states[-1].value * 100, p)]
 
 
 @given(st.floats(0, 1), PERCENTS)

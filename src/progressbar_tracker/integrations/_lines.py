@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._endings import deaths
+from progressbar_tracker._models import fraction, whole_percent
 from progressbar_tracker._run import observers
 from progressbar_tracker._runtime import dying
 from progressbar_tracker._table import amount, duration, plain
@@ -47,8 +48,9 @@ def running(state: Snapshot, unit: str, seconds: float, done: Number) -> str:
     'log: 7 it, 0.5 it/s, 00:14, tail'
     """
     rate = done / seconds if seconds > 0 and done > 0 else 0.0
-    share = f"{int(100 * state.completed / state.total)} % " if state.total else ""
-    left = (state.total - state.completed) / rate if state.total and rate else None
+    total = state.total if state.total is not None and state.total > 0 else None
+    share = "" if total is None else f"{whole_percent(fraction(state.completed, total) or 0.0)} % "
+    left = (total - state.completed) / rate if total is not None and rate else None
     clock = f"{duration(max(left, 0.0))} left" if left is not None else duration(seconds)
     pace = f"{amount(rate, unit) if unit == 'B' else format(rate, '.3g')} {plain(unit)}/s" if rate else ""
     parts = (f"{share}{_counts(state, unit)}", pace, clock, plain(state.description))

@@ -39,8 +39,11 @@ class _Bar:
         self.desc = snapshot.title
         self.colour = ""
         self.start_t = 0.0
-        self._task = display.progress.add_task(escape(self.desc), total=self.total)
+        self._task = display.progress.add_task(escape(self.desc), total=self._known_total())
         display.bars += 1
+
+    def _known_total(self) -> Number | None:
+        return self.total if self.total is not None and self.total > 0 else None  # rich takes 0 of 0 for all
 
     def update(self, n: Number) -> None:
         self.n += n
@@ -52,7 +55,7 @@ class _Bar:
     def refresh(self) -> None:
         text = " ".join(filter(None, (escape(self.desc), escape(self._postfix))))
         label = f"[{self.colour}]{text}[/]" if self.colour else text
-        self._display.progress.update(self._task, completed=self.n, total=self.total, description=label)
+        self._display.progress.update(self._task, completed=self.n, total=self._known_total(), description=label)
 
     def close(self) -> None:
         if self._closed:

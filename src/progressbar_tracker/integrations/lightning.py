@@ -18,6 +18,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from progressbar_tracker._models import is_complete
+
 from ._fit import Fit, length, quiet, share
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class TrackCallback(Callback):
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         self._bars.describe(trainer.callback_metrics)
         total = _total(trainer)
-        self._bars.end(early=trainer.should_stop and (total is None or _position(trainer) < total))
+        self._bars.end(early=trainer.should_stop and (total is None or not is_complete(_position(trainer), total)))
 
     @quiet
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:

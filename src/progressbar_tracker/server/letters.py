@@ -6,6 +6,8 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from progressbar_tracker._models import is_endless, whole_percent
+
 from .records import Notice, rfc3339
 from .telling import item_url
 
@@ -71,9 +73,11 @@ _WORDS: Final = {
 def _far(item: Mapping[str, object]) -> str:
     value, completed, total, unit = item["value"], item.get("completed"), item.get("total"), item.get("unit") or ""
     assert isinstance(value, int | float)
-    parts = [] if completed is not None and total is None else [f"{int(value * 100)} %"]
+    assert completed is None or isinstance(completed, int | float)
+    assert total is None or isinstance(total, int | float)
+    parts = [] if is_endless(completed, total, str(item.get("status"))) else [f"{whole_percent(value)} %"]
     if completed is not None:
-        parts.append(f"{completed:,}{'' if total is None else f' of {total:,}'} {unit}".rstrip())
+        parts.append(f"{completed:,}{f' of {total:,}' if total is not None and total > 0 else ''} {unit}".rstrip())
     began, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
     if isinstance(began, str) and isinstance(ended, str):
         seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())

@@ -68,7 +68,7 @@ def merged(base: Item, ours: Item, stored: Item) -> Item:
     completed = both.own if not parts else sum((part.completed for part in parts.values()), both.own or 0)
     if completed is not None and abs(completed) > 2**53:
         completed = float(completed)  # as every number of the protocol
-    value = fraction(completed, both.total)
+    value = fraction(completed, both.total, both.status)
     return replace(both, completed=completed, value=both.value if value is None else value)
 
 

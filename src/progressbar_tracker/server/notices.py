@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from progressbar_tracker._models import is_complete
+
 from .records import AddNotice, Notice
 from .telling import late, stalled, told
 
@@ -48,7 +50,13 @@ def happened(before: Item | None, after: Item | None, percents: Sequence[int]) -
         return [] if same and before is not None and before.status == after.status else [after.status]
     if not percents or not same or before is None or not before.value < after.value:
         return []
-    return [f"{percent}%" for percent in percents if before.value < percent / 100 <= after.value]
+    return [f"{percent}%" for percent in percents if _has_reached(after, percent) and not _has_reached(before, percent)]
+
+
+def _has_reached(item: Item, percent: int) -> bool:
+    if item.completed is None or item.total is None:
+        return is_complete(item.value * 100, percent)
+    return item.total > 0 and is_complete(item.completed * 100, item.total * percent)
 
 
 def overdue(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:

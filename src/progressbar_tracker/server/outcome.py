@@ -55,9 +55,9 @@ def outcome(before: Item, fields: Fields, now: float, *, rev: int, whole: bool) 
         own = completed = fields.get("completed", base.own)
         parts, seq = base.parts, fields.get("seq", base.seq)
     total = fields.get("total", base.total)
-    derived = None if completed is None or total is None else fraction(completed, total)
-    value = fields.get("value", base.value) if derived is None else derived
     status = fields.get("status", base.status)
+    derived = fraction(completed, total, status)
+    value = fields.get("value", base.value) if derived is None else derived
     position = value if completed is None else completed
     same = (before.completed is None) is (completed is None)
     found, found_at, found_n, found_for = pace.measured(before, position, now) if same else pace.begun(position, now)

@@ -63,7 +63,7 @@ def eta(item: Item, now: float) -> float | None:
         return None
     if item.completed is None:
         left = 1.0 - item.value
-    elif item.total is None:
+    elif item.total is None or item.total <= 0:
         return None
     else:
         left = max(float(item.total) - float(item.completed), 0.0)

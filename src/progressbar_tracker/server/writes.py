@@ -26,6 +26,7 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     STATUSES,
     TITLE_LENGTH,
+    TOLERANCE,
     UNIT_LENGTH,
     WEIGHT_LIMIT,
     FieldError,
@@ -127,7 +128,8 @@ _decode_write = msgspec.json.Decoder(_Write).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_legacy = msgspec.json.Decoder(_Legacy).decode
 _NOT_TAKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_WHOLE: Final = frozenset({"weight", "seq"})
+_NO_FLOATS: Final = frozenset({"weight", "seq", "value"})
+"""The fields of which a float wants a careful look; of ``value`` only if it is close to 0 or 1."""
 
 
 def quick_write(body: bytes) -> dict[str, object] | None:
@@ -168,9 +170,13 @@ def sound(fields: Mapping[str, object]) -> bool:
         if kind is str:
             if not value.isprintable():  # type: ignore[attr-defined]
                 return False
-        elif kind is float and name in _WHOLE:
+        elif kind is float and name in _NO_FLOATS and (name != "value" or not _is_plain_share(value)):
             return False
     return "meta" not in fields and "deadline" not in fields and "notify" not in fields
+
+
+def _is_plain_share(value: object) -> bool:
+    return isinstance(value, float) and (TOLERANCE < value < 1 - 2 * TOLERANCE or value == 1)
 
 
 STEP: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})

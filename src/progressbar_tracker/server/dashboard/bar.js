@@ -1,10 +1,10 @@
 // One bar of the pages beside the board. The words are those of bar.py.
 
-import { ICONS, count, duration, nameOf, pace, percent, stateOf } from "./words.js";
+import { ICONS, count, duration, isEndless, nameOf, pace, percent, stateOf } from "./words.js";
 
 export function show(node, item) {
   const state = stateOf(item);
-  const endless = item.completed !== null && item.total === null;
+  const endless = isEndless(item);
   const fields = {
     title: nameOf(item),
     icon: ICONS[state],

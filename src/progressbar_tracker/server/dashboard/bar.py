@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from progressbar_tracker._models import is_endless
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.telling import item_url
 
@@ -26,7 +27,9 @@ def shown_bar(item: Mapping[str, object]) -> dict[str, object]:
     state = "stalled" if item["stalled"] else str(item["status"])
     completed, total, value, unit = item["completed"], item["total"], item["value"], str(item["unit"])
     assert isinstance(value, float)
-    endless = completed is not None and total is None
+    assert completed is None or isinstance(completed, int | float)
+    assert total is None or isinstance(total, int | float)
+    endless = is_endless(completed, total, str(item["status"]))
     return {
         "id": item["id"],
         "title": item["title"] or item["id"],
@@ -77,7 +80,7 @@ def curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve | Non
     Returns:
         ``None`` where there is nothing to draw a line between.
     """
-    counts = item.completed is not None and item.total is None
+    counts = is_endless(item.completed, item.total, item.status)
     pairs = [(sample.at, _height(sample.value, sample.completed, counts=counts)) for sample in samples]
     pairs = [
         *((at, y) for at, y in pairs if at < ended_at),

@@ -3,7 +3,7 @@
 import { show } from "./bar.js";
 import { subscribe } from "./stream.js";
 import { localise } from "./times.js";
-import { count, nameOf, percent } from "./words.js";
+import { count, isEndless, nameOf, percent } from "./words.js";
 
 const WIDTH = 600;
 const HEIGHT = 160;
@@ -61,7 +61,7 @@ if (node !== null) {
     run = item.run_id;
     left.hidden = true;
     const news = show(node, item);
-    const far = item.completed !== null && item.total === null ? "" : `${percent(item.value)} - `;
+    const far = isEndless(item) ? "" : `${percent(item.value)} - `;
     document.title = `${far}${nameOf(item)}`;
     if (news !== "") document.getElementById("news").textContent = news;
     for (const time of document.querySelectorAll("time[data-time]")) {

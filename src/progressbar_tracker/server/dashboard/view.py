@@ -6,6 +6,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypedDict
 
+from progressbar_tracker._models import is_endless, whole_percent
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.telling import item_url
 
@@ -151,7 +152,7 @@ def _state(item: WireItem) -> str:
 
 
 def _open(item: WireItem) -> bool:
-    return item["status"] == "running" and item["completed"] is not None and item["total"] is None
+    return item["status"] == "running" and is_endless(item["completed"], item["total"], "running")
 
 
 def _instant(text: str) -> float:
@@ -252,7 +253,7 @@ def percent(value: float) -> str:
     >>> percent(0.999), percent(1.0)
     ('99 %', '100 %')
     """
-    return f"{int(value * 100)} %"
+    return f"{whole_percent(value)} %"
 
 
 def number(value: object) -> str:
@@ -262,6 +263,7 @@ def number(value: object) -> str:
     ('1,234,567', '0.12', '12')
     """
     assert isinstance(value, int | float)
+    value += 0  # there is no -0 to read
     if abs(value) >= 1e15:
         return f"{value:.3g}"
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.2f}"
@@ -276,10 +278,9 @@ def count(completed: object, total: object, unit: str) -> str:
     if completed is None:
         return ""
     assert isinstance(completed, int | float)
-    most = completed if total is None else total
-    assert isinstance(most, int | float)
-    unit, write = _scale(unit, max(most, completed))
-    of = "" if total is None else f" / {write(most)}"
+    known = total if isinstance(total, int | float) and total > 0 else None
+    unit, write = _scale(unit, max(known or 0, completed))
+    of = "" if known is None else f" / {write(known)}"
     return f"{write(completed)}{of} {unit}".rstrip()
 
 

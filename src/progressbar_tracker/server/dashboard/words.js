@@ -17,8 +17,9 @@ export function number(value) {
   return text;
 }
 
+/** A share of 1 as text. 0.29 * 100 is 28.999999999999996; and only the end is 100 %. */
 export function percent(value) {
-  return `${Math.floor(value * 100)} %`;
+  return `${value >= 1 ? 100 : Math.min(Math.floor((value + 1e-9) * 100), 99)} %`;
 }
 
 /** A stretch of time to the second: what is left, what it took. */
@@ -43,9 +44,14 @@ export function stateOf(item) {
   return item.stalled ? "stalled" : item.status;
 }
 
-/** Whether nobody knows how much there is to do. */
+/** Whether no share can be shown: something is counted, and it is not known how much there is to do. */
+export function isEndless({ completed, total, status }) {
+  return completed !== null && (total === null || (total <= 0 && status === "running"));
+}
+
+/** Whether it runs and is endless. */
 export function isOpen(item) {
-  return item.status === "running" && item.completed !== null && item.total === null;
+  return item.status === "running" && isEndless(item);
 }
 
 export function nameOf(item) {
@@ -59,8 +65,8 @@ export function pageOf(id) {
 
 export function count({ completed, total, unit }) {
   if (completed === null) return "";
-  const [named, write] = scale(unit, Math.max(total ?? completed, completed));
-  const of = total === null ? "" : ` / ${write(total)}`;
+  const [named, write] = scale(unit, Math.max(total ?? 0, completed));
+  const of = total > 0 ? ` / ${write(total)}` : "";
   return `${write(completed)}${of} ${named}`.trimEnd();
 }
 

@@ -48,7 +48,7 @@ Id = Annotated[
 ]  # fmt: skip
 Title = Annotated[str, Meta(max_length=TITLE_LENGTH, pattern=LINE, examples=["Encoding"])]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=LINES, examples=["first pass"])]
-Value = Annotated[float, Meta(ge=0, le=1, description="How much is done.", examples=[0.25])]
+Value = Annotated[float, Meta(ge=0, le=1, description="How much is done; 1 within 1e-9.", examples=[0.25])]
 Count = Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)]
 Weight = Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT, description="The highest is listed first.")]
 Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, pattern=LINE, examples=["frames"])]
@@ -102,7 +102,7 @@ class Item(TypedDict):
     description: Description
     value: Value
     completed: Annotated[Count | None, Meta(description="Units done; of all parts together.")]
-    total: Annotated[Count | None, Meta(description="Units there are; null if nobody knows.")]
+    total: Annotated[Count | None, Meta(description="Units there are; unknown if null, 0 or less.")]
     unit: Unit
     weight: Weight
     status: Status

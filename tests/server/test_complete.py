@@ -1,0 +1,251 @@
+"""One rule says when all is done, on both sides: ints exactly, floats within a billionth of the total."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from progressbar_tracker import track
+from progressbar_tracker._legacy import BELOW_ONE
+from progressbar_tracker._mirror import Mirror, Reading
+from progressbar_tracker._models import (
+    TOLERANCE,
+    Number,
+    check_value,
+    fraction,
+    is_complete,
+    is_endless,
+    whole_percent,
+)
+from progressbar_tracker._run import count, style
+from progressbar_tracker._table import counts as counts_in_table
+from progressbar_tracker._table import percent as percent_in_table
+from progressbar_tracker.server.dashboard.badge import badge_of_item
+from progressbar_tracker.server.dashboard.bar import shown_bar
+from progressbar_tracker.server.dashboard.view import shown_item
+from progressbar_tracker.server.letters import letter
+from progressbar_tracker.server.merge import merged
+from progressbar_tracker.server.notices import happened
+from progressbar_tracker.server.records import Notice
+from progressbar_tracker.server.telling import told
+from progressbar_tracker.server.writes import quick_legacy, quick_write, read_legacy, read_write
+from progressbar_tracker.testing import recording
+
+from .test_board import ME, after, body, started
+from .test_board import board as new_board
+
+INTS = st.integers(-(2**60), 2**60)
+FLOATS = st.floats(-1e300, 1e300)
+NUMBERS = INTS | FLOATS
+TENTHS = sum([0.1] * 10)
+
+
+def summed(step: float, times: int) -> float:
+    done = 0.0
+    for _ in range(times):
+        done += step
+    return done
+
+
+# The rule
+
+
+@given(INTS, INTS)
+def test_ints_are_compared_exactly(completed: int, total: int) -> None:
+    assert is_complete(completed, total) is (completed >= total)
+
+
+@given(st.integers(1, 3000), st.floats(1e-6, 1e12))
+def test_equal_steps_that_are_added_up_are_complete(steps: int, total: float) -> None:
+    done = summed(total / steps, steps)
+    assert is_complete(done, total)
+    assert not is_complete(done - 2e-9 * total, total)
+    assert fraction(done, total) == 1.0
+
+
+@given(st.floats(1e-300, 1e300), st.floats(-1e-9, 1e-9))
+def test_floats_have_a_tolerance(total: float, off: float) -> None:
+    assert is_complete(total * (1 + off * 0.99), total)
+    assert not is_complete(total * (1 - 1.01e-9), total)
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_share_is_1_only_of_what_is_complete(completed: Number, total: Number) -> None:
+    share = fraction(completed, total)
+    assert share is not None
+    assert 0.0 <= share <= 1.0
+    assert math.copysign(1, share) == 1
+    assert (share == 1.0) is (total > 0 and is_complete(completed, total))
+    assert (whole_percent(share) == 100) is (share == 1.0)
+
+
+@pytest.mark.parametrize("total", [10, 2**53, 2**60, 10**300])
+def test_the_last_of_many_is_not_rounded_away(total: int) -> None:
+    assert fraction(total - 1, total) != 1.0
+    assert fraction(total, total) == 1.0
+
+
+@pytest.mark.parametrize("percent", range(101))
+def test_a_whole_percentage_is_shown_as_it_is(percent: int) -> None:
+    assert whole_percent(percent / 100) == percent
+
+
+# What the client takes
+
+
+@given(st.integers(1, 2000))
+def test_the_share_of_a_client_that_adds_up_is_taken(steps: int) -> None:
+    done = 0.0
+    for _ in range(steps):
+        done += 1 / steps
+        assert check_value(done) == done or check_value(done) == 1.0
+    assert check_value(done) == 1.0
+
+
+@pytest.mark.parametrize("value", [1.0000000000000007, TENTHS, 1 + 1e-10, 1 - 1e-10, 1])
+def test_a_share_that_is_as_good_as_1_is_1(value: float) -> None:
+    assert check_value(value) == 1.0
+
+
+@pytest.mark.parametrize("value", [-0.0, -1e-17, 0])
+def test_a_share_that_is_as_good_as_0_is_0(value: float) -> None:
+    assert str(check_value(value)) == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(Fraction(1, 4), 0.25), (Decimal("0.5"), 0.5), (2**53 - 1, 2**53 - 1), (10**400, None), (math.nan, None)],
+)
+def test_numbers_of_other_kinds_become_those_of_the_protocol(value: object, number: Number | None) -> None:
+    assert count(value) == number
+
+
+def test_the_ints_of_numpy_stay_exact() -> None:
+    numpy = pytest.importorskip("numpy")
+    number = count(numpy.int64(2**53 - 1))
+    assert type(number) is int
+    assert not is_complete(number, 2**53)
+
+
+@pytest.mark.parametrize(
+    ("completed", "total", "status"),
+    [
+        (TENTHS, 1.0, "succeeded"), (TENTHS, 1, "succeeded"), (0.99, 1, "stopped"), (9, 10, "stopped"),
+        (2**53 - 1, 2**53, "stopped"), (0, 0, "succeeded"),
+    ],
+)  # fmt: skip
+def test_a_bar_that_is_let_go_of_has_succeeded_if_it_is_complete(completed: Number, total: Number, status: str) -> None:
+    run = Mirror("job", style("it", None, False, 0.5), None)
+    run.status = "running"
+    run.read = lambda: Reading(completed, total, None, "", "it")
+    run.abandoned()
+    assert run.status == status
+
+
+# What the server takes
+
+
+@pytest.mark.parametrize("value", [1.0000000000000007, TENTHS, 1.0, 1])
+def test_part_1_ends_at_what_is_as_good_as_1(value: float) -> None:
+    item = after(new_board().create(read_legacy(body(value)), ME, 10.0))
+    assert (item.value, item.status) == (1.0, "succeeded")
+
+
+def test_a_tracker_on_a_server_of_part_1_never_writes_the_end_before_it() -> None:
+    assert check_value(BELOW_ONE) < 1
+
+
+@pytest.mark.parametrize("value", ["0.9999999999999999", "1.0000000000000002", "1e-10", "-0.0"])
+def test_the_quick_readers_leave_what_is_close_to_an_end_to_the_careful_one(value: str) -> None:
+    assert quick_write(f'{{"value": {value}}}'.encode()) is None
+    text = f'{{"id": "a", "title": "", "description": "", "weight": 0, "value": {value}}}'
+    assert quick_legacy(text.encode()) is None
+
+
+TOTALS = {
+    "tenths": (TENTHS, 1, 1.0, "100 %", "1.00 / 1"),
+    "49 times 1/49": (summed(1 / 49, 49), 1, 1.0, "100 %", "1.00 / 1"),
+    "one of very many is missing": (2**53 - 1, 2**53, 1 - 2**-53, "99 %", "9.01e+15 / 9.01e+15"),
+    "29 of 100": (29, 100, 0.29, "29 %", "29 / 100"),
+    "more than all": (12, 10, 1.0, "100 %", "12 / 10"),
+    "less than nothing": (-0.0, 10, 0.0, "0 %", "0 / 10"),
+    "nothing of nothing": (0, 0, 0.0, "", "0"),
+    "something of nothing": (3, 0.0, 0.0, "", "3"),
+    "of less than nothing": (3, -1, 0.0, "", "3"),
+}
+
+
+@pytest.mark.parametrize("case", TOTALS)
+def test_every_view_of_an_item_tells_the_same_share(case: str) -> None:
+    completed, total, value, percent, counts = TOTALS[case]
+    made = started(completed=completed, total=total)
+    item = made.need("a")
+    wire = told(item, 0.0)
+    row, bar = shown_item(wire, 0.0), shown_bar(wire)  # type: ignore[arg-type]  # a TypedDict is a mapping
+    assert (item.value, row["percent"], row["count"]) == (value, percent, counts)
+    assert (bar["percent"], bar["count"], percent_in_table(wire)) == (percent, counts, percent)
+    assert (row["value"] is None) is (bar["value"] is None) is (percent == "")
+    assert badge_of_item("a", bar).state == (percent or counts)
+    assert wire["eta"] is None
+    if percent == "":
+        assert counts_in_table(wire) == f"{completed:g}"
+    text = letter(Notice("n", "c", "a", "r", "late", 0.0, json.dumps(wire), 0.0), "").text
+    assert (percent or f"{completed:g}") in text
+
+
+@pytest.mark.parametrize(("status", "percent"), [("succeeded", "100 %"), ("stopped", "0 %"), ("failed", "0 %")])
+def test_a_total_of_zero_is_told_once_the_run_ends(status: str, percent: str) -> None:
+    made = started(completed=0, total=0)
+    item = after(made.patch("a", read_write({"run_id": "r", "status": status}, merge=True), 1.0))
+    wire = told(item, 1.0)
+    assert not is_endless(0, 0, status)
+    assert shown_item(wire, 1.0)["percent"] == percent == percent_in_table(wire)
+
+
+def test_a_total_that_becomes_known_gives_a_share() -> None:
+    made = started(completed=3, total=0)
+    item = after(made.patch("a", read_write({"run_id": "r", "total": 6}, merge=True), 1.0))
+    assert item.value == 0.5
+
+
+def test_servers_that_merge_agree_with_one_that_does_not() -> None:
+    base = started(completed=0.0, total=1.0, seq=1).need("a")
+    ours = replace(base, own=TENTHS, completed=TENTHS, value=1.0, seq=2)
+    assert merged(base, ours, replace(base, title="another")).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "total", "events"),
+    [
+        (0.7, summed(0.1, 8), 1.0, ["80%"]),
+        (summed(0.1, 8), 0.85, 1.0, []),
+        (2**52 - 2, 2**52 - 1, 2**53, []),
+        (2**52 - 1, 2**52, 2**53, ["50%"]),
+        (28, 29, 100, ["29%"]),
+        (0, 5, 0, []),
+    ],
+)
+def test_a_threshold_is_reached_by_the_same_rule(before: Number, now: Number, total: Number, events: list[str]) -> None:
+    made = started(completed=before, total=total, seq=1)
+    earlier = made.need("a")
+    later = after(made.patch("a", read_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
+    assert happened(earlier, later, [29, 50, 80]) == events
+
+
+def test_a_block_over_fractions_succeeds() -> None:
+    with recording() as recorded:
+        with track(total=1.0, id="job", display=False) as bar:
+            for _ in range(10):
+                bar.advance(0.1)
+    assert (recorded["job"].status, is_complete(recorded["job"].completed, 1.0)) == ("succeeded", True)
+
+
+def test_the_tolerance_is_the_documented_one() -> None:
+    assert TOLERANCE == 1e-9
