@@ -9,7 +9,7 @@ import argon2
 import pytest
 
 from progressbar_tracker.server.live import BEAT
-from progressbar_tracker.server.sessions import ATTEMPTS, COOKIE, WINDOW, Attempts
+from progressbar_tracker.server.sessions import ATTEMPTS, WINDOW, Attempts
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
 
@@ -112,7 +112,7 @@ def test_what_ends_ends_its_stream_long_before_a_heartbeat(served: Served, endin
     secret = served.server.create_key("write", ending)
     assert browser.post("/login", data={"key": secret}).status_code == 303
     share = admin.post("/api/v1/shares", json={"group": "g"}).json()
-    cookie = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
+    cookie = {"Cookie": f"{served.cookie_name}={browser.cookies[served.cookie_name]}"}
     if ending == "revoke the link":
         stream = Stream(served, None, path=f"/s/{share['token']}/events")
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.routes.table import TABLE
-from progressbar_tracker.server.sessions import COOKIE, same_site
+from progressbar_tracker.server.sessions import same_site
 from tests.server.serving import Clock, Served, legacy
 from tests.server.test_authorisation import MATRIX, filled, prepared, state
 
@@ -114,7 +114,7 @@ FOREIGN: Final = (
 def test_no_write_of_another_site_with_a_browsers_cookie_is_carried_out(
     served: Served, http: httpx.Client, row: Row
 ) -> None:
-    cookie = {"Cookie": f"{COOKIE}={served.server.app.services.sessions.begin(served.clock())[0]}"}
+    cookie = {"Cookie": f"{served.cookie_name}={served.server.app.services.sessions.begin(served.clock())[0]}"}
     assert http.get("/api/key-info", headers=cookie).status_code == 200
     expected = MATRIX[row.method, row.path]
     names = prepared(served, http, (expected.path, expected.body))
@@ -129,7 +129,7 @@ def test_no_write_of_another_site_with_a_browsers_cookie_is_carried_out(
 @pytest.mark.parametrize("row", PLACES, ids=named)
 def test_the_same_write_of_our_own_page_is_carried_out(served: Served, http: httpx.Client, row: Row) -> None:
     cookie, _ = served.server.app.services.sessions.begin(served.clock())
-    headers = {"Cookie": f"{COOKIE}={cookie}", "Origin": served.server.url}
+    headers = {"Cookie": f"{served.cookie_name}={cookie}", "Origin": served.server.url}
     assert ask(served, http, row, headers).status_code == MATRIX[row.method, row.path].statuses["admin"]
 
 

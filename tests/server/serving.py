@@ -57,6 +57,11 @@ class Served:
         self.keys = {type: self.server.create_key(type, type) for type in ("read", "write", "admin")}
         self.keys["other"] = self.server.create_key("write", "other")
 
+    @property
+    def cookie_name(self) -> str:
+        """The name of the session cookie without TLS."""
+        return self.server.app.services.cookie_names[1]
+
     def start(self) -> None:
         self.server = BackgroundServer(self.settings, say=self.said.append, clock=self.clock)
 

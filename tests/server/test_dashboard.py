@@ -242,7 +242,7 @@ def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(served: 
     key = served.server.create_key(name, "to be revoked")
     browser = served.client()
     assert browser.post("/login", data={"key": key}).status_code == 303
-    stream = Stream(served, None, Cookie=f"pbt_session={browser.cookies['pbt_session']}")
+    stream = Stream(served, None, Cookie=f"{served.cookie_name}={browser.cookies[served.cookie_name]}")
     try:
         assert stream.next().name == "snapshot"
         assert served.client("admin").delete(f"/api/v1/keys/{key.split('_')[2]}").status_code == 200
@@ -276,17 +276,17 @@ def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(serve
 
 
 def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends(served: Served) -> None:
-    planted = served.client(Cookie="pbt_session=known-to-the-attacker")
+    planted = served.client(Cookie=f"{served.cookie_name}=known-to-the-attacker")
     reply = planted.post("/login", data={"key": served.keys["admin"]})
-    first = reply.cookies["pbt_session"]
+    first = reply.cookies[served.cookie_name]
     victim = served.client()
-    victim.cookies.set("pbt_session", first, "127.0.0.1", "/")
-    assert served.client(Cookie="pbt_session=known-to-the-attacker").get("/").status_code == 303
+    victim.cookies.set(served.cookie_name, first, "127.0.0.1", "/")
+    assert served.client(Cookie=f"{served.cookie_name}=known-to-the-attacker").get("/").status_code == 303
     victim.get(served.server.sign_in_url())
-    second = victim.cookies["pbt_session"]
+    second = victim.cookies[served.cookie_name]
     assert len({"known-to-the-attacker", first, second}) == 3
-    assert served.client(Cookie=f"pbt_session={first}").get("/").status_code == 303
-    assert served.client(Cookie=f"pbt_session={second}").get("/").status_code == 200
+    assert served.client(Cookie=f"{served.cookie_name}={first}").get("/").status_code == 303
+    assert served.client(Cookie=f"{served.cookie_name}={second}").get("/").status_code == 200
 
 
 # What is wrong, told to people

@@ -13,9 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from progressbar_tracker.server import keys
-from progressbar_tracker.server.records import SaveKey
+from progressbar_tracker.server.records import SaveKey, credential_of
 from progressbar_tracker.server.routes.table import TABLE
-from progressbar_tracker.server.sessions import COOKIE
 
 from .serving import Clock, Served
 from .test_authorisation import MATRIX, filled, prepared, state
@@ -68,8 +67,10 @@ class Credential:
         self.record: KeyRecord = record
         self.headers = {"X-API-KEY": secret}
         if "session" in ending:
-            cookie, self.session = served.server.app.services.sessions.begin(served.clock(), key_id=record.key_id)
-            self.headers = {"Cookie": f"{COOKIE}={cookie}", "Sec-Fetch-Site": "same-origin"}
+            cookie, self.session = served.server.app.services.sessions.begin(
+                served.clock(), key_id=record.key_id, credential=credential_of(record.type, record.hash)
+            )
+            self.headers = {"Cookie": f"{served.cookie_name}={cookie}", "Sec-Fetch-Site": "same-origin"}
 
     def end(self) -> None:
         """Return when the end of the credential has been acknowledged."""

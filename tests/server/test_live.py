@@ -165,8 +165,8 @@ def test_a_revoked_key_ends_its_streams_and_no_others(served, watch) -> None:
 
 def test_signing_out_ends_the_streams_of_the_session(served, watch) -> None:
     browser = served.browser()
-    cookie = browser.cookies["pbt_session"]
-    stream = watch(None, Cookie=f"pbt_session={cookie}")
+    cookie = browser.cookies[served.cookie_name]
+    stream = watch(None, Cookie=f"{served.cookie_name}={cookie}")
     assert stream.next().name == "snapshot"
     browser.post("/logout")
     assert stream.next() is None

@@ -67,8 +67,8 @@ def test_when_a_browser_was_last_seen_is_noted_once_a_minute_and_survives(served
 
 def test_a_revoked_browser_is_signed_out_and_its_streams_end(served: Served) -> None:
     browser, other = served.browser(), served.browser()
-    cookie = other.cookies["pbt_session"]
-    stream = Stream(served, None, Cookie=f"pbt_session={cookie}")
+    cookie = other.cookies[served.cookie_name]
+    stream = Stream(served, None, Cookie=f"{served.cookie_name}={cookie}")
     try:
         assert stream.next().name == "snapshot"
         sessions = browser.get("/api/v1/sessions").json()["sessions"]
@@ -81,7 +81,7 @@ def test_a_revoked_browser_is_signed_out_and_its_streams_end(served: Served) -> 
     assert browser.get("/").status_code == 200
     assert browser.delete(f"/api/v1/sessions/{session_id}").status_code == 404
     served.restart()
-    other = served.client(Cookie=f"pbt_session={cookie}")
+    other = served.client(Cookie=f"{served.cookie_name}={cookie}")
     assert other.get("/").status_code == 303
 
 

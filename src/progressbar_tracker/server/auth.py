@@ -11,7 +11,7 @@ import msgspec
 
 from progressbar_tracker._models import KEY_TYPES, PERMISSIONS, KeyType, Permission
 
-from .keys import OVERLAP, Keyring, usable
+from .keys import Keyring, credential_ends_at, usable
 from .problems import ProblemError
 
 if TYPE_CHECKING:
@@ -102,15 +102,18 @@ def identify(ring: Keyring, secret: str, now: float) -> Principal:
     return Principal(record.key_id, record.name, record.type, record.group)
 
 
-def signed_in(ring: Keyring, session: SessionRecord, now: float) -> Principal | None:
-    """Return whom a session stands for; ``None`` if it was signed in with a key that works no more."""
+def signed_in(ring: Keyring, session: SessionRecord, now: float, operator_credential: str) -> Principal | None:
+    """Return the principal of a session; ``None`` if the credential that it was signed in with has ended.
+
+    Args:
+        ring: The keys.
+        session: The session.
+        now: The instant.
+        operator_credential: The credential of sessions that were signed in by password or link.
+    """
     if session.key_id is None:
-        return Principal(OPERATOR, OPERATOR, "admin")
+        return Principal(OPERATOR, OPERATOR, "admin") if session.credential == operator_credential else None
     record = ring.get(session.key_id)
-    if record is None or not usable(record, now):
-        return None
-    # A browser that was signed in before the key was rotated is let in for as long as the old secret would be.
-    until = record.previous_until
-    if until is not None and session.created_at < until - OVERLAP and now >= until:
+    if record is None or now >= credential_ends_at(record, session.credential):
         return None
     return Principal(record.key_id, record.name, record.type, record.group)

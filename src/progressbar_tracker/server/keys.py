@@ -6,7 +6,6 @@ has 256 bits of its own, so a slow hash would protect nothing and cost every req
 
 from __future__ import annotations
 
-import hmac
 import math
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,7 +21,7 @@ from progressbar_tracker._models import (
     shown,
 )
 
-from .records import KeyRecord, digest
+from .records import KeyRecord, credential_of, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -112,7 +111,10 @@ def imported(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
     if former is None:
         key_id = "".join(secrets.choice(_LETTERS) for _ in range(8))
         return KeyRecord(key_id=key_id, name="admin", type="admin", hash=digest(secret), created_at=now, imported=True)
-    return replace(former, hash=digest(secret), previous_hash=None, previous_until=None, revoked_at=None)
+    return replace(
+        former, type="admin", hash=digest(secret), expires_at=None, previous_hash=None, previous_until=None,
+        revoked_at=None,
+    )  # fmt: skip
 
 
 def usable(record: KeyRecord, now: float) -> bool:
@@ -126,11 +128,24 @@ def over_since(record: KeyRecord) -> float:
     return min(ends, default=math.inf)
 
 
-def works_until(record: KeyRecord, secret: str) -> float:
-    """Return the instant from which on a secret of this key works no more, as far as that is known."""
+def credential_ends_at(record: KeyRecord | None, credential: str | None) -> float:
+    """Return the instant at which a credential of this key ends.
+
+    Args:
+        record: The key as it is now; ``None`` if it is forgotten.
+        credential: See :func:`~.records.credential_of`.
+
+    Returns:
+        The instant, infinite if none is known; minus infinity if the key has no such credential (any more).
+    """
+    if record is None or record.revoked_at is not None:
+        return -math.inf
     until = math.inf if record.expires_at is None else record.expires_at
-    former = record.previous_hash is not None and hmac.compare_digest(digest(secret), record.previous_hash)
-    return min(until, record.previous_until) if former and record.previous_until is not None else until
+    if credential == credential_of(record.type, record.hash):
+        return until
+    if record.previous_hash is not None and credential == credential_of(record.type, record.previous_hash):
+        return until if record.previous_until is None else min(until, record.previous_until)
+    return -math.inf
 
 
 def _secret(type: KeyType, key_id: str) -> str:
@@ -202,6 +217,11 @@ class Keyring:
         # can steer a hash byte by byte.
         found = self._by_hash.get(digest(secret))
         return None if found is None or now >= found[1] else found[0]
+
+    def owner_of(self, secret: str) -> KeyRecord | None:
+        """Return the key that has or had a secret, though neither may work any more."""
+        found = self._by_hash.get(digest(secret))
+        return None if found is None else found[0]
 
     def _index(self, record: KeyRecord) -> None:
         if record.previous_hash is not None and record.previous_until is not None:

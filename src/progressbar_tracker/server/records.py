@@ -170,6 +170,8 @@ class SessionRecord(msgspec.Struct, frozen=True):
         key_id: The key it was signed in with, which it stands for as long as that works; ``None`` for the
             administrator's password and for one-time links.
         agent: What the browser called itself.
+        credential: A digest of the credential that it was signed in with: it ends when that credential does. See
+            :func:`credential_of`; for the operator, :attr:`~.sessions.Password.fingerprint`.
     """
 
     hash: str
@@ -178,6 +180,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
     seen_at: float | None = None
     key_id: str | None = None
     agent: str = ""
+    credential: str | None = None
 
     @property
     def session_id(self) -> str:
@@ -438,6 +441,11 @@ def _second(second: int) -> str:
 def digest(secret: str) -> str:
     """Return the SHA-256 of a secret as hex, which is all that is ever kept of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def credential_of(type: KeyType, secret_hash: str) -> str:
+    """Return what a session keeps of a key: with another secret or another type the key is another credential."""
+    return digest(f"{type} {secret_hash}")
 
 
 def told(key: KeyRecord) -> dict[str, object]:

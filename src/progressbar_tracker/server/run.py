@@ -21,7 +21,7 @@ from progressbar_tracker._errors import ConfigError
 from . import keys, logs, room
 from .app import App, create_app
 from .connection import Connection
-from .records import KeyRecord, SaveKey, Write
+from .records import KeyRecord, SaveKey, Write, digest
 from .routes.keys import VERSION
 from .stores.opening import open_store
 
@@ -121,6 +121,7 @@ class Server:
                 # Another server may have made the first keys a moment ago.
                 self.app.services.look_at_once()
                 self._announce(local_config)
+            self.app.services.end_former_sessions()
         except BaseException:
             self.close()
             raise
@@ -195,11 +196,27 @@ class Server:
         given = self.settings.admin_key
         if given is not None:
             known = ring.find(given, now)
-            if known is None or not keys.usable(known, now):
-                former = next((record for record in ring.all() if record.imported), None)
-                self._keep(keys.imported(given, now, former))
+            if known is not None and keys.usable(known, now) and known.type == "admin":
+                return
+            if (why := self._refusal_of(given, now)) is not None:
+                variables = "PROGRESSBAR_ADMIN_KEY or PROGRESSBAR_ADMIN_KEY_FILE"
+                logger.error("the key in %s %s and is refused: give another one", variables, why)
+                return
+            former = next((record for record in ring.all() if record.imported), None)
+            self._keep(keys.imported(given, now, former))
         elif not any(record.type == "admin" and keys.usable(record, now) for record in ring.all()):
             self._say(f"The admin key, shown this once: {self.create_key('admin', 'admin')}")
+
+    def _refusal_of(self, secret: str, now: float) -> str | None:
+        """Return why a secret may not become an admin key: it was one of a key before. ``None`` if it may."""
+        record = self.app.services.ring.owner_of(secret)
+        if record is None:
+            return "has ended" if self.store.has_ended(digest(secret)) else None
+        if record.revoked_at is not None:
+            return "was revoked"
+        if not keys.usable(record, now):
+            return "has expired"
+        return "was replaced" if record.type == "admin" else f"is a {record.type} key"
 
     def _see_to_local_key(self, config: LocalConfig) -> None:
         ring, now = self.app.services.ring, self._clock()

@@ -7,6 +7,7 @@ and not a signed cookie, because only a row can be revoked.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import ipaddress
 import math
@@ -23,9 +24,8 @@ from .records import SessionRecord, digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from argon2 import PasswordHasher
-
 COOKIE: Final = "pbt_session"
+"""What the name of the session cookie begins with; see :func:`cookie_names`."""
 ATTEMPTS: Final = 5
 """Wrong passwords within :data:`WINDOW` seconds from one address; the next one is not even looked at."""
 WINDOW: Final = 60.0
@@ -35,6 +35,23 @@ LINKS: Final = 100
 """The most one-time links that are good."""
 SESSIONS: Final = 100
 """The most sessions of one identity."""
+MAX_ENDED: Final = 10_000
+"""The most ended sessions that are remembered as such."""
+BY_LINK: Final = "link"
+"""The credential of a one-time link, where no password is set."""
+
+
+def cookie_names(identity: str, base_path: str) -> tuple[str, str]:
+    """Return the names of a server's session cookie: over TLS without a base path, and else.
+
+    Cookies know no ports, so each server on a host has a name of its own. Servers on one database share it.
+
+    Args:
+        identity: Of the database.
+        base_path: Of the server.
+    """
+    name = f"{COOKIE}_{digest(f'{identity} {base_path}')[:8]}"
+    return f"__Host-{name}", name
 
 
 class Links:
@@ -67,25 +84,37 @@ class Sessions:
 
     def __init__(self, seconds: float, known: Iterable[SessionRecord] = ()) -> None:
         self.seconds = seconds
+        self._ended: dict[str, None] = {}
         self.replace_all(known)
 
     def replace_all(self, known: Iterable[SessionRecord]) -> None:
-        """Take over what the store has now."""
-        self._records = {record.hash: record for record in known}
+        """Take over what the store has now, but for sessions that have ended and could not be dropped there yet."""
+        there = {record.hash: record for record in known}
+        self._ended = {hash_: None for hash_ in self._ended if hash_ in there}
+        self._records = {hash_: record for hash_, record in there.items() if hash_ not in self._ended}
 
     def begin(
-        self, now: float, *, key_id: str | None = None, until: float = math.inf, agent: str = ""
+        self,
+        now: float,
+        *,
+        key_id: str | None = None,
+        credential: str = BY_LINK,
+        until: float = math.inf,
+        agent: str = "",
     ) -> tuple[str, SessionRecord]:
         """Return the cookie of a new session, and the record to keep.
 
         Args:
             now: The instant.
             key_id: The key it stands for, if it was signed in with one.
+            credential: See :class:`~.records.SessionRecord`.
             until: When it ends, at the latest.
             agent: What the browser calls itself.
         """
         cookie = secrets.token_urlsafe(32)
-        record = SessionRecord(digest(cookie), now, min(now + self.seconds, until), key_id=key_id, agent=agent)
+        record = SessionRecord(
+            digest(cookie), now, min(now + self.seconds, until), key_id=key_id, agent=agent, credential=credential
+        )
         self._records[record.hash] = record
         return cookie, record
 
@@ -95,7 +124,7 @@ class Sessions:
         own.sort(key=lambda record: record.created_at)
         over = own[: max(len(own) - SESSIONS + 1, 0)]
         for record in over:
-            del self._records[record.hash]
+            self.drop(record)
         return over
 
     def find(self, cookie: str, now: float) -> SessionRecord | None:
@@ -119,17 +148,29 @@ class Sessions:
 
     def drop(self, record: SessionRecord) -> None:
         """End a session."""
-        self._records.pop(record.hash, None)
+        if self._records.pop(record.hash, None) is not None:
+            self._ended[record.hash] = None
+            if len(self._ended) > MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
 
     def end(self, cookie: str) -> SessionRecord | None:
         """End the session of a cookie; return what to forget."""
-        return self._records.pop(digest(cookie), None)
+        record = self._records.get(digest(cookie))
+        if record is not None:
+            self.drop(record)
+        return record
+
+    def limit(self, ends_at: Callable[[SessionRecord], float]) -> None:
+        """Let each session end when its credential does, at the latest."""
+        for record in list(self._records.values()):
+            if (until := ends_at(record)) < record.expires_at:
+                self._records[record.hash] = replace(record, expires_at=until)
 
     def leave(self, stays: Callable[[SessionRecord], bool]) -> list[SessionRecord]:
         """End the sessions that may not stay; return what to forget."""
         over = [record for record in self._records.values() if not stays(record)]
         for record in over:
-            del self._records[record.hash]
+            self.drop(record)
         return over
 
     def expire(self, now: float) -> list[SessionRecord]:
@@ -188,16 +229,27 @@ def _place(address: str) -> str:
 
 
 class Password:
-    """The administrator's name and password, hashed with Argon2id when first needed.
+    """The administrator's name and password, hashed with Argon2id.
 
     A verification costs a sixth of a second of a core on purpose, so there is one at a time, in a thread.
+
+    Args:
+        username: The name.
+        password: The password.
+        salt: The same for all servers of a database and at every start, so that the hash is the same, too.
+
+    Attributes:
+        fingerprint: A digest that changes with the name or the password. Guessing a password by it costs an Argon2id
+            hash for each guess.
     """
 
-    def __init__(self, username: str, password: str) -> None:
+    def __init__(self, username: str, password: str, salt: str) -> None:
+        from argon2 import PasswordHasher
+
         self._username = username
-        self._password: str | None = password
-        self._hash = ""
-        self._hasher: PasswordHasher | None = None
+        self._hasher = PasswordHasher()
+        self._hash = self._hasher.hash(password, salt=hashlib.sha256(salt.encode()).digest()[:16])
+        self.fingerprint = digest(f"{username}\n{self._hash}")
         self._one_at_a_time = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -211,13 +263,8 @@ class Password:
         return hmac.compare_digest(username.encode(), self._username.encode()) and right
 
     def _verify(self, password: str) -> bool:
-        from argon2 import PasswordHasher
         from argon2.exceptions import VerificationError
 
-        if self._hasher is None or self._password is not None:
-            self._hasher = PasswordHasher()
-            self._hash = self._hasher.hash(self._password or "")
-            self._password = None
         try:
             return self._hasher.verify(self._hash, password)
         except VerificationError:

@@ -14,7 +14,7 @@ from progressbar_tracker.server.auth import GUEST, Principal, authorize
 from progressbar_tracker.server.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.sessions import COOKIE, same_site
+from progressbar_tracker.server.sessions import same_site
 
 from .reply import JSON
 
@@ -208,11 +208,17 @@ class Call:
 
     def cookie(self) -> str | None:
         """Return the session cookie, if one came along."""
+        found = self.cookies()
+        secure, plain = self.services.cookie_names
+        return found.get(secure, found.get(plain))
+
+    def cookies(self) -> dict[str, str]:
+        """Return the cookies that came along; of a repeated name the first, which has the longest path."""
+        found: dict[str, str] = {}
         for pair in self.headers.get(b"cookie", b"").decode("latin-1").split(";"):
             name, _, value = pair.strip().partition("=")
-            if name == COOKIE:
-                return value
-        return None
+            found.setdefault(name, value)
+        return found
 
     def count(self, allowance: Allowance) -> None:
         """Count this request among those of who asks.

@@ -84,7 +84,13 @@ def document(rows: Iterable[Row], version: str) -> Document:
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-KEY"},
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "pbt_session"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "pbt_session",
+                    "description": "Of browsers that are signed in; an underscore and the server's own 8 digits follow "
+                    "in its name, and over TLS it begins with `__Host-`.",
+                },
             },
         },
     }

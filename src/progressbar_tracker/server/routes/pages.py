@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
-from progressbar_tracker.server.keys import works_until
+from progressbar_tracker.server.keys import credential_ends_at
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropSession, SaveSession
-from progressbar_tracker.server.sessions import COOKIE, same_site
+from progressbar_tracker.server.records import DropSession, SaveSession, credential_of, digest
+from progressbar_tracker.server.sessions import same_site
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.telling import told, told_run
 
 from .call import Call, decoded
-from .html import HTML, own_url, page, painted
+from .html import HTML, own_url, page, painted, refused
 from .reply import Header, Reply, redirect
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def sign_in(call: Call) -> Reply:
     # A right key is let in however many wrong attempts there were: nobody can guess one, and somebody else's attempts
     # from the same address, which may be that of a proxy, must not keep an administrator out.
     if key and (record := _known(services, key)) is not None:
-        return await _signed_in(call, "./", record.key_id, works_until(record, key))
+        return await _signed_in(call, "./", record, credential_of(record.type, digest(key)))
     wait = services.attempts.wait(call.address, services.clock())
     if wait is not None:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
@@ -119,15 +119,20 @@ async def peek(_: Call) -> Reply:
 
 async def sign_out(call: Call) -> Reply:
     """``POST /logout``."""
-    cookie = call.cookie()
-    if cookie is not None:
-        if not same_site(call.headers):
-            raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
-        record = call.services.sessions.end(cookie)
-        if record is not None:
-            call.services.hub.ring()
-            await call.services.commit([DropSession(record.hash)])
-    return redirect("login", [_cookie(call, "", 0)])
+    services, cookie, ours = call.services, call.cookie(), same_site(call.headers)
+    # Another site's request comes without the cookie, and the answer must not clear it.
+    if ours is False or (cookie is not None and not ours):
+        raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
+    gone = _cookies(call, None)
+    record = None if cookie is None else services.sessions.find(cookie, services.clock())
+    if record is None:
+        return redirect("login", gone)
+    try:
+        await services.end_session(record)
+    except ProblemError as problem:
+        reply = refused(call.scope, problem)
+        return Reply(reply.status, reply.body, reply.type, (*reply.headers, *gone))
+    return redirect("login", gone)
 
 
 async def file(call: Call) -> Reply:
@@ -143,25 +148,49 @@ async def file(call: Call) -> Reply:
     return Reply(200, body, kind, headers)
 
 
-async def _signed_in(call: Call, target: str, key_id: str | None = None, until: float = math.inf) -> Reply:
+async def _signed_in(call: Call, target: str, key: KeyRecord | None = None, credential: str | None = None) -> Reply:
     services, now = call.services, call.services.clock()
+    key_id, until = None, math.inf
+    if key is not None:
+        key_id, until = key.key_id, credential_ends_at(key, credential)
+    credential = credential or services.operator_credential
     agent = call.headers.get(b"user-agent", b"").decode("latin-1")[:AGENT]
     # Always a new cookie: one that was there before may be known to whoever put it there.
     over = services.sessions.make_room(key_id)
-    cookie, record = services.sessions.begin(now, key_id=key_id, until=until, agent=agent)
+    cookie, record = services.sessions.begin(now, key_id=key_id, credential=credential, until=until, agent=agent)
     writes: list[Write] = [SaveSession(record), *(DropSession(one.hash) for one in over)]
     if (former := call.cookie()) is not None and (ended := services.sessions.end(former)) is not None:
         writes.append(DropSession(ended.hash))
-    await services.commit(writes)
+    try:
+        await services.commit(writes)
+    except BaseException:
+        # The cookie is never sent, and the sessions that made room for it have ended.
+        services.sessions.drop(record)
+        services.store.later([DropSession(record.hash), *writes[1:]])
+        raise
     if over:
         services.hub.ring()
-    return redirect(target, [_cookie(call, cookie, int(record.expires_at - now))])
+    return redirect(target, _cookies(call, cookie, int(record.expires_at - now)))
 
 
-def _cookie(call: Call, value: str, seconds: int) -> Header:
+def _cookies(call: Call, value: str | None, seconds: int = 0) -> list[Header]:
+    """Return the headers that set the session cookie, or ``None`` to clear it, and clear the one of another name."""
+    host_only, plain = call.services.cookie_names
+    # What has this prefix can be set by this host alone, over TLS alone, and for no sub-path.
+    name = host_only if call.secure and not call.services.settings.base_path else plain
+    there = call.cookies()
+    headers = [] if value is None else [_cookie(call, name, value, seconds)]
+    return headers + [
+        _cookie(call, other, "", 0)
+        for other in (host_only, plain)
+        if other in there and not (other == name and value is not None)
+    ]
+
+
+def _cookie(call: Call, name: str, value: str, seconds: int) -> Header:
     path = call.services.settings.base_path or "/"
-    secure = "; Secure" if call.secure else ""
-    text = f"{COOKIE}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    secure = "; Secure" if call.secure or name.startswith("__Host-") else ""
+    text = f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     return b"set-cookie", text.encode()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.allowance import Allowance
 from progressbar_tracker.server.board import Board, Change
-from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.keys import Keyring, credential_ends_at
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
 from progressbar_tracker.server.metrics import Metrics
@@ -98,11 +99,15 @@ class Services:
         self.links = sessions.Links(settings.sign_in_seconds)
         self.attempts = sessions.Attempts()
         self.allowance = Allowance(settings.max_requests) if settings.max_requests else None
+        identity = store.identity
+        self.cookie_names = sessions.cookie_names(identity, settings.base_path)
         self.password = (
             None
             if settings.admin_username is None or settings.admin_password is None
-            else sessions.Password(settings.admin_username, settings.admin_password)
+            else sessions.Password(settings.admin_username, settings.admin_password, identity)
         )
+        # A new name or password, or none any more, ends what was signed in by a link, too.
+        self.operator_credential = sessions.BY_LINK if self.password is None else self.password.fingerprint
         self.notifier = Notifier(
             settings.channels, store, public_url=settings.public_url, leads=self.leads, clock=clock
         )
@@ -336,17 +341,58 @@ class Services:
     def signed_in(self, cookie: str) -> Principal | None:
         """Return whom the session of a cookie stands for, and note that it was used."""
         record = self.session(cookie)
-        return None if record is None else auth.signed_in(self.ring, record, self.clock())
+        if record is None:
+            return None
+        return auth.signed_in(self.ring, record, self.clock(), self.operator_credential)
+
+    async def end_session(self, record: SessionRecord) -> None:
+        """End a session at once, and on disk as soon as possible.
+
+        Raises:
+            ProblemError: ``unavailable``; the session has ended, but the store does not know of it yet.
+        """
+        self.sessions.drop(record)
+        self.hub.ring()
+        try:
+            await self.commit([DropSession(record.hash)])
+        except BaseException as error:
+            self.store.later([DropSession(record.hash)])
+            if isinstance(error, ProblemError):
+                raise ProblemError(
+                    "unavailable",
+                    "the session has ended, but the server could not write this to its disk: it tries again, and if "
+                    "it is restarted before it succeeds, the session goes on",
+                    retry_after=5,
+                ) from error
+            raise
+
+    def end_former_sessions(self) -> None:
+        """End the sessions of which the credential ended while no server ran: at the start."""
+        now = self.clock()
+        self._drop_sessions(lambda record: auth.signed_in(self.ring, record, now, self.operator_credential) is not None)
+        self.keys_changed()
 
     def keys_changed(self) -> None:
-        """End the sessions of keys that work no more, and let every stream look whether it may go on."""
+        """Let sessions end with the secrets of their keys, and let every stream look whether it may go on."""
         now = self.clock()
-        over = self.sessions.leave(lambda record: auth.signed_in(self.ring, record, now) is not None)
-        if over:
-            self.store.later([DropSession(record.hash) for record in over])
+        self.sessions.limit(
+            lambda record: (
+                math.inf
+                if record.key_id is None
+                else credential_ends_at(self.ring.get(record.key_id), record.credential)
+            )
+        )
+        self._drop_sessions(lambda record: now < record.expires_at)
         # Of a key that is forgotten nothing stays: over the years there may be a million.
         self._touched = {key_id: at for key_id, at in self._touched.items() if self.ring.get(key_id) is not None}
         self.hub.ring()
+
+    def _drop_sessions(self, stays: Callable[[SessionRecord], bool]) -> None:
+        over = self.sessions.leave(stays)
+        for record in over:
+            logs.tell("session ended", session_id=record.session_id)
+        if over:
+            self.store.later([DropSession(record.hash) for record in over])
 
     async def look_again(self) -> bool:
         """Look who may do what now, where others may have changed it; say whether there was anything to look at.

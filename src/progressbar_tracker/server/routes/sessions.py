@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropSession, rfc3339
+from progressbar_tracker.server.records import rfc3339
 
 from .call import decoded
 from .reply import answer
@@ -31,9 +31,7 @@ async def revoke(call: Call) -> Reply:
     if record is None:
         raise ProblemError("not-found", "there is no session with this session_id")
     own = own_session(call)
-    await services.commit([DropSession(record.hash)])
-    services.sessions.drop(record)
-    services.hub.ring()
+    await services.end_session(record)
     return answer(_told(record, own))
 
 

@@ -160,6 +160,13 @@ class Store(Submitting, Protocol):
     def flush(self, timeout: float) -> bool:
         """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
 
+    @property
+    def identity(self) -> str:
+        """What tells this database from any other: 12 characters or more."""
+
+    def has_ended(self, secret_hash: str) -> bool:
+        """Say whether a secret was one of a key, and is one no more: it was replaced, or its key is forgotten."""
+
     def keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys, and their revision."""
 

@@ -93,4 +93,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX outbox_next_at ON outbox (next_at) WHERE next_at IS NOT NULL",
         "CREATE INDEX outbox_done ON outbox (at) WHERE next_at IS NULL",
     ),
+    (  # what a session was signed in with, the secrets that are refused for good, and a name for this database
+        "ALTER TABLE sessions ADD COLUMN credential TEXT",
+        "CREATE TABLE ended_secrets (hash TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+        "INSERT INTO meta VALUES ('identity', random())",
+    ),
 )

@@ -92,6 +92,7 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
         case ThinSamples(item_id, run_id):
             _keep_samples(connection, item_id, run_id, 2)
         case SaveKey(key):
+            _end_secrets(connection, key.key_id, stay=(key.hash, key.previous_hash))
             connection.execute(
                 f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 (
@@ -101,19 +102,17 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             )  # fmt: skip
             connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
         case DropKey(key_id):
+            _end_secrets(connection, key_id)
             connection.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
             connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
         case TouchKey(key_id, at):
             connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
         case SaveSession(session):
             connection.execute(
-                "INSERT OR REPLACE INTO sessions (hash, created_at, expires_at, seen_at, key_id, agent) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    session.hash, session.created_at, session.expires_at, session.seen_at, session.key_id,
-                    session.agent,
-                ),
-            )  # fmt: skip
+                "INSERT OR REPLACE INTO sessions (hash, created_at, expires_at, seen_at, key_id, agent, credential) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                astuple(session),
+            )
         case TouchSession(hash_, at):
             connection.execute("UPDATE sessions SET seen_at = ? WHERE hash = ?", (at, hash_))
         case DropSession(hash_):
@@ -159,6 +158,16 @@ OUTCOMES: Final = (
     "(SELECT error FROM outbox AS one WHERE one.channel = outbox.channel AND error IS NOT NULL "
     "ORDER BY at DESC LIMIT 1) FROM outbox GROUP BY channel ORDER BY channel"
 )
+
+
+def _end_secrets(connection: sqlite3.Connection, key_id: str, stay: tuple[str | None, ...] = (None, None)) -> None:
+    """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
+    connection.execute(
+        "INSERT OR IGNORE INTO ended_secrets SELECT secret FROM (SELECT hash AS secret FROM keys WHERE key_id = ?1 "
+        "UNION SELECT previous_hash FROM keys WHERE key_id = ?1) "
+        "WHERE secret IS NOT NULL AND secret IS NOT ?2 AND secret IS NOT ?3",
+        (key_id, *stay),
+    )
 
 
 def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
@@ -229,6 +238,18 @@ _KEY_COLUMNS: Final = (
     "key_id, name, type, hash, created_at, expires_at, revoked_at, previous_hash, previous_until, last_used_at, "
     '"group", imported'
 )
+
+
+def has_ended(connection: sqlite3.Connection, secret_hash: str) -> bool:
+    """Say whether a secret was one of a key, and is one no more."""
+    found = connection.execute("SELECT 1 FROM ended_secrets WHERE hash = ?", (secret_hash,)).fetchone()
+    return found is not None
+
+
+def read_identity(connection: sqlite3.Connection) -> str:
+    """Return what tells this database from any other."""
+    (number,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
+    return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
 def read_keys_rev(connection: sqlite3.Connection) -> int:

@@ -46,7 +46,7 @@ from progressbar_tracker.server.records import (
 
 from .base import HistoryRow, Loaded, StoreError, committed
 from .files import FileLock, connect
-from .rows import OUTCOMES, old, perform_all, read_keys, read_keys_rev
+from .rows import OUTCOMES, has_ended, old, perform_all, read_identity, read_keys, read_keys_rev
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -134,7 +134,7 @@ class SqliteStore:
             sessions = [
                 SessionRecord(*row)
                 for row in self._reader.execute(
-                    "SELECT hash, created_at, expires_at, seen_at, key_id, agent FROM sessions"
+                    "SELECT hash, created_at, expires_at, seen_at, key_id, agent, credential FROM sessions"
                 )
             ]
         keys, rev = self.keys()
@@ -208,6 +208,17 @@ class SqliteStore:
         """Return how many writes wait for a commit."""
         with self._wake:
             return len(self._behind) + sum(len(waiter.writes) for waiter in self._waiting)
+
+    @property
+    def identity(self) -> str:
+        """What tells this database from any other."""
+        with self._reading, _told():
+            return read_identity(self._reader)
+
+    def has_ended(self, secret_hash: str) -> bool:
+        """Say whether a secret was one of a key, and is one no more."""
+        with self._reading, _told():
+            return has_ended(self._reader, secret_hash)
 
     def keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys and their revision, of one instant."""

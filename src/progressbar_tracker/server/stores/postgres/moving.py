@@ -66,6 +66,7 @@ def move(source: Path, url: str) -> Moved:
                     rows.perform(cursor, SaveSession(session))
                 for share in known.shares:
                     rows.perform(cursor, SaveShare(share))
+                _copy(cursor, "COPY ended_secrets (hash) FROM STDIN", file.execute("SELECT hash FROM ended_secrets"))
                 items = _copy(cursor, "COPY items (id, rev, state) FROM STDIN", _items(file))
                 runs = _copy(
                     cursor,

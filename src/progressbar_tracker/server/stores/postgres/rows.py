@@ -159,8 +159,10 @@ def perform(cursor: Cursor, write: Write) -> None:
         case ThinSamples(item_id, run_id):
             _keep_samples(cursor, item_id, run_id, 2)
         case SaveKey(key):
+            _end_secrets(cursor, key.key_id, stay=[key.hash, key.previous_hash or ""])
             _save(cursor, "key", key.key_id, key, key.last_used_at)
         case DropKey(key_id):
+            _end_secrets(cursor, key_id)
             cursor.execute("DELETE FROM credentials WHERE kind = 'key' AND id = %s", [key_id])
         case TouchKey(key_id, at):
             _touch(cursor, "key", key_id, at)
@@ -261,6 +263,11 @@ def credentials(connection: Connection) -> Credentials:
     return Credentials(int(rev), keys, sessions, shares)
 
 
+def has_ended(connection: Connection, secret_hash: str) -> bool:
+    """Say whether a secret was one of a key, and is one no more."""
+    return connection.execute("SELECT FROM ended_secrets WHERE hash = %s", [secret_hash]).fetchone() is not None
+
+
 def sampled(connection: Connection) -> list[Sampled]:
     """Return how many samples there are of each run that goes on."""
     found = connection.execute(
@@ -344,6 +351,16 @@ def _save(
         "INSERT INTO credentials (kind, id, state, used_at) VALUES (%s, %s, %s, %s) "
         "ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, used_at = excluded.used_at",
         [kind, record_id, _json(record), used_at],
+    )
+
+
+def _end_secrets(cursor: Cursor, key_id: str, stay: Sequence[str] = ()) -> None:
+    """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
+    cursor.execute(
+        "INSERT INTO ended_secrets SELECT DISTINCT secret FROM credentials, "
+        "LATERAL (VALUES (state::json->>'hash'), (state::json->>'previous_hash')) AS secrets (secret) "
+        "WHERE kind = 'key' AND id = %s AND secret IS NOT NULL AND NOT secret = ANY(%s) ON CONFLICT DO NOTHING",
+        [key_id, list(stay)],
     )
 
 

@@ -106,6 +106,9 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
         "CREATE INDEX outbox_next_at ON outbox (next_at) WHERE next_at IS NOT NULL",
         "CREATE INDEX outbox_done ON outbox (at) WHERE next_at IS NULL",
     ),
+    (  # the secrets that are refused for good
+        'CREATE TABLE ended_secrets (hash text COLLATE "C" PRIMARY KEY)',
+    ),
 )
 
 

@@ -57,6 +57,7 @@ class PostgresStore:
         self._tell: Callable[[Seen], None] = _nobody
         self._follower: Follower | None = None
         self.rev = 0
+        self.epoch = ""
         self._credentials_rev = 0
         self._pool = psycopg_pool.ConnectionPool(
             impatient(url),
@@ -72,7 +73,8 @@ class PostgresStore:
         self._writer = Writer(url, now=now, tell=lambda seen: self._tell(seen))
         try:
             with self._reading() as connection:
-                (self.epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
+                (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
+                self.epoch = str(epoch)
         except StoreError as error:
             self.close()
             raise ConfigError(f"the database {without_password(url)} cannot be used: {error}") from error
@@ -181,6 +183,16 @@ class PostgresStore:
         """Return who may do what now."""
         with self._reading() as connection:
             return rows.credentials(connection)
+
+    @property
+    def identity(self) -> str:
+        """What tells this database from any other."""
+        return self.epoch
+
+    def has_ended(self, secret_hash: str) -> bool:
+        """Say whether a secret was one of a key, and is one no more."""
+        with self._reading() as connection:
+            return rows.has_ended(connection, secret_hash)
 
     def keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys, and their revision."""
