@@ -162,3 +162,28 @@ def test_the_keys_in_the_file_can_be_changed_while_it_serves(serve, tmp_path):
     )
     with ProgressBar(url, made.stdout.strip()) as pb:
         assert pb.is_read_only()
+
+
+KUBERNETES = {
+    "PROGRESSBAR_SERVICE_HOST": "10.0.0.7", "PROGRESSBAR_SERVICE_PORT": "8989",
+    "PROGRESSBAR_PORT": "tcp://10.0.0.7:8989", "PROGRESSBAR_PORT_8989_TCP": "tcp://10.0.0.7:8989",
+    "PROGRESSBAR_PORT_8989_TCP_PROTO": "tcp", "PROGRESSBAR_PORT_8989_TCP_PORT": "8989",
+    "PROGRESSBAR_PORT_8989_TCP_ADDR": "10.0.0.7",
+}  # fmt: skip
+
+
+def test_what_kubernetes_sets_for_a_service_of_the_name_is_ignored_in_a_line(serve):
+    process = serve("--port", "0", **KUBERNETES)
+    url_of(process)
+    process.terminate()
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert err.count("PROGRESSBAR_PORT is a service's address and no port, and is ignored") == 1
+
+
+def test_commands_read_only_the_variables_that_they_use(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("PROGRESSBAR_DATABASE", str(tmp_path / "progress.db"))
+    for name in ("PORT", "KEEP", "HISTORY", "MAX_ITEMS", "LOG_LEVEL", "LOCAL_KEY"):
+        monkeypatch.setenv(f"PROGRESSBAR_{name}", "tcp://10.0.0.7:8989")
+    assert command("keys", "create", "--type", "read", "--name", "me").code == 0
+    assert command("keys", "list").code == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.cli.serving import serve
 from progressbar_tracker.server.settings import Settings, default_database
 
 
@@ -36,6 +37,48 @@ def test_the_environment_is_read_and_arguments_go_first(tmp_path: Path) -> None:
     assert there.public_url == "https://progress.example:8443/p"
     assert (made.public_read, Settings.from_environ({}).public_read) == (True, False)
     assert (made.admin_username, made.admin_password) == ("root", "pass phrase")
+
+
+INVALID = {
+    "host": ("0.0.0.0", None), "port": (99, "many"), "database": ("other.db", "mysql://host/name"),
+    "base_path": ("/p", "p?"), "public_url": ("https://host", "host"), "local_key": (False, "perhaps"),
+    "max_items": (5, "many"), "max_requests": (5, "many"), "public_read": (True, "perhaps"), "keep": ("1d", "long"),
+    "history": ("1d", "long"), "give_up": ("1d", "long"), "metrics_items": (5, "many"), "log_format": ("json", "xml"),
+    "log_level": ("debug", "loud"), "access_log": (True, "perhaps"), "channels": ("channels.toml", None),
+}  # fmt: skip
+"""By setting: an argument that is valid, and a text of its variable that is not; ``None`` where each text is valid."""
+
+OPTIONS = sorted(option.name for option in serve.params if option.name != "help")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_goes_before_its_variable_valid_or_not(name: str) -> None:
+    value, text = INVALID[name]
+    variable = f"PROGRESSBAR_{name.upper()}"
+    without = getattr(Settings.from_environ({}, **{name: value}), name)
+    assert getattr(Settings.from_environ({variable: text or "other"}, **{name: value}), name) == without
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if INVALID[name][1] is not None])
+def test_an_invalid_variable_that_is_in_use_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^PROGRESSBAR_{name.upper()} "):
+        Settings.from_environ({f"PROGRESSBAR_{name.upper()}": INVALID[name][1] or ""})
+
+
+def test_a_secret_given_in_code_goes_before_its_file() -> None:
+    environ = {"PROGRESSBAR_ADMIN_KEY_FILE": "/does/not/exist", "PROGRESSBAR_ADMIN_KEY": "short"}
+    assert Settings.from_environ(environ, admin_key="k" * 24).admin_key == "k" * 24
+
+
+@pytest.mark.parametrize("text", ["tcp://10.0.0.7:8989", "udp://10.0.0.7:53", "tcp://[fd00::7]:8989", " tcp://a:1 "])
+def test_a_port_that_is_a_services_address_is_ignored(text: str) -> None:
+    assert Settings.from_environ({"PROGRESSBAR_PORT": text}).port == 8989
+
+
+@pytest.mark.parametrize("text", ["http://10.0.0.7:8989", "tcp://", "10.0.0.7:8989", "tcp://a b"])
+def test_a_port_that_is_no_number_otherwise_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match="PROGRESSBAR_PORT"):
+        Settings.from_environ({"PROGRESSBAR_PORT": text})
 
 
 def test_a_repr_shows_no_secret() -> None:

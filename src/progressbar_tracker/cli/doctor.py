@@ -197,7 +197,7 @@ def _ready() -> Exchange[tuple[int, str | None, str]]:
 def _stored(database: str | None) -> Iterator[Finding]:
     named = database or os.environ.get("PROGRESSBAR_DATABASE")
     try:
-        from progressbar_tracker.server.settings import Settings
+        from progressbar_tracker.server.settings import database_of
         from progressbar_tracker.server.stores.checks import check
     except ImportError:
         if named:
@@ -206,7 +206,7 @@ def _stored(database: str | None) -> Iterator[Finding]:
             )
         return
     try:
-        place = Settings.from_environ({}, database=named).database
+        place = database_of({}, named)
         if not named and isinstance(place, Path) and not place.exists():
             return
         yield Finding("database", "ok", check(place))

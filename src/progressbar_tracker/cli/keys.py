@@ -44,11 +44,10 @@ class _FileKeys:
         try:
             from progressbar_tracker.server.key_file import KeyFile
             from progressbar_tracker.server.records import told
-            from progressbar_tracker.server.settings import Settings
+            from progressbar_tracker.server.settings import database_of
         except ImportError:
             server_missing()
-        settings = Settings.from_environ(os.environ, database=database)
-        self._file = KeyFile(settings.database)
+        self._file = KeyFile(database_of(os.environ, database))
         self._told = told
 
     def list(self) -> list[dict[str, object]]:

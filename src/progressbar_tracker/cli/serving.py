@@ -76,12 +76,14 @@ def serve(**given: Unpack[Overrides]) -> int:
     try:
         from progressbar_tracker.server import logs
         from progressbar_tracker.server.run import Server
-        from progressbar_tracker.server.settings import Settings
+        from progressbar_tracker.server.settings import PORT, Settings, is_service_address
     except ImportError:
         server_missing()
     settings = Settings.from_environ(os.environ, **given)
     logs.configure(settings.log_format, settings.log_level, sys.stderr)
     logging.captureWarnings(True)
+    if is_service_address(os.environ.get(PORT, "")):
+        logging.getLogger(logs.EVENTS).warning("%s is a service's address and no port, and is ignored", PORT)
     config = _LocalConfig(_config.user_config_path(os.environ))
     try:
         server = Server(settings, say=click.echo, local_config=config)

@@ -15,9 +15,10 @@ from .logs import FORMATS, LEVELS, Format, Level
 from .records import EndStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 DAY: Final = 86400.0
+PORT: Final = "PROGRESSBAR_PORT"
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
 
 
@@ -200,10 +201,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: A value cannot be used; the message names the variable.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
+        environ = _without(environ, given)
         found: dict[str, object] = {
             "host": environ.get("PROGRESSBAR_HOST") or None,
-            "port": _int(environ, "PROGRESSBAR_PORT"),
-            "database": environ.get("PROGRESSBAR_DATABASE") or None,
+            "port": None if is_service_address(environ.get(PORT, "")) else _int(environ, PORT),
             "base_path": environ.get("PROGRESSBAR_BASE_PATH") or None,
             "public_url": environ.get("PROGRESSBAR_PUBLIC_URL") or None,
             "admin_username": environ.get("ADMIN_USERNAME") or None,
@@ -223,7 +224,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "channels": environ.get("PROGRESSBAR_CHANNELS") or None,
         }
         merged = {name: value for name, value in found.items() if value is not None} | given
-        merged["database"] = _database(str(merged["database"])) if "database" in merged else default_database()
+        merged["database"] = database_of(environ, merged.get("database"))
         # "/p/" and "/" are what people write.
         merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
         merged["public_url"] = str(merged.get("public_url", "")).rstrip("/")
@@ -238,6 +239,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if name in merged:
                 merged[name] = _one_of(f"PROGRESSBAR_{name.upper()}", str(merged[name]), known)
         return cls(**merged)  # type: ignore[arg-type]  # each value was read by the reader of its name
+
+
+def is_service_address(text: str) -> bool:
+    """Return whether ``PROGRESSBAR_PORT`` is what Kubernetes sets for a service that is called ``progressbar``.
+
+    >>> is_service_address("tcp://10.0.0.7:8989"), is_service_address("8989")
+    (True, False)
+    """
+    return re.fullmatch(r"(tcp|udp|sctp)://\S+", text.strip()) is not None
+
+
+def _without(environ: Mapping[str, str], given: Iterable[str]) -> dict[str, str]:
+    """Return an environment without the variables that arguments override: those are not looked at."""
+    names = {prefix + name.upper() for name in given for prefix in ("PROGRESSBAR_", "")}
+    return {name: text for name, text in environ.items() if name.removesuffix("_FILE") not in names}
+
+
+def database_of(environ: Mapping[str, str], given: object = None) -> Path | str:
+    """Return the database: as given, of the environment, or the usual file.
+
+    Raises:
+        ConfigError: It is the URL of another kind of database.
+    """
+    text = str(given or environ.get("PROGRESSBAR_DATABASE") or "")
+    return _database(text) if text else default_database()
 
 
 def default_database() -> Path:
