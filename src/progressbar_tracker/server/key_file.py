@@ -5,6 +5,7 @@ A running server notices the changed revision of the keys within half a second.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from .records import KeyRecord, SaveKey
 from .settings import without_password
 from .stores.base import StoreError
 from .stores.files import connect
+from .stores.locks import opened_beside
 from .stores.opening import needs_postgres
 from .stores.rows import perform, read_keys
 
@@ -131,7 +133,11 @@ class KeyFile:
 
 class _File:
     def __init__(self, path: Path) -> None:
-        self._connection = connect(path)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(opened_beside(path))
+            self._connection = connect(path)
+            stack.callback(self._connection.close)
+            self._close = stack.pop_all().close
 
     def read(self) -> tuple[list[KeyRecord], int]:
         try:
@@ -150,4 +156,4 @@ class _File:
             raise StoreError(str(error)) from error
 
     def close(self) -> None:
-        self._connection.close()
+        self._close()

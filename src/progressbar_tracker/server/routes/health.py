@@ -28,8 +28,9 @@ async def ready(call: Call) -> Reply:
     probe = call.services.store.commit([Probe(call.services.clock())])
     try:
         await asyncio.wait_for(asyncio.wrap_future(probe), 2.0)
-    except (StoreError, TimeoutError):
-        raise ProblemError("unavailable", "the server cannot write to its database", retry_after=5) from None
+    except (StoreError, TimeoutError) as error:
+        detail = error.detail if isinstance(error, StoreError) else None
+        raise ProblemError("unavailable", detail or "the server cannot write to its database", retry_after=5) from None
     return answer({"status": "ok"})
 
 

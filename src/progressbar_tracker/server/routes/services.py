@@ -22,6 +22,7 @@ from progressbar_tracker.server.records import (
     DropItem,
     DropSession,
     DropShare,
+    Probe,
     SaveItem,
     SaveSession,
     SaveShare,
@@ -148,6 +149,7 @@ class Services:
         """
         if self.replica is not None:
             return await self.replica.carry_out(judge, self.settle, reauthorize)
+        await self._check_file(reauthorize)
         judged = judge()
         await self.settle(judged.changes)
         return judged
@@ -159,6 +161,7 @@ class Services:
             ProblemError: What the board says, or ``unavailable``.
         """
         if self.replica is None:
+            await self._check_file(reauthorize)
             change = judge()
             if change.durable or self.notifier.channels.any:
                 await self.settle([change])
@@ -264,6 +267,16 @@ class Services:
             self.hub.changed()
             raise
 
+    async def _check_file(self, reauthorize: Callable[[], object]) -> None:
+        """Refuse a write that no commit would follow: the database is not the file at its path, and is not back yet.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        if self.store.lost is not None:
+            await self.commit([Probe(self.clock())])
+            reauthorize()
+
     def _keep_soon(self, writes: Sequence[Write]) -> None:
         if writes:
             self.hub.changed()
@@ -282,8 +295,11 @@ class Services:
             raise
         except (StoreError, TimeoutError) as error:
             logger.warning("a commit failed: %s", str(error) or "the store does not answer")
+            detail = error.detail if isinstance(error, StoreError) else None
             raise ProblemError(
-                "unavailable", "the server could not write this to its disk; nothing was changed", retry_after=5
+                "unavailable",
+                detail or "the server could not write this to its disk; nothing was changed",
+                retry_after=5,
             ) from error
         for write in writes:
             _tell_of_access(write)

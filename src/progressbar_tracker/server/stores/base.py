@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 
 class StoreError(Exception):
-    """The store cannot do it now; the message is for the log."""
+    """The store cannot do it now; the message is for the log.
+
+    Attributes:
+        is_certain: Nothing was written, and nothing will be. Else nobody knows.
+        detail: Why, for clients; ``None`` where the log alone says it.
+    """
+
+    def __init__(self, message: str, *, is_certain: bool = True, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.is_certain = is_certain
+        self.detail = detail
 
 
 class OutdatedError(StoreError):
@@ -143,6 +153,10 @@ class Store(Submitting, Protocol):
 
     def queued(self) -> int:
         """Return how many writes wait for a commit."""
+
+    @property
+    def lost(self) -> StoreError | None:
+        """Why no write would be found again after a restart, as of the latest commit; ``None`` if each would."""
 
     @property
     def shared(self) -> SharedStore | None:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.settings import without_password
 
-from .files import BUSY, check_ours, version_of
+from .files import BUSY, check_ours, distrust, version_of
+from .locks import opened_beside
 from .migrations import MIGRATIONS
 from .opening import needs_postgres
 
@@ -33,7 +34,11 @@ def _check_file(path: Path) -> str:
         raise ConfigError(f"there is no database {path}; a server makes one")
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=rw"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection:
+        with (
+            opened_beside(path),
+            contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection,
+        ):
+            distrust(connection)
             version = version_of(connection)
             check_ours(connection, path, version)
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()

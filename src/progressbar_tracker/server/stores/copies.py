@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
 
-from .files import BUSY, FileLock, check_ours, connect, version_of
+from .files import BUSY, check_ours, connect, distrust, version_of
+from .locks import FileLock, opened_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +82,7 @@ def restore(source: Path, database: Path, *, now: Callable[[], float] = time.tim
         raise ConfigError(f"the copy {source} is the database itself")
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(_reading(source, "copy"))
-        lock = FileLock(database)
+        lock = FileLock(database, create=False)
         stack.callback(lock.release)
         part = stack.enter_context(_unfinished(database))
         found = _copied(opened, part, database)
@@ -117,7 +118,11 @@ def _reading(path: Path, what: str) -> Iterator[sqlite3.Connection]:
     try:
         # What may be written is opened for writing: else SQLite could not read what a server is writing.
         address = f"file:{quote(str(path.absolute()))}?mode=rw"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection:
+        with (
+            opened_beside(path),
+            contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection,
+        ):
+            distrust(connection)
             version = version_of(connection)
             check_ours(connection, path, version)
             if version == 0:

@@ -1,4 +1,4 @@
-"""The database file: opening it safely, keeping a second server out, and changing its keys from the command line."""
+"""The database file: opening it safely, and leading its schema forward."""
 
 from __future__ import annotations
 
@@ -15,45 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
-
 BUSY: Final = 3.0
 """Seconds to wait for another connection's transaction; less than a client waits for its answer."""
-
-
-class FileLock:
-    """Keeps a second server off a database, by a lock on a file beside it that ends with the process.
-
-    Not on the database itself: POSIX drops all of a process's locks on a file when it closes any handle to it, and
-    SQLite opens and closes many.
-
-    Raises:
-        ConfigError: A server runs on this file, or the folder cannot be written.
-
-    Attributes:
-        path: The file that is locked.
-    """
-
-    def __init__(self, database: Path) -> None:
-        self.path = path = database.with_name(database.name + ".lock")
-        try:
-            database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise ConfigError(f"the database {database} cannot be used: {error.strerror} ({error.filename})") from error
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(self._handle)
-                raise ConfigError(f"a server is running on the database {database} already") from error
-
-    def release(self) -> None:
-        """Let the next server in."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -74,6 +37,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = None
     try:
         connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        distrust(connection)
         _prepare(connection, path)
     except BaseException as error:
         if connection is not None:
@@ -82,6 +46,13 @@ def connect(path: Path) -> sqlite3.Connection:
             raise ConfigError(f"the database {path} cannot be used: {error}") from error
         raise
     return connection
+
+
+def distrust(connection: sqlite3.Connection) -> None:
+    """Let nothing that stands in the schema of a file run code or change the schema: it may come from anywhere."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

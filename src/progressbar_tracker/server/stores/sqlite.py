@@ -8,6 +8,7 @@ commit: it fails the waiters, keeps what may wait, and tries again.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import math
 import re
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.measures import Commits
 from progressbar_tracker.server.records import (
@@ -45,7 +47,9 @@ from progressbar_tracker.server.records import (
 )
 
 from .base import HistoryRow, Loaded, StoreError, committed
-from .files import FileLock, connect
+from .files import connect
+from .guard import FileGuard
+from .locks import FileLock
 from .rows import OUTCOMES, has_ended, old, perform_all, read_identity, read_keys, read_keys_rev
 
 if TYPE_CHECKING:
@@ -66,6 +70,11 @@ LATE: Final = 5000
 
 RETRY: Final = 1.0
 """Seconds until states that could not be written are tried again."""
+
+LOST: Final = (
+    "the server's database file was deleted, moved, replaced or overwritten while the server ran; the server refuses "
+    "all writes until the file is back, and its log says what happened to which file"
+)
 
 _encode = msgspec.json.Encoder().encode
 _decode_item = msgspec.json.Decoder(Item).decode
@@ -92,6 +101,7 @@ class SqliteStore:
         self.path = path
         self.commits = Commits()
         self._now = now
+        self.lost: StoreError | None = None
         self._lock = FileLock(path)
         try:
             self._writer = connect(path)
@@ -101,6 +111,10 @@ class SqliteStore:
             self._past = connect(path)
             self._searched = connect(path)
             self._searched.create_function("casefold", 1, str.casefold, deterministic=True)
+            self._guard = FileGuard(path, self._lock.real, self._lock.handle)
+        except OSError as error:
+            self._lock.release()
+            raise ConfigError(f"the database {path} was replaced while it was opened: start again") from error
         except BaseException:
             self._lock.release()
             raise
@@ -293,14 +307,32 @@ class SqliteStore:
         self._thread.join(10.0)
         if not self._closed and not self._thread.is_alive():
             self._closed = True
-            with self._reading:
-                self._reader.close()
-            with self._looking_back:
-                self._past.close()
-            with self._searching:
-                self._searched.close()
-            self._writer.close()
+            connections = self._reader, self._past, self._searched, self._writer
+            fault = self._guard.find_fault()
+            with self._reading, self._looking_back, self._searching:
+                if fault is None:
+                    for connection in connections:
+                        connection.close()
+                else:
+                    self._abandon(connections, fault)
+            self._guard.close()
             self._lock.release()
+
+    def _abandon(self, connections: Iterable[sqlite3.Connection], fault: str) -> None:
+        """Leave the files as they are: SQLite would merge the log into a file that is not its own, and delete it.
+
+        SQLite does so when its last connection is closed, and Python closes a connection that nothing refers to.
+        """
+        for connection in connections:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        aside = None
+        if self.path.exists() and self._guard.log_is_ours():
+            # Or the next server would merge it into the file that is at the path now.
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            aside = self._guard.log.with_name(f"{self._lock.real.name}.{stamp}-wal")
+            with contextlib.suppress(OSError):
+                self._guard.log.rename(aside)
+        logger.error("the database was left as it is: %s; its log is kept as %s", fault, aside or self._guard.log)
 
     def _work(self) -> None:
         while True:
@@ -318,7 +350,7 @@ class SqliteStore:
                 self._go_on_trimming(waiting, behind)
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(outcomes):
-                waiter.done(None if error is None else StoreError(str(error)))
+                waiter.done(error if error is None or isinstance(error, StoreError) else StoreError(str(error)))
             if closing and (failed or not more):
                 if failed:
                     logger.error("%d states could not be written before the end", len(failed))
@@ -332,8 +364,8 @@ class SqliteStore:
         error = self._attempt([*(write for waiter in waiting for write in waiter.writes), *late])
         if error is None:
             return [(waiter, None) for waiter in waiting], {}
-        if len(waiting) + bool(late) == 1 or isinstance(error, sqlite3.OperationalError):
-            # A lock, a disk: it would be the same for each, and each would wait for the lock as long again.
+        if len(waiting) + bool(late) == 1 or isinstance(error, (sqlite3.OperationalError, StoreError)):
+            # A lock, a disk, another file: the same for each, and each would wait for the lock as long again.
             return [(waiter, error) for waiter in waiting], behind
         # One that cannot be written must not take the others with it.
         outcomes = [(waiter, self._attempt(waiter.writes)) for waiter in waiting]
@@ -365,21 +397,44 @@ class SqliteStore:
             return None
         failure: Exception | None = None
         begun = time.perf_counter()
+        is_certain = True
         try:
             self._writer.execute("BEGIN IMMEDIATE")
+            self._check_file(is_certain=True)
             perform_all(self._writer, writes)
+            is_certain = False
             self._writer.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
+            self._check_file(is_certain=False)
+        except StoreError as error:
             failure = error
-            if self._writer.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._writer.execute("ROLLBACK")
+        except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
+            failure = error if is_certain or _is_certain(error) else StoreError(str(error), is_certain=False)
+        if self._writer.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
         if self.commits.note(len(writes), time.perf_counter() - begun, failed=failure is not None):
             if failure is None:
                 tell("the store works again")
             else:
                 logger.error("the store fails: %s", failure)
         return failure
+
+    def _check_file(self, *, is_certain: bool) -> None:
+        """Return if the database is still the file at its path.
+
+        Raises:
+            StoreError: It is not.
+        """
+        fault = self._guard.find_fault()
+        self.lost = None if fault is None else StoreError(fault, is_certain=is_certain, detail=LOST)
+        if self.lost is not None:
+            raise self.lost
+
+
+def _is_certain(error: Exception) -> bool:
+    """Return whether a COMMIT that failed left nothing behind: its last frame is not whole in the log."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 
 
 def _containing(text: str | None) -> tuple[str, str | None]:

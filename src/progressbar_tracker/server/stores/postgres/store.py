@@ -88,6 +88,11 @@ class PostgresStore:
         self.close()
 
     @property
+    def lost(self) -> None:
+        """PostgreSQL itself looks after its files."""
+        return
+
+    @property
     def shared(self) -> PostgresStore:
         """This store is one to which others write, too."""
         return self

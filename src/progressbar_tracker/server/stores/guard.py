@@ -1,0 +1,160 @@
+"""Whether a database is still the file at its path: an acknowledged write must be found there after a restart.
+
+A file may be deleted, replaced or overwritten while SQLite has it open, and SQLite does not notice. Each commit
+compares the identity of the database, its log and its index (``st_dev``, ``st_ino``) with those that are open. The log
+must hold the frames that the index names, and the database must change by checkpoints alone: the index counts them.
+(The layout of log and index: https://sqlite.org/walformat.html.)
+
+The database is never opened here: POSIX drops the locks of SQLite when any descriptor of it is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .locks import identity_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FINGERPRINT_BYTES: Final = 65_536
+"""How much of the beginning of the database is compared: any commit changes some of it."""
+
+READ_TRIES: Final = 5
+"""How often an index is read again that another process changes at the same time."""
+
+_HEADER: Final = struct.Struct("=IIIBBHII8s8s8s")
+_WAL_HEADER_BYTES: Final = 32
+_FRAME_HEADER_BYTES: Final = 24
+
+
+class _Index(NamedTuple):
+    """What the index says of the log: its frames, its salt, and how many of them are in the database."""
+
+    page_bytes: int
+    frames: int
+    checksum: bytes
+    salt: bytes
+    checkpointed: int
+    attempted: int
+
+    @property
+    def log_bytes(self) -> int:
+        """The least size of the log."""
+        return _WAL_HEADER_BYTES + self.frames * (self.page_bytes + _FRAME_HEADER_BYTES) if self.frames else 0
+
+
+class FileGuard:
+    """Watches the files of one open database. For one thread.
+
+    Args:
+        path: The database as the server was given it; may be a symbolic link.
+        real: The same without links; the log and the index lie beside it.
+        handle: A descriptor of the database that stays open for as long as the guard; -1 for none.
+    """
+
+    def __init__(self, path: Path, real: Path, handle: int) -> None:
+        self._path = path
+        self.log = real.with_name(real.name + "-wal")
+        self._index_path = real.with_name(real.name + "-shm")
+        self._handle = handle
+        self._log_handle = os.open(self.log, os.O_RDONLY)
+        self._index_handle = os.open(self._index_path, os.O_RDONLY)
+        found = path.stat()
+        self._identities = [
+            identity_of(found), identity_of(os.fstat(self._log_handle)), identity_of(os.fstat(self._index_handle)),
+        ]  # fmt: skip
+        self._seen = found.st_mtime_ns, found.st_size
+        self._fingerprint = self._read_fingerprint()
+        index = self._read_index()
+        self._progress = None if index is None else (index.salt, index.attempted, index.checkpointed)
+
+    def find_fault(self) -> str | None:
+        """Return why a commit would not be in the file at the path, or ``None`` if it would."""
+        paths = self._path, self.log, self._index_path
+        for path, identity in zip(paths, self._identities, strict=True):
+            try:
+                found = path.stat()
+            except OSError as error:
+                return f"{path} is gone ({error.strerror})"
+            if identity_of(found) != identity:
+                return f"{path} is another file now"
+        if not self._log_is_whole():
+            return f"{self.log} was truncated or overwritten by another program"
+        if self._is_overwritten():
+            return f"{self._path} was overwritten by another program"
+        return None
+
+    def log_is_ours(self) -> bool:
+        """Return whether the log at its path is the one that is open."""
+        try:
+            return identity_of(self.log.stat()) == self._identities[1]
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the log and the index, after SQLite has."""
+        os.close(self._log_handle)
+        os.close(self._index_handle)
+
+    def _log_is_whole(self) -> bool:
+        index = self._read_index()
+        for _ in range(READ_TRIES):
+            if index is None or not index.frames or self._has_frames(index):
+                return True
+            before, index = index, self._read_index()
+            if before == index:
+                return False
+        return True
+
+    def _has_frames(self, index: _Index) -> bool:
+        if os.fstat(self._log_handle).st_size < index.log_bytes:
+            return False
+        if os.pread(self._log_handle, 8, 16) != index.salt:
+            return False
+        last = index.log_bytes - index.page_bytes - _FRAME_HEADER_BYTES
+        return os.pread(self._log_handle, 16, last + 8) == index.salt + index.checksum
+
+    def _is_overwritten(self) -> bool:
+        if self._handle < 0:
+            return False
+        index, found = self._read_index(), os.fstat(self._handle)
+        if index is None:
+            return False
+        progress, seen = (index.salt, index.attempted, index.checkpointed), (found.st_mtime_ns, found.st_size)
+        if seen == self._seen:
+            self._progress = progress
+            return False
+        checkpoint = progress != self._progress or index.checkpointed < index.attempted
+        fingerprint = self._read_fingerprint()
+        touched = fingerprint == self._fingerprint and found.st_size == self._seen[1]
+        if not (checkpoint or touched):
+            return True
+        self._seen, self._progress, self._fingerprint = seen, progress, fingerprint
+        return False
+
+    def _read_fingerprint(self) -> int:
+        return zlib.crc32(os.pread(self._handle, FINGERPRINT_BYTES, 0)) if self._handle >= 0 else 0
+
+    def _read_index(self) -> _Index | None:
+        for _ in range(READ_TRIES):
+            raw = os.pread(self._index_handle, 136, 0)
+            if len(raw) < 136:
+                return None
+            if raw[:48] == raw[48:96]:
+                return _parse_index(raw)
+        return None
+
+
+def _parse_index(raw: bytes) -> _Index | None:
+    _, _, _, ready, _, page_bytes, frames, _, checksum, salt, _ = _HEADER.unpack_from(raw)
+    if not ready:
+        return None
+    (checkpointed,), (attempted,) = struct.unpack_from("=I", raw, 96), struct.unpack_from("=I", raw, 128)
+    # Pages of 64 KiB do not fit into the field, and are written as 1.
+    size = (page_bytes & 0xFE00) + ((page_bytes & 1) << 16)
+    stored = struct.pack(">II", *struct.unpack("=II", checksum))
+    return _Index(size, frames, stored, salt, checkpointed, attempted)

@@ -1,0 +1,256 @@
+"""The locks of a database file: one server at a time, under whichever name it opens the file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from progressbar_tracker._errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_WAIT: Final = 0.5
+"""Seconds to wait for a lock: a command line holds it for an instant when it opens the file."""
+
+REMOTE: Final = frozenset({
+    "9p", "afs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.ceph-fuse", "fuse.gcsfuse", "fuse.glusterfs",
+    "fuse.goofys", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "prl_fs",
+    "smb2", "smb3", "smbfs", "vboxsf",
+})  # fmt: skip
+"""File systems on which another machine may write, and a lock of this one may mean nothing to it."""
+
+_held: dict[tuple[int, int], FileLock] = {}
+"""The locks of this process, by device and inode of the database."""
+
+
+class FileLock:
+    """Keeps a second server off a database, by ``flock`` on the database itself and on a file beside it.
+
+    Both locks end with the process. The lock on the database holds for each of its names: symbolic links, hard links
+    and bind mounts. The lock on the file beside it covers the moment in which :func:`~.copies.restore` replaces the
+    database, and keeps out servers of older versions, which know no other.
+
+    POSIX drops all of a process's ``fcntl`` locks on a file when the process closes any descriptor of it, and SQLite
+    relies on them: the descriptor is opened before SQLite opens the file, and closed after SQLite has closed it.
+
+    Only Linux keeps ``flock`` and ``fcntl`` apart. Elsewhere the file beside the database is the only lock.
+
+    Args:
+        database: The file; made, with its folder, unless it is there.
+        create: Whether to make it.
+
+    Raises:
+        ConfigError: A server runs on this file, it is no file, or its file system has no locks of its own.
+
+    Attributes:
+        path: The file that is locked beside the database.
+        handle: The descriptor of the database; -1 without one.
+    """
+
+    def __init__(self, database: Path, *, create: bool = True) -> None:
+        self._identity: tuple[int, int] | None = None
+        self.real = real = Path(os.path.realpath(database))
+        self.path = path = real.with_name(real.name + ".lock")
+        self.handle = self._beside = -1
+        try:
+            if real.exists() and not real.is_file():
+                raise ConfigError(f"the database {database} cannot be used: it is not a file")
+            real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._refuse_held(database)
+            self._beside = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            if sys.platform != "win32":
+                self._lock(self._beside, database)
+                _check_locks(self._beside, path, database)
+            if sys.platform == "linux" and (create or real.exists()):
+                self._lock_database(database)
+        except OSError as error:
+            self.release()
+            named = error.filename or database
+            raise ConfigError(f"the database {database} cannot be used: {error.strerror} ({named})") from error
+        except ConfigError:
+            self.release()
+            raise
+
+    def _refuse_held(self, database: Path) -> None:
+        """Refuse a file that this process has locked: to open it would cost SQLite its locks when it is closed."""
+        with contextlib.suppress(FileNotFoundError):
+            if identity_of(self.real.stat()) in _held:
+                raise ConfigError(f"a server is running on the database {database} already")
+
+    def _lock_database(self, database: Path) -> None:
+        # Made here and not by SQLite: only the owner may read it, and the files beside it get the same mode.
+        self.handle = os.open(self.real, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
+        found = os.fstat(self.handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"the database {database} cannot be used: it is not a file")
+        self._lock(self.handle, database)
+        if identity_of(self.real.stat()) != identity_of(found):
+            raise ConfigError(f"the database {database} was replaced while it was opened: start again")
+        self._identity = identity_of(found)
+        _held[self._identity] = self
+
+    def _lock(self, handle: int, database: Path) -> None:
+        until = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                    raise ConfigError(_no_locks(database, f"it refuses flock: {error.strerror}")) from error
+                if time.monotonic() >= until:
+                    raise ConfigError(f"a server is running on the database {database} already") from error
+                time.sleep(LOCK_WAIT / 10)
+            else:
+                return
+
+    def release(self) -> None:
+        """Let the next server in."""
+        if self._identity is not None:
+            _held.pop(self._identity, None)
+            self._identity = None
+        for handle in (self.handle, self._beside):
+            if handle >= 0:
+                os.close(handle)
+        self.handle = self._beside = -1
+
+
+def _leave_locks() -> None:
+    """Close the descriptors in a child after a fork, or the lock would last for as long as the child."""
+    for lock in list(_held.values()):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks)
+
+
+def identity_of(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells a file from all others for as long as it is open."""
+    return found.st_dev, found.st_ino
+
+
+def _check_locks(handle: int, path: Path, database: Path) -> None:
+    """Return if ``flock`` on the file system of a database is a lock of its own.
+
+    Args:
+        handle: The descriptor of ``path``, which is locked.
+        path: A file beside the database.
+        database: Named in the message.
+
+    Raises:
+        ConfigError: Another machine may write there, ``flock`` does nothing, or it is made of ``fcntl`` locks.
+    """
+    if sys.platform != "linux":
+        return
+    kind = file_system_of(handle)
+    if kind in REMOTE:
+        raise ConfigError(_no_locks(database, f"{kind} is shared with other machines"))
+    second = os.open(path, os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass
+        else:
+            raise ConfigError(_no_locks(database, "flock has no effect there"))
+        try:
+            fcntl.lockf(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(_no_locks(database, "flock and fcntl locks are the same there")) from error
+    finally:
+        os.close(second)
+
+
+def _no_locks(database: Path, why: str) -> str:
+    return (
+        f"the database {database} cannot be used: its file system does not keep a second server out ({why}); "
+        "put it on a local disk, or use PostgreSQL"
+    )
+
+
+def file_system_of(handle: int, mounts: str | None = None) -> str:
+    """Return the type of the file system of an open file, as Linux names it; ``""`` where that is not known.
+
+    Args:
+        handle: A descriptor.
+        mounts: The text of ``/proc/self/mountinfo``.
+    """
+    try:
+        text = Path("/proc/self/mountinfo").read_text("utf-8", "replace") if mounts is None else mounts
+        flags = Path(f"/proc/self/fdinfo/{handle}").read_text("ascii")
+    except OSError:
+        return ""
+    mount = re.search(r"^mnt_id:\s*(\d+)$", flags, re.MULTILINE)
+    for line in text.splitlines():
+        fields, _, kind = line.partition(" - ")
+        if mount is not None and fields.split(" ", 1)[0] == mount[1]:
+            return kind.split(" ", 1)[0]
+    return ""
+
+
+@contextlib.contextmanager
+def opened_beside(path: Path) -> Iterator[None]:
+    """Open a database beside a server that may run on it, under the one name that the server knows.
+
+    SQLite keeps what is not yet in the file under the file's name: through another name it would not see it, and
+    damage the file.
+
+    Raises:
+        ConfigError: A server runs on this file under another name, or on a file that was at this place before.
+    """
+    real = Path(os.path.realpath(path))
+    if sys.platform != "linux" or not real.is_file():
+        yield
+        return
+    own = _held.get(identity_of(real.stat()))
+    if own is not None:
+        _check_name(path, served=True, beside=own.real == real)
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        served = _is_locked(real, stack)
+        beside = _is_locked(real.with_name(real.name + ".lock"), stack)
+        if served != beside:
+            # A server takes one lock after the other.
+            time.sleep(LOCK_WAIT / 10)
+            served = _is_locked(real, stack)
+            beside = _is_locked(real.with_name(real.name + ".lock"), stack)
+        # Where the lock was removed, the log of a server that runs is still there.
+        _check_name(path, served=served, beside=beside or (served and real.with_name(real.name + "-wal").exists()))
+        yield
+
+
+def _check_name(path: Path, *, served: bool, beside: bool) -> None:
+    if served and not beside:
+        raise ConfigError(f"a server is running on the database {path} under another name: use that one")
+    if beside and not served:
+        raise ConfigError(
+            f"a server is running on a file that is no longer at {path}, and writes nothing: "
+            "stop it, or put the file back"
+        )
+
+
+def _is_locked(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Return whether a server has locked a file. The descriptor is closed with the stack, after SQLite's."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    stack.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    return False

@@ -1,0 +1,237 @@
+"""A second server on the database of a first one, under every name that the file can have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from progressbar_tracker.server.key_file import KeyFile
+from progressbar_tracker.server.stores.locks import FileLock
+
+from .serving import Serving, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def serving(tmp_path):
+    serving = Serving(tmp_path)
+    yield serving
+    serving.close()
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "progressbar_tracker", *map(str, arguments)],
+        env={**os.environ, "PROGRESSBAR_CONFIG": "/nonexistent"}, cwd=cwd, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def serve(database, cwd=None):
+    return run("serve", "--port", "0", "--no-local-key", "--database", database, cwd=cwd)
+
+
+def same(path: Path) -> str:
+    return str(path)
+
+
+def symbolic_link(path: Path) -> str:
+    link = path.parent / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    return str(link)
+
+
+def chain_of_links(path: Path) -> str:
+    (path.parent / "one.db").symlink_to(path.name)
+    (path.parent / "two.db").symlink_to("one.db")
+    return str(path.parent / "two.db")
+
+
+def linked_folder(path: Path) -> str:
+    link = path.parent.parent / (path.parent.name + "-link")
+    link.symlink_to(path.parent)
+    return str(link / path.name)
+
+
+def hard_link(path: Path) -> str:
+    (path.parent / "hard.db").hardlink_to(path)
+    return str(path.parent / "hard.db")
+
+
+def hard_link_elsewhere(path: Path) -> str:
+    (path.parent / "elsewhere").mkdir()
+    (path.parent / "elsewhere" / path.name).hardlink_to(path)
+    return str(path.parent / "elsewhere" / path.name)
+
+
+def lock_removed(path: Path) -> str:
+    path.with_name(path.name + ".lock").unlink()
+    return str(path)
+
+
+def lock_replaced(path: Path) -> str:
+    lock = path.with_name(path.name + ".lock")
+    lock.with_name("new").write_bytes(b"")
+    lock.with_name("new").replace(lock)
+    return str(path)
+
+
+def relative(path: Path) -> str:
+    return f"../{path.parent.name}/./{path.name}"
+
+
+def dots(path: Path) -> str:
+    return f"{path.parent}/../{path.parent.name}//{path.name}"
+
+
+def of_process(path: Path) -> str:
+    """A descriptor of this process; it is kept for as long as the tests run."""
+    handle = os.open(path, os.O_RDONLY)
+    return f"/proc/{os.getpid()}/fd/{handle}"
+
+
+def bind_mount(path: Path) -> str:
+    target = path.parent / "bound.db"
+    target.touch()
+    mount(path, target)
+    return str(target)
+
+
+def bind_mounted_folder(path: Path) -> str:
+    target = path.parent.parent / (path.parent.name + "-bound")
+    target.mkdir()
+    mount(path.parent, target)
+    return str(target / path.name)
+
+
+MOUNTED: list[Path] = []
+
+
+def mount(source: Path, target: Path) -> None:
+    if subprocess.run(["mount", "--bind", source, target], capture_output=True).returncode:
+        pytest.skip("may not mount")
+    MOUNTED.append(target)
+
+
+@pytest.fixture(autouse=True)
+def unmount():
+    yield
+    while MOUNTED:
+        subprocess.run(["umount", "--lazy", MOUNTED.pop()], check=True)
+
+
+NAMES: list[Callable[[Path], str]] = [
+    same, symbolic_link, chain_of_links, linked_folder, hard_link, hard_link_elsewhere, lock_removed, lock_replaced,
+    relative, dots, of_process, bind_mount, bind_mounted_folder,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.__name__)
+def test_a_second_server_is_refused_in_one_sentence(serving, tmp_path, name):
+    database = tmp_path / "progress.db"
+    with serving.http() as http:
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+        done = serve(name(database), cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "a server is running on the database" in done.stderr
+        http.put("/api/v1/items/b", json={"run_id": "r"}).raise_for_status()
+    serving.stop(signal.SIGKILL)
+    serving.start()
+    with serving.http() as http:
+        assert set(listed(http)) == {"a", "b"}
+
+
+OTHER_NAMES = [name for name in NAMES if name in {hard_link, hard_link_elsewhere, bind_mount}]
+"""The names beside which SQLite would keep a log of its own."""
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.__name__)
+def test_a_command_uses_the_file_as_the_server_does_or_not_at_all(serving, tmp_path, name):
+    place = name(tmp_path / "progress.db")
+    copy = tmp_path / "copy.db"
+    made = run("keys", "create", "--name", "laptop", "--type", "read", "--database", place, cwd=tmp_path)
+    copied = run("backup", copy, "--database", place, cwd=tmp_path)
+    assert copied.returncode == made.returncode
+    if name in OTHER_NAMES:
+        assert made.returncode == 1
+        assert "under another name: use that one" in made.stderr
+    else:
+        assert (made.returncode, made.stderr) == (0, "")
+        with serving.http() as http:
+            assert "laptop" in [key["name"] for key in http.get("/api/v1/keys").json()["keys"]]
+        restored = run("restore", copy, "--database", place, cwd=tmp_path)
+        assert (restored.returncode, restored.stderr.count("\n")) == (1, 1)
+        assert "a server is running" in restored.stderr
+    with serving.http() as http:
+        assert http.get("/readyz").status_code == 200
+
+
+def test_a_killed_server_frees_the_file(serving, tmp_path):
+    for _ in range(3):
+        serving.stop(signal.SIGKILL)
+        serving.start()
+    serving.stop(signal.SIGTERM)
+    FileLock(tmp_path / "progress.db").release()
+
+
+def test_a_child_keeps_no_lock(tmp_path):
+    """Neither one that is forked nor one that runs another program."""
+    database = tmp_path / "progress.db"
+    KeyFile(database).close()
+    code = (
+        "import os, pathlib, subprocess, sys, time\n"
+        "from progressbar_tracker.server.stores.sqlite import SqliteStore\n"
+        "store = SqliteStore(pathlib.Path(sys.argv[1]))\n"
+        "program = subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os.close(1)\n"
+        "    time.sleep(60)\n"
+        "print(program.pid, child, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, database], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    children = [int(one) for one in process.stdout.readline().split()]
+    try:
+        assert serve(database).returncode == 1
+        process.kill()
+        process.wait(30)
+        lock = FileLock(database)
+        lock.release()
+    finally:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_what_is_no_file_is_refused_in_one_sentence(tmp_path, kind):
+    path = tmp_path / "progress.db"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null")
+    done = serve(path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "cannot be used" in done.stderr
+
+
+def test_a_copy_of_a_served_file_is_another_database(serving, tmp_path):
+    done = run("backup", tmp_path / "copy.db", "--database", tmp_path / "progress.db")
+    assert done.returncode == 0
+    shutil.copy(tmp_path / "copy.db", tmp_path / "second.db")
+    FileLock(tmp_path / "second.db").release()
