@@ -166,7 +166,7 @@ def test_a_command_uses_the_file_as_the_server_does_or_not_at_all(serving, tmp_p
         assert made.returncode == 1
         assert "under another name: use that one" in made.stderr
     else:
-        assert (made.returncode, made.stderr) == (0, "")
+        assert made.returncode == 0
         with serving.http() as http:
             assert "laptop" in [key["name"] for key in http.get("/api/v1/keys").json()["keys"]]
         restored = run("restore", copy, "--database", place, cwd=tmp_path)

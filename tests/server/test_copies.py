@@ -14,7 +14,7 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, SaveItem
 from progressbar_tracker.server.stores import copies
 from progressbar_tracker.server.stores.copies import backup, restore
-from progressbar_tracker.server.stores.files import connect
+from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import APPLICATION_ID, MIGRATIONS
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 
@@ -276,3 +276,63 @@ def test_what_root_restores_belongs_to_whom_the_folder_or_the_file_belonged(tmp_
     os.chown(folder / "progress.db", 2234, 2235)
     restore(copy, folder / "progress.db")
     assert ((folder / "progress.db").stat().st_uid, (folder / "progress.db").stat().st_gid) == (2234, 2235)
+
+
+# What a copy from elsewhere may hold
+
+
+FOREIGN = {
+    "trigger": ["CREATE TRIGGER x AFTER INSERT ON items BEGIN DELETE FROM keys; END"],
+    "temporary name": ["CREATE TRIGGER sqlitex AFTER UPDATE ON meta BEGIN SELECT 1; END"],
+    "view": ["CREATE VIEW x AS SELECT * FROM keys"],
+    "view in the place of a table": ["DROP TABLE shares", "CREATE VIEW shares AS SELECT * FROM sessions"],
+    "virtual table": ["CREATE VIRTUAL TABLE x USING fts5(a)"],
+    "table": ["CREATE TABLE x (a)"],
+    "table that looks like statistics": ["CREATE TABLE x (sqlite_stat1)"],
+    "index": ["CREATE INDEX x ON keys (hash)"],
+    "index with an expression": ["CREATE INDEX x ON items (json_extract(state, '$.id'))"],
+    "another index by a name of ours": ["DROP INDEX history_id", "CREATE INDEX history_id ON history (abs(n))"],
+    "partial index": ["DROP INDEX outbox_done", "CREATE INDEX outbox_done ON outbox (at) WHERE length(body) > 0"],
+    "generated column": ["ALTER TABLE items ADD COLUMN x TEXT AS (upper(id))"],
+    "column": ["ALTER TABLE keys ADD COLUMN x TEXT"],
+    "renamed column": ["ALTER TABLE keys RENAME COLUMN name TO x"],
+    "dropped column": ["ALTER TABLE sessions DROP COLUMN agent"],
+    "dropped index": ["DROP INDEX history_id"],
+    "dropped table": ["DROP TABLE outbox"],
+    "check": ["DROP TABLE shares", "CREATE TABLE shares (share_id TEXT PRIMARY KEY CHECK (random() > 0))"],
+    "foreign key": ["DROP TABLE samples", "CREATE TABLE samples (id TEXT REFERENCES items ON DELETE CASCADE)"],
+}
+
+
+@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("version", [len(MIGRATIONS), len(MIGRATIONS) - 1])
+def test_a_copy_with_a_foreign_schema_is_refused(tmp_path: Path, statements: list[str], version: int) -> None:
+    """A backup may come from anywhere, and what is in its schema would run with what the server writes."""
+    source, database = made(tmp_path / "copy.db", "copied"), made(tmp_path / "progress.db", "kept")
+    opened = sqlite3.connect(source, isolation_level=None)
+    for statement in statements:
+        opened.execute(statement)
+    if version < len(MIGRATIONS):
+        opened.execute("DROP TABLE IF EXISTS outbox")
+        opened.execute(f"PRAGMA user_version = {version}")
+    opened.close()
+    if "outbox" in statements[0] and version < len(MIGRATIONS):
+        return  # which is what that version is like
+    one_line("it is not as a server left it|cannot be copied", lambda: restore(source, database))
+    assert ids(database) == ["kept"]
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_a_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> None:
+    source = tmp_path / "copy.db"
+    opened = sqlite3.connect(source, isolation_level=None)
+    migrate(opened, source, MIGRATIONS[:version])
+    opened.execute("ANALYZE")
+    opened.close()
+    restore(source, tmp_path / "progress.db")
+    assert ids(tmp_path / "progress.db") == []
+
+
+def test_what_is_in_a_schema_is_not_trusted(store: SqliteStore) -> None:
+    for connection in (store._writer, store._reader, store._past, store._searched):
+        assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)

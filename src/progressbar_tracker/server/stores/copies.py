@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
 
-from .files import BUSY, check_ours, connect, distrust, version_of
+from .files import BUSY, check_ours, check_schema, connect, distrust, version_of
 from .locks import FileLock, opened_beside
 
 if TYPE_CHECKING:
@@ -82,10 +82,14 @@ def restore(source: Path, database: Path, *, now: Callable[[], float] = time.tim
         raise ConfigError(f"the copy {source} is the database itself")
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(_reading(source, "copy"))
+        check_schema(opened, source, version_of(opened))
         lock = FileLock(database, create=False)
         stack.callback(lock.release)
         part = stack.enter_context(_unfinished(database))
         found = _copied(opened, part, database)
+        with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as made:
+            distrust(made)
+            check_schema(made, source, version_of(made))  # another program may have changed the source meanwhile
         connect(part).close()
         _hand_over(database, part, lock.path)
         former = _kept_aside(database, now())
@@ -151,6 +155,7 @@ def _copied(source: sqlite3.Connection, part: Path, target: Path) -> Copied:
     """Copy what is committed now into an empty file, and see that all of it is there."""
     source.execute("VACUUM INTO ?", (str(part),))
     with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
+        distrust(copy)
         (said,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
             raise ConfigError(f"the copy for {target} is damaged, and was not kept: {said}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
@@ -80,6 +81,36 @@ def check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (tables or application or version):
         raise ConfigError(f"the database {path} belongs to another program")
+
+
+def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Return if a file from outside has the schema that the migrations make, and nothing besides.
+
+    A trigger, a view or an expression in an index of it would run with what the server writes.
+
+    Raises:
+        ConfigError: It has another one.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        for migration in MIGRATIONS[:version]:
+            for statement in migration:
+                made.execute(statement)
+        expected, found = _schema_of(made), _schema_of(connection)
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
+            how = "lacks" if name not in found else "has" if name not in expected else "has another"
+            raise ConfigError(f"the copy {path} {how} {ascii(' '.join(name))[:100]}: it is not as a server left it")
+
+
+def _schema_of(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """Return table and definition of everything in a schema, by type and name. Spaces differ by version."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+    made = {}
+    for kind, name, table, sql in rows:
+        # The statistics of ANALYZE are SQLite's own, and hold no code.
+        if not (kind == "table" and str(name) in {"sqlite_stat1", "sqlite_stat4", "sqlite_sequence"}):
+            made[str(kind), str(name)] = str(table), None if sql is None else "".join(str(sql).split())
+    return made
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
