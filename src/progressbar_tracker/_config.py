@@ -34,14 +34,16 @@ class Config(NamedTuple):
         url: The server's base URL, such as ``"http://localhost:8989"``.
         api_key: The key. Not shown by ``repr``.
         source: Where the URL was found, in words for a person.
+        key_source: The same of the key.
     """
 
     url: str
     api_key: str
     source: str
+    key_source: str
 
     def __repr__(self) -> str:
-        return f"Config(url={self.url!r}, api_key=<hidden>, source={self.source!r})"
+        return f"Config(url={self.url!r}, api_key=<hidden>, source={self.source!r}, key_source={self.key_source!r})"
 
 
 def user_config_path(environ: Mapping[str, str]) -> Path:
@@ -76,7 +78,8 @@ def read_user_config(path: Path) -> Config | None:
     for name in ("url", "api_key"):
         if not isinstance(table.get(name), str) or not table[name]:
             raise ConfigError(f"the config file {path} has no {name}")
-    return Config(table["url"], table["api_key"], f"the config file {path}")
+    source = f"the config file {path}"
+    return Config(table["url"], table["api_key"], source, source)
 
 
 def write_user_config(path: Path, url: str, api_key: str) -> None:
@@ -112,8 +115,13 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
 
 
 def told_where(found: Config, error: ConfigError) -> ConfigError:
-    """Return an error about a URL or a key with the place it was found in, for a person has to mend it there."""
-    return ConfigError(f"{found.source}: {error}")
+    """Return an error about a URL or a key with the place it was found in, for a person has to mend it there.
+
+    Such an error begins with the name of the argument. One of another kind names its variable, and stays as it is.
+    """
+    name = str(error).partition(" ")[0]
+    source = {"api_url": found.source, "api_key": found.key_source}.get(name)
+    return error if source is None else ConfigError(f"{source}: {error}")
 
 
 def disabled(environ: Mapping[str, str]) -> bool:
@@ -127,8 +135,14 @@ def environ_key(environ: Mapping[str, str]) -> str | None:
     Raises:
         ConfigError: ``PROGRESSBAR_API_KEY_FILE`` names a file that cannot be read or is empty.
     """
+    found = _environ_key(environ)
+    return None if found is None else found[0]
+
+
+def _environ_key(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the key that the environment names, and where it says so."""
     if key := environ.get(API_KEY):
-        return key
+        return key, API_KEY
     if not (named := environ.get(API_KEY_FILE)):
         return None
     from pathlib import Path
@@ -139,7 +153,7 @@ def environ_key(environ: Mapping[str, str]) -> str | None:
         raise ConfigError(f"{API_KEY_FILE} names {named}, which cannot be read: {error}") from error
     if not key:
         raise ConfigError(f"{API_KEY_FILE} names {named}, which is empty")
-    return key
+    return key, f"the file {named}, which {API_KEY_FILE} names"
 
 
 def discover(
@@ -162,16 +176,19 @@ def discover(
     env_url = environ.get(URL) or None
     wanted, source = (url, "configure()") if url else (env_url, URL)
     # A key without a URL beside it is for whatever server is configured.
-    key = api_key or (environ_key(environ) if not url or not env_url or same(url, env_url) else None)
-    if wanted and key:
-        return Config(wanted, key, source)
+    if api_key:
+        found: tuple[str, str] | None = api_key, "configure()"
+    else:
+        found = _environ_key(environ) if not url or not env_url or same(url, env_url) else None
+    if wanted and found:
+        return Config(wanted, found[0], source, found[1])
     file = read_user_config(path if path is not None else user_config_path(environ))
     if not wanted:
-        if file is None and key:
+        if file is None and found:
             raise ConfigError(f"there is a key but no server: set {URL} as well")
-        return file if file is None or not key else file._replace(api_key=key)
+        return file if file is None or not found else file._replace(api_key=found[0], key_source=found[1])
     if file is not None and same(file.url, wanted):
-        return Config(wanted, file.api_key, source)
+        return Config(wanted, file.api_key, source, file.key_source)
     raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
 
 

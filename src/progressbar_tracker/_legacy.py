@@ -6,6 +6,7 @@ counts, rate and time left go into the description.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._models import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ._models import LegacyItem, Number, Op
 
 BELOW_ONE: Final = 1 - 2 * TOLERANCE  # part 1 takes 1.0 for the end
+LONGEST: Final = 1e9  # seconds: what takes 30 years has no time left worth telling
 
 
 def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
@@ -69,8 +71,8 @@ class LegacyState(NamedTuple):
         told = [f"{amount(completed, unit)}{of} {unit}"]
         elapsed = 0.0 if now is None else now - self.began_at
         rate = (completed - self.began_with) / elapsed if elapsed > 0 else 0.0
-        if rate > 0:
+        if 0 < rate < math.inf:
             told.append(f"{amount(float(f'{rate:.3g}'), unit)} {unit}/s")
-            if total is not None and total > completed:
-                told.append(f"{duration((total - completed) / rate)} left")
+            if total is not None and total > completed and (left := (total - completed) / rate) < LONGEST:
+                told.append(f"{duration(left)} left")
         return ", ".join(told)

@@ -5,6 +5,7 @@ Everything is logged under ``progressbar_tracker``. A NullHandler keeps a progra
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from ._fork import importing
@@ -16,11 +17,15 @@ ERROR: Final = 40
 
 
 def log(level: int, message: str, *args: object, exc_info: bool = False) -> None:
-    """Write a line to the logger ``progressbar_tracker``; ``level`` and ``args`` are those of ``logging``."""
-    with importing:
-        import logging
+    """Write a line to the logger ``progressbar_tracker``; ``level`` and ``args`` are those of ``logging``.
 
-    logger = logging.getLogger("progressbar_tracker")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    logger.log(level, message, *args, exc_info=exc_info, stacklevel=2)
+    A handler or a filter of the program that raises, or an import without a free file descriptor, costs the line only.
+    """
+    with contextlib.suppress(Exception):
+        with importing:
+            import logging
+
+        logger = logging.getLogger("progressbar_tracker")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+        logger.log(level, message, *args, exc_info=exc_info, stacklevel=2)

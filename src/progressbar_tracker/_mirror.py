@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._models import is_complete
-from ._run import Run, count
+from ._run import Run
+from ._text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,9 @@ from . import _config, _runtime
 from ._models import META_LENGTH
 from ._parse import Gauge, Parser, last_line
 from ._relay import Relay, in_foreground
-from ._run import clean, own_name
+from ._run import own_name
 from ._sender import START
+from ._text import clean
 from ._tracker import track
 
 if TYPE_CHECKING:

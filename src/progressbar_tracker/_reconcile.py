@@ -27,7 +27,9 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from ._agenda import GONE, URGENT, Agenda, Record
+from ._models import shown
 from ._snapshot import NOTHING, Snapshot, difference
+from ._text import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,6 +42,7 @@ BATCH: Final = 500  # operations in one request
 HEARTBEAT: Final = 15.0  # seconds without a change after which a live run says that it lives
 HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server calls it stalled: four missed beats
 SETTLE: Final = 0.5  # seconds in which a loop that was left early may yet turn out to have died of an exception
+SCARCE_PAUSE: Final = 1.0  # seconds until a run is looked at again for which there was no memory or no file descriptor
 REVIVALS: Final = 3  # times an item that vanished is created again; after that a person deleted it
 REVIVAL_PAUSE: Final = 5.0  # seconds between them
 REVIVAL_SPREAD: Final = 0.5  # seconds over which the first are spread: who lost one item has lost them all
@@ -136,6 +139,7 @@ class Reconciler:
         self._former: dict[str, list[Record]] = {}
         self._agenda = Agenda()
         self._limit = BATCH
+        self._suspect: Record | None = None  # the run in whose sampling the thread was last interrupted
 
     def __len__(self) -> int:
         return len(self._newest) + len(self._former)
@@ -146,9 +150,14 @@ class Reconciler:
             self.stats.dropped += 1
             return
         record = Record(source, now)
-        name = _name(source)
+        try:
+            name, patience, fleeting = _name(source), source.patience, source.fleeting
+        except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
+            self.stats.dropped += 1
+            self._warn_unfit(error)
+            return
         earlier = self._newest.get(name)
-        if earlier is None and source.fleeting:
+        if earlier is None and fleeting:
             self.stats.elided += 1  # over before it was looked at: a short loop costs next to nothing
             return
         # The same id again before the server was told of the end of the run before. What the server never saw is
@@ -172,7 +181,7 @@ class Reconciler:
             record.acked = NOTHING
         source.record = record
         self._newest[name] = record
-        self._agenda.put(record, now + source.patience)
+        self._agenda.put(record, now + patience)
 
     def mark(self, source: Source, now: float) -> None:
         """Note that a run has ended: its end goes before everything else."""
@@ -184,8 +193,13 @@ class Reconciler:
     def conclude(self, verdict: Callable[[Source], None], now: float) -> None:
         """Let ``verdict`` decide the end of every run: the program is ending."""
         for record in self._all():
-            verdict(record.source)
-            self.mark(record.source, now)
+            try:
+                verdict(record.source)
+            except Exception as error:  # noqa: BLE001 - see add()
+                self._drop(record)
+                self._warn_unfit(error)
+            else:
+                self.mark(record.source, now)
 
     def hasten(self, now: float, *, last: bool = False) -> None:
         """Make everything due that is not held back by a back-off of its own: a flush.
@@ -221,9 +235,15 @@ class Reconciler:
                 under_way.add(record)
             try:
                 self._plan(record, steps, now)
-            except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
+            except BaseException as error:  # noqa: BLE001 - see add()
+                # A want of memory or of file descriptors passes, and so does what a debugger throws into the thread.
+                thrown = not isinstance(error, Exception) and self._suspect is not record
+                if thrown or isinstance(error, OSError | MemoryError):
+                    self._suspect = record
+                    self._agenda.put(record, now + SCARCE_PAUSE)
+                    continue
                 self._drop(record)
-                self._warn("unfit", f"an item was given up, for its state cannot be told: {error!r}")
+                self._warn_unfit(error)
             if record.ended_at is None and record.source.record is record:
                 interval = record.source.interval
                 wait = interval * stretch
@@ -339,7 +359,7 @@ class Reconciler:
                 self.stats.sent += 1
                 self._acknowledged(step)
                 continue
-            detail = (result.get("problem") or {}).get("detail", "")
+            detail = sentence((result.get("problem") or {}).get("detail"))
             name = f"item {record.source.id!r}"
             if record.source.part is not None and status == 404:
                 # The item's own process has not been heard yet. It will be; or else it was never to be.
@@ -405,8 +425,11 @@ class Reconciler:
         # One request probes whether the server is back; what failed is due again when it may go.
         self.renew(steps, now)
 
-    def too_large(self, steps: Sequence[Step]) -> None:
-        """Take in a 413: send half as much at once, and give up a single operation that is too large alone."""
+    def halve(self, steps: Sequence[Step], reason: str) -> None:
+        """Take in that a request was refused as a whole, for its size or for one of its operations.
+
+        Half as much is sent at once, until the operation that is refused is alone. Then it is given up.
+        """
         self.stats.requests += 1
         if len({step.record for step in steps}) > 1:
             self._limit = max(2, len(steps) // 2)
@@ -414,9 +437,24 @@ class Reconciler:
                 self._agenda.put(step.record, URGENT)
             return
         for step in steps:
-            self._drop(step.record)
+            if not step.record.gone:
+                self._drop(step.record)
         if steps:
-            self._warn("large", f"item {steps[0].record.source.id!r} is too large for the server")
+            self._warn("refused", f"item {steps[0].record.source.id!r} was given up: {reason}")
+
+    def park(self, steps: Sequence[Step], until: float, reason: str) -> None:
+        """Take in that the server refuses the key: nothing is sent until the instant ``until``, when it is looked for.
+
+        That is no back-off, which would grow with every look.
+        """
+        if not self.failures:
+            self.stats.failed += 1
+            self.stats.requests += 1
+            self.stats.coalesced += len(steps)
+        self.stats.last_error = reason
+        self.failures = max(self.failures, 1)
+        self.not_before = until
+        self.renew(steps, until)
 
     def refuse(self, reason: str) -> None:
         """Take in that the server does not want this client at all: nothing is sent any more."""
@@ -440,6 +478,9 @@ class Reconciler:
         """Return the monotonic instant at which something is due, or ``None``."""
         due = self._agenda.next()
         return None if due is None or not len(self) else max(self.not_before, due)
+
+    def _warn_unfit(self, error: BaseException) -> None:
+        self._warn("unfit", f"an item was given up, for its state cannot be told: {shown(error)}")
 
     def _warn(self, kind: str, text: str) -> None:
         self.warnings.append(Warned(kind, text))

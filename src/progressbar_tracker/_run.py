@@ -1,4 +1,4 @@
-"""One run of a tracked item, as the sender sees it, and the making fit of whatever a program says about it.
+"""One run of a tracked item, as the sender sees it.
 
 A run ends once. Ordinary code ends it with certainty; a finalizer can only say that the loop was left, and the end is
 *tentative* for a moment, until it is known whether the process dies of an exception that came through the loop's code.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import time
 from contextvars import ContextVar
-from operator import index
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._config import PARENT
@@ -22,13 +20,11 @@ from ._models import (
     ERROR_LENGTH,
     GROUP_LENGTH,
     ID_LENGTH,
-    NUMBER_LIMIT,
     TITLE_LENGTH,
     UNIT_LENGTH,
-    WEIGHT_LIMIT,
-    has_control,
 )
 from ._snapshot import Setting, Snapshot
+from ._text import clean, count, script_path, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,45 +69,11 @@ def own_name() -> str:
 
 def program() -> str:
     """Return a short name of the running program: its script's, without the ending."""
-    main = sys.argv[0] if sys.argv else ""
+    main = script_path()
     stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - on every short loop's way
     if stem == "__main__":
         stem = os.path.basename(os.path.dirname(main))  # noqa: PTH119, PTH120
-    return {"": "python", "-": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(stem, stem)[:60]
-
-
-def clean(value: object, limit: int, *, lines: bool = False) -> str:
-    r"""Return a text that the server takes, whatever comes: too long is cut, control characters become spaces.
-
-    >>> clean("a\x00b" + "c" * 10, 6)
-    'a bcc…'
-    """
-    try:
-        text = value if isinstance(value, str) else "" if value is None else str(value)
-    except Exception as error:  # noqa: BLE001 - a user's __str__ may raise whatever it likes
-        text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
-    if has_control(text):
-        allowed = "\n\t" if lines else ""
-        text = "".join(" " if has_control(c) and c not in allowed else c for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def count(value: object) -> Number | None:
-    """Return a number that the server takes, or ``None``."""
-    if isinstance(value, int | float):
-        if value is True or value is False:
-            return int(value)  # JSON has a form of its own for them
-        return value if -NUMBER_LIMIT <= value <= NUMBER_LIMIT else None
-    try:  # numpy's and decimal's numbers, for example
-        number = index(value) if hasattr(value, "__index__") else float(value)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - see clean()
-        return None
-    return number if -NUMBER_LIMIT <= number <= NUMBER_LIMIT else None
-
-
-def whole(value: object) -> int:
-    """Return an int that the server takes, or 0."""
-    return int(value) if isinstance(value, bool) or (isinstance(value, int) and abs(value) <= WEIGHT_LIMIT) else 0
+    return {"": "python", "-": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(stem, clean(stem, 60))
 
 
 def error_text(error: BaseException | str) -> str:
@@ -310,7 +272,7 @@ class Run(Counter):
             None if total is None else count(total),
             whole(weight),
             status or "running",
-            error,
+            None if error is None else clean(error, ERROR_LENGTH, lines=True),
         )
 
     def setting(self) -> Setting:

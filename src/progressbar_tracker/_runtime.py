@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Final
 from . import _config, _counting
 from ._display import Display
 from ._endings import deaths
-from ._errors import ConfigError, ProgressBarError
+from ._errors import ConfigError, PermissionError, ProgressBarError
 from ._fork import importing
 from ._log import DEBUG, INFO, log
+from ._models import META_ENTRIES, META_LENGTH
 from ._reconcile import Reconciler
 from ._sender import EXIT, TIMEOUT, Sender
+from ._text import clean, script_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -160,23 +162,61 @@ def display() -> Display:
 class HttpDelivery:
     """Delivers over HTTP.
 
+    A key that the server has refused is never sent again. Each later delivery looks first whether there is another one
+    where the key came from, and fails without a request as long as there is none.
+
     Args:
         transport: What carries the requests.
         owned: Whether closing the delivery closes the transport too.
+        key_source: Where the key comes from, in words.
+        renew: Returns a transport with the key that is configured now and where that comes from, or ``None`` where it
+            is that of the transport in its argument.
     """
 
-    def __init__(self, transport: HttpTransport, *, owned: bool) -> None:
+    def __init__(
+        self,
+        transport: HttpTransport,
+        *,
+        owned: bool,
+        key_source: str = "given in code",
+        renew: Callable[[HttpTransport], tuple[HttpTransport, str] | None] = lambda _: None,
+    ) -> None:
         from ._wire import Wire
 
         self._transport = transport
         self._owned = owned
         self._wire = Wire()
+        self._renew = renew
+        self._refusal: PermissionError | None = None
+        self.key_source = key_source
         transport.open()  # with all that it imports
         _quieten_httpx()
 
     def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
         """Deliver operations; see ``_sender.Deliver``."""
-        return self._transport.run(self._wire.deliver(ops), timeout)
+        if self._refusal is not None and not self._has_renewed():
+            raise self._refusal.with_traceback(None)
+        while True:
+            try:
+                return self._transport.run(self._wire.deliver(ops), timeout)
+            except PermissionError as error:
+                if not self._has_renewed():
+                    self._refusal = error
+                    raise
+
+    def _has_renewed(self) -> bool:
+        """Take the key that is configured now. Return whether it is another one."""
+        try:
+            renewed = self._renew(self._transport)
+        except (ConfigError, OSError):  # the file is being replaced, for example
+            return False
+        if renewed is None:
+            return False
+        if self._owned:
+            self._transport.close()
+        (self._transport, self.key_source), self._owned = renewed, True
+        self._wire.known = self._refusal = None
+        return True
 
     @property
     def one_by_one(self) -> bool:
@@ -312,7 +352,12 @@ def _connect_default() -> Deliver | None:
 
 
 def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
-    found = _config.discover(os.environ, url=url, api_key=api_key, path=_settings.path)
+    path = _settings.path
+
+    def discover() -> _config.Config | None:
+        return _config.discover(os.environ, url=url, api_key=api_key, path=path)
+
+    found = discover()
     if found is None:
         log(
             INFO,
@@ -324,8 +369,20 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
     from ._transport import HttpTransport
 
     log(DEBUG, "Progress is reported to %s, from %s", found.url, found.source)
+
+    def renew(used: HttpTransport) -> tuple[HttpTransport, str] | None:
+        now = discover()
+        if now is None or not _config.same(now.url, used.url):  # a key never travels to another server
+            return None
+        renewed = HttpTransport(now.url, now.api_key, timeout=TIMEOUT)
+        if renewed.headers == used.headers:
+            return None
+        log(INFO, "The key is read again, from %s", now.key_source)
+        return renewed, now.key_source
+
     try:
-        return HttpDelivery(HttpTransport(found.url, found.api_key, timeout=TIMEOUT), owned=True)
+        transport = HttpTransport(found.url, found.api_key, timeout=TIMEOUT)
+        return HttpDelivery(transport, owned=True, key_source=found.key_source, renew=renew)
     except ConfigError as error:
         raise _config.told_where(found, error) from error
 
@@ -339,12 +396,17 @@ def describe(**entries: str) -> None:
 
 
 def _meta() -> dict[str, str]:
-    with importing:
-        import socket
-
-    script = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
+    try:
+        with importing:
+            import socket
+        host = socket.gethostname()
+    except (ImportError, OSError, ValueError):  # no free file descriptor, or a name that cannot be decoded
+        host = ""
+    script = os.path.basename(script_path())  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script
-    return {"host": socket.gethostname()[:200], "pid": str(os.getpid()), "program": program[:200], **_described}
+    entries = {"host": host, "pid": str(os.getpid()), "program": program, **_described}
+    fit = {clean(name, META_LENGTH): clean(text, META_LENGTH) for name, text in entries.items() if name}
+    return dict(list(fit.items())[:META_ENTRIES])
 
 
 def _not_ours(record: LogRecord) -> bool:

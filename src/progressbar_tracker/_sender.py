@@ -8,20 +8,25 @@ sent.
 An answer that is no progress server's at all (a redirect, HTML with 200: a hotel's page, a wrong port) backs off for a
 minute, instead of ending the reporting for good: a laptop in a train meets such a page for as long as it takes to sign
 in, and the loop that it tracks may run for days.
+
+No failure is final but one: that no server is configured. A setting that cannot be used is read again with each
+attempt. A key that is refused is not sent again; what delivers looks for another one where that came from.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError
+from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError, TransportError
 from ._fork import importing
 from ._log import ERROR, INFO, WARNING, log
+from ._models import shown
 from ._reconcile import MAX_ITEMS, Reconciler
 from ._worker import Worker, threadless
 
@@ -52,6 +57,10 @@ if TYPE_CHECKING:
         def boot_id(self) -> str:
             """Changes when the server starts anew; ``""`` where it is not known. Asked when an item has vanished."""
 
+        @property
+        def key_source(self) -> str:
+            """Where the key comes from, in words."""
+
         def close(self) -> None:
             """Give back what belongs to the delivery alone. Idempotent."""
 
@@ -65,6 +74,7 @@ BREATH: Final = 0.001  # seconds the thread rests at least: a loop that waits fo
 LAST_WORDS: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
 QUIET: Final = 60.0  # seconds between two warnings of one kind
 MISTAKEN: Final = 60.0  # seconds between attempts when what answers is no progress server
+LOOK: Final = 2.0  # seconds between looks for another key when the server refuses the one there is
 
 
 class _Flush:
@@ -85,7 +95,7 @@ class Sender:
 
     Args:
         connect: Returns what delivers operations, or ``None`` when there is no server; raises ``ConfigError`` when
-            the configuration cannot be used. Called in the sender's thread, once.
+            the configuration cannot be used. Called in the sender's thread, until it returns.
         url: The server's, where it is known before connecting.
         started: Called in the program's thread whenever the sender's thread is started.
         forked: Called in a child process that was forked without Python's hooks, as uWSGI does it: has to reset this
@@ -128,6 +138,8 @@ class Sender:
         self._warned: dict[str, float] = {}
         self.closed = False
         self.last = last
+        self._wrong: str | None = None  # the setting or the key that cannot be used, in words
+        self._wrong_at = 0.0  # when that was last seen
         self._away = False  # somebody waited for the server in vain
         self._worker = Worker("progressbar-sender", self.step, self._pending)
 
@@ -159,7 +171,7 @@ class Sender:
     @property
     def ready(self) -> bool:
         """Whether it has all that it needs to ask the server, or has found that there is none to ask."""
-        return self._deliver is not None or self._reconciler.refused is not None
+        return self._deliver is not None or self._wrong is not None or self._reconciler.refused is not None
 
     def stats(self) -> Stats:
         """Return the counts so far."""
@@ -210,7 +222,7 @@ class Sender:
             self._away = not reached
             return reached
         reached = self.flush(EXIT)
-        if not reached and self._deliver is None and self._reconciler.refused is None:
+        if not reached and not self.ready:
             reached = self.flush(START)  # on a busy machine; the server has not been asked anything yet
         self._away = not reached
         return reached
@@ -242,7 +254,7 @@ class Sender:
         self._worker.stop(LAST_WORDS)
         if self._deliver is not None:
             self._deliver.close()
-        if not reached and self._reconciler.refused is None:
+        if not reached and self._wrong is None and self._reconciler.refused is None:
             log(WARNING, "The last state of %d items did not reach the server", len(self._reconciler))
         return reached
 
@@ -289,15 +301,15 @@ class Sender:
                 flushes.append(self._flushes.popleft())
         # Bounded by what is there now: others append meanwhile.
         for _ in range(len(self._added)):
-            source = self._added.popleft()
-            reconciler.add(source, now)
+            reconciler.add(self._added.popleft(), now)
         for _ in range(len(self.marks)):
             reconciler.mark(self.marks.popleft(), now)
         for flush in flushes:
             if flush.conclude is not None:
                 reconciler.conclude(flush.conclude, now)
             flush.at = now
-            reconciler.hasten(now, last=flush.last)
+            # What is wrong may have been mended meanwhile, and a look costs next to nothing.
+            reconciler.hasten(now, last=flush.last or self._wrong is not None)
             self._waiting.append(flush)
 
     def _answer_flushes(self) -> None:
@@ -308,9 +320,10 @@ class Sender:
                 self._waiting.remove(flush)
                 continue
             reached = reconciler.refused is None and not reconciler.behind(at)
-            # At the end of a program a server that is away is not waited for.
+            # At the end of a program a server that is away is not waited for, and a setting that is wrong never.
             hopeless = flush.last and reconciler.failures > 0 and self._clock() >= at + EXIT_AWAY - LAST_WORDS
-            if reached or hopeless or reconciler.refused is not None:
+            wrong = self._wrong is not None and self._wrong_at >= at
+            if reached or hopeless or wrong or reconciler.refused is not None:
                 self._waiting.remove(flush)
                 flush.reached = reached
                 flush.done.set()
@@ -346,14 +359,15 @@ class Sender:
                 if not steps:
                     return
             results = self._deliver([step.op for step in steps], self._patience())
-        except ProgressBarError as error:
-            self._failed(steps, error)
-        except Exception as error:
-            # Not foreseen. What was under way must not be forgotten, and the worker decides what becomes of the thread.
-            reconciler.lost(steps, self._clock(), repr(error))
-            raise
+            if len(results) != len(steps):
+                raise TransportError(f"{len(steps)} operations have {len(results)} results")
+        except BaseException as error:
+            # Whatever it is, it passes or does not: what was under way is not forgotten, and tried again.
+            self._failed(steps, error if isinstance(error, ProgressBarError) else _unforeseen(error))
+            if not isinstance(error, Exception):
+                raise
         else:
-            self._away = False
+            self._away, self._wrong = False, None
             if reconciler.failures:
                 self._warned.clear()
                 log(INFO, "Progress is reported again")
@@ -363,14 +377,19 @@ class Sender:
     def _failed(self, steps: list[Step], error: ProgressBarError) -> None:
         """Draw the consequences of an answer that was of no use."""
         reconciler, now = self._reconciler, self._clock()
+        again, self._wrong, self._wrong_at = self._wrong == str(error), None, now
         if isinstance(error, ConfigError):
-            reconciler.refuse(str(error))
-            self._warn("config", f"Progress is not reported: {error}")
+            # The variable or the file may be mended while the program runs.
+            self._wrong = str(error)
+            reconciler.lost(steps, now, str(error))
+            self._warn("config", f"Progress is not reported: {error}", once=True)
         elif isinstance(error, PermissionError):
-            reconciler.refuse(str(error))
-            self._warn("key", f"Progress is not reported, the server refuses the key (PROGRESSBAR_API_KEY): {error}")
-        elif isinstance(error, ResponseError) and error.status_code == 413:
-            reconciler.too_large(steps)
+            self._wrong = str(error)
+            reconciler.park(steps, now + LOOK, str(error))
+            source = "" if self._deliver is None else self._deliver.key_source
+            self._warn("key", f"Progress is not reported, the server refuses the key ({source}): {error}", once=True)
+        elif isinstance(error, ResponseError) and error.status_code in (400, 413, 422):
+            reconciler.halve(steps, str(error))
         elif isinstance(error, ResponseError):
             transient = error.status_code in (408, 429) or error.status_code >= 500
             wait, slower = error.retry_after if transient else MISTAKEN, error.status_code == 429
@@ -379,16 +398,23 @@ class Sender:
         else:
             reconciler.lost(steps, now, str(error))
             self._warn("network", f"Progress cannot be reported at the moment: {error}")
-        with contextlib.suppress(Exception):  # a user's callback may raise whatever it likes
-            self._on_error(error)
+        if not again:
+            with contextlib.suppress(Exception):  # a user's callback may raise whatever it likes
+                self._on_error(error)
 
     def _patience(self) -> float:
         return TIMEOUT if self._deadline is None else min(TIMEOUT, max(self._deadline - self._clock(), 0.05))
 
-    def _warn(self, kind: str, message: str) -> None:
+    def _warn(self, kind: str, message: str, *, once: bool = False) -> None:
         # The first of a kind at once, then one a minute: a program that runs for a week with its server away shall
-        # not fill the disk.
+        # not fill the disk. Of a setting that is wrong, another line says nothing new.
         now = self._clock()
         if now >= self._warned.get(kind, -QUIET) + QUIET:
-            self._warned[kind] = now
+            self._warned[kind] = math.inf if once else now
             log(WARNING, "%s", message)
+
+
+def _unforeseen(error: BaseException) -> TransportError:
+    made = TransportError(f"the request failed: {shown(error, 300)}")
+    made.__cause__ = error
+    return made

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, Self, Ty
 from . import _runtime
 from ._deadline import deadline_of
 from ._models import ID_LENGTH, PART_LENGTH, check_notify, shown
-from ._run import Run, clean, count, ending, error_text, own_name, program, style
+from ._run import Run, ending, error_text, own_name, program, style
+from ._text import clean, count
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -487,6 +488,7 @@ def tidy_id(value: object) -> str:
     """Return an id that the server takes. One that is too long keeps its beginning and gets a digest of the whole."""
     if not isinstance(value, str):
         raise TypeError(f"id must be a string, not {shown(value)}")
+    value = str.__str__(value)  # without the methods of a subclass
     if not value:
         raise ValueError("id must not be empty; leave it out to have one made")
     if len(value) > ID_LENGTH:

@@ -34,6 +34,7 @@ from ._models import (
     has_control,
     shown,
 )
+from ._text import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -139,7 +140,7 @@ def retry_after(reply: Reply, now: float | None = None) -> float | None:
 
         try:
             seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
-        except (ValueError, OverflowError, TypeError):
+        except (ValueError, OverflowError, TypeError, LookupError, OSError):
             return None
     return min(max(seconds, 0.0), CLAMP) if seconds == seconds else None
 
@@ -150,11 +151,11 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
     try:
         problem = json.loads(reply.body)
         if isinstance(problem, dict):
-            code = str(problem.get("type") or "").removeprefix("about:blank").rsplit("/", 1)[-1]
-            detail = str(problem.get("detail") or problem.get("error") or problem.get("title") or "")
-            field = str(problem.get("field") or "")
+            code = sentence(problem.get("type")).removeprefix("about:blank").rsplit("/", 1)[-1]
+            detail = next(filter(None, (sentence(problem.get(name)) for name in ("detail", "error", "title"))), "")
+            field = sentence(problem.get("field"))
     except (ValueError, RecursionError):
-        text = reply.body[:300].decode("utf-8", "replace").strip()
+        text = sentence(reply.body[:300].decode("utf-8", "replace")).strip()
         detail = "" if text.startswith("<") else text
     status = reply.status
     kind: type[ResponseError]
@@ -191,7 +192,7 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
 
 def unexpected(reply: Reply, request: Request) -> ResponseError:
     """Return the error for a 2xx answer that is not of this protocol: a proxy's page, most likely."""
-    kind = reply.headers.get("content-type", "no content type")
+    kind = sentence(reply.headers.get("content-type", "no content type"))[:100]
     message = f"{request.method} /{request.path.partition('?')[0]} was answered {reply.status} with {kind}, which is "
     return ResponseError(
         message + "not this protocol: is the URL that of a progress server?",
@@ -223,17 +224,17 @@ def ask_key_info() -> Exchange[KeyInfo]:
     request = Request("GET", "api/key-info")
     reply = yield request
     document = document_of(reply, request)
-    if not isinstance(document, dict) or not isinstance(document.get("permissions"), list):
+    permissions = document.get("permissions") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(permissions, list):
         raise unexpected(reply, request)
-    server = document.get("server")
+    server, api = document.get("server"), document.get("api")
     about = server if isinstance(server, dict) else {}
-    api = document.get("api")
     return KeyInfo(
-        str(document.get("type", "unknown")),
-        tuple(str(name) for name in document["permissions"]),
-        tuple(str(name) for name in api) if isinstance(api, list) else (),
-        str(about.get("version", "")),
-        str(about.get("boot_id", "")),
+        sentence(document.get("type")) or "unknown",
+        tuple(filter(None, map(sentence, permissions))),
+        tuple(filter(None, map(sentence, api))) if isinstance(api, list) else (),
+        sentence(about.get("version")),
+        sentence(about.get("boot_id")),
     )
 
 
@@ -274,22 +275,44 @@ def ask_rotate(key_id: str) -> Exchange[dict[str, object]]:
 
 
 def ask_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
-    """Send many operations at once and return one result for each."""
-    request = Request("POST", "api/v1/items:batch", body_of({"ops": ops}))
+    """Send many operations at once and return one result for each.
+
+    An operation that is no JSON is not sent, and its result is a 422 of our own: the others are not held up by it.
+    """
+    try:
+        body, fit = body_of({"ops": ops}), ops
+    except Exception:
+        unfit = {index: result for index, op in enumerate(ops) if (result := _unfit(op)) is not None}
+        if not unfit:  # a want of memory, for example
+            raise
+        fit = [op for index, op in enumerate(ops) if index not in unfit]
+        answered = iter((yield from ask_batch(fit)) if fit else ())
+        return [unfit[index] if index in unfit else next(answered) for index in range(len(ops))]
+    request = Request("POST", "api/v1/items:batch", body)
     reply = yield request
     document = document_of(reply, request)
     results = document.get("results") if isinstance(document, dict) else None
-    if not isinstance(results, list) or len(results) != len(ops) or not all(_is_result(result) for result in results):
+    if not isinstance(results, list) or len(results) != len(fit) or not all(_is_result(result) for result in results):
         raise unexpected(reply, request)
     return cast("list[OpResult]", results)
 
 
+def _unfit(op: Op) -> OpResult | None:
+    """Return the result of an operation that is no JSON, or ``None`` for one that is."""
+    try:
+        body_of(op)
+    except MemoryError:
+        return None
+    except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
+        return {"id": op["id"], "status": 422, "problem": {"detail": f"it is no JSON: {shown(error, 200)}"}}
+    return None
+
+
 def _is_result(result: object) -> bool:
-    return (
-        isinstance(result, dict)
-        and isinstance(result.get("status"), int)
-        and isinstance(result.get("problem"), dict | None)
-    )
+    if not isinstance(result, dict) or not isinstance(result.get("problem"), dict | None):
+        return False
+    status = result.get("status")
+    return isinstance(status, int) and 200 <= status < 600
 
 
 def _transient(status: int) -> bool:
@@ -459,8 +482,11 @@ class Wire:
             known = LegacyState(op, now, op.get("completed") or 0)
         else:
             known = known._replace(op=cast("Op", {**known.op, **op}))
+        try:
+            body = body_of(known.item(now))
+        except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
+            return {"id": item_id, "status": 422, "problem": {"detail": f"it is no JSON: {shown(error, 200)}"}}
         states[item_id] = known
-        body = body_of(known.item(now))
         if op["op"] == "patch":
             return (yield from _result(item_id, Request("PUT", "progress", body)))
         result = yield from _result(item_id, Request("POST", "progress", body))

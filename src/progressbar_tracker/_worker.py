@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 LINGER: Final = 5.0  # seconds without work after which the thread ends, so that a later fork has nothing to warn of
 POLL: Final = 0.1  # seconds after the last work in which nobody wakes the thread; it looks once more by itself
-PAUSE: Final = 1.0  # seconds after a step that raised
-CRASHES: Final = 3  # a step that raises this often is broken: the worker gives up and the program goes on
+PAUSE: Final = 1.0  # seconds after a step that raised, doubled with each that follows
+LONGEST_PAUSE: Final = 60.0  # seconds; also the least time between two lines that say so
+CRASHES: Final = 3  # a thread that cannot be started this often is not asked for any more
 THREADED: Final = (2, 0, 27)  # the version of uWSGI from which on it always runs threads
 
 
@@ -78,6 +79,7 @@ class Worker:
         """Forget the thread and its locks. In the child of a fork this is all that may be done: plain assignments."""
         self.thread = None
         self._crashes = 0
+        self._failures = 0  # of steps, in a row
         self._lock = threading.Lock()
         self._wake = _Signal()
         self._resting = False
@@ -130,23 +132,28 @@ class Worker:
     def _run(self) -> None:
         me = threading.current_thread()
         while self.thread is me:
-            try:
-                self._work(me)
-            except BaseException:  # noqa: BLE001 - whatever it is, thrown into the thread too, the program goes on
-                if self.thread is not me:  # closed meanwhile, with what the step was using
-                    return
-                self._crashes += 1
-                self._resting = False
-                log(ERROR, "The thread %s failed", self._name, exc_info=True)
-                if self.broken:
-                    self.thread = None
-                    return
-                self._wake.wait(PAUSE)
+            # Whatever is raised, or thrown into the thread by a debugger, at whatever point: there is work to do still.
+            with contextlib.suppress(BaseException):
+                try:
+                    self._work(me)
+                except BaseException:  # noqa: BLE001
+                    if self.thread is me:  # else it was closed meanwhile, with what the step was using
+                        self._recover()
+
+    def _recover(self) -> None:
+        """Log that a step raised, and wait before the next one."""
+        self._resting = False
+        pause = min(PAUSE * 2.0 ** min(self._failures, 10), LONGEST_PAUSE)
+        self._failures += 1
+        if self._failures == 1 or pause >= LONGEST_PAUSE:
+            log(ERROR, "The thread %s failed, and goes on", self._name, exc_info=True)
+        self._wake.wait(pause)
 
     def _work(self, me: threading.Thread) -> None:
         wake = self._wake
         while self.thread is me:
             delay = self._step()
+            self._failures = 0
             if delay is not None:
                 wake.wait(delay)
                 continue

@@ -86,15 +86,16 @@ def test_nothing_configured_is_no_error(absent):
 
 def test_arguments_go_before_the_environment_and_the_file(file):
     found = discover(env(url=ENV, key="env-key"), url=CODE, api_key="code-key", path=file)
-    assert found == Config(CODE, "code-key", "configure()")
+    assert found == Config(CODE, "code-key", "configure()", "configure()")
 
 
 def test_the_environment_goes_before_the_file(file):
-    assert discover(env(url=ENV, key="env-key"), path=file) == Config(ENV, "env-key", "PROGRESSBAR_URL")
+    found = discover(env(url=ENV, key="env-key"), path=file)
+    assert found == Config(ENV, "env-key", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
 
 
 def test_the_file_is_asked_last(file):
-    assert discover({}, path=file) == Config(FILE, "file-key", f"the config file {file}")
+    assert discover({}, path=file) == Config(FILE, "file-key", f"the config file {file}", f"the config file {file}")
 
 
 def test_the_file_is_found_by_the_environment(file):
@@ -163,8 +164,9 @@ def test_a_url_that_only_looks_like_the_files_does_not_get_its_key(file, near):
 
 
 def test_the_files_key_meets_the_same_url_given_elsewhere(file):
-    assert discover(env(url=FILE + "/"), path=file) == Config(FILE + "/", "file-key", "PROGRESSBAR_URL")
-    assert discover({}, url=FILE, path=file) == Config(FILE, "file-key", "configure()")
+    found = discover(env(url=FILE + "/"), path=file)
+    assert found == Config(FILE + "/", "file-key", "PROGRESSBAR_URL", f"the config file {file}")
+    assert discover({}, url=FILE, path=file) == Config(FILE, "file-key", "configure()", f"the config file {file}")
 
 
 def test_a_url_in_code_falls_through_to_the_file_when_the_environment_means_another_server(file):
@@ -396,7 +398,7 @@ def test_a_lone_surrogate_cannot_be_written_and_the_error_does_not_show_the_key(
 
 
 def test_a_configuration_never_shows_its_key():
-    config = Config("http://h", "very-secret", "PROGRESSBAR_URL")
+    config = Config("http://h", "very-secret", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
     assert "very-secret" not in f"{config!r} {config} {config!s}"
     assert "http://h" in repr(config)
 

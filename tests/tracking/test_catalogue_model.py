@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
     def too_large(self):
         steps = self.planned()
         if len({step.record for step in steps}) > 1:
-            self.reconciler.too_large(steps)
+            self.reconciler.halve(steps, "too large")
         else:
             self.apply(steps, [self.server.op(step.op) for step in steps])
 

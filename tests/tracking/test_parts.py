@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from progressbar_tracker import ProgressBar, Share, track
+from progressbar_tracker import ProgressBar, Share, _runtime, track
 
 
 @pytest.fixture
@@ -127,6 +127,7 @@ def test_a_handle_whose_server_has_no_key_here_warns_and_goes_on(caplog):
         part.advance(3)
     (record,) = caplog.records
     assert "http://elsewhere:8989" in record.message
+    _runtime.sender_at("http://elsewhere:8989").close()  # it looks for a key until then
 
 
 def test_late_parts_of_a_bar_that_has_ended_are_left_out_quietly(pb):

@@ -375,7 +375,7 @@ def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_give
     sizes = []
     while steps:
         sizes.append(len(steps))
-        reconciler.too_large(steps)
+        reconciler.halve(steps, "too large")
         warnings += told(reconciler)
         steps = reconciler.plan(0.0)
     assert sizes[0] == 4

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from progressbar_tracker._log import WARNING, log
-from progressbar_tracker._run import count
+from progressbar_tracker._text import count
 from progressbar_tracker._tracker import track
 
 if TYPE_CHECKING:
