@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.key_file import KeyFile
 from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Probe, Sample, SaveItem, TrimHistory
+from progressbar_tracker.server.stores import rows
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.files import connect, migrate
 from progressbar_tracker.server.stores.migrations import MIGRATIONS
@@ -312,3 +314,10 @@ def test_a_commit_does_not_wait_for_all_states_that_may_wait_and_none_is_forgott
     again = SqliteStore(path)
     assert len(again.load().items) == 2 * LATE + 2
     again.close()
+
+
+def test_statements_have_no_numbered_parameters() -> None:
+    """CPython 3.12.0 to 3.12.3 take ``?1`` for a named parameter and warn, see gh-117995."""
+    sources = list(Path(rows.__file__).parent.glob("*.py"))
+    assert len(sources) > 5
+    assert [path.name for path in sources if re.search(r"\?\d", path.read_text())] == []

@@ -128,15 +128,15 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
         case AddNotice(notice):
             connection.execute(
                 f"INSERT INTO outbox ({NOTICE}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
-                "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?10)) < ?10 ON CONFLICT DO NOTHING",
-                (*astuple(notice), WAITING),
+                "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?)) < ? ON CONFLICT DO NOTHING",
+                (*astuple(notice), WAITING, WAITING),
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # Of what is done with, only that it was is remembered.
             connection.execute(
-                "UPDATE outbox SET attempts = ?2, next_at = ?3, delivered_at = ?4, error = ?5, "
-                "body = CASE WHEN ?3 IS NULL THEN '' ELSE body END WHERE notice_id = ?1",
-                (notice_id, attempts, next_at, delivered_at, error),
+                "UPDATE outbox SET attempts = ?, next_at = ?, delivered_at = ?, error = ?, "
+                "body = CASE WHEN ? IS NULL THEN '' ELSE body END WHERE notice_id = ?",
+                (attempts, next_at, delivered_at, error, next_at, notice_id),
             )
         case TrimNotices(before, most):
             connection.execute(
@@ -163,10 +163,10 @@ OUTCOMES: Final = (
 def _end_secrets(connection: sqlite3.Connection, key_id: str, stay: tuple[str | None, ...] = (None, None)) -> None:
     """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
     connection.execute(
-        "INSERT OR IGNORE INTO ended_secrets SELECT secret FROM (SELECT hash AS secret FROM keys WHERE key_id = ?1 "
-        "UNION SELECT previous_hash FROM keys WHERE key_id = ?1) "
-        "WHERE secret IS NOT NULL AND secret IS NOT ?2 AND secret IS NOT ?3",
-        (key_id, *stay),
+        "INSERT OR IGNORE INTO ended_secrets SELECT secret FROM (SELECT hash AS secret FROM keys WHERE key_id = ? "
+        "UNION SELECT previous_hash FROM keys WHERE key_id = ?) "
+        "WHERE secret IS NOT NULL AND secret IS NOT ? AND secret IS NOT ?",
+        (key_id, key_id, *stay),
     )
 
 
@@ -227,10 +227,10 @@ def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
 def _keep_samples(connection: sqlite3.Connection, item_id: str, run_id: str, every: int) -> None:
     """Keep the first sample of a run and every so manieth after it."""
     connection.execute(
-        "DELETE FROM samples WHERE id = ?1 AND run_id = ?2 AND at IN (SELECT at FROM ("
-        "SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples WHERE id = ?1 AND run_id = ?2"
-        ") WHERE n % ?3 != 1)",
-        (item_id, run_id, every),
+        "DELETE FROM samples WHERE id = ? AND run_id = ? AND at IN (SELECT at FROM ("
+        "SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples WHERE id = ? AND run_id = ?"
+        ") WHERE n % ? != 1)",
+        (item_id, run_id, item_id, run_id, every),
     )
 
 
