@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import argon2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
+from progressbar_tracker.server.devices import DEVICE_SECONDS, Devices
 from progressbar_tracker.server.live import BEAT
 from progressbar_tracker.server.sessions import ATTEMPTS, WINDOW, Attempts
 from tests.server.events import Stream
@@ -100,9 +103,12 @@ def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_the
 ) -> None:
     host = served.server.url.removeprefix("http://")
     headers = {name: text.format(host=host) for name, text in headers.items()}
-    (cookie,) = http.post("/login", data=RIGHT, headers=headers).headers.get_list("Set-Cookie")
-    _, *flags = cookie.split("; ")
-    assert set(flags) == {"Path=/", "Max-Age=604800", "HttpOnly", "SameSite=Strict"} | ({"Secure"} if secure else set())
+    cookies = http.post("/login", data=RIGHT, headers=headers).headers.get_list("Set-Cookie")
+    for cookie, begin, seconds in zip(cookies, ("pbt_session_", "pbt_device_"), (604800, DEVICE_SECONDS), strict=True):
+        name, *flags = cookie.split("; ")
+        assert name.startswith(f"__Host-{begin}" if secure else begin)
+        usual = {"Path=/", f"Max-Age={seconds}", "HttpOnly", "SameSite=Strict"}
+        assert set(flags) == usual | ({"Secure"} if secure else set())
 
 
 @pytest.mark.parametrize("ending", ["sign out", "end the session", "revoke the key", "revoke the link"])
@@ -146,3 +152,55 @@ def test_a_wrong_name_and_a_wrong_password_are_told_alike(http: httpx.Client) ->
     ]
     assert len({(reply.status_code, reply.text) for reply in replies}) == 1
     assert replies[0].status_code == 403
+
+
+# A browser that signed in before
+
+
+def test_a_browser_that_signed_in_before_is_not_kept_out_by_the_attempts_of_others(
+    served: Served, http: httpx.Client
+) -> None:
+    assert http.post("/login", data=RIGHT).status_code == 303
+    assert http.post("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+    stranger = served.client()
+    for _ in range(ATTEMPTS):
+        assert stranger.post("/login", data=WRONG).status_code == 403
+    assert stranger.post("/login", data=RIGHT).status_code == 429
+    assert http.post("/login", data=RIGHT).status_code == 303
+
+
+def test_a_browser_that_signed_in_before_guesses_no_more_often(http: httpx.Client) -> None:
+    assert http.post("/login", data=RIGHT).status_code == 303
+    statuses = [http.post("/login", data=WRONG).status_code for _ in range(ATTEMPTS + 1)]
+    assert statuses == [403] * ATTEMPTS + [429]
+
+
+def test_the_cookie_of_a_browser_signs_nobody_in(served: Served, http: httpx.Client) -> None:
+    http.post("/login", data=RIGHT)
+    name = served.server.app.services.device_cookie_names[1]
+    for cookie in (name, served.cookie_name):
+        reply = served.client(Cookie=f"{cookie}={http.cookies[name]}").get("/api/v1/items")
+        assert reply.status_code == 401
+
+
+def test_a_key_gives_no_cookie_of_a_browser(served: Served, http: httpx.Client) -> None:
+    assert http.post("/login", data={"key": served.keys["admin"]}).status_code == 303
+    assert [name for name in http.cookies if "device" in name] == []
+
+
+DEVICES = Devices(b"a key")
+
+
+@given(some.text(max_size=300) | some.from_regex(r"[A-Za-z0-9_-]{0,12}\.[0-9\u0660-\u0669]{0,12}\.[0-9a-f]{0,64}"))
+def test_no_cookie_of_somebody_elses_making_is_good(text: str) -> None:
+    assert DEVICES.find(text, 0.0) is None
+
+
+def test_a_cookie_of_a_browser_ends_by_time_and_with_the_password() -> None:
+    cookie = DEVICES.make(1000.0)
+    assert DEVICES.find(cookie, 1000.0 + DEVICE_SECONDS - 1) is not None
+    assert DEVICES.find(cookie, 1000.0 + DEVICE_SECONDS) is None
+    assert Devices(b"another").find(cookie, 1000.0) is None
+    assert DEVICES.find(cookie[:-1], 1000.0) is None
+    longer = cookie.replace(".", ".9", 1)
+    assert DEVICES.find(longer, 1000.0) is None

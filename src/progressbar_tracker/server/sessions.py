@@ -6,7 +6,6 @@ and not a signed cookie, because only a row can be revoked.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from .devices import Devices
 from .quota import Quota
 from .records import SessionRecord, digest
 
@@ -41,16 +41,17 @@ BY_LINK: Final = "link"
 """The credential of a one-time link, where no password is set."""
 
 
-def cookie_names(identity: str, base_path: str) -> tuple[str, str]:
-    """Return the names of a server's session cookie: over TLS without a base path, and else.
+def cookie_names(identity: str, base_path: str, begin: str = COOKIE) -> tuple[str, str]:
+    """Return the names of a cookie of a server: over TLS without a base path, and else.
 
     Cookies know no ports, so each server on a host has a name of its own. Servers on one database share it.
 
     Args:
         identity: Of the database.
         base_path: Of the server.
+        begin: What the name begins with: of the session cookie.
     """
-    name = f"{COOKIE}_{digest(f'{identity} {base_path}')[:8]}"
+    name = f"{begin}_{digest(f'{identity} {base_path}')[:8]}"
     return f"__Host-{name}", name
 
 
@@ -189,7 +190,7 @@ class Attempts:
 
     def wait(self, address: str, now: float) -> int | None:
         """Return the whole seconds for which this address has to wait, or ``None``."""
-        times = self._wrong.get(_place(address))
+        times = self._wrong.get(network_of(address))
         while times and now - times[0] >= WINDOW:
             times.popleft()
         return max(1, int(times[0] + WINDOW - now) + 1) if times and len(times) >= ATTEMPTS else None
@@ -197,29 +198,31 @@ class Attempts:
     def quota(self, address: str, now: float) -> Quota:
         """Return how many more attempts there may be from an address."""
         wait = self.wait(address, now)
-        left = ATTEMPTS - len(self._wrong.get(_place(address), ()))
+        left = ATTEMPTS - len(self._wrong.get(network_of(address), ()))
         return Quota("sign-in", ATTEMPTS, left, int(WINDOW), wait)
 
     def right(self, address: str) -> None:
         """Take back the latest attempt: it was not wrong."""
-        times = self._wrong.get(_place(address))
+        times = self._wrong.get(network_of(address))
         if times:
             times.pop()
 
     def begin(self, address: str, now: float) -> None:
         """Note an attempt, as wrong until it is known to be right: a hundred at once must not all be looked at."""
-        address = _place(address)
+        address = network_of(address)
         self._wrong.setdefault(address, deque(maxlen=ATTEMPTS)).append(now)
         self._wrong.move_to_end(address)
         while len(self._wrong) > ADDRESSES:
             self._wrong.popitem(last=False)
 
 
-def _place(address: str) -> str:
+def network_of(address: str) -> str:
     """Return what attempts from an address are counted by.
 
-    >>> _place("192.0.2.7"), _place("2001:db8:1:2:aaaa::7"), _place("::ffff:192.0.2.7"), _place("a socket")
-    ('192.0.2.7', '2001:db8:1:2::', '192.0.2.7', 'a socket')
+    >>> network_of("192.0.2.7"), network_of("2001:db8:1:2:aaaa::7"), network_of("::ffff:192.0.2.7")
+    ('192.0.2.7', '2001:db8:1:2::', '192.0.2.7')
+    >>> network_of("a socket")
+    'a socket'
     """
     try:
         found = ipaddress.IPv6Address(address.partition("%")[0])
@@ -231,7 +234,7 @@ def _place(address: str) -> str:
 class Password:
     """The administrator's name and password, hashed with Argon2id.
 
-    A verification costs a sixth of a second of a core on purpose, so there is one at a time, in a thread.
+    A verification costs a sixth of a second of a core on purpose, so it is for a pool of one thread.
 
     Args:
         username: The name.
@@ -241,6 +244,7 @@ class Password:
     Attributes:
         fingerprint: A digest that changes with the name or the password. Guessing a password by it costs an Argon2id
             hash for each guess.
+        devices: The cookies of browsers that signed in with it.
     """
 
     def __init__(self, username: str, password: str, salt: str) -> None:
@@ -250,15 +254,14 @@ class Password:
         self._hasher = PasswordHasher()
         self._hash = self._hasher.hash(password, salt=hashlib.sha256(salt.encode()).digest()[:16])
         self.fingerprint = digest(f"{username}\n{self._hash}")
-        self._one_at_a_time = asyncio.Lock()
+        self.devices = Devices(hmac.digest(self._hash.encode(), b"devices", hashlib.sha256))
 
     def __repr__(self) -> str:
         return "Password()"
 
-    async def matches(self, username: str, password: str) -> bool:
-        """Say whether these are the administrator's."""
-        async with self._one_at_a_time:
-            right = await asyncio.to_thread(self._verify, password)
+    def matches(self, username: str, password: str) -> bool:
+        """Say whether these are the administrator's. Blocks."""
+        right = self._verify(password)
         # Compared after the hash in any case: how long it takes does not tell which of the two was wrong.
         return hmac.compare_digest(username.encode(), self._username.encode()) and right
 

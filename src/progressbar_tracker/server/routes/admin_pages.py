@@ -40,4 +40,4 @@ async def keys(call: Call) -> Reply:
 
 async def channels(call: Call) -> Reply:
     """``GET /channels``: whom the server tells of items; what is tried here goes through the API."""
-    return page(call, "channels.html", channels=[shown_channel(*one) for one in await known(call.services)])
+    return page(call, "channels.html", channels=[shown_channel(*one) for one in await known(call)])

@@ -14,7 +14,7 @@ from progressbar_tracker.server.auth import GUEST, Principal, authorize
 from progressbar_tracker.server.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.sessions import same_site
+from progressbar_tracker.server.sessions import network_of, same_site
 
 from .reply import JSON
 
@@ -208,8 +208,16 @@ class Call:
 
     def cookie(self) -> str | None:
         """Return the session cookie, if one came along."""
+        return self._cookie_of(self.services.cookie_names)
+
+    def device(self) -> str | None:
+        """Return the id of a browser that the administrator has signed in with before."""
+        password, cookie = self.services.password, self._cookie_of(self.services.device_cookie_names)
+        return None if password is None or cookie is None else password.devices.find(cookie, self.services.clock())
+
+    def _cookie_of(self, names: tuple[str, str]) -> str | None:
         found = self.cookies()
-        secure, plain = self.services.cookie_names
+        secure, plain = names
         return found.get(secure, found.get(plain))
 
     def cookies(self) -> dict[str, str]:
@@ -219,6 +227,17 @@ class Call:
             name, _, value = pair.strip().partition("=")
             found.setdefault(name, value)
         return found
+
+    @property
+    def holder(self) -> str:
+        """The key, or else the network, whose share of a pool this request takes."""
+        guest = self.principal is None or self.principal.id == GUEST
+        return network_of(self.address) if guest or self.principal is None else self.principal.id
+
+    async def disconnected(self) -> None:
+        """Return once the client has disconnected. To be called when the body is read; what is left of it is lost."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def count(self, allowance: Allowance) -> None:
         """Count this request among those of who asks.

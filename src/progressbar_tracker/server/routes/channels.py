@@ -12,11 +12,10 @@ from progressbar_tracker.server.stores.base import StoreError
 
 from .call import Call, decoded
 from .reply import Reply, answer
+from .work import run_while_connected
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.channels import Channel
-
-    from .services import Services
 
 PATIENCE: Final = 14.0
 """Seconds that a test may take: less than the page waits for it."""
@@ -24,7 +23,7 @@ PATIENCE: Final = 14.0
 
 async def listed(call: Call) -> Reply:
     """``GET /api/v1/channels``."""
-    return answer({"channels": [_told(*one) for one in await known(call.services)]})
+    return answer({"channels": [_told(*one) for one in await known(call)]})
 
 
 async def test(call: Call) -> Reply:
@@ -42,14 +41,16 @@ async def test(call: Call) -> Reply:
     return answer({"delivered": why is None, "detail": why})
 
 
-async def known(services: Services) -> list[tuple[Channel, Outcome, bool]]:
+async def known(call: Call) -> list[tuple[Channel, Outcome, bool]]:
     """Return each channel with what became of the messages to it, and whether it is off.
 
     Raises:
         ProblemError: ``unavailable``.
     """
+    services = call.services
     try:
-        outcomes = {one.channel: one for one in await asyncio.to_thread(services.store.outcomes)}
+        found = await run_while_connected(call, services.pools.past, lambda _: services.store.outcomes())
+        outcomes = {one.channel: one for one in found}
     except StoreError as error:
         raise ProblemError("unavailable", "the outbox cannot be read at the moment", retry_after=5) from error
     notifier = services.notifier

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from contextlib import aclosing
@@ -17,6 +16,7 @@ from progressbar_tracker.server.telling import told_run
 from .call import Call, checked_text
 from .items import next_page, page_limit
 from .reply import Header, Reply, answer, encode
+from .work import run_in_pool, run_while_connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -87,21 +87,34 @@ async def as_json(call: Call) -> Reply:
     return await _exported(call, b"application/json", "json")
 
 
-async def read(call: Call, which: Filter, after: int | None, limit: int) -> list[HistoryRow]:
+async def read(call: Call, which: Filter, after: int | None, limit: int, *, watched: bool = True) -> list[HistoryRow]:
     """Return rows of the history, newest first.
+
+    Args:
+        call: The request.
+        which: Which runs.
+        after: The row after which to begin.
+        limit: The most rows.
+        watched: Look here whether the client is still there; a stream does so itself.
 
     Raises:
         ProblemError: ``unavailable``.
     """
+    services = call.services
+    run = run_while_connected if watched else run_in_pool
     try:
-        return await asyncio.to_thread(
-            call.services.store.history,
-            group=which.group,
-            status=which.status,
-            item_id=which.id,
-            text=which.text,
-            after=after,
-            limit=limit,
+        return await run(
+            call,
+            services.pools.past if which.text is None else services.pools.search,
+            lambda cancellation: services.store.history(
+                group=which.group,
+                status=which.status,
+                item_id=which.id,
+                text=which.text,
+                after=after,
+                limit=limit,
+                cancellation=cancellation,
+            ),
         )
     except StoreError as error:
         raise ProblemError("unavailable", "the history cannot be read at the moment", retry_after=5) from error
@@ -160,7 +173,7 @@ async def _pages(call: Call, which: Filter, page: list[HistoryRow]) -> AsyncGene
         yield page
         if len(page) < MOST:
             return
-        page = await read(call, which, page[-1].n, MOST)
+        page = await read(call, which, page[-1].n, MOST, watched=False)
 
 
 async def _csv(pages: AsyncGenerator[list[HistoryRow]]) -> AsyncGenerator[bytes]:

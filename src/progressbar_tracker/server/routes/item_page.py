@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from progressbar_tracker.server.telling import item_url, told, told_run
 from .call import Call, checked_id
 from .history import Filter, page_query, read
 from .html import page, painted
+from .work import run_while_connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,11 @@ async def item(call: Call) -> Reply:
         last = rows[0]
         state, wire, ended_at = last.item, told_run(last.item, last.status, last.ended_at), last.ended_at
     try:
-        samples = await asyncio.to_thread(services.store.samples, item_id, state.run_id)
+        samples = await run_while_connected(
+            call,
+            services.pools.past,
+            lambda cancellation: services.store.samples(item_id, state.run_id, cancellation=cancellation),
+        )
     except StoreError:
         samples = []
     took = usual(rows)

@@ -5,7 +5,7 @@ One list, from which ``/docs`` has its table and ``/api/key-info`` what programs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import (
     BATCH_BYTES,
@@ -19,15 +19,32 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import board, courier, keys, live, outcome, room, samples, sessions, shares, sweep
+from progressbar_tracker.server import (
+    board,
+    courier,
+    keys,
+    live,
+    outcome,
+    pools,
+    room,
+    samples,
+    sessions,
+    shares,
+    sweep,
+)
+from progressbar_tracker.server.devices import DEVICE_SECONDS
 
 from . import history, items
 from .call import TEXT_LENGTH
 from .endpoint import SEND
+from .services import PASSWORDS, SEARCHES
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.problems import Code
     from progressbar_tracker.server.settings import Settings
+
+
+_FULL: Final = "It is answered 503 with Retry-After."
 
 
 class Limit(NamedTuple):
@@ -79,6 +96,14 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("one-time sign-in links", sessions.LINKS, "The oldest is worth nothing."),
         Limit(f"wrong attempts to sign in from an address in {sessions.WINDOW:g} s", sessions.ATTEMPTS, "rate-limited"),
         Limit("addresses whose attempts are counted", sessions.ADDRESSES, "The oldest is forgotten."),
+        Limit("searches of the history at a time", SEARCHES, "It waits for its turn."),
+        Limit("searches, looks at the history or pages that wait, of each kind", pools.MAX_WAITING, _FULL),
+        Limit("passwords that wait to be verified", PASSWORDS, _FULL),
+        Limit("those of one key or address", pools.MAX_WAITING_OF_HOLDER, _FULL),
+        Limit("seconds for which one waits", int(pools.MAX_WAIT_SECONDS), _FULL),
+        Limit(
+            "days for which a browser that signed in by password is known", DEVICE_SECONDS // 86400, "It is forgotten."
+        ),
         Limit("streams", live.STREAMS, "too-many-streams", "streams"),
         Limit("streams with one key or link", live.STREAMS // 2, "too-many-streams"),
         Limit("seconds in which a stream's reader takes what it is sent", int(SEND), "The stream is closed."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
+from progressbar_tracker.server.devices import DEVICE_SECONDS
 from progressbar_tracker.server.keys import credential_ends_at
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.problems import ProblemError
@@ -21,8 +21,10 @@ from progressbar_tracker.server.telling import told, told_run
 from .call import Call, decoded
 from .html import HTML, own_url, page, painted, refused
 from .reply import Header, Reply, redirect
+from .work import run_while_connected
 
 if TYPE_CHECKING:
+    from progressbar_tracker.server.devices import Devices
     from progressbar_tracker.server.records import KeyRecord, Write
 
     from .services import Services
@@ -47,14 +49,20 @@ async def home(call: Call) -> Reply:
     view = View.asked(call.query())
     items, state = [told(item, now) for item in services.shown.listed()], painted(call)
     try:
-        runs = await asyncio.to_thread(services.store.history, limit=RECENT)
+        runs = await run_while_connected(
+            call,
+            services.pools.past,
+            lambda cancellation: services.store.history(limit=RECENT, cancellation=cancellation),
+        )
     except StoreError:
         runs = []
     permissions = call.asker.permissions
     dismisses = "all" if "delete_all" in permissions else "own" if "delete_own" in permissions else "none"
     # Thousands of items take longer to write down than others should have to wait.
-    return await asyncio.to_thread(
-        lambda: page(
+    return await run_while_connected(
+        call,
+        services.pools.pages,
+        lambda _: page(
             call,
             "home.html",
             **board(items, view, now),
@@ -62,7 +70,7 @@ async def home(call: Call) -> Reply:
             dismisses=dismisses,
             painted=state,
             url=own_url(call),
-        )
+        ),
     )
 
 
@@ -82,19 +90,34 @@ async def sign_in(call: Call) -> Reply:
     # from the same address, which may be that of a proxy, must not keep an administrator out.
     if key and (record := _known(services, key)) is not None:
         return await _signed_in(call, "./", record, credential_of(record.type, digest(key)))
-    wait = services.attempts.wait(call.address, services.clock())
+    source = _source(call)
+    wait = services.attempts.wait(source, services.clock())
     if wait is not None:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
-    services.attempts.begin(call.address, services.clock())
-    if (
-        not key
-        and services.password is not None
-        and await services.password.matches(form.get("username", ""), form.get("password", ""))
-    ):
-        services.attempts.right(call.address)
-        return await _signed_in(call, "./")
+    services.attempts.begin(source, services.clock())
+    password = services.password
+    if not key and password is not None:
+        try:
+            right = await run_while_connected(
+                call,
+                services.pools.password,
+                lambda _: password.matches(form.get("username", ""), form.get("password", "")),
+                first_for=None if call.device() is None else source,
+            )
+        except ProblemError:
+            services.attempts.right(source)  # nobody has looked at it
+            raise
+        if right:
+            services.attempts.right(source)
+            return await _signed_in(call, "./", devices=password.devices)
     tell("sign-in refused", address=call.address)
     return _login_page(call, "That is not right.", 403)
+
+
+def _source(call: Call) -> str:
+    """Return what attempts are counted by: a browser that signed in before, or the address."""
+    device = call.device()
+    return call.address if device is None else f"device {device}"
 
 
 def _known(services: Services, key: str) -> KeyRecord | None:
@@ -148,7 +171,13 @@ async def file(call: Call) -> Reply:
     return Reply(200, body, kind, headers)
 
 
-async def _signed_in(call: Call, target: str, key: KeyRecord | None = None, credential: str | None = None) -> Reply:
+async def _signed_in(
+    call: Call,
+    target: str,
+    key: KeyRecord | None = None,
+    credential: str | None = None,
+    devices: Devices | None = None,
+) -> Reply:
     services, now = call.services, call.services.clock()
     key_id, until = None, math.inf
     if key is not None:
@@ -170,19 +199,26 @@ async def _signed_in(call: Call, target: str, key: KeyRecord | None = None, cred
         raise
     if over:
         services.hub.ring()
-    return redirect(target, _cookies(call, cookie, int(record.expires_at - now)))
+    headers = _cookies(call, cookie, int(record.expires_at - now))
+    if devices is not None:
+        name = _cookie_name(call, services.device_cookie_names)
+        headers.append(_cookie(call, name, devices.make(now), DEVICE_SECONDS))
+    return redirect(target, headers)
+
+
+def _cookie_name(call: Call, names: tuple[str, str]) -> str:
+    # What begins with __Host- can be set by this host alone, over TLS alone, and for no sub-path.
+    host_only, plain = names
+    return host_only if call.secure and not call.services.settings.base_path else plain
 
 
 def _cookies(call: Call, value: str | None, seconds: int = 0) -> list[Header]:
     """Return the headers that set the session cookie, or ``None`` to clear it, and clear the one of another name."""
-    host_only, plain = call.services.cookie_names
-    # What has this prefix can be set by this host alone, over TLS alone, and for no sub-path.
-    name = host_only if call.secure and not call.services.settings.base_path else plain
-    there = call.cookies()
+    name, there = _cookie_name(call, call.services.cookie_names), call.cookies()
     headers = [] if value is None else [_cookie(call, name, value, seconds)]
     return headers + [
         _cookie(call, other, "", 0)
-        for other in (host_only, plain)
+        for other in call.services.cookie_names
         if other in there and not (other == name and value is not None)
     ]
 
@@ -198,5 +234,5 @@ def _login_page(call: Call, message: str = "", status: int = 200, wait: int | No
     reply = page(call, "login.html", status, message=message, password=call.services.password is not None)
     headers: tuple[Header, ...] = () if wait is None else ((b"retry-after", b"%d" % wait),)
     if call.scope["method"] == "POST":
-        headers += call.services.attempts.quota(call.address, call.services.clock()).headers()
+        headers += call.services.attempts.quota(_source(call), call.services.clock()).headers()
     return Reply(status, reply.body, reply.type, headers)

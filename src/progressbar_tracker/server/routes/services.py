@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.allowance import Allowance
 from progressbar_tracker.server.board import Board, Change
+from progressbar_tracker.server.devices import DEVICE
 from progressbar_tracker.server.keys import Keyring, credential_ends_at
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
 from progressbar_tracker.server.metrics import Metrics
 from progressbar_tracker.server.notify import Notifier
+from progressbar_tracker.server.pools import Pool
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import (
     CREDENTIALS,
@@ -51,8 +53,34 @@ TOUCH: Final = 60.0
 """Seconds between two notes of a key's use, or of a session's."""
 
 
+SEARCHES: Final = 2
+"""The most searches at a time."""
+
+PASSWORDS: Final = 4
+"""The most passwords that wait to be verified."""
+
+PASSWORD_WAIT: Final = 0.25
+"""Seconds that a verification of a password waits for its turn; with its own time, less than half a second."""
+
 COMMIT: Final = 15.0
 """Seconds that a request waits for its commit."""
+
+
+class Pools:
+    """The pools of threads, by purpose.
+
+    Attributes:
+        search: Searches of the history for a text.
+        past: Other looks at the history, which an index answers, and at samples and the outbox.
+        pages: Pages with thousands of items.
+        password: Verifications of passwords; browsers that signed in before go first.
+    """
+
+    def __init__(self) -> None:
+        self.search = Pool(SEARCHES)
+        self.past = Pool(2)
+        self.pages = Pool(2)
+        self.password = Pool(1, max_waiting=PASSWORDS, max_waiting_of_holder=2, max_wait=PASSWORD_WAIT)
 
 
 class Services:
@@ -99,9 +127,11 @@ class Services:
         self.shares = Shares(loaded.shares)
         self.links = sessions.Links(settings.sign_in_seconds)
         self.attempts = sessions.Attempts()
+        self.pools = Pools()
         self.allowance = Allowance(settings.max_requests) if settings.max_requests else None
         identity = store.identity
         self.cookie_names = sessions.cookie_names(identity, settings.base_path)
+        self.device_cookie_names = sessions.cookie_names(identity, settings.base_path, DEVICE)
         self.password = (
             None
             if settings.admin_username is None or settings.admin_password is None

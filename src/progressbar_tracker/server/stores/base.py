@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from progressbar_tracker.server.measures import Commits
+    from progressbar_tracker.server.pools import Cancellation
     from progressbar_tracker.server.records import (
         Ended,
         EndStatus,
@@ -196,6 +197,7 @@ class Store(Submitting, Protocol):
         text: str | None = None,
         after: int | None = None,
         limit: int = 100,
+        cancellation: Cancellation | None = None,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first. May block: use a thread.
 
@@ -206,9 +208,10 @@ class Store(Submitting, Protocol):
             text: Only those whose id or title has this text in it, in capitals or not.
             after: Begin after this row.
             limit: The most rows.
+            cancellation: Interrupts it; it then fails with :class:`StoreError`.
         """
 
-    def samples(self, item_id: str, run_id: str) -> list[Sample]:
+    def samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first. May block: use a thread."""
 
     def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from progressbar_tracker.server.pools import Cancellation
+
 logger = logging.getLogger("progressbar_tracker.server.store")
 
 DELAY: Final = 0.4
@@ -253,6 +255,7 @@ class SqliteStore:
         text: str | None = None,
         after: int | None = None,
         limit: int = 100,
+        cancellation: Cancellation | None = None,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first."""
         conditions, values = ["1"], list[object]()
@@ -268,16 +271,16 @@ class SqliteStore:
                 values.append(value)
         where = " AND ".join(conditions)
         lock, connection = (self._looking_back, self._past) if text is None else (self._searching, self._searched)
-        with lock, _told():
+        with lock, _interruptible(connection, cancellation), _told():
             rows = connection.execute(
                 f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT ?",  # noqa: S608
                 (*values, limit),
             ).fetchall()
         return [HistoryRow(n, _decode_item(state), end, ended_at) for n, end, ended_at, state in rows]
 
-    def samples(self, item_id: str, run_id: str) -> list[Sample]:
+    def samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first."""
-        with self._looking_back, _told():
+        with self._looking_back, _interruptible(self._past, cancellation), _told():
             rows = self._past.execute(
                 "SELECT at, value, completed FROM samples WHERE id = ? AND run_id = ? ORDER BY at", (item_id, run_id)
             ).fetchall()
@@ -480,6 +483,13 @@ def _item_of(write: Write) -> str | None:
         case DropItem(item_id):
             return item_id
     return None
+
+
+def _interruptible(
+    connection: sqlite3.Connection, cancellation: Cancellation | None
+) -> contextlib.AbstractContextManager[None]:
+    """Let a cancellation interrupt what a connection does. Its lock is held: nobody else's work is interrupted."""
+    return contextlib.nullcontext() if cancellation is None else cancellation.interrupting(connection.interrupt)
 
 
 class _told(contextlib.AbstractContextManager[None]):  # noqa: N801  # reads as a word after `with`

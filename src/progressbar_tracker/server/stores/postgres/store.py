@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from progressbar_tracker.server.measures import Commits
+    from progressbar_tracker.server.pools import Cancellation
     from progressbar_tracker.server.records import (
         EndStatus,
         Item,
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 
     from .schema import Connection
 
-READERS: Final = 4
-"""The most connections for reading."""
+READERS: Final = 6
+"""The most connections for reading: more than the searches and other looks at the past take together."""
+
+CANCEL: Final = 2.0
+"""Seconds in which the database takes note that a search is cancelled."""
 
 
 class PostgresStore:
@@ -219,16 +223,17 @@ class PostgresStore:
         text: str | None = None,
         after: int | None = None,
         limit: int = 100,
+        cancellation: Cancellation | None = None,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first."""
-        with self._reading() as connection:
+        with self._reading() as connection, _interruptible(connection, cancellation):
             return rows.history(
                 connection, group=group, status=status, item_id=item_id, text=text, after=after, limit=limit
             )
 
-    def samples(self, item_id: str, run_id: str) -> list[Sample]:
+    def samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first."""
-        with self._reading() as connection:
+        with self._reading() as connection, _interruptible(connection, cancellation):
             return rows.samples(connection, item_id, run_id)
 
     def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
@@ -277,6 +282,18 @@ class _Reading:
         self._context.__exit__(kind, error, trace)
         if isinstance(error, psycopg.Error):
             raise StoreError(plain(error)) from error
+
+
+def _interruptible(
+    connection: Connection, cancellation: Cancellation | None
+) -> contextlib.AbstractContextManager[None]:
+    """Let a cancellation interrupt what a connection does, until it is given back."""
+
+    def interrupt() -> None:
+        with contextlib.suppress(psycopg.Error):
+            connection.cancel_safe(timeout=CANCEL)
+
+    return contextlib.nullcontext() if cancellation is None else cancellation.interrupting(interrupt)
 
 
 def _nobody(_: Seen) -> None:

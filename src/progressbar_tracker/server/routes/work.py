@@ -1,0 +1,76 @@
+"""Blocking work of a request: in the pool of its purpose, and only while the client is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from progressbar_tracker.server.pools import Cancellation, CancelledWorkError, Pool, PoolFullError
+from progressbar_tracker.server.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .call import Call
+
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 2
+"""Seconds after which a client may try again if a pool is full."""
+
+
+class ClientGoneError(ProblemError):
+    """The client has disconnected, and nobody reads the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("bad-request", "the connection was closed before the answer")
+
+
+async def run_in_pool(call: Call, pool: Pool, work: Callable[[Cancellation], T], *, first_for: str | None = None) -> T:
+    """Return what blocking work returns; it is interrupted if this task is cancelled.
+
+    For the parts of a stream, of which the connection is watched already.
+
+    Args:
+        call: The request.
+        pool: Where the work is done.
+        work: Is called in a thread, and hands the cancellation to the store.
+        first_for: A holder that is known, whose turn is the next; by default, the key or the address has to wait.
+
+    Raises:
+        ProblemError: ``unavailable`` if the pool is full.
+    """
+    cancellation = Cancellation()
+    try:
+        return await pool.run(
+            lambda: work(cancellation), first_for or call.holder, cancellation, first=first_for is not None
+        )
+    except PoolFullError as error:
+        why = "the server has too much of this kind to do at the moment"
+        raise ProblemError("unavailable", why, retry_after=RETRY_SECONDS) from error
+    except CancelledWorkError as error:
+        raise ClientGoneError from error
+
+
+async def run_while_connected(
+    call: Call, pool: Pool, work: Callable[[Cancellation], T], *, first_for: str | None = None
+) -> T:
+    """Do the same, and leave the queue or interrupt the work once the client disconnects.
+
+    Raises:
+        ClientGoneError: It has disconnected.
+        ProblemError: ``unavailable`` if the pool is full.
+    """
+    job = asyncio.ensure_future(run_in_pool(call, pool, work, first_for=first_for))
+    gone = asyncio.ensure_future(call.disconnected())
+    try:
+        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not job.done():
+            raise ClientGoneError
+        return job.result()
+    finally:
+        for task in (job, gone):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task

@@ -1,0 +1,166 @@
+"""Pools: bounded, fair between holders, and rid of what is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from progressbar_tracker.server.pools import Cancellation, CancelledWorkError, Pool, PoolFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+class Gate:
+    """Work that waits until the gate is opened, and notes in which order it ran."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.ran: list[str] = []
+
+    def work(self, name: str) -> str:
+        assert self.open.wait(20)
+        self.ran.append(name)
+        return name
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_holders_take_turns() -> None:
+    async def play() -> list[str]:
+        gate, pool = Gate(), Pool(1)
+        names = ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
+        tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name[0])) for name in names]
+        await settled()
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        return gate.ran
+
+    assert asyncio.run(play()) == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+
+
+def test_who_goes_first_waits_for_what_runs_alone_even_if_the_pool_is_full() -> None:
+    async def play() -> tuple[list[str], list[object]]:
+        gate, pool = Gate(), Pool(1, max_waiting=3)
+        tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name)) for name in "abcd"]
+        await settled()
+        known = [
+            asyncio.create_task(pool.run(lambda name=name: gate.work(name), name, first=True)) for name in ("x", "y")
+        ]
+        await settled()
+        gate.open.set()
+        return gate.ran, list(await asyncio.gather(*tasks, *known, return_exceptions=True))
+
+    ran, results = asyncio.run(play())
+    assert ran == ["a", "y", "x", "b"]
+    assert [type(result) for result in results] == [str, str, PoolFullError, PoolFullError, str, str]
+
+
+def test_what_waits_is_bounded_for_a_holder_and_in_all() -> None:
+    async def play() -> tuple[list[object], int]:
+        gate, pool = Gate(), Pool(1, max_waiting=6, max_waiting_of_holder=4)
+        holders = [*"aaaaaa", *"bbbb", "c"]
+        tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name)) for name in holders]
+        await settled()
+        waiting = pool.waiting
+        gate.open.set()
+        return list(await asyncio.gather(*tasks, return_exceptions=True)), waiting
+
+    results, waiting = asyncio.run(play())
+    assert waiting == 6
+    done = [result for result in results if isinstance(result, str)]
+    # One of a ran and had four waiting; b and then c took places of the holder with the most.
+    assert sorted(done) == ["a", "a", "a", "a", "b", "b", "c"]
+    assert all(isinstance(result, str | PoolFullError) for result in results)
+
+
+def test_a_job_waits_no_longer_than_the_pool_lets_it() -> None:
+    async def play() -> None:
+        gate, pool = Gate(), Pool(1, max_wait=0.01)
+        first = asyncio.create_task(pool.run(lambda: gate.work("a"), "a"))
+        await settled()
+        with pytest.raises(PoolFullError):
+            await pool.run(lambda: gate.work("b"), "b")
+        assert pool.waiting == 0
+        gate.open.set()
+        assert await first == "a"
+        assert await pool.run(lambda: gate.work("c"), "b") == "c"
+
+    asyncio.run(play())
+
+
+@given(some.lists(some.tuples(some.sampled_from("abc"), some.booleans()), max_size=12), some.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_every_thread_comes_back_whatever_is_cancelled(jobs: list[tuple[str, bool]], threads: int) -> None:
+    """Cancelled while it waits, while it runs, or in the instant in which its turn comes."""
+
+    async def play() -> None:
+        gate, pool = Gate(), Pool(threads, max_waiting=5, max_waiting_of_holder=3)
+        tasks = [
+            (asyncio.create_task(pool.run(lambda holder=holder: gate.work(holder), holder, Cancellation())), leaves)
+            for holder, leaves in jobs
+        ]
+        await settled()
+        for n, (task, leaves) in enumerate(tasks):
+            if leaves:
+                task.cancel()
+            if n == len(tasks) // 2:
+                gate.open.set()
+        gate.open.set()
+        await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
+        async with asyncio.timeout(20):
+            while pool._free < threads:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert (pool._free, pool.waiting, dict(pool._queues)) == (threads, 0, {})
+
+    asyncio.run(play())
+
+
+def test_what_was_cancelled_before_it_began_does_nothing() -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+    cancellation.finish()
+    with pytest.raises(CancelledWorkError), cancellation.interrupting(lambda: None):
+        pytest.fail("it began")
+
+
+def test_an_interrupt_comes_again_until_the_work_ends_and_never_after() -> None:
+    cancellation, calls = Cancellation(), []
+    again = threading.Event()
+
+    def interrupt() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            again.set()
+
+    with cancellation.interrupting(interrupt):
+        cancellation.cancel()
+        assert again.wait(20)
+    count = len(calls)
+    cancellation.finish()
+    assert not threading.Event().wait(0.12)
+    assert len(calls) == count
+
+
+def test_the_outcome_of_the_work_is_the_outcome() -> None:
+    def fail() -> None:
+        raise LookupError("x")
+
+    async def play() -> None:
+        pool = Pool(1)
+        with pytest.raises(LookupError):
+            await pool.run(fail, "a")
+        assert await pool.run(lambda: 7, "a") == 7
+
+    def run(play: Coroutine[None, None, None]) -> None:
+        asyncio.run(play)
+
+    run(play())
