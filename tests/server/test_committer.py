@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.records import DropItem, Write
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.stores.committer import Committer
+from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ def test_commits_that_do_not_come_back_are_given_up_each_in_its_time() -> None:
         told.append(await lands)
         return [*told, len(committer._waiting)]
 
-    assert asyncio.run(main()) == [TimeoutError] * 4 + [None, 0]
+    assert asyncio.run(main()) == [CommitTimeoutError] * 4 + [None, 0]
 
 
 def test_a_commit_that_comes_back_is_not_given_up_with_one_that_does_not() -> None:
@@ -102,7 +102,7 @@ def test_a_commit_that_comes_back_is_not_given_up_with_one_that_does_not() -> No
         await lands
         return list(map(type, await asyncio.gather(hangs, lands, return_exceptions=True)))
 
-    assert asyncio.run(main()) == [TimeoutError, type(None)]
+    assert asyncio.run(main()) == [CommitTimeoutError, type(None)]
 
 
 def test_who_goes_away_is_not_missed() -> None:

@@ -18,7 +18,7 @@ Code: TypeAlias = Literal[
     "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "too-many-keys",
     "too-many-shares", "body-too-large",
     "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "too-many-streams", "internal",
-    "unavailable",
+    "unavailable", "outcome-unknown",
 ]  # fmt: skip
 
 CODES: Final[dict[Code, tuple[int, str]]] = {
@@ -43,6 +43,7 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "too-many-streams": (503, "Too many streams are open"),
     "internal": (500, "The server failed"),
     "unavailable": (503, "The server cannot write at the moment"),
+    "outcome-unknown": (503, "It is not known whether this was written"),
 }
 
 
@@ -68,6 +69,8 @@ CURES: Final[dict[Code, str]] = {
     "too-many-streams": "Wait for as many seconds as Retry-After says, or ask for the list instead.",
     "internal": "It is the server's fault, and its log says why.",
     "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
+    "outcome-unknown": "Send the same request again after as many seconds as Retry-After says: what was written is not "
+    "written twice. The storage of the server did not answer in time.",
 }
 """What whoever gets a problem can do about it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import zlib
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode
@@ -111,7 +112,10 @@ async def delete(call: Call) -> Reply:
     body: dict[str, object] = {**call.query()}
     services, now = call.services, call.services.clock()
     change = await services.change(
-        item_id, lambda: _delete(services.board, call.asker, item_id, body, now, False), call.reauthorize
+        item_id,
+        lambda: _delete(services.board, call.asker, item_id, body, now, False),
+        call.reauthorize,
+        lambda known: _is_deleted(known, call.asker, body),
     )
     assert change.before is not None
     return answer(told(change.before, now))
@@ -139,6 +143,11 @@ async def batch(call: Call) -> Reply:
             except ProblemError as problem:
                 item_id = op.get("id") if isinstance(op, dict) else None
                 told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
+                if isinstance(op, dict) and op.get("op") == "delete":
+                    with contextlib.suppress(ProblemError):
+                        services.unsettled.repeated(told_id, problem, lambda known: _is_deleted(known, asker, op))  # noqa: B023
+                        results.append({"id": told_id, "status": 200})
+                        continue
                 refused.append((told_id, problem))
                 results.append({"id": told_id, "status": problem.status, "problem": problem.document()})
             else:
@@ -146,7 +155,8 @@ async def batch(call: Call) -> Reply:
                 results.append({"id": op["id"], "status": change.status})  # type: ignore[index]  # it has been judged
         return Judged(changes, refused)
 
-    await services.carry_out(judge, call.reauthorize)
+    ids = [item_id for op in ops if isinstance(op, dict) and isinstance(item_id := op.get("id"), str)]
+    await services.carry_out(judge, call.reauthorize, ids)
     made = any(result["status"] in {201, 429} for result in results)
     headers = services.board.quota(call.asker.id).headers() if made else ()
     return answer({"results": results, "rev": services.rev}, 200, headers)
@@ -219,6 +229,18 @@ def _delete(
     if run_id is not None:
         run_id = read_write({"run_id": run_id}, merge=True, in_order=in_order)["run_id"]
     return board.delete(item_id, now, run_id=run_id)
+
+
+def _is_deleted(known: Change, asker: Principal, body: dict[str, object]) -> bool:
+    """Return whether a change is the deletion that a client asks for again."""
+    if (
+        known.after is not None
+        or known.before is None
+        or body.get("run_id", known.before.run_id) != known.before.run_id
+    ):
+        return False
+    authorize(asker, "delete", known.before.owner_id)
+    return True
 
 
 _OPS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float, bool], Change]]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.records import SaveKey, told
+from progressbar_tracker.server.records import DropKey, SaveKey, told
 from progressbar_tracker.server.writes import instant
 
 from . import limits
@@ -16,7 +16,9 @@ from .call import Call, decoded
 from .reply import Reply, answer
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import KeyRecord
+    from collections.abc import Callable, Sequence
+
+    from progressbar_tracker.server.records import KeyRecord, Write
 
     from .services import Services
 
@@ -63,10 +65,11 @@ async def create(call: Call) -> Reply:
     except FieldError as error:
         raise of_field(error) from None
     async with call.services.changing_keys:
+        await call.services.credentials_settled()
         call.reauthorize()  # there may have been a queue
         if len(call.services.ring) >= keys.KEYS:
             raise ProblemError("too-many-keys", f"there are {keys.KEYS} keys, the most there may be")
-        await _keep(call.services, made.record)
+        await _keep(call.services, made.record, lambda: [DropKey(made.record.key_id)])
     return answer({**told(made.record), "key": made.secret}, 201)
 
 
@@ -91,11 +94,19 @@ async def rotate(call: Call) -> Reply:
         if not keys.usable(record, now):
             raise ProblemError("invalid-field", "the key works no more: make a new one", field="key_id")
         made = keys.rotated(record, now)
-        await _keep(call.services, made.record)
+        await _keep(call.services, made.record, lambda: _unrotated(call.services, record, made.record))
     return answer({**told(made.record), "key": made.secret})
 
 
+def _unrotated(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
+    """Return what takes back a rotation whose secret was never shown, unless the key has changed since."""
+    services.refresh_keys()
+    known = services.ring.get(after.key_id)
+    return [SaveKey(before)] if known is not None and known.hash == after.hash and known.revoked_at is None else []
+
+
 async def _need(call: Call) -> KeyRecord:
+    await call.services.credentials_settled()
     # The command line or another server may have changed it a moment ago; that must not be written over.
     await call.reauthorize_with_stored()
     record = call.services.ring.get(decoded(call.path["key_id"].encode("latin-1")))
@@ -104,7 +115,7 @@ async def _need(call: Call) -> KeyRecord:
     return record
 
 
-async def _keep(services: Services, record: KeyRecord) -> None:
-    await services.commit([SaveKey(record)])
+async def _keep(services: Services, record: KeyRecord, undo: Callable[[], Sequence[Write]] = list) -> None:
+    await services.commit([SaveKey(record)], undo)
     services.ring.add(record)
     services.keys_changed()

@@ -14,6 +14,7 @@ from .reply import Reply, answer
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem
+    from progressbar_tracker.server.auth import Principal
 
 
 async def listed(call: Call) -> Reply:
@@ -29,7 +30,10 @@ async def create(call: Call) -> Reply:
     now = services.clock()
     owner = Owner(asker.id, asker.name)
     change = await services.change(
-        body["id"], lambda: services.board.create(body, owner, now, group=call.asker.group), call.reauthorize
+        body["id"],
+        lambda: services.board.create(body, owner, now, group=call.asker.group),
+        call.reauthorize,
+        lambda known: _is_created(known, owner, body),
     )
     assert change.after is not None
     return answer(told(change.after, now), 201, services.board.quota(owner.id).headers())
@@ -60,9 +64,28 @@ async def delete(call: Call) -> Reply:
         authorize(call.principal, "delete", services.board.need(item_id).owner_id)
         return services.board.delete(item_id, now)
 
-    change = await services.change(item_id, judge, call.reauthorize)
+    change = await services.change(item_id, judge, call.reauthorize, lambda known: _is_deleted(known, call.principal))
     assert change.before is not None
     return answer(told(change.before, now))
+
+
+def _is_created(known: Change, owner: Owner, body: LegacyItem) -> bool:
+    """Return whether a change is the creation that a client asks for again."""
+    item = known.after
+    return (
+        known.before is None
+        and item is not None
+        and item.owner_id == owner.id
+        and all(getattr(item, name) == value for name, value in body.items())
+    )
+
+
+def _is_deleted(known: Change, principal: Principal | None) -> bool:
+    """Return whether a change is the deletion that a client asks for again."""
+    if known.after is not None or known.before is None:
+        return False
+    authorize(principal, "delete", known.before.owner_id)
+    return True
 
 
 async def _body(call: Call) -> LegacyItem:

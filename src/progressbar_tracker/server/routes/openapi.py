@@ -110,6 +110,8 @@ def problems_of(row: Row, about: About) -> tuple[Code, ...]:
         found.append("bad-request")
     if "{id" in row.path:
         found.append("invalid-field")
+    if row.method != "GET" and "unavailable" in about.problems:
+        found.append("outcome-unknown")
     return tuple(dict.fromkeys([*found, *about.problems]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
@@ -36,11 +37,13 @@ from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
-from progressbar_tracker.server.stores.committer import Committer
+from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
 from progressbar_tracker.server.telling import stalled
 
+from .unsettled import UnknownOutcomeError, Unsettled
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from progressbar_tracker.server.auth import Principal
     from progressbar_tracker.server.records import Item, KeyRecord, SessionRecord
@@ -64,6 +67,9 @@ PASSWORD_WAIT: Final = 0.25
 
 COMMIT: Final = 15.0
 """Seconds that a request waits for its commit."""
+
+UNDO_PAUSE: Final = 1.0
+"""Seconds until writes that are of no use are undone again, if that failed."""
 
 
 class Pools:
@@ -150,6 +156,8 @@ class Services:
         self._touched: dict[str, float] = {}
         self._committer = Committer(store, COMMIT)
         self._background: set[asyncio.Task[None]] = set()
+        self.unsettled = Unsettled()
+        self._undoing: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Say that the server is about to stop, and end all streams."""
@@ -167,16 +175,20 @@ class Services:
                 moved=self.notifier.moved,
             )
 
-    async def carry_out(self, judge: Callable[[], Judged], reauthorize: Callable[[], object]) -> Judged:
+    async def carry_out(
+        self, judge: Callable[[], Judged], reauthorize: Callable[[], object], ids: Iterable[str]
+    ) -> Judged:
         """Have a request judged by the board, and what came of it kept.
 
         Args:
             judge: Judges it; where other servers write to the database, it may be called again.
             reauthorize: Called before ``judge`` is called again; raises if the client may no longer do it.
+            ids: The items that are judged.
 
         Raises:
-            ProblemError: ``unavailable``; the board is then as if nothing had happened.
+            ProblemError: ``unavailable``; the board is then as if nothing had happened. ``outcome-unknown``.
         """
+        await self.unsettled.wait(ids, COMMIT, reauthorize)
         if self.replica is not None:
             return await self.replica.carry_out(judge, self.settle, reauthorize)
         await self._check_file(reauthorize)
@@ -184,15 +196,31 @@ class Services:
         await self.settle(judged.changes)
         return judged
 
-    async def change(self, item_id: str, judge: Callable[[], Change], reauthorize: Callable[[], object]) -> Change:
+    async def change(
+        self,
+        item_id: str,
+        judge: Callable[[], Change],
+        reauthorize: Callable[[], object],
+        repeats: Callable[[Change], bool] = lambda _change: False,
+    ) -> Change:
         """Have one change of an item judged and kept; the arguments are those of :meth:`carry_out`.
 
+        Args:
+            item_id: Which.
+            judge: Judges it.
+            reauthorize: As there.
+            repeats: Whether a change whose outcome was not known in time is the one that is asked for.
+
         Raises:
-            ProblemError: What the board says, or ``unavailable``.
+            ProblemError: What the board says, ``unavailable`` or ``outcome-unknown``.
         """
         if self.replica is None:
+            await self.unsettled.wait((item_id,), COMMIT, reauthorize)
             await self._check_file(reauthorize)
-            change = judge()
+            try:
+                change = judge()
+            except ProblemError as problem:
+                return self.unsettled.repeated(item_id, problem, repeats)
             if change.durable or self.notifier.channels.any:
                 await self.settle([change])
             else:
@@ -205,10 +233,8 @@ class Services:
             except ProblemError as problem:
                 return Judged([], [(item_id, problem)])
 
-        changes, refused = await self.carry_out(judged, reauthorize)
-        for _, problem in refused:
-            raise problem
-        return changes[0]
+        changes, refused = await self.carry_out(judged, reauthorize, (item_id,))
+        return self.unsettled.repeated(item_id, refused[0][1], repeats) if refused else changes[0]
 
     async def item(self, item_id: str) -> Item:
         """Return an item.
@@ -286,16 +312,36 @@ class Services:
             return
         try:
             await self.commit(writes)
-            if told:
-                notifier.courier.wake()
-            _tell_of_items(changes)
-        except ProblemError:
-            for change in reversed(changes):
-                # The commit took the place of what waited for this item, so that has to be said again.
-                there = self.board.restore(change)
-                self.store.later([DropItem(change.id) if there is None else SaveItem(there)])
-            self.hub.changed()
+        except UnknownOutcomeError as problem:
+            if problem.outcome is None:
+                self._undo(changes)
+            else:
+                # It happens still, or fails: until then the board shows what was asked for.
+                self.unsettled.note(changes, problem.outcome)
+                problem.outcome.add_done_callback(lambda done: self._settle_late(changes, done.result()))
             raise
+        except ProblemError:
+            self._undo(changes)
+            raise
+        self.unsettled.settle(changes)
+        _tell_of_items(changes)
+        if told:
+            notifier.courier.wake()
+
+    def _settle_late(self, changes: Sequence[Change], error: Exception | None) -> None:
+        if error is None:
+            self.notifier.courier.wake()
+            _tell_of_items(changes)
+        else:
+            self.unsettled.settle(changes)
+            self._undo(changes)
+
+    def _undo(self, changes: Sequence[Change]) -> None:
+        for change in reversed(changes):
+            # The commit took the place of what waited for this item, so that has to be said again.
+            there = self.board.restore(change)
+            self.store.later([DropItem(change.id) if there is None else SaveItem(there)])
+        self.hub.changed()
 
     async def _check_file(self, reauthorize: Callable[[], object]) -> None:
         """Refuse a write that no commit would follow: the database is not the file at its path, and is not back yet.
@@ -312,37 +358,81 @@ class Services:
             self.hub.changed()
             self.store.later(writes)
 
-    async def commit(self, writes: Sequence[Write]) -> None:
+    async def commit(self, writes: Sequence[Write], undo: Callable[[], Sequence[Write]] = list) -> None:
         """Wait until the writes are on disk.
+
+        Args:
+            writes: All of them are written, or none.
+            undo: Returns what takes them back if it was not known in time whether they are written: a secret that was
+                never shown is of no use.
 
         Raises:
             OutdatedError: Another server was faster; nothing was changed.
-            ProblemError: ``unavailable``.
+            ProblemError: ``unavailable``: nothing was changed.
+            UnknownOutcomeError: Nobody knows.
         """
         try:
             await self._committer.commit(writes)
         except OutdatedError:
             raise
-        except (StoreError, TimeoutError) as error:
-            logger.warning("a commit failed: %s", str(error) or "the store does not answer")
-            detail = error.detail if isinstance(error, StoreError) else None
-            raise ProblemError(
-                "unavailable",
-                detail or "the server could not write this to its disk; nothing was changed",
-                retry_after=5,
-            ) from error
+        except CommitTimeoutError as error:
+            logger.warning("a commit takes longer than %d s: %s", COMMIT, error)
+            self._undo_late(undo, error.outcome)
+            raise UnknownOutcomeError(error.outcome) from error
+        except StoreError as error:
+            logger.warning("a commit failed: %s", error)
+            if not error.is_certain:
+                self._undo_late(undo, None)
+            if error.is_certain or error.detail is not None:
+                detail = error.detail or "the server could not write this to its disk; nothing was changed"
+                raise ProblemError("unavailable", detail, retry_after=5) from error
+            raise UnknownOutcomeError from error
         for write in writes:
             _tell_of_access(write)
         if self.replica is not None and any(isinstance(write, CREDENTIALS) for write in writes):
             # What was read a moment before this must not take its place.
             await self.replica.look()
 
+    def _undo_late(self, undo: Callable[[], Sequence[Write]], outcome: asyncio.Future[Exception | None] | None) -> None:
+        """Undo, once it is known what came of them, writes that are of no use to anybody."""
+
+        async def work() -> None:
+            if outcome is not None and await outcome is not None:
+                return
+            while not self.stopping:
+                with contextlib.suppress(StoreError, TimeoutError):
+                    await self._committer.commit(undo())
+                    return
+                await asyncio.sleep(UNDO_PAUSE)
+
+        if undo is not list:
+            task = asyncio.create_task(work())
+            self._undoing.add(task)
+            task.add_done_callback(self._undoing.discard)
+
+    async def credentials_settled(self) -> None:
+        """Wait for changes of keys whose outcome is not known: what is changed now would rest on a guess.
+
+        Raises:
+            UnknownOutcomeError: It is still not known.
+        """
+        if self._undoing:
+            _, pending = await asyncio.wait(list(self._undoing), timeout=COMMIT)
+            if pending:
+                raise UnknownOutcomeError
+
     async def _settle_with_others(self, replica: Replica, changes: Sequence[Change], writes: Sequence[Write]) -> None:
         try:
             await self.commit(writes)
+        except UnknownOutcomeError as problem:
+            # What became of it is read from the database.
+            replica.undo(changes)
+            self.unsettled.note(changes, problem.outcome)
+            raise
         except (OutdatedError, ProblemError):
             replica.undo(changes)
             raise
+        self.unsettled.settle(changes)
         _tell_of_items(changes)
 
     async def _keep(self, changes: Sequence[Change]) -> None:

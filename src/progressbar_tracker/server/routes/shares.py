@@ -53,7 +53,7 @@ async def create(call: Call) -> Reply:
         raise of_field(error) from None
     if len(call.services.shares) >= shares.SHARES:
         raise ProblemError("too-many-shares", f"there are {shares.SHARES} shares, the most there may be")
-    await call.services.commit([SaveShare(made.record)])
+    await call.services.commit([SaveShare(made.record)], lambda: [DropShare(made.record.share_id)])
     call.services.shares.add(made.record)
     links = {"token": made.token, "path": f"s/{made.token}", "badge": f"badge/{made.token}.svg"}
     return answer({**_told(made.record), **links}, 201)

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from .base import Submitting
 
 
+class CommitTimeoutError(TimeoutError):
+    """A commit takes longer than its caller may wait.
+
+    Attributes:
+        outcome: Done in the end, with ``None`` or with what the store failed with.
+    """
+
+    def __init__(self, outcome: asyncio.Future[Exception | None]) -> None:
+        super().__init__("the store does not answer")
+        self.outcome = outcome
+
+
 class Committer:
     """Has writes committed, for those who wait for it on an event loop.
 
@@ -37,6 +49,7 @@ class Committer:
         # twentieth of a create.
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._outcomes: dict[asyncio.Future[None], asyncio.Future[Exception | None]] = {}  # of those that timed out
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Return when the writes are on disk.
@@ -45,7 +58,7 @@ class Committer:
             writes: All of them are written, or none.
 
         Raises:
-            TimeoutError: It takes longer; they may be written still.
+            CommitTimeoutError: It takes longer; they may be written still.
             Exception: What the store failed with.
         """
         # A future of the loop's and a bare callback: a second future, of the kind that threads share, and its lock
@@ -78,6 +91,9 @@ class Committer:
         while self._landed:
             waiter, error = self._landed.popleft()
             if waiter.done():
+                outcome = self._outcomes.pop(waiter, None)
+                if outcome is not None and not outcome.done():
+                    outcome.set_result(error)
                 continue
             if error is None:
                 waiter.set_result(None)
@@ -95,6 +111,8 @@ class Committer:
             if until > now:
                 break
             if not waiter.done():
-                waiter.set_exception(TimeoutError())
+                outcome: asyncio.Future[Exception | None] = loop.create_future()
+                self._outcomes[waiter] = outcome
+                waiter.set_exception(CommitTimeoutError(outcome))
         self._forget()
         self._timer = loop.call_at(self._waiting[0][0], self._look, loop) if self._waiting else None

@@ -107,6 +107,7 @@ class Writer:
         self._unsure: set[str] = set()
         self._due: float | None = None
         self._away_until = float("-inf")
+        self._committing = False  # what was sent last is a COMMIT: if it fails, nobody knows what became of it
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="progressbar-store", daemon=True)
         self._thread.start()
@@ -253,10 +254,11 @@ class Writer:
             self._away_until = time.monotonic() + RETRY
             if self.commits.note(size, time.perf_counter() - begun, failed=True):
                 logger.error("the store fails: the database does not answer: %s", plain(error))  # noqa: TRY400
-            return _Done([(waiter, StoreError(plain(error))) for waiter in waiting], dict(behind))
+            gone = StoreError(plain(error), is_certain=not self._committing)
+            return _Done([(waiter, gone) for waiter in waiting], dict(behind))
         except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
             self._drop_connection()
-            why = StoreError(plain(error))
+            why = StoreError(plain(error), is_certain=not self._committing)
             if self.commits.note(size, time.perf_counter() - begun, failed=True):
                 logger.error("the store fails: %s", plain(error))  # noqa: TRY400
         else:
@@ -283,6 +285,7 @@ class Writer:
         Raises:
             psycopg.Error: Nothing was written, or nobody knows.
         """
+        self._committing = False
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url)
         for _ in range(TRIES):
@@ -291,6 +294,7 @@ class Writer:
         raise StoreError("another server makes the same items all the time")
 
     def _transact(self, connection: Connection, waiting: list[_Waiter], behind: dict[object, Write]) -> _Done:
+        self._committing = False
         late = [write for write in behind.values() if isinstance(write, SaveItem)]
         ids = {item_id for waiter in waiting for item_id in waiter.ids} | {write.item.id for write in late}
         with connection.transaction(), connection.cursor() as cursor:
@@ -310,6 +314,7 @@ class Writer:
                 ledger.follow(save)
             others += [write for write in behind.values() if not isinstance(write, _OF_ITEMS)]
             rev = self._write(cursor, ledger, stored, others)
+            self._committing = True
         refused = {item_id: stored.get(item_id, Row(0, None)) for item_id in ledger.refused - ledger.changed.keys()}
         return _Done(outcomes, {}, rev, frozenset(ledger.changed), refused)
 
