@@ -55,23 +55,29 @@ def deadline_of(value: Due) -> Deadline:
     >>> deadline_of(90)
     Deadline(at=None, after=90.0)
     """
-    # Not above: this is on the path of `import progressbar_tracker`.
-    from datetime import datetime, timedelta
+    seconds: object = value
+    if not isinstance(value, int | float):
+        # Not above: this is on the path of `import progressbar_tracker`. Who has such an object has imported it.
+        from datetime import datetime, timedelta
 
-    if isinstance(value, datetime):
-        try:
-            at = value.timestamp()
-        except (OverflowError, ValueError, OSError):  # it lies at an end of the calendar
-            at = -1.0
-        if not 0 <= at <= 2 * LONGEST:
-            raise ValueError(f"deadline must be an instant from 1970 to 2169, not {shown(value)}")
-        return Deadline(at=at)
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(value, datetime):
+            return Deadline(at=_instant(value))
+        seconds = value.total_seconds() if isinstance(value, timedelta) else None  # type: ignore[redundant-expr]
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"deadline must be a datetime, a timedelta or a number of seconds, not {shown(value)}")
     if not 0 <= seconds <= LONGEST:
         raise ValueError(f"deadline must be from 0 seconds to 100 years after the beginning, not {shown(value)}")
     return Deadline(after=float(seconds))
+
+
+def _instant(value: datetime) -> float:
+    try:
+        at = value.timestamp()
+    except (OverflowError, ValueError, OSError):  # it lies at an end of the calendar
+        at = -1.0
+    if not 0 <= at <= 2 * LONGEST:
+        raise ValueError(f"deadline must be an instant from 1970 to 2169, not {shown(value)}")
+    return at
 
 
 def typed(text: str) -> Due:

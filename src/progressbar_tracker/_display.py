@@ -1,33 +1,34 @@
-"""The terminal bar: tqdm's rendering, fed from a thread of ours and not from the loop.
+"""The terminal bar: tqdm's look, drawn by a thread of ours and by no other.
 
-The last frame is drawn by the loop's own thread, for what the program prints next must come after it. A loop that was
-left early is noticed by a finalizer, which may run under anybody's lock: it draws only if every lock that drawing needs
-is free at that moment, and never waits. Otherwise the last frame follows from the display's thread within a tenth of a
-second.
+Nothing that happens to the terminal reaches the program. The loop's thread hands a run in and, when it has ended, waits
+for the last frame, for what the program prints next must come after it. It waits for a moment only (see ``_Patience``),
+and it takes no lock. A stream that fails is given up: one line is logged, and the loop goes on without its bar.
+
+tqdm only formats a line. Its bars, their lock and their settings in the environment stay out of this: that lock is not
+released when a write fails, and many a setting raises.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ._fork import importing
+from ._log import WARNING, log
+from ._screen import Screen
 from ._table import cut
-from ._worker import Worker
+from ._worker import Signal, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import tqdm
+    from collections.abc import Callable, Mapping
+    from typing import TextIO
 
     from ._snapshot import Setting, Snapshot
-
-    class _Lock(Protocol):
-        def acquire(self, blocking: bool, /) -> bool: ...
-        def release(self) -> None: ...
 
     class Shown(Protocol):
         """A run that has a terminal bar."""
@@ -46,73 +47,163 @@ if TYPE_CHECKING:
         def setting(self) -> Setting:
             """Return what does not change."""
 
+    class Bar(Protocol):
+        """What shows one run. Used by the display's thread only; what it raises ends the bar."""
+
+        @property
+        def stream(self) -> object:
+            """Where it is drawn; bars on one stream fail together."""
+
+        def draw(self, snapshot: Snapshot) -> None:
+            """Take in the state now."""
+
+        def end(self, snapshot: Snapshot) -> None:
+            """Take in the last state."""
+
 
 FRAME: Final = 0.1  # seconds
 ERROR_WIDTH: Final = 40  # columns
 REDRAW: Final = 1.0  # seconds after which a bar that stands still is drawn again, for its clock goes on
+MAX_WAIT_SECONDS: Final = 0.5  # that the program's threads wait for a last frame at once
+FINALIZER_WAIT_SECONDS: Final = 0.1  # the same in a finalizer, whose thread may hold what drawing needs
+WAIT_SHARE: Final = 0.05  # of the time that passes, at most, is spent waiting
+MAX_COLUMNS: Final = 1000
+MAX_CHARSET_LENGTH: Final = 20
 
 
-def _tqdm_locks() -> list[_Lock]:
-    """Return the locks that tqdm takes to draw: one for threads and, where there is one, one for processes."""
-    import tqdm
+class _Patience:
+    """How long the program's threads may still wait: half a second, and a twentieth of the time that passes."""
 
-    lock = tqdm.tqdm.get_lock()
-    return list(getattr(lock, "locks", [lock]))
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._left = MAX_WAIT_SECONDS
+        self._at = clock()
 
-
-class _Bar:
-    """One run and the tqdm bar that shows it."""
-
-    def __init__(self, shown: Shown, bar: tqdm.tqdm[object]) -> None:
-        self.shown = shown
-        self.bar = bar
-        self.drawn_at = 0.0
-
-    def draw(self, now: float) -> bool:
-        """Draw the state now. Return whether the run has ended, and the bar with it."""
-        snapshot, bar = self.shown.sample(), self.bar
-        label = f"{snapshot.title}: {snapshot.description}" if snapshot.description else snapshot.title
-        moved = snapshot.completed - bar.n
-        changed = label != bar.desc or snapshot.total != bar.total
-        bar.total = snapshot.total
-        bar.desc = label  # tqdm adds the colon
-        ended = snapshot.status != "running"
-        if moved:
-            bar.update(moved)
-        if snapshot.status == "failed":
-            bar.colour = "red"
-            bar.set_postfix_str(cut(snapshot.error or "failed", ERROR_WIDTH), refresh=False)
-        if ended:
-            bar.close()
-        elif changed or (not moved and now >= self.drawn_at + REDRAW):
-            bar.refresh()
-            self.drawn_at = now
-        elif moved:
-            self.drawn_at = now
-        return ended
+    def wait(self, signal: Signal, most: float) -> bool:
+        """Wait for a signal, ``most`` seconds at most. Return whether it was set."""
+        begun = self._clock()
+        self._left = min(MAX_WAIT_SECONDS, self._left + (begun - self._at) * WAIT_SHARE)
+        timeout = min(self._left, most)
+        done = signal.wait(timeout) if timeout > 0 else False
+        self._at = self._clock()
+        self._left -= self._at - begun
+        return done
 
 
-class _Free:
-    """Several locks taken without waiting for any: all of them or, if it is false, none."""
+class Settings(NamedTuple):
+    """What of tqdm's environment variables is followed."""
 
-    def __init__(self, *locks: _Lock) -> None:
-        self._taken: list[_Lock] = []
-        self._all = all(self._take(lock) for lock in locks)
-        if not self._all:
-            self.release()
+    ascii: bool | str | None = None
+    columns: int | None = None
 
-    def __bool__(self) -> bool:
-        return self._all
 
-    def _take(self, lock: _Lock) -> bool:
-        taken = lock.acquire(False)
-        if taken:
-            self._taken.append(lock)
-        return taken
+def meter_settings(environ: Mapping[str, str]) -> Settings:
+    """Return the settings in ``TQDM_ASCII`` and ``TQDM_NCOLS``. A value that makes no sense is ignored.
 
-    def release(self) -> None:
-        while self._taken:
-            self._taken.pop().release()
+    >>> meter_settings({"TQDM_ASCII": " .oO", "TQDM_NCOLS": "x"}), meter_settings({"TQDM_ASCII": "1"})
+    (Settings(ascii=' .oO', columns=None), Settings(ascii=True, columns=None))
+    """
+    text, columns = environ.get("TQDM_ASCII", ""), environ.get("TQDM_NCOLS", "")
+    charset: bool | str | None = None
+    if text.lower() in ("1", "true", "yes", "on"):
+        charset = True
+    elif text.lower() not in ("", "0", "false", "no", "off") and 2 <= len(text) <= MAX_CHARSET_LENGTH:
+        charset = text if text.isprintable() else None
+    wide = columns.isascii() and columns.isdecimal() and len(columns) < 5 and 0 < int(columns) <= MAX_COLUMNS
+    return Settings(charset, int(columns) if wide else None)
+
+
+def hidden_by(environ: Mapping[str, str]) -> bool:
+    """Say whether ``TQDM_DISABLE`` turns the bars off that are drawn by default."""
+    return environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false", "no", "off")
+
+
+class _Terminal:
+    """A stream with the bars that are drawn on it."""
+
+    def __init__(self, stream: object, settings: Settings) -> None:
+        self.stream = stream
+        self.screen = Screen(stream)
+        self.bars: list[_Line] = []
+        self.settings = settings
+
+    def draw(self) -> bool:
+        """Draw all bars; return whether the stream took them."""
+        _, rows = self.screen.size
+        return self.screen.draw([bar.text for bar in self.bars[:rows]])
+
+
+class _Line:
+    """One run as a line of text."""
+
+    def __init__(self, terminal: _Terminal, shown: Shown, clock: Callable[[], float]) -> None:
+        with importing:
+            from tqdm.std import EMA, tqdm
+        self._format: Callable[..., str] = tqdm.format_meter
+        self._terminal = terminal
+        self._clock = clock
+        self._leave = not shown.inner
+        self._unit = shown.setting().unit
+        self._began_at = clock() - max(time.time() - shown.started_at, 0.0)
+        self._steps, self._seconds = EMA(0.3), EMA(0.3)
+        self._moved_at = self._began_at
+        self._drawn_at = -REDRAW
+        self._last: Snapshot | None = None
+        self.text = ""
+        terminal.bars.append(self)
+
+    @property
+    def stream(self) -> object:
+        return self._terminal.stream
+
+    def draw(self, snapshot: Snapshot) -> None:
+        now = self._clock()
+        before = self._last
+        if snapshot == before and now < self._drawn_at + REDRAW:
+            return
+        step = snapshot.completed - (0 if before is None else before.completed)
+        if step > 0:
+            self._steps(step)
+            self._seconds(now - self._moved_at)
+        if step:
+            self._moved_at = now
+        self._last, self._drawn_at = snapshot, now
+        seconds = self._seconds()
+        self.text = self._meter(snapshot, now, self._steps() / seconds if seconds > 0 else None)
+
+    def end(self, snapshot: Snapshot) -> None:
+        self._terminal.bars.remove(self)
+        if self._leave:
+            self._terminal.screen.leave(self._meter(snapshot, self._clock(), None))
+
+    def _meter(self, snapshot: Snapshot, now: float, rate: float | None) -> str:
+        screen, settings = self._terminal.screen, self._terminal.settings
+        columns, _ = screen.size
+        total = snapshot.total
+        if total is not None and not 0 <= snapshot.completed <= total:
+            total = None  # tqdm warns of it
+        failed = snapshot.status == "failed"
+        return self._format(
+            n=snapshot.completed,
+            total=total,
+            elapsed=max(now - self._began_at, 0.0),
+            ncols=settings.columns or columns,
+            prefix=f"{snapshot.title}: {snapshot.description}" if snapshot.description else snapshot.title,
+            ascii=not screen.unicode if settings.ascii is None else settings.ascii,
+            unit=self._unit,
+            unit_scale=self._unit == "B",
+            unit_divisor=1024,
+            rate=rate,
+            colour="red" if failed else None,
+            postfix=cut(snapshot.error or "failed", ERROR_WIDTH) if failed else None,
+        )
+
+
+class _Open(NamedTuple):
+    """A run and its bar."""
+
+    shown: Shown
+    bar: Bar
 
 
 class Display:
@@ -120,101 +211,166 @@ class Display:
 
     Args:
         clock: Monotonic seconds.
-        file: Where to draw; by default what ``sys.stderr`` is at the time.
+        file: Where to draw; by default what ``sys.stderr`` is when a run begins.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, file: TextIO | None = None) -> None:
         self._clock = clock
         self._file = file
-        self._bars: dict[int, _Bar] = {}
-        self._inherited: object = None
         self._worker = Worker("progressbar-display", self.step, self._pending)
+        self._given_up: object = None  # the latest stream that failed
+        self._logged = False
         self.reset()
 
     def reset(self) -> None:
         """Start empty in the child of a fork: the bars on the terminal are the parent's."""
-        if self._bars:
-            # The bars are left alive: their finalizers want tqdm's lock, which a thread of the parent's may have held
-            # when it was forked, and so may whoever draws in this process.
-            self._inherited = (self._inherited, self._bars)
-            if (tqdm := sys.modules.get("tqdm")) is not None:
-                tqdm.tqdm.set_lock(threading.RLock())
-        self._bars = {}
-        self._added: deque[Shown] = deque()
-        self._lock = threading.RLock()  # a bar is drawn by the display's thread, and at its end by the loop's
+        self._bars: dict[int, _Open] = {}
+        self._terminals: list[_Terminal] = []
+        self._added: deque[tuple[Shown, object]] = deque()
+        self._ended: deque[Signal] = deque()
+        self._wanted: set[int] = set()  # what was added, and neither dropped nor ended
+        self._closing = False
+        self._lock = threading.RLock()  # for the thread that draws; no thread of the program's takes it
+        self._drawing = 0  # the thread that does
+        self._patience = _Patience(self._clock)
         self._worker.reset()
 
-    def add(self, shown: Shown) -> None:
-        """Show a run from now on."""
-        self._added.append(shown)
-        if self._worker.asleep:
-            self._worker.start()
+    def add(self, shown: Shown, *, quietly: bool = False) -> None:
+        """Show a run from now on. Where no thread can be started for it, one line is logged, unless ``quietly``."""
+        stream = self._stream()
+        if stream is None or stream is self._given_up:
+            return
+        self._wanted.add(id(shown))
+        self._added.append((shown, stream))
+        if self._worker.asleep and not self._worker.start(quietly=quietly):
+            self._added.clear()
+            self._wanted.clear()
 
     def finish(self, shown: Shown) -> None:
-        """Draw the last frame of a run that has ended, in the thread of the caller."""
-        with self._lock:
-            if id(shown) in self._bars or not shown.inner:
-                self._take_in()
-            self._draw(shown)
+        """Have the last frame of a run drawn, and wait a moment for it."""
+        self._finish(shown, MAX_WAIT_SECONDS)
 
     def try_finish(self, shown: Shown) -> None:
-        """Do the same in a finalizer: only if no lock has to be waited for."""
-        if self._bars and (free := _Free(self._lock, *_tqdm_locks())):
-            try:
-                self._draw(shown)
-            except RuntimeError:
-                pass  # the finalizer came in the middle of a write to the same stream
-            finally:
-                free.release()
+        """Do the same in a finalizer, which may run in any thread and under any lock."""
+        self._finish(shown, FINALIZER_WAIT_SECONDS)
 
     def close(self) -> None:
-        """Draw the last frames of all and stop."""
+        """Have the last frames of all drawn, wait a moment for them, and stop."""
+        if self._wanted:
+            self._closing = True
+            self._finish(None, MAX_WAIT_SECONDS)
         self._worker.stop(FRAME)
-        with self._lock:
-            self._take_in()
-            for bar in list(self._bars.values()):
-                bar.draw(self._clock())
-                bar.bar.close()
-            self._bars.clear()
 
     def step(self) -> float | None:
         """Draw one frame of all."""
         with self._lock:
-            self._take_in()
-            for bar in list(self._bars.values()):
-                self._draw(bar.shown)
-            return FRAME if self._bars else None
+            self._drawing = threading.get_ident()
+            try:
+                return self._step()
+            finally:
+                self._drawing = 0
+
+    def _stream(self) -> object:
+        return getattr(sys, "stderr", None) if self._file is None else self._file
+
+    def _finish(self, shown: Shown | None, most: float) -> None:
+        if shown is not None:
+            key = id(shown)
+            if key not in self._wanted or (shown.inner and key not in self._bars):
+                return  # it was never seen
+        drawn = Signal()
+        self._ended.append(drawn)
+        if self._worker.asleep and not self._worker.start(quietly=True):
+            return
+        self._worker.poke()
+        if self._drawing != threading.get_ident():
+            self._patience.wait(drawn, most)
 
     def _pending(self) -> bool:
-        return bool(self._added)
+        return bool(self._added or self._ended)
 
-    def _draw(self, shown: Shown) -> None:
-        bar = self._bars.get(id(shown))
-        if bar is not None and bar.draw(self._clock()):
-            del self._bars[id(shown)]
+    def _step(self) -> float | None:
+        ended = [self._ended.popleft() for _ in range(len(self._ended))]  # the runs of these were added before
+        error: BaseException | None = None
+        try:
+            error = self._take_in()
+            error = self._take_states() or error
+            error = self._show() or error
+        finally:
+            for drawn in ended:
+                drawn.set()
+        if error is not None:
+            self._report(error)
+        if self._bars:
+            return FRAME
+        return REDRAW if self._terminals else None  # a last frame waits for its stream
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> BaseException | None:
+        failure = None
         for _ in range(len(self._added)):
-            shown = self._added.popleft()
-            snapshot = shown.sample()
-            if shown.inner and snapshot.status != "running":
-                continue  # over before it could be seen
-            self._bars[id(shown)] = _Bar(shown, self._open(shown, snapshot))
+            shown, stream = self._added.popleft()
+            try:
+                if (shown.inner and shown.sample().status != "running") or stream is self._given_up:
+                    self._wanted.discard(id(shown))  # over before it could be seen
+                else:
+                    self._bars[id(shown)] = _Open(shown, self._open(shown, stream))
+            except BaseException as error:  # noqa: BLE001 - a stream of the program's may raise whatever it likes
+                failure = error
+                self._wanted.discard(id(shown))
+                self._give_up(stream)
+        return failure
 
-    def _open(self, shown: Shown, snapshot: Snapshot) -> tqdm.tqdm[object]:
-        with importing:
-            import tqdm
+    def _take_states(self) -> BaseException | None:
+        failure, closing, self._closing = None, self._closing, False
+        for key, (shown, bar) in list(self._bars.items()):
+            try:
+                snapshot = shown.sample()
+                over = closing or snapshot.status != "running"
+                if over:
+                    bar.end(snapshot)
+                else:
+                    bar.draw(snapshot)
+            except BaseException as error:  # noqa: BLE001
+                failure, over = error, True
+            if over:
+                self._drop(key)
+        return failure
 
-        unit = shown.setting().unit
-        bar: tqdm.tqdm[object] = tqdm.tqdm(
-            total=snapshot.total,
-            desc=snapshot.title,
-            unit=unit,
-            unit_scale=unit == "B",
-            unit_divisor=1024,
-            leave=not shown.inner,
-            file=self._file or sys.stderr,
-            dynamic_ncols=True,
-        )
-        bar.start_t = shown.started_at
-        return bar
+    def _show(self) -> BaseException | None:
+        """Write what has changed."""
+        failure = None
+        for terminal in list(self._terminals):
+            try:
+                if terminal.draw() and not terminal.bars:
+                    self._terminals.remove(terminal)
+            except BaseException as error:  # noqa: BLE001
+                failure = error
+                self._give_up(terminal.stream)
+        return failure
+
+    def _open(self, shown: Shown, stream: object) -> Bar:
+        for terminal in self._terminals:
+            if terminal.stream is stream:
+                break
+        else:
+            terminal = _Terminal(stream, meter_settings(os.environ))
+            self._terminals.append(terminal)
+        return _Line(terminal, shown, self._clock)
+
+    def _give_up(self, stream: object) -> None:
+        self._given_up = stream
+        self._terminals = [terminal for terminal in self._terminals if terminal.stream is not stream]
+        for key, (_, bar) in list(self._bars.items()):
+            if bar.stream is stream:
+                self._drop(key)
+
+    def _drop(self, key: int) -> None:
+        self._bars.pop(key, None)
+        self._wanted.discard(key)
+
+    def _report(self, error: BaseException) -> None:
+        if self._logged:
+            return
+        self._logged = True
+        with contextlib.suppress(BaseException):  # the program's own handlers may write to the same stream
+            log(WARNING, "The terminal bar is turned off: %s: %s", type(error).__name__, error)

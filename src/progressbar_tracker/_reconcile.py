@@ -23,6 +23,7 @@ Everything here runs in the sender's thread. Trackers reach it through two deque
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -106,7 +107,7 @@ class Reconciler:
     """Decides what is sent when.
 
     Args:
-        uniform: A source of randomness in place of ``random.uniform``.
+        uniform: A source of randomness with the arguments of ``random.uniform``.
         max_items: Runs known at once; more are not tracked, and counted.
         meta: Where the program runs; told to the server with each new item.
     """
@@ -127,11 +128,7 @@ class Reconciler:
         self._boot_id = ""  # which life of the server answers
         self._pace = 1.0  # how much longer the intervals are than they were asked to be
         self._paced_at = 0.0
-        if uniform is None:
-            import random  # not while the package is imported
-
-            uniform = random.Random().uniform  # noqa: S311 - one of our own: the program may have seeded its
-        self._uniform = uniform
+        self._uniform = _uniform if uniform is None else uniform
         self._max_items = max_items
         self._meta = meta
         self._newest: dict[str, Record] = {}  # the newest run of each id, and of each part
@@ -519,6 +516,12 @@ class Reconciler:
             former.remove(record)
             if not former:
                 del self._former[name]
+
+
+def _uniform(low: float, high: float) -> float:
+    # Without the module random, which takes long to import. It is made in the program's thread, which may have no
+    # descriptor left for an import, or have seeded a generator of its own.
+    return low + (high - low) * int.from_bytes(os.urandom(7), "big") / (1 << 56)
 
 
 def _running(source: Source) -> bool:

@@ -333,8 +333,10 @@ def _hook_child() -> None:
     if not child or _hooked_pid == os.getpid():
         return
     _hooked_pid = os.getpid()
-    from multiprocessing.util import Finalize
-
+    try:
+        from multiprocessing.util import Finalize
+    except (ImportError, OSError):  # there is no descriptor left to read it with
+        return
     Finalize(None, shutdown, exitpriority=0)
 
 

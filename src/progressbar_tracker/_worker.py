@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
+from ._fork import importing
 from ._log import ERROR, WARNING, log
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ POLL: Final = 0.1  # seconds after the last work in which nobody wakes the threa
 PAUSE: Final = 1.0  # seconds after a step that raised, doubled with each that follows
 LONGEST_PAUSE: Final = 60.0  # seconds; also the least time between two lines that say so
 CRASHES: Final = 3  # a thread that cannot be started this often is not asked for any more
+LOCK_TIMEOUT: Final = 1.0  # seconds; longer than any thread that runs has the lock
 THREADED: Final = (2, 0, 27)  # the version of uWSGI from which on it always runs threads
 
 
@@ -42,7 +44,20 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-class _Signal:
+def _block_signals() -> None:
+    """Block the signals that a write of this thread could end or stop the program with.
+
+    A program may have given SIGPIPE its default action again, and a terminal may stop what writes from the background.
+    """
+    with contextlib.suppress(Exception):
+        with importing:
+            import signal
+
+        names = [name for name in ("SIGPIPE", "SIGTTOU") if hasattr(signal, name)]
+        signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in names])
+
+
+class Signal:
     """An event for one waiter, which may be set from a signal handler and from a finalizer: one step of C."""
 
     def __init__(self) -> None:
@@ -81,7 +96,7 @@ class Worker:
         self._crashes = 0
         self._failures = 0  # of steps, in a row
         self._lock = threading.Lock()
-        self._wake = _Signal()
+        self._wake = Signal()
         self._resting = False
 
     @property
@@ -100,23 +115,30 @@ class Worker:
             if self._resting:
                 self._wake.set()
             return True
-        with self._lock:
-            if self._started():
-                return True
-            if self.broken or threadless():
-                return False
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self.thread = thread
-            try:
-                thread.start()
-            except (RuntimeError, MemoryError) as error:
-                # The interpreter is shutting down, or the system has no threads left: the program goes on without.
-                self.thread = None
-                self._crashes += 1
-                if self._crashes == 1 and not quietly:
-                    log(WARNING, "Progress is not reported for want of a thread: %s", error)
-                return False
-            return True
+        lock = self._lock
+        if not lock.acquire(timeout=LOCK_TIMEOUT):
+            self._lock = threading.Lock()  # its holder is gone: the next caller does not wait for it
+            return False
+        try:
+            return self._started() or self._start(quietly=quietly)
+        finally:
+            lock.release()
+
+    def _start(self, *, quietly: bool) -> bool:
+        if self.broken or threadless():
+            return False
+        try:
+            self.thread = thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+        except Exception as error:  # noqa: BLE001 - the program goes on without, whatever there is a want of
+            # The interpreter is shutting down or allows no daemon threads, the system has no threads or memory left, or
+            # there is no sys.stderr, which a thread is made with.
+            self.thread = None
+            self._crashes += 1
+            if self._crashes == 1 and not quietly:
+                log(WARNING, "Progress is not reported for want of a thread: %s", error)
+            return False
+        return True
 
     def poke(self) -> None:
         """Let the next step come at once."""
@@ -131,6 +153,7 @@ class Worker:
 
     def _run(self) -> None:
         me = threading.current_thread()
+        _block_signals()
         while self.thread is me:
             # Whatever is raised, or thrown into the thread by a debugger, at whatever point: there is work to do still.
             with contextlib.suppress(BaseException):

@@ -10,65 +10,47 @@ import contextlib
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import get_console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._display import Display
+from progressbar_tracker._display import ERROR_WIDTH, Display
 from progressbar_tracker._log import DEBUG, log
+from progressbar_tracker._table import cut
 
 if TYPE_CHECKING:
-    from progressbar_tracker._display import Shown
-    from progressbar_tracker._models import Number
+    from progressbar_tracker._display import Bar, Shown
     from progressbar_tracker._snapshot import Snapshot
 
 
 class _Bar:
-    """What the display asks of a tqdm bar, done by a task of rich's."""
+    """One run as a task of rich's."""
 
-    def __init__(self, display: RichDisplay, snapshot: Snapshot, *, leave: bool) -> None:
+    def __init__(self, display: RichDisplay, stream: object, title: str, *, leave: bool) -> None:
+        self.stream = stream
         self._display = display
         self._leave = leave
-        self._postfix = ""
-        self._closed = False
-        self.n: Number = 0
-        self.total = snapshot.total
-        self.desc = snapshot.title
-        self.colour = ""
-        self.start_t = 0.0
-        self._task = display.progress.add_task(escape(self.desc), total=self._known_total())
+        self._task = display.progress.add_task(escape(title), total=None)
         display.bars += 1
 
-    def _known_total(self) -> Number | None:
-        return self.total if self.total is not None and self.total > 0 else None  # rich takes 0 of 0 for all
+    def draw(self, snapshot: Snapshot) -> None:
+        text = f"{snapshot.title}: {snapshot.description}" if snapshot.description else snapshot.title
+        label = escape(text)
+        if snapshot.status == "failed":
+            label = f"[red]{label} {escape(cut(snapshot.error or 'failed', ERROR_WIDTH))}[/]"
+        total = snapshot.total if snapshot.total is not None and snapshot.total > 0 else None  # rich takes 0 of 0 for all
+        self._display.progress.update(self._task, completed=snapshot.completed, total=total, description=label)
 
-    def update(self, n: Number) -> None:
-        self.n += n
-        self.refresh()
-
-    def set_postfix_str(self, text: str, refresh: bool) -> None:  # noqa: ARG002 - as tqdm has it
-        self._postfix = text
-
-    def refresh(self) -> None:
-        text = " ".join(filter(None, (escape(self.desc), escape(self._postfix))))
-        label = f"[{self.colour}]{text}[/]" if self.colour else text
-        self._display.progress.update(self._task, completed=self.n, total=self._known_total(), description=label)
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self.refresh()
+    def end(self, snapshot: Snapshot) -> None:
+        self._display.bars -= 1
+        self.draw(snapshot)
         if not self._leave:
             self._display.progress.remove_task(self._task)
-        self._display.bars -= 1
         if self._display.bars == 0:
             self._display.progress.stop()
-        else:
-            self._display.progress.refresh()
 
 
 class RichDisplay(Display):
@@ -86,25 +68,29 @@ class RichDisplay(Display):
                     setattr(sys, name, getattr(sys, name).rich_proxied_file)
         self.bars = 0
 
-    def finish(self, shown: Shown) -> None:
-        """Draw the last frame of a run that has ended."""
-        try:
-            super().finish(shown)
-        except Exception as error:  # noqa: BLE001 - a console that is gone is no reason for the loop to fail
-            log(DEBUG, "rich cannot draw: %r", error)
-
     def try_finish(self, shown: Shown) -> None:
         """Do nothing in a finalizer: which locks rich needs is its own affair. The thread will draw it soon."""
 
-    def step(self) -> float | None:
-        """Draw one frame of all."""
-        delay = super().step()
-        with self._lock:
+    def _stream(self) -> object:
+        return get_console()
+
+    def _show(self) -> BaseException | None:
+        try:
             if self.bars:
                 self.progress.refresh()
-        return delay
+        except BaseException as error:  # noqa: BLE001 - a console that is gone is no reason for the loop to fail
+            self._give_up(self.progress.console)
+            return error
+        return None
 
-    def _open(self, shown: Shown, snapshot: Snapshot) -> Any:
+    def _give_up(self, stream: object) -> None:
+        super()._give_up(stream)
+        if self.bars:
+            self.bars = 0
+            with contextlib.suppress(Exception):
+                self.progress.stop()
+
+    def _open(self, shown: Shown, stream: object) -> Bar:
         if self.bars == 0:
             self.progress = Progress(
                 TextColumn("{task.description}"),
@@ -119,7 +105,7 @@ class RichDisplay(Display):
             except Exception as error:  # noqa: BLE001 - it is gone, or, up to rich 14.0, taken by a live display
                 log(DEBUG, "rich's console cannot be drawn on: %r", error)
                 self.progress = Progress(disable=True)
-        return _Bar(self, snapshot, leave=not shown.inner)
+        return _Bar(self, stream, shown.sample().title, leave=not shown.inner)
 
 
 @functools.cache

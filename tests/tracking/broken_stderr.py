@@ -1,0 +1,338 @@
+"""Runs small programs, each in a forked process with an odd stderr or environment, tracked and bare.
+
+As a program it reads cases from the file that it is given, and prints for each what its process wrote to stdout, how it
+ended and how long it took. A fork costs less than a start, and the end of the process is a real one.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import errno
+import io
+import json
+import logging
+import os
+import pty
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from progressbar_tracker import _display, track
+
+KILL_SECONDS = 20.0
+AT_ONCE = 6
+
+
+class Bare:
+    """What the program would do without a tracker."""
+
+    def __init__(self, iterable=None, **options):
+        self._iterable = iterable
+
+    def __iter__(self):
+        return iter(self._iterable)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def advance(self, n=1):
+        pass
+
+    def share(self):
+        return self
+
+    def track(self, iterable=None, **options):
+        return Bare(iterable)
+
+
+class StandIn(io.StringIO):
+    """A stderr that fails at one call of one method, in one way, and at all later ones."""
+
+    def __init__(self, case):
+        super().__init__()
+        self._case = case
+        self._calls = 0
+        self.called = threading.Event()
+
+    def isatty(self):
+        self._fail("isatty")
+        return True
+
+    def write(self, text):
+        if self._case.get("partial") and self._calls + 1 >= self._case["call"]:
+            super().write(text[: len(text) // 2])
+        self._fail("write")
+        return super().write(text)
+
+    def flush(self):
+        self._fail("flush")
+
+    def _fail(self, method):
+        if method != self._case["method"]:
+            return
+        if method == "flush" and threading.current_thread() is threading.main_thread():
+            return  # it is the interpreter's own, at the end of the bare program, too
+        self._calls += 1
+        if self._calls < self._case["call"]:
+            return
+        self.called.set()
+        how = self._case["how"]
+        if how == "block":
+            threading.Event().wait()
+        if how.startswith("E"):
+            raise OSError(getattr(errno, how), "stand-in")
+        raise ERRORS[how]("stand-in")
+
+
+class Odd(BaseException):
+    """No Exception."""
+
+
+ERRORS = {**vars(builtins), "Odd": Odd}
+
+
+class Without:
+    """A stderr without some of its methods."""
+
+    def __init__(self, *missing):
+        self._missing = missing
+
+    def __getattr__(self, name):
+        if name.startswith("_") or name in self._missing:
+            raise AttributeError(name)
+        return getattr(StandIn({"method": "", "call": 1, "how": ""}), name)
+
+
+def fill(descriptor):
+    os.set_blocking(descriptor, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(descriptor, b"x" * 4096)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(descriptor, b"x")
+
+
+def standard_error(case):
+    """Put something else in the place of stderr."""
+    kind = case.get("stderr", "null")
+    if kind == "stand-in":
+        sys.stderr = StandIn(case)
+    elif kind == "without":
+        sys.stderr = Without(*case["missing"])
+    elif kind == "none":
+        sys.stderr = None
+    elif kind == "deleted":
+        del sys.stderr
+    elif kind == "object":
+        sys.stderr = object()
+    elif kind == "string":
+        sys.stderr = io.StringIO()
+    elif kind == "latin-1":
+        sys.stderr = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    elif kind == "closed object":
+        sys.stderr.close()
+    elif kind == "closed string":
+        sys.stderr = io.StringIO()
+        sys.stderr.close()
+    elif kind == "closed descriptor":
+        os.close(2)
+    elif kind == "reused descriptor":
+        os.close(2)
+        os.open(case["path"], os.O_RDWR | os.O_CREAT)
+    elif kind == "gone":
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        os.close(reader)
+        os.close(writer)
+    elif kind in ("gone, default action", "tee, gone"):
+        standard_error({"stderr": "gone"})
+        if kind.startswith("gone"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        else:
+            sys.stderr = Tee()
+    elif kind == "/dev/full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+    elif kind in ("blocked", "non-blocking", "tee, blocked"):
+        _, writer = os.pipe()
+        fill(writer)
+        os.set_blocking(writer, kind != "non-blocking")
+        os.dup2(writer, 2)
+        if kind.startswith("tee"):
+            sys.stderr = Tee()
+    elif kind == "terminal gone":
+        master, slave = pty.openpty()
+        os.dup2(slave, 2)
+        os.close(slave)
+        os.close(master)
+    elif kind == "terminal stopped":
+        _, slave = pty.openpty()
+        fill(slave)
+        os.set_blocking(slave, True)
+        os.dup2(slave, 2)
+    elif kind == "read-only":
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 2)
+    else:
+        assert kind == "null"
+
+
+class Tee:
+    """What some programs put in the place of stderr: writes to it, and somewhere else."""
+
+    def write(self, text):
+        sys.__stderr__.write(text)
+
+    def flush(self):
+        sys.__stderr__.flush()
+
+    def isatty(self):
+        return True
+
+
+def seen():
+    """Let the display draw: until the stand-in has failed, or for some frames."""
+    called = getattr(sys.stderr, "called", None) if hasattr(sys, "stderr") else None
+    if isinstance(called, threading.Event):
+        called.wait(0.1)
+    else:
+        time.sleep(0.02)
+
+
+def loop(track):
+    for n in range(3):
+        for x in track(range(3), id=f"loop {n} \u65e5\u672c", display=True):
+            seen() if x == 1 else None
+            print(n, x)
+
+
+def default(track):
+    for x in track(range(3), id="default"):
+        seen()
+        print(x)
+
+
+def block(track):
+    for n in range(2):
+        with track(total=3, id=f"block {n}", display=True) as bar:
+            for x in range(3):
+                bar.advance()
+                seen() if x == 1 else None
+                print(x)
+
+
+def error(track):
+    try:
+        with track(total=3, id="error", display=True) as bar:
+            bar.advance()
+            seen()
+            raise ValueError("bad row")
+    except ValueError as error:
+        print(error)
+
+
+def nested(track):
+    for n in track(range(2), id="outer", display=True):
+        for x in track(range(3), id="inner", display=True):
+            seen() if x == 1 else None
+            print(n, x)
+            if n == 1:
+                break
+
+
+def share(track):
+    with track(total=3, id="shared", display=True) as bar:
+        handle = bar.share()
+        for x in handle.track(range(3), part="one", display=True):
+            seen() if x == 1 else None
+            print(x)
+
+
+def threads(track):
+    def work(n):
+        for x in track(range(3), id=f"thread {n}", display=True):
+            seen() if x == 1 else None
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print("joined")
+
+
+def leave(track):
+    """End during the first draw."""
+    bar = track(total=3, id="leave", display=True)
+    bar.advance()
+    print("leaving")
+    sys.exit(3)
+
+
+def die(track):
+    for x in track(range(3), id="die", display=True):
+        seen()
+        raise SystemExit(x + 4)
+
+
+def logged(track):
+    """Log to the same stderr."""
+    logging.basicConfig(level=logging.WARNING, handlers=[logging.StreamHandler()])
+    loop(track)
+
+
+SCENARIOS = {
+    f.__name__: f for f in (loop, default, block, error, nested, share, threads, leave, die, logged)
+}  # fmt: skip
+
+
+def run(case, output):
+    """Be the program of a case, and end as it does."""
+    os.environ.update(case.get("environ", {}))
+    os.environ.setdefault("PROGRESSBAR_DISABLE", "")
+    os.dup2(output, 1)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
+    standard_error(case)
+    SCENARIOS[case["scenario"]](track if case["tracked"] else Bare)
+    sys.exit(0)
+
+
+def main(path):
+    cases = json.loads(Path(path).read_text("utf-8"))
+    _display.FRAME = 0.01
+    if not any("environ" in case for case in cases):
+        import tqdm  # noqa: F401  # once for all
+    waiting, running, results = list(enumerate(cases)), {}, {}
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            number, case = waiting.pop(0)
+            output = tempfile.TemporaryFile()  # noqa: SIM115
+            pid = os.fork()
+            if pid == 0:
+                run(case, output.fileno())
+            running[pid] = (number, output, time.monotonic())
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            number, output, begun = running.pop(pid)
+            output.seek(0)
+            results[number] = {
+                "stdout": output.read().decode(),
+                "code": os.waitstatus_to_exitcode(status),
+                "seconds": time.monotonic() - begun,
+            }
+            continue
+        for pid, (_, _, begun) in running.items():
+            if time.monotonic() > begun + KILL_SECONDS:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+    json.dump([results[number] for number in sorted(results)], sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
