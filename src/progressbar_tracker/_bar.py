@@ -16,7 +16,7 @@ import functools
 import inspect
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from tqdm.std import tqdm as std_tqdm
 
@@ -64,13 +64,31 @@ class _Reader:
         return Reading(n, total, self._title, self._text, str(bar.unit).strip(), ended)
 
 
-def _of(bar: object) -> Mirror | None:
-    return cast("Mirror | None", bar.__dict__.get(MIRROR))
+class _Owned:
+    """The run of one bar. A copy of the bar finds it in its dictionary, too, and is not the bar."""
+
+    __slots__ = ("_bar_id", "run")
+
+    def __init__(self, bar: object, run: Mirror) -> None:
+        self._bar_id = id(bar)
+        self.run = run
+
+    def of(self, bar: object) -> Mirror | None:
+        return self.run if id(bar) == self._bar_id else None
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # to copy and pickle, there is nothing
+
+
+def run_of(bar: object) -> Mirror | None:
+    """Return the run that shows a bar, if one does."""
+    owned = getattr(bar, "__dict__", {}).get(MIRROR)
+    return owned.of(bar) if isinstance(owned, _Owned) else None
 
 
 def show(bar: Any, run: Mirror, frame: FrameType) -> None:
     """Begin to show a bar that is made and not disabled."""
-    bar.__dict__[MIRROR] = run
+    bar.__dict__[MIRROR] = _Owned(bar, run)
     run.named = run.title is not None
     run.outer_error = id(sys.exception())
     begin(run, users(frame, "tqdm"), _Reader(bar, named=run.named))
@@ -79,7 +97,7 @@ def show(bar: Any, run: Mirror, frame: FrameType) -> None:
 
 def _entered(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
     """A loop or a block over a bar begins: what is made in it is inside it."""
-    run = _of(bar)
+    run = run_of(bar)
     if run is not None and run.status == "running":
         run.code = users(frame, "tqdm").f_code
         run.in_block = run.in_block or in_block
@@ -89,7 +107,7 @@ def _entered(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
 
 def _closing(bar: object, frame: FrameType) -> None:
     """Somebody closes a bar: see who, and so how it ended."""
-    run = _of(bar)
+    run = run_of(bar)
     if run is None or run.status != "running":
         return
     error = sys.exception()
@@ -122,7 +140,7 @@ def _closing(bar: object, frame: FrameType) -> None:
 
 def _left(bar: object, error: BaseException | None) -> None:
     """A block was left."""
-    run = _of(bar)
+    run = run_of(bar)
     if run is not None:
         if error is not None:
             run.end(*ending(error))
@@ -225,11 +243,13 @@ def _count(self: Any, n: float | None = 1) -> None:
 
 
 def _counted(self: Any) -> Iterator[Any]:
-    run = _of(self)
+    run = run_of(self)
     if run is None or run.status != "running":
         return iter(self.iterable)
     _entered(self, sys._getframe(1))  # noqa: SLF001
-    return run.loop(self.iterable, _Watch(self, run))  # as track() counts: cheaper than tqdm's own way past such a bar
+    return run.loop(
+        iter(self.iterable), _Watch(self, run)
+    )  # as track() counts: cheaper than tqdm's own way past such a bar
 
 
 @functools.cache
@@ -254,7 +274,7 @@ def _see_to_exit() -> None:
 def _close_open() -> None:
     """Close what is still open, while the interpreter is whole: 3.13.0 crashes where tqdm's finalizer does it later."""
     for bar in list(getattr(std_tqdm, "_instances", ())):
-        run = _of(bar)
+        run = run_of(bar)
         if run is not None:
             run.abandoned()
             bar.close()

@@ -9,6 +9,10 @@ that the loop let go of the iterator: it may run anywhere and under anybody's lo
 ``advance()`` from several threads: ``next()`` of a C iterator is one step under the GIL, and so is ``deque.append``; a
 sum in an attribute is not. What ``advance`` is given other than 1 waits in a deque, folded when it is read or long.
 
+Without the GIL (free-threaded CPython) a step of ``repeat`` is not atomic. A counter that is made there takes the lock
+with every ``advance``, which is as exact, and slower. A loop's count is exact in both, for a loop's iterator belongs to
+one thread at a time, as any iterator does; from another thread it is only read.
+
 There is no second, faster path for lists and the like, whose own iterators the sender could ask how much is left. What
 such an iterator has handed out is its length at the beginning less what is left; but a list may grow or shrink during
 the loop, and an iterator that is exhausted has let go of its list, so nothing tells afterwards how many there were. It
@@ -25,12 +29,15 @@ import sys
 import threading
 from collections import deque
 from itertools import chain, compress, repeat
-from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, SupportsIndex, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
     from ._models import Number
+
+    class _Lock(Protocol):
+        def release(self) -> None: ...
 
     class Watcher(Protocol):
         """Who wants to know of the end of a counted loop. Both calls may come from any thread, at any point."""
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOCK_TIMEOUT: Final = 1.0  # seconds
 _FULL: Final = sys.maxsize
 _FOLD: Final = 1024  # deltas waiting; more are folded by the thread that adds one
 
@@ -64,6 +72,25 @@ def reset_lock() -> None:
     _lock = threading.RLock()
 
 
+def _acquire() -> _Lock:
+    """Take the lock and return it. A lock that is held for so long that its holder must be gone is replaced."""
+    lock = _lock
+    while not lock.acquire(True, LOCK_TIMEOUT):
+        if lock is _lock:
+            reset_lock()
+        lock = _lock
+    return lock
+
+
+def gil_enabled() -> bool:
+    """Say whether one thread at a time runs Python code, so that a step of a C iterator is atomic."""
+    return bool(getattr(sys, "_is_gil_enabled", _yes)())
+
+
+def _yes() -> bool:
+    return True
+
+
 class Counter:
     """How far one run is.
 
@@ -72,7 +99,7 @@ class Counter:
     3.5
     """
 
-    __slots__ = ("_base", "_deltas", "_handed", "complete", "ones")
+    __slots__ = ("_base", "_deltas", "_handed", "_locked", "complete", "ones")
 
     def __init__(self) -> None:
         self._base: Number = 0
@@ -80,6 +107,7 @@ class Counter:
         self._handed: repeat[bool] | None = None
         self.ones: repeat[bool] | None = None  # one step of it is one unit, from any thread
         self.complete = False  # the source of the latest loop is exhausted
+        self._locked = not gil_enabled()  # a step of a C iterator is not atomic then
 
     @property
     def looping(self) -> bool:
@@ -90,13 +118,16 @@ class Counter:
     def position(self) -> Number:
         """Units done. Of a loop, the item that is being worked on, or was when the loop was left, does not count."""
         # Reading changes nothing, so it may interrupt a step. list() of a deque is one step of C.
-        with _lock:
+        lock = _acquire()
+        try:
             position, deltas, ones, handed = self._base, self._deltas, self.ones, self._handed
             if deltas:
                 position += sum(list(deltas))
             if ones is not None:
                 position += _FULL - ones.__length_hint__()
             return position if handed is None else position + self._looped()
+        finally:
+            lock.release()
 
     def stands_at(self, position: Number) -> bool:
         """Say whether it stands at ``position`` for certain. No lock, which costs as much as all the rest.
@@ -120,8 +151,9 @@ class Counter:
             self._add(n)
 
     def _add(self, n: Number) -> None:
-        with _lock:
-            if n == 1:
+        lock = _acquire()
+        try:
+            if n == 1 and not self._locked:
                 if self.ones is None:
                     self.ones = repeat(True, _FULL)
                 next(self.ones)
@@ -131,12 +163,17 @@ class Counter:
             self._deltas.append(n)
             if len(self._deltas) > _FOLD:
                 self._fold(self._deltas)
+        finally:
+            lock.release()
 
     def set(self, position: Number) -> None:
         """Make the position an absolute value; what is added later is added to it."""
-        with _lock:
+        lock = _acquire()
+        try:
             step = position - self.position
             self._base += step
+        finally:
+            lock.release()
 
     def _fold(self, deltas: deque[Number]) -> None:
         # Under the lock. popleft() takes each delta exactly once, also while others append; the sum is added in one
@@ -154,19 +191,26 @@ class Counter:
         return handed if self.complete or handed == 0 else handed - 1
 
     def loop(self, source: Iterable[T], watcher: Watcher) -> Iterator[T]:
-        """Return a fresh iterator over ``source`` that counts here and tells ``watcher`` of its end."""
-        with _lock:
+        """Return a fresh iterator that counts here what ``source`` gives, and tells ``watcher`` of its end.
+
+        ``iter()`` is not called on an iterator: ``for`` does not do so either, and ``__next__`` is all it needs.
+        """
+        iterator = cast("Iterator[T]", source) if hasattr(type(source), "__next__") else iter(source)
+        return _CountedIterator(iterator, _End(self, watcher), self._begin_loop(), watcher)
+
+    def _begin_loop(self) -> repeat[bool]:
+        lock = _acquire()
+        try:
             self._base += self._looped()
             self._handed = handed = repeat(True, _FULL)
             self.complete = False
-        return _CountedIterator(chain(source, _End(self, watcher)), handed, watcher)
+        finally:
+            lock.release()
+        return handed
 
     async def aloop(self, source: AsyncIterator[T], watcher: AsyncWatcher) -> AsyncIterator[T]:
         """The same for an asynchronous iterator, where a step of Python is lost in the cost of awaiting."""
-        with _lock:
-            self._base += self._looped()
-            self._handed = handed = repeat(True, _FULL)
-            self.complete = False
+        handed = self._begin_loop()
         try:
             while True:
                 try:
@@ -200,15 +244,46 @@ class _End:
         return iter(())
 
 
-class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a plain class when it runs
-    __slots__ = ("_watcher",)
+class _Source:
+    """Chained in front of the end: ``iter()`` of it is the source itself, as it is."""
 
+    __slots__ = ("_iterator",)
+
+    def __init__(self, iterator: Iterator[T]) -> None:
+        self._iterator: Iterator[object] = iterator
+
+    def __iter__(self) -> Iterator[object]:
+        return self._iterator
+
+
+class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a plain class when it runs
+    __slots__ = ("_source", "_watcher")
+
+    _source: Iterator[T]
     _watcher: Watcher
 
-    def __new__(cls, data: Iterable[T], selectors: Iterable[bool], watcher: Watcher) -> _CountedIterator[T]:
-        self = super().__new__(cls, data, selectors)
+    def __new__(
+        cls, source: Iterator[T], end: _End, selectors: Iterable[bool], watcher: Watcher
+    ) -> _CountedIterator[T]:
+        self = super().__new__(cls, chain(_Source(source), end), selectors)
+        self._source = source
         self._watcher = watcher
         return self
+
+    # A copy counts nothing and ends nothing: it is a copy of the source, if that can be copied.
+
+    def __copy__(self) -> Iterator[T]:
+        from copy import copy
+
+        return copy(self._source)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Iterator[T]:
+        from copy import deepcopy
+
+        return deepcopy(self._source, memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> str | tuple[Any, ...]:
+        return self._source.__reduce_ex__(protocol)
 
     def __del__(self) -> None:
         self._watcher.released()

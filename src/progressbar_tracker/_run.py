@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._config import PARENT
-from ._counting import Counter
+from ._counting import LOCK_TIMEOUT, Counter, gil_enabled
 from ._endings import is_stop, named_of
 from ._models import (
     DESCRIPTION_LENGTH,
@@ -43,6 +44,19 @@ FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that end
 _current: ContextVar[Run | None] = ContextVar("progressbar_tracker_run", default=None)
 
 _numbers = itertools.count(1)
+_numbers_lock = threading.Lock()  # for Pythons without the GIL, where two threads may get the same number
+
+
+def _next_number() -> int:
+    if gil_enabled():
+        return next(_numbers)
+    locked = _numbers_lock.acquire(timeout=LOCK_TIMEOUT)
+    try:
+        return next(_numbers)
+    finally:
+        if locked:
+            _numbers_lock.release()
+
 
 # Each is called with every run that begins, in the program's thread: it has to be quick, to take no lock and not to
 # raise. For whoever tells of runs besides the sender and the display.
@@ -64,7 +78,7 @@ class _Process:
 
 def own_name() -> str:
     """Return a name that no other process has, and this one gives only once."""
-    return f"{_Process.name()}-{next(_numbers)}"
+    return f"{_Process.name()}-{_next_number()}"
 
 
 def program() -> str:
@@ -151,7 +165,7 @@ class Run(Counter):
     def __init__(self, id: str | None, style: Style, sender: Sender | None) -> None:
         super().__init__()
         self._id = id
-        self._number = next(_numbers)
+        self._number = _next_number()
         self.style = style
         self.sender = sender
         self.title: str | None = None
@@ -175,6 +189,14 @@ class Run(Counter):
         run = Run(self._id, self.style, self.sender)
         run.title, run.description, run.total, run.weight = self.title, self.description, self.total, self.weight
         run.run_name = self.run_name
+        return run
+
+    def detached(self) -> Run:
+        """Return a run with the same labels in the same state, which is neither sent nor drawn."""
+        run = Run(self.id, self.style, None)
+        run.title, run.description, run.total, run.weight = self.title, self.description, self.total, self.weight
+        run.length, run.status, run.error, run.run_name = self.length, self.status, self.error, self.run_name
+        run.set(self.position)
         return run
 
     def name(self) -> str:

@@ -13,12 +13,15 @@ How a run ends, and what is known of it:
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from . import _runtime
 from ._deadline import deadline_of
+from ._display import hidden_by
 from ._models import ID_LENGTH, PART_LENGTH, check_notify, shown
 from ._run import Run, ending, error_text, own_name, program, style
 from ._text import clean, count
@@ -72,6 +75,9 @@ INTERVAL: Final = 0.5  # seconds between two sends of an item, by default
 
 class Tracker(Generic[T]):
     """An iterable and a context manager that reports how far it is. Made by ``track()``.
+
+    A copy of it, by ``copy``, ``deepcopy`` or ``pickle``, is a handle that has no effect on the original: it counts for
+    itself and reports nothing.
 
     Attributes:
         title: What to call it. ``None`` stands for the id, or where the loop is.
@@ -151,15 +157,28 @@ class Tracker(Generic[T]):
         if self._iterable is None:
             raise TypeError("this tracker has no iterable: use it in a with block, and advance() or update()")
         source = iter(cast("Iterable[T]", self._iterable))
-        run = self._looping(sys._getframe(1))  # noqa: SLF001 - the loop's code, to recognise it in a traceback
+        run = self._looping(_caller())
         return run.loop(source, run)
 
     def __aiter__(self) -> AsyncIterator[T]:
-        if self._iterable is None or not hasattr(self._iterable, "__aiter__"):
+        if not hasattr(type(self._iterable), "__aiter__"):
             raise TypeError(f"async for needs an asynchronous iterable, not {shown(self._iterable)}")
         source = aiter(cast("AsyncIterable[T]", self._iterable))
-        run = self._looping(sys._getframe(1))  # noqa: SLF001
+        run = self._looping(_caller())
         return run.aloop(source, run)
+
+    def __copy__(self) -> Tracker[T]:
+        return _Copy(self._iterable, self._run.detached())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tracker[T]:
+        from copy import deepcopy
+
+        return _Copy(deepcopy(self._iterable, memo), self._run.detached())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        run = self._run
+        labels = (run.title, run.description, self.total, run.weight)
+        return _unpickled, (self._iterable, run.id, labels, run.position, run.status, run.error)
 
     def __del__(self) -> None:
         # Used by hand and never closed. A loop's run lives on in its iterator, a block holds its tracker.
@@ -170,7 +189,7 @@ class Tracker(Generic[T]):
     def __enter__(self) -> Self:
         if self._run.status == "running":
             raise RuntimeError(f"the tracker {self.id!r} is running already")
-        self._begin(sys._getframe(1), in_block=True)  # noqa: SLF001
+        self._begin(_caller(), in_block=True)
         return self
 
     def __exit__(
@@ -184,7 +203,7 @@ class Tracker(Generic[T]):
         self._ones = None
 
     def advance(self, n: Number = 1) -> None:
-        """Add ``n`` units to what is done. Exact from any number of threads.
+        """Add ``n`` units to what is done. Exact from any number of threads, with the GIL and without it.
 
         Raises:
             TypeError: ``n`` is not a number.
@@ -201,7 +220,7 @@ class Tracker(Generic[T]):
             if isinstance(n, float):
                 return  # NaN or beyond all bounds: there is nothing sensible to count
             raise TypeError(f"n must be a number, not {shown(n)}")
-        run = self._running(sys._getframe(2))  # noqa: SLF001
+        run = self._running(_caller(2))
         run.advance(number)
         self._ones = run.ones
 
@@ -229,7 +248,7 @@ class Tracker(Generic[T]):
         position = None if completed is None else count(completed)
         if completed is not None and position is None and not isinstance(completed, float):
             raise TypeError(f"completed must be a number, not {shown(completed)}")
-        run = self._running(sys._getframe(1))  # noqa: SLF001
+        run = self._running(_caller())
         if total is not None:
             run.total = total
         if title is not None:
@@ -243,7 +262,7 @@ class Tracker(Generic[T]):
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed, with an exception or a text as the reason. It stays listed."""
-        self._running(sys._getframe(1)).end("failed", error_text(error))  # noqa: SLF001
+        self._running(_caller()).end("failed", error_text(error))
         self._ones = None
 
     def close(self) -> None:
@@ -263,7 +282,7 @@ class Tracker(Generic[T]):
             ...     with handle.track(part="rows 0 to 3", display=False) as part:
             ...         part.advance(4)
         """
-        run = self._running(sys._getframe(1))  # noqa: SLF001
+        run = self._running(_caller())
         url = None if run.sender is None else run.sender.url
         return Share(url, run.id, run.name(), active=run.sender is not None)
 
@@ -275,7 +294,7 @@ class Tracker(Generic[T]):
         if run.total is None:
             try:
                 run.length = len(self._iterable)  # type: ignore[arg-type]
-            except Exception:  # noqa: BLE001 - no length, or a length that fails: then there is none
+            except (Exception, SystemExit):  # noqa: BLE001 - no length, or a length that fails: then there is none
                 run.length = None
         return run
 
@@ -293,10 +312,46 @@ class Tracker(Generic[T]):
         run.enter()
         if run.display is not None:
             run.started_at = time.time()
-            run.display.add(run)
+            run.display.add(run, quietly=run.sender is not None)  # which has the same to say
         if run.sender is not None:
             run.sender.add(run)
         return run
+
+
+class _Copy(Tracker[T]):
+    """A copy of a tracker: it counts for itself, and is neither sent nor drawn."""
+
+    __slots__ = ()
+
+    def _begin(self, frame: FrameType, *, in_block: bool) -> Run:  # noqa: ARG002 - as the tracker has it
+        if self._run.status is not None:
+            self._run = self._run.again()
+        self._run.status = "running"
+        self._run.in_block = in_block
+        return self._run
+
+
+def _unpickled(
+    iterable: Iterable[T] | AsyncIterable[T] | None,
+    id: str,
+    labels: tuple[str | None, str, Number | None, int],
+    position: Number,
+    status: Status | None,
+    error: str | None,
+) -> Tracker[T]:
+    run = Run(id, style("it", None, False, INTERVAL), None)
+    run.title, run.description, run.total, run.weight = labels
+    run.status, run.error = status, error
+    run.set(position)
+    return _Copy(iterable, run)
+
+
+def _caller(depth: int = 1) -> FrameType:
+    """Return the frame of the code that uses a tracker, to recognise it in a traceback."""
+    try:
+        return sys._getframe(depth + 1)  # noqa: SLF001
+    except ValueError:  # it is no Python code
+        return sys._getframe(1)  # noqa: SLF001
 
 
 class Share(NamedTuple):
@@ -419,7 +474,8 @@ def track(
         ...     bar.completed
         100
     """
-    if not (iterable is None or hasattr(iterable, "__iter__") or hasattr(iterable, "__aiter__")):
+    kind = type(iterable)  # for is satisfied with nothing else, and asking the object may run code of its own
+    if not (iterable is None or hasattr(kind, "__iter__") or hasattr(kind, "__aiter__")):
         iter(cast("Iterable[T]", iterable))  # it also takes what has only __getitem__, and says what it will not take
     run = labelled_run(
         Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
@@ -479,9 +535,15 @@ def _interval(interval: object) -> float:
 
 def _display(display: bool | None) -> Display | None:
     if display is None:
-        stderr = sys.stderr
-        display = not _runtime.disabled() and stderr is not None and stderr.isatty()
+        display = not _runtime.disabled() and not hidden_by(os.environ) and _on_terminal()
     return _runtime.display() if display else None
+
+
+def _on_terminal() -> bool:
+    try:
+        return bool(sys.stderr.isatty())
+    except (Exception, SystemExit):  # noqa: BLE001 - there is none, it is closed, or a stand-in without the method
+        return False
 
 
 def tidy_id(value: object) -> str:
@@ -492,8 +554,9 @@ def tidy_id(value: object) -> str:
     if not value:
         raise ValueError("id must not be empty; leave it out to have one made")
     if len(value) > ID_LENGTH:
-        import hashlib
+        with contextlib.suppress(ImportError, OSError):  # without a free descriptor it is only cut
+            import hashlib
 
-        digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
-        value = f"{value[: ID_LENGTH - 17]}-{digest}"
+            digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
+            value = f"{value[: ID_LENGTH - 17]}-{digest}"
     return clean(value, ID_LENGTH)

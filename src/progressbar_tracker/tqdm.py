@@ -20,7 +20,7 @@ from tqdm.auto import tqdm as auto_tqdm
 from tqdm.contrib import concurrent
 from tqdm.std import tqdm as std_tqdm
 
-from ._bar import MIRROR, hide, hooks, may_hide, plain_init, show, shown_class
+from ._bar import MIRROR, hide, hooks, may_hide, plain_init, run_of, show, shown_class
 from ._mirror import Mirror
 from ._models import shown
 from ._tracker import labelled_run
@@ -230,7 +230,7 @@ def mirror(
         raise TypeError(f"bar must be a bar of tqdm, not {shown(bar)}")
     if getattr(bar, "disable", True):
         raise ValueError("bar is closed or disabled: mirror it while it runs")
-    if bar.__dict__.get(MIRROR) is not None:
+    if run_of(bar) is not None:
         raise ValueError("bar is shown already")
     run = labelled_run(
         Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
