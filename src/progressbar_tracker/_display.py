@@ -5,7 +5,7 @@ for the last frame, for what the program prints next must come after it. It wait
 and it takes no lock. A stream that fails is given up: one line is logged, and the loop goes on without its bar.
 
 tqdm only formats a line. Its bars, their lock and their settings in the environment stay out of this: that lock is not
-released when a write fails, and many a setting raises.
+released when a write fails, and many a setting raises. Bars of tqdm's on the same terminal are kept clear of.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ._fork import importing
 from ._log import WARNING, log
 from ._screen import Screen
 from ._table import cut
+from ._tqdm_rows import Row, announce, taken_rows
 from ._worker import Signal, Worker
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ REDRAW: Final = 1.0  # seconds after which a bar that stands still is drawn agai
 MAX_WAIT_SECONDS: Final = 0.5  # that the program's threads wait for a last frame at once
 FINALIZER_WAIT_SECONDS: Final = 0.1  # the same in a finalizer, whose thread may hold what drawing needs
 WAIT_SHARE: Final = 0.05  # of the time that passes, at most, is spent waiting
+MAX_HIDDEN_SECONDS: Final = 1.0  # that the bars stay cleared for tqdm.write()
 MAX_COLUMNS: Final = 1000
 MAX_CHARSET_LENGTH: Final = 20
 
@@ -126,11 +128,15 @@ class _Terminal:
         self.screen = Screen(stream)
         self.bars: list[_Line] = []
         self.settings = settings
+        self.first_row = 0
+        with contextlib.suppress(Exception):  # the program may be at its bars
+            self.first_row = taken_rows()
 
-    def draw(self) -> bool:
-        """Draw all bars; return whether the stream took them."""
+    def draw(self, *, hidden: bool) -> bool:
+        """Draw all bars, or clear them; return whether the stream took it."""
         _, rows = self.screen.size
-        return self.screen.draw([bar.text for bar in self.bars[:rows]])
+        lines = [] if hidden else [bar.text for bar in self.bars]
+        return self.screen.draw([*[""] * self.first_row, *lines][:rows] if lines else [])
 
 
 class _Line:
@@ -230,6 +236,8 @@ class Display:
         self._ended: deque[Signal] = deque()
         self._wanted: set[int] = set()  # what was added, and neither dropped nor ended
         self._closing = False
+        self._hidden_at: float | None = None  # when tqdm asked for the rows to be cleared
+        self._rows: list[Row] = []
         self._lock = threading.RLock()  # for the thread that draws; no thread of the program's takes it
         self._drawing = 0  # the thread that does
         self._patience = _Patience(self._clock)
@@ -301,6 +309,7 @@ class Display:
                 drawn.set()
         if error is not None:
             self._report(error)
+        self._announce()
         if self._bars:
             return FRAME
         return REDRAW if self._terminals else None  # a last frame waits for its stream
@@ -338,15 +347,42 @@ class Display:
 
     def _show(self) -> BaseException | None:
         """Write what has changed."""
-        failure = None
+        failure, hidden = None, self._hidden
         for terminal in list(self._terminals):
             try:
-                if terminal.draw() and not terminal.bars:
+                if terminal.draw(hidden=hidden) and not terminal.bars:
                     self._terminals.remove(terminal)
             except BaseException as error:  # noqa: BLE001
                 failure = error
                 self._give_up(terminal.stream)
         return failure
+
+    def _announce(self) -> None:
+        """Let tqdm know which rows are taken: its bars, and what its ``write()`` prints, are to go elsewhere."""
+        places = [
+            (terminal.stream, terminal.first_row + number)
+            for terminal in self._terminals
+            for number in range(len(terminal.bars))
+        ]
+        if places == [(row.fp, row.pos) for row in self._rows]:
+            return
+        with contextlib.suppress(Exception):  # the program may be at its bars; then with the next frame
+            rows = [Row(stream, position, self._hide, self._unhide) for stream, position in places]
+            announce(rows)
+            self._rows = rows
+
+    @property
+    def _hidden(self) -> bool:
+        return self._hidden_at is not None and self._clock() < self._hidden_at + MAX_HIDDEN_SECONDS
+
+    def _hide(self) -> None:
+        if not self._hidden:
+            self._hidden_at = self._clock()
+            self._finish(None, MAX_WAIT_SECONDS)
+
+    def _unhide(self) -> None:
+        self._hidden_at = None
+        self._worker.poke()
 
     def _open(self, shown: Shown, stream: object) -> Bar:
         for terminal in self._terminals:

@@ -41,7 +41,9 @@ class _Bar:
         label = escape(text)
         if snapshot.status == "failed":
             label = f"[red]{label} {escape(cut(snapshot.error or 'failed', ERROR_WIDTH))}[/]"
-        total = snapshot.total if snapshot.total is not None and snapshot.total > 0 else None  # rich takes 0 of 0 for all
+        total = (
+            snapshot.total if snapshot.total is not None and snapshot.total > 0 else None
+        )  # rich takes 0 of 0 for all
         self._display.progress.update(self._task, completed=snapshot.completed, total=total, description=label)
 
     def end(self, snapshot: Snapshot) -> None:
