@@ -12,13 +12,13 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import socket
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote
 
 import httpx
 
+from .addresses import Reach, reach_of
 from .aside import aside
 
 if TYPE_CHECKING:
@@ -26,13 +26,10 @@ if TYPE_CHECKING:
 
     from .channels import Channel
 
-    Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
     Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 TIMEOUT: Final = 10.0
 """Seconds for everything: the name, the connection, the answer's head."""
-
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 class DeliveryError(Exception):
@@ -76,25 +73,7 @@ def permitted(text: str, *, private: bool) -> bool:
     >>> [permitted(text, private=True) for text in ("192.168.0.7", "::1", "169.254.169.254", "224.0.0.1", "0.0.0.0")]
     [True, True, False, False, False]
     """
-    try:
-        address = _meant(ipaddress.ip_address(text.partition("%")[0]))
-    except ValueError:
-        return False
-    if address.is_multicast or address.is_unspecified or address.is_link_local:
-        return False
-    if address.is_global:
-        return not address.is_reserved
-    return private and (address.is_loopback or not address.is_reserved)
-
-
-def _meant(address: Address) -> Address:
-    """Return the address of the older protocol that one of the newer may stand for."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-    if inner is None and address in _NAT64:
-        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address if inner is None else inner
+    return reach_of(text) >= (Reach.PRIVATE if private else Reach.PUBLIC)
 
 
 async def resolved(host: str, port: int) -> Sequence[str]:

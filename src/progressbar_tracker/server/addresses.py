@@ -1,0 +1,98 @@
+"""Which addresses the server may connect to on its own account.
+
+An address is public only if it is unicast of the open internet. Both tables are our own: Python's ``is_global`` differs
+between its versions, and knows neither the addresses at which clouds keep a machine's credentials nor all forms in
+which an address of version 6 stands for one of version 4. Source: the IANA registries of special-purpose addresses.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from typing import Final, TypeAlias
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Reach(enum.IntEnum):
+    """Where an address leads; of two, the lesser counts."""
+
+    NEVER = 0
+    """To nothing that a connection may be made to: a link, a multicast group, a cloud's metadata, nowhere."""
+    PRIVATE = 1
+    """To this machine, or to one that only a network of its own knows."""
+    PUBLIC = 2
+
+
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(map(ipaddress.ip_network, text.split()))
+
+
+_METADATA: Final = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",  # Amazon and most others
+        "100.100.100.200",  # Alibaba
+        "192.0.0.192",  # Oracle
+        "168.63.129.16",  # Azure
+        "fd00:ec2::254",  # Amazon
+        "fd20:ce::254",  # Google
+        "fd00:c1::a9fe:a9fe",  # Oracle
+        "fd00:42::42",  # Scaleway
+    )
+)
+
+_PRIVATE: Final = _networks(
+    "10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 172.16.0.0/12 192.168.0.0/16 198.18.0.0/15 ::1/128 fc00::/7"
+)
+
+_SPECIAL: Final = _networks(
+    "0.0.0.0/8 169.254.0.0/16 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3 "
+    "2001::/23 2001:db8::/32 3fff::/20"
+)
+
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of version 6 that is assigned for the open internet; the rest is refused without a table."""
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+_ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""The upper half of an interface identifier of which the lower half is an address of version 4."""
+
+
+def reach_of(text: str) -> Reach:
+    """Return where an address leads; what is no address leads nowhere.
+
+    >>> [reach_of(text).name for text in ("1.1.1.1", "::ffff:10.0.0.1", "169.254.169.254")]
+    ['PUBLIC', 'PRIVATE', 'NEVER']
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return Reach.NEVER
+    return _reach(address)
+
+
+def _reach(address: Address) -> Reach:
+    if isinstance(address, ipaddress.IPv6Address):
+        # Carried to the address of version 4 by the system or by a gateway.
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = _last_32_bits(address)
+        if inner is not None:
+            return _reach(inner)
+    if address in _METADATA or any(address in network for network in _SPECIAL):
+        return Reach.NEVER
+    if any(address in network for network in _PRIVATE):
+        found = Reach.PRIVATE
+    elif isinstance(address, ipaddress.IPv4Address) or address in _UNICAST:
+        found = Reach.PUBLIC
+    else:
+        return Reach.NEVER
+    if isinstance(address, ipaddress.IPv6Address) and (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP:
+        return min(found, _reach(_last_32_bits(address)))
+    return found
+
+
+def _last_32_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)

@@ -1,0 +1,121 @@
+"""Where an address leads, held to IANA's registries of special-purpose addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from itertools import product
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from progressbar_tracker.server.addresses import Reach, reach_of
+from progressbar_tracker.server.webhooks import permitted
+
+REGISTRY: Final = """
+0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
+192.0.0.8/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24
+203.0.113.0/24 240.0.0.0/4 255.255.255.255/32
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:2::/48 2001:10::/28 2001:db8::/32
+3fff::/20 5f00::/16 fc00::/7 fe80::/10
+"""
+"""The blocks that are not globally reachable or are deprecated, but for those that stand for another address."""
+
+OTHERS: Final = "224.0.0.0/4 ff00::/8 fec0::/10 ::/96 ::ffff:0:0:0/96 4000::/2 8000::/1 1000::/4 0200::/7 0400::/6"
+"""Multicast, site-local addresses, forms that are no longer used, and what is not assigned at all."""
+
+METADATA: Final = [
+    "169.254.169.254", "169.254.170.2", "169.254.0.23", "100.100.100.200", "192.0.0.192", "168.63.129.16",
+    "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe",
+]  # fmt: skip
+"""Where clouds keep a machine's credentials."""
+
+PRIVATE: Final = [
+    "10.0.0.1", "172.31.255.255", "192.168.0.1", "127.0.0.1", "100.64.0.1", "198.19.255.255", "::1", "fd12:3456::1",
+]  # fmt: skip
+PUBLIC: Final = [
+    "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
+    "169.253.255.255", "172.32.0.0", "168.63.129.15", "168.63.129.17", "191.255.255.255", "192.0.1.0",
+    "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700:4700::1111", "2001:200::1", "2001:4860:4860::8888",
+    "2a00:1450::1", "3ffe:ffff::1", "3fff:1000::1", "2003::1",
+]  # fmt: skip
+
+FORMS: Final = {
+    "mapped": "::ffff:{hex}", "mapped as text": "::ffff:{text}", "nat64": "64:ff9b::{hex}", "6to4": "2002:{hex}::1",
+    "isatap": "2606:4700::5efe:{hex}", "isatap, universal": "2606:4700::200:5efe:{hex}",
+}  # fmt: skip
+"""How an address of version 6 stands for one of version 4."""
+
+UNUSED_FORMS: Final = {
+    "compatible": "::{hex}", "translated": "::ffff:0:{hex}", "local nat64": "64:ff9b:1::{hex}",
+    "teredo server": "2001:0:{hex}::1", "isatap of a link": "fe80::5efe:{hex}", "teredo": "2001:0:101:101::{inverted}",
+    "isatap of a site": "fec0::5efe:{hex}",
+}  # fmt: skip
+"""The same; and these are refused whatever they stand for."""
+
+
+def formed(form: str, text: str) -> str:
+    number = int(ipaddress.IPv4Address(text))
+    inverted = number ^ 0xFFFFFFFF
+    return form.format(
+        hex=f"{number >> 16:x}:{number & 0xFFFF:x}", inverted=f"{inverted >> 16:x}:{inverted & 0xFFFF:x}", text=text
+    )
+
+
+@pytest.mark.parametrize("block", [*REGISTRY.split(), *OTHERS.split()])
+def test_nothing_of_a_special_block_is_public(block: str) -> None:
+    network = ipaddress.ip_network(block)
+    step = max(network.num_addresses // 1009, 1)
+    for n in range(0, network.num_addresses, step):
+        assert reach_of(str(network[n])) < Reach.PUBLIC
+    assert reach_of(str(network[-1])) < Reach.PUBLIC
+
+
+@pytest.mark.parametrize("block", [*OTHERS.split(), "169.254.0.0/16", "fe80::/10", "192.0.2.0/24", "2001:db8::/32"])
+def test_permission_for_a_network_of_ones_own_is_none_for_what_is_no_network(block: str) -> None:
+    network = ipaddress.ip_network(block)
+    found = {reach_of(str(network[n])) for n in (0, 2, network.num_addresses // 2, network.num_addresses - 1)}
+    assert found == {Reach.NEVER}
+
+
+@pytest.mark.parametrize("address", METADATA)
+def test_metadata_is_never_reached(address: str) -> None:
+    forms = [address]
+    if ":" not in address:
+        forms += [formed(form, address) for form in (FORMS | UNUSED_FORMS).values()]
+    for form in forms:
+        assert not permitted(form, private=True), form
+        assert not permitted(f"{form}%eth0", private=True), form
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_network_of_ones_own_takes_permission(address: str) -> None:
+    assert (permitted(address, private=False), permitted(address, private=True)) == (False, True)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_the_neighbours_of_special_blocks_are_public(address: str) -> None:
+    assert reach_of(address) is Reach.PUBLIC
+
+
+@pytest.mark.parametrize(("form", "address"), list(product(FORMS, [*PRIVATE[:6], "1.1.1.1", "0.0.0.0", "224.0.0.1"])))
+def test_an_address_that_stands_for_another_is_judged_as_that(form: str, address: str) -> None:
+    assert reach_of(formed(FORMS[form], address)) is reach_of(address)
+
+
+@pytest.mark.parametrize(("form", "address"), list(product(UNUSED_FORMS, ["1.1.1.1", "10.0.0.1", "127.0.0.1"])))
+def test_a_form_that_is_no_longer_used_is_refused(form: str, address: str) -> None:
+    assert reach_of(formed(UNUSED_FORMS[form], address)) is Reach.NEVER
+
+
+def test_isatap_in_a_private_network_is_not_public() -> None:
+    assert reach_of("fd00::5efe:101:101") is Reach.PRIVATE
+    assert reach_of("fd00::5efe:a9fe:a9fe") is Reach.NEVER
+
+
+@given(some.ip_addresses())
+def test_what_is_public_is_global_for_python_too(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    if reach_of(str(address)) is Reach.PUBLIC and not str(address).startswith(("::ffff:", "2002:", "64:ff9b:")):
+        assert address.is_global
+        assert not address.is_multicast
