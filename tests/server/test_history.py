@@ -7,9 +7,13 @@ import html
 import io
 import re
 import sqlite3
-from typing import TYPE_CHECKING
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from progressbar_tracker.server.records import AddHistory, Ended, Item
 from progressbar_tracker.server.routes import history, history_page
@@ -111,9 +115,58 @@ def test_the_table_for_spreadsheets_has_every_run_and_no_formula(past: Served, m
     assert len(past.client("read").get("/api/v1/history.csv?group=many&q=&status=").text.splitlines()) == 5
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\t=1", "\r=1", "\uff1d1"])
-def test_a_cell_never_begins_as_a_formula(text: str) -> None:
-    assert history.cell(text) == "'" + text
+# The characters that no eye sees: separators, format and control characters, marks, and letters without a shape.
+UNSEEN: Final = [
+    character
+    for character in map(chr, range(sys.maxunicode + 1))
+    if unicodedata.category(character) in {"Zs", "Zl", "Zp", "Cf", "Cc"}
+    or character in "\u034f\u115f\u1160\u3164\uffa0"
+]
+SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
+DELIMITERS: Final = ",;\t"
+
+
+def formulas(row: tuple[object, ...]) -> list[str]:
+    """Return the cells that begin as formulas, for a reader that takes one separator or another."""
+    text = history._lines([row]).decode()
+    cells = [
+        one
+        for delimiter in DELIMITERS
+        for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        for one in line
+    ]
+    skipped = "".join(UNSEEN) + '"'
+    return [one for one in cells if one.lstrip(skipped).startswith(tuple(SIGNS))]
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_cell_never_begins_as_a_formula(sign: str) -> None:
+    begins = ["", *UNSEEN, '"', '" "', "a;", "a; ", "a\t", "a\n", "a\r\n", "a;\t", 'a;"', 'a;""', "a|", "\ufeff\u200b "]
+    begins += [f"a;{unseen}" for unseen in UNSEEN]
+    for begin in begins:
+        assert formulas(("id", f"{begin}{sign}1+1", "end")) == [], ascii(begin)
+        assert formulas((f"{begin}{sign}1+1", f"a{begin}{sign}1", f"{begin}{sign}1")) == [], ascii(begin)
+
+
+@given(
+    st.lists(st.text(st.sampled_from([*SIGNS, *DELIMITERS, *"\"'\r\n |a1", *UNSEEN[:80], *UNSEEN[-40:]])), min_size=1)
+)
+@settings(max_examples=500)
+def test_no_text_begins_a_formula_for_any_reader(row: list[str]) -> None:
+    assert formulas(tuple(row)) == []
+
+
+@pytest.mark.parametrize(
+    "value", [-5, 0.5, -1e300, "run-1", "a - b", "a,-5", "(-5)", "x=1", "Stra\u00dfe", "\u00fc", "", "a;b"]
+)
+def test_what_is_no_formula_stays_as_it_is(value: object) -> None:
+    assert history.cell(value) == value
+
+
+def test_a_long_text_is_looked_at_once() -> None:
+    """A lookahead that began anew at each place would take minutes."""
+    for text in ("\t" * 200_000, ";" * 200_000, "; " * 100_000, "\u00a0" * 200_000, '"' * 200_000):
+        assert history.cell(text) == text
 
 
 def test_the_export_in_json_is_what_the_pages_of_the_api_say(past: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from urllib.parse import urlencode
@@ -145,19 +146,30 @@ def page_query(which: Filter, after: int | None) -> str:
 
 
 def cell(value: object) -> object:
-    """Return what stands in a cell of the table: never what a spreadsheet would take for a formula.
+    """Return the content of a cell of the table: nothing that a spreadsheet takes for a formula.
 
-    >>> cell("=1+1"), cell("fine"), cell(-1), cell(None)
-    ("'=1+1", 'fine', -1, '')
+    A spreadsheet may take another separator than ours, by its user's language or choice, and then a cell begins in the
+    middle of a text.
+
+    >>> cell("=1+1"), cell("fine"), cell("a; =1+1"), cell(-1), cell(None)
+    ("'=1+1", 'fine', "a;' =1+1", -1, '')
     """
     if value is None:
         return ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + value
-    return value
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_BREAKS: Final = r"\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029"
+_SIGNS: Final = r"=+@\-\u2212\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
+"""What a formula begins with, in all widths."""
+
+_FORMULA: Final = re.compile(
+    # Where a cell may begin: at the start, or after a separator of cells or of lines.
+    rf"(?:^|(?<=[;|{_BREAKS}]))"
+    # What a spreadsheet may skip: a quote, and what is neither a letter, a digit nor to be seen. Of what is not ASCII,
+    # that is decided in favour of safety.
+    rf"(?=(?:[^\w{_BREAKS}{_SIGNS}!#$%&'()*,./:;<>?\[\\\]^`{{|}}~]|[\u115f\u1160\u3164\uffa0])*+[{_SIGNS}])"
+)
 
 
 async def _exported(call: Call, kind: bytes, ending: str) -> Reply:
