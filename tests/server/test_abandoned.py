@@ -274,3 +274,23 @@ def test_a_flood_of_guesses_keeps_nobody_waiting(site: Served, monkeypatch: pyte
     assert status_of(first) == 403
     assert status_of(known) == 303
     assert status_of(sign_in(site, "127.0.8.2", "right")) == 303
+
+
+@pytest.mark.skipif(not Path("/proc/sys/net").exists(), reason="needs the addresses 127.0.0.0/8 of Linux")
+def test_a_guess_that_is_abandoned_counts_if_it_was_looked_at(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an address could have as many looked at as it likes."""
+    services, password = site.server.app.services, site.server.app.services.password
+    assert password is not None
+    looking = threading.Event()
+    monkeypatch.setattr(password, "_verify", lambda _: not looking.wait(20))
+    running = sign_in(site, "127.0.11.1")
+    eventually(lambda: services.pools.password._free == 0)
+    waiting = sign_in(site, "127.0.11.2")
+    eventually(lambda: services.pools.password.waiting == 1)
+    for one in (waiting, running):
+        one.close()
+    eventually(lambda: services.pools.password.waiting == 0)
+    eventually(lambda: services.attempts.quota("127.0.11.2", site.clock()).left == 5)
+    looking.set()
+    eventually(lambda: services.pools.password._free == 1)
+    assert services.attempts.quota("127.0.11.1", site.clock()).left == 4

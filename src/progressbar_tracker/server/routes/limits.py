@@ -37,7 +37,7 @@ from progressbar_tracker.server.devices import DEVICE_SECONDS
 from . import history, items
 from .call import TEXT_LENGTH
 from .endpoint import SEND
-from .services import PASSWORDS, SEARCHES
+from .services import MAX_SHORT_JOBS, MAX_SHORT_JOBS_OF_HOLDER, PASSWORDS, SEARCHES
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.problems import Code
@@ -97,10 +97,12 @@ def limits(settings: Settings) -> list[Limit]:
         Limit(f"wrong attempts to sign in from an address in {sessions.WINDOW:g} s", sessions.ATTEMPTS, "rate-limited"),
         Limit("addresses whose attempts are counted", sessions.ADDRESSES, "The oldest is forgotten."),
         Limit("searches of the history at a time", SEARCHES, "It waits for its turn."),
-        Limit("searches, looks at the history or pages that wait, of each kind", pools.MAX_WAITING, _FULL),
+        Limit("searches of the history that wait", pools.MAX_WAITING, _FULL),
+        Limit("searches of one key or address that wait", pools.MAX_WAITING_OF_HOLDER, _FULL),
+        Limit("other looks at the history, and pages, that wait", MAX_SHORT_JOBS, _FULL),
+        Limit("of them, those of one key or address", MAX_SHORT_JOBS_OF_HOLDER, _FULL),
         Limit("passwords that wait to be verified", PASSWORDS, _FULL),
-        Limit("those of one key or address", pools.MAX_WAITING_OF_HOLDER, _FULL),
-        Limit("seconds for which one waits", int(pools.MAX_WAIT_SECONDS), _FULL),
+        Limit("seconds for which a search, a look or a page waits", int(pools.MAX_WAIT_SECONDS), _FULL),
         Limit(
             "days for which a browser that signed in by password is known", DEVICE_SECONDS // 86400, "It is forgotten."
         ),

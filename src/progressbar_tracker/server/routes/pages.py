@@ -24,8 +24,12 @@ from .reply import Header, Reply, redirect
 from .work import run_while_connected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from progressbar_tracker.server.devices import Devices
+    from progressbar_tracker.server.pools import Cancellation
     from progressbar_tracker.server.records import KeyRecord, Write
+    from progressbar_tracker.server.sessions import Password
 
     from .services import Services
 
@@ -96,22 +100,33 @@ async def sign_in(call: Call) -> Reply:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
     services.attempts.begin(source, services.clock())
     password = services.password
-    if not key and password is not None:
-        try:
-            right = await run_while_connected(
-                call,
-                services.pools.password,
-                lambda _: password.matches(form.get("username", ""), form.get("password", "")),
-                first_for=None if call.device() is None else source,
-            )
-        except ProblemError:
-            services.attempts.right(source)  # nobody has looked at it
-            raise
-        if right:
-            services.attempts.right(source)
-            return await _signed_in(call, "./", devices=password.devices)
+    if not key and password is not None and await _password_matches(call, password, form, source):
+        services.attempts.right(source)
+        return await _signed_in(call, "./", devices=password.devices)
     tell("sign-in refused", address=call.address)
     return _login_page(call, "That is not right.", 403)
+
+
+async def _password_matches(call: Call, password: Password, form: Mapping[str, str], source: str) -> bool:
+    """Verify a password in its turn.
+
+    Raises:
+        ProblemError: Nobody waits for the answer, or too many do. The attempt counts if its verification had begun.
+    """
+    has_begun = False
+
+    def verify(_: Cancellation) -> bool:
+        nonlocal has_begun
+        has_begun = True
+        return password.matches(form.get("username", ""), form.get("password", ""))
+
+    try:
+        known = None if call.device() is None else source
+        return await run_while_connected(call, call.services.pools.password, verify, first_for=known)
+    except ProblemError:
+        if not has_begun:
+            call.services.attempts.right(source)
+        raise
 
 
 def _source(call: Call) -> str:

@@ -59,6 +59,10 @@ TOUCH: Final = 60.0
 SEARCHES: Final = 2
 """The most searches at a time."""
 
+MAX_SHORT_JOBS: Final = 512
+MAX_SHORT_JOBS_OF_HOLDER: Final = 128
+"""The most jobs that wait if each takes milliseconds: a link to a share may be opened by many behind one address."""
+
 PASSWORDS: Final = 4
 """The most passwords that wait to be verified."""
 
@@ -84,8 +88,8 @@ class Pools:
 
     def __init__(self) -> None:
         self.search = Pool(SEARCHES)
-        self.past = Pool(2)
-        self.pages = Pool(2)
+        self.past = Pool(2, max_waiting=MAX_SHORT_JOBS, max_waiting_of_holder=MAX_SHORT_JOBS_OF_HOLDER)
+        self.pages = Pool(2, max_waiting=MAX_SHORT_JOBS, max_waiting_of_holder=MAX_SHORT_JOBS_OF_HOLDER)
         self.password = Pool(1, max_waiting=PASSWORDS, max_waiting_of_holder=2, max_wait=PASSWORD_WAIT)
 
 
