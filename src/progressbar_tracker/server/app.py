@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import random
 import secrets
-import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route, Router
 
+from .clock import SystemClock
 from .routes.endpoint import OTHER, Endpoint, Row
 from .routes.html import refused
 from .routes.keys import VERSION
@@ -51,6 +51,7 @@ class App:
             leads=services.leads,
             refresh_keys=services.refresh_keys,
             clock=services.clock,
+            set_clock=services.set_clock,
             history=services.settings.history,
             keys=services.ring.all,
         )
@@ -111,7 +112,7 @@ def create_app(
     settings: Settings,
     store: Store,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     boot_id: str | None = None,
     new_run_id: Callable[[], str] = lambda: f"{_run_ids.getrandbits(64):016x}",
 ) -> App:
@@ -120,13 +121,13 @@ def create_app(
     Args:
         settings: See :class:`~.settings.Settings`.
         store: Where state is kept; it is loaded here.
-        clock: Seconds since the epoch.
+        clock: Seconds since the epoch; see :mod:`~.clock`. By default the machine's.
         boot_id: Tells this life of the server from its other lives; made up unless given.
         new_run_id: Makes the id of a run whose writer names none.
     """
     boot_id = boot_id or secrets.token_hex(6)
     return App(
-        Services(settings, store, clock=clock, boot_id=boot_id, new_run_id=new_run_id, version=VERSION)
+        Services(settings, store, clock=clock or SystemClock(), boot_id=boot_id, new_run_id=new_run_id, version=VERSION)
     )  # fmt: skip
 
 

@@ -388,6 +388,35 @@ class Board:
             self._overdue[item.id] = None
         return changes
 
+    def set_clock(self, now: float, seconds: float, fresh: float) -> list[Change]:
+        """Take over that the wall clock was set: silence lasts as long as it did, and nothing lies in the future.
+
+        Every period is counted from now on, see :meth:`Schedule.restart`.
+
+        Args:
+            now: The instant, by the clock as it is set now.
+            seconds: By how much it was set.
+            fresh: A run that was heard of since this instant was heard of after the clock was set.
+
+        Returns:
+            What to persist.
+        """
+        changes = []
+        for before in list(self._items.values()):
+            after = _with_clock_set(before, now, seconds, fresh)
+            if after is not before:
+                after = replace(after, rev=self._next())
+                self._items[after.id] = after
+                self._touched.add(after.id)
+                self._tell(after)
+                changes.append(Change(200, before, after))
+        self._schedule.restart(now)
+        return changes
+
+    def restart_periods(self, now: float) -> None:
+        """Count every period from now on; the items stay as they are stored."""
+        self._schedule.restart(now)
+
     def overdue(self) -> list[str]:
         """Return the ids of the items that have fallen silent or become late since this was last asked."""
         overdue, self._overdue = self._overdue, {}
@@ -519,6 +548,20 @@ class Board:
             groups[item.id] = {item.group}
         else:
             known.add(item.group)
+
+
+def _with_clock_set(item: Item, now: float, seconds: float, fresh: float) -> Item:
+    """Return an item as it would be if the clock had always been as it is set now."""
+    created_at, updated_at, pace_at, ended_at = item.created_at, item.updated_at, item.pace_at, item.ended_at
+    if item.status == "running" and not fresh <= updated_at <= now:
+        updated_at, pace_at = updated_at + seconds, pace_at + seconds
+    updated_at = min(updated_at, now)
+    if ended_at is not None:
+        ended_at = min(ended_at, now)
+    found = min(created_at, updated_at), updated_at, min(pace_at, now), ended_at
+    if found == (item.created_at, item.updated_at, item.pace_at, item.ended_at):
+        return item
+    return replace(item, created_at=found[0], updated_at=found[1], pace_at=found[2], ended_at=found[3])
 
 
 def _farewell(item: Item, otherwise: EndStatus, now: float) -> Ended:

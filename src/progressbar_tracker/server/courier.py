@@ -19,8 +19,9 @@ from msgspec.structs import replace
 
 from . import letters
 from .aside import aside
+from .clock import Jumps, monotonic_of
 from .logs import tell
-from .records import WAITING, MarkNotice, Notice, TrimNotices
+from .records import MAX_RETRY_SECONDS, WAITING, MarkNotice, Notice, TrimNotices
 from .stores.base import StoreError
 from .webhooks import DeliveryError, Webhooks
 
@@ -39,7 +40,7 @@ BATCH: Final = 50
 """How many messages are taken at a time."""
 
 FIRST: Final = 5.0
-LONGEST: Final = 3600.0
+LONGEST: Final = MAX_RETRY_SECONDS
 """Seconds of the first pause, at the most, and of the longest. Each is a random part of twice the one before."""
 
 GIVE_UP: Final = 86400.0
@@ -108,6 +109,8 @@ class Courier:
         self._channels = channels
         self._leads = leads
         self._clock = clock
+        self._monotonic = monotonic_of(clock)
+        self._jumps = Jumps(clock)
         self._public_url = public_url
         self._uniform = uniform
         self._webhooks = webhooks or Webhooks()
@@ -229,8 +232,9 @@ class Courier:
         for mark in list(self._unmarked.values()):
             if mark is not None:
                 await self._mark(mark)
+        self._jumps.look()
         self._trim(now)
-        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        self._resting = {name: until for name, until in self._resting.items() if until > self._monotonic()}
         due = self._store.notices(now, BATCH, but=[*self._busy, *self._resting])
         by_channel: dict[str, list[Notice]] = {}
         for notice in due:
@@ -250,7 +254,7 @@ class Courier:
                     break
         except Exception:
             logger.exception("the messages to %s could not be sent", name)
-            self._resting[name] = self._clock() + LONGEST / 60
+            self._resting[name] = self._monotonic() + LONGEST / 60
         finally:
             self._busy.discard(name)
             assert self._wake is not None
@@ -264,7 +268,7 @@ class Courier:
             why = "there is no such channel any more" if channel is None else "the channel wants no more (410)"
             await self._give_up(notice, why, counts)
             return True
-        if name in self._failures and self._clock() - notice.at >= GIVE_UP:
+        if name in self._failures and self._is_too_old(notice):
             # One of the others has just been tried, and is to be for it, too.
             await self._give_up(notice, "nothing for this channel could be delivered for a day", counts)
             return True
@@ -279,14 +283,14 @@ class Courier:
         return True
 
     async def _failed(self, channel: Channel, notice: Notice, error: DeliveryError, counts: Counts) -> bool:
-        name, now, attempts = channel.name, self._clock(), notice.attempts + 1
+        name, now, attempts, failed_at = channel.name, self._clock(), notice.attempts + 1, self._monotonic()
         counts.failed += 1
         if error.gone:
             self._off[name] = channel
             logger.warning("the channel %s is off until its entry changes or the server is started: %s", name, error)
             await self._give_up(notice, str(error), counts)
             return True
-        if now - notice.at >= GIVE_UP:
+        if self._is_too_old(notice):
             await self._give_up(replace(notice, attempts=attempts), str(error), counts)
         else:
             pause = self._uniform(0.0, min(LONGEST, FIRST * 2.0 ** min(notice.attempts, 20)))
@@ -294,10 +298,13 @@ class Courier:
         # The others for it would fail, too, and each may take as long. But none of them is to wait for the one that
         # nobody takes, so the channel is tried again before long.
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        self._resting[name] = now + self._uniform(0.0, min(LONGEST / 60, FIRST * 2.0 ** min(failures - 1, 20)))
+        self._resting[name] = failed_at + self._uniform(0.0, min(LONGEST / 60, FIRST * 2.0 ** min(failures - 1, 20)))
         if failures == 1:
             logger.warning("a message to %s was not delivered and is tried again: %s", name, error)
         return False
+
+    def _is_too_old(self, notice: Notice) -> bool:
+        return self._clock() - notice.at >= GIVE_UP and self._jumps.is_settled(GIVE_UP)
 
     async def _give_up(self, notice: Notice, why: str, counts: Counts) -> None:
         counts.given_up += 1
@@ -323,10 +330,11 @@ class Courier:
             await self._send_letter(channel, letters.letter(notice, self._public_url))
 
     def _trim(self, now: float) -> None:
-        if now - self._trimmed < RARELY:
+        if self._monotonic() - self._trimmed < RARELY:
             return
-        self._trimmed = now
-        self._store.later([TrimNotices(now - KEPT, MOST)])
+        self._trimmed = self._monotonic()
+        if self._jumps.is_settled(KEPT):
+            self._store.later([TrimNotices(now - KEPT, MOST)])
         full = sum(outcome.waiting for outcome in self._store.outcomes()) >= WAITING
         if full and not self._full:
             logger.warning("the outbox is full: %d messages wait, and what happens now is not told", WAITING)

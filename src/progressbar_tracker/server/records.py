@@ -7,6 +7,7 @@ Instants are seconds since the epoch.
 from __future__ import annotations
 
 import hashlib
+import math
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -249,6 +250,9 @@ class Outcome(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+MAX_RETRY_SECONDS: Final = 3600.0
+"""The longest pause between two attempts at a message; what is due later was put off while the clock was ahead."""
+
 WAITING: Final = 10_000
 """The most notices that wait in the outbox; what happens while it is full is not told."""
 
@@ -288,11 +292,13 @@ class TrimHistory(msgspec.Struct, frozen=True):
         before: Those that ended before this instant...
         status: ...all, or those that ended in this way.
         most: Instead of these, all but so many of the newest.
+        latest: A run that ended after this instant is taken to have ended then: the clock was ahead.
     """
 
     before: float
     status: EndStatus | None = None
     most: int | None = None
+    latest: float = math.inf
 
 
 class AddSample(msgspec.Struct, frozen=True):

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from progressbar_tracker._errors import ConfigError
 
 from . import keys, logs, room
 from .app import App, create_app
+from .clock import SystemClock
 from .connection import Connection
 from .records import KeyRecord, SaveKey, Write, digest
 from .routes.keys import VERSION
@@ -74,7 +74,7 @@ class Server:
         settings: See :class:`~.settings.Settings`.
         say: Told what a person should see, a sentence at a time; some of them hold secrets and are said once.
         local_config: The user's config file, to be given a working URL and key; ``None`` leaves it alone.
-        clock: Seconds since the epoch.
+        clock: Seconds since the epoch; see :mod:`~.clock`. By default the machine's.
 
     Raises:
         ConfigError: The database or the port cannot be used, in one sentence.
@@ -86,11 +86,11 @@ class Server:
         *,
         say: Callable[[str], None] = _silent,
         local_config: LocalConfig | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
         self._say = say
-        self._clock = clock
+        self._clock = clock = clock or SystemClock()
         self._socket = _bound(settings.host, settings.port)
         self._port: int = self._socket.getsockname()[1]
         try:
@@ -159,7 +159,9 @@ class Server:
 
     def sign_in_url(self) -> str:
         """Return a new one-time sign-in link for the dashboard."""
-        return f"{self.settings.public_url or self.url}/auth/{self.app.services.links.make(self._clock())}"
+        return (
+            f"{self.settings.public_url or self.url}/auth/{self.app.services.links.make(self.app.services.monotonic())}"
+        )
 
     def create_key(self, type: KeyType, name: str, *, expires_at: float | None = None, group: str | None = None) -> str:
         """Make a key and return its secret, which nothing will tell again.
@@ -250,7 +252,7 @@ class BackgroundServer(Server):
         *,
         say: Callable[[str], None] = _silent,
         local_config: LocalConfig | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._thread: threading.Thread | None = None
         super().__init__(settings, say=say, local_config=local_config, clock=clock)

@@ -39,6 +39,7 @@ class Schedule:
         self._keep = keep
         self._give_up = give_up
         self._awake_at: float | None = None
+        self._restarted_at = -math.inf
         self._expiries: list[tuple[float, str]] = []
         self._silences: list[tuple[float, str]] = []
         self._abandoned: list[tuple[float, str]] = []
@@ -78,6 +79,16 @@ class Schedule:
         if self._awake_at is None:
             self._awake_at = now
 
+    def restart(self, now: float) -> None:
+        """Count every period from now on: the clock was set, and no instant before says how long ago it was."""
+        self._restarted_at = now
+        self._awake_at = None if self._awake_at is None else now
+        for heap in (self._expiries, self._silences, self._abandoned, self._deadlines):
+            heap.clear()
+        self.listening.clear()
+        for item in self._items.values():
+            self.moved(None, item)
+
     def expired(self, now: float) -> Iterator[Item]:
         """Yield the ended items whose time is over; each is to be removed before the next is asked for."""
         while self._expiries and self._expiries[0][0] <= now:
@@ -95,7 +106,7 @@ class Schedule:
             item = self._items.get(heapq.heappop(self._abandoned)[1])
             if item is None or item.status != "running":
                 continue
-            if item.updated_at + self._give_up <= now:
+            if max(item.updated_at, self._restarted_at) + self._give_up <= now:
                 yield item
             else:
                 self._watch(item)
@@ -122,11 +133,12 @@ class Schedule:
         if item.ended_at is None:
             return None
         stays = self._keep.of(item.status) if item.ttl is None else item.ttl
-        return None if stays == math.inf else item.ended_at + stays
+        return None if stays == math.inf else max(item.ended_at, self._restarted_at) + stays
 
     def _watch(self, item: Item) -> None:
         if self._give_up != math.inf:
-            self._wait(self._abandoned, item.updated_at + self._give_up, item.id)
+            at = max(item.updated_at, self._restarted_at) + self._give_up
+            self._wait(self._abandoned, at, item.id)
 
     def _wait(self, heap: list[tuple[float, str]], at: float, item_id: str) -> None:
         heapq.heappush(heap, (at, item_id))

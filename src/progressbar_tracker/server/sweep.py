@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING, Final, get_args
 
+from .clock import Jumps, monotonic_of
 from .keys import over_since
 from .logs import tell
 from .records import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
@@ -27,8 +29,20 @@ logger = logging.getLogger("progressbar_tracker.server")
 TICK = 0.5
 """Seconds between two sweeps."""
 
+FIRST = 600.0
+"""Seconds after the start until the first such look: a clock that is wrong at the start is set by then."""
+
 RARELY = 3600.0
 """Seconds between two looks for what is too old: in the history, and among the keys."""
+
+AHEAD: Final = 86400.0
+"""Seconds by which the end of a run may lie in the future before it is taken to have ended now."""
+
+MAX_WAIT: Final = 10 * 365 * 86400.0
+"""Seconds for which the history waits, at most, after the clock was set."""
+
+SESSIONS: Final = 7 * 86400.0
+"""Seconds for which sessions and shares are kept after the clock was set; those that have expired are refused."""
 
 KEYS: Final = 90 * 86400.0
 """Seconds for which a key that works no more is still told of. Items go on naming their owner."""
@@ -53,6 +67,7 @@ class Sweep:
         leads: Callable[[], bool],
         refresh_keys: Callable[[], object],
         clock: Callable[[], float],
+        set_clock: Callable[[float], object],
         history: Periods,
         keys: Callable[[], Iterable[KeyRecord]],
     ) -> None:
@@ -66,9 +81,12 @@ class Sweep:
         self._leads = leads
         self._refresh_keys = refresh_keys
         self._clock = clock
+        self._monotonic = monotonic_of(clock)
+        self._jumps = Jumps(clock)
+        self._set_clock = set_clock
         self._history = history
         self._keys = keys
-        self._trimmed = float("-inf")
+        self._trimmed = self._monotonic() - RARELY + FIRST
 
     async def run(self) -> None:
         """Sweep until cancelled; what goes wrong once is logged and tried again."""
@@ -81,29 +99,42 @@ class Sweep:
 
     def once(self) -> None:
         """Do what is due now; of several servers on one database, one writes what comes of it."""
+        if seconds := self._jumps.look():
+            logger.warning(
+                "the clock was set %s by %.0f s: what ends or is deleted after a period waits for another full period",
+                "forward" if seconds > 0 else "back",
+                abs(seconds),
+            )
+            self._set_clock(seconds)
         now = self._clock()
         self._refresh_keys()
         self._sweep_board(now)
         leads = self._leads()
         touched = self._board.touched()
         writes: list[Write] = self._samples.look(touched, self._board.get, now) if leads else []
-        if over := self._sessions.expire(now):
+        settled = self._jumps.is_settled
+        if settled(SESSIONS) and (over := self._sessions.expire(now)):
             writes += [DropSession(record.hash) for record in over]
             for record in over:
                 tell("session ended", session_id=record.session_id)
             self._hub.ring()
-        if ended := self._shares.expire(now):
+        if settled(SESSIONS) and (ended := self._shares.expire(now)):
             writes += [DropShare(record.share_id) for record in ended]
             for share in ended:
                 tell("share ended", share_id=share.share_id)
             self._hub.ring()
         if not leads:
             return
-        if now - self._trimmed >= RARELY:
-            self._trimmed = now
+        if self._monotonic() - self._trimmed >= RARELY:
+            self._trimmed = self._monotonic()
+            # What ended in the future ended while the clock was ahead.
+            latest = now + AHEAD if settled(AHEAD) else math.inf
             writes.append(TrimHistory(0.0, most=RUNS))
             for status in get_args(EndStatus):
-                writes.append(TrimHistory(max(now - self._history.of(status), 0.0), status))
-            writes += [DropKey(key.key_id) for key in self._keys() if now - over_since(key) >= KEYS]
+                period = self._history.of(status)
+                if settled(min(period, MAX_WAIT)):
+                    writes.append(TrimHistory(max(now - period, 0.0), status, latest=latest))
+            if settled(KEYS):
+                writes += [DropKey(key.key_id) for key in self._keys() if now - over_since(key) >= KEYS]
         if writes:
             self._store.later(writes)

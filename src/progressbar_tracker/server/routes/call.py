@@ -246,7 +246,7 @@ class Call:
             ProblemError: ``rate-limited``.
         """
         who = self.address if self.asker.id == GUEST else self.asker.id
-        self.left = allowance.take(who, self.services.clock()).headers()
+        self.left = allowance.take(who, self.services.monotonic()).headers()
 
     def reauthorize(self) -> None:
         """Identify the client and authorize the action of the route again: time has passed since the head was read.

@@ -95,10 +95,10 @@ async def sign_in(call: Call) -> Reply:
     if key and (record := _known(services, key)) is not None:
         return await _signed_in(call, "./", record, credential_of(record.type, digest(key)))
     source = _source(call)
-    wait = services.attempts.wait(source, services.clock())
+    wait = services.attempts.wait(source, services.monotonic())
     if wait is not None:
         return _login_page(call, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
-    services.attempts.begin(source, services.clock())
+    services.attempts.begin(source, services.monotonic())
     password = services.password
     if not key and password is not None and await _password_matches(call, password, form, source):
         services.attempts.right(source)
@@ -145,7 +145,7 @@ def _known(services: Services, key: str) -> KeyRecord | None:
 
 async def redeem(call: Call) -> Reply:
     """``GET /auth/{token}``: a one-time link."""
-    if not call.services.links.redeem(decoded(call.path["token"].encode("latin-1")), call.services.clock()):
+    if not call.services.links.redeem(decoded(call.path["token"].encode("latin-1")), call.services.monotonic()):
         return _login_page(call, "This link was used already or is too old.", 403)
     return await _signed_in(call, "../")
 
@@ -249,5 +249,5 @@ def _login_page(call: Call, message: str = "", status: int = 200, wait: int | No
     reply = page(call, "login.html", status, message=message, password=call.services.password is not None)
     headers: tuple[Header, ...] = () if wait is None else ((b"retry-after", b"%d" % wait),)
     if call.scope["method"] == "POST":
-        headers += call.services.attempts.quota(_source(call), call.services.clock()).headers()
+        headers += call.services.attempts.quota(_source(call), call.services.monotonic()).headers()
     return Reply(status, reply.body, reply.type, headers)

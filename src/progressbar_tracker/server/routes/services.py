@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.allowance import Allowance
 from progressbar_tracker.server.board import Board, Change
+from progressbar_tracker.server.clock import Jumps, monotonic_of
 from progressbar_tracker.server.devices import DEVICE
 from progressbar_tracker.server.keys import Keyring, credential_ends_at
 from progressbar_tracker.server.live import Hub
@@ -72,6 +73,12 @@ PASSWORD_WAIT: Final = 0.25
 COMMIT: Final = 15.0
 """Seconds that a request waits for its commit."""
 
+HEARD: Final = 2.0
+"""Seconds before the clock is found to have been set in which a run may have been heard of by the clock as it is."""
+
+OVER: Final = 100_000
+"""The most credentials that are remembered as expired."""
+
 UNDO_PAUSE: Final = 1.0
 """Seconds until writes that are of no use are undone again, if that failed."""
 
@@ -114,6 +121,9 @@ class Services:
         self.settings = settings
         self.store = store
         self.clock = clock
+        self.monotonic = monotonic_of(clock)
+        self._jumps = Jumps(clock)
+        self._over: set[tuple[str, float]] = set()
         self.stopping = False
         self.measures = Measures()
         shared = store.shared
@@ -125,6 +135,8 @@ class Services:
             keep=settings.keep, give_up=settings.give_up,
         )  # fmt: skip
         self.replica = None if shared is None else Replica(shared, self.board)
+        if self.replica is None:
+            self.board.set_clock(clock(), 0.0, 0.0)
         self.hub = Hub(
             self.shown,
             epoch=self.boot_id,
@@ -257,6 +269,34 @@ class Services:
         """
         if self.replica is not None and self.board.get(item_id) is None:
             await self.replica.fetch([item_id])
+
+    def set_clock(self, seconds: float) -> None:
+        """Take over that the clock was set by some seconds: no run ends by it, and no period is cut short."""
+        now = self.clock()
+        if self.replica is not None:
+            # What is stored is told by several servers, and each has a clock of its own.
+            self.board.restart_periods(now)
+            self.replica.stored.restart_periods(now)
+            return
+        changes = self.board.set_clock(now, seconds, now - HEARD)
+        self.store.later([write for change in changes for write in change.writes()])
+        self.hub.changed()
+
+    def secure_now(self) -> float:
+        """Return the instant for what expires: a clock that is set back does not make it earlier."""
+        return self._jumps.secure_now()
+
+    def is_over(self, name: str, expires_at: float | None) -> bool:
+        """Return whether a credential has expired: what was once refused for it is refused for good."""
+        if expires_at is None:
+            return False
+        if (name, expires_at) not in self._over:
+            if self.secure_now() < expires_at:
+                return False
+            if len(self._over) >= OVER:
+                self._over.clear()
+            self._over.add((name, expires_at))
+        return True
 
     def leads(self) -> bool:
         """Say whether this server is the one that sees to what happens by itself."""
@@ -456,24 +496,37 @@ class Services:
         Raises:
             ProblemError: ``unauthorized``.
         """
-        now = self.clock()
+        now = self.secure_now()
         try:
             principal = auth.identify(self.ring, secret, now)
         except ProblemError:
+            self._note_expired_key(secret, now)
             # It may have been made on the file a moment ago.
             if not self.refresh_keys():
                 raise
             principal = auth.identify(self.ring, secret, now)
-        if now - self._touched.get(principal.id, -TOUCH) >= TOUCH:
-            self._touched[principal.id] = now
-            self.store.later([TouchKey(principal.id, now)])
+        if self._over and self._has_expired(principal.id):
+            raise ProblemError("unauthorized", "the key has expired")
+        if self.monotonic() - self._touched.get(principal.id, -math.inf) >= TOUCH:
+            self._touched[principal.id] = self.monotonic()
+            self.store.later([TouchKey(principal.id, self.clock())])
         return principal
+
+    def _note_expired_key(self, secret: str, now: float) -> None:
+        if (record := self.ring.find(secret, now)) is not None:
+            self.is_over(record.key_id, record.expires_at)
+
+    def _has_expired(self, key_id: str) -> bool:
+        record = self.ring.get(key_id)
+        return record is not None and self.is_over(key_id, record.expires_at)
 
     def session(self, cookie: str) -> SessionRecord | None:
         """Return the session of a cookie, if it is still going, and note that it was used."""
         now = self.clock()
-        record = self.sessions.find(cookie, now)
-        if record is not None and now - (record.seen_at or 0.0) >= TOUCH:
+        record = self.sessions.find(cookie, -math.inf)
+        if record is None or self.is_over(record.hash, record.expires_at):
+            return None
+        if abs(now - (record.seen_at or 0.0)) >= TOUCH:
             self.sessions.touch(record, now)
             self.store.later([TouchSession(record.hash, now)])
         return record
@@ -481,9 +534,9 @@ class Services:
     def signed_in(self, cookie: str) -> Principal | None:
         """Return whom the session of a cookie stands for, and note that it was used."""
         record = self.session(cookie)
-        if record is None:
+        if record is None or (record.key_id is not None and self._has_expired(record.key_id)):
             return None
-        return auth.signed_in(self.ring, record, self.clock(), self.operator_credential)
+        return auth.signed_in(self.ring, record, self.secure_now(), self.operator_credential)
 
     async def end_session(self, record: SessionRecord) -> None:
         """End a session at once, and on disk as soon as possible.

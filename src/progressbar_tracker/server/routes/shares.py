@@ -146,7 +146,9 @@ async def _need(call: Call) -> ShareRecord:
 
 
 def _find(call: Call) -> ShareRecord | None:
-    return call.services.shares.find(call.path["token"], call.services.clock())
+    services = call.services
+    found = services.shares.find(call.path["token"], services.secure_now())
+    return None if found is None or services.is_over(found.share_id, found.expires_at) else found
 
 
 def _told(record: ShareRecord) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -207,6 +208,10 @@ def old(trim: TrimHistory) -> tuple[str, tuple[object, ...], str]:
 
 def _trim(connection: sqlite3.Connection, trim: TrimHistory) -> None:
     """Forget the oldest of the runs that are too old or too many: no more than hold nobody up."""
+    if trim.latest != math.inf:
+        connection.execute(
+            "UPDATE history SET ended_at = ?1 WHERE status = ?2 AND ended_at > ?1", (trim.latest, trim.status)
+        )
     where, values, first = old(trim)
     rows = connection.execute(
         "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608

@@ -23,6 +23,7 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.measures import Commits
 from progressbar_tracker.server.records import (
+    MAX_RETRY_SECONDS,
     NOTICE,
     AddNotice,
     AddSample,
@@ -290,9 +291,9 @@ class SqliteStore:
         """Return the notices that are to be sent now, the longest due first."""
         with self._looking_back, _told():
             rows = self._past.execute(
-                f"SELECT {NOTICE} FROM outbox WHERE next_at <= ? AND channel NOT IN (SELECT value FROM json_each(?)) "  # noqa: S608
-                "ORDER BY next_at LIMIT ?",
-                (now, _encode(list(but)).decode(), limit),
+                f"SELECT {NOTICE} FROM outbox WHERE (next_at <= ? OR next_at > ?) "  # noqa: S608
+                "AND channel NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at LIMIT ?",
+                (now, now + MAX_RETRY_SECONDS, _encode(list(but)).decode(), limit),
             ).fetchall()
         return [Notice(*row) for row in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec.structs import astuple, replace
 from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.records import (
+    MAX_RETRY_SECONDS,
     NOTICE,
     WAITING,
     AddNotice,
@@ -208,6 +210,11 @@ def trim(cursor: Cursor, what: TrimHistory, forgotten_before: float) -> bool:
     Returns:
         Whether there is more.
     """
+    if what.latest != math.inf:
+        cursor.execute(
+            "UPDATE history SET ended_at = %s WHERE status = %s AND ended_at > %s",
+            [what.latest, what.status, what.latest],
+        )
     if what.most is not None:
         where, values = "n <= (SELECT max(n) FROM history) - %s", list[object]([what.most])
     elif what.status is None:
@@ -327,8 +334,9 @@ def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
 def notices(connection: Connection, now: float, limit: int, but: Collection[str]) -> list[Notice]:
     """Return the notices that are to be sent now, the longest due first."""
     found = connection.execute(
-        f"SELECT {NOTICE} FROM outbox WHERE next_at <= %s AND NOT channel = ANY(%s) ORDER BY next_at LIMIT %s",  # noqa: S608
-        [now, list(but), limit],
+        f"SELECT {NOTICE} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "  # noqa: S608
+        "ORDER BY next_at LIMIT %s",
+        [now, now + MAX_RETRY_SECONDS, list(but), limit],
     )
     return [Notice(*row) for row in found]
 

@@ -1,0 +1,73 @@
+"""The two clocks of a server, and what it makes of it when the one that people set does not go with the other.
+
+The wall clock says which instant it is. People, NTP and hypervisors set it, by years at times. The monotonic clock only
+counts seconds. What is deleted or ended after a period is deleted by the wall clock, which outlives a restart, and
+never before the period has passed by the monotonic clock since the wall clock was last set.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+JUMP_SECONDS: Final = 2.0
+"""Seconds by which the wall clock may be off the monotonic one before it counts as set: leap seconds are less."""
+
+_COUNTING: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""The clock that goes on while the machine sleeps: the wall clock does, too."""
+
+
+class SystemClock:
+    """The clocks of the machine: called, the seconds since the epoch."""
+
+    def __call__(self) -> float:
+        """Return seconds since the epoch, by the clock that people set."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds since an instant that does not change while the process runs."""
+        return time.monotonic() if _COUNTING is None else time.clock_gettime(_COUNTING)
+
+
+def monotonic_of(clock: Callable[[], float]) -> Callable[[], float]:
+    """Return the monotonic clock that belongs to a wall clock; the clock itself if it has none: nobody sets it."""
+    found: Callable[[], float] = getattr(clock, "monotonic", clock)
+    return found
+
+
+class Jumps:
+    """Notices when the wall clock is set.
+
+    Args:
+        clock: Seconds since the epoch; its ``monotonic`` counts seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._monotonic = monotonic_of(clock)
+        self._begun_at = clock()
+        self._begun = self._monotonic()
+        self._ahead = self._begun_at - self._begun
+        self._jumped = -math.inf
+
+    def look(self) -> float:
+        """Return by how many seconds the wall clock was set since the last look; 0.0 if it was not."""
+        now = self._monotonic()
+        ahead = self._clock() - now
+        seconds = ahead - self._ahead
+        if abs(seconds) <= JUMP_SECONDS:
+            return 0.0
+        self._ahead, self._jumped = ahead, now
+        return seconds
+
+    def is_settled(self, period: float) -> bool:
+        """Return whether the wall clock has not been set for a period of seconds, by the monotonic clock."""
+        return self._monotonic() - self._jumped >= period
+
+    def secure_now(self) -> float:
+        """Return the latest instant that it may be: a clock that is set back does not make it earlier."""
+        return max(self._clock(), self._begun_at + self._monotonic() - self._begun)
