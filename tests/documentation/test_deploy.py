@@ -275,6 +275,33 @@ def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(site
         assert (reply.status_code, reply.headers["Content-Type"]) == (413, "application/problem+json")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the whole loopback network")
+def test_clients_behind_nginx_have_addresses_and_the_site_has_its_name(tmp_path):
+    """One client guesses passwords until it has to wait, whatever addresses it makes up. Another one signs in."""
+    settings = Settings(
+        database=tmp_path / "progress.db", port=0, base_path="/progress", local_key=False, admin_username="admin",
+        admin_password="right", trusted_proxies="127.0.0.1", public_url="https://progress.example/progress",
+    )  # fmt: skip
+    with BackgroundServer(settings) as server:
+        snippet = replaced((DEPLOY / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}"))
+        proxy = Proxy(tmp_path, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
+        url = f"http://127.0.0.1:{proxy.port}/progress"
+
+        def sign_in(local_address, password, n):
+            headers = {"Host": "progress.example", "Sec-Fetch-Site": "same-origin", "X-Forwarded-For": f"192.0.2.{n}"}
+            transport = httpx.HTTPTransport(verify=NO_TLS, local_address=local_address)
+            with httpx.Client(transport=transport, headers=headers, timeout=30) as browser:
+                return browser.post(f"{url}/login", data={"username": "admin", "password": password}).status_code
+
+        try:
+            assert [sign_in("127.0.0.5", "wrong", n) for n in range(6)] == [403] * 5 + [429]
+            assert sign_in("127.0.0.6", "right", 1) == 303
+            assert httpx.get(f"{url}/login", headers={"Host": "evil.example"}).status_code == 421
+            assert httpx.get(f"{url}/healthz", headers={"Host": "evil.example"}).status_code == 200
+        finally:
+            proxy.close()
+
+
 def test_a_server_that_goes_away_is_not_missed(by_itself, servers):
     url, key = by_itself
     with ProgressBar(url, key) as pb:

@@ -31,7 +31,7 @@ def serving(tmp_path):
 def connected(url, request):
     address = urlsplit(url)
     opened = socket.create_connection((address.hostname, address.port), timeout=20)
-    opened.sendall(request.replace("KEY", f"Host: x\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
+    opened.sendall(request.replace("KEY", f"Host: localhost\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
     return opened
 
 

@@ -39,7 +39,7 @@ FOREIGN: Final = [
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    served = Served(tmp_path_factory.mktemp("cookies"), Clock())
+    served = Served(tmp_path_factory.mktemp("cookies"), Clock(), trusted_proxies="loopback")
     served.keys["own"] = served.keys["write"]
     yield served
     served.stop()
@@ -197,7 +197,7 @@ def test_over_tls_the_cookie_is_this_hosts_alone(served: Served) -> None:
 
 
 def test_under_a_base_path_no_cookie_claims_the_whole_host(tmp_path: Path) -> None:
-    served = Served(tmp_path, Clock(), base_path="/p")
+    served = Served(tmp_path, Clock(), base_path="/p", trusted_proxies="loopback")
     try:
         reply = served.client(**TLS).post("/login", data={"key": served.keys["admin"]})
         assert list(cookies_of(reply)) == [served.cookie_name]

@@ -17,6 +17,7 @@ from .test_connections import Raw, answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import httpx
 
@@ -170,8 +171,8 @@ def test_a_body_that_is_compressed_is_refused_and_not_unpacked(
 def test_a_body_in_another_transfer_coding_is_refused(served: Served) -> None:
     raw = Raw(served)
     raw.send(
-        b"POST /progress HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-KEY: " + served.keys["write"].encode()
-        + b"\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        b"POST /progress HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: "
+        + served.keys["write"].encode() + b"\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     )  # fmt: skip
     assert answers(raw.rest()) == [400]
     raw.socket.close()
@@ -221,7 +222,7 @@ def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(served: Served
 )  # fmt: skip
 def test_only_the_files_of_the_pages_are_served(served: Served, path: bytes) -> None:
     raw = Raw(served)
-    raw.send(b"GET " + path + b" HTTP/1.0\r\n\r\n")
+    raw.send(b"GET " + path + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert answers(raw.rest()) == [404]
     raw.socket.close()
 
@@ -245,10 +246,12 @@ def test_a_host_that_nobody_has_is_text_on_the_page_and_in_no_link(served: Serve
         assert 'action="http' not in text
 
 
-def test_behind_tls_the_url_to_copy_is_one_of_tls(served: Served) -> None:
+def test_behind_tls_the_url_to_copy_is_one_of_tls(tmp_path: Path) -> None:
+    served = Served(tmp_path, Clock(), trusted_proxies="loopback", allowed_hosts="progress.example")
     reply = served.client("admin", **{"X-Forwarded-Proto": "https", "Host": "progress.example"}).get("/")
     assert "https://progress.example" in reply.text
     assert "http://progress.example" not in reply.text
+    served.stop()
 
 
 @pytest.mark.parametrize("path", ["/s/{}", "/s/{}/events", "/badge/{}.svg"])

@@ -17,6 +17,7 @@ import pytest
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
 from progressbar_tracker.server import connection, keys, live, outcome, sessions, shares
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
+from progressbar_tracker.server.routes import endpoint, services
 from progressbar_tracker.server.routes.limits import limits, told
 from progressbar_tracker.server.settings import Settings
 
@@ -83,6 +84,13 @@ def too_many_attempts(http: httpx.Client) -> dict[str, object]:
     return {"type": "/problems/rate-limited"}  # which is told on a page
 
 
+def too_many_bytes(http: httpx.Client) -> dict[str, object]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(endpoint, "PAGE_BYTES", 2**30)
+        problem: dict[str, object] = http.get("/docs").json()
+        return problem
+
+
 BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
     "bytes of a body": lambda http: http.put("/api/v1/items/a", content=b" " * (BODY_BYTES + 1)).json(),
     "bytes of a batch": lambda http: http.post("/api/v1/items:batch", content=b" " * (BATCH_BYTES + 1)).json(),
@@ -103,6 +111,11 @@ BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
     "wrong attempts to sign in from an address in 60 s": too_many_attempts,
     "streams": too_many_streams,
     "streams with one key or link": too_many_streams,
+    "streams without a key from one network": too_many_streams,
+    "exports of the history": lambda http: http.get("/api/v1/history.csv").json(),
+    "exports for one key or network": lambda http: http.get("/api/v1/history.json").json(),
+    "MiB of responses that clients leave unread": too_many_bytes,
+    "MiB of them for one key or network": too_many_bytes,
 }
 
 
@@ -117,6 +130,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patched.setattr(shares, "SHARES", 2)
         patched.setattr(sessions, "SESSIONS", 3)
         patched.setattr(live, "STREAMS", 1)
+        patched.setattr(services, "MAX_EXPORTS", 0)
         served = Served(tmp_path_factory.mktemp("small"), Clock(), max_items=3)
         yield served
         served.stop()

@@ -188,7 +188,9 @@ def test_a_stream_that_is_left_is_forgotten(served, watch) -> None:
     address = urlsplit(served.server.url)
     with socket.create_connection((address.hostname, address.port)) as raw:
         raw.sendall(
-            b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-API-KEY: " + served.keys["read"].encode() + b"\r\n\r\n"
+            b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: "
+            + served.keys["read"].encode()
+            + b"\r\n\r\n"
         )
         received = b""
         while b"snapshot" not in received:
@@ -252,7 +254,9 @@ def test_a_reader_that_takes_nothing_is_cut_off(served, watch, monkeypatch) -> N
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         raw.connect((address.hostname, address.port))
         raw.sendall(
-            b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-API-KEY: " + served.keys["read"].encode() + b"\r\n\r\n"
+            b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: "
+            + served.keys["read"].encode()
+            + b"\r\n\r\n"
         )
         assert raw.recv(1)
         for n in range(20):

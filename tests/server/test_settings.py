@@ -45,6 +45,7 @@ INVALID = {
     "max_items": (5, "many"), "max_requests": (5, "many"), "public_read": (True, "perhaps"), "keep": ("1d", "long"),
     "history": ("1d", "long"), "give_up": ("1d", "long"), "metrics_items": (5, "many"), "log_format": ("json", "xml"),
     "log_level": ("debug", "loud"), "access_log": (True, "perhaps"), "channels": ("channels.toml", None),
+    "max_unread": (16, "1"), "trusted_proxies": ("10.0.0.1", "proxy"), "allowed_hosts": ("a.example", "http://a"),
 }  # fmt: skip
 """By setting: an argument that is valid, and a text of its variable that is not; ``None`` where each text is valid."""
 

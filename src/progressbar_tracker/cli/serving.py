@@ -42,6 +42,19 @@ class _LocalConfig:
 @click.option("--max-items", type=int, help="Most items of one key (PROGRESSBAR_MAX_ITEMS; 10000).")
 @click.option("--max-requests", type=int, help="Most requests a second of one key (PROGRESSBAR_MAX_REQUESTS; 0: any).")
 @click.option(
+    "--max-unread", type=int, help="Most MiB of responses that clients leave unread (PROGRESSBAR_MAX_UNREAD; 64)."
+)
+@click.option(
+    "--trusted-proxies", metavar="ADDRESSES",
+    help="Proxies whose X-Forwarded-For and -Proto are believed: addresses, networks, loopback "
+    "(PROGRESSBAR_TRUSTED_PROXIES; none).",
+)  # fmt: skip
+@click.option(
+    "--allowed-hosts", metavar="NAMES",
+    help="Names under which the server answers, besides those of loopback (PROGRESSBAR_ALLOWED_HOSTS; "
+    "on a loopback address none, else any).",
+)  # fmt: skip
+@click.option(
     "--public-read",
     is_flag=True,
     default=None,

@@ -50,6 +50,7 @@ class App:
             sweep_board=services.sweep,
             leads=services.leads,
             refresh_keys=services.refresh_keys,
+            check_responses=services.responses.check,
             clock=services.clock,
             set_clock=services.set_clock,
             history=services.settings.history,

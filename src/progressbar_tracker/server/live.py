@@ -5,6 +5,10 @@ ring. A subscriber is a place in that ring and has no queue of its own: it takes
 each encoded once for all who see the same, and one who has fallen behind the ring is given everything anew. So a
 viewer costs a few bytes, and one who reads slowly costs nobody anything.
 
+A snapshot that is large is serialized in pieces, as its reader takes them, from the board as it is by then. What has
+changed meanwhile follows as one event of the latest states, so that no bar goes backwards. Of a large event of a tick a
+reader keeps only its place: when the ring forgets the tick, the stream ends.
+
 Ids of events are ``epoch-rev``: the server's boot id, and the board's revision. With ``Last-Event-ID`` a subscriber
 goes on where it was, as long as the ring goes back so far.
 """
@@ -15,18 +19,20 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, deque
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from . import room
+from .budget import CHUNK_BYTES
 from .problems import ProblemError
 from .quota import Quota
 from .records import rfc3339
-from .telling import spelled, told, told_run
+from .telling import pieces, told, told_run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .board import Board
     from .records import Item
@@ -43,6 +49,9 @@ RING: Final = 256
 RING_BYTES: Final = 16 * 1024 * 1024
 """The most bytes of ticks that are kept: of many items that all move, a snapshot tells the same in less."""
 
+TICK_BYTES: Final = 4 * 1024 * 1024
+"""The most bytes of one tick: of more, subscribers are given a snapshot, which is not kept in memory."""
+
 BEAT: Final = 15.0
 """Seconds of silence after which a subscriber is told that the connection lives."""
 
@@ -53,7 +62,10 @@ RETRY: Final = 2000
 """Milliseconds after which a reader comes back; when the server stops, each is given a time of its own up to this."""
 
 STREAMS: Final = 5000
-"""The most streams at a time, where the process may have as many; half of them for one holder."""
+"""The most streams at a time, where the process may have as many; half of them for one key or link."""
+
+ADDRESS_FRACTION: Final = 4
+"""Of the streams that are opened without a key, the network of one client may have this fraction, a quarter."""
 
 BARE: Final = (
     "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "late", "error",
@@ -95,6 +107,10 @@ class View(NamedTuple):
         item = board.get(self.item)
         return [item] if item is not None and self.sees(item.id, item.group) else []
 
+    def current(self, board: Board) -> Iterator[Item]:
+        """Yield what it sees, in the order that the list has now, each item as it is when it is asked for."""
+        return board.current([item.id for item in self.of(board)], group=self.group)
+
 
 class _Changed(NamedTuple):
     """One item that changed in a tick: the groups it is and was in, and its JSON, or ``None`` if it is gone."""
@@ -110,8 +126,8 @@ class _Tick:
 
     def __init__(self, rev: int, changed: list[_Changed], ended: list[tuple[View, bytes]]) -> None:
         self.rev = rev
-        self._changed = changed
-        self._ended = ended
+        self.changed = changed
+        self.ended = ended
         self._frames: dict[View, bytes] = {}
         self.size = sum(ENTRY + len(one.json or b"") for one in changed) + sum(ENTRY + len(run) for _, run in ended)
 
@@ -120,14 +136,14 @@ class _Tick:
         known = self._frames.get(view)
         if known is None:
             items, gone = [], []
-            for one in self._changed:
+            for one in self.changed:
                 if one.json is not None and view.sees(one.id, one.group):
                     items.append(_bare(one.json) if view.bare else one.json)
                 elif any(view.sees(one.id, group) for group in one.groups):
                     gone.append(_encode(one.id))
             ended = [
                 _bare(run) if view.bare else run
-                for where, run in self._ended
+                for where, run in self.ended
                 if view.sees(where.item or "", where.group)
             ]
             known = b""
@@ -150,6 +166,7 @@ class _Snapshot(NamedTuple):
 
     place: int
     rev: int
+    stamp: int
     frame: bytes
 
 
@@ -182,7 +199,6 @@ class Hub:
         self._made = 0  # ticks ever
         self._since = self._stamp()  # from here on the ring knows all
         self._snapshots: dict[View, _Snapshot] = {}
-        self._making: dict[View, asyncio.Task[_Snapshot]] = {}
         self._bell = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last = float("-inf")
@@ -201,16 +217,22 @@ class Hub:
         bell, self._bell = self._bell, asyncio.Event()
         bell.set()
 
-    def admit(self, holder: str) -> None:
+    def admit(self, holder: str, *, address: str | None = None) -> None:
         """Return if there is room for another stream.
 
         Args:
             holder: The key, the share or whatever else it is opened with: none may keep all others out.
+            address: The network of a client without a key, which may not keep out those of other networks either.
 
         Raises:
             ProblemError: ``too-many-streams``.
         """
         most = min(STREAMS, room.streams())
+        own = max(most // ADDRESS_FRACTION, 1)
+        if address is not None and self._held[address] >= own:
+            why = f"{self._held[address]} streams are open from this network, the most there may be without a key"
+            quota = Quota("streams", own, 0, reset=30, unit="concurrent-requests")
+            raise ProblemError("too-many-streams", why, retry_after=30, quota=quota)
         if self.streams >= most:
             raise ProblemError(
                 "too-many-streams", f"{most} streams are open, the most there may be", retry_after=30,
@@ -246,20 +268,29 @@ class Hub:
             self._since = self._stamp()
             return
         now = self._clock()
-        changed = []
+        changed: list[_Changed] = []
+        ended: list[tuple[View, bytes]] = []
+        size = 0
         for item_id, groups in news.groups.items():
             item = self._board.get(item_id)
-            if item is None:
-                changed.append(_Changed(item_id, None, groups, None))
-            else:
-                changed.append(_Changed(item_id, item.group, groups, _encode(told(item, now))))
-        ended = [
-            (View(run.item.group, run.item.id), _encode(told_run(run.item, run.status, run.ended_at)))
-            for run in news.ended
-        ]
-        self._ring.append(_Tick(self._stamp(), changed, ended))
+            json = None if item is None else _encode(told(item, now))
+            changed.append(_Changed(item_id, None if item is None else item.group, groups, json))
+            size += len(json or b"")
+            if size > TICK_BYTES:
+                break
+        for run in news.ended:
+            if size > TICK_BYTES:
+                break
+            json = _encode(told_run(run.item, run.status, run.ended_at))
+            ended.append((View(run.item.group, run.item.id), json))
+            size += len(json)
         self._made += 1
-        self._trim()
+        if size > TICK_BYTES:
+            self._ring.clear()
+            self._since = self._stamp()
+        else:
+            self._ring.append(_Tick(self._stamp(), changed, ended))
+            self._trim()
         self.ring()
 
     def _trim(self) -> None:
@@ -272,33 +303,55 @@ class Hub:
             self._since = gone.rev
 
     async def events(
-        self, view: View, last_event_id: str | None, may_go_on: Callable[[], bool], holder: str = ""
+        self,
+        view: View,
+        last_event_id: str | None,
+        may_go_on: Callable[[], bool],
+        holder: str = "",
+        address: str | None = None,
     ) -> AsyncGenerator[bytes]:
         """Yield events until the stream has lived long enough, may not go on, or the server stops.
+
+        A large event is yielded in parts.
 
         Args:
             view: What is seen.
             last_event_id: Where the subscriber was, if it comes back.
             may_go_on: Whether its key or session is still good; asked at every change and beat.
             holder: As for :meth:`admit`.
+            address: As for :meth:`admit`.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + LIFE
-        with self._counted(holder):
+        with self._counted((holder,) if address is None else (holder, address)):
             place = self._place(last_event_id)
             yield b"retry: %d\n\n" % RETRY
             while not self.closed and may_go_on() and loop.time() < end:
                 bell = self._bell
                 if place is None or place < self._made - len(self._ring):
-                    place, frame = await self._snapshot(view)
+                    place, first, others = self._snapshot(view)
                     self.frames += 1
-                    yield frame
+                    yield first
+                    while others is not None:
+                        for piece in others:
+                            yield piece
+                            if self._is_over(end):
+                                return
+                        # What has changed since the snapshot began, in the latest states.
+                        place, others = self._caught_up(view, place)
                 elif place < self._made:
-                    tick = self._ring[place - self._made]
+                    time, start = rfc3339(self._clock()), 0
+                    part = self._part(view, place, time, start)
+                    self.frames += bool(part)
+                    while part:
+                        yield part
+                        if len(part) < CHUNK_BYTES:
+                            break
+                        start += CHUNK_BYTES
+                        part = self._part(view, place, time, start)
+                    if part is None:
+                        return  # the reader is too slow: it comes back, and is given a snapshot
                     place += 1
-                    if frame := tick.frame(view, self._epoch, rfc3339(self._clock())):
-                        self.frames += 1
-                        yield frame
                 elif not await _rung(bell, BEAT):
                     self.frames += 1
                     yield _event("hb", b'{"time":"%s"}' % rfc3339(self._clock()).encode(), self._epoch, self._stamp())
@@ -306,25 +359,29 @@ class Hub:
                 # The next process is there soon, and shall not be met by all of them at once.
                 yield b"retry: %d\n\n" % random.randint(RETRY // 4, RETRY)  # noqa: S311
 
+    def _is_over(self, end: float) -> bool:
+        return self.closed or asyncio.get_running_loop().time() >= end
+
     def _due(self) -> None:
         self._timer = None
         self._last = asyncio.get_running_loop().time()
         self.tick()
 
     @contextlib.contextmanager
-    def _counted(self, holder: str) -> Iterator[None]:
+    def _counted(self, holders: Sequence[str]) -> Iterator[None]:
         if self.streams == 0:
             self.tick()  # what nobody saw is not to be told
         self.streams += 1
         self.opened += 1
-        self._held[holder] += 1
+        self._held.update(holders)
         try:
             yield
         finally:
             self.streams -= 1
-            self._held[holder] -= 1
-            if not self._held[holder]:
-                del self._held[holder]
+            for holder in holders:
+                self._held[holder] -= 1
+                if not self._held[holder]:
+                    del self._held[holder]
 
     def _place(self, last_event_id: str | None) -> int | None:
         """Return the place in the ring after what a subscriber has seen; ``None`` if the ring does not know."""
@@ -337,30 +394,61 @@ class Hub:
         later = sum(1 for tick in self._ring if tick.rev > seen or (self._twice and tick.rev == seen))
         return self._made - later
 
-    async def _snapshot(self, view: View) -> tuple[int, bytes]:
-        """Return everything that a view sees, and the place in the ring that follows it."""
-        known = self._snapshots.get(view)
-        if known is not None and known.rev == self._board.rev:
-            return known.place, known.frame
-        # Whoever comes while one is being made takes the same, and then the ticks since.
-        making = self._making.get(view)
-        if making is None:
-            making = self._making[view] = asyncio.create_task(self._made_snapshot(view))
-        made = await asyncio.shield(making)
-        return made.place, made.frame
+    def _part(self, view: View, place: int, time: str, start: int) -> bytes | None:
+        """Return a part of the event of a tick, empty at its end; ``None`` if the ring has forgotten the tick."""
+        if place < self._made - len(self._ring):
+            return None
+        return self._ring[place - self._made].frame(view, self._epoch, time)[start : start + CHUNK_BYTES]
 
-    async def _made_snapshot(self, view: View) -> _Snapshot:
-        try:
-            place, rev, stamp, now = self._made, self._board.rev, self._stamp(), self._clock()
-            items = await spelled(view.of(self._board), now, _bare if view.bare else None)
-            body = b'{"rev":%d,"time":"%s","items":%s}' % (stamp, rfc3339(now).encode(), items)
-            made = _Snapshot(place, rev, _event("snapshot", body, self._epoch, stamp))
-            if len(self._snapshots) >= VIEWS:
-                self._snapshots.clear()
-            self._snapshots[view] = made
-            return made
-        finally:
-            del self._making[view]
+    def _snapshot(self, view: View) -> tuple[int, bytes, Iterator[bytes] | None]:
+        """Return the place in the ring that follows a snapshot, its first part, and the others of a large one."""
+        known = self._snapshots.get(view)
+        rev, stamp, now = self._board.rev, self._stamp(), self._clock()
+        if known is not None and (known.rev, known.stamp) == (rev, stamp):
+            return known.place, known.frame, None
+        place = self._made
+        begin = b'%s{"rev":%d,"time":"%s","items":[' % (
+            _event_begin("snapshot", self._epoch, stamp), stamp, rfc3339(now).encode(),
+        )  # fmt: skip
+        parts = pieces(view.current(self._board), now, _bare if view.bare else None, begin=begin, end=b"]}\n\n")
+        first = next(parts)
+        second = next(parts, None)
+        if second is not None:
+            return place, first, chain((second,), parts)
+        if len(self._snapshots) >= VIEWS:
+            self._snapshots.clear()
+        self._snapshots[view] = _Snapshot(place, rev, stamp, first)
+        return place, first, None
+
+    def _caught_up(self, view: View, place: int) -> tuple[int, Iterator[bytes] | None]:
+        """Return one event for all ticks from a place on, with the states of now, and the place that follows them.
+
+        There is no event if there is nothing to catch up with, or the ring does not go back so far.
+        """
+        made = self._made
+        if not made - len(self._ring) <= place < made:
+            return place, None
+        changed: dict[str, set[str | None]] = {}
+        ended: list[bytes] = []
+        for tick in islice(self._ring, place - made + len(self._ring), None):
+            for one in tick.changed:
+                changed.setdefault(one.id, set()).update(one.groups)
+            ended += [run for where, run in tick.ended if view.sees(where.item or "", where.group)]
+        board, now, stamp = self._board, self._clock(), self._stamp()
+        seen: list[str] = []
+        gone: list[bytes] = []
+        for item_id, groups in changed.items():
+            item = board.get(item_id)
+            if item is not None and view.sees(item_id, item.group):
+                seen.append(item_id)
+            elif any(view.sees(item_id, group) for group in groups):
+                gone.append(_encode(item_id))
+        begin = b'%s{"rev":%d,"time":"%s","gone":[%s],"ended":[%s],"items":[' % (
+            _event_begin("change", self._epoch, stamp), stamp, rfc3339(now).encode(), b",".join(gone),
+            b",".join(map(_bare, ended) if view.bare else ended),
+        )  # fmt: skip
+        items = board.current(seen, group=view.group)
+        return made, _sliced(pieces(items, now, _bare if view.bare else None, begin=begin, end=b"]}\n\n"))
 
 
 def bare(item: Mapping[str, object]) -> dict[str, object]:
@@ -383,5 +471,15 @@ async def _rung(bell: asyncio.Event, seconds: float) -> bool:
     return True
 
 
+def _sliced(parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        for start in range(0, len(part), CHUNK_BYTES):
+            yield part[start : start + CHUNK_BYTES]
+
+
 def _event(name: str, data: bytes, epoch: str, rev: int) -> bytes:
-    return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (epoch.encode(), rev, name.encode(), data)
+    return b"%s%s\n\n" % (_event_begin(name, epoch, rev), data)
+
+
+def _event_begin(name: str, epoch: str, rev: int) -> bytes:
+    return b"id: %s-%d\nevent: %s\ndata: " % (epoch.encode(), rev, name.encode())

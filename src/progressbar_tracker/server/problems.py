@@ -18,7 +18,7 @@ Code: TypeAlias = Literal[
     "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "too-many-keys",
     "too-many-shares", "body-too-large",
     "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "too-many-streams", "internal",
-    "unavailable", "outcome-unknown",
+    "unavailable", "outcome-unknown", "misdirected", "too-many-bytes",
 ]  # fmt: skip
 
 CODES: Final[dict[Code, tuple[int, str]]] = {
@@ -41,6 +41,8 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "too-many-items": (429, "Too many items"),
     "rate-limited": (429, "Too many requests"),
     "too-many-streams": (503, "Too many streams are open"),
+    "too-many-bytes": (503, "Too much waits to be read"),
+    "misdirected": (421, "The server does not have this name"),
     "internal": (500, "The server failed"),
     "unavailable": (503, "The server cannot write at the moment"),
     "outcome-unknown": (503, "It is not known whether this was written"),
@@ -67,6 +69,9 @@ CURES: Final[dict[Code, str]] = {
     "too-many-items": "Delete items, let ended ones expire by a ttl, or raise PROGRESSBAR_MAX_ITEMS.",
     "rate-limited": "Wait for as many seconds as Retry-After says; a batch or a stream takes fewer requests.",
     "too-many-streams": "Wait for as many seconds as Retry-After says, or ask for the list instead.",
+    "too-many-bytes": "Read the responses that were asked for, then wait for as many seconds as Retry-After says; the "
+    "operator may raise PROGRESSBAR_MAX_UNREAD.",
+    "misdirected": "Use a name that the server has; its operator adds names by PROGRESSBAR_ALLOWED_HOSTS.",
     "internal": "It is the server's fault, and its log says why.",
     "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
     "outcome-unknown": "Send the same request again after as many seconds as Retry-After says: what was written is not "

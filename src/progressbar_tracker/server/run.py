@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from progressbar_tracker._errors import ConfigError
 from . import keys, logs, room
 from .app import App, create_app
 from .clock import SystemClock
-from .connection import Connection
+from .connection import Connection, Connections
 from .records import KeyRecord, SaveKey, Write, digest
 from .routes.keys import VERSION
 from .stores.opening import open_store
@@ -43,6 +44,9 @@ GRACE: Final = 2
 
 STALLED: Final = 30_000
 """Milliseconds in which the other end of a connection has to acknowledge what it was sent."""
+
+UNSENT_BYTES: Final = 128 * 1024
+"""How much the system takes for a connection beyond what is on its way to the client."""
 
 KEEP_ALIVE: Final = 30
 """Seconds for which a connection with nothing to ask is kept open."""
@@ -103,7 +107,7 @@ class Server:
             self._uvicorn = _Uvicorn(
                 uvicorn.Config(
                     self.app,
-                    http=Connection,
+                    http=partial(Connection, shared=Connections(self.app.services.budget)),  # type: ignore[arg-type]
                     ws="none",
                     lifespan="on",
                     log_config=None,
@@ -355,6 +359,9 @@ def _bound(host: str, port: int) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # A connection inherits it: one whose other end takes nothing is closed, whatever waits to be sent.
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Inherited too: of what a client does not read, the system holds little, and so can a revoked key read.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         bound.bind(address)
         bound.listen(2048)
     except OSError as error:

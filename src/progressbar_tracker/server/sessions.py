@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import math
 import secrets
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from .devices import Devices
+from .proxies import network_of
 from .quota import Quota
 from .records import SessionRecord, digest
 
@@ -214,21 +214,6 @@ class Attempts:
         self._wrong.move_to_end(address)
         while len(self._wrong) > ADDRESSES:
             self._wrong.popitem(last=False)
-
-
-def network_of(address: str) -> str:
-    """Return what attempts from an address are counted by.
-
-    >>> network_of("192.0.2.7"), network_of("2001:db8:1:2:aaaa::7"), network_of("::ffff:192.0.2.7")
-    ('192.0.2.7', '2001:db8:1:2::', '192.0.2.7')
-    >>> network_of("a socket")
-    'a socket'
-    """
-    try:
-        found = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(found.ipv4_mapped or ipaddress.IPv6Address(int(found) >> 64 << 64))
 
 
 class Password:

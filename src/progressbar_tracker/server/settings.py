@@ -11,7 +11,10 @@ import msgspec
 
 from progressbar_tracker._errors import ConfigError
 
+from .budget import MAX_UNREAD_MEBIBYTES
+from .hosts import AllowedHosts
 from .logs import FORMATS, LEVELS, Format, Level
+from .proxies import TrustedProxies
 from .records import EndStatus
 
 if TYPE_CHECKING:
@@ -95,7 +98,10 @@ class Overrides(TypedDict, total=False):
     local_key: bool | None
     max_items: int | None
     max_requests: int | None
+    max_unread: int | None
     public_read: bool | None
+    trusted_proxies: str | None
+    allowed_hosts: str | None
     keep: str | None
     history: str | None
     give_up: str | None
@@ -122,6 +128,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         local_key: See to a write key in the user's config file.
         max_items: The most items of one key.
         max_requests: The most requests a second of one key; 0 for any number.
+        max_unread: The most mebibytes of responses that wait for clients to read them; a quarter of it for one client.
+        trusted_proxies: The proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed; see
+            :class:`~.proxies.TrustedProxies`.
+        allowed_hosts: The names under which the server answers; see :class:`~.hosts.AllowedHosts`.
         public_read: Let everybody who reaches the server read without a key or signing in.
         keep: How long an ended item that has no ``ttl`` of its own stays on the list.
         history: How long the history is kept.
@@ -146,6 +156,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     local_key: bool = True
     max_items: int = 10_000
     max_requests: int = 0
+    max_unread: int = MAX_UNREAD_MEBIBYTES
+    trusted_proxies: str = ""
+    allowed_hosts: str = ""
     public_read: bool = False
     keep: Periods = Periods()
     history: Periods = Periods(90 * DAY)
@@ -165,6 +178,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"PROGRESSBAR_MAX_ITEMS must be 1 or more, not {self.max_items}")
         if self.max_requests < 0:
             raise ConfigError(f"PROGRESSBAR_MAX_REQUESTS must be 0 or more, not {self.max_requests}")
+        if self.max_unread < 8:
+            raise ConfigError(f"PROGRESSBAR_MAX_UNREAD must be 8 or more, not {self.max_unread}")
         if self.metrics_items < 0:
             raise ConfigError(f"PROGRESSBAR_METRICS_ITEMS must be 0 or more, not {self.metrics_items}")
         if self.give_up < 60:
@@ -184,6 +199,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if (self.admin_username is None) != (self.admin_password is None):
             lacking = "ADMIN_PASSWORD" if self.admin_password is None else "ADMIN_USERNAME"
             raise ConfigError(f"ADMIN_USERNAME and ADMIN_PASSWORD go together: {lacking} is not set")
+        TrustedProxies(self.trusted_proxies)
+        AllowedHosts(self.allowed_hosts, listens_on=self.host, public_url=self.public_url)
 
     def __repr__(self) -> str:
         return f"Settings(host={self.host!r}, port={self.port}, database={self.shown_database!r})"
@@ -214,6 +231,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "public_read": _bool(environ, "PROGRESSBAR_PUBLIC_READ"),
             "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
             "max_requests": _int(environ, "PROGRESSBAR_MAX_REQUESTS"),
+            "max_unread": _int(environ, "PROGRESSBAR_MAX_UNREAD"),
+            "trusted_proxies": environ.get("PROGRESSBAR_TRUSTED_PROXIES") or None,
+            "allowed_hosts": environ.get("PROGRESSBAR_ALLOWED_HOSTS") or None,
             "keep": environ.get("PROGRESSBAR_KEEP") or None,
             "history": environ.get("PROGRESSBAR_HISTORY") or None,
             "give_up": environ.get("PROGRESSBAR_GIVE_UP") or None,

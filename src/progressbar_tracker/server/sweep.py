@@ -66,6 +66,7 @@ class Sweep:
         sweep_board: Callable[[float], object],
         leads: Callable[[], bool],
         refresh_keys: Callable[[], object],
+        check_responses: Callable[[], object],
         clock: Callable[[], float],
         set_clock: Callable[[float], object],
         history: Periods,
@@ -80,6 +81,7 @@ class Sweep:
         self._sweep_board = sweep_board
         self._leads = leads
         self._refresh_keys = refresh_keys
+        self._check_responses = check_responses
         self._clock = clock
         self._monotonic = monotonic_of(clock)
         self._jumps = Jumps(clock)
@@ -108,6 +110,7 @@ class Sweep:
             self._set_clock(seconds)
         now = self._clock()
         self._refresh_keys()
+        self._check_responses()
         self._sweep_board(now)
         leads = self._leads()
         touched = self._board.touched()

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from . import pace
+from .budget import CHUNK_BYTES
 from .records import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from progressbar_tracker._models import Item as WireItem
 
     from .records import EndStatus, Item
 
-
-SLICE: Final = 500
-"""How many items are spelled out until others have their turn: some milliseconds' work."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -90,18 +87,32 @@ def told(item: Item, now: float) -> WireItem:
     }
 
 
-async def spelled(items: Sequence[Item], now: float, change: Callable[[bytes], bytes] | None = None) -> bytes:
-    """Return items as a JSON array. A hundred thousand take seconds, in which others have their turns.
+def pieces(
+    items: Iterable[Item],
+    now: float,
+    change: Callable[[bytes], bytes] | None = None,
+    *,
+    begin: bytes = b"[",
+    end: bytes = b"]",
+) -> Iterator[bytes]:
+    """Serialize items as a JSON array, in pieces of about :data:`~.budget.CHUNK_BYTES`.
 
     Args:
-        items: As they were at one instant; what becomes of them meanwhile does not show.
-        now: That instant.
-        change: What is to be done to the JSON of each.
+        items: Read as the pieces are taken.
+        now: The instant.
+        change: Applied to the JSON of each item.
+        begin: What the array begins with, and what stands before it.
+        end: What the array ends with, and what stands behind it.
     """
-    told_items: list[bytes] = []
-    for start in range(0, len(items), SLICE):
-        if start:
-            await asyncio.sleep(0)
-        some = [_encode(told(item, now)) for item in items[start : start + SLICE]]
-        told_items += some if change is None else map(change, some)
-    return b"[%s]" % b",".join(told_items)
+    parts, size, comma = [begin], 0, b""
+    for item in items:
+        json = _encode(told(item, now))
+        if change is not None:
+            json = change(json)
+        parts += (comma, json)
+        comma, size = b",", size + len(json)
+        if size >= CHUNK_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    parts.append(end)
+    yield b"".join(parts)

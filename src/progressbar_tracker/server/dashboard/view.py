@@ -55,6 +55,9 @@ SORTS: Final = {
 PAINTED: Final = 300
 """How many rows the first paint has; the script adds the others."""
 
+PAINTED_CHARACTERS: Final = 256 * 1024
+"""About how many characters of descriptions and errors the first paint has."""
+
 _DEEPEST: Final = 3
 _ANCESTORS: Final = 100
 _URGENCY: Final = ("failed", "stalled", "running", "stopped", "succeeded")
@@ -69,8 +72,13 @@ def board(items: Sequence[WireItem], view: View, now: float) -> dict[str, object
         now: Seconds since the epoch.
     """
     sections: list[dict[str, object]] = []
-    room, more = PAINTED, 0
+    room, more, characters = PAINTED, 0, 0
     for group, rows in _arranged(items, view):
+        for place, (item, _) in enumerate(rows[:room]):
+            characters += len(item["description"]) + len(item["error"] or "")
+            if characters > PAINTED_CHARACTERS:
+                room = place
+                break
         more += max(len(rows) - room, 0)
         if room == 0:
             continue

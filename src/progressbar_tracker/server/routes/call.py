@@ -14,14 +14,15 @@ from progressbar_tracker.server.auth import GUEST, Principal, authorize
 from progressbar_tracker.server.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.sessions import network_of, same_site
+from progressbar_tracker.server.proxies import Origin, network_of
+from progressbar_tracker.server.sessions import same_site
 
 from .reply import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
-    from starlette.types import Receive, Scope
+    from starlette.types import Message, Receive, Scope
 
     from progressbar_tracker.server.allowance import Allowance
     from progressbar_tracker.server.auth import Action
@@ -35,6 +36,7 @@ TEXT_LENGTH: Final = 200
 """The most characters of a text that a query looks for."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
 _ONCE: Final = (
     b"host", b"origin", b"sec-fetch-site", b"x-api-key", b"authorization", b"content-type", b"content-encoding",
     b"transfer-encoding",
@@ -54,12 +56,13 @@ class Call:
         left: What is left of the requests of who asks, as headers, where they are counted.
         path: The parts of the path that vary, not yet decoded.
         action: The action of the route, ``"public"`` until the endpoint has authorized it.
+        at_end: Called when the response has been sent, or could not be.
         is_granted: For public routes: whether the token in the path is still valid; set by the route that checks it.
     """
 
     __slots__ = (
-        "_body", "_complete", "_receive", "action", "headers", "id", "is_granted", "left", "path", "principal", "scope",
-        "services",
+        "_body", "_complete", "_origin", "_receive", "action", "at_end", "headers", "id", "is_granted", "left", "path",
+        "principal", "scope", "services",
     )  # fmt: skip
 
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
@@ -74,7 +77,9 @@ class Call:
         self.path: Mapping[str, str] = scope.get("path_params", {})
         self.action: Action = "public"
         self.is_granted: Callable[[], bool] | None = None
+        self.at_end: list[Callable[[], object]] | None = None
         self._complete = COMPLETE in scope
+        self._origin: Origin | None = None
         self._body: bytes | None = None
 
     @property
@@ -84,26 +89,74 @@ class Call:
         return self.principal
 
     @property
+    def origin(self) -> Origin:
+        """Where the request comes from; headers are believed from trusted proxies only."""
+        if self._origin is None:
+            client = self.scope.get("client")
+            self._origin = self.services.proxies.origin(client[0] if client else "", self.scope["headers"])
+        return self._origin
+
+    @property
     def address(self) -> str:
-        """The address of the other end of the connection. No header is believed here."""
-        client = self.scope.get("client")
-        return client[0] if client else ""
+        """The address of the client."""
+        return self.origin.address
+
+    @property
+    def holder(self) -> str:
+        """What limits count by: the identity of a key or a session, else the network that the client is in."""
+        principal = self.principal
+        if principal is None or principal.id == GUEST:
+            return f"address {network_of(self.address)}"
+        return principal.id
+
+    @property
+    def credential(self) -> Hashable:
+        """What the request is authorized by, and for what."""
+        if self.is_granted is not None:
+            return self.path.get("token")
+        headers = self.headers
+        return self.action, headers.get(b"x-api-key"), headers.get(b"authorization"), headers.get(b"cookie")
 
     @property
     def secure(self) -> bool:
-        """Whether a browser came by TLS, by its own word or a proxy's: a lie about that harms who tells it."""
+        """Whether a browser came by TLS: by a trusted proxy's word, or by its own, a lie in which harms only itself."""
         return (
             self.scope["scheme"] == "https"
-            or self.headers.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower() == b"https"
+            or self.origin.scheme == "https"
             or self.headers.get(b"origin", b"").startswith(b"https://")
         )
 
-    def check(self) -> None:
-        """Return if the head of the request is in order.
+    def finally_(self, call: Callable[[], object]) -> None:
+        """Have something called when the response has been sent, or could not be."""
+        if self.at_end is None:
+            self.at_end = []
+        self.at_end.append(call)
+
+    def reserve(self, size: int) -> None:
+        """Charge bytes to the client until the response has been sent.
 
         Raises:
-            ProblemError: ``bad-request``.
+            ProblemError: ``too-many-bytes``.
         """
+        holder, budget = self.holder, self.services.budget
+        budget.admit(holder, size)
+        budget.charge(holder, size)
+        self.finally_(lambda: budget.release(holder, size))
+
+    def check(self, *, any_host: bool = False) -> None:
+        """Return if the head of the request is in order.
+
+        Args:
+            any_host: Whether the request may be for any host. Balancers ask for the health of a server by its address.
+
+        Raises:
+            ProblemError: ``bad-request`` or ``misdirected``.
+        """
+        version, host = self.scope["http_version"], self.headers.get(b"host")
+        if version not in _VERSIONS:
+            raise ProblemError("bad-request", "the server speaks HTTP/1.1 and HTTP/1.0")
+        if not any_host or (not host and version != "1.0"):
+            self.services.hosts.check(host)
         if len(self.scope["headers"]) != len(self.headers):
             names = [name for name, _ in self.scope["headers"]]
             for name in _ONCE:
@@ -158,19 +211,25 @@ class Call:
         if not self._complete:
             self.reauthorize()
         if message.get("more_body"):
-            chunks, size = [body], len(body)
-            while message.get("more_body") and size <= limit:
-                message = await self._receive()
-                self.reauthorize()
-                chunk = message.get("body", b"")
-                chunks.append(chunk)
-                size += len(chunk)
-            body = b"".join(chunks)
+            body, message = await self._read_on(body, limit)
         if message["type"] == "http.disconnect":
             raise ProblemError("bad-request", "the body ended early")
         if len(body) > limit:
             raise _too_large(limit)
         return body
+
+    async def _read_on(self, body: bytes, limit: int) -> tuple[bytes, Message]:
+        chunks, size = [body], len(body)
+        while True:
+            # A client may send all but the last byte of many bodies, and wait.
+            self.reserve(len(chunks[-1]))
+            message = await self._receive()
+            self.reauthorize()
+            chunk = message.get("body", b"")
+            chunks.append(chunk)
+            size += len(chunk)
+            if not message.get("more_body") or size > limit:
+                return b"".join(chunks), message
 
     async def json(self, limit: int = BODY_BYTES) -> dict[str, object]:
         """Return the body, a JSON object.
@@ -228,12 +287,6 @@ class Call:
             found.setdefault(name, value)
         return found
 
-    @property
-    def holder(self) -> str:
-        """The key, or else the network, whose share of a pool this request takes."""
-        guest = self.principal is None or self.principal.id == GUEST
-        return network_of(self.address) if guest or self.principal is None else self.principal.id
-
     async def disconnected(self) -> None:
         """Return once the client has disconnected. To be called when the body is read; what is left of it is lost."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -245,8 +298,7 @@ class Call:
         Raises:
             ProblemError: ``rate-limited``.
         """
-        who = self.address if self.asker.id == GUEST else self.asker.id
-        self.left = allowance.take(who, self.services.monotonic()).headers()
+        self.left = allowance.take(self.holder, self.services.monotonic()).headers()
 
     def reauthorize(self) -> None:
         """Identify the client and authorize the action of the route again: time has passed since the head was read.

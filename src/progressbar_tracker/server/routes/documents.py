@@ -10,22 +10,36 @@ from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
 from . import limits
 from .html import page
-from .reply import Reply, encode
+from .reply import Reply, encode, up
 
 if TYPE_CHECKING:
     from .call import Call
     from .openapi import Document
+
+PAGES: Final = 10
+"""The most renderings of ``/docs`` that are kept: one for each base path that a proxy adds."""
 
 _A_WHILE: Final = ((b"cache-control", b"max-age=300"),)
 
 
 async def openapi(_: Call) -> Reply:
     """``GET /openapi.json``."""
-    return Reply(200, encode(_document()), headers=_A_WHILE)
+    return Reply(200, _encoded_document(), headers=_A_WHILE)
 
 
 async def docs(call: Call) -> Reply:
     """``GET /docs``: every route, what it takes and gives, and every problem."""
+    principal = call.principal
+    seen_by = up(call.scope), None if principal is None else principal.name
+    kept = call.services.documents.get(seen_by)
+    if kept is None:
+        kept = _docs(call)
+        if len(call.services.documents) < PAGES:  # it takes a while, and whoever reaches the port may ask for it
+            call.services.documents[seen_by] = kept
+    return kept
+
+
+def _docs(call: Call) -> Reply:
     told = _document()
     operations = [
         {"method": method.upper(), "path": path, **operation}
@@ -59,6 +73,11 @@ async def problem(call: Call) -> Reply:
                for content in answer.get("content", {}).values())
     ]  # fmt: skip
     return page(call, "problem_type.html", code=found, status=status, meaning=meaning, cure=CURES[found], routes=routes)
+
+
+@cache
+def _encoded_document() -> bytes:
+    return encode(_document())
 
 
 @cache

@@ -6,6 +6,7 @@ Everything that is true of every route is here: who asks, whether they may, how 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -15,17 +16,18 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 from progressbar_tracker.server.auth import GUEST, Action, authorize
-from progressbar_tracker.server.extension import WHOLE
+from progressbar_tracker.server.budget import CHUNK_BYTES
+from progressbar_tracker.server.extension import CONNECTION
 from progressbar_tracker.server.logs import ACCESS, REQUEST
 from progressbar_tracker.server.problems import ProblemError
 
 from .call import SAFE_METHODS, Call
-from .reply import Reply, redirect, refusal, up
+from .reply import Reply, redirect, refusal, slices, up
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from progressbar_tracker.server.extension import SendWhole
+    from progressbar_tracker.server.extension import Sending
 
     from .contract import About
     from .reply import Header
@@ -55,6 +57,15 @@ _CLOSE: Final = (b"connection", b"close")
 
 SEND: Final = 10.0
 """Seconds in which the reader of a stream has to take what it is sent."""
+
+ENDING_TIMEOUT: Final = 0.5
+"""Seconds in which a stream may end in good order once its client is no longer authorized."""
+
+PAGE_BYTES: Final = 512 * 1024
+"""What a page is charged with while it is made, beside its body if that is large."""
+
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""What is answered under any name, and whatever else clients leave unread."""
 
 _BODILESS: Final = frozenset({204, 304})
 _BREAKING: Final = re.compile(rb"[\r\n\x00]")
@@ -123,36 +134,54 @@ class Endpoint:
         # Found by the method alone when a request comes.
         self._answers = {method: services.measures.of(method, path) for method in (*_METHODS, OTHER)}
         self._access = services.settings.access_log
+        self._is_health = path in HEALTH_PATHS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.perf_counter()
         call = Call(self._services, scope, receive)
         REQUEST.set(call.id)
-        reply = await self._reply(call)
-        seconds = time.perf_counter() - begun
-        (self._answers.get(scope["method"]) or self._answers[OTHER]).note(reply.status, seconds)
-        if self._access:
-            self._log(call, reply.status, seconds)
-        if reply.stream is not None and scope["method"] != "HEAD":
-            await _stream(call, reply, reply.stream, receive, send)
-        elif not _sent_whole(call, reply):
-            await _respond(call, send, reply)
+        try:
+            reply = await self._reply(call)
+            seconds = time.perf_counter() - begun
+            (self._answers.get(scope["method"]) or self._answers[OTHER]).note(reply.status, seconds)
+            if self._access:
+                self._log(call, reply.status, seconds)
+            if reply.stream is not None and scope["method"] != "HEAD":
+                await _stream(call, reply, reply.stream, receive, send)
+            elif len(reply.body) > CHUNK_BYTES and scope["method"] != "HEAD":
+                await _stream(call, reply, slices(reply.body), receive, send)
+            elif not _sent_whole(call, reply):
+                await _respond(call, send, reply)
+        finally:
+            if call.at_end is not None:
+                for end in call.at_end:
+                    end()
 
     async def _reply(self, call: Call) -> Reply:
         scope = call.scope
         row = self._rows.get(scope["method"])
         try:
-            call.check()
+            call.check(any_host=self._is_health)
             if row is None:
                 if not self._rows:
                     raise ProblemError("not-found", "there is nothing at this path")
                 raise ProblemError("method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allow)
             if row.action != "public":
-                await self._authorize(call, row)
-            reply = await row.route(call)
-            if row.method in SAFE_METHODS:
-                call.reauthorize()  # the route may have waited for the store
+                if self._services.replica is None:
+                    call.identify()
+                else:
+                    await _identify_anywhere(call)
+                if self._services.allowance is not None and call.principal is not None:
+                    call.count(self._services.allowance)
+                authorize(call.principal, row.action)
+                call.action = row.action
+                if row.action == "manage" and row.method not in SAFE_METHODS:
+                    await call.authorize_with_stored()
+            if row.method in SAFE_METHODS and not self._is_health:
+                reply = await self._read(call, row)
+            else:
+                reply = await row.route(call)
         except ProblemError as problem:
             if row is not None and row.page and problem.code == "unauthorized":
                 return redirect(f"{up(scope)}login")
@@ -169,17 +198,18 @@ class Endpoint:
         else:
             return reply
 
-    async def _authorize(self, call: Call, row: Row) -> None:
-        if self._services.replica is None:
-            call.identify()
-        else:
-            await _identify_anywhere(call)
-        if self._services.allowance is not None and call.principal is not None:
-            call.count(self._services.allowance)
-        authorize(call.principal, row.action)
-        call.action = row.action
-        if row.action == "manage" and row.method not in SAFE_METHODS:
-            await call.authorize_with_stored()
+    async def _read(self, call: Call, row: Row) -> Reply:
+        """Return what a client reads, if it reads what it was sent before."""
+        budget = self._services.budget
+        if budget.held_bytes:
+            budget.admit(call.holder)
+        if row.page:
+            call.reserve(PAGE_BYTES)
+        reply = await row.route(call)
+        call.reauthorize()  # the route may have waited for the store
+        if len(reply.body) > CHUNK_BYTES:
+            call.reserve(len(reply.body))
+        return reply
 
     def _log(self, call: Call, status: int, seconds: float) -> None:
         method = call.scope["method"]
@@ -222,8 +252,8 @@ def _sent_whole(call: Call, reply: Reply) -> bool:
     """Send an answer in one piece, if it has a body, and its own headers nothing that wants a look: nearly all."""
     if reply.status in _BODILESS or call.scope["method"] == "HEAD" or call.services.stopping:
         return False
-    extension = call.scope.get("extensions", {}).get(WHOLE)
-    if extension is None:
+    connection = _connection(call)
+    if connection is None:
         return False
     own = reply.headers
     if not own and not call.left:
@@ -234,9 +264,13 @@ def _sent_whole(call: Call, reply: Reply) -> bool:
         begin = b"%b%bx-request-id: %b\r\n" % (_PLAIN, _joined((*call.left, *own)), call.id)
     else:
         begin = _joined(_headers(call, reply))
-    send_whole: SendWhole = extension["send"]
     head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (begin, reply.type, len(reply.body))
-    return send_whole(reply.status, head, reply.body)
+    return connection.send_whole(reply.status, head, reply.body, call.holder)
+
+
+def _connection(call: Call) -> Sending | None:
+    extension = call.scope.get("extensions", {}).get(CONNECTION)
+    return None if extension is None else extension["connection"]
 
 
 async def _respond(call: Call, send: Send, reply: Reply) -> None:
@@ -252,9 +286,24 @@ async def _respond(call: Call, send: Send, reply: Reply) -> None:
 
 
 async def _stream(call: Call, reply: Reply, stream: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
-    """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND` seconds."""
+    """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND` seconds.
+
+    What only shows something also ends within a second of its client's credential.
+    """
+    connection = _connection(call)
     headers = [*_headers(call, reply), (b"content-type", reply.type)]
+    if reply.stream is None:
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    elif connection is not None and call.scope["http_version"] == "1.0":
+        connection.send_until_close()
+    if connection is not None:
+        connection.holder = call.holder
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end() -> None:
+        if not over.done():
+            over.set_result(None)
 
     async def left() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -264,15 +313,33 @@ async def _stream(call: Call, reply: Reply, stream: AsyncGenerator[bytes], recei
         async for chunk in stream:
             async with asyncio.timeout(SEND):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                # What comes next is not even serialized before this is on its way.
+                if connection is not None:
+                    await connection.drain()
+            if len(chunk) >= CHUNK_BYTES // 2:
+                await asyncio.sleep(0)  # others have their turns
         await send({"type": "http.response.body", "body": b""})
 
     tasks = [asyncio.create_task(left()), asyncio.create_task(pump())]
+    is_read = call.scope["method"] in SAFE_METHODS
+    watch = (
+        call.services.responses.sending(call.credential, call.may_go_on, end) if is_read else contextlib.nullcontext()
+    )
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        with watch:
+            await asyncio.wait([*tasks, over], return_when=asyncio.FIRST_COMPLETED)
+            if over.done() and reply.type.startswith(b"text/event-stream"):
+                call.services.hub.ring()
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=ENDING_TIMEOUT)
     finally:
+        completed = tasks[1].done()
         for task in tasks:
             task.cancel()
         for done in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(done, Exception) and not isinstance(done, TimeoutError):
+            if isinstance(done, TimeoutError):
+                completed = False
+            elif isinstance(done, Exception):
                 logger.error("a stream failed", exc_info=done)
         await stream.aclose()
+        if connection is not None and not completed and not call.services.stopping:
+            connection.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from progressbar_tracker.server.auth import GUEST
 from progressbar_tracker.server.live import View
 
 from .call import Call, checked_text
@@ -20,7 +21,10 @@ async def stream(call: Call) -> Reply:
     """``GET /api/v1/events?group=&id=``: what is there, then what changes."""
     hub, query = call.services.hub, call.query()
     view = View(checked_text(query, "group"), checked_text(query, "id"))
-    hub.admit(call.asker.id)
+    holder = call.holder
+    address = holder if call.asker.id == GUEST else None
+    hub.admit(holder, address=address)
     seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = hub.events(view, seen, call.may_go_on, call.asker.id)
-    return Reply(200, b"", EVENTS, (*UNBUFFERED, *hub.quota(call.asker.id).headers()), events)
+    # A guest's stream is counted once: by its network.
+    events = hub.events(view, seen, call.may_go_on, holder)
+    return Reply(200, b"", EVENTS, (*UNBUFFERED, *hub.quota(holder).headers()), events)

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from urllib.parse import urlencode
 
+from progressbar_tracker.server.budget import CHUNK_BYTES
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
@@ -16,7 +17,7 @@ from progressbar_tracker.server.telling import told_run
 
 from .call import Call, checked_text
 from .items import next_page, page_limit
-from .reply import Header, Reply, answer, encode
+from .reply import Header, Reply, encode
 from .work import run_in_pool, run_while_connected
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 100
 MOST: Final = 1000
+PAGE_BYTES: Final = 512 * 1024
+"""About how large a page of the history becomes: of large runs it has fewer than ``limit``, and a link to the next."""
+
+READ_ROWS: Final = 16
+"""How many rows are read first: their size says how many more come at once."""
+
+READ_BYTES: Final = 256 * 1024
+"""About how many bytes of runs are read at once."""
+
 ENDS: Final[tuple[EndStatus, ...]] = get_args(EndStatus)
 
 COLUMNS: Final = (
@@ -72,10 +82,17 @@ async def listed(call: Call) -> Reply:
     """``GET /api/v1/history``: newest first."""
     query = call.query()
     limit = page_limit(query, LIMIT, MOST)
-    rows = await read(call, Filter.of(query), cursor(query), limit + 1)
-    page = rows[:limit]
-    headers = [next_page(call, query, str(page[-1].n))] if len(rows) > limit else []
-    return answer({"items": [_told(row) for row in page]}, 200, headers)
+    told: list[bytes] = []
+    size, last = 0, 0
+    headers: list[Header] = []
+    async with aclosing(_runs(call, Filter.of(query), cursor(query), watched=True)) as runs:
+        async for row in runs:
+            if len(told) == limit or size >= PAGE_BYTES:
+                headers.append(next_page(call, query, str(last)))
+                break
+            told.append(encode(_told(row)))
+            size, last = size + len(told[-1]), row.n
+    return Reply(200, b'{"items":[%s]}' % b",".join(told), headers=tuple(headers))
 
 
 async def as_csv(call: Call) -> Reply:
@@ -174,35 +191,66 @@ _FORMULA: Final = re.compile(
 
 async def _exported(call: Call, kind: bytes, ending: str) -> Reply:
     which = Filter.of(call.query(), empty=False)
-    first = await read(call, which, None, MOST)  # so that what cannot be read is told by the status
-    pages = _pages(call, which, first)
+    if call.scope["method"] == "GET":
+        exports, holder = call.services.exports, call.holder
+        exports.take(holder)
+        call.finally_(lambda: exports.give_back(holder))
+        call.reserve(READ_BYTES + 2 * CHUNK_BYTES)
+    first = await read(call, which, None, READ_ROWS)  # so that what cannot be read is told by the status
+    runs = _runs(call, which, None, first)
     disposition: Header = (b"content-disposition", b'attachment; filename="history.%s"' % ending.encode())
-    return Reply(200, b"", kind, (disposition,), _csv(pages) if ending == "csv" else _json(pages))
+    return Reply(200, b"", kind, (disposition,), _csv(runs) if ending == "csv" else _json(runs))
 
 
-async def _pages(call: Call, which: Filter, page: list[HistoryRow]) -> AsyncGenerator[list[HistoryRow]]:
-    while page:
-        yield page
-        if len(page) < MOST:
+async def _runs(
+    call: Call, which: Filter, after: int | None, first: list[HistoryRow] | None = None, *, watched: bool = False
+) -> AsyncGenerator[HistoryRow]:
+    """Yield runs from a place on, newest first; about :data:`READ_BYTES` of them are in memory."""
+    limit = READ_ROWS
+    rows = await read(call, which, after, limit, watched=watched) if first is None else first
+    while rows:
+        complete, size, count = len(rows) < limit, 0, len(rows)
+        after = rows[-1].n
+        for row in rows:
+            size += _size(row)
+            yield row
+        if complete:
             return
-        page = await read(call, which, page[-1].n, MOST, watched=False)
+        del row
+        rows = []  # or the last ones would be in memory beside the next
+        limit = min(max(READ_BYTES * count // max(size, 1), 1), MOST)
+        rows = await read(call, which, after, limit, watched=watched)
 
 
-async def _csv(pages: AsyncGenerator[list[HistoryRow]]) -> AsyncGenerator[bytes]:
-    async with aclosing(pages):
-        yield _lines([COLUMNS])
-        async for page in pages:
-            yield _lines([_cells(row) for row in page])
+def _size(row: HistoryRow) -> int:
+    """Return about how many bytes a run takes."""
+    item = row.item
+    texts = (item.title, item.description, item.error or "", *item.meta.keys(), *item.meta.values())
+    return 500 + 4 * sum(map(len, texts))
 
 
-async def _json(pages: AsyncGenerator[list[HistoryRow]]) -> AsyncGenerator[bytes]:
-    comma = b""
-    async with aclosing(pages):
-        yield b'{"items":['
-        async for page in pages:
-            yield comma + b",".join(encode(_told(row)) for row in page)
-            comma = b","
-        yield b"]}"
+async def _csv(runs: AsyncGenerator[HistoryRow]) -> AsyncGenerator[bytes]:
+    async with aclosing(runs):
+        lines, size = [_lines([COLUMNS])], 0
+        async for row in runs:
+            lines.append(_lines([_cells(row)]))
+            size += len(lines[-1])
+            if size >= CHUNK_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+        yield b"".join(lines)
+
+
+async def _json(runs: AsyncGenerator[HistoryRow]) -> AsyncGenerator[bytes]:
+    async with aclosing(runs):
+        parts, size, comma = [b'{"items":['], 0, b""
+        async for row in runs:
+            parts += (comma, encode(_told(row)))
+            comma, size = b",", size + len(parts[-1])
+            if size >= CHUNK_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+        yield b"".join([*parts, b"]}"])
 
 
 def _lines(rows: list[tuple[object, ...]]) -> bytes:

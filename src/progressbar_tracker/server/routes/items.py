@@ -17,11 +17,11 @@ from progressbar_tracker.server.board import Board, Change, Owner
 from progressbar_tracker.server.listing import Order, order
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
-from progressbar_tracker.server.telling import spelled, told
+from progressbar_tracker.server.telling import pieces, told
 from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound, sound_step
 
 from .call import Call, checked_id, checked_text, decoded_object
-from .reply import Header, Reply, answer
+from .reply import Header, Reply, answer, in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,11 +58,10 @@ async def listed(call: Call) -> Reply:
         return Reply(304, headers=tuple(headers))
     rev = services.rev
     found = board.listed(group=group, status=status, after=after, limit=limit + 1)
-    page = found[:limit]
     if len(found) > limit:
-        headers.append(next_page(call, query, _told_cursor(page[-1])))
-    body = b'{"items":%s,"rev":%d}' % (await spelled(page, now), rev)
-    return Reply(200, body, headers=tuple(headers))
+        headers.append(next_page(call, query, _told_cursor(found[limit - 1])))
+    page = board.current([item.id for item in found[:limit]], group=group, status=status)
+    return in_pieces(call, pieces(page, now, begin=b'{"items":[', end=b'],"rev":%d}' % rev), headers)
 
 
 def _etag(call: Call, now: float) -> bytes:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.auth import authorize
 from progressbar_tracker.server.board import Change, Owner
-from progressbar_tracker.server.telling import spelled, told
+from progressbar_tracker.server.telling import pieces, told
 from progressbar_tracker.server.writes import quick_legacy, read_legacy
 
 from .call import Call, checked_id, decoded_object
-from .reply import Reply, answer
+from .reply import Reply, answer, in_pieces
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 async def listed(call: Call) -> Reply:
     """``GET /progress``: a bare array of all items."""
-    now = call.services.clock()
-    return Reply(body=await spelled(call.services.board.listed(), now))
+    board = call.services.board
+    ids = [item.id for item in board.listed()]
+    return in_pieces(call, pieces(board.current(ids), call.services.clock()))
 
 
 async def create(call: Call) -> Reply:

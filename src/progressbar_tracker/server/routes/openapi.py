@@ -9,7 +9,9 @@ import msgspec
 
 from progressbar_tracker.server.problems import CODES, Code
 
+from .call import SAFE_METHODS
 from .contract import Id, Problem
+from .endpoint import HEALTH_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,6 +101,8 @@ def document(rows: Iterable[Row], version: str) -> Document:
 def problems_of(row: Row, about: About) -> tuple[Code, ...]:
     """Return the problems with which a route may answer."""
     found = list(ANY_ROUTE)
+    if row.path not in HEALTH_PATHS:
+        found += ("misdirected", "too-many-bytes") if row.method in SAFE_METHODS else ("misdirected",)
     if row.action != "public":
         found += (
             ANY_KEY if not row.page else ["forbidden", "rate-limited"]

@@ -44,6 +44,7 @@ _TYPES: Final = {".css": b"text/css; charset=utf-8", ".js": b"text/javascript; c
 _FILES: Final = {
     path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES
 }
+_ETAGS: Final = {name: b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode() for name, (body, _) in _FILES.items()}
 
 
 async def home(call: Call) -> Reply:
@@ -51,7 +52,7 @@ async def home(call: Call) -> Reply:
     services = call.services
     now = services.clock()
     view = View.asked(call.query())
-    items, state = [told(item, now) for item in services.shown.listed()], painted(call)
+    items, state = services.shown.listed(), painted(call)
     try:
         runs = await run_while_connected(
             call,
@@ -69,7 +70,7 @@ async def home(call: Call) -> Reply:
         lambda _: page(
             call,
             "home.html",
-            **board(items, view, now),
+            **board([told(item, now) for item in items], view, now),
             runs=[shown_run(told_run(row.item, row.status, row.ended_at)) for row in runs],
             dismisses=dismisses,
             painted=state,
@@ -179,7 +180,7 @@ async def file(call: Call) -> Reply:
     if found is None:
         raise ProblemError("not-found", "there is no such file")
     body, kind = found
-    etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode()
+    etag = _ETAGS[call.path["name"]]
     headers = ((b"etag", etag), (b"cache-control", b"no-cache"))
     if call.headers.get(b"if-none-match") == etag:
         return Reply(304, headers=headers)

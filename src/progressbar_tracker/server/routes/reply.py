@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
+from progressbar_tracker.server.budget import CHUNK_BYTES
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from starlette.types import Scope
 
     from progressbar_tracker.server.problems import ProblemError
+
+    from .call import Call
 
 JSON: Final = b"application/json"
 encode = msgspec.json.Encoder().encode
@@ -34,6 +38,39 @@ class Reply(msgspec.Struct, frozen=True):
 def answer(document: object, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
     """Return an answer in JSON."""
     return Reply(status, encode(document), headers=tuple(headers))
+
+
+def in_pieces(call: Call, pieces: Iterator[bytes], headers: Iterable[Header] = ()) -> Reply:
+    """Return an answer in JSON whose pieces are serialized as the client reads them.
+
+    Args:
+        call: The request; what the answer takes is charged to its client.
+        pieces: The parts of the answer, at least one; a second one is there only if the answer is large.
+        headers: Its headers.
+
+    Raises:
+        ProblemError: ``too-many-bytes``.
+    """
+    first = next(pieces)
+    second = next(pieces, None)
+    if second is None:
+        return Reply(200, first, headers=tuple(headers))
+    call.reserve(2 * CHUNK_BYTES)
+    return Reply(200, headers=tuple(headers), stream=_paced(first, second, pieces))
+
+
+async def _paced(first: bytes, second: bytes, others: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    yield first
+    yield second
+    for piece in others:
+        yield piece
+
+
+async def slices(body: bytes) -> AsyncGenerator[bytes]:
+    """Yield a body in parts that are sent one by one."""
+    view = memoryview(body)
+    for start in range(0, len(body), CHUNK_BYTES):
+        yield bytes(view[start : start + CHUNK_BYTES])
 
 
 def refusal(problem: ProblemError) -> Reply:

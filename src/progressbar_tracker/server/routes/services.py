@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.allowance import Allowance
 from progressbar_tracker.server.board import Board, Change
+from progressbar_tracker.server.budget import MAX_EXPORTS, ByteBudget, Slots
 from progressbar_tracker.server.clock import Jumps, monotonic_of
 from progressbar_tracker.server.devices import DEVICE
+from progressbar_tracker.server.hosts import AllowedHosts
 from progressbar_tracker.server.keys import Keyring, credential_ends_at
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
@@ -21,6 +23,7 @@ from progressbar_tracker.server.metrics import Metrics
 from progressbar_tracker.server.notify import Notifier
 from progressbar_tracker.server.pools import Pool
 from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.proxies import TrustedProxies
 from progressbar_tracker.server.records import (
     CREDENTIALS,
     DropItem,
@@ -35,6 +38,7 @@ from progressbar_tracker.server.records import (
     Write,
 )
 from progressbar_tracker.server.replica import Judged, Replica
+from progressbar_tracker.server.responses import Responses
 from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.records import Item, KeyRecord, SessionRecord
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials
+
+    from .reply import Reply
 
 logger = logging.getLogger("progressbar_tracker.server")
 
@@ -161,6 +167,14 @@ class Services:
         )
         # A new name or password, or none any more, ends what was signed in by a link, too.
         self.operator_credential = sessions.BY_LINK if self.password is None else self.password.fingerprint
+        self.budget = ByteBudget(settings.max_unread * 1024 * 1024)
+        self.exports = Slots("exports", MAX_EXPORTS)
+        self.responses = Responses()
+        self.documents: dict[object, Reply] = {}
+        self.proxies = TrustedProxies(settings.trusted_proxies)
+        self.hosts = AllowedHosts(
+            settings.allowed_hosts, listens_on=settings.host, public_url=settings.public_url
+        )  # fmt: skip
         self.notifier = Notifier(
             settings.channels, store, public_url=settings.public_url, leads=self.leads, clock=clock
         )

@@ -23,6 +23,9 @@ from .reply import Header, Reply, answer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PAINTED: Final = 100
+"""How many bars the first paint has."""
+
 RECENT: Final = 8
 """Ended runs of a group that are shown."""
 
@@ -71,9 +74,9 @@ async def revoke(call: Call) -> Reply:
 
 
 async def seen(call: Call) -> Reply:
-    """``GET /s/{token}``: the page behind a share."""
+    """``GET /s/{token}``: the page behind a share; its script adds the bars beyond the first ones."""
     record = await _need(call)
-    bars, ended = await _within(call, record)
+    bars, ended = await _within(call, record, PAINTED)
     return page(
         call,
         "share.html",
@@ -88,9 +91,9 @@ async def seen(call: Call) -> Reply:
 async def stream(call: Call) -> Reply:
     """``GET /s/{token}/events``: what changes of what the share is for."""
     record = await _need(call)
-    call.services.hub.admit(record.share_id)
+    call.services.hub.admit(record.share_id, address=call.holder)
     last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = call.services.hub.events(_view(record), last, call.may_go_on, record.share_id)
+    events = call.services.hub.events(_view(record), last, call.may_go_on, record.share_id, call.holder)
     return Reply(200, b"", EVENTS, (*UNBUFFERED, *call.services.hub.quota(record.share_id).headers()), events)
 
 
@@ -106,12 +109,14 @@ async def badge(call: Call) -> Reply:
     return Reply(200, rendered("badge.jinja", badge=shown), _SVG, _EMBEDDED)
 
 
-async def _within(call: Call, record: ShareRecord) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+async def _within(
+    call: Call, record: ShareRecord, limit: int | None = None
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return what a share shows: what is on the board, and the runs that have left it."""
     now, view = call.services.clock(), _view(record)
     if record.item is not None:
         await call.services.fetch(record.item)
-    items = view.of(call.services.board)
+    items = view.of(call.services.board)[:limit]
     bars = [_shown(told(item, now)) for item in items]
     if record.item is not None and bars:
         return bars, []

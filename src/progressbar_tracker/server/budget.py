@@ -1,0 +1,123 @@
+"""How many bytes the server holds for its clients, and how many long responses: in all, and for one client.
+
+A response that its client does not read stays in memory. So does the part of a body that has been received. Both are
+charged to a *holder*: the identity of a key, or the network of a client without one. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from .problems import ProblemError
+
+MAX_UNREAD_MEBIBYTES: Final = 64
+"""How much is held for all clients, unless the operator sets another limit."""
+
+HOLDER_FRACTION: Final = 4
+"""One holder has at most this fraction, a quarter."""
+
+CHUNK_BYTES: Final = 64 * 1024
+"""About how much of a large response is serialized before its client has taken what came before."""
+
+MAX_EXPORTS: Final = 64
+"""The most exports at a time."""
+
+UNREAD_TIMEOUT: Final = 10.0
+"""Seconds in which a client that leaves a response unread has to read some of it."""
+
+RETRY_AFTER: Final = 10
+"""Seconds after which a refused client should try again: unread responses are dropped by then."""
+
+
+class ByteBudget:
+    """The bytes that are held for clients.
+
+    Args:
+        max_bytes: The most for all holders.
+
+    Attributes:
+        held_bytes: How many are held now.
+        refused: How many requests were refused.
+        dropped: How many connections were closed because their client did not read.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.max_holder_bytes = max_bytes // HOLDER_FRACTION
+        self.held_bytes = self.refused = self.dropped = 0
+        self._held: Counter[str] = Counter()
+
+    def charge(self, holder: str, size: int) -> bool:
+        """Charge bytes that are held already; return whether the holder and the server are within their limits."""
+        self.held_bytes += size
+        self._held[holder] += size
+        return self.held_bytes <= self.max_bytes and self._held[holder] <= self.max_holder_bytes
+
+    def release(self, holder: str, size: int) -> None:
+        """Take back what was charged."""
+        self.held_bytes -= size
+        self._held[holder] -= size
+        if not self._held[holder]:
+            del self._held[holder]
+
+    def admit(self, holder: str, size: int = 0) -> None:
+        """Return if more bytes may be held.
+
+        Args:
+            holder: The client.
+            size: The bytes that are known to be needed.
+
+        Raises:
+            ProblemError: ``too-many-bytes``.
+        """
+        size = max(size, 1)
+        if self._held[holder] + size > self.max_holder_bytes:
+            why = "this client leaves too many responses unread"
+        elif self.held_bytes + size > self.max_bytes:
+            why = "clients leave too many responses unread"
+        else:
+            return
+        self.refused += 1
+        raise ProblemError("too-many-bytes", why, retry_after=RETRY_AFTER)
+
+
+class Slots:
+    """How many of a thing there are at a time.
+
+    Args:
+        name: What they are, in the plural.
+        most: The most for all holders.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._taken: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        """How many there are now."""
+        return self._taken.total()
+
+    def take(self, holder: str) -> None:
+        """Take one.
+
+        Raises:
+            ProblemError: ``too-many-streams``.
+        """
+        own = max(self._most // HOLDER_FRACTION, 1)
+        if self._taken[holder] >= own:
+            why = f"{own} {self._name} are under way for this client, the most there may be for one"
+        elif self.taken >= self._most:
+            why = f"{self._most} {self._name} are under way, the most there may be"
+        else:
+            self._taken[holder] += 1
+            return
+        raise ProblemError("too-many-streams", why, retry_after=RETRY_AFTER)
+
+    def give_back(self, holder: str) -> None:
+        """Give one back."""
+        self._taken[holder] -= 1
+        if not self._taken[holder]:
+            del self._taken[holder]
