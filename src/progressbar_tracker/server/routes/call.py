@@ -313,12 +313,14 @@ class Call:
             authorize(self.principal, self.action)
 
     def may_go_on(self) -> bool:
-        """Say whether the same request would be authorized now."""
+        """Say whether the same request of the same client would be authorized now."""
+        before = self.principal
         try:
             self.reauthorize()
         except ProblemError:
             return False
-        return True
+        # A client that was signed in does not become a guest in the middle of an answer.
+        return before is None or (self.principal is not None and self.principal.id == before.id)
 
     async def authorize_with_stored(self) -> None:
         """Read the body, then authorize by the credentials as they are stored now.
