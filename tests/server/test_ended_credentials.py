@@ -85,8 +85,10 @@ class Credential:
                 self._served.clock.pass_(61)
             case "demoted":
                 demoted = replace(self.record, type="read")
-                self._served.server.store.commit([SaveKey(demoted)]).result(20)
-                self._served.server.app.services.ring.add(demoted)
+                services = self._served.server.app.services
+                with services.ring_lock:  # or what the server has just read would take its place
+                    services.store.commit([SaveKey(demoted)]).result(20)
+                    services.ring.add(demoted)
             case "session ended":
                 assert self._admin.delete(f"/api/v1/sessions/{self.session.session_id}").status_code == 200
 

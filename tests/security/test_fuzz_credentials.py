@@ -1,0 +1,20 @@
+"""A short run of the fuzz of credentials; before a release it runs for half an hour."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import fuzz_credentials
+from .fuzz_credentials import UnauthorizedError, fuzz
+
+
+def test_no_request_is_carried_out_after_its_credential_has_ended() -> None:
+    assert fuzz(3.0, seed=1, say=lambda _: None) > 0
+
+
+def test_fuzz_finds_a_server_that_authorizes_by_the_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle can fail."""
+    monkeypatch.setattr("progressbar_tracker.server.routes.call.Call.reauthorize", lambda _: None)
+    monkeypatch.setattr(fuzz_credentials, "ROWS", fuzz_credentials.KEY_ROWS)
+    with pytest.raises(UnauthorizedError, match="round"):
+        fuzz(60.0, seed=1, say=lambda _: None)
