@@ -18,7 +18,6 @@ from progressbar_tracker.server.keys import OVERLAP, Keyring
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropKey, SaveKey, credential_of, digest
 from progressbar_tracker.server.sessions import BY_LINK, Sessions
-from progressbar_tracker.server.sweep import KEYS, RARELY
 
 from .events import Stream
 
@@ -259,7 +258,8 @@ def test_a_given_admin_key_that_ended_is_refused_at_each_start(
     given_key: Served, end: Callable[[Served, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also once the key itself is forgotten, 90 days later."""
-    end(given_key, id_of(given_key, FROM_OUTSIDE))
+    key_id = id_of(given_key, FROM_OUTSIDE)
+    end(given_key, key_id)
     for why in (ENDS_OF_GIVEN[end], None):
         caplog.clear()
         given_key.restart()
@@ -269,9 +269,9 @@ def test_a_given_admin_key_that_ended_is_refused_at_each_start(
         assert "PROGRESSBAR_ADMIN_KEY" in refusal.getMessage()
         assert FROM_OUTSIDE not in refusal.getMessage()
         assert why is None or why in refusal.getMessage()
-        given_key.clock.pass_(KEYS + RARELY)
-        given_key.server.app.sweep.once()
-        assert given_key.server.store.flush(10)
+        forget(given_key, key_id)
+        given_key.restart()
+        assert given_key.server.app.services.ring.get(key_id) is None
 
 
 @pytest.mark.parametrize("type", ["read", "write", "admin"])
@@ -282,9 +282,7 @@ def test_an_ended_key_of_the_servers_own_is_no_admin_key_either(
     secret = given_key.server.create_key(type, "own")
     revoke(given_key, secret.split("_")[2])
     if forgotten:
-        given_key.clock.pass_(KEYS + RARELY)
-        given_key.server.app.sweep.once()
-        assert given_key.server.store.flush(10)
+        forget(given_key, secret.split("_")[2])
     given_key.stop()
     given_key.settings = replace(given_key.settings, admin_key=secret)
     given_key.start()
