@@ -21,6 +21,7 @@ from .stores.base import StoreError
 from .stores.files import connect
 from .stores.locks import opened_beside
 from .stores.opening import needs_postgres
+from .stores.reading import text_of
 from .stores.rows import perform, read_keys
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class _File:
         with contextlib.ExitStack() as stack:
             stack.enter_context(opened_beside(path))
             self._connection = connect(path)
+            self._connection.text_factory = text_of
             stack.callback(self._connection.close)
             self._close = stack.pop_all().close
 

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from progressbar_tracker._models import Status
 
+from .stores.reading import skipped
 from .telling import stalled
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .stores.base import Store
 
 TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+TABLES: Final = ("history", "items", "keys", "outbox", "samples", "sessions", "shares")
+"""The tables of which rows are counted that cannot be read."""
 
 SLICE: Final = 5000
 """How many items are counted until others have their turn."""
@@ -64,6 +68,10 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("progressbar_commit_writes", "histogram", "Writes in a commit of the store."),
     Metric("progressbar_commit_seconds", "histogram", "Seconds that a commit took."),
     Metric("progressbar_commit_failures_total", "counter", "Commits that failed."),
+    Metric(
+        "progressbar_rows_skipped_total", "counter",
+        "Rows of the database that could not be read; the log names each of them once.", ("table",),
+    ),
     Metric("progressbar_writes_waiting", "gauge", "Writes that wait for a commit."),
     Metric(
         "progressbar_notifications_total", "counter", "What became of notifications; failed ones are tried again.",
@@ -184,6 +192,10 @@ class Metrics:
         yield _histogram("progressbar_commit_writes", commits.sizes)
         yield _histogram("progressbar_commit_seconds", commits.seconds)
         yield _counter("progressbar_commit_failures_total", commits.failures)
+        rows = _counter("progressbar_rows_skipped_total")
+        for table in TABLES:
+            rows.add_metric([table], skipped.counts[table])
+        yield rows
         yield _gauge("progressbar_writes_waiting", (parts.store.queued(),))
         notifications = _counter("progressbar_notifications_total")
         for channel, counts in sorted(dict(self._notified()).items()):

@@ -35,6 +35,8 @@ from progressbar_tracker.server.records import (
     Write,
 )
 
+from .reading import keys_of
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
@@ -210,7 +212,7 @@ def _trim(connection: sqlite3.Connection, trim: TrimHistory) -> None:
     """Forget the oldest of the runs that are too old or too many: no more than hold nobody up."""
     if trim.latest != math.inf:
         connection.execute(
-            "UPDATE history SET ended_at = ?1 WHERE status = ?2 AND ended_at > ?1", (trim.latest, trim.status)
+            "UPDATE history SET ended_at = ? WHERE status = ? AND ended_at > ?", (trim.latest, trim.status, trim.latest)
         )
     where, values, first = old(trim)
     rows = connection.execute(
@@ -259,7 +261,7 @@ def read_identity(connection: sqlite3.Connection) -> str:
 
 def read_keys_rev(connection: sqlite3.Connection) -> int:
     """Return the revision of the keys."""
-    (rev,) = connection.execute("SELECT value FROM meta WHERE name = 'keys_rev'").fetchone()
+    (rev,) = connection.execute("SELECT value FROM meta WHERE name = 'keys_rev'").fetchone() or (0,)
     return int(rev)
 
 
@@ -272,4 +274,4 @@ def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
     finally:
         connection.execute("COMMIT")
     names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]
-    return [msgspec.convert(dict(zip(names, row, strict=True)), KeyRecord, strict=False) for row in rows], rev
+    return keys_of(rows, names), rev

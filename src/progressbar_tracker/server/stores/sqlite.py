@@ -15,6 +15,7 @@ import re
 import sqlite3
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -51,6 +52,19 @@ from .base import HistoryRow, Loaded, StoreError, committed
 from .files import connect
 from .guard import FileGuard
 from .locks import FileLock
+from .reading import (
+    each_notice,
+    history_of,
+    item_of,
+    outcomes_of,
+    page_of,
+    readable,
+    sampled_of,
+    samples_of,
+    sessions_of,
+    shares_of,
+    text_of,
+)
 from .rows import OUTCOMES, has_ended, old, perform_all, read_identity, read_keys, read_keys_rev
 
 if TYPE_CHECKING:
@@ -73,6 +87,9 @@ LATE: Final = 5000
 
 RETRY: Final = 1.0
 """Seconds until states that could not be written are tried again."""
+
+MAX_ROW: Final = 2**63 - 1
+"""No row of the history has this number."""
 
 LOST: Final = (
     "the server's database file was deleted, moved, replaced or overwritten while the server ran; the server refuses "
@@ -113,6 +130,8 @@ class SqliteStore:
             # for a text, which reads run after run until it has found enough, the looks that an index answers.
             self._past = connect(path)
             self._searched = connect(path)
+            for connection in (self._reader, self._past, self._searched):
+                connection.text_factory = text_of
             self._searched.create_function("casefold", 1, str.casefold, deterministic=True)
             self._guard = FileGuard(path, self._lock.real, self._lock.handle)
         except OSError as error:
@@ -140,30 +159,19 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Return all hot state; an item that cannot be read is left out and logged."""
-        items = []
         with self._reading, _told():
             # One by one: all the texts at once would be as much again as the items that are made of them.
-            for item_id, state in self._reader.execute("SELECT id, state FROM items"):
-                try:
-                    items.append(lean(_decode_item(state)))
-                except msgspec.DecodeError as error:
-                    logger.warning("the stored state of item %r cannot be read: %s", item_id, error)
-            sessions = [
-                SessionRecord(*row)
-                for row in self._reader.execute(
-                    "SELECT hash, created_at, expires_at, seen_at, key_id, agent, credential FROM sessions"
-                )
-            ]
+            rows = self._reader.execute("SELECT id, CAST(state AS BLOB) FROM items")
+            items = readable("items", rows, lambda item_id, state: lean(item_of(state, item_id)))
+            names = SessionRecord.__struct_fields__
+            sessions = sessions_of(self._reader.execute(f"SELECT {', '.join(names)} FROM sessions"), names)  # noqa: S608
         keys, rev = self.keys()
         return Loaded(items, keys, rev, sessions, self._sampled(items), self._shares())
 
     def _shares(self) -> list[ShareRecord]:
         with self._reading, _told():
             rows = self._reader.execute('SELECT share_id, hash, created_at, "group", item, expires_at FROM shares')
-            return [
-                ShareRecord(share_id=share_id, hash=hash_, created_at=made, group=group, item=item, expires_at=until)
-                for share_id, hash_, made, group, item, until in rows
-            ]
+            return shares_of(rows, ("share_id", "hash", "created_at", "group", "item", "expires_at"))
 
     def _sampled(self, items: Iterable[Item]) -> list[Sampled]:
         running = [(item.id, item.run_id) for item in items if item.status == "running"]
@@ -175,7 +183,7 @@ class SqliteStore:
                 "GROUP BY run.key",
                 (_encode(running).decode(),),
             ).fetchall()
-        return [Sampled(*row) for row in rows]
+        return sampled_of(rows)
 
     def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
         """Write all or nothing with the next group."""
@@ -264,7 +272,6 @@ class SqliteStore:
             ('"group" = ?', group),
             ("status = ?", status),
             ("id = ?", item_id),
-            ("n < ?", after),
             _containing(text),
         ):
             if value is not None:
@@ -273,11 +280,15 @@ class SqliteStore:
         where = " AND ".join(conditions)
         lock, connection = (self._looking_back, self._past) if text is None else (self._searching, self._searched)
         with lock, _interruptible(connection, cancellation), _told():
-            rows = connection.execute(
-                f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT ?",  # noqa: S608
-                (*values, limit),
-            ).fetchall()
-        return [HistoryRow(n, _decode_item(state), end, ended_at) for n, end, ended_at, state in rows]
+
+            def fetch(after: object, count: int) -> list[tuple[object, ...]]:
+                return connection.execute(
+                    f"SELECT n, status, ended_at, state FROM history WHERE {where} AND n < ? "  # noqa: S608
+                    "ORDER BY n DESC LIMIT ?",
+                    (*values, after, count),
+                ).fetchall()
+
+            return page_of("history", fetch, history_of, MAX_ROW if after is None else after, limit)
 
     def samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first."""
@@ -285,23 +296,23 @@ class SqliteStore:
             rows = self._past.execute(
                 "SELECT at, value, completed FROM samples WHERE id = ? AND run_id = ? ORDER BY at", (item_id, run_id)
             ).fetchall()
-        return [Sample(*row) for row in rows]
+        return samples_of(rows)
 
     def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
         """Return the notices that are to be sent now, the longest due first."""
         with self._looking_back, _told():
             rows = self._past.execute(
                 f"SELECT {NOTICE} FROM outbox WHERE (next_at <= ? OR next_at > ?) "  # noqa: S608
-                "AND channel NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at LIMIT ?",
-                (now, now + MAX_RETRY_SECONDS, _encode(list(but)).decode(), limit),
-            ).fetchall()
-        return [Notice(*row) for row in rows]
+                "AND channel NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at",
+                (now, now + MAX_RETRY_SECONDS, _encode(list(but)).decode()),
+            )
+            return list(islice(each_notice(rows), limit))
 
     def outcomes(self) -> list[Outcome]:
         """Return what became of the notices to each channel, as far as is remembered."""
         with self._looking_back, _told():
             rows = self._past.execute(OUTCOMES).fetchall()
-        return [Outcome(*row) for row in rows]
+        return outcomes_of(rows)
 
     def close(self) -> None:
         """Write what waits, stop the thread, close the file."""

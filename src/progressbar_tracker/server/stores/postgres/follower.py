@@ -122,7 +122,7 @@ class Follower:
             cursor.execute("SELECT id, rev, state FROM items WHERE rev > %s ORDER BY rev", [self._rev])
             ended = rows.ended_since(connection, self._rev, rev)
             while found := cursor.fetchmany(SLICE):
-                self._tell(Seen({item_id: rows.row_of(at, state) for item_id, at, state in found}))
+                self._tell(Seen({item_id: rows.row_of(item_id, at, state) for item_id, at, state in found}))
         self._rev = rev
         self._tell(Seen(ended=ended, rev=rev))
 
@@ -131,7 +131,7 @@ def read(connection: Connection, ids: Iterable[str]) -> dict[str, Row]:
     """Return what is stored under ids now."""
     wanted = list(ids)
     found = connection.execute("SELECT id, rev, state FROM items WHERE id = ANY(%s)", [wanted]).fetchall()
-    there = {item_id: rows.row_of(rev, state) for item_id, rev, state in found}
+    there = {item_id: rows.row_of(item_id, rev, state) for item_id, rev, state in found}
     return {item_id: there.get(item_id, Row(0, None)) for item_id in wanted}
 
 
@@ -141,4 +141,4 @@ def whole(connection: Connection) -> tuple[dict[str, Row], int]:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         (rev,) = connection.execute("SELECT rev FROM meta").fetchone() or (0,)
         found = connection.execute("SELECT id, rev, state FROM items WHERE state IS NOT NULL").fetchall()
-    return {item_id: rows.row_of(at, state) for item_id, at, state in found}, int(rev)
+    return {item_id: rows.row_of(item_id, at, state) for item_id, at, state in found}, int(rev)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 import psycopg
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.records import Item, SaveKey, SaveSession, SaveShare
+from progressbar_tracker.server.records import SaveKey, SaveSession, SaveShare
 from progressbar_tracker.server.settings import without_password
 from progressbar_tracker.server.stores.files import connect as connect_file
+from progressbar_tracker.server.stores.reading import item_of, readable
 from progressbar_tracker.server.stores.sqlite import SqliteStore
 
 from . import rows
@@ -121,11 +121,12 @@ def _items(file: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
 
 
 def _history(file: sqlite3.Connection, rev: int) -> Iterator[tuple[object, ...]]:
-    decode = msgspec.json.Decoder(Item).decode
     found = file.execute('SELECT id, "group", status, ended_at, state FROM history ORDER BY n')
     for item_id, group, status, ended_at, state in found:
-        item = decode(state)
-        yield rev, item_id, item.run_id, group, status, ended_at, rows.searched(item), state
+        # One that cannot be read is moved as it is, and skipped there as it was here.
+        item = next(iter(readable("history", [(item_id, state)], lambda _, text: item_of(text))), None)
+        run_id, searched = ("", item_id.casefold()) if item is None else (item.run_id, rows.searched(item))
+        yield rev, item_id, run_id, group, status, ended_at, searched, state
 
 
 def _verify(cursor: rows.Cursor, file: sqlite3.Connection, moved: Moved) -> None:

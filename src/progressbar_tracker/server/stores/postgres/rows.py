@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 import psycopg
-from msgspec.structs import astuple, replace
+from msgspec.structs import astuple
 from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.records import (
@@ -40,6 +41,19 @@ from progressbar_tracker.server.records import (
     Write,
 )
 from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
+from progressbar_tracker.server.stores.reading import (
+    each_notice,
+    ended_of,
+    history_of,
+    item_of,
+    json_of,
+    outcomes_of,
+    page_of,
+    readable,
+    record_of,
+    sampled_of,
+    samples_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -60,9 +74,10 @@ _encode = msgspec.json.Encoder().encode
 _decode_item = msgspec.json.Decoder(Item).decode
 
 
-def row_of(rev: int, state: str | None) -> Row:
-    """Return a row as a record."""
-    return Row(rev, None if state is None else _decode_item(state))
+def row_of(item_id: str, rev: int, state: str | None) -> Row:
+    """Return a row as a record; one that cannot be read is as one that is gone."""
+    found = [] if state is None else readable("items", [(item_id, state)], lambda one, text: item_of(text, one))
+    return Row(rev, found[0] if found else None)
 
 
 def locked(cursor: Cursor, ids: Iterable[str]) -> dict[str, Row]:
@@ -78,7 +93,7 @@ def locked(cursor: Cursor, ids: Iterable[str]) -> dict[str, Row]:
         "ORDER BY id FOR UPDATE",
         [_json(wanted)],
     )
-    return {item_id: row_of(rev, state) for item_id, rev, state in cursor.fetchall()}
+    return {item_id: row_of(item_id, rev, state) for item_id, rev, state in cursor.fetchall()}
 
 
 def written(
@@ -257,16 +272,16 @@ def credentials(connection: Connection) -> Credentials:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
-        found = connection.execute("SELECT kind, state, used_at FROM credentials").fetchall()
+        found = connection.execute("SELECT kind, id, state, used_at FROM credentials").fetchall()
     keys, sessions, shares = list[KeyRecord](), list[SessionRecord](), list[ShareRecord]()
-    for kind, state, used_at in found:
+    for kind, name, state, used_at in found:
         match kind:
             case "key":
-                keys.append(replace(msgspec.json.decode(state, type=KeyRecord), last_used_at=used_at))
+                keys += readable("keys", [(name, state, used_at)], _key_of)
             case "session":
-                sessions.append(replace(msgspec.json.decode(state, type=SessionRecord), seen_at=used_at))
+                sessions += readable("sessions", [(name, state, used_at)], _session_of)
             case "share":
-                shares.append(msgspec.json.decode(state, type=ShareRecord))
+                shares += readable("shares", [(name, state)], lambda _, text: json_of(ShareRecord, text))
     return Credentials(int(rev), keys, sessions, shares)
 
 
@@ -275,14 +290,23 @@ def has_ended(connection: Connection, secret_hash: str) -> bool:
     return connection.execute("SELECT FROM ended_secrets WHERE hash = %s", [secret_hash]).fetchone() is not None
 
 
+def _key_of(_: str, state: str, used_at: float | None) -> KeyRecord:
+    return record_of(KeyRecord, msgspec.json.decode(state, type=dict[str, object]) | {"last_used_at": used_at})
+
+
+def _session_of(_: str, state: str, used_at: float | None) -> SessionRecord:
+    return record_of(SessionRecord, msgspec.json.decode(state, type=dict[str, object]) | {"seen_at": used_at})
+
+
 def sampled(connection: Connection) -> list[Sampled]:
     """Return how many samples there are of each run that goes on."""
     found = connection.execute(
         "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "
-        "WHERE state IS NOT NULL AND state::json->>'status' = 'running' AND state::json->>'run_id' = samples.run_id "
+        # By its text: one state that is no JSON would fail the whole statement.
+        'WHERE strpos(state, \'"status":"running"\') > 0 AND strpos(state, concat(\'"run_id":"\', run_id, \'"\')) > 0 '
         "GROUP BY samples.id, samples.run_id"
     )
-    return [Sampled(*row) for row in found]
+    return sampled_of(found)
 
 
 def history(
@@ -301,26 +325,29 @@ def history(
         ('"group" = %s', group),
         ("status = %s", status),
         ("id = %s", item_id),
-        ("n < %s", after),
         ("strpos(searched, %s) > 0", None if text is None else text.casefold()),
     ):
         if value is not None:
             conditions.append(condition)
             values.append(value)
     where = " AND ".join(conditions)
-    found = connection.execute(
-        f"SELECT n, status, ended_at, state FROM history WHERE {where} ORDER BY n DESC LIMIT %s".encode(),  # noqa: S608
-        [*values, limit],
-    )
-    return [HistoryRow(n, _decode_item(state), end, ended_at) for n, end, ended_at, state in found]
+
+    def fetch(after: object, count: int) -> list[tuple[object, ...]]:
+        statement = (
+            f"SELECT n, status, ended_at, state FROM history WHERE {where} AND n < %s "  # noqa: S608
+            "ORDER BY n DESC LIMIT %s"
+        )
+        return connection.execute(statement.encode(), [*values, after, count]).fetchall()
+
+    return page_of("history", fetch, history_of, 2**63 - 1 if after is None else after, limit)
 
 
 def ended_since(connection: Connection, rev: int, until: int) -> list[Ended]:
     """Return the runs that went to the history after one revision and up to another."""
     found = connection.execute(
-        "SELECT state, status, ended_at FROM history WHERE rev > %s AND rev <= %s ORDER BY n", [rev, until]
+        "SELECT n, state, status, ended_at FROM history WHERE rev > %s AND rev <= %s ORDER BY n", [rev, until]
     )
-    return [Ended(_decode_item(state), status, ended_at) for state, status, ended_at in found]
+    return readable("history", found, lambda _, *row: ended_of(*row))
 
 
 def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
@@ -328,17 +355,17 @@ def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
     found = connection.execute(
         "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
     )
-    return [Sample(*row) for row in found]
+    return samples_of(found)
 
 
 def notices(connection: Connection, now: float, limit: int, but: Collection[str]) -> list[Notice]:
     """Return the notices that are to be sent now, the longest due first."""
     found = connection.execute(
         f"SELECT {NOTICE} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "  # noqa: S608
-        "ORDER BY next_at LIMIT %s",
-        [now, now + MAX_RETRY_SECONDS, list(but), limit],
+        "ORDER BY next_at",
+        [now, now + MAX_RETRY_SECONDS, list(but)],
     )
-    return [Notice(*row) for row in found]
+    return list(islice(each_notice(found), limit))
 
 
 def outcomes(connection: Connection) -> list[Outcome]:
@@ -349,7 +376,7 @@ def outcomes(connection: Connection) -> list[Outcome]:
         "(array_agg(error ORDER BY at DESC) FILTER (WHERE error IS NOT NULL))[1] "
         "FROM outbox GROUP BY channel ORDER BY channel"
     )
-    return [Outcome(*row) for row in found]
+    return outcomes_of(found)
 
 
 def _save(

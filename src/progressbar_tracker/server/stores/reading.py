@@ -1,0 +1,239 @@
+"""Rows as records: a row that cannot be read is skipped, counted, and logged once.
+
+A row may have been damaged on disk, edited by hand or written by another program. One such row must not keep a server
+from starting, nor a page from showing all others; and a key that cannot be read grants nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeVar, get_args
+
+import msgspec
+
+from progressbar_tracker.server.records import (
+    Ended,
+    EndStatus,
+    Item,
+    KeyRecord,
+    Notice,
+    Outcome,
+    Sample,
+    Sampled,
+    SessionRecord,
+    ShareRecord,
+)
+
+from .base import HistoryRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+T = TypeVar("T")
+
+logger = logging.getLogger("progressbar_tracker.server.store")
+
+MAX_REMEMBERED: Final = 10_000
+"""The most rows that are remembered as skipped, so that each is counted and logged once."""
+
+MAX_INSTANT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+MAX_NUMBER: Final = 1e305
+"""A number that a client may send is smaller, and so is the sum of some of them."""
+
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
+_decode_item = msgspec.json.Decoder(Item).decode
+_encode = msgspec.json.Encoder().encode
+_END: Final = frozenset(get_args(EndStatus))
+
+
+class Skipped:
+    """The rows that this process could not read."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: set[tuple[str, str]] = set()
+        self.counts: Counter[str] = Counter()
+
+    def note(self, table: str, row: object, error: BaseException) -> None:
+        """Count a row that is skipped; its content, which may be a secret, is not logged."""
+        name = ascii(row)[:100]
+        with self._lock:
+            if (table, name) in self._known or len(self._known) >= MAX_REMEMBERED:
+                return
+            self._known.add((table, name))
+            self.counts[table] += 1
+        logger.warning("the row %s of %s cannot be read and is skipped: %s", name, table, type(error).__name__)
+
+
+skipped: Final = Skipped()
+"""Of all stores of the process: a process has one."""
+
+
+def text_of(raw: bytes) -> str:
+    """Return a text of SQLite that may be no UTF-8: it is then refused with its row, and not with all rows."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def item_of(state: str | bytes, item_id: str | None = None) -> Item:
+    """Return an item.
+
+    Args:
+        state: The JSON.
+        item_id: Its id.
+
+    Raises:
+        ValueError: It cannot be read; so do the other errors that :func:`readable` handles.
+    """
+    item = _decode_item(state)
+    for instant in (item.created_at, item.updated_at, item.pace_at):
+        _check_instant(instant)
+    for optional in (item.ended_at, item.deadline_at):
+        if optional is not None:
+            _check_instant(optional)
+    for number in (item.completed, item.total, item.own, item.pace, item.pace_n, item.pace_for, item.ttl,
+                   item.heartbeat_timeout):  # fmt: skip
+        if number is not None and not -MAX_NUMBER < number < MAX_NUMBER:
+            raise ValueError("a number is out of range")
+    for part in item.parts.values():
+        if not -MAX_NUMBER < part.completed < MAX_NUMBER:
+            raise ValueError("a number is out of range")
+    if not 0.0 <= item.value <= 1.0 or (item_id is not None and item.id != item_id):
+        raise ValueError("a value is out of range, or the id is another one")
+    return item
+
+
+def ended_of(state: str, status: str, ended_at: float) -> Ended:
+    """Return a run of the history; raises as :func:`item_of`."""
+    _check_end(status, ended_at)
+    return Ended(item_of(state), status, ended_at)  # type: ignore[arg-type]  # it has just been checked
+
+
+def history_of(n: int, status: str, ended_at: float, state: str) -> HistoryRow:
+    """Return a row of the history; raises as :func:`item_of`."""
+    _check_end(status, ended_at)
+    return HistoryRow(n, item_of(state), status, ended_at)  # type: ignore[arg-type]
+
+
+def record_of(type: type[T], fields: object) -> T:
+    """Return a key, a session, a share, a sample or a notice of its fields; raises as :func:`item_of`."""
+    found = msgspec.convert(fields, type, strict=False)
+    _encode(found)  # finds a text that is no UTF-8
+    for name in type.__struct_fields__:  # type: ignore[attr-defined]
+        value = getattr(found, name)
+        if isinstance(value, float):
+            _check_instant(value) if name.endswith(("at", "_until")) else _check_number(value)
+    if isinstance(found, Notice):
+        msgspec.json.decode(found.body, type=dict[str, object])
+    return found
+
+
+def json_of(type: type[T], state: str) -> T:
+    """Return a record of its JSON; raises as :func:`item_of`."""
+    return record_of(type, msgspec.json.decode(state))
+
+
+def readable(table: str, rows: Iterable[Sequence[object]], read: Callable[..., T]) -> list[T]:
+    """Return what can be read of rows.
+
+    Args:
+        table: The name of the table.
+        rows: The first field of each says which row it is.
+        read: Called with the fields of a row.
+    """
+    found = []
+    for row in rows:
+        try:
+            found.append(read(*row))
+        except _UNREADABLE as error:
+            skipped.note(table, _name_of(row), error)
+    return found
+
+
+def page_of(
+    table: str, fetch: Callable[[object, int], Sequence[Sequence[object]]], read: Callable[..., T], after: object,
+    limit: int,
+) -> list[T]:  # fmt: skip
+    """Return as many rows as fit on a page, however many of them cannot be read.
+
+    Args:
+        table: The name of the table.
+        fetch: Returns rows after one, and at most so many; the first field of a row is its place.
+        read: Called with the fields of a row.
+        after: The place of the row before the page.
+        limit: The most rows.
+    """
+    found: list[T] = []
+    while len(found) < limit:
+        wanted = limit - len(found)
+        rows = fetch(after, wanted)
+        found += readable(table, rows, read)
+        if len(rows) < wanted:
+            break
+        after = rows[-1][0]
+    return found
+
+
+def keys_of(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[KeyRecord]:
+    """Return the keys that can be read."""
+    return readable("keys", rows, lambda *row: record_of(KeyRecord, dict(zip(names, row, strict=True))))
+
+
+def sessions_of(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[SessionRecord]:
+    """Return the sessions that can be read."""
+    return readable("sessions", rows, lambda *row: record_of(SessionRecord, dict(zip(names, row, strict=True))))
+
+
+def shares_of(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[ShareRecord]:
+    """Return the shares that can be read."""
+    return readable("shares", rows, lambda *row: record_of(ShareRecord, dict(zip(names, row, strict=True))))
+
+
+def samples_of(rows: Iterable[Sequence[object]]) -> list[Sample]:
+    """Return the samples that can be read."""
+    return readable(
+        "samples", rows, lambda *row: record_of(Sample, dict(zip(Sample.__struct_fields__, row, strict=True)))
+    )
+
+
+def sampled_of(rows: Iterable[Sequence[object]]) -> list[Sampled]:
+    """Return the counts of samples that can be read."""
+    names = Sampled.__struct_fields__
+    return readable("samples", rows, lambda *row: record_of(Sampled, dict(zip(names, row, strict=True))))
+
+
+def each_notice(rows: Iterable[Sequence[object]]) -> Iterator[Notice]:
+    """Yield the notices that can be read."""
+    names = Notice.__struct_fields__
+    for row in rows:
+        yield from readable("outbox", (row,), lambda *row: record_of(Notice, dict(zip(names, row, strict=True))))
+
+
+def outcomes_of(rows: Iterable[Sequence[object]]) -> list[Outcome]:
+    """Return what became of the notices to each channel, as far as it can be read."""
+    names = Outcome.__struct_fields__
+    return readable("outbox", rows, lambda *row: record_of(Outcome, dict(zip(names, row, strict=True))))
+
+
+def _name_of(row: Sequence[object]) -> object:
+    # A session's is the hash of a cookie: the beginning is its public id.
+    return row[0][:16] if isinstance(row[0], str) else row[0]
+
+
+def _check_end(status: str, ended_at: float) -> None:
+    if status not in _END:
+        raise ValueError("the end is none")
+    _check_instant(ended_at)
+
+
+def _check_instant(instant: float) -> None:
+    if not 0.0 <= instant < MAX_INSTANT:
+        raise ValueError("an instant is out of range")
+
+
+def _check_number(number: float) -> None:
+    if not math.isfinite(number):
+        raise ValueError("a number is not finite")
