@@ -520,3 +520,22 @@ def test_key_revoked_before_a_request_is_judged_again_is_refused(
     served.client("write").put(path("there"), json={})
     monkeypatch.setattr(services.replica, "fetch", fetch_slowly)
     assert served.client("write").patch(path("not there"), json={"value": 0.5}).status_code == 401
+
+
+def test_a_session_that_ended_while_the_database_was_away_stays_ended(away: tuple[Cluster, Served]) -> None:
+    cluster, served = away
+    browser = served.browser()
+    cookie = {"Cookie": f"{served.cookie_name}={browser.cookies[served.cookie_name]}"}
+    cluster.stop()
+    reply = browser.post("/logout")
+    assert reply.status_code == 503
+    assert "has ended" in reply.text
+    assert not browser.cookies
+    cluster.start()
+    # Another change makes this server read all sessions, perhaps before it could write the end of this one.
+    until(lambda: served.client("admin").post("/api/v1/shares", json={"group": "g"}).status_code == 201)
+    assert served.client(**cookie).get("/api/v1/items").status_code == 401
+    assert served.server.store.flush(20)
+    until(lambda: served.server.store.load().sessions == [])
+    served.restart()
+    assert served.client(**cookie).get("/api/v1/items").status_code == 401
