@@ -39,7 +39,8 @@ class ProgressBar:
         api_key: A read, write or admin key.
         auto_detect: Ask at once what the key may do, and refuse here what it may not. When false nothing is asked,
             and the server is the judge.
-        timeout: Seconds to wait in each phase of a request, more than 0.
+        timeout: Seconds in which a call has to be over, more than 0: connecting, the whole answer, however slowly it
+            comes. Only the time that the system takes to look up a host's name is not bounded by it.
         transport: An httpx transport in place of the network, for tests and unusual networks.
 
     Raises:
@@ -238,8 +239,9 @@ class ProgressBar:
 
 
 class AsyncProgressBar:
-    """``ProgressBar`` for asyncio: the same arguments and the same methods, awaited.
+    """``ProgressBar`` for asyncio and trio: the same arguments and the same methods, awaited.
 
+    It may be used in one event loop after another: each has connections of its own, which are closed when it ends.
     The key is looked up at the first call or on entering ``async with``, for a constructor cannot wait. ``key_info``
     is awaited as well: ``info = await pb.key_info``.
 
@@ -341,7 +343,7 @@ class AsyncProgressBar:
         return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
     async def _followed(self, follower: Follower) -> AsyncIterator[Change]:
-        import asyncio
+        import anyio
 
         while True:
             lost: ProgressBarError | None = None
@@ -350,13 +352,13 @@ class AsyncProgressBar:
                     yield change
             except ProgressBarError as error:
                 lost = error
-            await asyncio.sleep(follower.wait(lost))
+            await anyio.sleep(follower.wait(lost))
 
     async def close(self) -> None:
         """As ``ProgressBar.close``."""
-        import asyncio
+        import anyio.to_thread
 
-        await asyncio.to_thread(self._sender.close)
+        await anyio.to_thread.run_sync(self._sender.close)
         self._tracking.close()
         await self._transport.close()
 

@@ -198,7 +198,7 @@ class HttpDelivery:
             raise self._refusal.with_traceback(None)
         while True:
             try:
-                return self._transport.run(self._wire.deliver(ops), timeout)
+                return self._transport.run(self._wire.deliver(ops), timeout, each=self._wire.one_by_one)
             except PermissionError as error:
                 if not self._has_renewed():
                     self._refusal = error
@@ -419,5 +419,5 @@ def _not_ours(record: LogRecord) -> bool:
 def _quieten_httpx() -> None:
     import logging
 
-    for name in ("httpx", "httpcore.connection", "httpcore.http11"):
+    for name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks"):
         logging.getLogger(name).addFilter(_not_ours)  # the same filter twice is one filter

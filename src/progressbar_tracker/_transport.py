@@ -1,38 +1,58 @@
-"""HTTP: the only importer of httpx. One pooled client each, time-outs on everything, errors of our own.
+"""HTTP: the only importer of httpx. One pooled client each, one deadline for each exchange, errors of our own.
 
 An exchange of ``_wire`` goes in, its result comes out. httpx is imported when the first client is built, and the pool
 is built when the first request is sent: a client that is never used costs nothing, and one that was made before a
 fork never shares its sockets with the child.
 
-The body of an answer is one phase of a request, and has to be there within the time-out and a size that makes sense: a
-server that streams without end would fill the memory, and one whose bytes trickle in would hold the thread for as long
-as it likes, for httpx's own time-out begins anew with each. Of an answer's head httpx takes 100 KiB at most.
+All that a call does has to be over within its timeout: connecting, writing, the head of each answer, interim answers,
+the body. Synchronous exchanges have their deadline from ``_network``, asynchronous ones are cancelled by anyio. Only
+the silence in a stream of events has a limit of its own. The size of a body is bounded, for a server that streams
+without end would fill the memory; of an answer's head httpx takes 100 KiB at most.
+
+The asynchronous client runs on asyncio and on trio. Connections belong to the event loop in which they were made, so
+each loop has a pool of its own, which is closed when the loop ends.
+
+httpx was asked for, and has had no release since December 2024. What could replace it: httpx2 of pydantic, a fork with
+the same interface, in which this module and ``_network`` change their imports; or urllib3, for the synchronous client
+only, with its pool in the place of ``_Transport`` and ``urllib3.Timeout(total=...)`` in that of ``_network``. That it
+stays a change of this one file and ``_network`` is kept by these: exchanges know requests and replies of ``_wire`` and
+no HTTP library; ``_proxy`` decides about proxies; no error of httpx leaves this module; and httpx is named elsewhere
+only as the type of ``transport=`` (``tests/client/test_deadline.py`` holds all of ``src`` to it, but for the server's
+webhooks, which are a client of their own).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
-from typing import TYPE_CHECKING, TypeVar
+import weakref
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ._errors import ConfigError, TransportError
+from ._errors import ConfigError, ProgressBarError, TransportError
 from ._events import SILENCE
 from ._models import shown
+from ._proxy import find_proxy
+from ._text import sentence
 from ._wire import Exchange, Reply, Request, base_url, check_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import ssl
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     import httpx
 
     from ._events import Follower
     from ._models import Change
+    from ._network import Deadline
+    from ._proxy import Proxy
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT = 3.0  # seconds; no server worth waiting for takes longer to accept
-LEAST_RATE = 1 << 20  # bytes a second at which a long list may go on beyond the time-out
+CONNECT_TIMEOUT: Final = 3.0  # seconds; no server worth waiting for takes longer to accept
+CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # no fault of a setting
 
 
 def check_timeout(timeout: object) -> float:
@@ -64,56 +84,98 @@ class _Address:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def build(self, client: httpx.Client | httpx.AsyncClient, request: Request, timeout: float | None) -> httpx.Request:
+    def build(
+        self, client: httpx.Client | httpx.AsyncClient, request: Request, deadline: Deadline, **headers: str
+    ) -> httpx.Request:
         """Return httpx's form of a request."""
+        import httpx
+
+        from ._network import Deadline
+
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        connecting = Deadline(min(deadline.at, time.monotonic() + CONNECT_TIMEOUT))
         return client.build_request(
             request.method,
             self.url + request.path,
             content=request.body,
-            headers={"Content-Type": "application/json"} if request.body is not None else None,
-            timeout=self.limits(self.timeout if timeout is None else timeout),
+            headers=headers,
+            timeout=httpx.Timeout(deadline, connect=connecting),
         )
 
-    def build_stream(self, client: httpx.Client | httpx.AsyncClient, follower: Follower) -> httpx.Request:
-        """Return httpx's form of the next request of a follower; silence may last longer than a usual answer."""
-        limits = self.limits(self.timeout)
-        limits.read = SILENCE
-        return client.build_request("GET", self.url + follower.request.path, headers=follower.headers, timeout=limits)
+    def options(self, *, network: bool) -> dict[str, Any]:
+        """Return what the clients are made with; ``network`` is whether they use the network at all.
 
-    def body(self, response: httpx.Response, request: Request, timeout: float | None) -> _Body:
-        """Return what gathers the body of an answer."""
-        return _Body(response, request.limit, self.timeout if timeout is None else timeout)
-
-    @staticmethod
-    def limits(timeout: float) -> httpx.Timeout:
-        """Return time-outs for each phase of a request."""
+        Raises:
+            ConfigError: A variable for proxies or certificates cannot be used.
+        """
         import httpx
 
-        return httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+        made: dict[str, Any] = {"headers": self.headers, "trust_env": False}
+        if network:
+            proxy = find_proxy(self.url, os.environ)
+            made["proxy"] = None if proxy is None else _httpx_proxy(proxy)
+            made["verify"] = _certificates() if self.verify else httpx.create_ssl_context(verify=False)
+        return made
 
-    def failure(self, error: Exception, request: Request) -> TransportError:
-        """Return our error for one of httpx's, with method and URL and without the key.
-
-        A host name that no name server could be asked for is a ``UnicodeError`` of the resolver.
-        """
+    def failure(self, error: Exception, request: Request, deadline: Deadline) -> TransportError:
+        """Return our error for one of httpx's or of the system's, with method and URL and without the key."""
         import httpx
 
         url = self.url + request.path.partition("?")[0]
         if isinstance(error, httpx.RequestError):
             # Ours has it as its cause, and what sends errors to another process or to a log may take the cause along.
             error.request = httpx.Request(request.method, url)
-        reason = str(error) or type(error).__name__
+        if time.monotonic() >= deadline.at and not isinstance(error, _UnfitError):
+            reason = f"it was not complete after {float(deadline):.3g} seconds"
+        else:
+            reason = sentence(_words(error)).replace(self.headers["X-API-KEY"], "<key>")
         return TransportError(f"no answer to {request.method} {url}: {reason}", method=request.method, url=url)
 
 
-@contextlib.contextmanager
-def _set_up() -> Iterator[None]:
-    """Name what the environment asks for in vain: a SOCKS proxy, certificates in a file that is not there."""
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _httpx_proxy(proxy: Proxy) -> httpx.Proxy:
+    """Return httpx's form of a proxy. No error shows its URL, which may have a password."""
+    import importlib.util
+
+    import httpx
+
     try:
-        yield
-    except (ImportError, OSError, ValueError) as error:
-        reason = f"the HTTP client cannot be set up, see the variables for proxies and SSL_CERT_FILE: {error}"
-        raise ConfigError(reason) from error
+        made = httpx.Proxy(proxy.url)
+    except (httpx.InvalidURL, ValueError):
+        raise ConfigError(f"{proxy.variable} is not the URL of a proxy, such as http://proxy:3128") from None
+    if made.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ConfigError(
+            f"{proxy.variable} names a SOCKS proxy, for which the package socksio is missing: install httpx[socks], or "
+            "name the server in no_proxy"
+        )
+    return made
+
+
+def _certificates() -> ssl.SSLContext:
+    """Load the certificates that servers are checked by: those that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name."""
+    import httpx
+
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ValueError) as error:
+        named = [name for name in CERTIFICATE_VARIABLES if os.environ.get(name)]
+        if not named or (type(error) is OSError and error.errno in SCARCE):
+            raise
+        raise ConfigError(f"the certificates cannot be loaded, see {' and '.join(named)}: {error}") from error
+
+
+class ClosedError(TransportError, RuntimeError):
+    """The client was closed before this call."""
+
+
+def _ended_at(seconds: float) -> Deadline:
+    from ._network import Deadline
+
+    return Deadline(time.monotonic() + seconds)
 
 
 class _UnfitError(Exception):
@@ -123,11 +185,10 @@ class _UnfitError(Exception):
 class _Body:
     """Gathers the body of an answer, within limits."""
 
-    def __init__(self, response: httpx.Response, limit: int, timeout: float) -> None:
+    def __init__(self, response: httpx.Response, limit: int, deadline: Deadline) -> None:
         self._response = response
         self._limit = limit
-        self._timeout = timeout
-        self._begun = time.monotonic()
+        self._deadline = deadline
         self._chunks: list[bytes] = []
         self._size = 0
         encoding = response.headers.get("content-encoding", "identity")
@@ -138,14 +199,15 @@ class _Body:
         """Take a piece in.
 
         Raises:
-            _UnfitError: It is too much, or too late.
+            _UnfitError: It is too much.
+            TimeoutError: It is too late.
         """
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._size > self._limit:
             raise _UnfitError(f"its body has more than {self._limit >> 20} MiB")
-        if time.monotonic() > self._begun + self._timeout + self._size / LEAST_RATE:
-            raise _UnfitError(f"its body was not complete after {self._timeout:g} seconds")
+        if time.monotonic() >= self._deadline.at:
+            raise TimeoutError
 
     def reply(self) -> Reply:
         """Return the whole answer."""
@@ -159,7 +221,7 @@ class HttpTransport(_Address):
     Args:
         api_url: The server's base URL; a path is kept.
         api_key: The key, sent as ``X-API-KEY``.
-        timeout: Seconds for each phase of a request.
+        timeout: Seconds for each exchange.
         transport: An httpx transport to use in place of the network.
     """
 
@@ -171,25 +233,39 @@ class HttpTransport(_Address):
         self._clients: dict[int, httpx.Client] = {}  # by process id
         self._closed = False
 
-    def run(self, exchange: Exchange[T], timeout: float | None = None) -> T:
-        """Carry out an exchange and return its result. ``timeout`` replaces the usual one, in seconds."""
+    def run(self, exchange: Exchange[T], timeout: float | None = None, *, each: bool = False) -> T:
+        """Carry out an exchange and return its result.
+
+        Args:
+            exchange: The requests.
+            timeout: Seconds for all of it, in place of the usual ones.
+            each: Whether each request has that time for itself.
+
+        Raises:
+            TransportError: There was no usable answer in time.
+            ProgressBarError: What the exchange raises.
+        """
+        seconds = self.timeout if timeout is None else timeout
+        deadline = _ended_at(seconds)
         try:
             request = next(exchange)
             while True:
-                request = exchange.send(self._send(request, timeout))
+                request = exchange.send(self._send(request, deadline))
+                if each:
+                    deadline = _ended_at(seconds)
         except StopIteration as stop:
             result: T = stop.value
             return result
 
-    def _send(self, request: Request, timeout: float | None) -> Reply:
-        import httpx
-
-        client = self.open()
+    def _send(self, request: Request, deadline: Deadline) -> Reply:
         try:
-            with self._answer(client, self.build(client, request, timeout)) as response:
-                return self._whole(response, request, timeout)
-        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            raise self.failure(error, request) from error
+            client = self.open()
+            with self._answer(client, self.build(client, request, deadline)) as response:
+                return self._whole(response, request, deadline)
+        except ProgressBarError:
+            raise
+        except Exception as error:
+            raise self.failure(error, request, deadline) from error
 
     @contextlib.contextmanager
     def _answer(self, client: httpx.Client, request: httpx.Request) -> Iterator[httpx.Response]:
@@ -202,8 +278,9 @@ class HttpTransport(_Address):
             if self._closed and (connection := response.extensions.get("network_stream")) is not None:
                 connection.close()
 
-    def _whole(self, response: httpx.Response, request: Request, timeout: float | None) -> Reply:
-        body = self.body(response, request, timeout)
+    @staticmethod
+    def _whole(response: httpx.Response, request: Request, deadline: Deadline) -> Reply:
+        body = _Body(response, request.limit, deadline)
         for chunk in response.iter_bytes():
             body.add(chunk)
         return body.reply()
@@ -215,27 +292,32 @@ class HttpTransport(_Address):
             ResponseError: The answer is no stream.
             TransportError: There was no answer, or the connection broke.
         """
-        import httpx
-
-        client, request = self.open(), follower.request
+        request, deadline = follower.request, _ended_at(self.timeout)
         try:
-            with self._answer(client, self.build_stream(client, follower)) as response:
+            client = self.open()
+            asked = self.build(client, request, deadline, **follower.headers)
+            with self._answer(client, asked) as response:
                 if not follower.begin(response.status_code, response.headers.get("content-type", "")):
-                    raise follower.refused(self._whole(response, request, None))
+                    raise follower.refused(self._whole(response, request, deadline))
+                # From here on only silence has an end. The dictionary is the one that is read before the body is.
+                asked.extensions["timeout"]["read"] = SILENCE
                 for chunk in response.iter_bytes():
+                    deadline = _ended_at(SILENCE)
                     yield from follower.feed(chunk)
-        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            raise self.failure(error, request) from error
+        except ProgressBarError:
+            raise
+        except Exception as error:
+            raise self.failure(error, request, deadline) from error
 
     def open(self) -> httpx.Client:
         """Return the client, built now if it was not. No request is made.
 
         Raises:
             ConfigError: The environment asks for what httpx cannot do.
-            RuntimeError: The transport is closed.
+            ClosedError: The transport is closed.
         """
         if self._closed:
-            raise RuntimeError("this client is closed")
+            raise ClosedError("this client is closed", url=self.url)
         client = self._clients.get(os.getpid())
         return self._build() if client is None else client
 
@@ -244,13 +326,10 @@ class HttpTransport(_Address):
 
         # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is one
         # atomic step, so no lock is needed, which a fork could leave locked.
-        with _set_up():
-            fresh = httpx.Client(
-                headers=self.headers,
-                transport=self._transport,
-                timeout=self.limits(self.timeout),
-                verify=self.verify,
-            )
+        network = self._transport
+        if network is None:
+            network = _deadline_transport(**self.options(network=True))
+        fresh = httpx.Client(transport=network, **self.options(network=False))
         client = self._clients.setdefault(os.getpid(), fresh)
         if client is not fresh:
             fresh.close()
@@ -265,26 +344,59 @@ class HttpTransport(_Address):
             client.close()
 
 
+def _deadline_transport(*, verify: ssl.SSLContext, proxy: httpx.Proxy | None, **_: object) -> httpx.HTTPTransport:
+    import httpx
+
+    from ._network import DeadlineBackend
+
+    made = httpx.HTTPTransport(verify=verify, proxy=proxy, trust_env=False)
+    # httpx has no argument for it. If that name ever changes, tests/client/test_deadline.py fails.
+    made._pool._network_backend = DeadlineBackend()  # noqa: SLF001
+    return made
+
+
 class AsyncHttpTransport(_Address):
-    """The same for asyncio."""
+    """The same for asyncio and trio."""
 
     def __init__(
         self, api_url: str, api_key: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         super().__init__(api_url, api_key, timeout)
         self._transport = transport
-        self._client: httpx.AsyncClient | None = None
+        # By event loop. The generator closes the client when the loop ends, or when this is closed.
+        self._clients: weakref.WeakKeyDictionary[object, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
+        self._clients = weakref.WeakKeyDictionary()
         self._closed = False
 
     async def run(self, exchange: Exchange[T]) -> T:
-        """Carry out an exchange and return its result."""
+        """Carry out an exchange and return its result. As ``HttpTransport.run``."""
+        import anyio
+
+        deadline = _ended_at(self.timeout)
+        request: Request | None = None
+        reply: Reply | None = None
         try:
-            request = next(exchange)
-            while True:
-                request = exchange.send(await self._send(request))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+            with anyio.fail_after(self.timeout):
+                while True:
+                    try:
+                        request = next(exchange) if reply is None else exchange.send(reply)
+                    except StopIteration as stop:
+                        result: T = stop.value
+                        return result
+                    reply = await self._send(request, deadline)
+        except TimeoutError as error:
+            assert request is not None  # there is nothing to wait for before it
+            raise self.failure(error, request, deadline) from error
+
+    async def _send(self, request: Request, deadline: Deadline) -> Reply:
+        try:
+            client = await self._open()
+            async with self._answer(client, self.build(client, request, deadline)) as response:
+                return await self._whole(response, request, deadline)
+        except ProgressBarError:
+            raise
+        except Exception as error:
+            raise self.failure(error, request, deadline) from error
 
     @contextlib.asynccontextmanager
     async def _answer(self, client: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -297,55 +409,74 @@ class AsyncHttpTransport(_Address):
             if self._closed and (connection := response.extensions.get("network_stream")) is not None:
                 await connection.aclose()
 
-    async def _whole(self, response: httpx.Response, request: Request) -> Reply:
-        body = self.body(response, request, None)
+    @staticmethod
+    async def _whole(response: httpx.Response, request: Request, deadline: Deadline) -> Reply:
+        body = _Body(response, request.limit, deadline)
         async for chunk in response.aiter_bytes():
             body.add(chunk)
         return body.reply()
 
     async def follow(self, follower: Follower) -> AsyncIterator[Change]:
         """As ``HttpTransport.follow``."""
-        import httpx
+        import anyio
 
-        client, request = self._open(), follower.request
-        try:
-            async with self._answer(client, self.build_stream(client, follower)) as response:
-                if not follower.begin(response.status_code, response.headers.get("content-type", "")):
-                    raise follower.refused(await self._whole(response, request))
+        request, deadline = follower.request, _ended_at(self.timeout)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                # No yield in here: a cancel scope belongs to the task that entered it.
+                with anyio.fail_after(self.timeout):
+                    client = await self._open()
+                    asked = self.build(client, request, deadline, **follower.headers)
+                    response = await stack.enter_async_context(self._answer(client, asked))
+                    if not follower.begin(response.status_code, response.headers.get("content-type", "")):
+                        raise follower.refused(await self._whole(response, request, deadline))
+                asked.extensions["timeout"]["read"] = SILENCE
                 async for chunk in response.aiter_bytes():
+                    deadline = _ended_at(SILENCE)
                     for change in follower.feed(chunk):
                         yield change
-        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            raise self.failure(error, request) from error
+            except ProgressBarError:
+                raise
+            except Exception as error:
+                raise self.failure(error, request, deadline) from error
 
-    def _open(self) -> httpx.AsyncClient:
+    async def _open(self) -> httpx.AsyncClient:
         import httpx
 
         if self._closed:
-            raise RuntimeError("this client is closed")
-        if self._client is None:
-            with _set_up():
-                self._client = httpx.AsyncClient(
-                    headers=self.headers,
-                    transport=self._transport,
-                    timeout=self.limits(self.timeout),
-                    verify=self.verify,
-                )
-        return self._client
-
-    async def _send(self, request: Request) -> Reply:
-        import httpx
-
-        client = self._open()
-        try:
-            async with self._answer(client, self.build(client, request, None)) as response:
-                return await self._whole(response, request)
-        except (_UnfitError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            raise self.failure(error, request) from error
+            raise ClosedError("this client is closed", url=self.url)
+        loop = _running_loop()
+        if (entry := self._clients.get(loop)) is not None:
+            return entry[0]
+        client = httpx.AsyncClient(transport=self._transport, **self.options(network=self._transport is None))
+        guard = _closing(client)
+        self._clients[loop] = client, guard
+        await anext(guard)
+        return client
 
     async def close(self) -> None:
-        """Close the connections. Idempotent."""
+        """Close the connections of this event loop. Idempotent. Those of another one are closed when it ends."""
         self._closed = True
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        entry = self._clients.pop(_running_loop(), None)
+        if entry is not None:
+            await entry[1].aclose()
+
+
+async def _closing(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    """Close a client when this is closed: by ``close()``, or by an event loop that ends its generators."""
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def _running_loop() -> object:
+    """Return what stands for the running event loop."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        return trio.lowlevel.current_trio_token()

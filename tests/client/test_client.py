@@ -15,6 +15,7 @@ import math
 import pickle
 import re
 import socket
+import ssl
 import threading
 import traceback
 
@@ -670,7 +671,9 @@ def test_every_phase_of_every_request_has_a_time_out(face, network, options, con
     pb = face.open(**options)
     pb.get_all()
     for request in network.sent:
-        assert request.extensions["timeout"] == {"connect": connect, "read": read, "write": read, "pool": read}
+        seconds = request.extensions["timeout"]
+        assert 0 < seconds["connect"] <= connect
+        assert all(0 < seconds[phase] <= read for phase in ("read", "write", "pool"))
 
 
 def test_a_transport_takes_the_networks_place(face):
@@ -690,14 +693,12 @@ def test_a_transport_takes_the_networks_place(face):
 )
 def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(face, network, monkeypatch, url, verified):
     asked = []
-    name = "AsyncClient" if face.awaited else "Client"
-    usual = getattr(httpx, name)
 
-    def watched(**options):
-        asked.append(options.pop("verify"))
-        return usual(**options, verify=False)
+    def watched(verify=True):
+        asked.append(verify)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-    monkeypatch.setattr(httpx, name, watched)
+    monkeypatch.setattr(httpx, "create_ssl_context", watched)
     network.otherwise = (200, [])
     face.open(url, auto_detect=False).get_all()
     assert asked == [verified]

@@ -1,0 +1,175 @@
+"""Which proxy a request goes through, as the environment says. A pure function of a URL and the environment.
+
+httpx reads the same variables, and fails for an entry of ``NO_PROXY`` that it cannot parse, for a SOCKS proxy that it
+does not need, and sends loopback traffic to a proxy. ``urllib.request.proxy_bypass_environment`` knows no networks,
+``requests`` none of IPv6. So this is written here, with the meaning that curl gives to the variables:
+
+* ``http_proxy``, ``https_proxy`` and ``all_proxy``, in lower or upper case; the lower case goes first. A program that
+  runs under CGI (``REQUEST_METHOD`` is set) takes ``http_proxy`` in lower case only: ``HTTP_PROXY`` there is what a
+  client sent as its ``Proxy`` header (CVE-2016-5385).
+* ``no_proxy``: names, each with all below it, addresses and networks of both families, each of these with a port if
+  only that is meant, separated by commas or spaces, or ``*`` for everything. What is nothing of this is ignored.
+
+A loopback address is never reached through a proxy: it would be the proxy's own, and would be handed the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from ._errors import ConfigError
+from ._models import has_control
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+_BRACKETED: Final = re.compile(r"\[([^\]]*)\](/\d+)?(?::(\d+))?", re.ASCII)
+_OLD_IPV4: Final = re.compile(r"[0-9a-fx.]+", re.ASCII | re.IGNORECASE)  # such as 127.1 or 0x7f000001
+
+
+class Proxy(NamedTuple):
+    """A proxy, and the variable that names it. The URL may carry a password and is not shown."""
+
+    url: str
+    variable: str
+
+    def __repr__(self) -> str:
+        return f"Proxy(url=<hidden>, variable={self.variable!r})"
+
+
+def find_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy for requests to ``url``, or ``None`` where they go there directly.
+
+    Raises:
+        ConfigError: The variable that applies is not the URL of a proxy. The message does not show its value.
+
+    >>> find_proxy("http://server:8989/", {"http_proxy": "proxy:3128"}).url
+    'http://proxy:3128'
+    >>> find_proxy("http://127.0.0.1:8989/", {"http_proxy": "proxy:3128"})
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
+    variables = _variables(environ)
+    chosen = variables.get(parts.scheme) or variables.get("all")
+    if chosen is None or is_local(host) or _is_listed(host, port, variables.get("no", ("", ""))[0]):
+        return None
+    value, variable = chosen
+    return Proxy(_proxy_url(value, variable), variable)
+
+
+def is_local(host: str) -> bool:
+    """Say whether a host is this machine by its very name or address.
+
+    >>> [is_local(host) for host in ("localhost", "a.localhost.", "127.1", "::ffff:127.0.0.1", "localhost.de")]
+    [True, True, True, True, False]
+    """
+    name = _name(host)
+    address = _address(name)
+    if address is not None:
+        return address.is_loopback or address.is_unspecified
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return value and name of each variable that is set, by scheme, and ``no``. The lower case goes first."""
+    found: dict[str, tuple[str, str]] = {}
+    cgi = "REQUEST_METHOD" in environ
+    for name, value in sorted(environ.items()):  # upper case comes first and is replaced
+        scheme = name.lower().removesuffix("_proxy")
+        if scheme == name.lower() or (cgi and scheme == "http" and name != "http_proxy"):
+            continue
+        if name.islower() or scheme not in found:
+            found[scheme] = value.strip(), name
+    return {scheme: one for scheme, one in found.items() if one[0]}  # an empty one in lower case turns off the other
+
+
+def _proxy_url(value: str, variable: str) -> str:
+    url = value if "://" in value else f"http://{value}"
+    try:
+        parts = urlsplit(url)
+        fit = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fit = False
+    if not fit or has_control(url) or any(c.isspace() for c in url):
+        raise ConfigError(f"{variable} is not the URL of a proxy, such as http://proxy:3128")
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(f"{variable} names a proxy of a kind that is not supported: use one of {', '.join(SCHEMES)}")
+    return url
+
+
+def _is_listed(host: str, port: int | None, no_proxy: str) -> bool:
+    name = _name(host)
+    address = _address(name)
+    for entry in re.split(r"[\s,]+", no_proxy):
+        if entry == "*":
+            return True
+        pattern, wanted = _split_port(entry)
+        if pattern and (wanted is None or wanted == port) and _matches(pattern, name, address):
+            return True
+    return False
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    """Return an entry's host and port; no host where it is nonsense."""
+    if entry.startswith("["):
+        match = _BRACKETED.fullmatch(entry)
+        host, digits = ("", None) if match is None else ((match[1] + (match[2] or "")), match[3])
+    elif entry.count(":") == 1:
+        host, _, digits = entry.partition(":")
+    else:
+        host, digits = entry, None
+    if digits is None:
+        return host, None
+    return (host, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else ("", None)
+
+
+def _matches(pattern: str, name: str, address: Address | None) -> bool:
+    if "/" in pattern:
+        try:
+            network = ipaddress.ip_network(pattern, strict=False)
+        except ValueError:
+            return False
+        return address is not None and any(one in network for one in _forms(address))
+    wanted = _name(pattern.removeprefix("*").removeprefix("."))
+    if address is not None:
+        return address == _address(wanted)
+    return bool(wanted) and (name == wanted or name.endswith(f".{wanted}"))
+
+
+def _forms(address: Address) -> tuple[Address, ...]:
+    if isinstance(address, ipaddress.IPv6Address):
+        return (address,)
+    return address, ipaddress.IPv6Address(b"\x00" * 10 + b"\xff\xff" + address.packed)
+
+
+def _name(host: str) -> str:
+    """Return a host's name in the form in which names are compared."""
+    name = host.strip("[]").partition("%")[0].rstrip(".").lower()
+    if name.isascii():
+        return name
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name
+
+
+def _address(name: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        if not _OLD_IPV4.fullmatch(name):
+            return None
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(name))
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,246 @@
+"""One deadline for each exchange: whatever a server does slowly, a call ends when its time is over."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import itertools
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
+from progressbar_tracker._network import DeadlineBackend
+from progressbar_tracker._transport import HttpTransport
+from progressbar_tracker._wire import Request
+
+TIMEOUT = 0.5
+LATEST = 10.0  # a busy machine takes its time; each of the servers goes on for ever
+
+STARTS = {
+    "accepts only": (b"", b""),
+    "head trickles": (b"", b"H"),
+    "status line trickles": (b"HTTP/1.1 200 OK", b"K"),
+    "headers trickle": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+    "headers without end": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "early hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+    "body trickles": (b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", b" "),
+    "chunks trickle": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "chunk size trickles": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "head and silence": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b""),
+    "trailers without end": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n"),
+}
+
+
+class Slow:
+    """Sends the start of an answer, then a piece again and again, until the client leaves."""
+
+    def __init__(self, start, piece, pause):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._over = threading.Event()
+        self._args = start, piece, pause
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        start, piece, pause = self._args
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(start)
+                while not self._over.wait(pause):
+                    connection.sendall(piece)
+
+    def close(self):
+        self._over.set()
+        self._listener.close()
+        self._thread.join(20)
+
+
+# trio warns of the generators inside httpx whenever a body is not read to its end. They hold nothing.
+UNREAD = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+
+
+def get_all(url, kind):
+    if kind == "sync":
+        with ProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+            return pb.get_all()
+
+    async def main():
+        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+            return await pb.get_all()
+
+    if kind == "trio":
+        import trio
+
+        return trio.run(main)
+    return asyncio.run(main())
+
+
+def watch(url, kind):
+    if kind == "sync":
+        with ProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+            return next(pb.watch())
+
+    async def main():
+        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+            return await anext(pb.watch())
+
+    if kind == "trio":
+        import trio
+
+        return trio.run(main)
+    return asyncio.run(main())
+
+
+@UNREAD
+@pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
+@pytest.mark.parametrize("phase", STARTS)
+@pytest.mark.parametrize("pause", [0.05, 0.0])
+def test_call_ends_when_its_time_is_over(phase, kind, pause):
+    start, piece = STARTS[phase]
+    if not piece:
+        pause = 0.05
+    with contextlib.closing(Slow(start, piece, pause)) as server:
+        begun = time.monotonic()
+        with pytest.raises(TransportError) as caught:
+            get_all(server.url, kind)
+        assert time.monotonic() - begun < LATEST
+    assert (caught.value.method, caught.value.url) == ("GET", f"{server.url}/progress")
+
+
+@UNREAD
+@pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
+@pytest.mark.parametrize("phase", ["accepts only", "head trickles", "headers trickle", "interim answers"])
+def test_head_of_a_stream_of_events_has_the_deadline(phase, kind):
+    with contextlib.closing(Slow(*STARTS[phase], 0.02)) as server:
+        begun = time.monotonic()
+        with pytest.raises(TransportError):
+            watch(server.url, kind)
+        assert time.monotonic() - begun < LATEST
+
+
+@UNREAD
+@pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
+def test_stream_of_events_outlives_the_deadline(kind):
+    """Only silence ends it: here the first event comes after a comment a tenth of a second for 15 tenths."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    pieces = itertools.chain([b": beat\n\n"] * 15, itertools.repeat(b'id: 1\nevent: snapshot\ndata: {"items": []}\n\n'))
+
+    class Beating(Slow):
+        def _serve(self):
+            with contextlib.suppress(OSError):
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(head)
+                    while not self._over.wait(0.1):
+                        connection.sendall(next(pieces))
+
+    with contextlib.closing(Beating(b"", b"", 0)) as server:
+        assert watch(server.url, kind).items == []
+
+
+@pytest.mark.parametrize("phase", ["head trickles", "interim answers", "body trickles"])
+def test_closing_a_client_whose_server_trickles_is_bounded(phase):
+    with contextlib.closing(Slow(*STARTS[phase], 0.02)) as server:
+        pb = ProgressBar(server.url, "key", auto_detect=False)
+        with pb.track(total=1, id="job", keep=True) as bar:
+            bar.advance()
+        begun = time.monotonic()
+        pb.close()
+        assert time.monotonic() - begun < LATEST
+
+
+def test_server_that_reads_nothing_ends_the_writing():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", "k", timeout=TIMEOUT)
+
+        def exchange():
+            yield Request("POST", "progress", b" " * (64 << 20))
+
+        begun = time.monotonic()
+        with contextlib.closing(transport), pytest.raises(TransportError):
+            transport.run(exchange())
+        assert time.monotonic() - begun < LATEST
+
+
+def test_addresses_of_a_host_share_the_time(monkeypatch):
+    asked = []
+    backend = DeadlineBackend()
+
+    def refuse(address, port, timeout, *_):
+        import httpcore
+
+        asked.append((address, timeout))
+        raise httpcore.ConnectTimeout("timed out")
+
+    infos = [(0, 0, 0, "", (f"10.0.0.{number}", 80)) for number in range(4)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: infos)
+    monkeypatch.setattr(backend._backend, "connect_tcp", refuse)
+    from progressbar_tracker._network import Deadline
+
+    with pytest.raises(Exception, match="timed out"):
+        backend.connect_tcp("host", 80, Deadline(time.monotonic() + 8.0))
+    assert [address for address, _ in asked] == [f"10.0.0.{number}" for number in range(4)]
+    assert asked[0][1] <= 2.0
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+def test_async_client_works_in_one_loop_after_another(kind):
+    """No error, and no ResourceWarning, which is an error here, whether it is closed or not."""
+    run = asyncio.run if kind == "asyncio" else __import__("trio").run
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads = []
+
+    def serve(connection):
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(65536):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]")
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
+                threads[-1].start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    pb = AsyncProgressBar(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", auto_detect=False)
+    for _ in range(3):
+        assert run(pb.get_all) == [] if kind == "trio" else asyncio.run(pb.get_all()) == []
+    run(pb.close) if kind == "trio" else asyncio.run(pb.close())
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), "a connection was left open"
+    assert len(threads) == 3
+    with pytest.raises(TransportError, match="closed"):
+        asyncio.run(pb.get_all())
+    listener.close()
+
+
+def test_httpx_is_imported_by_the_transport_alone():
+    root = Path(__file__).parents[2] / "src" / "progressbar_tracker"
+    users = set()
+    for path in root.rglob("*.py"):
+        checked = {
+            node
+            for branch in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+            for node in ast.walk(branch)
+        }
+        lines = {node.lineno for node in checked if isinstance(node, ast.Import | ast.ImportFrom)}
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            if any(name.partition(".")[0] in ("httpx", "httpcore") for name in names) and node.lineno not in lines:
+                users.add(path.relative_to(root).as_posix())
+    assert users == {"_transport.py", "_network.py", "server/webhooks.py"}
