@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ._errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 URL: Final = "PROGRESSBAR_URL"
@@ -54,7 +54,33 @@ def user_config_path(environ: Mapping[str, str]) -> Path:
         return Path(named)
     import platformdirs
 
-    return platformdirs.user_config_path("progressbar-tracker", appauthor=False) / "config.toml"
+    folder = user_folder(lambda: platformdirs.user_config_path("progressbar-tracker", appauthor=False))
+    if folder is None:
+        raise ConfigError(f"there is no home folder for the config file: set HOME, or {CONFIG}")
+    return folder / "config.toml"
+
+
+def user_folder(find: Callable[[], Path]) -> Path | None:
+    """Return what ``find`` does, or ``None`` for a user without a home: no ``HOME``, and no entry in passwd."""
+    try:
+        folder = find()
+    except RuntimeError:
+        return None
+    return None if folder.parts[:1] == ("~",) else folder  # as earlier versions of platformdirs have it
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that a person wrote, without the mark that some editors put before it.
+
+    Raises:
+        ConfigError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError("it is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(getattr(error, "strerror", None) or str(error)) from error
 
 
 def read_user_config(path: Path) -> Config | None:
@@ -66,10 +92,10 @@ def read_user_config(path: Path) -> Config | None:
     import tomllib
 
     try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
         raise ConfigError(f"the config file {path} cannot be read: {error}") from error
     try:
         table = tomllib.loads(text)
@@ -111,7 +137,7 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
         # Neither the error nor its chain may show the key.
         raise ConfigError(f"the config file {path} cannot be written: a lone surrogate is not text") from None
     except OSError as error:
-        raise ConfigError(f"the config file {path} cannot be written: {error}") from error
+        raise ConfigError(f"the config file {path} cannot be written: {error.strerror or error}") from error
 
 
 def told_where(found: Config, error: ConfigError) -> ConfigError:
@@ -148,8 +174,8 @@ def _environ_key(environ: Mapping[str, str]) -> tuple[str, str] | None:
     from pathlib import Path
 
     try:
-        key = Path(named).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        key = read_text(Path(named)).strip()
+    except ConfigError as error:
         raise ConfigError(f"{API_KEY_FILE} names {named}, which cannot be read: {error}") from error
     if not key:
         raise ConfigError(f"{API_KEY_FILE} names {named}, which is empty")
@@ -182,7 +208,7 @@ def discover(
         found = _environ_key(environ) if not url or not env_url or same(url, env_url) else None
     if wanted and found:
         return Config(wanted, found[0], source, found[1])
-    file = read_user_config(path if path is not None else user_config_path(environ))
+    file = _read_usual_config(environ) if path is None else read_user_config(path)
     if not wanted:
         if file is None and found:
             raise ConfigError(f"there is a key but no server: set {URL} as well")
@@ -190,6 +216,14 @@ def discover(
     if file is not None and same(file.url, wanted):
         return Config(wanted, file.api_key, source, file.key_source)
     raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
+
+
+def _read_usual_config(environ: Mapping[str, str]) -> Config | None:
+    try:
+        path = user_config_path(environ)
+    except ConfigError:
+        return None  # a user without a home folder has no config file
+    return read_user_config(path)
 
 
 def same(one: str, other: str) -> bool:

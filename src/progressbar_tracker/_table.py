@@ -64,6 +64,8 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
+    if not seconds < 1e9:
+        return "ages"
     whole = int(seconds)
     if whole >= 86400:
         return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
@@ -75,9 +77,11 @@ def duration(seconds: float | None) -> str:
 def amount(number: Number, unit: str) -> str:
     """Return a number as short as it may be; bytes with a prefix.
 
-    >>> amount(1234567, "B"), amount(1234567, "it"), amount(0.5, "s")
-    ('1.2M', '1234567', '0.5')
+    >>> amount(1234567, "B"), amount(1234567, "it"), amount(0.5, "s"), amount(10**300, "B")
+    ('1.2M', '1234567', '0.5', '1e+300')
     """
+    if abs(number) >= 1e18:
+        return f"{float(number):.3g}"
     if unit != "B":
         return f"{number:.10g}" if isinstance(number, float) else str(number)
     for prefix in ("", "K", "M", "G", "T"):

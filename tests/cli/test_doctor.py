@@ -119,7 +119,7 @@ def test_clocks_that_differ_are_told_with_what_to_do(configured, command, monkey
 
 
 def test_a_server_of_another_version_is_told_with_what_to_do(configured, command, monkeypatch):
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.0.0")
+    monkeypatch.setattr(doctor, "VERSION", "1.0.0")
     state, text = lines(command("doctor"))["server"]
     assert state == "note"
     assert text.endswith("this is version 1.0.0: bring the older of the two up to date")

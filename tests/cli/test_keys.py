@@ -87,7 +87,7 @@ def test_database_and_url_exclude_each_other(command):
 def test_login_checks_the_key_and_stores_it_for_the_user_alone(server, monkeypatch, command):
     key = server.create_key("write", "me")
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: key)
-    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: key)
+    monkeypatch.setattr("progressbar_tracker.cli.keys.ask_secret", lambda _: key)
     done = command("login", server.url)
     assert done.code == 0, done.err
     assert key not in done.out + done.err
@@ -97,7 +97,7 @@ def test_login_checks_the_key_and_stores_it_for_the_user_alone(server, monkeypat
 
 
 def test_login_with_a_wrong_key_stores_nothing(server, monkeypatch, command):
-    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "wrong-key")
+    monkeypatch.setattr("progressbar_tracker.cli.keys.ask_secret", lambda _: "wrong-key")
     done = command("login", server.url)
     assert done.code == 1
     assert not Path(os.environ["PROGRESSBAR_CONFIG"]).exists()

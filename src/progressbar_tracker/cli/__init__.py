@@ -8,51 +8,68 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from progressbar_tracker._errors import ProgressBarError
-from progressbar_tracker._table import plain
+from progressbar_tracker._version import VERSION
 
-from . import database, doctor, items, keys, programs, serving
-from .shared import NAME
+from . import database, doctor, items, keys, programs, serving, streams
+from .streams import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_COMPLETE: Final = "_PROGRESSBAR_TRACKER_COMPLETE"
+
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 with one line on stderr, or 2 for wrong usage."""
+    streams.prepare()
+    if _COMPLETE in os.environ:
+        commands.main(prog_name=NAME, complete_var=_COMPLETE)
     try:
-        code = commands.main(arguments, prog_name=NAME, standalone_mode=False, windows_expand_args=False)
+        # Not by main(), which has its own way with interrupts and with a reader that is gone.
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with commands.make_context(NAME, given, color=streams.colors()) as context:
+            code = commands.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else f"{NAME} --help"
-        click.echo(f"{NAME}: {plain(error.format_message())} (see: {where})", err=True)
+        streams.say(f"{error.format_message()} (see: {where})")
         return 2
-    except click.Abort:
-        click.echo(err=True)
+    except (click.Abort, EOFError) as error:
+        if isinstance(error, EOFError) or isinstance(error.__context__, EOFError):
+            streams.say("nothing was entered: stdin has ended")
+            return 1
+        streams.note("")
         return 130
-    except (click.ClickException, ProgressBarError, ValueError) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"{NAME}: {plain(text)}", err=True)
+    except KeyboardInterrupt:
+        streams.note("")
+        return 130
+    except (click.ClickException, ProgressBarError) as error:
+        streams.say(error.format_message() if isinstance(error, click.ClickException) else str(error))
         return 1
     except BrokenPipeError:
-        # The reader, such as head, has seen enough. Python would complain while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.discard_output()  # the reader, such as head, has seen enough
         return 0
+    except (OSError, ValueError) as error:
+        streams.say(_reason(error))
+        streams.discard_output()
+        return 1
     return code if isinstance(code, int) else 0
 
 
-def version_text() -> str:
-    """Return the installed version."""
-    import importlib.metadata  # slow, and no other command needs it
-
-    return importlib.metadata.version(NAME)
+def _reason(error: OSError | ValueError) -> str:
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"cannot write: {error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "--version", package_name=NAME, message="%(version)s")
+@click.version_option(VERSION, "--version", message="%(version)s")
 def commands() -> None:
     """See from anywhere how far a program is, when it will be done, and whether it failed."""
 
@@ -60,7 +77,7 @@ def commands() -> None:
 @commands.command()
 def version() -> None:
     """Print the version."""
-    click.echo(version_text())
+    click.echo(VERSION)
 
 
 for _command in (

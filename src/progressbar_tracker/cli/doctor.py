@@ -18,9 +18,11 @@ from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
 from progressbar_tracker._table import plain
+from progressbar_tracker._version import VERSION
 from progressbar_tracker._wire import Exchange, Request, base_url, error_of
 
 from .shared import json_option, print_json, url_option
+from .streams import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,26 +75,38 @@ def _configured(url: str | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("configuration", "bad", str(error))
         return
-    if found is None:
+    try:
         path = _config.user_config_path(os.environ)
+    except ConfigError as error:
+        path = None
+        yield Finding("config file", "note", str(error))
+    if found is None:
         yield Finding(
             "configuration", "bad",
             "none: start a server here (progressbar-tracker serve), or log in to one (progressbar-tracker login URL), "
-            f"or set {_config.URL} and {_config.API_KEY}; there is no {path}",
+            f"or set {_config.URL} and {_config.API_KEY}; there is no {path or 'config file'}",
         )  # fmt: skip
         return
     yield Finding("configuration", "ok", f"{found.url}, from {'--url' if url else found.source}")
-    yield from _readable_by_others(_config.user_config_path(os.environ))
+    if path is not None:
+        yield from _readable_by_others(path)
     yield from _proxied(found.url)
     yield from _served(found.url, found.api_key)
 
 
 def _versions() -> Finding:
-    from importlib.metadata import version  # slow, and most commands need it not
-
     parts = sys.version_info
-    names = ", ".join(f"{name} {version(name)}" for name in ("progressbar-tracker", "tqdm", "httpx"))
+    names = ", ".join(f"{name} {_version_of(name)}" for name in (NAME, "tqdm", "httpx"))
     return Finding("versions", "ok", f"{names}, Python {parts[0]}.{parts[1]}.{parts[2]}")
+
+
+def _version_of(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow, and most commands need it not
+
+    try:
+        return VERSION if name == NAME else version(name)
+    except PackageNotFoundError:
+        return "of unknown version"  # its metadata were left out of the zip file
 
 
 def _readable_by_others(path: Path) -> Iterator[Finding]:
@@ -146,13 +160,11 @@ def _reached(info: KeyInfo, seconds: float) -> Finding:
         return Finding(
             "server", "note", f"speaks the 1.0.0 protocol ({seconds * 1000:.0f} ms): no status, no groups, no history"
         )
-    from importlib.metadata import version
-
-    told, ours = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms", version("progressbar-tracker")
+    told = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms"
     if seconds >= SLOW:
         return Finding("server", "note", f"{told}: look at the network and at the load of its machine")
-    if info.server_version.partition(".")[0] != ours.partition(".")[0]:
-        return Finding("server", "note", f"{told}; this is version {ours}: bring the older of the two up to date")
+    if info.server_version.partition(".")[0] != VERSION.partition(".")[0]:
+        return Finding("server", "note", f"{told}; this is version {VERSION}: bring the older of the two up to date")
     return Finding("server", "ok", told)
 
 
@@ -207,6 +219,11 @@ def _stored(database: str | None) -> Iterator[Finding]:
         return
     try:
         place = database_of({}, named)
+    except ConfigError as error:
+        if named:  # a user without a home has no file, and needs none
+            yield Finding("database", "bad", str(error))
+        return
+    try:
         if not named and isinstance(place, Path) and not place.exists():
             return
         yield Finding("database", "ok", check(place))

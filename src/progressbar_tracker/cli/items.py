@@ -16,7 +16,9 @@ from progressbar_tracker._errors import ConfigError, ItemNotFoundError, Progress
 from progressbar_tracker._models import Change
 from progressbar_tracker._table import plain, row, state, table
 
-from .shared import NAME, json_option, print_json, url_option, width
+from . import streams
+from .shared import json_option, print_json, url_option, width
+from .streams import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +62,7 @@ def list_items(url: str | None, as_json: bool) -> None:
     if as_json:
         print_json(items)
     elif not items:
-        click.echo("Nothing is running.", err=True)
+        streams.note("Nothing is running.")
     else:
         click.echo("\n".join(_lines(items, width())))
 
@@ -132,7 +134,7 @@ def remove(item_ids: tuple[str, ...], url: str | None) -> None:
 def watch(interval: float, url: str | None) -> None:
     """Watch the items until Ctrl-C: live in a terminal, through a pipe a line for each change."""
     with _client(url) as client, contextlib.suppress(KeyboardInterrupt):
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not streams.is_plain():
             _watch_screen(client, interval)
         else:
             _watch_lines(client, interval)

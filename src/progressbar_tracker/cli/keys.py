@@ -17,6 +17,7 @@ from progressbar_tracker._models import KEY_TYPES
 from progressbar_tracker._table import plain, table
 
 from .shared import json_option, print_json, server_missing, width
+from .streams import ask_secret, discard_output, is_closed, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ class _HttpKeys:
                 found = _config.discover(os.environ, url=url)
                 key = found.api_key if found is not None else None
         if not key:
-            key = click.prompt("Admin key", hide_input=True, err=True).strip()
+            key = ask_secret("Admin key")
         self._transport = HttpTransport(url, key, timeout=10.0)
 
     def list(self) -> list[dict[str, object]]:
@@ -122,11 +123,15 @@ def _keys(database: str | None, url: str | None) -> Iterator[_FileKeys | _HttpKe
 
 
 def _say_key(made: dict[str, object], *, as_json: bool) -> None:
-    if as_json:
-        print_json(made)
-        return
-    click.echo(plain(f"{made['type']} key {made['key_id']} ({made['name']}), shown this once:"), err=True)
-    click.echo(plain(made["key"]))
+    try:
+        if as_json:
+            print_json(made)
+            return
+        click.echo(plain(made["key"]))
+    except OSError as error:
+        discard_output()
+        raise click.ClickException(f"key {made['key_id']} cannot be shown ({error.strerror}): revoke it") from None
+    note(f"{made['type']} key {made['key_id']} ({made['name']}), shown this once")
 
 
 @keys_group.command("create")
@@ -145,6 +150,8 @@ def keys_create(
     as_json: bool,
 ) -> None:
     """Make a key. It is printed this once, alone on stdout."""
+    if is_closed():
+        raise click.ClickException("stdout is closed: the key could not be shown")
     expires_at = None if expires is None else time.time() + expires * 86400
     with _keys(database, url) as keys:
         _say_key(keys.create(kind, name, expires_at), as_json=as_json)
@@ -174,7 +181,7 @@ def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
     """Make a key invalid, at once and for good."""
     with _keys(database, url) as keys:
         keys.revoke(key_id)
-    click.echo(f"Revoked {key_id}.", err=True)
+    note(f"Revoked {key_id}.")
 
 
 @keys_group.command("rotate")
@@ -184,6 +191,8 @@ def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
 @json_option
 def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: bool) -> None:
     """Give a key a new secret. It keeps its items; the old secret works for another day."""
+    if is_closed():
+        raise click.ClickException("stdout is closed: the key could not be shown")
     with _keys(database, url) as keys:
         _say_key(keys.rotate(key_id), as_json=as_json)
 
@@ -195,7 +204,7 @@ def login(url: str) -> None:
     from progressbar_tracker._wire import base_url
 
     base_url(url, "URL")
-    key = click.prompt("Key", hide_input=True, err=True).strip()
+    key = ask_secret("Key")
     with ProgressBar(url, key, auto_detect=False) as client:
         info = client.key_info
     path = _config.user_config_path(os.environ)

@@ -11,10 +11,9 @@ import click
 
 from progressbar_tracker import _pipe, _program, _runtime
 from progressbar_tracker._deadline import typed
-from progressbar_tracker._table import plain
 from progressbar_tracker._tracker import track
 
-from .shared import NAME
+from . import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +134,7 @@ def _supervise(
     try:
         code = _program.supervise(command, job, environ, read_errors=read_errors, parse=parse)
     except _program.NotStartedError as error:
-        click.echo(f"{NAME}: {plain(str(error))}", err=True)
+        streams.say(str(error))
         code = error.code
     return _program.end_alike(code)
 
@@ -173,8 +172,7 @@ def pipe(
     _check(url)
     if as_bytes and null:
         raise click.UsageError("--bytes and --null exclude each other")
-    if sys.stdin is None or sys.stdout is None:
-        # Its number would go to the next file that is opened: the server's connection, for example.
+    if sys.stdin is None or streams.is_closed():
         raise click.ClickException(f"{'stdin' if sys.stdin is None else 'stdout'} is closed")
     if url is not None:
         _runtime.configure(url=url)
@@ -188,7 +186,7 @@ def pipe(
     try:
         code = _pipe.follow(bar, None if as_bytes else b"\0" if null else b"\n")
     except OSError as error:
-        click.echo(f"{NAME}: {error}", err=True)
+        streams.say(str(error))
         code = 1
     return _program.end_alike(code)
 

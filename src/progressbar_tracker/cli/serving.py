@@ -10,7 +10,9 @@ import click
 
 from progressbar_tracker import _config
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._log import WARNING, log
 
+from . import streams
 from .shared import server_missing
 
 if TYPE_CHECKING:
@@ -30,7 +32,27 @@ class _LocalConfig:
         return None if found is None else (found.url, found.api_key)
 
     def write(self, url: str, api_key: str) -> None:
-        _config.write_user_config(self._path, url, api_key)
+        try:
+            _config.write_user_config(self._path, url, api_key)
+        except ConfigError as error:
+            log(WARNING, "Programs here need to be told of this server (progressbar-tracker login %s): %s", url, error)
+
+
+def _local_config() -> _LocalConfig | None:
+    try:
+        return _LocalConfig(_config.user_config_path(os.environ))
+    except ConfigError as error:
+        log(WARNING, "Programs here find neither this server nor a key by themselves: %s", error)
+        return None
+
+
+def _tell(text: str) -> None:
+    """Write a line for a person; a server whose stdout is closed or full serves all the same."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        log(WARNING, "stdout cannot be written: %s", error.strerror)
+        streams.discard_output()
 
 
 @click.command()
@@ -97,15 +119,14 @@ def serve(**given: Unpack[Overrides]) -> int:
     logging.captureWarnings(True)
     if is_service_address(os.environ.get(PORT, "")):
         logging.getLogger(logs.EVENTS).warning("%s is a service's address and no port, and is ignored", PORT)
-    config = _LocalConfig(_config.user_config_path(os.environ))
     try:
-        server = Server(settings, say=click.echo, local_config=config)
+        server = Server(settings, say=_tell, local_config=_local_config() if settings.local_key else None)
     except ConfigError as error:
         if settings.log_format != "json":
             raise
         logging.getLogger(logs.EVENTS).critical("%s", error)  # whoever reads the log reads nothing else
         return 1
-    server.run(lambda: click.echo(f"Serving on {server.url} from {settings.shown_database}; Ctrl-C stops."))
+    server.run(lambda: _tell(f"Serving on {server.url} from {settings.shown_database}; Ctrl-C stops."))
     return 0
 
 
@@ -118,7 +139,7 @@ def demo(once: bool, port: int) -> None:
         from progressbar_tracker.demo import show
     except ImportError:
         server_missing()
-    show(once=once, port=port, say=click.echo)
+    show(once=once, port=port, say=_tell)
 
 
 COMMANDS: Final = (serve, demo)

@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 
 import click
 
-NAME: Final = "progressbar-tracker"
+from .streams import NAME, tells_unicode
+
 EXTRA: Final = f"the server is not installed: pip install '{NAME}[server]'"
 
 _MOVES: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -26,7 +27,8 @@ def server_missing() -> NoReturn:
 
 def print_json(document: object) -> None:
     """Print a document for programs, which is harmless on a terminal as well."""
-    click.echo(_MOVES.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(document, ensure_ascii=False, indent=2)))
+    text = json.dumps(document, ensure_ascii=not tells_unicode(), indent=2)
+    click.echo(_MOVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def width() -> int | None:

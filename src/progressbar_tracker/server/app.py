@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route, Router
 
+from progressbar_tracker._version import VERSION
+
 from .clock import SystemClock
 from .routes.endpoint import OTHER, Endpoint, Row
 from .routes.html import refused
-from .routes.keys import VERSION
 from .routes.reply import Reply, redirect
 from .routes.services import Services
 from .routes.table import TABLE

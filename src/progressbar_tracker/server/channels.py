@@ -332,7 +332,7 @@ def _text(path: Path, called: str) -> str:
             data = file.read(SIZE + 1)
         if len(data) > SIZE:
             raise ConfigError(f"{called} is too large")
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{called} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

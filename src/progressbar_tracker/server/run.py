@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._version import VERSION
 
 from . import keys, logs, room
 from .app import App, create_app
 from .clock import SystemClock
 from .connection import Connection, Connections
 from .records import KeyRecord, SaveKey, Write, digest
-from .routes.keys import VERSION
 from .stores.opening import open_store
 
 if TYPE_CHECKING:

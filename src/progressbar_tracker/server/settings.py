@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack, get_args
 
 import msgspec
 
+from progressbar_tracker._config import read_text, user_folder
 from progressbar_tracker._errors import ConfigError
 
 from .budget import MAX_UNREAD_MEBIBYTES
@@ -290,7 +291,10 @@ def default_database() -> Path:
     """Return the database file where the system keeps a user's data."""
     import platformdirs
 
-    return platformdirs.user_data_path("progressbar-tracker", appauthor=False) / "progress.db"
+    folder = user_folder(lambda: platformdirs.user_data_path("progressbar-tracker", appauthor=False))
+    if folder is None:
+        raise ConfigError("there is no home folder for the database: set HOME, PROGRESSBAR_DATABASE or --database")
+    return folder / "progress.db"
 
 
 def _database(text: str) -> Path | str:
@@ -349,8 +353,8 @@ def _secret(environ: Mapping[str, str], name: str) -> str | None:
     if environ.get(name):
         raise ConfigError(f"{name} and {name}_FILE are both set: keep one")
     try:
-        text = Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(Path(path)).strip()
+    except ConfigError as error:
         raise ConfigError(f"{name}_FILE names {path}, which cannot be read: {error}") from error
     if not text:
         raise ConfigError(f"{name}_FILE names {path}, which is empty")

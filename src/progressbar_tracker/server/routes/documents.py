@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.metrics import METRICS
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
@@ -83,7 +84,6 @@ def _encoded_document() -> bytes:
 @cache
 def _document() -> Document:
     from . import openapi
-    from .keys import VERSION
     from .table import TABLE  # the table names this module
 
     return openapi.document(TABLE, VERSION)

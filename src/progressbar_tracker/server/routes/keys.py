@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import FieldError, check_text
+from progressbar_tracker._version import VERSION
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.records import DropKey, SaveKey, told
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.records import KeyRecord, Write
 
     from .services import Services
-
-VERSION: Final = importlib.metadata.version("progressbar-tracker")
 
 
 async def info(call: Call) -> Reply:

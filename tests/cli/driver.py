@@ -1,0 +1,85 @@
+"""Runs many command lines in one environment: a process is forked for each, when the imports are done.
+
+It is started with the environment, the standard streams and the options of Python that are to be tried. The jobs come
+as JSON in a file, and their exit codes go into another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import sys
+import time
+from pathlib import Path
+
+import progressbar_tracker.__main__
+import progressbar_tracker.cli
+
+with contextlib.suppress(ImportError):
+    import progressbar_tracker.server.run
+    import progressbar_tracker.server.stores.copies
+
+PATIENCE = 5.0
+
+
+def homeless(user):
+    raise KeyError(f"no entry for {user}")
+
+
+def become(job):
+    """Become the job: return only if it ends."""
+    os.setsid()
+    signal.alarm(60)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, where in enumerate((job["stdin"], job["stdout"], job["stderr"])):
+        if where is not None:
+            opened = os.open(where, os.O_RDWR if number else os.O_RDONLY)
+            os.dup2(opened, number)
+            os.close(opened)
+    if job.get("chdir"):
+        Path(job["chdir"]).mkdir()
+        os.chdir(job["chdir"])
+        Path(job["chdir"]).rmdir()
+    if job.get("homeless"):
+        pwd.getpwuid = pwd.getpwnam = homeless
+    if job.get("now") is not None:
+        time.time = lambda: job["now"]
+        time.time_ns = lambda: int(job["now"] * 1e9)
+    sys.argv = ["progressbar-tracker", *job["arguments"]]
+    progressbar_tracker.__main__.main()
+
+
+def wait(process, job):
+    """Return the exit code of a job, which is interrupted once it has written its ``until``, or after a while."""
+    until, end = job.get("until"), time.monotonic() + PATIENCE
+    while until is not None:
+        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+            break
+        written = "".join(Path(name).read_text("utf-8", "replace") for name in (job["out"], job["err"]))
+        if until in written or time.monotonic() > end:
+            os.kill(process, signal.SIGINT)
+            break
+        time.sleep(0.02)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def drive(path):
+    """Run the jobs of a file one after the other. It returns in the jobs, too."""
+    jobs = json.loads(Path(path).read_text("utf-8"))
+    for job in jobs:
+        for name in (job["out"], job["err"]):
+            Path(name).touch()
+            Path(name).chmod(0o666)
+        process = os.fork()
+        if process == 0:
+            become(job)
+            return
+        job["code"] = wait(process, job)
+    Path(f"{path}.codes").write_text(json.dumps([job["code"] for job in jobs]), "utf-8")
+
+
+if __name__ == "__main__":
+    drive(sys.argv[1])

@@ -1,0 +1,275 @@
+"""The table of commands and environments: in each cell there is an exit code and at most one sentence, no traceback."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import zipapp
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.end_to_end.serving import client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DRIVER = Path(__file__).with_name("driver.py")
+HUGE = 1e300
+
+COMMANDS = {
+    "ls": ["ls"],
+    "ls --json": ["ls", "--json"],
+    "get": ["get", "film"],
+    "get huge": ["get", "huge"],
+    "get missing": ["get", "Плёнка"],
+    "watch": ["watch"],
+    "set": ["set", "made", "0.5", "--title", "Ж"],
+    "rm": ["rm", "made"],
+    "rm missing": ["rm", "made"],
+    "run": ["run", "{folder}/hello.py"],
+    "run --job": ["run", "--job", "{folder}/hello.py"],
+    "exec": ["exec", "--", "true"],
+    "exec missing": ["exec", "--", "/nonexistent/program"],
+    "pipe": ["pipe", "--quiet"],
+    "keys create": ["keys", "create", "--type", "read", "--name", "ж", "--database", "{folder}/p.db"],
+    "keys list": ["keys", "list", "--database", "{folder}/p.db"],
+    "keys list, usual file": ["keys", "list"],
+    "keys revoke": ["keys", "revoke", "missing", "--database", "{folder}/p.db"],
+    "keys rotate": ["keys", "rotate", "missing", "--database", "{folder}/p.db"],
+    "backup": ["backup", "{folder}/copy.db", "--force", "--database", "{folder}/p.db"],
+    "restore": ["restore", "{folder}/copy.db", "--database", "{folder}/restored.db"],
+    "migrate": ["migrate", "--from", "{folder}/p.db", "--to", "postgresql://127.0.0.1:1/none"],
+    "doctor": ["doctor"],
+    "version": ["version"],
+    "--version": ["--version"],
+    "--help": ["--help"],
+    "wrong usage": ["ls", "--nope"],
+    "serve": ["serve", "--port", "0", "--database", "{folder}/served.db"],
+    "serve, usual file": ["serve", "--port", "0"],
+    "login": ["login", "{url}"],  # the last, for it writes the configuration anew
+}
+CODES = {
+    "get missing": 1, "rm missing": 1, "exec missing": 127, "keys revoke": 1, "keys rotate": 1, "migrate": 1,
+    "wrong usage": 2,
+}  # fmt: skip
+CLIENTS = ("ls", "ls --json", "get", "get huge", "watch", "set", "rm")
+PRINTING = (
+    "ls", "ls --json", "get", "get huge", "watch", "keys create", "keys list", "keys list, usual file", "backup",
+    "restore", "login", "doctor", "version", "--version", "--help",
+)  # fmt: skip
+SILENT = ("set", "rm", "exec", "pipe", "run", "run --job")
+"""Of these nothing is said where all is well; the others write to stdout then."""
+
+
+class World(NamedTuple):
+    """What is different in an environment. A variable that is ``None`` is not set."""
+
+    variables: Mapping[str, str | None] = MappingProxyType({})
+    options: tuple[str, ...] = ()
+    closed: str = ""
+    stdout: str | None = None
+    stderr: str | None = None
+    job: Mapping[str, object] = MappingProxyType({})
+    config: bytes | None = None
+    key_file: bytes | None = None
+    codes: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def is_told(self):
+        """Whether a sentence can be read."""
+        return self.stderr is None and "2>&-" not in self.closed
+
+    @property
+    def is_read(self):
+        """Whether output can be read."""
+        return self.stdout is None and " >&-" not in self.closed
+
+
+def failing(*names, code=1):
+    return dict.fromkeys(names, code)
+
+
+HOMELESS = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PROGRESSBAR_CONFIG"))
+NOWHERE = {**HOMELESS, "HOME": "/proc/self"}  # where nothing can be made, by root neither
+CONFIGURED = {"PROGRESSBAR_URL": None, "PROGRESSBAR_API_KEY": None}
+CONFIG = 'url = "{url}"\napi_key = "{key}"\n'
+UNREADABLE = failing(*CLIENTS, "doctor", "serve", "serve, usual file")
+UNCONFIGURED = failing(*CLIENTS, "doctor")
+
+WORLDS = {
+    "plain": World(),
+    "cp1252": World({"PYTHONIOENCODING": "cp1252"}),
+    "latin-1": World({"PYTHONIOENCODING": "latin-1:strict"}),
+    "ascii": World({"PYTHONIOENCODING": "ascii"}),
+    "locale C": World({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "locale that is not there": World({"LC_ALL": "nonsense", "PYTHONUTF8": "0"}),
+    "no home": World(
+        HOMELESS, job={"homeless": True}, codes=failing("keys list, usual file", "login", "serve, usual file")
+    ),
+    "no home, no configuration": World(
+        {**HOMELESS, **CONFIGURED}, job={"homeless": True},
+        codes={**UNCONFIGURED, **failing("keys list, usual file", "login", "serve, usual file")},
+    ),
+    "home that cannot be written": World(NOWHERE, codes=failing("keys list, usual file", "login", "serve, usual file")),
+    "odd XDG variables": World({"XDG_CONFIG_HOME": "relative", "XDG_DATA_HOME": "", "XDG_RUNTIME_DIR": "/none"}),
+    "config with a mark": World(CONFIGURED, config=b"\xef\xbb\xbf" + CONFIG.encode()),
+    "config in UTF-16": World(CONFIGURED, config=CONFIG.encode("utf-16"), codes=UNREADABLE),
+    "config in Latin-1": World(CONFIGURED, config=CONFIG.encode() + b"# \xe9\n", codes=UNREADABLE),
+    "config that is no TOML": World(CONFIGURED, config=b"url = \n", codes=UNREADABLE),
+    "key file with a mark": World({"PROGRESSBAR_API_KEY": None}, key_file=b"\xef\xbb\xbf{key}\r\n"),
+    "key file that is not there": World(
+        {"PROGRESSBAR_API_KEY": None, "PROGRESSBAR_API_KEY_FILE": "/none"}, codes=UNCONFIGURED
+    ),
+    "stdout closed": World(closed=" >&-", codes=failing(*PRINTING, "pipe")),
+    "stderr closed": World(closed=" 2>&-"),
+    "stdin closed": World(closed=" <&-", codes=failing("login", "pipe")),
+    "all closed": World(closed=" <&- >&- 2>&-", codes=failing(*PRINTING, "pipe")),
+    "stdout full": World(stdout="/dev/full", codes=failing(*PRINTING, "run", "run --job", "pipe")),
+    "stderr full": World(stderr="/dev/full"),
+    "stdin ended": World(job={"stdin": "/dev/null"}, codes=failing("login")),
+    "dumb terminal": World({"TERM": "dumb", "COLUMNS": "-3", "LINES": "x"}),
+    "narrow terminal": World({"NO_COLOR": "1", "COLUMNS": "1", "LINES": "0"}),
+    "isolated": World(options=("-I",)),
+    "optimized": World(options=("-OO",)),
+    "warnings are errors": World(options=("-W", "error")),
+    "deleted folder": World(job={"chdir": "{folder}/gone"}),
+    "no temporary folder": World(dict.fromkeys(("TMPDIR", "TMP", "TEMP"), "/none")),
+    "the year 1970": World(job={"now": 3.0}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(shell):
+    admin = client(shell.url, shell.key)
+    items = {
+        "film": {"title": "Плёнка 🎬 日本", "description": "Ёж…", "completed": 1, "total": 3},
+        "huge": {"title": "huge", "completed": HUGE, "total": HUGE, "unit": "B"},
+        "long": {"title": "long", "completed": 10**18, "total": 10**19},
+        "bad": {"title": "bad", "status": "failed", "error": "Ошибка"},
+    }
+    for name, fields in items.items():
+        admin.put(f"/api/v1/items/{name}", json=fields).raise_for_status()
+    admin.close()
+    return shell
+
+
+def filled(value, **values):
+    if isinstance(value, str):
+        return value.format(**values) if "{" in value else value
+    if isinstance(value, bytes):
+        return value.replace(b"{key}", values["key"].encode()).replace(b"{url}", values["url"].encode())
+    if isinstance(value, list):
+        return [filled(one, **values) for one in value]
+    return value
+
+
+def drive(world, site, folder):
+    """Run each command in a world; return what each has written, and its exit code."""
+    values = {"url": site.url, "key": site.key, "folder": str(folder)}
+    (folder / "hello.py").write_text("print('hello')\n")
+    (folder / "in").write_text(site.key + "\n")
+    closed = world.closed + " "
+    jobs = []
+    for number, arguments in enumerate(COMMANDS.values()):
+        out, err = str(folder / f"{number}.out"), str(folder / f"{number}.err")
+        job = {
+            "arguments": filled(arguments, **values), "out": out, "err": err, "stdin": str(folder / "in"),
+            "stdout": world.stdout or out, "stderr": world.stderr or err,
+            "until": {"watch": "huge", "serve": "Serving on"}.get(arguments[0] if arguments else ""),
+            **{name: filled(value, **values) for name, value in world.job.items()},
+        }  # fmt: skip
+        for name, sign in (("stdin", " <&- "), ("stdout", " >&- "), ("stderr", " 2>&- ")):
+            if sign in closed:
+                job[name] = None
+        jobs.append(job)
+    (folder / "jobs").write_text(json.dumps(jobs))
+    environ = {
+        **site.environ, "HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_DATA_HOME": str(folder / "data"), "PROGRESSBAR_CONFIG": str(folder / "conf" / "config.toml"),
+    }  # fmt: skip
+    for name, data in (("PROGRESSBAR_CONFIG", world.config), ("PROGRESSBAR_API_KEY_FILE", world.key_file)):
+        if data is not None:
+            path = folder / name
+            path.write_bytes(
+                data.decode("utf-16").format(**values).encode("utf-16")
+                if data.startswith((b"\xff\xfe", b"\xfe\xff"))
+                else filled(data, **values)
+            )
+            path.chmod(0o600)
+            environ[name] = str(path)
+    environ |= {name: value for name, value in world.variables.items() if value is not None}
+    environ = {name: value for name, value in environ.items() if world.variables.get(name, "") is not None}
+    line = shlex.join([sys.executable, *world.options, str(DRIVER), str(folder / "jobs")])
+    done = subprocess.run(["sh", "-c", line + world.closed], env=environ, cwd=folder, capture_output=True, timeout=110)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    codes = json.loads((folder / "jobs.codes").read_text())
+    for name, job, code in zip(COMMANDS, jobs, codes, strict=True):
+        texts = [Path(job[stream]).read_bytes().decode("utf-8", "replace") for stream in ("out", "err")]
+        yield name, *texts, code
+
+
+def faults_of(world, name, out, err, code):
+    """Yield what is wrong in one cell."""
+    expected = {**CODES, **world.codes}.get(name, 0)
+    if code != expected:
+        yield f"exit code {code}, not {expected}"
+    programs_own = name.startswith("run") and world.stdout is not None
+    for sign in ("Traceback", "ignored", "Warning", "\x1b", "0" * 30):
+        if sign in out + err and not programs_own:
+            yield f"{sign!r} is written"
+    if code and world.is_told and name != "doctor" and not programs_own:
+        if not err.startswith("progressbar-tracker: ") or err.count("\n") != 1 or not err.strip("\n").isprintable():
+            yield "not one sentence"
+    elif code == 0 and world.is_read and name not in SILENT and not out:
+        yield "nothing is written"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_each_command_has_an_exit_code_and_a_sentence_in_each_world(site, tmp_path, world):
+    given = WORLDS[world]
+    wrong = [
+        f"{name}: {fault}\n{out[-300:]}{err[-900:]}"
+        for name, out, err, code in drive(given, site, tmp_path)
+        for fault in faults_of(given, name, out, err, code)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("line", ["ls", "ls --json", "get film", "keys list --database {folder}/p.db", "--help"])
+def test_a_reader_that_is_gone_is_no_failure(site, tmp_path, line):
+    line = line.format(folder=tmp_path)
+    done = site.bash(f"set -o pipefail; pbt {line} | true; pbt {line} | head -1 >/dev/null")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("metadata", ["with", "without"])
+def test_a_zip_file_of_the_package_knows_its_version(site, tmp_path, metadata):
+    source = Path(__file__).parents[2] / "src" / "progressbar_tracker"
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__main__.py").write_text("from progressbar_tracker.__main__ import main\nmain()\n")
+    shutil.copytree(source, tmp_path / "app" / "progressbar_tracker", ignore=shutil.ignore_patterns("__pycache__"))
+    if metadata == "with":
+        (tmp_path / "app" / "progressbar_tracker-1.dist-info").mkdir()
+        (tmp_path / "app" / "progressbar_tracker-1.dist-info" / "METADATA").write_text("Name: x\nVersion: 1\n")
+    zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
+    # Without the installed package, and without the metadata of what it is made of.
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for found in Path(pytest.__file__).parents[1].iterdir():
+        if not found.name.startswith(("progressbar", "__editable__", "_progressbar")) and found.suffix not in (
+            ".pth", ".dist-info",
+        ):  # fmt: skip
+            (packages / found.name).symlink_to(found)
+    command = [sys.executable, "-S", str(tmp_path / "app.pyz")]
+    environ = {**site.environ, "PYTHONPATH": str(packages)}
+    version = subprocess.run([*command, "version"], env=environ, capture_output=True, text=True)
+    assert (version.returncode, version.stderr) == (0, "")
+    doctor = subprocess.run([*command, "doctor"], env=environ, capture_output=True, text=True)
+    assert (doctor.returncode, doctor.stderr) == (0, ""), doctor.stdout
+    assert f"progressbar-tracker {version.stdout.strip()}, tqdm " in doctor.stdout
