@@ -241,7 +241,10 @@ def sign_in(served: Served, source: str, password: str = "wrong", cookie: str = 
 
 def status_of(asking: socket.socket) -> int:
     with asking:
-        return int(asking.recv(20_000).split()[1])
+        answer = asking.recv(20_000)
+    status = int(answer.split()[1])
+    assert status != 503 or b"\r\nretry-after: " in answer
+    return status
 
 
 @pytest.mark.skipif(not Path("/proc/sys/net").exists(), reason="needs the addresses 127.0.0.0/8 of Linux")
