@@ -222,7 +222,7 @@ class Sender:
             self._away = not reached
             return reached
         reached = self.flush(EXIT)
-        if not reached and not self.ready:
+        if not reached and not self.ready and not self._reconciler.failures:
             reached = self.flush(START)  # on a busy machine; the server has not been asked anything yet
         self._away = not reached
         return reached

@@ -6,6 +6,7 @@ ended and how long it took. A fork costs less than a start, and the end of the p
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import contextlib
 import errno
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import pty
+import resource
 import signal
 import sys
 import tempfile
@@ -21,7 +23,7 @@ import threading
 import time
 from pathlib import Path
 
-from progressbar_tracker import _display, track
+from progressbar_tracker import _counting, _display, _run, _runtime, track
 
 KILL_SECONDS = 20.0
 AT_ONCE = 6
@@ -183,6 +185,56 @@ def standard_error(case):
         assert kind == "null"
 
 
+def tqdm_lock():
+    from tqdm import tqdm
+
+    return tqdm.get_lock()
+
+
+LOCKS = {
+    "counters": lambda: _counting._lock,
+    "numbers": lambda: _run._numbers_lock,
+    "display": lambda: _runtime.display()._lock,
+    "display's worker": lambda: _runtime.display()._worker._lock,
+    "sender's worker": lambda: _runtime.sender()._worker._lock,
+    "tqdm": tqdm_lock,
+}
+
+
+def hold(lock):
+    """Have a thread take a lock that never gives it back."""
+    held = threading.Event()
+
+    def holder():
+        lock.acquire()
+        held.set()
+        threading.Event().wait()
+
+    threading.Thread(target=holder, daemon=True).start()
+    held.wait()
+
+
+def limit(kind):
+    """Take from the program what a thread or an import needs."""
+    if kind in LOCKS:
+        hold(LOCKS[kind]())
+    elif kind == "descriptors":
+        with contextlib.suppress(OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            while True:
+                os.open("/dev/null", os.O_RDONLY)
+    elif kind == "threads":
+
+        def refuse(*args, **options):
+            raise RuntimeError("can't start new thread")
+
+        threading._start_new_thread = threading._start_joinable_thread = refuse
+    elif kind == "memory":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + (6 << 20)  # less than a thread's stack
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 class Tee:
     """What some programs put in the place of stderr: writes to it, and somewhere else."""
 
@@ -223,6 +275,7 @@ def block(track):
         with track(total=3, id=f"block {n}", display=True) as bar:
             for x in range(3):
                 bar.advance()
+                bar.advance(0.5)
                 seen() if x == 1 else None
                 print(x)
 
@@ -281,15 +334,30 @@ def die(track):
         raise SystemExit(x + 4)
 
 
+def labelled(track):
+    """Use every option that is worked on in the program's thread."""
+    for options in ({"id": "x" * 1000}, {"deadline": 5}, {"group": "g", "notify": ["n"]}, {"interval": 0.05}):
+        for x in track(range(2), display=True, **options):
+            print(x)
+    with track(total=2, keep=True) as bar:
+        bar.advance(2)
+
+
+def atexit_hook(track):
+    """Track in a hook of the end, where a thread cannot be started any more, and without a frame of Python's."""
+    atexit.register(print, "hook")
+    atexit.register(list, track(range(3), id="hook", display=True))
+    atexit.register(lambda: loop(track))
+
+
 def logged(track):
     """Log to the same stderr."""
     logging.basicConfig(level=logging.WARNING, handlers=[logging.StreamHandler()])
     loop(track)
 
 
-SCENARIOS = {
-    f.__name__: f for f in (loop, default, block, error, nested, share, threads, leave, die, logged)
-}  # fmt: skip
+PROGRAMS = (loop, default, block, error, nested, share, threads, leave, die, labelled, atexit_hook, logged)
+SCENARIOS = {program.__name__: program for program in PROGRAMS}
 
 
 def run(case, output):
@@ -299,6 +367,7 @@ def run(case, output):
     os.dup2(output, 1)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
     standard_error(case)
+    limit(case.get("limit"))
     SCENARIOS[case["scenario"]](track if case["tracked"] else Bare)
     sys.exit(0)
 

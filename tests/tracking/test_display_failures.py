@@ -12,7 +12,7 @@ import pytest
 
 EXTRA_SECONDS = 4.0  # that a program may take on a busy machine beyond the bare one; a hang is 20
 
-PROGRAMS = ("loop", "block", "error", "nested", "share", "threads", "leave", "die", "logged")
+PROGRAMS = ("loop", "block", "error", "nested", "share", "threads", "leave", "die", "atexit_hook", "logged")
 ERRNOS = ("EPIPE", "ENOSPC", "EAGAIN", "EIO", "EINTR", "EBADF", "EFBIG", "EINVAL")
 ODD_ERRORS = ("ValueError", "KeyboardInterrupt", "SystemExit", "MemoryError", "RecursionError", "GeneratorExit", "Odd")
 DESCRIPTORS = (
@@ -103,6 +103,24 @@ def test_an_object_that_is_no_stream_changes_nothing(tmp_path):
 def test_a_file_that_got_the_descriptor_of_stderr_is_not_written_to(tmp_path):
     path = tmp_path / "data"
     assert differences(tmp_path, [{"stderr": "reused descriptor", "path": str(path), "scenario": "default"}]) == []
+
+
+@pytest.mark.parametrize("limit", ["descriptors", "threads", "memory"])
+def test_a_program_without_a_resource_loops_as_ever(tmp_path, limit):
+    scenarios = [name for name in (*PROGRAMS, "default", "labelled") if name != "threads"]
+    cases = [{"limit": limit, "stderr": "null", "scenario": name} for name in scenarios]
+    environ = {"PROGRESSBAR_URL": "http://127.0.0.1:1", "PROGRESSBAR_API_KEY": "key"}
+    found = differences(tmp_path, [*cases, *({**case, "environ": environ} for case in cases)])
+    assert found == []
+
+
+LOCKS = ("counters", "numbers", "display", "display's worker", "sender's worker", "tqdm")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_that_is_never_released_is_not_waited_for(tmp_path, lock):
+    cases = [{"limit": lock, "stderr": "string", "scenario": name} for name in (*PROGRAMS, "default")]
+    assert differences(tmp_path, cases) == []
 
 
 VARIABLES = (

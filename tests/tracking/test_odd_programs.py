@@ -1,0 +1,286 @@
+"""Iterables of every kind that ``for`` takes, copies, and Pythons without the GIL or without daemon threads."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from progressbar_tracker import _counting, track
+from progressbar_tracker._counting import Counter
+from progressbar_tracker.testing import recording
+
+
+class OnlyNext:
+    def __init__(self):
+        self.left = 3
+
+    def __next__(self):
+        if self.left == 0:
+            raise StopIteration
+        self.left -= 1
+        return self.left
+
+
+class GivesOnlyNext:
+    def __iter__(self):
+        return OnlyNext()
+
+
+class OnlyItems:
+    def __getitem__(self, index):
+        return [2, 1, 0][index]
+
+
+class Once(OnlyNext):
+    """An iterator that can be asked for itself only once."""
+
+    asked = False
+
+    def __iter__(self):
+        if self.asked:
+            raise RuntimeError("asked twice")
+        self.asked = True
+        return self
+
+
+class OtherIterator(OnlyNext):
+    """An iterator whose own iterator is something else."""
+
+    def __iter__(self):
+        return iter("other") if self.left < 3 else self
+
+
+class Sized(GivesOnlyNext):
+    def __init__(self, length):
+        self._length = length
+
+    def __len__(self):
+        if isinstance(self._length, BaseException):
+            raise self._length
+        return self._length
+
+
+class Hinted(GivesOnlyNext):
+    def __length_hint__(self):
+        raise ValueError("no hint")
+
+
+class Untouchable(GivesOnlyNext):
+    """An object that does not like to be asked for attributes."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+SOURCES = {
+    "only next": GivesOnlyNext,
+    "only items": OnlyItems,
+    "once": Once,
+    "other iterator": OtherIterator,
+    "callable": lambda: iter(OnlyNext().__next__, 0),
+    "hint raises": Hinted,
+    "untouchable": Untouchable,
+    **{
+        f"length {length!r}": lambda length=length: Sized(length)
+        for length in (-1, 2**63, "3", 1.5, None, ValueError("no"), SystemExit(2), MemoryError())
+    },
+}
+
+
+def looped(iterable):
+    items = []
+    for item in iterable:  # and not list(), which asks for a length
+        items.append(item)  # noqa: PERF402
+    return items
+
+
+@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+def test_an_iterable_that_for_takes_gives_the_same_items(make):
+    plain = looped(make())
+    with recording() as made:
+        tracked = looped(track(make(), id="job", display=False))
+    assert tracked == plain
+    assert (made["job"].status, made["job"].completed) == ("succeeded", len(plain))
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), StopIteration(), KeyboardInterrupt(), SystemExit(2)])
+def test_an_iterable_whose_iter_raises_raises_the_same(error):
+    class Refuses:
+        def __iter__(self):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        for _ in track(Refuses(), display=False):
+            pass
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("kind", [int, type("NoIterator", (), {"__iter__": lambda self: 3}), OnlyNext])
+def test_what_for_refuses_is_refused_with_the_same_type(kind):
+    with pytest.raises(TypeError):
+        for _ in kind():
+            pass
+    with pytest.raises(TypeError):
+        for _ in track(kind(), display=False):
+            pass
+
+
+def test_an_asynchronous_iterator_needs_only_anext():
+    class Next:
+        left = 3
+
+        async def __anext__(self):
+            if self.left == 0:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    class Source:
+        def __aiter__(self):
+            return Next()
+
+    async def main():
+        return [item async for item in track(Source(), display=False)]
+
+    assert asyncio.run(main()) == [2, 1, 0]
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+}
+
+
+@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_copy_of_a_tracker_has_no_effect_on_it(make, used):
+    with recording() as made:
+        with track([1, 2, 3], total=3, id="job", display=False) as bar:
+            bar.advance(1)
+            other = make(bar)
+            assert (other.id, other.completed, other.total) == ("job", 1, 3)
+            if used:
+                other.advance(2)
+                other.fail("no")
+                other.title = "other"
+                assert list(other) == [1, 2, 3]
+                other.close()
+            del other
+            gc.collect()
+            assert (bar.status, bar.completed, bar.title) == ("running", 1, None)
+        assert [run.id for run in made] == ["job"]
+
+
+@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_loop_s_iterator_goes_on_by_itself(make):
+    with recording() as made:
+        iterator = iter(track([1, 2, 3], id="job", display=False))
+        next(iterator)
+        other = make(iterator)
+        assert list(other) == [2, 3]
+        del other
+        gc.collect()
+        assert made["job"].status == "running"
+        assert list(iterator) == [2, 3]
+        assert (made["job"].status, made["job"].completed) == ("succeeded", 3)
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_an_iterator_that_cannot_be_copied_refuses_as_ever(make):
+    with pytest.raises(TypeError, match="generator"):
+        make(iter(track((n for n in range(3)), display=False)))
+
+
+@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+def test_a_share_survives_being_copied(make):
+    with track(total=1, id="job", display=False) as bar:
+        share = bar.share()
+        assert make(share) == share
+
+
+def test_without_the_gil_every_advance_takes_the_lock(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    counter = Counter()
+    counter.advance()
+    assert (counter.ones, counter.position) == (None, 1)
+    threads = [threading.Thread(target=lambda: [counter.advance() for _ in range(2000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counter.set(counter.position + 1)
+    counter.advance(2)
+    assert counter.position == 8004
+
+
+def test_without_the_gil_a_tracker_counts_a_loop_and_by_hand(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with track(range(5), id="job", display=False) as bar:
+        for _ in bar:
+            bar.advance()
+        assert bar.completed == 10
+
+
+def test_with_the_gil_an_advance_is_one_step(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    counter = Counter()
+    counter.advance()
+    assert counter.ones is not None
+
+
+def test_a_lock_whose_holder_is_gone_is_replaced(monkeypatch):
+    monkeypatch.setattr(_counting, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(_counting, "_lock", threading.RLock())
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with _counting._lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    counter = Counter()
+    counter.advance(2)
+    assert counter.position == 2
+    done.set()
+    thread.join()
+
+
+SUBINTERPRETER = """
+try:
+    import _interpreters as interpreters
+    made, execute = interpreters.create("isolated"), interpreters.exec
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    made, execute = interpreters.create(isolated=True), interpreters.run_string
+import sys
+code = '''
+import logging, sys
+sys.path[:] = %r
+logging.basicConfig(stream=sys.stdout, format="%%(message)s")
+from progressbar_tracker import track
+for n in range(2):
+    for x in track(range(2), display=True): print(n, x)
+with track(total=2) as bar: bar.advance()
+''' % sys.path
+print(execute(made, code))
+interpreters.destroy(made)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no interpreter forbids daemon threads")
+def test_an_interpreter_without_daemon_threads_loops_as_ever():
+    program = subprocess.run([sys.executable, "-c", SUBINTERPRETER], capture_output=True, text=True, timeout=60)
+    first, *lines = program.stdout.splitlines()
+    assert "want of a thread" in first
+    assert (lines, program.returncode) == (["0 0", "0 1", "1 0", "1 1", "None"], 0)
