@@ -350,6 +350,9 @@ def play_parts(planned: Round, request: Request, end: Callable[[], object], at: 
         before = end()
         request.send(request.head[cut:])
         status = request.status()
+        if status == 100 and refusal(row, planned.ending) == 200:  # each operation of a batch is refused by itself
+            request.send_body(request.body, last=True)
+            status = request.status()
         if status == 100:
             raise UnauthorizedError("the body was asked for")
         judge(planned, status, request, before, at)

@@ -388,3 +388,34 @@ def test_nobody_can_fill_the_log_with_what_is_no_request(
         raw.send(data)
         raw.rest()
     assert [record for record in caplog.records if record.levelname not in {"DEBUG", "TRACE"}] == []
+
+
+def test_stream_with_requests_behind_it_ends_with_its_connection(served: Served, connect: Callable[[], Raw]) -> None:
+    hub = served.server.app.services.hub
+    raw = connect()
+    key = served.keys["read"].encode()
+    raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: " + key + b"\r\n\r\n" + 3 * ASK)
+    until(lambda: hub.streams == 1)
+    raw.socket.close()
+    until(lambda: hub.streams == 0)
+
+
+def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served(tmp_path, Clock())
+    opened = [Raw(served) for _ in range(3)]
+    try:
+        first, second, third = opened
+        for raw in (first, second, third, first):
+            raw.send(ASK)
+            assert answers(raw.socket.recv(65536)) == [200]
+        monkeypatch.setattr(room, "connections", lambda: 3)
+        fourth = Raw(served)
+        opened.append(fourth)
+        assert second.rest() == b""
+        for raw in (first, third, fourth):
+            raw.send(ASK)
+            assert answers(raw.socket.recv(65536)) == [200]
+    finally:
+        for raw in opened:
+            raw.socket.close()
+        served.stop()

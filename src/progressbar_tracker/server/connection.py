@@ -102,6 +102,7 @@ class Connection(HttpToolsProtocol):
         self._usual: tuple[object, bytes] = (None, b"")  # uvicorn's headers, and how they are sent
         self._extensions: dict[str, dict[object, object]] = {CONNECTION: {"connection": self}}
         self._rest = b""  # received, and not parsed yet
+        self._answered: RequestResponseCycle | None = None  # the request that is answered, if others wait behind it
         self.holder = "" if self.client is None else self.client[0]
         self._charged: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -115,6 +116,13 @@ class Connection(HttpToolsProtocol):
         self._extensions.clear()  # or it would take a collection to be rid of this
         self._rest = b""
         self._shared.idle.pop(self, None)
+        # uvicorn tells the request that came last, and not those that came before it and are still answered.
+        for cycle in (self._answered, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
+        self._answered = None
         super().connection_lost(exc)
         self._settle_unread()  # uvicorn resumes its own state only
 
@@ -168,7 +176,10 @@ class Connection(HttpToolsProtocol):
         """Have a request answered."""
         if self._seen > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
             raise _TooLargeError
+        former: RequestResponseCycle | None = self.cycle
         super().on_headers_complete()
+        if self.pipeline and self._answered is None:
+            self._answered = former
         self._in_head = False
         self._shared.idle.pop(self, None)
         # What follows a body in chunks would be added to the head: a key, an origin.
@@ -185,8 +196,10 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for it."""
         if self.pipeline:
+            self._answered = self.pipeline[-1][0]
             super().on_response_complete()
             return
+        self._answered = None
         # As uvicorn does it, but for the timer.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
