@@ -342,9 +342,31 @@ def test_page_of_the_history_is_bounded_in_bytes(full: Served, monkeypatch: pyte
     assert len(seen) == len(set(seen)) == ITEMS
 
 
-def test_exempt_rows_are_those_of_health_and_those_that_write() -> None:
-    """Every other row is refused with 503 once its client leaves too much unread."""
-    assert {row.path for row in TABLE if row.path in endpoint.HEALTH_PATHS} == endpoint.HEALTH_PATHS
+def test_clients_without_a_key_leave_half_of_the_budget_to_those_with_one() -> None:
+    held = ByteBudget(800)
+    for n in range(4):
+        holder = f"address 2001:db8:{n}::"
+        held.admit(holder, 100)
+        held.charge(holder, 100)
+    with pytest.raises(ProblemError):
+        held.admit("address 192.0.2.1")
+    held.admit("key", 200)
+    held.release("address 2001:db8:0::", 100)
+    held.admit("address 192.0.2.1", 100)
+
+
+def test_heads_that_are_never_finished_are_charged(full: Served, ask: Callable[..., Raw]) -> None:
+    """A client may begin many heads of the largest size, and wait."""
+    begun = []
+    for _ in range(60):
+        raw = ask("/healthz", None)
+        raw.socket.recv(65536)
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: " + b"a" * 60_000)
+        begun.append(raw)
+    until(lambda: any(raw.ready() for raw in begun))
+    assert {status(raw) for raw in begun if raw.ready()} <= {503, 0}
+    assert held(full) <= full.server.app.services.budget.max_holder_bytes
+    assert full.client("read").get("/progress").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -359,7 +381,7 @@ def test_every_read_is_refused_once_its_client_has_spent_its_share(full: Served,
         services.budget.charge(holder, services.budget.max_holder_bytes)
     try:
         reply = full.client("admin").get(MATRIX["GET", row.path].path)
-        assert reply.status_code == (200 if row.path in endpoint.HEALTH_PATHS else 503)
+        assert reply.status_code == (200 if row.path in endpoint.EXEMPT_PATHS else 503)
     finally:
         for holder in holders:
             services.budget.release(holder, services.budget.max_holder_bytes)

@@ -17,6 +17,9 @@ MAX_UNREAD_MEBIBYTES: Final = 64
 HOLDER_FRACTION: Final = 4
 """One holder has at most this fraction, a quarter."""
 
+STRANGER: Final = "address "
+"""What the holder of a client without a key begins with. All of them together have half of the budget."""
+
 CHUNK_BYTES: Final = 64 * 1024
 """About how much of a large response is serialized before its client has taken what came before."""
 
@@ -47,17 +50,22 @@ class ByteBudget:
         self.max_holder_bytes = max_bytes // HOLDER_FRACTION
         self.held_bytes = self.refused = self.dropped = 0
         self._held: Counter[str] = Counter()
+        self._stranger_bytes = 0
 
     def charge(self, holder: str, size: int) -> bool:
         """Charge bytes that are held already; return whether the holder and the server are within their limits."""
         self.held_bytes += size
         self._held[holder] += size
+        if holder.startswith(STRANGER):
+            self._stranger_bytes += size
         return self.held_bytes <= self.max_bytes and self._held[holder] <= self.max_holder_bytes
 
     def release(self, holder: str, size: int) -> None:
         """Take back what was charged."""
         self.held_bytes -= size
         self._held[holder] -= size
+        if holder.startswith(STRANGER):
+            self._stranger_bytes -= size
         if not self._held[holder]:
             del self._held[holder]
 
@@ -74,7 +82,9 @@ class ByteBudget:
         size = max(size, 1)
         if self._held[holder] + size > self.max_holder_bytes:
             why = "this client leaves too many responses unread"
-        elif self.held_bytes + size > self.max_bytes:
+        elif self.held_bytes + size > self.max_bytes or (
+            holder.startswith(STRANGER) and self._stranger_bytes + size > self.max_bytes // 2
+        ):
             why = "clients leave too many responses unread"
         else:
             return

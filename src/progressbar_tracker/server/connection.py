@@ -26,8 +26,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from . import room
-from .budget import UNREAD_TIMEOUT
+from .budget import STRANGER, UNREAD_TIMEOUT
 from .extension import COMPLETE, CONNECTION
+from .proxies import network_of
 from .room import HEAD
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class Connection(HttpToolsProtocol):
         self._extensions: dict[str, dict[object, object]] = {CONNECTION: {"connection": self}}
         self._rest = b""  # received, and not parsed yet
         self._answered: RequestResponseCycle | None = None  # the request that is answered, if others wait behind it
-        self.holder = "" if self.client is None else self.client[0]
+        self._stranger = STRANGER + network_of("" if self.client is None else self.client[0])
+        self.holder = self._stranger
+        self._head_charge = 0
         self._charged: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._shared.idle[self] = None
@@ -116,6 +119,7 @@ class Connection(HttpToolsProtocol):
         self._extensions.clear()  # or it would take a collection to be rid of this
         self._rest = b""
         self._shared.idle.pop(self, None)
+        self._settle_head()
         # uvicorn tells the request that came last, and not those that came before it and are still answered.
         for cycle in (self._answered, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None:
@@ -165,6 +169,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
             elif self._in_head and self in self._shared.idle:
                 self._shared.idle.move_to_end(self)
+                self._charge_head()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -182,6 +187,8 @@ class Connection(HttpToolsProtocol):
             self._answered = former
         self._in_head = False
         self._shared.idle.pop(self, None)
+        if self._head_charge:
+            self._settle_head()
         # What follows a body in chunks would be added to the head: a key, an origin.
         self.headers = []
 
@@ -209,6 +216,18 @@ class Connection(HttpToolsProtocol):
                 self.since = self.loop.time()
             if self._rest:
                 self._feed_rest()
+
+    def _charge_head(self) -> None:
+        """Charge a head that is large and not complete: a client may begin many."""
+        more = self._seen - self._head_charge
+        if more >= FEED_BYTES:
+            self._head_charge += more
+            if not self._shared.budget.charge(self._stranger, more):
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _settle_head(self) -> None:
+        self._shared.budget.release(self._stranger, self._head_charge)
+        self._head_charge = 0
 
     def send_whole(self, status: int, head: bytes, body: bytes, holder: str, /) -> bool:
         """Send an answer in one piece; see :class:`~.extension.Sending`."""

@@ -11,6 +11,7 @@ import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
 from progressbar_tracker.server.auth import GUEST, Principal, authorize
+from progressbar_tracker.server.budget import STRANGER
 from progressbar_tracker.server.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
@@ -34,6 +35,9 @@ _decode = msgspec.json.Decoder().decode
 
 TEXT_LENGTH: Final = 200
 """The most characters of a text that a query looks for."""
+
+RESERVED_BYTES: Final = 4096
+"""How much more of a body has come when its client is charged with it again."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
@@ -106,7 +110,7 @@ class Call:
         """What limits count by: the identity of a key or a session, else the network that the client is in."""
         principal = self.principal
         if principal is None or principal.id == GUEST:
-            return f"address {network_of(self.address)}"
+            return f"{STRANGER}{network_of(self.address)}"
         return principal.id
 
     @property
@@ -219,17 +223,17 @@ class Call:
         return body
 
     async def _read_on(self, body: bytes, limit: int) -> tuple[bytes, Message]:
-        chunks, size = [body], len(body)
+        received, reserved = bytearray(body), 0
         while True:
             # A client may send all but the last byte of many bodies, and wait.
-            self.reserve(len(chunks[-1]))
+            if len(received) - reserved >= RESERVED_BYTES:
+                self.reserve(len(received) - reserved)
+                reserved = len(received)
             message = await self._receive()
             self.reauthorize()
-            chunk = message.get("body", b"")
-            chunks.append(chunk)
-            size += len(chunk)
-            if not message.get("more_body") or size > limit:
-                return b"".join(chunks), message
+            received += message.get("body", b"")
+            if not message.get("more_body") or len(received) > limit:
+                return bytes(received), message
 
     async def json(self, limit: int = BODY_BYTES) -> dict[str, object]:
         """Return the body, a JSON object.

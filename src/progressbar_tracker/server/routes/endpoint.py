@@ -65,7 +65,10 @@ PAGE_BYTES: Final = 512 * 1024
 """What a page is charged with while it is made, beside its body if that is large."""
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""What is answered under any name, and whatever else clients leave unread."""
+"""What is answered under any name."""
+
+EXEMPT_PATHS: Final = HEALTH_PATHS | {"/login", "/auth/{token}"}
+"""What is read whatever else clients leave unread: health, and what signs a browser in. Their answers are small."""
 
 _BODILESS: Final = frozenset({204, 304})
 _BREAKING: Final = re.compile(rb"[\r\n\x00]")
@@ -135,6 +138,7 @@ class Endpoint:
         self._answers = {method: services.measures.of(method, path) for method in (*_METHODS, OTHER)}
         self._access = services.settings.access_log
         self._is_health = path in HEALTH_PATHS
+        self._is_exempt = path in EXEMPT_PATHS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -178,7 +182,7 @@ class Endpoint:
                 call.action = row.action
                 if row.action == "manage" and row.method not in SAFE_METHODS:
                     await call.authorize_with_stored()
-            if row.method in SAFE_METHODS and not self._is_health:
+            if row.method in SAFE_METHODS and not self._is_exempt:
                 reply = await self._read(call, row)
             else:
                 reply = await row.route(call)

@@ -11,7 +11,7 @@ from progressbar_tracker.server.problems import CODES, Code
 
 from .call import SAFE_METHODS
 from .contract import Id, Problem
-from .endpoint import HEALTH_PATHS
+from .endpoint import EXEMPT_PATHS, HEALTH_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -102,7 +102,9 @@ def problems_of(row: Row, about: About) -> tuple[Code, ...]:
     """Return the problems with which a route may answer."""
     found = list(ANY_ROUTE)
     if row.path not in HEALTH_PATHS:
-        found += ("misdirected", "too-many-bytes") if row.method in SAFE_METHODS else ("misdirected",)
+        found.append("misdirected")
+    if row.path not in EXEMPT_PATHS and row.method in SAFE_METHODS:
+        found.append("too-many-bytes")
     if row.action != "public":
         found += (
             ANY_KEY if not row.page else ["forbidden", "rate-limited"]
