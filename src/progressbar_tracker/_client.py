@@ -6,6 +6,7 @@ signatures and the documentation live here. The explicit client never hides an e
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
 from . import _runtime
@@ -348,8 +349,9 @@ class AsyncProgressBar:
         while True:
             lost: ProgressBarError | None = None
             try:
-                async for change in self._transport.follow(follower):
-                    yield change
+                async with contextlib.aclosing(self._transport.follow(follower)) as changes:
+                    async for change in changes:
+                        yield change
             except ProgressBarError as error:
                 lost = error
             await anyio.sleep(follower.wait(lost))

@@ -85,7 +85,8 @@ class Follower:
             if b"data" not in fields:
                 continue
             self._failures = 0
-            self._last = fields.get(b"id", b"").decode("ascii", "ignore") or self._last
+            named = fields.get(b"id", b"").decode("ascii", "ignore")
+            self._last = named if named.isprintable() and named else self._last  # it becomes a header
             name = fields.get(b"event", b"")
             if name in (b"snapshot", b"change"):
                 changes.append(self._change(name == b"snapshot", fields[b"data"]))
@@ -111,11 +112,12 @@ class Follower:
         try:
             told = json.loads(data)
             items, gone, ended = told["items"], told.get("gone", []), told.get("ended", [])
-            if all(isinstance(part, list) for part in (items, gone, ended)):
+            lists = all(isinstance(part, list) for part in (items, gone, ended))
+            if lists and all(isinstance(item, dict) for item in (*items, *ended)):
                 return Change(
                     snapshot, cast("list[Item]", items), gone, cast("list[Item]", ended), int(told.get("rev", 0))
                 )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             pass
         raise self._broken("an event is not of this protocol")
 

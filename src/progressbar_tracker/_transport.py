@@ -416,7 +416,7 @@ class AsyncHttpTransport(_Address):
             body.add(chunk)
         return body.reply()
 
-    async def follow(self, follower: Follower) -> AsyncIterator[Change]:
+    async def follow(self, follower: Follower) -> AsyncGenerator[Change, None]:
         """As ``HttpTransport.follow``."""
         import anyio
 
