@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tqdm.std import tqdm as std_tqdm
 
+from ._counting import LOCK_TIMEOUT
+from ._log import DEBUG, log
 from ._mirror import Mirror, Reading, begin, users
 from ._run import ending
 
@@ -213,11 +215,29 @@ def hooks(kind: type) -> dict[str, Callable[..., Any]]:
     return {name: functools.wraps(found)(makers[name](found)) for name, found in plain.items() if found is not None}
 
 
+def _new(kind: type, *args: Any) -> Any:
+    return kind.__new__(kind, *args)
+
+
+def _reducer(kind: Any) -> Callable[..., Any]:
+    def __reduce_ex__(self: Any, protocol: int) -> Any:  # noqa: N807
+        # A class that is made while the program runs cannot be found by pickle: its base can.
+        make, (_, *rest), *more = kind.__reduce_ex__(self, protocol)
+        # pickle wants an object made by copyreg.__newobj__ to be of that very class.
+        return _new if make.__name__ == "__newobj__" else make, (kind, *rest), *more
+
+    return __reduce_ex__
+
+
 @functools.cache
 def shown_class(kind: type) -> type:
     # A class of its own, and not methods in the bar's dictionary: those would hold the bar, and it would not be
     # finalized when it is let go of.
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **hooks(kind)})
+    return type(
+        kind.__name__,
+        (kind,),
+        {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce_ex__": _reducer(kind), **hooks(kind)},
+    )
 
 
 class _Hidden:
@@ -255,6 +275,7 @@ def _counted(self: Any) -> Iterator[Any]:
 @functools.cache
 def _hidden_class(kind: type) -> type:
     names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "update": _count, "__iter__": _counted}
+    names["__reduce_ex__"] = _reducer(kind)
     return type(kind.__name__, (kind, _Hidden), {**hooks(kind), **names})
 
 
@@ -277,4 +298,22 @@ def _close_open() -> None:
         run = run_of(bar)
         if run is not None:
             run.abandoned()
-            bar.close()
+            _close(bar)
+
+
+def _close(bar: Any) -> None:
+    """Close a bar if tqdm's lock can be had: it stays taken when a write has failed in another thread."""
+    lock = bar.get_lock()
+    parts = getattr(lock, "locks", [lock])  # one for processes and one for threads
+    taken = []
+    try:
+        for part in parts:
+            if not part.acquire(timeout=LOCK_TIMEOUT):
+                return
+            taken.append(part)
+        bar.close()
+    except Exception as error:  # noqa: BLE001 - its stream is gone: no reason to leave the other bars open
+        log(DEBUG, "A bar could not be closed: %r", error)
+    finally:
+        for part in reversed(taken):
+            part.release()

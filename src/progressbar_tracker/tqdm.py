@@ -9,10 +9,11 @@ batch job, hides the terminal's only: such a bar counts for the server, as ``tra
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
-from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TextIO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Final, Generic, Self, TextIO, TypeVar, cast
 
 from tqdm import contrib
 from tqdm.asyncio import tqdm_asyncio
@@ -245,6 +246,7 @@ def mirror(
 # --- every bar of the process -----------------------------------------------------------------------------------------
 
 _lock = threading.Lock()
+LOCK_TIMEOUT: Final = 1.0  # seconds
 _replaced: dict[tuple[type, str], tuple[object, object]] = {}  # by what, and what was there
 _installed = False
 
@@ -267,6 +269,16 @@ def _making(plain: Callable[..., Any]) -> Callable[..., Any]:
     return __init__
 
 
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    taken = _lock.acquire(timeout=LOCK_TIMEOUT)  # else its holder is gone, as in the child of a fork
+    try:
+        yield
+    finally:
+        if taken:
+            _lock.release()
+
+
 def install() -> None:
     """Show every tqdm bar that this process makes from now on, whatever was imported first and under which name.
 
@@ -277,7 +289,7 @@ def install() -> None:
         >>> uninstall()
     """
     global _installed
-    with _lock:
+    with _locked():
         _installed = True
         new = {(std_tqdm, name): hook for name, hook in hooks(std_tqdm).items()}
         new[std_tqdm, "__init__"] = functools.wraps(plain_init)(_making(plain_init))
@@ -294,7 +306,7 @@ def uninstall() -> None:
     Those that are shown stay shown; how they end is then known from their counts only.
     """
     global _installed
-    with _lock:
+    with _locked():
         _installed = False
         for (kind, name), (ours, plain) in list(_replaced.items()):
             # Where somebody else has wrapped ours it has to stay, and does nothing of its own for new bars.
