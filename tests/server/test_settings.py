@@ -43,7 +43,8 @@ INVALID = {
     "host": ("0.0.0.0", None), "port": (99, "many"), "database": ("other.db", "mysql://host/name"),
     "base_path": ("/p", "p?"), "public_url": ("https://host", "host"), "local_key": (False, "perhaps"),
     "max_items": (5, "many"), "max_requests": (5, "many"), "public_read": (True, "perhaps"), "keep": ("1d", "long"),
-    "history": ("1d", "long"), "give_up": ("1d", "long"), "metrics_items": (5, "many"), "log_format": ("json", "xml"),
+    "history": ("1d", "long"), "give_up": ("1d", "long"), "credential_age": ("5m", "1s"),
+    "metrics_items": (5, "many"), "log_format": ("json", "xml"),
     "log_level": ("debug", "loud"), "access_log": (True, "perhaps"), "channels": ("channels.toml", None),
     "max_unread": (16, "1"), "trusted_proxies": ("10.0.0.1", "proxy"), "allowed_hosts": ("a.example", "http://a"),
 }  # fmt: skip

@@ -85,6 +85,10 @@ def _tell(text: str) -> None:
 @click.option("--keep", metavar="PERIODS", help="How long ended items stay listed: succeeded=1h,7d (PROGRESSBAR_KEEP).")
 @click.option("--history", metavar="PERIODS", help="How long runs are remembered (PROGRESSBAR_HISTORY; 90d).")
 @click.option("--give-up", metavar="PERIOD", help="Silence after which a running item leaves (PROGRESSBAR_GIVE_UP).")
+@click.option(
+    "--credential-age", metavar="PERIOD",
+    help="How long keys are accepted while PostgreSQL does not answer (PROGRESSBAR_CREDENTIAL_AGE; 60s).",
+)  # fmt: skip
 @click.option("--channels", metavar="FILE", help="Whom to tell of items, in TOML (PROGRESSBAR_CHANNELS).")
 @click.option("--metrics-items", type=int, help="Items whose progress /metrics tells (PROGRESSBAR_METRICS_ITEMS; 0).")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log (PROGRESSBAR_LOG_FORMAT).")

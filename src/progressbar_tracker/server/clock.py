@@ -30,7 +30,12 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Return seconds since an instant that does not change while the process runs."""
-        return time.monotonic() if _COUNTING is None else time.clock_gettime(_COUNTING)
+        return count_seconds()
+
+
+def count_seconds() -> float:
+    """Return the machine's monotonic clock: seconds since some instant, those of its sleep included."""
+    return time.monotonic() if _COUNTING is None else time.clock_gettime(_COUNTING)
 
 
 def monotonic_of(clock: Callable[[], float]) -> Callable[[], float]:

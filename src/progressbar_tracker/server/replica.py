@@ -17,6 +17,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from .aside import aside
 from .board import Board
 from .merge import fits, merged
 from .problems import ProblemError
@@ -231,7 +232,7 @@ class Replica:
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         try:
-            return await asyncio.wait_for(asyncio.to_thread(read, *arguments), WAIT)
+            return await asyncio.wait_for(aside(lambda: read(*arguments)), WAIT)
         except (StoreError, TimeoutError) as error:
             logger.warning("the database cannot be read: %s", error)
             raise ProblemError("unavailable", "the database does not answer at the moment", retry_after=5) from error

@@ -106,6 +106,7 @@ class Overrides(TypedDict, total=False):
     keep: str | None
     history: str | None
     give_up: str | None
+    credential_age: str | None
     metrics_items: int | None
     log_format: str | None
     log_level: str | None
@@ -142,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_level: From which level on lines are written; ``None`` for what suits the format.
         access_log: Write a line for each request.
         channels: The file that says whom to tell of items; see :mod:`~.channels`.
+        credential_age: For how many seconds keys and sessions are accepted while PostgreSQL does not answer.
         session_seconds: How long a browser stays signed in.
         sign_in_seconds: How long a one-time sign-in link is good.
     """
@@ -164,6 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep: Periods = Periods()
     history: Periods = Periods(90 * DAY)
     give_up: float = math.inf
+    credential_age: float = 60.0
     metrics_items: int = 0
     log_format: Format = "text"
     log_level: Level | None = None
@@ -183,6 +186,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"PROGRESSBAR_MAX_UNREAD must be 8 or more, not {self.max_unread}")
         if self.metrics_items < 0:
             raise ConfigError(f"PROGRESSBAR_METRICS_ITEMS must be 0 or more, not {self.metrics_items}")
+        if self.credential_age < 5:
+            raise ConfigError(f"PROGRESSBAR_CREDENTIAL_AGE must be 5s or more, not {self.credential_age:g}s")
         if self.give_up < 60:
             raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
@@ -237,6 +242,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "allowed_hosts": environ.get("PROGRESSBAR_ALLOWED_HOSTS") or None,
             "keep": environ.get("PROGRESSBAR_KEEP") or None,
             "history": environ.get("PROGRESSBAR_HISTORY") or None,
+            "credential_age": environ.get("PROGRESSBAR_CREDENTIAL_AGE") or None,
             "give_up": environ.get("PROGRESSBAR_GIVE_UP") or None,
             "metrics_items": _int(environ, "PROGRESSBAR_METRICS_ITEMS"),
             "log_format": environ.get("PROGRESSBAR_LOG_FORMAT") or None,
@@ -254,8 +260,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 merged[name] = periods(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)
         if "channels" in merged:
             merged["channels"] = Path(str(merged["channels"]))
-        if "give_up" in merged:
-            merged["give_up"] = period("PROGRESSBAR_GIVE_UP", str(merged["give_up"]))
+        for name in ("give_up", "credential_age"):
+            if name in merged:
+                merged[name] = period(f"PROGRESSBAR_{name.upper()}", str(merged[name]))
         for name, known in (("log_format", FORMATS), ("log_level", LEVELS)):
             if name in merged:
                 merged[name] = _one_of(f"PROGRESSBAR_{name.upper()}", str(merged[name]), known)

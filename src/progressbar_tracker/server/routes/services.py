@@ -13,7 +13,7 @@ from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.allowance import Allowance
 from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.budget import MAX_EXPORTS, ByteBudget, Slots
-from progressbar_tracker.server.clock import Jumps, monotonic_of
+from progressbar_tracker.server.clock import Jumps, count_seconds, monotonic_of
 from progressbar_tracker.server.devices import DEVICE
 from progressbar_tracker.server.hosts import AllowedHosts
 from progressbar_tracker.server.keys import Keyring, credential_ends_at
@@ -85,6 +85,9 @@ HEARD: Final = 2.0
 OVER: Final = 100_000
 """The most credentials that are remembered as expired."""
 
+ABANDON: Final = 2.0
+"""Seconds after a signal until a database that does not answer is given up: all is over within five."""
+
 UNDO_PAUSE: Final = 1.0
 """Seconds until writes that are of no use are undone again, if that failed."""
 
@@ -130,6 +133,7 @@ class Services:
         self.monotonic = monotonic_of(clock)
         self._jumps = Jumps(clock)
         self._over: set[tuple[str, float]] = set()
+        self._were_credentials_old = False
         self.stopping = False
         self.measures = Measures()
         shared = store.shared
@@ -194,6 +198,10 @@ class Services:
         logs.tell("server stopping", streams=self.hub.streams)
         self.stopping = True
         self.hub.close()
+        if (shared := self.store.shared) is not None:
+            timer = threading.Timer(ABANDON, shared.abandon)
+            timer.daemon = True
+            timer.start()
 
     def follow(self) -> None:
         """Take over from now on what other servers write, in the loop that runs."""
@@ -296,6 +304,23 @@ class Services:
         self.store.later([write for change in changes for write in change.writes()])
         self.hub.changed()
 
+    def check_credentials_age(self) -> None:
+        """Refuse a request while nobody knows whether its credential still works: the database does not answer.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        if self._are_credentials_old():
+            raise ProblemError(
+                "unavailable",
+                "the database does not answer, and whether this credential still works is not known until it does",
+                retry_after=5,
+            )
+
+    def _are_credentials_old(self) -> bool:
+        shared = self.store.shared
+        return shared is not None and count_seconds() - shared.confirmed_at > self.settings.credential_age
+
     def secure_now(self) -> float:
         """Return the instant for what expires: a clock that is set back does not make it earlier."""
         return self._jumps.secure_now()
@@ -318,6 +343,11 @@ class Services:
 
     def sweep(self, now: float) -> None:
         """Let items expire and fall silent on the board."""
+        if self._are_credentials_old() is not self._were_credentials_old:
+            self._were_credentials_old = not self._were_credentials_old
+            if self._were_credentials_old:
+                logger.error("the database does not answer: no credential is accepted until it does")
+            self.hub.ring()  # each stream looks whether it may go on
         told = self.shown
         rev = told.rev
         changes = self.board.sweep(now, expire=self.leads())
@@ -510,6 +540,7 @@ class Services:
         Raises:
             ProblemError: ``unauthorized``.
         """
+        self.check_credentials_age()
         now = self.secure_now()
         try:
             principal = auth.identify(self.ring, secret, now)
@@ -536,6 +567,7 @@ class Services:
 
     def session(self, cookie: str) -> SessionRecord | None:
         """Return the session of a cookie, if it is still going, and note that it was used."""
+        self.check_credentials_age()
         now = self.clock()
         record = self.sessions.find(cookie, -math.inf)
         if record is None or self.is_over(record.hash, record.expires_at):

@@ -152,6 +152,7 @@ async def _need(call: Call) -> ShareRecord:
 
 def _find(call: Call) -> ShareRecord | None:
     services = call.services
+    services.check_credentials_age()
     found = services.shares.find(call.path["token"], services.secure_now())
     return None if found is None or services.is_over(found.share_id, found.expires_at) else found
 

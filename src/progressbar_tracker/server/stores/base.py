@@ -249,6 +249,13 @@ class SharedStore(Store, Protocol):
     def credentials_rev(self) -> int:
         """The newest revision of the credentials that was written here: one that was read before is no news."""
 
+    @property
+    def confirmed_at(self) -> float:
+        """Since when the credentials that were told may have changed, by :func:`~.clock.count_seconds`."""
+
+    def abandon(self) -> None:
+        """Let everything fail that waits for the database, and try nothing again: the server has to end."""
+
     def alone(self) -> AbstractContextManager[None]:
         """Keep other servers that start at the same time from doing the same thing."""
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from progressbar_tracker.server import logs
+from progressbar_tracker.server.clock import count_seconds
 from progressbar_tracker.server.stores.base import Row, Seen
 
 from . import rows
-from .schema import CHANNEL, LEADING, connect, plain
+from .schema import CHANNEL, LEADING, connect, cut, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,6 +44,10 @@ class Follower:
         credentials_rev: The same of keys, sessions and shares.
         tell: Told what is found, from this thread.
         unsure: Asked for items that are to be told whether they have changed or not.
+
+    Attributes:
+        leading: This server is the one that leads.
+        confirmed_at: When a look at the credentials began that was answered, by :func:`~.clock.count_seconds`.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Follower:
         self._tell = tell
         self._unsure = unsure
         self._closing = threading.Event()
+        self._connection: Connection | None = None
+        self.confirmed_at = count_seconds()
         self.leading = False
         self._thread = threading.Thread(target=self._work, name="progressbar-follower", daemon=True)
         self._thread.start()
@@ -69,14 +76,17 @@ class Follower:
         self._closing.set()
 
     def close(self) -> None:
-        """Stop."""
+        """Stop, whether or not the database answers."""
         self._closing.set()
-        self._thread.join(10.0)
+        if (connection := self._connection) is not None:
+            cut(connection)
+        self._thread.join(0.3)
 
     def _work(self) -> None:
         while not self._closing.is_set():
             try:
                 with connect(self._url) as connection:
+                    self._connection = connection
                     connection.execute(f"LISTEN {CHANNEL}")
                     while not self._closing.is_set():
                         self._look(connection)
@@ -88,6 +98,7 @@ class Follower:
                     logger.warning("the database cannot be followed: %s", plain(error))
             except Exception:
                 logger.exception("the database cannot be followed")
+            self._connection = None
             if self.leading:
                 self.leading = False
                 logs.tell("leadership lost")
@@ -102,6 +113,7 @@ class Follower:
                 logs.tell("leadership gained")
         if unsure := self._unsure():
             self._tell(Seen(read(connection, unsure)))
+        begun = count_seconds()
         meta = connection.execute("SELECT rev, credentials_rev, forgotten_rev FROM meta").fetchone()
         if meta is None:
             return
@@ -110,6 +122,7 @@ class Follower:
             credentials = rows.credentials(connection)
             self._tell(Seen(credentials=credentials))
             self._credentials_rev = credentials.rev
+        self.confirmed_at = begun
         if self._rev < forgotten_rev or rev < self._rev:
             # Away for so long that it is not known any more what went; or the database was put back in time.
             items, self._rev = whole(connection)

@@ -6,6 +6,9 @@ read whole, keys, sessions and shares, are kept as JSON: a field more is no migr
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
@@ -125,6 +128,13 @@ def connect(url: str) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def cut(connection: Connection) -> None:
+    """End a connection under whatever waits for its answer: that fails at once."""
+    with contextlib.suppress(psycopg.Error, OSError, ValueError):
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as other:
+            other.shutdown(socket.SHUT_RDWR)
 
 
 def configure(connection: Connection) -> None:

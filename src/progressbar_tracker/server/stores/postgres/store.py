@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from typing import TYPE_CHECKING, Final, Self
 
 import psycopg
 import psycopg_pool
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.clock import count_seconds
 from progressbar_tracker.server.settings import without_password
 from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Loaded, Row, Seen, StoreError, committed
 
 from . import follower, rows
 from .follower import Follower
-from .schema import CHANNEL, CONNECT, STARTING, configure, impatient, plain, prepare
+from .schema import CONNECT, STARTING, configure, cut, impatient, plain, prepare
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -63,13 +65,15 @@ class PostgresStore:
         self.rev = 0
         self.epoch = ""
         self._credentials_rev = 0
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._loaded_at = count_seconds()
         self._pool = psycopg_pool.ConnectionPool(
             impatient(url),
             min_size=1,
             max_size=READERS,
             timeout=CONNECT,
             kwargs={"autocommit": True},
-            configure=configure,
+            configure=self._configure,
             check=psycopg_pool.ConnectionPool.check_connection,
             name="progressbar-readers",
             open=True,
@@ -111,8 +115,14 @@ class PostgresStore:
         """The newest revision of the credentials that was written here."""
         return self._writer.credentials_rev
 
+    @property
+    def confirmed_at(self) -> float:
+        """Since when the credentials that were told may have changed, by :func:`~.clock.count_seconds`."""
+        return self._loaded_at if self._follower is None else max(self._loaded_at, self._follower.confirmed_at)
+
     def load(self) -> Loaded:
         """Return all hot state; what changes from then on can be followed."""
+        self._loaded_at = count_seconds()
         with self._reading() as connection:
             found, self.rev = follower.whole(connection)
             known = rows.credentials(connection)
@@ -252,13 +262,20 @@ class PostgresStore:
             self._follower.closing()
         self._writer.close()
         if self._follower is not None:
-            # It waits for a notification, so it is given one.
-            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed):
-                with self._pool.connection(timeout=0.5) as connection:
-                    connection.execute(f"NOTIFY {CHANNEL}")
+            self._follower.close()
+        self._pool.close(timeout=0.1)  # for each of its threads
+
+    def abandon(self) -> None:
+        """Let everything fail that waits for the database, and try nothing again: the server has to end."""
+        self._writer.abandon()
+        for connection in list(self._connections):
+            cut(connection)
         if self._follower is not None:
             self._follower.close()
-        self._pool.close(timeout=1.0)
+
+    def _configure(self, connection: Connection) -> None:
+        configure(connection)
+        self._connections.add(connection)
 
     def _reading(self) -> _Reading:
         return _Reading(self._pool)

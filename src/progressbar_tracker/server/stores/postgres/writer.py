@@ -35,7 +35,7 @@ from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, Sto
 
 from . import rows
 from .ledger import Ledger
-from .schema import CHANNEL, connect, plain
+from .schema import CHANNEL, connect, cut, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,7 +108,7 @@ class Writer:
         self._due: float | None = None
         self._away_until = float("-inf")
         self._committing = False  # what was sent last is a COMMIT: if it fails, nobody knows what became of it
-        self._closing = False
+        self._closing = self._abandoned = False
         self._thread = threading.Thread(target=self._work, name="progressbar-store", daemon=True)
         self._thread.start()
 
@@ -186,7 +186,17 @@ class Writer:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join(10.0)
+        until = time.monotonic() + 10.0
+        while self._thread.is_alive() and time.monotonic() < until:
+            self._thread.join(0.1)
+            if self._abandoned:
+                until = min(until, time.monotonic() + 0.3)
+
+    def abandon(self) -> None:
+        """Give up what is under way: the database does not answer, and the server has to end."""
+        self._abandoned = True
+        if (connection := self._connection) is not None:
+            cut(connection)
 
     def _work(self) -> None:
         while True:
@@ -241,7 +251,7 @@ class Writer:
                 self._due = time.monotonic() + RETRY
 
     def _commit_group(self, waiting: list[_Waiter], behind: dict[object, Write]) -> _Done:
-        if time.monotonic() < self._away_until and not self._closing:
+        if self._abandoned or (time.monotonic() < self._away_until and not self._closing):
             gone = StoreError("the database does not answer")
             return _Done([(waiter, gone) for waiter in waiting], dict(behind))
         size = len(behind) + sum(len(waiter.writes) for waiter in waiting)

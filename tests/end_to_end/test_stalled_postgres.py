@@ -1,0 +1,172 @@
+"""PostgreSQL takes connections and answers nothing: keys are accepted for a while, and a signal ends the server."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.postgres import create_database
+
+from .serving import Serving, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Proxy:
+    """Stands before a server of TCP, and passes nothing on while it is stalled; it takes connections all the same."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._flows = threading.Event()
+        self._flows.set()
+        self._trigger = b""
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stall(self) -> None:
+        self._flows.clear()
+
+    def stall_at(self, trigger: bytes) -> None:
+        """Stall as soon as a client sends this."""
+        self._trigger = trigger
+
+    def flow(self) -> None:
+        self._trigger = b""
+        self._flows.set()
+
+    @property
+    def is_stalled(self) -> bool:
+        return not self._flows.is_set()
+
+    def close(self) -> None:
+        self.flow()
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [client, server]
+                for source, sink, is_client in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pass_on, args=(source, sink, is_client), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if is_client and self._trigger and self._trigger in data:
+                    self.stall()
+                self._flows.wait()
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(postgres_cluster) -> Iterator[Proxy]:
+    proxy = Proxy(urlsplit(postgres_cluster.url).port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def database(proxy, postgres_cluster) -> str:
+    parts = urlsplit(create_database(postgres_cluster))
+    return parts._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl()
+
+
+@pytest.fixture
+def serving(tmp_path, database):
+    serving = Serving(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
+    yield serving
+    serving.close()
+
+
+def test_no_credential_is_accepted_once_it_is_too_old(serving, proxy):
+    with serving.http() as http:
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+        share = http.post("/api/v1/shares", json={"item": "a"}).json()
+        http.get("/progress").raise_for_status()
+        proxy.stall()
+        begun = time.monotonic()
+        assert http.get("/progress").status_code == 200
+        until(lambda: http.get("/progress").status_code == 503)
+        assert 3 < time.monotonic() - begun < 20
+        for answer in (
+            http.get("/progress"), http.get("/api/key-info"), http.get("/api/v1/events"), http.get(f"/{share['path']}"),
+            http.patch("/api/v1/items/a", json={"run_id": "r", "seq": 3, "value": 0.5}),
+        ):  # fmt: skip
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "still works" in http.get("/progress").json()["detail"]
+        assert http.get("/healthz").status_code == 200
+        assert http.get("/readyz").status_code == 503
+        proxy.flow()
+        until(lambda: http.get("/progress").status_code == 200)
+    code, said = serving.stop(signal.SIGTERM)
+    assert (code, said.count("no credential is accepted")) == (0, 1)
+
+
+def ended(serving: Serving) -> float:
+    begun = time.monotonic()
+    code, said = serving.stop(signal.SIGTERM)
+    assert code == 0
+    assert "Traceback" not in said
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("writes", [0, 1, 20])
+def test_a_signal_ends_a_server_whose_database_stalls(serving, proxy, writes):
+    with serving.http() as http, ThreadPoolExecutor(20) as pool:
+        http.get("/progress").raise_for_status()
+        proxy.stall()
+        asked = [pool.submit(http.put, f"/api/v1/items/{n}", json={"run_id": "r"}) for n in range(writes)]
+        asked += [pool.submit(http.get, "/api/v1/history?q=a"), pool.submit(http.get, "/api/v1/keys")]
+        until(lambda: http.get("/healthz").status_code == 200)
+        assert ended(serving) < 5
+        for one in asked:
+            one.exception(30)
+
+
+@pytest.mark.parametrize("trigger", [b"FOR UPDATE", b"INSERT INTO items", b"UPDATE meta", b"COMMIT", b"credentials"])
+def test_a_signal_ends_a_server_whose_database_stalls_in_a_transaction(serving, proxy, trigger):
+    with serving.http() as http, ThreadPoolExecutor(3) as pool:
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+        proxy.stall_at(trigger)
+        asked = [
+            pool.submit(http.put, "/api/v1/items/b", json={"run_id": "r"}),
+            pool.submit(http.delete, "/api/v1/items/a"),
+            pool.submit(http.post, "/api/v1/keys", json={"type": "read", "name": "x"}),
+        ]
+        until(lambda: proxy.is_stalled)
+        assert ended(serving) < 5
+        for one in asked:
+            one.exception(30)
+
+
+def test_a_signal_ends_a_server_that_starts_on_a_database_that_stalls(serving, proxy):
+    serving.stop(signal.SIGTERM)
+    for trigger in (b"", b"pg_advisory", b"credentials"):
+        proxy.flow()
+        proxy.stall_at(trigger) if trigger else proxy.stall()
+        serving.launch()
+        # It has begun when it has connected.
+        until(lambda: proxy.is_stalled)
+        begun = time.monotonic()
+        serving.stop(signal.SIGTERM)
+        assert time.monotonic() - begun < 5
+    proxy.flow()
+    serving.launch()
