@@ -13,8 +13,11 @@ import pytest
 
 import progressbar_tracker
 
+from . import isolation
 from .postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
 from .programs import Programs
+
+isolation.begin()
 
 # Where this is set, each of the hundreds of programs that are started would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -45,6 +48,8 @@ def isolated(request, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     yield
     progressbar_tracker.configure()
+    seen, isolation.seen[:] = list(isolation.seen), []
+    assert seen == [], "the test touched what is the user's own"
 
 
 class LoggedKeys(logging.Handler):

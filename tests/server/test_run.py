@@ -183,8 +183,7 @@ from progressbar_tracker.server.run import Server
 from progressbar_tracker.server.settings import Settings
 
 server = Server(Settings(database=Path(sys.argv[1]), port=0, admin_key="k" * 30))
-print(server.url, flush=True)
-server.run()
+server.run(lambda: print(server.url, flush=True))  # once a signal ends it in good order
 print("ended", flush=True)
 """
 
@@ -216,7 +215,7 @@ def test_a_signal_ends_it_in_order_with_everything_written(process: Callable, nu
     http.put("/api/v1/items/a", json={})
     http.patch("/api/v1/items/a", json={"title": "just now"})
     os.kill(running.pid, number)
-    assert running.wait(10) == 0
+    assert running.wait(100) == 0  # how long it takes is told where it is measured: a busy machine is no failure
     assert running.stdout.read() == "ended\n"
     _, http = process()
     assert http.get("/api/v1/items/a").json()["title"] == "just now"
