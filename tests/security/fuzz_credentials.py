@@ -70,6 +70,7 @@ class Round(NamedTuple):
     place: str
     chunked: bool
     at: float
+    shared: bool
 
     def __str__(self) -> str:
         framing = "chunked" if self.chunked else "with a length"
@@ -87,7 +88,7 @@ def drawn(chance: random.Random, *, shared: bool) -> Round:
         ending = chance.choice(("expired", "demoted"))  # the others are changes of keys, and would wait in the queue
     elif place == "in the queue":
         ending = "session ended"
-    return Round(chance.choice(rows), ending, place, chance.random() < 0.4, chance.random())
+    return Round(chance.choice(rows), ending, place, chance.random() < 0.4, chance.random(), shared)
 
 
 class Victim:
@@ -266,10 +267,12 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def checked_state(served: Served) -> object:
-    """Return what a request may change; victims themselves end."""
+def checked_state(served: Served, victim: Victim) -> object:
+    """Return what a request may change; the victim itself ends, and its server may hear of that at any time."""
     listed, ring, shares, sessions = state(served)
-    return listed, ring, shares, sessions
+    key_id = victim.record.key_id
+    others = [session for session in sessions if session.key_id != key_id]
+    return listed, [key for key in ring if key[0] != key_id], shares, others
 
 
 def play(planned: Round, at: Served, ends_at: Served) -> None:
@@ -282,6 +285,9 @@ def play(planned: Round, at: Served, ends_at: Served) -> None:
     expected = MATRIX[row.method, row.path]
     with at.client() as http:
         names = prepared(at, http, (expected.path, BODIES.get((row.method, row.path), expected.body)))
+    session = at.server.app.services.sessions.get(names.get("{session_id}", ""))
+    if session is not None:
+        at.server.store.commit([SaveSession(session)]).result(20)  # or a look at what is stored would end it
     victim = Victim(at, ends_at, planned.ending)
     request = Request(at, planned, victim, names)
     held = Held(at)
@@ -290,7 +296,7 @@ def play(planned: Round, at: Served, ends_at: Served) -> None:
         victim.end()
         if ends_at is not at and not (row.action == "manage" and row.method != "GET"):
             until(lambda: heard(at, victim))
-        return checked_state(at)
+        return checked_state(at, victim)
 
     try:
         if place == "in the response":
@@ -326,7 +332,7 @@ def play(planned: Round, at: Served, ends_at: Served) -> None:
                 holds.join(TIMEOUT_SECONDS)
                 judge(planned, status, request, None)
         else:
-            play_parts(planned, request, end, at)
+            play_parts(planned, request, end, lambda: checked_state(at, victim))
         again = request.ask_again()
         if again not in ({403} if planned.ending == "demoted" else {401}) and ends_at is at:
             raise UnauthorizedError(f"the next request was answered with {again}")
@@ -341,7 +347,7 @@ def heard(at: Served, victim: Victim) -> bool:
         return http.get("/api/v1/keys").status_code != 200
 
 
-def play_parts(planned: Round, request: Request, end: Callable[[], object], at: Served) -> None:
+def play_parts(planned: Round, request: Request, end: Callable[[], object], state_now: Callable[[], object]) -> None:
     """Send head and body in parts, and end the credential between two of them."""
     row, key = planned.row, (planned.row.method, planned.row.path)
     if planned.place == "in the head":
@@ -350,12 +356,13 @@ def play_parts(planned: Round, request: Request, end: Callable[[], object], at: 
         before = end()
         request.send(request.head[cut:])
         status = request.status()
-        if status == 100 and refusal(row, planned.ending) == 200:  # each operation of a batch is refused by itself
+        # Each operation of a batch is refused by itself. One of several servers looks at what is stored after the body.
+        if status == 100 and (refusal(row, planned.ending) == 200 or planned.shared):
             request.send_body(request.body, last=True)
             status = request.status()
         if status == 100:
             raise UnauthorizedError("the body was asked for")
-        judge(planned, status, request, before, at)
+        judge(planned, status, request, before, state_now)
         return
     request.send(request.head)
     first = request.status()
@@ -371,10 +378,12 @@ def play_parts(planned: Round, request: Request, end: Callable[[], object], at: 
         request.send_body(request.body[start : min(start + 7, cut)], last=False)
     before = end()
     request.send_body(request.body[cut:], last=True)
-    judge(planned, request.status(), request, before, at)
+    judge(planned, request.status(), request, before, state_now)
 
 
-def judge(planned: Round, status: int, request: Request, before: object, at: Served | None = None) -> None:
+def judge(
+    planned: Round, status: int, request: Request, before: object, state_now: Callable[[], object] | None = None
+) -> None:
     """Compare what came of a request that was decided after the end of its credential with what should have.
 
     Raises:
@@ -383,7 +392,7 @@ def judge(planned: Round, status: int, request: Request, before: object, at: Ser
     wanted = refusal(planned.row, planned.ending)
     if status not in {wanted, 0}:  # 0: the connection was cut
         raise UnauthorizedError(f"answered with {status} instead of {wanted}: {request.said[:200]!r}")
-    if at is not None and before is not None and checked_state(at) != before:
+    if state_now is not None and state_now() != before:
         raise UnauthorizedError("it was refused, and left a trace")
     if wanted == 200 and b'"status":2' in re.sub(rb"\s", b"", request.said):
         raise UnauthorizedError("an operation of a batch was carried out")

@@ -18,3 +18,7 @@ def test_fuzz_finds_a_server_that_authorizes_by_the_head_alone(monkeypatch: pyte
     monkeypatch.setattr(fuzz_credentials, "ROWS", fuzz_credentials.KEY_ROWS)
     with pytest.raises(UnauthorizedError, match="round"):
         fuzz(60.0, seed=1, say=lambda _: None)
+
+
+def test_no_request_is_carried_out_after_its_credential_has_ended_at_another_server(postgres_url: str) -> None:
+    assert fuzz(5.0, seed=1, postgres=postgres_url, say=lambda _: None) > 0
