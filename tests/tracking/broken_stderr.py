@@ -25,7 +25,7 @@ from pathlib import Path
 
 from progressbar_tracker import _counting, _display, _run, _runtime, track
 
-KILL_SECONDS = 20.0
+KILL_SECONDS = 40.0
 AT_ONCE = 6
 
 
