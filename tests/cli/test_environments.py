@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipapp
@@ -273,3 +277,25 @@ def test_a_zip_file_of_the_package_knows_its_version(site, tmp_path, metadata):
     doctor = subprocess.run([*command, "doctor"], env=environ, capture_output=True, text=True)
     assert (doctor.returncode, doctor.stderr) == (0, ""), doctor.stdout
     assert f"progressbar-tracker {version.stdout.strip()}, tqdm " in doctor.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "colored"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
+)
+@pytest.mark.parametrize("command", [["ls"], ["watch"]])
+def test_a_terminal_gets_escape_codes_if_it_is_good_for_them(site, command, variables, colored):
+    ours, theirs = pty.openpty()
+    process = site.start(*command, environ={"TERM": "xterm", **variables}, stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(ours, 65536):
+            shown += more
+            if b"bad" in shown and command == ["watch"]:
+                process.send_signal(signal.SIGINT)
+    process.wait(60)
+    os.close(ours)
+    assert b"bad" in shown
+    assert (b"\x1b[31m" in shown) is colored
+    if variables.get("TERM") == "dumb":
+        assert b"\x1b" not in shown
