@@ -252,3 +252,39 @@ def test_what_other_programs_may_do_stops_nothing(serving, folder):
             http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": f"big-{n}"} for n in range(500)]})
         assert http.get("/readyz").status_code == 200
         assert len(history(http)) == 10_000
+
+
+@pytest.mark.parametrize("command", [
+    ["keys", "create", "--type", "read", "--name", "x"], ["keys", "list"], ["backup", "copy.db"],
+    ["restore", "kept.db"], ["serve", "--port", "0", "--no-local-key"],
+], ids=lambda command: command[0])  # fmt: skip
+def test_no_command_takes_the_place_of_a_file_that_was_moved(serving, folder, command):
+    """SQLite would make another file there, and delete the log of the server."""
+    path = folder / "progress.db"
+    backup(path, folder / "kept.db")
+    with serving.http() as http:
+        http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
+        path.rename(folder / "moved.db")
+        done = subprocess.run(
+            [sys.executable, "-m", "progressbar_tracker", *command, "--database", path], cwd=folder,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert not path.exists()
+        (folder / "moved.db").rename(path)
+        http.put("/api/v1/items/after", json={"run_id": "r"}).raise_for_status()
+    serving.stop(signal.SIGKILL)
+    serving.start()
+    with serving.http() as http:
+        assert set(listed(http)) == {"before", "after"}
+
+
+def test_a_file_that_was_moved_is_whole_without_its_log(serving, folder):
+    path = folder / "progress.db"
+    with serving.http() as http:
+        http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
+        path.rename(folder / "moved.db")
+        assert http.put("/api/v1/items/during", json={"run_id": "r"}).status_code == 503
+    serving.stop(signal.SIGKILL)
+    with contextlib.closing(sqlite3.connect(folder / "moved.db")) as file:
+        assert file.execute("SELECT id FROM items").fetchall() == [("before",)]

@@ -88,6 +88,10 @@ class FileGuard:
             return f"{self._path} was overwritten by another program"
         return None
 
+    def is_moved(self) -> bool:
+        """Return whether all that is wrong is the place of the files: what is open is whole."""
+        return self._log_is_whole() and not self._is_overwritten()
+
     def log_is_ours(self) -> bool:
         """Return whether the log at its path is the one that is open."""
         try:

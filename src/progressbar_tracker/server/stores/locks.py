@@ -210,10 +210,11 @@ def opened_beside(path: Path) -> Iterator[None]:
         ConfigError: A server runs on this file under another name, or on a file that was at this place before.
     """
     real = Path(os.path.realpath(path))
-    if sys.platform != "linux" or not real.is_file():
+    if sys.platform != "linux" or (real.exists() and not real.is_file()):
         yield
         return
-    own = _held.get(identity_of(real.stat()))
+    # Where there is no file, SQLite would make one, and delete the log of a server whose file was moved away.
+    own = _held.get(identity_of(real.stat())) if real.exists() else None
     if own is not None:
         _check_name(path, served=True, beside=own.real == real)
         yield

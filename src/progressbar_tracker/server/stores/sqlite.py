@@ -122,6 +122,7 @@ class SqliteStore:
         self.commits = Commits()
         self._now = now
         self.lost: StoreError | None = None
+        self._must_checkpoint = False
         self._lock = FileLock(path)
         try:
             self._writer = connect(path)
@@ -387,7 +388,8 @@ class SqliteStore:
         return outcomes, behind if self._attempt(late) is not None else {}
 
     def _keep_for_later(self, failed: dict[object, Write]) -> None:
-        logger.warning("%d states could not be written and wait", len(failed))
+        if self.lost is None:  # or it is logged already
+            logger.warning("%d states could not be written and wait", len(failed))
         with self._wake:
             # What has been submitted in the meantime is newer, whether it waits for a commit or not.
             newer = {_item_of(write) for waiter in self._waiting for write in waiter.writes}
@@ -427,6 +429,10 @@ class SqliteStore:
         if self._writer.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
+        if self._must_checkpoint:
+            self._must_checkpoint = False
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         if self.commits.note(len(writes), time.perf_counter() - begun, failed=failure is not None):
             if failure is None:
                 tell("the store works again")
@@ -441,6 +447,9 @@ class SqliteStore:
             StoreError: It is not.
         """
         fault = self._guard.find_fault()
+        if fault is not None and self.lost is None and self._guard.is_moved():
+            # What was acknowledged is then in the file, wherever it is now, and whatever becomes of the log.
+            self._must_checkpoint = True
         self.lost = None if fault is None else StoreError(fault, is_certain=is_certain, detail=LOST)
         if self.lost is not None:
             raise self.lost
