@@ -107,6 +107,16 @@ def test_what_is_read_slowly_is_all_there(full: Served, ask: Callable[..., Raw],
             assert b"".join(slow.iter_bytes(1000)) == reply.content
 
 
+@pytest.mark.parametrize("path", [path for path in LARGE_PATHS if path != "/api/v1/events"])
+def test_client_of_http_1_0_is_sent_no_chunks(full: Served, path: str) -> None:
+    raw = Raw(full)
+    raw.send(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nX-API-KEY: {full.keys['admin']}\r\n\r\n".encode())
+    head, _, body = raw.rest().partition(b"\r\n\r\n")
+    raw.socket.close()
+    assert b"transfer-encoding" not in head.lower()
+    assert body == full.client("admin").get(path).content
+
+
 def test_refusal_names_the_limit_and_when_to_come_back(full: Served, ask: Callable[..., Raw]) -> None:
     unread = [ask("/progress") for _ in range(20)]
     assert status(unread[0]) == 200
