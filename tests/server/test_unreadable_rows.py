@@ -6,11 +6,13 @@ import contextlib
 import json
 import logging
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from progressbar_tracker.server.key_file import KeyFile
 from progressbar_tracker.server.metrics import TABLES
 from progressbar_tracker.server.records import AddNotice, AddSample, Notice, Sample
 from progressbar_tracker.server.stores import reading
@@ -18,10 +20,10 @@ from progressbar_tracker.server.stores.reading import Skipped, page_of
 from tests.postgres import create_database
 
 from .serving import NOW, Clock, Served, legacy
+from .test_replicas import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 STATE = json.dumps(
     {"id": "x", "owner_id": "k", "owner": "k", "run_id": "r", "created_at": NOW, "updated_at": NOW, "pace_at": NOW}
@@ -230,3 +232,15 @@ def test_a_key_that_cannot_be_read_grants_nothing(serve: Callable[..., Served]) 
     served.start()
     assert served.client(secret).get("/api/key-info").status_code == 401
     assert served.client("admin").get("/api/key-info").status_code == 200
+
+
+def test_a_lost_revision_of_the_keys_hides_no_revocation(serve: Callable[..., Served]) -> None:
+    served = serve(local_key=False)
+    served.stop()
+    Database(served.database).execute("DELETE FROM meta WHERE name = 'keys_rev'")
+    served.start()
+    reader = served.client("read")
+    assert reader.get("/api/key-info").status_code == 200
+    with KeyFile(Path(str(served.database))) as file:
+        file.revoke(next(key.key_id for key in file.list() if key.name == "read"))
+    until(lambda: reader.get("/api/key-info").status_code == 401)

@@ -56,6 +56,11 @@ TRIMMED: Final = 25
 FORGOTTEN: Final = 500
 """The most notices that are forgotten at a time."""
 
+_KEYS_CHANGED: Final = (
+    "INSERT INTO meta (name, value) VALUES ('keys_rev', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+)
+"""A server that runs looks at the keys again; also if the row was lost."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -103,11 +108,11 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                     key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
                 ),
             )  # fmt: skip
-            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
+            connection.execute(_KEYS_CHANGED)
         case DropKey(key_id):
             _end_secrets(connection, key_id)
             connection.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
-            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'keys_rev'")
+            connection.execute(_KEYS_CHANGED)
         case TouchKey(key_id, at):
             connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
         case SaveSession(session):
