@@ -419,3 +419,40 @@ def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, mon
         for raw in opened:
             raw.socket.close()
         served.stop()
+
+
+@pytest.mark.parametrize("size", [2, 2000, 5000, 20_000])
+def test_pipelined_bodies_of_any_size_are_answered_in_their_order(
+    served: Served, connect: Callable[[], Raw], size: int
+) -> None:
+    raw = connect()
+    key, body = served.keys["write"].encode(), b"{}".ljust(size)
+    for name in (b"piped-1", b"piped-2") * 10:
+        raw.send(
+            b"PUT /api/v1/items/%b HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\nContent-Length: %d\r\n\r\n%b"
+            % (name, key, size, body)
+        )
+    raw.send(ASK[:-2] + b"Connection: close\r\n\r\n")
+    statuses = answers(raw.rest())
+    assert len(statuses) == 21
+    assert set(statuses) <= {200, 201}
+
+
+def test_what_follows_an_upgrade_is_not_read(connect: Callable[[], Raw]) -> None:
+    raw = connect()
+    raw.send(ASK[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + 300 * ASK)
+    assert answers(raw.rest()) == [200]
+
+
+def test_request_line_of_http_0_9_is_refused_though_nothing_follows(connect: Callable[[], Raw]) -> None:
+    for line in (b"GET /\r\n", b"GET /healthz\r\n"):
+        raw = connect()
+        raw.send(line)
+        assert answers(raw.rest()) == [400]
+
+
+def test_first_of_two_hosts_is_not_overlooked(connect: Callable[[], Raw]) -> None:
+    for first, second in ((b"localhost", b"evil.example"), (b"evil.example", b"localhost")):
+        raw = connect()
+        raw.send(b"GET / HTTP/1.1\r\nHost: %b\r\nHost: %b\r\nConnection: close\r\n\r\n" % (first, second))
+        assert answers(raw.rest()) == [400]

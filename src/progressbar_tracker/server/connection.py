@@ -107,6 +107,7 @@ class Connection(HttpToolsProtocol):
         self._stranger = STRANGER + network_of("" if self.client is None else self.client[0])
         self.holder = self._stranger
         self._head_charge = 0
+        self._is_deaf = False
         self._charged: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._shared.idle[self] = None
@@ -153,12 +154,15 @@ class Connection(HttpToolsProtocol):
         self._joining.hold_reading(hold=bool(self._rest), paused=self.flow.read_paused)
 
     def _feed(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         self._seen += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # We speak nothing else, and what follows is not for this parser. The request itself is answered.
             self.cycle.keep_alive = False
+            self._is_deaf = True
         except httptools.HttpParserError as error:
             large = isinstance(error.__context__, _TooLargeError)
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if large else HTTPStatus.BAD_REQUEST)
@@ -170,6 +174,8 @@ class Connection(HttpToolsProtocol):
             elif self._in_head and self in self._shared.idle:
                 self._shared.idle.move_to_end(self)
                 self._charge_head()
+                if self.url and data.endswith(b"\n") and self.parser.get_http_version().startswith("0"):
+                    self._refuse(HTTPStatus.BAD_REQUEST)  # such a client sends no headers, and waits
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -205,6 +211,8 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._answered = self.pipeline[-1][0]
             super().on_response_complete()
+            if self._rest:
+                self._feed_rest()  # it may begin with the rest of the request that is answered now
             return
         self._answered = None
         # As uvicorn does it, but for the timer.

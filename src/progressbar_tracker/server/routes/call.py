@@ -156,16 +156,16 @@ class Call:
         Raises:
             ProblemError: ``bad-request`` or ``misdirected``.
         """
-        version, host = self.scope["http_version"], self.headers.get(b"host")
-        if version not in _VERSIONS:
-            raise ProblemError("bad-request", "the server speaks HTTP/1.1 and HTTP/1.0")
-        if not any_host or (not host and version != "1.0"):
-            self.services.hosts.check(host)
         if len(self.scope["headers"]) != len(self.headers):
             names = [name for name, _ in self.scope["headers"]]
             for name in _ONCE:
                 if names.count(name) > 1:
                     raise ProblemError("bad-request", f"the request has more than one {name.decode()} header")
+        version, host = self.scope["http_version"], self.headers.get(b"host")
+        if version not in _VERSIONS:
+            raise ProblemError("bad-request", "the server speaks HTTP/1.1 and HTTP/1.0")
+        if not any_host or (not host and version != "1.0"):
+            self.services.hosts.check(host)
 
     def item_id(self) -> str:
         """Return the id in the path.
