@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONNECT_TIMEOUT: Final = 3.0  # seconds; no server worth waiting for takes longer to accept
+MAX_CONNECTIONS: Final = 100  # of one client; a thread that finds all of them in use waits
 CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # no fault of a setting
 
@@ -116,6 +117,9 @@ class _Address:
             proxy = find_proxy(self.url, os.environ)
             made["proxy"] = None if proxy is None else _httpx_proxy(proxy)
             made["verify"] = _certificates() if self.verify else httpx.create_ssl_context(verify=False)
+            # As many may stay open as there may be: the pool closes surplus idle connections, and takes one that it has
+            # just given to another thread for idle until that thread begins to write.
+            made["limits"] = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
         return made
 
     def failure(self, error: Exception, request: Request, deadline: Deadline) -> TransportError:
@@ -344,12 +348,14 @@ class HttpTransport(_Address):
             client.close()
 
 
-def _deadline_transport(*, verify: ssl.SSLContext, proxy: httpx.Proxy | None, **_: object) -> httpx.HTTPTransport:
+def _deadline_transport(
+    *, verify: ssl.SSLContext, proxy: httpx.Proxy | None, limits: httpx.Limits, **_: object
+) -> httpx.HTTPTransport:
     import httpx
 
     from ._network import DeadlineBackend
 
-    made = httpx.HTTPTransport(verify=verify, proxy=proxy, trust_env=False)
+    made = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=limits, trust_env=False)
     # httpx has no argument for it. If that name ever changes, tests/client/test_deadline.py fails.
     made._pool._network_backend = DeadlineBackend()  # noqa: SLF001
     return made

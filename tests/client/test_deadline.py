@@ -244,3 +244,11 @@ def test_httpx_is_imported_by_the_transport_alone():
             if any(name.partition(".")[0] in ("httpx", "httpcore") for name in names) and node.lineno not in lines:
                 users.add(path.relative_to(root).as_posix())
     assert users == {"_transport.py", "_network.py", "server/webhooks.py"}
+
+
+def test_pool_closes_no_idle_connection_as_surplus():
+    """httpx closes surplus idle connections, also one that it has just given to another thread."""
+    transport = HttpTransport("http://127.0.0.1:9", "key", 1.0)
+    pool = transport.open()._transport._pool
+    assert pool._max_keepalive_connections == pool._max_connections
+    transport.close()
