@@ -248,7 +248,7 @@ def test_httpx_is_imported_by_the_transport_alone():
 
 def test_pool_closes_no_idle_connection_as_surplus():
     """httpx closes surplus idle connections, also one that it has just given to another thread."""
-    transport = HttpTransport("http://127.0.0.1:9", "key", 1.0)
+    transport = HttpTransport("http://127.0.0.1:9", "key", timeout=1.0)
     pool = transport.open()._transport._pool
     assert pool._max_keepalive_connections == pool._max_connections
     transport.close()
