@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -146,6 +147,7 @@ def test_a_second_server_is_refused_in_one_sentence(serving, tmp_path, name):
         assert "a server is running on the database" in done.stderr
         http.put("/api/v1/items/b", json={"run_id": "r"}).raise_for_status()
     serving.stop(signal.SIGKILL)
+    remove_second_names(database)
     serving.start()
     with serving.http() as http:
         assert set(listed(http)) == {"a", "b"}
@@ -174,6 +176,110 @@ def test_a_command_uses_the_file_as_the_server_does_or_not_at_all(serving, tmp_p
         assert "a server is running" in restored.stderr
     with serving.http() as http:
         assert http.get("/readyz").status_code == 200
+
+
+def link_to_hard_link(path: Path) -> str:
+    (path.parent / "link.db").symlink_to(hard_link(path))
+    return str(path.parent / "link.db")
+
+
+def name_with_hard_link(path: Path) -> str:
+    hard_link(path)
+    return str(path)
+
+
+def linked_tree(path: Path) -> str:
+    """The folder as `cp --archive --link` copies it, log and all."""
+    tree = path.parent / "tree"
+    shutil.copytree(path.parent, tree, copy_function=os.link, ignore=shutil.ignore_patterns("tree"))
+    return str(tree / path.name)
+
+
+def mount_on_itself(path: Path) -> str:
+    mount(path, path)
+    return str(path)
+
+
+SECOND_NAMES: list[Callable[[Path], str]] = [
+    hard_link, hard_link_elsewhere, link_to_hard_link, name_with_hard_link, linked_tree, bind_mount, mount_on_itself,
+]  # fmt: skip
+
+
+def remove_second_names(path: Path) -> None:
+    while MOUNTED:
+        subprocess.run(["umount", MOUNTED.pop()], check=True)
+    found = path.stat()
+    for other in path.parent.rglob("*"):
+        if other != path and not other.is_symlink() and other.samefile(path):
+            other.unlink()
+    assert (path.stat().st_ino, path.stat().st_nlink) == (found.st_ino, 1)
+
+
+@pytest.fixture
+def killed(serving, tmp_path):
+    """A server that was killed after it revoked the key; only the log has the revocation."""
+    with serving.http() as http:
+        made = http.post("/api/v1/keys", json={"name": "former", "type": "admin"}).raise_for_status().json()
+        with contextlib.closing(sqlite3.connect(tmp_path / "progress.db")) as file:
+            assert file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        http.delete(f"/api/v1/keys/{made['key_id']}").raise_for_status()
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+    serving.stop(signal.SIGKILL)
+    return made["key"]
+
+
+def assert_refused(done):
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "has several names (hard links)" in done.stderr or "mount the folder, not the file" in done.stderr
+
+
+@pytest.mark.parametrize("name", SECOND_NAMES, ids=lambda name: name.__name__)
+def test_start_under_a_second_name_loses_nothing(serving, killed, tmp_path, name):
+    database = tmp_path / "progress.db"
+    assert_refused(serve(name(database)))
+    remove_second_names(database)
+    serving.start()
+    with serving.http() as http:
+        assert set(listed(http)) == {"a"}
+    with serving.http(killed) as http:
+        assert http.get("/api/v1/keys").status_code == 401
+
+
+@pytest.mark.parametrize("name", SECOND_NAMES, ids=lambda name: name.__name__)
+def test_command_under_a_second_name_is_refused(killed, tmp_path, name):
+    place = name(tmp_path / "progress.db")
+    KeyFile(tmp_path / "new.db").close()
+    assert run("backup", tmp_path / "copy.db", "--database", tmp_path / "new.db").returncode == 0
+    for command in (
+        ["keys", "create", "--name", "x", "--type", "read"], ["keys", "list"], ["backup", tmp_path / "stale.db"],
+        ["restore", tmp_path / "copy.db"],
+    ):  # fmt: skip
+        assert_refused(run(*command, "--database", place))
+    assert_refused(run("restore", place, "--database", tmp_path / "new.db"))
+    assert not (tmp_path / "stale.db").exists()
+
+
+def test_hard_link_made_while_serving_stops_nothing(serving, tmp_path):
+    database = tmp_path / "progress.db"
+    linked_tree(database)
+    with serving.http() as http:
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+        assert run("keys", "create", "--name", "x", "--type", "read", "--database", database).returncode == 0
+        assert run("backup", tmp_path / "copy.db", "--database", database).returncode == 0
+        assert http.get("/readyz").status_code == 200
+    serving.stop(signal.SIGTERM)
+    assert_refused(serve(database))
+
+
+@pytest.mark.parametrize("name", [hard_link, bind_mount], ids=lambda name: name.__name__)
+def test_copy_with_a_second_name_can_be_restored(serving, tmp_path, name):
+    """A finished copy is whole without a log: backups are linked, and mounted into containers."""
+    with serving.http() as http:
+        http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
+    copy = tmp_path / "copy.db"
+    assert run("backup", copy, "--database", tmp_path / "progress.db").returncode == 0
+    done = run("restore", name(copy), "--database", tmp_path / "new.db")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_killed_server_frees_the_file(serving, tmp_path):

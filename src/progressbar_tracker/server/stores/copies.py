@@ -18,7 +18,7 @@ from urllib.parse import quote
 from progressbar_tracker._errors import ConfigError
 
 from .files import BUSY, check_ours, check_schema, connect, distrust, version_of
-from .locks import FileLock, opened_beside
+from .locks import FileLock, check_names, opened_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,9 @@ def restore(source: Path, database: Path, *, now: Callable[[], float] = time.tim
     if database.exists() and source.exists() and database.samefile(source):
         raise ConfigError(f"the copy {source} is the database itself")
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(_reading(source, "copy"))
+        opened = stack.enter_context(_reading(source, "copy", is_copy=True))
+        if opened.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            check_names(source)  # no copy of backup: a server wrote to it, and its log may be elsewhere
         check_schema(opened, source, version_of(opened))
         lock = FileLock(database, create=False)
         stack.callback(lock.release)
@@ -111,7 +113,7 @@ def _check_target(database: Path, target: Path, *, replace: bool) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, what: str) -> Iterator[sqlite3.Connection]:
+def _reading(path: Path, what: str, *, is_copy: bool = False) -> Iterator[sqlite3.Connection]:
     """Open a database of ours that is there, without changing it.
 
     Raises:
@@ -123,7 +125,7 @@ def _reading(path: Path, what: str) -> Iterator[sqlite3.Connection]:
         # What may be written is opened for writing: else SQLite could not read what a server is writing.
         address = f"file:{quote(str(path.absolute()))}?mode=rw"
         with (
-            opened_beside(path),
+            opened_beside(path, is_copy=is_copy),
             contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection,
         ):
             distrust(connection)

@@ -1,4 +1,4 @@
-"""The locks of a database file: one server at a time, under whichever name it opens the file."""
+"""The locks of a database file: one server at a time, on a file with one name."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ class FileLock:
     """Keeps a second server off a database, by ``flock`` on the database itself and on a file beside it.
 
     Both locks end with the process. The lock on the database holds for each of its names: symbolic links, hard links
-    and bind mounts. The lock on the file beside it covers the moment in which :func:`~.copies.restore` replaces the
-    database, and keeps out servers of older versions, which know no other.
+    and bind mounts. It prevents two servers at the same time, not one after the other under two names: a file with
+    several names is refused (:func:`check_names`). The lock on the file beside it covers the moment in which
+    :func:`~.copies.restore` replaces the database, and keeps out servers of older versions, which know no other.
 
     POSIX drops all of a process's ``fcntl`` locks on a file when the process closes any descriptor of it, and SQLite
     relies on them: the descriptor is opened before SQLite opens the file, and closed after SQLite has closed it.
@@ -51,7 +52,8 @@ class FileLock:
         create: Whether to make it.
 
     Raises:
-        ConfigError: A server runs on this file, it is no file, or its file system has no locks of its own.
+        ConfigError: A server runs on this file, it is no file, it has several names, or its file system has no locks
+            of its own.
 
     Attributes:
         path: The file that is locked beside the database.
@@ -74,6 +76,7 @@ class FileLock:
                 _check_locks(self._beside, path, database)
             if sys.platform == "linux" and (create or real.exists()):
                 self._lock_database(database)
+            check_names(database)
         except OSError as error:
             self.release()
             named = error.filename or database
@@ -188,29 +191,85 @@ def file_system_of(handle: int, mounts: str | None = None) -> str:
     """
     try:
         text = Path("/proc/self/mountinfo").read_text("utf-8", "replace") if mounts is None else mounts
-        flags = Path(f"/proc/self/fdinfo/{handle}").read_text("ascii")
     except OSError:
         return ""
-    mount = re.search(r"^mnt_id:\s*(\d+)$", flags, re.MULTILINE)
+    mount = _mount_of(handle)
     for line in text.splitlines():
         fields, _, kind = line.partition(" - ")
-        if mount is not None and fields.split(" ", 1)[0] == mount[1]:
+        if mount is not None and fields.split(" ", 1)[0] == mount:
             return kind.split(" ", 1)[0]
     return ""
 
 
+def _mount_of(handle: int) -> str | None:
+    """Return the number of the mount through which a file was opened, or ``None`` if it is unknown."""
+    try:
+        flags = Path(f"/proc/self/fdinfo/{handle}").read_text("ascii")
+    except OSError:
+        return None
+    found = re.search(r"^mnt_id:\s*(\d+)$", flags, re.MULTILINE)
+    return None if found is None else found[1]
+
+
+def check_names(path: Path) -> None:
+    """Return if a database has one name, or does not exist.
+
+    The log and the index of SQLite (``-wal``, ``-shm``) belong to a name and not to the file. Under a second name,
+    commits that only the log has are missing, and a revoked key works again.
+
+    A symbolic link is no name of its own: SQLite resolves it, as this function does.
+
+    Raises:
+        ConfigError: The file has hard links, or is itself a mount point.
+    """
+    real = Path(os.path.realpath(path))
+    if not real.exists():
+        return
+    if real.stat().st_nlink > 1:
+        raise ConfigError(
+            f"the database {path} cannot be used: the file has several names (hard links), and the latest commits "
+            "are in the -wal file beside one of them: keep the name that the server used, and remove the others"
+        )
+    if _is_mounted(real):
+        raise ConfigError(
+            f"the database {path} cannot be used: the file itself is a mount point, and the latest commits would "
+            "stay outside of it, in the -wal file beside it: mount the folder, not the file"
+        )
+
+
+def _is_mounted(real: Path) -> bool:
+    """Return whether something is mounted on this very file."""
+    if sys.platform != "linux":
+        return False
+    with contextlib.ExitStack() as stack:
+        mounts = []
+        for one in (real, real.parent):
+            # Closing a descriptor of this kind does not drop the locks that SQLite has on the file.
+            handle = os.open(one, os.O_PATH)
+            stack.callback(os.close, handle)
+            mounts.append(_mount_of(handle))
+    return mounts[0] != mounts[1]
+
+
 @contextlib.contextmanager
-def opened_beside(path: Path) -> Iterator[None]:
+def opened_beside(path: Path, *, is_copy: bool = False) -> Iterator[None]:
     """Open a database beside a server that may run on it, under the one name that the server knows.
 
     SQLite keeps what is not yet in the file under the file's name: through another name it would not see it, and
-    damage the file.
+    damage the file. Hard links that were made while the server runs do not matter under the name that it uses.
+
+    Args:
+        path: The database.
+        is_copy: Accept a file with several names: a copy is whole without a log.
 
     Raises:
-        ConfigError: A server runs on this file under another name, or on a file that was at this place before.
+        ConfigError: A server runs on this file under another name, or on a file that was at this place before; or no
+            server runs, and the file has several names.
     """
     real = Path(os.path.realpath(path))
     if sys.platform != "linux" or (real.exists() and not real.is_file()):
+        if not is_copy:
+            check_names(path)
         yield
         return
     # Where there is no file, SQLite would make one, and delete the log of a server whose file was moved away.
@@ -229,6 +288,8 @@ def opened_beside(path: Path) -> Iterator[None]:
             beside = _is_locked(real.with_name(real.name + ".lock"), stack)
         # Where the lock was removed, the log of a server that runs is still there.
         _check_name(path, served=served, beside=beside or (served and real.with_name(real.name + "-wal").exists()))
+        if not (beside or is_copy):
+            check_names(path)
         yield
 
 
