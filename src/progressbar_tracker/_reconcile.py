@@ -149,7 +149,7 @@ class Reconciler:
         record = Record(source, now)
         try:
             name, patience, fleeting = _name(source), source.patience, source.fleeting
-        except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
+        except BaseException as error:  # noqa: BLE001 - of whatever a program has made its bar of: SystemExit, too
             self.stats.dropped += 1
             self._warn_unfit(error)
             return
@@ -192,7 +192,7 @@ class Reconciler:
         for record in self._all():
             try:
                 verdict(record.source)
-            except Exception as error:  # noqa: BLE001 - see add()
+            except BaseException as error:  # noqa: BLE001 - see add()
                 self._drop(record)
                 self._warn_unfit(error)
             else:
@@ -527,7 +527,7 @@ def _uniform(low: float, high: float) -> float:
 def _running(source: Source) -> bool:
     try:
         return source.sample().status == "running"
-    except Exception:  # noqa: BLE001 - see Reconciler.plan()
+    except BaseException:  # noqa: BLE001 - see Reconciler.add()
         return True
 
 

@@ -63,7 +63,7 @@ class Raising:
     def _fail(self, *args):
         raise self._error
 
-    __str__ = __repr__ = __float__ = __int__ = __index__ = __len__ = __eq__ = __bool__ = _fail
+    __str__ = __float__ = __int__ = __index__ = __len__ = __eq__ = __bool__ = _fail
     __hash__ = object.__hash__
 
 
@@ -149,10 +149,7 @@ def test_source_whose_attribute_raises_is_dropped_alone(field, error):
     setattr(Bad, field, property(fail, lambda self, value: None))
     reconciler = Reconciler()
     reconciler.add(Source("good"), 0.0)
-    try:
-        reconciler.add(Bad("bad"), 0.0)
-    except SystemExit:
-        return  # the thread goes on, and the run was never known
+    reconciler.add(Bad("bad"), 0.0)
     ids = [step.op["id"] for now in (10.0, 20.0, 30.0) for step in reconciler.plan(now)]
     assert "good" in ids
 
