@@ -27,7 +27,8 @@ OTHERS: Final = "224.0.0.0/4 ff00::/8 fec0::/10 ::/96 ::ffff:0:0:0/96 4000::/2 8
 
 METADATA: Final = [
     "169.254.169.254", "169.254.170.2", "169.254.0.23", "100.100.100.200", "192.0.0.192", "168.63.129.16",
-    "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe",
+    "fd00:ec2::254", "fd00:ec2::23", "fd00:ec2::253", "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe",
 ]  # fmt: skip
 """Where clouds keep a machine's credentials."""
 
@@ -44,6 +45,8 @@ PUBLIC: Final = [
 FORMS: Final = {
     "mapped": "::ffff:{hex}", "mapped as text": "::ffff:{text}", "nat64": "64:ff9b::{hex}", "6to4": "2002:{hex}::1",
     "isatap": "2606:4700::5efe:{hex}", "isatap, universal": "2606:4700::200:5efe:{hex}",
+    "isatap, group": "2606:4700::100:5efe:{hex}",
+    "isatap, universal group": "2606:4700::300:5efe:{hex}",
 }  # fmt: skip
 """How an address of version 6 stands for one of version 4."""
 

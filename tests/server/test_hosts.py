@@ -45,6 +45,21 @@ def test_loopback_server_answers_under_loopback_names_only(listens_on: str) -> N
     assert [host for host in ELSEWHERE if allows(hosts, host)] == []
 
 
+@pytest.mark.parametrize("listens_on", ["127.1", "2130706433", "the-machine"])
+def test_address_that_the_server_listens_on_decides_and_not_how_it_is_written(
+    listens_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+    known = {"the-machine": "127.0.1.1"}  # as Debian has it in /etc/hosts
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *args, **named: resolve(known.get(host, host), *args, **named)
+    )
+    hosts = AllowedHosts("", listens_on=listens_on)
+    assert allows(hosts, listens_on)
+    assert allows(hosts, "localhost:8989")
+    assert not allows(hosts, "evil.example")
+
+
 @pytest.mark.parametrize("listens_on", ["0.0.0.0", "::", "192.0.2.1"])
 def test_server_for_the_network_answers_under_any_name_unless_told(listens_on: str) -> None:
     assert allows(AllowedHosts("", listens_on=listens_on), "evil.example")

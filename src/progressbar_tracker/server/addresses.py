@@ -35,12 +35,11 @@ _METADATA: Final = frozenset(
         "100.100.100.200",  # Alibaba
         "192.0.0.192",  # Oracle
         "168.63.129.16",  # Azure
-        "fd00:ec2::254",  # Amazon
-        "fd20:ce::254",  # Google
-        "fd00:c1::a9fe:a9fe",  # Oracle
-        "fd00:42::42",  # Scaleway
     )
 )
+
+_METADATA_NETWORKS: Final = _networks("fd00:ec2::/32 fd20:ce::/32 fd00:c1::/32 fd00:42::/32")
+"""Amazon, Google, Oracle, Scaleway: more than one address of each hands out credentials."""
 
 _PRIVATE: Final = _networks(
     "10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 172.16.0.0/12 192.168.0.0/16 198.18.0.0/15 ::1/128 fc00::/7"
@@ -56,7 +55,7 @@ _UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
-_ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
+_ISATAP: Final = frozenset({0x0000_5EFE, 0x0100_5EFE, 0x0200_5EFE, 0x0300_5EFE})
 """The upper half of an interface identifier of which the lower half is an address of version 4."""
 
 
@@ -81,7 +80,7 @@ def _reach(address: Address) -> Reach:
             inner = _last_32_bits(address)
         if inner is not None:
             return _reach(inner)
-    if address in _METADATA or any(address in network for network in _SPECIAL):
+    if address in _METADATA or any(address in network for network in (*_SPECIAL, *_METADATA_NETWORKS)):
         return Reach.NEVER
     if any(address in network for network in _PRIVATE):
         found = Reach.PRIVATE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import socket
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ class AllowedHosts:
         text: Names and addresses with commas between them: ``*.example.org`` and ``.example.org`` stand for a name and
             all below it, ``*`` for every name. Empty: loopback names only where ``listens_on`` is a loopback address,
             and else every name, because the names of the machine are not known.
-        listens_on: The address that the server listens on.
+        listens_on: The address that the server listens on, or a name for it, which is allowed then, too.
         public_url: Its host is allowed, too; may be empty.
 
     Raises:
@@ -46,8 +47,11 @@ class AllowedHosts:
                     "PROGRESSBAR_ALLOWED_HOSTS must be names such as progress.example.org or *.example.org, without "
                     f"a scheme or a port and with commas between them, not {part!r}"
                 )
-        self._any = "*" in given or (not given and not _is_loopback(listens_on))
+        is_name = _address(listens_on) is None
+        self._any = "*" in given or (not given and not all(map(_is_loopback, _resolve(listens_on))))
         names = [part.lower().rstrip(".") for part in given if part != "*"]
+        if is_name and not given:
+            names.append(listens_on.lower().rstrip("."))
         if public_url and (public := urlsplit(public_url).hostname):
             names.append(public)
         self._below = tuple(name.lstrip("*") for name in names if name.startswith((".", "*.")))
@@ -104,6 +108,16 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
     except ValueError:
         return None
+
+
+def _resolve(host: str) -> list[str]:
+    """Return the addresses that a server listens on; a name of this machine may lead to loopback, as Debian's does."""
+    if _address(host) is not None:
+        return [host]
+    try:
+        return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError):
+        return [host]  # the server says why when it tries to listen
 
 
 def _is_loopback(host: str) -> bool:
