@@ -379,6 +379,49 @@ def test_a_request_for_another_protocol_is_answered_in_this_one(connect: Callabl
     assert answers(raw.rest()) == [200]
 
 
+FRAMINGS = {
+    "length": (b"Content-Length: 13", b'{"title":"x"}'),
+    "chunks": (b"Transfer-Encoding: chunked", b'6\r\n{"titl\r\n7\r\ne":"x"}\r\n0\r\n\r\n'),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("pieces", [1, 2, 99])
+def test_request_for_another_protocol_keeps_its_body(
+    served: Served, connect: Callable[[], Raw], framing: str, pieces: int
+) -> None:
+    """As Java's HTTP client and ``curl --http2`` ask. What follows the body is not read."""
+    header, body = FRAMINGS[framing]
+    raw = connect()
+    raw.send(
+        b"PUT /api/v1/items/h2c-%b-%d HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\nConnection: Upgrade, "
+        b"HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\n%b\r\n\r\n"
+        % (framing.encode(), pieces, served.keys["admin"].encode(), header)
+    )
+    size = -(-len(body) // pieces)
+    for start in range(0, len(body), size):
+        raw.send(body[start : start + size])
+    raw.send(ASK)
+    said = raw.rest()
+    assert (answers(said), b'"title":"x"' in said) == ([201], True)
+
+
+@pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nab"])
+def test_request_for_another_protocol_with_half_a_body_changes_nothing(
+    served: Served, connect: Callable[[], Raw], body: bytes
+) -> None:
+    raw = connect()
+    raw.send(
+        b"PUT /api/v1/items/h2c-half HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\nConnection: Upgrade\r\n"
+        b"Upgrade: h2c\r\n"
+        b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%b"
+        % (served.keys["admin"].encode(), body)
+    )
+    said = raw.rest()
+    assert not {200, 201} & set(answers(said)), said
+
+
 def test_nobody_can_fill_the_log_with_what_is_no_request(
     connect: Callable[[], Raw], caplog: pytest.LogCaptureFixture
 ) -> None:

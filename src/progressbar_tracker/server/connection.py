@@ -33,6 +33,7 @@ from .room import HEAD
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -159,10 +160,15 @@ class Connection(HttpToolsProtocol):
         self._seen += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # We speak nothing else, and what follows is not for this parser. The request itself is answered.
+        except httptools.HttpParserUpgrade as upgrade:
+            # The server speaks nothing else. The request itself is answered, and nothing after it.
             self.cycle.keep_alive = False
-            self._is_deaf = True
+            if (framing := _framing_of(self.cycle.scope["headers"])) is None:
+                self._is_deaf = True
+            else:
+                self.parser = httptools.HttpRequestParser(_BodyCallbacks(self))
+                self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+                self._feed_body(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             large = isinstance(error.__context__, _TooLargeError)
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if large else HTTPStatus.BAD_REQUEST)
@@ -176,6 +182,12 @@ class Connection(HttpToolsProtocol):
                 self._charge_head()
                 if self.url and data.endswith(b"\n") and self.parser.get_http_version().startswith("0"):
                     self._refuse(HTTPStatus.BAD_REQUEST)  # such a client sends no headers, and waits
+
+    def _feed_body(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -200,6 +212,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that all of a request is there."""
+        if self.parser.should_upgrade() and _framing_of(self.cycle.scope["headers"]) is not None:
+            return  # the parser says so of a request that asks for another protocol, before its body
         super().on_message_complete()
         self.scope[COMPLETE] = True  # type: ignore[typeddict-unknown-key]  # an extension of ours
         self._in_head = True
@@ -366,6 +380,28 @@ class _Endless(int):
         return False
 
     __hash__ = int.__hash__
+
+
+class _BodyCallbacks:
+    """Takes the body of a request that asks for another protocol, which the parser of its head leaves out."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.on_body = connection.on_body
+
+    def on_message_complete(self) -> None:
+        self._connection._is_deaf = True  # noqa: SLF001 - one class in two parts
+        self._connection.on_message_complete()
+
+
+def _framing_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the header by which the end of a body is found, or ``None`` where there is no body."""
+    found = dict(headers)
+    if b"transfer-encoding" in found:
+        return b"transfer-encoding: " + found[b"transfer-encoding"]
+    if found.get(b"content-length", b"0").strip(b" 0"):
+        return b"content-length: " + found[b"content-length"]
+    return None
 
 
 class _Joining:
