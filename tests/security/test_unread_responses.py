@@ -151,7 +151,7 @@ def test_pipelined_requests_that_are_not_read_wait_as_bytes(full: Served, ask: C
     (answering,) = [one for one in full.server._uvicorn.server_state.connections if one.client[1] == port(raw)]
     until(lambda: held(full) > 0)
     assert len(answering.pipeline) < connection.FEED_BYTES // 40
-    assert held(full) < 4 * CHUNK_BYTES
+    assert held(full) < 8 * CHUNK_BYTES  # the bytes that wait are charged too
 
 
 def test_pipelined_requests_are_all_answered_once_they_are_read(full: Served, ask: Callable[..., Raw]) -> None:
@@ -365,6 +365,14 @@ def test_clients_without_a_key_leave_half_of_the_budget_to_those_with_one() -> N
     held.admit("address 192.0.2.1", 100)
 
 
+def test_budget_refuses_strangers_beyond_their_half() -> None:
+    held = ByteBudget(800)
+    for n in range(4):
+        assert held.charge(f"address 2001:db8:{n}::", 100)
+    assert not held.charge("address 192.0.2.1", 1)
+    assert held.charge("key", 200)
+
+
 def test_heads_that_are_never_finished_are_charged(full: Served, ask: Callable[..., Raw]) -> None:
     """A client may begin many heads of the largest size, and wait."""
     begun = []
@@ -377,6 +385,72 @@ def test_heads_that_are_never_finished_are_charged(full: Served, ask: Callable[.
     assert {status(raw) for raw in begun if raw.ready()} <= {503, 0}
     assert held(full) <= full.server.app.services.budget.max_holder_bytes
     assert full.client("read").get("/progress").status_code == 200
+
+
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60\r\n"
+UNFINISHED = b"POST /login HTTP/1.1\r\nHost: localhost\r\n" + FORM
+PIPELINED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        UNFINISHED + b"X-Long: " + b"a" * 60_000 + b"\r\n\r\n",
+        UNFINISHED + b"X-Long: " + b"a" * 250_000,
+        UNFINISHED + b"a:b\r\n" * 800 + b"\r\n",
+        UNFINISHED + b"a:b\r\n" * 800,
+        b"POST /login?" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n" + FORM + b"\r\n",
+    ],
+    ids=["a long header", "a head that is too large", "many headers", "many headers without end", "a long query"],
+)
+def test_heads_of_unfinished_requests_are_charged(full: Served, ask: Callable[..., Raw], sent: bytes) -> None:
+    """A client may finish many heads, and send no body."""
+    begun = []
+    for _ in range(60):
+        raw = ask("/healthz", None)
+        raw.socket.recv(65536)
+        raw.send(sent)
+        begun.append(raw)
+    until(lambda: any(raw.ready() for raw in begun))
+    assert {status(raw) for raw in begun if raw.ready()} <= {503, 431, 0}
+    assert held(full) <= full.server.app.services.budget.max_holder_bytes
+    assert full.client("read").get("/progress").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "pipelined",
+    [b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 60_000, PIPELINED * 5000, PIPELINED * 80],
+    ids=["a head", "many requests", "few bytes of requests"],
+)
+def test_requests_behind_a_stream_are_charged(full: Served, ask: Callable[..., Raw], pipelined: bytes) -> None:
+    streams = [ask("/api/v1/events", "admin") for _ in range(60)]
+    assert status(streams[0]) == 200
+    state, names = full.server._uvicorn.server_state, {raw.socket.getsockname() for raw in streams}
+    for raw in streams:
+        raw.send(pipelined[:200_000])
+    until(lambda: len(names & {one.client for one in state.connections}) < len(streams))
+    assert held(full) <= 2 * full.server.app.services.budget.max_holder_bytes  # of the key, and of its network
+    assert full.client("read").get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 60_000 + b"\r\n\r\n",
+        b"POST /progress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" + b"a" * 60_000,
+        b"POST /progress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" + b"a" * 50_000,
+    ],
+    ids=["a head", "a body", "a body without end"],
+)
+def test_answered_request_is_forgotten(full: Served, ask: Callable[..., Raw], sent: bytes) -> None:
+    raw = ask("/healthz", None)
+    raw.socket.recv(65536)
+    (answering,) = [one for one in full.server._uvicorn.server_state.connections if one.client[1] == port(raw)]
+    raw.send(sent)
+    status(raw)
+    until(lambda: held(full) == 0)
+    kept = answering.cycle
+    assert len(answering.url) + len(kept.body) + sum(len(value) for _, value in kept.scope.get("headers", ())) < 4096
 
 
 @pytest.mark.parametrize(

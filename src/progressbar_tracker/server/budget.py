@@ -58,6 +58,8 @@ class ByteBudget:
         self._held[holder] += size
         if holder.startswith(STRANGER):
             self._stranger_bytes += size
+            if self._stranger_bytes > self.max_bytes // 2:
+                return False
         return self.held_bytes <= self.max_bytes and self._held[holder] <= self.max_holder_bytes
 
     def release(self, holder: str, size: int) -> None:

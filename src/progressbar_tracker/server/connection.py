@@ -51,13 +51,25 @@ MOST: Final = 16 * 1024 * 1024
 FEED_BYTES: Final = 4096
 """How much of what arrives is parsed before the requests in it are answered: pipelined requests wait as bytes."""
 
+HEADER_BYTES: Final = 160
+"""About how much memory a header takes beside its text."""
+
+MANY_HEADERS: Final = FEED_BYTES // HEADER_BYTES
+"""A head with more headers is charged to its client, like one of more than :data:`FEED_BYTES`."""
+
+QUEUED_REQUEST_BYTES: Final = 3072
+"""About how much memory a pipelined request takes beside its head."""
+
 _HEAD: Final = b"HTTP/1.1 "
 _RESET: Final = struct.pack("ii", 1, 0)
 """With it, closing a socket discards what the system holds for it."""
 
 
-class _TooLargeError(Exception):
-    """A head that is too large, from inside the parser."""
+class _HeadError(Exception):
+    """A head that is refused, from inside the parser."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        self.status = status
 
 
 class Connections:
@@ -107,7 +119,9 @@ class Connection(HttpToolsProtocol):
         self._answered: RequestResponseCycle | None = None  # the request that is answered, if others wait behind it
         self._stranger = STRANGER + network_of("" if self.client is None else self.client[0])
         self.holder = self._stranger
-        self._head_charge = 0
+        self._head_charge = 0  # of the head that is arriving
+        self._head_charges: dict[RequestResponseCycle, int] = {}  # of requests that are not answered yet
+        self._rest_charge = 0
         self._is_deaf = False
         self._charged: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -121,7 +135,11 @@ class Connection(HttpToolsProtocol):
         self._extensions.clear()  # or it would take a collection to be rid of this
         self._rest = b""
         self._shared.idle.pop(self, None)
-        self._settle_head()
+        self._shared.budget.release(
+            self._stranger, self._head_charge + self._rest_charge + sum(self._head_charges.values())
+        )
+        self._head_charge = self._rest_charge = 0
+        self._head_charges.clear()
         # uvicorn tells the request that came last, and not those that came before it and are still answered.
         for cycle in (self._answered, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None:
@@ -153,6 +171,7 @@ class Connection(HttpToolsProtocol):
         if rest and not self._rest:
             self.since = self.loop.time()  # only now does the client owe us what is missing
         self._joining.hold_reading(hold=bool(self._rest), paused=self.flow.read_paused)
+        self._charge_rest()
 
     def _feed(self, data: bytes) -> None:
         if self._is_deaf:
@@ -170,17 +189,19 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
                 self._feed_body(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            large = isinstance(error.__context__, _TooLargeError)
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if large else HTTPStatus.BAD_REQUEST)
+            cause = error.__context__
+            self._refuse(cause.status if isinstance(cause, _HeadError) else HTTPStatus.BAD_REQUEST)
         else:
             if self._in_head and self._seen > HEAD:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             elif self._seen > MOST:
                 self.transport.close()
-            elif self._in_head and self in self._shared.idle:
-                self._shared.idle.move_to_end(self)
-                self._charge_head()
-                if self.url and data.endswith(b"\n") and self.parser.get_http_version().startswith("0"):
+            elif self._in_head and (self._seen or self.headers):
+                if self in self._shared.idle:
+                    self._shared.idle.move_to_end(self)
+                if not self._charge_head():
+                    self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+                elif self.url and data.endswith(b"\n") and self.parser.get_http_version().startswith("0"):
                     self._refuse(HTTPStatus.BAD_REQUEST)  # such a client sends no headers, and waits
 
     def _feed_body(self, data: bytes) -> None:
@@ -198,15 +219,20 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Have a request answered."""
         if self._seen > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
-            raise _TooLargeError
+            raise _HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         former: RequestResponseCycle | None = self.cycle
+        queued = 0 if former is None or former.response_complete else QUEUED_REQUEST_BYTES
+        if (queued or self._seen > FEED_BYTES or len(self.headers) > MANY_HEADERS) and not self._charge_head(queued):
+            raise _HeadError(HTTPStatus.SERVICE_UNAVAILABLE)
         super().on_headers_complete()
         if self.pipeline and self._answered is None:
             self._answered = former
         self._in_head = False
         self._shared.idle.pop(self, None)
         if self._head_charge:
-            self._settle_head()
+            # The application has the head until it has answered.
+            self._head_charges[self.cycle] = self._head_charge
+            self._head_charge = 0
         # What follows a body in chunks would be added to the head: a key, an origin.
         self.headers = []
 
@@ -222,6 +248,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for it."""
+        if self._head_charges:
+            self._release_head(self._answered or self.cycle)
         if self.pipeline:
             self._answered = self.pipeline[-1][0]
             super().on_response_complete()
@@ -229,6 +257,8 @@ class Connection(HttpToolsProtocol):
                 self._feed_rest()  # it may begin with the rest of the request that is answered now
             return
         self._answered = None
+        if self.cycle.body:
+            self.cycle.body = bytearray()  # it was answered unread
         # As uvicorn does it, but for the timer.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
@@ -239,17 +269,37 @@ class Connection(HttpToolsProtocol):
             if self._rest:
                 self._feed_rest()
 
-    def _charge_head(self) -> None:
-        """Charge a head that is large and not complete: a client may begin many."""
-        more = self._seen - self._head_charge
-        if more >= FEED_BYTES:
-            self._head_charge += more
-            if not self._shared.budget.charge(self._stranger, more):
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+    def _charge_head(self, queued_bytes: int = 0) -> bool:
+        """Charge a head that is large or waits for its turn; return whether its client may have it."""
+        more = self._seen + len(self.headers) * HEADER_BYTES + queued_bytes - self._head_charge
+        if more < FEED_BYTES and not queued_bytes:
+            return True
+        self._head_charge += more
+        if self._shared.budget.charge(self._stranger, more):
+            return True
+        self._shared.budget.refused += 1
+        return False
 
-    def _settle_head(self) -> None:
-        self._shared.budget.release(self._stranger, self._head_charge)
-        self._head_charge = 0
+    def _release_head(self, answered: RequestResponseCycle) -> None:
+        """Forget the head of a request that is answered."""
+        size = self._head_charges.pop(answered, 0)
+        if not size:
+            return
+        self._shared.budget.release(self._stranger, size)
+        former, answered.scope = answered.scope, {}  # type: ignore[typeddict-item]  # uvicorn reads it no more
+        if self.scope is former:
+            self.scope = answered.scope
+            self.url = b""
+
+    def _charge_rest(self) -> None:
+        """Charge the received bytes that wait to be parsed."""
+        more = len(self._rest) - self._rest_charge
+        self._rest_charge += more
+        if more < 0:
+            self._shared.budget.release(self._stranger, -more)
+        elif more and not self._shared.budget.charge(self._stranger, more):
+            self._shared.budget.dropped += 1
+            self.abort()
 
     def send_whole(self, status: int, head: bytes, body: bytes, holder: str, /) -> bool:
         """Send an answer in one piece; see :class:`~.extension.Sending`."""
