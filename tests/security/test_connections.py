@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from progressbar_tracker._models import BODY_BYTES
-from progressbar_tracker.server import connection, room, run
+from progressbar_tracker.server import connection, places, room, run
 from progressbar_tracker.server.routes import endpoint
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
@@ -280,6 +280,56 @@ def test_idle_connections_make_room_for_who_has_something_to_ask(
         assert idle[0].rest() == b""
     finally:
         stream.close()
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
+def test_unfinished_bodies_make_room_for_a_newcomer(
+    connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 60.0)
+    monkeypatch.setattr(places, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(room, "connections", lambda: 20)
+    half = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    owing = [connect() for _ in range(20)]
+    for raw in owing:
+        raw.send(half + more + b"Content-Length: 60\r\n\r\nname=a")
+    for _ in range(30):
+        raw = connect()
+        raw.send(ASK)
+        assert b"200 OK" in raw.socket.recv(100)
+    assert answers(owing[0].rest()) in ([503], [])
+
+
+class Guest:
+    def __init__(self, network: str, since: float = 0.0) -> None:
+        self.network = network
+        self.since = since
+
+
+@pytest.mark.parametrize(
+    ("network", "now", "evicted"),
+    [("few", 0.5, "many"), ("many", 0.5, "newcomer"), ("many", 2.0, "many"), ("third", 0.5, "many")],
+)
+def test_network_that_owes_most_bodies_makes_room(network: str, now: float, evicted: str) -> None:
+    shared: places.Places[Guest] = places.Places()
+    owing = [Guest(name) for name in ("few", "many", "few", "many", "many")]
+    for guest in [*owing, Guest("gone"), *owing]:
+        shared.add_owing(guest)
+    newcomer = Guest(network, now)
+    shared.idle[newcomer] = None
+    assert shared.evict(newcomer, now) is (newcomer if evicted == "newcomer" else owing[1])
+
+
+def test_places_forget_all_that_are_removed() -> None:
+    shared: places.Places[Guest] = places.Places()
+    guests = [Guest(f"{n % 3}") for n in range(9)]
+    for guest in guests:
+        shared.add_owing(guest)
+    for guest in guests:
+        shared.remove(guest)
+    newcomer = Guest("0")
+    shared.idle[newcomer] = None
+    assert shared.evict(newcomer, 9.0) is newcomer
 
 
 def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:

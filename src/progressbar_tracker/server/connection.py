@@ -18,7 +18,6 @@ import contextlib
 import socket
 import struct
 import sys
-from collections import OrderedDict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -28,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from . import room
 from .budget import STRANGER, UNREAD_TIMEOUT
 from .extension import COMPLETE, CONNECTION
+from .places import Places
 from .proxies import network_of
 from .room import HEAD
 
@@ -79,12 +79,14 @@ class Connections:
         budget: Charged with what clients leave unread.
 
     Attributes:
-        idle: The connections that wait for a request, in the order of their latest activity.
+        places: The connections that may be closed to make room.
+        idle: Those of them that wait for a request.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
         self.budget = budget
-        self.idle: OrderedDict[Connection, None] = OrderedDict()
+        self.places: Places[Connection] = Places()
+        self.idle = self.places.idle
 
 
 class Connection(HttpToolsProtocol):
@@ -93,6 +95,7 @@ class Connection(HttpToolsProtocol):
     Attributes:
         since: When the present request began to come, or else the latest.
         holder: The client that unread bytes are charged to.
+        network: The network of the other end.
     """
 
     def __init__(self, *arguments: Any, shared: Connections, **named: Any) -> None:
@@ -117,11 +120,13 @@ class Connection(HttpToolsProtocol):
         self._extensions: dict[str, dict[object, object]] = {CONNECTION: {"connection": self}}
         self._rest = b""  # received, and not parsed yet
         self._answered: RequestResponseCycle | None = None  # the request that is answered, if others wait behind it
-        self._stranger = STRANGER + network_of("" if self.client is None else self.client[0])
+        self.network = network_of("" if self.client is None else self.client[0])
+        self._stranger = STRANGER + self.network
         self.holder = self._stranger
         self._head_charge = 0  # of the head that is arriving
         self._head_charges: dict[RequestResponseCycle, int] = {}  # of requests that are not answered yet
         self._rest_charge = 0
+        self._is_owing = False  # the rest of a body
         self._is_deaf = False
         self._charged: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -134,7 +139,7 @@ class Connection(HttpToolsProtocol):
         self._timer.cancel()
         self._extensions.clear()  # or it would take a collection to be rid of this
         self._rest = b""
-        self._shared.idle.pop(self, None)
+        self._shared.places.remove(self)
         self._shared.budget.release(
             self._stranger, self._head_charge + self._rest_charge + sum(self._head_charges.values())
         )
@@ -203,6 +208,9 @@ class Connection(HttpToolsProtocol):
                     self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
                 elif self.url and data.endswith(b"\n") and self.parser.get_http_version().startswith("0"):
                     self._refuse(HTTPStatus.BAD_REQUEST)  # such a client sends no headers, and waits
+        if not self._in_head and not self._is_owing and not self.transport.is_closing():
+            self._is_owing = True
+            self._shared.places.add_owing(self)
 
     def _feed_body(self, data: bytes) -> None:
         try:
@@ -244,6 +252,9 @@ class Connection(HttpToolsProtocol):
         self.scope[COMPLETE] = True  # type: ignore[typeddict-unknown-key]  # an extension of ours
         self._in_head = True
         self._owes = False
+        if self._is_owing:
+            self._is_owing = False
+            self._shared.places.remove_owing(self)
         self._seen = 0
 
     def on_response_complete(self) -> None:
@@ -401,9 +412,12 @@ class Connection(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def _make_room(self) -> None:
-        """Let the connection go that has been waiting for a request for the longest, or else this one."""
-        oldest, _ = self._shared.idle.popitem(last=False)  # this one is the last of them
-        oldest.transport.close()
+        """Close the connection that has the least claim to its place; it may be this one."""
+        evicted = self._shared.places.evict(self, self.loop.time())
+        if evicted.answering:
+            evicted._refuse(HTTPStatus.SERVICE_UNAVAILABLE)  # noqa: SLF001  # its body did not come
+        else:
+            evicted.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Say why, unless an answer is on its way, and hang up."""
