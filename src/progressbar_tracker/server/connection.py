@@ -228,6 +228,9 @@ class Connection(HttpToolsProtocol):
         """Have a request answered."""
         if self._seen > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
             raise _HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise _HeadError(HTTPStatus.BAD_REQUEST)  # a proxy may see another end of this request
         former: RequestResponseCycle | None = self.cycle
         queued = 0 if former is None or former.response_complete else QUEUED_REQUEST_BYTES
         if (queued or self._seen > FEED_BYTES or len(self.headers) > MANY_HEADERS) and not self._charge_head(queued):
