@@ -29,7 +29,7 @@ import sys
 import threading
 from collections import deque
 from itertools import chain, compress, repeat
-from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, SupportsIndex, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, Self, SupportsIndex, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -208,25 +208,9 @@ class Counter:
             lock.release()
         return handed
 
-    async def aloop(self, source: AsyncIterator[T], watcher: AsyncWatcher) -> AsyncIterator[T]:
+    def aloop(self, source: AsyncIterator[T], watcher: AsyncWatcher) -> AsyncIterator[T]:
         """The same for an asynchronous iterator, where a step of Python is lost in the cost of awaiting."""
-        handed = self._begin_loop()
-        try:
-            while True:
-                try:
-                    item = await anext(source)
-                except StopAsyncIteration:
-                    break
-                except BaseException as error:
-                    watcher.raised(error)
-                    raise
-                next(handed)
-                # What is thrown in here, such as a cancellation at the end of asyncio.run(), is not the source's.
-                yield item
-            self.complete = True
-            watcher.exhausted()
-        finally:
-            watcher.released()
+        return _CountedAsyncIterator(self, source, self._begin_loop(), watcher)
 
 
 class _End:
@@ -287,3 +271,40 @@ class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a pla
 
     def __del__(self) -> None:
         self._watcher.released()
+
+
+class _CountedAsyncIterator(Generic[T]):
+    """Counts what an asynchronous iterator gives.
+
+    It is no asynchronous generator: one that is cancelled or raises is over, and one step of it has to end before the
+    next one begins. A source may go on after either, and several tasks may share it.
+    """
+
+    __slots__ = ("__weakref__", "_counter", "_handed", "_source", "_watcher")
+
+    def __init__(self, counter: Counter, source: AsyncIterator[T], handed: repeat[bool], watcher: AsyncWatcher) -> None:
+        self._counter = counter
+        self._source = source
+        self._handed = handed
+        self._watcher = watcher
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            item = await anext(self._source)
+        except StopAsyncIteration:
+            self._counter.complete = True
+            self._watcher.exhausted()
+            raise
+        except BaseException as error:
+            self._watcher.raised(error)
+            raise
+        next(self._handed)
+        return item
+
+    def __del__(self) -> None:
+        watcher = getattr(self, "_watcher", None)
+        if watcher is not None:
+            watcher.released()

@@ -346,9 +346,9 @@ class Run(Counter):
         if self.in_block:
             return
         status, text = ending(error)
-        if status == "stopped":
-            self.abandoned()  # a cancellation may be that of a process that dies
-        else:
+        # A cancellation may be that of one step, as by a timeout, after which the loop goes on. A loop that does not
+        # go on lets go of its iterator.
+        if status != "stopped":
             self.end(status, text)
 
     def conclude(self, fatal: Deaths) -> None:

@@ -272,7 +272,8 @@ def disabled() -> bool:
 
 def dying() -> BaseException | None:
     """Return the exception that the process ends of, if it does: the one whose traceback Python has shown."""
-    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
+    found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
+    return found if isinstance(found, BaseException) else None  # a program may have put anything there
 
 
 def shutdown() -> None:

@@ -284,3 +284,91 @@ def test_an_interpreter_without_daemon_threads_loops_as_ever():
     first, *lines = program.stdout.splitlines()
     assert "want of a thread" in first
     assert (lines, program.returncode) == (["0 0", "0 1", "1 0", "1 1", "None"], 0)
+
+
+class Steps:
+    """Gives 1 to 5; its third step does once what it is asked for."""
+
+    def __init__(self, once):
+        self.once, self.calls, self.given = once, 0, 0
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        self.calls += 1
+        if self.calls == 3:
+            await self.once()
+        if self.given == 5:
+            raise StopAsyncIteration
+        self.given += 1
+        return self.given
+
+
+async def raise_once():
+    raise ValueError("once")
+
+
+async def wait_once():
+    await asyncio.Event().wait()
+
+
+async def end_once():
+    raise StopAsyncIteration
+
+
+async def take_all(iterator):
+    taken = []
+    for _ in range(8):
+        try:
+            taken.append(await asyncio.wait_for(anext(iterator), 0.05))
+        except (StopAsyncIteration, TimeoutError, ValueError) as error:
+            taken.append(type(error).__name__)
+    return taken
+
+
+@pytest.mark.parametrize("once", [raise_once, wait_once, end_once])
+def test_asynchronous_source_goes_on_after_a_step_that_failed(once):
+    bare = asyncio.run(take_all(aiter(Steps(once))))
+    assert asyncio.run(take_all(aiter(track(Steps(once), display=False)))) == bare
+    assert 5 in bare
+
+
+def test_step_that_timed_out_does_not_end_the_run():
+    with recording() as recorded:
+        asyncio.run(take_all(aiter(track(Steps(wait_once), id="steps", keep=True))))
+    assert (recorded["steps"].status, recorded["steps"].completed) == ("succeeded", 5)
+
+
+def test_two_tasks_share_an_asynchronous_source():
+    async def nothing():
+        await asyncio.sleep(0)
+
+    async def work():
+        iterator = aiter(track(Steps(nothing), id="shared", keep=True))
+        return await asyncio.gather(*[take_some(iterator) for _ in range(2)])
+
+    async def take_some(iterator):
+        return [item async for item in iterator]
+
+    with recording() as recorded:
+        taken = asyncio.run(work())
+    assert sorted(taken[0] + taken[1]) == [1, 2, 3, 4, 5]
+    assert (recorded["shared"].status, recorded["shared"].completed) == ("succeeded", 5)
+
+
+def test_break_out_of_an_asynchronous_loop_leaves_no_task():
+    code = """if True:
+    import asyncio
+    from progressbar_tracker import track
+    class Source:
+        def __aiter__(self): return self
+        async def __anext__(self): return 1
+    async def main():
+        async for _ in track(Source(), display=False): break
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    """
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

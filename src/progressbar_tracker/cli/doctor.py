@@ -17,6 +17,7 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
+from progressbar_tracker._proxy import find_proxy
 from progressbar_tracker._table import plain
 from progressbar_tracker._version import VERSION
 from progressbar_tracker._wire import Exchange, Request, base_url, error_of
@@ -119,14 +120,19 @@ def _readable_by_others(path: Path) -> Iterator[Finding]:
 
 
 def _proxied(url: str) -> Iterator[Finding]:
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        host = urlsplit(proxy).hostname or proxy
+    try:
+        proxy = find_proxy(url, os.environ)
+    except ConfigError as error:
+        yield Finding("proxy", "bad", str(error))
+        return
+    except ValueError:
+        return  # of the URL itself, which is judged below
+    if proxy is not None:
+        through, host = urlsplit(proxy.url).hostname, urlsplit(url).hostname
         yield Finding(
-            "proxy", "note", f"requests go through {host}; if that is wrong, add {parts.hostname} to NO_PROXY"
+            "proxy",
+            "note",
+            f"requests go through {through} ({proxy.variable}); if that is wrong, add {host} to NO_PROXY",
         )
 
 
