@@ -192,7 +192,9 @@ class Connection(HttpToolsProtocol):
             else:
                 self.parser = httptools.HttpRequestParser(_BodyCallbacks(self))
                 self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-                self._feed_body(data[upgrade.args[0] :])
+                body = data[upgrade.args[0] :]
+                self._seen -= len(body)  # it is counted again
+                self._feed(body)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause.status if isinstance(cause, _HeadError) else HTTPStatus.BAD_REQUEST)
@@ -211,12 +213,6 @@ class Connection(HttpToolsProtocol):
         if not self._in_head and not self._is_owing and not self.transport.is_closing():
             self._is_owing = True
             self._shared.places.add_owing(self)
-
-    def _feed_body(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._refuse(HTTPStatus.BAD_REQUEST)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
