@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from progressbar_tracker.server import budget, connection
-from progressbar_tracker.server.board import Board, Owner
 from progressbar_tracker.server.budget import CHUNK_BYTES, ByteBudget, Slots
+from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.live import Hub, View
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import endpoint, history

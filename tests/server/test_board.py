@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import Board, Change, Owner
-from progressbar_tracker.server.outcome import PARTS
+from progressbar_tracker.server.items.board import Board, Change, Owner
+from progressbar_tracker.server.items.expiry import UNTRUE
+from progressbar_tracker.server.items.serializer import stalled, told
+from progressbar_tracker.server.items.transition import PARTS
+from progressbar_tracker.server.items.validation import Fields, read_legacy, read_write
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
-from progressbar_tracker.server.schedule import UNTRUE
-from progressbar_tracker.server.telling import stalled, told
-from progressbar_tracker.server.writes import Fields, read_legacy, read_write
 
 ME = Owner("me", "ci")
 YOU = Owner("you", "ci")

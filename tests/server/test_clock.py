@@ -10,8 +10,8 @@ import pytest
 
 from progressbar_tracker.server import keys
 from progressbar_tracker.server.app import App, create_app
-from progressbar_tracker.server.board import Owner
 from progressbar_tracker.server.clock import JUMP_SECONDS, Jumps, SystemClock, monotonic_of
+from progressbar_tracker.server.items.board import Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, Ended, MarkNotice, SaveKey
 from progressbar_tracker.server.settings import DAY, Periods, Settings

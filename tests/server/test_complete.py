@@ -30,12 +30,12 @@ from progressbar_tracker._table import percent as percent_in_table
 from progressbar_tracker.server.dashboard.badge import badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
 from progressbar_tracker.server.dashboard.view import shown_item
+from progressbar_tracker.server.items.merge import merged
+from progressbar_tracker.server.items.serializer import told
+from progressbar_tracker.server.items.validation import quick_legacy, quick_write, read_legacy, read_write
 from progressbar_tracker.server.letters import letter
-from progressbar_tracker.server.merge import merged
 from progressbar_tracker.server.notices import happened
 from progressbar_tracker.server.records import Notice
-from progressbar_tracker.server.telling import told
-from progressbar_tracker.server.writes import quick_legacy, quick_write, read_legacy, read_write
 from progressbar_tracker.testing import recording
 
 from .test_board import ME, after, body, started

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
-from progressbar_tracker.server import connection, keys, live, outcome, sessions, shares
+from progressbar_tracker.server import connection, keys, live, sessions, shares
+from progressbar_tracker.server.items import transition
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 from progressbar_tracker.server.routes import endpoint, services
 from progressbar_tracker.server.routes.limits import limits, told
@@ -125,7 +126,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     from .serving import Clock, Served
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(outcome, "PARTS", 2)
+        patched.setattr(transition, "PARTS", 2)
         patched.setattr(keys, "KEYS", 8)
         patched.setattr(shares, "SHARES", 2)
         patched.setattr(sessions, "SESSIONS", 3)

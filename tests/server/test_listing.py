@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import Board, Owner
-from progressbar_tracker.server.listing import Listing, order
+from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.index import Listing, order
 from progressbar_tracker.server.problems import ProblemError
 
 OPS = st.tuples(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from progressbar_tracker.server import live
-from progressbar_tracker.server.board import Board, Owner
+from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.live import Hub, View
 
 from .events import Stream

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from progressbar_tracker.server.board import Board, Owner
-from progressbar_tracker.server.merge import fits, merged
+from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.merge import fits, merged
+from progressbar_tracker.server.items.validation import read_write
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, Part, SaveItem
 from progressbar_tracker.server.stores.postgres.ledger import Ledger
-from progressbar_tracker.server.writes import read_write
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.board import Change
+    from progressbar_tracker.server.items.board import Change
 
 BASE = Item(id="a", owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0, title="t", own=5, completed=5)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.board import Board, Owner
-from progressbar_tracker.server.listing import order
+from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.index import order
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, Ended, Item, TrimHistory
 from progressbar_tracker.server.routes.items import DRIFT

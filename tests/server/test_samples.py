@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from progressbar_tracker.server import samples
 from progressbar_tracker.server.dashboard.bar import curve
+from progressbar_tracker.server.items import samples
+from progressbar_tracker.server.items.samples import LOOK, MOST, Samples
 from progressbar_tracker.server.records import (
     AddHistory,
     AddSample,
@@ -17,7 +18,6 @@ from progressbar_tracker.server.records import (
     ThinSamples,
     TrimHistory,
 )
-from progressbar_tracker.server.samples import LOOK, MOST, Samples
 from progressbar_tracker.server.stores import rows
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from progressbar_tracker.server.board import Board, Owner
 from progressbar_tracker.server.budget import CHUNK_BYTES
-from progressbar_tracker.server.telling import pieces, told
+from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.serializer import pieces, told
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 1000])

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import rfc3339
-from progressbar_tracker.server.routes.call import decoded_object
-from progressbar_tracker.server.writes import (
+from progressbar_tracker.server.items.validation import (
     quick_batch,
     quick_legacy,
     quick_write,
@@ -21,6 +18,9 @@ from progressbar_tracker.server.writes import (
     read_write,
     sound,
 )
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.routes.call import decoded_object
 
 ODD = [
     None, True, 0, 1, -1, 0.5, 1.0, -0.0, 1.5, 2**53, 2**53 + 1, -(2**53) - 1, 10**400, 1e300, 1e17, -5e-324, "", "a",

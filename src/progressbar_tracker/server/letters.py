@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import is_endless, whole_percent
 
+from .items.serializer import item_url
 from .records import Notice, rfc3339
-from .telling import item_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

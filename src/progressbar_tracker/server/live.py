@@ -26,15 +26,15 @@ import msgspec
 
 from . import room
 from .budget import CHUNK_BYTES
+from .items.serializer import pieces, told, told_run
 from .problems import ProblemError
 from .quota import Quota
 from .records import rfc3339
-from .telling import pieces, told, told_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from .board import Board
+    from .items.board import Board
     from .records import Item
 
 TICK: Final = 0.5

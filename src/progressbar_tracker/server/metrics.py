@@ -14,15 +14,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from progressbar_tracker._models import Status
 
+from .items.serializer import stalled
 from .stores.reading import skipped
-from .telling import stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric as Family
 
-    from .board import Board
+    from .items.board import Board
     from .keys import Keyring
     from .live import Hub
     from .measures import Histogram, Measures

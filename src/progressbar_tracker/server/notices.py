@@ -15,8 +15,8 @@ import msgspec
 
 from progressbar_tracker._models import is_complete
 
+from .items.serializer import late, stalled, told
 from .records import AddNotice, Notice
-from .telling import late, stalled, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from .board import Board, Change
+    from .items.board import Board, Change
     from .records import AddNotice, Item
     from .stores.base import Store
 

@@ -18,8 +18,8 @@ import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from .aside import aside
-from .board import Board
-from .merge import fits, merged
+from .items.board import Board
+from .items.merge import fits, merged
 from .problems import ProblemError
 from .records import Item
 from .stores.base import OutdatedError, Row, Seen, StoreError
@@ -27,7 +27,7 @@ from .stores.base import OutdatedError, Row, Seen, StoreError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from .board import Change
+    from .items.board import Change
     from .records import Sampled
     from .stores.base import Credentials, SharedStore
 

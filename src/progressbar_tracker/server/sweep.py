@@ -15,10 +15,10 @@ from .records import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Wr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .board import Board
+    from .items.board import Board
+    from .items.samples import Samples
     from .live import Hub
     from .records import KeyRecord
-    from .samples import Samples
     from .sessions import Sessions
     from .settings import Periods
     from .shares import Shares

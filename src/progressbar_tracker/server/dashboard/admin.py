@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.keys import usable
 from progressbar_tracker.server.records import rfc3339
-from progressbar_tracker.server.telling import item_url
 
 from .past import instant
 

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import is_endless
+from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.records import rfc3339
-from progressbar_tracker.server.telling import item_url
 
 from .past import instant
 from .view import ICONS, count, duration, pace, percent

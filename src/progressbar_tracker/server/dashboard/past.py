@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.records import rfc3339
-from progressbar_tracker.server.telling import item_url
 
 from .view import ICONS, count, duration, percent
 

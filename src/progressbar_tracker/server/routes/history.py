@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from urllib.parse import urlencode
 
 from progressbar_tracker.server.budget import CHUNK_BYTES
+from progressbar_tracker.server.items.serializer import told_run
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.telling import told_run
 
 from .call import Call, checked_text
 from .items import next_page, page_limit

@@ -13,12 +13,18 @@ import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
 from progressbar_tracker.server.auth import Principal, authorize
-from progressbar_tracker.server.board import Board, Change, Owner
-from progressbar_tracker.server.listing import Order, order
+from progressbar_tracker.server.items.board import Board, Change, Owner
+from progressbar_tracker.server.items.index import Order, order
+from progressbar_tracker.server.items.serializer import pieces, told
+from progressbar_tracker.server.items.validation import (
+    quick_batch,
+    quick_write,
+    read_write,
+    sound,
+    sound_step,
+)
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.replica import Judged
-from progressbar_tracker.server.telling import pieces, told
-from progressbar_tracker.server.writes import quick_batch, quick_write, read_write, sound, sound_step
 
 from .call import Call, checked_id, checked_text, decoded_object
 from .reply import Header, Reply, answer, in_pieces
@@ -26,8 +32,8 @@ from .reply import Header, Reply, answer, in_pieces
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from progressbar_tracker.server.items.validation import Op
     from progressbar_tracker.server.records import Item
-    from progressbar_tracker.server.writes import Op
 
 LIMIT: Final = 1000
 MOST: Final = 10_000

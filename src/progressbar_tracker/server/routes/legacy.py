@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.auth import authorize
-from progressbar_tracker.server.board import Change, Owner
-from progressbar_tracker.server.telling import pieces, told
-from progressbar_tracker.server.writes import quick_legacy, read_legacy
+from progressbar_tracker.server.items.board import Change, Owner
+from progressbar_tracker.server.items.serializer import pieces, told
+from progressbar_tracker.server.items.validation import quick_legacy, read_legacy
 
 from .call import Call, checked_id, decoded_object
 from .reply import Reply, answer, in_pieces

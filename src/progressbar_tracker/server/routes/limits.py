@@ -20,22 +20,20 @@ from progressbar_tracker._models import (
     TITLE_LENGTH,
 )
 from progressbar_tracker.server import (
-    board,
     budget,
     courier,
     hosts,
     keys,
     live,
-    outcome,
     pools,
     proxies,
     room,
-    samples,
     sessions,
     shares,
     sweep,
 )
 from progressbar_tracker.server.devices import DEVICE_SECONDS
+from progressbar_tracker.server.items import board, samples, transition
 
 from . import history, items
 from .call import TEXT_LENGTH
@@ -79,7 +77,7 @@ def limits(settings: Settings) -> list[Limit]:
             else []
         ),
         Limit("items of a key", settings.max_items, "too-many-items", "items"),
-        Limit("parts of a run", outcome.PARTS, "invalid-field", "parts"),
+        Limit("parts of a run", transition.PARTS, "invalid-field", "parts"),
         Limit("entries of meta", META_ENTRIES, "invalid-field"),
         Limit("channels that an item names", NOTIFY_ENTRIES, "invalid-field"),
         Limit("characters of an id, a title, a group, a text of meta or of a search", TITLE_LENGTH, "invalid-field"),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
 from progressbar_tracker.server.devices import DEVICE_SECONDS
+from progressbar_tracker.server.items.serializer import told, told_run
 from progressbar_tracker.server.keys import credential_ends_at
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession, credential_of, digest
 from progressbar_tracker.server.sessions import same_site
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.telling import told, told_run
 
 from .call import Call, decoded
 from .html import HTML, own_url, page, painted, refused

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import auth, logs, sessions
 from progressbar_tracker.server.allowance import Allowance
-from progressbar_tracker.server.board import Board, Change
 from progressbar_tracker.server.budget import MAX_EXPORTS, ByteBudget, Slots
 from progressbar_tracker.server.clock import Jumps, count_seconds, monotonic_of
 from progressbar_tracker.server.devices import DEVICE
 from progressbar_tracker.server.hosts import AllowedHosts
+from progressbar_tracker.server.items.board import Board, Change
+from progressbar_tracker.server.items.samples import Samples
+from progressbar_tracker.server.items.serializer import stalled
 from progressbar_tracker.server.keys import Keyring, credential_ends_at
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
@@ -39,11 +41,9 @@ from progressbar_tracker.server.records import (
 )
 from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.responses import Responses
-from progressbar_tracker.server.samples import Samples
 from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
 from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
-from progressbar_tracker.server.telling import stalled
 
 from .unsettled import UnknownOutcomeError, Unsettled
 

@@ -8,11 +8,11 @@ from progressbar_tracker._models import FieldError
 from progressbar_tracker.server import shares
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
+from progressbar_tracker.server.items.serializer import told, told_run
+from progressbar_tracker.server.items.validation import instant
 from progressbar_tracker.server.live import View, bare
 from progressbar_tracker.server.problems import ProblemError, of_field
 from progressbar_tracker.server.records import DropShare, SaveShare, ShareRecord, rfc3339
-from progressbar_tracker.server.telling import told, told_run
-from progressbar_tracker.server.writes import instant
 
 from .call import Call, decoded
 from .events import EVENTS, UNBUFFERED

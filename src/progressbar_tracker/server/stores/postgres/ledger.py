@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from progressbar_tracker.server.merge import fits, merged
+from progressbar_tracker.server.items.merge import fits, merged
 from progressbar_tracker.server.records import ANY, AddHistory, DropItem, Ended, Item, SaveItem, Write
 
 if TYPE_CHECKING:

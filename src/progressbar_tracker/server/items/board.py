@@ -15,24 +15,33 @@ import msgspec
 from msgspec.structs import replace
 
 from progressbar_tracker._models import LegacyItem, fraction
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.quota import Quota
+from progressbar_tracker.server.records import (
+    AddHistory,
+    DropItem,
+    Ended,
+    EndStatus,
+    Item,
+    SaveItem,
+    Write,
+    lean,
+)
+from progressbar_tracker.server.settings import Periods
 
-from . import pace
-from .listing import Listing
-from .outcome import last_seq, outcome
-from .problems import ProblemError
-from .quota import Quota
-from .records import AddHistory, DropItem, Ended, EndStatus, Item, SaveItem, Write, lean
-from .schedule import Schedule
-from .settings import Periods
-from .writes import STEP
+from . import rate
+from .expiry import Schedule
+from .index import Listing
+from .transition import last_seq, outcome
+from .validation import STEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from progressbar_tracker._models import Status
 
-    from .listing import Order
-    from .writes import Fields
+    from .index import Order
+    from .validation import Fields
 
 PAST: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
@@ -256,7 +265,7 @@ class Board:
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
         found, found_at, found_n, found_for = (
-            pace.measured(before, value, now)
+            rate.measured(before, value, now)
             if before.completed is None
             else (before.pace, before.pace_at, before.pace_n, before.pace_for)
         )
@@ -464,7 +473,7 @@ class Board:
         total, value = before.total, before.value
         if completed is not None and total is not None:
             value = fraction(completed, total) or 0.0
-        found, found_at, found_n, found_for = pace.measured(before, value if completed is None else completed, now)
+        found, found_at, found_n, found_for = rate.measured(before, value if completed is None else completed, now)
         # Each field by its name: a dictionary of them would double what this costs.
         after = replace(
             before, description=fields.get("description", before.description), own=completed, completed=completed,

@@ -10,13 +10,13 @@ import heapq
 import math
 from typing import TYPE_CHECKING, Final
 
-from .telling import late, stalled
+from .serializer import late, stalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from .records import Item
-    from .settings import Periods
+    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.settings import Periods
 
 UNTRUE: Final = 1000
 """How many entries of a heap may have become untrue, besides one for each item."""

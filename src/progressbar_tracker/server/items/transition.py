@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from progressbar_tracker._models import META_ENTRIES, FieldError, Number, check_number, fraction
+from progressbar_tracker.server.problems import ProblemError, of_field
+from progressbar_tracker.server.records import Item, Part
 
-from . import pace
-from .problems import ProblemError, of_field
-from .records import Item, Part
+from . import rate
 
 if TYPE_CHECKING:
-    from .writes import Fields
+    from .validation import Fields
 
 PARTS: Final = 1000
 """The most parts of one run."""
@@ -60,7 +60,7 @@ def outcome(before: Item, fields: Fields, now: float, *, rev: int, whole: bool) 
     value = fields.get("value", base.value) if derived is None else derived
     position = value if completed is None else completed
     same = (before.completed is None) is (completed is None)
-    found, found_at, found_n, found_for = pace.measured(before, position, now) if same else pace.begun(position, now)
+    found, found_at, found_n, found_for = rate.measured(before, position, now) if same else rate.begun(position, now)
     return replace(
         base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
         ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,

@@ -7,16 +7,16 @@ from urllib.parse import quote
 
 import msgspec
 
-from . import pace
-from .budget import CHUNK_BYTES
-from .records import rfc3339
+from progressbar_tracker.server.budget import CHUNK_BYTES
+from progressbar_tracker.server.records import rfc3339
+
+from . import rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from progressbar_tracker._models import Item as WireItem
-
-    from .records import EndStatus, Item
+    from progressbar_tracker.server.records import EndStatus, Item
 
 
 _encode = msgspec.json.Encoder().encode
@@ -72,8 +72,8 @@ def told(item: Item, now: float) -> WireItem:
         "parent": item.parent,
         "meta": item.meta,
         # Of who gives no sign of life nobody knows how fast it goes.
-        "rate": None if silent else pace.rate(item, now),
-        "eta": None if silent else pace.eta(item, now),
+        "rate": None if silent else rate.rate(item, now),
+        "eta": None if silent else rate.eta(item, now),
         "owner": item.owner,
         "run_id": item.run_id,
         "seq": item.seq,

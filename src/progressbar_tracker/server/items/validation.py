@@ -45,8 +45,7 @@ from progressbar_tracker._models import (
     check_weight,
     shown,
 )
-
-from .problems import missing, of_field
+from progressbar_tracker.server.problems import missing, of_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
