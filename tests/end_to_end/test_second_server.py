@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.key_file import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.stores.locks import FileLock
 
 from .serving import Serving, listed

@@ -34,8 +34,8 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from progressbar_tracker.server import keys
-from progressbar_tracker.server.keys import credential_of
+from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.access.keys import credential_of
 from progressbar_tracker.server.records import SaveKey, SaveSession
 from progressbar_tracker.server.routes.table import TABLE
 from tests.server.serving import Clock, Served

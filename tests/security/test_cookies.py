@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
+from progressbar_tracker.server.access.sessions import BY_LINK, Sessions, cookie_names
 from progressbar_tracker.server.records import SessionRecord
 from progressbar_tracker.server.routes.table import TABLE
-from progressbar_tracker.server.sessions import BY_LINK, Sessions, cookie_names
 from tests.server.serving import NO_TLS, Clock, FullDisk, Served
 from tests.server.test_authorisation import MATRIX, filled, prepared, state
 

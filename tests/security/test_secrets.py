@@ -20,9 +20,9 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.access.keys import Keyring
+from progressbar_tracker.server.access.shares import Shares
 from progressbar_tracker.server.routes.table import TABLE
-from progressbar_tracker.server.shares import Shares
 from tests.server.serving import NO_TLS, Clock, Served
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from progressbar_tracker.server.devices import DEVICE_SECONDS, Devices
+from progressbar_tracker.server.access.devices import DEVICE_SECONDS, Devices
+from progressbar_tracker.server.access.sessions import ATTEMPTS, WINDOW, Attempts
 from progressbar_tracker.server.live import BEAT
-from progressbar_tracker.server.sessions import ATTEMPTS, WINDOW, Attempts
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
 

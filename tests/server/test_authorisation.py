@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from progressbar_tracker.server import keys
-from progressbar_tracker.server.auth import Principal, authorize
+from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes.table import TABLE
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server import keys
+from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.app import App, create_app
 from progressbar_tracker.server.clock import JUMP_SECONDS, Jumps, SystemClock, monotonic_of
 from progressbar_tracker.server.items.board import Owner

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from msgspec.structs import replace
 
-from progressbar_tracker.server import keys
+from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.records import SaveKey, credential_of
 from progressbar_tracker.server.routes.table import TABLE
 

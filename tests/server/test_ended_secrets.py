@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from msgspec.structs import replace
 
-from progressbar_tracker.server import keys
-from progressbar_tracker.server.auth import identify, signed_in
-from progressbar_tracker.server.key_file import KeyFile
-from progressbar_tracker.server.keys import OVERLAP, Keyring
+from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.access.authorization import identify, signed_in
+from progressbar_tracker.server.access.key_admin import KeyFile
+from progressbar_tracker.server.access.keys import OVERLAP, Keyring
+from progressbar_tracker.server.access.sessions import BY_LINK, Sessions
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropKey, SaveKey, credential_of, digest
-from progressbar_tracker.server.sessions import BY_LINK, Sessions
 
 from .events import Stream
 

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from progressbar_tracker._models import FieldError
-from progressbar_tracker.server import keys
-from progressbar_tracker.server.auth import identify
-from progressbar_tracker.server.keys import Keyring
+from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.access.authorization import identify
+from progressbar_tracker.server.access.keys import Keyring
 from progressbar_tracker.server.problems import ProblemError
 
 

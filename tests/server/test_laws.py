@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 
 from progressbar_tracker import _models
-from progressbar_tracker.server.auth import Principal
+from progressbar_tracker.server.access.authorization import Principal
 from progressbar_tracker.server.items.board import Board, Change
 from progressbar_tracker.server.items.serializer import told
 from progressbar_tracker.server.items.validation import quick_batch, quick_legacy, read_legacy

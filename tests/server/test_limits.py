@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
-from progressbar_tracker.server import connection, keys, live, sessions, shares
+from progressbar_tracker.server import connection, live
+from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.items import transition
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 from progressbar_tracker.server.routes import endpoint, services

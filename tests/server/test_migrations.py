@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server import keys
+from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.files import migrate

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server import live, sessions
-from progressbar_tracker.server.allowance import CLIENTS, WORTH, Allowance
+from progressbar_tracker.server import live
+from progressbar_tracker.server.access import sessions
+from progressbar_tracker.server.access.rate_limit import CLIENTS, WORTH, Allowance
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes.table import TABLE
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server import keys
+from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.records import SaveKey
 from progressbar_tracker.server.stores.base import Seen
 from tests.postgres import Cluster, create_database

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.key_file import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.run import BackgroundServer, Server
 from progressbar_tracker.server.settings import Settings
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.key_file import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Probe, Sample, SaveItem, TrimHistory
 from progressbar_tracker.server.stores import rows
 from progressbar_tracker.server.stores.base import StoreError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from msgspec.structs import replace
 
-from progressbar_tracker.server import keys
+from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.records import (
     AddHistory,
     AddNotice,

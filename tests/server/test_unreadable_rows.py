@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from progressbar_tracker.server.key_file import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.metrics import TABLES
 from progressbar_tracker.server.records import AddNotice, AddSample, Notice, Sample
 from progressbar_tracker.server.stores import reading

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric as Family
 
+    from .access.keys import Keyring
+    from .access.sessions import Sessions
+    from .access.shares import Shares
     from .items.board import Board
-    from .keys import Keyring
     from .live import Hub
     from .measures import Histogram, Measures
     from .records import Item
-    from .sessions import Sessions
-    from .shares import Shares
     from .stores.base import Store
 
 TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -19,7 +19,8 @@ import uvicorn
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._version import VERSION
 
-from . import keys, logs, room
+from . import logs, room
+from .access import keys
 from .app import App, create_app
 from .clock import SystemClock
 from .connection import Connection, Connections

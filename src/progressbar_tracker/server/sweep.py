@@ -7,21 +7,21 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final, get_args
 
+from .access.keys import over_since
 from .clock import Jumps, monotonic_of
-from .keys import over_since
 from .logs import tell
 from .records import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .access.sessions import Sessions
+    from .access.shares import Shares
     from .items.board import Board
     from .items.samples import Samples
     from .live import Hub
     from .records import KeyRecord
-    from .sessions import Sessions
     from .settings import Periods
-    from .shares import Shares
     from .stores.base import Store
 
 logger = logging.getLogger("progressbar_tracker.server")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.access.keys import usable
 from progressbar_tracker.server.items.serializer import item_url
-from progressbar_tracker.server.keys import usable
 from progressbar_tracker.server.records import rfc3339
 
 from .past import instant
 
 if TYPE_CHECKING:
+    from progressbar_tracker.server.access.keys import Keyring
     from progressbar_tracker.server.channels import Channel
-    from progressbar_tracker.server.keys import Keyring
     from progressbar_tracker.server.records import KeyRecord, Outcome, SessionRecord, ShareRecord
 
 

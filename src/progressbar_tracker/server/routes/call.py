@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
-from progressbar_tracker.server.auth import GUEST, Principal, authorize
+from progressbar_tracker.server.access.authorization import GUEST, Principal, authorize
+from progressbar_tracker.server.access.sessions import same_site
 from progressbar_tracker.server.budget import STRANGER
 from progressbar_tracker.server.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.proxies import Origin, network_of
-from progressbar_tracker.server.sessions import same_site
 
 from .reply import JSON
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope
 
-    from progressbar_tracker.server.allowance import Allowance
-    from progressbar_tracker.server.auth import Action
+    from progressbar_tracker.server.access.authorization import Action
+    from progressbar_tracker.server.access.rate_limit import Allowance
 
     from .reply import Header
     from .services import Services

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from progressbar_tracker.server.auth import GUEST, Action, authorize
+from progressbar_tracker.server.access.authorization import GUEST, Action, authorize
 from progressbar_tracker.server.budget import CHUNK_BYTES
 from progressbar_tracker.server.extension import CONNECTION
 from progressbar_tracker.server.logs import ACCESS, REQUEST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from progressbar_tracker.server.auth import GUEST
+from progressbar_tracker.server.access.authorization import GUEST
 from progressbar_tracker.server.live import View
 
 from .call import Call, checked_text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import jinja2
 
 from progressbar_tracker.server import dashboard
-from progressbar_tracker.server.auth import GUEST
+from progressbar_tracker.server.access.authorization import GUEST
 
 from .reply import Reply, refusal, up
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
-from progressbar_tracker.server.auth import Principal, authorize
+from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.items.board import Board, Change, Owner
 from progressbar_tracker.server.items.index import Order, order
 from progressbar_tracker.server.items.serializer import pieces, told

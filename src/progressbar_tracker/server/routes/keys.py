@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker._version import VERSION
-from progressbar_tracker.server import keys
+from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.items.validation import instant
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.records import DropKey, SaveKey, told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progressbar_tracker.server.auth import authorize
+from progressbar_tracker.server.access.authorization import authorize
 from progressbar_tracker.server.items.board import Change, Owner
 from progressbar_tracker.server.items.serializer import pieces, told
 from progressbar_tracker.server.items.validation import quick_legacy, read_legacy
@@ -14,7 +14,7 @@ from .reply import Reply, answer, in_pieces
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem
-    from progressbar_tracker.server.auth import Principal
+    from progressbar_tracker.server.access.authorization import Principal
 
 
 async def listed(call: Call) -> Reply:

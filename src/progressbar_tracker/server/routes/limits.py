@@ -19,20 +19,9 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import (
-    budget,
-    courier,
-    hosts,
-    keys,
-    live,
-    pools,
-    proxies,
-    room,
-    sessions,
-    shares,
-    sweep,
-)
-from progressbar_tracker.server.devices import DEVICE_SECONDS
+from progressbar_tracker.server import budget, courier, hosts, live, pools, proxies, room, sweep
+from progressbar_tracker.server.access import keys, sessions, shares
+from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.items import board, samples, transition
 
 from . import history, items

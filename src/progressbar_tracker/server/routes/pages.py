@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server import dashboard
+from progressbar_tracker.server.access.devices import DEVICE_SECONDS
+from progressbar_tracker.server.access.keys import credential_ends_at
+from progressbar_tracker.server.access.sessions import same_site
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
-from progressbar_tracker.server.devices import DEVICE_SECONDS
 from progressbar_tracker.server.items.serializer import told, told_run
-from progressbar_tracker.server.keys import credential_ends_at
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import DropSession, SaveSession, credential_of, digest
-from progressbar_tracker.server.sessions import same_site
 from progressbar_tracker.server.stores.base import StoreError
 
 from .call import Call, decoded
@@ -26,10 +26,10 @@ from .work import run_while_connected
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from progressbar_tracker.server.devices import Devices
+    from progressbar_tracker.server.access.devices import Devices
+    from progressbar_tracker.server.access.sessions import Password
     from progressbar_tracker.server.pools import Cancellation
     from progressbar_tracker.server.records import KeyRecord, Write
-    from progressbar_tracker.server.sessions import Password
 
     from .services import Services
 

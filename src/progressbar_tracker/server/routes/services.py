@@ -9,16 +9,18 @@ import math
 import threading
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server import auth, logs, sessions
-from progressbar_tracker.server.allowance import Allowance
+from progressbar_tracker.server import logs
+from progressbar_tracker.server.access import authorization, sessions
+from progressbar_tracker.server.access.devices import DEVICE
+from progressbar_tracker.server.access.keys import Keyring, credential_ends_at
+from progressbar_tracker.server.access.rate_limit import Allowance
+from progressbar_tracker.server.access.shares import Shares
 from progressbar_tracker.server.budget import MAX_EXPORTS, ByteBudget, Slots
 from progressbar_tracker.server.clock import Jumps, count_seconds, monotonic_of
-from progressbar_tracker.server.devices import DEVICE
 from progressbar_tracker.server.hosts import AllowedHosts
 from progressbar_tracker.server.items.board import Board, Change
 from progressbar_tracker.server.items.samples import Samples
 from progressbar_tracker.server.items.serializer import stalled
-from progressbar_tracker.server.keys import Keyring, credential_ends_at
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
 from progressbar_tracker.server.metrics import Metrics
@@ -41,7 +43,6 @@ from progressbar_tracker.server.records import (
 )
 from progressbar_tracker.server.replica import Judged, Replica
 from progressbar_tracker.server.responses import Responses
-from progressbar_tracker.server.shares import Shares
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
 from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
 
@@ -50,7 +51,7 @@ from .unsettled import UnknownOutcomeError, Unsettled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from progressbar_tracker.server.auth import Principal
+    from progressbar_tracker.server.access.authorization import Principal
     from progressbar_tracker.server.records import Item, KeyRecord, SessionRecord
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials
@@ -543,13 +544,13 @@ class Services:
         self.check_credentials_age()
         now = self.secure_now()
         try:
-            principal = auth.identify(self.ring, secret, now)
+            principal = authorization.identify(self.ring, secret, now)
         except ProblemError:
             self._note_expired_key(secret, now)
             # It may have been made on the file a moment ago.
             if not self.refresh_keys():
                 raise
-            principal = auth.identify(self.ring, secret, now)
+            principal = authorization.identify(self.ring, secret, now)
         if self._over and self._has_expired(principal.id):
             raise ProblemError("unauthorized", "the key has expired")
         if self.monotonic() - self._touched.get(principal.id, -math.inf) >= TOUCH:
@@ -582,7 +583,7 @@ class Services:
         record = self.session(cookie)
         if record is None or (record.key_id is not None and self._has_expired(record.key_id)):
             return None
-        return auth.signed_in(self.ring, record, self.secure_now(), self.operator_credential)
+        return authorization.signed_in(self.ring, record, self.secure_now(), self.operator_credential)
 
     async def end_session(self, record: SessionRecord) -> None:
         """End a session at once, and on disk as soon as possible.
@@ -608,7 +609,9 @@ class Services:
     def end_former_sessions(self) -> None:
         """End the sessions of which the credential ended while no server ran: at the start."""
         now = self.clock()
-        self._drop_sessions(lambda record: auth.signed_in(self.ring, record, now, self.operator_credential) is not None)
+        self._drop_sessions(
+            lambda record: authorization.signed_in(self.ring, record, now, self.operator_credential) is not None
+        )
         self.keys_changed()
 
     def keys_changed(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker._models import FieldError
-from progressbar_tracker.server import shares
+from progressbar_tracker.server.access import shares
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
 from progressbar_tracker.server.items.serializer import told, told_run

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from progressbar_tracker._models import KEY_TYPES, PERMISSIONS, KeyType, Permission
+from progressbar_tracker.server.problems import ProblemError
 
 from .keys import Keyring, credential_ends_at, usable
-from .problems import ProblemError
 
 if TYPE_CHECKING:
-    from .records import SessionRecord
+    from progressbar_tracker.server.records import SessionRecord
 
 Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
 """What a request wants: ``public`` needs nothing, ``any`` a valid key, ``manage`` an admin (keys)."""

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from progressbar_tracker.server.proxies import network_of
+from progressbar_tracker.server.quota import Quota
+from progressbar_tracker.server.records import SessionRecord, digest
+
 from .devices import Devices
-from .proxies import network_of
-from .quota import Quota
-from .records import SessionRecord, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import FieldError, KeyType
+from progressbar_tracker.server.records import KeyRecord, SaveKey
+from progressbar_tracker.server.settings import without_password
+from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.stores.files import connect
+from progressbar_tracker.server.stores.locks import opened_beside
+from progressbar_tracker.server.stores.opening import needs_postgres
+from progressbar_tracker.server.stores.reading import text_of
+from progressbar_tracker.server.stores.rows import perform, read_keys
 
 from . import keys
-from .records import KeyRecord, SaveKey
-from .settings import without_password
-from .stores.base import StoreError
-from .stores.files import connect
-from .stores.locks import opened_beside
-from .stores.opening import needs_postgres
-from .stores.reading import text_of
-from .stores.rows import perform, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class KeyFile:
             self._access = _File(database)
         else:
             needs_postgres()
-            from .stores.postgres.keys import PostgresKeys
+            from progressbar_tracker.server.stores.postgres.keys import PostgresKeys
 
             self._shown = without_password(database)
             self._access = PostgresKeys(database)

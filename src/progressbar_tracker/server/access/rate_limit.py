@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from .problems import ProblemError
-from .quota import Quota
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.quota import Quota
 
 WORTH: Final = 10
 """Seconds' worth of requests that may come at once."""
