@@ -243,7 +243,7 @@ def test_httpx_is_imported_by_the_transport_alone():
                 names = [node.module or ""]
             if any(name.partition(".")[0] in ("httpx", "httpcore") for name in names) and node.lineno not in lines:
                 users.add(path.relative_to(root).as_posix())
-    assert users == {"_transport.py", "_network.py", "server/webhooks.py"}
+    assert users == {"_transport.py", "_network.py", "server/notifications/webhooks.py"}
 
 
 def test_pool_closes_no_idle_connection_as_surplus():

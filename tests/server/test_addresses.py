@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from progressbar_tracker.server.addresses import Reach, reach_of
-from progressbar_tracker.server.webhooks import permitted
+from progressbar_tracker.server.notifications.addresses import Reach, reach_of
+from progressbar_tracker.server.notifications.webhooks import permitted
 
 REGISTRY: Final = """
 0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29

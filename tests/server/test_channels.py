@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.channels import Channels
+from progressbar_tracker.server.notifications.channels import Channels
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()

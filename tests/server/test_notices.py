@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from progressbar_tracker._models import is_complete
-from progressbar_tracker.server.channels import Channels
-from progressbar_tracker.server.letters import body, letter
-from progressbar_tracker.server.notices import NEWS, Watch, happened, notices, overdue
+from progressbar_tracker.server.notifications.channels import Channels
+from progressbar_tracker.server.notifications.events import NEWS, Watch, happened, notices, overdue
+from progressbar_tracker.server.notifications.messages import body, letter
 from progressbar_tracker.server.records import Item
 
 if TYPE_CHECKING:

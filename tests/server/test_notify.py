@@ -23,8 +23,9 @@ from standardwebhooks.webhooks import Webhook
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server import courier, sweep
-from progressbar_tracker.server.courier import FIRST, GIVE_UP, Courier
+from progressbar_tracker.server import sweep
+from progressbar_tracker.server.notifications import dispatcher
+from progressbar_tracker.server.notifications.dispatcher import FIRST, GIVE_UP, Courier
 from progressbar_tracker.server.records import rfc3339
 
 from .receiver import Receiver, reply
@@ -100,7 +101,7 @@ def tries(served: Served) -> int:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What tests would wait for most."""
-    monkeypatch.setattr(courier, "POLL", 0.05)
+    monkeypatch.setattr(dispatcher, "POLL", 0.05)
     monkeypatch.setattr(sweep, "TICK", 0.05)
 
 
@@ -315,8 +316,8 @@ def test_one_channel_that_hangs_holds_up_neither_another_nor_a_request(
 def test_what_was_sent_and_not_marked_is_sent_again_by_the_same_id(
     told: Callable[..., Served], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_mark(courier: Courier, mark: object) -> None:
-        courier._unmarked[mark.notice_id] = mark
+    async def no_mark(dispatcher: Courier, mark: object) -> None:
+        dispatcher._unmarked[mark.notice_id] = mark
 
     served = told()
     with monkeypatch.context() as patched:

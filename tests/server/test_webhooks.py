@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from progressbar_tracker.server.channels import Channel
-from progressbar_tracker.server.webhooks import DeliveryError, Webhooks, permitted, signed
+from progressbar_tracker.server.notifications.channels import Channel
+from progressbar_tracker.server.notifications.webhooks import DeliveryError, Webhooks, permitted, signed
 
 from .receiver import Receiver, reply
 

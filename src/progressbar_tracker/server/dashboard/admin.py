@@ -12,7 +12,7 @@ from .past import instant
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring
-    from progressbar_tracker.server.channels import Channel
+    from progressbar_tracker.server.notifications.channels import Channel
     from progressbar_tracker.server.records import KeyRecord, Outcome, SessionRecord, ShareRecord
 
 

@@ -15,7 +15,7 @@ from .reply import Reply, answer
 from .work import run_while_connected
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.channels import Channel
+    from progressbar_tracker.server.notifications.channels import Channel
 
 PATIENCE: Final = 14.0
 """Seconds that a test may take: less than the page waits for it."""

@@ -19,10 +19,11 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import budget, courier, hosts, live, pools, proxies, room, sweep
+from progressbar_tracker.server import budget, hosts, live, pools, proxies, room, sweep
 from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.items import board, samples, transition
+from progressbar_tracker.server.notifications import dispatcher
 
 from . import history, items
 from .call import TEXT_LENGTH
@@ -83,7 +84,9 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("shares", shares.SHARES, "too-many-shares"),
         Limit("browsers signed in with one key, or as administrator", sessions.SESSIONS, "The oldest is signed out."),
         Limit(
-            "messages to channels that are remembered once they are done with", courier.MOST, "The oldest is forgotten."
+            "messages to channels that are remembered once they are done with",
+            dispatcher.MOST,
+            "The oldest is forgotten.",
         ),
         Limit("one-time sign-in links", sessions.LINKS, "The oldest is worth nothing."),
         Limit(f"wrong attempts to sign in from an address in {sessions.WINDOW:g} s", sessions.ATTEMPTS, "rate-limited"),

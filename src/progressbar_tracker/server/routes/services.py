@@ -24,7 +24,7 @@ from progressbar_tracker.server.items.serializer import stalled
 from progressbar_tracker.server.live import Hub
 from progressbar_tracker.server.measures import Measures
 from progressbar_tracker.server.metrics import Metrics
-from progressbar_tracker.server.notify import Notifier
+from progressbar_tracker.server.notifications.notifier import Notifier
 from progressbar_tracker.server.pools import Pool
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.proxies import TrustedProxies

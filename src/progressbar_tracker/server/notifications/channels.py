@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from .records import Item
+    from progressbar_tracker.server.records import Item
 
-logger = logging.getLogger("progressbar_tracker.server.channels")
+logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
 Kind: TypeAlias = Literal["webhook", "apprise"]
 

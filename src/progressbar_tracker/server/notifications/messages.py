@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import is_endless, whole_percent
-
-from .items.serializer import item_url
-from .records import Notice, rfc3339
+from progressbar_tracker.server.items.serializer import item_url
+from progressbar_tracker.server.records import Notice, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,9 @@ from urllib.parse import unquote
 
 import httpx
 
+from progressbar_tracker.server.aside import aside
+
 from .addresses import Reach, reach_of
-from .aside import aside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from . import letters
-from .aside import aside
-from .clock import Jumps, monotonic_of
-from .logs import tell
-from .records import MAX_RETRY_SECONDS, WAITING, MarkNotice, Notice, TrimNotices
-from .stores.base import StoreError
+from progressbar_tracker.server.aside import aside
+from progressbar_tracker.server.clock import Jumps, monotonic_of
+from progressbar_tracker.server.logs import tell
+from progressbar_tracker.server.records import MAX_RETRY_SECONDS, WAITING, MarkNotice, Notice, TrimNotices
+from progressbar_tracker.server.stores.base import StoreError
+
+from . import messages
 from .webhooks import DeliveryError, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from .channels import Channel, Channels
-    from .stores.base import Store
+    from progressbar_tracker.server.stores.base import Store
 
-logger = logging.getLogger("progressbar_tracker.server.courier")
+    from .channels import Channel, Channels
+
+logger = logging.getLogger("progressbar_tracker.server.notifications.dispatcher")
 
 POLL: Final = 1.0
 """Seconds until the outbox is looked at again without a word: other servers put something in, too."""
@@ -102,7 +104,7 @@ class Courier:
         public_url: str = "",
         uniform: Callable[[float, float], float] = random.uniform,
         webhooks: Webhooks | None = None,
-        send_letter: Callable[[Channel, letters.Letter], Awaitable[None]] | None = None,
+        send_letter: Callable[[Channel, messages.Letter], Awaitable[None]] | None = None,
     ) -> None:
         self.counts: dict[str, Counts] = {}
         self._store = store
@@ -170,7 +172,7 @@ class Courier:
             '"status": "running"}'
         )
         notice = Notice(
-            notice_id=notice_id, channel=channel.name, item_id="test", run_id="test", event=letters.TEST, at=now,
+            notice_id=notice_id, channel=channel.name, item_id="test", run_id="test", event=messages.TEST, at=now,
             body=sample, next_at=now,
         )  # fmt: skip
         try:
@@ -324,10 +326,10 @@ class Courier:
     async def _send(self, channel: Channel, notice: Notice) -> None:
         if channel.kind == "webhook":
             await self._webhooks.send(
-                channel, notice.notice_id, int(self._clock()), letters.body(notice, self._public_url)
+                channel, notice.notice_id, int(self._clock()), messages.body(notice, self._public_url)
             )
         else:
-            await self._send_letter(channel, letters.letter(notice, self._public_url))
+            await self._send_letter(channel, messages.letter(notice, self._public_url))
 
     def _trim(self, now: float) -> None:
         if self._monotonic() - self._trimmed < RARELY:
@@ -341,7 +343,7 @@ class Courier:
         self._full = full
 
 
-async def by_apprise(channel: Channel, letter: letters.Letter) -> None:
+async def by_apprise(channel: Channel, letter: messages.Letter) -> None:
     """Send a message by apprise.
 
     Raises:
@@ -358,7 +360,7 @@ async def by_apprise(channel: Channel, letter: letters.Letter) -> None:
         raise DeliveryError(why)
 
 
-def _notify(channel: Channel, letter: letters.Letter) -> str | None:
+def _notify(channel: Channel, letter: messages.Letter) -> str | None:
     """Send a message by apprise; return why it was not delivered."""
     try:
         import apprise

@@ -6,18 +6,18 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from .channels import Channels
-from .courier import Courier
-from .notices import Watch, happened, notices
+from .dispatcher import Courier
+from .events import Watch, happened, notices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from .items.board import Board, Change
-    from .records import AddNotice, Item
-    from .stores.base import Store
+    from progressbar_tracker.server.items.board import Board, Change
+    from progressbar_tracker.server.records import AddNotice, Item
+    from progressbar_tracker.server.stores.base import Store
 
-logger = logging.getLogger("progressbar_tracker.server.channels")
+logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
 NAMED: Final = 1000
 """The most unknown names that are remembered, so that each is logged once."""

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from progressbar_tracker._models import is_complete
-
-from .items.serializer import late, stalled, told
-from .records import AddNotice, Notice
+from progressbar_tracker.server.items.serializer import late, stalled, told
+from progressbar_tracker.server.records import AddNotice, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from progressbar_tracker.server.records import Item
+
     from .channels import Channels
-    from .records import Item
 
 NEWS: Final = 6 * 86400.0
 """Seconds after which nobody needs to hear any more that an item fell silent or became late.

@@ -1,0 +1,1 @@
+"""Notifications: which events a change has, their messages, and their delivery."""
