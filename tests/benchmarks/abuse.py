@@ -42,7 +42,7 @@ from progressbar_tracker._models import (
     TITLE_LENGTH,
 )
 from progressbar_tracker.server.records import Item
-from progressbar_tracker.server.stores.files import connect
+from progressbar_tracker.server.stores.sqlite.files import connect
 
 PASSWORD = "the password of the benchmarks"
 WIDE = "\N{PILE OF POO}"  # four bytes of UTF-8

@@ -30,7 +30,7 @@ import msgspec
 from harness import ADMIN_KEY, options, table
 
 from progressbar_tracker.server.records import Item
-from progressbar_tracker.server.stores.files import connect
+from progressbar_tracker.server.stores.sqlite.files import connect
 
 GROUPS = 100
 DAY = 86400.0

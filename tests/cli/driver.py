@@ -20,7 +20,7 @@ import progressbar_tracker.cli
 
 with contextlib.suppress(ImportError):
     import progressbar_tracker.server.run
-    import progressbar_tracker.server.stores.copies
+    import progressbar_tracker.server.stores.sqlite.backup
 
 PATIENCE = 5.0
 

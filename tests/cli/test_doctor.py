@@ -12,7 +12,7 @@ import pytest
 from progressbar_tracker.cli import doctor
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from progressbar_tracker.server.stores import checks
+from progressbar_tracker.server.stores import check
 
 
 def lines(done):
@@ -95,7 +95,7 @@ def test_a_database_is_looked_at_while_a_server_runs_on_it(command, tmp_path):
 def test_room_that_deleted_rows_have_left_is_told_with_what_to_do(command, tmp_path, monkeypatch):
     path = tmp_path / "progress.db"
     BackgroundServer(Settings(database=path, port=0, local_key=False)).close()
-    monkeypatch.setattr(checks, "_SPARE", 1e6)
+    monkeypatch.setattr(check, "_SPARE", 1e6)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE much AS SELECT randomblob(2000000) AS bytes")
         connection.execute("DROP TABLE much")

@@ -47,8 +47,8 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server.stores.copies import backup
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.backup import backup
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from tests.end_to_end.serving import ADMIN_KEY, Serving
 from tests.postgres import Cluster, create_database
 

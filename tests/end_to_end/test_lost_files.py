@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.stores.copies import backup
+from progressbar_tracker.server.stores.sqlite.backup import backup
 
 from .serving import ADMIN_KEY, Serving, history, listed, until
 

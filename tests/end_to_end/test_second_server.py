@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyFile
-from progressbar_tracker.server.stores.locks import FileLock
+from progressbar_tracker.server.stores.sqlite.locks import FileLock
 
 from .serving import Serving, listed
 
@@ -296,7 +296,7 @@ def test_a_child_keeps_no_lock(tmp_path):
     KeyFile(database).close()
     code = (
         "import os, pathlib, subprocess, sys, time\n"
-        "from progressbar_tracker.server.stores.sqlite import SqliteStore\n"
+        "from progressbar_tracker.server.stores.sqlite.store import SqliteStore\n"
         "store = SqliteStore(pathlib.Path(sys.argv[1]))\n"
         "program = subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)\n"
         "child = os.fork()\n"

@@ -84,10 +84,10 @@ def revoke(browser: httpx.Client, served: Served) -> httpx.Response:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
-    from progressbar_tracker.server.stores import sqlite
+    from progressbar_tracker.server.stores.sqlite import store
 
     disk = FullDisk()
-    monkeypatch.setattr(sqlite, "perform_all", disk.perform_all)
+    monkeypatch.setattr(store, "perform_all", disk.perform_all)
     return disk
 
 

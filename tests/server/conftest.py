@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.stores import sqlite as sqlite_store
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite import store as sqlite_store
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from .serving import Clock, FullDisk, Served
 

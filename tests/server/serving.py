@@ -10,7 +10,7 @@ import httpx
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from progressbar_tracker.server.stores import sqlite as sqlite_store
+from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

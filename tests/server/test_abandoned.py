@@ -17,7 +17,7 @@ from progressbar_tracker.server.pools import Cancellation
 from progressbar_tracker.server.records import AddHistory, Ended, Item
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from .serving import Clock, Served
 

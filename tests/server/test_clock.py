@@ -15,7 +15,7 @@ from progressbar_tracker.server.items.board import Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, Ended, MarkNotice, SaveKey
 from progressbar_tracker.server.settings import DAY, Periods, Settings
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from progressbar_tracker.server.sweep import KEYS, RARELY
 
 from .serving import NOW, Served, legacy

@@ -12,11 +12,11 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, SaveItem
-from progressbar_tracker.server.stores import copies
-from progressbar_tracker.server.stores.copies import backup, restore
-from progressbar_tracker.server.stores.files import connect, migrate
-from progressbar_tracker.server.stores.migrations import APPLICATION_ID, MIGRATIONS
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite import backup as backups
+from progressbar_tracker.server.stores.sqlite.backup import backup, restore
+from progressbar_tracker.server.stores.sqlite.files import connect, migrate
+from progressbar_tracker.server.stores.sqlite.migrations import APPLICATION_ID, MIGRATIONS
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
 ) -> None:
     (tmp_path / "copy.db").write_text("the former copy")
     opened = sqlite3.connect
-    monkeypatch.setattr(copies.sqlite3, "connect", lambda *how, **more: _Full(opened(*how, **more)))
+    monkeypatch.setattr(backups.sqlite3, "connect", lambda *how, **more: _Full(opened(*how, **more)))
     before = sorted(path.name for path in tmp_path.iterdir())
     one_line(
         "cannot be copied: database or disk is full", lambda: backup(store.path, tmp_path / "copy.db", replace=True)

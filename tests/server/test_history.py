@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from progressbar_tracker.server.records import AddHistory, Ended, Item
 from progressbar_tracker.server.routes import history, history_page
-from progressbar_tracker.server.stores.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from .serving import NOW, Served
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.stores import locks
-from progressbar_tracker.server.stores.locks import FileLock, file_system_of
+from progressbar_tracker.server.stores.sqlite import locks
+from progressbar_tracker.server.stores.sqlite.locks import FileLock, file_system_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from progressbar_tracker.server.items.merge import fits, merged
 from progressbar_tracker.server.items.validation import read_write
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, Part, SaveItem
-from progressbar_tracker.server.stores.postgres.ledger import Ledger
+from progressbar_tracker.server.stores.postgres.conflicts import Ledger
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.items.board import Change

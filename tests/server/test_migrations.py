@@ -13,9 +13,9 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from progressbar_tracker.server.stores.files import migrate
-from progressbar_tracker.server.stores.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.files import migrate
+from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from .serving import NO_TLS
 

@@ -24,7 +24,7 @@ from progressbar_tracker.server.records import (
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen
-from progressbar_tracker.server.stores.opening import open_store
+from progressbar_tracker.server.stores.open import open_store
 from progressbar_tracker.server.stores.postgres import PostgresStore, rows
 from progressbar_tracker.server.stores.postgres.schema import MIGRATIONS, prepare
 

@@ -18,10 +18,10 @@ from progressbar_tracker.server.records import (
     ThinSamples,
     TrimHistory,
 )
-from progressbar_tracker.server.stores import rows
+from progressbar_tracker.server.stores.sqlite import rows
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.stores.sqlite import SqliteStore
+    from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
     from .serving import FullDisk
 

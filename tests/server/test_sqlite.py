@@ -15,12 +15,12 @@ import pytest
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Probe, Sample, SaveItem, TrimHistory
-from progressbar_tracker.server.stores import rows
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.stores.files import connect, migrate
-from progressbar_tracker.server.stores.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.rows import TRIMMED
-from progressbar_tracker.server.stores.sqlite import LATE, SqliteStore
+from progressbar_tracker.server.stores.sqlite import rows
+from progressbar_tracker.server.stores.sqlite.files import connect, migrate
+from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
+from progressbar_tracker.server.stores.sqlite.rows import TRIMMED
+from progressbar_tracker.server.stores.sqlite.store import LATE, SqliteStore
 
 if TYPE_CHECKING:
     from .serving import FullDisk

@@ -40,7 +40,7 @@ from progressbar_tracker.server.records import (
 )
 from progressbar_tracker.server.stores.base import Store, StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,7 +328,7 @@ def test_notices_that_are_done_with_are_forgotten_by_age_and_by_number(reopen: C
 
 
 def test_the_outbox_takes_no_more_than_its_bound(reopen: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("progressbar_tracker.server.stores.rows.WAITING", 3)
+    monkeypatch.setattr("progressbar_tracker.server.stores.sqlite.rows.WAITING", 3)
     monkeypatch.setattr("progressbar_tracker.server.stores.postgres.rows.WAITING", 3)
     store = reopen()
     wait(store, *(AddNotice(notice(str(n))) for n in range(5)))

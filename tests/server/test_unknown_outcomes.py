@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from progressbar_tracker.server.routes import services
-from progressbar_tracker.server.stores import sqlite as sqlite_store
+from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 
 from .serving import FullDisk, Served, legacy
 

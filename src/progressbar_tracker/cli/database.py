@@ -11,7 +11,7 @@ import click
 from .shared import server_missing
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.stores.copies import Copied
+    from progressbar_tracker.server.stores.sqlite.backup import Copied
 
 database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
 POSTGRES: Final = ("postgresql://", "postgres://")
@@ -50,12 +50,12 @@ def backup(target: Path, force: bool, database: str | None) -> None:
     The copy is checked before it gets its name, and holds all that was on disk when it was begun.
     """
     try:
-        from progressbar_tracker.server.stores import copies
+        from progressbar_tracker.server.stores.sqlite import backup as files
 
         source = _file(database, "pg_dump (and pg_restore for the way back)")
     except ImportError:
         server_missing()
-    copied = copies.backup(source, target, replace=force)
+    copied = files.backup(source, target, replace=force)
     click.echo(f"Wrote {target}: {_contents(copied)}.")
 
 
@@ -69,12 +69,12 @@ def restore(source: Path, database: str | None) -> None:
     again.
     """
     try:
-        from progressbar_tracker.server.stores import copies
+        from progressbar_tracker.server.stores.sqlite import backup as files
 
         path = _file(database, "pg_restore (of what pg_dump has written)")
     except ImportError:
         server_missing()
-    copied = copies.restore(source, path)
+    copied = files.restore(source, path)
     click.echo(f"Restored {path}: {_contents(copied)}.")
     if copied.former is not None:
         click.echo(f"The former file is {copied.former}.")
@@ -91,10 +91,10 @@ def migrate(source: Path, url: str) -> None:
     if not url.startswith(POSTGRES):
         raise click.ClickException("--to must be a postgresql:// URL")
     try:
-        from progressbar_tracker.server.stores.opening import needs_postgres
+        from progressbar_tracker.server.stores.open import needs_postgres
 
         needs_postgres()
-        from progressbar_tracker.server.stores.postgres.moving import move
+        from progressbar_tracker.server.stores.postgres.migrate import move
     except ImportError:
         server_missing()
     moved = move(source, url)

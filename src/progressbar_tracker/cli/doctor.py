@@ -216,7 +216,7 @@ def _stored(database: str | None) -> Iterator[Finding]:
     named = database or os.environ.get("PROGRESSBAR_DATABASE")
     try:
         from progressbar_tracker.server.settings import database_of
-        from progressbar_tracker.server.stores.checks import check
+        from progressbar_tracker.server.stores.check import check
     except ImportError:
         if named:
             yield Finding(

@@ -25,7 +25,7 @@ from .app import App, create_app
 from .clock import SystemClock
 from .connection import Connection, Connections
 from .records import KeyRecord, SaveKey, Write, digest
-from .stores.opening import open_store
+from .stores.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,11 +16,11 @@ from progressbar_tracker._models import FieldError, KeyType
 from progressbar_tracker.server.records import KeyRecord, SaveKey
 from progressbar_tracker.server.settings import without_password
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.stores.files import connect
-from progressbar_tracker.server.stores.locks import opened_beside
-from progressbar_tracker.server.stores.opening import needs_postgres
+from progressbar_tracker.server.stores.open import needs_postgres
 from progressbar_tracker.server.stores.reading import text_of
-from progressbar_tracker.server.stores.rows import perform, read_keys
+from progressbar_tracker.server.stores.sqlite.files import connect
+from progressbar_tracker.server.stores.sqlite.locks import opened_beside
+from progressbar_tracker.server.stores.sqlite.rows import perform, read_keys
 
 from . import keys
 

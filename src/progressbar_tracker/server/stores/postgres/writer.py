@@ -34,7 +34,7 @@ from progressbar_tracker.server.records import (
 from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, StoreError, committed
 
 from . import rows
-from .ledger import Ledger
+from .conflicts import Ledger
 from .schema import CHANNEL, connect, cut, plain
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import psycopg
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.records import SaveKey, SaveSession, SaveShare
 from progressbar_tracker.server.settings import without_password
-from progressbar_tracker.server.stores.files import connect as connect_file
 from progressbar_tracker.server.stores.reading import item_of, readable
-from progressbar_tracker.server.stores.sqlite import SqliteStore
+from progressbar_tracker.server.stores.sqlite.files import connect as connect_file
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from . import rows
 from .schema import CHANNEL, connect, plain, prepare

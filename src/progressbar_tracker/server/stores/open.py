@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker._errors import ConfigError
 
-from .sqlite import SqliteStore
+from .sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

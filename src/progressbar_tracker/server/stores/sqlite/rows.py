@@ -34,8 +34,7 @@ from progressbar_tracker.server.records import (
     TrimNotices,
     Write,
 )
-
-from .reading import keys_of
+from progressbar_tracker.server.stores.reading import keys_of
 
 if TYPE_CHECKING:
     import sqlite3

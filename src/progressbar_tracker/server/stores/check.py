@@ -11,10 +11,10 @@ from urllib.parse import quote
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.settings import without_password
 
-from .files import BUSY, check_ours, distrust, version_of
-from .locks import opened_beside
-from .migrations import MIGRATIONS
-from .opening import needs_postgres
+from .open import needs_postgres
+from .sqlite.files import BUSY, check_ours, distrust, version_of
+from .sqlite.locks import opened_beside
+from .sqlite.migrations import MIGRATIONS
 
 
 def check(database: Path | str) -> str:

@@ -47,12 +47,8 @@ from progressbar_tracker.server.records import (
     Write,
     lean,
 )
-
-from .base import HistoryRow, Loaded, StoreError, committed
-from .files import connect
-from .guard import FileGuard
-from .locks import FileLock
-from .reading import (
+from progressbar_tracker.server.stores.base import HistoryRow, Loaded, StoreError, committed
+from progressbar_tracker.server.stores.reading import (
     each_notice,
     history_of,
     item_of,
@@ -65,6 +61,10 @@ from .reading import (
     shares_of,
     text_of,
 )
+
+from .files import connect
+from .guard import FileGuard
+from .locks import FileLock
 from .rows import OUTCOMES, has_ended, old, perform_all, read_identity, read_keys, read_keys_rev
 
 if TYPE_CHECKING:
