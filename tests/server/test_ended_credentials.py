@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from progressbar_tracker.server.records import KeyRecord
-    from progressbar_tracker.server.routes.endpoint import Row
+    from progressbar_tracker.server.routes.route import Row
 
 ENDINGS: Final = ("revoked", "rotated", "expired", "demoted", "session ended", "key of the session revoked")
 """How a credential ends. ``rotated`` is the old secret of a rotation, once its overlap is over."""

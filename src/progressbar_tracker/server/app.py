@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import random
 import secrets
+from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route, Router
 
 from progressbar_tracker._version import VERSION
 
 from .clock import SystemClock
-from .routes.endpoint import OTHER, Endpoint, Row
+from .routes import openapi
+from .routes.endpoint import OTHER, Endpoint
 from .routes.html import refused
 from .routes.reply import Reply, redirect
+from .routes.route import Row
 from .routes.services import Services
 from .routes.table import TABLE
 from .sweep import Sweep
@@ -129,8 +132,22 @@ def create_app(
     """
     boot_id = boot_id or secrets.token_hex(6)
     return App(
-        Services(settings, store, clock=clock or SystemClock(), boot_id=boot_id, new_run_id=new_run_id, version=VERSION)
-    )  # fmt: skip
+        Services(
+            settings,
+            store,
+            clock=clock or SystemClock(),
+            boot_id=boot_id,
+            new_run_id=new_run_id,
+            version=VERSION,
+            openapi=openapi_document,
+        )
+    )
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of all routes. Treat it as read-only: it is built once, on first use."""
+    return openapi.document(TABLE, VERSION)
 
 
 async def _to_the_board(call: Call) -> Reply:

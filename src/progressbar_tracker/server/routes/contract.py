@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, NotRequired, TypedDict
 
-import msgspec
 from msgspec import Meta
 
 from progressbar_tracker._models import (
@@ -30,7 +29,6 @@ from progressbar_tracker._models import (
     Permission,
     Status,
 )
-from progressbar_tracker.server.problems import Code  # noqa: TC001  # msgspec makes schemas of these
 from progressbar_tracker.server.records import EndStatus  # noqa: TC001
 
 _ID: Final = "video-001"
@@ -427,35 +425,3 @@ class SignIn(TypedDict, total=False):
     username: str
     password: str
     key: str
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """A parameter of a query."""
-
-    name: str
-    text: str
-    type: object = str
-
-
-class About(msgspec.Struct, frozen=True):
-    """What a row of the table says of itself, for people and for ``/openapi.json``.
-
-    Attributes:
-        text: What it does, in a sentence.
-        gives: What a success answers: a shape, or a media type.
-        status: The status of that; more than one where it depends.
-        takes: The shape of the body.
-        media: The media type of the body.
-        query: The parameters of the query.
-        problems: What it may refuse with, beyond what every route may.
-        headers: Headers of the answer, with what they say.
-    """
-
-    text: str
-    gives: object
-    status: tuple[int, ...] = (200,)
-    takes: object = None
-    media: str = "application/json"
-    query: tuple[Parameter, ...] = ()
-    problems: tuple[Code, ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()

@@ -10,12 +10,9 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import msgspec
-
-from progressbar_tracker.server.access.authorization import GUEST, Action, authorize
+from progressbar_tracker.server.access.authorization import GUEST, authorize
 from progressbar_tracker.server.budget import CHUNK_BYTES
 from progressbar_tracker.server.extension import CONNECTION
 from progressbar_tracker.server.logs import ACCESS, REQUEST
@@ -25,12 +22,13 @@ from .call import SAFE_METHODS, Call
 from .reply import Reply, redirect, refusal, slices, up
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from starlette.types import Receive, Scope, Send
 
     from progressbar_tracker.server.extension import Sending
 
-    from .contract import About
     from .reply import Header
+    from .route import Row
     from .services import Services
 
 logger = logging.getLogger("progressbar_tracker.server")
@@ -83,30 +81,6 @@ _PLAIN: Final = _joined([*_ALWAYS, *_USUALLY])
 """What the head of an answer begins with that says nothing of :data:`_NAMES` itself."""
 _NAMES: Final = frozenset(name for name, _ in _USUALLY)
 """The headers of which an answer may say so itself."""
-
-Route: TypeAlias = Callable[[Call], Awaitable[Reply]]
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One row of the table of routes.
-
-    Attributes:
-        method: The HTTP method. HEAD comes with GET.
-        path: In Starlette's notation.
-        action: What the request wants, at least; a route that finds an item asks again with its owner.
-        route: What answers.
-        page: For people: who is not signed in is sent to the sign-in page, and a browser is told on a page what is
-            wrong.
-        about: What it says of itself.
-    """
-
-    method: str
-    path: str
-    action: Action
-    route: Route
-    page: bool = False
-    about: About | None = None
-
 
 Refusing: TypeAlias = "Callable[[Scope, ProblemError], Reply]"
 

@@ -16,8 +16,7 @@ from .endpoint import EXEMPT_PATHS, HEALTH_PATHS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .contract import About
-    from .endpoint import Row
+    from .route import About, Row
 
 Document = dict[str, Any]
 """A part of a JSON document."""

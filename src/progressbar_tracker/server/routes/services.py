@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from progressbar_tracker.server import logs
 from progressbar_tracker.server.access import authorization, sessions
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials
 
-    from .reply import Reply
 
 logger = logging.getLogger("progressbar_tracker.server")
 
@@ -126,6 +125,7 @@ class Services:
         boot_id: str,
         new_run_id: Callable[[], str],
         version: str,
+        openapi: Callable[[], dict[str, Any]],
     ) -> None:
         loaded = store.load()
         self.settings = settings
@@ -175,7 +175,8 @@ class Services:
         self.budget = ByteBudget(settings.max_unread * 1024 * 1024)
         self.exports = Slots("exports", MAX_EXPORTS)
         self.responses = Responses()
-        self.documents: dict[object, Reply] = {}
+        self.openapi = openapi
+        self.rendered_docs: dict[object, bytes] = {}
         self.proxies = TrustedProxies(settings.trusted_proxies)
         self.hosts = AllowedHosts(
             settings.allowed_hosts, listens_on=settings.host, public_url=settings.public_url

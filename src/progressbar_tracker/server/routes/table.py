@@ -15,6 +15,7 @@ from progressbar_tracker.server.records import EndStatus
 from . import (
     admin_pages,
     channels,
+    docs_page,
     documents,
     events,
     health,
@@ -26,12 +27,12 @@ from . import (
     legacy,
     pages,
     sessions,
+    share_page,
     shares,
 )
 from . import contract as shape
 from .call import TEXT_LENGTH
-from .contract import About, Parameter
-from .endpoint import Row
+from .route import About, Parameter, Row
 
 _TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
 _GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)
@@ -147,13 +148,13 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("POST", "/api/v1/channels/{name}/test", "manage", channels.test, about=About(
         "Send a message to a channel now, and say whether it was taken.", shape.Tested, problems=("not-found",),
     )),
-    Row("GET", "/s/{token}", "public", shares.seen, page=True, about=About(
+    Row("GET", "/s/{token}", "public", share_page.seen, page=True, about=About(
         "The page behind a share.", _HTML, problems=("not-found", "unavailable"),
     )),
-    Row("GET", "/s/{token}/events", "public", shares.stream, about=About(
+    Row("GET", "/s/{token}/events", "public", share_page.stream, about=About(
         "What changes of what a share is for.", _STREAM, problems=("not-found", "too-many-streams"),
     )),
-    Row("GET", "/badge/{token}.svg", "public", shares.badge, about=About(
+    Row("GET", "/badge/{token}.svg", "public", share_page.badge, about=About(
         "A picture of the bar of a share, for other pages.", "image/svg+xml", problems=("not-found", "unavailable"),
     )),
     Row("GET", "/healthz", "public", health.alive, about=About("Whether the server is there.", shape.Alive)),
@@ -164,8 +165,8 @@ TABLE: Final[tuple[Row, ...]] = (
         "What this server counts, for Prometheus; `/docs` lists it.", "text/plain",
     )),
     Row("GET", "/openapi.json", "public", documents.openapi, about=About("This document.", "application/json")),
-    Row("GET", "/docs", "public", documents.docs, page=True, about=About("The same for people.", _HTML)),
-    Row("GET", "/problems/{code}", "public", documents.problem, page=True, about=About(
+    Row("GET", "/docs", "public", docs_page.docs, page=True, about=About("The same for people.", _HTML)),
+    Row("GET", "/problems/{code}", "public", docs_page.problem, page=True, about=About(
         "What the type of a problem means, and what to do.", _HTML, problems=("not-found",),
     )),
     Row("GET", "/", "read", pages.home, page=True, about=About("The board.", _HTML)),
