@@ -41,7 +41,7 @@ from progressbar_tracker._models import (
     META_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server.records import Item
+from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
 
 PASSWORD = "the password of the benchmarks"

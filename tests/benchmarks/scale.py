@@ -29,7 +29,7 @@ from pathlib import Path
 import msgspec
 from harness import ADMIN_KEY, options, table
 
-from progressbar_tracker.server.records import Item
+from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
 
 GROUPS = 100

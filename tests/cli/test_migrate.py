@@ -6,7 +6,7 @@ import httpx
 import psycopg
 import pytest
 
-from progressbar_tracker.server.records import AddNotice, Notice
+from progressbar_tracker.server.models import AddNotice, Notice
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 

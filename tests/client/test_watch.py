@@ -21,7 +21,7 @@ from progressbar_tracker import (
 )
 from progressbar_tracker._events import LONGEST_WAIT, Follower
 from progressbar_tracker._wire import Reply
-from progressbar_tracker.server import live
+from progressbar_tracker.server import hub
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
@@ -147,7 +147,7 @@ def settings(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr("progressbar_tracker._events.FIRST_WAIT", 0.05)
-    monkeypatch.setattr(live, "TICK", 0.01)
+    monkeypatch.setattr(hub, "TICK", 0.01)
 
 
 def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, quick, tmp_path):

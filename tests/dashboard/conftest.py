@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from progressbar_tracker.server import live, sweep
+from progressbar_tracker.server import hub, maintenance
 from progressbar_tracker.server.routes import pages
 
 from .site import Site
@@ -49,9 +49,9 @@ def quick():
                 assert body.count(usual) == 1
                 body = body.replace(usual, short)
             patch.setitem(pages._FILES, name, (body, kind))
-        patch.setattr(live, "TICK", 0.05)
-        patch.setattr(live, "GATHER", 0.005)
-        patch.setattr(sweep, "TICK", 0.1)
+        patch.setattr(hub, "TICK", 0.05)
+        patch.setattr(hub, "GATHER", 0.005)
+        patch.setattr(maintenance, "TICK", 0.1)
         yield
 
 

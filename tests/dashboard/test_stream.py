@@ -11,7 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
-from progressbar_tracker.server import live as server_live
+from progressbar_tracker.server import hub as server_live
 from tests.end_to_end.serving import ADMIN_KEY, Serving
 
 from .conftest import USUAL

@@ -36,7 +36,7 @@ from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.keys import credential_of
-from progressbar_tracker.server.records import SaveKey, SaveSession
+from progressbar_tracker.server.models import SaveKey, SaveSession
 from progressbar_tracker.server.routes.table import TABLE
 from tests.server.serving import Clock, Served
 from tests.server.test_authorisation import MATRIX, filled, prepared, state

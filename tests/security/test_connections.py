@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from progressbar_tracker._models import BODY_BYTES
-from progressbar_tracker.server import connection, places, room, run
+from progressbar_tracker.server import capacity, connection, places, run
 from progressbar_tracker.server.routes import endpoint
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
@@ -266,7 +266,7 @@ def test_idle_connections_make_room_for_who_has_something_to_ask(
     served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 60.0)
-    monkeypatch.setattr(room, "connections", lambda: 20)
+    monkeypatch.setattr(capacity, "connections", lambda: 20)
     stream = Stream(served, "read")
     try:
         idle = [connect() for _ in range(40)]
@@ -288,7 +288,7 @@ def test_unfinished_bodies_make_room_for_a_newcomer(
 ) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 60.0)
     monkeypatch.setattr(places, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(room, "connections", lambda: 20)
+    monkeypatch.setattr(capacity, "connections", lambda: 20)
     half = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     owing = [connect() for _ in range(20)]
     for raw in owing:
@@ -336,12 +336,12 @@ def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> Non
     resource = pytest.importorskip("resource")
     for files, most in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert room.connections() == most
-        assert room.streams() < most
+        assert capacity.connections() == most
+        assert capacity.streams() < most
 
 
 def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "streams", lambda: 8)
+    monkeypatch.setattr(capacity, "streams", lambda: 8)
     served = Served(tmp_path, Clock())
     opened = []
 
@@ -504,7 +504,7 @@ def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, mon
         for raw in (first, second, third, first):
             raw.send(ASK)
             assert answers(raw.socket.recv(65536)) == [200]
-        monkeypatch.setattr(room, "connections", lambda: 3)
+        monkeypatch.setattr(capacity, "connections", lambda: 3)
         fourth = Raw(served)
         opened.append(fourth)
         assert second.rest() == b""

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS, Devices
 from progressbar_tracker.server.access.sessions import ATTEMPTS, WINDOW, Attempts
-from progressbar_tracker.server.live import BEAT
+from progressbar_tracker.server.hub import BEAT
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
 

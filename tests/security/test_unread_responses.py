@@ -13,8 +13,8 @@ import pytest
 
 from progressbar_tracker.server import budget, connection
 from progressbar_tracker.server.budget import CHUNK_BYTES, ByteBudget, Slots
+from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.live import Hub, View
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import endpoint, history
 from progressbar_tracker.server.routes.table import TABLE
@@ -315,7 +315,7 @@ def test_reader_of_a_large_event_that_the_ring_forgets_is_ended(monkeypatch: pyt
 
         move()
         assert len(await anext(slow)) == CHUNK_BYTES
-        monkeypatch.setattr("progressbar_tracker.server.live.RING_BYTES", 10)
+        monkeypatch.setattr("progressbar_tracker.server.hub.RING_BYTES", 10)
         move()
         with pytest.raises(StopAsyncIteration):
             await anext(slow)
@@ -336,7 +336,7 @@ def test_tick_of_too_much_is_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None
         assert b"event: snapshot" in await anext(stream)
         await stream.aclose()
 
-    monkeypatch.setattr("progressbar_tracker.server.live.TICK_BYTES", 10_000)
+    monkeypatch.setattr("progressbar_tracker.server.hub.TICK_BYTES", 10_000)
     asyncio.run(main())
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from progressbar_tracker.server.records import Write
+    from progressbar_tracker.server.models import Write
 
 NOW = 1_800_000_000.0
 

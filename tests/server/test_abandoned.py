@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from progressbar_tracker.server.models import AddHistory, Ended, Item
 from progressbar_tracker.server.pools import Cancellation
-from progressbar_tracker.server.records import AddHistory, Ended, Item
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore

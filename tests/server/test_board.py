@@ -12,8 +12,8 @@ from progressbar_tracker.server.items.expiry import UNTRUE
 from progressbar_tracker.server.items.serializer import stalled, told
 from progressbar_tracker.server.items.transition import PARTS
 from progressbar_tracker.server.items.validation import Fields, read_legacy, read_write
+from progressbar_tracker.server.models import AddHistory, DropItem, Item, SaveItem
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import AddHistory, DropItem, Item, SaveItem
 
 ME = Owner("me", "ci")
 YOU = Owner("you", "ci")

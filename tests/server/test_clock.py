@@ -12,11 +12,11 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.app import App, create_app
 from progressbar_tracker.server.clock import JUMP_SECONDS, Jumps, SystemClock, monotonic_of
 from progressbar_tracker.server.items.board import Owner
+from progressbar_tracker.server.maintenance import KEYS, RARELY
+from progressbar_tracker.server.models import AddHistory, Ended, MarkNotice, SaveKey
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import AddHistory, Ended, MarkNotice, SaveKey
 from progressbar_tracker.server.settings import DAY, Periods, Settings
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from progressbar_tracker.server.sweep import KEYS, RARELY
 
 from .serving import NOW, Served, legacy
 from .test_replicas import until
@@ -231,7 +231,7 @@ def test_no_limit_is_longer_than_documented_when_the_clock_is_set(serve: Callabl
 
 def test_a_message_that_was_put_off_into_the_future_is_sent(store: SqliteStore) -> None:
     """The pause after a failure is an hour at most; what is due in 20 years was put off while the clock was ahead."""
-    from progressbar_tracker.server.records import AddNotice, Notice
+    from progressbar_tracker.server.models import AddNotice, Notice
 
     notice = Notice("n", "hook", "a", "r", "failed", NOW, "{}", NOW)
     store.commit([AddNotice(notice), MarkNotice("n", 1, next_at=NOW + 20 * YEAR)]).result(10)

@@ -33,9 +33,9 @@ from progressbar_tracker.server.dashboard.view import shown_item
 from progressbar_tracker.server.items.merge import merged
 from progressbar_tracker.server.items.serializer import told
 from progressbar_tracker.server.items.validation import quick_legacy, quick_write, read_legacy, read_write
+from progressbar_tracker.server.models import Notice
 from progressbar_tracker.server.notifications.events import happened
 from progressbar_tracker.server.notifications.messages import letter
-from progressbar_tracker.server.records import Notice
 from progressbar_tracker.testing import recording
 
 from .test_board import ME, after, body, started

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, SaveItem
+from progressbar_tracker.server.models import AddHistory, DropItem, Ended, Item, SaveItem
 from progressbar_tracker.server.stores.sqlite import backup as backups
 from progressbar_tracker.server.stores.sqlite.backup import backup, restore
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.items.serializer import told
 from progressbar_tracker.server.items.validation import quick_write, read_write
+from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import rfc3339
 
 ME = Owner("k", "ci")
 DUE = 1000.0

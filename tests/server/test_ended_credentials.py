@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.records import SaveKey, credential_of
+from progressbar_tracker.server.models import SaveKey, credential_of
 from progressbar_tracker.server.routes.table import TABLE
 
 from .serving import Clock, Served
@@ -22,7 +22,7 @@ from .test_authorisation import MATRIX, filled, prepared, state
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from progressbar_tracker.server.records import KeyRecord
+    from progressbar_tracker.server.models import KeyRecord
     from progressbar_tracker.server.routes.route import Row
 
 ENDINGS: Final = ("revoked", "rotated", "expired", "demoted", "session ended", "key of the session revoked")

@@ -16,8 +16,8 @@ from progressbar_tracker.server.access.authorization import identify, signed_in
 from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.access.keys import OVERLAP, Keyring
 from progressbar_tracker.server.access.sessions import BY_LINK, Sessions
+from progressbar_tracker.server.models import DropKey, SaveKey, credential_of, digest
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropKey, SaveKey, credential_of, digest
 
 from .events import Stream
 

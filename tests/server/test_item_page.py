@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from progressbar_tracker.server.records import AddHistory, AddSample, Sample, Write
+from progressbar_tracker.server.models import AddHistory, AddSample, Sample, Write
 from progressbar_tracker.server.stores.sqlite import rows
 
 from .serving import NOW, Served

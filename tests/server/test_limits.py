@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
-from progressbar_tracker.server import connection, live
+from progressbar_tracker.server import connection, hub, services
 from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.items import transition
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
-from progressbar_tracker.server.routes import endpoint, services
+from progressbar_tracker.server.routes import endpoint
 from progressbar_tracker.server.routes.limits import limits, told
 from progressbar_tracker.server.settings import Settings
 
@@ -131,7 +131,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patched.setattr(keys, "KEYS", 8)
         patched.setattr(shares, "SHARES", 2)
         patched.setattr(sessions, "SESSIONS", 3)
-        patched.setattr(live, "STREAMS", 1)
+        patched.setattr(hub, "STREAMS", 1)
         patched.setattr(services, "MAX_EXPORTS", 0)
         served = Served(tmp_path_factory.mktemp("small"), Clock(), max_items=3)
         yield served

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from progressbar_tracker.server import live
+from progressbar_tracker.server import hub as hub_module
+from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.live import Hub, View
 
 from .events import Stream
 from .serving import NOW
@@ -131,7 +131,7 @@ def test_last_event_id_with_a_digit_that_is_no_ascii_gives_a_snapshot(served, wa
 
 
 def test_a_beat_is_heard_when_nothing_changes(served, watch, monkeypatch) -> None:
-    monkeypatch.setattr(live, "BEAT", 0.05)
+    monkeypatch.setattr(hub_module, "BEAT", 0.05)
     stream = watch()
     assert stream.next().name == "snapshot"
     beat = stream.next()
@@ -148,7 +148,7 @@ def test_a_silent_item_is_told_as_stalled(served, watch) -> None:
 
 
 def test_a_stream_ends_after_its_life(served, watch, monkeypatch) -> None:
-    monkeypatch.setattr(live, "LIFE", 0.0)
+    monkeypatch.setattr(hub_module, "LIFE", 0.0)
     stream = watch()
     assert stream.next() is None
 
@@ -208,7 +208,7 @@ def test_a_stream_that_is_left_is_forgotten(served, watch) -> None:
 def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns: int) -> None:
     async def forgotten() -> bool:
         bell = asyncio.Event()
-        waiting = asyncio.create_task(live._rung(bell, 60.0))
+        waiting = asyncio.create_task(hub_module._rung(bell, 60.0))
         for _ in range(4):
             await asyncio.sleep(0)  # it waits
         bell.set()
@@ -223,7 +223,7 @@ def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns:
 
 
 def test_one_stream_too_many_is_refused(served, watch, monkeypatch) -> None:
-    monkeypatch.setattr(live, "STREAMS", 1)
+    monkeypatch.setattr(hub_module, "STREAMS", 1)
     watch().next()
     reply = served.client("read").get("/api/v1/events")
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
@@ -302,7 +302,7 @@ def test_who_falls_behind_the_ring_is_given_everything_anew() -> None:
         hub = Hub(watched, epoch="e", clock=lambda: NOW)
         stream = hub.events(View(), None, lambda: True)
         await anext(stream), await anext(stream)
-        for n in range(live.RING + 1):
+        for n in range(hub_module.RING + 1):
             watched.put("a", {"run_id": "r", "completed": n}, Owner("o", "o"), NOW)
             hub.tick()
         assert b"event: snapshot" in await anext(stream)
@@ -329,7 +329,7 @@ def test_the_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pyt
         assert max(sizes) < 9000
         assert len(hub._ring) == 2
         assert b"event: snapshot" in await anext(falls_behind)
-        monkeypatch.setattr(live, "RING_BYTES", 10)
+        monkeypatch.setattr(hub_module, "RING_BYTES", 10)
         watched.put("a", {"run_id": "r", "completed": 99}, Owner("o", "o"), NOW)
         hub.tick()
         assert len(hub._ring) == 1
@@ -337,7 +337,7 @@ def test_the_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pyt
         for stream in (keeps_up, falls_behind):
             await stream.aclose()
 
-    monkeypatch.setattr(live, "RING_BYTES", 8000)
+    monkeypatch.setattr(hub_module, "RING_BYTES", 8000)
     asyncio.run(main())
 
 
@@ -361,7 +361,7 @@ def test_who_comes_back_to_what_the_ring_has_forgotten_is_given_everything(monke
             await back.aclose()
         await stays.aclose()
 
-    monkeypatch.setattr(live, "RING_BYTES", 8000)
+    monkeypatch.setattr(hub_module, "RING_BYTES", 8000)
     asyncio.run(main())
 
 

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.items.merge import fits, merged
 from progressbar_tracker.server.items.validation import read_write
+from progressbar_tracker.server.models import AddHistory, DropItem, Ended, Item, Part, SaveItem
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import AddHistory, DropItem, Ended, Item, Part, SaveItem
 from progressbar_tracker.server.stores.postgres.conflicts import Ledger
 
 if TYPE_CHECKING:

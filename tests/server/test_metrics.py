@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from progressbar_tracker.server.counters import Commits, Histogram
 from progressbar_tracker.server.logs import request_id
-from progressbar_tracker.server.measures import Commits, Histogram
 from progressbar_tracker.server.metrics import METRICS
 
 from .events import Stream

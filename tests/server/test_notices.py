@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from progressbar_tracker._models import is_complete
+from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.notifications.channels import Channels
 from progressbar_tracker.server.notifications.events import NEWS, Watch, happened, notices, overdue
 from progressbar_tracker.server.notifications.messages import body, letter
-from progressbar_tracker.server.records import Item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

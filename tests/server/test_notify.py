@@ -23,10 +23,10 @@ from standardwebhooks.webhooks import Webhook
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server import sweep
+from progressbar_tracker.server import maintenance
+from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.notifications import dispatcher
 from progressbar_tracker.server.notifications.dispatcher import FIRST, GIVE_UP, Courier
-from progressbar_tracker.server.records import rfc3339
 
 from .receiver import Receiver, reply
 from .test_replicas import Replicas, until
@@ -102,7 +102,7 @@ def tries(served: Served) -> int:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What tests would wait for most."""
     monkeypatch.setattr(dispatcher, "POLL", 0.05)
-    monkeypatch.setattr(sweep, "TICK", 0.05)
+    monkeypatch.setattr(maintenance, "TICK", 0.05)
 
 
 # What is told.

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from progressbar_tracker import ConfigError
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     AddHistory,
     AddSample,
     DropItem,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server import live
+from progressbar_tracker.server import hub
 from progressbar_tracker.server.access import sessions
 from progressbar_tracker.server.access.rate_limit import CLIENTS, WORTH, Allowance
 from progressbar_tracker.server.problems import ProblemError
@@ -65,7 +65,7 @@ def test_who_signs_in_wrongly_is_told_how_many_more_attempts_there_are(served: S
 
 
 def test_a_stream_tells_how_many_more_there_may_be(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "STREAMS", 8)
+    monkeypatch.setattr(hub, "STREAMS", 8)
     http = served.client("admin")
     share = http.post("/api/v1/shares", json={"group": "g"}).json()["path"]
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.records import SaveKey
+from progressbar_tracker.server.models import SaveKey
 from progressbar_tracker.server.stores.base import Seen
 from tests.postgres import Cluster, create_database
 

@@ -12,8 +12,8 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.items.expiry import AWAKE, UNTRUE
 from progressbar_tracker.server.items.validation import read_write
+from progressbar_tracker.server.maintenance import KEYS, RARELY
 from progressbar_tracker.server.settings import DAY, Periods, Settings
-from progressbar_tracker.server.sweep import KEYS, RARELY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.dashboard.bar import curve
 from progressbar_tracker.server.items import samples
 from progressbar_tracker.server.items.samples import LOOK, MOST, Samples
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     AddHistory,
     AddSample,
     Ended,

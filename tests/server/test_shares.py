@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item, cut, legible
-from progressbar_tracker.server.live import BARE
-from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.hub import BARE
+from progressbar_tracker.server.models import rfc3339
 
 from .events import Stream
 from .serving import NOW, Served

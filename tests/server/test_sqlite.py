@@ -14,7 +14,16 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access.key_admin import KeyFile
-from progressbar_tracker.server.records import AddHistory, AddSample, Ended, Item, Probe, Sample, SaveItem, TrimHistory
+from progressbar_tracker.server.models import (
+    AddHistory,
+    AddSample,
+    Ended,
+    Item,
+    Probe,
+    Sample,
+    SaveItem,
+    TrimHistory,
+)
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.sqlite import rows
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate

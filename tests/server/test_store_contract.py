@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     AddHistory,
     AddNotice,
     AddSample,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from progressbar_tracker.server.routes import services
+from progressbar_tracker.server import services
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 
 from .serving import FullDisk, Served, legacy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.records import Write
+    from progressbar_tracker.server.models import Write
 
 
 class Case(NamedTuple):

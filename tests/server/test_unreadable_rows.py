@@ -14,7 +14,7 @@ import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.metrics import TABLES
-from progressbar_tracker.server.records import AddNotice, AddSample, Notice, Sample
+from progressbar_tracker.server.models import AddNotice, AddSample, Notice, Sample
 from progressbar_tracker.server.stores import reading
 from progressbar_tracker.server.stores.reading import Skipped, page_of
 from tests.postgres import create_database

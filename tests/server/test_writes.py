@@ -18,8 +18,8 @@ from progressbar_tracker.server.items.validation import (
     read_write,
     sound,
 )
+from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.routes.call import decoded_object
 
 ODD = [

@@ -44,7 +44,7 @@ class _FileKeys:
     def __init__(self, database: str | None) -> None:
         try:
             from progressbar_tracker.server.access.key_admin import KeyFile
-            from progressbar_tracker.server.records import told
+            from progressbar_tracker.server.models import told
             from progressbar_tracker.server.settings import database_of
         except ImportError:
             server_missing()

@@ -15,14 +15,14 @@ from starlette.routing import Route, Router
 from progressbar_tracker._version import VERSION
 
 from .clock import SystemClock
+from .maintenance import Sweep
 from .routes import openapi
 from .routes.endpoint import OTHER, Endpoint
 from .routes.html import refused
 from .routes.reply import Reply, redirect
 from .routes.route import Row
-from .routes.services import Services
 from .routes.table import TABLE
-from .sweep import Sweep
+from .services import Services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

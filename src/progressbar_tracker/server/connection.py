@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from . import room
+from . import capacity
 from .budget import STRANGER, UNREAD_TIMEOUT
+from .capacity import HEAD
 from .extension import COMPLETE, CONNECTION
 from .places import Places
 from .proxies import network_of
-from .room import HEAD
 
 if TYPE_CHECKING:
     import asyncio
@@ -131,7 +131,7 @@ class Connection(HttpToolsProtocol):
         self._charged: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._shared.idle[self] = None
-        if len(self.connections) > room.connections():
+        if len(self.connections) > capacity.connections():
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -19,7 +19,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TextIO, TypeAlias
 
-from .records import rfc3339
+from .models import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

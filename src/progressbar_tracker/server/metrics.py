@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from .access.keys import Keyring
     from .access.sessions import Sessions
     from .access.shares import Shares
+    from .counters import Histogram, Measures
+    from .hub import Hub
     from .items.board import Board
-    from .live import Hub
-    from .measures import Histogram, Measures
-    from .records import Item
+    from .models import Item
     from .stores.base import Store
 
 TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

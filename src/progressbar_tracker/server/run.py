@@ -19,12 +19,12 @@ import uvicorn
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._version import VERSION
 
-from . import logs, room
+from . import capacity, logs
 from .access import keys
 from .app import App, create_app
 from .clock import SystemClock
 from .connection import Connection, Connections
-from .records import KeyRecord, SaveKey, Write, digest
+from .models import KeyRecord, SaveKey, Write, digest
 from .stores.open import open_store
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Server:
         Args:
             ready: Called when a signal ends it in good order and requests are taken, from here on.
         """
-        room.widen()
+        capacity.widen()
         try:
             with self._uvicorn.stopped_by_signals():
                 ready()

@@ -15,8 +15,8 @@ from progressbar_tracker._errors import ConfigError
 from .budget import MAX_UNREAD_MEBIBYTES
 from .hosts import AllowedHosts
 from .logs import FORMATS, LEVELS, Format, Level
+from .models import EndStatus
 from .proxies import TrustedProxies
-from .records import EndStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from progressbar_tracker.server.problems import ProblemError
 from .keys import Keyring, credential_ends_at, usable
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import SessionRecord
+    from progressbar_tracker.server.models import SessionRecord
 
 Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
 """What a request wants: ``public`` needs nothing, ``any`` a valid key, ``manage`` an admin (keys)."""

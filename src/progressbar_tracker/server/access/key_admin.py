@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import FieldError, KeyType
-from progressbar_tracker.server.records import KeyRecord, SaveKey
+from progressbar_tracker.server.models import KeyRecord, SaveKey
 from progressbar_tracker.server.settings import without_password
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.open import needs_postgres

@@ -20,7 +20,7 @@ from progressbar_tracker._models import (
     check_text,
     shown,
 )
-from progressbar_tracker.server.records import KeyRecord, credential_of, digest
+from progressbar_tracker.server.models import KeyRecord, credential_of, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

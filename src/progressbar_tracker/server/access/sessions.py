@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from progressbar_tracker.server.models import SessionRecord, digest
 from progressbar_tracker.server.proxies import network_of
 from progressbar_tracker.server.quota import Quota
-from progressbar_tracker.server.records import SessionRecord, digest
 
 from .devices import Devices
 

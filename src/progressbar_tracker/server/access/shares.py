@@ -9,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import GROUP_LENGTH, FieldError, check_id, check_text
-from progressbar_tracker.server.records import ShareRecord, digest
+from progressbar_tracker.server.models import ShareRecord, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.access.keys import usable
 from progressbar_tracker.server.items.serializer import item_url
-from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.models import rfc3339
 
 from .past import instant
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring
+    from progressbar_tracker.server.models import KeyRecord, Outcome, SessionRecord, ShareRecord
     from progressbar_tracker.server.notifications.channels import Channel
-    from progressbar_tracker.server.records import KeyRecord, Outcome, SessionRecord, ShareRecord
 
 
 def shown_key(key: KeyRecord, now: float) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import is_endless
 from progressbar_tracker.server.items.serializer import item_url
-from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.models import rfc3339
 
 from .past import instant
 from .view import ICONS, count, duration, pace, percent
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker.server.records import Item, Sample
+    from progressbar_tracker.server.models import Item, Sample
 
 WIDTH: Final = 600
 HEIGHT: Final = 160

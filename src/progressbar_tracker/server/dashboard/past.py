@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.items.serializer import item_url
-from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.models import rfc3339
 
 from .view import ICONS, count, duration, percent
 

@@ -15,9 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from progressbar_tracker._models import LegacyItem, fraction
-from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.quota import Quota
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     AddHistory,
     DropItem,
     Ended,
@@ -27,6 +25,8 @@ from progressbar_tracker.server.records import (
     Write,
     lean,
 )
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.quota import Quota
 from progressbar_tracker.server.settings import Periods
 
 from . import rate

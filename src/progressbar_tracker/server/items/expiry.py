@@ -15,7 +15,7 @@ from .serializer import late, stalled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.models import Item
     from progressbar_tracker.server.settings import Periods
 
 UNTRUE: Final = 1000

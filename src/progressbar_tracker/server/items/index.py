@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.models import Item
 
 Order: TypeAlias = tuple[int, float, int, str]
 """What the list is sorted by; a cursor of a page. No two items have the same, whichever server made them."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from progressbar_tracker._models import fraction
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import Item, Part
+    from progressbar_tracker.server.models import Item, Part
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import Number
-    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.models import Item
 
 SMOOTHING: Final = 15.0
 """Seconds after which a former pace counts for about a third."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.records import AddSample, Sample, Sampled, ThinSamples
+from progressbar_tracker.server.models import AddSample, Sample, Sampled, ThinSamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker.server.records import Item, Write
+    from progressbar_tracker.server.models import Item, Write
 
 EVERY: Final = 10.0
 """Least seconds between two samples of a run, about."""

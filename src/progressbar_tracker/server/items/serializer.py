@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from progressbar_tracker.server.budget import CHUNK_BYTES
-from progressbar_tracker.server.records import rfc3339
+from progressbar_tracker.server.models import rfc3339
 
 from . import rate
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from progressbar_tracker._models import Item as WireItem
-    from progressbar_tracker.server.records import EndStatus, Item
+    from progressbar_tracker.server.models import EndStatus, Item
 
 
 _encode = msgspec.json.Encoder().encode

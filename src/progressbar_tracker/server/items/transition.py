@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from progressbar_tracker._models import META_ENTRIES, FieldError, Number, check_number, fraction
+from progressbar_tracker.server.models import Item, Part
 from progressbar_tracker.server.problems import ProblemError, of_field
-from progressbar_tracker.server.records import Item, Part
 
 from . import rate
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.models import Item
 
 logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from progressbar_tracker.server.aside import aside
 from progressbar_tracker.server.clock import Jumps, monotonic_of
 from progressbar_tracker.server.logs import tell
-from progressbar_tracker.server.records import MAX_RETRY_SECONDS, WAITING, MarkNotice, Notice, TrimNotices
+from progressbar_tracker.server.models import MAX_RETRY_SECONDS, WAITING, MarkNotice, Notice, TrimNotices
 from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.threads import aside
 
 from . import messages
 from .webhooks import DeliveryError, Webhooks

@@ -15,12 +15,12 @@ import msgspec
 
 from progressbar_tracker._models import is_complete
 from progressbar_tracker.server.items.serializer import late, stalled, told
-from progressbar_tracker.server.records import AddNotice, Notice
+from progressbar_tracker.server.models import AddNotice, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.models import Item
 
     from .channels import Channels
 

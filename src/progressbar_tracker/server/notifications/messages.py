@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import is_endless, whole_percent
 from progressbar_tracker.server.items.serializer import item_url
-from progressbar_tracker.server.records import Notice, rfc3339
+from progressbar_tracker.server.models import Notice, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

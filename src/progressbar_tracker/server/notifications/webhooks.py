@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from progressbar_tracker.server.aside import aside
+from progressbar_tracker.server.threads import aside
 
 from .addresses import Reach, reach_of
 

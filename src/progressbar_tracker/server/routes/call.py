@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.access.authorization import Action
     from progressbar_tracker.server.access.rate_limit import Allowance
+    from progressbar_tracker.server.services import Services
 
     from .reply import Header
-    from .services import Services
 
 _decode = msgspec.json.Decoder().decode
 

@@ -6,8 +6,8 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.models import Outcome, rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import Outcome, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 
 from .call import Call, decoded

@@ -29,7 +29,7 @@ from progressbar_tracker._models import (
     Permission,
     Status,
 )
-from progressbar_tracker.server.records import EndStatus  # noqa: TC001
+from progressbar_tracker.server.models import EndStatus  # noqa: TC001
 
 _ID: Final = "video-001"
 LINE: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"

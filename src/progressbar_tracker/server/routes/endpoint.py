@@ -23,13 +23,14 @@ from .reply import Reply, redirect, refusal, slices, up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
+
     from starlette.types import Receive, Scope, Send
 
     from progressbar_tracker.server.extension import Sending
+    from progressbar_tracker.server.services import Services
 
     from .reply import Header
     from .route import Row
-    from .services import Services
 
 logger = logging.getLogger("progressbar_tracker.server")
 _access = logging.getLogger(ACCESS)

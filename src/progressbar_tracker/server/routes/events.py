@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from progressbar_tracker.server.access.authorization import GUEST
-from progressbar_tracker.server.live import View
+from progressbar_tracker.server.hub import View
 
 from .call import Call, checked_text
 from .reply import Header, Reply

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server import metrics
+from progressbar_tracker.server.models import Probe
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import Probe
 from progressbar_tracker.server.stores.base import StoreError
 
 from .reply import Reply, answer

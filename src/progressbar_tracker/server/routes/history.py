@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from progressbar_tracker.server.budget import CHUNK_BYTES
 from progressbar_tracker.server.items.serializer import told_run
+from progressbar_tracker.server.models import EndStatus, rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import EndStatus, rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 
 from .call import Call, checked_text

@@ -9,8 +9,8 @@ from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
 from progressbar_tracker.server.dashboard.view import span
 from progressbar_tracker.server.items.serializer import item_url, told, told_run
+from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import rfc3339
 from progressbar_tracker.server.stores.base import StoreError
 
 from .call import Call, checked_id

@@ -13,6 +13,7 @@ import msgspec
 
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
 from progressbar_tracker.server.access.authorization import Principal, authorize
+from progressbar_tracker.server.cluster import Judged
 from progressbar_tracker.server.items.board import Board, Change, Owner
 from progressbar_tracker.server.items.index import Order, order
 from progressbar_tracker.server.items.serializer import pieces, told
@@ -24,7 +25,6 @@ from progressbar_tracker.server.items.validation import (
     sound_step,
 )
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.replica import Judged
 
 from .call import Call, checked_id, checked_text, decoded_object
 from .reply import Header, Reply, answer, in_pieces
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from progressbar_tracker.server.items.validation import Op
-    from progressbar_tracker.server.records import Item
+    from progressbar_tracker.server.models import Item
 
 LIMIT: Final = 1000
 MOST: Final = 10_000

@@ -8,8 +8,8 @@ from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.items.validation import instant
+from progressbar_tracker.server.models import DropKey, SaveKey, told
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-from progressbar_tracker.server.records import DropKey, SaveKey, told
 
 from . import limits
 from .call import Call, decoded
@@ -18,9 +18,8 @@ from .reply import Reply, answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from progressbar_tracker.server.records import KeyRecord, Write
-
-    from .services import Services
+    from progressbar_tracker.server.models import KeyRecord, Write
+    from progressbar_tracker.server.services import Services
 
 
 async def info(call: Call) -> Reply:

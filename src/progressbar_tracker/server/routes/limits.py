@@ -19,16 +19,16 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import budget, hosts, live, pools, proxies, room, sweep
+from progressbar_tracker.server import budget, capacity, hosts, hub, maintenance, pools, proxies
 from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.items import board, samples, transition
 from progressbar_tracker.server.notifications import dispatcher
+from progressbar_tracker.server.services import MAX_SHORT_JOBS, MAX_SHORT_JOBS_OF_HOLDER, PASSWORDS, SEARCHES
 
 from . import history, items
 from .call import TEXT_LENGTH
 from .endpoint import SEND
-from .services import MAX_SHORT_JOBS, MAX_SHORT_JOBS_OF_HOLDER, PASSWORDS, SEARCHES
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.problems import Code
@@ -60,7 +60,7 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("bytes of a body", BODY_BYTES, "body-too-large", "body_bytes"),
         Limit("bytes of a batch", BATCH_BYTES, "body-too-large", "batch_bytes"),
         Limit("operations of a batch", BATCH_OPS, "invalid-field", "batch_ops"),
-        Limit("bytes of the headers of a request", room.HEAD, "The connection is closed."),
+        Limit("bytes of the headers of a request", capacity.HEAD, "The connection is closed."),
         *(
             [Limit("requests a second of a key", settings.max_requests, "rate-limited", "requests")]
             if settings.max_requests
@@ -78,8 +78,8 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("items of a page", items.MOST, "invalid-field"),
         Limit("runs of a page of the history", history.MOST, "invalid-field"),
         Limit("bytes of a page of the history", history.PAGE_BYTES, "There is a link to the next page."),
-        Limit("bytes of a tick of a stream", live.TICK_BYTES, "Streams go on with a snapshot."),
-        Limit("runs of the history", sweep.RUNS, "The oldest is forgotten."),
+        Limit("bytes of a tick of a stream", hub.TICK_BYTES, "Streams go on with a snapshot."),
+        Limit("runs of the history", maintenance.RUNS, "The oldest is forgotten."),
         Limit("keys", keys.KEYS, "too-many-keys"),
         Limit("shares", shares.SHARES, "too-many-shares"),
         Limit("browsers signed in with one key, or as administrator", sessions.SESSIONS, "The oldest is signed out."),
@@ -101,9 +101,9 @@ def limits(settings: Settings) -> list[Limit]:
         Limit(
             "days for which a browser that signed in by password is known", DEVICE_SECONDS // 86400, "It is forgotten."
         ),
-        Limit("streams", live.STREAMS, "too-many-streams", "streams"),
-        Limit("streams with one key or link", live.STREAMS // 2, "too-many-streams"),
-        Limit("streams without a key from one network", live.STREAMS // live.ADDRESS_FRACTION, "too-many-streams"),
+        Limit("streams", hub.STREAMS, "too-many-streams", "streams"),
+        Limit("streams with one key or link", hub.STREAMS // 2, "too-many-streams"),
+        Limit("streams without a key from one network", hub.STREAMS // hub.ADDRESS_FRACTION, "too-many-streams"),
         Limit("exports of the history", budget.MAX_EXPORTS, "too-many-streams"),
         Limit("exports for one key or network", budget.MAX_EXPORTS // budget.HOLDER_FRACTION, "too-many-streams"),
         Limit("MiB of responses that clients leave unread", settings.max_unread, "too-many-bytes"),
@@ -116,11 +116,11 @@ def limits(settings: Settings) -> list[Limit]:
         Limit("proxies in a row that are believed", proxies.MAX_HOPS, "Those before them are not looked at."),
         Limit("refused hosts that are logged", hosts.MAX_KNOWN_HOSTS, "It is not logged."),
         Limit("seconds in which a stream's reader takes what it is sent", int(SEND), "The stream is closed."),
-        Limit("seconds of a stream", int(live.LIFE), "It ends, and its reader comes back."),
-        Limit("ticks that a stream can go on from", live.RING, "It begins with a snapshot."),
-        Limit("bytes of ticks that a stream can go on from", live.RING_BYTES, "It begins with a snapshot."),
-        Limit("views of which a snapshot is kept", live.VIEWS, "It is made anew."),
-        Limit("views of which the frame of a tick is kept", live.FRAMES, "It is made anew."),
+        Limit("seconds of a stream", int(hub.LIFE), "It ends, and its reader comes back."),
+        Limit("ticks that a stream can go on from", hub.RING, "It begins with a snapshot."),
+        Limit("bytes of ticks that a stream can go on from", hub.RING_BYTES, "It begins with a snapshot."),
+        Limit("views of which a snapshot is kept", hub.VIEWS, "It is made anew."),
+        Limit("views of which the frame of a tick is kept", hub.FRAMES, "It is made anew."),
     ]
 
 

@@ -14,8 +14,8 @@ from progressbar_tracker.server.access.sessions import same_site
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
 from progressbar_tracker.server.items.serializer import told, told_run
 from progressbar_tracker.server.logs import tell
+from progressbar_tracker.server.models import DropSession, SaveSession, credential_of, digest
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import DropSession, SaveSession, credential_of, digest
 from progressbar_tracker.server.stores.base import StoreError
 
 from .call import Call, decoded
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.access.devices import Devices
     from progressbar_tracker.server.access.sessions import Password
+    from progressbar_tracker.server.models import KeyRecord, Write
     from progressbar_tracker.server.pools import Cancellation
-    from progressbar_tracker.server.records import KeyRecord, Write
-
-    from .services import Services
+    from progressbar_tracker.server.services import Services
 
 RECENT: Final = 8
 """How many ended runs the dashboard shows."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-
 if TYPE_CHECKING:
-    from progressbar_tracker.server.access.authorization import Action
     from collections.abc import Awaitable, Callable
+
+    from progressbar_tracker.server.access.authorization import Action
     from progressbar_tracker.server.problems import Code
 
     from .call import Call

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.records import rfc3339
 
 from .call import decoded
 from .reply import answer
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.records import SessionRecord
+    from progressbar_tracker.server.models import SessionRecord
 
     from .call import Call
     from .reply import Reply

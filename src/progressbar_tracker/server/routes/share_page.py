@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
+from progressbar_tracker.server.hub import View, bare
 from progressbar_tracker.server.items.serializer import told, told_run
-from progressbar_tracker.server.live import View, bare
 from progressbar_tracker.server.problems import ProblemError
 
 from .events import EVENTS, UNBUFFERED
@@ -16,10 +16,11 @@ from .html import page, rendered
 from .reply import Header, Reply
 
 if TYPE_CHECKING:
-    from .call import Call
     from collections.abc import Mapping
 
-    from progressbar_tracker.server.records import ShareRecord
+    from progressbar_tracker.server.models import ShareRecord
+
+    from .call import Call
 
 PAINTED: Final = 100
 """How many bars the first paint has."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from progressbar_tracker._models import FieldError
 from progressbar_tracker.server.access import shares
 from progressbar_tracker.server.items.validation import instant
+from progressbar_tracker.server.models import DropShare, SaveShare, ShareRecord, rfc3339
 from progressbar_tracker.server.problems import ProblemError, of_field
-from progressbar_tracker.server.records import DropShare, SaveShare, ShareRecord, rfc3339
 
 from .call import Call, decoded
 from .reply import Reply, answer

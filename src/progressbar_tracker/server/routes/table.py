@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from progressbar_tracker._models import Status
-from progressbar_tracker.server.records import EndStatus
+from progressbar_tracker.server.models import EndStatus
 
 from . import (
     admin_pages,

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from progressbar_tracker.server.measures import Commits
-    from progressbar_tracker.server.pools import Cancellation
-    from progressbar_tracker.server.records import (
+    from progressbar_tracker.server.counters import Commits
+    from progressbar_tracker.server.models import (
         Ended,
         EndStatus,
         Item,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         ShareRecord,
         Write,
     )
+    from progressbar_tracker.server.pools import Cancellation
 
 
 class StoreError(Exception):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 import msgspec
 
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     Ended,
     EndStatus,
     Item,

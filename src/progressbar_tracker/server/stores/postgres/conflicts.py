@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from progressbar_tracker.server.items.merge import fits, merged
-from progressbar_tracker.server.records import ANY, AddHistory, DropItem, Ended, Item, SaveItem, Write
+from progressbar_tracker.server.models import ANY, AddHistory, DropItem, Ended, Item, SaveItem, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

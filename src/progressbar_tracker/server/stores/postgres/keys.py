@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
-from progressbar_tracker.server.records import KeyRecord, SaveKey
+from progressbar_tracker.server.models import KeyRecord, SaveKey
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import psycopg
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.records import SaveKey, SaveSession, SaveShare
+from progressbar_tracker.server.models import SaveKey, SaveSession, SaveShare
 from progressbar_tracker.server.settings import without_password
 from progressbar_tracker.server.stores.reading import item_of, readable
 from progressbar_tracker.server.stores.sqlite.files import connect as connect_file

@@ -11,7 +11,7 @@ import psycopg
 from msgspec.structs import astuple
 from psycopg.rows import TupleRow
 
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
     NOTICE,
     WAITING,
@@ -58,7 +58,7 @@ from progressbar_tracker.server.stores.reading import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from progressbar_tracker.server.records import TrimHistory
+    from progressbar_tracker.server.models import TrimHistory
 
     from .schema import Connection
 

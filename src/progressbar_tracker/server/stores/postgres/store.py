@@ -25,17 +25,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-    from progressbar_tracker.server.measures import Commits
+    from progressbar_tracker.server.counters import Commits
+    from progressbar_tracker.server.models import EndStatus, Item, KeyRecord, Notice, Outcome, Sample, Write
     from progressbar_tracker.server.pools import Cancellation
-    from progressbar_tracker.server.records import (
-        EndStatus,
-        Item,
-        KeyRecord,
-        Notice,
-        Outcome,
-        Sample,
-        Write,
-    )
 
     from .schema import Connection
 

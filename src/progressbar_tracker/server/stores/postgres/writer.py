@@ -19,8 +19,8 @@ import msgspec
 import psycopg
 
 from progressbar_tracker.server import logs
-from progressbar_tracker.server.measures import Commits
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.counters import Commits
+from progressbar_tracker.server.models import (
     ANY,
     CREDENTIALS,
     AddHistory,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import astuple
 
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     NOTICE,
     WAITING,
     AddHistory,

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.counters import Commits
 from progressbar_tracker.server.logs import tell
-from progressbar_tracker.server.measures import Commits
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
     NOTICE,
     AddNotice,

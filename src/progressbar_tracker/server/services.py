@@ -17,18 +17,15 @@ from progressbar_tracker.server.access.rate_limit import Allowance
 from progressbar_tracker.server.access.shares import Shares
 from progressbar_tracker.server.budget import MAX_EXPORTS, ByteBudget, Slots
 from progressbar_tracker.server.clock import Jumps, count_seconds, monotonic_of
+from progressbar_tracker.server.cluster import Judged, Replica
+from progressbar_tracker.server.counters import Measures
 from progressbar_tracker.server.hosts import AllowedHosts
+from progressbar_tracker.server.hub import Hub
 from progressbar_tracker.server.items.board import Board, Change
 from progressbar_tracker.server.items.samples import Samples
 from progressbar_tracker.server.items.serializer import stalled
-from progressbar_tracker.server.live import Hub
-from progressbar_tracker.server.measures import Measures
 from progressbar_tracker.server.metrics import Metrics
-from progressbar_tracker.server.notifications.notifier import Notifier
-from progressbar_tracker.server.pools import Pool
-from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.proxies import TrustedProxies
-from progressbar_tracker.server.records import (
+from progressbar_tracker.server.models import (
     CREDENTIALS,
     DropItem,
     DropSession,
@@ -41,18 +38,21 @@ from progressbar_tracker.server.records import (
     TouchSession,
     Write,
 )
-from progressbar_tracker.server.replica import Judged, Replica
+from progressbar_tracker.server.notifications.notifier import Notifier
+from progressbar_tracker.server.pools import Pool
+from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.proxies import TrustedProxies
 from progressbar_tracker.server.responses import Responses
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
 from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
 
-from .unsettled import UnknownOutcomeError, Unsettled
+from .unconfirmed import UnknownOutcomeError, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from progressbar_tracker.server.access.authorization import Principal
-    from progressbar_tracker.server.records import Item, KeyRecord, SessionRecord
+    from progressbar_tracker.server.models import Item, KeyRecord, SessionRecord
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials
 

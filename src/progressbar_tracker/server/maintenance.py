@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final, get_args
 from .access.keys import over_since
 from .clock import Jumps, monotonic_of
 from .logs import tell
-from .records import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
+from .models import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .access.sessions import Sessions
     from .access.shares import Shares
+    from .hub import Hub
     from .items.board import Board
     from .items.samples import Samples
-    from .live import Hub
-    from .records import KeyRecord
+    from .models import KeyRecord
     from .settings import Periods
     from .stores.base import Store
 

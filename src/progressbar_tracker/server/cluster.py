@@ -17,18 +17,18 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from .aside import aside
 from .items.board import Board
 from .items.merge import fits, merged
+from .models import Item
 from .problems import ProblemError
-from .records import Item
 from .stores.base import OutdatedError, Row, Seen, StoreError
+from .threads import aside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .items.board import Change
-    from .records import Sampled
+    from .models import Sampled
     from .stores.base import Credentials, SharedStore
 
 logger = logging.getLogger("progressbar_tracker.server")

@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from . import room
+from . import capacity
 from .budget import CHUNK_BYTES
 from .items.serializer import pieces, told, told_run
+from .models import rfc3339
 from .problems import ProblemError
 from .quota import Quota
-from .records import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .items.board import Board
-    from .records import Item
+    from .models import Item
 
 TICK: Final = 0.5
 """Least seconds between two ticks."""
@@ -227,7 +227,7 @@ class Hub:
         Raises:
             ProblemError: ``too-many-streams``.
         """
-        most = min(STREAMS, room.streams())
+        most = min(STREAMS, capacity.streams())
         own = max(most // ADDRESS_FRACTION, 1)
         if address is not None and self._held[address] >= own:
             why = f"{self._held[address]} streams are open from this network, the most there may be without a key"
@@ -244,7 +244,7 @@ class Hub:
 
     def quota(self, holder: str, *, reset: int | None = None) -> Quota:
         """Return how many more streams a holder may have, besides the one that is asked for."""
-        most = min(STREAMS, room.streams())
+        most = min(STREAMS, capacity.streams())
         own = max(most // 2, 1)
         left = min(most - self.streams, own - self._held[holder]) - 1
         return Quota("streams", own, left, reset=reset, unit="concurrent-requests")
