@@ -45,7 +45,7 @@ from tests.server.test_ended_credentials import BODIES, DECIDED_BY_HEAD, ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from progressbar_tracker.server.routes.route import Row
+    from progressbar_tracker.server.http.route import Row
 
 ROUNDS_PER_SERVER: Final = 150
 """A server remembers at most 1,000 keys, and each round makes some."""

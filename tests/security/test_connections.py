@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from progressbar_tracker._models import BODY_BYTES
-from progressbar_tracker.server import capacity, connection, places, run
-from progressbar_tracker.server.routes import endpoint
+from progressbar_tracker.server import capacity, run
+from progressbar_tracker.server.http import connection, endpoint, eviction
 from tests.server.events import Stream
 from tests.server.serving import Clock, Served
 
@@ -287,7 +287,7 @@ def test_unfinished_bodies_make_room_for_a_newcomer(
     connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch, more: bytes
 ) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 60.0)
-    monkeypatch.setattr(places, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(eviction, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(capacity, "connections", lambda: 20)
     half = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     owing = [connect() for _ in range(20)]
@@ -311,7 +311,7 @@ class Guest:
     [("few", 0.5, "many"), ("many", 0.5, "newcomer"), ("many", 2.0, "many"), ("third", 0.5, "many")],
 )
 def test_network_that_owes_most_bodies_makes_room(network: str, now: float, evicted: str) -> None:
-    shared: places.Places[Guest] = places.Places()
+    shared: eviction.Places[Guest] = eviction.Places()
     owing = [Guest(name) for name in ("few", "many", "few", "many", "many")]
     for guest in [*owing, Guest("gone"), *owing]:
         shared.add_owing(guest)
@@ -321,7 +321,7 @@ def test_network_that_owes_most_bodies_makes_room(network: str, now: float, evic
 
 
 def test_places_forget_all_that_are_removed() -> None:
-    shared: places.Places[Guest] = places.Places()
+    shared: eviction.Places[Guest] = eviction.Places()
     guests = [Guest(f"{n % 3}") for n in range(9)]
     for guest in guests:
         shared.add_owing(guest)

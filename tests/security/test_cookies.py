@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from progressbar_tracker.server.routes.route import Row
+    from progressbar_tracker.server.http.route import Row
 
 CHANGING: Final = [row for row in TABLE if row.method not in {"GET", "HEAD"}]
 FOREIGN: Final = [

@@ -14,7 +14,7 @@ def test_no_request_is_carried_out_after_its_credential_has_ended() -> None:
 
 def test_fuzz_finds_a_server_that_authorizes_by_the_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle can fail."""
-    monkeypatch.setattr("progressbar_tracker.server.routes.call.Call.reauthorize", lambda _: None)
+    monkeypatch.setattr("progressbar_tracker.server.http.request.Call.reauthorize", lambda _: None)
     monkeypatch.setattr(fuzz_credentials, "ROWS", fuzz_credentials.KEY_ROWS)
     with pytest.raises(UnauthorizedError, match="round"):
         fuzz(60.0, seed=1, say=lambda _: None)

@@ -28,7 +28,7 @@ from tests.server.serving import NO_TLS, Clock, Served
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from progressbar_tracker.server.routes.route import Row
+    from progressbar_tracker.server.http.route import Row
 
 PASSWORD: Final = 'pass wörd/+&"quoted"'
 ADMIN_KEY: Final = "imported-from-a-file/+=imported"

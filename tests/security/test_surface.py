@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.routes.route import Row
+    from progressbar_tracker.server.http.route import Row
 
 SAFETY: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

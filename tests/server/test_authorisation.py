@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.routes.route import Row
+    from progressbar_tracker.server.http.route import Row
 
 ASKERS: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
 """``own`` and ``other`` are write keys: the owner of the item, and the owner of another.

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
+from progressbar_tracker.server.http.request import Call
 from progressbar_tracker.server.problems import CODES, ProblemError
-from progressbar_tracker.server.routes.call import Call
 from progressbar_tracker.server.routes.table import TABLE
 
 from .serving import Served, legacy

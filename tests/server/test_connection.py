@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from progressbar_tracker.server import connection, run
-from progressbar_tracker.server.connection import _Joining
+from progressbar_tracker.server import run
+from progressbar_tracker.server.http import connection
+from progressbar_tracker.server.http.connection import _Joining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

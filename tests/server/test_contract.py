@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection
 
+from progressbar_tracker.server.http.endpoint import _ALWAYS, _USUALLY
 from progressbar_tracker.server.problems import CODES
-from progressbar_tracker.server.routes.endpoint import _ALWAYS, _USUALLY
 from progressbar_tracker.server.routes.table import TABLE
 from tests.postgres import create_database, drop_database
 

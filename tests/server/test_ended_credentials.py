@@ -22,8 +22,8 @@ from .test_authorisation import MATRIX, filled, prepared, state
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from progressbar_tracker.server.http.route import Row
     from progressbar_tracker.server.models import KeyRecord
-    from progressbar_tracker.server.routes.route import Row
 
 ENDINGS: Final = ("revoked", "rotated", "expired", "demoted", "session ended", "key of the session revoked")
 """How a credential ends. ``rotated`` is the old secret of a rotation, once its overlap is over."""

@@ -240,7 +240,7 @@ def test_the_headers_keep_proxies_from_holding_it_back(served, watch) -> None:
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(served, watch, monkeypatch) -> None:
-    from progressbar_tracker.server.routes import endpoint
+    from progressbar_tracker.server.http import endpoint
 
     monkeypatch.setattr(endpoint, "SEND", 0.2)
     hub = served.server.app.services.hub

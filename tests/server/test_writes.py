@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progressbar_tracker.server.http.request import decoded_object
 from progressbar_tracker.server.items.validation import (
     quick_batch,
     quick_legacy,
@@ -20,7 +21,6 @@ from progressbar_tracker.server.items.validation import (
 )
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.call import decoded_object
 
 ODD = [
     None, True, 0, 1, -1, 0.5, 1.0, -0.0, 1.5, 2**53, 2**53 + 1, -(2**53) - 1, 10**400, 1e300, 1e17, -5e-324, "", "a",

@@ -15,12 +15,12 @@ from starlette.routing import Route, Router
 from progressbar_tracker._version import VERSION
 
 from .clock import SystemClock
+from .http.endpoint import OTHER, Endpoint
+from .http.response import Reply, redirect
+from .http.route import Row
 from .maintenance import Sweep
 from .routes import openapi
-from .routes.endpoint import OTHER, Endpoint
 from .routes.html import refused
-from .routes.reply import Reply, redirect
-from .routes.route import Row
 from .routes.table import TABLE
 from .services import Services
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from .routes.call import Call
+    from .http.request import Call
     from .settings import Settings
     from .stores.base import Store
 

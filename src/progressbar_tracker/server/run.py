@@ -23,7 +23,7 @@ from . import capacity, logs
 from .access import keys
 from .app import App, create_app
 from .clock import SystemClock
-from .connection import Connection, Connections
+from .http.connection import Connection, Connections
 from .models import KeyRecord, SaveKey, Write, digest
 from .stores.open import open_store
 

@@ -24,6 +24,7 @@ from progressbar_tracker.server.hub import Hub
 from progressbar_tracker.server.items.board import Board, Change
 from progressbar_tracker.server.items.samples import Samples
 from progressbar_tracker.server.items.serializer import stalled
+from progressbar_tracker.server.long_responses import Responses
 from progressbar_tracker.server.metrics import Metrics
 from progressbar_tracker.server.models import (
     CREDENTIALS,
@@ -42,7 +43,6 @@ from progressbar_tracker.server.notifications.notifier import Notifier
 from progressbar_tracker.server.pools import Pool
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.proxies import TrustedProxies
-from progressbar_tracker.server.responses import Responses
 from progressbar_tracker.server.stores.base import OutdatedError, Seen, Store, StoreError
 from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
 

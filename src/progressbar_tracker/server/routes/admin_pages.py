@@ -12,8 +12,8 @@ from .html import own_url, page
 from .sessions import own_session
 
 if TYPE_CHECKING:
-    from .call import Call
-    from .reply import Reply
+    from progressbar_tracker.server.http.request import Call
+    from progressbar_tracker.server.http.response import Reply
 
 
 async def keys(call: Call) -> Reply:

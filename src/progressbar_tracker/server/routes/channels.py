@@ -6,13 +6,12 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.http.blocking import run_while_connected
+from progressbar_tracker.server.http.request import Call, decoded
+from progressbar_tracker.server.http.response import Reply, answer
 from progressbar_tracker.server.models import Outcome, rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
-
-from .call import Call, decoded
-from .reply import Reply, answer
-from .work import run_while_connected
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.notifications.channels import Channel

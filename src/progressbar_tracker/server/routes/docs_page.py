@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.http.response import Reply, up
 from progressbar_tracker.server.metrics import METRICS
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
 from . import limits
 from .html import HTML, page
-from .reply import Reply, up
 
 if TYPE_CHECKING:
-    from .call import Call
+    from progressbar_tracker.server.http.request import Call
 
 MAX_RENDERED_DOCS: Final = 10
 """How many renderings of ``/docs`` are kept: one for each base path that a proxy adds."""

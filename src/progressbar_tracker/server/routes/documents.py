@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .reply import Reply, encode
+from progressbar_tracker.server.http.response import Reply, encode
 
 if TYPE_CHECKING:
-    from .call import Call
+    from progressbar_tracker.server.http.request import Call
 
 CACHE_HEADERS: Final = ((b"cache-control", b"max-age=300"),)
 

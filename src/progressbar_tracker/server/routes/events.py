@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from progressbar_tracker.server.access.authorization import GUEST
+from progressbar_tracker.server.http.request import Call, checked_text
+from progressbar_tracker.server.http.response import Header, Reply
 from progressbar_tracker.server.hub import View
-
-from .call import Call, checked_text
-from .reply import Header, Reply
 
 EVENTS: Final = b"text/event-stream; charset=utf-8"
 UNBUFFERED: Final[tuple[Header, ...]] = (

@@ -6,14 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server import metrics
+from progressbar_tracker.server.http.response import Reply, answer
 from progressbar_tracker.server.models import Probe
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .reply import Reply, answer
-
 if TYPE_CHECKING:
-    from .call import Call
+    from progressbar_tracker.server.http.request import Call
 
 
 async def alive(call: Call) -> Reply:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from urllib.parse import urlencode
 
 from progressbar_tracker.server.budget import CHUNK_BYTES
+from progressbar_tracker.server.http.blocking import run_in_pool, run_while_connected
+from progressbar_tracker.server.http.request import Call, checked_text
+from progressbar_tracker.server.http.response import Header, Reply, encode
 from progressbar_tracker.server.items.serializer import told_run
 from progressbar_tracker.server.models import EndStatus, rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .call import Call, checked_text
 from .items import next_page, page_limit
-from .reply import Header, Reply, encode
-from .work import run_in_pool, run_while_connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

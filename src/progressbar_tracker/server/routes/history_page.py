@@ -10,8 +10,8 @@ from .history import ENDS, Filter, cursor, page_query, read
 from .html import page
 
 if TYPE_CHECKING:
-    from .call import Call
-    from .reply import Reply
+    from progressbar_tracker.server.http.request import Call
+    from progressbar_tracker.server.http.response import Reply
 
 ROWS: Final = 50
 """Runs on a page."""

@@ -9,15 +9,13 @@ import jinja2
 
 from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.access.authorization import GUEST
-
-from .reply import Reply, refusal, up
+from progressbar_tracker.server.http.response import Reply, refusal, up
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from progressbar_tracker.server.http.request import Call
     from progressbar_tracker.server.problems import ProblemError
-
-    from .call import Call
 
 HTML: Final = b"text/html; charset=utf-8"
 

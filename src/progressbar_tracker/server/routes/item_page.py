@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
 from progressbar_tracker.server.dashboard.view import span
+from progressbar_tracker.server.http.blocking import run_while_connected
+from progressbar_tracker.server.http.request import Call, checked_id
 from progressbar_tracker.server.items.serializer import item_url, told, told_run
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .call import Call, checked_id
 from .history import Filter, page_query, read
 from .html import page, painted
-from .work import run_while_connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .reply import Reply
+    from progressbar_tracker.server.http.response import Reply
 
 RUNS: Final = 50
 """Former runs that are shown."""

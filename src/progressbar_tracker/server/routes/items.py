@@ -14,6 +14,8 @@ import msgspec
 from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.cluster import Judged
+from progressbar_tracker.server.http.request import Call, checked_id, checked_text, decoded_object
+from progressbar_tracker.server.http.response import Header, Reply, answer, in_pieces
 from progressbar_tracker.server.items.board import Board, Change, Owner
 from progressbar_tracker.server.items.index import Order, order
 from progressbar_tracker.server.items.serializer import pieces, told
@@ -25,9 +27,6 @@ from progressbar_tracker.server.items.validation import (
     sound_step,
 )
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
-
-from .call import Call, checked_id, checked_text, decoded_object
-from .reply import Header, Reply, answer, in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.http.request import Call, decoded
+from progressbar_tracker.server.http.response import Reply, answer
 from progressbar_tracker.server.items.validation import instant
 from progressbar_tracker.server.models import DropKey, SaveKey, told
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 
 from . import limits
-from .call import Call, decoded
-from .reply import Reply, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.access.authorization import authorize
+from progressbar_tracker.server.http.request import Call, checked_id, decoded_object
+from progressbar_tracker.server.http.response import Reply, answer, in_pieces
 from progressbar_tracker.server.items.board import Change, Owner
 from progressbar_tracker.server.items.serializer import pieces, told
 from progressbar_tracker.server.items.validation import quick_legacy, read_legacy
-
-from .call import Call, checked_id, decoded_object
-from .reply import Reply, answer, in_pieces
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem

@@ -22,13 +22,13 @@ from progressbar_tracker._models import (
 from progressbar_tracker.server import budget, capacity, hosts, hub, maintenance, pools, proxies
 from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
+from progressbar_tracker.server.http.endpoint import SEND
+from progressbar_tracker.server.http.request import TEXT_LENGTH
 from progressbar_tracker.server.items import board, samples, transition
 from progressbar_tracker.server.notifications import dispatcher
 from progressbar_tracker.server.services import MAX_SHORT_JOBS, MAX_SHORT_JOBS_OF_HOLDER, PASSWORDS, SEARCHES
 
 from . import history, items
-from .call import TEXT_LENGTH
-from .endpoint import SEND
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.problems import Code

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from progressbar_tracker.server.http.endpoint import EXEMPT_PATHS, HEALTH_PATHS
+from progressbar_tracker.server.http.request import SAFE_METHODS
 from progressbar_tracker.server.problems import CODES, Code
 
-from .call import SAFE_METHODS
 from .contract import Id, Problem
-from .endpoint import EXEMPT_PATHS, HEALTH_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .route import About, Row
+    from progressbar_tracker.server.http.route import About, Row
 
 Document = dict[str, Any]
 """A part of a JSON document."""

@@ -12,16 +12,16 @@ from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.access.keys import credential_ends_at
 from progressbar_tracker.server.access.sessions import same_site
 from progressbar_tracker.server.dashboard.view import View, board, shown_run
+from progressbar_tracker.server.http.blocking import run_while_connected
+from progressbar_tracker.server.http.request import Call, decoded
+from progressbar_tracker.server.http.response import Header, Reply, redirect
 from progressbar_tracker.server.items.serializer import told, told_run
 from progressbar_tracker.server.logs import tell
 from progressbar_tracker.server.models import DropSession, SaveSession, credential_of, digest
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .call import Call, decoded
 from .html import HTML, own_url, page, painted, refused
-from .reply import Header, Reply, redirect
-from .work import run_while_connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

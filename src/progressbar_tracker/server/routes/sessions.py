@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from progressbar_tracker.server.http.request import decoded
+from progressbar_tracker.server.http.response import answer
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
 
-from .call import decoded
-from .reply import answer
-
 if TYPE_CHECKING:
+    from progressbar_tracker.server.http.request import Call
+    from progressbar_tracker.server.http.response import Reply
     from progressbar_tracker.server.models import SessionRecord
-
-    from .call import Call
-    from .reply import Reply
 
 
 async def listed(call: Call) -> Reply:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
+from progressbar_tracker.server.http.response import Header, Reply
 from progressbar_tracker.server.hub import View, bare
 from progressbar_tracker.server.items.serializer import told, told_run
 from progressbar_tracker.server.problems import ProblemError
@@ -13,14 +14,12 @@ from progressbar_tracker.server.problems import ProblemError
 from .events import EVENTS, UNBUFFERED
 from .history import Filter, read
 from .html import page, rendered
-from .reply import Header, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from progressbar_tracker.server.http.request import Call
     from progressbar_tracker.server.models import ShareRecord
-
-    from .call import Call
 
 PAINTED: Final = 100
 """How many bars the first paint has."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from progressbar_tracker._models import FieldError
 from progressbar_tracker.server.access import shares
+from progressbar_tracker.server.http.request import Call, decoded
+from progressbar_tracker.server.http.response import Reply, answer
 from progressbar_tracker.server.items.validation import instant
 from progressbar_tracker.server.models import DropShare, SaveShare, ShareRecord, rfc3339
 from progressbar_tracker.server.problems import ProblemError, of_field
-
-from .call import Call, decoded
-from .reply import Reply, answer
 
 
 async def listed(call: Call) -> Reply:

@@ -10,6 +10,8 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from progressbar_tracker._models import Status
+from progressbar_tracker.server.http.request import TEXT_LENGTH
+from progressbar_tracker.server.http.route import About, Parameter, Row
 from progressbar_tracker.server.models import EndStatus
 
 from . import (
@@ -31,8 +33,6 @@ from . import (
     shares,
 )
 from . import contract as shape
-from .call import TEXT_LENGTH
-from .route import About, Parameter, Row
 
 _TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
 _GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)

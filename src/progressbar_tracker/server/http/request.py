@@ -13,12 +13,12 @@ from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_
 from progressbar_tracker.server.access.authorization import GUEST, Principal, authorize
 from progressbar_tracker.server.access.sessions import same_site
 from progressbar_tracker.server.budget import STRANGER
-from progressbar_tracker.server.extension import COMPLETE
+from progressbar_tracker.server.http.extension import COMPLETE
 from progressbar_tracker.server.logs import bits, request_id
 from progressbar_tracker.server.problems import ProblemError, missing, of_field
 from progressbar_tracker.server.proxies import Origin, network_of
 
-from .reply import JSON
+from .response import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.access.rate_limit import Allowance
     from progressbar_tracker.server.services import Services
 
-    from .reply import Header
+    from .response import Header
 
 _decode = msgspec.json.Decoder().decode
 

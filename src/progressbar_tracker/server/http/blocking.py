@@ -12,7 +12,7 @@ from progressbar_tracker.server.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .call import Call
+    from .request import Call
 
 T = TypeVar("T")
 

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from . import capacity
-from .budget import STRANGER, UNREAD_TIMEOUT
-from .capacity import HEAD
+from progressbar_tracker.server import capacity
+from progressbar_tracker.server.budget import STRANGER, UNREAD_TIMEOUT
+from progressbar_tracker.server.capacity import HEAD
+from progressbar_tracker.server.proxies import network_of
+
+from .eviction import Places
 from .extension import COMPLETE, CONNECTION
-from .places import Places
-from .proxies import network_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-    from .budget import ByteBudget
+    from progressbar_tracker.server.budget import ByteBudget
 
 PATIENCE: Final = 20.0
 """Seconds in which the head of a request has to come, and its body if that is small."""

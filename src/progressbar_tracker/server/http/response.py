@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.problems import ProblemError
 
-    from .call import Call
+    from .request import Call
 
 JSON: Final = b"application/json"
 encode = msgspec.json.Encoder().encode

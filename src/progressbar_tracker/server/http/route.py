@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.access.authorization import Action
     from progressbar_tracker.server.problems import Code
 
-    from .call import Call
-    from .reply import Reply
+    from .request import Call
+    from .response import Reply
 
 
 class Parameter(msgspec.Struct, frozen=True):

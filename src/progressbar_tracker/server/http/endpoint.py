@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from progressbar_tracker.server.access.authorization import GUEST, authorize
 from progressbar_tracker.server.budget import CHUNK_BYTES
-from progressbar_tracker.server.extension import CONNECTION
+from progressbar_tracker.server.http.extension import CONNECTION
 from progressbar_tracker.server.logs import ACCESS, REQUEST
 from progressbar_tracker.server.problems import ProblemError
 
-from .call import SAFE_METHODS, Call
-from .reply import Reply, redirect, refusal, slices, up
+from .request import SAFE_METHODS, Call
+from .response import Reply, redirect, refusal, slices, up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from starlette.types import Receive, Scope, Send
 
-    from progressbar_tracker.server.extension import Sending
+    from progressbar_tracker.server.http.extension import Sending
     from progressbar_tracker.server.services import Services
 
-    from .reply import Header
+    from .response import Header
     from .route import Row
 
 logger = logging.getLogger("progressbar_tracker.server")
