@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from progressbar_tracker.server import budget
+from progressbar_tracker.server.api import history
 from progressbar_tracker.server.budget import CHUNK_BYTES, ByteBudget, Slots
 from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes import history
 from progressbar_tracker.server.routes.table import TABLE
 from tests.server.events import Stream
 from tests.server.serving import NO_TLS, Clock, Served

@@ -13,13 +13,13 @@ from msgspec.structs import asdict
 
 from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
+from progressbar_tracker.server.api.items import _judged
 from progressbar_tracker.server.http.request import decoded_object
 from progressbar_tracker.server.items.board import Board, Change
 from progressbar_tracker.server.items.serializer import told
 from progressbar_tracker.server.items.validation import quick_batch, quick_legacy, read_legacy
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.items import _judged
 
 from .serving import legacy
 

@@ -17,10 +17,10 @@ import pytest
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
 from progressbar_tracker.server import hub, services
 from progressbar_tracker.server.access import keys, sessions, shares
+from progressbar_tracker.server.api.limits import limits, told
 from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.items import transition
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
-from progressbar_tracker.server.routes.limits import limits, told
 from progressbar_tracker.server.settings import Settings
 
 from .serving import NO_TLS, legacy

@@ -10,9 +10,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from progressbar_tracker import _models
+from progressbar_tracker.server.api import schemas
+from progressbar_tracker.server.api.openapi import problems_of
 from progressbar_tracker.server.problems import CODES, CURES, Code
-from progressbar_tracker.server.routes import contract
-from progressbar_tracker.server.routes.openapi import problems_of
 from progressbar_tracker.server.routes.table import TABLE
 
 from .serving import legacy
@@ -43,7 +43,7 @@ def test_every_problem_is_told_with_its_cure_and_of_some_route() -> None:
 
 @pytest.mark.parametrize("name", ["Item", "ItemWrite", "LegacyItem"])
 def test_a_shape_has_the_fields_that_travel(name: str) -> None:
-    assert set(getattr(contract, name).__annotations__) == set(getattr(_models, name).__annotations__)
+    assert set(getattr(schemas, name).__annotations__) == set(getattr(_models, name).__annotations__)
 
 
 def test_each_answer_has_the_shape_that_is_told(shared: Served, told: dict[str, Any]) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from progressbar_tracker.server.api.items import DRIFT
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.items.index import order
 from progressbar_tracker.server.models import AddHistory, Ended, Item, TrimHistory
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.items import DRIFT
 
 from .test_store_contract import reopen  # noqa: F401  # a fixture
 

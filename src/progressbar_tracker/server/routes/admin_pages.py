@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import KEY_TYPES
+from progressbar_tracker.server.api.channels import known
+from progressbar_tracker.server.api.sessions import own_session
 from progressbar_tracker.server.dashboard.admin import shown_channel, shown_key, shown_session, shown_share
 
-from .channels import known
 from .html import own_url, page
-from .sessions import own_session
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.http.request import Call

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.api import limits
 from progressbar_tracker.server.http.response import Reply, up
 from progressbar_tracker.server.metrics import METRICS
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
-from . import limits
 from .html import HTML, page
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.api.history import ENDS, Filter, cursor, page_query, read
 from progressbar_tracker.server.dashboard.past import shown_row
 
-from .history import ENDS, Filter, cursor, page_query, read
 from .html import page
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.api.history import Filter, page_query, read
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
 from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
 from progressbar_tracker.server.dashboard.view import span
@@ -15,7 +16,6 @@ from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .history import Filter, page_query, read
 from .html import page, painted
 
 if TYPE_CHECKING:

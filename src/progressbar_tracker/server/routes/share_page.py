@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker.server.api.events import EVENTS, UNBUFFERED
+from progressbar_tracker.server.api.history import Filter, read
 from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
 from progressbar_tracker.server.http.response import Header, Reply
@@ -11,8 +13,6 @@ from progressbar_tracker.server.hub import View, bare
 from progressbar_tracker.server.items.serializer import told, told_run
 from progressbar_tracker.server.problems import ProblemError
 
-from .events import EVENTS, UNBUFFERED
-from .history import Filter, read
 from .html import page, rendered
 
 if TYPE_CHECKING:

@@ -10,29 +10,24 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from progressbar_tracker._models import Status
-from progressbar_tracker.server.http.request import TEXT_LENGTH
-from progressbar_tracker.server.http.route import About, Parameter, Row
-from progressbar_tracker.server.models import EndStatus
-
-from . import (
-    admin_pages,
+from progressbar_tracker.server.api import (
     channels,
-    docs_page,
     documents,
     events,
     health,
     history,
-    history_page,
-    item_page,
     items,
     keys,
     legacy,
-    pages,
     sessions,
-    share_page,
     shares,
 )
-from . import contract as shape
+from progressbar_tracker.server.api import schemas as shape
+from progressbar_tracker.server.http.request import TEXT_LENGTH
+from progressbar_tracker.server.http.route import About, Parameter, Row
+from progressbar_tracker.server.models import EndStatus
+
+from . import admin_pages, docs_page, history_page, item_page, pages, share_page
 
 _TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
 _GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)

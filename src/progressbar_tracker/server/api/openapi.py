@@ -11,7 +11,7 @@ from progressbar_tracker.server.http.endpoint import EXEMPT_PATHS, HEALTH_PATHS
 from progressbar_tracker.server.http.request import SAFE_METHODS
 from progressbar_tracker.server.problems import CODES, Code
 
-from .contract import Id, Problem
+from .schemas import Id, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -1,0 +1,1 @@
+"""The routes for programs, their shapes, and the OpenAPI document of both."""
