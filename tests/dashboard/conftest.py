@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from progressbar_tracker.server import hub, maintenance
-from progressbar_tracker.server.routes import pages
+from progressbar_tracker.server.dashboard import pages
 
 from .site import Site
 

@@ -29,7 +29,7 @@ from progressbar_tracker._table import counts as counts_in_table
 from progressbar_tracker._table import percent as percent_in_table
 from progressbar_tracker.server.dashboard.badge import badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
-from progressbar_tracker.server.dashboard.view import shown_item
+from progressbar_tracker.server.dashboard.board_view import shown_item
 from progressbar_tracker.server.items.merge import merged
 from progressbar_tracker.server.items.serializer import told
 from progressbar_tracker.server.items.validation import quick_legacy, quick_write, read_legacy, read_write

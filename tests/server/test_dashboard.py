@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from progressbar_tracker.server import dashboard
-from progressbar_tracker.server.routes.pages import _FILES
+from progressbar_tracker.server.dashboard.pages import _FILES
 
 from .events import Stream
 from .serving import Served, legacy
@@ -18,7 +18,7 @@ from .serving import Served, legacy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FOLDER = Path(dashboard.__file__).parent
+ROOM = Path(dashboard.__file__).parent
 XSS = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}", "</title><svg onload=x>",
     "javascript:alert(1)", "&lt;b&gt;", "\u202e<b>",
@@ -91,7 +91,7 @@ def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(served:
 
 
 def test_the_script_writes_text_and_never_markup() -> None:
-    script = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
+    script = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
     for trap in (
         "innerHTML",
         "outerHTML",
@@ -109,8 +109,8 @@ def test_the_script_writes_text_and_never_markup() -> None:
 
 def test_every_file_the_pages_name_is_served(shared: Served) -> None:
     http = shared.client()
-    pages = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.html"))
-    scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
+    pages = "".join(path.read_text("utf-8") for path in (ROOM / "templates").glob("*.html"))
+    scripts = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
     named = set(re.findall(r"static/([\w.]+)", pages))
     named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
     assert named == set(_FILES)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.api import history
+from progressbar_tracker.server.dashboard import history_page
 from progressbar_tracker.server.models import AddHistory, Ended, Item
-from progressbar_tracker.server.routes import history_page
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from progressbar_tracker.server.dashboard.view import count, duration, number, pace, percent
+from progressbar_tracker.server.dashboard.board_view import count, duration, number, pace, percent
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from progressbar_tracker._version import VERSION
 
 from .api import openapi
 from .clock import SystemClock
+from .dashboard.templates import refused
 from .http.endpoint import OTHER, Endpoint
 from .http.response import Reply, redirect
 from .http.route import Row
 from .maintenance import Sweep
-from .routes.html import refused
 from .routes.table import TABLE
 from .services import Services
 

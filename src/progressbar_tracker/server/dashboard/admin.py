@@ -8,7 +8,7 @@ from progressbar_tracker.server.access.keys import usable
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .past import instant
+from .history import instant
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .view import ICONS, percent
+from .board_view import ICONS, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

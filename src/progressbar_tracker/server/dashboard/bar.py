@@ -9,8 +9,8 @@ from progressbar_tracker._models import is_endless
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .past import instant
-from .view import ICONS, count, duration, pace, percent
+from .board_view import ICONS, count, duration, pace, percent
+from .history import instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,11 +23,17 @@ from progressbar_tracker.server.api import (
     shares,
 )
 from progressbar_tracker.server.api import schemas as shape
+from progressbar_tracker.server.dashboard import (
+    admin_pages,
+    docs_page,
+    history_page,
+    item_page,
+    pages,
+    share_page,
+)
 from progressbar_tracker.server.http.request import TEXT_LENGTH
 from progressbar_tracker.server.http.route import About, Parameter, Row
 from progressbar_tracker.server.models import EndStatus
-
-from . import admin_pages, docs_page, history_page, item_page, pages, share_page
 
 _TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
 _GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.api.history import Filter, page_query, read
 from progressbar_tracker.server.dashboard.bar import curve, shown_bar
-from progressbar_tracker.server.dashboard.past import instant, shown_row, usual
-from progressbar_tracker.server.dashboard.view import span
+from progressbar_tracker.server.dashboard.board_view import span
+from progressbar_tracker.server.dashboard.history import instant, shown_row, usual
 from progressbar_tracker.server.http.blocking import run_while_connected
 from progressbar_tracker.server.http.request import Call, checked_id
 from progressbar_tracker.server.items.serializer import item_url, told, told_run
@@ -16,7 +16,7 @@ from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .html import page, painted
+from .templates import page, painted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

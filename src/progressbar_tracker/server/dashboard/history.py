@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .view import ICONS, count, duration, percent
+from .board_view import ICONS, count, duration, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import jinja2
 
-from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.access.authorization import GUEST
 from progressbar_tracker.server.http.response import Reply, refusal, up
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 HTML: Final = b"text/html; charset=utf-8"
 
 _templates: Final = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(dashboard.__file__).parent), autoescape=True, trim_blocks=True,
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from progressbar_tracker.server.hub import View, bare
 from progressbar_tracker.server.items.serializer import told, told_run
 from progressbar_tracker.server.problems import ProblemError
 
-from .html import page, rendered
+from .templates import page, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.api.history import ENDS, Filter, cursor, page_query, read
-from progressbar_tracker.server.dashboard.past import shown_row
+from progressbar_tracker.server.dashboard.history import shown_row
 
-from .html import page
+from .templates import page
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.http.request import Call

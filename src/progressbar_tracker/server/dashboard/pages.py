@@ -7,11 +7,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server import dashboard
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.access.keys import credential_ends_at
 from progressbar_tracker.server.access.sessions import same_site
-from progressbar_tracker.server.dashboard.view import View, board, shown_run
+from progressbar_tracker.server.dashboard.board_view import View, board, shown_run
 from progressbar_tracker.server.http.blocking import run_while_connected
 from progressbar_tracker.server.http.request import Call, decoded
 from progressbar_tracker.server.http.response import Header, Reply, redirect
@@ -21,7 +20,7 @@ from progressbar_tracker.server.models import DropSession, SaveSession, credenti
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
-from .html import HTML, own_url, page, painted, refused
+from .templates import HTML, own_url, page, painted, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,10 +37,9 @@ RECENT: Final = 8
 AGENT: Final = 300
 """The most characters that are kept of what a browser calls itself."""
 
-_FOLDER: Final = Path(dashboard.__file__).parent
 _TYPES: Final = {".css": b"text/css; charset=utf-8", ".js": b"text/javascript; charset=utf-8", ".svg": b"image/svg+xml"}
 _FILES: Final = {
-    path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES
+    path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in sorted((Path(__file__).parent / "static").iterdir())
 }
 _ETAGS: Final = {name: b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode() for name, (body, _) in _FILES.items()}
 

@@ -9,7 +9,7 @@ from progressbar_tracker.server.http.response import Reply, up
 from progressbar_tracker.server.metrics import METRICS
 from progressbar_tracker.server.problems import CODES, CURES, ProblemError
 
-from .html import HTML, page
+from .templates import HTML, page
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.http.request import Call

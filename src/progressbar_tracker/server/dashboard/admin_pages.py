@@ -9,7 +9,7 @@ from progressbar_tracker.server.api.channels import known
 from progressbar_tracker.server.api.sessions import own_session
 from progressbar_tracker.server.dashboard.admin import shown_channel, shown_key, shown_session, shown_share
 
-from .html import own_url, page
+from .templates import own_url, page
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.http.request import Call
