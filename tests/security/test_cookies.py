@@ -10,7 +10,7 @@ import pytest
 
 from progressbar_tracker.server.access.sessions import BY_LINK, Sessions, cookie_names
 from progressbar_tracker.server.models import SessionRecord
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 from tests.server.serving import NO_TLS, Clock, FullDisk, Served
 from tests.server.test_authorisation import MATRIX, filled, prepared, state
 

@@ -9,7 +9,7 @@ import pytest
 
 from progressbar_tracker.server.access.sessions import same_site
 from progressbar_tracker.server.models import rfc3339
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 from tests.server.serving import Clock, Served, legacy
 from tests.server.test_authorisation import MATRIX, filled, prepared, state
 

@@ -18,7 +18,7 @@ from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 from tests.server.events import Stream
 from tests.server.serving import NO_TLS, Clock, Served
 from tests.server.test_authorisation import MATRIX

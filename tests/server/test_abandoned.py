@@ -116,7 +116,7 @@ def test_what_a_client_that_has_gone_asked_for_is_dropped(site: Served, path: st
 
 def test_every_route_that_reads_in_a_thread_is_known_here(site: Served) -> None:
     """Each that looks at the past waits while that is held; a new one has to be added above."""
-    from progressbar_tracker.server.routes.table import TABLE
+    from progressbar_tracker.server.routes import TABLE
 
     known = {path.partition("?")[0].replace("{share}", "{token}") for path in READS}
     known = {"/items/{id:path}" if path.startswith("/items/") else path for path in known}

@@ -10,7 +10,7 @@ import pytest
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 
 from .serving import NOW, Clock, Served, legacy
 

@@ -11,7 +11,7 @@ import pytest
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
 from progressbar_tracker.server.http.request import Call
 from progressbar_tracker.server.problems import CODES, ProblemError
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 
 from .serving import Served, legacy
 

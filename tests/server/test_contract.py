@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 
 from progressbar_tracker.server.http.endpoint import _ALWAYS, _USUALLY
 from progressbar_tracker.server.problems import CODES
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 from tests.postgres import create_database, drop_database
 
 from .serving import Clock, Served

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.models import SaveKey, credential_of
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 
 from .serving import Clock, Served
 from .test_authorisation import MATRIX, filled, prepared, state

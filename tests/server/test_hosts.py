@@ -12,7 +12,7 @@ import pytest
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.hosts import MAX_KNOWN_HOSTS, AllowedHosts
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from progressbar_tracker import _models
 from progressbar_tracker.server.api import schemas
 from progressbar_tracker.server.api.openapi import problems_of
 from progressbar_tracker.server.problems import CODES, CURES, Code
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 
 from .serving import legacy
 

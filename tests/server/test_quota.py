@@ -14,7 +14,7 @@ from progressbar_tracker.server import hub
 from progressbar_tracker.server.access import sessions
 from progressbar_tracker.server.access.rate_limit import CLIENTS, WORTH, Allowance
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes.table import TABLE
+from progressbar_tracker.server.routes import TABLE
 
 from .serving import legacy
 

@@ -21,7 +21,7 @@ from .http.endpoint import OTHER, Endpoint
 from .http.response import Reply, redirect
 from .http.route import Row
 from .maintenance import Sweep
-from .routes.table import TABLE
+from .routes import TABLE
 from .services import Services
 
 if TYPE_CHECKING:

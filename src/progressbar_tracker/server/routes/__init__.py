@@ -1,1 +1,0 @@
-"""The routes: one file per resource, one table (``table.py``) that names them all."""
