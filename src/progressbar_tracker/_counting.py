@@ -31,6 +31,8 @@ from collections import deque
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, Self, SupportsIndex, TypeVar, cast
 
+from ._fork import call_after_fork
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
@@ -70,6 +72,9 @@ def reset_lock() -> None:
     """Replace the lock in the child of a fork, where the thread that held it may not exist."""
     global _lock
     _lock = threading.RLock()
+
+
+call_after_fork(reset_lock)
 
 
 def _acquire() -> _Lock:

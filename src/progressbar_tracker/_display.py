@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from ._fork import importing
 from ._log import WARNING, log
 from ._screen import Screen
-from ._table import cut
+from ._text import cut
 from ._tqdm_rows import Row, announce, taken_rows
 from ._worker import Signal, Worker
 

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -60,6 +61,21 @@ class _Importing:
 
 
 importing = _Importing()
+
+_resets: list[Callable[[], object]] = []
+
+
+def call_after_fork(reset: Callable[[], object]) -> None:
+    """Have a function called in every child of a fork that tracks, before anything else of ours is reset there."""
+    _resets.append(reset)
+
+
+def reset_after_fork() -> None:
+    """Repair imports in a child of a fork, and call what was registered."""
+    for reset in _resets:
+        reset()
+    importing.mend()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=importing.mend)

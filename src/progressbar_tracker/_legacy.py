@@ -19,7 +19,7 @@ from ._models import (
     check_weight,
     fraction,
 )
-from ._table import amount, duration
+from ._text import amount, duration
 
 if TYPE_CHECKING:
     from ._models import LegacyItem, Number, Op

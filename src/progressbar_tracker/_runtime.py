@@ -15,11 +15,11 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from . import _config, _counting
+from . import _config
 from ._display import Display
 from ._endings import deaths
 from ._errors import ConfigError, PermissionError, ProgressBarError
-from ._fork import importing
+from ._fork import importing, reset_after_fork
 from ._log import DEBUG, INFO, log
 from ._models import META_ENTRIES, META_LENGTH
 from ._reconcile import Reconciler
@@ -342,8 +342,7 @@ def _hook_child() -> None:
 
 
 def _reset() -> None:
-    _counting.reset_lock()
-    importing.mend()
+    reset_after_fork()
     for one in list(_senders):
         one.reset()
     if _display is not None:

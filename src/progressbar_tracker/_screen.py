@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from ._fork import importing
-from ._table import width_of
+from ._text import width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,8 +25,8 @@ from progressbar_tracker._models import (
     whole_percent,
 )
 from progressbar_tracker._run import count, style
-from progressbar_tracker._table import counts as counts_in_table
-from progressbar_tracker._table import percent as percent_in_table
+from progressbar_tracker.cli.table import counts as counts_in_table
+from progressbar_tracker.cli.table import percent as percent_in_table
 from progressbar_tracker.server.dashboard.badge import badge_of_item
 from progressbar_tracker.server.dashboard.bar import shown_bar
 from progressbar_tracker.server.dashboard.board_view import shown_item

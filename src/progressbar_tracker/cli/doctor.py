@@ -18,7 +18,7 @@ from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
 from progressbar_tracker._proxy import find_proxy
-from progressbar_tracker._table import plain
+from progressbar_tracker._text import plain
 from progressbar_tracker._version import VERSION
 from progressbar_tracker._wire import Exchange, Request, base_url, error_of
 

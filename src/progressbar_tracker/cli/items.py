@@ -14,7 +14,8 @@ from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, ItemNotFoundError, ProgressBarError
 from progressbar_tracker._models import Change
-from progressbar_tracker._table import plain, row, state, table
+from progressbar_tracker._text import plain
+from progressbar_tracker.cli.table import row, state, table
 
 from . import streams
 from .shared import json_option, print_json, url_option, width

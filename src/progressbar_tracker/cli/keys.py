@@ -14,7 +14,8 @@ from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import KEY_TYPES
-from progressbar_tracker._table import plain, table
+from progressbar_tracker._text import plain
+from progressbar_tracker.cli.table import table
 
 from .shared import json_option, print_json, server_missing, width
 from .streams import ask_secret, discard_output, is_closed, note

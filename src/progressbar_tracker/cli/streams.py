@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from progressbar_tracker._table import plain
+from progressbar_tracker._text import plain
 
 NAME: Final = "progressbar-tracker"
 

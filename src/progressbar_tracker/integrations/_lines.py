@@ -15,7 +15,7 @@ from progressbar_tracker._endings import deaths
 from progressbar_tracker._models import fraction, whole_percent
 from progressbar_tracker._run import observers
 from progressbar_tracker._runtime import dying
-from progressbar_tracker._table import amount, duration, plain
+from progressbar_tracker._text import amount, duration, plain
 from progressbar_tracker._worker import Worker
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from progressbar_tracker import _runtime
 from progressbar_tracker._display import ERROR_WIDTH, Display
 from progressbar_tracker._log import DEBUG, log
-from progressbar_tracker._table import cut
+from progressbar_tracker._text import cut
 
 if TYPE_CHECKING:
     from progressbar_tracker._display import Bar, Shown

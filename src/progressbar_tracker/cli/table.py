@@ -1,94 +1,22 @@
-"""Items as lines of text for a terminal: pure functions from items and a width to lines.
+"""Items as rows of a table on a terminal: pure functions from items and a width to lines.
 
 Whatever a title holds, a line stays a line: control characters have no way in, and what is too wide is cut.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Final
 
-from ._models import is_endless, whole_percent
+from progressbar_tracker._models import is_endless, whole_percent
+from progressbar_tracker._text import amount, cut, duration, plain, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ._models import Item, Number
+    from progressbar_tracker._models import Item
 
 MARKS: Final = {"running": ">", "succeeded": "+", "failed": "x", "stopped": "-", "stalled": "?"}
 HEADINGS: Final = ("STATUS", "DONE", "COUNT", "LEFT", "TITLE", "ID")
-
-
-def width_of(text: str) -> int:
-    """Return how many columns a terminal needs for a text: two for a wide character, none for a combining one.
-
-    >>> width_of("abc"), width_of("日本"), width_of("e\u0301")
-    (3, 4, 1)
-    """
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
-def plain(text: object) -> str:
-    """Return a text on one line and without anything that moves a cursor or turns the direction of writing."""
-    line = " ".join(str(text or "").split())
-    return "".join(c for c in line if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
-
-
-def cut(text: str, width: int) -> str:
-    """Return a text that needs at most ``width`` columns.
-
-    >>> cut("abcdef", 4), cut("日本語", 4)
-    ('abc…', '日…')
-    """
-    if width_of(text) <= width:
-        return text
-    kept, used = [], 0
-    for character in text:
-        used += width_of(character)
-        if used > width - 1:
-            break
-        kept.append(character)
-    return "".join(kept) + "…" if width > 0 else ""
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds as people say them.
-
-    >>> duration(5), duration(65), duration(3700), duration(200000), duration(None)
-    ('00:05', '01:05', '1:01:40', '2d 07h', '')
-    """
-    if seconds is None:
-        return ""
-    if not seconds < 1e9:
-        return "ages"
-    whole = int(seconds)
-    if whole >= 86400:
-        return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
-    if whole >= 3600:
-        return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
-    return f"{whole // 60:02}:{whole % 60:02}"
-
-
-def amount(number: Number, unit: str) -> str:
-    """Return a number as short as it may be; bytes with a prefix.
-
-    >>> amount(1234567, "B"), amount(1234567, "it"), amount(0.5, "s"), amount(10**300, "B")
-    ('1.2M', '1234567', '0.5', '1e+300')
-    """
-    if abs(number) >= 1e18:
-        return f"{float(number):.3g}"
-    if unit != "B":
-        return f"{number:.10g}" if isinstance(number, float) else str(number)
-    for prefix in ("", "K", "M", "G", "T"):
-        if abs(number) < 1024:
-            return f"{number:.1f}{prefix}" if prefix else f"{number:.0f}"
-        number /= 1024
-    return f"{number:.1f}P"
 
 
 def counts(item: Item) -> str:
