@@ -21,7 +21,7 @@ from ._errors import (
 )
 from ._models import Change, Item, KeyInfo
 from ._runtime import configure, flush, stats
-from ._tracker import Share, Tracker, track
+from ._tracking.tracker import Share, Tracker, track
 
 __all__ = [
     "AsyncProgressBar",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 from . import _runtime
 from ._errors import ProgressBarError
 from ._log import WARNING, log
-from ._tracker import track
+from ._tracking.tracker import track
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._events import Follower
     from ._models import Change, Item, KeyInfo
     from ._sender import Sender
-    from ._tracker import Tracker, TrackOptions
+    from ._tracking.tracker import Tracker, TrackOptions
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from ._tracker import Tracker
+    from ._tracking.tracker import Tracker
 
 BUFFER: Final = 1 << 18  # bytes: beyond this nothing is gained, and the processor's cache is lost
 

@@ -21,17 +21,17 @@ from . import _config, _runtime
 from ._models import META_LENGTH
 from ._parse import Gauge, Parser, last_line
 from ._relay import Relay, in_foreground
-from ._run import own_name
 from ._sender import START
 from ._text import clean
-from ._tracker import track
+from ._tracking.run import own_name
+from ._tracking.tracker import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from ._deadline import Due
-    from ._tracker import Tracker
+    from ._tracking.deadline import Due
+    from ._tracking.tracker import Tracker
 
 TAIL: Final = 8192  # bytes of stderr in which its last line is looked for
 NOT_FOUND: Final = 127  # the shells' code

@@ -21,18 +21,18 @@ from tqdm.auto import tqdm as auto_tqdm
 from tqdm.contrib import concurrent
 from tqdm.std import tqdm as std_tqdm
 
-from ._bar import MIRROR, hide, hooks, may_hide, plain_init, run_of, show, shown_class
-from ._mirror import Mirror
 from ._models import shown
-from ._tracker import labelled_run
+from ._tracking.mirror import Mirror
+from ._tracking.tqdm_bar import MIRROR, hide, hooks, may_hide, plain_init, run_of, show, shown_class
+from ._tracking.tracker import labelled_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from ._deadline import Due
-    from ._tracker import HasSender
+    from ._tracking.deadline import Due
+    from ._tracking.tracker import HasSender
 
 __all__ = [
     "install", "mirror", "process_map", "tenumerate", "thread_map", "tmap", "tqdm", "trange", "tzip", "uninstall",

@@ -22,7 +22,7 @@ BEYOND = 0.7
 LOOPS = """
 import json, sys, threading, time
 from progressbar_tracker import ProgressBar
-from progressbar_tracker._tracker import INTERVAL
+from progressbar_tracker._tracking.tracker import INTERVAL
 
 url, key, loops, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 reached = {}

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from progressbar_tracker import track
 from progressbar_tracker._legacy import BELOW_ONE
-from progressbar_tracker._mirror import Mirror, Reading
 from progressbar_tracker._models import (
     TOLERANCE,
     Number,
@@ -24,7 +23,8 @@ from progressbar_tracker._models import (
     is_endless,
     whole_percent,
 )
-from progressbar_tracker._run import count, style
+from progressbar_tracker._tracking.mirror import Mirror, Reading
+from progressbar_tracker._tracking.run import count, style
 from progressbar_tracker.cli.table import counts as counts_in_table
 from progressbar_tracker.cli.table import percent as percent_in_table
 from progressbar_tracker.server.dashboard.badge import badge_of_item

@@ -23,7 +23,8 @@ import threading
 import time
 from pathlib import Path
 
-from progressbar_tracker import _counting, _display, _run, _runtime, track
+from progressbar_tracker import _display, _runtime, track
+from progressbar_tracker._tracking import counter, run
 
 KILL_SECONDS = 40.0
 AT_ONCE = 6
@@ -192,8 +193,8 @@ def tqdm_lock():
 
 
 LOCKS = {
-    "counters": lambda: _counting._lock,
-    "numbers": lambda: _run._numbers_lock,
+    "counters": lambda: counter._lock,
+    "numbers": lambda: run._numbers_lock,
     "display": lambda: _runtime.display()._lock,
     "display's worker": lambda: _runtime.display()._worker._lock,
     "sender's worker": lambda: _runtime.sender()._worker._lock,

@@ -54,7 +54,7 @@ def program(faults, tmp_path, code):
 
 
 LOCKS = {
-    "counting": "from progressbar_tracker import _counting; lock = _counting._lock",
+    "counting": "from progressbar_tracker._tracking import counter; lock = _counting._lock",
     "worker": "from progressbar_tracker import _runtime; lock = _runtime.sender()._worker._lock",
     "display": "from progressbar_tracker import _runtime; lock = _runtime.display()._lock",
 }

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker import _counting
-from progressbar_tracker._counting import Counter
+from progressbar_tracker._tracking.counter import Counter
 
 
 class Watcher:
@@ -85,7 +84,7 @@ def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
     held, over = threading.Event(), threading.Event()
 
     def hold():
-        with _counting._lock:
+        with counter._lock:
             held.set()
             over.wait(10)
 

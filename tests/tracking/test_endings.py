@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from progressbar_tracker import track
 from progressbar_tracker._endings import deaths, failures, is_stop, named_of
 from progressbar_tracker._models import ERROR_LENGTH
-from progressbar_tracker._run import ending, error_text
+from progressbar_tracker._tracking.run import ending, error_text
 from progressbar_tracker.testing import recording
 
 from .test_exit import end_of, run

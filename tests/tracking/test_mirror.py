@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 
-from progressbar_tracker._mirror import Mirror, Reading
-from progressbar_tracker._run import style
+from progressbar_tracker._tracking.mirror import Mirror, Reading
+from progressbar_tracker._tracking.run import style
 
 
 def test_a_look_that_comes_late_does_not_replace_the_last_count():

@@ -12,8 +12,9 @@ import threading
 
 import pytest
 
-from progressbar_tracker import _counting, track
-from progressbar_tracker._counting import Counter
+from progressbar_tracker import track
+from progressbar_tracker._tracking import counter
+from progressbar_tracker._tracking.counter import Counter
 from progressbar_tracker.testing import recording
 
 
@@ -237,12 +238,12 @@ def test_with_the_gil_an_advance_is_one_step(monkeypatch):
 
 
 def test_a_lock_whose_holder_is_gone_is_replaced(monkeypatch):
-    monkeypatch.setattr(_counting, "LOCK_TIMEOUT", 0.01)
-    monkeypatch.setattr(_counting, "_lock", threading.RLock())
+    monkeypatch.setattr(counter, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(counter, "_lock", threading.RLock())
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with _counting._lock:
+        with counter._lock:
             held.set()
             done.wait(30)
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 import click
 
 from progressbar_tracker import _pipe, _program, _runtime
-from progressbar_tracker._deadline import typed
-from progressbar_tracker._tracker import track
+from progressbar_tracker._tracking.deadline import typed
+from progressbar_tracker._tracking.tracker import track
 
 from . import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from progressbar_tracker._deadline import Due
     from progressbar_tracker._models import Number
+    from progressbar_tracker._tracking.deadline import Due
 
 # The rest of the line is the program's, options and all.
 FOREIGN: Final = {"ignore_unknown_options": False, "allow_interspersed_args": False}

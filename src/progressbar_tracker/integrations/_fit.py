@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from progressbar_tracker._log import WARNING, log
 from progressbar_tracker._text import count
-from progressbar_tracker._tracker import track
+from progressbar_tracker._tracking.tracker import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker._tracker import Tracker
+    from progressbar_tracker._tracking.tracker import Tracker
 
     from ._mirrored import Labels
 

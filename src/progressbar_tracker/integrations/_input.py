@@ -6,7 +6,7 @@ import io
 import os
 from typing import IO, Any, Final, TypeAlias
 
-from progressbar_tracker._mirror import Reading
+from progressbar_tracker._tracking.mirror import Reading
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | IO[str]"
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._endings import deaths
 from progressbar_tracker._models import fraction, whole_percent
-from progressbar_tracker._run import observers
 from progressbar_tracker._runtime import dying
 from progressbar_tracker._text import amount, duration, plain
+from progressbar_tracker._tracking.run import observers
 from progressbar_tracker._worker import Worker
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker._run import Run
     from progressbar_tracker._snapshot import Snapshot
+    from progressbar_tracker._tracking.run import Run
 
 POLL: Final = 0.5  # seconds between looks at what has ended
 MOST: Final = 1000  # bars that are followed at a time

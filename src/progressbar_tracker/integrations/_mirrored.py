@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from progressbar_tracker._mirror import Mirror
-from progressbar_tracker._tracker import labelled_run
+from progressbar_tracker._tracking.mirror import Mirror
+from progressbar_tracker._tracking.tracker import labelled_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from progressbar_tracker._deadline import Due
-    from progressbar_tracker._tracker import HasSender
+    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.tracker import HasSender
 
     class Labels(TypedDict, total=False):
         """The keywords of ``track()`` that say what an item is, and not how far."""

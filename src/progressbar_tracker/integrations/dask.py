@@ -23,8 +23,8 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("dask is not installed: pip install dask", name="dask") from error
 
-from progressbar_tracker._mirror import Reading, begin, users
-from progressbar_tracker._run import ending
+from progressbar_tracker._tracking.mirror import Reading, begin, users
+from progressbar_tracker._tracking.run import ending
 
 from ._mirrored import mirrored
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from progressbar_tracker._mirror import Mirror
+    from progressbar_tracker._tracking.mirror import Mirror
 
     from ._mirrored import Labels
 

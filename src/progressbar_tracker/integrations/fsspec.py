@@ -23,8 +23,8 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fsspec is not installed: pip install fsspec", name="fsspec") from error
 
-from progressbar_tracker._mirror import Reading, begin, users
-from progressbar_tracker._run import ending
+from progressbar_tracker._tracking.mirror import Reading, begin, users
+from progressbar_tracker._tracking.run import ending
 
 from ._mirrored import mirrored
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
-    from progressbar_tracker._mirror import Mirror
+    from progressbar_tracker._tracking.mirror import Mirror
 
     from ._mirrored import Labels
 

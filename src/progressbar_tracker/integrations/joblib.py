@@ -25,18 +25,18 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("joblib is not installed: pip install joblib", name="joblib") from error
 
-from progressbar_tracker._mirror import Reading, begin
 from progressbar_tracker._models import shown
-from progressbar_tracker._run import ending
+from progressbar_tracker._tracking.mirror import Reading, begin
+from progressbar_tracker._tracking.run import ending
 
 from ._mirrored import mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from progressbar_tracker._deadline import Due
     from progressbar_tracker._models import Number
-    from progressbar_tracker._tracker import HasSender
+    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.tracker import HasSender
 
     from ._mirrored import Labels
 

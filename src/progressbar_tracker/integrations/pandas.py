@@ -28,8 +28,8 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("pandas is not installed: pip install pandas", name="pandas") from error
 
-from progressbar_tracker._mirror import begin
-from progressbar_tracker._run import ending
+from progressbar_tracker._tracking.mirror import begin
+from progressbar_tracker._tracking.run import ending
 
 from ._input import Input
 from ._mirrored import mirrored
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType, TracebackType
 
-    from progressbar_tracker._deadline import Due
-    from progressbar_tracker._mirror import Mirror
-    from progressbar_tracker._tracker import HasSender
+    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.mirror import Mirror
+    from progressbar_tracker._tracking.tracker import HasSender
 
     from ._input import Source
     from ._mirrored import Labels

@@ -31,10 +31,10 @@ except ModuleNotFoundError as error:
 from rich.errors import MarkupError
 from rich.text import Text
 
-from progressbar_tracker import _tracker
-from progressbar_tracker._mirror import Reading, begin, users
 from progressbar_tracker._models import shown
-from progressbar_tracker._run import ending
+from progressbar_tracker._tracking import tracker
+from progressbar_tracker._tracking.mirror import Reading, begin, users
+from progressbar_tracker._tracking.run import ending
 
 from ._mirrored import mirrored
 from ._rich_display import display_of
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Task, TaskID
 
-    from progressbar_tracker._mirror import Mirror
-    from progressbar_tracker._tracker import HasSender, Tracker, TrackOptions
+    from progressbar_tracker._tracking.mirror import Mirror
+    from progressbar_tracker._tracking.tracker import HasSender, Tracker, TrackOptions
 
     from ._mirrored import Labels
 
@@ -247,6 +247,6 @@ def track(iterable: Any = None, **options: Any) -> Any:
         6
     """
     display = options.pop("display", None)
-    tracker = _tracker.track(iterable, display=False, **options)
+    tracker = tracker.track(iterable, display=False, **options)
     tracker._run.display = display_of(display)  # noqa: SLF001
     return tracker

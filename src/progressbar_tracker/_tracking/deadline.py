@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from ._models import shown
+from progressbar_tracker._models import shown
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tqdm.std import tqdm as std_tqdm
 
-from ._counting import LOCK_TIMEOUT
-from ._log import DEBUG, log
-from ._mirror import Mirror, Reading, begin, users
-from ._run import ending
+from progressbar_tracker._log import DEBUG, log
+
+from .counter import LOCK_TIMEOUT
+from .mirror import Mirror, Reading, begin, users
+from .run import ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

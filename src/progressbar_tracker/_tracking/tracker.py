@@ -19,22 +19,24 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
 
-from . import _runtime
-from ._deadline import deadline_of
-from ._display import hidden_by
-from ._models import ID_LENGTH, PART_LENGTH, check_notify, shown
-from ._run import Run, ending, error_text, own_name, program, style
-from ._text import clean, count
+from progressbar_tracker import _runtime
+from progressbar_tracker._display import hidden_by
+from progressbar_tracker._models import ID_LENGTH, PART_LENGTH, check_notify, shown
+from progressbar_tracker._text import clean, count
+
+from .deadline import deadline_of
+from .run import Run, ending, error_text, own_name, program, style
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
     from types import FrameType, TracebackType
     from typing import Unpack
 
-    from ._deadline import Due
-    from ._display import Display
-    from ._models import Number, Status
-    from ._sender import Sender
+    from progressbar_tracker._display import Display
+    from progressbar_tracker._models import Number, Status
+    from progressbar_tracker._sender import Sender
+
+    from .deadline import Due
 
     class TrackOptions(TypedDict, total=False):
         """The keywords of ``track()``, but for ``client``."""

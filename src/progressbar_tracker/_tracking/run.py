@@ -13,10 +13,9 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ._config import PARENT
-from ._counting import LOCK_TIMEOUT, Counter, gil_enabled
-from ._endings import is_stop, named_of
-from ._models import (
+from progressbar_tracker._config import PARENT
+from progressbar_tracker._endings import is_stop, named_of
+from progressbar_tracker._models import (
     DESCRIPTION_LENGTH,
     ERROR_LENGTH,
     GROUP_LENGTH,
@@ -24,18 +23,21 @@ from ._models import (
     TITLE_LENGTH,
     UNIT_LENGTH,
 )
-from ._snapshot import Setting, Snapshot
-from ._text import clean, count, script_path, whole
+from progressbar_tracker._snapshot import Setting, Snapshot
+from progressbar_tracker._text import clean, count, script_path, whole
+
+from .counter import LOCK_TIMEOUT, Counter, gil_enabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-    from ._deadline import Deadline
-    from ._display import Display
-    from ._endings import Deaths
-    from ._models import Number, Status
-    from ._sender import Sender
+    from progressbar_tracker._display import Display
+    from progressbar_tracker._endings import Deaths
+    from progressbar_tracker._models import Number, Status
+    from progressbar_tracker._sender import Sender
+
+    from .deadline import Deadline
 
 FIRST: Final = 0.05  # seconds a run lives before it is first sent; one that ends sooner costs no request
 

@@ -31,12 +31,12 @@ from collections import deque
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, Self, SupportsIndex, TypeVar, cast
 
-from ._fork import call_after_fork
+from progressbar_tracker._fork import call_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from ._models import Number
+    from progressbar_tracker._models import Number
 
     class _Lock(Protocol):
         def release(self) -> None: ...

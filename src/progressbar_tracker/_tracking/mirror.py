@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._models import is_complete
-from ._run import Run
-from ._text import count
+from progressbar_tracker._models import is_complete
+from progressbar_tracker._text import count
+
+from .run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from ._endings import Deaths
-    from ._models import Status
-    from ._run import Style
-    from ._sender import Sender
-    from ._snapshot import Snapshot
+    from progressbar_tracker._endings import Deaths
+    from progressbar_tracker._models import Status
+    from progressbar_tracker._sender import Sender
+    from progressbar_tracker._snapshot import Snapshot
+
+    from .run import Style
 
 
 class Reading(NamedTuple):
