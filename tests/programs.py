@@ -12,7 +12,7 @@ LIMIT = 100.0  # seconds
 
 # Before the program's own code, for the processes that it starts too. At its end a program waits a second and a half
 # for the server, which on a busy machine may not do: what is asked here is what it tells, and not by when.
-PATIENT = "import progressbar_tracker._sender; progressbar_tracker._sender.EXIT = 60.0\n"
+PATIENT = "import progressbar_tracker._sender.sender; progressbar_tracker._sender.sender.EXIT = 60.0\n"
 
 
 class Programs:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ._events import Follower
     from ._models import Change, Item, KeyInfo
-    from ._sender import Sender
+    from ._sender.sender import Sender
     from ._tracking.tracker import Tracker, TrackOptions
 
 T = TypeVar("T")

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from ._fork import importing
 from ._log import WARNING, log
 from ._screen import Screen
+from ._sender.worker import Signal, Worker
 from ._text import cut
 from ._tqdm_rows import Row, announce, taken_rows
-from ._worker import Signal, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TextIO
 
-    from ._snapshot import Setting, Snapshot
+    from ._sender.snapshot import Setting, Snapshot
 
     class Shown(Protocol):
         """A run that has a terminal bar."""

@@ -21,7 +21,7 @@ from . import _config, _runtime
 from ._models import META_LENGTH
 from ._parse import Gauge, Parser, last_line
 from ._relay import Relay, in_foreground
-from ._sender import START
+from ._sender.sender import START
 from ._text import clean
 from ._tracking.run import own_name
 from ._tracking.tracker import track

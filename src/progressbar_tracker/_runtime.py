@@ -22,8 +22,8 @@ from ._errors import ConfigError, PermissionError, ProgressBarError
 from ._fork import importing, reset_after_fork
 from ._log import DEBUG, INFO, log
 from ._models import META_ENTRIES, META_LENGTH
-from ._reconcile import Reconciler
-from ._sender import EXIT, TIMEOUT, Sender
+from ._sender.reconciler import Reconciler
+from ._sender.sender import EXIT, TIMEOUT, Sender
 from ._text import clean, script_path
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._models import Op, OpResult
-    from ._reconcile import Stats
-    from ._sender import Connect, Deliver
-    from ._snapshot import Source
+    from ._sender.reconciler import Stats
+    from ._sender.sender import Connect, Deliver
+    from ._sender.snapshot import Source
     from ._transport import HttpTransport
 
 FLUSH: Final = 5.0  # seconds

@@ -17,13 +17,13 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import _runtime
-from ._sender import Sender
+from ._sender.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._models import Number, Status
-    from ._snapshot import Source
+    from ._sender.snapshot import Source
 
 __all__ = ["RecordedRun", "Recording", "recording"]
 

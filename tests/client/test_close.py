@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from progressbar_tracker._sender import Sender
+from progressbar_tracker._sender.sender import Sender
 from progressbar_tracker._transport import AsyncHttpTransport, HttpTransport
 from progressbar_tracker._wire import Request, ask
 from tests.tracking.test_reconcile import Source

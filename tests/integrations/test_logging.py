@@ -59,7 +59,7 @@ def clock():
 @pytest.fixture
 def made(clock, monkeypatch):
     """Lines that look only when a test says so."""
-    monkeypatch.setattr("progressbar_tracker._worker.Worker.start", lambda self, **_: True)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.Worker.start", lambda self, **_: True)
     with Lines(logging.getLogger("bars"), 30.0, logging.INFO, clock) as lines_:
         yield lines_
 

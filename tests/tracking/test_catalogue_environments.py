@@ -15,7 +15,7 @@ import types
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker._worker import threadless
+from progressbar_tracker._sender.worker import threadless
 from tests.faults import KEY, answer
 from tests.tracking.test_exit import run
 

@@ -12,10 +12,10 @@ import time
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from progressbar_tracker._reconcile import MAX_ITEMS, Reconciler
-from progressbar_tracker._sender import Sender
+from progressbar_tracker._sender.reconciler import MAX_ITEMS, Reconciler
+from progressbar_tracker._sender.sender import Sender
+from progressbar_tracker._sender.worker import CRASHES, Worker
 from progressbar_tracker._wire import Wire
-from progressbar_tracker._worker import CRASHES, Worker
 from tests.client.test_wire import answer as wire_answer
 from tests.end_to_end.serving import until
 from tests.faults import HALF, KEY, SILENT, answer
@@ -164,7 +164,7 @@ def kill(thread):
 
 
 def test_a_senders_thread_that_is_killed_goes_on_with_what_it_had(faults, pb, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
     with pb.track(total=10, id="job", keep=True, interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
         kill(pb.sender._worker.thread)
@@ -209,7 +209,7 @@ def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
             raise ZeroDivisionError
         recovered.set()
 
-    monkeypatch.setattr("progressbar_tracker._worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
     logger, handler = logging.getLogger("progressbar_tracker"), Raising()
     logger.addHandler(handler)
     try:
@@ -222,8 +222,8 @@ def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
 
 
 def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._worker.POLL", 30.0)
-    monkeypatch.setattr("progressbar_tracker._worker.LINGER", 30.0)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.POLL", 30.0)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.LINGER", 30.0)
     stepped = threading.Event()
     worker = Worker("test", stepped.set, lambda: False)
     assert worker.start()
@@ -234,8 +234,8 @@ def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkey
 
 
 def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatch, caplog):
-    monkeypatch.setattr("progressbar_tracker._worker.PAUSE", 0.01)
-    monkeypatch.setattr("progressbar_tracker._reconcile.BACKOFF_BASE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
     deliver, failures = Wire.deliver, []
 
     def failing(self, ops):
@@ -276,7 +276,7 @@ def test_a_thread_that_cannot_be_started_is_told_once_however_many_bars_there_ar
 
 
 def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.MAX_ITEMS", 100)
+    monkeypatch.setattr("progressbar_tracker._sender.sender.MAX_ITEMS", 100)
     sender = Sender(lambda: None)
     monkeypatch.setattr(sender._worker, "start", lambda **_: False)
     for number in range(1000):
@@ -308,7 +308,7 @@ def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
 
 
 def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_server(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.EXIT", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.sender.EXIT", 0.01)
     impatient = threading.Event()
     told = []
 

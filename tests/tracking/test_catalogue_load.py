@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 
 from progressbar_tracker import RateLimitedError
-from progressbar_tracker._reconcile import BATCH, SLICE, Reconciler
-from progressbar_tracker._sender import Sender
+from progressbar_tracker._sender.reconciler import BATCH, SLICE, Reconciler
+from progressbar_tracker._sender.sender import Sender
 from progressbar_tracker._wire import Reply, retry_after
 from tests.tracking.test_reconcile import Source
 

@@ -8,8 +8,8 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from progressbar_tracker._agenda import GONE, SWEEP
-from progressbar_tracker._reconcile import BATCH, Reconciler
+from progressbar_tracker._sender.reconciler import BATCH, Reconciler
+from progressbar_tracker._sender.schedule import GONE, SWEEP
 from tests.faults import Model
 from tests.tracking.test_reconcile import Source
 

@@ -18,8 +18,8 @@ import pytest
 
 from progressbar_tracker import ConfigError, TransportError, configure, flush, track
 from progressbar_tracker._models import check_id, check_meta, check_number, check_text
-from progressbar_tracker._reconcile import Reconciler
-from progressbar_tracker._sender import Sender
+from progressbar_tracker._sender.reconciler import Reconciler
+from progressbar_tracker._sender.sender import Sender
 from progressbar_tracker._text import clean, count, sentence, whole
 from progressbar_tracker._transport import HttpTransport
 from progressbar_tracker._wire import Wire, body_of
@@ -387,8 +387,8 @@ def check_program(faults, path, prelude):
 @pytest.fixture
 def surroundings(faults, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
-    monkeypatch.setattr("progressbar_tracker._sender.LOOK", 0.02)
-    monkeypatch.setattr("progressbar_tracker._reconcile.BACKOFF_BASE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.sender.LOOK", 0.02)
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
     configure()
     yield monkeypatch
     flush(5)

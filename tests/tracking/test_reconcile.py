@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from progressbar_tracker._reconcile import (
+from progressbar_tracker._sender.reconciler import (
     BACKOFF_CAP,
     BATCH,
     HEARTBEAT,
@@ -18,7 +18,7 @@ from progressbar_tracker._reconcile import (
     SETTLE,
     Reconciler,
 )
-from progressbar_tracker._snapshot import Setting, Snapshot
+from progressbar_tracker._sender.snapshot import Setting, Snapshot
 
 
 class Source:

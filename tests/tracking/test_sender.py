@@ -11,8 +11,8 @@ from collections import deque
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from progressbar_tracker._reconcile import REVIVALS, Reconciler
-from progressbar_tracker._sender import Sender, _Flush
+from progressbar_tracker._sender.reconciler import REVIVALS, Reconciler
+from progressbar_tracker._sender.sender import Sender, _Flush
 from tests.end_to_end.serving import until
 from tests.faults import HALF, HANG, KEY, LOST, RESET, answer
 from tests.tracking.test_reconcile import Source
@@ -88,7 +88,7 @@ def test_a_server_that_was_wiped_gets_the_item_again(faults, pb):
 
 
 def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, pb, caplog, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._reconcile.REVIVAL_SPREAD", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.REVIVAL_SPREAD", 0.01)
     with pb.track(total=10, id="job", interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
         for number in range(1, REVIVALS + 3):
@@ -138,7 +138,7 @@ def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
 
 
 def test_the_thread_ends_when_there_is_nothing_left_and_comes_again(faults, pb, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._worker.LINGER", 0.1)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.LINGER", 0.1)
     for number in range(2):
         with pb.track(total=1, id=f"job{number}", keep=True) as bar:
             bar.advance()
@@ -161,7 +161,7 @@ def test_without_threads_the_loop_runs_and_one_warning_tells(faults, pb, monkeyp
 
 def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("progressbar_tracker._worker.Worker.start", lambda self, **_: False)
+        patched.setattr("progressbar_tracker._sender.worker.Worker.start", lambda self, **_: False)
         with pb.track(total=1, id="job", keep=True) as bar:
             bar.advance()
         assert pb.sender.flush(20)

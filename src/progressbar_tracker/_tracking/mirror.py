@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._endings import Deaths
     from progressbar_tracker._models import Status
-    from progressbar_tracker._sender import Sender
-    from progressbar_tracker._snapshot import Snapshot
+    from progressbar_tracker._sender.sender import Sender
+    from progressbar_tracker._sender.snapshot import Snapshot
 
     from .run import Style
 

@@ -23,7 +23,7 @@ from progressbar_tracker._models import (
     TITLE_LENGTH,
     UNIT_LENGTH,
 )
-from progressbar_tracker._snapshot import Setting, Snapshot
+from progressbar_tracker._sender.snapshot import Setting, Snapshot
 from progressbar_tracker._text import clean, count, script_path, whole
 
 from .counter import LOCK_TIMEOUT, Counter, gil_enabled
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._display import Display
     from progressbar_tracker._endings import Deaths
     from progressbar_tracker._models import Number, Status
-    from progressbar_tracker._sender import Sender
+    from progressbar_tracker._sender.sender import Sender
 
     from .deadline import Deadline
 

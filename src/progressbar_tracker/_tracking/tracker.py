@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._display import Display
     from progressbar_tracker._models import Number, Status
-    from progressbar_tracker._sender import Sender
+    from progressbar_tracker._sender.sender import Sender
 
     from .deadline import Due
 

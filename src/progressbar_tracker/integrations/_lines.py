@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from progressbar_tracker._endings import deaths
 from progressbar_tracker._models import fraction, whole_percent
 from progressbar_tracker._runtime import dying
+from progressbar_tracker._sender.worker import Worker
 from progressbar_tracker._text import amount, duration, plain
 from progressbar_tracker._tracking.run import observers
-from progressbar_tracker._worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker._snapshot import Snapshot
+    from progressbar_tracker._sender.snapshot import Snapshot
     from progressbar_tracker._tracking.run import Run
 
 POLL: Final = 0.5  # seconds between looks at what has ended
@@ -41,7 +41,7 @@ def running(state: Snapshot, unit: str, seconds: float, done: Number) -> str:
         seconds: How long it runs.
         done: What was done in that time.
 
-    >>> from progressbar_tracker._snapshot import Snapshot
+    >>> from progressbar_tracker._sender.snapshot import Snapshot
     >>> running(Snapshot("import", "", 450, 1000, 0, "running", None), "it", 36.6, 450)
     'import: 45 % 450/1000 it, 12.3 it/s, 00:44 left'
     >>> running(Snapshot("log", "tail", 7, None, 0, "running", None), "it", 14.0, 7)
@@ -60,7 +60,7 @@ def running(state: Snapshot, unit: str, seconds: float, done: Number) -> str:
 def ended(state: Snapshot, unit: str, seconds: float) -> str:
     """Return the last line of a bar.
 
-    >>> from progressbar_tracker._snapshot import Snapshot
+    >>> from progressbar_tracker._sender.snapshot import Snapshot
     >>> ended(Snapshot("import", "", 450, 1000, 0, "failed", "ValueError: bad row"), "it", 36.6)
     'import: failed after 00:36, 450/1000 it: ValueError: bad row'
     """

@@ -23,7 +23,7 @@ from progressbar_tracker._text import cut
 
 if TYPE_CHECKING:
     from progressbar_tracker._display import Bar, Shown
-    from progressbar_tracker._snapshot import Snapshot
+    from progressbar_tracker._sender.snapshot import Snapshot
 
 
 class _Bar:

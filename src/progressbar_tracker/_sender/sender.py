@@ -23,19 +23,27 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from ._errors import ConfigError, PermissionError, ProgressBarError, ResponseError, TransportError
-from ._fork import importing
-from ._log import ERROR, INFO, WARNING, log
-from ._models import shown
-from ._reconcile import MAX_ITEMS, Reconciler
-from ._worker import Worker, threadless
+from progressbar_tracker._errors import (
+    ConfigError,
+    PermissionError,
+    ProgressBarError,
+    ResponseError,
+    TransportError,
+)
+from progressbar_tracker._fork import importing
+from progressbar_tracker._log import ERROR, INFO, WARNING, log
+from progressbar_tracker._models import shown
+
+from .reconciler import MAX_ITEMS, Reconciler
+from .worker import Worker, threadless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._models import Op, OpResult
-    from ._reconcile import Stats, Step
-    from ._snapshot import Source
+    from progressbar_tracker._models import Op, OpResult
+
+    from .reconciler import Stats, Step
+    from .snapshot import Source
 
     Connect: TypeAlias = Callable[[], "Deliver | None"]
 

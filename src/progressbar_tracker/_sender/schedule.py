@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ._snapshot import Snapshot, Source
+    from .snapshot import Snapshot, Source
 
 URGENT: Final = -math.inf  # due before everything that has an instant
 FAR_BACK: Final = -math.inf

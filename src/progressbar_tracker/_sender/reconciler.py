@@ -27,16 +27,18 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from ._agenda import GONE, URGENT, Agenda, Record
-from ._models import shown
-from ._snapshot import NOTHING, Snapshot, difference
-from ._text import sentence
+from progressbar_tracker._models import shown
+from progressbar_tracker._text import sentence
+
+from .schedule import GONE, URGENT, Agenda, Record
+from .snapshot import NOTHING, Snapshot, difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ._models import Op, OpResult
-    from ._snapshot import Source
+    from progressbar_tracker._models import Op, OpResult
+
+    from .snapshot import Source
 
 
 BATCH: Final = 500  # operations in one request

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ._endings import Deaths
-    from ._models import Number, Op, Status
+    from progressbar_tracker._endings import Deaths
+    from progressbar_tracker._models import Number, Op, Status
 
     class Source(Protocol):
         """What the sender knows of a tracked run. Read from the sender's thread."""

@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from ._fork import importing
-from ._log import ERROR, WARNING, log
+from progressbar_tracker._fork import importing
+from progressbar_tracker._log import ERROR, WARNING, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
