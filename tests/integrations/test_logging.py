@@ -18,7 +18,7 @@ import tqdm as plain_tqdm
 from rich.file_proxy import FileProxy
 
 from progressbar_tracker import track
-from progressbar_tracker._tracking import run
+from progressbar_tracker._tracking import run as run_module
 from progressbar_tracker.integrations._lines import Lines
 from progressbar_tracker.integrations.logging import lines, redirect
 from progressbar_tracker.testing import recording
@@ -177,15 +177,15 @@ def test_when_it_is_closed_it_tells_what_has_ended_and_no_more(recorded, made, t
     list(track([1], title="after"))
     made.step()
     assert [text.partition(":")[0] for _, text in told()] == ["before"]
-    assert run.observers == []
+    assert run_module.observers == []
 
 
 def test_the_same_logger_once_more_takes_the_place_of_the_first(recorded, told):
     with lines(logger="bars"), lines(interval=60, logger=logging.getLogger("bars"), level=logging.DEBUG):
-        assert len(run.observers) == 1
+        assert len(run_module.observers) == 1
         list(track([1], title="once"))
     assert told() == [("DEBUG", "once: succeeded after 00:00, 1/1 it")]
-    assert run.observers == []
+    assert run_module.observers == []
 
 
 def test_turned_off_is_turned_off(monkeypatch, made, told):
@@ -209,7 +209,7 @@ def test_turned_off_is_turned_off(monkeypatch, made, told):
 def test_wrong_arguments_are_refused(options, error):
     with pytest.raises(error, match=next(iter(options))):
         lines(**options)
-    assert run.observers == []
+    assert run_module.observers == []
 
 
 def run(program):

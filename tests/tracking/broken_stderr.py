@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 
 from progressbar_tracker import _display, _runtime, track
-from progressbar_tracker._tracking import counter, run
+from progressbar_tracker._tracking import counter
+from progressbar_tracker._tracking import run as run_module
 
 KILL_SECONDS = 40.0
 AT_ONCE = 6
@@ -194,7 +195,7 @@ def tqdm_lock():
 
 LOCKS = {
     "counters": lambda: counter._lock,
-    "numbers": lambda: run._numbers_lock,
+    "numbers": lambda: run_module._numbers_lock,
     "display": lambda: _runtime.display()._lock,
     "display's worker": lambda: _runtime.display()._worker._lock,
     "sender's worker": lambda: _runtime.sender()._worker._lock,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progressbar_tracker._tracking import counter as counter_module
 from progressbar_tracker._tracking.counter import Counter
 
 
@@ -84,7 +85,7 @@ def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
     held, over = threading.Event(), threading.Event()
 
     def hold():
-        with counter._lock:
+        with counter_module._lock:
             held.set()
             over.wait(10)
 

@@ -16,7 +16,10 @@ from tests.tracking.test_sender import closed_port
 
 # A program that waits for a request to a server that hangs waits for a minute and more, and so is told from one on a
 # busy machine. How long it takes on an idle one is what the benchmark prints.
-SLOW_TO_GIVE_UP = "from progressbar_tracker import _runtime; from progressbar_tracker._sender import sender\n_runtime.TIMEOUT = _sender.TIMEOUT = 90.0\n"
+SLOW_TO_GIVE_UP = (
+    "from progressbar_tracker import _runtime; from progressbar_tracker._sender import sender\n"
+    "_runtime.TIMEOUT = sender.TIMEOUT = 90.0\n"
+)
 UNWAITED = 30.0
 
 HEAD = (

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from progressbar_tracker import track
-from progressbar_tracker._tracking import counter
+from progressbar_tracker._tracking import counter as counter_module
 from progressbar_tracker._tracking.counter import Counter
 from progressbar_tracker.testing import recording
 
@@ -238,12 +238,12 @@ def test_with_the_gil_an_advance_is_one_step(monkeypatch):
 
 
 def test_a_lock_whose_holder_is_gone_is_replaced(monkeypatch):
-    monkeypatch.setattr(counter, "LOCK_TIMEOUT", 0.01)
-    monkeypatch.setattr(counter, "_lock", threading.RLock())
+    monkeypatch.setattr(counter_module, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(counter_module, "_lock", threading.RLock())
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with counter._lock:
+        with counter_module._lock:
             held.set()
             done.wait(30)
 

@@ -247,6 +247,6 @@ def track(iterable: Any = None, **options: Any) -> Any:
         6
     """
     display = options.pop("display", None)
-    tracker = tracker.track(iterable, display=False, **options)
-    tracker._run.display = display_of(display)  # noqa: SLF001
-    return tracker
+    tracked = tracker.track(iterable, display=False, **options)
+    tracked._run.display = display_of(display)  # noqa: SLF001
+    return tracked
