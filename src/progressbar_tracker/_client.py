@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._events import Follower
+    from ._http.event_stream import Follower
     from ._models import Change, Item, KeyInfo
     from ._sender.sender import Sender
     from ._tracking.tracker import Tracker, TrackOptions
@@ -68,8 +68,8 @@ class ProgressBar:
         timeout: float = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        from ._transport import HttpTransport
-        from ._wire import Wire
+        from ._http.exchanges import Wire
+        from ._http.transport import HttpTransport
 
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
@@ -207,7 +207,7 @@ class ProgressBar:
         """
         import random
 
-        from ._events import Follower
+        from ._http.event_stream import Follower
 
         return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
@@ -265,8 +265,8 @@ class AsyncProgressBar:
         timeout: float = TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        from ._transport import AsyncHttpTransport, HttpTransport
-        from ._wire import Wire
+        from ._http.exchanges import Wire
+        from ._http.transport import AsyncHttpTransport, HttpTransport
 
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._wire = Wire(auto_detect=auto_detect)
@@ -339,7 +339,7 @@ class AsyncProgressBar:
         """As ``ProgressBar.watch``, for ``async for``."""
         import random
 
-        from ._events import Follower
+        from ._http.event_stream import Follower
 
         return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 

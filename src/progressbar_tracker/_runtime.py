@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from logging import LogRecord
     from pathlib import Path
 
+    from ._http.transport import HttpTransport
     from ._models import Op, OpResult
     from ._sender.reconciler import Stats
     from ._sender.sender import Connect, Deliver
     from ._sender.snapshot import Source
-    from ._transport import HttpTransport
 
 FLUSH: Final = 5.0  # seconds
 AFTERMATH: Final = 1.0  # seconds from Ctrl-C to the hooks of the end, in which its traceback is printed
@@ -88,7 +88,7 @@ def configure(
         >>> configure()  # back to the environment and the config file
     """
     global _default
-    from ._wire import base_url, check_key
+    from ._http.exchanges import base_url, check_key
 
     if url is not None:
         base_url(url, "url")
@@ -181,7 +181,7 @@ class HttpDelivery:
         key_source: str = "given in code",
         renew: Callable[[HttpTransport], tuple[HttpTransport, str] | None] = lambda _: None,
     ) -> None:
-        from ._wire import Wire
+        from ._http.exchanges import Wire
 
         self._transport = transport
         self._owned = owned
@@ -368,7 +368,7 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
             _config.API_KEY,
         )
         return None
-    from ._transport import HttpTransport
+    from ._http.transport import HttpTransport
 
     log(DEBUG, "Progress is reported to %s, from %s", found.url, found.source)
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
-from progressbar_tracker._transport import HttpTransport
-from progressbar_tracker._wire import ANSWER, LIST, Request, ask
+from progressbar_tracker._http.exchanges import ANSWER, LIST, Request, ask
+from progressbar_tracker._http.transport import HttpTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PIECE = b" " * (1 << 20)
@@ -113,7 +113,7 @@ def test_a_list_may_be_long_and_no_longer_than_sensible():
 
 def test_long_list_that_takes_longer_than_the_timeout_is_given_up(monkeypatch):
     now = 0.0
-    monkeypatch.setattr("progressbar_tracker._transport.time.monotonic", lambda: now)
+    monkeypatch.setattr("progressbar_tracker._http.transport.time.monotonic", lambda: now)
 
     def pieces():
         nonlocal now

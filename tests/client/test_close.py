@@ -11,9 +11,9 @@ import anyio
 import httpx
 import pytest
 
+from progressbar_tracker._http.exchanges import Request, ask
+from progressbar_tracker._http.transport import AsyncHttpTransport, HttpTransport
 from progressbar_tracker._sender.sender import Sender
-from progressbar_tracker._transport import AsyncHttpTransport, HttpTransport
-from progressbar_tracker._wire import Request, ask
 from tests.tracking.test_reconcile import Source
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
-from progressbar_tracker._network import DeadlineBackend
-from progressbar_tracker._transport import HttpTransport
-from progressbar_tracker._wire import Request
+from progressbar_tracker._http.exchanges import Request
+from progressbar_tracker._http.network import DeadlineBackend
+from progressbar_tracker._http.transport import HttpTransport
 
 TIMEOUT = 0.5
 LATEST = 10.0  # a busy machine takes its time; each of the servers goes on for ever
@@ -185,7 +185,7 @@ def test_addresses_of_a_host_share_the_time(monkeypatch):
     infos = [(0, 0, 0, "", (f"10.0.0.{number}", 80)) for number in range(4)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: infos)
     monkeypatch.setattr(backend._backend, "connect_tcp", refuse)
-    from progressbar_tracker._network import Deadline
+    from progressbar_tracker._http.network import Deadline
 
     with pytest.raises(Exception, match="timed out"):
         backend.connect_tcp("host", 80, Deadline(time.monotonic() + 8.0))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker import AsyncProgressBar, ConfigError, ProgressBar, TransportError
-from progressbar_tracker._proxy import find_proxy
+from progressbar_tracker._http.proxy import find_proxy
 from tests.faults import KEY
 
 PROXY = "http://proxy:3128"

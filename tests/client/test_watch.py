@@ -19,8 +19,8 @@ from progressbar_tracker import (
     ServerError,
     TransportError,
 )
-from progressbar_tracker._events import LONGEST_WAIT, Follower
-from progressbar_tracker._wire import Reply
+from progressbar_tracker._http.event_stream import LONGEST_WAIT, Follower
+from progressbar_tracker._http.exchanges import Reply
 from progressbar_tracker.server import hub
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
@@ -71,7 +71,7 @@ def test_what_is_not_of_this_protocol_is_named(data):
 
 
 def test_an_event_without_end_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._events.LIST", 1 << 20)
+    monkeypatch.setattr("progressbar_tracker._http.event_stream.LIST", 1 << 20)
     read = follower()
     with pytest.raises(TransportError, match="more than 1 MiB"):
         for _ in range(20):
@@ -146,7 +146,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._events.FIRST_WAIT", 0.05)
+    monkeypatch.setattr("progressbar_tracker._http.event_stream.FIRST_WAIT", 0.05)
     monkeypatch.setattr(hub, "TICK", 0.01)
 
 

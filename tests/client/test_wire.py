@@ -23,9 +23,7 @@ from progressbar_tracker import (
     ServerError,
     ValidationError,
 )
-from progressbar_tracker._legacy import LegacyState, legacy_item
-from progressbar_tracker._models import FieldError, FieldTypeError
-from progressbar_tracker._wire import (
+from progressbar_tracker._http.exchanges import (
     Reply,
     Request,
     Wire,
@@ -44,6 +42,8 @@ from progressbar_tracker._wire import (
     error_of,
     retry_after,
 )
+from progressbar_tracker._http.legacy import LegacyState, legacy_item
+from progressbar_tracker._models import FieldError, FieldTypeError
 from tests.client.ids import IDS
 
 GET = Request("GET", "progress")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from progressbar_tracker import track
-from progressbar_tracker._legacy import BELOW_ONE
+from progressbar_tracker._http.legacy import BELOW_ONE
 from progressbar_tracker._models import (
     TOLERANCE,
     Number,

@@ -12,10 +12,10 @@ import time
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
+from progressbar_tracker._http.exchanges import Wire
 from progressbar_tracker._sender.reconciler import MAX_ITEMS, Reconciler
 from progressbar_tracker._sender.sender import Sender
 from progressbar_tracker._sender.worker import CRASHES, Worker
-from progressbar_tracker._wire import Wire
 from tests.client.test_wire import answer as wire_answer
 from tests.end_to_end.serving import until
 from tests.faults import HALF, KEY, SILENT, answer

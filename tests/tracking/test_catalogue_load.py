@@ -8,9 +8,9 @@ import tracemalloc
 import pytest
 
 from progressbar_tracker import RateLimitedError
+from progressbar_tracker._http.exchanges import Reply, retry_after
 from progressbar_tracker._sender.reconciler import BATCH, SLICE, Reconciler
 from progressbar_tracker._sender.sender import Sender
-from progressbar_tracker._wire import Reply, retry_after
 from tests.tracking.test_reconcile import Source
 
 NOW = 1_800_000_000.0  # a wall clock

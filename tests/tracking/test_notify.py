@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker import track
-from progressbar_tracker._legacy import LegacyState
+from progressbar_tracker._http.legacy import LegacyState
 from progressbar_tracker._tracking.deadline import deadline_of, typed
 from progressbar_tracker.cli.programs import pipe
 from progressbar_tracker.cli.table import row

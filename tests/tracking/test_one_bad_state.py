@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from progressbar_tracker import ConfigError, TransportError, configure, flush, track
+from progressbar_tracker._http.exchanges import Wire, body_of
+from progressbar_tracker._http.transport import HttpTransport
 from progressbar_tracker._models import check_id, check_meta, check_number, check_text
 from progressbar_tracker._sender.reconciler import Reconciler
 from progressbar_tracker._sender.sender import Sender
 from progressbar_tracker._text import clean, count, sentence, whole
-from progressbar_tracker._transport import HttpTransport
-from progressbar_tracker._wire import Wire, body_of
 from tests.faults import HALF, KEY, LOST, RESET, answer
 from tests.tracking.test_reconcile import Source
 
@@ -174,7 +174,7 @@ def test_operations_that_are_all_no_json_cost_no_request():
 
 
 def reply_of(results):
-    from progressbar_tracker._wire import Reply
+    from progressbar_tracker._http.exchanges import Reply
 
     return Reply(200, {}, json.dumps({"results": results}).encode())
 
@@ -202,7 +202,7 @@ class Refusing:
         self.known = set()
 
     def __call__(self, ops, timeout):
-        from progressbar_tracker._wire import Reply, Request, error_of
+        from progressbar_tracker._http.exchanges import Reply, Request, error_of
 
         if any(op["id"] == "13" for op in ops):
             raise error_of(Reply(self._status, {}, b"{}"), Request("POST", "batch"))

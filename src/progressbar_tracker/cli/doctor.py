@@ -17,10 +17,10 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
-from progressbar_tracker._proxy import find_proxy
+from progressbar_tracker._http.exchanges import Exchange, Request, base_url, error_of
+from progressbar_tracker._http.proxy import find_proxy
 from progressbar_tracker._text import plain
 from progressbar_tracker._version import VERSION
-from progressbar_tracker._wire import Exchange, Request, base_url, error_of
 
 from .shared import json_option, print_json, url_option
 from .streams import NAME
@@ -181,7 +181,7 @@ def _allowed(info: KeyInfo) -> Finding:
 
 
 def _healthy(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
-    from progressbar_tracker._transport import HttpTransport
+    from progressbar_tracker._http.transport import HttpTransport
 
     before = time.time()
     with contextlib.closing(HttpTransport(url, key, timeout=10.0)) as transport:

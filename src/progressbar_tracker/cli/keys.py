@@ -74,8 +74,8 @@ class _HttpKeys:
     """Keys of a server, over its HTTP interface."""
 
     def __init__(self, url: str) -> None:
-        from progressbar_tracker._transport import HttpTransport
-        from progressbar_tracker._wire import base_url
+        from progressbar_tracker._http.exchanges import base_url
+        from progressbar_tracker._http.transport import HttpTransport
 
         base_url(url, "--url")
         key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.environ_key(os.environ)
@@ -88,23 +88,23 @@ class _HttpKeys:
         self._transport = HttpTransport(url, key, timeout=10.0)
 
     def list(self) -> list[dict[str, object]]:
-        from progressbar_tracker._wire import ask_keys
+        from progressbar_tracker._http.exchanges import ask_keys
 
         return self._transport.run(ask_keys())
 
     def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
-        from progressbar_tracker._wire import ask_new_key
+        from progressbar_tracker._http.exchanges import ask_new_key
 
         told = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC).isoformat()
         return self._transport.run(ask_new_key(kind, name, told))
 
     def revoke(self, key_id: str) -> None:
-        from progressbar_tracker._wire import ask_revoke
+        from progressbar_tracker._http.exchanges import ask_revoke
 
         self._transport.run(ask_revoke(key_id))
 
     def rotate(self, key_id: str) -> dict[str, object]:
-        from progressbar_tracker._wire import ask_rotate
+        from progressbar_tracker._http.exchanges import ask_rotate
 
         return self._transport.run(ask_rotate(key_id))
 
@@ -202,7 +202,7 @@ def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: boo
 @click.argument("url")
 def login(url: str) -> None:
     """Store a server and a key for track() and for this command line; asks for the key without echo."""
-    from progressbar_tracker._wire import base_url
+    from progressbar_tracker._http.exchanges import base_url
 
     base_url(url, "URL")
     key = ask_secret("Key")

@@ -193,7 +193,7 @@ def pipe(
 
 def _check(url: str | None) -> None:
     if url is not None:
-        from progressbar_tracker._wire import base_url
+        from progressbar_tracker._http.exchanges import base_url
 
         base_url(url, "--url")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ._models import (
+from progressbar_tracker._models import (
     DESCRIPTION_LENGTH,
     TITLE_LENGTH,
     TOLERANCE,
@@ -19,10 +19,10 @@ from ._models import (
     check_weight,
     fraction,
 )
-from ._text import amount, duration
+from progressbar_tracker._text import amount, duration
 
 if TYPE_CHECKING:
-    from ._models import LegacyItem, Number, Op
+    from progressbar_tracker._models import LegacyItem, Number, Op
 
 BELOW_ONE: Final = 1 - 2 * TOLERANCE  # part 1 takes 1.0 for the end
 LONGEST: Final = 1e9  # seconds: what takes 30 years has no time left worth telling

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
-from ._errors import (
+from progressbar_tracker._errors import (
     ConfigError,
     ConflictError,
     ItemExistsError,
@@ -24,17 +24,10 @@ from ._errors import (
     ServerError,
     ValidationError,
 )
-from ._legacy import LegacyState, legacy_item
-from ._models import (
-    Item,
-    KeyInfo,
-    Op,
-    OpResult,
-    check_id,
-    has_control,
-    shown,
-)
-from ._text import sentence
+from progressbar_tracker._models import Item, KeyInfo, Op, OpResult, check_id, has_control, shown
+from progressbar_tracker._text import sentence
+
+from .legacy import LegacyState, legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence

@@ -6,15 +6,22 @@ import json
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode
 
-from ._errors import ItemNotFoundError, PermissionError, ResponseError, TransportError, ValidationError
-from ._models import Change, check_id, check_text
-from ._wire import LIST, Reply, Request, error_of, unexpected
+from progressbar_tracker._errors import (
+    ItemNotFoundError,
+    PermissionError,
+    ResponseError,
+    TransportError,
+    ValidationError,
+)
+from progressbar_tracker._models import Change, check_id, check_text
+
+from .exchanges import LIST, Reply, Request, error_of, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._errors import ProgressBarError
-    from ._models import Item
+    from progressbar_tracker._errors import ProgressBarError
+    from progressbar_tracker._models import Item
 
 SILENCE: Final = 45.0  # seconds; a server that lives is heard every 15
 FIRST_WAIT: Final = 2.0  # seconds at most before coming back, doubled with each failure

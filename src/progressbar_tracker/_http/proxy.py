@@ -21,8 +21,8 @@ import socket
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ._errors import ConfigError
-from ._models import has_control
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._models import has_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,12 +30,13 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ._errors import ConfigError, ProgressBarError, TransportError
-from ._events import SILENCE
-from ._models import shown
-from ._proxy import find_proxy
-from ._text import sentence
-from ._wire import Exchange, Reply, Request, base_url, check_key
+from progressbar_tracker._errors import ConfigError, ProgressBarError, TransportError
+from progressbar_tracker._models import shown
+from progressbar_tracker._text import sentence
+
+from .event_stream import SILENCE
+from .exchanges import Exchange, Reply, Request, base_url, check_key
+from .proxy import find_proxy
 
 if TYPE_CHECKING:
     import ssl
@@ -43,10 +44,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._events import Follower
-    from ._models import Change
-    from ._network import Deadline
-    from ._proxy import Proxy
+    from progressbar_tracker._models import Change
+
+    from .event_stream import Follower
+    from .network import Deadline
+    from .proxy import Proxy
 
 T = TypeVar("T")
 
@@ -91,7 +93,7 @@ class _Address:
         """Return httpx's form of a request."""
         import httpx
 
-        from ._network import Deadline
+        from .network import Deadline
 
         if request.body is not None:
             headers["Content-Type"] = "application/json"
@@ -177,7 +179,7 @@ class ClosedError(TransportError, RuntimeError):
 
 
 def _ended_at(seconds: float) -> Deadline:
-    from ._network import Deadline
+    from .network import Deadline
 
     return Deadline(time.monotonic() + seconds)
 
@@ -353,7 +355,7 @@ def _deadline_transport(
 ) -> httpx.HTTPTransport:
     import httpx
 
-    from ._network import DeadlineBackend
+    from .network import DeadlineBackend
 
     made = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=limits, trust_env=False)
     # httpx has no argument for it. If that name ever changes, tests/client/test_deadline.py fails.
