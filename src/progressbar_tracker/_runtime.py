@@ -16,7 +16,6 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from . import _config
-from ._display import Display
 from ._endings import deaths
 from ._errors import ConfigError, PermissionError, ProgressBarError
 from ._fork import importing, reset_after_fork
@@ -24,6 +23,7 @@ from ._log import DEBUG, INFO, log
 from ._models import META_ENTRIES, META_LENGTH
 from ._sender.reconciler import Reconciler
 from ._sender.sender import EXIT, TIMEOUT, Sender
+from ._terminal.display import Display
 from ._text import clean, script_path
 
 if TYPE_CHECKING:

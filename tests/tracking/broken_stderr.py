@@ -23,7 +23,8 @@ import threading
 import time
 from pathlib import Path
 
-from progressbar_tracker import _display, _runtime, track
+from progressbar_tracker import _runtime, track
+from progressbar_tracker._terminal import display
 from progressbar_tracker._tracking import counter
 from progressbar_tracker._tracking import run as run_module
 
@@ -376,7 +377,7 @@ def run(case, output):
 
 def main(path):
     cases = json.loads(Path(path).read_text("utf-8"))
-    _display.FRAME = 0.01
+    display.FRAME = 0.01
     if not any("environ" in case for case in cases):
         import tqdm  # noqa: F401  # once for all
     waiting, running, results = list(enumerate(cases)), {}, {}

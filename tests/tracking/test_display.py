@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from progressbar_tracker import _runtime, track
-from progressbar_tracker._display import Display
+from progressbar_tracker._terminal.display import Display
 
 
 class Terminal(io.StringIO):

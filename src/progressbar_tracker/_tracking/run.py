@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-    from progressbar_tracker._display import Display
     from progressbar_tracker._endings import Deaths
     from progressbar_tracker._models import Number, Status
     from progressbar_tracker._sender.sender import Sender
+    from progressbar_tracker._terminal.display import Display
 
     from .deadline import Deadline
 

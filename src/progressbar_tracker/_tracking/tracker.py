@@ -20,8 +20,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._display import hidden_by
 from progressbar_tracker._models import ID_LENGTH, PART_LENGTH, check_notify, shown
+from progressbar_tracker._terminal.display import hidden_by
 from progressbar_tracker._text import clean, count
 
 from .deadline import deadline_of
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Unpack
 
-    from progressbar_tracker._display import Display
     from progressbar_tracker._models import Number, Status
     from progressbar_tracker._sender.sender import Sender
+    from progressbar_tracker._terminal.display import Display
 
     from .deadline import Due
 

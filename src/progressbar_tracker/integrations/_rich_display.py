@@ -17,13 +17,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._display import ERROR_WIDTH, Display
 from progressbar_tracker._log import DEBUG, log
+from progressbar_tracker._terminal.display import ERROR_WIDTH, Display
 from progressbar_tracker._text import cut
 
 if TYPE_CHECKING:
-    from progressbar_tracker._display import Bar, Shown
     from progressbar_tracker._sender.snapshot import Snapshot
+    from progressbar_tracker._terminal.display import Bar, Shown
 
 
 class _Bar:

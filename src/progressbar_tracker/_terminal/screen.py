@@ -12,8 +12,8 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from ._fork import importing
-from ._text import width_of
+from progressbar_tracker._fork import importing
+from progressbar_tracker._text import width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,18 +18,19 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from ._fork import importing
-from ._log import WARNING, log
-from ._screen import Screen
-from ._sender.worker import Signal, Worker
-from ._text import cut
-from ._tqdm_rows import Row, announce, taken_rows
+from progressbar_tracker._fork import importing
+from progressbar_tracker._log import WARNING, log
+from progressbar_tracker._sender.worker import Signal, Worker
+from progressbar_tracker._text import cut
+
+from .screen import Screen
+from .tqdm_rows import Row, announce, taken_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TextIO
 
-    from ._sender.snapshot import Setting, Snapshot
+    from progressbar_tracker._sender.snapshot import Setting, Snapshot
 
     class Shown(Protocol):
         """A run that has a terminal bar."""

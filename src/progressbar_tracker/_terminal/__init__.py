@@ -1,0 +1,1 @@
+"""The bars in the terminal."""
