@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from progressbar_tracker._parse import Gauge, Parser, Reading, last_line
+from progressbar_tracker._programs.output_parser import Gauge, Parser, Reading, last_line
 
 RECORDED = Path(__file__).parent / "recorded"
 PIECES = [7, 100, 65536]

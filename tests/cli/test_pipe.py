@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from progressbar_tracker import _pipe
+from progressbar_tracker._programs import pipe
 from tests.end_to_end.serving import until
 from tests.faults import HANG, KEY, FaultServer
 
@@ -39,7 +39,7 @@ def copied(feed, separator=b"\n", *, blocking=True):
     threads = [threading.Thread(target=write), threading.Thread(target=read)]
     for thread in threads:
         thread.start()
-    _pipe.copy(source, target, counts.append, separator)
+    pipe.copy(source, target, counts.append, separator)
     os.close(target)
     for thread in threads:
         thread.join()
@@ -68,7 +68,7 @@ def test_bytes_are_counted_where_the_kernel_cannot_move_them(tmp_path):
     (tmp_path / "out").write_bytes(b"before")
     counts = []
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("ab") as target:
-        _pipe.copy(source.fileno(), target.fileno(), counts.append, None)
+        pipe.copy(source.fileno(), target.fileno(), counts.append, None)
     assert (tmp_path / "out").read_bytes() == b"before" + DATA
     assert sum(counts) == len(DATA)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from progressbar_tracker import _program
+from progressbar_tracker._programs import supervisor
 from tests.end_to_end.serving import until
 from tests.faults import HANG, KEY, FaultServer
 
@@ -169,20 +169,20 @@ def test_a_server_that_hangs_changes_nothing(tmp_path):
 
 def test_a_key_does_not_travel_to_another_server():
     environ = {"PROGRESSBAR_URL": "http://one:1", "PROGRESSBAR_API_KEY": "secret", "PATH": "/bin"}
-    assert _program.addressed(environ, "http://two:1") == {"PATH": "/bin", "PROGRESSBAR_URL": "http://two:1"}
-    assert _program.addressed(environ, "http://one:1/")["PROGRESSBAR_API_KEY"] == "secret"
-    assert _program.addressed({"PROGRESSBAR_API_KEY": "k"}, "http://two:1")["PROGRESSBAR_API_KEY"] == "k"
-    assert _program.addressed(environ, None) == environ
+    assert supervisor.addressed(environ, "http://two:1") == {"PATH": "/bin", "PROGRESSBAR_URL": "http://two:1"}
+    assert supervisor.addressed(environ, "http://one:1/")["PROGRESSBAR_API_KEY"] == "secret"
+    assert supervisor.addressed({"PROGRESSBAR_API_KEY": "k"}, "http://two:1")["PROGRESSBAR_API_KEY"] == "k"
+    assert supervisor.addressed(environ, None) == environ
 
 
 def test_the_path_of_the_user_stays_and_ours_is_there_once():
-    (folder,) = _program.mirrored({})["PYTHONPATH"].split(os.pathsep)
+    (folder,) = supervisor.mirrored({})["PYTHONPATH"].split(os.pathsep)
     assert sorted(path.name for path in Path(folder).glob("*.py")) == [
         "_progressbar_tracker_hook.py",
         "sitecustomize.py",
     ]
-    assert _program.mirrored({"PYTHONPATH": ""})["PYTHONPATH"] == folder
-    twice = _program.mirrored(_program.mirrored({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
+    assert supervisor.mirrored({"PYTHONPATH": ""})["PYTHONPATH"] == folder
+    twice = supervisor.mirrored(supervisor.mirrored({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
     assert twice["PYTHONPATH"].split(os.pathsep) == [folder, "a", "", "b"]
 
 
@@ -191,7 +191,7 @@ def test_the_path_of_the_user_stays_and_ours_is_there_once():
 
 def bootstrapped(code, *folders, **how):
     """Run code in a Python that finds our folder and others."""
-    path = _program.mirrored({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
+    path = supervisor.mirrored({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
     return plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **how)
 
 

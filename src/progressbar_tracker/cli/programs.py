@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import click
 
-from progressbar_tracker import _pipe, _program, _runtime
+from progressbar_tracker import _runtime
+from progressbar_tracker._programs import pipe as pipeline
+from progressbar_tracker._programs import supervisor
 from progressbar_tracker._tracking.deadline import typed
 from progressbar_tracker._tracking.tracker import track
 
@@ -84,11 +86,11 @@ def run_python(
     if not sys.executable:
         raise click.ClickException("it is not known where Python is")
     command = [sys.executable, *(["-m"] if as_module else []), *arguments]
-    environ = _program.mirrored(_program.addressed(os.environ, url))
+    environ = supervisor.mirrored(supervisor.addressed(os.environ, url))
     if job or any(value not in (None, ()) for value in item.values()):
         said = ["python", *command[1:]]
         stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
-        return _supervise(command, _program.Job(said, stem, **item), environ, url)
+        return _supervise(command, supervisor.Job(said, stem, **item), environ, url)
     if sys.platform == "win32":
         import subprocess
 
@@ -116,13 +118,13 @@ def execute(
     """
     _check(url)
     name = os.path.basename(command[0])  # noqa: PTH119
-    wanted = _program.Job(command, name, **item)
-    return _supervise(command, wanted, _program.addressed(os.environ, url), url, read_errors=True, parse=parse)
+    wanted = supervisor.Job(command, name, **item)
+    return _supervise(command, wanted, supervisor.addressed(os.environ, url), url, read_errors=True, parse=parse)
 
 
 def _supervise(
     command: list[str] | tuple[str, ...],
-    job: _program.Job,
+    job: supervisor.Job,
     environ: dict[str, str],
     url: str | None,
     *,
@@ -132,11 +134,11 @@ def _supervise(
     if url is not None:
         _runtime.configure(url=url)
     try:
-        code = _program.supervise(command, job, environ, read_errors=read_errors, parse=parse)
-    except _program.NotStartedError as error:
+        code = supervisor.supervise(command, job, environ, read_errors=read_errors, parse=parse)
+    except supervisor.NotStartedError as error:
         streams.say(str(error))
         code = error.code
-    return _program.end_alike(code)
+    return supervisor.end_alike(code)
 
 
 def _number(context: click.Context, option: click.Parameter, text: str | None) -> Number | None:
@@ -179,16 +181,16 @@ def pipe(
     item["title"] = item["title"] or item["id"] or "pipe"
     bar = track(
         **item,
-        total=_pipe.size_left(0) if as_bytes and total is None else total,
+        total=pipeline.size_left(0) if as_bytes and total is None else total,
         unit=unit or ("B" if as_bytes else "records" if null else "lines"),
         display=False if quiet else None,
     )
     try:
-        code = _pipe.follow(bar, None if as_bytes else b"\0" if null else b"\n")
+        code = pipeline.follow(bar, None if as_bytes else b"\0" if null else b"\n")
     except OSError as error:
         streams.say(str(error))
         code = 1
-    return _program.end_alike(code)
+    return supervisor.end_alike(code)
 
 
 def _check(url: str | None) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._models import Number
+    from progressbar_tracker._models import Number
 
 LINE: Final = 4096  # bytes of one line that are looked at; the end counts
 LINES: Final = 16  # of one piece that are looked at: what a program prints by the megabyte is no progress

@@ -14,14 +14,14 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from ._program import told
-from ._relay import wait, write_all
+from .relay import wait, write_all
+from .supervisor import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from ._tracking.tracker import Tracker
+    from progressbar_tracker._tracking.tracker import Tracker
 
 BUFFER: Final = 1 << 18  # bytes: beyond this nothing is gained, and the processor's cache is lost
 

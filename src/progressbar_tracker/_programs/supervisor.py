@@ -17,21 +17,22 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from . import _config, _runtime
-from ._models import META_LENGTH
-from ._parse import Gauge, Parser, last_line
-from ._relay import Relay, in_foreground
-from ._sender.sender import START
-from ._text import clean
-from ._tracking.run import own_name
-from ._tracking.tracker import track
+from progressbar_tracker import _config, _runtime
+from progressbar_tracker._models import META_LENGTH
+from progressbar_tracker._sender.sender import START
+from progressbar_tracker._text import clean
+from progressbar_tracker._tracking.run import own_name
+from progressbar_tracker._tracking.tracker import track
+
+from .output_parser import Gauge, Parser, last_line
+from .relay import Relay, in_foreground
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from ._tracking.deadline import Due
-    from ._tracking.tracker import Tracker
+    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.tracker import Tracker
 
 TAIL: Final = 8192  # bytes of stderr in which its last line is looked for
 NOT_FOUND: Final = 127  # the shells' code
@@ -157,7 +158,7 @@ def mirrored(environ: Mapping[str, str]) -> dict[str, str]:
     Not reached is a Python without ``site`` (``-S``), without the environment (``-E``, ``-I``, or started with one of
     its own), or without this package.
     """
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bootstrap")  # noqa: PTH100, PTH118, PTH120
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap")  # noqa: PTH100, PTH118, PTH120
     paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path != folder]
     # An empty entry would be the current folder; an empty variable is none.
     return {**environ, "PYTHONPATH": os.pathsep.join([folder, *paths] if paths != [""] else [folder])}

@@ -1,0 +1,1 @@
+"""Programs run under the command line: supervised, parsed, and their bars relayed."""
