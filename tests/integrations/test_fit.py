@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from progressbar_tracker.integrations._fit import Fit, quiet, watch
+from progressbar_tracker.integrations._training import Fit, quiet, watch
 from progressbar_tracker.testing import recording
 
 PROGRAM = """

@@ -19,7 +19,7 @@ from rich.file_proxy import FileProxy
 
 from progressbar_tracker import track
 from progressbar_tracker._tracking import run as run_module
-from progressbar_tracker.integrations._lines import Lines
+from progressbar_tracker.integrations._log_lines import Lines
 from progressbar_tracker.integrations.logging import lines, redirect
 from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm

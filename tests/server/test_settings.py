@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.cli.serving import serve
+from progressbar_tracker.cli.serve import serve
 from progressbar_tracker.server.settings import Settings, default_database
 
 

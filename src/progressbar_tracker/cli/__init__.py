@@ -15,7 +15,7 @@ import click
 from progressbar_tracker._errors import ProgressBarError
 from progressbar_tracker._version import VERSION
 
-from . import database, doctor, items, keys, programs, serving, streams
+from . import database, doctor, items, keys, serve, streams, wrap
 from .streams import NAME
 
 if TYPE_CHECKING:
@@ -81,6 +81,6 @@ def version() -> None:
 
 
 for _command in (
-    *serving.COMMANDS, *programs.COMMANDS, *items.COMMANDS, *keys.COMMANDS, *database.COMMANDS, *doctor.COMMANDS,
+    *serve.COMMANDS, *wrap.COMMANDS, *items.COMMANDS, *keys.COMMANDS, *database.COMMANDS, *doctor.COMMANDS,
 ):  # fmt: skip
     commands.add_command(_command)

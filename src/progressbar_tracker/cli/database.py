@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .shared import server_missing
+from .options import server_missing
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.stores.sqlite.backup import Copied

@@ -22,7 +22,7 @@ from progressbar_tracker._http.proxy import find_proxy
 from progressbar_tracker._text import plain
 from progressbar_tracker._version import VERSION
 
-from .shared import json_option, print_json, url_option
+from .options import json_option, print_json, url_option
 from .streams import NAME
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from progressbar_tracker._text import plain
 from progressbar_tracker.cli.table import row, state, table
 
 from . import streams
-from .shared import json_option, print_json, url_option, width
+from .options import json_option, print_json, url_option, width
 from .streams import NAME
 
 if TYPE_CHECKING:

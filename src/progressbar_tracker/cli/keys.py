@@ -17,7 +17,7 @@ from progressbar_tracker._models import KEY_TYPES
 from progressbar_tracker._text import plain
 from progressbar_tracker.cli.table import table
 
-from .shared import json_option, print_json, server_missing, width
+from .options import json_option, print_json, server_missing, width
 from .streams import ask_secret, discard_output, is_closed, note
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ except ModuleNotFoundError as error:
         raise  # its backend is missing, say
     raise ImportError("keras is not installed: pip install keras", name="keras") from error
 
-from ._fit import Fit, quiet, share, watch
+from ._training import Fit, quiet, share, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from ._fit import FitOptions
+    from ._training import FitOptions
 
     Logs = Mapping[str, Any] | None
 

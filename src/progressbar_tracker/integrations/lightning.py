@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from progressbar_tracker._models import is_complete
 
-from ._fit import Fit, length, quiet, share
+from ._training import Fit, length, quiet, share
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from lightning.pytorch import Callback
 
-    from ._fit import FitOptions
+    from ._training import FitOptions
 
 
 def _callback() -> Any:

@@ -25,7 +25,7 @@ from tqdm.std import tqdm as std_tqdm
 
 from progressbar_tracker._models import shown
 
-from ._lines import Lines
+from ._log_lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

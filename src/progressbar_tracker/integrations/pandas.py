@@ -31,7 +31,7 @@ except ModuleNotFoundError as error:
 from progressbar_tracker._tracking.mirror import begin
 from progressbar_tracker._tracking.run import ending
 
-from ._input import Input
+from ._counted_file import Input
 from ._mirrored import mirrored
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._tracking.mirror import Mirror
     from progressbar_tracker._tracking.tracker import HasSender
 
-    from ._input import Source
+    from ._counted_file import Source
     from ._mirrored import Labels
 
 __all__ = ["Chunks", "read_csv"]

@@ -24,13 +24,13 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("transformers is not installed: pip install transformers", name="transformers") from error
 
-from ._fit import Fit, quiet, watch
+from ._training import Fit, quiet, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from ._fit import FitOptions
+    from ._training import FitOptions
 
 
 class TrackCallback(TrainerCallback):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, flush, track
-from progressbar_tracker.integrations._fit import Fit
+from progressbar_tracker.integrations._training import Fit
 from progressbar_tracker.testing import recording
 from tests.faults import HANG, KEY
 

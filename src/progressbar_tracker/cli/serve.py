@@ -13,7 +13,7 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._log import WARNING, log
 
 from . import streams
-from .shared import server_missing
+from .options import server_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
