@@ -24,7 +24,7 @@ INTERPRETER_TESTS = [
     *(
         f"tests/tracking/{name}.py"
         for name in (
-            "test_catalogue_environments", "test_catalogue_exit", "test_catalogue_fork", "test_counting",
+            "test_counter", "test_environments", "test_exit_signals", "test_fork",
             "test_end_states", "test_exit", "test_parts",
         )
     ),
@@ -121,7 +121,7 @@ def bench(session: nox.Session) -> None:
 def audit(session: nox.Session) -> None:
     """Look up known vulnerabilities of the locked dependencies."""
     commands = make_venv(session, sys.executable, "pip-audit")
-    run(session, "python", ".ci/audit", commands / "pip-audit")
+    run(session, "python", ".ci/pip-audit", commands / "pip-audit")
 
 
 @nox.session
@@ -164,6 +164,6 @@ def wheel(session: nox.Session, version: str) -> None:
 def long(session: nox.Session) -> None:
     """Run what takes hours: trainers, kills, abuse, changing credentials, the soak."""
     session.chdir(ROOT)
-    session.run(".ci/trainers")
+    session.run(".ci/training-integrations")
     run(session, "python", "tests/end_to_end/crash.py")
     run(session, "python", "tests/benchmarks/soak.py")

@@ -12,10 +12,12 @@ import hypothesis
 import pytest
 
 import progressbar_tracker
+from progressbar_tracker import ProgressBar
+from tests.support.fault_server import KEY, FaultServer
+from tests.support.postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
+from tests.support.programs import Programs
 
-from . import isolation
-from .postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
-from .programs import Programs
+from .support import isolation
 
 isolation.begin()
 
@@ -99,3 +101,25 @@ def programs(server, tmp_path):
     programs = Programs(server, tmp_path)
     yield programs
     programs.close()
+
+
+@pytest.fixture
+def faults():
+    server = FaultServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def old_server():
+    server = FaultServer(legacy=True)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def pb(faults):
+    client = ProgressBar(faults.url, KEY, auto_detect=False)
+    yield client
+    client.sender.close(2.0)
+    client.close()

@@ -23,7 +23,7 @@ from harness import options, table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.faults import HANG, KEY, Fault, FaultServer, answer
+from tests.support.fault_server import HANG, KEY, Fault, FaultServer, answer
 
 LOOP = 0.1  # seconds that a loop may take longer than a bare one
 OWN = 0.2  # seconds that an interpreter's own end may take

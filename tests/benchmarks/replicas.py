@@ -35,7 +35,7 @@ from requests import Load, item, request
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.postgres import GIVEN, Cluster, Given, create_database, drop_database
+from tests.support.postgres import GIVEN, Cluster, Given, create_database, drop_database
 
 ITEMS = 10_000  # of each server's writers
 SIZE = 200

@@ -8,8 +8,7 @@ import pytest
 from progressbar_tracker import cli
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-
-from .shell import Shell
+from tests.support.cli import Shell
 
 
 class Done(NamedTuple):

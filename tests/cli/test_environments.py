@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.end_to_end.serving import client
+from tests.support.server_process import client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DRIVER = Path(__file__).with_name("driver.py")
+DRIVER = Path(__file__).parents[1] / "support/cli_fork_server.py"
 HUGE = 1e300
 
 COMMANDS = {

@@ -17,10 +17,9 @@ import pytest
 
 from progressbar_tracker import cli
 from progressbar_tracker.testing import recording
-from tests.end_to_end.serving import until
-from tests.faults import HANG, KEY, FaultServer
-
-from .shell import COMMAND, script
+from tests.support.cli import COMMAND, script
+from tests.support.fault_server import HANG, KEY, FaultServer
+from tests.support.server_process import until
 
 
 class Done:

@@ -182,7 +182,7 @@ def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command
 
 
 def test_watch_of_a_server_without_a_stream_asks_for_the_list(command, monkeypatch):
-    from tests.faults import KEY, FaultServer
+    from tests.support.fault_server import KEY, FaultServer
 
     server = FaultServer(legacy=True)
     monkeypatch.setenv("PROGRESSBAR_URL", server.url)

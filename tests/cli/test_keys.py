@@ -10,7 +10,7 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import PermissionError
-from tests.end_to_end.serving import until
+from tests.support.server_process import until
 
 
 @pytest.fixture(params=["file", "http"])

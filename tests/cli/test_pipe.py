@@ -12,10 +12,9 @@ import time
 import pytest
 
 from progressbar_tracker._programs import pipe
-from tests.end_to_end.serving import until
-from tests.faults import HANG, KEY, FaultServer
-
-from .shell import COMMAND
+from tests.support.cli import COMMAND
+from tests.support.fault_server import HANG, KEY, FaultServer
+from tests.support.server_process import until
 
 DATA = random.Random(0).randbytes(3_000_000) + b"last"
 

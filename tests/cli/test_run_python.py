@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker._programs import supervisor
-from tests.end_to_end.serving import until
-from tests.faults import HANG, KEY, FaultServer
-
-from .shell import COMMAND, script
+from tests.support.cli import COMMAND, script
+from tests.support.fault_server import HANG, KEY, FaultServer
+from tests.support.server_process import until
 
 # What is over in an instant is not sent, so each bar goes on when it has been seen.
 BARS = """

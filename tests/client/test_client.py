@@ -40,9 +40,9 @@ from progressbar_tracker import (
     ValidationError,
 )
 from progressbar_tracker._models import PERMISSIONS
-from tests.client.ids import IDS
-from tests.faults import HALF, HANG, RESET, FaultServer
-from tests.faults import answer as scripted
+from tests.support.fault_server import HALF, HANG, RESET, FaultServer
+from tests.support.fault_server import answer as scripted
+from tests.support.hostile_ids import IDS
 
 URL = "http://server:8989/sub/path/"
 KEY = "very-secret-key-0123"

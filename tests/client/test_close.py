@@ -14,7 +14,7 @@ import pytest
 from progressbar_tracker._http.exchanges import Request, ask
 from progressbar_tracker._http.transport import AsyncHttpTransport, HttpTransport
 from progressbar_tracker._sender.sender import Sender
-from tests.tracking.test_reconcile import Source
+from tests.sender.test_reconciler import Source
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
 ASKING = Request("GET", "progress", None)

@@ -9,8 +9,7 @@ import pytest
 
 from progressbar_tracker.server import hub, maintenance
 from progressbar_tracker.server.dashboard import pages
-
-from .site import Site
+from tests.support.browser_site import Site
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 

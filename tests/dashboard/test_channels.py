@@ -7,7 +7,7 @@ import time
 import pytest
 
 from progressbar_tracker.server.models import rfc3339
-from tests.server.receiver import Receiver, reply
+from tests.support.webhook_receiver import Receiver, reply
 
 from .conftest import LOOKS, judged, overflow
 

@@ -10,7 +10,8 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
-from .site import until
+from tests.support.browser_site import until
+
 from .test_board import live, row, shown
 
 FOCUSED = """() => {

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.support.browser_site import NO_TLS, Site
+
 from .conftest import LOOKS, judged, overflow
-from .site import NO_TLS, Site
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 

@@ -12,10 +12,10 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 from playwright.sync_api import expect
 
 from progressbar_tracker.server import hub as server_live
-from tests.end_to_end.serving import ADMIN_KEY, Serving
+from tests.support.browser_site import until
+from tests.support.server_process import ADMIN_KEY, Serving
 
 from .conftest import USUAL
-from .site import until
 from .test_board import live, row
 
 

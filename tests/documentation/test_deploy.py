@@ -20,8 +20,8 @@ import pytest
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from tests.end_to_end.serving import NO_TLS, until
-from tests.postgres import create_database, drop_database
+from tests.support.postgres import create_database, drop_database
+from tests.support.server_process import NO_TLS, until
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "examples" / "deploy"

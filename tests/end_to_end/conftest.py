@@ -4,8 +4,7 @@ import pytest
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-
-from .serving import Serving, client, history, listed
+from tests.support.server_process import Serving, client, history, listed
 
 
 class Served:

@@ -49,8 +49,8 @@ if not __package__:
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.stores.sqlite.backup import backup
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.end_to_end.serving import ADMIN_KEY, Serving
-from tests.postgres import Cluster, create_database
+from tests.support.postgres import Cluster, create_database
+from tests.support.server_process import ADMIN_KEY, Serving
 
 LAG = 0.5
 """Seconds within which progress that was answered is on disk."""

@@ -9,7 +9,7 @@ from collections import deque
 
 import pytest
 
-from tests.postgres import Cluster, create_database
+from tests.support.postgres import Cluster, create_database
 
 from .crash import STALE, Bar, Viewer, crash
 

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, demo
-
-from .serving import NO_TLS, listed, until
+from tests.support.server_process import NO_TLS, listed, until
 
 # A job of half a minute, most of it the same thing again, is no better a test than one of two seconds. The whole of it
 # is done with the wheel, see .ci/run.

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.stores.sqlite.backup import backup
-
-from .serving import ADMIN_KEY, Serving, history, listed, until
+from tests.support.server_process import ADMIN_KEY, Serving, history, listed, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

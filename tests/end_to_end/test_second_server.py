@@ -15,8 +15,7 @@ import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyFile
 from progressbar_tracker.server.stores.sqlite.locks import FileLock
-
-from .serving import Serving, listed
+from tests.support.server_process import Serving, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

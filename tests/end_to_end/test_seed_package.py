@@ -19,8 +19,7 @@ import pytest
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-
-from . import page
+from tests.support import seed_page
 
 pytestmark = pytest.mark.timeout(240)  # the first test makes the environment, from a network that may be slow
 
@@ -80,8 +79,8 @@ def reader(served, process):
     """Perform a snippet of the page."""
 
     def read(name, key):
-        source = page.filled(name, served.url, served.keys[key])
-        return process(page.__file__, input=json.dumps(source))
+        source = seed_page.filled(name, served.url, served.keys[key])
+        return process(seed_page.__file__, input=json.dumps(source))
 
     return read
 

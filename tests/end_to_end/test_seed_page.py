@@ -9,8 +9,7 @@ import pytest
 
 import progressbar_tracker
 from progressbar_tracker import ProgressBar
-
-from .page import SNIPPETS, filled, perform
+from tests.support.seed_page import SNIPPETS, filled, perform
 
 
 @pytest.fixture

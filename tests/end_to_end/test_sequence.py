@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-
-from .serving import ADMIN_KEY, history, listed, until
+from tests.support.server_process import ADMIN_KEY, history, listed, until
 
 THREADS, EACH, OPEN = 20, 200, 50
 

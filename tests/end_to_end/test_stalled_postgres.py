@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.postgres import create_database
-
-from .serving import Serving, until
+from tests.support.postgres import create_database
+from tests.support.server_process import Serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,7 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
-
-from .serving import ADMIN_KEY, NO_TLS, Serving, client, listed, until
+from tests.support.server_process import ADMIN_KEY, NO_TLS, Serving, client, listed, until
 
 STREAMS = 50
 

@@ -38,9 +38,9 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.keys import credential_of
 from progressbar_tracker.server.models import SaveKey, SaveSession
 from progressbar_tracker.server.routes import TABLE
-from tests.server.serving import Clock, Served
-from tests.server.test_authorisation import MATRIX, filled, prepared, state
-from tests.server.test_ended_credentials import BODIES, DECIDED_BY_HEAD, ENDINGS, STORED, refusal
+from tests.server.access.test_authorization import MATRIX, filled, prepared, state
+from tests.server.access.test_expired_credentials import BODIES, DECIDED_BY_HEAD, ENDINGS, STORED, refusal
+from tests.support.server import Clock, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

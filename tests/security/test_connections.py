@@ -17,8 +17,8 @@ import pytest
 from progressbar_tracker._models import BODY_BYTES
 from progressbar_tracker.server import capacity, run
 from progressbar_tracker.server.http import connection, endpoint, eviction
-from tests.server.events import Stream
-from tests.server.serving import Clock, Served
+from tests.support.server import Clock, Served
+from tests.support.sse import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ import pytest
 from progressbar_tracker.server.access.sessions import BY_LINK, Sessions, cookie_names
 from progressbar_tracker.server.models import SessionRecord
 from progressbar_tracker.server.routes import TABLE
-from tests.server.serving import NO_TLS, Clock, FullDisk, Served
-from tests.server.test_authorisation import MATRIX, filled, prepared, state
+from tests.server.access.test_authorization import MATRIX, filled, prepared, state
+from tests.support.server import NO_TLS, Clock, FullDisk, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -81,7 +81,7 @@ def test_an_audit_fails_for_what_is_known_and_says_when_nobody_could_be_asked(ca
     stand_in.write_text(f"#!{sys.executable} -S\n{said}\n")
     stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
     ended = subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "audit"), str(stand_in)], capture_output=True, text=True, timeout=60
+        [sys.executable, str(ROOT / ".ci" / "pip-audit"), str(stand_in)], capture_output=True, text=True, timeout=60
     )
     assert (ended.returncode, ended.stderr) == (code, "")
     assert TOLD[case] in ended.stdout

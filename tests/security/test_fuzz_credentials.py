@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from . import fuzz_credentials
+from tests.security import fuzz_credentials
+
 from .fuzz_credentials import UnauthorizedError, fuzz
 
 

@@ -23,7 +23,7 @@ import pytest
 from progressbar_tracker.server.access.keys import Keyring
 from progressbar_tracker.server.access.shares import Shares
 from progressbar_tracker.server.routes import TABLE
-from tests.server.serving import NO_TLS, Clock, Served
+from tests.support.server import NO_TLS, Clock, Served
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,9 +19,9 @@ from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import TABLE
-from tests.server.events import Stream
-from tests.server.serving import NO_TLS, Clock, Served
-from tests.server.test_authorisation import MATRIX
+from tests.server.access.test_authorization import MATRIX
+from tests.support.server import NO_TLS, Clock, Served
+from tests.support.sse import Stream
 
 from .test_connections import Raw, answers, until
 

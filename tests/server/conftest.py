@@ -6,8 +6,7 @@ import pytest
 
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-
-from .serving import Clock, FullDisk, Served
+from tests.support.server import Clock, FullDisk, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

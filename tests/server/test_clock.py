@@ -17,9 +17,9 @@ from progressbar_tracker.server.models import AddHistory, Ended, MarkNotice, Sav
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.settings import DAY, Periods, Settings
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from tests.support.server import NOW, Served, legacy
 
-from .serving import NOW, Served, legacy
-from .test_replicas import until
+from .test_cluster import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker.server import logs
-
-from .serving import Clock, Served, legacy
+from tests.support.server import Clock, Served, legacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from .serving import FullDisk
+    from tests.support.server import FullDisk
 
 HOSTILE = st.text(st.characters() | st.sampled_from("\n\r\x00\x1b\x7f\x85\u2028\u202e\ud800"), max_size=30)
 

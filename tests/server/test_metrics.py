@@ -13,14 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from progressbar_tracker.server.counters import Commits, Histogram
 from progressbar_tracker.server.logs import request_id
 from progressbar_tracker.server.metrics import METRICS
-
-from .events import Stream
-from .serving import Served, legacy
+from tests.support.server import Served, legacy
+from tests.support.sse import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .serving import FullDisk
+    from tests.support.server import FullDisk
 
 
 def read(served: Served, key: str = "read") -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

@@ -18,7 +18,7 @@ from progressbar_tracker.server.settings import DAY, Periods, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .serving import Served
+    from tests.support.server import Served
 
 ME = Owner("me", "ci")
 HOUR = 3600.0

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from tests.faults import HANG, KEY
-from tests.programs import LIMIT
-from tests.tracking.test_sender import closed_port
+from tests.sender.test_sender import closed_port
+from tests.support.fault_server import HANG, KEY
+from tests.support.programs import LIMIT
 
 # A program that waits for a request to a server that hangs waits for a minute and more, and so is told from one on a
 # busy machine. How long it takes on an idle one is what the benchmark prints.

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from progressbar_tracker import Tracker, configure, flush, track
-from tests.faults import answer
+from tests.support.fault_server import answer
 
 
 def ended(faults, item_id="job"):
@@ -274,7 +274,7 @@ def test_a_fresh_tracker_does_no_io_until_it_is_used(faults, pb):
 
 def test_a_server_that_speaks_part_one_only_gets_counts_in_the_description(old_server):
     from progressbar_tracker import ProgressBar
-    from tests.faults import KEY
+    from tests.support.fault_server import KEY
 
     with ProgressBar(old_server.url, KEY, auto_detect=False) as pb:
         with pytest.raises(ValueError, match="bad row"):

@@ -17,7 +17,7 @@ the same interface, in which this module and ``_network`` change their imports; 
 only, with its pool in the place of ``_Transport`` and ``urllib3.Timeout(total=...)`` in that of ``_network``. That it
 stays a change of this one file and ``_network`` is kept by these: exchanges know requests and replies of ``_wire`` and
 no HTTP library; ``_proxy`` decides about proxies; no error of httpx leaves this module; and httpx is named elsewhere
-only as the type of ``transport=`` (``tests/client/test_deadline.py`` holds all of ``src`` to it, but for the server's
+only as the type of ``transport=`` (``tests/http/test_deadline.py`` holds all of ``src`` to it, but for the server's
 webhooks, which are a client of their own).
 """
 
@@ -358,7 +358,7 @@ def _deadline_transport(
     from .network import DeadlineBackend
 
     made = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=limits, trust_env=False)
-    # httpx has no argument for it. If that name ever changes, tests/client/test_deadline.py fails.
+    # httpx has no argument for it. If that name ever changes, tests/http/test_deadline.py fails.
     made._pool._network_backend = DeadlineBackend()  # noqa: SLF001
     return made
 

@@ -1,5 +1,8 @@
-"""These tests run in the environment that ``.ci/trainers`` builds. Elsewhere the packages are missing, and each file
-whose package is missing is not collected: the script fails when one of them runs no test, or skips one."""
+"""Tests for the environment that ``.ci/training-integrations`` builds.
+
+Elsewhere the packages are missing, and a file whose package is missing is not collected. The script fails if one of the
+files runs no test, or skips one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pytest
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from tests.faults import FaultServer
+from tests.support.fault_server import FaultServer
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets"}

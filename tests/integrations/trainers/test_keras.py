@@ -8,7 +8,7 @@ import torch
 from progressbar_tracker.integrations.keras import TrackCallback
 from progressbar_tracker.testing import recording
 
-from .contract import STEPS, CallbackContract
+from .callback_contract import STEPS, CallbackContract
 
 
 def tiny():

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from progressbar_tracker.testing import recording
 
-from .contract import STEPS, CallbackContract
+from .callback_contract import STEPS, CallbackContract
 
 PACKAGE = os.environ.get("LIGHTNING_PACKAGE", "lightning.pytorch")
 pl = importlib.import_module(PACKAGE)

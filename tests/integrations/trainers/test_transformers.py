@@ -7,7 +7,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from progressbar_tracker.integrations.transformers import TrackCallback
 from progressbar_tracker.testing import recording
 
-from .contract import STEPS, CallbackContract
+from .callback_contract import STEPS, CallbackContract
 
 
 class Tiny(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""What the server asks of a store. Every implementation passes ``tests/server/test_store_contract.py``."""
+"""What the server asks of a store. Every implementation passes ``tests/server/stores/test_store_contract.py``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,150 @@
+"""A server that asks for patience, and very many bars."""
+
+from __future__ import annotations
+
+import email.utils
+import tracemalloc
+
+import pytest
+
+from progressbar_tracker import RateLimitedError
+from progressbar_tracker._http.exchanges import Reply, retry_after
+from progressbar_tracker._sender.reconciler import BATCH, SLICE, Reconciler
+from progressbar_tracker._sender.sender import Sender
+from tests.sender.test_reconciler import Source
+
+NOW = 1_800_000_000.0  # a wall clock
+
+
+def reply(text):
+    return Reply(429, {"retry-after": text}, b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5", 5.0),
+        ("0.5", 0.5),
+        (email.utils.formatdate(NOW + 30, usegmt=True), 30.0),
+        (email.utils.formatdate(NOW - 30, usegmt=True), 0.0),
+        ("-7", 0.0),
+        ("86400", 300.0),
+        ("1e400", 300.0),
+        ("inf", 300.0),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        ("Fri, 99 Foo 2026 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_every_form_and_clamped(text, seconds):
+    assert retry_after(reply(text), NOW) == seconds
+
+
+class Busy:
+    """Answers 429 for ever, and notes when it was asked."""
+
+    one_by_one = False
+    boot_id = ""
+
+    def __init__(self, wait, clock):
+        self.wait, self.clock, self.asked = wait, clock, []
+
+    def __call__(self, ops, timeout):
+        self.asked.append(self.clock())
+        raise RateLimitedError("busy", status_code=429, retry_after=self.wait)
+
+    def close(self):
+        pass
+
+
+def asked_within(seconds, wait):
+    now = 0.0
+    busy = Busy(wait, lambda: now)
+    sender = Sender(
+        lambda: busy, clock=lambda: now, reconciler=lambda: Reconciler(uniform=lambda low, high: low)
+    )  # fmt: skip
+    sender._worker._crashes = 99  # the steps are the test's
+    for number in range(20):
+        sender.add(Source(f"i{number}"))
+    while now < seconds:
+        sender.step()
+        now += 0.1
+    return len(busy.asked)
+
+
+def test_retry_after_gates_all_sends():
+    assert asked_within(4.9, 5.0) == 1
+    assert asked_within(29.9, 5.0) == 6
+
+
+def test_a_retry_after_beyond_all_reason_silences_for_five_minutes_and_no_longer():
+    assert asked_within(299, retry_after(reply("86400"))) == 1
+    assert asked_within(301, retry_after(reply("86400"))) == 2
+
+
+class Cheap(Source):
+    """Counts how often it is looked at."""
+
+    looked = 0
+
+    def sample(self, before=None):
+        Cheap.looked += 1
+        return super().sample()
+
+
+def test_a_hundred_thousand_live_items_are_looked_at_in_slices():
+    Cheap.looked = 0
+    reconciler, now = Reconciler(), 0.0
+    for number in range(100_000):
+        reconciler.add(Cheap(f"i{number}"), now)
+    assert len(reconciler) == 100_000
+    most = 0
+    for _ in range(400):
+        before = Cheap.looked
+        steps = reconciler.plan(now)
+        most = max(most, Cheap.looked - before)
+        assert len(steps) <= BATCH
+        reconciler.apply(steps, [{"id": step.op["id"], "status": 201} for step in steps], now)
+    assert Cheap.looked >= 100_000
+    assert 0 < most <= SLICE <= 2000
+    # The next look at all of them is spread out too, though nothing has changed.
+    now, most = 1000.0, 0
+    for _ in range(400):
+        before = Cheap.looked
+        steps = reconciler.plan(now)
+        most = max(most, Cheap.looked - before)
+        reconciler.apply(steps, [{"id": step.op["id"], "status": 200} for step in steps], now)
+    assert most <= SLICE
+
+
+def test_the_book_keeping_of_an_item_takes_few_bytes():
+    sources = [Source(f"i{number}") for number in range(20_000)]
+    for source in sources:
+        source.record = None  # so that the attribute is there before the measurement
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        reconciler = Reconciler()
+        for source in sources:
+            reconciler.add(source, 0.0)
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert used / len(sources) < 400
+
+
+def test_an_outage_with_many_items_takes_no_memory():
+    reconciler, now = Reconciler(uniform=lambda low, high: high), 0.0
+    sources = [Source(f"i{number}") for number in range(2000)]
+    for source in sources:
+        reconciler.add(source, now)
+    sizes = []
+    for round_ in range(200):
+        for source in sources[round_::50]:
+            source.at(round_)
+        reconciler.lost(reconciler.plan(now), now, "away")
+        now = reconciler.not_before
+        sizes.append(reconciler._agenda._size)
+    assert len(reconciler) == 2000
+    assert max(sizes) <= 2 * 2000 + 1

@@ -1,0 +1,526 @@
+"""One bad state is dropped alone and counted; every other failure passes, and reporting goes on after it."""
+
+from __future__ import annotations
+
+import decimal
+import errno
+import fractions
+import json
+import math
+import os
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from progressbar_tracker import ConfigError, TransportError, configure, flush, track
+from progressbar_tracker._http.exchanges import Wire, body_of
+from progressbar_tracker._http.transport import HttpTransport
+from progressbar_tracker._models import check_id, check_meta, check_number, check_text
+from progressbar_tracker._sender.reconciler import Reconciler
+from progressbar_tracker._sender.sender import Sender
+from progressbar_tracker._text import clean, count, sentence, whole
+from tests.sender.test_reconciler import Source
+from tests.support.fault_server import HALF, KEY, LOST, RESET, answer
+
+
+class HostileText(str):
+    """A text none of whose methods can be relied on."""
+
+    __slots__ = ()
+
+    def _fail(self, *args):
+        raise RuntimeError("hostile")
+
+    __str__ = __len__ = __repr__ = __getitem__ = __iter__ = isprintable = encode = strip = _fail
+    __eq__ = _fail
+    __hash__ = str.__hash__
+
+
+class HostileInt(int):
+    def _fail(self, *args):
+        raise RuntimeError("hostile")
+
+    __le__ = __ge__ = __lt__ = __gt__ = __eq__ = __float__ = __index__ = __str__ = __repr__ = __abs__ = _fail
+    __hash__ = int.__hash__
+
+
+class HostileFloat(float):
+    def _fail(self, *args):
+        raise RuntimeError("hostile")
+
+    __le__ = __ge__ = __lt__ = __gt__ = __eq__ = __float__ = __str__ = __repr__ = __abs__ = _fail
+    __hash__ = float.__hash__
+
+
+class Raising:
+    def __init__(self, error):
+        self._error = error
+
+    def _fail(self, *args):
+        raise self._error
+
+    __str__ = __float__ = __int__ = __index__ = __len__ = __eq__ = __bool__ = _fail
+    __hash__ = object.__hash__
+
+
+TEXTS = [
+    "caf\udce9.py", "\ud800", "\x00", "\x1b]0;title\x07", "\u2028\u2029\ufeff\ufffe", "a" * 100_000, "", "😀" * 300,
+    HostileText("hostile"), HostileText("\udcff"), b"bytes", 5, 10**5000, math.nan, object(), [1], {"a": {}}, {1}, None,
+    Raising(ValueError()), Raising(OSError()), Raising(RecursionError()), Raising(UnicodeError()),
+    Raising(MemoryError()), Raising(SystemExit()), Raising(GeneratorExit()),
+]  # fmt: skip
+NUMBERS = [
+    0, -1, 2**53 + 1, 2**64, 10**299, 10**301, 10**5000, math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.5, True,
+    fractions.Fraction(1, 3), fractions.Fraction(10**400), decimal.Decimal("0.1"), decimal.Decimal("sNaN"), 1j, "7",
+    "x", b"7", None, [], object(), HostileInt(7), HostileFloat(0.5), Raising(ValueError()), Raising(SystemExit()),
+]  # fmt: skip
+
+
+def shape(value):
+    try:
+        return type(value).__name__ if " at 0x" in repr(value) else repr(value)[:30]
+    except BaseException:
+        return type(value).__name__
+
+
+@pytest.mark.parametrize("value", TEXTS, ids=shape)
+def test_clean_returns_what_the_server_takes(value):
+    try:
+        text = clean(value, 200)
+    except (SystemExit, GeneratorExit):
+        return  # in a program's thread they are the program's; see Reconciler.plan() for ours
+    assert type(text) is str
+    check_text("title", text, 200)
+    body_of(text)
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=shape)
+def test_count_returns_what_the_server_takes(value):
+    try:
+        number = count(value)
+    except SystemExit:
+        return
+    if number is not None:
+        assert type(number) in (int, float)
+        assert check_number("completed", number) == number
+        assert json.loads(body_of(number)) == number
+    assert type(whole(value)) is int
+
+
+@pytest.mark.parametrize("value", TEXTS, ids=shape)
+@pytest.mark.parametrize("field", ["title", "description", "total", "weight", "error"])
+def test_state_that_is_hostile_holds_up_no_other(faults, pb, field, value):
+    with pb.track(total=2, id="other", keep=True) as other:
+        with pb.track(total=2, id="bad", keep=True, interval=0.05) as bad:
+            setattr(bad._run, field, value)
+            other.advance(2)
+        assert pb.sender.flush(20)
+    assert pb.sender.flush(20)
+    assert (faults.items["other"]["completed"], faults.items["other"]["status"]) == (2, "succeeded")
+    assert pb.sender.stats().dropped + ("bad" in faults.items) >= 1
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=shape)
+@pytest.mark.parametrize("field", ["total", "weight", "_base"])
+def test_number_that_is_hostile_holds_up_no_other(faults, pb, field, value):
+    with pb.track(total=2, id="other", keep=True) as other:
+        bad = pb.track(total=2, id="bad", keep=True, interval=0.05)
+        bad.advance(0)
+        setattr(bad._run, field, value)
+        bad._run.abandoned()
+        other.advance(2)
+    assert pb.sender.flush(20)
+    assert (faults.items["other"]["completed"], faults.items["other"]["status"]) == (2, "succeeded")
+
+
+@pytest.mark.parametrize("field", ["id", "run_id", "part", "interval", "keep", "tentative", "patience", "fleeting"])
+@pytest.mark.parametrize("error", [ValueError, RecursionError, SystemExit])
+def test_source_whose_attribute_raises_is_dropped_alone(field, error):
+    class Bad(Source):
+        pass
+
+    def fail(self):
+        raise error
+
+    setattr(Bad, field, property(fail, lambda self, value: None))
+    reconciler = Reconciler()
+    reconciler.add(Source("good"), 0.0)
+    reconciler.add(Bad("bad"), 0.0)
+    ids = [step.op["id"] for now in (10.0, 20.0, 30.0) for step in reconciler.plan(now)]
+    assert "good" in ids
+
+
+@pytest.mark.parametrize("bad", ["\ud800", math.nan, 10**5000, {1}, object()], ids=shape)
+def test_operation_that_is_no_json_has_a_422_of_our_own(bad):
+    ops = [{"op": "put", "id": str(number), "run_id": "r", "seq": 1, "title": "t"} for number in range(3)]
+    ops[1]["title"] = bad
+    exchange = Wire().deliver(ops)
+    request = next(exchange)
+    assert [op["id"] for op in json.loads(request.body)["ops"]] == ["0", "2"]
+    with pytest.raises(StopIteration) as stop:
+        exchange.send(reply_of([{"id": "0", "status": 201}, {"id": "2", "status": 200}]))
+    assert [result["status"] for result in stop.value.value] == [201, 422, 200]
+
+
+def test_operations_that_are_all_no_json_cost_no_request():
+    exchange = Wire().deliver([{"op": "put", "id": "a", "title": math.nan}])
+    with pytest.raises(StopIteration) as stop:
+        next(exchange)
+    assert [result["status"] for result in stop.value.value] == [422]
+
+
+def reply_of(results):
+    from progressbar_tracker._http.exchanges import Reply
+
+    return Reply(200, {}, json.dumps({"results": results}).encode())
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_state_for_which_the_whole_request_is_refused_is_dropped_alone(status):
+    refusing = Refusing(status)
+    sender = Sender(lambda: refusing, clock=lambda: 1000.0)
+    sender._worker.start = lambda **_: False
+    for number in range(20):
+        sender.add(Source(str(number), keep=True))
+    for _ in range(40):
+        sender.step()
+    assert refusing.known == {str(number) for number in range(20)} - {"13"}
+    assert sender.stats().dropped == 1
+
+
+class Refusing:
+    one_by_one = False
+    boot_id = ""
+    key_source = ""
+
+    def __init__(self, status):
+        self._status = status
+        self.known = set()
+
+    def __call__(self, ops, timeout):
+        from progressbar_tracker._http.exchanges import Reply, Request, error_of
+
+        if any(op["id"] == "13" for op in ops):
+            raise error_of(Reply(self._status, {}, b"{}"), Request("POST", "batch"))
+        self.known.update(op["id"] for op in ops)
+        return [{"id": op["id"], "status": 200} for op in ops]
+
+    def close(self):
+        pass
+
+
+# ---------------------------------------------------------------- failures that pass
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    for name in ("_reconcile.BACKOFF_BASE", "_sender.MISTAKEN", "_sender.LOOK", "_worker.PAUSE"):
+        monkeypatch.setattr(f"progressbar_tracker.{name}", 0.01)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.InvalidURL("Invalid port: ':'"),
+        UnicodeError("label empty"),
+        UnicodeEncodeError("idna", "x", 0, 1, "label too long"),
+        ssl.SSLError("[X509] no certificate or crl found"),
+        FileNotFoundError(2, "SSL_CERT_FILE"),
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+        OSError(errno.ENFILE, os.strerror(errno.ENFILE)),
+        OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)),
+        MemoryError(),
+        RecursionError(),
+        RuntimeError("patched"),
+        ImportError("socksio"),
+        ConfigError("http_proxy"),
+        TransportError("away"),
+        KeyError("x"),
+        AssertionError(),
+        StopIteration(),
+        SystemExit(1),
+        BaseException("odd"),
+        GeneratorExit(),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("where", ["open", "run"])
+@pytest.mark.usefixtures("quickly")
+def test_failure_of_any_kind_passes(faults, pb, monkeypatch, error, where):
+    well, left = getattr(HttpTransport, where), [0] * 5
+
+    def fail(self, *args, **options):
+        if left:
+            left.pop()
+            raise error
+        return well(self, *args, **options)
+
+    monkeypatch.setattr(HttpTransport, where, fail)
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(7)
+    faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
+    assert faults.items["job"]["completed"] == 7
+    assert pb.sender.flush(20)
+
+
+REPLIES = {
+    "half json": b'{"results": [{"id": "job", "sta',
+    "no json": b"OK",
+    "nothing": b"",
+    "null": b"null",
+    "wrong type": b'{"results": {"id": 1}}',
+    "no result": b'{"results": []}',
+    "too many": b'{"results": [{"id": "job", "status": 200}, {"id": "job", "status": 200}]}',
+    "status text": b'{"results": [{"id": "job", "status": "200"}]}',
+    "status null": b'{"results": [{"id": "job", "status": null}]}',
+    "status 0": b'{"results": [{"id": "job", "status": 0}]}',
+    "status huge": b'{"results": [{"id": "job", "status": 1' + b"0" * 5000 + b"}]}",
+    "status -1": b'{"results": [{"id": "job", "status": -1}]}',
+    "status 102": b'{"results": [{"id": "job", "status": 102}]}',
+    "nested": b'{"results": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "not UTF-8": b'{"results": [{"id": "\xff"}]}',
+    "UTF-16": '{"results": []}'.encode("utf-16"),
+    "large": b"[" + b"1," * 3_000_000 + b"1]",
+}
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 206, 299, 500, 502, 503, 504, 507, 408, 425, 301, 302, 407, 418])
+@pytest.mark.usefixtures("quickly")
+def test_answer_of_any_status_passes(faults, pb, status):
+    faults.script.extend([answer(status, b"" if status == 204 else b"<html>", Content_Type="text/html")] * 3)
+    check_recovery(faults, pb)
+
+
+@pytest.mark.parametrize("body", REPLIES.values(), ids=REPLIES)
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.usefixtures("quickly")
+def test_answer_of_any_body_passes(faults, pb, status, body):
+    faults.script.extend([answer(status, body)] * 3)
+    check_recovery(faults, pb)
+
+
+@pytest.mark.parametrize(
+    "told", ["-5", "-inf", "nan", "0", "1e-400", "x" * 1000, "Thu, 01 Jan 1970 00:00:00 GMT", "\x7f"]
+)
+@pytest.mark.usefixtures("quickly")
+def test_retry_after_of_any_kind_passes(faults, pb, told):
+    faults.script.extend([answer(503, b"{}", Retry_After=told)] * 3)
+    check_recovery(faults, pb)
+
+
+@pytest.mark.parametrize("fault", [RESET, HALF, LOST], ids=["reset", "half", "lost"])
+@pytest.mark.usefixtures("quickly")
+def test_connection_that_breaks_passes(faults, pb, fault):
+    faults.script.extend([fault] * 5)
+    check_recovery(faults, pb)
+
+
+def check_recovery(faults, pb):
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(7)
+    faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
+    assert faults.items["job"]["completed"] == 7
+    assert pb.sender.flush(20)
+    assert pb.sender.stats().dropped == 0
+
+
+# ---------------------------------------------------------------- the program's surroundings
+
+PROGRAM = """
+import os, socket, sys
+from progressbar_tracker import _runtime, flush, stats, track
+{prelude}
+for _ in track(range(3), keep=True): pass
+with track(total=2, id="named", keep=True) as bar: bar.advance(2)
+assert flush(20), stats()
+assert stats().dropped == 0, stats()
+"""
+
+
+@pytest.mark.parametrize(
+    "prelude",
+    [
+        "",
+        "sys.argv = ['/x/caf\\udce9.py']",
+        "sys.argv = []",
+        "sys.argv = [None]",
+        "sys.argv = [b'caf\\xe9']",
+        "sys.argv = None",
+        "del sys.argv",
+        "sys.argv = ['\\x00\\x1b[31m' * 1000]",
+        "socket.gethostname = lambda: 'h\\udce9'",
+        "socket.gethostname = lambda: 1 / 0 if False else (_ for _ in ()).throw(OSError(24, 'EMFILE'))",
+        "socket.gethostname = lambda: '\\x00' * 1000",
+        "os.environ['PROGRESSBAR_PARENT'] = '\\udcff\\x1b'",
+        "os.environ['PROGRESSBAR_PARENT'] = 'p' * 5000",
+        "_runtime.describe(job='\\udcff' * 500, **{'n' * 500: 'x', '': 'y'})",
+    ],
+)
+def test_surroundings_of_any_kind_are_reported(faults, tmp_path, prelude):
+    check_program(faults, tmp_path / "job.py", prelude)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or sys.platform == "darwin", reason="such names cannot be had there")
+def test_script_whose_name_is_no_utf8_is_reported(faults, tmp_path):
+    check_program(faults, os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py"), "")
+
+
+def check_program(faults, path, prelude):
+    Path(path).write_text(PROGRAM.format(prelude=prelude))
+    environ = {**os.environ, "PROGRESSBAR_URL": faults.url, "PROGRESSBAR_API_KEY": KEY}
+    ended = subprocess.run([sys.executable, path], env=environ, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert len(faults.items) == 2
+    for item in faults.items.values():
+        check_id(item["id"])
+        check_text("title", item["title"], 200)
+        check_meta(item["meta"])
+
+
+# ---------------------------------------------------------------- settings and keys that change
+
+
+@pytest.fixture
+def surroundings(faults, monkeypatch):
+    monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
+    monkeypatch.setattr("progressbar_tracker._sender.sender.LOOK", 0.02)
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
+    configure()
+    yield monkeypatch
+    flush(5)
+    configure()
+
+
+def keys_seen(faults):
+    return [seen.headers["x-api-key"] for seen in faults.seen]
+
+
+class KeyServer:
+    """Lets the fault server take one key only."""
+
+    def __init__(self, faults, key):
+        self.key = key
+        serve = faults._serve
+
+        def checked(handler):
+            if handler.headers["X-API-KEY"] != self.key:
+                faults.script.append(answer(401, b'{"type": "/problems/unauthorized", "detail": "unknown key"}'))
+            serve(handler)
+
+        faults._serve = checked
+
+
+SOURCES = ["file", "variable", "config"]
+
+
+def put_key(source, key, faults, tmp_path, monkeypatch):
+    if source == "file":
+        path = tmp_path / "key"
+        monkeypatch.setenv("PROGRESSBAR_API_KEY_FILE", str(path))
+        path.write_text(key + "\n")
+        return f"the file {path}, which PROGRESSBAR_API_KEY_FILE names"
+    if source == "variable":
+        monkeypatch.setenv("PROGRESSBAR_API_KEY", key)
+        return "PROGRESSBAR_API_KEY"
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("PROGRESSBAR_CONFIG", str(path))
+    path.write_text(f'url = "{faults.url}"\napi_key = "{key}"\n')
+    return f"the config file {path}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_key_that_was_rotated_is_read_again_at_once(faults, surroundings, tmp_path, caplog, source):
+    server = KeyServer(faults, "old")
+    put_key(source, "old", faults, tmp_path, surroundings)
+    with track(total=3, id="job", keep=True, interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        put_key(source, "new", faults, tmp_path, surroundings)
+        server.key = "new"
+        bar.advance(3)
+        faults.wait_for(lambda: faults.items["job"]["completed"] == 3)
+    assert flush(20)
+    assert keys_seen(faults).count("old") == 2
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_key_that_is_refused_is_sent_again_when_its_source_has_changed(faults, surroundings, tmp_path, caplog, source):
+    server = KeyServer(faults, "new")
+    named = put_key(source, "old", faults, tmp_path, surroundings)
+    with track(total=3, id="job", keep=True, interval=0.05) as bar:
+        bar.advance(1)
+        assert not flush(20)
+        put_key(source, "wrong too", faults, tmp_path, surroundings)
+        assert not flush(20)
+        put_key(source, "new", faults, tmp_path, surroundings)
+        faults.wait_for(lambda: faults.items.get("job", {}).get("completed") == 1)
+        server.key = "newer"
+        put_key(source, "newer", faults, tmp_path, surroundings)
+        bar.advance(2)
+    faults.wait_for(lambda: faults.items["job"]["status"] == "succeeded")
+    assert flush(20)
+    seen = keys_seen(faults)
+    assert (seen.count("old"), seen.count("wrong too")) == (1, 1)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert f"({named})" in warnings[0]
+
+
+def test_key_file_that_is_gone_for_a_while_passes(faults, surroundings, tmp_path):
+    server = KeyServer(faults, "old")
+    put_key("file", "old", faults, tmp_path, surroundings)
+    with track(total=3, id="job", keep=True, interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        (tmp_path / "key").unlink()
+        server.key = "new"
+        bar.advance(3)
+        assert not flush(20)
+        (tmp_path / "key").write_text("")
+        assert not flush(20)
+        put_key("file", "new", faults, tmp_path, surroundings)
+        faults.wait_for(lambda: faults.items["job"]["completed"] == 3)
+    assert flush(20)
+
+
+def test_key_never_travels_to_another_server(faults, surroundings, tmp_path):
+    KeyServer(faults, "right")
+    put_key("config", "wrong", faults, tmp_path, surroundings)
+    surroundings.delenv("PROGRESSBAR_URL")
+    with track(total=3, id="job", keep=True) as bar:
+        bar.advance(3)
+        assert not flush(20)
+        (tmp_path / "config.toml").write_text('url = "http://127.0.0.1:9"\napi_key = "right"\n')
+        assert not flush(20)
+    assert not flush(20)
+    assert set(keys_seen(faults)) == {"wrong"}
+
+
+def test_setting_that_is_mended_is_noticed(faults, surroundings, caplog):
+    surroundings.setenv("PROGRESSBAR_API_KEY_FILE", "/nonexistent/key")
+    with track(total=3, id="job", keep=True) as bar:
+        bar.advance(3)
+        assert not flush(20)
+    surroundings.setenv("PROGRESSBAR_API_KEY", KEY)
+    assert flush(20)
+    assert faults.items["job"]["completed"] == 3
+    assert [record.levelname for record in caplog.records if record.levelno >= 30] == ["WARNING"]
+
+
+def test_key_of_a_variable_that_no_header_can_carry_is_named_by_its_source(faults, surroundings, caplog):
+    surroundings.setenv("PROGRESSBAR_API_KEY", "clé")
+    with track(total=3, id="job", keep=True) as bar:
+        bar.advance(3)
+    assert not flush(20)
+    assert "Progress is not reported: PROGRESSBAR_API_KEY: api_key must consist" in caplog.text
+    assert "clé" not in caplog.text
+
+
+@pytest.mark.parametrize("value", [None, 5, {"a": 1}, ["x"], "a\x1b[2J\nb", "\ud800", "x" * 10_000, "fine"], ids=shape)
+def test_sentence_is_one_line_fit_for_a_log(value):
+    text = sentence(value)
+    assert text.isprintable()
+    assert len(text) <= 1000

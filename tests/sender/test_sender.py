@@ -1,0 +1,244 @@
+"""The background sender against a server that misbehaves, and what the program notices of it: nothing."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+
+import pytest
+
+from progressbar_tracker import ProgressBar, TransportError
+from progressbar_tracker._sender.reconciler import REVIVALS, Reconciler
+from progressbar_tracker._sender.sender import Sender, _Flush
+from tests.sender.test_reconciler import Source
+from tests.support.fault_server import HALF, HANG, KEY, LOST, RESET, answer
+from tests.support.server_process import until
+
+# Where a server is waited for, a request is given up after five seconds. A busy machine takes its time too.
+UNWAITED = 4.0
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def a_loop(pb, item_id="job"):
+    """Run a loop of 50 ms and return how long it took and what came out."""
+    seen, begun = [], time.perf_counter()
+    for number in pb.track(range(10), id=item_id):
+        threading.Event().wait(0.005)  # the work, not a wait for something
+        seen.append(number)
+    return time.perf_counter() - begun, seen
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [HANG, RESET, HALF, LOST, answer(500), answer(503, Retry_After="2"), answer(429, Retry_After="5"), answer(302),
+     answer(200, b"<html>hotel</html>", Content_Type="text/html")],
+    ids=["hang", "reset", "half", "lost", "500", "503", "429", "302", "portal"],
+)  # fmt: skip
+def test_a_misbehaving_server_neither_raises_in_the_loop_nor_slows_it(faults, pb, fault):
+    faults.always = fault
+    took, seen = a_loop(pb)
+    assert seen == list(range(10))
+    assert took < UNWAITED
+    begun = time.perf_counter()
+    pb.sender.close()
+    assert time.perf_counter() - begun < UNWAITED
+
+
+def test_a_server_that_refuses_neither_raises_in_the_loop_nor_slows_it():
+    pb = ProgressBar(f"http://127.0.0.1:{closed_port()}", KEY, auto_detect=False)
+    took, seen = a_loop(pb)
+    assert (seen, took < UNWAITED) == (list(range(10)), True)
+    begun = time.perf_counter()
+    pb.close()
+    assert time.perf_counter() - begun < UNWAITED
+
+
+def test_the_last_state_arrives_when_the_server_comes_back(faults, pb):
+    faults.script.extend([answer(500), RESET, HALF])
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(10)
+    faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
+    assert faults.items["job"]["completed"] == 10
+
+
+def test_a_create_whose_answer_was_lost_is_not_made_twice(faults, pb):
+    faults.script.append(LOST)
+    with pb.track(total=10, id="job") as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        bar.advance(10)
+    faults.wait_for(lambda: faults.history)
+    assert [(run["id"], run["status"]) for run in faults.history] == [("job", "succeeded")]
+    assert len({op["run_id"] for op in faults.ops}) == 1
+
+
+def test_a_server_that_was_wiped_gets_the_item_again(faults, pb):
+    with pb.track(total=10, id="job", interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        faults.items.clear()
+        bar.advance(3)
+        faults.wait_for(lambda: faults.items.get("job", {}).get("completed") == 3)
+
+
+def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, pb, caplog, monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.REVIVAL_SPREAD", 0.01)
+    with pb.track(total=10, id="job", interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        for number in range(1, REVIVALS + 3):
+            faults.restart()
+            bar.advance()
+            faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number)
+    assert pb.sender.flush(20)
+    assert caplog.records == []
+
+
+def test_an_item_that_was_taken_over_is_left_to_the_other_run(faults, pb, caplog):
+    with pb.track(total=10, id="job", interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        faults.items["job"]["run_id"] = "another"
+        bar.advance(3)
+        faults.wait_for(lambda: faults.ops[-1]["op"] == "patch")
+    assert pb.sender.flush(20)
+    assert faults.items["job"]["run_id"] == "another"
+    assert [record.levelname for record in caplog.records if "job" in record.message] == ["WARNING"]
+
+
+def test_one_connection_serves_many_updates(faults, pb):
+    with pb.track(total=10, id="job", interval=0.05) as bar:
+        for number in range(5):
+            bar.advance()
+            faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number + 1)
+    assert pb.sender.flush(20)
+    assert faults.connections == 1
+
+
+def test_many_bars_are_sent_in_one_request(faults, pb):
+    bars = [pb.track(total=1, id=f"job{number}", keep=True) for number in range(200)]
+    for bar in bars:
+        bar.advance()
+        bar.close()
+    assert pb.sender.flush(20)
+    assert len(faults.items) == 200
+    assert len(faults.seen) <= 2
+
+
+def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
+    caplog.set_level(logging.DEBUG)
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+    assert pb.sender.flush(20)
+    assert [record for record in caplog.records if record.name.startswith("httpx")] == []
+
+
+def test_the_thread_ends_when_there_is_nothing_left_and_comes_again(faults, pb, monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.worker.LINGER", 0.1)
+    for number in range(2):
+        with pb.track(total=1, id=f"job{number}", keep=True) as bar:
+            bar.advance()
+        assert pb.sender.flush(20)
+        thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
+        thread.join(5)
+        assert not thread.is_alive()
+    assert len(faults.items) == 2
+
+
+def test_without_threads_the_loop_runs_and_one_warning_tells(faults, pb, monkeypatch, caplog):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    _, seen = a_loop(pb)
+    assert seen == list(range(10))
+    assert sum("want of a thread" in record.message for record in caplog.records) >= 1
+
+
+def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("progressbar_tracker._sender.worker.Worker.start", lambda self, **_: False)
+        with pb.track(total=1, id="job", keep=True) as bar:
+            bar.advance()
+        assert pb.sender.flush(20)
+    assert faults.items["job"]["status"] == "succeeded"
+
+
+def test_flush_says_false_when_the_server_is_away():
+    pb = ProgressBar(f"http://127.0.0.1:{closed_port()}", KEY, auto_detect=False)
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+    until(lambda: pb.sender.stats().failed)
+    assert pb.sender.flush(0.1) is False
+    assert "Connection refused" in pb.sender.stats().last_error
+    pb.close()
+
+
+def test_close_twice_is_as_good_as_once(faults, pb):
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+    assert pb.sender.close(5)
+    assert pb.sender.close(5)
+    assert faults.items["job"]["status"] == "succeeded"
+
+
+def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
+    """The step by hand, with a clock of the test's: no thread, no time passes."""
+    now = 0.0
+
+    class Deliver:
+        def __call__(self, ops, timeout):
+            raise TransportError("no answer", method="POST", url="http://away/")
+
+        one_by_one = False
+        boot_id = ""
+
+        def close(self):
+            pass
+
+    sender = Sender(Deliver, clock=lambda: now, reconciler=lambda: Reconciler(uniform=lambda low, high: high))
+    sender._worker._crashes = 99  # never starts a thread
+    source = Source()
+    sender.add(source)
+    while now < 3600:
+        delay = sender.step()
+        source.at(int(now))
+        now += max(delay or 0.0, 0.1)
+    assert 55 <= len(caplog.records) <= 61
+    assert sender.stats().requests < 80
+    assert len(sender._reconciler) == 1
+
+
+def test_recovery_is_told_once(faults, pb, caplog):
+    caplog.set_level(logging.INFO, "progressbar_tracker")
+    faults.script.append(answer(500))
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+    assert pb.sender.flush(20)
+    told = [record.levelname for record in caplog.records if record.name == "progressbar_tracker"]
+    assert told == ["WARNING", "INFO"]
+
+
+def test_a_flush_covers_a_run_that_was_handed_in_just_before_it(faults, pb):
+    """The hand-over of both falls into the sender's taking in: after it has counted the runs, before the flushes."""
+    sender, source = pb.sender, Source(keep=True)
+    flush = _Flush(None, last=False)
+
+    class Interleaved(deque):
+        def __len__(self):
+            counted = super().__len__()
+            if not sender._flushes and flush.at is None and not super().__contains__(source):
+                self.append(source)
+                sender._flushes.append(flush)
+            return counted
+
+    sender._added = Interleaved()
+    sender._take_in(0.0)
+    assert flush.at is None
+    sender._take_in(1.0)
+    assert source.record is not None
+    assert flush.at == 1.0

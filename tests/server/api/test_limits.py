@@ -1,0 +1,311 @@
+"""Everything that a client can make grow has a limit, and beyond it the answer that is told."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import pytest
+
+from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
+from progressbar_tracker.server import hub, services
+from progressbar_tracker.server.access import keys, sessions, shares
+from progressbar_tracker.server.api.limits import limits, told
+from progressbar_tracker.server.http import connection, endpoint
+from progressbar_tracker.server.items import transition
+from progressbar_tracker.server.problems import CODES, CURES, ProblemError
+from progressbar_tracker.server.settings import Settings
+from tests.support.server import NO_TLS, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.server import Served
+
+SETTINGS: Final = Settings(database="postgresql://nowhere")
+TESTS: Final = "".join(path.read_text("utf-8") for path in Path(__file__).parents[2].rglob("test_*.py"))
+
+
+def batch(*ops: dict[str, object]) -> dict[str, object]:
+    return {"ops": [{"op": "put", "id": "a", **op} for op in ops]}
+
+
+def refused(http: httpx.Client, op: dict[str, object]) -> dict[str, object]:
+    (result,) = http.post("/api/v1/items:batch", json=batch(op)).json()["results"]
+    return result["problem"]
+
+
+def too_many_parts(http: httpx.Client) -> dict[str, object]:
+    http.put("/api/v1/items/a", json={"run_id": "r"})
+    for part in "12":
+        assert http.patch("/api/v1/items/a", json={"part": part}).status_code == 200
+    return http.patch("/api/v1/items/a", json={"part": "3"}).json()
+
+
+def too_many_items(http: httpx.Client) -> dict[str, object]:
+    for name in "abc":
+        http.put(f"/api/v1/items/{name}", json={})
+    legacy_problem = http.post("/progress", json=legacy("d")).json()
+    assert refused(http, {"id": "d"})["type"] == legacy_problem["type"] == "/problems/too-many-items"
+    return http.put("/api/v1/items/d", json={}).json()
+
+
+def too_many_keys(http: httpx.Client) -> dict[str, object]:
+    for _ in range(8):
+        answer = http.post("/api/v1/keys", json={"type": "read", "name": "n"})
+    assert answer.json()["type"] == "/problems/too-many-keys"
+    return answer.json()
+
+
+def too_many_shares(http: httpx.Client) -> dict[str, object]:
+    for _ in range(3):
+        answer = http.post("/api/v1/shares", json={"group": "g"})
+    assert answer.json()["type"] == "/problems/too-many-shares"
+    return answer.json()
+
+
+def too_many_streams(http: httpx.Client) -> dict[str, object]:
+    with http.stream("GET", "/api/v1/events") as first:
+        chunks = first.iter_raw()
+        next(chunks)
+        return http.get("/api/v1/events").json()
+
+
+def too_many_attempts(http: httpx.Client) -> dict[str, object]:
+    for _ in range(sessions.ATTEMPTS + 1):
+        answer = http.post("/login", data={"key": "wrong"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "61")
+    return {"type": "/problems/rate-limited"}  # which is told on a page
+
+
+def too_many_bytes(http: httpx.Client) -> dict[str, object]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(endpoint, "PAGE_BYTES", 2**30)
+        problem: dict[str, object] = http.get("/docs").json()
+        return problem
+
+
+BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
+    "bytes of a body": lambda http: http.put("/api/v1/items/a", content=b" " * (BODY_BYTES + 1)).json(),
+    "bytes of a batch": lambda http: http.post("/api/v1/items:batch", content=b" " * (BATCH_BYTES + 1)).json(),
+    "operations of a batch": lambda http: http.post("/api/v1/items:batch", json=batch(*[{}] * 501)).json(),
+    "items of a key": too_many_items,
+    "parts of a run": too_many_parts,
+    "entries of meta": lambda http: refused(http, {"meta": {str(number): "" for number in range(17)}}),
+    "channels that an item names": lambda http: refused(http, {"notify": [str(number) for number in range(9)]}),
+    "characters of an id, a title, a group, a text of meta or of a search": lambda http: refused(
+        http, {"title": "x" * 201}
+    ),
+    "characters of a description or an error": lambda http: refused(http, {"error": "x" * 2001}),
+    "characters of the name of a part": lambda http: refused(http, {"part": "x" * 65}),
+    "items of a page": lambda http: http.get("/api/v1/items?limit=10001").json(),
+    "runs of a page of the history": lambda http: http.get("/api/v1/history?limit=1001").json(),
+    "keys": too_many_keys,
+    "shares": too_many_shares,
+    "wrong attempts to sign in from an address in 60 s": too_many_attempts,
+    "streams": too_many_streams,
+    "streams with one key or link": too_many_streams,
+    "streams without a key from one network": too_many_streams,
+    "exports of the history": lambda http: http.get("/api/v1/history.csv").json(),
+    "exports for one key or network": lambda http: http.get("/api/v1/history.json").json(),
+    "MiB of responses that clients leave unread": too_many_bytes,
+    "MiB of them for one key or network": too_many_bytes,
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with little room."""
+    from tests.support.server import Clock, Served
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transition, "PARTS", 2)
+        patched.setattr(keys, "KEYS", 8)
+        patched.setattr(shares, "SHARES", 2)
+        patched.setattr(sessions, "SESSIONS", 3)
+        patched.setattr(hub, "STREAMS", 1)
+        patched.setattr(services, "MAX_EXPORTS", 0)
+        served = Served(tmp_path_factory.mktemp("small"), Clock(), max_items=3)
+        yield served
+        served.stop()
+
+
+def test_every_limit_that_answers_with_a_problem_is_tried() -> None:
+    assert {limit.name for limit in limits(SETTINGS) if limit.beyond in CODES} == set(BEYOND)
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_beyond_a_limit_the_answer_is_the_one_that_is_told(small: Served, name: str) -> None:
+    (limit,) = (limit for limit in limits(small.settings) if limit.name == name)
+    problem = BEYOND[name](small.client("admin"))
+    assert problem["type"] == f"/problems/{limit.beyond}", problem
+
+
+def test_the_oldest_of_too_many_browsers_is_signed_out(small: Served) -> None:
+    browsers = []
+    for _ in range(4):
+        small.clock.pass_(1)
+        browser = small.client(**{"Sec-Fetch-Site": "same-origin"})
+        assert browser.post("/login", data={"key": small.keys["read"]}).status_code == 303
+        browsers.append(browser)
+    assert [browser.get("/").status_code for browser in browsers] == [303, 200, 200, 200]
+    small.restart()
+    assert len(small.client("admin").get("/api/v1/sessions").json()["sessions"]) == 3
+
+
+def test_the_page_and_the_key_tell_the_limits(small: Served) -> None:
+    page = html.unescape(small.client().get("/docs").text)
+    for limit in limits(small.settings):
+        assert f"<td>{limit.most:,}</td>" in page
+        assert limit.name in page
+    known = small.client("read").get("/api/key-info").json()["limits"]
+    assert known == told(small.settings)
+    assert known["items"] == 3
+    assert {"body_bytes", "batch_bytes", "batch_ops", "items"} <= set(known)
+
+
+def test_the_limit_of_a_head_is_the_one_that_holds() -> None:
+    (limit,) = (limit for limit in limits(SETTINGS) if limit.name == "bytes of the headers of a request")
+    assert limit.most == connection.HEAD
+
+
+# Problems
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_type_of_a_problem_leads_to_its_cause_and_its_cure(small: Served, code: str) -> None:
+    reply = small.client().get(ProblemError(code, "why").document()["type"])
+    assert reply.status_code == 200
+    assert CODES[code][1] in reply.text
+    assert CURES[code].split(";")[0].split("'")[0] in reply.text
+    routes = re.findall(r"<li><code>(.*?)</code>", reply.text)
+    assert (not routes) is (code == "method-not-allowed")
+
+
+def test_who_has_no_key_is_told_so(small: Served) -> None:
+    reply = small.client().get("/progress")
+    assert (reply.status_code, reply.json()["type"]) == (401, "/problems/unauthorized")
+
+
+def test_what_is_no_problem_has_no_page(small: Served) -> None:
+    assert small.client().get("/problems/boredom").status_code == 404
+
+
+def test_every_problem_is_met_by_some_test() -> None:
+    assert [code for code in CODES if TESTS.count(f'"{code}"') + TESTS.count(f"problems/{code}") == 0] == []
+
+
+def test_whoever_is_to_come_back_is_told_when() -> None:
+    for code, (status, _) in CODES.items():
+        assert (ProblemError(code, "why").retry_after is not None) is (status in {429, 503})
+
+
+# Memory
+
+
+class Process:
+    """A server in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key = secrets.token_urlsafe(32)
+        environ = {**os.environ, "PROGRESSBAR_ADMIN_KEY": self.key, "PROGRESSBAR_MAX_ITEMS": "300"}
+        command = [sys.executable, "-m", "progressbar_tracker", "serve", "--port", "0", "--no-local-key",
+                   "--database", str(folder / "progress.db")]  # fmt: skip
+        self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        for said in self.process.stdout:
+            if found := re.match(r"Serving on (\S+)", said):
+                break
+        self.http = httpx.Client(base_url=found[1], headers={"X-API-KEY": self.key}, timeout=30, verify=NO_TLS)
+
+    def megabytes(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+    def stop(self) -> None:
+        self.http.close()
+        self.process.terminate()
+        self.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    started = Process(tmp_path)
+    yield started
+    started.stop()
+
+
+def large_bodies(http: httpx.Client, _: str) -> None:
+    for path in ("/api/v1/items/a", "/progress", "/api/v1/items:batch"):
+        method = "POST" if path.endswith("batch") else "PUT"
+        assert http.request(method, path, content=(b" " * 65_536 for _ in range(40))).status_code == 413
+    assert http.post("/api/v1/items:batch", content=b'{"ops":' + b"[" * 500_000).status_code == 400
+
+
+def many_ids(http: httpx.Client, turn: str) -> None:
+    """Ids, groups and texts that come and go, and what is due of them in a thousand years."""
+    for number in range(4):
+        ops: list[dict[str, object]] = []
+        for one in range(200):
+            name = f"{turn} {number} {one}" + "x" * 100
+            ops += [
+                {"op": "put", "id": name, "group": name, "meta": {name: name}, "heartbeat_timeout": 1e9,
+                 "unit": name[:20], "deadline": "2999-01-01T00:00:00Z", "ttl": 1e9,
+                 "status": "failed" if one % 2 else "running"},
+                {"op": "delete", "id": name},
+            ]  # fmt: skip
+        results = http.post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
+        assert {result["status"] for result in results} == {200, 201}
+
+
+def more_than_fit(http: httpx.Client, turn: str) -> None:
+    ops = [{"op": "put", "id": f"{turn} {one}", "description": "x" * 1500} for one in range(500)]
+    results = http.post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
+    assert {result["status"] for result in results} <= {200, 201, 429}
+    http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": op["id"]} for op in ops]})
+
+
+def strangers(http: httpx.Client, turn: str) -> None:
+    for one in range(50):
+        wrong = {"X-API-KEY": f"pbt_w_{turn}{one}"}
+        assert http.get(f"/api/v1/items/{turn}{one}", headers=wrong).status_code == 401
+        assert http.get(f"/{turn}/{one}").status_code == 404
+        assert http.get(f"/s/{turn}{one}").status_code == 404
+
+
+def streams(http: httpx.Client, turn: str) -> None:
+    for one in range(20):
+        with http.stream("GET", "/api/v1/events", params={"group": f"{turn} {one}"}) as reply:
+            next(reply.iter_raw())
+
+
+def browsers(http: httpx.Client, _: str) -> None:
+    for _ in range(110):
+        reply = http.post("/login", data={"key": http.headers["X-API-KEY"]}, headers={"User-Agent": "x" * 5000})
+        assert reply.status_code == 303
+        http.cookies.clear()
+
+
+ABUSES: Final = (large_bodies, many_ids, more_than_fit, strangers, streams, browsers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
+def test_no_abuse_takes_more_and_more_memory(process: Process) -> None:
+    def all_of_them(turn: str) -> float:
+        for abuse in ABUSES:
+            abuse(process.http, turn)
+        return process.megabytes()
+
+    all_of_them("first")
+    before = all_of_them("second")  # pools, caches and buffers have their size
+    after = all_of_them("third")
+    # A turn is 800 ids with 1 KB of text each, 500 items of 2 KB, 8 MB of bodies and some hundred requests.
+    assert after - before < 10
+    assert len(process.http.get("/api/v1/sessions").json()["sessions"]) == 100

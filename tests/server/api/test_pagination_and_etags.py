@@ -1,0 +1,241 @@
+"""Reading while others write: what is said to be unchanged is, and pages neither skip nor repeat."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from progressbar_tracker.server.api.items import DRIFT
+from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.index import order
+from progressbar_tracker.server.models import AddHistory, Ended, Item, TrimHistory
+from progressbar_tracker.server.problems import ProblemError
+from tests.server.stores.test_store_contract import reopen  # noqa: F401  # a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from progressbar_tracker.server.stores.base import Store
+    from tests.support.server import Clock, Served
+
+ME: Final = Owner("me", "ci")
+
+# 304
+
+QUERIES: Final = ("", "?group=g", "?status=running", "?status=failed", "?limit=1")
+
+changes = st.one_of(
+    st.tuples(
+        st.sampled_from(["PUT", "PATCH"]),
+        st.sampled_from("ab"),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "completed": st.integers(0, 9),
+                "total": st.just(9),
+                "group": st.sampled_from(["g", None]),
+                "heartbeat_timeout": st.sampled_from([5, None]),
+                "deadline": st.sampled_from(["2027-01-15T08:00:20Z", None]),
+                "status": st.sampled_from(["running", "failed"]),
+                "ttl": st.sampled_from([3, None]),
+            },
+        ),
+    ),
+    st.tuples(st.just("DELETE"), st.sampled_from("ab"), st.none()),
+    st.tuples(st.just("wait"), st.sampled_from([0.4, 3.0, 6.0, 40.0]), st.none()),
+)
+
+
+def same(told: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Say whether two answers tell the same, but for what follows from the time within :data:`DRIFT` seconds."""
+    drifting = {"rate": None, "eta": None}
+    return [{**item, **drifting} for item in told["items"]] == [{**item, **drifting} for item in now["items"]] and told[
+        "rev"
+    ] == now["rev"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(changes, min_size=1, max_size=8))
+def test_what_is_said_to_be_unchanged_is_unchanged(
+    shared: Served, http: httpx.Client, steps: list[tuple[str, Any, Any]]
+) -> None:
+    seen: dict[str, list[tuple[str, float, dict[str, Any]]]] = {query: [] for query in QUERIES}
+    clock = shared.clock
+    http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": name} for name in "ab"]})
+    for method, what, body in steps:
+        if method == "wait":
+            clock.pass_(what)
+        else:
+            http.request(method, f"/api/v1/items/{what}", json=body)
+        for query, answers in seen.items():
+            now = http.get(f"/api/v1/items{query}")
+            for etag, at, told in answers:
+                again = http.get(f"/api/v1/items{query}", headers={"If-None-Match": etag})
+                assert again.status_code == (304 if etag == now.headers["ETag"] else 200)
+                if again.status_code == 304:
+                    assert same(told, now.json())
+                    assert told["items"] == now.json()["items"] or clock() - at < DRIFT
+            answers.append((now.headers["ETag"], clock(), now.json()))
+
+
+@pytest.fixture(scope="module")
+def http(shared: Served) -> httpx.Client:
+    return shared.client("write")
+
+
+def test_an_unchanged_list_is_told_by_a_word_and_another_list_is_not(served: Served) -> None:
+    http = served.client("write")
+    for name in "ab":
+        http.put(f"/api/v1/items/{name}", json={"group": "g", "status": "failed"})
+    tags = {query: http.get(f"/api/v1/items{query}").headers["ETag"] for query in QUERIES}
+    assert len(set(tags.values())) == len(QUERIES)
+    served.clock.pass_(3600)
+    for query, tag in tags.items():
+        assert http.get(f"/api/v1/items{query}", headers={"If-None-Match": tag}).status_code == 304
+    assert http.get("/api/v1/items", headers={"If-None-Match": "*"}).status_code == 304
+    assert http.get("/api/v1/items", headers={"If-None-Match": tags["?group=g"]}).status_code == 200
+    served.restart()
+    http = served.client("write")
+    assert http.get("/api/v1/items", headers={"If-None-Match": tags[""]}).status_code == 200
+
+
+def test_silence_and_lateness_are_a_change(served: Served, clock: Clock) -> None:
+    http = served.client("write")
+    http.put("/api/v1/items/a", json={"heartbeat_timeout": 2.0, "deadline": "2027-01-15T08:00:04Z"})
+    clock.now = 1_800_000_000.0
+    for field in ("stalled", "late"):
+        etag = http.get("/api/v1/items").headers["ETag"]
+        clock.pass_(2)
+        reply = http.get("/api/v1/items", headers={"If-None-Match": etag})
+        assert reply.json()["items"][0][field] is True
+
+
+def test_a_time_left_that_grows_with_a_standstill_is_a_change(served: Served) -> None:
+    http = served.client("write")
+    http.put("/api/v1/items/a", json={"completed": 0, "total": 10})
+    served.clock.pass_(3)
+    http.patch("/api/v1/items/a", json={"completed": 1})
+    first = http.get("/api/v1/items")
+    served.clock.pass_(60)
+    reply = http.get("/api/v1/items", headers={"If-None-Match": first.headers["ETag"]})
+    assert reply.json()["items"][0]["eta"] > first.json()["items"][0]["eta"] > 0
+
+
+# Pages
+
+writes = st.tuples(
+    st.sampled_from(["put", "take over", "patch", "delete", "expire"]),
+    st.sampled_from("abcdefgh"),
+    st.integers(-1, 1),
+    st.sampled_from(["g", None]),
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(-1, 1)), min_size=1),
+    st.lists(st.lists(writes, max_size=4), max_size=8),
+    st.integers(1, 3),
+)
+def test_pages_of_the_list_neither_repeat_nor_skip_what_was_there_all_along(
+    first: list[tuple[str, int]], between: list[list[tuple[str, str, int, str | None]]], limit: int
+) -> None:
+    count = itertools.count()
+    made = Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
+    for name, weight in first:
+        made.put(name, {"weight": weight}, ME, 0.0)  # all of one instant
+    stayed = {item.id: order(item) for item in made.all()}
+    seen, after, turns = [], None, iter(between)
+    while page := made.listed(after=after, limit=limit):
+        seen += [order(item) for item in page]
+        after = order(page[-1])
+        for name, item_id, weight, group in next(turns, []):
+            try:
+                match name:
+                    case "put":
+                        made.put(item_id, {"weight": weight, "group": group}, ME, 0.0)
+                    case "take over":
+                        made.put(item_id, {"run_id": f"new-{next(count)}", "weight": weight}, ME, 0.0)
+                    case "patch":
+                        made.patch(item_id, {"completed": 1, "group": group}, 1.0)
+                    case "delete":
+                        made.delete(item_id, 1.0)
+                    case "expire":
+                        made.patch(item_id, {"status": "failed", "ttl": 0.0}, 1.0)
+                        made.sweep(2.0)
+            except ProblemError:
+                pass
+        now = {item.id: order(item) for item in made.all()}
+        stayed = {item_id: place for item_id, place in stayed.items() if now.get(item_id) == place}
+    assert len(seen) == len(set(seen))
+    assert seen == sorted(seen)
+    assert set(stayed.values()) <= set(seen)
+
+
+def test_items_that_two_servers_made_at_one_instant_are_all_on_some_page(served: Served) -> None:
+    twins = [
+        Item(id=name, owner_id="k", owner="ci", run_id="r", created_at=1.5, updated_at=1.5, born=7) for name in "abc"
+    ]
+    board = served.server.app.services.board
+    for item in twins:
+        board.adopt(item.id, item)
+    http, url, seen = served.client("read"), "/api/v1/items?limit=1", []
+    while url:
+        reply = http.get(url)
+        seen += [item["id"] for item in reply.json()["items"]]
+        link = reply.links.get("next")
+        url = f"/api/v1/{link['url']}" if link else ""
+    assert seen == ["a", "b", "c"]
+
+
+def test_a_cursor_of_the_longest_id_is_taken(served: Served) -> None:
+    http = served.client("write")
+    for letter in "ab":
+        http.post(
+            "/progress",
+            json={"id": letter + "😀" * 199, "title": "", "description": "", "value": 0, "weight": -(2**53)},
+        )
+    link = http.get("/api/v1/items?limit=1").links["next"]["url"]
+    (item,) = http.get(f"/api/v1/{link}").json()["items"]
+    assert item["id"].startswith("b")
+
+
+def test_pages_of_the_history_neither_repeat_nor_skip_what_was_there_all_along(
+    reopen: Callable[[], Store],  # noqa: F811
+) -> None:
+    store = reopen()
+    store.load()
+
+    def end(name: str, at: float) -> None:
+        item = Item(id=name, owner_id="k", owner="ci", run_id=name, created_at=0.0, updated_at=at)
+        store.commit([AddHistory(Ended(item, "deleted", at))]).result(10)
+
+    @settings(max_examples=8, deadline=None)
+    @given(st.lists(st.lists(st.sampled_from(["end", "trim"]), max_size=3), max_size=6), st.integers(1, 4))
+    def walk(between: list[list[str]], limit: int) -> None:
+        count = itertools.count()
+        for _ in range(6):
+            end(f"first {next(count)}", float(next(ages)))
+        stayed = {row.n: row.ended_at for row in store.history(limit=100)}
+        seen, after, turns = [], None, iter(between)
+        while page := store.history(after=after, limit=limit):
+            seen += [row.n for row in page]
+            after = page[-1].n
+            for name in next(turns, []):
+                if name == "end":
+                    end(f"new {next(count)}", float(next(ages)))
+                else:
+                    oldest = min(stayed.values(), default=0.0)
+                    store.commit([TrimHistory(oldest + 0.5)]).result(10)
+                    stayed = {n: at for n, at in stayed.items() if at > oldest + 0.5}
+        assert seen == sorted(set(seen), reverse=True)
+        assert set(stayed) <= set(seen)
+        store.commit([TrimHistory(1e12)]).result(10)
+
+    ages = itertools.count(1)
+    walk()

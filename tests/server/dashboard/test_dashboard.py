@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import html
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from progressbar_tracker.server import dashboard
+from progressbar_tracker.server.dashboard.pages import _FILES
+from tests.support.server import Served, legacy
+from tests.support.sse import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOM = Path(dashboard.__file__).parent
+XSS = [
+    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}", "</title><svg onload=x>",
+    "javascript:alert(1)", "&lt;b&gt;", "\u202e<b>",
+]  # fmt: skip
+
+
+def test_the_page_is_for_who_is_signed_in(served: Served) -> None:
+    reply = served.client().get("/")
+    assert (reply.status_code, reply.headers["Location"]) == (303, "login")
+    assert served.browser().get("/").status_code == 200
+
+
+def test_an_empty_page_shows_how_to_begin_with_the_real_url(served: Served) -> None:
+    assert html.escape(f'configure("{served.server.url}"', quote=False) in html.unescape(served.browser().get("/").text)
+
+
+def test_the_first_paint_shows_every_item(served: Served) -> None:
+    http = served.client("write")
+    http.put("/api/v1/items/a", json={"title": "Import", "total": 2000, "completed": 0, "unit": "B", "run_id": "r"})
+    served.clock.pass_(10)
+    http.patch("/api/v1/items/a", json={"completed": 500})
+    http.put("/api/v1/items/b", json={"completed": 7, "description": "no total"})
+    http.put("/api/v1/items/c", json={"status": "failed", "error": "OSError: gone", "value": 0.5})
+    http.put("/api/v1/items/d", json={"heartbeat_timeout": 0})
+    http.put("/api/v1/items/e", json={"run_id": "1"})
+    http.delete("/api/v1/items/e")
+    page = served.browser().get("/").text
+    for text in ("Import", "25 %", "500 / 2,000 B", "50 B/s", "30 s left", "OSError: gone", "stalled", "failed",
+                 "Recently ended", "deleted"):  # fmt: skip
+        assert text in page, text
+    assert '<progress max="1" aria-label="b" data-part="bar"></progress>' in page
+    assert '<progress max="1" aria-label="Import" value="0.25" data-part="bar"></progress>' in page
+
+
+def test_the_first_paint_of_very_many_items_has_the_first_and_tells_of_the_others(served: Served) -> None:
+    ops = [{"op": "put", "id": f"i{n}", "group": f"g{n // 200}"} for n in range(450)]
+    served.client("write").post("/api/v1/items:batch", json={"ops": ops})
+    page = served.browser().get("/").text
+    assert len(re.findall(r'data-id="i\d+"', page)) == 300
+    assert "And 150 more." in page
+    assert "200 running" in page
+    assert 'data-group="g2"' not in page
+
+
+@pytest.mark.parametrize("text", XSS)
+def test_whatever_an_item_says_is_text(shared: Served, text: str) -> None:
+    http = shared.client("write")
+    fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
+    number = XSS.index(text)
+    body = {**fields, "completed": 1, "meta": {text: text}}
+    assert http.put(f"/api/v1/items/{number}", json=body).status_code == 201
+    assert http.post("/progress", json={**legacy(text), "title": ""}).status_code == 201
+    http.put("/api/v1/items/ended", json=fields)
+    http.delete("/api/v1/items/ended")
+    page = shared.browser().get("/").text
+    inside = re.sub(r"&(amp|lt|gt|quot|#34|#39);", "", page)
+    assert inside.count("<script") == 1
+    assert "<img" not in inside
+    assert "<svg" not in inside
+    assert "<b>" not in inside
+    assert "49" not in re.sub(r"\d{3,}|20\d\d", "", inside) or "{{7*7}}" not in text
+    assert html.unescape(page).count(text) >= 2
+
+
+def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(served: Served) -> None:
+    for page in (served.browser().get("/").text, served.client().get("/login").text):
+        assert re.findall(r"<script(?![^>]* src=)", page) == []
+        assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", page) == []
+        assert re.findall(r'(?:src|href|action)="(?:/|https?:)', page) == []
+
+
+def test_the_script_writes_text_and_never_markup() -> None:
+    script = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
+    for trap in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Function(",
+        ".cssText",
+        'setAttribute("style',
+    ):
+        assert trap not in script, trap
+    assert "textContent" in script
+    assert re.findall(r"""["'`]/(?:api|static)""", script) == []
+
+
+def test_every_file_the_pages_name_is_served(shared: Served) -> None:
+    http = shared.client()
+    pages = "".join(path.read_text("utf-8") for path in (ROOM / "templates").glob("*.html"))
+    scripts = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
+    named = set(re.findall(r"static/([\w.]+)", pages))
+    named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
+    assert named == set(_FILES)
+    for name in named:
+        reply = http.get(f"/static/{name}")
+        assert reply.status_code == 200
+        assert http.get(f"/static/{name}", headers={"If-None-Match": reply.headers["ETag"]}).status_code == 304
+    assert http.get("/static/home.html").status_code == 404
+    assert http.get("/static/..%2fview.py").status_code == 404
+
+
+# Signing in and out
+
+
+def test_a_sign_in_link_works_once_and_for_get_only(served: Served) -> None:
+    link = served.server.sign_in_url()
+    http = served.client()
+    assert http.head(link).status_code == 200
+    reply = http.get(link)
+    cookie = reply.headers["Set-Cookie"]
+    assert (reply.status_code, reply.headers["Location"]) == (303, "../")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "Path=/" in cookie
+    assert "Secure" not in cookie
+    assert http.get("/").status_code == 200
+    again = served.client().get(link)
+    assert again.status_code == 403
+    assert "Set-Cookie" not in again.headers
+    assert 'href="../static/app.css"' in again.text
+
+
+def test_a_sign_in_link_grows_old(served: Served) -> None:
+    link = served.server.sign_in_url()
+    served.clock.pass_(served.settings.sign_in_seconds)
+    assert served.client().get(link).status_code == 403
+
+
+def test_the_first_start_tells_an_admin_key_and_every_start_a_link(served: Served) -> None:
+    key, link = (sentence.rsplit(" ", 1)[1] for sentence in served.said)
+    assert served.client(key).get("/api/key-info").json()["type"] == "admin"
+    assert served.client().get(link).status_code == 303
+    served.restart()
+    (sentence,) = served.said[2:]
+    assert served.client().get(sentence.rsplit(" ", 1)[1]).status_code == 303
+
+
+def test_a_session_survives_a_restart_and_ends_with_its_time(served: Served) -> None:
+    browser = served.browser()
+    cookies = dict(browser.cookies)
+    served.restart()
+    browser = served.client()
+    browser.cookies.update(cookies)
+    assert browser.get("/").status_code == 200
+    served.clock.pass_(served.settings.session_seconds)
+    assert browser.get("/").status_code == 303
+
+
+def test_signing_out_ends_the_session_for_good(served: Served) -> None:
+    browser = served.browser()
+    cookies = dict(browser.cookies)
+    assert browser.post("/logout").status_code == 303
+    thief = served.client()
+    thief.cookies.update(cookies)
+    assert thief.get("/").status_code == 303
+    assert thief.get("/api/v1/items").status_code == 401
+    served.restart()
+    thief = served.client()
+    thief.cookies.update(cookies)
+    assert thief.get("/").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "{url}.evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "{url}"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Origin": "{url}"}, 201),
+    ],
+)
+def test_a_write_with_a_cookie_must_come_from_our_own_pages(
+    shared: Served, headers: dict[str, str], status: int
+) -> None:
+    browser = shared.client()
+    browser.get(shared.server.sign_in_url())
+    headers = {name: value.format(url=shared.server.url) for name, value in headers.items()}
+    assert browser.put(f"/api/v1/items/{uuid4()}", json={}, headers=headers).status_code == status
+    assert browser.get("/progress", headers=headers).status_code == 200
+    assert browser.post("/logout", headers=headers).status_code == (303 if status == 201 else 403)
+
+
+def test_who_is_signed_in_is_an_admin(served: Served) -> None:
+    browser = served.browser()
+    served.client("write").put("/api/v1/items/a", json={})
+    assert browser.delete("/api/v1/items/a").status_code == 200
+    assert browser.put("/api/v1/items/b", json={}).json()["owner"] == "operator"
+    assert browser.get("/api/v1/keys").status_code == 200
+    assert browser.get("/api/key-info").json()["type"] == "admin"
+
+
+@pytest.mark.parametrize(("name", "own", "others", "keys"), [("read", 403, 403, 403), ("write", 200, 403, 403),
+                                                            ("admin", 200, 200, 200)])  # fmt: skip
+def test_who_signs_in_with_a_key_may_do_what_the_key_may(
+    shared: Served, name: str, own: int, others: int, keys: int
+) -> None:
+    for writer in ("admin" if name == "read" else name, "other"):
+        shared.client(writer).put(f"/api/v1/items/{name}-{writer}", json={"status": "succeeded"})
+    http = shared.client(**{"Sec-Fetch-Site": "same-origin"})
+    assert http.post("/login", data={"key": f" {shared.keys[name]} "}).status_code == 303
+    page = http.get("/").text
+    assert f'data-dismisses="{ {"read": "none", "write": "own", "admin": "all"}[name] }" data-who="{name}"' in page
+    assert ("Make a write key" in page) is (name == "admin")
+    assert "Sign out" in page
+    mine = f"/api/v1/items/{name}-{'admin' if name == 'read' else name}"
+    assert (http.delete(mine).status_code, http.delete(f"/api/v1/items/{name}-other").status_code) == (own, others)
+    assert http.get("/keys").status_code == keys
+    assert http.get("/api/key-info").json()["name"] == name
+
+
+@pytest.mark.parametrize("name", ["write", "admin"])
+def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(served: Served, name: str) -> None:
+    key = served.server.create_key(name, "to be revoked")
+    browser = served.client()
+    assert browser.post("/login", data={"key": key}).status_code == 303
+    stream = Stream(served, None, Cookie=f"{served.cookie_name}={browser.cookies[served.cookie_name]}")
+    try:
+        assert stream.next().name == "snapshot"
+        assert served.client("admin").delete(f"/api/v1/keys/{key.split('_')[2]}").status_code == 200
+        assert stream.next() is None
+    finally:
+        stream.close()
+    assert browser.get("/").status_code == 303
+    assert browser.get("/api/v1/items").status_code == 401
+    assert served.client("admin").get("/api/v1/sessions").json()["sessions"] == []
+
+
+def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(served: Served) -> None:
+    expiring = served.server.create_key("write", "expiring", expires_at=served.clock() + 3600)
+    rotating = served.server.create_key("write", "rotating")
+    browsers = [served.client() for _ in range(4)]
+
+    def seen() -> list[int]:
+        return [browser.get("/").status_code for browser in browsers]
+
+    browsers[0].post("/login", data={"key": expiring})
+    browsers[1].post("/login", data={"key": rotating})
+    served.clock.pass_(60)
+    newer = served.client("admin").post(f"/api/v1/keys/{rotating.split('_')[2]}/rotate").json()["key"]
+    browsers[2].post("/login", data={"key": rotating})
+    browsers[3].post("/login", data={"key": newer})
+    assert seen() == [200, 200, 200, 200]
+    served.clock.pass_(3600)
+    assert seen() == [303, 200, 200, 200]
+    served.clock.pass_(23 * 3600)
+    assert seen() == [303, 303, 303, 200]
+
+
+def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends(served: Served) -> None:
+    planted = served.client(Cookie=f"{served.cookie_name}=known-to-the-attacker")
+    reply = planted.post("/login", data={"key": served.keys["admin"]})
+    first = reply.cookies[served.cookie_name]
+    victim = served.client()
+    victim.cookies.set(served.cookie_name, first, "127.0.0.1", "/")
+    assert served.client(Cookie=f"{served.cookie_name}=known-to-the-attacker").get("/").status_code == 303
+    victim.get(served.server.sign_in_url())
+    second = victim.cookies[served.cookie_name]
+    assert len({"known-to-the-attacker", first, second}) == 3
+    assert served.client(Cookie=f"{served.cookie_name}={first}").get("/").status_code == 303
+    assert served.client(Cookie=f"{served.cookie_name}={second}").get("/").status_code == 200
+
+
+# What is wrong, told to people
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("GET", "/keys", 403, "This takes an admin key, not a read key."),
+        ("GET", "/nothing/<b>here", 404, "There is nothing at this path."),
+        ("GET", "/s/guessed", 404, "There is nothing at this path."),
+        ("GET", "/history?after=x", 422, "After is not a cursor of this list."),
+        ("GET", "/items/?id=", 422, "Id must be"),
+        ("GET", "/items/%zz", 400, "The path has a %"),
+        ("GET", "/logout", 405, "GET does not fit this path."),
+    ],
+)
+def test_a_browser_is_told_on_a_page_what_is_wrong(
+    shared: Served, method: str, path: str, status: int, told: str
+) -> None:
+    http = shared.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+    reply = http.request(method, path)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert told in html.unescape(reply.text)
+    assert "<b>" not in reply.text
+    up = "../" * (path.partition("?")[0].count("/") - 1)
+    assert f'href="{up}static/app.css"' in reply.text
+    assert f'href="{up or "./"}">To the board' in reply.text
+    assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+    assert shared.client("read").request(method, path).headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_form_of_another_site_is_refused_on_a_page(shared: Served) -> None:
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
+    reply = shared.client().post("/login", data={"key": shared.keys["admin"]}, headers=headers)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert "does not come from the dashboard" in html.unescape(reply.text)
+
+
+def test_the_api_tells_a_browser_what_it_tells_everybody(shared: Served) -> None:
+    reply = shared.client(Accept="text/html").get("/api/v1/items")
+    assert (reply.status_code, reply.headers["Content-Type"]) == (401, "application/problem+json")
+
+
+def test_the_administrator_signs_in_with_name_and_password(serve: Callable[..., Served]) -> None:
+    served = serve(admin_username="root", admin_password="pass phräse")
+    assert not any("/auth/" in sentence for sentence in served.said)
+    http = served.client()
+    assert 'name="password"' in http.get("/login").text
+    for username, password in (("root", "wrong"), ("toor", "pass phräse"), ("", "")):
+        refused = http.post("/login", data={"username": username, "password": password})
+        assert refused.status_code == 403
+        assert "Set-Cookie" not in refused.headers
+    reply = http.post("/login", data={"username": "root", "password": "pass phräse"})
+    assert (reply.status_code, reply.headers["Location"]) == (303, "./")
+    assert http.get("/").status_code == 200
+
+
+def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(serve: Callable[..., Served]) -> None:
+    served = serve(admin_username="root", admin_password="right")
+    http = served.client()
+    for _ in range(5):
+        assert http.post("/login", data={"key": "wrong"}).status_code == 403
+    right = {"username": "root", "password": "right"}
+    headers = {"X-Forwarded-For": "203.0.113.9"}
+    refused = http.post("/login", data=right, headers=headers)
+    assert refused.status_code == 429
+    served.clock.pass_(int(refused.headers["Retry-After"]))
+    assert http.post("/login", data=right).status_code == 303
+
+
+def test_signing_in_rightly_many_times_is_no_attack(served: Served) -> None:
+    http = served.client()
+    assert [http.post("/login", data={"key": served.keys["admin"]}).status_code for _ in range(7)] == [303] * 7
+
+
+def test_many_wrong_attempts_at_once_are_not_all_looked_at(serve: Callable[..., Served]) -> None:
+    served = serve(admin_username="root", admin_password="right")
+    clients = [served.client() for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        wrong = {"username": "root", "password": "wrong"}
+        replies = list(pool.map(lambda http: http.post("/login", data=wrong).status_code, clients))
+    assert replies.count(403) <= 5
+    assert set(replies) <= {403, 429, 503}  # and 503 is for one that nobody has looked at
+
+
+def test_another_site_cannot_sign_a_browser_in(shared: Served) -> None:
+    reply = shared.client().post("/login", data={"key": shared.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert reply.status_code == 403
+    assert "Set-Cookie" not in reply.headers
+
+
+def test_neither_database_nor_log_holds_a_secret(
+    serve: Callable[..., Served], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    served = serve(admin_username="root", admin_password="pass-phrase", admin_key="imported-" * 4)
+    browser = served.browser()
+    link = served.server.sign_in_url()
+    secrets = [*served.keys.values(), *browser.cookies.values(), link.rsplit("/", 1)[1], "pass-phrase", "imported-" * 4]
+    for name in served.keys:
+        served.client(name).get("/progress")
+    browser.post("/login", data={"username": "root", "password": "pass-phrase"})
+    served.stop()
+    stored = b"".join(path.read_bytes() for path in served.database.parent.iterdir())
+    for secret in secrets:
+        assert secret.encode() not in stored
+        assert not any(
+            secret in record.getMessage() for record in caplog.records if record.name.startswith("progressbar_tracker")
+        )
+    assert not any(secret in repr(served.server.app.services.settings) for secret in secrets)

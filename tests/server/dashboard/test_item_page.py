@@ -1,0 +1,157 @@
+"""The page of one item."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from progressbar_tracker.server.models import AddHistory, AddSample, Sample, Write
+from progressbar_tracker.server.stores.sqlite import rows
+from tests.support.server import NOW, Served
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    import httpx
+
+
+class Elements(HTMLParser):
+    """The names of all elements and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+IDS = ["a/b c", "ü/😀", "100%", "a?b#c", "//x//", "%2F", "a\\b", "a;b=c&d", "..", "."]
+
+
+@pytest.fixture(scope="module")
+def browser(shared: Served) -> httpx.Client:
+    return shared.browser()
+
+
+def address(item_id: str) -> str:
+    return f"/items/?id={item_id}" if item_id in {".", ".."} else f"/items/{quote(item_id, safe='')}"
+
+
+@pytest.mark.parametrize("item_id", IDS)
+def test_an_item_of_any_id_has_a_page(shared: Served, browser: httpx.Client, item_id: str) -> None:
+    ops = [{"op": "put", "id": item_id, "title": f"Title of {item_id}", "run_id": "r"}]
+    assert shared.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"][0]["status"] == 201
+    reply = browser.get(address(item_id))
+    assert reply.status_code == 200
+    assert f"<code>{html.escape(item_id, quote=False)}</code>" in html.unescape(reply.text).replace("&", "&amp;")
+    ups = set(re.findall(r'(?:src|href|action)="((?:\.\./)*)(?!#)', reply.text))
+    assert ups <= {"../" * (address(item_id).partition("?")[0].count("/") - 1), ""}
+
+
+def test_a_slash_may_be_encoded_or_not(shared: Served, browser: httpx.Client) -> None:
+    shared.client("write").put("/api/v1/items/deep/er", json={"title": "Deep"})
+    for path, up in (("/items/deep/er", "../../"), ("/items/deep%2Fer", "../")):
+        page = browser.get(path).text
+        assert "Deep" in page
+        assert f'href="{up}static/pages.css"' in page
+    assert shared.client().get("/items/deep/er").headers["Location"] == "../../login"
+
+
+def test_the_page_tells_all_that_is_known(shared: Served, browser: httpx.Client) -> None:
+    body = {
+        "title": "Import", "completed": 0, "total": 10, "unit": "rows", "group": "etl", "parent": "a/parent",
+        "weight": 7,
+        "meta": {"host": "box", "pid": "123", "command": "python <x>"}, "run_id": "run-7", "description": "now this",
+    }  # fmt: skip
+    http = shared.client("write")
+    http.put("/api/v1/items/all", json=body)
+    shared.server.store.commit(
+        [AddSample("all", "run-7", Sample(NOW - 30, 0.0, 0)), AddSample("all", "run-7", Sample(NOW - 20, 0.1, 1))]
+    ).result(10)
+    http.patch("/api/v1/items/all", json={"completed": 4})
+    page = browser.get("/items/all").text
+    for text in ("Import", "40 %", "4 / 10 rows", "etl", 'href="../items/a%2Fparent"', "box", "123",
+                 "python &lt;x&gt;", "run-7", "now this", "<polyline", "No run of this item"):  # fmt: skip
+        assert text in page, text
+
+
+def test_the_page_shows_the_runs_and_how_long_they_usually_take(shared: Served, browser: httpx.Client) -> None:
+    http = shared.client("write")
+    for n, (status, seconds) in enumerate([("succeeded", 60), ("succeeded", 120), ("succeeded", 600), ("failed", 5)]):
+        http.put("/api/v1/items/often", json={"run_id": str(n)})
+        shared.clock.pass_(seconds)
+        http.patch("/api/v1/items/often", json={"status": status, "error": "Broken" if status == "failed" else None})
+        http.delete("/api/v1/items/often")
+    page = browser.get("/items/often").text
+    assert "Usually 2 min<" in page
+    assert page.count('<tr role="row" class="') == 4
+    assert "no longer on the board; this is" in page
+    assert '<p id="left" class="notice">' in page
+    assert "Broken" in page
+    http.put("/api/v1/items/often", json={"run_id": "now"})
+    assert '<p id="left" class="notice" hidden>' in browser.get("/items/often").text
+
+
+def test_a_run_that_has_just_left_the_board_is_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, perform = threading.Event(), rows.perform
+
+    def slowly(connection: sqlite3.Connection, write: Write) -> None:
+        if isinstance(write, AddHistory):
+            assert written.wait(10)
+        perform(connection, write)
+
+    monkeypatch.setattr(rows, "perform", slowly)
+    writer, browser = served.client("write"), served.browser()
+    writer.put("/api/v1/items/a", json={"title": "Just gone", "run_id": "r"})
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(writer.delete, "/api/v1/items/a")
+        until(lambda: served.server.app.services.board.get("a") is None)
+        threading.Timer(0.2, written.set).start()
+        reply = browser.get("/items/a")
+        assert deleting.result().status_code == 200
+    assert (reply.status_code, "Just gone" in reply.text) == (200, True)
+
+
+def test_an_id_that_nobody_has_is_told_with_a_page(browser: httpx.Client) -> None:
+    reply = browser.get("/items/nobody%20has%20%3Cthis%3E")
+    assert reply.status_code == 404
+    assert "nobody has &lt;this&gt;" in reply.text
+    assert browser.get("/items/").status_code == 422
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title><svg onload=x>"]
+)
+def test_whatever_an_item_says_is_text(shared: Served, browser: httpx.Client, text: str) -> None:
+    fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
+    ops = [{"op": "put", "id": text, **fields, "completed": 1, "meta": {text: text}, "run_id": text}]
+    http = shared.client("write")
+    http.post("/api/v1/items:batch", json={"ops": ops})
+    http.delete(f"/api/v1/items/{quote(text, safe='')}")
+    http.post("/api/v1/items:batch", json={"ops": ops})
+    for page in (browser.get(address(text)).text, browser.get("/history").text):
+        found = Elements()
+        found.feed(page)
+        assert found.elements.isdisjoint({"img", "style", "iframe", "object"})
+        assert [name for name in found.attributes if name.startswith("on") or name == "style"] == []
+        assert re.findall(r"<script(?![^>]* src=)", page) == []
+        assert html.unescape(page).count(text) >= 2

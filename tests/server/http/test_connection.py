@@ -1,0 +1,153 @@
+"""A connection: what of an answer leaves together, and what comes before, beside and after it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from progressbar_tracker.server import run
+from progressbar_tracker.server.http import connection
+from progressbar_tracker.server.http.connection import _Joining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.server import Served
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+        self.abort = self.close
+        self.get_write_buffer_size = lambda: 0
+        self.get_extra_info = self.is_closing = self.pause_reading = self.resume_reading = lambda *_: None
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def written(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return what was written at once, and what a turn of the loop later."""
+
+    async def main() -> tuple[list[bytes], list[bytes]]:
+        transport = Transport()
+        joining = _Joining(transport, asyncio.get_running_loop())
+        for data in writes:
+            joining.write(data)
+        at_once = list(transport.written)
+        await asyncio.sleep(0)
+        return at_once, transport.written
+
+    return asyncio.run(main())
+
+
+def test_head_and_body_leave_in_one_piece() -> None:
+    assert written(HEAD, b"body") == ([HEAD + b"body"], [HEAD + b"body"])
+
+
+def test_the_head_of_a_stream_that_has_nothing_to_say_leaves_by_itself() -> None:
+    assert written(HEAD) == ([], [HEAD])
+
+
+def test_what_a_stream_goes_on_with_is_not_held_back() -> None:
+    assert written(HEAD, b"1", b"2", b"3")[0] == [HEAD + b"1", b"2", b"3"]
+
+
+def test_closing_takes_what_was_held_along() -> None:
+    async def main() -> Transport:
+        transport = Transport()
+        joining = _Joining(transport, asyncio.get_running_loop())
+        joining.write(HEAD)
+        joining.close()
+        await asyncio.sleep(0)
+        return transport
+
+    transport = asyncio.run(main())
+    assert (transport.written, transport.closed) == ([HEAD], True)
+
+
+# Against a server
+
+
+@contextlib.contextmanager
+def connected(served: Served) -> Iterator[socket.socket]:
+    address = urlsplit(served.server.url)
+    with socket.create_connection((address.hostname, address.port), 20) as opened:
+        yield opened
+
+
+def ask(method: str = "GET", path: str = "/healthz", *headers: str, version: str = "1.1") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: localhost", *headers, "", ""]).encode()
+
+
+def rest(opened: socket.socket) -> bytes:
+    """Return what comes until the other end hangs up."""
+    return b"".join(iter(lambda: opened.recv(65536), b""))
+
+
+def test_requests_that_come_at_once_are_answered_in_their_order(shared: Served) -> None:
+    with connected(shared) as opened:
+        names = [f"r{number}" for number in range(5)]
+        opened.sendall(b"".join(ask("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
+        opened.sendall(ask("GET", "/healthz", "Connection: close"))
+        said = rest(opened).decode()
+    assert re.findall("x-request-id: (r.)", said) == names
+    assert said.count("HTTP/1.1 200 OK\r\n") == said.count("date: ") == said.count('"status"') == 6
+
+
+@pytest.mark.parametrize(
+    "last",
+    [ask("GET", "/healthz", "Connection: close"), ask(version="1.0")],
+    ids=["asked to close", "HTTP/1.0"],
+)
+def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(shared: Served, last: bytes) -> None:
+    with connected(shared) as opened:
+        opened.sendall(last)
+        said = rest(opened)
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in said
+
+
+def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(shared: Served) -> None:
+    """Another ASGI server may run the application, and has no extension of ours."""
+
+    async def main() -> httpx.Response:
+        network = httpx.ASGITransport(shared.server.app)
+        async with httpx.AsyncClient(transport=network, base_url="http://localhost") as client:
+            return await client.get("/progress", headers=asking)
+
+    asking = {"X-API-KEY": shared.keys["read"], "X-Request-ID": "same"}
+    usual, whole = asyncio.run(main()), shared.client().get("/progress", headers=asking)
+    assert whole.content == usual.content
+    told = {**whole.headers}
+    del told["date"]  # the server's own
+    assert told == {**usual.headers}
+
+
+def test_a_connection_with_nothing_to_ask_is_closed_in_time_and_none_before(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "KEEP_ALIVE", 2)
+    monkeypatch.setattr(connection, "PATIENCE", 0.3)
+    with connected(serve()) as opened:
+        opened.sendall(ask())
+        begun = time.monotonic()
+        said = rest(opened)
+        took = time.monotonic() - begun
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"408" not in said
+    assert took > 1.5

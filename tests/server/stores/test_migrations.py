@@ -1,0 +1,133 @@
+"""A database of every schema that there has been, with data in it, opened by today's server."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.run import BackgroundServer
+from progressbar_tracker.server.settings import Settings
+from progressbar_tracker.server.stores.sqlite.files import migrate
+from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from tests.support.server import NO_TLS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = keys.new_key("admin", "old", 1.0)
+VERSIONS = range(1, len(MIGRATIONS) + 1)
+
+
+def state(item_id: str, **fields: object) -> str:
+    """An item as the first version wrote it."""
+    return json.dumps({"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0,
+                       "updated_at": 1.0, "title": f"The {item_id}", "value": 0.5, "status": "running", "seq": 3,
+                       **fields})  # fmt: skip
+
+
+# What is written as soon as there is a place for it: by version, the statements and their values.
+DATA: dict[int, list[tuple[str, tuple[object, ...]]]] = {
+    1: [
+        ("INSERT INTO items (id, state) VALUES (?, ?)", ("live", state("live"))),
+        *(
+            (
+                'INSERT INTO history (id, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?)',
+                (name, "night", "failed", at, state(name, status="failed", group="night", error="ValueError: x")),
+            )
+            for name, at in (("first", 2e9), ("second", 2e9 + 1))
+        ),
+        (
+            "INSERT INTO keys (key_id, name, type, hash, created_at) VALUES (?, ?, ?, ?, ?)",
+            (KEY.record.key_id, "old", "admin", KEY.record.hash, 1.0),
+        ),
+        ("INSERT INTO sessions (hash, created_at, expires_at) VALUES ('browser', 1.0, 4e9)", ()),
+    ],
+    3: [("INSERT INTO samples (id, run_id, at, value, completed) VALUES ('live', 'r', 1.5, 0.25, 1)", ())],
+    4: [("INSERT INTO shares (share_id, hash, item, created_at) VALUES ('s', 'link', 'live', 1.0)", ())],
+    9: [
+        (
+            """INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at)
+            VALUES ('n', 'phone', 'live', 'r', 'failed', 1.0, '{}', 1.0)""",
+            (),
+        )
+    ],
+}
+
+
+def made(path: Path, version: int) -> None:
+    """Make a database as it was at a version: each thing in it was written when it could first be."""
+    database = sqlite3.connect(path, isolation_level=None)
+    for now in range(1, version + 1):
+        migrate(database, path, MIGRATIONS[:now])
+        for statement, values in DATA.get(now, []):
+            database.execute(statement, values)
+    assert database.execute("PRAGMA user_version").fetchone() == (version,)
+    database.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "progress.db"
+    made(path, version)
+    store = SqliteStore(path)
+    loaded = store.load()
+    assert [(item.id, item.title, item.value, item.seq) for item in loaded.items] == [("live", "The live", 0.5, 3)]
+    assert [(key.key_id, key.hash) for key in loaded.keys] == [(KEY.record.key_id, KEY.record.hash)]
+    assert [session.hash for session in loaded.sessions] == ["browser"]
+    assert [row.item.id for row in store.history()] == ["second", "first"]
+    assert [row.item.id for row in store.history(group="night", status="failed", text="THE FIRST")] == ["first"]
+    assert [row.item.error for row in store.history(item_id="second")] == ["ValueError: x"]
+    assert [notice.notice_id for notice in store.notices(2.0, 9)] == (["n"] if version >= 9 else [])
+    assert [sample.value for sample in store.samples("live", "r")] == ([0.25] if version >= 3 else [])
+    assert [share.hash for share in loaded.shares] == (["link"] if version >= 4 else [])
+    store.close()
+    opened = sqlite3.connect(path)
+    assert opened.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert opened.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    fresh = sqlite3.connect(tmp_path / "fresh.db")
+    migrate(fresh, tmp_path / "fresh.db")
+    tables = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+    assert opened.execute(tables).fetchall() == fresh.execute(tables).fetchall()
+    opened.close()
+    fresh.close()
+
+
+def test_a_server_goes_on_with_a_database_of_the_oldest_schema(tmp_path: Path) -> None:
+    made(tmp_path / "progress.db", 1)
+    settings = Settings(database=tmp_path / "progress.db", port=0, local_key=False)
+    with (
+        BackgroundServer(settings) as server,
+        httpx.Client(base_url=server.url, headers={"X-API-KEY": KEY.secret}, verify=NO_TLS) as http,
+    ):
+        patch = {"run_id": "r", "seq": 4, "completed": 4, "total": 4, "status": "succeeded"}
+        assert http.patch("/api/v1/items/live", json=patch).status_code == 200
+        assert http.delete("/api/v1/items/live").status_code == 200
+        runs = http.get("/api/v1/history").json()["items"]
+        assert [(run["id"], run["status"]) for run in runs] == [
+            ("live", "succeeded"),
+            ("second", "failed"),
+            ("first", "failed"),
+        ]
+
+
+def test_a_database_of_a_newer_schema_is_refused_in_a_plain_sentence_and_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "progress.db"
+    made(path, len(MIGRATIONS))
+    newer = sqlite3.connect(path)
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError) as error:
+        SqliteStore(path)
+    assert str(error.value) == (
+        f"the database {path} was written by a newer version of progressbar-tracker "
+        f"(schema {len(MIGRATIONS) + 1}, this one knows {len(MIGRATIONS)})"
+    )
+    assert path.read_bytes() == before

@@ -1,0 +1,245 @@
+"""One row that cannot be read, of every table and in every way, on both databases: all others are served."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from progressbar_tracker.server.access.key_admin import KeyFile
+from progressbar_tracker.server.metrics import TABLES
+from progressbar_tracker.server.models import AddNotice, AddSample, Notice, Sample
+from progressbar_tracker.server.stores import reading
+from progressbar_tracker.server.stores.reading import Skipped, page_of
+from tests.server.test_cluster import until
+from tests.support.postgres import create_database
+from tests.support.server import NOW, Clock, Served, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STATE = json.dumps(
+    {"id": "x", "owner_id": "k", "owner": "k", "run_id": "r", "created_at": NOW, "updated_at": NOW, "pace_at": NOW}
+)
+
+
+def changed(**fields: object) -> str:
+    return json.dumps(json.loads(STATE) | fields)
+
+
+STATES = {
+    "empty": "",
+    "no JSON": "{",
+    "truncated": STATE[: len(STATE) // 2],
+    "null": "null",
+    "list": "[]",
+    "number": "17",
+    "nothing in it": "{}",
+    "wrong type": changed(value="half"),
+    "null field": changed(run_id=None),
+    "unknown status": changed(status="gone"),
+    "huge integer": changed(completed=10**400),
+    "huge instant": changed(updated_at=1e300),
+    "negative instant": changed(created_at=-1e18),
+    "instant as a text": changed(ended_at="yesterday"),
+    "value out of range": changed(value=17.0),
+    "meta": changed(meta={"a": {"b": 1}}),
+    "parts": changed(parts={"a": {"completed": 10**400, "seq": 1}}),
+    "lone surrogate": '{"id": "\\ud800"}',
+    "nested": "[" * 100_000,
+}
+
+
+class Database:
+    """Statements on the tables of a server that is stopped."""
+
+    def __init__(self, url: object) -> None:
+        self.url = url
+        self.is_file = not isinstance(url, str)
+
+    def execute(self, statement: str, *values: object) -> None:
+        if self.is_file:
+            with contextlib.closing(sqlite3.connect(str(self.url), isolation_level=None)) as file:
+                file.execute("PRAGMA ignore_check_constraints = ON")
+                file.execute(statement, values)
+        else:
+            with psycopg.connect(str(self.url), autocommit=True) as connection:
+                connection.execute("SET search_path TO progressbar_tracker")
+                connection.execute(statement.replace("?", "%s").encode(), values)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    url = None if request.param == "sqlite" else create_database(request.getfixturevalue("postgres_cluster"))
+    served = Served(tmp_path, Clock(), database=url, local_key=False)
+    http = served.client("admin")
+    for name in ("before", "after"):
+        http.post("/progress", json=legacy(name)).raise_for_status()
+        http.post("/progress", json=legacy("gone", 1)).raise_for_status()
+        http.delete("/progress?id=gone").raise_for_status()
+    http.post("/api/v1/shares", json={"group": "g"}).raise_for_status()
+    served.stop()
+    yield served
+    served.stop()
+
+
+@pytest.fixture(autouse=True)
+def skipped(monkeypatch: pytest.MonkeyPatch) -> Skipped:
+    skipped = Skipped()
+    monkeypatch.setattr(reading, "skipped", skipped)
+    from progressbar_tracker.server import metrics
+
+    monkeypatch.setattr(metrics, "skipped", skipped)
+    return skipped
+
+
+def rows_of(served: Served) -> list[tuple[str, str, tuple[object, ...]]]:
+    """Return what to write: the table, a statement and its values."""
+    file = Database(served.database).is_file
+    rows: list[tuple[str, str, tuple[object, ...]]] = []
+    for state in STATES.values():
+        name = f"bad-{len(rows)}"
+        rows.append(("items", "INSERT INTO items (id, state) VALUES (?, ?)" if file else
+                     "INSERT INTO items (id, rev, state) VALUES (?, 1, ?)", (name, state)))  # fmt: skip
+        rows.append(("history", 'INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)' if file else
+                     "INSERT INTO history (id, status, ended_at, state, rev, run_id, searched) "
+                     "VALUES (?, ?, ?, ?, 1, '', '')", (name, "failed", NOW, state)))  # fmt: skip
+    good = STATE
+    for status, ended_at in (("lost", NOW), ("failed", 1e300), ("failed", -1e18), ("failed", float("inf"))):
+        rows.append(("history", 'INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)' if file else
+                     "INSERT INTO history (id, status, ended_at, state, rev, run_id, searched) "
+                     "VALUES (?, ?, ?, ?, 1, '', '')", ("x", status, ended_at, good)))  # fmt: skip
+    key = ("name", "type", "hash", "created_at", "expires_at")
+    for values in (
+        ("n", "owner", "h1", NOW, None), ("n", "admin", "h2", 1e300, None), ("n", "admin", "h3", NOW, float("inf")),
+        ("n", "admin", "h4", -1e300, None),
+    ):  # fmt: skip
+        document = dict(zip(key, values, strict=True)) | {"key_id": f"bad{values[2]}"}
+        rows.append(
+            ("keys", "INSERT INTO keys (name, type, hash, created_at, expires_at, key_id) VALUES (?, ?, ?, ?, ?, ?)",
+             tuple(document.values()))
+            if file else
+            ("keys", "INSERT INTO credentials (kind, id, state) VALUES ('key', ?, ?)",
+             (document["key_id"], json.dumps(document)))
+        )  # fmt: skip
+    for number, (table, kind) in enumerate({"sessions": "session", "shares": "share"}.items()):
+        if file:
+            column = "hash" if table == "sessions" else "share_id, hash"
+            marks = "?" if table == "sessions" else "?, 'h'"
+            rows.append((table, f"INSERT INTO {table} ({column}, created_at, expires_at) VALUES ({marks}, ?, 1e300)",
+                         (f"bad-{number}", NOW)))  # fmt: skip
+        else:
+            for n, state in enumerate(("", "{", "null", "[]", '{"hash": 5}')):
+                rows.append((table, "INSERT INTO credentials (kind, id, state) VALUES (?, ?, ?)",
+                             (kind, f"bad-{n}", state)))  # fmt: skip
+    for n, (at, value) in enumerate(((NOW, float("inf")), (1e300, 0.5), (-5.0, 0.5))):
+        rows.append(("samples", "INSERT INTO samples (id, run_id, at, value) VALUES (?, ?, ?, ?)",
+                     (f"before-{n}", "r", at, value)))  # fmt: skip
+    for n, body in enumerate(("", "{", "[]", "null", "{}")):
+        rows.append(("outbox", ("INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
+                     "VALUES (?, 'hook', 'a', 'r', 'failed', ?, ?, ?)"),
+                     (f"bad-{n}", 1e300 if body == "{}" else NOW, body, NOW - 100)))  # fmt: skip
+    if file:
+        raw = "CAST(x'ff' AS TEXT)"
+        rows += [
+            ("items", f"INSERT INTO items (id, state) VALUES ('raw', {raw})", ()),
+            ("items", f"INSERT INTO items (id, state) VALUES ({raw}, ?)", (STATE,)),
+            ("history", f"INSERT INTO history (id, status, ended_at, state) VALUES ('raw', 'failed', 5, {raw})", ()),
+            ("keys", ("INSERT INTO keys (key_id, name, type, hash, created_at) "
+             f"VALUES ('raw', {raw}, 'admin', 'h', 5)"), ()),
+            ("sessions", f"INSERT INTO sessions (hash, created_at, expires_at, agent) VALUES ('raw', 5, 9e9, {raw})",
+             ()),
+            ("outbox", ("INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
+             f"VALUES ('raw', 'hook', {raw}, 'r', 'failed', 5, '{{}}', 5)"), ()),
+        ]  # fmt: skip
+    return rows
+
+
+PAGES = (
+    "/", "/history", "/items/before", "/items/x", "/admin", "/channels", "/progress", "/api/v1/items",
+    "/api/v1/history", "/api/v1/history.csv", "/api/v1/history.jsonl", "/api/v1/history?q=a", "/api/v1/keys",
+    "/api/v1/sessions", "/api/v1/shares", "/metrics", "/api/v1/items/before/samples",
+)  # fmt: skip
+
+
+def test_rows_that_cannot_be_read_are_skipped_and_all_others_are_served(
+    served: Served, skipped: Skipped, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(served.database)
+    rows = rows_of(served)
+    for _, statement, values in rows:
+        database.execute(statement, *values)
+    with caplog.at_level(logging.WARNING):
+        served.start()
+        http, browser = served.client("admin"), served.browser()
+        for _ in range(2):
+            for path in PAGES:
+                for client in (http, browser):
+                    assert client.get(path).status_code < 500, path
+        assert {one["id"] for one in http.get("/progress").json()} == {"before", "after"}
+        for query in ("limit=1", "limit=2", "limit=100", "q=gone&limit=1"):
+            found, path = [], f"/api/v1/history?{query}"
+            while path:
+                answer = http.get(path)
+                found += [one["id"] for one in answer.json()["items"]]
+                path = "/api/v1/" + answer.links["next"]["url"] if "next" in answer.links else ""
+            assert found == ["gone", "gone"], query
+        assert not any(key["key_id"].startswith(("bad", "raw")) for key in http.get("/api/v1/keys").json()["keys"])
+        assert len(http.get("/api/v1/shares").json()["shares"]) == 1
+        store = served.server.store
+        store.commit([AddNotice(Notice("good", "hook", "a", "r", "failed", NOW, "{}", NOW))]).result(10)
+        assert [one.notice_id for one in store.notices(NOW, 1)] == ["good"]
+        store.commit([AddSample("before", "r", Sample(NOW, 0.5, None))]).result(10)
+        for n in range(3):
+            assert store.samples(f"before-{n}", "r") == []
+        assert http.put("/api/v1/items/bad-0", json={"run_id": "n"}).status_code == 201
+    text = http.get("/metrics").text
+    for table in TABLES:
+        expected = sum(one == table for one, _, _ in rows)
+        assert f'progressbar_rows_skipped_total{{table="{table}"}} {float(expected)}' in text
+    lines = [line for line in caplog.messages if "cannot be read and is skipped" in line]
+    assert len(lines) == len(set(lines)) == len(rows)
+    assert "Traceback" not in caplog.text
+
+
+def test_a_page_is_full_however_many_rows_before_cannot_be_read() -> None:
+    def fetch(after: object, count: int) -> list[tuple[object, ...]]:
+        assert isinstance(after, int)
+        return [(n, n % 7) for n in range(after - 1, max(after - 1 - count, -1), -1)]
+
+    def read(n: int, rest: int) -> int:
+        if rest:
+            raise ValueError
+        return n
+
+    assert page_of("history", fetch, read, 100, 5) == [98, 91, 84, 77, 70]
+    assert page_of("history", fetch, read, 10, 5) == [7, 0]
+    assert page_of("history", fetch, read, 0, 5) == []
+
+
+def test_a_key_that_cannot_be_read_grants_nothing(serve: Callable[..., Served]) -> None:
+    served = serve(local_key=False)
+    secret = served.keys["write"]
+    served.stop()
+    Database(served.database).execute("UPDATE keys SET type = 'owner' WHERE name = 'write'")
+    served.start()
+    assert served.client(secret).get("/api/key-info").status_code == 401
+    assert served.client("admin").get("/api/key-info").status_code == 200
+
+
+def test_a_lost_revision_of_the_keys_hides_no_revocation(serve: Callable[..., Served]) -> None:
+    served = serve(local_key=False)
+    served.stop()
+    Database(served.database).execute("DELETE FROM meta WHERE name = 'keys_rev'")
+    served.start()
+    reader = served.client("read")
+    assert reader.get("/api/key-info").status_code == 200
+    with KeyFile(Path(str(served.database))) as file:
+        file.revoke(next(key.key_id for key in file.list() if key.name == "read"))
+    until(lambda: reader.get("/api/key-info").status_code == 401)

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.access.key_admin import KeyFile
+from progressbar_tracker.server.run import BackgroundServer, Server
+from progressbar_tracker.server.settings import Settings
+from tests.support.server import NO_TLS, Served, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Config:
+    """A user's config file, in memory."""
+
+    def __init__(self, url: str | None = None, key: str = "") -> None:
+        self.found = None if url is None else (url, key)
+        self.writes = 0
+
+    def read(self) -> tuple[str, str] | None:
+        return self.found
+
+    def write(self, url: str, api_key: str) -> None:
+        self.found = (url, api_key)
+        self.writes += 1
+
+
+def test_a_port_in_use_is_told_in_one_sentence(served: Served, tmp_path: Path) -> None:
+    port = served.server.port
+    with pytest.raises(ConfigError, match=rf"^cannot listen on 127\.0\.0\.1 port {port}: ") as error:
+        Server(Settings(database=tmp_path / "another.db", port=port))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "another.db").exists()
+
+
+def test_a_host_that_is_not_ours_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^cannot listen on host\.invalid"):
+        Server(Settings(database=tmp_path / "p.db", host="host.invalid", port=0))
+
+
+def test_a_second_server_on_the_same_database_is_refused_and_frees_its_port(served: Served) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(ConfigError, match="a server is running"):
+        Server(Settings(database=served.database, port=port))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+def test_closing_twice_is_fine_and_the_file_is_free_then(served: Served) -> None:
+    served.stop()
+    served.server.close()
+    BackgroundServer(served.settings).close()
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")])
+def test_the_url_is_one_that_works_on_this_machine(serve: Callable[..., Served], host: str, shown: str) -> None:
+    try:
+        served = serve(host=host)
+    except ConfigError:
+        pytest.skip("this machine has no IPv6; give it ::1")
+    assert served.server.url == f"http://{shown}:{served.server.port}"
+    assert served.client().get("/healthz").status_code == 200
+
+
+def test_an_admin_key_from_outside_is_imported_and_replaced(serve: Callable[..., Served]) -> None:
+    served = serve(admin_key="first-" * 5)
+    assert not any("admin key" in sentence for sentence in served.said)
+    assert served.client("first-" * 5).get("/api/v1/keys").status_code == 200
+    served.settings = Settings(database=served.database, port=0, admin_key="second-" * 5)
+    served.restart()
+    assert served.client("second-" * 5).get("/api/v1/keys").status_code == 200
+    assert served.client("first-" * 5).get("/api/v1/keys").status_code == 401
+
+
+def test_keys_changed_on_the_file_are_seen_by_the_running_server(served: Served) -> None:
+    with KeyFile(served.database, now=served.clock) as file:
+        made = file.create("write", "from the file")
+        http = served.client(made.secret)
+        assert http.post("/progress", json=legacy("a")).status_code == 201
+        file.revoke(made.record.key_id)
+        served.server.app.services.refresh_keys()
+        assert http.get("/progress").json()["detail"] == "the key was revoked"
+
+
+def test_the_sweep_notices_changed_keys_by_itself(served: Served) -> None:
+    with KeyFile(served.database, now=served.clock) as file:
+        made = file.create("write", "from the file")
+    served.server.app.sweep.once()
+    assert served.server.app.services.ring.get(made.record.key_id) is not None
+
+
+def test_the_sweep_expires_items_and_sessions_and_trims_the_history(served: Served) -> None:
+    http, browser = served.client("write"), served.browser()
+    http.put("/api/v1/items/a", json={"ttl": 5, "status": "failed"})
+    served.clock.pass_(5)
+    # The server sweeps by itself, twice a second; pytest-timeout ends what never comes to be.
+    while not (ended := http.get("/api/v1/history").json()["items"]):
+        pass
+    assert ended[0]["status"] == "failed"
+    assert http.get("/api/v1/items/a").status_code == 404
+    served.clock.pass_(served.settings.history.others + 10)
+    while http.get("/api/v1/history").json()["items"]:
+        pass
+    while served.server.store.load().sessions:
+        pass
+    assert browser.get("/").status_code == 303
+
+
+# The key for local use
+
+
+def test_the_first_start_gives_the_user_a_url_and_a_working_key(tmp_path: Path) -> None:
+    config = Config()
+    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), local_config=config) as server:
+        assert config.found is not None
+        url, key = config.found
+        assert url == server.url
+        info = httpx.get(f"{url}/api/key-info", headers={"X-API-KEY": key}).json()
+        assert (info["type"], info["name"]) == ("write", "local")
+
+
+def test_a_key_that_still_works_is_left_alone_and_only_the_port_follows(tmp_path: Path) -> None:
+    config = Config()
+    settings = Settings(database=tmp_path / "p.db", port=0)
+    with BackgroundServer(settings, local_config=config) as server:
+        assert config.found is not None
+        key, port = config.found[1], server.port
+    with BackgroundServer(Settings(database=tmp_path / "p.db", port=port), local_config=config):
+        assert (config.found, config.writes) == ((server.url, key), 1)
+    with BackgroundServer(settings, local_config=config) as server:
+        assert config.found == (server.url, key)
+
+
+def test_a_key_that_does_not_work_is_replaced_in_the_same_identity(tmp_path: Path) -> None:
+    settings = Settings(database=tmp_path / "p.db", port=0)
+    config = Config()
+    with BackgroundServer(settings, local_config=config):
+        pass
+    assert config.found is not None
+    config.found = (config.found[0], "lost")
+    with BackgroundServer(settings, local_config=config) as server:
+        names = [key.name for key in server.app.services.ring.all()]
+        assert names.count("local") == 1
+        assert httpx.get(f"{server.url}/progress", headers={"X-API-KEY": config.found[1]}).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["https://progress.example.org", "http://192.0.2.7:8989", "http://[2001:db8::1]:80"])
+def test_another_machines_server_in_the_config_file_is_left_alone(tmp_path: Path, url: str) -> None:
+    config, said = Config(url, "theirs"), []
+    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), say=said.append, local_config=config):
+        assert (config.found, config.writes) == ((url, "theirs"), 0)
+    assert any(url in sentence for sentence in said)
+
+
+def test_the_local_key_can_be_turned_off(tmp_path: Path) -> None:
+    config = Config()
+    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0, local_key=False), local_config=config):
+        assert config.found is None
+
+
+# A process of its own
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from progressbar_tracker.server.run import Server
+from progressbar_tracker.server.settings import Settings
+
+server = Server(Settings(database=Path(sys.argv[1]), port=0, admin_key="k" * 30))
+server.run(lambda: print(server.url, flush=True))  # once a signal ends it in good order
+print("ended", flush=True)
+"""
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], httpx.Client]]]:
+    """Start a server in a process of its own, each time on the same database."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> tuple[subprocess.Popen[str], httpx.Client]:
+            started = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", SCRIPT, str(tmp_path / "p.db")], stdout=subprocess.PIPE, text=True
+                )
+            )
+            stack.callback(started.kill)
+            assert started.stdout is not None
+            url = started.stdout.readline().strip()
+            headers = {"X-API-KEY": "k" * 30}
+            http = httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_TLS)
+            return started, stack.enter_context(http)
+
+        yield start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_with_everything_written(process: Callable, number: signal.Signals) -> None:
+    running, http = process()
+    http.put("/api/v1/items/a", json={})
+    http.patch("/api/v1/items/a", json={"title": "just now"})
+    os.kill(running.pid, number)
+    assert running.wait(100) == 0  # how long it takes is told where it is measured: a busy machine is no failure
+    assert running.stdout.read() == "ended\n"
+    _, http = process()
+    assert http.get("/api/v1/items/a").json()["title"] == "just now"
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_it_is_killed(process: Callable) -> None:
+    running, http = process()
+    for n in range(30):
+        http.put(f"/api/v1/items/{n}", json={"run_id": "r"}).raise_for_status()
+        if n % 3 == 1:
+            http.patch(f"/api/v1/items/{n}", json={"status": "succeeded"}).raise_for_status()
+        if n % 3 == 2:
+            http.delete(f"/api/v1/items/{n}").raise_for_status()
+    running.kill()
+    running.wait(10)
+    _, http = process()
+    found = {item["id"]: item["status"] for item in http.get("/progress").json()}
+    assert found == {str(n): "running" if n % 3 == 0 else "succeeded" for n in range(30) if n % 3 != 2}
+    assert len(http.get("/api/v1/history").json()["items"]) == 10
+
+
+def test_importing_the_package_alone_loads_nothing_heavy() -> None:
+    code = "import sys, json, progressbar_tracker.server; print(json.dumps([m for m in sys.modules]))"
+    # A measurement of coverage loads modules of its own.
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}
+    loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], env=environ))
+    assert not {"uvicorn", "starlette", "msgspec", "sqlite3", "jinja2"} & set(loaded)

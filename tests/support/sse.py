@@ -1,0 +1,76 @@
+"""Reads a stream of Server-Sent Events in a thread, so that a test waits for what it expects, and not for ever."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+
+from .server import NO_TLS
+
+if TYPE_CHECKING:
+    from .server import Served
+
+
+class Event(NamedTuple):
+    id: str
+    name: str
+    data: Any
+
+
+class Stream:
+    """One stream, from when it is open. Ended streams give ``None``."""
+
+    def __init__(
+        self, served: Served, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
+    ) -> None:
+        if key is not None:
+            headers["X-API-KEY"] = served.keys.get(key, key)
+        self._client = httpx.Client(base_url=served.server.url, headers=headers, timeout=60, verify=NO_TLS)
+        self.events: queue.Queue[Event | None] = queue.Queue()
+        self.status = 0
+        self.headers: httpx.Headers = httpx.Headers()
+        self._opened = threading.Event()
+        self._url = path + query
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        assert self._opened.wait(10)
+
+    def _read(self) -> None:
+        try:
+            with self._client.stream("GET", self._url) as reply:
+                self.status, self.headers = reply.status_code, reply.headers
+                fields: dict[str, str] = {}
+                for line in reply.iter_lines():
+                    self._opened.set()
+                    name, _, value = line.partition(": ")
+                    if line:
+                        fields[name] = value
+                    elif "data" in fields:
+                        self.events.put(Event(fields["id"], fields["event"], json.loads(fields["data"])))
+                        fields = {}
+        except httpx.HTTPError:
+            pass
+        finally:
+            self._client.close()  # a server that has ended the stream leaves the connection open
+            self._opened.set()
+            self.events.put(None)
+
+    def next(self, timeout: float = 10.0) -> Event | None:
+        return self.events.get(timeout=timeout)
+
+    def until(self, wanted: Any) -> list[Event]:
+        """Return the events up to the first that is ``wanted``."""
+        seen = []
+        while True:
+            event = self.next()
+            assert event is not None, seen
+            seen.append(event)
+            if wanted(event):
+                return seen
+
+    def close(self) -> None:
+        self._client.close()

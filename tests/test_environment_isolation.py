@@ -1,0 +1,55 @@
+"""The tests are kept away from what is the user's own; here it is tried whether that is noticed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from progressbar_tracker._config import user_config_path
+from progressbar_tracker.server.settings import default_database
+
+from .support import isolation
+
+
+@pytest.fixture
+def guarded():
+    return Path(os.environ.get(isolation.GUARDED) or isolation._guarded[0].split(os.pathsep)[0])
+
+
+def noted():
+    seen, isolation.seen[:] = list(isolation.seen), []
+    return seen
+
+
+def test_the_users_folders_are_those_of_the_tests_home():
+    home = Path(os.environ["HOME"])
+    assert home.name.startswith("progressbar-tests-")
+    assert default_database().is_relative_to(home)
+    assert user_config_path({}).is_relative_to(home)
+
+
+def test_a_program_that_is_started_has_the_tests_home_too():
+    code = "from progressbar_tracker.server.settings import default_database; print(default_database())"
+    told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert told.strip() == str(default_database())
+
+
+def test_a_file_of_the_users_is_noted(guarded):
+    with pytest.raises(OSError, match="No such file"):
+        (guarded / "no such folder" / "file").open()
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite3.connect(guarded / "no such folder" / "progress.db")
+    assert len(noted()) == 2
+
+
+def test_the_usual_port_is_noted():
+    with socket.socket() as probe:
+        probe.settimeout(0)
+        assert probe.connect_ex(("192.0.2.1", isolation.USUAL_PORT)) != 0
+    assert len(noted()) == 1

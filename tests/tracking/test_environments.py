@@ -1,0 +1,216 @@
+"""The worlds a program lives in: event loops, threads, development mode, green threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import traceback
+import types
+
+import pytest
+
+from progressbar_tracker import ProgressBar
+from progressbar_tracker._sender.worker import threadless
+from tests.support.fault_server import KEY, answer
+from tests.tracking.test_exit import run
+
+
+def test_bars_of_parallel_tasks_do_not_become_each_others_parents(faults, pb):
+    async def job(name, both):
+        for _ in pb.track([1], id=f"outer-{name}", keep=True):
+            await both.wait()
+            for _ in pb.track([1], id=f"inner-{name}", keep=True):
+                await asyncio.sleep(0)
+
+    async def main():
+        both = asyncio.Barrier(2)
+        await asyncio.gather(job("a", both), job("b", both))
+
+    asyncio.run(main())
+    assert pb.sender.flush(20)
+    parents = {item_id: item.get("parent") for item_id, item in faults.items.items()}
+    assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
+
+
+def test_bars_of_parallel_threads_do_not_become_each_others_parents(faults, pb):
+    both = threading.Barrier(2)
+
+    def job(name):
+        for _ in pb.track([1], id=f"outer-{name}", keep=True):
+            both.wait(10)
+            for _ in pb.track([1], id=f"inner-{name}", keep=True):
+                both.wait(10)
+
+    threads = [threading.Thread(target=job, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pb.sender.flush(20)
+    parents = {item_id: item.get("parent") for item_id, item in faults.items.items()}
+    assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
+
+
+def test_an_async_loop_that_is_left_hanging_in_a_closed_event_loop_is_stopped(faults, pb):
+    async def source():
+        for number in range(5):
+            yield number
+
+    async def main(tracked):
+        async for number in tracked:
+            if number == 2:
+                break
+
+    tracked = pb.track(source(), id="job", keep=True)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main(tracked))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    del tracked
+    faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "stopped")
+
+
+def test_a_bar_is_used_and_flushed_after_its_event_loop_was_closed(faults, pb):
+    async def main():
+        bar = pb.track(total=3, id="job", keep=True)
+        bar.advance()
+        return bar
+
+    bar = asyncio.run(main())
+    bar.advance(2)
+    bar.close()
+    assert pb.sender.flush(20)
+    assert faults.items["job"]["completed"] == 3
+
+
+WHOLE = (
+    "with track(total=3, id='job', keep=True) as bar:\n"
+    "    for i in track(range(3), id='inner', keep=True): bar.advance()\n"
+    "import gc; gc.collect()\n"
+    "if not flush(60): sys.exit(1)\n"
+)
+
+
+@pytest.mark.parametrize("variable", ["PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONOPTIMIZE", "PYTHONUTF8"])
+def test_a_program_in_another_mode_is_tracked_without_a_word(faults, tmp_path, variable):
+    assert run(faults.url, WHOLE, tmp_path, **{variable: "1"}) == (0, "", "")
+    assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
+
+
+def test_a_program_whose_green_threads_replace_the_real_ones_is_tracked(faults, tmp_path):
+    pytest.importorskip("gevent")
+    code = "from gevent import monkey; monkey.patch_all()\n" + WHOLE
+    done, _, err = run(faults.url, code, tmp_path, PYTHONWARNINGS="default")
+    assert done == 0, err
+    assert faults.items["job"]["completed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "without"),
+    [
+        (b"2.0.26", {b"enable-threads": False}, True),
+        (b"2.0.26", {"http-socket": b":80", "enable-threads": b"false"}, True),
+        ("2.0.9.1", {}, True),
+        (b"2.0.26", {"enable-threads": True}, False),
+        (b"2.0.26", {b"enable-threads": b"true"}, False),
+        (b"2.0.26", {b"threads": b"2"}, False),
+        (b"2.0.26", {"threads": "0"}, False),
+        (b"2.0.27", {}, False),
+        (b"2.0.31", {"http-socket": b":80"}, False),
+        (b"2.1-dev", {}, False),
+    ],
+)
+def test_a_uwsgi_without_threads_is_known_by_its_version_and_options(monkeypatch, version, options, without):
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=version, opt=options))
+    assert threadless() is without
+
+
+def test_without_uwsgi_there_are_threads(monkeypatch):
+    monkeypatch.delitem(sys.modules, "uwsgi", raising=False)
+    assert threadless() is False
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace())  # a package of that name and nothing more
+    assert threadless() is False
+
+
+def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults, pb, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=b"2.0.26", opt={}))
+    for number in range(3):
+        assert list(pb.track(range(3), id=f"job{number}")) == [0, 1, 2]
+    assert pb.sender.flush(20) is False
+    pb.close()
+    assert ["--enable-threads" in record.message for record in caplog.records] == [True]
+    assert (faults.seen, pb.sender._worker.thread, len(pb.sender._added)) == ([], None, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(faults, tmp_path):
+    code = (
+        "import ctypes\n"
+        "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(20)\n"
+        "pid = ctypes.PyDLL(None).fork()\n"  # as uWSGI does it
+        "if pid == 0:\n"
+        "    signal.alarm(60)\n"
+        "    try:\n"
+        "        for _ in track(range(3), id='child', keep=True): pass\n"
+        "        done = flush(20)\n"
+        "    finally: os._exit(0 if done else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0\n"
+        "bar.advance(); bar.close(); assert flush(20)\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    told = {item_id: (item["status"], item["completed"]) for item_id, item in faults.items.items()}
+    assert told == {"parent": ("succeeded", 2), "child": ("succeeded", 3)}
+    assert faults.items["parent"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
+
+
+def test_the_key_is_in_no_log_repr_pickle_or_traceback(faults, caplog):
+    caplog.set_level(logging.DEBUG)
+    told = []
+    with ProgressBar(faults.url, KEY, auto_detect=False) as pb:
+        faults.script.extend([answer(500), answer(401, b'{"detail": "no such key"}')])
+        with pb.track(total=3, id="job", keep=True) as bar:
+            bar.advance()
+            told += [repr(pb), repr(pb.sender), repr(bar), repr(bar.share()), repr(pb.sender._deliver)]
+            told.append(repr(pickle.dumps(bar.share())))
+            for thing in (bar, pb, pb.sender):
+                try:
+                    told.append(repr(pickle.dumps(thing)))
+                except Exception:
+                    told.append(traceback.format_exc())
+        pb.sender.flush(3)
+        told.append(repr(pb.sender.stats()))
+        try:
+            pb.create("x", "t", "d", 0.5)
+        except Exception:
+            told.append(traceback.format_exc())
+    told.append(caplog.text)
+    assert len(faults.seen) >= 2
+    assert all(seen.headers["x-api-key"] == KEY for seen in faults.seen)
+    assert not [text for text in told if KEY in text or "faultkey" in text]
+
+
+def test_a_key_that_cannot_be_used_is_not_shown(caplog, monkeypatch, tmp_path):
+    code = "import logging; logging.basicConfig(level=0)\nwith track(total=1, id='j') as b: b.advance()\nflush(1)"
+    done, out, err = run("http://127.0.0.1:9", code, tmp_path, PROGRESSBAR_API_KEY="geheim-\u00e4")
+    assert done == 0
+    assert "geheim" not in out + err
+
+
+def test_an_embedded_interpreter_without_argv_and_stderr_is_no_trouble(faults, tmp_path):
+    code = "sys.argv = []; sys.stderr = None\n" + WHOLE
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert faults.items["job"]["status"] == "succeeded"
+
+
+def test_importing_the_package_starts_no_thread_and_loads_no_http():
+    code = (
+        "import sys, threading, progressbar_tracker\n"
+        "print(threading.active_count(), sorted({'httpx', 'ssl', 'asyncio', 'tqdm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout == "1 []\n"

@@ -1,0 +1,226 @@
+"""The less common ways a program ends, each in a process of its own with a hard time limit."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.sender.test_sender import closed_port
+from tests.support.fault_server import HANG
+from tests.support.programs import LIMIT
+from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, WAIT, end_of, run, start
+
+BAR = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
+
+
+def interrupted(faults, process, *signals):
+    """Send a program a signal each time that it says it is ready; return when it ended, and how."""
+    try:
+        for number in signals:
+            assert process.stdout.readline() == "ready\n"
+            faults.wait_for(lambda: faults.seen)
+            begun = time.perf_counter()
+            process.send_signal(number)
+        out, err = process.communicate(timeout=LIMIT)
+    except BaseException:
+        process.kill()
+        raise
+    return time.perf_counter() - begun, process.returncode, out, err
+
+
+FIRST_AT_EXIT = (
+    "import atexit\n@atexit.register\ndef last():\n"
+    "    begun = time.monotonic()\n"
+    "    for _ in track(range(3), id='job', keep=True): pass\n"
+    "    with track(total=2, id='block', keep=True) as bar: bar.advance()\n"
+    "    print(time.monotonic() - begun)\n"
+)
+
+
+def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
+    done, _, err = run(faults.url, FIRST_AT_EXIT, tmp_path)
+    assert (done, err) == (0, "")
+    assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
+    assert (faults.items["block"]["status"], faults.items["block"]["completed"]) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("fault", ["hangs", "refuses"])
+def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(faults, tmp_path, fault):
+    faults.always = HANG
+    url = faults.url if fault == "hangs" else f"http://127.0.0.1:{closed_port()}"
+    done, out, err = run(url, SLOW_TO_GIVE_UP + FIRST_AT_EXIT, tmp_path)
+    assert (done, err) == (0, "")
+    assert float(out) < UNWAITED  # 1.5 seconds for both of them, and the imports where no thread can be started
+
+
+def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
+    code = (
+        "import atexit\n@atexit.register\ndef last():\n"
+        "    for _ in track(range(3), id='job', keep=True): pass\n    print(flush(20))\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "True\n", "")
+    assert faults.items["job"]["completed"] == 3
+
+
+def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, tmp_path):
+    code = (
+        "import atexit\n@atexit.register\ndef last():\n"
+        "    for _ in track(range(3), id='late', keep=True): pass\n    print(flush(1))\n"
+        + BAR
+        + "flush(20); bar.close()"
+    )
+    done, _, err = run(faults.url, code, tmp_path)
+    assert (done, err) == (0, "")
+    assert faults.items["job"]["status"] == "succeeded"
+
+
+def test_a_generator_that_is_held_to_the_end_is_stopped(faults, tmp_path):
+    code = (
+        "def numbers():\n    for i in track(range(9), id='job', keep=True): yield i\n"
+        "held = numbers(); next(held); next(held)\nflush(20)"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 1)
+
+
+def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_was(faults, tmp_path):
+    code = (
+        "begun = threading.Event()\n"
+        "def work():\n"
+        "    for i in track(range(10**9), id='job', keep=True, interval=0.05):\n"
+        "        begun.set(); time.sleep(0.001)\n"
+        "threading.Thread(target=work, daemon=True).start(); begun.wait(); flush(20)\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"] < 10**6) == ("stopped", True)
+
+
+def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_path):
+    code = (
+        "def work():\n"
+        "    with track(total=2, id='job', keep=True) as bar: flush(20); bar.advance(2)\n"
+        "thread = threading.Thread(target=work); thread.start()\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("succeeded", 2)
+
+
+# A last flush that waits for much longer than it should, too, and says when it begins.
+ENDLESS = SLOW_TO_GIVE_UP + (
+    "_sender.EXIT, shut = 90.0, _sender.Sender.shut\n"
+    "def said(sender, *arguments):\n    print('ready', flush=True)\n    return shut(sender, *arguments)\n"
+    "_sender.Sender.shut = said\n"
+)
+
+
+@pytest.mark.parametrize("during", ["the loop", "the last flush"])
+def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_path, during):
+    faults.always = HANG
+    if during == "the loop":
+        code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT
+        signals = [signal.SIGINT, signal.SIGINT]  # the second one comes during the last flush
+    else:
+        code = BAR
+        signals = [signal.SIGINT]
+    took, done, _, err = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), *signals)
+    assert took < UNWAITED, err
+    assert done == (-signal.SIGINT if during == "the loop" else 0)
+
+
+def test_ctrl_c_that_another_thread_takes_ends_the_last_flush_too(faults, tmp_path):
+    faults.always = HANG
+    code = BAR + "flush(0.1)  # has the thread started\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+    took, done, _, err = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), signal.SIGINT)
+    assert took < UNWAITED, err
+    assert done == 0
+
+
+def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadline(faults, tmp_path):
+    faults.always = HANG
+    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT
+    took, done, _, err = interrupted(faults, start(faults.url, SLOW_TO_GIVE_UP + code, tmp_path), signal.SIGINT)
+    assert took < UNWAITED
+    assert done == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert err.count("Traceback") == 1
+
+
+def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(faults, tmp_path):
+    (tmp_path / "httpx.py").write_text(
+        "import collections, os, signal, threading, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.main_thread().interrupted.wait(10)\n"
+        "time.sleep(0.05)\n"  # the interpreter takes its note of it a moment after the program does
+        "collections.namedtuple('Executed', 'as a text')\n"
+        "raise ImportError('only a stand-in')\n"
+    )
+    code = (
+        "threading.main_thread().interrupted = threading.Event()\n"
+        "try:\n    for i in track(range(9), id='job', keep=True):\n        "
+        + WAIT
+        + "finally: threading.main_thread().interrupted.set()\n"
+    )
+    process = start(faults.url, code, tmp_path)
+    try:
+        _, err = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
+    code = (
+        "try:\n    for i in track([1], id='job', keep=True): raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\n"
+    )
+    assert run(faults.url, code, tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_path, number):
+    code = BAR + "flush(20)\nprint('ready', flush=True)\ntime.sleep(300)\n"
+    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), number)
+    assert (done, err, took < UNWAITED) == (-number, "", True)  # and not the minutes that it had to go
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
+    assert faults.items["job"]["heartbeat_timeout"] > 0
+
+
+def test_os_exit_runs_nothing_of_ours(faults, tmp_path):
+    assert run(faults.url, BAR + "flush(20)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
+
+
+def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, tmp_path):
+    code = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "with track(total=9, id='job', keep=True) as bar:\n"
+        "    bar.advance(3); flush(20); print('ready', flush=True)\n    " + WAIT
+    )
+    _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), signal.SIGTERM)
+    assert (done, err) == (0, "")
+    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 3)
+
+
+def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
+    code = (
+        "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\n"
+        "for bar in bars: bar.advance()\n"
+        "flush(20)\n"
+    )
+    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert len(faults.items) == 1500
+    assert {item["status"] for item in faults.items.values()} == {"stopped"}
+
+
+def test_the_program_can_close_and_flush_as_often_as_it_likes(faults, tmp_path):
+    code = (
+        "from progressbar_tracker import ProgressBar\n"
+        "pb = ProgressBar(os.environ['PROGRESSBAR_URL'], os.environ['PROGRESSBAR_API_KEY'])\n"
+        "for _ in pb.track(range(3), id='job', keep=True): pass\n"
+        "for _ in range(3): flush(20); pb.close()\n"
+        "for _ in pb.track(range(3), id='after', keep=True): pass\n"
+    )
+    assert run(faults.url, code, tmp_path, PYTHONDEVMODE="1") == (0, "", "")
+    assert set(faults.items) == {"job"}

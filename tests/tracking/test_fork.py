@@ -1,0 +1,224 @@
+"""Forks at the worst moments, each in a process of its own with a hard time limit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support.fault_server import HANG, LATE, WELL
+from tests.support.programs import LIMIT
+from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, run, start
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+
+# Python 3.12 warns of a fork while there are threads. The programs are run with warnings as errors, so it is let be.
+HEAD = """
+import warnings
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+
+def child(work, seconds=60):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(seconds)
+        code = 1
+        try:
+            code = 0 if work() in (None, True) else 2
+        except BaseException:
+            import traceback; traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+def wait(*pids):
+    for pid in pids:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+def own_bar(name="child"):
+    with track(total=2, id=name, keep=True, display=False) as bar:
+        bar.advance(); bar.advance(0.5); bar.advance(0.5)
+    return flush(20)
+
+def loaded():
+    "Let the sender have its connection and everything imported."
+    with track(total=1, id="warm", display=False) as bar:
+        bar.advance(); assert flush(20)
+"""
+
+
+def program(faults, tmp_path, code):
+    done, out, err = run(faults.url, HEAD + code, tmp_path)
+    assert (done, err) == (0, "")
+    return out
+
+
+LOCKS = {
+    "counting": "from progressbar_tracker._tracking import counter; lock = _counting._lock",
+    "worker": "from progressbar_tracker import _runtime; lock = _runtime.sender()._worker._lock",
+    "display": "from progressbar_tracker import _runtime; lock = _runtime.display()._lock",
+}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(faults, tmp_path, lock):
+    code = (
+        "loaded()\n" + LOCKS[lock] + "\n"
+        "held, over = threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with lock: held.set(); over.wait(10)\n"
+        "thread = threading.Thread(target=hold); thread.start(); held.wait()\n"
+        "pid = child(own_bar)\n"
+        "over.set(); thread.join(); wait(pid)\n"
+        "assert own_bar('parent')\n"
+    )
+    program(faults, tmp_path, code)
+    assert faults.items["child"]["completed"] == faults.items["parent"]["completed"] == 2
+
+
+def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(faults, tmp_path):
+    code = (
+        "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(); assert flush(20)\n"
+        "bar.advance(); sys.stdin.readline()\n"
+        "wait(child(own_bar))\n"
+        "bar.advance(); bar.close(); flush(20)\n"
+    )
+    faults.script.extend([WELL, LATE])
+    process = start(faults.url, HEAD + code, tmp_path, stdin=subprocess.PIPE)
+    faults.wait_for(lambda: len(faults.seen) == 2)  # and not answered yet
+    _, err = process.communicate("\n", timeout=LIMIT)
+    assert (process.returncode, err) == (0, "")
+    assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (3, "succeeded")
+    assert faults.items["child"]["status"] == "succeeded"
+    assert faults.connections == 2
+
+
+@pytest.mark.parametrize("share", ["", "bar.share()\n"], ids=["alone", "shared"])
+def test_a_child_that_ends_its_parents_loop_says_nothing_of_it(faults, tmp_path, share):
+    code = (
+        "bar = track(total=9, id='job', keep=True); bar.advance(3); " + (share or "\n") + "assert flush(20)\n"
+        "def work():\n"
+        "    bar.advance(4); bar.fail('in the child')\n"
+        "    return own_bar()\n"
+        "wait(child(work))\n"
+        "bar.advance(2); bar.close(); assert flush(20)\n"
+    )
+    program(faults, tmp_path, code)
+    assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
+    pid = faults.items["child"]["meta"]["pid"]
+    told_by_child = [op for seen in faults.seen for op in (seen.document or {}).get("ops", ()) if op["id"] == "job"]
+    assert all("in the child" not in str(op) for op in told_by_child)
+    assert pid != faults.items["job"]["meta"]["pid"]
+
+
+def test_a_loop_that_is_gone_through_in_the_child_too_is_told_by_the_parent_alone(faults, tmp_path):
+    code = (
+        "pids = []\n"
+        "for i in track(range(4), id='job', keep=True):\n"
+        "    flush(20)\n"
+        "    if i == 1:\n"
+        "        pid = os.fork()\n"
+        "        if pid == 0: signal.alarm(60)\n"
+        "        else: pids.append(pid)\n"
+        "if not pids: flush(2); sys.exit(0)\n"
+        "wait(*pids)\n"
+        "assert flush(20)\n"
+    )
+    program(faults, tmp_path, code)
+    assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (4, "succeeded")
+    assert len({op["run_id"] for op in faults.ops}) == 1
+    assert [op["completed"] for op in faults.ops if "completed" in op] == sorted(
+        {op["completed"] for op in faults.ops if "completed" in op}
+    )
+
+
+def test_a_nested_fork_has_bars_of_its_own_on_every_level(faults, tmp_path):
+    code = (
+        "def first():\n"
+        "    ok = own_bar('first')\n"
+        "    wait(child(lambda: own_bar('second')))\n"
+        "    return ok and own_bar('first again')\n"
+        "assert own_bar('parent')\n"
+        "wait(child(first))\n"
+    )
+    program(faults, tmp_path, code)
+    assert {item_id: item["status"] for item_id, item in faults.items.items()} == dict.fromkeys(
+        ("parent", "first", "second", "first again"), "succeeded"
+    )
+    assert len({item["meta"]["pid"] for item in faults.items.values()}) == 3
+
+
+def test_a_storm_of_forks_loses_no_bar(faults, tmp_path):
+    code = (
+        "loaded()\n"
+        "bar = track(total=20, id='job', keep=True, interval=0.05)\n"
+        "pids = []\n"
+        "for number in range(20):\n"
+        "    bar.advance(); pids.append(child(lambda: own_bar(f'child-{number}')))\n"
+        "wait(*pids)\n"
+        "bar.close(); assert flush(20)\n"
+    )
+    program(faults, tmp_path, code)
+    assert faults.items["job"]["completed"] == 20
+    assert sum(item["status"] == "succeeded" for item in faults.items.values()) == 21
+
+
+def test_a_generated_id_is_unique_after_a_fork(faults, tmp_path):
+    code = (
+        "loaded()\n"
+        "def work():\n"
+        "    for _ in track([1, 2], keep=True): pass\n"
+        "    return flush(20)\n"
+        "pids = [child(work) for _ in range(4)]\n"
+        "work(); wait(*pids)\n"
+    )
+    program(faults, tmp_path, code)
+    assert len(faults.items) == 5
+
+
+def test_a_child_in_development_mode_complains_of_no_connection_left_open(faults, tmp_path):
+    code = (
+        "import gc\n"
+        "bar = track(total=2, id='job', keep=True); bar.advance(); assert flush(20)\n"
+        "def work():\n"
+        "    gc.collect(); ok = own_bar(); gc.collect()\n"
+        "    return ok\n"
+        "wait(child(work))\n"
+        "bar.close(); assert flush(20)\n"
+    )
+    done, _, err = run(faults.url, HEAD + code, tmp_path, PYTHONDEVMODE="1")
+    assert (done, err) == (0, "")
+
+
+def test_a_pool_that_is_terminated_takes_nobody_with_it(faults, tmp_path):
+    code = (
+        "import multiprocessing\n"
+        "loaded()\n"
+        "started = multiprocessing.get_context('fork').Semaphore(0)\n"
+        "def work(number):\n"
+        "    with track(total=9, id=f'worker-{number}', interval=0.05) as bar:\n"
+        "        bar.advance(); flush(20); started.release(); time.sleep(60)\n"
+        "bar = track(total=2, id='job', keep=True); bar.advance()\n"
+        "pool = multiprocessing.get_context('fork').Pool(2)\n"
+        "pool.map_async(work, range(2))\n"
+        "for _ in range(2): assert started.acquire(timeout=100)\n"
+        "pool.terminate(); pool.join()\n"
+        "bar.advance(); bar.close(); assert flush(20)\n"
+    )
+    program(faults, tmp_path, code)
+    assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (2, "succeeded")
+    assert {faults.items[f"worker-{number}"]["status"] for number in range(2)} == {"running"}  # the heartbeat tells
+
+
+def test_a_child_whose_server_hangs_ends_in_time(faults, tmp_path):
+    faults.always = HANG
+    code = SLOW_TO_GIVE_UP + (
+        "import multiprocessing\n"
+        "def work():\n"
+        "    with track(total=1, id='child', keep=True) as bar: bar.advance()\n"
+        "process = multiprocessing.get_context('fork').Process(target=work)\n"
+        "begun = time.monotonic(); process.start(); process.join(60)\n"
+        "assert process.exitcode == 0, process.exitcode\n"
+        "print(time.monotonic() - begun)\n"
+    )
+    assert float(program(faults, tmp_path, code)) < UNWAITED

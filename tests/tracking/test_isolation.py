@@ -1,0 +1,414 @@
+"""Whatever the network, the thread or the data do: the loop does not notice, and the program ends in time."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import socket
+import threading
+import time
+
+import pytest
+
+from progressbar_tracker import ProgressBar, TransportError
+from progressbar_tracker._http.exchanges import Wire
+from progressbar_tracker._sender.reconciler import MAX_ITEMS, Reconciler
+from progressbar_tracker._sender.sender import Sender
+from progressbar_tracker._sender.worker import CRASHES, Worker
+from tests.http.test_exchanges import answer as wire_answer
+from tests.sender.test_reconciler import Source
+from tests.sender.test_sender import UNWAITED
+from tests.support.fault_server import HALF, KEY, SILENT, answer
+from tests.support.server_process import until
+
+
+def a_loop(pb):
+    """Run a loop of 80 ms, whose item is sent in the middle of it, and return how long it took and what came out."""
+    seen, begun = [], time.perf_counter()
+    for number in pb.track(range(10), id="job", keep=True):
+        threading.Event().wait(0.008)  # the work, not a wait for something
+        seen.append(number)
+    return time.perf_counter() - begun, seen
+
+
+def left_in_time(pb):
+    begun = time.perf_counter()
+    pb.close()
+    assert time.perf_counter() - begun < UNWAITED
+
+
+@pytest.fixture
+def black_hole():
+    """A port whose backlog takes connections that nobody ever serves."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def hanging_dns(monkeypatch):
+    """Name servers that never answer, until the test is over."""
+    over, real = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **kwargs):
+        if host == "server.example":
+            assert threading.current_thread().name == "progressbar-sender"
+            over.wait(30)
+            raise socket.gaierror("no answer")
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield "http://server.example"
+    over.set()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_black_hole_costs_the_loop_nothing_and_the_exit_little(black_hole, scheme):
+    pb = ProgressBar(f"{scheme}://{black_hole}", KEY, auto_detect=False)
+    took, seen = a_loop(pb)
+    assert (seen, took < UNWAITED) == (list(range(10)), True)
+    left_in_time(pb)
+
+
+def test_name_servers_that_hang_delay_only_the_senders_thread(hanging_dns):
+    pb = ProgressBar(hanging_dns, KEY, auto_detect=False)
+    took, seen = a_loop(pb)
+    assert (seen, took < UNWAITED) == (list(range(10)), True)
+    left_in_time(pb)
+
+
+def test_tls_to_a_port_without_it_is_one_more_failure(faults):
+    pb = ProgressBar(faults.url.replace("http:", "https:"), KEY, auto_detect=False)
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+    until(lambda: pb.sender.stats().failed)
+    assert isinstance(pb.sender.stats().last_error, str)
+    assert pb.sender.flush(0.1) is False
+    left_in_time(pb)
+
+
+@pytest.mark.parametrize("fault", [SILENT, HALF], ids=["headers and then silence", "half a body"])
+def test_an_answer_that_breaks_off_neither_slows_the_loop_nor_the_exit(faults, pb, fault):
+    faults.always = fault
+    took, seen = a_loop(pb)
+    assert (seen, took < UNWAITED) == (list(range(10)), True)
+    left_in_time(pb)
+
+
+def test_making_and_advancing_a_bar_does_no_io_in_the_programs_thread(pb, monkeypatch):
+    program, used, real = threading.current_thread(), [], socket.socket
+
+    class Watched(real):
+        def __init__(self, *args, **kwargs):
+            if threading.current_thread() is program:
+                used.append("socket")
+            super().__init__(*args, **kwargs)
+
+    real_name = socket.gethostname
+
+    def gethostname():
+        if threading.current_thread() is program:
+            used.append("gethostname")
+        return real_name()
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    monkeypatch.setattr(socket, "gethostname", gethostname)
+    with pb.track(total=1, id="job", keep=True) as bar:
+        bar.advance()
+        bar.description = "half"
+    assert used == []
+    assert pb.sender.flush(20)
+
+
+class Hostile:
+    def __str__(self):
+        raise ValueError("never")
+
+    def __float__(self):
+        raise RuntimeError("never")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("total", Hostile(), id="hostile total"),
+        pytest.param("description", Hostile(), id="hostile description"),
+        pytest.param("title", Hostile(), id="hostile title"),
+        pytest.param("weight", Hostile(), id="hostile weight"),
+        pytest.param("total", 1j, id="complex total"),
+        pytest.param("total", float("nan"), id="nan total"),
+        pytest.param("total", 10**400, id="huge total"),
+        pytest.param("description", b"\xff", id="bytes"),
+        pytest.param("weight", 2**80, id="huge weight"),
+        pytest.param("title", "\ud800", id="surrogate"),
+    ],
+)
+def test_what_cannot_be_told_as_json_reaches_the_server_made_fit(faults, pb, field, value):
+    with pb.track(total=3, id="job", keep=True) as bar:
+        setattr(bar, field, value)
+        bar.advance(2)
+    assert pb.sender.flush(20)
+    assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 2)
+
+
+# The thread
+
+
+def kill(thread):
+    """Throw an exception into a thread, as debuggers and stop buttons do."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+def test_a_senders_thread_that_is_killed_goes_on_with_what_it_had(faults, pb, monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    with pb.track(total=10, id="job", keep=True, interval=0.05) as bar:
+        faults.wait_for(lambda: "job" in faults.items)
+        kill(pb.sender._worker.thread)
+        bar.advance(7)
+        faults.wait_for(lambda: faults.items["job"]["completed"] == 7)
+    assert pb.sender.flush(20)
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, MemoryError, RecursionError, SystemExit, GeneratorExit])
+def test_step_that_raises_is_called_again_for_good(kind, caplog):
+    """The worker waits longer each time, and logs the first failure only."""
+    tries, recovered = [], threading.Event()
+
+    def step():
+        tries.append(1)
+        if len(tries) <= 20:
+            raise kind
+        recovered.set()
+
+    worker = Worker("test", step, lambda: True)
+    assert worker.start()
+    while not recovered.is_set():
+        worker.poke()
+        recovered.wait(0.01)
+    worker.stop(5)
+    logged = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(tries) >= 21
+    assert logged[0].exc_info[0] is kind
+    assert len(logged) == 1 + 20 - 6  # the pause is a minute from the seventh on, cut short by the test
+
+
+def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise OSError(28, "No space left on device")
+
+    tries, recovered = [], threading.Event()
+
+    def step():
+        tries.append(1)
+        if len(tries) == 1:
+            raise ZeroDivisionError
+        recovered.set()
+
+    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    logger, handler = logging.getLogger("progressbar_tracker"), Raising()
+    logger.addHandler(handler)
+    try:
+        worker = Worker("test", step, lambda: True)
+        assert worker.start()
+        assert recovered.wait(20)
+        worker.stop(5)
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.worker.POLL", 30.0)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.LINGER", 30.0)
+    stepped = threading.Event()
+    worker = Worker("test", stepped.set, lambda: False)
+    assert worker.start()
+    thread = worker.thread
+    assert stepped.wait(10)
+    worker.stop(20)
+    assert not thread.is_alive()
+
+
+def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatch, caplog):
+    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
+    deliver, failures = Wire.deliver, []
+
+    def failing(self, ops):
+        if len(failures) < 2:
+            failures.append(1)
+            raise ZeroDivisionError("a bug")
+        return deliver(self, ops)
+
+    monkeypatch.setattr(Wire, "deliver", failing)
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(7)
+    faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
+    assert faults.items["job"]["completed"] == 7
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "ZeroDivisionError('a bug')" in caplog.text
+
+
+def test_when_the_sender_is_broken_flush_and_close_say_so_and_raise_nothing(pb, monkeypatch, caplog):
+    monkeypatch.setattr(Sender, "step", lambda self: 1 / 0)
+    pb.sender._worker._step = pb.sender.step
+    pb.sender._worker._crashes = CRASHES
+    with pb.track(total=10, id="job") as bar:
+        bar.advance(7)
+    assert pb.sender.flush(0.2) is False
+    assert pb.sender.close(0.2) is False
+    assert "division by zero" in caplog.text
+
+
+def test_a_thread_that_cannot_be_started_is_told_once_however_many_bars_there_are(pb, monkeypatch, caplog):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for number in range(5):
+            assert list(pb.track(range(3), id=f"job{number}")) == [0, 1, 2]
+    assert len([record for record in caplog.records if "want of a thread" in record.message]) == 1
+
+
+def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.sender.MAX_ITEMS", 100)
+    sender = Sender(lambda: None)
+    monkeypatch.setattr(sender._worker, "start", lambda **_: False)
+    for number in range(1000):
+        source = Source(f"i{number}")
+        sender.add(source)
+        sender.marks.append(source)
+    assert (len(sender._added), len(sender.marks)) == (100, 100)
+    assert sender.stats().dropped == 900
+
+
+def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
+    class Away:
+        one_by_one = False
+        boot_id = ""
+
+        def __call__(self, ops, timeout):
+            raise TransportError("away")
+
+        def close(self):
+            pass
+
+    sender = Sender(Away)
+    sender.add(Source())
+    for _ in range(20):
+        assert sender.flush(0.001) is False
+    sender.step()
+    assert len(sender._waiting) + len(sender._flushes) <= 1
+    sender.close(0.01)
+
+
+def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_server(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._sender.sender.EXIT", 0.01)
+    impatient = threading.Event()
+    told = []
+
+    class Deliver:
+        one_by_one = False
+        boot_id = ""
+
+        def __call__(self, ops, timeout):
+            told.extend(ops)
+            return [{"id": op["id"], "status": 200} for op in ops]
+
+        def close(self):
+            pass
+
+    def connect():
+        assert impatient.wait(5)  # a busy machine imports for longer than anybody waits for a server
+        return Deliver()
+
+    sender = Sender(connect)
+    flush = sender.flush
+
+    def flushing(timeout):
+        reached = flush(timeout)
+        impatient.set()
+        return reached
+
+    monkeypatch.setattr(sender, "flush", flushing)
+    sender.add(Source(keep=True).at(3, "succeeded"))
+    assert sender.settle() is True
+    assert told[0]["completed"] == 3
+    sender.close(1.0)
+
+
+def test_a_raising_on_error_is_swallowed():
+    class Away:
+        one_by_one = False
+        boot_id = ""
+
+        def __call__(self, ops, timeout):
+            raise TransportError("away")
+
+        def close(self):
+            pass
+
+    told = []
+
+    def on_error(error):
+        told.append(str(error))
+        raise ValueError("no")
+
+    sender = Sender(Away, on_error=on_error, clock=lambda: 1.0)
+    sender._worker._crashes = CRASHES
+    sender.add(Source())
+    sender.step()
+    assert told == ["away"]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [{"id": "a", "status": 422, "problem": "text"}],
+        [{"id": "a", "status": "200"}],
+        [{"id": "a"}],
+        [None],
+        [],
+        [{"id": "a", "status": 200}] * 2,
+    ],
+)
+def test_a_batch_answer_that_is_not_of_the_protocol_is_a_failure_and_no_crash(faults, pb, caplog, results):
+    faults.always = answer(200, json.dumps({"results": results}).encode())
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance(7)
+    assert pb.sender.flush(0.4) is False
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "not this protocol" in caplog.text
+
+
+def test_a_1_0_0_server_that_is_busy_is_left_in_peace_as_a_whole():
+    wire = Wire()
+    wire._legacy = {}
+    ops = [{"op": "put", "id": f"i{number}", "run_id": "r", "seq": 1, "title": "t"} for number in range(5)]
+    exchange = wire.deliver(ops)
+    asked = [next(exchange)]
+    asked.append(exchange.send(wire_answer(status=201)))
+    with pytest.raises(StopIteration) as stop:
+        exchange.send(wire_answer(status=429))
+    assert len(asked) == 2
+    assert [result["status"] for result in stop.value.value] == [201, 429, 429, 429, 429]
+
+
+def test_nothing_is_logged_above_debug_while_all_is_well(faults, pb, caplog):
+    caplog.set_level(logging.INFO, "progressbar_tracker")
+    a_loop(pb)
+    assert pb.sender.flush(20)
+    assert caplog.records == []
+
+
+def test_beyond_the_limit_a_loop_just_runs(faults):
+    sender = Sender(lambda: None, reconciler=lambda: Reconciler(max_items=3))
+    for number in range(10):
+        sender._reconciler.add(Source(f"i{number}"), 0.0)
+    assert (len(sender._reconciler), sender.stats().dropped) == (3, 7)
+    assert MAX_ITEMS == 100_000
