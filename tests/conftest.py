@@ -7,19 +7,20 @@ import logging
 import os
 import re
 import signal
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 import progressbar_tracker
 from progressbar_tracker import ProgressBar
-from tests.support.fault_server import KEY, FaultServer
+from tests.support.fault_server import WRITE_KEY, FaultServer
 from tests.support.postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
-from tests.support.programs import Programs
+from tests.support.programs import ProgramRunner
 
 from .support import isolation
 
-isolation.begin()
+isolation.isolate_process()
 
 # Where this is set, each of the hundreds of programs that are started would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -33,15 +34,16 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
-MEASURED = frozenset({"cli", "server"})
+TESTS_FOLDER = Path(__file__).parent
+MEASURED_FOLDERS = frozenset({"cli", "server"})
 """Where the programs that tests start are measured, too: elsewhere they run what is measured in this process, and would
 take twice as long for it."""
 
 
 @pytest.fixture(autouse=True)
-def isolated(request, tmp_path, monkeypatch):
+def isolated_environment(request, tmp_path, monkeypatch):
     """Hide the user's settings, point the config file into ``tmp_path``, and keep loopback away from proxies."""
-    if request.path.parent.name not in MEASURED:
+    if not MEASURED_FOLDERS.intersection(request.path.relative_to(TESTS_FOLDER).parts[:1]):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     for name in list(os.environ):
         if name.startswith(("PROGRESSBAR_", "ADMIN_")):
@@ -50,38 +52,38 @@ def isolated(request, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     yield
     progressbar_tracker.configure()
-    seen, isolation.seen[:] = list(isolation.seen), []
+    seen, isolation.violations[:] = list(isolation.violations), []
     assert seen == [], "the test touched what is the user's own"
 
 
-class LoggedKeys(logging.Handler):
+class KeyLeakDetector(logging.Handler):
     """Notes each record in which there is a key."""
 
-    KEY = re.compile(r"pbt_[rwa]_\w{8}_[\w-]{43}")
+    KEY_PATTERN = re.compile(r"pbt_[rwa]_\w{8}_[\w-]{43}")
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.logger_names = []
 
     def emit(self, record):
         with contextlib.suppress(Exception):  # what cannot be formatted is told by others
-            if self.KEY.search(self.format(record)):
-                self.found.append(record.name)
+            if self.KEY_PATTERN.search(self.format(record)):
+                self.logger_names.append(record.name)
 
 
 @pytest.fixture(scope="session")
-def logged_keys():
-    handler = LoggedKeys()
+def key_leak_detector():
+    handler = KeyLeakDetector()
     logging.getLogger().addHandler(handler)
     yield handler
     logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)
-def no_key_is_logged(logged_keys):
+def forbid_logged_keys(key_leak_detector):
     """Hold every test to this: whatever it tries, no key gets into a log."""
     yield
-    found, logged_keys.found = logged_keys.found, []
+    found, key_leak_detector.logger_names = key_leak_detector.logger_names, []
     assert found == []
 
 
@@ -98,7 +100,7 @@ def server(tmp_path):
 @pytest.fixture
 def programs(server, tmp_path):
     """Start programs that find the server and a write key in their environment."""
-    programs = Programs(server, tmp_path)
+    programs = ProgramRunner(server, tmp_path)
     yield programs
     programs.close()
 
@@ -119,7 +121,7 @@ def old_server():
 
 @pytest.fixture
 def pb(faults):
-    client = ProgressBar(faults.url, KEY, auto_detect=False)
+    client = ProgressBar(faults.url, WRITE_KEY, auto_detect=False)
     yield client
     client.sender.close(2.0)
     client.close()

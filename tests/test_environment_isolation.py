@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from progressbar_tracker._config import user_config_path
+from progressbar_tracker._config import get_user_config_path
 from progressbar_tracker.server.settings import default_database
 
 from .support import isolation
 
 
 @pytest.fixture
-def guarded():
-    return Path(os.environ.get(isolation.GUARDED) or isolation._guarded[0].split(os.pathsep)[0])
+def guarded_folder():
+    return Path(os.environ.get(isolation.GUARDED_VARIABLE) or isolation._guarded_folders[0].split(os.pathsep)[0])
 
 
-def noted():
-    seen, isolation.seen[:] = list(isolation.seen), []
+def pop_violations():
+    seen, isolation.violations[:] = list(isolation.violations), []
     return seen
 
 
@@ -31,7 +31,7 @@ def test_the_users_folders_are_those_of_the_tests_home():
     home = Path(os.environ["HOME"])
     assert home.name.startswith("progressbar-tests-")
     assert default_database().is_relative_to(home)
-    assert user_config_path({}).is_relative_to(home)
+    assert get_user_config_path({}).is_relative_to(home)
 
 
 def test_a_program_that_is_started_has_the_tests_home_too():
@@ -40,16 +40,16 @@ def test_a_program_that_is_started_has_the_tests_home_too():
     assert told.strip() == str(default_database())
 
 
-def test_a_file_of_the_users_is_noted(guarded):
+def test_a_file_of_the_users_is_noted(guarded_folder):
     with pytest.raises(OSError, match="No such file"):
-        (guarded / "no such folder" / "file").open()
+        (guarded_folder / "no such folder" / "file").open()
     with pytest.raises(sqlite3.OperationalError):
-        sqlite3.connect(guarded / "no such folder" / "progress.db")
-    assert len(noted()) == 2
+        sqlite3.connect(guarded_folder / "no such folder" / "progress.db")
+    assert len(pop_violations()) == 2
 
 
 def test_the_usual_port_is_noted():
     with socket.socket() as probe:
         probe.settimeout(0)
-        assert probe.connect_ex(("192.0.2.1", isolation.USUAL_PORT)) != 0
-    assert len(noted()) == 1
+        assert probe.connect_ex(("192.0.2.1", isolation.DEFAULT_PORT)) != 0
+    assert len(pop_violations()) == 1

@@ -199,7 +199,7 @@ def errors(pb: ProgressBar) -> None:
     del roots, refusals, values, builtin, warning
 
 
-async def the_drop_in_is_typed_like_what_it_wraps() -> None:
+async def check_dropin_types() -> None:
     for n in tqdm([1, 2], desc="numbers", id="numbers", keep=True):
         assert_type(n, int)
     for n in trange(3):

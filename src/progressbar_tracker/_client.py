@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._http.event_stream import Follower
+    from ._http.event_stream import EventStream
     from ._models import Change, Item, KeyInfo
     from ._sender.sender import Sender
     from ._tracking.tracker import Tracker, TrackOptions
 
 T = TypeVar("T")
 
-TIMEOUT = 10.0  # seconds
-UNKNOWN = "What the key may do is not known yet: %s"
+DEFAULT_TIMEOUT = 10.0  # seconds
+UNKNOWN_KEY_MESSAGE = "What the key may do is not known yet: %s"
 
 
 class ProgressBar:
@@ -65,22 +65,22 @@ class ProgressBar:
         api_key: str,
         auto_detect: bool = True,
         *,
-        timeout: float = TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        from ._http.exchanges import Wire
+        from ._http.exchanges import ServerProtocol
         from ._http.transport import HttpTransport
 
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
-        self._wire = Wire(auto_detect=auto_detect)
-        self._sender = _runtime.new_sender(
-            lambda: _runtime.HttpDelivery(self._transport, owned=False), self._transport.url
+        self._wire = ServerProtocol(auto_detect=auto_detect)
+        self._sender = _runtime.create_sender(
+            lambda: _runtime.HttpDelivery(self._transport, owns_transport=False), self._transport.url
         )
         if auto_detect:
             try:
                 self._transport.run(self._wire.key_info())
             except ProgressBarError as error:
-                log(WARNING, UNKNOWN, error)
+                log(WARNING, UNKNOWN_KEY_MESSAGE, error)
 
     def get_all(self) -> list[Item]:
         """Return every item, the highest ``weight`` first.
@@ -93,7 +93,7 @@ class ProgressBar:
         return self._transport.run(self._wire.get_all())
 
     def get(self, item_id: str) -> Item:
-        """Return the item with the id ``item_id``.
+        """Return the item with the id ``parse_item_id``.
 
         Raises:
             ItemNotFoundError: There is none (a ``ValueError``).
@@ -207,11 +207,11 @@ class ProgressBar:
         """
         import random
 
-        from ._http.event_stream import Follower
+        from ._http.event_stream import EventStream
 
-        return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
+        return self._follow_changes(EventStream(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
-    def _followed(self, follower: Follower) -> Iterator[Change]:
+    def _follow_changes(self, follower: EventStream) -> Iterator[Change]:
         import time
 
         while True:
@@ -220,7 +220,7 @@ class ProgressBar:
                 yield from self._transport.follow(follower)
             except ProgressBarError as error:
                 lost = error
-            time.sleep(follower.wait(lost))
+            time.sleep(follower.next_delay(lost))
 
     def close(self) -> None:
         """Send what is tracked through this client and not sent yet, then close the connections. Idempotent."""
@@ -262,16 +262,18 @@ class AsyncProgressBar:
         api_key: str,
         auto_detect: bool = True,
         *,
-        timeout: float = TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        from ._http.exchanges import Wire
+        from ._http.exchanges import ServerProtocol
         from ._http.transport import AsyncHttpTransport, HttpTransport
 
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
-        self._wire = Wire(auto_detect=auto_detect)
-        self._tracking = tracking = HttpTransport(api_url, api_key, timeout=TIMEOUT)
-        self._sender = _runtime.new_sender(lambda: _runtime.HttpDelivery(tracking, owned=True), tracking.url)
+        self._wire = ServerProtocol(auto_detect=auto_detect)
+        self._tracking_transport = tracking = HttpTransport(api_url, api_key, timeout=DEFAULT_TIMEOUT)
+        self._sender = _runtime.create_sender(
+            lambda: _runtime.HttpDelivery(tracking, owns_transport=True), tracking.url
+        )
 
     async def get_all(self) -> list[Item]:
         """As ``ProgressBar.get_all``."""
@@ -286,11 +288,11 @@ class AsyncProgressBar:
         await self._transport.run(self._wire.create(item_id, title, description, value, weight))
 
     async def update(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
-        """As ``ProgressBar.update``."""
+        """As ``ProgressBar.update_item``."""
         await self._transport.run(self._wire.update(item_id, title, description, value, weight))
 
     async def delete(self, item_id: str) -> bool:
-        """As ``ProgressBar.delete``."""
+        """As ``ProgressBar.delete_item``."""
         return await self._transport.run(self._wire.delete(item_id))
 
     async def is_admin(self) -> bool:
@@ -316,7 +318,7 @@ class AsyncProgressBar:
 
     @property
     def sender(self) -> Sender:
-        """As ``ProgressBar.sender``. It has a thread and a connection of its own, whatever ``transport`` is."""
+        """As ``ProgressBar.get_sender``. It has a thread and a connection of its own, whatever ``transport`` is."""
         return self._sender
 
     @overload
@@ -339,11 +341,11 @@ class AsyncProgressBar:
         """As ``ProgressBar.watch``, for ``async for``."""
         import random
 
-        from ._http.event_stream import Follower
+        from ._http.event_stream import EventStream
 
-        return self._followed(Follower(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
+        return self._follow_changes(EventStream(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
-    async def _followed(self, follower: Follower) -> AsyncIterator[Change]:
+    async def _follow_changes(self, follower: EventStream) -> AsyncIterator[Change]:
         import anyio
 
         while True:
@@ -354,22 +356,22 @@ class AsyncProgressBar:
                         yield change
             except ProgressBarError as error:
                 lost = error
-            await anyio.sleep(follower.wait(lost))
+            await anyio.sleep(follower.next_delay(lost))
 
     async def close(self) -> None:
         """As ``ProgressBar.close``."""
         import anyio.to_thread
 
         await anyio.to_thread.run_sync(self._sender.close)
-        self._tracking.close()
+        self._tracking_transport.close()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
-        if self._wire.auto_detect and self._wire.known is None:
+        if self._wire.auto_detect and self._wire.key_info_cache is None:
             try:
                 await self.key_info
             except ProgressBarError as error:
-                log(WARNING, UNKNOWN, error)
+                log(WARNING, UNKNOWN_KEY_MESSAGE, error)
         return self
 
     async def __aexit__(

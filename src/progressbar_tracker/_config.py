@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-URL: Final = "PROGRESSBAR_URL"
-API_KEY: Final = "PROGRESSBAR_API_KEY"
-API_KEY_FILE: Final = "PROGRESSBAR_API_KEY_FILE"
-DISABLE: Final = "PROGRESSBAR_DISABLE"
-CONFIG: Final = "PROGRESSBAR_CONFIG"
-PARENT: Final = "PROGRESSBAR_PARENT"
+URL_VARIABLE: Final = "PROGRESSBAR_URL"
+API_KEY_VARIABLE: Final = "PROGRESSBAR_API_KEY"
+API_KEY_FILE_VARIABLE: Final = "PROGRESSBAR_API_KEY_FILE"
+DISABLE_VARIABLE: Final = "PROGRESSBAR_DISABLE"
+CONFIG_VARIABLE: Final = "PROGRESSBAR_CONFIG"
+PARENT_VARIABLE: Final = "PROGRESSBAR_PARENT"
 
 
 class Config(NamedTuple):
@@ -46,21 +46,21 @@ class Config(NamedTuple):
         return f"Config(url={self.url!r}, api_key=<hidden>, source={self.source!r}, key_source={self.key_source!r})"
 
 
-def user_config_path(environ: Mapping[str, str]) -> Path:
+def get_user_config_path(environ: Mapping[str, str]) -> Path:
     """Return the path of the user's config file: ``PROGRESSBAR_CONFIG``, or where the system keeps such files."""
     from pathlib import Path
 
-    if named := environ.get(CONFIG):
+    if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
     import platformdirs
 
-    folder = user_folder(lambda: platformdirs.user_config_path("progressbar-tracker", appauthor=False))
+    folder = resolve_user_folder(lambda: platformdirs.user_config_path("progressbar-tracker", appauthor=False))
     if folder is None:
-        raise ConfigError(f"there is no home folder for the config file: set HOME, or {CONFIG}")
+        raise ConfigError(f"there is no home folder for the config file: set HOME, or {CONFIG_VARIABLE}")
     return folder / "config.toml"
 
 
-def user_folder(find: Callable[[], Path]) -> Path | None:
+def resolve_user_folder(find: Callable[[], Path]) -> Path | None:
     """Return what ``find`` does, or ``None`` for a user without a home: no ``HOME``, and no entry in passwd."""
     try:
         folder = find()
@@ -140,7 +140,7 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
         raise ConfigError(f"the config file {path} cannot be written: {error.strerror or error}") from error
 
 
-def told_where(found: Config, error: ConfigError) -> ConfigError:
+def add_error_source(found: Config, error: ConfigError) -> ConfigError:
     """Return an error about a URL or a key with the place it was found in, for a person has to mend it there.
 
     Such an error begins with the name of the argument. One of another kind names its variable, and stays as it is.
@@ -150,36 +150,36 @@ def told_where(found: Config, error: ConfigError) -> ConfigError:
     return error if source is None else ConfigError(f"{source}: {error}")
 
 
-def disabled(environ: Mapping[str, str]) -> bool:
+def is_disabled(environ: Mapping[str, str]) -> bool:
     """Say whether ``PROGRESSBAR_DISABLE`` turns tracking off: any value but empty, 0, no, off and false does."""
-    return environ.get(DISABLE, "").strip().lower() not in ("", "0", "no", "off", "false")
+    return environ.get(DISABLE_VARIABLE, "").strip().lower() not in ("", "0", "no", "off", "false")
 
 
-def environ_key(environ: Mapping[str, str]) -> str | None:
+def read_environ_key(environ: Mapping[str, str]) -> str | None:
     """Return the key that the environment names, directly or as a file.
 
     Raises:
         ConfigError: ``PROGRESSBAR_API_KEY_FILE`` names a file that cannot be read or is empty.
     """
-    found = _environ_key(environ)
+    found = _find_environ_key(environ)
     return None if found is None else found[0]
 
 
-def _environ_key(environ: Mapping[str, str]) -> tuple[str, str] | None:
+def _find_environ_key(environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the key that the environment names, and where it says so."""
-    if key := environ.get(API_KEY):
-        return key, API_KEY
-    if not (named := environ.get(API_KEY_FILE)):
+    if key := environ.get(API_KEY_VARIABLE):
+        return key, API_KEY_VARIABLE
+    if not (named := environ.get(API_KEY_FILE_VARIABLE)):
         return None
     from pathlib import Path
 
     try:
         key = read_text(Path(named)).strip()
     except ConfigError as error:
-        raise ConfigError(f"{API_KEY_FILE} names {named}, which cannot be read: {error}") from error
+        raise ConfigError(f"{API_KEY_FILE_VARIABLE} names {named}, which cannot be read: {error}") from error
     if not key:
-        raise ConfigError(f"{API_KEY_FILE} names {named}, which is empty")
-    return key, f"the file {named}, which {API_KEY_FILE} names"
+        raise ConfigError(f"{API_KEY_FILE_VARIABLE} names {named}, which is empty")
+    return key, f"the file {named}, which {API_KEY_FILE_VARIABLE} names"
 
 
 def discover(
@@ -199,33 +199,35 @@ def discover(
     >>> discover({"PROGRESSBAR_URL": "http://server:8989", "PROGRESSBAR_API_KEY": "k"}).source
     'PROGRESSBAR_URL'
     """
-    env_url = environ.get(URL) or None
-    wanted, source = (url, "configure()") if url else (env_url, URL)
+    env_url = environ.get(URL_VARIABLE) or None
+    wanted, source = (url, "configure()") if url else (env_url, URL_VARIABLE)
     # A key without a URL beside it is for whatever server is configured.
     if api_key:
         found: tuple[str, str] | None = api_key, "configure()"
     else:
-        found = _environ_key(environ) if not url or not env_url or same(url, env_url) else None
+        found = _find_environ_key(environ) if not url or not env_url or is_same_server(url, env_url) else None
     if wanted and found:
         return Config(wanted, found[0], source, found[1])
-    file = _read_usual_config(environ) if path is None else read_user_config(path)
+    file = _read_default_config(environ) if path is None else read_user_config(path)
     if not wanted:
         if file is None and found:
-            raise ConfigError(f"there is a key but no server: set {URL} as well")
+            raise ConfigError(f"there is a key but no server: set {URL_VARIABLE} as well")
         return file if file is None or not found else file._replace(api_key=found[0], key_source=found[1])
-    if file is not None and same(file.url, wanted):
+    if file is not None and is_same_server(file.url, wanted):
         return Config(wanted, file.api_key, source, file.key_source)
-    raise ConfigError(f"there is no key for {wanted}: set {API_KEY}, or run: progressbar-tracker login {wanted}")
+    raise ConfigError(
+        f"there is no key for {wanted}: set {API_KEY_VARIABLE}, or run: progressbar-tracker login {wanted}"
+    )
 
 
-def _read_usual_config(environ: Mapping[str, str]) -> Config | None:
+def _read_default_config(environ: Mapping[str, str]) -> Config | None:
     try:
-        path = user_config_path(environ)
+        path = get_user_config_path(environ)
     except ConfigError:
         return None  # a user without a home folder has no config file
     return read_user_config(path)
 
 
-def same(one: str, other: str) -> bool:
+def is_same_server(one: str, other: str) -> bool:
     """Say whether two URLs are those of one server."""
     return one.rstrip("/") == other.rstrip("/")

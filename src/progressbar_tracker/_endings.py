@@ -4,7 +4,8 @@ A run ends in one of three ways: it *succeeded*, it was *stopped*, or it *failed
 request to stop: a cancellation, the end of a generator, or an exit without an error. Everything else is a failure,
 ``KeyboardInterrupt`` and an exit with a code included. A group is a stop if all that it holds are stops.
 
-To teach this module another library, add a line to ``_CANCELLATIONS`` or ``_EXITS``. No library is imported for it: a
+To teach this module another library, add a line to ``_CANCELLATION_CLASSES`` or ``_EXIT_CLASSES``. No library is
+imported for it: a
 class is recognized by its package and its name, and so is each class that is derived from it.
 """
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import CodeType
 
-    Deaths: TypeAlias = Mapping[CodeType, tuple[BaseException, int]]
+    FatalErrors: TypeAlias = Mapping[CodeType, tuple[BaseException, int]]
 
 # The package at the root and the class: libraries move their classes between modules of their own.
-_CANCELLATIONS: Final = frozenset(
+_CANCELLATION_CLASSES: Final = frozenset(
     {
         ("asyncio", "CancelledError"),  # anyio's too, on asyncio
         ("concurrent", "CancelledError"),  # and that of dask.distributed
@@ -29,7 +30,7 @@ _CANCELLATIONS: Final = frozenset(
         ("twisted", "CancelledError"),
     }
 )
-_EXITS: Final = frozenset({("asyncclick", "Exit"), ("click", "Exit"), ("typer", "Exit")})  # with an exit_code
+_EXIT_CLASSES: Final = frozenset({("asyncclick", "Exit"), ("click", "Exit"), ("typer", "Exit")})  # with an exit_code
 
 
 def is_stop(error: BaseException) -> bool:
@@ -38,51 +39,51 @@ def is_stop(error: BaseException) -> bool:
     >>> is_stop(GeneratorExit()), is_stop(SystemExit(0)), is_stop(SystemExit(3)), is_stop(ValueError())
     (True, True, False, False)
     """
-    return next(failures(error), None) is None
+    return next(iter_failures(error), None) is None
 
 
-def failures(error: BaseException) -> Iterator[BaseException]:
+def iter_failures(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions that make this one a failure: itself or, of a group, its leaves in their order.
 
     >>> group = BaseExceptionGroup("", [ValueError(1), ExceptionGroup("", [KeyError(2)]), GeneratorExit()])
-    >>> list(failures(group))
+    >>> list(iter_failures(group))
     [ValueError(1), KeyError(2)]
     """
-    return (leaf for leaf in _leaves(error) if not _is_single_stop(leaf))
+    return (leaf for leaf in _iter_leaves(error) if not _is_single_stop(leaf))
 
 
-def named_of(error: BaseException) -> tuple[BaseException, int]:
+def get_primary_failure(error: BaseException) -> tuple[BaseException, int]:
     """Return the exception that names a failure, and how many others there are: of a group, its first leaf.
 
-    >>> named_of(ExceptionGroup("two", [ValueError(1), KeyError(2)]))
+    >>> get_primary_failure(ExceptionGroup("two", [ValueError(1), KeyError(2)]))
     (ValueError(1), 1)
     """
-    found = list(failures(error)) or list(_leaves(error))
+    found = list(iter_failures(error)) or list(_iter_leaves(error))
     return found[0], len(found) - 1
 
 
-def deaths(dying: BaseException | None) -> Deaths:
-    """Return the code that an exception came through which a process dies of, with what :func:`named_of` returns.
+def map_fatal_errors(fatal_error: BaseException | None) -> FatalErrors:
+    """Map the code that a fatal exception came through to its failure, see :func:`get_primary_failure`.
 
     The failure of a group that came through some code is the one that is named for it. An exception came through the
     code of those as well that it was raised from, or while they were handled. A cancellation counts among these only
     if another exception stands for it, such as the ``KeyboardInterrupt`` of ``asyncio.run()`` or the ``TimeoutError``
     of ``asyncio.timeout()``: a task group that fails cancels what it holds, and hides that.
     """
-    if dying is None or is_stop(dying):
+    if fatal_error is None or is_stop(fatal_error):
         return {}
-    first, others = named_of(dying)
+    first, others = get_primary_failure(fatal_error)
     found: dict[CodeType, tuple[BaseException, int]] = {}
     seen: set[tuple[int, bool]] = set()
-    for error in failures(dying):
-        for code in _codes(error, seen):
+    for error in iter_failures(fatal_error):
+        for code in _iter_code_objects(error, seen):
             found.setdefault(code, (error, others))
-    for code in _codes(dying, seen):
+    for code in _iter_code_objects(fatal_error, seen):
         found.setdefault(code, (first, others))
     return found
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def _iter_leaves(error: BaseException) -> Iterator[BaseException]:
     waiting, seen = [error], {id(error)}
     while waiting:
         one = waiting.pop()
@@ -102,9 +103,9 @@ def _is_single_stop(error: BaseException) -> bool:
         return _is_success(error.code)
     for kind in type(error).__mro__:
         name = (str(kind.__module__).partition(".")[0], kind.__qualname__)
-        if name in _CANCELLATIONS:
+        if name in _CANCELLATION_CLASSES:
             return True
-        if name in _EXITS:
+        if name in _EXIT_CLASSES:
             return _is_success(getattr(error, "exit_code", None))
     return False
 
@@ -114,7 +115,7 @@ def _is_success(code: object) -> bool:
     return code is None or (isinstance(code, int) and code == 0)
 
 
-def _codes(error: BaseException, seen: set[tuple[int, bool]]) -> Iterator[CodeType]:
+def _iter_code_objects(error: BaseException, seen: set[tuple[int, bool]]) -> Iterator[CodeType]:
     """Yield the code that an exception and all that it is linked to came through, without what is ``seen``."""
     waiting = [(error, False)]
     while waiting:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class _Importing:
+class _ImportGuard:
     """``with importing:`` around an import in a thread of ours."""
 
     def __init__(self) -> None:
         self._threads: list[int] = []  # one entry for each that is in it, as often as it is
-        self._left_at = 0.0  # monotonic seconds
+        self._last_exit_at = 0.0  # monotonic seconds
 
     def __enter__(self) -> None:
         self._threads.append(threading.get_ident())
@@ -32,14 +32,14 @@ class _Importing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._left_at = time.monotonic()
+        self._last_exit_at = time.monotonic()
         self._threads.remove(threading.get_ident())
 
-    def since(self, instant: float) -> bool:
+    def was_active_since(self, instant: float) -> bool:
         """Say whether a thread was importing at some time since a monotonic instant, that is after 0."""
-        return bool(self._threads) or self._left_at >= instant
+        return bool(self._threads) or self._last_exit_at >= instant
 
-    def mend(self) -> None:
+    def repair_after_fork(self) -> None:
         """Forget, in the child, the modules that only threads of the parent's could have completed."""
         lost, self._threads = set(self._threads) - {threading.get_ident()}, []
         if not lost:
@@ -60,7 +60,7 @@ class _Importing:
                 locks.pop(name, None)
 
 
-importing = _Importing()
+importing = _ImportGuard()
 
 _resets: list[Callable[[], object]] = []
 
@@ -74,8 +74,8 @@ def reset_after_fork() -> None:
     """Repair imports in a child of a fork, and call what was registered."""
     for reset in _resets:
         reset()
-    importing.mend()
+    importing.repair_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=importing.mend)
+    os.register_at_fork(after_in_child=importing.repair_after_fork)

@@ -18,9 +18,9 @@ KeyType: TypeAlias = Literal["read", "write", "admin"]
 Permission: TypeAlias = Literal["read", "create", "update_own", "update_all", "delete_own", "delete_all"]
 Number: TypeAlias = int | float
 
-STATUSES: Final[tuple[Status, ...]] = ("running", "succeeded", "failed", "stopped")
+ITEM_STATUSES: Final[tuple[Status, ...]] = ("running", "succeeded", "failed", "stopped")
 KEY_TYPES: Final[tuple[KeyType, ...]] = ("read", "write", "admin")
-PERMISSIONS: Final[dict[KeyType, tuple[Permission, ...]]] = {
+KEY_PERMISSIONS: Final[dict[KeyType, tuple[Permission, ...]]] = {
     "read": ("read",),
     "write": ("read", "create", "update_own", "delete_own"),
     "admin": ("read", "create", "update_all", "delete_all"),
@@ -39,7 +39,7 @@ NOTIFY_ENTRIES: Final = 8
 NOTIFY_LENGTH: Final = 64
 WEIGHT_LIMIT: Final = 2**53
 NUMBER_LIMIT: Final = 1e300
-TOLERANCE: Final = 1e-9  # of the whole, within which a float is taken for it
+COMPLETION_TOLERANCE: Final = 1e-9  # of the whole, within which a float is taken for it
 BODY_BYTES: Final = 64 * 1024
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_OPS: Final = 500
@@ -193,10 +193,10 @@ class FieldTypeError(FieldError, TypeError):
     """A field of the wrong type. Both a ``TypeError`` and a ``ValueError``, like the server's 422."""
 
 
-def shown(value: object, limit: int = 80) -> str:
+def format_value(value: object, limit: int = 80) -> str:
     """Return ``repr(value)`` cut to ``limit`` characters, for an error message.
 
-    >>> shown("a" * 200, 10)
+    >>> format_value("a" * 200, 10)
     "'aaaaaa..."
     """
     try:
@@ -216,33 +216,35 @@ def has_control(text: str) -> bool:
     return not text.isprintable() and any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in text)
 
 
-def check_text(field: str, value: object, limit: int, *, least: int = 0, lines: bool = False) -> str:
-    """Return ``value`` if it is a string of ``least`` to ``limit`` characters without control characters.
+def check_text(field: str, value: object, limit: int, *, min_length: int = 0, allow_newlines: bool = False) -> str:
+    """Return ``value`` if it is a string of ``min_length`` to ``limit`` characters without control characters.
 
     Args:
         field: The name to give in the error.
         value: What to check.
         limit: The most characters allowed.
-        least: The fewest characters allowed.
-        lines: Allow newlines and tabs.
+        min_length: The fewest characters allowed.
+        allow_newlines: Allow newlines and tabs.
 
     Raises:
         FieldTypeError: It is not a string.
         FieldError: It is too short, too long, or holds control characters.
     """
     if not isinstance(value, str):
-        raise FieldTypeError(field, f"{field} must be a string, not {shown(value)}")
-    if not least <= len(value) <= limit:
-        raise FieldError(field, f"{field} must be {least} to {limit} characters long, not {len(value)}: {shown(value)}")
-    plain = value.replace("\n", "").replace("\t", "").replace("\r", "") if lines else value
+        raise FieldTypeError(field, f"{field} must be a string, not {format_value(value)}")
+    if not min_length <= len(value) <= limit:
+        raise FieldError(
+            field, f"{field} must be {min_length} to {limit} characters long, not {len(value)}: {format_value(value)}"
+        )
+    plain = value.replace("\n", "").replace("\t", "").replace("\r", "") if allow_newlines else value
     if has_control(plain):
-        raise FieldError(field, f"{field} must not contain control characters: {shown(value)}")
+        raise FieldError(field, f"{field} must not contain control characters: {format_value(value)}")
     return value
 
 
 def check_id(value: object, field: str = "id") -> str:
     """Return ``value`` if it can be an item's id: 1 to 200 characters, none of them a control character."""
-    return check_text(field, value, ID_LENGTH, least=1)
+    return check_text(field, value, ID_LENGTH, min_length=1)
 
 
 def check_number(field: str, value: object) -> Number:
@@ -251,10 +253,10 @@ def check_number(field: str, value: object) -> Number:
     An int beyond 2**53 comes back as a float: every party to the protocol can hold it then.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise FieldTypeError(field, f"{field} must be a number, not {shown(value)}")
+        raise FieldTypeError(field, f"{field} must be a number, not {format_value(value)}")
     # The comparison is exact for ints of any size, and false for NaN.
     if not -NUMBER_LIMIT <= value <= NUMBER_LIMIT:
-        raise FieldError(field, f"{field} must be a finite number, not {shown(value)}")
+        raise FieldError(field, f"{field} must be a finite number, not {format_value(value)}")
     return float(value) if isinstance(value, int) and not -WEIGHT_LIMIT <= value <= WEIGHT_LIMIT else value
 
 
@@ -267,21 +269,21 @@ def check_value(value: object, field: str = "value") -> float:
     (1.0, 1.0, 0.0)
     """
     number = check_number(field, value)
-    if number == 0 or -TOLERANCE <= number < 0:
+    if number == 0 or -COMPLETION_TOLERANCE <= number < 0:
         return 0.0
-    if is_complete(float(number), 1) and number <= 1 + TOLERANCE:
+    if is_complete(float(number), 1) and number <= 1 + COMPLETION_TOLERANCE:
         return 1.0
     if not 0 <= number <= 1:
-        raise FieldError(field, f"{field} must be from 0 to 1, not {shown(value)}")
+        raise FieldError(field, f"{field} must be from 0 to 1, not {format_value(value)}")
     return float(number)
 
 
 def check_weight(value: object, field: str = "weight") -> int:
     """Return ``value`` if it is an int (``bool`` is not) within +-2**53."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise FieldTypeError(field, f"{field} must be an int, not {shown(value)}")
+        raise FieldTypeError(field, f"{field} must be an int, not {format_value(value)}")
     if not -WEIGHT_LIMIT <= value <= WEIGHT_LIMIT:
-        raise FieldError(field, f"{field} must be within +-2**53, not {shown(value)}")
+        raise FieldError(field, f"{field} must be within +-2**53, not {format_value(value)}")
     return value
 
 
@@ -289,18 +291,18 @@ def check_seconds(field: str, value: object) -> float:
     """Return ``value`` as a float if it is a finite number of seconds, 0 or more."""
     number = check_number(field, value)
     if number < 0:
-        raise FieldError(field, f"{field} must be 0 or more seconds, not {shown(value)}")
+        raise FieldError(field, f"{field} must be 0 or more seconds, not {format_value(value)}")
     return float(number)
 
 
 def check_meta(value: object, field: str = "meta") -> dict[str, str]:
     """Return ``value`` if it maps at most 16 short names to texts of at most 200 characters."""
     if not isinstance(value, dict):
-        raise FieldTypeError(field, f"{field} must be a dictionary of strings, not {shown(value)}")
+        raise FieldTypeError(field, f"{field} must be a dictionary of strings, not {format_value(value)}")
     if len(value) > META_ENTRIES:
         raise FieldError(field, f"{field} must have at most {META_ENTRIES} entries, not {len(value)}")
     return {
-        check_text(field, name, META_LENGTH, least=1): check_text(field, text, META_LENGTH, lines=True)
+        check_text(field, name, META_LENGTH, min_length=1): check_text(field, text, META_LENGTH, allow_newlines=True)
         for name, text in value.items()
     }
 
@@ -312,10 +314,10 @@ def check_notify(value: object, field: str = "notify") -> tuple[str, ...]:
     ('phone', 'team')
     """
     if not isinstance(value, list | tuple):
-        raise FieldTypeError(field, f"{field} must be a list of names, not {shown(value)}")
+        raise FieldTypeError(field, f"{field} must be a list of names, not {format_value(value)}")
     if len(value) > NOTIFY_ENTRIES:
         raise FieldError(field, f"{field} must have at most {NOTIFY_ENTRIES} names, not {len(value)}")
-    return tuple(dict.fromkeys(check_text(field, name, NOTIFY_LENGTH, least=1) for name in value))
+    return tuple(dict.fromkeys(check_text(field, name, NOTIFY_LENGTH, min_length=1) for name in value))
 
 
 def is_complete(completed: Number, total: Number) -> bool:
@@ -326,29 +328,31 @@ def is_complete(completed: Number, total: Number) -> bool:
     """
     if completed >= total:
         return True
-    return (isinstance(completed, float) or isinstance(total, float)) and total - completed <= TOLERANCE * total
+    return (
+        isinstance(completed, float) or isinstance(total, float)
+    ) and total - completed <= COMPLETION_TOLERANCE * total
 
 
-def is_endless(completed: Number | None, total: Number | None, status: str) -> bool:
+def is_indeterminate(completed: Number | None, total: Number | None, status: str) -> bool:
     """Return whether no share can be shown: something is counted, and it is not known how much there is to do.
 
     A total of zero, or below, tells nothing while the run goes on: a percentage of nothing would be 0 or 100.
 
-    >>> is_endless(5, None, "running"), is_endless(0, 0, "running"), is_endless(0, 0, "stopped")
+    >>> is_indeterminate(5, None, "running"), is_indeterminate(0, 0, "running"), is_indeterminate(0, 0, "stopped")
     (True, True, False)
     """
     return completed is not None and (total is None or (total <= 0 and status == "running"))
 
 
-def fraction(completed: Number | None, total: Number | None, status: str = "running") -> float | None:
+def compute_fraction(completed: Number | None, total: Number | None, status: str = "running") -> float | None:
     """Return how much is done, 0 to 1, or ``None`` where there are no counts to tell it from.
 
     Never rounds up to 1 what is not complete: the last item in work is not done, however many came before it. Of a
     total of zero nothing is done until the run has succeeded.
 
-    >>> fraction(2**53 - 1, 2**53), fraction(5, None), fraction(12, 10), fraction(-0.0, 10)
-    (0.9999999999999999, None, 1.0, 0.0)
-    >>> fraction(0, 0), fraction(0, 0, "succeeded"), fraction(sum([0.1] * 10), 1)
+    >>> [compute_fraction(*counts) for counts in ((2**53 - 1, 2**53), (5, None), (12, 10), (-0.0, 10))]
+    [0.9999999999999999, None, 1.0, 0.0]
+    >>> compute_fraction(0, 0), compute_fraction(0, 0, "succeeded"), compute_fraction(sum([0.1] * 10), 1)
     (0.0, 1.0, 1.0)
     """
     if completed is None or total is None:
@@ -361,11 +365,11 @@ def fraction(completed: Number | None, total: Number | None, status: str = "runn
     return min(max(0.0, completed / total), math.nextafter(1.0, 0.0))
 
 
-def whole_percent(value: float) -> int:
+def floor_percent(value: float) -> int:
     """Return a share of 1 as a whole percentage: rounded down, and 100 only at the end.
 
-    >>> whole_percent(0.29), whole_percent(math.nextafter(1.0, 0.0)), whole_percent(1.0)
+    >>> floor_percent(0.29), floor_percent(math.nextafter(1.0, 0.0)), floor_percent(1.0)
     (29, 99, 100)
     """
     # 0.29 * 100 is 28.999999999999996.
-    return 100 if value >= 1 else min(math.floor((value + TOLERANCE) * 100), 99)
+    return 100 if value >= 1 else min(math.floor((value + COMPLETION_TOLERANCE) * 100), 99)

@@ -16,15 +16,15 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from . import _config
-from ._endings import deaths
+from ._endings import map_fatal_errors
 from ._errors import ConfigError, PermissionError, ProgressBarError
 from ._fork import importing, reset_after_fork
 from ._log import DEBUG, INFO, log
 from ._models import META_ENTRIES, META_LENGTH
 from ._sender.reconciler import Reconciler
-from ._sender.sender import EXIT, TIMEOUT, Sender
+from ._sender.sender import EXIT_TIMEOUT, REQUEST_TIMEOUT, Sender
 from ._terminal.display import Display
-from ._text import clean, script_path
+from ._text import clean_text, get_script_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from ._http.transport import HttpTransport
     from ._models import Op, OpResult
     from ._sender.reconciler import Stats
-    from ._sender.sender import Connect, Deliver
+    from ._sender.sender import Connector, Delivery
     from ._sender.snapshot import Source
 
-FLUSH: Final = 5.0  # seconds
-AFTERMATH: Final = 1.0  # seconds from Ctrl-C to the hooks of the end, in which its traceback is printed
+FLUSH_TIMEOUT: Final = 5.0  # seconds
+INTERRUPT_GRACE_SECONDS: Final = 1.0  # seconds from Ctrl-C to the hooks of the end, in which its traceback is printed
 
 
 class _Settings:
@@ -55,11 +55,11 @@ class _Settings:
 
 _settings = _Settings()
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
-_default: Sender | None = None
+_default_sender: Sender | None = None
 _display: Display | None = None
-_hooked = False
-_hooked_pid = 0
-_too_late = False  # the hook was made in one of the hooks that run at the end, and will not be called
+_hooks_registered = False
+_child_hook_pid = 0
+_is_exiting = False  # the hook was made in one of the hooks that run at the end, and will not be called
 
 
 def configure(
@@ -87,7 +87,7 @@ def configure(
         >>> configure(url="http://localhost:8989", api_key="key")
         >>> configure()  # back to the environment and the config file
     """
-    global _default
+    global _default_sender
     from ._http.exchanges import base_url, check_key
 
     if url is not None:
@@ -96,65 +96,65 @@ def configure(
         check_key(api_key)
     _settings.url, _settings.api_key, _settings.path = url, api_key, path
     _settings.on_error = on_error
-    earlier, _default = _default, None
+    earlier, _default_sender = _default_sender, None
     if earlier is not None:
         earlier.close()
 
 
-def sender() -> Sender:
+def get_sender() -> Sender:
     """Return the sender of the configured server."""
-    global _default
-    if _default is None:
-        _default = new_sender(_connect_default)
-    return _default
+    global _default_sender
+    if _default_sender is None:
+        _default_sender = create_sender(_connect_default)
+    return _default_sender
 
 
 @contextlib.contextmanager
-def replaced(stand_in: Sender) -> Iterator[None]:
+def replace_sender(replacement: Sender) -> Iterator[None]:
     """Put another sender in the place of the configured server's while the block runs."""
-    global _default
-    earlier, _default = _default, stand_in
+    global _default_sender
+    earlier, _default_sender = _default_sender, replacement
     try:
         yield
     finally:
-        _default = earlier
+        _default_sender = earlier
 
 
-def sender_at(url: str | None) -> Sender:
+def get_sender_at(url: str | None) -> Sender:
     """Return the sender of the server at ``url``, or of the configured one.
 
     It may be that of a client which the parent of a fork made, with its key; else the configuration must have a key for
     that very URL.
     """
     if url is None:
-        return sender()
+        return get_sender()
     for one in list(_senders):
         if one.url == url and not one.closed:
             return one
-    return new_sender(lambda: _connect_to(url), url)
+    return create_sender(lambda: _connect_to(url), url)
 
 
-def new_sender(connect: Connect, url: str | None = None) -> Sender:
+def create_sender(connect: Connector, url: str | None = None) -> Sender:
     """Return a sender that is flushed, closed and reset with the others."""
-    _hook()
+    _register_hooks()
     made = Sender(
         connect,
         url=url,
-        started=_hook_child,
-        forked=_reset,
-        on_error=_tell,
-        reconciler=lambda: Reconciler(meta=_meta),
-        last=_too_late,
+        on_start=_register_child_exit,
+        on_fork=_reset_after_fork,
+        on_error=_report_error,
+        make_reconciler=lambda: Reconciler(meta=_collect_meta),
+        is_exiting=_is_exiting,
     )
     _senders.add(made)
     return made
 
 
-def display() -> Display:
+def get_display() -> Display:
     """Return the terminal's display."""
     global _display
     if _display is None:
-        _hook()
+        _register_hooks()
         _display = Display()
     return _display
 
@@ -177,51 +177,51 @@ class HttpDelivery:
         self,
         transport: HttpTransport,
         *,
-        owned: bool,
+        owns_transport: bool,
         key_source: str = "given in code",
-        renew: Callable[[HttpTransport], tuple[HttpTransport, str] | None] = lambda _: None,
+        reload_transport: Callable[[HttpTransport], tuple[HttpTransport, str] | None] = lambda _: None,
     ) -> None:
-        from ._http.exchanges import Wire
+        from ._http.exchanges import ServerProtocol
 
         self._transport = transport
-        self._owned = owned
-        self._wire = Wire()
-        self._renew = renew
-        self._refusal: PermissionError | None = None
+        self._owns_transport = owns_transport
+        self._wire = ServerProtocol()
+        self._reload_transport = reload_transport
+        self._permission_error: PermissionError | None = None
         self.key_source = key_source
         transport.open()  # with all that it imports
-        _quieten_httpx()
+        _silence_httpx()
 
     def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
-        """Deliver operations; see ``_sender.Deliver``."""
-        if self._refusal is not None and not self._has_renewed():
-            raise self._refusal.with_traceback(None)
+        """Deliver operations; see ``_sender.Delivery``."""
+        if self._permission_error is not None and not self._reload_key():
+            raise self._permission_error.with_traceback(None)
         while True:
             try:
-                return self._transport.run(self._wire.deliver(ops), timeout, each=self._wire.one_by_one)
+                return self._transport.run(self._wire.deliver(ops), timeout, per_request=self._wire.unbatched)
             except PermissionError as error:
-                if not self._has_renewed():
-                    self._refusal = error
+                if not self._reload_key():
+                    self._permission_error = error
                     raise
 
-    def _has_renewed(self) -> bool:
+    def _reload_key(self) -> bool:
         """Take the key that is configured now. Return whether it is another one."""
         try:
-            renewed = self._renew(self._transport)
+            renewed = self._reload_transport(self._transport)
         except (ConfigError, OSError):  # the file is being replaced, for example
             return False
         if renewed is None:
             return False
-        if self._owned:
+        if self._owns_transport:
             self._transport.close()
-        (self._transport, self.key_source), self._owned = renewed, True
-        self._wire.known = self._refusal = None
+        (self._transport, self.key_source), self._owns_transport = renewed, True
+        self._wire.key_info_cache = self._permission_error = None
         return True
 
     @property
-    def one_by_one(self) -> bool:
+    def unbatched(self) -> bool:
         """Whether each operation is a request of its own."""
-        return self._wire.one_by_one
+        return self._wire.unbatched
 
     @property
     def boot_id(self) -> str:
@@ -230,11 +230,11 @@ class HttpDelivery:
 
     def close(self) -> None:
         """Close the transport if it is owned."""
-        if self._owned:
+        if self._owns_transport:
             self._transport.close()
 
 
-def flush(timeout: float = FLUSH) -> bool:
+def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
     """Wait until every server has the states that were reached by now.
 
     Args:
@@ -250,7 +250,7 @@ def flush(timeout: float = FLUSH) -> bool:
     end = time.monotonic() + timeout
     reached = True
     for one in list(_senders):
-        if one.busy and not one.closed:
+        if one.is_busy and not one.closed:
             reached = one.flush(max(end - time.monotonic(), 0.0)) and reached
     return reached
 
@@ -262,15 +262,15 @@ def stats() -> Stats:
         >>> stats().dropped
         0
     """
-    return sender().stats()
+    return get_sender().stats()
 
 
-def disabled() -> bool:
+def is_disabled() -> bool:
     """Return whether ``PROGRESSBAR_DISABLE`` turns everything off."""
-    return _config.disabled(os.environ)
+    return _config.is_disabled(os.environ)
 
 
-def dying() -> BaseException | None:
+def get_fatal_exception() -> BaseException | None:
     """Return the exception that the process ends of, if it does: the one whose traceback Python has shown."""
     found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
     return found if isinstance(found, BaseException) else None  # a program may have put anything there
@@ -279,21 +279,25 @@ def dying() -> BaseException | None:
 def shutdown() -> None:
     """Send the last states, within 1.5 seconds in all. Runs at the end of the process."""
     begun = time.monotonic()
-    fatal = dying()
-    found = deaths(fatal)
+    fatal = get_fatal_exception()
+    found = map_fatal_errors(fatal)
 
     def conclude(source: Source) -> None:
-        source.conclude(found)
+        source.finalize(found)
 
     if _display is not None:
         _display.close()
     open_senders = [one for one in list(_senders) if not one.closed]
-    end = begun + EXIT
+    end = begun + EXIT_TIMEOUT
     with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C: whoever is in a hurry is not kept waiting
         for one in open_senders:
             left = end - time.monotonic()
-            one.shut(conclude, None if len(open_senders) == 1 else max(left, 0.0))
-    if isinstance(fatal, KeyboardInterrupt) and importing.since(begun - AFTERMATH) and not hasattr(sys, "ps1"):
+            one.shut_down(conclude, None if len(open_senders) == 1 else max(left, 0.0))
+    if (
+        isinstance(fatal, KeyboardInterrupt)
+        and importing.was_active_since(begun - INTERRUPT_GRACE_SECONDS)
+        and not hasattr(sys, "ps1")
+    ):
         _end_by_interrupt()
 
 
@@ -308,32 +312,32 @@ def _end_by_interrupt() -> None:
         exec("raise KeyboardInterrupt")  # noqa: S102
 
 
-def _hook() -> None:
-    global _hooked, _too_late
-    if not _hooked:
-        _hooked = True
+def _register_hooks() -> None:
+    global _hooks_registered, _is_exiting
+    if not _hooks_registered:
+        _hooks_registered = True
         # There is no public way to know that the hooks of the end are being called.
-        _too_late = getattr(threading, "_SHUTTING_DOWN", False)
+        _is_exiting = getattr(threading, "_SHUTTING_DOWN", False)
         atexit.register(shutdown)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_reset)
+            os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _tell(error: ProgressBarError) -> None:
+def _report_error(error: ProgressBarError) -> None:
     if _settings.on_error is not None:
         _settings.on_error(error)
 
 
-def _hook_child() -> None:
+def _register_child_exit() -> None:
     """See to the exit of a child process: those of fork and forkserver skip what atexit knows."""
-    global _hooked_pid
+    global _child_hook_pid
     try:
         child = sys.modules["multiprocessing.process"].parent_process() is not None
     except (KeyError, AttributeError, NameError):
         child = False  # in a child it is imported. Here another thread may be at it, as ours is for the terminal bar
-    if not child or _hooked_pid == os.getpid():
+    if not child or _child_hook_pid == os.getpid():
         return
-    _hooked_pid = os.getpid()
+    _child_hook_pid = os.getpid()
     try:
         from multiprocessing.util import Finalize
     except (ImportError, OSError):  # there is no descriptor left to read it with
@@ -341,7 +345,7 @@ def _hook_child() -> None:
     Finalize(None, shutdown, exitpriority=0)
 
 
-def _reset() -> None:
+def _reset_after_fork() -> None:
     reset_after_fork()
     for one in list(_senders):
         one.reset()
@@ -349,11 +353,11 @@ def _reset() -> None:
         _display.reset()
 
 
-def _connect_default() -> Deliver | None:
+def _connect_default() -> Delivery | None:
     return _connect_to(_settings.url, _settings.api_key)
 
 
-def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
+def _connect_to(url: str | None, api_key: str | None = None) -> Delivery | None:
     path = _settings.path
 
     def discover() -> _config.Config | None:
@@ -364,8 +368,8 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
         log(
             INFO,
             "Progress is shown here only: run 'progressbar-tracker serve', or set %s and %s",
-            _config.URL,
-            _config.API_KEY,
+            _config.URL_VARIABLE,
+            _config.API_KEY_VARIABLE,
         )
         return None
     from ._http.transport import HttpTransport
@@ -374,50 +378,50 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Deliver | None:
 
     def renew(used: HttpTransport) -> tuple[HttpTransport, str] | None:
         now = discover()
-        if now is None or not _config.same(now.url, used.url):  # a key never travels to another server
+        if now is None or not _config.is_same_server(now.url, used.url):  # a key never travels to another server
             return None
-        renewed = HttpTransport(now.url, now.api_key, timeout=TIMEOUT)
+        renewed = HttpTransport(now.url, now.api_key, timeout=REQUEST_TIMEOUT)
         if renewed.headers == used.headers:
             return None
         log(INFO, "The key is read again, from %s", now.key_source)
         return renewed, now.key_source
 
     try:
-        transport = HttpTransport(found.url, found.api_key, timeout=TIMEOUT)
-        return HttpDelivery(transport, owned=True, key_source=found.key_source, renew=renew)
+        transport = HttpTransport(found.url, found.api_key, timeout=REQUEST_TIMEOUT)
+        return HttpDelivery(transport, owns_transport=True, key_source=found.key_source, reload_transport=renew)
     except ConfigError as error:
-        raise _config.told_where(found, error) from error
+        raise _config.add_error_source(found, error) from error
 
 
-_described: dict[str, str] = {}
+_extra_meta: dict[str, str] = {}
 
 
-def describe(**entries: str) -> None:
+def set_meta(**entries: str) -> None:
     """Tell this, or tell it otherwise, of the program with each item that is made from now on."""
-    _described.update(entries)
+    _extra_meta.update(entries)
 
 
-def _meta() -> dict[str, str]:
+def _collect_meta() -> dict[str, str]:
     try:
         with importing:
             import socket
         host = socket.gethostname()
     except (ImportError, OSError, ValueError):  # no free file descriptor, or a name that cannot be decoded
         host = ""
-    script = os.path.basename(script_path())  # noqa: PTH119
+    script = os.path.basename(get_script_path())  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script
-    entries = {"host": host, "pid": str(os.getpid()), "program": program, **_described}
-    fit = {clean(name, META_LENGTH): clean(text, META_LENGTH) for name, text in entries.items() if name}
+    entries = {"host": host, "pid": str(os.getpid()), "program": program, **_extra_meta}
+    fit = {clean_text(name, META_LENGTH): clean_text(text, META_LENGTH) for name, text in entries.items() if name}
     return dict(list(fit.items())[:META_ENTRIES])
 
 
-def _not_ours(record: LogRecord) -> bool:
+def _is_foreign_record(record: LogRecord) -> bool:
     """Drop httpx's line for each request that the sender makes; the program's own requests are logged as ever."""
     return record.threadName != "progressbar-sender"
 
 
-def _quieten_httpx() -> None:
+def _silence_httpx() -> None:
     import logging
 
     for name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks"):
-        logging.getLogger(name).addFilter(_not_ours)  # the same filter twice is one filter
+        logging.getLogger(name).addFilter(_is_foreign_record)  # the same filter twice is one filter

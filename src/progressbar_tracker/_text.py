@@ -13,15 +13,15 @@ from ._models import NUMBER_LIMIT, WEIGHT_LIMIT, has_control
 if TYPE_CHECKING:
     from ._models import Number
 
-SENTENCE_LENGTH: Final = 1000  # characters of what a server says that are kept
+MAX_DETAIL_LENGTH: Final = 1000  # characters of what a server says that are kept
 
 
-def clean(value: object, limit: int, *, lines: bool = False) -> str:
+def clean_text(value: object, limit: int, *, allow_newlines: bool = False) -> str:
     r"""Return a text that the server takes, whatever comes.
 
     Control characters become spaces, and lone surrogates, as in a file name that is not UTF-8, the sign for "unknown".
 
-    >>> clean("a\x00b" + "c" * 10, 6), clean("caf\udce9", 6)
+    >>> clean_text("a\x00b" + "c" * 10, 6), clean_text("caf\udce9", 6)
     ('a bcc…', 'caf\ufffd')
     """
     if type(value) is str:
@@ -33,21 +33,21 @@ def clean(value: object, limit: int, *, lines: bool = False) -> str:
         except Exception as error:  # noqa: BLE001 - a user's __str__ may raise whatever it likes
             text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
     if has_control(text):
-        allowed = "\n\t" if lines else ""
-        text = "".join(_replacement(c) if has_control(c) and c not in allowed else c for c in text)
+        allowed = "\n\t" if allow_newlines else ""
+        text = "".join(_replace_character(c) if has_control(c) and c not in allowed else c for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _replacement(character: str) -> str:
+def _replace_character(character: str) -> str:
     return "\ufffd" if "\ud800" <= character <= "\udfff" else " "
 
 
-def count(value: object) -> Number | None:
+def clean_number(value: object) -> Number | None:
     """Return a number that the server takes, of exactly the type ``int`` or ``float``, or ``None``."""
     kind = type(value)
     if kind is not int and kind is not float:
         try:
-            value = _plain_number(value)
+            value = _to_plain_number(value)
         except Exception:  # noqa: BLE001 - see clean()
             return None
     number = cast("Number", value)
@@ -57,7 +57,7 @@ def count(value: object) -> Number | None:
     return float(number) if kind is not float and not -WEIGHT_LIMIT <= number <= WEIGHT_LIMIT else number
 
 
-def _plain_number(value: object) -> Number:
+def _to_plain_number(value: object) -> Number:
     # The operators of a subclass are not trusted: only its value counts. JSON has a form of its own for a bool.
     if isinstance(value, int):
         return int.__add__(value, 0)
@@ -68,7 +68,7 @@ def _plain_number(value: object) -> Number:
     return float.__add__(float(value), 0.0)  # type: ignore[arg-type]  # of numpy and decimal, for example
 
 
-def whole(value: object) -> int:
+def clean_int(value: object) -> int:
     """Return an int that the server takes, or 0."""
     if not issubclass(type(value), int):
         return 0
@@ -76,7 +76,7 @@ def whole(value: object) -> int:
     return number if -WEIGHT_LIMIT <= number <= WEIGHT_LIMIT else 0
 
 
-def script_path() -> str:
+def get_script_path() -> str:
     """Return ``sys.argv[0]``, or ``""`` where a program has removed it or put something else there."""
     try:
         return os.fsdecode(sys.argv[0])
@@ -84,22 +84,22 @@ def script_path() -> str:
         return ""
 
 
-def sentence(value: object) -> str:
+def clean_detail(value: object) -> str:
     r"""Return what a server says in words, fit for a log: one line, not too long; ``""`` if it is no text.
 
-    >>> sentence("a\x1b[2Jb\n"), sentence({"a": 1})
+    >>> clean_detail("a\x1b[2Jb\n"), clean_detail({"a": 1})
     ('a [2Jb ', '')
     """
     if not isinstance(value, str):
         return ""
-    text = value[:SENTENCE_LENGTH]
+    text = value[:MAX_DETAIL_LENGTH]
     return "".join(" " if has_control(c) else c for c in text) if has_control(text) else text
 
 
-def width_of(text: str) -> int:
+def display_width(text: str) -> int:
     """Return how many columns a terminal needs for a text: two for a wide character, none for a combining one.
 
-    >>> width_of("abc"), width_of("日本"), width_of("e\u0301")
+    >>> display_width("abc"), display_width("日本"), display_width("e\u0301")
     (3, 4, 1)
     """
     if text.isascii():
@@ -110,33 +110,33 @@ def width_of(text: str) -> int:
     )
 
 
-def plain(text: object) -> str:
+def sanitize_line(text: object) -> str:
     """Return a text on one line and without anything that moves a cursor or turns the direction of writing."""
     line = " ".join(str(text or "").split())
     return "".join(c for c in line if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
 
 
-def cut(text: str, width: int) -> str:
+def truncate(text: str, width: int) -> str:
     """Return a text that needs at most ``width`` columns.
 
-    >>> cut("abcdef", 4), cut("日本語", 4)
+    >>> truncate("abcdef", 4), truncate("日本語", 4)
     ('abc…', '日…')
     """
-    if width_of(text) <= width:
+    if display_width(text) <= width:
         return text
     kept, used = [], 0
     for character in text:
-        used += width_of(character)
+        used += display_width(character)
         if used > width - 1:
             break
         kept.append(character)
     return "".join(kept) + "…" if width > 0 else ""
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Return seconds as people say them.
 
-    >>> duration(5), duration(65), duration(3700), duration(200000), duration(None)
+    >>> format_duration(5), format_duration(65), format_duration(3700), format_duration(200000), format_duration(None)
     ('00:05', '01:05', '1:01:40', '2d 07h', '')
     """
     if seconds is None:
@@ -151,10 +151,10 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60:02}:{whole % 60:02}"
 
 
-def amount(number: Number, unit: str) -> str:
+def format_amount(number: Number, unit: str) -> str:
     """Return a number as short as it may be; bytes with a prefix.
 
-    >>> amount(1234567, "B"), amount(1234567, "it"), amount(0.5, "s"), amount(10**300, "B")
+    >>> format_amount(1234567, "B"), format_amount(1234567, "it"), format_amount(0.5, "s"), format_amount(10**300, "B")
     ('1.2M', '1234567', '0.5', '1e+300')
     """
     if abs(number) >= 1e18:

@@ -74,7 +74,7 @@ class Recording:
     def runs(self) -> list[RecordedRun]:
         """Every run so far."""
         assert isinstance(self.sender, _RecordingSender)
-        return [_recorded(source) for source in self.sender.sources]
+        return [_record_run(source) for source in self.sender.sources]
 
     def __getitem__(self, item_id: str) -> RecordedRun:
         """Return the newest run of an id.
@@ -98,8 +98,8 @@ class Recording:
         return iter(self.runs)
 
 
-def _recorded(source: Source) -> RecordedRun:
-    snapshot, setting = source.sample(), source.setting()
+def _record_run(source: Source) -> RecordedRun:
+    snapshot, setting = source.sample(), source.get_static_fields()
     return RecordedRun(
         id=source.id,
         run_id=source.run_id,
@@ -127,5 +127,5 @@ def recording() -> Iterator[Recording]:
     Trackers that are bound to a client of their own are not affected.
     """
     made = Recording()
-    with _runtime.replaced(made.sender):
+    with _runtime.replace_sender(made.sender):
         yield made

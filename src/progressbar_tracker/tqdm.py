@@ -21,17 +21,26 @@ from tqdm.auto import tqdm as auto_tqdm
 from tqdm.contrib import concurrent
 from tqdm.std import tqdm as std_tqdm
 
-from ._models import shown
+from ._models import format_value
 from ._tracking.mirror import Mirror
-from ._tracking.tqdm_bar import MIRROR, hide, hooks, may_hide, plain_init, run_of, show, shown_class
-from ._tracking.tracker import labelled_run
+from ._tracking.tqdm_bar import (
+    MIRROR_ATTRIBUTE,
+    attach_hidden_mirror,
+    attach_mirror,
+    build_hooks,
+    find_run,
+    get_mirrored_class,
+    is_auto_disabled,
+    original_init,
+)
+from ._tracking.tracker import create_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from ._tracking.deadline import Due
+    from ._tracking.deadline import DeadlineLike
     from ._tracking.tracker import HasSender
 
 __all__ = [
@@ -114,7 +123,7 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             weight: int = 0,
             keep: bool = False,
             notify: str | Sequence[str] | None = None,
-            deadline: Due | None = None,
+            deadline: DeadlineLike | None = None,
             client: HasSender | None = None,
             **options: object,
         ) -> None: ...
@@ -130,16 +139,16 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             weight: int = 0,
             keep: bool = False,
             notify: str | Sequence[str] | None = None,
-            deadline: Due | None = None,
+            deadline: DeadlineLike | None = None,
             client: HasSender | None = None,
             **options: Any,
         ) -> None:
             # Before anything is drawn, for what is wrong here. tqdm's constructor calls methods of the bar.
-            run = labelled_run(
+            run = create_run(
                 Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
                 client=client,
             )  # fmt: skip
-            self.__dict__[MIRROR] = None
+            self.__dict__[MIRROR_ATTRIBUTE] = None
             if auto_tqdm is tqdm_asyncio:
                 # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
                 # some start processes, or can give but one.
@@ -147,9 +156,9 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             else:
                 super().__init__(*args, **options)
             if not self.disable:
-                show(self, run, sys._getframe(1))  # noqa: SLF001
-            elif may_hide(args, options):
-                hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
+                attach_mirror(self, run, sys._getframe(1))  # noqa: SLF001
+            elif is_auto_disabled(args, options):
+                attach_hidden_mirror(self, run, args, options, sys._getframe(1))  # noqa: SLF001
 
     @classmethod
     def get_lock(cls) -> object:
@@ -174,7 +183,7 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
         return step
 
 
-for _name, _hook in hooks(auto_tqdm).items():
+for _name, _hook in build_hooks(auto_tqdm).items():
     setattr(tqdm, _name, _hook)
 tqdm.__doc__ = f"""tqdm's bar on the terminal, and the same bar on the server.
 
@@ -195,7 +204,7 @@ def mirror(
     weight: int = 0,
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
-    deadline: Due | None = None,
+    deadline: DeadlineLike | None = None,
     client: HasSender | None = None,
 ) -> B:
     """Show a tqdm bar that exists already, of any of tqdm's classes, on the server from now on.
@@ -228,18 +237,18 @@ def mirror(
         >>> bar.close()
     """
     if not isinstance(bar, std_tqdm):
-        raise TypeError(f"bar must be a bar of tqdm, not {shown(bar)}")
+        raise TypeError(f"bar must be a bar of tqdm, not {format_value(bar)}")
     if getattr(bar, "disable", True):
         raise ValueError("bar is closed or disabled: mirror it while it runs")
-    if run_of(bar) is not None:
+    if find_run(bar) is not None:
         raise ValueError("bar is shown already")
-    run = labelled_run(
+    run = create_run(
         Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
         client=client,
     )  # fmt: skip
     kind: type = type(bar)
-    cast("Any", bar).__class__ = shown_class(kind)
-    show(bar, run, sys._getframe(1))  # noqa: SLF001
+    cast("Any", bar).__class__ = get_mirrored_class(kind)
+    attach_mirror(bar, run, sys._getframe(1))  # noqa: SLF001
     return bar
 
 
@@ -247,30 +256,30 @@ def mirror(
 
 _lock = threading.Lock()
 LOCK_TIMEOUT: Final = 1.0  # seconds
-_replaced: dict[tuple[type, str], tuple[object, object]] = {}  # by what, and what was there
-_installed = False
+_replaced_methods: dict[tuple[type, str], tuple[object, object]] = {}  # by what, and what was there
+_is_installed = False
 
 
-def _making(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_init(original: Callable[..., Any]) -> Callable[..., Any]:
     def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - tracebacks name it
-        if not _installed or MIRROR in self.__dict__:
-            plain(self, *args, **options)
+        if not _is_installed or MIRROR_ATTRIBUTE in self.__dict__:
+            original(self, *args, **options)
             return
-        self.__dict__[MIRROR] = None
-        plain(self, *args, **options)
-        if self.disable and not may_hide(args, options):
+        self.__dict__[MIRROR_ATTRIBUTE] = None
+        original(self, *args, **options)
+        if self.disable and not is_auto_disabled(args, options):
             return
-        run = labelled_run(Mirror)
+        run = create_run(Mirror)
         if self.disable:
-            hide(self, run, args, options, sys._getframe(1))  # noqa: SLF001
+            attach_hidden_mirror(self, run, args, options, sys._getframe(1))  # noqa: SLF001
         else:
-            show(self, run, sys._getframe(1))  # noqa: SLF001
+            attach_mirror(self, run, sys._getframe(1))  # noqa: SLF001
 
     return __init__
 
 
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
+def _hold_lock() -> Iterator[None]:
     taken = _lock.acquire(timeout=LOCK_TIMEOUT)  # else its holder is gone, as in the child of a fork
     try:
         yield
@@ -288,15 +297,15 @@ def install() -> None:
         >>> install()
         >>> uninstall()
     """
-    global _installed
-    with _locked():
-        _installed = True
-        new = {(std_tqdm, name): hook for name, hook in hooks(std_tqdm).items()}
-        new[std_tqdm, "__init__"] = functools.wraps(plain_init)(_making(plain_init))
-        new[tqdm_asyncio, "__aiter__"] = hooks(tqdm_asyncio)["__aiter__"]
+    global _is_installed
+    with _hold_lock():
+        _is_installed = True
+        new = {(std_tqdm, name): hook for name, hook in build_hooks(std_tqdm).items()}
+        new[std_tqdm, "__init__"] = functools.wraps(original_init)(_wrap_init(original_init))
+        new[tqdm_asyncio, "__aiter__"] = build_hooks(tqdm_asyncio)["__aiter__"]
         for (kind, name), hook in new.items():
-            if (kind, name) not in _replaced:
-                _replaced[kind, name] = hook, kind.__dict__[name]  # which may be a descriptor
+            if (kind, name) not in _replaced_methods:
+                _replaced_methods[kind, name] = hook, kind.__dict__[name]  # which may be a descriptor
                 setattr(kind, name, hook)
 
 
@@ -305,14 +314,14 @@ def uninstall() -> None:
 
     Those that are shown stay shown; how they end is then known from their counts only.
     """
-    global _installed
-    with _locked():
-        _installed = False
-        for (kind, name), (ours, plain) in list(_replaced.items()):
+    global _is_installed
+    with _hold_lock():
+        _is_installed = False
+        for (kind, name), (ours, plain) in list(_replaced_methods.items()):
             # Where somebody else has wrapped ours it has to stay, and does nothing of its own for new bars.
             if kind.__dict__[name] is ours:
                 setattr(kind, name, plain)
-                del _replaced[kind, name]
+                del _replaced_methods[kind, name]
 
 
 # --- tqdm's other names -----------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import msgspec
-from harness import ADMIN_KEY, options, table
+from harness import ADMIN_KEY, parse_options, print_table
 
 from progressbar_tracker._models import (
     DESCRIPTION_LENGTH,
@@ -44,8 +44,8 @@ from progressbar_tracker._models import (
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
 
-PASSWORD = "the password of the benchmarks"
-WIDE = "\N{PILE OF POO}"  # four bytes of UTF-8
+ADMIN_PASSWORD = "the password of the benchmarks"
+WIDE_CHARACTER = "\N{PILE OF POO}"  # four bytes of UTF-8
 PROBE_INTERVAL_SECONDS = 0.25
 TIMEOUT_SECONDS = 60.0
 
@@ -54,9 +54,11 @@ def largest_item(item_id, now):
     """Return an item whose texts have the largest sizes."""
     return Item(
         id=item_id, owner_id="someone", owner="ci", run_id="r" * 32, created_at=now - 100, updated_at=now, ended_at=now,
-        title=WIDE * TITLE_LENGTH, description=WIDE * DESCRIPTION_LENGTH, error=WIDE * ERROR_LENGTH,
-        group=WIDE * GROUP_LENGTH, value=0.5, completed=1, total=2, status="failed",
-        meta={f"{n:02}" + WIDE * (META_LENGTH - 2): WIDE * META_LENGTH for n in range(META_ENTRIES)},
+        title=WIDE_CHARACTER * TITLE_LENGTH,
+        description=WIDE_CHARACTER * DESCRIPTION_LENGTH, error=WIDE_CHARACTER * ERROR_LENGTH,
+        group=WIDE_CHARACTER * GROUP_LENGTH, value=0.5, completed=1, total=2, status="failed",
+        meta={f"{n:02}" + WIDE_CHARACTER * (META_LENGTH - 2): WIDE_CHARACTER * META_LENGTH for n in
+        range(META_ENTRIES)},
     )  # fmt: skip
 
 
@@ -79,7 +81,13 @@ def fill(path, items, runs):
         INSERT INTO history (id, title, "group", status, ended_at, state)
         SELECT 'run-' || n, :title, :group, 'failed', :now - :runs + n, replace(:state, '@id', 'run-' || n) FROM c
         """,
-        {"runs": runs, "title": WIDE * TITLE_LENGTH, "group": WIDE * GROUP_LENGTH, "now": now, "state": state},
+        {
+            "runs": runs,
+            "title": WIDE_CHARACTER * TITLE_LENGTH,
+            "group": WIDE_CHARACTER * GROUP_LENGTH,
+            "now": now,
+            "state": state,
+        },
     )
     database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL")
@@ -96,7 +104,7 @@ def serve(database):
         "PROGRESSBAR_DATABASE": str(database),
         "PROGRESSBAR_ADMIN_KEY": ADMIN_KEY,
         "ADMIN_USERNAME": "admin",
-        "ADMIN_PASSWORD": PASSWORD,
+        "ADMIN_PASSWORD": ADMIN_PASSWORD,
     }
     command = [sys.executable, "-m", "progressbar_tracker", "serve", "--port", "0", "--no-local-key"]
     with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True) as started:
@@ -240,7 +248,7 @@ def guess_passwords(address, seconds):
         each.close()
 
 
-LOADS = {
+ABUSE_LOADS = {
     "idle": lambda _, seconds: time.sleep(seconds),
     "20 unread exports, JSON": hold_unread("/api/v1/history.json", 20),
     "20 unread exports, CSV": hold_unread("/api/v1/history.csv", 20),
@@ -260,7 +268,7 @@ LOADS = {
 def measure(address, pid, load, seconds):
     """Return a row of figures: memory, and the probes."""
     form = "application/x-www-form-urlencoded"
-    credentials = {"username": "admin", "password": PASSWORD}
+    credentials = {"username": "admin", "password": ADMIN_PASSWORD}
     probes = [
         Probe(address, "GET", "/healthz"),
         Probe(address, "PUT", "/api/v1/items/probe", json.dumps({"title": "probe"}), expected=(200, 201)),
@@ -288,7 +296,7 @@ def add_arguments(parser):
 
 
 def main():
-    found = options(__doc__, add_arguments)
+    found = parse_options(__doc__, add_arguments)
     runs, items, seconds = found.runs or (200 if found.quick else 100_000), 50 if found.quick else 2000, 15.0
     if found.quick:
         seconds = 1.0
@@ -298,13 +306,13 @@ def main():
         database = Path(name) / "progress.db"
         fill(database, items, runs)
         rows = []
-        for title, load in LOADS.items():
+        for title, load in ABUSE_LOADS.items():
             if found.only and found.only not in title:
                 continue
             with serve(database) as (address, pid):  # a new process for each: memory that stays would hide the next
                 rows.append([title, *measure(address, pid, load, seconds)])
     heads = ["load", "largest RSS", "/healthz", "PUT", "sign-in, key", "sign-in, password"]
-    table(f"{items:,} items and {runs:,} runs of the largest size; 99th percentiles in ms", heads, rows)
+    print_table(f"{items:,} items and {runs:,} runs of the largest size; 99th percentiles in ms", heads, rows)
 
 
 if __name__ == "__main__":

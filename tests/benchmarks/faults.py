@@ -19,17 +19,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import options, table
+from harness import parse_options, print_table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support.fault_server import HANG, KEY, Fault, FaultServer, answer
+from tests.support.fault_server import HANG, WRITE_KEY, Fault, FaultServer, make_response
 
-LOOP = 0.1  # seconds that a loop may take longer than a bare one
-OWN = 0.2  # seconds that an interpreter's own end may take
-AWAY, FLUSH = 0.3, 1.5  # seconds that the end of a program may wait for a server: known to be away, or not
+MAX_LOOP_OVERHEAD = 0.1  # seconds that a loop may take longer than a bare one
+MAX_OWN_SECONDS = 0.2  # seconds that an interpreter's own end may take
+OUTAGE_SECONDS, FLUSH_SECONDS = (
+    0.3,
+    1.5,
+)  # seconds that the end of a program may wait for a server: known to be away, or not
 
-PROGRAM = """
+LOOP_PROGRAM = """
 import json, os, sys, time
 turns, contender = int(sys.argv[1]), sys.argv[2]
 if contender == "tqdm":
@@ -52,44 +55,44 @@ print(json.dumps([loop(range(turns)), loop(wrap(range(turns))), time.monotonic()
 """
 
 
-def nothing(server):
+def do_nothing(server):
     pass
 
 
-def always(fault):
+def set_fault(fault):
     def prepare(server):
-        server.always = fault
+        server.default_fault = fault
 
     return prepare
 
 
-def restart(server):
+def restart_server(server):
     server.stop()
     server.restart()
     server.start()
 
 
 # The fault, what is done to the server before and in the middle of the loop, the deadline, the end state.
-FAULTS = [
-    ("answers", nothing, nothing, FLUSH, "succeeded"),
-    ("refuses", FaultServer.stop, nothing, AWAY, ""),
-    ("accepts, never answers", always(HANG), nothing, FLUSH, ""),
-    ("always 500", always(answer(500)), nothing, AWAY, ""),
-    ("429, Retry-After: 5", always(answer(429, Retry_After="5")), nothing, AWAY, ""),
-    ("answers after 100 ms", always(Fault("late", delay=0.1)), nothing, FLUSH, "succeeded"),
-    ("stops answering midway", nothing, always(HANG), FLUSH, "running"),
-    ("comes up late", FaultServer.stop, FaultServer.start, FLUSH, "succeeded"),
-    ("restarts midway, empty", nothing, restart, FLUSH, "succeeded"),
+FAULT_CASES = [
+    ("answers", do_nothing, do_nothing, FLUSH_SECONDS, "succeeded"),
+    ("refuses", FaultServer.stop, do_nothing, OUTAGE_SECONDS, ""),
+    ("accepts, never answers", set_fault(HANG), do_nothing, FLUSH_SECONDS, ""),
+    ("always 500", set_fault(make_response(500)), do_nothing, OUTAGE_SECONDS, ""),
+    ("429, Retry-After: 5", set_fault(make_response(429, Retry_After="5")), do_nothing, OUTAGE_SECONDS, ""),
+    ("answers after 100 ms", set_fault(Fault("late", delay=0.1)), do_nothing, FLUSH_SECONDS, "succeeded"),
+    ("stops answering midway", do_nothing, set_fault(HANG), FLUSH_SECONDS, "running"),
+    ("comes up late", FaultServer.stop, FaultServer.start, FLUSH_SECONDS, "succeeded"),
+    ("restarts midway, empty", do_nothing, restart_server, FLUSH_SECONDS, "succeeded"),
 ]
 
 
-def program(url, turns, midway=lambda: None, contender="track"):
+def run_program(url, turns, midway=lambda: None, contender="track"):
     """Return the seconds of the bare loop, of the tracked one, and of the program's end."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
     environ["PROGRESSBAR_CONFIG"] = str(Path(tempfile.gettempdir()) / "there-is-no-such-file.toml")
     if url is not None:
-        environ |= {"PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": KEY}
-    command = [sys.executable, "-c", PROGRAM, str(turns), contender]
+        environ |= {"PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": WRITE_KEY}
+    command = [sys.executable, "-c", LOOP_PROGRAM, str(turns), contender]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         try:
             for awaited in ("bare", "tracked"):
@@ -106,40 +109,40 @@ def program(url, turns, midway=lambda: None, contender="track"):
     return bare, took, left
 
 
-def row(name, figures, deadline, held="-", requests="-", right=True):
+def format_row(name, figures, deadline, held="-", requests="-", right=True):
     bare, took, left = figures
-    judged = [took <= bare + LOOP, left <= deadline + OWN, right]
+    judged = [took <= bare + MAX_LOOP_OVERHEAD, left <= deadline + MAX_OWN_SECONDS, right]
     verdicts = ["yes" if well else "NO" for well in judged]
     return [name, f"{bare:.2f}", f"{took:.2f}", verdicts[0], f"{left:.2f}", f"{deadline:.1f}", verdicts[1], held,
             verdicts[2], requests]  # fmt: skip
 
 
-def faulty(turns, name, before, midway, deadline, status):
+def measure_fault(turns, name, before, midway, deadline, status):
     server = FaultServer()
     try:
         before(server)
-        figures = program(server.url, turns, lambda: midway(server))
+        figures = run_program(server.url, turns, lambda: midway(server))
         item = server.items.get("job")
         held = "nothing" if item is None else f"{item['status']} {item['completed']}"
         whole = status != "succeeded" or (item is not None and item["completed"] == turns)
         right = whole and (item["status"] if item else "") == status
-        return row(name, figures, deadline, held, len(server.seen), right)
+        return format_row(name, figures, deadline, held, len(server.requests), right)
     finally:
         server.close()
 
 
 def main():
-    turns = 20 if options(__doc__).quick else 200
+    turns = 20 if parse_options(__doc__).quick else 200
     rows = [
-        row("tqdm, no server", program(None, turns, contender="tqdm"), 0.0),
-        row("no server configured", program(None, turns), AWAY),
-        *(faulty(turns, *fault) for fault in FAULTS),
+        format_row("tqdm, no server", run_program(None, turns, contender="tqdm"), 0.0),
+        format_row("no server configured", run_program(None, turns), OUTAGE_SECONDS),
+        *(measure_fault(turns, *fault) for fault in FAULT_CASES),
     ]
     heads = [
         "the server",
         "bare, s",
         "loop, s",
-        f"+{LOOP}",
+        f"+{MAX_LOOP_OVERHEAD}",
         "end, s",
         "deadline",
         "within",
@@ -147,7 +150,7 @@ def main():
         "right",
         "requests",
     ]
-    table(f"A loop of {turns} x 10 ms beside a server that misbehaves", heads, rows)
+    print_table(f"A loop of {turns} x 10 ms beside a server that misbehaves", heads, rows)
 
 
 if __name__ == "__main__":

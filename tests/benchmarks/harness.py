@@ -19,7 +19,7 @@ from pathlib import Path
 ADMIN_KEY = "the-admin-key-of-the-benchmarks"
 
 
-def options(doc, more=lambda _: None):
+def parse_options(doc, more=lambda _: None):
     """Return the arguments: ``--quick`` only shows that the benchmark still runs, its figures mean little.
 
     ``more`` is given the parser, to add others.
@@ -34,7 +34,7 @@ def options(doc, more=lambda _: None):
 
 
 @contextlib.contextmanager
-def process(command, pattern, environ=None):
+def start_process(command, pattern, environ=None):
     """Start a process, wait until a line of its output matches, yield the match; kill the process at the end."""
     with subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=subprocess.PIPE, text=True) as started:
         try:
@@ -48,7 +48,7 @@ def process(command, pattern, environ=None):
 
 
 @contextlib.contextmanager
-def served(**settings):
+def run_server(**settings):
     """Run ``serve`` on a free port and an empty database; yield its URL. The key is ``ADMIN_KEY``."""
     with tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as folder:
         environ = {
@@ -58,11 +58,11 @@ def served(**settings):
             **settings,
         }
         command = [sys.executable, "-m", "progressbar_tracker", "serve", "--port", "0", "--no-local-key"]
-        with process(command, r"Serving on (\S+) ", environ) as match:
+        with start_process(command, r"Serving on (\S+) ", environ) as match:
             yield match[1]
 
 
-def rounds(contenders, number, pick=min):
+def run_rounds(contenders, number, pick=min):
     """Call each contender once in every round; return what ``pick`` chooses of each one's results.
 
     The order turns from round to round, so that none always follows the same one.
@@ -76,7 +76,7 @@ def rounds(contenders, number, pick=min):
     return {name: pick(found) for name, found in results.items()}
 
 
-def table(title, heads, rows):
+def print_table(title, heads, rows):
     """Print rows aligned: the first column to the left, numbers to the right."""
     lines = [[str(cell) for cell in line] for line in [heads, *rows]]
     wide = [max(len(line[n]) for line in lines) for n in range(len(heads))]
@@ -86,5 +86,5 @@ def table(title, heads, rows):
         print("  ".join([first, *rest]).rstrip())
 
 
-def ratio(ours, theirs):
+def format_ratio(ours, theirs):
     return f"{ours / theirs:.3f}" if theirs > 0 else "-"

@@ -14,16 +14,16 @@ import subprocess
 import sys
 import tempfile
 
-from harness import options, ratio, rounds, table
+from harness import format_ratio, parse_options, print_table, run_rounds
 
-STATEMENTS = {
+IMPORT_STATEMENTS = {
     "nothing": "pass",
     "import tqdm": "import tqdm",
     "import progressbar_tracker": "import progressbar_tracker",
 }
 
 
-def cpu(statement, environ):
+def measure_cpu(statement, environ):
     """Return the CPU seconds of a fresh interpreter that runs a statement."""
     child = subprocess.Popen([sys.executable, "-c", statement], env=environ)
     _, status, usage = os.wait4(child.pid, 0)
@@ -33,27 +33,27 @@ def cpu(statement, environ):
     return usage.ru_utime + usage.ru_stime
 
 
-def modules(statement):
+def count_modules(statement):
     code = f"import sys; before = len(sys.modules); {statement}; print(len(sys.modules) - before)"
     return int(subprocess.check_output([sys.executable, "-c", code]))
 
 
 def main():
-    quick = options(__doc__).quick
+    quick = parse_options(__doc__).quick
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
-        contenders = {name: lambda text=text: cpu(text, environ) for name, text in STATEMENTS.items()}
-        rounds(contenders, 2)
-        took = rounds(contenders, 5 if quick else 60, statistics.median)
+        contenders = {name: lambda text=text: measure_cpu(text, environ) for name, text in IMPORT_STATEMENTS.items()}
+        run_rounds(contenders, 2)
+        took = run_rounds(contenders, 5 if quick else 60, statistics.median)
     bare = took["nothing"]
     peer = took["import tqdm"] - bare
-    table(
+    print_table(
         "CPU time of an interpreter, ms",
         ["statement", "in all", "added", "modules", "ratio to tqdm"],
         [
-            [name, f"{took[name] * 1e3:.1f}", f"{(took[name] - bare) * 1e3:.1f}", modules(text),
-             ratio(took[name] - bare, peer)]
-            for name, text in STATEMENTS.items()
+            [name, f"{took[name] * 1e3:.1f}", f"{(took[name] - bare) * 1e3:.1f}", count_modules(text),
+             format_ratio(took[name] - bare, peer)]
+            for name, text in IMPORT_STATEMENTS.items()
         ],
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import rich.console
 import rich.progress
-from harness import ADMIN_KEY, options, ratio, rounds, served, table
+from harness import ADMIN_KEY, format_ratio, parse_options, print_table, run_rounds, run_server
 from tqdm import tqdm
 
 import progressbar_tracker
@@ -34,7 +34,7 @@ from progressbar_tracker import track
 from progressbar_tracker.tqdm import tqdm as dropin
 
 
-def sources(items, folder):
+def make_sources(items, folder):
     """Return a maker of each source: called anew for each loop."""
     numbers = list(range(items))
     pairs = dict.fromkeys(numbers)
@@ -52,7 +52,7 @@ def sources(items, folder):
     }
 
 
-def loop(make, wrap):
+def time_loop(make, wrap):
     """Return the seconds of a loop over a fresh source in a wrapper."""
     source = make()
     begun = time.perf_counter()
@@ -64,18 +64,18 @@ def loop(make, wrap):
     return took
 
 
-def calls(call, number):
+def time_calls(call, number):
     begun = time.perf_counter()
     for _ in itertools.repeat(None, number):
         call()
     return time.perf_counter() - begun
 
 
-def noop():
+def do_nothing():
     pass
 
 
-def per_item(items, number, null, console):
+def measure_per_item(items, number, null, console):
     wrappers = {
         "bare": lambda source: source,
         "track": lambda source: track(source, display=False),
@@ -83,15 +83,15 @@ def per_item(items, number, null, console):
     }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, make in sources(items, folder).items():
-            took = rounds({w: lambda m=make, f=f: loop(m, f) for w, f in wrappers.items()}, number)
+        for name, make in make_sources(items, folder).items():
+            took = run_rounds({w: lambda m=make, f=f: time_loop(m, f) for w, f in wrappers.items()}, number)
             bare, ours, theirs = (took[w] / items * 1e9 for w in wrappers)
             # rich is so slow that a tenth of the items and a few rounds tell enough.
             few = list(itertools.islice(make(), items // 10))
-            drawn = rounds(
+            drawn = run_rounds(
                 {
-                    "bare": lambda few=few: loop(lambda: few, wrappers["bare"]),
-                    "rich": lambda few=few: loop(
+                    "bare": lambda few=few: time_loop(lambda: few, wrappers["bare"]),
+                    "rich": lambda few=few: time_loop(
                         lambda: few, lambda s: rich.progress.track(s, console=console, total=len(few))
                     ),
                 },
@@ -99,31 +99,31 @@ def per_item(items, number, null, console):
             )
             richs = (drawn["rich"] - drawn["bare"]) / len(few) * 1e9
             added, peer = ours - bare, theirs - bare
-            rows.append([name, *(f"{ns:.1f}" for ns in (bare, added, peer, richs)), ratio(added, peer)])
-    table("Added to the bare loop, ns an item", ["source", "bare", "track", "tqdm", "rich", "track/tqdm"], rows)
+            rows.append([name, *(f"{ns:.1f}" for ns in (bare, added, peer, richs)), format_ratio(added, peer)])
+    print_table("Added to the bare loop, ns an item", ["source", "bare", "track", "tqdm", "rich", "track/tqdm"], rows)
 
 
-def per_call(items, number, null):
+def measure_per_call(items, number, null):
     with track(display=False) as bar, tqdm(file=null) as peer:
-        took = rounds(
+        took = run_rounds(
             {
-                "bare": lambda: calls(noop, items),
-                "advance": lambda: calls(bar.advance, items),
-                "update": lambda: calls(peer.update, items),
+                "bare": lambda: time_calls(do_nothing, items),
+                "advance": lambda: time_calls(bar.advance, items),
+                "update": lambda: time_calls(peer.update, items),
             },
             number,
         )
         exact = bar.completed == number * items
     ours, theirs = (took[name] / items * 1e9 for name in ("advance", "update"))
     empty = took["bare"] / items * 1e9
-    table(
+    print_table(
         f"A call, ns (an empty function takes {empty:.1f}; the count was {'' if exact else 'NOT '}exact)",
         ["call", "ns", "advance/update"],
-        [["advance()", f"{ours:.1f}", ratio(ours, theirs)], ["tqdm.update(1)", f"{theirs:.1f}", ""]],
+        [["advance()", f"{ours:.1f}", format_ratio(ours, theirs)], ["tqdm.update(1)", f"{theirs:.1f}", ""]],
     )
 
 
-def short_loops(loops, number, null):
+def measure_short_loops(loops, number, null):
     def ours():
         begun = time.perf_counter()
         for _ in itertools.repeat(None, loops):
@@ -142,31 +142,31 @@ def short_loops(loops, number, null):
         return time.perf_counter() - begun
 
     whole = []
-    took = rounds({"track": ours, "tqdm": theirs}, number)
+    took = run_rounds({"track": ours, "tqdm": theirs}, number)
     took["sent"] = min(whole)
     track_, peer, sent = (took[name] / loops * 1e6 for name in ("track", "tqdm", "sent"))
-    table(
+    print_table(
         "A bar around ten items, all of it, microseconds",
         ["bar", "us", "ratio to tqdm"],
         [
-            ["track, in the loop", f"{track_:.1f}", ratio(track_, peer)],
-            ["track, with the sender's work", f"{sent:.1f}", ratio(sent, peer)],
+            ["track, in the loop", f"{track_:.1f}", format_ratio(track_, peer)],
+            ["track, with the sender's work", f"{sent:.1f}", format_ratio(sent, peer)],
             ["tqdm", f"{peer:.1f}", ""],
         ],
     )
 
 
-def beside_stock(items, number, null):
+def compare_with_stock(items, number, null):
     bars = items // 1000
     kinds = {"tqdm": tqdm, "drop-in": dropin}
 
     def looped(kind, **options):
-        return lambda: loop(lambda: range(items), lambda source: kind(source, file=null, **options))
+        return lambda: time_loop(lambda: range(items), lambda source: kind(source, file=null, **options))
 
     def updated(kind):
         def run():
             with kind(file=null) as bar:
-                return calls(bar.update, items)
+                return time_calls(bar.update, items)
 
         return run
 
@@ -187,16 +187,16 @@ def beside_stock(items, number, null):
         ("update(1)", {name: updated(kind) for name, kind in kinds.items()}, items, 1e9),
         ("a bar around ten items", {name: short(kind) for name, kind in kinds.items()}, bars, 1e9),
     ):
-        took = rounds(contenders, number)
+        took = run_rounds(contenders, number)
         stock, ours = (took[name] / each * unit for name in ("tqdm", "drop-in"))
-        rows.append([what, f"{stock:.1f}", f"{ours:.1f}", f"{ours - stock:+.1f}", ratio(ours, stock)])
-    table("The drop-in beside stock tqdm, ns", ["what", "tqdm", "drop-in", "more", "ratio"], rows)
+        rows.append([what, f"{stock:.1f}", f"{ours:.1f}", f"{ours - stock:+.1f}", format_ratio(ours, stock)])
+    print_table("The drop-in beside stock tqdm, ns", ["what", "tqdm", "drop-in", "more", "ratio"], rows)
 
 
 def main():
-    quick = options(__doc__).quick
+    quick = parse_options(__doc__).quick
     items, number = (50_000, 3) if quick else (1_000_000, 15)
-    with served() as url, open(os.devnull, "w") as null:  # noqa: PTH123
+    with run_server() as url, open(os.devnull, "w") as null:  # noqa: PTH123
         progressbar_tracker.configure(url=url, api_key=ADMIN_KEY)
         console = rich.console.Console(file=null)
         done = threading.Event()
@@ -209,10 +209,10 @@ def main():
             mover = threading.Thread(target=move)
             mover.start()
             try:
-                per_item(items, number, null, console)
-                per_call(items, number, null)
-                short_loops(items // 200, number, null)
-                beside_stock(items, number, null)
+                measure_per_item(items, number, null, console)
+                measure_per_call(items, number, null)
+                measure_short_loops(items // 200, number, null)
+                compare_with_stock(items, number, null)
             finally:
                 done.set()
                 mover.join()

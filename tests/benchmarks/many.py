@@ -25,15 +25,15 @@ import threading
 import time
 import tracemalloc
 
-from harness import ADMIN_KEY, options, ratio, served, table
+from harness import ADMIN_KEY, format_ratio, parse_options, print_table, run_server
 from tqdm import tqdm
 
 import progressbar_tracker
 from progressbar_tracker import ProgressBar, track
 
-BODY = 0.02  # seconds
+BODY_SECONDS = 0.02  # seconds
 
-ADVANCING = """
+ADVANCING_PROGRAM = """
 import atexit, httpx
 calls, send = [], httpx.Client.send
 def counted(*args, **kwargs):
@@ -48,7 +48,7 @@ with track(total=20_000, id="advanced", keep=True, display=False) as bar:
 """
 
 
-def begin(ids):
+def open_bars(ids):
     """Return live bars. Each begins in a context of its own, as in a task or a thread: none is inside another."""
     bars = [None] * len(ids)
     for n, item_id in enumerate(ids):
@@ -68,7 +68,7 @@ def close(bars):
     flush()
 
 
-def sized(make):
+def measure_steps(make):
     """Return the bytes that are held after each step of a generator, and what it made."""
     gc.collect()
     tracemalloc.start()
@@ -81,9 +81,9 @@ def sized(make):
     return sizes, made
 
 
-def memory(ids, null):
+def measure_memory(ids, null):
     def ours():
-        bars = begin(ids)
+        bars = open_bars(ids)
         yield bars
         flush()
         yield bars
@@ -92,41 +92,41 @@ def memory(ids, null):
         # A tqdm looks at all the others when it begins and ends: ten thousand would take minutes.
         yield [tqdm(total=1000, desc=item_id, file=null) for item_id in ids[:1000]]
 
-    first = begin(["the first"])
+    first = open_bars(["the first"])
     flush()  # imports and connects, which is not a bar's
     close(first)
-    (begun, known), bars = sized(ours)
+    (begun, known), bars = measure_steps(ours)
     handle = sys.getsizeof(bars[0])  # with what the garbage collector adds
     close(bars)
-    (peer,), bars = sized(theirs)
+    (peer,), bars = measure_steps(theirs)
     for bar in bars:
         bar.close()
     # 8: its place in the user's list.
     each = [begun / len(ids) - 8, known / len(ids) - 8, peer / min(len(ids), 1000) - 8]
-    table(
+    print_table(
         f"Bytes a bar, of {len(ids):,}",
         ["bar", "bytes", "ratio to tqdm"],
         [
-            ["track, begun", f"{each[0]:.0f}", ratio(each[0], each[2])],
-            ["track, known to the server", f"{each[1]:.0f}", ratio(each[1], each[2])],
-            ["the same beside the user's handle", f"{each[1] - handle:.0f}", ratio(each[1] - handle, each[2])],
+            ["track, begun", f"{each[0]:.0f}", format_ratio(each[0], each[2])],
+            ["track, known to the server", f"{each[1]:.0f}", format_ratio(each[1], each[2])],
+            ["the same beside the user's handle", f"{each[1] - handle:.0f}", format_ratio(each[1] - handle, each[2])],
             ["tqdm", f"{each[2]:.0f}", ""],
         ],
     )
 
 
-def computing():
+def make_busy_body():
     """Return a body that computes for as long as it should take, found out when the process is warm."""
     turns, best = 1_000_000, 1.0
     for _ in range(20):
         begun = time.perf_counter()
         sum(itertools.repeat(1, turns))
         best = min(best, time.perf_counter() - begun)
-    turns = int(turns * BODY / best)
+    turns = int(turns * BODY_SECONDS / best)
     return lambda: sum(itertools.repeat(1, turns))
 
 
-def run(body, times, bars=(), share=0):
+def time_loop(body, times, bars=(), share=0):
     """Return the seconds of a loop; ``share`` of the bars move in each turn."""
     moving = itertools.cycle(bars)
     begun = time.perf_counter()
@@ -137,36 +137,36 @@ def run(body, times, bars=(), share=0):
     return time.perf_counter() - begun
 
 
-def sender_clock():
+def sender_cpu_clock():
     thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
     return time.pthread_getcpuclockid(thread.ident)
 
 
-def beside(ids, times):
+def measure_beside(ids, times):
     rows = []
-    for name, body in (("waits", lambda: time.sleep(BODY)), ("computes", computing())):
+    for name, body in (("waits", lambda: time.sleep(BODY_SECONDS)), ("computes", make_busy_body())):
         for seconds in (10, 1):
-            bare = run(body, times // 2)
-            bars = begin(ids)
+            bare = time_loop(body, times // 2)
+            bars = open_bars(ids)
             flush()
-            clock, sent = sender_clock(), progressbar_tracker.stats().sent
+            clock, sent = sender_cpu_clock(), progressbar_tracker.stats().sent
             before = time.clock_gettime(clock)
-            took = run(body, times, bars, int(len(ids) * BODY / seconds))
+            took = time_loop(body, times, bars, int(len(ids) * BODY_SECONDS / seconds))
             cpu = time.clock_gettime(clock) - before
             sent = progressbar_tracker.stats().sent - sent
             close(bars)
-            bare += run(body, times // 2)
+            bare += time_loop(body, times // 2)
             rows.append(
                 [f"{name}, bars move every {seconds} s", f"{bare / times * 1e3:.2f}", f"{took / times * 1e3:.2f}",
                  f"{took / bare - 1:+.1%}", f"{cpu / took:.1%}", f"{sent / took:,.0f}"]
             )  # fmt: skip
     heads = ["the body", "bare, ms", "beside, ms", "slower by", "sender's share", "states sent a second"]
-    table(f"A loop beside {len(ids):,} live bars", heads, rows)
+    print_table(f"A loop beside {len(ids):,} live bars", heads, rows)
 
 
-def advancing(url):
+def measure_requests(url):
     environ = {**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": ADMIN_KEY}
-    made = subprocess.check_output([sys.executable, "-c", ADVANCING], env=environ, text=True)
+    made = subprocess.check_output([sys.executable, "-c", ADVANCING_PROGRAM], env=environ, text=True)
     with ProgressBar(url, ADMIN_KEY) as pb:
         item = pb.get("advanced")
     print(
@@ -176,15 +176,15 @@ def advancing(url):
 
 
 def main():
-    quick = options(__doc__).quick
+    quick = parse_options(__doc__).quick
     number, seconds = (1_000, 1) if quick else (10_000, 10)
     ids = [f"bar {n}" for n in range(number)]
-    with served(PROGRESSBAR_MAX_ITEMS="100000") as url, open(os.devnull, "w") as null:  # noqa: PTH123
+    with run_server(PROGRESSBAR_MAX_ITEMS="100000") as url, open(os.devnull, "w") as null:  # noqa: PTH123
         progressbar_tracker.configure(url=url, api_key=ADMIN_KEY)
-        memory(ids, null)
-        beside(ids, int(seconds / BODY))
+        measure_memory(ids, null)
+        measure_beside(ids, int(seconds / BODY_SECONDS))
         progressbar_tracker.configure()
-        advancing(url)
+        measure_requests(url)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ import harness
 import httpx
 from playwright.sync_api import sync_playwright
 
-ITEMS = 2000
-CHANGES = 200
+ITEM_COUNT = 2000
+CHANGES_PER_TICK = 200
 
-TICK = """async ([changes, ticks, sort]) => {
+TICK_SCRIPT = """async ([changes, ticks, sort]) => {
     const { hear } = await import(new URL("static/app.js", document.baseURI));
     const { items } = await (await fetch("api/v1/items?limit=10000")).json();
     for (let tick = 0; tick < ticks; tick++) {
@@ -44,7 +44,7 @@ TICK = """async ([changes, ticks, sort]) => {
     }
 }"""
 
-ANEW = """async (ticks) => {
+REBUILD_SCRIPT = """async (ticks) => {
     const board = document.querySelector("#board .items");
     const rows = Array.from(board.children);
     for (let tick = 0; tick < ticks; tick++) {
@@ -55,7 +55,7 @@ ANEW = """async (ticks) => {
     }
 }"""
 
-SHIFTS = """() => {
+SHIFT_SCRIPT = """() => {
     window.shifted = 0;
     new PerformanceObserver((list) => {
         for (const entry of list.getEntries()) window.shifted += entry.value;
@@ -64,11 +64,11 @@ SHIFTS = """() => {
 
 
 def main():
-    quick = harness.options(__doc__).quick
+    quick = harness.parse_options(__doc__).quick
     path = shutil.which("chromium") or shutil.which("google-chrome")
-    with harness.served() as url, sync_playwright() as playwright, httpx.Client(base_url=url, timeout=60) as http:
+    with harness.run_server() as url, sync_playwright() as playwright, httpx.Client(base_url=url, timeout=60) as http:
         http.headers["X-API-KEY"] = harness.ADMIN_KEY
-        fill(http)
+        fill_board(http)
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--enable-precise-memory-info"]
         )
@@ -78,15 +78,15 @@ def main():
         page.get_by_label("Key").fill(harness.ADMIN_KEY)
         page.get_by_role("button").last.click()
         page.locator("html[data-live]").wait_for()
-        by_script(page, 20 if quick else 200)
+        measure_script(page, 20 if quick else 200)
         page.reload()
         page.locator("html[data-live]").wait_for()
-        by_server(page, context.new_cdp_session(page), http, 5 if quick else 1200, at_once=120 if quick else 0)
+        measure_server(page, context.new_cdp_session(page), http, 5 if quick else 1200, at_once=120 if quick else 0)
         browser.close()
 
 
-def fill(http):
-    for start in range(0, ITEMS, 500):
+def fill_board(http):
+    for start in range(0, ITEM_COUNT, 500):
         ops = [
             {"op": "put", "id": f"i{n}", "title": f"Job {n}", "total": 100_000, "completed": 1,
              "group": f"group {n % 5}", "unit": "files", "run_id": "r", "description": "as it goes"}
@@ -95,17 +95,19 @@ def fill(http):
         http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
 
 
-def by_script(page, ticks):
+def measure_script(page, ticks):
     rows = []
     for name, look in (("by weight", ""), ("furthest first", "progress")):
         page.get_by_label("Order").select_option(look)
-        rows.append([f"keyed, {name}", *told(timed(page, TICK, [CHANGES, ticks, look]))])
+        rows.append([f"keyed, {name}", *summarize(time_ticks(page, TICK_SCRIPT, [CHANGES_PER_TICK, ticks, look]))])
     page.get_by_label("Order").select_option("")
-    rows.append(["peer: all rows anew", *told(timed(page, ANEW, min(ticks, 10)))])
-    harness.table(f"script of a tick, ms: {CHANGES} changes of {ITEMS} items", ["", "median", "99th", "most"], rows)
+    rows.append(["peer: all rows anew", *summarize(time_ticks(page, REBUILD_SCRIPT, min(ticks, 10)))])
+    harness.print_table(
+        f"script of a tick, ms: {CHANGES_PER_TICK} changes of {ITEM_COUNT} items", ["", "median", "99th", "most"], rows
+    )
 
 
-def timed(page, script, argument):
+def time_ticks(page, script, argument):
     """Return the milliseconds of its thread that the page had for each tick of a script."""
     browser = page.context.browser
     browser.start_tracing(page=page, categories=["blink.user_timing"])
@@ -116,35 +118,35 @@ def timed(page, script, argument):
     return [(at[f"done {tick}"] - at[f"begun {tick}"]) / 1000 for tick in ticks]
 
 
-def told(took):
+def summarize(took):
     took.sort()
     return [f"{value:.1f}" for value in (statistics.median(took), took[int(len(took) * 0.99)], took[-1])]
 
 
-def by_server(page, cdp, http, ticks, *, at_once):
-    page.evaluate(SHIFTS)
+def measure_server(page, cdp, http, ticks, *, at_once):
+    page.evaluate(SHIFT_SCRIPT)
     cdp.send("Performance.enable")
-    before = metrics(cdp)
+    before = read_metrics(cdp)
     held = [before]
     for tick in range(ticks + at_once):
         started = time.monotonic()
         ops = [
-            {"op": "patch", "id": f"i{(tick * CHANGES + n * 7) % ITEMS}", "completed": 2 + tick * 50 + n}
-            for n in range(CHANGES)
+            {"op": "patch", "id": f"i{(tick * CHANGES_PER_TICK + n * 7) % ITEM_COUNT}", "completed": 2 + tick * 50 + n}
+            for n in range(CHANGES_PER_TICK)
         ]
         http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
         if tick < ticks:
             page.wait_for_timeout(max(0.5 - (time.monotonic() - started), 0) * 1000)
         if tick == ticks - 1:
-            after = metrics(cdp)
+            after = read_metrics(cdp)
         if (tick + 1) % ((ticks + at_once) // 5) == 0:
-            held.append(metrics(cdp))
+            held.append(read_metrics(cdp))
     rows = [
         [name, f"{(after[name] - before[name]) * 1000 / ticks:.1f}"]
         for name in ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration", "TaskDuration")
     ]
     rows.append(["layout shift, sum", f"{page.evaluate('window.shifted'):.3f}"])
-    harness.table("a real tick (two a second), ms of the main thread", ["", "a tick"], rows)
+    harness.print_table("a real tick (two a second), ms of the main thread", ["", "a tick"], rows)
     rows = [
         [f"after {n * (ticks + at_once) // 5:,} ticks", f"{one['JSHeapUsedSize'] / 1e6:.2f}", f"{one['Nodes']:,.0f}",
          f"{one['JSEventListeners']:.0f}"]
@@ -152,11 +154,11 @@ def by_server(page, cdp, http, ticks, *, at_once):
     ]  # fmt: skip
     # The first ticks fill what is kept of each row: its latest rates, and the line that shows them.
     grown = held[-1]["JSHeapUsedSize"] / held[2]["JSHeapUsedSize"]
-    harness.table("what the page holds", ["", "heap, MB", "nodes", "listeners"], rows)
+    harness.print_table("what the page holds", ["", "heap, MB", "nodes", "listeners"], rows)
     print(f"heap at the end by that after two fifths: {grown:.3f}")
 
 
-def metrics(cdp):
+def read_metrics(cdp):
     cdp.send("HeapProfiler.collectGarbage")
     return {one["name"]: one["value"] for one in cdp.send("Performance.getMetrics")["metrics"]}
 

@@ -14,23 +14,23 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import options, ratio, rounds, table
+from harness import format_ratio, parse_options, print_table, run_rounds
 
-OURS = [sys.executable, "-m", "progressbar_tracker", "pipe"]
-TQDM = [sys.executable, "-m", "tqdm"]
-CASES = {
-    "bytes": {"cat": ["cat"], "tqdm --bytes": [*TQDM, "--bytes"], "pipe --bytes": [*OURS, "--bytes"]},
+PIPE_COMMAND = [sys.executable, "-m", "progressbar_tracker", "pipe"]
+TQDM_COMMAND = [sys.executable, "-m", "tqdm"]
+PIPE_CASES = {
+    "bytes": {"cat": ["cat"], "tqdm --bytes": [*TQDM_COMMAND, "--bytes"], "pipe --bytes": [*PIPE_COMMAND, "--bytes"]},
     "lines": {
         "cat": ["cat"],
-        "tqdm": TQDM,
-        "tqdm --bytes": [*TQDM, "--bytes"],
-        "pipe": OURS,
-        "pipe --bytes": [*OURS, "--bytes"],
+        "tqdm": TQDM_COMMAND,
+        "tqdm --bytes": [*TQDM_COMMAND, "--bytes"],
+        "pipe": PIPE_COMMAND,
+        "pipe --bytes": [*PIPE_COMMAND, "--bytes"],
     },
 }
 
 
-def flow(source, command, environ):
+def time_pipeline(source, command, environ):
     """Return the seconds that a pipeline takes."""
     began = time.perf_counter()
     producer = subprocess.Popen(["cat", str(source)], stdout=subprocess.PIPE)
@@ -47,35 +47,35 @@ def flow(source, command, environ):
     return took
 
 
-def fill(path, size, piece):
+def fill_file(path, size, piece):
     with path.open("wb") as file:
         for _ in range(size // len(piece)):
             file.write(piece)
 
 
 def main():
-    quick = options(__doc__).quick
+    quick = parse_options(__doc__).quick
     gib, lines = (1 << 26, 500_000) if quick else (1 << 30, 10_000_000)
     with tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as folder:
         data = {"bytes": Path(folder) / "bytes", "lines": Path(folder) / "lines"}
-        fill(data["bytes"], gib, os.urandom(1 << 20))
-        fill(data["lines"], lines * 7, b"123456\n" * 10_000)
+        fill_file(data["bytes"], gib, os.urandom(1 << 20))
+        fill_file(data["lines"], lines * 7, b"123456\n" * 10_000)
         environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
         environ["PROGRESSBAR_CONFIG"] = str(Path(folder) / "config.toml")
         titles = {"bytes": f"{gib >> 20} MiB of bytes", "lines": f"{lines:,} lines of 7 bytes"}
-        for name, commands in CASES.items():
+        for name, commands in PIPE_CASES.items():
             contenders = {
-                title: lambda command=command: flow(data[name], command, environ)  # noqa: B023 - called in this round
+                title: lambda command=command: time_pipeline(data[name], command, environ)  # noqa: B023 - called in this round
                 for title, command in commands.items()
             }
-            took = rounds(contenders, 1 if quick else 5)
+            took = run_rounds(contenders, 1 if quick else 5)
             size = data[name].stat().st_size
-            table(
+            print_table(
                 titles[name],
                 ["through", "seconds", "MB/s", "ratio to cat", "ratio to tqdm --bytes"],
                 [
-                    [title, f"{seconds:.2f}", f"{size / seconds / 1e6:,.0f}", ratio(seconds, took["cat"]),
-                     ratio(seconds, took["tqdm --bytes"])]
+                    [title, f"{seconds:.2f}", f"{size / seconds / 1e6:,.0f}", format_ratio(seconds, took["cat"]),
+                     format_ratio(seconds, took["tqdm --bytes"])]
                     for title, seconds in took.items()
                 ],
             )  # fmt: skip

@@ -17,9 +17,9 @@ import sys
 import harness
 from playwright.sync_api import sync_playwright
 
-BEYOND = 0.7
+EXTRA_SECONDS = 0.7
 
-LOOPS = """
+LOOPS_PROGRAM = """
 import json, sys, threading, time
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._tracking.tracker import INTERVAL
@@ -45,7 +45,7 @@ print(json.dumps([INTERVAL, reached]))
 """
 
 # A frame is seen when it is painted: after the call that comes before it.
-WATCH = """() => {
+WATCH_SCRIPT = """() => {
     window.seen = {};
     const board = document.getElementById("board");
     const look = () => setTimeout(() => {
@@ -62,29 +62,29 @@ WATCH = """() => {
 
 
 def main():
-    quick = harness.options(__doc__).quick
+    quick = harness.parse_options(__doc__).quick
     seconds = 4.0 if quick else 30.0
     path = shutil.which("chromium") or shutil.which("google-chrome")
     rows = []
-    with harness.served() as url, sync_playwright() as playwright:
+    with harness.run_server() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         for name, loops, held in (("one loop", 1, False), ("fifty loops", 50, False), ("peer: polling", 1, True)):
-            took, interval = measured(browser, url, loops, seconds + (8 if held else 0), held=held)
+            took, interval = measure_delays(browser, url, loops, seconds + (8 if held else 0), held=held)
             took.sort()
             late = took[int(len(took) * 0.99)]
             rows.append(
                 [name, len(took), *(f"{one:.2f}" for one in (statistics.median(took), late, took[-1])),
-                 f"{interval + BEYOND:.1f}", "yes" if late <= interval + BEYOND else "NO"]
+                 f"{interval + EXTRA_SECONDS:.1f}", "yes" if late <= interval + EXTRA_SECONDS else "NO"]
             )  # fmt: skip
         browser.close()
-    harness.table(
+    harness.print_table(
         "seconds from a number of the loop to the pixel",
         ["", "numbers", "median", "99th", "most", "allowed", "kept"],
         rows,
     )
 
 
-def measured(browser, url, loops, seconds, *, held):
+def measure_delays(browser, url, loops, seconds, *, held):
     """Return what each number took, and the interval of the loops."""
     context = browser.new_context(viewport={"width": 1600, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
@@ -95,8 +95,8 @@ def measured(browser, url, loops, seconds, *, held):
     page.get_by_label("Key").fill(harness.ADMIN_KEY)
     page.get_by_role("button").last.click()
     page.locator("html[data-live]").wait_for()
-    page.evaluate(WATCH)
-    command = [sys.executable, "-c", LOOPS, url, harness.ADMIN_KEY, str(loops), str(seconds)]
+    page.evaluate(WATCH_SCRIPT)
+    command = [sys.executable, "-c", LOOPS_PROGRAM, url, harness.ADMIN_KEY, str(loops), str(seconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         said, _ = running.communicate("go\n", timeout=seconds + 60)
     interval, reached = json.loads(said)

@@ -30,36 +30,36 @@ from pathlib import Path
 import httpx
 import psycopg
 import uvloop
-from harness import ADMIN_KEY, options, served, table
+from harness import ADMIN_KEY, parse_options, print_table, run_server
 from requests import Load, item, request
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support.postgres import GIVEN, Cluster, Given, create_database, drop_database
+from tests.support.postgres import EXTERNAL_URL, Cluster, ExternalCluster, create_database, drop_database
 
-ITEMS = 10_000  # of each server's writers
-SIZE = 200
-RATE = 500
+ITEM_COUNT = 10_000  # of each server's writers
+BATCH_SIZE = 200
+WRITES_PER_SECOND = 500
 
 
-def client(url):
+def open_client(url):
     return httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=30)
 
 
-def revision(database):
+def get_revision(database):
     with psycopg.connect(database) as connection:
         return connection.execute("SELECT rev FROM progressbar_tracker.meta").fetchone()[0]
 
 
 def make_items(url, ids):
-    with client(url) as http:
+    with open_client(url) as http:
         for n in range(0, len(ids), 500):
             ops = [{"op": "put", "id": one, "run_id": "r", "total": 10**9} for one in ids[n : n + 500]]
             http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
 
 
 def write(url, ids, rate, done):
-    with client(url) as http:
+    with open_client(url) as http:
         at = time.monotonic()
         for seq in itertools.count(1):
             now = f"{time.time():.4f}"
@@ -74,7 +74,10 @@ def write(url, ids, rate, done):
 
 
 def view(url, marked, delays, ready, done):
-    with client(url) as http, http.stream("GET", "/api/v1/events", headers={"Accept": "text/event-stream"}) as reply:
+    with (
+        open_client(url) as http,
+        http.stream("GET", "/api/v1/events", headers={"Accept": "text/event-stream"}) as reply,
+    ):
         for line in reply.iter_lines():
             if line.startswith("data: "):
                 now = time.time()
@@ -86,23 +89,25 @@ def view(url, marked, delays, ready, done):
                 return
 
 
-def patches(ids):
+def make_patches(ids):
     """Return batches that go through all items, twice, so that each patch is a change."""
     for n in (1, 2):
-        for start in range(0, len(ids), SIZE):
+        for start in range(0, len(ids), BATCH_SIZE):
             ops = [
                 {"op": "patch", "id": one, "completed": n, "description": f"{n} done"}
-                for one in ids[start : start + SIZE]
+                for one in ids[start : start + BATCH_SIZE]
             ]
             yield request("POST", "/api/v1/items:batch", {"ops": ops})
 
 
-def seen(urls, ids, seconds):
+def measure_delays(urls, ids, seconds):
     """Return the delays from the last server's writers to the first one's viewer."""
     delays, ready, done = [], threading.Event(), threading.Event()
     marked = ids[urls[-1]][0]
     threads = [threading.Thread(target=view, args=(urls[0], marked, delays, ready, done))]
-    threads += [threading.Thread(target=write, args=(url, ids[url], RATE // len(urls), done)) for url in urls]
+    threads += [
+        threading.Thread(target=write, args=(url, ids[url], WRITES_PER_SECOND // len(urls), done)) for url in urls
+    ]
     for thread in threads:
         thread.start()
     ready.wait(30)
@@ -113,7 +118,7 @@ def seen(urls, ids, seconds):
     return delays[1:] or delays
 
 
-def together(urls, requests, connections, seconds):
+def measure_throughput(urls, requests, connections, seconds):
     """Return the answers a second of all servers at once."""
 
     async def run():
@@ -129,19 +134,19 @@ def measure(cluster, number, seconds):
     try:
         with contextlib.ExitStack() as stack:
             urls = [
-                stack.enter_context(served(PROGRESSBAR_DATABASE=database, PROGRESSBAR_MAX_ITEMS="100000000"))
+                stack.enter_context(run_server(PROGRESSBAR_DATABASE=database, PROGRESSBAR_MAX_ITEMS="100000000"))
                 for _ in range(number)
             ]
-            ids = {url: [f"{place} {n}" for n in range(ITEMS)] for place, url in enumerate(urls)}
+            ids = {url: [f"{place} {n}" for n in range(ITEM_COUNT)] for place, url in enumerate(urls)}
             for url in urls:
                 make_items(url, ids[url])
-            delays = seen(urls, ids, seconds * 2)
-            rounds = {url: list(patches(ids[url])) for url in urls}
-            rev, begun = revision(database), time.monotonic()
-            rate = together(urls, lambda url: itertools.cycle(rounds[url]), 2, seconds) * SIZE
-            rows = (revision(database) - rev) / (time.monotonic() - begun)
+            delays = measure_delays(urls, ids, seconds * 2)
+            rounds = {url: list(make_patches(ids[url])) for url in urls}
+            rev, begun = get_revision(database), time.monotonic()
+            rate = measure_throughput(urls, lambda url: itertools.cycle(rounds[url]), 2, seconds) * BATCH_SIZE
+            rows = (get_revision(database) - rev) / (time.monotonic() - begun)
             names = itertools.count()
-            created = together(
+            created = measure_throughput(
                 urls,
                 lambda _: (request("POST", "/progress", item(f"new {next(names)}")) for _ in itertools.repeat(None)),
                 16,
@@ -157,13 +162,13 @@ def measure(cluster, number, seconds):
 
 
 def main():
-    quick = options(__doc__).quick
-    cluster = Given(GIVEN) if GIVEN else Cluster(fsync="on", max_connections="100")
+    quick = parse_options(__doc__).quick
+    cluster = ExternalCluster(EXTERNAL_URL) if EXTERNAL_URL else Cluster(fsync="on", max_connections="100")
     try:
         rows = [measure(cluster, number, 1.0 if quick else 8.0) for number in ((1, 2) if quick else (1, 2, 4))]
     finally:
         cluster.remove()
-    table(
+    print_table(
         f"Servers on one PostgreSQL, {os.cpu_count()} cores for all",
         ["servers", "seen p50, ms", "seen p99, ms", "updates/s", "rows/s", "creates/s"],
         rows,

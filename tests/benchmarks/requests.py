@@ -30,9 +30,9 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import uvloop
-from harness import ADMIN_KEY, options, process, ratio, rounds, served, table
+from harness import ADMIN_KEY, format_ratio, parse_options, print_table, run_rounds, run_server, start_process
 
-PEER = """
+PEER_PROGRAM = """
 import socket, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -52,7 +52,7 @@ uvicorn.Server(config).run(sockets=[listening])
 """
 
 
-PROGRESSISTA = """
+PROGRESSISTA_PROGRAM = """
 import os, socket, sys, uvicorn
 os.environ["PROGRESSISTA_STORAGE_PATH"] = os.path.join(sys.argv[1], "tasks.json")
 from progressista.server import create_app
@@ -65,7 +65,7 @@ uvicorn.Server(uvicorn.Config(create_app(), log_config=None, access_log=False)).
 """
 
 
-def request(method, path, document):
+def encode_request(method, path, document):
     body = json.dumps(document).encode()
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {ADMIN_KEY}\r\n"
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, load):
         self.load = load
         self.data = b""
-        self.whole = 0  # bytes of the answer that is under way, once its head has come
+        self.response_size = 0  # bytes of the answer that is under way, once its head has come
 
     def connection_made(self, transport):
         self.transport = transport
@@ -88,17 +88,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data):
         self.data += data
-        if not self.whole:
+        if not self.response_size:
             head = self.data.find(b"\r\n\r\n")
             if head < 0:
                 return
             lower = self.data[:head].lower()
             at = lower.index(b"content-length:") + 15
-            self.whole = head + 4 + int(lower[at:].split(b"\r\n", 1)[0])
-        if len(self.data) >= self.whole:
+            self.response_size = head + 4 + int(lower[at:].split(b"\r\n", 1)[0])
+        if len(self.data) >= self.response_size:
             if not self.data.startswith(b"HTTP/1.1 2"):
                 self.load.failed(self.data)
-            self.data, self.whole = b"", 0
+            self.data, self.response_size = b"", 0
             self.load.answered += 1
             if self.load.running:
                 self.transport.write(next(self.load.requests))
@@ -119,7 +119,7 @@ class Load:
         self.answered = self.open = 0
         self.running = True
 
-    def failed(self, what):
+    def record_failure(self, what):
         if not self.done.done():
             self.done.set_exception(SystemExit(f"not a success: {what!r}"))
 
@@ -145,37 +145,37 @@ def measure(url, requests, connections, seconds):
         return runner.run(Load(requests).run(url, connections, seconds))
 
 
-def item(item_id, value=0.5):
+def make_item(item_id, value=0.5):
     return {"id": item_id, "title": "Encoding Video", "description": "half of it", "value": value, "weight": 100}
 
 
-def batches(ids, size):
+def make_batches(ids, size):
     """Make every patch a new one: an item that does not change costs less."""
     for n in itertools.count(1):
         ops = [{"op": "patch", "id": item_id, "completed": n, "description": f"{n} done"} for item_id in ids[:size]]
-        yield request("POST", "/api/v1/items:batch", {"ops": ops})
+        yield encode_request("POST", "/api/v1/items:batch", {"ops": ops})
 
 
-def ask(url, path):
+def get_document(url, path):
     asked = urllib.request.Request(url + path, headers={"X-API-KEY": ADMIN_KEY})
     with urllib.request.urlopen(asked) as answer:
         return json.load(answer)
 
 
-def against_progressista(python, url, puts, number, seconds):
+def compare_with_progressista(python, url, puts, number, seconds):
     """Compare an update here with one there."""
     tasks = [
-        request("POST", "/progress", {"task_id": f"task {n}", "desc": "Encoding Video", "total": 1000, "n": n})
+        encode_request("POST", "/progress", {"task_id": f"task {n}", "desc": "Encoding Video", "total": 1000, "n": n})
         for n in range(1000)
     ]
     with (
         tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as folder,
-        process([python, "-c", PROGRESSISTA, folder], r"(http:\S+)") as match,
+        start_process([python, "-c", PROGRESSISTA_PROGRAM, folder], r"(http:\S+)") as match,
     ):
         load = itertools.cycle(tasks)
         if number > 1:
             measure(match[1], load, 8, 15.0)  # until the thousand are there
-        took = rounds(
+        took = run_rounds(
             {
                 "ours": lambda: measure(url, puts, 32, seconds),
                 "theirs": lambda: measure(match[1], load, 32, seconds),
@@ -186,10 +186,10 @@ def against_progressista(python, url, puts, number, seconds):
         with urllib.request.urlopen(f"{match[1]}/health") as answer:
             there = json.load(answer)["tasks"]
     ours, theirs = took["ours"], took["theirs"]
-    table(
+    print_table(
         f"An update of one item, 32 connections, a second; {there:,} tasks there",
         ["", "progressbar-tracker", "progressista", "ratio"],
-        [["", f"{ours:,.0f}", f"{theirs:,.0f}", ratio(ours, theirs)]],
+        [["", f"{ours:,.0f}", f"{theirs:,.0f}", format_ratio(ours, theirs)]],
     )
 
 
@@ -198,19 +198,19 @@ def main():
         parser.add_argument("--progressista", help="a Python that has the package progressista")
         parser.add_argument("--rounds", type=int, default=24, help="more of them find more idle seconds")
 
-    found = options(__doc__, more)
+    found = parse_options(__doc__, more)
     number, seconds = (1, 0.5) if found.quick else (found.rounds, 1.0)
     names = itertools.count()
-    puts = itertools.cycle([request("PUT", "/progress", item("one", n / 100)) for n in range(1, 99)])
-    creates = (request("POST", "/progress", item(f"new {n}")) for n in names)
-    patches = itertools.cycle(list(itertools.islice(batches([f"patched {n}" for n in range(200)], 200), 50)))
+    puts = itertools.cycle([encode_request("PUT", "/progress", make_item("one", n / 100)) for n in range(1, 99)])
+    creates = (encode_request("POST", "/progress", make_item(f"new {n}")) for n in names)
+    patches = itertools.cycle(list(itertools.islice(make_batches([f"patched {n}" for n in range(200)], 200), 50)))
     with (
-        served(PROGRESSBAR_MAX_ITEMS="100000000") as url,
-        process([sys.executable, "-c", PEER], r"(http:\S+)") as match,
+        run_server(PROGRESSBAR_MAX_ITEMS="100000000") as url,
+        start_process([sys.executable, "-c", PEER_PROGRAM], r"(http:\S+)") as match,
     ):
         peer = match[1]
-        first = [request("POST", "/progress", item("one"))]
-        first += [request("POST", "/progress", item(f"patched {n}")) for n in range(200)]
+        first = [encode_request("POST", "/progress", make_item("one"))]
+        first += [encode_request("POST", "/progress", make_item(f"patched {n}")) for n in range(200)]
         for one in first:
             measure(url, itertools.chain([one], puts), 1, 0.0)
         measures = [
@@ -223,17 +223,17 @@ def main():
         for name, requests, connections, _ in measures:
             contenders["ours", name] = lambda r=requests, c=connections: measure(url, r, c, seconds)
             contenders["peer", name] = lambda c=connections: measure(peer, puts, c, seconds)
-        took = rounds(contenders, number, max)
+        took = run_rounds(contenders, number, max)
         rows = []
         for name, _, _, each in measures:
             ours, theirs = took["ours", name] * each, took["peer", name]
-            rows.append([name, f"{ours:,.0f}", f"{theirs:,.0f}", ratio(ours, theirs)])
-        table("A second", ["what", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
+            rows.append([name, f"{ours:,.0f}", f"{theirs:,.0f}", format_ratio(ours, theirs)])
+        print_table("A second", ["what", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
         if found.progressista:
-            against_progressista(found.progressista, url, puts, number, seconds)
+            compare_with_progressista(found.progressista, url, puts, number, seconds)
         else:
             print("\nprogressista was not measured: --progressista names a Python that has it.")
-        listed = ask(url, "/progress")
+        listed = get_document(url, "/progress")
         made = sum(entry["id"].startswith("new ") for entry in listed)
         whole = {entry["completed"] for entry in listed if entry["id"].startswith("patched ")}
         print(

@@ -27,27 +27,27 @@ import time
 from pathlib import Path
 
 import msgspec
-from harness import ADMIN_KEY, options, table
+from harness import ADMIN_KEY, parse_options, print_table
 
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
 
-GROUPS = 100
-DAY = 86400.0
-OLD = 91 * DAY
-HEADERS = {"X-API-KEY": ADMIN_KEY, "Content-Type": "application/json"}
+GROUP_COUNT = 100
+DAY_SECONDS = 86400.0
+OLD_RUN_AGE = 91 * DAY_SECONDS
+REQUEST_HEADERS = {"X-API-KEY": ADMIN_KEY, "Content-Type": "application/json"}
 
 
-def item(n, now):
+def make_item(n, now):
     return Item(
         id=f"job-{n:06}", owner_id="someone", owner="ci", run_id=f"{n:016x}", created_at=now - n / 1000, updated_at=now,
         title=f"Encoding video {n}", description=f"frame {n} of it", value=0.5, completed=n, total=2 * n + 1, unit="B",
-        group=f"group {n % GROUPS}", heartbeat_timeout=3600.0, own=n, seq=n, born=n, rev=n, pace=1.5, pace_at=now,
+        group=f"group {n % GROUP_COUNT}", heartbeat_timeout=3600.0, own=n, seq=n, born=n, rev=n, pace=1.5, pace_at=now,
         pace_n=n, meta={"host": f"worker-{n % 50}", "pid": str(n), "user": "ci", "command": "encode.py --all"},
     )  # fmt: skip
 
 
-def filled(path, items, runs, old):
+def make_database(path, items, runs, old):
     """Make a database with items, and with runs of the history, of which the first ``old`` are to be forgotten."""
     database = connect(path)
     now = time.time()
@@ -59,7 +59,7 @@ def filled(path, items, runs, old):
     encode = msgspec.json.Encoder().encode
     database.executemany(
         "INSERT INTO items (id, state) VALUES (?, ?)",
-        ((one.id, encode(one).decode()) for one in (item(n, now) for n in range(items))),
+        ((one.id, encode(one).decode()) for one in (make_item(n, now) for n in range(items))),
     )
     if runs:
         indexes = database.execute(
@@ -68,7 +68,7 @@ def filled(path, items, runs, old):
         for name, _ in indexes:
             database.execute(f"DROP INDEX {name}")
         # 97 of 100 succeed; one group is rare.
-        state = encode(msgspec.structs.replace(item(1, now), id="@id", run_id="@run", group=None)).decode()
+        state = encode(msgspec.structs.replace(make_item(1, now), id="@id", run_id="@run", group=None)).decode()
         database.execute(
             """
             WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < :runs)
@@ -80,7 +80,7 @@ def filled(path, items, runs, old):
                 replace(replace(:state, '@id', 'job-' || (n % 1000003)), '@run', 'run-' || n)
             FROM c
             """,
-            {"runs": runs, "groups": GROUPS, "old": old, "now": now, "age": OLD, "state": state},
+            {"runs": runs, "groups": GROUP_COUNT, "old": old, "now": now, "age": OLD_RUN_AGE, "state": state},
         )
         database.execute(
             """
@@ -99,7 +99,7 @@ def filled(path, items, runs, old):
         os.fsync(file.fileno())  # or the server's first checkpoint would wait for all of it
 
 
-class Server:
+class ServerProcess:
     """A ``serve`` on a database that is there already."""
 
     def __init__(self, database):
@@ -120,49 +120,49 @@ class Server:
             raise SystemExit("the server ended before it was ready")
         self.connection = http.client.HTTPConnection(match[1], int(match[2]), timeout=60)
         self.address = match[1], int(match[2])
-        self.ask("GET", "/readyz")
+        self.request("GET", "/readyz")
         self.started = time.perf_counter() - begun
 
-    def ask(self, method, path, document=None, headers=()):
+    def request(self, method, path, document=None, headers=()):
         body = None if document is None else json.dumps(document)
-        self.connection.request(method, path, body, {**HEADERS, **dict(headers)})
+        self.connection.request(method, path, body, {**REQUEST_HEADERS, **dict(headers)})
         answer = self.connection.getresponse()
         content = answer.read()
         if answer.status >= 400:
             raise SystemExit(f"{method} {path}: {answer.status} {content[:200]!r}")
         return answer, content
 
-    def took(self, method, path, document=None, headers=()):
+    def time_request(self, method, path, document=None, headers=()):
         """Return the seconds that a request takes."""
         begun = time.perf_counter()
-        self.ask(method, path, document, headers)
+        self.request(method, path, document, headers)
         return time.perf_counter() - begun
 
-    def median(self, calls):
+    def measure_median(self, calls):
         """Return the median of the milliseconds of calls, each the arguments of a request."""
-        return 1000 * statistics.median(self.took(*call) for call in calls)
+        return 1000 * statistics.median(self.time_request(*call) for call in calls)
 
-    def cpu(self):
+    def cpu_seconds(self):
         """Return the CPU seconds that the process has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def resident(self):
+    def resident_bytes(self):
         """Return the bytes of the process that are in memory."""
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) * 1024
 
-    def busy(self, seconds, work=lambda: time.sleep(0.05)):
+    def measure_busy(self, seconds, work=lambda: time.sleep(0.05)):
         """Return the milliseconds of CPU a second, while ``work`` is done over and over."""
-        begun, before = time.perf_counter(), self.cpu()
+        begun, before = time.perf_counter(), self.cpu_seconds()
         while time.perf_counter() - begun < seconds:
             work()
-        return 1000 * (self.cpu() - before) / (time.perf_counter() - begun)
+        return 1000 * (self.cpu_seconds() - before) / (time.perf_counter() - begun)
 
     @contextlib.contextmanager
-    def watched(self):
+    def open_stream(self):
         """Have a viewer of everything on the live stream."""
         viewer = http.client.HTTPConnection(*self.address, timeout=60)
-        viewer.request("GET", "/api/v1/events", headers=HEADERS)
+        viewer.request("GET", "/api/v1/events", headers=REQUEST_HEADERS)
         stream = viewer.getresponse()
         while not stream.readline().startswith(b"data:"):
             pass
@@ -186,44 +186,44 @@ class Server:
         self.process.stdout.close()
 
 
-def growth(folder, size, empty, quick):
+def measure_growth(folder, size, empty, quick):
     """Return the figures of a server with so many items."""
     database = folder / f"{size}.db"
-    filled(database, size, 0, 0)
-    server, number, seconds = Server(database), 20 if quick else 200, 0.6 if quick else 5.0
+    make_database(database, size, 0, 0)
+    server, number, seconds = ServerProcess(database), 20 if quick else 200, 0.6 if quick else 5.0
     try:
-        resident = server.resident()
+        resident = server.resident_bytes()
         count = itertools.count(1)
 
         def legacy(item_id):
             return {"id": item_id, "title": "t", "description": "d", "value": next(count) % 90 / 100, "weight": 0}
 
         def one_change():
-            server.ask("PATCH", "/api/v1/items/job-000007", {"completed": next(count)})
+            server.request("PATCH", "/api/v1/items/job-000007", {"completed": next(count)})
 
-        etag = server.ask("GET", "/api/v1/items")[0].headers["ETag"]
-        unchanged = server.median([("GET", "/api/v1/items", None, {"If-None-Match": etag})] * number)
-        far = f"/api/v1/items?limit=100&after={middle(server, size)}"
+        etag = server.request("GET", "/api/v1/items")[0].headers["ETag"]
+        unchanged = server.measure_median([("GET", "/api/v1/items", None, {"If-None-Match": etag})] * number)
+        far = f"/api/v1/items?limit=100&after={middle_cursor(server, size)}"
         figures = {
-            "PATCH of an item": server.median(
+            "PATCH of an item": server.measure_median(
                 [("PATCH", "/api/v1/items/job-000007", {"completed": next(count)}) for _ in range(number)]
             ),
-            "durable create": server.median([("POST", "/progress", legacy(f"new {n}")) for n in range(number)]),
-            "delete": server.median([("DELETE", f"/progress?id=new+{n}") for n in range(number)]),
-            "list, 100 of all": server.median([("GET", "/api/v1/items?limit=100")] * number),
-            "list, 100 from the middle": server.median([("GET", far)] * number),
-            "list, 10 of a group": server.median([("GET", "/api/v1/items?limit=10&group=group+7")] * number),
+            "durable create": server.measure_median([("POST", "/progress", legacy(f"new {n}")) for n in range(number)]),
+            "delete": server.measure_median([("DELETE", f"/progress?id=new+{n}") for n in range(number)]),
+            "list, 100 of all": server.measure_median([("GET", "/api/v1/items?limit=100")] * number),
+            "list, 100 from the middle": server.measure_median([("GET", far)] * number),
+            "list, 10 of a group": server.measure_median([("GET", "/api/v1/items?limit=10&group=group+7")] * number),
             "list, unchanged (304)": unchanged,
         }
         figures = {name: f"{value:.2f} ms" for name, value in figures.items()}
-        figures["CPU of an idle second"] = f"{server.busy(seconds):.0f} ms"
+        figures["CPU of an idle second"] = f"{server.measure_busy(seconds):.0f} ms"
 
         def few_changes():
             one_change()
             time.sleep(0.02)
 
-        with server.watched():
-            figures["CPU of 40 changes, with a viewer"] = f"{server.busy(seconds, few_changes):.0f} ms"
+        with server.open_stream():
+            figures["CPU of 40 changes, with a viewer"] = f"{server.measure_busy(seconds, few_changes):.0f} ms"
         figures["ready after"] = f"{server.started:.2f} s"
         figures["resident, per item"] = f"{(resident - empty) / size:,.0f} bytes"
         return figures
@@ -232,20 +232,20 @@ def growth(folder, size, empty, quick):
         database.unlink()
 
 
-def middle(server, size):
+def middle_cursor(server, size):
     """Return the cursor of the list's middle."""
-    link = server.ask("GET", f"/api/v1/items?limit={min(size // 2, 10_000)}")[0].headers["Link"]
+    link = server.request("GET", f"/api/v1/items?limit={min(size // 2, 10_000)}")[0].headers["Link"]
     return re.search(r"after=([^>&]+)", link)[1]
 
 
-def history(folder, items, runs, quick):
+def measure_history(folder, items, runs, quick):
     """Return the figures of a server with a long history."""
     database = folder / "history.db"
     old = runs // 1000
     begun = time.perf_counter()
-    filled(database, items, runs, old)
-    print(f"\nMade a history of {runs:,} runs in {time.perf_counter() - begun:.0f} s, {size_of(database)}.")
-    server, number = Server(database), 3 if quick else 15
+    make_database(database, items, runs, old)
+    print(f"\nMade a history of {runs:,} runs in {time.perf_counter() - begun:.0f} s, {database_size(database)}.")
+    server, number = ServerProcess(database), 3 if quick else 15
     rows = [["ready, with so many items", f"{server.started:.2f} s"]]
     try:
         # What is too old is forgotten from the first half second on: what do others feel of it?
@@ -257,7 +257,7 @@ def history(folder, items, runs, quick):
                 break
             for _ in range(10):
                 body = {"id": f"new {next(names)}", "title": "t", "description": "d", "value": 0, "weight": 0}
-                waits.append(1000 * server.took("POST", "/progress", body))
+                waits.append(1000 * server.time_request("POST", "/progress", body))
         seconds = time.perf_counter() - begun
         left = reader.execute("SELECT count(*) FROM history WHERE n <= ?", (old,)).fetchone()[0]
         kept = reader.execute("SELECT count(*) FROM samples WHERE run_id LIKE 'run-%'").fetchone()[0]
@@ -270,7 +270,7 @@ def history(folder, items, runs, quick):
         rows.append(["... 99 of 100", f"{waits[int(len(waits) * 0.99)]:.1f} ms"])
         rows.append(["... the longest", f"{waits[-1]:.1f} ms"])
         path = "/api/v1/history?limit=100"
-        after = re.search(r"after=(\d+)", server.ask("GET", path)[0].headers["Link"])[1]
+        after = re.search(r"after=(\d+)", server.request("GET", path)[0].headers["Link"])[1]
         for name, query in {
             "first page": "",
             "next page": f"&after={after}",
@@ -285,34 +285,34 @@ def history(folder, items, runs, quick):
             "of one item": "&id=job-77",
             "text that is found often": "&q=video",
         }.items():
-            rows.append([name, f"{server.median([('GET', path + query)] * number):.1f} ms"])
-        rows.append(["text that is nowhere", f"{server.median([('GET', path + '&q=nowhere')]):.0f} ms"])
+            rows.append([name, f"{server.measure_median([('GET', path + query)] * number):.1f} ms"])
+        rows.append(["text that is nowhere", f"{server.measure_median([('GET', path + '&q=nowhere')]):.0f} ms"])
         return rows
     finally:
         server.close()
 
 
-def size_of(database):
+def database_size(database):
     return f"{database.stat().st_size / 2**30:.2f} GiB"
 
 
 def main():
-    found = options(
+    found = parse_options(
         __doc__, lambda parser: parser.add_argument("--runs", type=int, help="of the history (default: 5,000,000)")
     )
     sizes = [100, 1000] if found.quick else [1000, 10_000, 100_000]
     runs = found.runs or (10_000 if found.quick else 5_000_000)
     with tempfile.TemporaryDirectory(prefix="progressbar-benchmark-") as name:
         folder = Path(name)
-        filled(folder / "empty.db", 0, 0, 0)
-        server = Server(folder / "empty.db")
-        empty = server.resident()
+        make_database(folder / "empty.db", 0, 0, 0)
+        server = ServerProcess(folder / "empty.db")
+        empty = server.resident_bytes()
         server.close()
-        columns = [growth(folder, size, empty, found.quick) for size in sizes]
+        columns = [measure_growth(folder, size, empty, found.quick) for size in sizes]
         rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
-        table("With so many items", ["what", *(f"{size:,}" for size in sizes)], rows)
-        rows = history(folder, sizes[-1], runs, found.quick)
-        table(f"With {runs:,} runs in the history", ["what", ""], rows)
+        print_table("With so many items", ["what", *(f"{size:,}" for size in sizes)], rows)
+        rows = measure_history(folder, sizes[-1], runs, found.quick)
+        print_table(f"With {runs:,} runs in the history", ["what", ""], rows)
 
 
 if __name__ == "__main__":

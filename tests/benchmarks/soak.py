@@ -24,20 +24,20 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
-from harness import ADMIN_KEY, options, served, table
+from harness import ADMIN_KEY, parse_options, print_table, run_server
 from viewers import cpu_seconds, server_pid
 
-ITEMS = 100
-VIEWERS = 10
-PAGES = ("", "items/item-1", "history", "static/app.js", "api/v1/items", "api/v1/history", "healthz", "progress")
+ITEM_COUNT = 100
+VIEWER_COUNT = 10
+PAGE_PATHS = ("", "items/item-1", "history", "static/app.js", "api/v1/items", "api/v1/history", "healthz", "progress")
 
 # Growth beyond which it is called a leak: a part of the memory, and whole files and threads, over what was looked at.
-GROWTH = 0.03
-MORE = 1.0
+MAX_GROWTH = 0.03
+MAX_GROWTH_MB = 1.0
 
-HEADS = ("minute", "server MB", "files", "threads", "program MB", "files", "threads", "requests/s", "of a core")
+TABLE_HEADS = ("minute", "server MB", "files", "threads", "program MB", "files", "threads", "requests/s", "of a core")
 
-PROGRAM = """
+TRACKED_PROGRAM = """
 import itertools, os, threading, time
 from progressbar_tracker import track
 
@@ -54,7 +54,7 @@ threading.Event().wait()
 """
 
 
-class Seen(NamedTuple):
+class ProcessSample(NamedTuple):
     """A process at one instant; memory in MB."""
 
     memory: float
@@ -62,9 +62,9 @@ class Seen(NamedTuple):
     threads: int
 
 
-def look(pid):
+def sample_process(pid):
     status = Path(f"/proc/{pid}/status").read_text()
-    return Seen(
+    return ProcessSample(
         int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024,
         len(list(Path(f"/proc/{pid}/fd").iterdir())),
         int(re.search(r"Threads:\s+(\d+)", status)[1]),
@@ -80,11 +80,11 @@ class Load:
         self.requests = 0
         self.failed = []
         with httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}) as http:
-            put = [{"op": "put", "id": f"item-{k}", "run_id": "r", "total": 10**9} for k in range(ITEMS)]
+            put = [{"op": "put", "id": f"item-{k}", "run_id": "r", "total": 10**9} for k in range(ITEM_COUNT)]
             self._batch(http, put)
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,))
-            for work in (self._update, self._come_and_go, self._browse, self._change_keys, self._view)
+            for work in (self._update, self._begin_and_end, self._browse, self._change_keys, self._view)
         ]
         for thread in self._threads:
             thread.start()
@@ -116,10 +116,10 @@ class Load:
     def _update(self, http):
         """200 updates a second."""
         for n in self._every(0.1):
-            some = [(n * 20 + k) % ITEMS for k in range(20)]
+            some = [(n * 20 + k) % ITEM_COUNT for k in range(20)]
             self._batch(http, [{"op": "patch", "id": f"item-{k}", "seq": n, "completed": n} for k in some])
 
-    def _come_and_go(self, http):
+    def _begin_and_end(self, http):
         """Ten items a second begin, of which some fail and stay for a while; all go after ten seconds."""
         for n in self._every(0.5):
             ops = [{"op": "put", "id": f"short-{n}-{k}", "total": 10, "completed": 1} for k in range(5)]
@@ -129,7 +129,7 @@ class Load:
 
     def _browse(self, http):
         for n in self._every(0.25):
-            http.get(f"/{PAGES[n % len(PAGES)]}").raise_for_status()
+            http.get(f"/{PAGE_PATHS[n % len(PAGE_PATHS)]}").raise_for_status()
             self.requests += 1
 
     def _change_keys(self, http):
@@ -143,7 +143,7 @@ class Load:
 
     def _view(self, _http):
         async def all_of_them():
-            await asyncio.gather(*(self._viewer(random.Random(n)) for n in range(VIEWERS)))
+            await asyncio.gather(*(self._viewer(random.Random(n)) for n in range(VIEWER_COUNT)))
 
         asyncio.run(all_of_them())
 
@@ -164,7 +164,7 @@ class Load:
                 writer.close()
 
 
-def slope(points):
+def fit_slope(points):
     """Return by how much a line through the points (when, how much) rises from the first to the last."""
     middle_x, middle_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     across = sum((x - middle_x) ** 2 for x, _ in points)
@@ -172,26 +172,26 @@ def slope(points):
     return rise * (points[-1][0] - points[0][0])
 
 
-def show(cells):
+def print_row(cells):
     """Print a row now: half an hour is long to see nothing."""
-    print("  ".join(cell.rjust(len(head)) for cell, head in zip(cells, HEADS, strict=True)), flush=True)
+    print("  ".join(cell.rjust(len(head)) for cell, head in zip(cells, TABLE_HEADS, strict=True)), flush=True)
 
 
 def main():
     def more(parser):
         parser.add_argument("--minutes", type=float, default=30.0)
 
-    given = options(__doc__, more)
+    given = parse_options(__doc__, more)
     seconds = 10.0 if given.quick else given.minutes * 60
     every = max(seconds / 30, 0.5)
     seen = {"server": [], "program": []}
-    show(HEADS)
+    print_row(TABLE_HEADS)
     # Public, so that pages are shown without a browser's session.
-    with served(PROGRESSBAR_PUBLIC_READ="1") as url:
+    with run_server(PROGRESSBAR_PUBLIC_READ="1") as url:
         server = server_pid()
         load = Load(url)
         program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", TRACKED_PROGRAM],
             env={**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": ADMIN_KEY},
             stdout=subprocess.PIPE,
         )
@@ -202,34 +202,38 @@ def main():
                 time.sleep(max(begun + n * every - time.monotonic(), 0))
                 now = time.monotonic() - begun
                 for name, pid in (("server", server), ("program", program.pid)):
-                    seen[name].append((now, look(pid)))
+                    seen[name].append((now, sample_process(pid)))
                 used, cpu = (cpu_seconds(server) - cpu) / every, cpu_seconds(server)
                 rate, requests = (load.requests - requests) / every, load.requests
                 told = [
                     f"{memory:.1f} {files} {threads}" for memory, files, threads in (seen[who][-1][1] for who in seen)
                 ]
-                show([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
-                if load.failed or program.poll() is not None or now >= seconds:
+                print_row([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
+                if load.record_failure or program.poll() is not None or now >= seconds:
                     break
         finally:
             program.kill()
             program.communicate()
             load.close()
-    sys.exit(verdict(seen, load.failed, quick=given.quick))
+    sys.exit(print_verdict(seen, load.record_failure, quick=given.quick))
 
 
-def verdict(seen, failed, *, quick):
+def print_verdict(seen, failed, *, quick):
     """Print what grows, and return the exit code."""
     grows = False
     rows = []
     for who, points in seen.items():
         settled = points[len(points) // 2 :]
-        for what, most in (("memory", GROWTH * settled[0][1].memory), ("files", MORE), ("threads", MORE)):
-            grown = slope([(at, getattr(one, what)) for at, one in settled])
+        for what, most in (
+            ("memory", MAX_GROWTH * settled[0][1].memory),
+            ("files", MAX_GROWTH_MB),
+            ("threads", MAX_GROWTH_MB),
+        ):
+            grown = fit_slope([(at, getattr(one, what)) for at, one in settled])
             grows = grows or grown > most
             word = "too short to tell" if quick else "grows" if grown > most else "steady"
             rows.append([f"{who}, {what}", f"{grown:+.2f}", f"{most:.2f}", word])
-    table("over the last half", ["what", "slope", "allowed", "verdict"], rows)
+    print_table("over the last half", ["what", "slope", "allowed", "verdict"], rows)
     for text in failed:
         print(f"the load failed: {text}")
     return 1 if failed or (grows and not quick) else 0

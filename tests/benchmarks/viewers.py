@@ -17,11 +17,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from harness import ADMIN_KEY, options, ratio, served, table
+from harness import ADMIN_KEY, format_ratio, parse_options, print_table, run_server
 
-ITEMS = 50
-RATE = 500
-TICKS = os.sysconf("SC_CLK_TCK")
+ITEM_COUNT = 50
+UPDATES_PER_SECOND = 500
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def server_pid():
@@ -32,17 +32,17 @@ def server_pid():
 
 def cpu_seconds(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
-def resident(pid):
+def resident_bytes(pid):
     return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
-def write(url, done):
+def send_updates(url, done):
     """Send ``RATE`` updates a second, ten batches of them, each with the instant at which it was made."""
     with httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=10) as client:
-        put = [{"op": "put", "id": f"item-{n}", "run_id": "r", "total": 10**9} for n in range(ITEMS)]
+        put = [{"op": "put", "id": f"item-{n}", "run_id": "r", "total": 10**9} for n in range(ITEM_COUNT)]
         client.post("/api/v1/items:batch", json={"ops": put}).raise_for_status()
         seq, at = 0, time.monotonic()
         while not done.is_set():
@@ -50,14 +50,14 @@ def write(url, done):
             made = f"{time.time():.4f}"
             ops = [
                 {"op": "patch", "id": f"item-{n}", "seq": seq, "completed": seq, "description": made}
-                for n in range(RATE // 10)
+                for n in range(UPDATES_PER_SECOND // 10)
             ]
             client.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
             at += 0.1
             done.wait(max(at - time.monotonic(), 0))
 
 
-async def view(url, reads, delays, opened, done):
+async def follow_stream(url, reads, delays, opened, done):
     """Be one viewer."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     reader, writer = await asyncio.open_connection(host, port)
@@ -85,11 +85,11 @@ async def view(url, reads, delays, opened, done):
         writer.close()
 
 
-async def watch(url, pid, viewers, seconds):
+async def measure_viewers(url, pid, viewers, seconds):
     done, delays, opened = asyncio.Event(), [], asyncio.Semaphore(0)
     tasks = []
     for n in range(viewers):
-        tasks.append(asyncio.create_task(view(url, n % 50 == 0, delays, opened, done)))
+        tasks.append(asyncio.create_task(follow_stream(url, n % 50 == 0, delays, opened, done)))
         if n % 50 == 49:
             await asyncio.sleep(0.05)  # as people come, and not as a flood
     for _ in range(viewers):
@@ -99,7 +99,7 @@ async def watch(url, pid, viewers, seconds):
     cpu, begun = cpu_seconds(pid), time.monotonic()
     await asyncio.sleep(seconds)
     used = (cpu_seconds(pid) - cpu) / (time.monotonic() - begun)
-    memory = resident(pid)
+    memory = resident_bytes(pid)
     done.set()
     for task in tasks:
         task.cancel()
@@ -108,27 +108,27 @@ async def watch(url, pid, viewers, seconds):
 
 
 def main():
-    quick = options(__doc__).quick
+    quick = parse_options(__doc__).quick
     viewers, seconds = (50, 2.0) if quick else (1000, 15.0)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 10_000), most))
     rows = []
     alone = None
     for count in (0, viewers):
-        with served() as url:
+        with run_server() as url:
             pid, done = server_pid(), threading.Event()
-            writer = threading.Thread(target=write, args=(url, done))
+            writer = threading.Thread(target=send_updates, args=(url, done))
             writer.start()
             try:
-                used, memory, delays = asyncio.run(watch(url, pid, count, seconds))
+                used, memory, delays = asyncio.run(measure_viewers(url, pid, count, seconds))
             finally:
                 done.set()
                 writer.join()
         alone = used if alone is None else alone
         late = [f"{delays[int(len(delays) * share)] * 1000:.0f} ms" for share in (0.5, 0.99)] if delays else ["", ""]
-        rows.append([str(count), f"{used:.0%}", ratio(used, alone), f"{memory:.0f} MB", *late])
-    table(
-        f"{RATE} updates a second of {ITEMS} items",
+        rows.append([str(count), f"{used:.0%}", format_ratio(used, alone), f"{memory:.0f} MB", *late])
+    print_table(
+        f"{UPDATES_PER_SECOND} updates a second of {ITEM_COUNT} items",
         ["viewers", "of a core", "ratio to none", "memory", "p50 delivery", "p99 delivery"],
         rows,
     )

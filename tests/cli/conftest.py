@@ -8,10 +8,10 @@ import pytest
 from progressbar_tracker import cli
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from tests.support.cli import Shell
+from tests.support.cli import CommandRunner
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     code: int
     out: str
     err: str
@@ -26,13 +26,13 @@ def shell(tmp_path_factory):
     """Our commands as processes, with one server for the module."""
     database = tmp_path_factory.mktemp("shell") / "progress.db"
     with BackgroundServer(Settings(database=database, port=0, local_key=False)) as server:
-        shell = Shell(server)
+        shell = CommandRunner(server)
         yield shell
         shell.http.close()
 
 
 @pytest.fixture
-def configured(server, monkeypatch):
+def configured_server(server, monkeypatch):
     """The command line configured by the environment with a write key."""
     monkeypatch.setenv("PROGRESSBAR_URL", server.url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", server.create_key("write", "me"))
@@ -43,9 +43,9 @@ def configured(server, monkeypatch):
 def command(capsys):
     """Run a command line in this process; what it prints is what a pipe would get."""
 
-    def run(*arguments: str) -> Done:
+    def run(*arguments: str) -> CommandResult:
         capsys.readouterr()
         code = cli.run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
 
     return run

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.server_process import client
+from tests.support.server_process import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DRIVER = Path(__file__).parents[1] / "support/cli_fork_server.py"
-HUGE = 1e300
+DRIVER_PATH = Path(__file__).parents[1] / "support/cli_fork_server.py"
+HUGE_NUMBER = 1e300
 
-COMMANDS = {
+COMMAND_LINES = {
     "ls": ["ls"],
     "ls --json": ["ls", "--json"],
     "get": ["get", "film"],
@@ -58,20 +58,20 @@ COMMANDS = {
     "serve, usual file": ["serve", "--port", "0"],
     "login": ["login", "{url}"],  # the last, for it writes the configuration anew
 }
-CODES = {
+EXIT_CODES = {
     "get missing": 1, "rm missing": 1, "exec missing": 127, "keys revoke": 1, "keys rotate": 1, "migrate": 1,
     "wrong usage": 2,
 }  # fmt: skip
-CLIENTS = ("ls", "ls --json", "get", "get huge", "watch", "set", "rm")
-PRINTING = (
+CLIENT_COMMANDS = ("ls", "ls --json", "get", "get huge", "watch", "set", "rm")
+PRINTING_COMMANDS = (
     "ls", "ls --json", "get", "get huge", "watch", "keys create", "keys list", "keys list, usual file", "backup",
     "restore", "login", "doctor", "version", "--version", "--help",
 )  # fmt: skip
-SILENT = ("set", "rm", "exec", "pipe", "run", "run --job")
+SILENT_COMMANDS = ("set", "rm", "exec", "pipe", "run", "run --job")
 """Of these nothing is said where all is well; the others write to stdout then."""
 
 
-class World(NamedTuple):
+class Environment(NamedTuple):
     """What is different in an environment. A variable that is ``None`` is not set."""
 
     variables: Mapping[str, str | None] = MappingProxyType({})
@@ -85,75 +85,82 @@ class World(NamedTuple):
     codes: Mapping[str, int] = MappingProxyType({})
 
     @property
-    def is_told(self):
+    def is_stderr_readable(self):
         """Whether a sentence can be read."""
         return self.stderr is None and "2>&-" not in self.closed
 
     @property
-    def is_read(self):
+    def is_stdout_readable(self):
         """Whether output can be read."""
         return self.stdout is None and " >&-" not in self.closed
 
 
-def failing(*names, code=1):
+def failing_codes(*names, code=1):
     return dict.fromkeys(names, code)
 
 
-HOMELESS = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PROGRESSBAR_CONFIG"))
-NOWHERE = {**HOMELESS, "HOME": "/proc/self"}  # where nothing can be made, by root neither
-CONFIGURED = {"PROGRESSBAR_URL": None, "PROGRESSBAR_API_KEY": None}
-CONFIG = 'url = "{url}"\napi_key = "{key}"\n'
-UNREADABLE = failing(*CLIENTS, "doctor", "serve", "serve, usual file")
-UNCONFIGURED = failing(*CLIENTS, "doctor")
+NO_HOME_VARIABLES = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PROGRESSBAR_CONFIG"))
+UNWRITABLE_HOME_VARIABLES = {**NO_HOME_VARIABLES, "HOME": "/proc/self"}  # where nothing can be made, by root neither
+UNSET_VARIABLES = {"PROGRESSBAR_URL": None, "PROGRESSBAR_API_KEY": None}
+CONFIG_TEXT = 'url = "{url}"\napi_key = "{key}"\n'
+UNREADABLE_CODES = failing_codes(*CLIENT_COMMANDS, "doctor", "serve", "serve, usual file")
+UNCONFIGURED_CODES = failing_codes(*CLIENT_COMMANDS, "doctor")
 
-WORLDS = {
-    "plain": World(),
-    "cp1252": World({"PYTHONIOENCODING": "cp1252"}),
-    "latin-1": World({"PYTHONIOENCODING": "latin-1:strict"}),
-    "ascii": World({"PYTHONIOENCODING": "ascii"}),
-    "locale C": World({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
-    "locale that is not there": World({"LC_ALL": "nonsense", "PYTHONUTF8": "0"}),
-    "no home": World(
-        HOMELESS, job={"homeless": True}, codes=failing("keys list, usual file", "login", "serve, usual file")
+TEST_ENVIRONMENTS = {
+    "plain": Environment(),
+    "cp1252": Environment({"PYTHONIOENCODING": "cp1252"}),
+    "latin-1": Environment({"PYTHONIOENCODING": "latin-1:strict"}),
+    "ascii": Environment({"PYTHONIOENCODING": "ascii"}),
+    "locale C": Environment({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "locale that is not there": Environment({"LC_ALL": "nonsense", "PYTHONUTF8": "0"}),
+    "no home": Environment(
+        NO_HOME_VARIABLES,
+        job={"homeless": True},
+        codes=failing_codes("keys list, usual file", "login", "serve, usual file"),
     ),
-    "no home, no configuration": World(
-        {**HOMELESS, **CONFIGURED}, job={"homeless": True},
-        codes={**UNCONFIGURED, **failing("keys list, usual file", "login", "serve, usual file")},
+    "no home, no configuration": Environment(
+        {**NO_HOME_VARIABLES, **UNSET_VARIABLES},
+        job={"homeless": True},
+        codes={**UNCONFIGURED_CODES, **failing_codes("keys list, usual file", "login", "serve, usual file")},
     ),
-    "home that cannot be written": World(NOWHERE, codes=failing("keys list, usual file", "login", "serve, usual file")),
-    "odd XDG variables": World({"XDG_CONFIG_HOME": "relative", "XDG_DATA_HOME": "", "XDG_RUNTIME_DIR": "/none"}),
-    "config with a mark": World(CONFIGURED, config=b"\xef\xbb\xbf" + CONFIG.encode()),
-    "config in UTF-16": World(CONFIGURED, config=CONFIG.encode("utf-16"), codes=UNREADABLE),
-    "config in Latin-1": World(CONFIGURED, config=CONFIG.encode() + b"# \xe9\n", codes=UNREADABLE),
-    "config that is no TOML": World(CONFIGURED, config=b"url = \n", codes=UNREADABLE),
-    "key file with a mark": World({"PROGRESSBAR_API_KEY": None}, key_file=b"\xef\xbb\xbf{key}\r\n"),
-    "key file that is not there": World(
-        {"PROGRESSBAR_API_KEY": None, "PROGRESSBAR_API_KEY_FILE": "/none"}, codes=UNCONFIGURED
+    "home that cannot be written": Environment(
+        UNWRITABLE_HOME_VARIABLES, codes=failing_codes("keys list, usual file", "login", "serve, usual file")
     ),
-    "stdout closed": World(closed=" >&-", codes=failing(*PRINTING, "pipe")),
-    "stderr closed": World(closed=" 2>&-"),
-    "stdin closed": World(closed=" <&-", codes=failing("login", "pipe")),
-    "all closed": World(closed=" <&- >&- 2>&-", codes=failing(*PRINTING, "pipe")),
-    "stdout full": World(stdout="/dev/full", codes=failing(*PRINTING, "run", "run --job", "pipe")),
-    "stderr full": World(stderr="/dev/full"),
-    "stdin ended": World(job={"stdin": "/dev/null"}, codes=failing("login")),
-    "dumb terminal": World({"TERM": "dumb", "COLUMNS": "-3", "LINES": "x"}),
-    "narrow terminal": World({"NO_COLOR": "1", "COLUMNS": "1", "LINES": "0"}),
-    "isolated": World(options=("-I",)),
-    "optimized": World(options=("-OO",)),
-    "warnings are errors": World(options=("-W", "error")),
-    "deleted folder": World(job={"chdir": "{folder}/gone"}),
-    "no temporary folder": World(dict.fromkeys(("TMPDIR", "TMP", "TEMP"), "/none")),
-    "the year 1970": World(job={"now": 3.0}),
-}  # fmt: skip
+    "odd XDG variables": Environment({"XDG_CONFIG_HOME": "relative", "XDG_DATA_HOME": "", "XDG_RUNTIME_DIR": "/none"}),
+    "config with a mark": Environment(UNSET_VARIABLES, config=b"\xef\xbb\xbf" + CONFIG_TEXT.encode()),
+    "config in UTF-16": Environment(UNSET_VARIABLES, config=CONFIG_TEXT.encode("utf-16"), codes=UNREADABLE_CODES),
+    "config in Latin-1": Environment(
+        UNSET_VARIABLES, config=CONFIG_TEXT.encode() + b"# \xe9\n", codes=UNREADABLE_CODES
+    ),
+    "config that is no TOML": Environment(UNSET_VARIABLES, config=b"url = \n", codes=UNREADABLE_CODES),
+    "key file with a mark": Environment({"PROGRESSBAR_API_KEY": None}, key_file=b"\xef\xbb\xbf{key}\r\n"),
+    "key file that is not there": Environment(
+        {"PROGRESSBAR_API_KEY": None, "PROGRESSBAR_API_KEY_FILE": "/none"}, codes=UNCONFIGURED_CODES
+    ),
+    "stdout closed": Environment(closed=" >&-", codes=failing_codes(*PRINTING_COMMANDS, "pipe")),
+    "stderr closed": Environment(closed=" 2>&-"),
+    "stdin closed": Environment(closed=" <&-", codes=failing_codes("login", "pipe")),
+    "all closed": Environment(closed=" <&- >&- 2>&-", codes=failing_codes(*PRINTING_COMMANDS, "pipe")),
+    "stdout full": Environment(stdout="/dev/full", codes=failing_codes(*PRINTING_COMMANDS, "run", "run --job", "pipe")),
+    "stderr full": Environment(stderr="/dev/full"),
+    "stdin ended": Environment(job={"stdin": "/dev/null"}, codes=failing_codes("login")),
+    "dumb terminal": Environment({"TERM": "dumb", "COLUMNS": "-3", "LINES": "x"}),
+    "narrow terminal": Environment({"NO_COLOR": "1", "COLUMNS": "1", "LINES": "0"}),
+    "isolated": Environment(options=("-I",)),
+    "optimized": Environment(options=("-OO",)),
+    "warnings are errors": Environment(options=("-W", "error")),
+    "deleted folder": Environment(job={"chdir": "{folder}/gone"}),
+    "no temporary folder": Environment(dict.fromkeys(("TMPDIR", "TMP", "TEMP"), "/none")),
+    "the year 1970": Environment(job={"now": 3.0}),
+}
 
 
 @pytest.fixture(scope="module")
-def site(shell):
-    admin = client(shell.url, shell.key)
+def shell_with_items(shell):
+    admin = open_client(shell.url, shell.key)
     items = {
         "film": {"title": "Плёнка 🎬 日本", "description": "Ёж…", "completed": 1, "total": 3},
-        "huge": {"title": "huge", "completed": HUGE, "total": HUGE, "unit": "B"},
+        "huge": {"title": "huge", "completed": HUGE_NUMBER, "total": HUGE_NUMBER, "unit": "B"},
         "long": {"title": "long", "completed": 10**18, "total": 10**19},
         "bad": {"title": "bad", "status": "failed", "error": "Ошибка"},
     }
@@ -163,30 +170,30 @@ def site(shell):
     return shell
 
 
-def filled(value, **values):
+def fill_placeholders(value, **values):
     if isinstance(value, str):
         return value.format(**values) if "{" in value else value
     if isinstance(value, bytes):
         return value.replace(b"{key}", values["key"].encode()).replace(b"{url}", values["url"].encode())
     if isinstance(value, list):
-        return [filled(one, **values) for one in value]
+        return [fill_placeholders(one, **values) for one in value]
     return value
 
 
-def drive(world, site, folder):
+def run_commands(world, site, folder):
     """Run each command in a world; return what each has written, and its exit code."""
     values = {"url": site.url, "key": site.key, "folder": str(folder)}
     (folder / "hello.py").write_text("print('hello')\n")
     (folder / "in").write_text(site.key + "\n")
     closed = world.closed + " "
     jobs = []
-    for number, arguments in enumerate(COMMANDS.values()):
+    for number, arguments in enumerate(COMMAND_LINES.values()):
         out, err = str(folder / f"{number}.out"), str(folder / f"{number}.err")
         job = {
-            "arguments": filled(arguments, **values), "out": out, "err": err, "stdin": str(folder / "in"),
+            "arguments": fill_placeholders(arguments, **values), "out": out, "err": err, "stdin": str(folder / "in"),
             "stdout": world.stdout or out, "stderr": world.stderr or err,
             "until": {"watch": "huge", "serve": "Serving on"}.get(arguments[0] if arguments else ""),
-            **{name: filled(value, **values) for name, value in world.job.items()},
+            **{name: fill_placeholders(value, **values) for name, value in world.job.items()},
         }  # fmt: skip
         for name, sign in (("stdin", " <&- "), ("stdout", " >&- "), ("stderr", " 2>&- ")):
             if sign in closed:
@@ -203,57 +210,57 @@ def drive(world, site, folder):
             path.write_bytes(
                 data.decode("utf-16").format(**values).encode("utf-16")
                 if data.startswith((b"\xff\xfe", b"\xfe\xff"))
-                else filled(data, **values)
+                else fill_placeholders(data, **values)
             )
             path.chmod(0o600)
             environ[name] = str(path)
     environ |= {name: value for name, value in world.variables.items() if value is not None}
     environ = {name: value for name, value in environ.items() if world.variables.get(name, "") is not None}
-    line = shlex.join([sys.executable, *world.options, str(DRIVER), str(folder / "jobs")])
+    line = shlex.join([sys.executable, *world.options, str(DRIVER_PATH), str(folder / "jobs")])
     done = subprocess.run(["sh", "-c", line + world.closed], env=environ, cwd=folder, capture_output=True, timeout=110)
     assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
     codes = json.loads((folder / "jobs.codes").read_text())
-    for name, job, code in zip(COMMANDS, jobs, codes, strict=True):
+    for name, job, code in zip(COMMAND_LINES, jobs, codes, strict=True):
         texts = [Path(job[stream]).read_bytes().decode("utf-8", "replace") for stream in ("out", "err")]
         yield name, *texts, code
 
 
-def faults_of(world, name, out, err, code):
+def find_faults(world, name, out, err, code):
     """Yield what is wrong in one cell."""
-    expected = {**CODES, **world.codes}.get(name, 0)
+    expected = {**EXIT_CODES, **world.codes}.get(name, 0)
     if code != expected:
         yield f"exit code {code}, not {expected}"
     programs_own = name.startswith("run") and world.stdout is not None
     for sign in ("Traceback", "ignored", "Warning", "\x1b", "0" * 30):
         if sign in out + err and not programs_own:
             yield f"{sign!r} is written"
-    if code and world.is_told and name != "doctor" and not programs_own:
+    if code and world.is_stderr_readable and name != "doctor" and not programs_own:
         if not err.startswith("progressbar-tracker: ") or err.count("\n") != 1 or not err.strip("\n").isprintable():
             yield "not one sentence"
-    elif code == 0 and world.is_read and name not in SILENT and not out:
+    elif code == 0 and world.is_stdout_readable and name not in SILENT_COMMANDS and not out:
         yield "nothing is written"
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_each_command_has_an_exit_code_and_a_sentence_in_each_world(site, tmp_path, world):
-    given = WORLDS[world]
+@pytest.mark.parametrize("world", TEST_ENVIRONMENTS)
+def test_each_command_has_an_exit_code_and_a_sentence_in_each_world(shell_with_items, tmp_path, world):
+    given = TEST_ENVIRONMENTS[world]
     wrong = [
         f"{name}: {fault}\n{out[-300:]}{err[-900:]}"
-        for name, out, err, code in drive(given, site, tmp_path)
-        for fault in faults_of(given, name, out, err, code)
+        for name, out, err, code in run_commands(given, shell_with_items, tmp_path)
+        for fault in find_faults(given, name, out, err, code)
     ]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("line", ["ls", "ls --json", "get film", "keys list --database {folder}/p.db", "--help"])
-def test_a_reader_that_is_gone_is_no_failure(site, tmp_path, line):
+def test_a_reader_that_is_gone_is_no_failure(shell_with_items, tmp_path, line):
     line = line.format(folder=tmp_path)
-    done = site.bash(f"set -o pipefail; pbt {line} | true; pbt {line} | head -1 >/dev/null")
+    done = shell_with_items.bash(f"set -o pipefail; pbt {line} | true; pbt {line} | head -1 >/dev/null")
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("metadata", ["with", "without"])
-def test_a_zip_file_of_the_package_knows_its_version(site, tmp_path, metadata):
+def test_a_zip_file_of_the_package_knows_its_version(shell_with_items, tmp_path, metadata):
     source = Path(__file__).parents[2] / "src" / "progressbar_tracker"
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__main__.py").write_text("from progressbar_tracker.__main__ import main\nmain()\n")
@@ -271,7 +278,7 @@ def test_a_zip_file_of_the_package_knows_its_version(site, tmp_path, metadata):
         ):  # fmt: skip
             (packages / found.name).symlink_to(found)
     command = [sys.executable, "-S", str(tmp_path / "app.pyz")]
-    environ = {**site.environ, "PYTHONPATH": str(packages)}
+    environ = {**shell_with_items.environ, "PYTHONPATH": str(packages)}
     version = subprocess.run([*command, "version"], env=environ, capture_output=True, text=True)
     assert (version.returncode, version.stderr) == (0, "")
     doctor = subprocess.run([*command, "doctor"], env=environ, capture_output=True, text=True)
@@ -283,9 +290,11 @@ def test_a_zip_file_of_the_package_knows_its_version(site, tmp_path, metadata):
     ("variables", "colored"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
 )
 @pytest.mark.parametrize("command", [["ls"], ["watch"]])
-def test_a_terminal_gets_escape_codes_if_it_is_good_for_them(site, command, variables, colored):
+def test_a_terminal_gets_escape_codes_if_it_is_good_for_them(shell_with_items, command, variables, colored):
     ours, theirs = pty.openpty()
-    process = site.start(*command, environ={"TERM": "xterm", **variables}, stdout=theirs, stderr=theirs, stdin=theirs)
+    process = shell_with_items.start(
+        *command, environ={"TERM": "xterm", **variables}, stdout=theirs, stderr=theirs, stdin=theirs
+    )
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a terminal

@@ -17,12 +17,12 @@ import pytest
 
 from progressbar_tracker import cli
 from progressbar_tracker.testing import recording
-from tests.support.cli import COMMAND, script
-from tests.support.fault_server import HANG, KEY, FaultServer
-from tests.support.server_process import until
+from tests.support.cli import CLI_COMMAND, write_script
+from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
+from tests.support.server_process import wait_until
 
 
-class Done:
+class ExecResult:
     def __init__(self, code, out, err, run):
         self.code, self.out, self.err, self.run = code, out, err, run
 
@@ -35,7 +35,7 @@ def run(capfdbinary):
         with recording() as recorded:
             code = cli.run(list(arguments))
         (only,) = recorded
-        return Done(code, *capfdbinary.readouterr(), only)
+        return ExecResult(code, *capfdbinary.readouterr(), only)
 
     return run
 
@@ -73,13 +73,13 @@ def test_a_command_that_is_not_there_is_one_line_and_127(run):
 
 
 def test_a_file_that_cannot_be_executed_is_one_line_and_126(run, tmp_path):
-    path = script(tmp_path, "echo no")
+    path = write_script(tmp_path, "echo no")
     done = run("exec", "--", str(path))
     assert (done.code, done.err) == (126, f"progressbar-tracker: {path}: Permission denied\n".encode())
 
 
 def test_a_script_that_names_no_interpreter_is_a_shells(run, tmp_path):
-    path = script(tmp_path, "echo $1 $#\n")
+    path = write_script(tmp_path, "echo $1 $#\n")
     path.chmod(0o755)
     assert run("exec", "--", str(path), "a b").out == b"a b 1\n"
 
@@ -92,7 +92,7 @@ def test_arguments_are_the_programs_own(run):
 
 def test_how_it_ended_is_known_where_children_are_ignored(shell):
     code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, *COMMAND, *sh("exit 3")], env=shell.environ, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code, *CLI_COMMAND, *sh("exit 3")], env=shell.environ, timeout=100)
     assert done.returncode == 3
 
 
@@ -156,7 +156,9 @@ def test_what_nohup_ignores_stays_ignored(shell):
 
 
 def test_the_item_tells_where_it_runs_and_bars_inside_are_under_it(shell, tmp_path):
-    path = script(tmp_path, "from progressbar_tracker import track\nfor _ in track([1], id='inner', keep=True): pass")
+    path = write_script(
+        tmp_path, "from progressbar_tracker import track\nfor _ in track([1], id='inner', keep=True): pass"
+    )
     assert shell.run("exec", "--id", "outer", "--", sys.executable, path).returncode == 0
     outer, inner = shell.item("outer"), shell.item("inner")
     assert inner is None or inner["parent"] == "outer"
@@ -168,12 +170,12 @@ def test_the_item_tells_where_it_runs_and_bars_inside_are_under_it(shell, tmp_pa
 def test_a_server_that_is_away_changes_nothing(server):
     hung = FaultServer() if server == "hangs" else None
     if hung is not None:
-        hung.always = HANG
+        hung.default_fault = HANG
     url = hung.url if hung is not None else "http://127.0.0.1:1"
-    environ = {**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": KEY}
+    environ = {**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": WRITE_KEY}
     began = time.monotonic()
     done = subprocess.run(
-        [*COMMAND, *sh("echo out; echo err >&2; exit 5")], env=environ, capture_output=True, timeout=100
+        [*CLI_COMMAND, *sh("echo out; echo err >&2; exit 5")], env=environ, capture_output=True, timeout=100
     )
     assert (done.returncode, done.stdout, done.stderr) == (5, b"out\n", b"err\n")
     assert time.monotonic() - began < 40
@@ -221,7 +223,7 @@ def test_on_a_terminal_stderr_stays_one(shell):
         "signal.signal(signal.SIGWINCH, resized); say('ready')\n"
         "while True: time.sleep(0.1)"
     )
-    terminal = Terminal(shell.environ, *COMMAND, "exec", "--id", "screen", "--", sys.executable, "-c", code)
+    terminal = Terminal(shell.environ, *CLI_COMMAND, "exec", "--id", "screen", "--", sys.executable, "-c", code)
     terminal.read_until(b"ready True (77, 33)\r\n")  # one carriage return: translated once
     termios.tcsetwinsize(terminal.master, (40, 100))
     terminal.read_until(b"now ")
@@ -234,18 +236,18 @@ def test_a_pager_gets_its_keys_from_the_terminal_that_is_its_stderr(shell):
         "import os, tty, termios; before = termios.tcgetattr(2); tty.setcbreak(2); print('ready', flush=True)\n"
         "print('key', os.read(2, 1)); termios.tcsetattr(2, termios.TCSADRAIN, before)"
     )
-    terminal = Terminal(shell.environ, *COMMAND, "exec", "--", sys.executable, "-c", code)
+    terminal = Terminal(shell.environ, *CLI_COMMAND, "exec", "--", sys.executable, "-c", code)
     terminal.read_until(b"ready")
     terminal.write(b"k")
     terminal.read_until(b"key b'k'\r\n")
     cooked = termios.ICANON | termios.ECHO
-    until(lambda: termios.tcgetattr(terminal.master)[3] & cooked == cooked)
+    wait_until(lambda: termios.tcgetattr(terminal.master)[3] & cooked == cooked)
     assert terminal.wait() == 0
 
 
 def test_ctrl_c_on_a_terminal_is_the_programs_to_answer(shell):
     text = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"
-    terminal = Terminal(shell.environ, *COMMAND, *sh(text, "--id", "interrupted"))
+    terminal = Terminal(shell.environ, *CLI_COMMAND, *sh(text, "--id", "interrupted"))
     terminal.read_until(b"ready")
     terminal.write(b"\x03")
     terminal.read_until(b"caught")
@@ -262,7 +264,7 @@ def test_ctrl_z_stops_all_and_fg_goes_on(shell):
     stat = Path("/proc", re.search(rb"pid (\d+) ready", terminal.output)[1].decode(), "stat")
     terminal.write(b"\x1a")
     terminal.read_until(b"Stopped")
-    until(lambda: " T " in stat.read_text())  # until then it may still read what is typed
+    wait_until(lambda: " T " in stat.read_text())  # until then it may still read what is typed
     terminal.output = terminal.output.partition(b"Stopped")[2]
     terminal.read_until(b"$ ")
     terminal.output = b""
@@ -272,4 +274,4 @@ def test_ctrl_z_stops_all_and_fg_goes_on(shell):
     terminal.read_until(b"got word")
     terminal.write(b"exit 0\n")
     terminal.wait()
-    until(lambda: (shell.item("paused") or {}).get("status") == "succeeded")
+    wait_until(lambda: (shell.item("paused") or {}).get("status") == "succeeded")

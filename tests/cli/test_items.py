@@ -11,7 +11,7 @@ from progressbar_tracker import Change, ProgressBar, TransportError
 from progressbar_tracker.cli import items
 
 
-def test_set_creates_an_item_and_ls_shows_it(configured, command):
+def test_set_creates_an_item_and_ls_shows_it(configured_server, command):
     assert command("set", "job", "0.42", "--title", "A job", "--description", "going on").code == 0
     done = command("ls")
     heading, line = done.out.splitlines()
@@ -22,49 +22,49 @@ def test_set_creates_an_item_and_ls_shows_it(configured, command):
     assert line.endswith("job")
 
 
-def test_set_leaves_what_is_not_named(configured, command):
+def test_set_leaves_what_is_not_named(configured_server, command):
     command("set", "job", "0.5", "--title", "A job", "--description", "first", "--weight", "7")
     command("set", "job", "--description", "second")
     item = command("get", "job", "--json").json
     assert (item["title"], item["description"], item["value"], item["weight"]) == ("A job", "second", 0.5, 7)
 
 
-def test_set_to_one_ends_the_item(configured, command):
+def test_set_to_one_ends_the_item(configured_server, command):
     command("set", "job", "0.5")
     command("set", "job", "1")
     assert command("get", "job", "--json").json["status"] == "succeeded"
 
 
-def test_ls_as_json_is_the_servers_list(configured, command):
+def test_ls_as_json_is_the_servers_list(configured_server, command):
     command("set", "a", "0.1")
     command("set", "b", "0.2", "--weight", "5")
     assert [item["id"] for item in command("ls", "--json").json] == ["b", "a"]
 
 
-def test_ls_of_nothing_says_so_beside_the_output(configured, command):
+def test_ls_of_nothing_says_so_beside_the_output(configured_server, command):
     done = command("ls")
     assert (done.code, done.out, done.err) == (0, "", "Nothing is running.\n")
 
 
-def test_get_shows_one_item_in_full(configured, command):
+def test_get_shows_one_item_in_full(configured_server, command):
     command("set", "job", "0.5", "--title", "A job")
     done = command("get", "job")
     assert ["title", "A", "job"] in [line.split() for line in done.out.splitlines()]
 
 
-def test_rm_deletes_and_names_what_was_not_there(configured, command):
+def test_rm_deletes_and_names_what_was_not_there(configured_server, command):
     command("set", "a", "0.5")
     done = command("rm", "a", "b")
     assert (done.code, done.err) == (1, "progressbar-tracker: there is no item with the id b\n")
     assert command("ls", "--json").json == []
 
 
-def test_output_through_a_pipe_has_no_colours(configured, command):
+def test_output_through_a_pipe_has_no_colours(configured_server, command):
     command("set", "job", "1")
     assert "\x1b" not in command("ls").out
 
 
-def test_a_hostile_title_stays_on_its_line(configured, command):
+def test_a_hostile_title_stays_on_its_line(configured_server, command):
     configured_title = "a‮b" + "日本語" * 10
     command("set", "job", "0.5", "--title", configured_title)
     lines = command("ls").out.splitlines()
@@ -73,7 +73,7 @@ def test_a_hostile_title_stays_on_its_line(configured, command):
 
 
 @pytest.mark.parametrize("arguments", [["get", "nope"], ["rm", "nope"]])
-def test_an_item_that_is_not_there_is_one_line_and_exit_code_1(configured, command, arguments):
+def test_an_item_that_is_not_there_is_one_line_and_exit_code_1(configured_server, command, arguments):
     done = command(*arguments)
     assert done.code == 1
     assert done.out == ""
@@ -89,7 +89,7 @@ def test_an_item_that_is_not_there_is_one_line_and_exit_code_1(configured, comma
         (["set", "job", "0.5", "--title", "x" * 201], "title"),
     ],
 )
-def test_a_bad_value_is_named_in_one_line(configured, command, arguments, named):
+def test_a_bad_value_is_named_in_one_line(configured_server, command, arguments, named):
     done = command(*arguments)
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert named in done.err
@@ -138,9 +138,9 @@ def test_a_refused_key_is_one_line_without_the_key(server, monkeypatch, command)
     assert "wrong-key" not in done.err
 
 
-def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command, monkeypatch):
+def test_watch_through_a_pipe_prints_a_line_for_each_change(configured_server, command, monkeypatch):
     watch = ProgressBar.watch
-    with ProgressBar(configured.url, configured.create_key("admin", "a")) as pb:
+    with ProgressBar(configured_server.url, configured_server.create_key("admin", "a")) as pb:
         pb.create("job", "Job", "", 0.1)
 
         def watched(client, **options):
@@ -162,7 +162,7 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured, command,
     ]
 
 
-def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command, monkeypatch):
+def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured_server, command, monkeypatch):
     command("set", "job", "0.5", "--title", "A job")
     sizes = iter([os.terminal_size((80, 24))])
 
@@ -182,11 +182,11 @@ def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured, command
 
 
 def test_watch_of_a_server_without_a_stream_asks_for_the_list(command, monkeypatch):
-    from tests.support.fault_server import KEY, FaultServer
+    from tests.support.fault_server import WRITE_KEY, FaultServer
 
     server = FaultServer(legacy=True)
     monkeypatch.setenv("PROGRESSBAR_URL", server.url)
-    monkeypatch.setenv("PROGRESSBAR_API_KEY", KEY)
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", WRITE_KEY)
     assert command("set", "job", "0.5", "--title", "A job").code == 0
 
     def stop(seconds):
@@ -201,14 +201,14 @@ def test_watch_of_a_server_without_a_stream_asks_for_the_list(command, monkeypat
 
 
 def test_watch_says_since_when_the_server_is_away(monkeypatch):
-    listed = items._Listed()
+    listed = items._ItemList()
     now = iter([100.0, 103.0])
     monkeypatch.setattr(items.time, "monotonic", lambda: next(now))
-    listed.note(None)
-    listed.note(TransportError("no answer", method="GET", url="u"))
-    assert listed.lost == (100.0, "no answer")
-    listed.take(Change(True, [], [], [], 1))
-    assert listed.lost is None
+    listed.record_outage(None)
+    listed.record_outage(TransportError("no answer", method="GET", url="u"))
+    assert listed.outage == (100.0, "no answer")
+    listed.apply(Change(True, [], [], [], 1))
+    assert listed.outage is None
 
 
 def test_version_is_that_of_the_package(command):

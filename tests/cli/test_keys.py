@@ -10,11 +10,11 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import PermissionError
-from tests.support.server_process import until
+from tests.support.server_process import wait_until
 
 
 @pytest.fixture(params=["file", "http"])
-def keys(request, server, monkeypatch, command):
+def run_keys(request, server, monkeypatch, command):
     """``keys ...`` on the database file, and over HTTP with an admin key, while the server runs."""
     where = ["--database", str(server.settings.database)]
     if request.param == "http":
@@ -23,28 +23,28 @@ def keys(request, server, monkeypatch, command):
     return lambda verb, *arguments: command("keys", verb, *arguments, *where)
 
 
-def test_a_new_key_is_alone_on_stdout_and_works_at_once(keys, server):
-    done = keys("create", "--type", "write", "--name", "ci")
+def test_a_new_key_is_alone_on_stdout_and_works_at_once(run_keys, server):
+    done = run_keys("create", "--type", "write", "--name", "ci")
     assert done.code == 0
     with ProgressBar(server.url, done.out.strip()) as pb:
         assert pb.key_info.type == "write"
 
 
-def test_a_key_with_an_expiry_says_so(keys):
-    made = keys("create", "--type", "read", "--name", "wall", "--expires", "30", "--json").json
+def test_a_key_with_an_expiry_says_so(run_keys):
+    made = run_keys("create", "--type", "read", "--name", "wall", "--expires", "30", "--json").json
     assert made["expires_at"] is not None
     assert made["key"].startswith("pbt_r_")
 
 
-def test_the_list_has_names_and_no_secrets(keys):
-    secret = keys("create", "--type", "write", "--name", "ci").out.strip()
-    done = keys("list")
+def test_the_list_has_names_and_no_secrets(run_keys):
+    secret = run_keys("create", "--type", "write", "--name", "ci").out.strip()
+    done = run_keys("list")
     assert "ci" in done.out
     assert secret not in done.out
-    assert secret not in keys("list", "--json").out
+    assert secret not in run_keys("list", "--json").out
 
 
-def refused(pb):
+def is_refused(pb):
     try:
         pb.get_all()
     except PermissionError:
@@ -52,25 +52,25 @@ def refused(pb):
     return False
 
 
-def test_a_revoked_key_works_no_more(keys, server):
-    made = keys("create", "--type", "write", "--name", "ci", "--json").json
-    assert keys("revoke", made["key_id"]).code == 0
+def test_a_revoked_key_works_no_more(run_keys, server):
+    made = run_keys("create", "--type", "write", "--name", "ci", "--json").json
+    assert run_keys("revoke", made["key_id"]).code == 0
     with ProgressBar(server.url, made["key"], auto_detect=False) as pb:
-        until(lambda: refused(pb))  # a running server takes the change of its file up within half a second
+        wait_until(lambda: is_refused(pb))  # a running server takes the change of its file up within half a second
 
 
-def test_a_rotated_key_keeps_its_items(keys, server):
-    made = keys("create", "--type", "write", "--name", "ci", "--json").json
+def test_a_rotated_key_keeps_its_items(run_keys, server):
+    made = run_keys("create", "--type", "write", "--name", "ci", "--json").json
     with ProgressBar(server.url, made["key"]) as pb:
         pb.create("job", "Job", "", 0.5)
-    renewed = keys("rotate", made["key_id"]).out.strip()
+    renewed = run_keys("rotate", made["key_id"]).out.strip()
     assert renewed != made["key"]
     with ProgressBar(server.url, renewed) as pb:
         pb.update("job", "Job", "", 0.6)
 
 
-def test_an_unknown_key_id_is_one_line_and_exit_code_1(keys):
-    done = keys("revoke", "nope1234")
+def test_an_unknown_key_id_is_one_line_and_exit_code_1(run_keys):
+    done = run_keys("revoke", "nope1234")
     assert (done.code, done.err.count("\n")) == (1, 1)
 
 

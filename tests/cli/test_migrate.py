@@ -11,21 +11,21 @@ from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
 
-def serve(database):
+def start_server(database):
     return BackgroundServer(Settings(database=database, port=0, local_key=False))
 
 
-def http(server, key):
+def open_client(server, key):
     return httpx.Client(base_url=server.url, headers={"X-API-KEY": key}, timeout=10)
 
 
 @pytest.fixture
-def filled(tmp_path):
+def filled_database(tmp_path):
     """A file with something of everything in it: the path, the keys, and what a reader saw there."""
     path = tmp_path / "progress.db"
-    with serve(path) as server:
+    with start_server(path) as server:
         write, admin = server.create_key("write", "ci"), server.create_key("admin", "boss")
-        with http(server, write) as writer, http(server, admin) as boss:
+        with open_client(server, write) as writer, open_client(server, admin) as boss:
             for n in range(30):
                 writer.put(f"/api/v1/items/item {n}", json={"run_id": "r", "completed": n, "total": 100, "group": "g"})
             for n in range(10):
@@ -40,26 +40,26 @@ def filled(tmp_path):
     return path, write, admin, share, seen
 
 
-def test_everything_is_there_afterwards_and_every_key_works(filled, postgres_url, command):
-    path, write, admin, share, seen = filled
+def test_everything_is_there_afterwards_and_every_key_works(filled_database, postgres_url, command):
+    path, write, admin, share, seen = filled_database
     done = command("migrate", "--from", path, "--to", postgres_url)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Moved 20 items, 10 runs of the history, ")
-    with serve(postgres_url) as server, http(server, write) as writer, http(server, admin) as boss:
+    with start_server(postgres_url) as server, open_client(server, write) as writer, open_client(server, admin) as boss:
         for path, before in seen.items():
             after = boss.get(path).json()
             for known in (before, after) if path.endswith("keys") else ():
                 for key in known if isinstance(known, list) else known["keys"]:
                     key.pop("last_used_at")
             assert after == before
-        assert [notice.notice_id for notice in server.store.notices(3.0, 9)] == ["n"]
+        assert [notice.notice_id for notice in server.store.read_due_notices(3.0, 9)] == ["n"]
         assert writer.patch("/api/v1/items/item 20", json={"completed": 50}).status_code == 200
         assert httpx.get(f"{server.url}/{share}").status_code == 200
 
 
-def test_a_database_that_is_not_empty_is_left_alone(filled, postgres_url, command):
-    command("migrate", "--from", filled[0], "--to", postgres_url)
-    again = command("migrate", "--from", filled[0], "--to", postgres_url)
+def test_a_database_that_is_not_empty_is_left_alone(filled_database, postgres_url, command):
+    command("migrate", "--from", filled_database[0], "--to", postgres_url)
+    again = command("migrate", "--from", filled_database[0], "--to", postgres_url)
     assert again.code == 1
     assert "is not empty: there are items in it" in again.err
     with psycopg.connect(postgres_url) as connection:
@@ -67,7 +67,7 @@ def test_a_database_that_is_not_empty_is_left_alone(filled, postgres_url, comman
 
 
 def test_nothing_is_moved_while_a_server_runs_on_the_file(tmp_path, postgres_url, command):
-    with serve(tmp_path / "progress.db"):
+    with start_server(tmp_path / "progress.db"):
         done = command("migrate", "--from", tmp_path / "progress.db", "--to", postgres_url)
     assert done.code == 1
     assert "a server is running on the database" in done.err
@@ -82,7 +82,7 @@ def test_nothing_is_moved_while_a_server_runs_on_the_file(tmp_path, postgres_url
     ],
 )
 def test_what_cannot_be_done_is_one_line_without_the_password(tmp_path, command, source, target, told):
-    serve(tmp_path / "there.db").close()
+    start_server(tmp_path / "there.db").close()
     done = command("migrate", "--from", tmp_path / source, "--to", target)
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert told in done.err
@@ -91,13 +91,13 @@ def test_what_cannot_be_done_is_one_line_without_the_password(tmp_path, command,
 
 def test_keys_are_made_and_revoked_in_the_database_that_a_server_uses(postgres_url, command, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_DATABASE", postgres_url)
-    with serve(postgres_url) as server:
+    with start_server(postgres_url) as server:
         key = command("keys", "create", "--type", "write", "--name", "ci").out.strip()
-        with http(server, key) as client:
+        with open_client(server, key) as client:
             assert client.get("/api/key-info").json()["type"] == "write"
         listed = command("keys", "list", "--json").json
         (made,) = [one for one in listed if one["name"] == "ci"]
         assert command("keys", "revoke", made["key_id"]).code == 0
-        with http(server, key) as client:
+        with open_client(server, key) as client:
             while client.get("/api/key-info").status_code == 200:
                 pass  # until it has come round; pytest-timeout ends what never does

@@ -12,14 +12,14 @@ import time
 import pytest
 
 from progressbar_tracker._programs import pipe
-from tests.support.cli import COMMAND
-from tests.support.fault_server import HANG, KEY, FaultServer
-from tests.support.server_process import until
+from tests.support.cli import CLI_COMMAND
+from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
+from tests.support.server_process import wait_until
 
-DATA = random.Random(0).randbytes(3_000_000) + b"last"
+PIPE_DATA = random.Random(0).randbytes(3_000_000) + b"last"
 
 
-def copied(feed, separator=b"\n", *, blocking=True):
+def copy_through_pipes(feed, separator=b"\n", *, blocking=True):
     """Copy through two pipes; return what came out and the count."""
     (source, entry), (exit_, target) = os.pipe(), os.pipe()
     os.set_blocking(source, blocking)
@@ -38,7 +38,7 @@ def copied(feed, separator=b"\n", *, blocking=True):
     threads = [threading.Thread(target=write), threading.Thread(target=read)]
     for thread in threads:
         thread.start()
-    pipe.copy(source, target, counts.append, separator)
+    pipe.copy_counted(source, target, counts.append, separator)
     os.close(target)
     for thread in threads:
         thread.join()
@@ -49,27 +49,28 @@ def copied(feed, separator=b"\n", *, blocking=True):
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize(
-    ("separator", "count"), [(b"\n", DATA.count(b"\n") + 1), (b"\0", DATA.count(b"\0") + 1), (None, len(DATA))]
+    ("separator", "count"),
+    [(b"\n", PIPE_DATA.count(b"\n") + 1), (b"\0", PIPE_DATA.count(b"\0") + 1), (None, len(PIPE_DATA))],
 )
 def test_what_comes_out_is_what_went_in_and_is_counted(separator, count, blocking):
-    pieces = [DATA[at : at + 60_000] for at in range(0, len(DATA), 60_000)]
+    pieces = [PIPE_DATA[at : at + 60_000] for at in range(0, len(PIPE_DATA), 60_000)]
     pieces.insert(3, b"")  # a pause, in which there is nothing to read
-    assert copied(pieces, separator, blocking=blocking) == (DATA, count)
+    assert copy_through_pipes(pieces, separator, blocking=blocking) == (PIPE_DATA, count)
 
 
 @pytest.mark.parametrize(("data", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"\n\n", 2)])
 def test_a_last_line_without_a_newline_counts(data, lines):
-    assert copied([data] if data else []) == (data, lines)
+    assert copy_through_pipes([data] if data else []) == (data, lines)
 
 
 def test_bytes_are_counted_where_the_kernel_cannot_move_them(tmp_path):
-    (tmp_path / "in").write_bytes(DATA)
+    (tmp_path / "in").write_bytes(PIPE_DATA)
     (tmp_path / "out").write_bytes(b"before")
     counts = []
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("ab") as target:
-        pipe.copy(source.fileno(), target.fileno(), counts.append, None)
-    assert (tmp_path / "out").read_bytes() == b"before" + DATA
-    assert sum(counts) == len(DATA)
+        pipe.copy_counted(source.fileno(), target.fileno(), counts.append, None)
+    assert (tmp_path / "out").read_bytes() == b"before" + PIPE_DATA
+    assert sum(counts) == len(PIPE_DATA)
 
 
 def test_a_line_is_there_at_once_and_the_item_is_in_the_history(shell):
@@ -85,11 +86,11 @@ def test_a_line_is_there_at_once_and_the_item_is_in_the_history(shell):
 
 
 def test_the_total_of_a_file_is_its_size(shell, tmp_path):
-    (tmp_path / "in").write_bytes(DATA)
+    (tmp_path / "in").write_bytes(PIPE_DATA)
     done = shell.bash(f"pbt pipe --bytes --id file < {tmp_path}/in | cmp - {tmp_path}/in")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     item = shell.item("file")
-    assert (item["completed"], item["total"], item["unit"]) == (len(DATA), len(DATA), "B")
+    assert (item["completed"], item["total"], item["unit"]) == (len(PIPE_DATA), len(PIPE_DATA), "B")
 
 
 def test_a_reader_that_has_seen_enough_ends_all_in_silence(shell):
@@ -104,7 +105,7 @@ def test_a_signal_ends_it_and_the_item_says_which(shell):
         process.stdin.write(b"line\n")
         process.stdin.flush()
         assert os.read(process.stdout.fileno(), 100) == b"line\n"
-        until(lambda: (shell.item("ended") or {}).get("completed") == 1)
+        wait_until(lambda: (shell.item("ended") or {}).get("completed") == 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == -signal.SIGTERM
         process.stdin.close()
@@ -144,16 +145,16 @@ def test_a_url_that_is_none_is_one_line(command):
 
 def test_neighbours_are_let_go_before_a_server_that_hangs_is_waited_for():
     hung = FaultServer()
-    hung.always = HANG
-    environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": KEY}
+    hung.default_fault = HANG
+    environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": WRITE_KEY}
     try:
         with subprocess.Popen(
-            [*COMMAND, "pipe"], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*CLI_COMMAND, "pipe"], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             process.stdin.write(b"a\n")
             process.stdin.flush()
             assert os.read(process.stdout.fileno(), 100) == b"a\n"
-            until(lambda: hung.seen)  # the server has a request, and says nothing
+            wait_until(lambda: hung.requests)  # the server has a request, and says nothing
             process.stdin.write(b"b\n")
             process.stdin.close()
             assert os.read(process.stdout.fileno(), 100) == b"b\n"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker._programs import supervisor
-from tests.support.cli import COMMAND, script
-from tests.support.fault_server import HANG, KEY, FaultServer
-from tests.support.server_process import until
+from tests.support.cli import CLI_COMMAND, write_script
+from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
+from tests.support.server_process import wait_until
 
 # What is over in an instant is not sent, so each bar goes on when it has been seen.
-BARS = """
+BARS_PROGRAM = """
 import pathlib, sys, time
 from tqdm import tqdm
 
@@ -28,7 +28,7 @@ def work(title):
 if __name__ == "__main__":
     work(sys.argv[1])
 """
-SEEN = """
+STATE_PROGRAM = """
 import json, os, sys
 print(json.dumps({
     "argv": sys.argv, "path": sys.path, "name": __name__, "file": __file__, "pid": os.getpid(),
@@ -40,24 +40,24 @@ sys.exit(9)
 """
 
 
-def plain(*arguments, **how):
+def run_plain(*arguments, **how):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, timeout=100, **how)
 
 
 @pytest.fixture
 def bars(tmp_path):
-    return script(tmp_path, BARS, "bars.py")
+    return write_script(tmp_path, BARS_PROGRAM, "bars.py")
 
 
-def titles(shell):
+def items_by_title(shell):
     return {item["title"]: item for item in shell.items().values()}
 
 
-def run_and_see(shell, folder, *arguments, bars):
+def run_and_check(shell, folder, *arguments, bars):
     """Run a program whose bars come one after the other."""
     with shell.start("run", *arguments, stderr=subprocess.PIPE) as process:
         for title in bars:
-            until(lambda title=title: title in titles(shell))
+            wait_until(lambda title=title: title in items_by_title(shell))
             (folder / title).touch()
         _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
@@ -66,9 +66,9 @@ def run_and_see(shell, folder, *arguments, bars):
 def test_a_program_sees_what_it_always_sees(shell, tmp_path):
     import json
 
-    path = script(tmp_path, SEEN)
+    path = write_script(tmp_path, STATE_PROGRAM)
     arguments = ["-v", "--", "--job", "-m", "", "ü"]
-    expected = json.loads(plain(path, *arguments, input=b"word").stdout)
+    expected = json.loads(run_plain(path, *arguments, input=b"word").stdout)
     with shell.start("run", path, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         out, _ = process.communicate(b"word", timeout=100)
     found = json.loads(out)
@@ -79,8 +79,8 @@ def test_a_program_sees_what_it_always_sees(shell, tmp_path):
 
 
 def test_the_bars_of_an_unchanged_script_are_on_the_server(shell, bars, tmp_path):
-    run_and_see(shell, tmp_path, bars, "An unchanged script", bars=["An unchanged script"])
-    item = titles(shell)["An unchanged script"]
+    run_and_check(shell, tmp_path, bars, "An unchanged script", bars=["An unchanged script"])
+    item = items_by_title(shell)["An unchanged script"]
     assert (item["status"], item["completed"], item["parent"]) == ("succeeded", 30, None)
 
 
@@ -100,10 +100,10 @@ def test_what_goes_wrong_is_told_by_python_itself(shell, tmp_path, arguments):
         "raises.py": "def f():\n    1 / 0\nf()\n",
         "interrupted.py": "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n",
     }.items():
-        script(tmp_path, text, name)
+        write_script(tmp_path, text, name)
     (tmp_path / "no_main").mkdir(exist_ok=True)
-    script(tmp_path, "", "no_main/__init__.py")
-    expected = plain(*arguments, cwd=tmp_path)
+    write_script(tmp_path, "", "no_main/__init__.py")
+    expected = run_plain(*arguments, cwd=tmp_path)
     done = shell.run("run", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr.decode(), done.stdout) == (
         expected.returncode, expected.stderr.decode(), expected.stdout,
@@ -112,7 +112,7 @@ def test_what_goes_wrong_is_told_by_python_itself(shell, tmp_path, arguments):
 
 
 def test_processes_that_it_starts_are_covered(shell, tmp_path, bars):
-    path = script(
+    path = write_script(
         tmp_path,
         f"""
 import multiprocessing, subprocess, sys
@@ -130,12 +130,12 @@ if __name__ == "__main__":
         assert process.exitcode == 0
 """,
     )
-    run_and_see(shell, tmp_path, path, bars=["of a subprocess", "of spawn", "of fork"])
+    run_and_check(shell, tmp_path, path, bars=["of a subprocess", "of spawn", "of fork"])
 
 
 def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars, tmp_path):
-    run_and_see(shell, tmp_path, "--job", "--id", "the-run", bars, "A bar of the run", bars=["A bar of the run"])
-    job, bar = shell.item("the-run"), titles(shell)["A bar of the run"]
+    run_and_check(shell, tmp_path, "--job", "--id", "the-run", bars, "A bar of the run", bars=["A bar of the run"])
+    job, bar = shell.item("the-run"), items_by_title(shell)["A bar of the run"]
     assert (job["status"], job["title"]) == ("succeeded", f"python {bars} 'A bar of the run'")
     assert job["description"].startswith("exit code 0 after ")
     assert bar["parent"] == "the-run"
@@ -143,23 +143,25 @@ def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars, tmp_
 
 
 def test_a_job_that_fails_says_how_and_ends_alike(shell, tmp_path):
-    path = script(tmp_path, "import os, sys\nprint('gone', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 15)")
+    path = write_script(
+        tmp_path, "import os, sys\nprint('gone', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 15)"
+    )
     done = shell.run("run", "--title", "A run", path)  # a title is that of a job
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"gone\n")
-    job = titles(shell)["A run"]
+    job = items_by_title(shell)["A run"]
     assert (job["status"], job["error"]) == ("failed", "killed by SIGTERM")
 
 
 def test_a_server_that_hangs_changes_nothing(tmp_path):
     # It waits for a word, so that the server has a request by then.
-    path = script(tmp_path, "import tqdm\nfor n in tqdm.tqdm(range(3)): print(n)\ninput()\n1 / 0")
-    expected = plain(path, input=b"\n")
+    path = write_script(tmp_path, "import tqdm\nfor n in tqdm.tqdm(range(3)): print(n)\ninput()\n1 / 0")
+    expected = run_plain(path, input=b"\n")
     hung = FaultServer()
-    hung.always = HANG
-    environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": KEY}
+    hung.default_fault = HANG
+    environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": WRITE_KEY}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([*COMMAND, "run", "--job", path], env=environ, **pipes) as process:
-        hung.wait_for(lambda: hung.seen)
+    with subprocess.Popen([*CLI_COMMAND, "run", "--job", path], env=environ, **pipes) as process:
+        hung.wait_for(lambda: hung.requests)
         out, err = process.communicate(b"\n", timeout=100)
     hung.close()
     assert (process.returncode, out) == (1, expected.stdout)
@@ -168,43 +170,43 @@ def test_a_server_that_hangs_changes_nothing(tmp_path):
 
 def test_a_key_does_not_travel_to_another_server():
     environ = {"PROGRESSBAR_URL": "http://one:1", "PROGRESSBAR_API_KEY": "secret", "PATH": "/bin"}
-    assert supervisor.addressed(environ, "http://two:1") == {"PATH": "/bin", "PROGRESSBAR_URL": "http://two:1"}
-    assert supervisor.addressed(environ, "http://one:1/")["PROGRESSBAR_API_KEY"] == "secret"
-    assert supervisor.addressed({"PROGRESSBAR_API_KEY": "k"}, "http://two:1")["PROGRESSBAR_API_KEY"] == "k"
-    assert supervisor.addressed(environ, None) == environ
+    assert supervisor.with_server_env(environ, "http://two:1") == {"PATH": "/bin", "PROGRESSBAR_URL": "http://two:1"}
+    assert supervisor.with_server_env(environ, "http://one:1/")["PROGRESSBAR_API_KEY"] == "secret"
+    assert supervisor.with_server_env({"PROGRESSBAR_API_KEY": "k"}, "http://two:1")["PROGRESSBAR_API_KEY"] == "k"
+    assert supervisor.with_server_env(environ, None) == environ
 
 
 def test_the_path_of_the_user_stays_and_ours_is_there_once():
-    (folder,) = supervisor.mirrored({})["PYTHONPATH"].split(os.pathsep)
+    (folder,) = supervisor.with_tqdm_env({})["PYTHONPATH"].split(os.pathsep)
     assert sorted(path.name for path in Path(folder).glob("*.py")) == [
         "_progressbar_tracker_hook.py",
         "sitecustomize.py",
     ]
-    assert supervisor.mirrored({"PYTHONPATH": ""})["PYTHONPATH"] == folder
-    twice = supervisor.mirrored(supervisor.mirrored({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
+    assert supervisor.with_tqdm_env({"PYTHONPATH": ""})["PYTHONPATH"] == folder
+    twice = supervisor.with_tqdm_env(supervisor.with_tqdm_env({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
     assert twice["PYTHONPATH"].split(os.pathsep) == [folder, "a", "", "b"]
 
 
 # --- what Python finds when it starts ---------------------------------------------------------------------------------
 
 
-def bootstrapped(code, *folders, **how):
+def run_bootstrapped(code, *folders, **how):
     """Run code in a Python that finds our folder and others."""
-    path = supervisor.mirrored({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
-    return plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **how)
+    path = supervisor.with_tqdm_env({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
+    return run_plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **how)
 
 
 def test_the_environments_own_sitecustomize_runs_and_is_the_only_one(tmp_path):
-    script(tmp_path, "import builtins; builtins.mark = __file__", "sitecustomize.py")
-    done = bootstrapped("import sitecustomize; print(mark, sitecustomize.__file__)", tmp_path)
+    write_script(tmp_path, "import builtins; builtins.mark = __file__", "sitecustomize.py")
+    done = run_bootstrapped("import sitecustomize; print(mark, sitecustomize.__file__)", tmp_path)
     assert done.stdout.decode().split() == [str(tmp_path / "sitecustomize.py")] * 2
 
 
 def test_what_the_environments_own_sitecustomize_raises_is_told_as_ever(tmp_path):
-    script(tmp_path, "1 / 0", "sitecustomize.py")
-    expected = plain("-c", "print(1)", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    write_script(tmp_path, "1 / 0", "sitecustomize.py")
+    expected = run_plain("-c", "print(1)", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert b"ZeroDivisionError" in expected.stderr
-    assert bootstrapped("print(1)", tmp_path).stderr == expected.stderr
+    assert run_bootstrapped("print(1)", tmp_path).stderr == expected.stderr
 
 
 def test_a_python_without_the_package_is_left_in_peace():
@@ -212,15 +214,15 @@ def test_a_python_without_the_package_is_left_in_peace():
         "import sys; sys.modules['progressbar_tracker'] = None\n"  # the import fails
         "import tqdm; print(tqdm.__name__, len(list(tqdm.tqdm([1], disable=True))))"
     )
-    done = bootstrapped(code)
+    done = run_bootstrapped(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"tqdm 1\n", b"")
 
 
 def test_a_mirror_that_fails_is_passed_over(tmp_path):
     package = tmp_path / "progressbar_tracker"
     package.mkdir()
-    script(package, "raise RuntimeError('broken')", "__init__.py")
-    done = bootstrapped("import tqdm; print(1)", tmp_path)
+    write_script(package, "raise RuntimeError('broken')", "__init__.py")
+    done = run_bootstrapped("import tqdm; print(1)", tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
 
 
@@ -235,7 +237,7 @@ def test_the_mirror_is_switched_on_by_the_import_and_nothing_is_left_of_the_hook
         "print(hooks(), 'progressbar_tracker.tqdm' in sys.modules)\n"
         "print(type(tqdm.__loader__).__name__, tqdm.__spec__.loader is tqdm.__loader__, sorted(vars(tqdm.__loader__)))"
     )
-    lines = bootstrapped(code).stdout.decode().splitlines()
+    lines = run_bootstrapped(code).stdout.decode().splitlines()
     assert lines == [
         "['_progressbar_tracker_hook'] False",
         "1",
@@ -255,5 +257,5 @@ def test_threads_that_import_it_at_once_all_get_it():
         "[t.start() for t in threads]; [t.join() for t in threads]\n"
         "print(len(done), len(set(done)))"
     )
-    done = bootstrapped(code)
+    done = run_bootstrapped(code)
     assert (done.stdout, done.stderr) == (b"8 1\n", b"")

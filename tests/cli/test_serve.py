@@ -17,7 +17,7 @@ from progressbar_tracker import ProgressBar, _config
 
 
 @pytest.fixture
-def serve(tmp_path):
+def start_serve(tmp_path):
     """Start ``serve`` with a data folder and a config file of the test's own; read its first lines."""
     started = []
 
@@ -38,7 +38,7 @@ def serve(tmp_path):
         process.communicate()
 
 
-def url_of(process):
+def read_url(process):
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -47,7 +47,7 @@ def url_of(process):
     raise AssertionError("".join(lines) + process.stderr.read())
 
 
-def refused(process):
+def read_refusal(process):
     _, err = process.communicate(timeout=100)
     assert process.returncode == 1, err
     assert "Traceback" not in err
@@ -56,25 +56,25 @@ def refused(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are told on Linux only")
-def test_it_takes_as_many_files_as_it_may_have(serve):
+def test_it_takes_as_many_files_as_it_may_have(start_serve):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        process = serve("--port", "0")
+        process = start_serve("--port", "0")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    url_of(process)
+    read_url(process)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] == wanted
 
 
-def test_the_first_start_makes_track_work_without_any_configuration(serve, tmp_path):
-    url, said = url_of(serve("--port", "0"))
+def test_the_first_start_makes_track_work_without_any_configuration(start_serve, tmp_path):
+    url, said = read_url(start_serve("--port", "0"))
     assert "admin key" in said
     assert "/auth/" in said
-    path = _config.user_config_path(os.environ)
+    path = _config.get_user_config_path(os.environ)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     code = (
         "from progressbar_tracker import flush, track\nfor i in track(range(3), id='job', keep=True): pass\nflush(20)"
@@ -86,23 +86,23 @@ def test_the_first_start_makes_track_work_without_any_configuration(serve, tmp_p
         assert pb.get("job")["status"] == "succeeded"
 
 
-def test_no_local_key_leaves_the_config_file_alone(serve):
-    url_of(serve("--port", "0", "--no-local-key"))
-    assert not _config.user_config_path(os.environ).exists()
+def test_no_local_key_leaves_the_config_file_alone(start_serve):
+    read_url(start_serve("--port", "0", "--no-local-key"))
+    assert not _config.get_user_config_path(os.environ).exists()
 
 
-def test_a_given_admin_key_works_and_is_not_printed(serve, tmp_path):
+def test_a_given_admin_key_works_and_is_not_printed(start_serve, tmp_path):
     secret = "an-admin-key-of-our-own-making"
     (tmp_path / "key").write_text(secret + "\n")
-    url, said = url_of(serve("--port", "0", PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key")))
+    url, said = read_url(start_serve("--port", "0", PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key")))
     assert secret not in said
     assert "admin key" not in said
     with ProgressBar(url, secret) as pb:
         assert pb.is_admin()
 
 
-def test_everything_lives_under_the_base_path(serve):
-    url, _ = url_of(serve("--port", "0", "--base-path", "/p/"))
+def test_everything_lives_under_the_base_path(start_serve):
+    url, _ = read_url(start_serve("--port", "0", "--base-path", "/p/"))
     assert url.endswith("/p")
     found = _config.discover(os.environ)
     with ProgressBar(found.url, found.api_key) as pb:
@@ -111,47 +111,47 @@ def test_everything_lives_under_the_base_path(serve):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_good_order(serve, number):
-    process = serve("--port", "0")
-    url_of(process)
+def test_a_signal_ends_it_in_good_order(start_serve, number):
+    process = start_serve("--port", "0")
+    read_url(process)
     process.send_signal(number)
     _, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_second_server_on_the_same_file_is_refused_in_one_sentence(serve, tmp_path):
-    url_of(serve("--port", "0"))
-    assert "progress.db" in refused(serve("--port", "0"))
+def test_a_second_server_on_the_same_file_is_refused_in_one_sentence(start_serve, tmp_path):
+    read_url(start_serve("--port", "0"))
+    assert "progress.db" in read_refusal(start_serve("--port", "0"))
 
 
-def test_a_port_in_use_is_refused_in_one_sentence(serve):
+def test_a_port_in_use_is_refused_in_one_sentence(start_serve):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        assert port in refused(serve("--port", port))
+        assert port in read_refusal(start_serve("--port", port))
 
 
-def test_a_file_that_is_no_database_is_refused_in_one_sentence(serve, tmp_path):
+def test_a_file_that_is_no_database_is_refused_in_one_sentence(start_serve, tmp_path):
     (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
-    assert "progress.db" in refused(serve("--port", "0"))
+    assert "progress.db" in read_refusal(start_serve("--port", "0"))
 
 
-def test_in_json_every_line_is_json_also_when_it_does_not_come_to_serving(serve, tmp_path):
+def test_in_json_every_line_is_json_also_when_it_does_not_come_to_serving(start_serve, tmp_path):
     (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
-    _, err = (process := serve("--port", "0", "--log-format", "json")).communicate(timeout=100)
+    _, err = (process := start_serve("--port", "0", "--log-format", "json")).communicate(timeout=100)
     assert process.returncode == 1
     (line,) = map(json.loads, err.splitlines())
     assert line["level"] == "critical"
     assert "progress.db" in line["message"]
 
 
-def test_a_bad_variable_is_named(serve):
-    assert "PROGRESSBAR_PORT" in refused(serve(PROGRESSBAR_PORT="many"))
+def test_a_bad_variable_is_named(start_serve):
+    assert "PROGRESSBAR_PORT" in read_refusal(start_serve(PROGRESSBAR_PORT="many"))
 
 
-def test_the_keys_in_the_file_can_be_changed_while_it_serves(serve, tmp_path):
-    url, _ = url_of(serve("--port", "0"))
+def test_the_keys_in_the_file_can_be_changed_while_it_serves(start_serve, tmp_path):
+    url, _ = read_url(start_serve("--port", "0"))
     made = subprocess.run(
         [sys.executable, "-m", "progressbar_tracker", "keys", "create", "--type", "read", "--name", "wall"],
         env={**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db")},
@@ -164,7 +164,7 @@ def test_the_keys_in_the_file_can_be_changed_while_it_serves(serve, tmp_path):
         assert pb.is_read_only()
 
 
-KUBERNETES = {
+KUBERNETES_VARIABLES = {
     "PROGRESSBAR_SERVICE_HOST": "10.0.0.7", "PROGRESSBAR_SERVICE_PORT": "8989",
     "PROGRESSBAR_PORT": "tcp://10.0.0.7:8989", "PROGRESSBAR_PORT_8989_TCP": "tcp://10.0.0.7:8989",
     "PROGRESSBAR_PORT_8989_TCP_PROTO": "tcp", "PROGRESSBAR_PORT_8989_TCP_PORT": "8989",
@@ -172,9 +172,9 @@ KUBERNETES = {
 }  # fmt: skip
 
 
-def test_what_kubernetes_sets_for_a_service_of_the_name_is_ignored_in_a_line(serve):
-    process = serve("--port", "0", **KUBERNETES)
-    url_of(process)
+def test_what_kubernetes_sets_for_a_service_of_the_name_is_ignored_in_a_line(start_serve):
+    process = start_serve("--port", "0", **KUBERNETES_VARIABLES)
+    read_url(process)
     process.terminate()
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err

@@ -39,51 +39,51 @@ from progressbar_tracker import (
     TransportError,
     ValidationError,
 )
-from progressbar_tracker._models import PERMISSIONS
-from tests.support.fault_server import HALF, HANG, RESET, FaultServer
-from tests.support.fault_server import answer as scripted
-from tests.support.hostile_ids import IDS
+from progressbar_tracker._models import KEY_PERMISSIONS
+from tests.support.fault_server import HALF_RESPONSE, HANG, RESET, FaultServer
+from tests.support.fault_server import make_response as scripted
+from tests.support.hostile_ids import HOSTILE_IDS
 
-URL = "http://server:8989/sub/path/"
-KEY = "very-secret-key-0123"
-ITEM = {"id": "x", "title": "X", "description": "d", "value": 0.5, "weight": 0}
-WELL = {
-    "GET api/key-info": (200, {"type": "write", "permissions": list(PERMISSIONS["write"])}),
-    "GET progress": (200, [ITEM]),
-    "GET api/v1/items/x": (200, ITEM),
+SERVER_URL = "http://server:8989/sub/path/"
+CLIENT_KEY = "very-secret-key-0123"
+ITEM_DOCUMENT = {"id": "x", "title": "X", "description": "d", "value": 0.5, "weight": 0}
+OK_RESPONSES = {
+    "GET api/key-info": (200, {"type": "write", "permissions": list(KEY_PERMISSIONS["write"])}),
+    "GET progress": (200, [ITEM_DOCUMENT]),
+    "GET api/v1/items/x": (200, ITEM_DOCUMENT),
     "POST progress": (201, {}),
     "PUT progress": (200, {}),
     "DELETE progress?id=x": (200, {}),
 }
-CALLS = {
+METHOD_ARGUMENTS = {
     "get_all": (),
     "get": ("x",),
     "create": ("x", "X", "d", 0.5),
     "update": ("x", "X", "d", 0.5),
     "delete": ("x",),
 }
-HELPERS = ("is_admin", "is_read_only", "can_write", "can_delete")
-EVERYTHING = {**CALLS, **dict.fromkeys(HELPERS, ())}
+PERMISSION_METHODS = ("is_admin", "is_read_only", "can_write", "can_delete")
+ALL_METHODS = {**METHOD_ARGUMENTS, **dict.fromkeys(PERMISSION_METHODS, ())}
 
 
-class Face:
+class ClientDriver:
     """Opens clients of one kind, and calls both kinds in the same way."""
 
     def __init__(self, kind):
         self.kind = kind
-        self.awaited = kind is AsyncProgressBar
-        self._runner = asyncio.Runner() if self.awaited else None
+        self.is_async = kind is AsyncProgressBar
+        self._runner = asyncio.Runner() if self.is_async else None
         self._opened = []
 
-    def finish(self, result):
+    def resolve(self, result):
         """Return the result of a call, awaited where it has to be."""
         return self._runner.run(result) if self._runner is not None else result
 
-    def open(self, url=URL, key=KEY, *args, **options):
+    def open(self, url=SERVER_URL, key=CLIENT_KEY, *args, **options):
         """Return a client as a with block has it, so that detection is over."""
         client = self.kind(url, key, *args, **options)
-        self.finish(client.__aenter__() if self.awaited else client.__enter__())
-        driven = Driven(self, client)
+        self.resolve(client.__aenter__() if self.is_async else client.__enter__())
+        driven = DrivenClient(self, client)
         self._opened.append(driven)
         return driven
 
@@ -91,86 +91,88 @@ class Face:
         """Return an httpx transport for this kind of client."""
         return httpx.MockTransport(handler)
 
-    def end(self):
+    def close(self):
         for driven in self._opened:
             driven.close()
         if self._runner is not None:
             self._runner.close()
 
 
-class Driven:
+class DrivenClient:
     """A client whose methods are called without ``await``."""
 
-    def __init__(self, face, client):
-        self.face = face
+    def __init__(self, driver, client):
+        self.driver = driver
         self.client = client
 
     def __getattr__(self, name):
-        return lambda *args, **options: self.face.finish(getattr(self.client, name)(*args, **options))
+        return lambda *args, **options: self.driver.resolve(getattr(self.client, name)(*args, **options))
 
     @property
     def key_info(self):
-        return self.face.finish(self.client.key_info)
+        return self.driver.resolve(self.client.key_info)
 
     def call(self, name):
-        return getattr(self, name)(*EVERYTHING[name])
+        return getattr(self, name)(*ALL_METHODS[name])
 
-    def leave(self, error=None):
+    def exit(self, error=None):
         """Leave the with block."""
-        leave = self.client.__aexit__ if self.face.awaited else self.client.__exit__
-        return self.face.finish(leave(type(error) if error else None, error, None))
+        leave = self.client.__aexit__ if self.driver.is_async else self.client.__exit__
+        return self.driver.resolve(leave(type(error) if error else None, error, None))
 
 
-class Network:
+class FakeNetwork:
     """Answers by request line, relative to the base URL, and keeps what was sent."""
 
     def __init__(self):
-        self.answers = dict(WELL)
-        self.otherwise = None
+        self.answers = dict(OK_RESPONSES)
+        self.default_response = None
         self.sent = []
 
     def serve(self, request):
         self.sent.append(request)
-        found = self.otherwise or self.answers.get(self.line(request), (404, {"type": "/problems/item-not-found"}))
+        found = self.default_response or self.answers.get(
+            self.format_request_line(request), (404, {"type": "/problems/item-not-found"})
+        )
         if isinstance(found, Exception):
             raise found
         status, content, *headers = found
         body = {"content": content} if isinstance(content, bytes) else {"json": content}
         return httpx.Response(status, headers=dict(*headers), **body)
 
-    def knows(self, key_type):
-        self.answers["GET api/key-info"] = (200, {"type": key_type, "permissions": list(PERMISSIONS[key_type])})
+    def set_key_type(self, key_type):
+        self.answers["GET api/key-info"] = (200, {"type": key_type, "permissions": list(KEY_PERMISSIONS[key_type])})
 
     @staticmethod
-    def line(request):
-        assert str(request.url).startswith(URL)
-        return f"{request.method} {str(request.url).removeprefix(URL)}"
+    def format_request_line(request):
+        assert str(request.url).startswith(SERVER_URL)
+        return f"{request.method} {str(request.url).removeprefix(SERVER_URL)}"
 
     @property
-    def lines(self):
-        return [self.line(request) for request in self.sent]
+    def request_lines(self):
+        return [self.format_request_line(request) for request in self.sent]
 
 
 @pytest.fixture(params=[ProgressBar, AsyncProgressBar], ids=lambda kind: kind.__name__)
-def face(request):
-    face = Face(request.param)
+def driver(request):
+    face = ClientDriver(request.param)
     yield face
-    face.end()
+    face.close()
 
 
 @pytest.fixture
 def network():
-    network = Network()
+    network = FakeNetwork()
     with respx.mock(assert_all_called=False) as router:
         router.route().mock(side_effect=network.serve)
         yield network
 
 
 @pytest.fixture
-def pb(face, network):
+def pb(driver, network):
     """A client of a write key that knows its permissions already."""
-    client = face.open()
-    assert network.lines == ["GET api/key-info"]
+    client = driver.open()
+    assert network.request_lines == ["GET api/key-info"]
     network.sent.clear()
     return client
 
@@ -182,7 +184,7 @@ def server():
     server.close()
 
 
-def free_port():
+def find_free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -198,7 +200,7 @@ def test_both_faces_have_the_same_names():
     assert names(ProgressBar) == names(AsyncProgressBar)
 
 
-@pytest.mark.parametrize("name", [*EVERYTHING, "track", "close"])
+@pytest.mark.parametrize("name", [*ALL_METHODS, "track", "close"])
 def test_both_faces_take_the_same_arguments(name):
     def parameters(kind):
         return list(inspect.signature(getattr(kind, name)).parameters.values())
@@ -247,10 +249,10 @@ def test_the_arguments_have_the_names_of_the_published_page(name):
 )
 def test_a_method_sends_exactly_one_request(pb, network, name, arguments, line, body):
     getattr(pb, name)(*arguments)
-    assert network.lines == [line]
+    assert network.request_lines == [line]
     (request,) = network.sent
     assert request.content.decode() == (body or "")
-    assert request.headers["X-API-KEY"] == KEY
+    assert request.headers["X-API-KEY"] == CLIENT_KEY
     assert request.headers["Accept"] == "application/json"
     assert request.headers.get("Content-Type") == (None if body is None else "application/json")
 
@@ -261,26 +263,26 @@ def test_every_argument_may_be_named(pb, network):
     assert [json.loads(request.content)["weight"] for request in network.sent] == [100, 100]
 
 
-@pytest.mark.parametrize("url", ["http://server:8989/sub/path", URL, " " + URL, URL + "/"])
-def test_the_base_url_may_have_a_path_with_or_without_a_final_slash(face, network, url):
-    face.open(url).get_all()
-    assert network.lines == ["GET api/key-info", "GET progress"]
+@pytest.mark.parametrize("url", ["http://server:8989/sub/path", SERVER_URL, " " + SERVER_URL, SERVER_URL + "/"])
+def test_the_base_url_may_have_a_path_with_or_without_a_final_slash(driver, network, url):
+    driver.open(url).get_all()
+    assert network.request_lines == ["GET api/key-info", "GET progress"]
 
 
-def test_the_base_url_needs_no_path(face, network):
+def test_the_base_url_needs_no_path(driver, network):
     seen = []
 
     def note(request):
         seen.append(str(request.url))
         return httpx.Response(200, json=[])
 
-    face.open("http://server:8989", auto_detect=False, transport=face.transport(note)).get_all()
+    driver.open("http://server:8989", auto_detect=False, transport=driver.transport(note)).get_all()
     assert seen == ["http://server:8989/progress"]
 
 
-@pytest.mark.parametrize("item_id", IDS)
+@pytest.mark.parametrize("item_id", HOSTILE_IDS)
 def test_an_id_of_any_text_travels_whole_in_every_method(pb, network, item_id):
-    network.otherwise = (200, ITEM)
+    network.default_response = (200, ITEM_DOCUMENT)
     pb.get(item_id)
     pb.delete(item_id)
     pb.create(item_id, "X", "d", 0.5)
@@ -299,7 +301,7 @@ def test_an_id_of_any_text_travels_whole_in_every_method(pb, network, item_id):
 
 
 def test_get_all_returns_the_servers_list_of_dictionaries(pb, network):
-    items = [{**ITEM, "id": "ü😀", "value": 1.0, "extra": None}, ITEM]
+    items = [{**ITEM_DOCUMENT, "id": "ü😀", "value": 1.0, "extra": None}, ITEM_DOCUMENT]
     network.answers["GET progress"] = (200, items)
     assert pb.get_all() == items
 
@@ -310,7 +312,7 @@ def test_get_all_of_an_empty_server_is_an_empty_list(pb, network):
 
 
 def test_get_returns_the_item(pb):
-    assert pb.get("x") == ITEM
+    assert pb.get("x") == ITEM_DOCUMENT
 
 
 @pytest.mark.parametrize("name", ["create", "update"])
@@ -330,7 +332,7 @@ def test_delete_of_a_missing_item_returns_false(pb, network):
 @pytest.mark.parametrize("status", [200, 201, 204])
 @pytest.mark.parametrize("name", ["create", "update", "delete"])
 def test_any_success_of_a_write_is_a_success(pb, network, name, status):
-    network.otherwise = (status, b"")
+    network.default_response = (status, b"")
     assert pb.call(name) in (None, True)
 
 
@@ -342,27 +344,27 @@ def test_any_success_of_a_write_is_a_success(pb, network, name, status):
         ("admin", [True, False, True, True]),
     ],
 )
-def test_the_helpers_tell_what_the_key_may_do(face, network, key_type, answers):
-    network.knows(key_type)
-    pb = face.open()
-    assert [pb.call(name) for name in HELPERS] == answers
-    assert network.lines == ["GET api/key-info"]
+def test_the_helpers_tell_what_the_key_may_do(driver, network, key_type, answers):
+    network.set_key_type(key_type)
+    pb = driver.open()
+    assert [pb.call(name) for name in PERMISSION_METHODS] == answers
+    assert network.request_lines == ["GET api/key-info"]
 
 
-def test_key_info_is_what_the_server_said_and_is_asked_for_once(face, network):
+def test_key_info_is_what_the_server_said_and_is_asked_for_once(driver, network):
     network.answers["GET api/key-info"] = (
         200,
         {"type": "read", "permissions": ["read"], "api": ["v1"], "server": {"version": "2.0", "boot_id": "b"}},
     )
-    pb = face.open()
+    pb = driver.open()
     assert pb.key_info == KeyInfo("read", ("read",), ("v1",), "2.0", "b")
     assert pb.key_info.type == "read"
-    assert network.lines == ["GET api/key-info"]
+    assert network.request_lines == ["GET api/key-info"]
 
 
 # ---------------------------------------------------------------- refusals of the server
 
-REFUSALS = [
+ERROR_CLASSES = [
     (400, ValidationError),
     (401, PermissionError),
     (403, PermissionError),
@@ -376,11 +378,11 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "kind"), REFUSALS)
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(("status", "kind"), ERROR_CLASSES)
+@pytest.mark.parametrize("name", METHOD_ARGUMENTS)
 def test_a_refusal_raises_the_error_of_its_status_with_all_that_was_said(pb, network, name, status, kind):
     document = {"type": "https://h/problems/some-code", "title": "T", "status": status, "detail": "Because."}
-    network.otherwise = (status, document, {"Retry-After": "7"})
+    network.default_response = (status, document, {"Retry-After": "7"})
     with pytest.raises(ProgressBarError, match="Because") as caught:
         pb.call(name)
     error = caught.value
@@ -405,7 +407,7 @@ def test_a_refusal_raises_the_error_of_its_status_with_all_that_was_said(pb, net
     ],
 )
 def test_the_standard_names_catch_what_the_published_page_documents(pb, network, name, status, kind, standard):
-    network.otherwise = (status, {"type": "/problems/item-not-found" if status == 404 else "", "detail": "no"})
+    network.default_response = (status, {"type": "/problems/item-not-found" if status == 404 else "", "detail": "no"})
     with pytest.raises(standard) as caught:
         pb.call(name)
     assert type(caught.value) is kind
@@ -413,21 +415,21 @@ def test_the_standard_names_catch_what_the_published_page_documents(pb, network,
 
 def test_get_finds_the_item_on_an_original_server(pb, network):
     network.answers["GET api/v1/items/x"] = (404, b"404 page not found")
-    assert pb.get("x") == ITEM
-    assert network.lines == ["GET api/v1/items/x", "GET progress"]
+    assert pb.get("x") == ITEM_DOCUMENT
+    assert network.request_lines == ["GET api/v1/items/x", "GET progress"]
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", METHOD_ARGUMENTS)
 def test_a_page_in_place_of_an_answer_is_an_error_that_doubts_the_url(pb, network, name):
-    network.otherwise = (200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    network.default_response = (200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
     with pytest.raises(ResponseError, match="is the URL that of a progress server") as caught:
         pb.call(name)
     assert caught.value.code == "unexpected-answer"
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", METHOD_ARGUMENTS)
 def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(pb, network, name):
-    network.otherwise = (307, b"", {"Location": "http://elsewhere/"})
+    network.default_response = (307, b"", {"Location": "http://elsewhere/"})
     with pytest.raises(ResponseError, match="redirected") as caught:
         pb.call(name)
     assert caught.value.status_code == 307
@@ -441,10 +443,10 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(pb, network, na
     ("key_type", "refused"),
     [("read", {"create", "update", "delete"}), ("write", set()), ("admin", set())],
 )
-def test_what_the_key_is_known_not_to_be_allowed_is_refused_before_any_request(face, network, key_type, refused):
-    network.knows(key_type)
-    pb = face.open()
-    for name in CALLS:
+def test_what_the_key_is_known_not_to_be_allowed_is_refused_before_any_request(driver, network, key_type, refused):
+    network.set_key_type(key_type)
+    pb = driver.open()
+    for name in METHOD_ARGUMENTS:
         network.sent.clear()
         if name in refused:
             with pytest.raises(builtins.PermissionError, match=f"this {key_type} key may not {name} items") as caught:
@@ -456,55 +458,57 @@ def test_what_the_key_is_known_not_to_be_allowed_is_refused_before_any_request(f
         assert bool(network.sent) == (name not in refused)
 
 
-def test_a_key_without_the_permission_to_read_may_not_list(face, network):
+def test_a_key_without_the_permission_to_read_may_not_list(driver, network):
     network.answers["GET api/key-info"] = (200, {"type": "blind", "permissions": ["create"]})
-    pb = face.open()
+    pb = driver.open()
     for name in ("get_all", "get"):
         with pytest.raises(PermissionError, match="read is needed"):
             pb.call(name)
-    assert network.lines == ["GET api/key-info"]
+    assert network.request_lines == ["GET api/key-info"]
 
 
 # ---------------------------------------------------------------- auto_detect
 
 
-def test_detection_asks_before_the_first_call(face, network):
-    face.open()
-    assert network.lines == ["GET api/key-info"]
+def test_detection_asks_before_the_first_call(driver, network):
+    driver.open()
+    assert network.request_lines == ["GET api/key-info"]
 
 
-def test_without_the_with_block_the_first_call_detects(face, network):
-    client = face.kind(URL, KEY)
-    face.finish(client.get_all())
-    face.finish(client.close())
-    assert network.lines == ["GET api/key-info", "GET progress"]
+def test_without_the_with_block_the_first_call_detects(driver, network):
+    client = driver.kind(SERVER_URL, CLIENT_KEY)
+    driver.resolve(client.get_all())
+    driver.resolve(client.close())
+    assert network.request_lines == ["GET api/key-info", "GET progress"]
 
 
-@pytest.mark.parametrize("open_", [lambda face: face.open(URL, KEY, False), lambda face: face.open(auto_detect=False)])
-def test_without_detection_everything_is_sent_and_the_server_is_the_judge(face, network, open_):
-    network.knows("read")
-    pb = open_(face)
-    assert network.lines == []
-    for name in CALLS:
+@pytest.mark.parametrize(
+    "open_", [lambda driver: driver.open(SERVER_URL, CLIENT_KEY, False), lambda driver: driver.open(auto_detect=False)]
+)
+def test_without_detection_everything_is_sent_and_the_server_is_the_judge(driver, network, open_):
+    network.set_key_type("read")
+    pb = open_(driver)
+    assert network.request_lines == []
+    for name in METHOD_ARGUMENTS:
         pb.call(name)
-    assert network.lines == [line for line in WELL if "key-info" not in line]
+    assert network.request_lines == [line for line in OK_RESPONSES if "key-info" not in line]
 
 
-@pytest.mark.parametrize("name", HELPERS)
-def test_without_detection_a_helper_looks_the_key_up_once_when_first_asked(face, network, name):
-    pb = face.open(auto_detect=False)
+@pytest.mark.parametrize("name", PERMISSION_METHODS)
+def test_without_detection_a_helper_looks_the_key_up_once_when_first_asked(driver, network, name):
+    pb = driver.open(auto_detect=False)
     pb.call(name)
-    for other in HELPERS:
+    for other in PERMISSION_METHODS:
         pb.call(other)
-    assert network.lines == ["GET api/key-info"]
+    assert network.request_lines == ["GET api/key-info"]
 
 
-def test_a_lookup_by_a_helper_does_not_make_the_client_the_judge(face, network):
-    network.knows("read")
-    pb = face.open(auto_detect=False)
+def test_a_lookup_by_a_helper_does_not_make_the_client_the_judge(driver, network):
+    network.set_key_type("read")
+    pb = driver.open(auto_detect=False)
     assert pb.is_read_only()
     pb.create("x", "X", "d", 0.5)
-    assert network.lines == ["GET api/key-info", "POST progress"]
+    assert network.request_lines == ["GET api/key-info", "POST progress"]
 
 
 @pytest.mark.parametrize(
@@ -520,10 +524,10 @@ def test_a_lookup_by_a_helper_does_not_make_the_client_the_judge(face, network):
 )
 @pytest.mark.parametrize("name", ["get_all", "is_admin"])
 def test_detection_that_fails_is_logged_and_the_first_call_raises_the_reason(
-    face, network, caplog, failure, kind, reason, name
+    driver, network, caplog, failure, kind, reason, name
 ):
-    network.otherwise = failure
-    pb = face.open()
+    network.default_response = failure
+    pb = driver.open()
     (warning,) = [record for record in caplog.records if record.name == "progressbar_tracker"]
     assert warning.levelno == logging.WARNING
     assert reason in warning.getMessage()
@@ -531,11 +535,11 @@ def test_detection_that_fails_is_logged_and_the_first_call_raises_the_reason(
         pb.call(name)
 
 
-def test_a_server_that_comes_later_is_used(face, network):
-    network.otherwise = httpx.ConnectError("refused")
-    pb = face.open()
-    network.otherwise = None
-    assert pb.get_all() == [ITEM]
+def test_a_server_that_comes_later_is_used(driver, network):
+    network.default_response = httpx.ConnectError("refused")
+    pb = driver.open()
+    network.default_response = None
+    assert pb.get_all() == [ITEM_DOCUMENT]
     assert pb.can_write()
 
 
@@ -579,9 +583,9 @@ BAD_FIELDS = [
 @pytest.mark.parametrize(("argument", "value", "kind"), BAD_ITEMS + BAD_FIELDS, ids=lambda value: ascii(value)[:12])
 @pytest.mark.parametrize("name", ["create", "update"])
 def test_a_bad_argument_of_a_write_is_refused_by_name_and_value_and_nothing_is_sent(
-    face, network, name, argument, value, kind
+    driver, network, name, argument, value, kind
 ):
-    pb = face.open(auto_detect=False)
+    pb = driver.open(auto_detect=False)
     arguments = {"item_id": "x", "title": "X", "description": "d", "value": 0.5, "weight": 0, argument: value}
     with pytest.raises(kind, match=f"^{argument} must ") as caught:
         getattr(pb, name)(**arguments)
@@ -592,8 +596,8 @@ def test_a_bad_argument_of_a_write_is_refused_by_name_and_value_and_nothing_is_s
 
 @pytest.mark.parametrize(("argument", "value", "kind"), BAD_ITEMS, ids=lambda value: ascii(value)[:12])
 @pytest.mark.parametrize("name", ["get", "delete"])
-def test_a_bad_id_is_refused_by_name_and_value_and_nothing_is_sent(face, network, name, argument, value, kind):
-    pb = face.open(auto_detect=False)
+def test_a_bad_id_is_refused_by_name_and_value_and_nothing_is_sent(driver, network, name, argument, value, kind):
+    pb = driver.open(auto_detect=False)
     with pytest.raises(kind, match=f"^{argument} must ") as caught:
         getattr(pb, name)(value)
     assert repr(value)[:60] in str(caught.value)
@@ -601,64 +605,64 @@ def test_a_bad_id_is_refused_by_name_and_value_and_nothing_is_sent(face, network
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8989", "ftp://h", "http://", "http://h:x", "http://h/?q", None, 5])
-def test_a_bad_url_is_a_config_error_that_names_it(face, url):
+def test_a_bad_url_is_a_config_error_that_names_it(driver, url):
     with pytest.raises(ConfigError, match="api_url"):
-        face.open(url)
+        driver.open(url)
 
 
 @pytest.mark.parametrize("key", ["", "  ", "se\ncret", "sécret", None, 5, b"secret"])
-def test_a_bad_key_is_a_config_error_that_does_not_show_it(face, key):
+def test_a_bad_key_is_a_config_error_that_does_not_show_it(driver, key):
     with pytest.raises(ConfigError, match="api_key") as caught:
-        face.open(URL, key)
+        driver.open(SERVER_URL, key)
     assert "cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, 3601, True, None, "5", httpx.Timeout(5)])
-def test_a_timeout_that_is_no_number_of_seconds_is_a_config_error(face, timeout):
+def test_a_timeout_that_is_no_number_of_seconds_is_a_config_error(driver, timeout):
     with pytest.raises(ConfigError, match="timeout must be a number of seconds"):
-        face.open(timeout=timeout)
+        driver.open(timeout=timeout)
 
 
 # ---------------------------------------------------------------- quiet, and keeping the secret
 
 
-def test_nothing_is_ever_printed(face, network, capsys):
-    pb = face.open()
-    for name in EVERYTHING:
+def test_nothing_is_ever_printed(driver, network, capsys):
+    pb = driver.open()
+    for name in ALL_METHODS:
         pb.call(name)
-    network.otherwise = (500, {"detail": "no"})
-    for name in CALLS:
+    network.default_response = (500, {"detail": "no"})
+    for name in METHOD_ARGUMENTS:
         with pytest.raises(ServerError):
             pb.call(name)
-    network.otherwise = httpx.ConnectError("refused")
+    network.default_response = httpx.ConnectError("refused")
     with pytest.raises(TransportError):
-        face.open().get_all()
+        driver.open().get_all()
     assert capsys.readouterr() == ("", "")
 
 
 def test_repr_shows_the_url_and_never_the_key(pb):
-    assert repr(pb.client) == f"{type(pb.client).__name__}({URL!r})"
-    assert KEY not in "".join(map(repr, vars(pb.client).values()))
+    assert repr(pb.client) == f"{type(pb.client).__name__}({SERVER_URL!r})"
+    assert CLIENT_KEY not in "".join(map(repr, vars(pb.client).values()))
 
 
 @pytest.mark.parametrize("url", ["refused", "refusing"])
-def test_the_key_is_in_no_log_no_error_and_no_traceback(face, server, caplog, url):
+def test_the_key_is_in_no_log_no_error_and_no_traceback(driver, server, caplog, url):
     caplog.set_level(logging.DEBUG)
-    server.always = scripted(503, b'{"detail": "no"}')
-    pb = face.open(server.url if url == "refusing" else f"http://127.0.0.1:{free_port()}")
+    server.default_fault = scripted(503, b'{"detail": "no"}')
+    pb = driver.open(server.url if url == "refusing" else f"http://127.0.0.1:{find_free_port()}")
     with pytest.raises(ProgressBarError) as caught:
         pb.get_all()
     whole = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert KEY not in "".join(whole.format())
+    assert CLIENT_KEY not in "".join(whole.format())
     # Its causes too, for some worlds pickle them along: dask's does, once it is imported.
     error = caught.value
     while error is not None:
-        assert KEY not in repr(pickle.dumps(error))
-        assert KEY not in repr(vars(error))
-        assert not isinstance(error, httpx.RequestError) or KEY not in repr(error.request.headers)
+        assert CLIENT_KEY not in repr(pickle.dumps(error))
+        assert CLIENT_KEY not in repr(vars(error))
+        assert not isinstance(error, httpx.RequestError) or CLIENT_KEY not in repr(error.request.headers)
         error = error.__cause__ or error.__context__
     assert "key-info" in caplog.text
-    assert KEY not in caplog.text
+    assert CLIENT_KEY not in caplog.text
 
 
 # ---------------------------------------------------------------- options
@@ -667,8 +671,8 @@ def test_the_key_is_in_no_log_no_error_and_no_traceback(face, server, caplog, ur
 @pytest.mark.parametrize(
     ("options", "connect", "read"), [({}, 3.0, 10.0), ({"timeout": 0.5}, 0.5, 0.5), ({"timeout": 60}, 3.0, 60.0)]
 )
-def test_every_phase_of_every_request_has_a_time_out(face, network, options, connect, read):
-    pb = face.open(**options)
+def test_every_phase_of_every_request_has_a_time_out(driver, network, options, connect, read):
+    pb = driver.open(**options)
     pb.get_all()
     for request in network.sent:
         seconds = request.extensions["timeout"]
@@ -676,22 +680,22 @@ def test_every_phase_of_every_request_has_a_time_out(face, network, options, con
         assert all(0 < seconds[phase] <= read for phase in ("read", "write", "pool"))
 
 
-def test_a_transport_takes_the_networks_place(face):
+def test_a_transport_takes_the_networks_place(driver):
     seen = []
 
     def answer(request):
         seen.append(request.url.path)
-        return httpx.Response(200, json=[ITEM])
+        return httpx.Response(200, json=[ITEM_DOCUMENT])
 
-    pb = face.open("http://nowhere.invalid", auto_detect=False, transport=face.transport(answer))
-    assert pb.get_all() == [ITEM]
+    pb = driver.open("http://nowhere.invalid", auto_detect=False, transport=driver.transport(answer))
+    assert pb.get_all() == [ITEM_DOCUMENT]
     assert seen == ["/progress"]
 
 
 @pytest.mark.parametrize(
     ("url", "verified"), [("https://h", True), ("HTTPS://h", True), ("http://h", False), ("HTTP://h", False)]
 )
-def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(face, network, monkeypatch, url, verified):
+def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(driver, network, monkeypatch, url, verified):
     asked = []
 
     def watched(verify=True):
@@ -699,8 +703,8 @@ def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(face, 
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     monkeypatch.setattr(httpx, "create_ssl_context", watched)
-    network.otherwise = (200, [])
-    face.open(url, auto_detect=False).get_all()
+    network.default_response = (200, [])
+    driver.open(url, auto_detect=False).get_all()
     assert asked == [verified]
 
 
@@ -712,12 +716,12 @@ def test_closing_twice_is_closing_once(pb):
     pb.close()
 
 
-def test_closing_a_client_that_never_sent_anything_is_fine(face):
-    pb = face.open(auto_detect=False)
+def test_closing_a_client_that_never_sent_anything_is_fine(driver):
+    pb = driver.open(auto_detect=False)
     pb.close()
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", METHOD_ARGUMENTS)
 def test_a_closed_client_refuses_to_be_used(pb, network, name):
     pb.close()
     with pytest.raises(RuntimeError, match="closed"):
@@ -733,17 +737,17 @@ def test_what_is_known_of_the_key_stays_known_after_closing(pb):
 
 @pytest.mark.parametrize("error", [None, ValueError("the program's own")])
 def test_leaving_the_with_block_closes_and_lets_errors_pass(pb, error):
-    assert not pb.leave(error)
+    assert not pb.exit(error)
     with pytest.raises(RuntimeError, match="closed"):
         pb.get_all()
 
 
 def test_the_with_block_gives_the_client_itself(network):
-    with ProgressBar(URL, KEY) as pb:
+    with ProgressBar(SERVER_URL, CLIENT_KEY) as pb:
         assert isinstance(pb, ProgressBar)
 
     async def main():
-        async with AsyncProgressBar(URL, KEY) as pb:
+        async with AsyncProgressBar(SERVER_URL, CLIENT_KEY) as pb:
             assert isinstance(pb, AsyncProgressBar)
 
     asyncio.run(main())
@@ -752,18 +756,18 @@ def test_the_with_block_gives_the_client_itself(network):
 # ---------------------------------------------------------------- on a real socket
 
 
-def test_many_calls_share_one_connection(face, server):
-    pb = face.open(server.url)
+def test_many_calls_share_one_connection(driver, server):
+    pb = driver.open(server.url)
     for number in range(10):
         pb.create(f"item-{number}", "X", "d", 0.0)
         pb.update(f"item-{number}", "X", "d", 0.5)
         assert pb.delete(f"item-{number}") is True
-    assert len(server.seen) == 31
+    assert len(server.requests) == 31
     assert server.connections == 1
 
 
-def test_a_client_that_is_not_used_makes_no_connection(face, server):
-    face.open(server.url, auto_detect=False).close()
+def test_a_client_that_is_not_used_makes_no_connection(driver, server):
+    driver.open(server.url, auto_detect=False).close()
     assert server.connections == 0
 
 
@@ -773,7 +777,7 @@ def test_threads_share_a_client(server):
             pb.create(f"{number}/{step}", "X", "d", 0.0)
             pb.update(f"{number}/{step}", "X", "d", step / 5)
 
-    with ProgressBar(server.url, KEY, auto_detect=False) as pb:
+    with ProgressBar(server.url, CLIENT_KEY, auto_detect=False) as pb:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
@@ -790,14 +794,14 @@ def test_tasks_share_an_asynchronous_client(server):
         await pb.update(f"{number}", "X", "d", 0.5)
 
     async def main():
-        async with AsyncProgressBar(server.url, KEY, auto_detect=False) as pb:
+        async with AsyncProgressBar(server.url, CLIENT_KEY, auto_detect=False) as pb:
             await asyncio.gather(*(work(pb, number) for number in range(20)))
 
     asyncio.run(main())
     assert [item["value"] for item in server.items.values()] == [0.5] * 20
 
 
-def check_no_answer(call, method, url):
+def check_transport_error(call, method, url):
     with pytest.raises(TransportError) as caught:
         call()
     error = caught.value
@@ -807,21 +811,21 @@ def check_no_answer(call, method, url):
     assert isinstance(error.__cause__, Exception)
 
 
-def test_a_server_that_is_not_there_is_a_transport_error(face):
-    url = f"http://127.0.0.1:{free_port()}"
-    pb = face.open(url, auto_detect=False)
-    check_no_answer(pb.get_all, "GET", f"{url}/progress")
-    check_no_answer(lambda: pb.delete("private"), "DELETE", f"{url}/progress")
+def test_a_server_that_is_not_there_is_a_transport_error(driver):
+    url = f"http://127.0.0.1:{find_free_port()}"
+    pb = driver.open(url, auto_detect=False)
+    check_transport_error(pb.get_all, "GET", f"{url}/progress")
+    check_transport_error(lambda: pb.delete("private"), "DELETE", f"{url}/progress")
 
 
-@pytest.mark.parametrize("fault", [RESET, HALF, HANG], ids=lambda fault: fault.kind)
-def test_an_answer_that_does_not_come_whole_and_in_time_is_a_transport_error(face, server, fault):
-    server.always = fault
-    pb = face.open(server.url, auto_detect=False, timeout=0.2)
-    check_no_answer(lambda: pb.call("create"), "POST", f"{server.url}/progress")
+@pytest.mark.parametrize("fault", [RESET, HALF_RESPONSE, HANG], ids=lambda fault: fault.kind)
+def test_an_answer_that_does_not_come_whole_and_in_time_is_a_transport_error(driver, server, fault):
+    server.default_fault = fault
+    pb = driver.open(server.url, auto_detect=False, timeout=0.2)
+    check_transport_error(lambda: pb.call("create"), "POST", f"{server.url}/progress")
 
 
-def test_a_server_that_does_not_speak_http_is_a_transport_error(face):
+def test_a_server_that_does_not_speak_http_is_a_transport_error(driver):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet():
@@ -833,18 +837,18 @@ def test_a_server_that_does_not_speak_http_is_a_transport_error(face):
         thread = threading.Thread(target=greet)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        check_no_answer(face.open(url, auto_detect=False).get_all, "GET", f"{url}/progress")
+        check_transport_error(driver.open(url, auto_detect=False).get_all, "GET", f"{url}/progress")
         thread.join()
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "xn--", "1.2.3.999"])
-def test_a_host_that_nobody_could_look_up_is_a_transport_error(face, host):
-    pb = face.open(f"http://{host}", auto_detect=False)
-    check_no_answer(pb.get_all, "GET", f"http://{host}/progress")
+def test_a_host_that_nobody_could_look_up_is_a_transport_error(driver, host):
+    pb = driver.open(f"http://{host}", auto_detect=False)
+    check_transport_error(pb.get_all, "GET", f"http://{host}/progress")
 
 
-def test_a_client_goes_on_after_a_lost_answer(face, server):
-    pb = face.open(server.url, auto_detect=False)
+def test_a_client_goes_on_after_a_lost_answer(driver, server):
+    pb = driver.open(server.url, auto_detect=False)
     server.script.append(RESET)
     with pytest.raises(TransportError):
         pb.call("create")
@@ -852,30 +856,30 @@ def test_a_client_goes_on_after_a_lost_answer(face, server):
     assert list(server.items) == ["x"]
 
 
-def test_track_is_bound_to_the_clients_own_server(face, server):
-    pb = face.open(server.url)
+def test_track_is_bound_to_the_clients_own_server(driver, server):
+    pb = driver.open(server.url)
     for _ in pb.client.track([1, 2, 3], id="job", title="A job", keep=True, display=False):
         pass
     assert pb.client.sender.flush(20)
     assert server.items["job"]["status"] == "succeeded"
     assert server.items["job"]["completed"] == 3
-    assert {seen.headers["x-api-key"] for seen in server.seen} == {KEY}
+    assert {seen.headers["x-api-key"] for seen in server.requests} == {CLIENT_KEY}
 
 
-def test_closing_sends_what_was_tracked_and_not_sent_yet(face, server):
-    pb = face.open(server.url)
+def test_closing_sends_what_was_tracked_and_not_sent_yet(driver, server):
+    pb = driver.open(server.url)
     bar = pb.client.track(total=10, id="job", display=False)
     bar.advance(4)
     pb.close()
     assert server.items["job"]["completed"] == 4
 
 
-def test_closing_gives_back_every_connection(face, server, monkeypatch):
+def test_closing_gives_back_every_connection(driver, server, monkeypatch):
     gone = threading.Semaphore(0)
     handler = server._server.RequestHandlerClass
     usual = handler.finish
     monkeypatch.setattr(handler, "finish", lambda self: (usual(self), gone.release()))
-    pb = face.open(server.url)
+    pb = driver.open(server.url)
     with pb.client.track(total=10, id="job", display=False) as bar:
         bar.advance(4)
         assert pb.client.sender.flush(20)

@@ -11,16 +11,16 @@ import anyio
 import httpx
 import pytest
 
-from progressbar_tracker._http.exchanges import Request, ask
+from progressbar_tracker._http.exchanges import Request, request_json
 from progressbar_tracker._http.transport import AsyncHttpTransport, HttpTransport
 from progressbar_tracker._sender.sender import Sender
-from tests.sender.test_reconciler import Source
+from tests.sender.test_reconciler import FakeSource
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
-ASKING = Request("GET", "progress", None)
+RESPONSE_BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
+GET_REQUEST = Request("GET", "progress", None)
 
 
-class Answering:
+class OneRequestServer:
     """Answers one request, keeps the connection open, and waits until the client closes it."""
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Answering:
         with connection:
             connection.settimeout(20)
             connection.recv(65536)
-            connection.sendall(ANSWER)
+            connection.sendall(RESPONSE_BYTES)
             with contextlib.suppress(TimeoutError):
                 self.closed = connection.recv(1) == b""
 
@@ -46,35 +46,35 @@ class Answering:
 
 @pytest.fixture
 def server():
-    with contextlib.closing(Answering()) as server:
+    with contextlib.closing(OneRequestServer()) as server:
         yield server
 
 
-class Held:
+class BlockingStep:
     """A step that waits for leave to end, and says when it has come so far."""
 
     def __init__(self, step):
         self._step = step
         self.reached = threading.Event()
-        self.leave = threading.Event()
+        self.released = threading.Event()
 
     def __call__(self, *args, **kwargs):
         made = self._step(*args, **kwargs)
         self.reached.set()
-        assert self.leave.wait(20)
+        assert self.released.wait(20)
         return made
 
 
 def test_closing_while_a_connection_is_being_made_closes_it_after_its_answer(server, monkeypatch):
-    connecting = Held(socket.create_connection)
+    connecting = BlockingStep(socket.create_connection)
     monkeypatch.setattr(socket, "create_connection", connecting)
     transport = HttpTransport(server.url, "key", timeout=10)
     answers = []
-    asking = threading.Thread(target=lambda: answers.append(transport.run(ask(ASKING))))
+    asking = threading.Thread(target=lambda: answers.append(transport.run(request_json(GET_REQUEST))))
     asking.start()
     assert connecting.reached.wait(20)
     transport.close()
-    connecting.leave.set()
+    connecting.released.set()
     asking.join(20)
     server.close()
     assert (answers, server.closed) == ([[]], True)
@@ -94,7 +94,7 @@ def test_closing_the_async_client_while_a_connection_is_being_made_closes_it_aft
 
         monkeypatch.setattr(anyio, "connect_tcp", connecting)
         transport = AsyncHttpTransport(server.url, "key", timeout=10)
-        asking = asyncio.create_task(transport.run(ask(ASKING)))
+        asking = asyncio.create_task(transport.run(request_json(GET_REQUEST)))
         await reached.wait()
         await transport.close()
         leave.set()
@@ -107,7 +107,7 @@ def test_closing_the_async_client_while_a_connection_is_being_made_closes_it_aft
 
 
 def test_closing_while_the_http_client_is_being_built_closes_that(monkeypatch):
-    building = Held(httpx.Client)
+    building = BlockingStep(httpx.Client)
     monkeypatch.setattr(httpx, "Client", building)
     transport = HttpTransport("http://h", "key", timeout=10)
     built = []
@@ -115,13 +115,13 @@ def test_closing_while_the_http_client_is_being_built_closes_that(monkeypatch):
     opening.start()
     assert building.reached.wait(20)
     transport.close()
-    building.leave.set()
+    building.released.set()
     opening.join(20)
     assert built[0].is_closed
 
 
-class Delivery:
-    one_by_one = False
+class FakeDelivery:
+    unbatched = False
     boot_id = ""
 
     def __init__(self):
@@ -137,13 +137,13 @@ class Delivery:
 
 
 def test_closing_a_sender_that_has_yet_to_connect_closes_what_it_connects_to():
-    delivery = Delivery()
-    connecting = Held(lambda: delivery)
+    delivery = FakeDelivery()
+    connecting = BlockingStep(lambda: delivery)
     sender = Sender(connecting)
-    sender.add(Source())
+    sender.add(FakeSource())
     assert connecting.reached.wait(20)
     thread = next(one for one in threading.enumerate() if one.name == "progressbar-sender")
     assert not sender.close(0.05)
-    connecting.leave.set()
+    connecting.released.set()
     thread.join(20)
     assert (delivery.closed, delivery.asked) == (True, 0)

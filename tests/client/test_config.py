@@ -16,17 +16,17 @@ from progressbar_tracker import ConfigError
 from progressbar_tracker import _config as config_module
 from progressbar_tracker._config import (
     Config,
-    disabled,
     discover,
-    environ_key,
+    get_user_config_path,
+    is_disabled,
+    read_environ_key,
     read_user_config,
-    user_config_path,
     write_user_config,
 )
 
-CODE, ENV, FILE = "http://code:1", "http://env:2", "http://file:3"
+CODE_VALUES, ENV_VALUES, FILE_VALUES = "http://code:1", "http://env:2", "http://file:3"
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")
-HOSTILE = [
+HOSTILE_TEXTS = [
     "",
     " ",
     '"',
@@ -50,7 +50,7 @@ HOSTILE = [
 ]
 
 
-def env(*, url=None, key=None, key_file=None, config=None):
+def make_environ(*, url=None, key=None, key_file=None, config=None):
     given_values = {
         "PROGRESSBAR_URL": url,
         "PROGRESSBAR_API_KEY": key,
@@ -61,18 +61,18 @@ def env(*, url=None, key=None, key_file=None, config=None):
 
 
 @pytest.fixture
-def absent(tmp_path):
+def missing_path(tmp_path):
     return tmp_path / "absent.toml"
 
 
 @pytest.fixture
-def file(tmp_path):
+def config_path(tmp_path):
     path = tmp_path / "config.toml"
-    write_user_config(path, FILE, "file-key")
+    write_user_config(path, FILE_VALUES, "file-key")
     return path
 
 
-def pair(found):
+def url_and_key(found):
     assert found is not None
     return found.url, found.api_key
 
@@ -80,111 +80,133 @@ def pair(found):
 # ---------------------------------------------------------------- order
 
 
-def test_nothing_configured_is_no_error(absent):
-    assert discover({}, path=absent) is None
+def test_nothing_configured_is_no_error(missing_path):
+    assert discover({}, path=missing_path) is None
 
 
-def test_arguments_go_before_the_environment_and_the_file(file):
-    found = discover(env(url=ENV, key="env-key"), url=CODE, api_key="code-key", path=file)
-    assert found == Config(CODE, "code-key", "configure()", "configure()")
+def test_arguments_go_before_the_environment_and_the_file(config_path):
+    found = discover(make_environ(url=ENV_VALUES, key="env-key"), url=CODE_VALUES, api_key="code-key", path=config_path)
+    assert found == Config(CODE_VALUES, "code-key", "configure()", "configure()")
 
 
-def test_the_environment_goes_before_the_file(file):
-    found = discover(env(url=ENV, key="env-key"), path=file)
-    assert found == Config(ENV, "env-key", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
+def test_the_environment_goes_before_the_file(config_path):
+    found = discover(make_environ(url=ENV_VALUES, key="env-key"), path=config_path)
+    assert found == Config(ENV_VALUES, "env-key", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
 
 
-def test_the_file_is_asked_last(file):
-    assert discover({}, path=file) == Config(FILE, "file-key", f"the config file {file}", f"the config file {file}")
+def test_the_file_is_asked_last(config_path):
+    assert discover({}, path=config_path) == Config(
+        FILE_VALUES, "file-key", f"the config file {config_path}", f"the config file {config_path}"
+    )
 
 
-def test_the_file_is_found_by_the_environment(file):
-    assert pair(discover(env(config=file))) == (FILE, "file-key")
+def test_the_file_is_found_by_the_environment(config_path):
+    assert url_and_key(discover(make_environ(config=config_path))) == (FILE_VALUES, "file-key")
 
 
 @pytest.mark.parametrize("name", ["PROGRESSBAR_URL", "PROGRESSBAR_API_KEY", "PROGRESSBAR_API_KEY_FILE"])
-def test_an_empty_variable_is_one_that_is_not_set(file, name):
-    assert pair(discover({name: ""}, path=file)) == (FILE, "file-key")
+def test_an_empty_variable_is_one_that_is_not_set(config_path, name):
+    assert url_and_key(discover({name: ""}, path=config_path)) == (FILE_VALUES, "file-key")
 
 
 def test_without_a_variable_the_file_is_where_the_system_keeps_such_files():
-    assert user_config_path({}) == platformdirs.user_config_path("progressbar-tracker", appauthor=False) / "config.toml"
+    assert (
+        get_user_config_path({})
+        == platformdirs.user_config_path("progressbar-tracker", appauthor=False) / "config.toml"
+    )
 
 
 def test_a_variable_names_the_config_file(tmp_path):
-    assert user_config_path(env(config=tmp_path / "mine.toml")) == tmp_path / "mine.toml"
+    assert get_user_config_path(make_environ(config=tmp_path / "mine.toml")) == tmp_path / "mine.toml"
 
 
 # ---------------------------------------------------------------- which key meets which URL
 
 
-def test_a_lone_key_in_code_goes_with_the_url_of_the_environment(absent):
-    assert pair(discover(env(url=ENV), api_key="code-key", path=absent)) == (ENV, "code-key")
+def test_a_lone_key_in_code_goes_with_the_url_of_the_environment(missing_path):
+    assert url_and_key(discover(make_environ(url=ENV_VALUES), api_key="code-key", path=missing_path)) == (
+        ENV_VALUES,
+        "code-key",
+    )
 
 
-def test_a_key_in_code_goes_before_the_environments_for_its_url(absent):
-    assert pair(discover(env(url=ENV, key="env-key"), api_key="code-key", path=absent)) == (ENV, "code-key")
+def test_a_key_in_code_goes_before_the_environments_for_its_url(missing_path):
+    assert url_and_key(
+        discover(make_environ(url=ENV_VALUES, key="env-key"), api_key="code-key", path=missing_path)
+    ) == (ENV_VALUES, "code-key")
 
 
-def test_a_lone_key_in_code_goes_with_the_url_of_the_file(file):
-    assert pair(discover({}, api_key="code-key", path=file)) == (FILE, "code-key")
+def test_a_lone_key_in_code_goes_with_the_url_of_the_file(config_path):
+    assert url_and_key(discover({}, api_key="code-key", path=config_path)) == (FILE_VALUES, "code-key")
 
 
-def test_a_lone_key_of_the_environment_goes_with_the_url_in_code(absent):
-    assert pair(discover(env(key="env-key"), url=CODE, path=absent)) == (CODE, "env-key")
+def test_a_lone_key_of_the_environment_goes_with_the_url_in_code(missing_path):
+    assert url_and_key(discover(make_environ(key="env-key"), url=CODE_VALUES, path=missing_path)) == (
+        CODE_VALUES,
+        "env-key",
+    )
 
 
-def test_a_lone_key_of_the_environment_goes_with_the_url_of_the_file(file):
-    assert pair(discover(env(key="env-key"), path=file)) == (FILE, "env-key")
+def test_a_lone_key_of_the_environment_goes_with_the_url_of_the_file(config_path):
+    assert url_and_key(discover(make_environ(key="env-key"), path=config_path)) == (FILE_VALUES, "env-key")
 
 
-def test_the_environments_key_never_meets_another_url_than_the_environments(absent):
-    with pytest.raises(ConfigError, match=f"no key for {CODE}"):
-        discover(env(url=ENV, key="env-key"), url=CODE, path=absent)
+def test_the_environments_key_never_meets_another_url_than_the_environments(missing_path):
+    with pytest.raises(ConfigError, match=f"no key for {CODE_VALUES}"):
+        discover(make_environ(url=ENV_VALUES, key="env-key"), url=CODE_VALUES, path=missing_path)
 
 
-def test_the_environments_key_meets_a_url_in_code_that_is_the_same(absent):
-    assert pair(discover(env(url=ENV + "/", key="env-key"), url=ENV, path=absent)) == (ENV, "env-key")
+def test_the_environments_key_meets_a_url_in_code_that_is_the_same(missing_path):
+    assert url_and_key(
+        discover(make_environ(url=ENV_VALUES + "/", key="env-key"), url=ENV_VALUES, path=missing_path)
+    ) == (ENV_VALUES, "env-key")
 
 
-def test_the_files_key_never_meets_another_url_in_code(file):
+def test_the_files_key_never_meets_another_url_in_code(config_path):
     with pytest.raises(ConfigError, match="no key for http://other"):
-        discover({}, url="http://other", path=file)
+        discover({}, url="http://other", path=config_path)
 
 
-def test_the_files_key_never_meets_another_url_of_the_environment(file):
+def test_the_files_key_never_meets_another_url_of_the_environment(config_path):
     with pytest.raises(ConfigError, match="no key for http://other"):
-        discover(env(url="http://other"), path=file)
+        discover(make_environ(url="http://other"), path=config_path)
 
 
-@pytest.mark.parametrize("near", [FILE + "0", FILE + "/sub", "https" + FILE[4:], FILE[:-1], "http://file"])
-def test_a_url_that_only_looks_like_the_files_does_not_get_its_key(file, near):
+@pytest.mark.parametrize(
+    "near", [FILE_VALUES + "0", FILE_VALUES + "/sub", "https" + FILE_VALUES[4:], FILE_VALUES[:-1], "http://file"]
+)
+def test_a_url_that_only_looks_like_the_files_does_not_get_its_key(config_path, near):
     with pytest.raises(ConfigError, match="no key for"):
-        discover(env(url=near), path=file)
+        discover(make_environ(url=near), path=config_path)
 
 
-def test_the_files_key_meets_the_same_url_given_elsewhere(file):
-    found = discover(env(url=FILE + "/"), path=file)
-    assert found == Config(FILE + "/", "file-key", "PROGRESSBAR_URL", f"the config file {file}")
-    assert discover({}, url=FILE, path=file) == Config(FILE, "file-key", "configure()", f"the config file {file}")
+def test_the_files_key_meets_the_same_url_given_elsewhere(config_path):
+    found = discover(make_environ(url=FILE_VALUES + "/"), path=config_path)
+    assert found == Config(FILE_VALUES + "/", "file-key", "PROGRESSBAR_URL", f"the config file {config_path}")
+    assert discover({}, url=FILE_VALUES, path=config_path) == Config(
+        FILE_VALUES, "file-key", "configure()", f"the config file {config_path}"
+    )
 
 
-def test_a_url_in_code_falls_through_to_the_file_when_the_environment_means_another_server(file):
-    assert pair(discover(env(url=ENV, key="env-key"), url=FILE, path=file)) == (FILE, "file-key")
+def test_a_url_in_code_falls_through_to_the_file_when_the_environment_means_another_server(config_path):
+    assert url_and_key(discover(make_environ(url=ENV_VALUES, key="env-key"), url=FILE_VALUES, path=config_path)) == (
+        FILE_VALUES,
+        "file-key",
+    )
 
 
-def test_a_url_without_any_key_says_what_to_set(absent):
+def test_a_url_without_any_key_says_what_to_set(missing_path):
     with pytest.raises(ConfigError, match=r"no key for http://env:2: set PROGRESSBAR_API_KEY, or run: .* login http"):
-        discover(env(url=ENV), path=absent)
+        discover(make_environ(url=ENV_VALUES), path=missing_path)
 
 
 @pytest.mark.parametrize(("in_code", "in_environment"), [("k", None), (None, "k")])
-def test_a_key_without_any_url_says_what_to_set(absent, in_code, in_environment):
+def test_a_key_without_any_url_says_what_to_set(missing_path, in_code, in_environment):
     with pytest.raises(ConfigError, match="a key but no server: set PROGRESSBAR_URL"):
-        discover(env(key=in_environment), api_key=in_code, path=absent)
+        discover(make_environ(key=in_environment), api_key=in_code, path=missing_path)
 
 
-layers = st.sampled_from([None, CODE, ENV, FILE])
+layers = st.sampled_from([None, CODE_VALUES, ENV_VALUES, FILE_VALUES])
 keys = st.booleans()
 
 
@@ -198,7 +220,7 @@ def test_no_combination_lets_a_key_meet_a_url_that_it_was_not_given_for(
         path.write_text(f'url = "{file_url}"\napi_key = "file-key"\n')
     try:
         found = discover(
-            env(url=env_url, key="env-key" if env_key else None),
+            make_environ(url=env_url, key="env-key" if env_key else None),
             url=code_url,
             api_key="code-key" if code_key else None,
             path=path,
@@ -219,13 +241,15 @@ def test_no_combination_lets_a_key_meet_a_url_that_it_was_not_given_for(
 def test_complete_arguments_need_neither_a_readable_key_file_nor_a_valid_config(tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("not toml")
-    assert pair(discover(env(key_file=tmp_path / "absent"), url=CODE, api_key="k", path=broken)) == (CODE, "k")
+    assert url_and_key(
+        discover(make_environ(key_file=tmp_path / "absent"), url=CODE_VALUES, api_key="k", path=broken)
+    ) == (CODE_VALUES, "k")
 
 
 def test_a_complete_environment_needs_no_valid_config(tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("not toml")
-    assert pair(discover(env(url=ENV, key="k"), path=broken)) == (ENV, "k")
+    assert url_and_key(discover(make_environ(url=ENV_VALUES, key="k"), path=broken)) == (ENV_VALUES, "k")
 
 
 # ---------------------------------------------------------------- the key as a file
@@ -234,16 +258,19 @@ def test_a_complete_environment_needs_no_valid_config(tmp_path):
 def test_a_key_is_read_from_the_file_that_the_environment_names(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("  from-file\n")
-    assert environ_key(env(key_file=secret)) == "from-file"
-    assert pair(discover(env(url=ENV, key_file=secret), path=tmp_path / "absent")) == (ENV, "from-file")
+    assert read_environ_key(make_environ(key_file=secret)) == "from-file"
+    assert url_and_key(discover(make_environ(url=ENV_VALUES, key_file=secret), path=tmp_path / "absent")) == (
+        ENV_VALUES,
+        "from-file",
+    )
 
 
 def test_a_key_given_directly_goes_before_one_in_a_file(tmp_path):
-    assert environ_key(env(key="direct", key_file=tmp_path / "absent")) == "direct"
+    assert read_environ_key(make_environ(key="direct", key_file=tmp_path / "absent")) == "direct"
 
 
 def test_no_variable_is_no_key():
-    assert environ_key({}) is None
+    assert read_environ_key({}) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\x00", "folder"], ids=repr)
@@ -254,7 +281,7 @@ def test_a_key_file_that_cannot_be_used_is_named_with_its_variable(tmp_path, con
     elif content is not None:
         secret.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        environ_key(env(key_file=secret))
+        read_environ_key(make_environ(key_file=secret))
     assert "PROGRESSBAR_API_KEY_FILE" in str(caught.value)
     assert str(secret) in str(caught.value)
 
@@ -262,8 +289,8 @@ def test_a_key_file_that_cannot_be_used_is_named_with_its_variable(tmp_path, con
 # ---------------------------------------------------------------- reading the config file
 
 
-def test_a_config_file_that_is_not_there_is_none(absent):
-    assert read_user_config(absent) is None
+def test_a_config_file_that_is_not_there_is_none(missing_path):
+    assert read_user_config(missing_path) is None
 
 
 @pytest.mark.parametrize(
@@ -311,7 +338,7 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path, obstacle, monkeypa
 def test_further_entries_of_a_config_file_are_ignored(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('url = "http://h"\napi_key = "k"\ncolour = "blue"\n[x]\ny = 1\n')
-    assert pair(read_user_config(path)) == ("http://h", "k")
+    assert url_and_key(read_user_config(path)) == ("http://h", "k")
 
 
 # ---------------------------------------------------------------- writing it
@@ -319,16 +346,16 @@ def test_further_entries_of_a_config_file_are_ignored(tmp_path):
 
 def test_writing_makes_the_folders_above(tmp_path):
     path = tmp_path / "a" / "b" / "config.toml"
-    write_user_config(path, FILE, "k")
-    assert pair(read_user_config(path)) == (FILE, "k")
+    write_user_config(path, FILE_VALUES, "k")
+    assert url_and_key(read_user_config(path)) == (FILE_VALUES, "k")
 
 
 @posix
 def test_the_config_file_is_for_its_owner_alone_even_where_it_was_not(tmp_path):
     path = tmp_path / "folder" / "config.toml"
-    write_user_config(path, FILE, "k")
+    write_user_config(path, FILE_VALUES, "k")
     path.chmod(0o644)
-    write_user_config(path, FILE, "k")
+    write_user_config(path, FILE_VALUES, "k")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -343,37 +370,37 @@ def test_the_config_file_is_for_its_owner_alone_from_its_first_instant(tmp_path,
         replace(source, target)
 
     monkeypatch.setattr(config_module.os, "replace", watched)
-    write_user_config(tmp_path / "config.toml", FILE, "k")
+    write_user_config(tmp_path / "config.toml", FILE_VALUES, "k")
     assert modes == [0o600]
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_beside_it(file, monkeypatch):
-    before = file.read_bytes()
+def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_beside_it(config_path, monkeypatch):
+    before = config_path.read_bytes()
 
     def full(source, target):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(config_module.os, "replace", full)
     with pytest.raises(ConfigError) as caught:
-        write_user_config(file, "http://new", "new-key")
-    assert f"the config file {file} cannot be written" in str(caught.value)
+        write_user_config(config_path, "http://new", "new-key")
+    assert f"the config file {config_path} cannot be written" in str(caught.value)
     assert "new-key" not in str(caught.value)
-    assert file.read_bytes() == before
-    assert list(file.parent.iterdir()) == [file]
+    assert config_path.read_bytes() == before
+    assert list(config_path.parent.iterdir()) == [config_path]
 
 
 def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path):
     (tmp_path / "occupied").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_user_config(tmp_path / "occupied" / "config.toml", FILE, "k")
+        write_user_config(tmp_path / "occupied" / "config.toml", FILE_VALUES, "k")
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
 def test_any_text_comes_back_as_it_was_written(tmp_path, text):
     path = tmp_path / "config.toml"
     write_user_config(path, f"u{text}", f"k{text}")
     assert tomllib.loads(path.read_text("utf-8")) == {"url": f"u{text}", "api_key": f"k{text}"}
-    assert pair(read_user_config(path)) == (f"u{text}", f"k{text}")
+    assert url_and_key(read_user_config(path)) == (f"u{text}", f"k{text}")
 
 
 @settings(max_examples=25)  # each writes a file
@@ -381,17 +408,17 @@ def test_any_text_comes_back_as_it_was_written(tmp_path, text):
 def test_every_text_that_utf_8_carries_comes_back_as_it_was_written(url, key, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     write_user_config(path, url, key)
-    assert pair(read_user_config(path)) == (url, key)
+    assert url_and_key(read_user_config(path)) == (url, key)
 
 
-def test_a_lone_surrogate_cannot_be_written_and_the_error_does_not_show_the_key(file):
-    before = file.read_bytes()
+def test_a_lone_surrogate_cannot_be_written_and_the_error_does_not_show_the_key(config_path):
+    before = config_path.read_bytes()
     with pytest.raises(ConfigError) as caught:
-        write_user_config(file, FILE, "secret\ud800")
+        write_user_config(config_path, FILE_VALUES, "secret\ud800")
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
-    assert file.read_bytes() == before
-    assert list(file.parent.iterdir()) == [file]
+    assert config_path.read_bytes() == before
+    assert list(config_path.parent.iterdir()) == [config_path]
 
 
 # ---------------------------------------------------------------- the rest
@@ -405,13 +432,13 @@ def test_a_configuration_never_shows_its_key():
 
 @pytest.mark.parametrize("value", ["1", "true", "yes", "on", "anything", " 1 "])
 def test_tracking_is_disabled_by_any_value_that_does_not_say_no(value):
-    assert disabled({"PROGRESSBAR_DISABLE": value})
+    assert is_disabled({"PROGRESSBAR_DISABLE": value})
 
 
 @pytest.mark.parametrize("value", ["", " ", "0", "no", "off", "false", "False", "NO", " 0 "])
 def test_tracking_is_not_disabled_by_a_value_that_says_no(value):
-    assert not disabled({"PROGRESSBAR_DISABLE": value})
+    assert not is_disabled({"PROGRESSBAR_DISABLE": value})
 
 
 def test_tracking_is_not_disabled_by_default():
-    assert not disabled({})
+    assert not is_disabled({})

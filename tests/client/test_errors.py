@@ -26,7 +26,7 @@ from progressbar_tracker import (
 from progressbar_tracker import _errors as errors_module
 from progressbar_tracker._models import FieldError, FieldTypeError
 
-RESPONSES = [
+RESPONSE_ERRORS = [
     PermissionError,
     ValidationError,
     ItemNotFoundError,
@@ -36,7 +36,7 @@ RESPONSES = [
     ServerError,
     ResponseError,
 ]
-ALSO = [
+SUBCLASS_PAIRS = [
     (ConfigError, ValueError),
     (PermissionError, builtins.PermissionError),
     (PermissionError, OSError),
@@ -47,7 +47,7 @@ ALSO = [
     (FieldTypeError, ValueError),
     (FieldError, ValueError),
 ]
-NOT = [
+UNRELATED_PAIRS = [
     (TransportError, ResponseError),
     (ConfigError, ResponseError),
     (ConflictError, ValueError),
@@ -58,11 +58,11 @@ NOT = [
 ]
 
 
-def refusal(kind):
+def make_error(kind):
     return kind("no", status_code=418, code="teapot", detail="short and stout", retry_after=2.5)
 
 
-def same(one, other):
+def are_equal(one, other):
     return type(one) is type(other) and one.args == other.args and vars(one) == vars(other)
 
 
@@ -71,12 +71,12 @@ def test_every_branch_of_the_tree_grows_from_one_root(kind):
     assert issubclass(kind, ProgressBarError)
 
 
-@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.parametrize("kind", RESPONSE_ERRORS)
 def test_every_refusal_of_the_server_is_a_response_error(kind):
     assert issubclass(kind, ResponseError)
 
 
-@pytest.mark.parametrize(("kind", "other"), ALSO, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("kind", "other"), SUBCLASS_PAIRS, ids=lambda kind: kind.__name__)
 def test_an_error_is_caught_by_the_standard_name_as_well(kind, other):
     error = kind.__new__(kind, "no")
     with pytest.raises(other) as caught:
@@ -84,7 +84,7 @@ def test_an_error_is_caught_by_the_standard_name_as_well(kind, other):
     assert caught.value is error
 
 
-@pytest.mark.parametrize(("kind", "other"), NOT, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("kind", "other"), UNRELATED_PAIRS, ids=lambda kind: kind.__name__)
 def test_an_error_is_not_caught_by_a_name_that_means_something_else(kind, other):
     assert not issubclass(kind, other)
 
@@ -109,9 +109,9 @@ def test_the_tree_in_the_docstring_names_every_class():
     assert missing == []
 
 
-@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.parametrize("kind", RESPONSE_ERRORS)
 def test_a_refusal_shows_its_message_and_keeps_what_the_server_said(kind):
-    error = refusal(kind)
+    error = make_error(kind)
     assert str(error) == "no"
     assert (error.status_code, error.code, error.detail, error.retry_after) == (418, "teapot", "short and stout", 2.5)
 
@@ -130,7 +130,7 @@ def test_a_transport_error_shows_its_message_and_keeps_method_and_url():
 @pytest.mark.parametrize(
     "error",
     [
-        *map(refusal, RESPONSES),
+        *map(make_error, RESPONSE_ERRORS),
         TransportError("refused", method="GET", url="http://h/progress"),
         ConfigError("PROGRESSBAR_URL is not a URL"),
         ProgressBarError("one", "two"),
@@ -140,11 +140,11 @@ def test_a_transport_error_shows_its_message_and_keeps_method_and_url():
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_survives_pickling_and_copying_with_its_attributes(error, again):
-    assert same(again(error), error)
+    assert are_equal(again(error), error)
     assert str(again(error)) == str(error)
 
 
 def test_a_note_survives_pickling():
-    error = refusal(ServerError)
+    error = make_error(ServerError)
     error.add_note("while encoding")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["while encoding"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import ConfigError, ProgressBar, ProgressBarError
 
-SLOW = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+FUZZ_SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 odd = st.one_of(st.text(), st.text(st.characters(categories=["Cs", "Cc", "Nd"])), st.none(), st.integers(), st.binary())
 urls = st.one_of(odd, st.text("htps:/[]%.@#?:0189abl\\ é", max_size=30).map("http://{}".format))
 json_like = st.recursive(
@@ -38,7 +38,7 @@ bodies = st.one_of(
     ),
 )
 header_text = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
-CALLS = [
+CLIENT_CALLS = [
     lambda pb: pb.get_all(),
     lambda pb: pb.get("a"),
     lambda pb: pb.create("a", "t", "d", 0.5),
@@ -50,12 +50,12 @@ CALLS = [
 ]
 
 
-@SLOW
+@FUZZ_SETTINGS
 @given(
     st.integers(100, 599),
     bodies,
     st.dictionaries(st.sampled_from(["retry-after", "content-type", "x-request-id"]), header_text),
-    st.sampled_from(CALLS),
+    st.sampled_from(CLIENT_CALLS),
 )
 def test_no_reply_raises_a_foreign_error(status, body, headers, call):
     network = httpx.MockTransport(lambda request: httpx.Response(status, headers=headers, content=iter([body])))
@@ -64,7 +64,7 @@ def test_no_reply_raises_a_foreign_error(status, body, headers, call):
             call(pb)
 
 
-@SLOW
+@FUZZ_SETTINGS
 @given(bodies, st.sampled_from(["snapshot", "change", "x"]), st.text(max_size=5))
 def test_no_event_raises_a_foreign_error(body, name, event_id):
     event = f"id: {event_id}\nevent: {name}\ndata: ".encode("utf-8", "surrogatepass") + body + b"\n\n"
@@ -76,8 +76,8 @@ def test_no_event_raises_a_foreign_error(body, name, event_id):
                 pass
 
 
-@SLOW
-@given(urls, odd, st.sampled_from(CALLS))
+@FUZZ_SETTINGS
+@given(urls, odd, st.sampled_from(CLIENT_CALLS))
 def test_no_address_and_no_key_raises_a_foreign_error(url, key, call):
     network = httpx.MockTransport(lambda request: httpx.Response(200, json=[]))
     with contextlib.suppress(ProgressBarError):
@@ -85,7 +85,7 @@ def test_no_address_and_no_key_raises_a_foreign_error(url, key, call):
             call(pb)
 
 
-@SLOW
+@FUZZ_SETTINGS
 @given(odd, odd, odd, st.one_of(odd, st.floats()), odd)
 def test_no_argument_raises_anything_but_what_is_documented(item_id, title, description, value, weight):
     network = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
@@ -102,7 +102,7 @@ def test_no_argument_raises_anything_but_what_is_documented(item_id, title, desc
 
 
 # Not SSLKEYLOGFILE, for that file would be written.
-NAMES = ["http_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+PROXY_VARIABLES = ["http_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20) | st.sampled_from(
     [
         "http://[",
@@ -119,10 +119,10 @@ values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.dictionaries(st.sampled_from(NAMES), values), st.sampled_from(["http", "https"]))
+@given(st.dictionaries(st.sampled_from(PROXY_VARIABLES), values), st.sampled_from(["http", "https"]))
 def test_no_environment_raises_a_foreign_error(environ, scheme):
     with mock.patch.dict(os.environ, environ):
-        for name in NAMES:
+        for name in PROXY_VARIABLES:
             if name not in environ:
                 os.environ.pop(name, None)
         with ProgressBar(f"{scheme}://127.0.0.1:1", "key", auto_detect=False) as pb:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker._models import (
+    KEY_PERMISSIONS,
     META_ENTRIES,
     META_LENGTH,
     NUMBER_LIMIT,
-    PERMISSIONS,
     FieldError,
     FieldTypeError,
     KeyInfo,
@@ -23,16 +23,16 @@ from progressbar_tracker._models import (
     check_text,
     check_value,
     check_weight,
-    fraction,
+    compute_fraction,
+    format_value,
     has_control,
     is_complete,
-    shown,
 )
 
-NAN, INF = math.nan, math.inf
-HUGE = 10**5000  # str() of it raises
-CONTROLS = ["\x00", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\n", "\t", "\r", "\ud800", "\udfff"]
-HARMLESS = [
+NAN_VALUE, INFINITE_VALUE = math.nan, math.inf
+HUGE_NUMBER = 10**5000  # str() of it raises
+CONTROL_CHARACTERS = ["\x00", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\n", "\t", "\r", "\ud800", "\udfff"]
+VALID_TEXTS = [
     "",
     " ",
     "a b",
@@ -52,14 +52,14 @@ HARMLESS = [
 numbers = st.integers(-(2**53), 2**53) | st.floats(-NUMBER_LIMIT, NUMBER_LIMIT)
 
 
-class Rude:
+class UnprintableValue:
     """Refuses to be shown."""
 
     def __repr__(self):
         raise RuntimeError("no")
 
 
-def refused(check, *args, **options):
+def get_field_error(check, *args, **options):
     """Return the FieldError that a check raises."""
     with pytest.raises(FieldError) as caught:
         check(*args, **options)
@@ -69,16 +69,16 @@ def refused(check, *args, **options):
 # ---------------------------------------------------------------- text
 
 
-@pytest.mark.parametrize("text", HARMLESS)
+@pytest.mark.parametrize("text", VALID_TEXTS)
 def test_text_of_any_script_is_taken_as_it_is(text):
     assert check_text("title", text, 200) is text
     assert not has_control(text)
 
 
-@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+@pytest.mark.parametrize("control", CONTROL_CHARACTERS, ids=ascii)
 def test_text_with_a_control_character_or_a_lone_surrogate_is_refused(control):
     assert has_control(f"a{control}b")
-    error = refused(check_text, "title", f"a{control}b", 200)
+    error = get_field_error(check_text, "title", f"a{control}b", 200)
     assert error.field == "title"
     assert "control characters" in str(error)
     assert str(error).isprintable()
@@ -86,24 +86,26 @@ def test_text_with_a_control_character_or_a_lone_surrogate_is_refused(control):
 
 @pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\r\nb"])
 def test_newlines_and_tabs_are_taken_where_lines_are_allowed(text):
-    assert check_text("description", text, 200, lines=True) is text
+    assert check_text("description", text, 200, allow_newlines=True) is text
 
 
 @pytest.mark.parametrize("control", ["\x00", "\x1b", "\x7f", "\ud800"], ids=ascii)
 def test_other_control_characters_are_refused_even_where_lines_are_allowed(control):
-    assert "control characters" in str(refused(check_text, "description", f"a\n{control}", 200, lines=True))
+    assert "control characters" in str(
+        get_field_error(check_text, "description", f"a\n{control}", 200, allow_newlines=True)
+    )
 
 
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, b"bytes", ["a"]])
 def test_text_that_is_no_string_is_refused_with_its_value(value):
-    error = refused(check_text, "title", value, 200)
+    error = get_field_error(check_text, "title", value, 200)
     assert isinstance(error, FieldTypeError)
     assert str(error) == f"title must be a string, not {value!r}"
 
 
 def test_text_is_taken_up_to_its_limit_and_no_further():
     assert check_text("title", "x" * 200, 200)
-    error = refused(check_text, "title", "x" * 201, 200)
+    error = get_field_error(check_text, "title", "x" * 201, 200)
     assert not isinstance(error, TypeError)
     assert "title must be 0 to 200 characters long, not 201" in str(error)
 
@@ -118,7 +120,7 @@ def test_an_id_may_be_any_text_of_1_to_200_characters(item_id):
 
 @pytest.mark.parametrize("item_id", ["", "x" * 201, "a\x00", "a\n", "a\t", "\ud800", None, 7, True, b"id"], ids=ascii)
 def test_any_other_id_is_refused_by_the_name_of_the_argument(item_id):
-    error = refused(check_id, item_id, "item_id")
+    error = get_field_error(check_id, item_id, "item_id")
     assert error.field == "item_id"
     assert "item_id must" in str(error)
 
@@ -138,17 +140,29 @@ def test_an_int_that_not_every_party_can_hold_becomes_a_float(number):
 
 
 @pytest.mark.parametrize(
-    "number", [NAN, INF, -INF, float("1e999"), 1.1e300, 10**301, -(10**301), HUGE, -HUGE], ids=lambda _: "number"
+    "number",
+    [
+        NAN_VALUE,
+        INFINITE_VALUE,
+        -INFINITE_VALUE,
+        float("1e999"),
+        1.1e300,
+        10**301,
+        -(10**301),
+        HUGE_NUMBER,
+        -HUGE_NUMBER,
+    ],
+    ids=lambda _: "number",
 )
 def test_a_number_that_is_not_finite_or_too_large_is_refused(number):
-    error = refused(check_number, "total", number)
+    error = get_field_error(check_number, "total", number)
     assert not isinstance(error, TypeError)
     assert str(error).startswith("total must be a finite number, not ")
 
 
 @pytest.mark.parametrize("value", [True, False, None, "1", 1j, [1]])
 def test_what_is_no_number_is_refused_with_its_value(value):
-    error = refused(check_number, "total", value)
+    error = get_field_error(check_number, "total", value)
     assert isinstance(error, FieldTypeError)
     assert str(error) == f"total must be a number, not {value!r}"
 
@@ -159,16 +173,18 @@ def test_a_value_from_0_to_1_comes_back_as_a_float(value):
     assert check_value(value) == value
 
 
-@pytest.mark.parametrize("value", [1 + 2e-9, -2e-9, 2, -1, 1e300, NAN, INF, -INF, HUGE], ids=lambda _: "v")
+@pytest.mark.parametrize(
+    "value", [1 + 2e-9, -2e-9, 2, -1, 1e300, NAN_VALUE, INFINITE_VALUE, -INFINITE_VALUE, HUGE_NUMBER], ids=lambda _: "v"
+)
 def test_a_value_outside_0_to_1_is_refused(value):
-    error = refused(check_value, value)
+    error = get_field_error(check_value, value)
     assert error.field == "value"
     assert str(error).startswith("value must be ")
 
 
 @pytest.mark.parametrize("value", [True, False, None, "0.5"])
 def test_a_value_that_is_no_number_is_refused_as_a_type_error(value):
-    assert isinstance(refused(check_value, value), TypeError)
+    assert isinstance(get_field_error(check_value, value), TypeError)
 
 
 @pytest.mark.parametrize("weight", [0, -1, 2**53, -(2**53)])
@@ -176,14 +192,14 @@ def test_a_weight_within_2_to_the_53_is_taken(weight):
     assert check_weight(weight) is weight
 
 
-@pytest.mark.parametrize("weight", [2**53 + 1, -(2**53) - 1, HUGE, -HUGE], ids=lambda _: "weight")
+@pytest.mark.parametrize("weight", [2**53 + 1, -(2**53) - 1, HUGE_NUMBER, -HUGE_NUMBER], ids=lambda _: "weight")
 def test_a_weight_beyond_2_to_the_53_is_refused(weight):
-    assert str(refused(check_weight, weight)).startswith("weight must be within +-2**53, not ")
+    assert str(get_field_error(check_weight, weight)).startswith("weight must be within +-2**53, not ")
 
 
-@pytest.mark.parametrize("weight", [True, False, 1.0, NAN, "1", None])
+@pytest.mark.parametrize("weight", [True, False, 1.0, NAN_VALUE, "1", None])
 def test_a_weight_that_is_no_int_is_refused_as_a_type_error(weight):
-    error = refused(check_weight, weight)
+    error = get_field_error(check_weight, weight)
     assert isinstance(error, TypeError)
     assert str(error) == f"weight must be an int, not {weight!r}"
 
@@ -193,9 +209,9 @@ def test_seconds_come_back_as_a_float(seconds):
     assert type(check_seconds("ttl", seconds)) is float
 
 
-@pytest.mark.parametrize("seconds", [-5e-324, -1, NAN, INF, True, "15", None])
+@pytest.mark.parametrize("seconds", [-5e-324, -1, NAN_VALUE, INFINITE_VALUE, True, "15", None])
 def test_seconds_below_0_or_not_a_number_are_refused(seconds):
-    assert refused(check_seconds, "ttl", seconds).field == "ttl"
+    assert get_field_error(check_seconds, "ttl", seconds).field == "ttl"
 
 
 # ---------------------------------------------------------------- meta
@@ -227,7 +243,7 @@ def test_meta_of_short_texts_is_taken():
     ids=lambda meta: ascii(meta)[:20],
 )
 def test_any_other_meta_is_refused(meta):
-    assert refused(check_meta, meta).field == "meta"
+    assert get_field_error(check_meta, meta).field == "meta"
 
 
 # ---------------------------------------------------------------- fraction
@@ -248,16 +264,16 @@ def test_any_other_meta_is_refused(meta):
         (-7, -5, 0.0),
         (-1e300, 5e-324, 0.0),
         (2**53 - 1, 2**53, 1 - 2**-53),
-        (1e300, math.nextafter(1e300, INF), 1.0),
+        (1e300, math.nextafter(1e300, INFINITE_VALUE), 1.0),
     ],
 )
 def test_a_fraction_is_how_much_is_done(completed, total, done):
-    assert fraction(completed, total) == done
+    assert compute_fraction(completed, total) == done
 
 
 @given(completed=numbers, total=numbers)
 def test_a_fraction_is_1_only_when_everything_is_done(completed, total):
-    done = fraction(completed, total)
+    done = compute_fraction(completed, total)
     assert done is not None
     assert 0.0 <= done <= 1.0
     assert (done == 1.0) == (total > 0 and is_complete(completed, total))
@@ -265,7 +281,7 @@ def test_a_fraction_is_1_only_when_everything_is_done(completed, total):
 
 @given(total=st.integers(1, 10**400))
 def test_a_fraction_of_all_but_one_is_below_1_whatever_the_size(total):
-    done = fraction(total - 1, total)
+    done = compute_fraction(total - 1, total)
     assert done is not None
     assert done < 1.0
 
@@ -279,19 +295,21 @@ def test_text_without_control_characters_can_always_be_sent_as_utf_8(text):
         assert text.encode().decode() == text
 
 
-@pytest.mark.parametrize("value", [Rude(), HUGE, "x" * 10_000, "\ud800", "\x1b[31m"], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", [UnprintableValue(), HUGE_NUMBER, "x" * 10_000, "\ud800", "\x1b[31m"], ids=lambda v: type(v).__name__
+)
 def test_any_value_can_be_shown_in_an_error_on_one_short_line(value):
-    text = shown(value)
+    text = format_value(value)
     assert len(text) <= 80
     assert text.isprintable()
 
 
 def test_a_value_whose_repr_fails_is_shown_by_its_type():
-    assert shown(Rude()) == "<Rude: repr() raised RuntimeError>"
+    assert format_value(UnprintableValue()) == "<UnprintableValue: repr() raised RuntimeError>"
 
 
 def test_each_key_type_has_the_permissions_of_the_protocol():
-    assert PERMISSIONS == {
+    assert KEY_PERMISSIONS == {
         "read": ("read",),
         "write": ("read", "create", "update_own", "delete_own"),
         "admin": ("read", "create", "update_all", "delete_all"),

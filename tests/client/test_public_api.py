@@ -15,8 +15,8 @@ import pytest
 
 import progressbar_tracker
 
-SOURCE = Path(progressbar_tracker.__file__).parent
-FACE = [
+SOURCE_FOLDER = Path(progressbar_tracker.__file__).parent
+PUBLIC_NAMES = [
     "AsyncProgressBar",
     "Change",
     "ConfigError",
@@ -42,17 +42,17 @@ FACE = [
     "track",
 ]
 # Each is imported where it is first needed. logging is half the cost of importing a package.
-LAZY = {"httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib"}
-SERVER = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argon2", "jinja2", "sqlite3"}
+LAZY_MODULES = {"httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib"}
+SERVER_MODULES = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argon2", "jinja2", "sqlite3"}
 
 
 def module_names():
     """Return the names of the modules outside the server, but for those that only run elsewhere."""
     away = {("integrations", name) for name in ("keras", "lightning", "transformers")}
-    for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).with_suffix("").parts
+    for path in sorted(SOURCE_FOLDER.rglob("*.py")):
+        parts = path.relative_to(SOURCE_FOLDER).with_suffix("").parts
         if parts[0] != "server" and "bootstrap" not in parts and parts not in away:
-            yield ".".join((SOURCE.name, *parts)).removesuffix(".__init__")
+            yield ".".join((SOURCE_FOLDER.name, *parts)).removesuffix(".__init__")
 
 
 def run_isolated(code):
@@ -63,7 +63,7 @@ def run_isolated(code):
 
 
 @pytest.fixture(scope="module")
-def brought_in():
+def imported_modules():
     code = "import sys; old = set(sys.modules); import json, {}; print(json.dumps(sorted(set(sys.modules) - old)))"
     return set(run_isolated(code.format("progressbar_tracker"))) - set(run_isolated(code.format("builtins")))
 
@@ -77,18 +77,18 @@ def test_the_exported_names_are_the_public_ones():
         for name, value in vars(progressbar_tracker).items()
         if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
     ]
-    assert progressbar_tracker.__all__ == FACE
-    assert sorted(public) == sorted(FACE)
+    assert progressbar_tracker.__all__ == PUBLIC_NAMES
+    assert sorted(public) == sorted(PUBLIC_NAMES)
 
 
-@pytest.mark.parametrize("name", FACE)
+@pytest.mark.parametrize("name", PUBLIC_NAMES)
 def test_an_exported_name_is_documented_beginning_with_a_sentence(name):
     first_line, _, _ = getattr(progressbar_tracker, name).__doc__.partition("\n")
     assert first_line.endswith(".")
     assert not first_line.startswith(f"{name}(")
 
 
-@pytest.mark.parametrize("name", FACE)
+@pytest.mark.parametrize("name", PUBLIC_NAMES)
 def test_an_exported_name_is_found_in_the_module_that_it_names(name):
     exported = getattr(progressbar_tracker, name)
     assert getattr(importlib.import_module(exported.__module__), exported.__name__) is exported
@@ -102,22 +102,22 @@ def test_every_public_method_is_documented(kind):
 
 
 def test_a_star_import_hides_no_builtin_but_the_documented_permission_error():
-    assert [name for name in FACE if hasattr(builtins, name)] == ["PermissionError"]
+    assert [name for name in PUBLIC_NAMES if hasattr(builtins, name)] == ["PermissionError"]
 
 
 # ---------------------------------------------------------------- what the import costs
 
 
-def test_the_import_brings_in_no_http_tls_asyncio_logging_or_terminal_library(brought_in):
-    assert brought_in & LAZY == set()
+def test_the_import_brings_in_no_http_tls_asyncio_logging_or_terminal_library(imported_modules):
+    assert imported_modules & LAZY_MODULES == set()
 
 
-def test_the_import_brings_in_nothing_of_the_server(brought_in):
-    assert brought_in & SERVER == set()
+def test_the_import_brings_in_nothing_of_the_server(imported_modules):
+    assert imported_modules & SERVER_MODULES == set()
 
 
-def test_the_import_brings_in_nothing_from_outside_the_standard_library(brought_in):
-    roots = {name.partition(".")[0] for name in brought_in}
+def test_the_import_brings_in_nothing_from_outside_the_standard_library(imported_modules):
+    roots = {name.partition(".")[0] for name in imported_modules}
     assert {root for root in roots if root not in sys.stdlib_module_names} == {"progressbar_tracker"}
 
 
@@ -138,7 +138,7 @@ def test_a_client_without_a_call_brings_in_no_http_library():
 
 
 def test_the_package_says_that_it_is_typed():
-    assert (SOURCE / "py.typed").is_file()
+    assert (SOURCE_FOLDER / "py.typed").is_file()
 
 
 # ---------------------------------------------------------------- examples
@@ -152,6 +152,9 @@ def test_the_examples_in_the_docstrings_are_true(name):
 
 
 def test_there_are_examples_to_run():
-    modules = [importlib.import_module(f"progressbar_tracker.{name}") for name in ("_client", "_tracker", "_wire")]
+    modules = [
+        importlib.import_module(f"progressbar_tracker.{name}")
+        for name in ("_client", "_tracking.tracker", "_http.exchanges")
+    ]
     finder = doctest.DocTestFinder()
     assert all(any(test.examples for test in finder.find(module)) for module in modules)

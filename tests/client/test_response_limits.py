@@ -14,19 +14,19 @@ import httpx
 import pytest
 
 from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
-from progressbar_tracker._http.exchanges import ANSWER, LIST, Request, ask
+from progressbar_tracker._http.exchanges import MAX_LIST_BYTES, MAX_REPLY_BYTES, Request, request_json
 from progressbar_tracker._http.transport import HttpTransport
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-PIECE = b" " * (1 << 20)
+RESPONSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BODY_PIECE = b" " * (1 << 20)
 
 
-class Streaming:
+class StreamingServer:
     """A server that begins its answer with a head and goes on with the same piece again and again."""
 
     def __init__(self, piece, pause=0.0):
         self._piece, self._pause = piece, pause
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.sent = 0
@@ -37,19 +37,19 @@ class Streaming:
         connection, _ = self._listener.accept()
         with connection, contextlib.suppress(OSError):
             connection.recv(65536)
-            connection.sendall(HEAD + b"Content-Length: 999999999999\r\n\r\n")
-            while not self._over.wait(self._pause):
+            connection.sendall(RESPONSE_HEAD + b"Content-Length: 999999999999\r\n\r\n")
+            while not self._stopped.wait(self._pause):
                 connection.sendall(self._piece)
                 self.sent += len(self._piece)
 
     def close(self):
-        self._over.set()
+        self._stopped.set()
         self._thread.join(10)
         self._listener.close()
         assert not self._thread.is_alive(), "the client did not close the connection"
 
 
-def get_all(url, timeout, awaited):
+def call_get_all(url, timeout, awaited):
     """Return the error of a call, and how long it took."""
 
     async def asking():
@@ -68,8 +68,8 @@ def get_all(url, timeout, awaited):
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 def test_a_body_that_trickles_in_is_given_up_when_the_time_is_over(awaited):
-    with contextlib.closing(Streaming(b" ", 0.02)) as server:
-        error, took = get_all(server.url, 0.3, awaited)
+    with contextlib.closing(StreamingServer(b" ", 0.02)) as server:
+        error, took = call_get_all(server.url, 0.3, awaited)
     assert "not complete after 0.3 seconds" in str(error)
     assert (error.method, error.url) == ("GET", server.url + "/progress")
     assert took < 20.0  # it trickles in for ever
@@ -77,24 +77,24 @@ def test_a_body_that_trickles_in_is_given_up_when_the_time_is_over(awaited):
 
 def test_a_body_without_end_is_given_up_at_its_limit_and_does_not_fill_the_memory():
     transport = None
-    with contextlib.closing(Streaming(PIECE)) as server:
+    with contextlib.closing(StreamingServer(BODY_PIECE)) as server:
         transport = HttpTransport(server.url, "key", timeout=10)
         tracemalloc.start()
         try:
             with pytest.raises(TransportError, match="more than 4 MiB"):
-                transport.run(ask(Request("POST", "api/v1/items:batch", b"{}")))
+                transport.run(request_json(Request("POST", "api/v1/items:batch", b"{}")))
             most = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
             transport.close()
-    assert most < 3 * ANSWER
+    assert most < 3 * MAX_REPLY_BYTES
 
 
-def answering(size, sent):
+def make_transport(size, sent):
     def pieces():
         for _ in range(size >> 20):
             sent.append(1)
-            yield PIECE
+            yield BODY_PIECE
         yield b"[]"
 
     return httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
@@ -102,13 +102,13 @@ def answering(size, sent):
 
 def test_a_list_may_be_long_and_no_longer_than_sensible():
     sent = []
-    with ProgressBar("http://h", "key", auto_detect=False, transport=answering(60 << 20, sent)) as pb:
+    with ProgressBar("http://h", "key", auto_detect=False, transport=make_transport(60 << 20, sent)) as pb:
         assert pb.get_all() == []
     sent = []
-    with ProgressBar("http://h", "key", auto_detect=False, transport=answering(10 * LIST, sent)) as pb:
+    with ProgressBar("http://h", "key", auto_detect=False, transport=make_transport(10 * MAX_LIST_BYTES, sent)) as pb:
         with pytest.raises(TransportError, match="more than 128 MiB"):
             pb.get_all()
-    assert len(sent) == (LIST >> 20) + 1
+    assert len(sent) == (MAX_LIST_BYTES >> 20) + 1
 
 
 def test_long_list_that_takes_longer_than_the_timeout_is_given_up(monkeypatch):
@@ -119,7 +119,7 @@ def test_long_list_that_takes_longer_than_the_timeout_is_given_up(monkeypatch):
         nonlocal now
         for _ in range(20):
             now += 0.9
-            yield PIECE
+            yield BODY_PIECE
         yield b"[]"
 
     network = httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
@@ -156,7 +156,7 @@ def server_with_one_connection():
         listener.close()
         with connection, contextlib.suppress(OSError):
             while connection.recv(65536):
-                connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n[]")
+                connection.sendall(RESPONSE_HEAD + b"Content-Length: 2\r\n\r\n[]")
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

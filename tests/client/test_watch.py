@@ -19,35 +19,35 @@ from progressbar_tracker import (
     ServerError,
     TransportError,
 )
-from progressbar_tracker._http.event_stream import LONGEST_WAIT, Follower
+from progressbar_tracker._http.event_stream import MAX_RECONNECT_DELAY, EventStream
 from progressbar_tracker._http.exchanges import Reply
 from progressbar_tracker.server import hub
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
-HOST = "http://server:8989"
+SERVER_URL = "http://server:8989"
 
 
-def follower(**asked):
-    return Follower(**{"group": None, "item_id": None, "random": lambda: 1.0, **asked})
+def make_follower(**asked):
+    return EventStream(**{"group": None, "item_id": None, "random": lambda: 1.0, **asked})
 
 
-def event(name, number=1, **data):
+def encode_event(name, number=1, **data):
     return b"id: e-%d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), json.dumps(data).encode())
 
 
-STREAM = (
+STREAM_BYTES = (
     b"retry: 2000\n\n"
-    + event("snapshot", 1, rev=1, items=[{"id": "a"}])
-    + event("hb", 1, time="now")
-    + event("change", 2, rev=2, items=[], gone=["a"], ended=[{"id": "a", "status": "deleted"}])
+    + encode_event("snapshot", 1, rev=1, items=[{"id": "a"}])
+    + encode_event("hb", 1, time="now")
+    + encode_event("change", 2, rev=2, items=[], gone=["a"], ended=[{"id": "a", "status": "deleted"}])
 )
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, len(STREAM)])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, len(STREAM_BYTES)])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 def test_events_are_read_whatever_pieces_they_come_in(size, newline):
-    read, stream = follower(), STREAM.replace(b"\n", newline)
+    read, stream = make_follower(), STREAM_BYTES.replace(b"\n", newline)
     changes = [c for at in range(0, len(stream), size) for c in read.feed(stream[at : at + size])]
     assert [(c.snapshot, c.items, c.gone, c.rev) for c in changes] == [
         (True, [{"id": "a"}], [], 1),
@@ -58,7 +58,7 @@ def test_events_are_read_whatever_pieces_they_come_in(size, newline):
 
 
 def test_line_separators_of_other_alphabets_are_part_of_a_text():
-    read = follower()
+    read = make_follower()
     data = json.dumps({"rev": 1, "items": [{"title": "a\u2028b\u0085c"}]}, ensure_ascii=False).encode()
     (change,) = read.feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
     assert change.items[0]["title"] == "a\u2028b\u0085c"
@@ -67,12 +67,12 @@ def test_line_separators_of_other_alphabets_are_part_of_a_text():
 @pytest.mark.parametrize("data", [b"{", b"[]", b"5", b'{"items": 5}', b'{"items": [], "rev": "x"}', b'{"rev": 1}'])
 def test_what_is_not_of_this_protocol_is_named(data):
     with pytest.raises(TransportError, match="the stream of GET /api/v1/events cannot be read"):
-        follower().feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
+        make_follower().feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
 
 
 def test_an_event_without_end_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._http.event_stream.LIST", 1 << 20)
-    read = follower()
+    monkeypatch.setattr("progressbar_tracker._http.event_stream.MAX_LIST_BYTES", 1 << 20)
+    read = make_follower()
     with pytest.raises(TransportError, match="more than 1 MiB"):
         for _ in range(20):
             read.feed(b"x" * 100_000)
@@ -80,35 +80,35 @@ def test_an_event_without_end_does_not_fill_the_memory(monkeypatch):
 
 @pytest.mark.parametrize(("asked", "error"), [({"group": ""}, ValueError), ({"item_id": 5}, TypeError)])
 def test_a_wrong_argument_is_named_before_anything_is_sent(asked, error):
-    with ProgressBar(HOST, "key", auto_detect=False) as pb, pytest.raises(error, match=r"group|id"):
+    with ProgressBar(SERVER_URL, "key", auto_detect=False) as pb, pytest.raises(error, match=r"group|id"):
         pb.watch(**asked)
 
 
 def test_it_comes_back_later_and_later_and_at_once_again_when_it_was_heard():
-    read = follower()
-    read.feed(STREAM)
+    read = make_follower()
+    read.feed(STREAM_BYTES)
     lost = TransportError("lost", method="GET", url="u")
-    assert [read.wait(lost) for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, 30.0, LONGEST_WAIT]
-    read.feed(STREAM)
-    assert read.wait(None) == 2.0
+    assert [read.next_delay(lost) for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, 30.0, MAX_RECONNECT_DELAY]
+    read.feed(STREAM_BYTES)
+    assert read.next_delay(None) == 2.0
 
 
 def test_a_server_may_ask_for_more_patience():
-    read = follower(random=lambda: 0.0)
-    read.feed(STREAM)
-    assert read.wait(ServerError("full", status_code=503, code="", detail="", retry_after=9.0)) == 9.0
-    assert read.wait(RateLimitedError("much", status_code=429, code="", detail="", retry_after=None)) == 0.0
+    read = make_follower(random=lambda: 0.0)
+    read.feed(STREAM_BYTES)
+    assert read.next_delay(ServerError("full", status_code=503, code="", detail="", retry_after=9.0)) == 9.0
+    assert read.next_delay(RateLimitedError("much", status_code=429, code="", detail="", retry_after=None)) == 0.0
 
 
 def test_what_will_not_change_is_raised_and_so_is_all_before_the_first_event():
     lost = TransportError("lost", method="GET", url="u")
     with pytest.raises(TransportError):
-        follower().wait(lost)
-    read = follower()
-    read.feed(STREAM)
+        make_follower().next_delay(lost)
+    read = make_follower()
+    read.feed(STREAM_BYTES)
     revoked = PermissionError("revoked", status_code=401, code="", detail="", retry_after=None)
     with pytest.raises(PermissionError):
-        read.wait(revoked)
+        read.next_delay(revoked)
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ def test_what_will_not_change_is_raised_and_so_is_all_before_the_first_event():
 )
 @respx.mock
 def test_an_answer_that_is_no_stream_is_raised(reply, error):
-    respx.get(f"{HOST}/api/v1/events").mock(return_value=reply)
-    with ProgressBar(HOST, "key", auto_detect=False) as pb, pytest.raises(error):
+    respx.get(f"{SERVER_URL}/api/v1/events").mock(return_value=reply)
+    with ProgressBar(SERVER_URL, "key", auto_detect=False) as pb, pytest.raises(error):
         next(iter(pb.watch()))
 
 
 def test_a_reply_that_is_no_stream_is_told_apart():
-    read = follower(group="a b", item_id="x/y")
+    read = make_follower(group="a b", item_id="x/y")
     assert read.request.path == "api/v1/events?group=a+b&id=x%2Fy"
-    assert read.begin(200, "text/event-stream; charset=utf-8")
-    assert not read.begin(200, "text/html")
-    assert isinstance(read.refused(Reply(503, {"retry-after": "3"}, b"")), ServerError)
+    assert read.accept_response(200, "text/event-stream; charset=utf-8")
+    assert not read.accept_response(200, "text/html")
+    assert isinstance(read.response_error(Reply(503, {"retry-after": "3"}, b"")), ServerError)
 
 
 # --- against a real server --------------------------------------------------------------------------------------------
@@ -145,12 +145,12 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._http.event_stream.FIRST_WAIT", 0.05)
-    monkeypatch.setattr(hub, "TICK", 0.01)
+def fast_timers(monkeypatch):
+    monkeypatch.setattr("progressbar_tracker._http.event_stream.INITIAL_RECONNECT_DELAY", 0.05)
+    monkeypatch.setattr(hub, "TICK_INTERVAL", 0.01)
 
 
-def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, quick, tmp_path):
+def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, fast_timers, tmp_path):
     server = BackgroundServer(settings)
     key = server.create_key("write", "watcher")
     with ProgressBar(server.url, key) as pb, ProgressBar(server.url, key) as writer:
@@ -172,7 +172,7 @@ def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, quic
             server.close()
 
 
-def test_a_revoked_key_ends_the_watch(settings, quick):
+def test_a_revoked_key_ends_the_watch(settings, fast_timers):
     with BackgroundServer(settings) as server:
         key = server.create_key("read", "watcher")
         admin = httpx.Client(base_url=server.url, headers={"X-API-KEY": server.create_key("admin", "a")})
@@ -184,7 +184,7 @@ def test_a_revoked_key_ends_the_watch(settings, quick):
                 next(changes)
 
 
-def test_asyncio_watches_one_group_while_it_writes(settings, quick):
+def test_asyncio_watches_one_group_while_it_writes(settings, fast_timers):
     async def main(server, key):
         async with AsyncProgressBar(server.url, key) as pb:
             changes = pb.watch(group="g")

@@ -13,198 +13,200 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 from playwright.sync_api import expect
 
 
-def row(page, item_id):
+def find_row(page, item_id):
     return page.locator(f'#board .item[data-id="{item_id}"]')
 
 
-def shown(page):
+def visible_ids(page):
     return page.locator("#board .item").evaluate_all("nodes => nodes.map((node) => node.dataset.id)")
 
 
-def live(page):
+def wait_for_stream(page):
     """Wait until the stream has taken over from the first paint."""
     expect(page.locator("html")).to_have_attribute("data-live", "")
     return page
 
 
-def test_a_change_is_seen_without_a_reload(site, visit):
-    site.put("a", title="Import", total=2000, completed=500, unit="files", run_id="r")
-    page = live(visit())
-    expect(row(page, "a").locator(".percent")).to_have_text("25 %")
-    site.patch("a", completed=1000, description="half of them")
-    expect(row(page, "a").locator(".percent")).to_have_text("50 %")
-    expect(row(page, "a").locator(".count")).to_have_text("1,000 / 2,000 files")
-    expect(row(page, "a").locator(".description")).to_have_text("half of them")
-    assert row(page, "a").locator("progress").evaluate("bar => bar.value") == 0.5
+def test_a_change_is_seen_without_a_reload(server, visit):
+    server.put("a", title="Import", total=2000, completed=500, unit="files", run_id="r")
+    page = wait_for_stream(visit())
+    expect(find_row(page, "a").locator(".percent")).to_have_text("25 %")
+    server.patch("a", completed=1000, description="half of them")
+    expect(find_row(page, "a").locator(".percent")).to_have_text("50 %")
+    expect(find_row(page, "a").locator(".count")).to_have_text("1,000 / 2,000 files")
+    expect(find_row(page, "a").locator(".description")).to_have_text("half of them")
+    assert find_row(page, "a").locator("progress").evaluate("bar => bar.value") == 0.5
     expect(page).to_have_title("50 % - 1 running")
     assert page.locator("link[rel=icon]").get_attribute("href").startswith("data:image/svg+xml,")
 
 
-def test_a_real_loop_comes_goes_and_is_among_what_has_ended(site, visit):
-    page = live(visit())
-    client = ProgressBar(site.server.url, site.key)
+def test_a_real_loop_comes_goes_and_is_among_what_has_ended(server, visit):
+    page = wait_for_stream(visit())
+    client = ProgressBar(server.background.url, server.key)
     for n in client.track(range(3), id="loop", title="A loop"):
         if n == 1:
-            expect(row(page, "loop")).to_be_visible()
+            expect(find_row(page, "loop")).to_be_visible()
     client.close()
-    expect(row(page, "loop")).to_have_count(0)
+    expect(find_row(page, "loop")).to_have_count(0)
     ended = page.locator("#runs .run").first
     expect(ended).to_contain_text("A loop")
     expect(ended).to_contain_text("succeeded")
     expect(page.locator("#news")).to_have_text("A loop: succeeded")
 
 
-def test_the_page_reads_without_scripts(site, visit):
-    site.put("a", title="Import", total=4, completed=1, group="etl")
-    site.put("b", title="Export", status="failed", error="OSError: gone", value=0.5)
+def test_the_page_reads_without_scripts(server, visit):
+    server.put("a", title="Import", total=4, completed=1, group="etl")
+    server.put("b", title="Export", status="failed", error="OSError: gone", value=0.5)
     page = visit(java_script_enabled=False)
-    expect(row(page, "a")).to_contain_text("25 %")
-    expect(row(page, "b")).to_contain_text("OSError: gone")
+    expect(find_row(page, "a")).to_contain_text("25 %")
+    expect(find_row(page, "b")).to_contain_text("OSError: gone")
     expect(page.locator("#summary")).to_have_text("1 running, 1 failed")
     page.get_by_role("searchbox").fill("exp")
     page.get_by_role("button", name="Show").click()
-    assert shown(page) == ["b"]
+    assert visible_ids(page) == ["b"]
     assert "q=exp" in page.url
 
 
-def test_who_is_silent_is_seen_to_be(site, visit):
-    site.put("a", title="Import", heartbeat_timeout=0.2)
-    page = live(visit())
-    expect(row(page, "a").locator(".state")).to_contain_text("stalled")
-    expect(row(page, "a").locator(".heard")).to_have_text(re.compile(r"last heard from \d+ s ago"))
-    site.patch("a", heartbeat_timeout=60, value=0.1)
-    expect(row(page, "a").locator(".state")).to_contain_text("running")
-    expect(row(page, "a").locator(".heard")).to_be_empty()
+def test_who_is_silent_is_seen_to_be(server, visit):
+    server.put("a", title="Import", heartbeat_timeout=0.2)
+    page = wait_for_stream(visit())
+    expect(find_row(page, "a").locator(".state")).to_contain_text("stalled")
+    expect(find_row(page, "a").locator(".heard")).to_have_text(re.compile(r"last heard from \d+ s ago"))
+    server.patch("a", heartbeat_timeout=60, value=0.1)
+    expect(find_row(page, "a").locator(".state")).to_contain_text("running")
+    expect(find_row(page, "a").locator(".heard")).to_be_empty()
 
 
-def test_an_error_can_be_read_in_full(site, visit):
-    site.put("a", status="failed", error="ValueError: bad row\n  in line 7 of the table")
-    page = live(visit())
-    failure = row(page, "a").locator(".failure")
+def test_an_error_can_be_read_in_full(server, visit):
+    server.put("a", status="failed", error="ValueError: bad row\n  in line 7 of the table")
+    page = wait_for_stream(visit())
+    failure = find_row(page, "a").locator(".failure")
     expect(failure.locator("p")).to_be_hidden()
     failure.locator("summary").click()
     expect(failure.locator("p")).to_contain_text("in line 7 of the table")
 
 
-def test_the_rate_is_drawn_as_it_goes(site, visit):
-    site.put("a", total=1000, completed=0, run_id="r")
-    page = live(visit())
+def test_the_rate_is_drawn_as_it_goes(server, visit):
+    server.put("a", total=1000, completed=0, run_id="r")
+    page = wait_for_stream(visit())
     for n in range(1, 5):
-        site.patch("a", completed=n * 10)
-        expect(row(page, "a").locator(".count")).to_contain_text(f"{n * 10} / 1,000")
-    expect(row(page, "a").locator(".spark polyline")).to_have_attribute("points", re.compile(r"\d"))
+        server.patch("a", completed=n * 10)
+        expect(find_row(page, "a").locator(".count")).to_contain_text(f"{n * 10} / 1,000")
+    expect(find_row(page, "a").locator(".spark polyline")).to_have_attribute("points", re.compile(r"\d"))
 
 
-def test_instants_are_exact_on_hover_and_in_the_zone_of_the_viewer(site, visit):
-    site.put("a")
-    page = live(visit(timezone_id="Asia/Tokyo", locale="en-GB"))
-    expect(row(page, "a").locator("[data-part=age]")).to_have_attribute("title", re.compile("started .*(GMT.9|JST)"))
+def test_instants_are_exact_on_hover_and_in_the_zone_of_the_viewer(server, visit):
+    server.put("a")
+    page = wait_for_stream(visit(timezone_id="Asia/Tokyo", locale="en-GB"))
+    expect(find_row(page, "a").locator("[data-part=age]")).to_have_attribute(
+        "title", re.compile("started .*(GMT.9|JST)")
+    )
 
 
-def test_a_group_is_summed_up_and_stays_folded(site, visit):
-    site.put("a", group="etl", value=0.2)
-    site.put("b", group="etl", value=0.4)
-    site.put("c", group="etl", status="failed")
-    site.put("d")
-    page = live(visit())
+def test_a_group_is_summed_up_and_stays_folded(server, visit):
+    server.put("a", group="etl", value=0.2)
+    server.put("b", group="etl", value=0.4)
+    server.put("c", group="etl", status="failed")
+    server.put("d")
+    page = wait_for_stream(visit())
     group = page.locator('.group[data-group="etl"]')
     expect(group.locator("> summary")).to_contain_text("2 running, 1 failed")
     expect(group.locator("> summary .percent")).to_have_text("30 %")
-    expect(row(page, "a")).to_be_visible()
+    expect(find_row(page, "a")).to_be_visible()
     group.locator("> summary").click()
-    expect(row(page, "a")).to_be_hidden()
-    expect(row(page, "d")).to_be_visible()
+    expect(find_row(page, "a")).to_be_hidden()
+    expect(find_row(page, "d")).to_be_visible()
     page.reload()
-    live(page)
-    expect(row(page, "a")).to_be_hidden()
-    site.patch("a", value=0.6)
+    wait_for_stream(page)
+    expect(find_row(page, "a")).to_be_hidden()
+    server.patch("a", value=0.6)
     expect(group.locator("> summary .percent")).to_have_text("50 %")
     group.locator("> summary").click()
-    expect(row(page, "a")).to_be_visible()
+    expect(find_row(page, "a")).to_be_visible()
 
 
-def test_children_stand_beneath_their_parents_and_circles_do_no_harm(site, visit):
-    site.put("a", weight=1)
-    site.put("b", weight=2)
-    site.put("a-1", parent="a", weight=9)
-    site.put("a-1-1", parent="a-1")
-    site.put("x", parent="y")
-    site.put("y", parent="x")
-    site.put("z", parent="z")
-    page = live(visit())
-    assert shown(page) == ["b", "a", "a-1", "a-1-1", "x", "y", "z"]
-    assert row(page, "a-1-1").get_attribute("class") == "item live running child depth-2"
-    site.patch("a-1", parent="b")
+def test_children_stand_beneath_their_parents_and_circles_do_no_harm(server, visit):
+    server.put("a", weight=1)
+    server.put("b", weight=2)
+    server.put("a-1", parent="a", weight=9)
+    server.put("a-1-1", parent="a-1")
+    server.put("x", parent="y")
+    server.put("y", parent="x")
+    server.put("z", parent="z")
+    page = wait_for_stream(visit())
+    assert visible_ids(page) == ["b", "a", "a-1", "a-1-1", "x", "y", "z"]
+    assert find_row(page, "a-1-1").get_attribute("class") == "item live running child depth-2"
+    server.patch("a-1", parent="b")
     expect(page.locator("#board .item").nth(1)).to_have_attribute("data-id", "a-1")
-    assert shown(page) == ["b", "a-1", "a-1-1", "a", "x", "y", "z"]
+    assert visible_ids(page) == ["b", "a-1", "a-1-1", "a", "x", "y", "z"]
 
 
-def test_search_status_and_order_are_kept_in_the_url(site, visit):
+def test_search_status_and_order_are_kept_in_the_url(server, visit):
     for n, title in enumerate(["Export of c", "Import of b", "Import of a"]):
-        site.put(f"i{n}", title=title, value=n / 10, status="failed" if n == 1 else "running")
-    page = live(visit())
-    assert shown(page) == ["i0", "i1", "i2"]
+        server.put(f"i{n}", title=title, value=n / 10, status="failed" if n == 1 else "running")
+    page = wait_for_stream(visit())
+    assert visible_ids(page) == ["i0", "i1", "i2"]
     page.get_by_label("Order").select_option("title")
     page.get_by_label("Search").fill("import")
     page.wait_for_url("**/?q=import&sort=title")
-    assert shown(page) == ["i2", "i1"]
+    assert visible_ids(page) == ["i2", "i1"]
     page.get_by_label("Status").select_option("failed")
     page.wait_for_url("**/?q=import&status=failed&sort=title")
-    assert shown(page) == ["i1"]
+    assert visible_ids(page) == ["i1"]
     page.reload()
-    live(page)
-    assert shown(page) == ["i1"]
+    wait_for_stream(page)
+    assert visible_ids(page) == ["i1"]
     assert page.get_by_label("Search").input_value() == "import"
     page.get_by_label("Search").fill("nothing of the kind")
     expect(page.locator("#nothing")).to_be_visible()
     page.get_by_role("link", name="Show everything").click()
-    live(page)
-    assert shown(page) == ["i0", "i1", "i2"]
+    wait_for_stream(page)
+    assert visible_ids(page) == ["i0", "i1", "i2"]
 
 
-def test_the_first_paint_and_the_script_agree_on_the_order(site, visit):
+def test_the_first_paint_and_the_script_agree_on_the_order(server, visit):
     for n in range(12):
-        site.put(f"i{n}", title=f"Job {'nebulous'[n % 8]}", value=n * 7 % 12 / 12, weight=n % 3, group=f"g{n % 2}",
+        server.put(f"i{n}", title=f"Job {'nebulous'[n % 8]}", value=n * 7 % 12 / 12, weight=n % 3, group=f"g{n % 2}",
                  status=("running", "failed", "succeeded", "stopped")[n * 5 % 4], parent=f"i{n * 3 % 12}")  # fmt: skip
-    page = live(visit())
+    page = wait_for_stream(visit())
     for sort in ("", "progress", "left", "newest", "title", "status"):
-        painted = re.findall(r'class="item [^"]*" data-id="(i\d+)"', site.browse(f"/?sort={sort}"))
+        painted = re.findall(r'class="item [^"]*" data-id="(i\d+)"', server.get_page(f"/?sort={sort}"))
         assert len(painted) == 12
         page.get_by_label("Order").select_option(sort)
-        assert painted == shown(page), sort
+        assert painted == visible_ids(page), sort
 
 
-def test_the_first_paint_and_the_script_agree_on_the_words(site, visit):
+def test_the_first_paint_and_the_script_agree_on_the_words(server, visit):
     numbers = [(0, 5, "B"), (9_999, 10_000, "B"), (123_456, None, "B"), (47_999_999_999, 48_000_000_000, "B"),
                (0.29, 1, "GB"), (1_281_167, 10**15, "rows"), (2.5, None, ""), (0, 0, "it"), (3, 0.0, "it"),
                (3, -1, "it"), (2**53 - 1, 2**53, "it"), (sum([0.1] * 10), 1, ""), (-0.0, 7, ""),
                (57, 100, "it")]  # fmt: skip
     for n, (completed, total, unit) in enumerate(numbers):
-        site.put(f"i{n}", completed=completed, total=total, unit=unit)
-    rows = site.browse("/").partition('<ul class="items">')[2]
+        server.put(f"i{n}", completed=completed, total=total, unit=unit)
+    rows = server.get_page("/").partition('<ul class="items">')[2]
     painted = re.findall(r'data-part="(?:count|percent)">([^<]*)<', rows)[: 2 * len(numbers)]
     assert painted[:4] == ["0 %", "0 / 5 B", "99 %", "9.9 / 10.0 kB"]
-    page = live(visit())
+    page = wait_for_stream(visit())
     told = page.locator("#board .item").locator("[data-part=percent], [data-part=count]").all_text_contents()
     assert told == painted
 
 
-def test_rows_that_overtake_each_other_change_places_after_a_while(site, visit):
-    site.put("a", value=0.5)
-    site.put("b", value=0.4)
+def test_rows_that_overtake_each_other_change_places_after_a_while(server, visit):
+    server.put("a", value=0.5)
+    server.put("b", value=0.4)
     page = visit("?sort=progress")
     page.clock.install()
-    live(page)
-    site.patch("b", value=0.6)
-    expect(row(page, "b").locator(".percent")).to_have_text("60 %")
+    wait_for_stream(page)
+    server.patch("b", value=0.6)
+    expect(find_row(page, "b").locator(".percent")).to_have_text("60 %")
     page.clock.run_for(5500)
-    assert shown(page) == ["b", "a"]
+    assert visible_ids(page) == ["b", "a"]
 
 
-def test_only_what_has_changed_is_touched(site, visit):
+def test_only_what_has_changed_is_touched(server, visit):
     for n in range(30):
-        site.put(f"i{n}", value=0.1)
-    page = live(visit())
+        server.put(f"i{n}", value=0.1)
+    page = wait_for_stream(visit())
     page.evaluate("""() => {
         window.touched = new Set();
         new MutationObserver((records) => {
@@ -214,68 +216,68 @@ def test_only_what_has_changed_is_touched(site, visit):
             }
         }).observe(document.getElementById("board"), { subtree: true, childList: true, attributes: true });
     }""")
-    site.batch([{"op": "patch", "id": "i3", "value": 0.5}, {"op": "patch", "id": "i7", "value": 0.6}])
-    expect(row(page, "i7").locator(".percent")).to_have_text("60 %")
+    server.batch([{"op": "patch", "id": "i3", "value": 0.5}, {"op": "patch", "id": "i7", "value": 0.6}])
+    expect(find_row(page, "i7").locator(".percent")).to_have_text("60 %")
     assert page.evaluate("[...window.touched].sort()") == ["i3", "i7"]
 
 
-def test_what_has_ended_can_be_dismissed_and_that_undone(site, visit):
-    site.put("a", title="Import", status="succeeded", value=1)
-    site.put("b", title="Export", status="failed")
-    site.put("c", title="Running")
-    page = live(visit())
-    expect(row(page, "c").get_by_role("button", name="Dismiss")).to_have_count(0)
+def test_what_has_ended_can_be_dismissed_and_that_undone(server, visit):
+    server.put("a", title="Import", status="succeeded", value=1)
+    server.put("b", title="Export", status="failed")
+    server.put("c", title="Running")
+    page = wait_for_stream(visit())
+    expect(find_row(page, "c").get_by_role("button", name="Dismiss")).to_have_count(0)
     page.get_by_role("button", name="Dismiss Import").click()
-    expect(row(page, "a")).to_have_count(0)
+    expect(find_row(page, "a")).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
-    expect(row(page, "a")).to_be_visible()
-    assert site.listed() == ["a", "b", "c"]
+    expect(find_row(page, "a")).to_be_visible()
+    assert server.list_items() == ["a", "b", "c"]
     page.clock.install()
     page.get_by_role("button", name="Dismiss Export").click()
-    assert site.listed() == ["a", "b", "c"]
+    assert server.list_items() == ["a", "b", "c"]
     page.clock.run_for(6500)
     expect(page.locator("#runs .run").first).to_contain_text("Export")
     expect(page.locator("#undo")).to_be_hidden()
-    assert site.listed() == ["a", "c"]
+    assert server.list_items() == ["a", "c"]
 
 
-def test_what_was_dismissed_is_deleted_when_the_page_is_left(site, visit):
-    site.put("a", title="Import", status="succeeded", value=1)
-    page = live(visit())
+def test_what_was_dismissed_is_deleted_when_the_page_is_left(server, visit):
+    server.put("a", title="Import", status="succeeded", value=1)
+    page = wait_for_stream(visit())
     page.get_by_role("button", name="Dismiss Import").click()
     page.goto("about:blank")
-    other = live(visit())
-    expect(row(other, "a")).to_have_count(0)
-    assert site.listed() == []
+    other = wait_for_stream(visit())
+    expect(find_row(other, "a")).to_have_count(0)
+    assert server.list_items() == []
 
 
-def test_a_new_run_is_not_dismissed_with_the_old_one(site, visit):
-    site.put("a", title="Import", status="succeeded", value=1, run_id="1")
-    page = live(visit())
+def test_a_new_run_is_not_dismissed_with_the_old_one(server, visit):
+    server.put("a", title="Import", status="succeeded", value=1, run_id="1")
+    page = wait_for_stream(visit())
     page.get_by_role("button", name="Dismiss Import").click()
-    expect(row(page, "a")).to_have_count(0)
-    site.put("a", title="Import", value=0.3, run_id="2")
-    expect(row(page, "a").locator(".percent")).to_have_text("30 %")
+    expect(find_row(page, "a")).to_have_count(0)
+    server.put("a", title="Import", value=0.3, run_id="2")
+    expect(find_row(page, "a").locator(".percent")).to_have_text("30 %")
     page.goto("about:blank")
-    assert site.listed() == ["a"]
+    assert server.list_items() == ["a"]
 
 
-def test_the_empty_board_makes_a_key_and_turns_into_the_first_bar(site, visit):
-    page = live(visit())
+def test_the_empty_board_makes_a_key_and_turns_into_the_first_bar(server, visit):
+    page = wait_for_stream(visit())
     empty = page.locator("#empty")
-    expect(empty).to_contain_text(f'configure("{site.server.url}", "your write key")')
+    expect(empty).to_contain_text(f'configure("{server.background.url}", "your write key")')
     expect(empty).to_contain_text("Waiting for the first update…")
     page.get_by_role("button", name="Make a write key").click()
     field = page.get_by_label("Your write key")
     expect(field).to_be_focused()
     key = field.input_value()
-    expect(empty).to_contain_text(f'configure("{site.server.url}", "{key}")')
+    expect(empty).to_contain_text(f'configure("{server.background.url}", "{key}")')
     assert field.evaluate("field => field.selectionEnd - field.selectionStart") == len(key)
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    client = ProgressBar(site.server.url, key)
+    client = ProgressBar(server.background.url, key)
     client.create("first", "The first", "it works", 0.3)
-    expect(row(page, "first")).to_be_visible()
+    expect(find_row(page, "first")).to_be_visible()
     expect(field).to_be_visible()
     page.get_by_role("button", name="I have kept it").click()
     expect(empty).to_be_hidden()
@@ -285,8 +287,8 @@ def test_the_empty_board_makes_a_key_and_turns_into_the_first_bar(site, visit):
     assert key not in page.content()
 
 
-def test_without_a_clipboard_the_key_is_copied_the_old_way(site, visit):
-    page = live(visit())
+def test_without_a_clipboard_the_key_is_copied_the_old_way(server, visit):
+    page = wait_for_stream(visit())
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.evaluate(
         "document.execCommand = (name) => { window.commanded = [name, String(getSelection())]; return true; }"

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from progressbar_tracker.server.models import rfc3339
-from tests.support.webhook_receiver import Receiver, reply
+from tests.support.webhook_receiver import WebhookReceiver, make_response
 
-from .conftest import LOOKS, judged, overflow
+from .conftest import APPEARANCE_RULES, find_violations, measure_overflow
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
@@ -18,28 +18,28 @@ from playwright.sync_api import expect
 
 @pytest.fixture
 def receiver():
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
-def told(site, receiver, tmp_path):
+def channels_server(server, receiver, tmp_path):
     """The shared server, with channels for as long as a test takes."""
     path = tmp_path / "channels.toml"
     path.write_text(
         f'[channels.team]\nurl = "{receiver.url}?VerySecret"\nallow_private = true\ngroups = ["{"g" * 100}"]\n'
         f'[channels.{"x" * 64}]\nurl = "https://{"a" * 60}.example.org/"\nall = true\non = ["late"]\n'
     )
-    notifier = site.server.app.services.notifier
+    notifier = server.background.app.services.notifier
     notifier.channels._path = path
     notifier.refresh()
-    yield site
+    yield server
     notifier.channels._path = None
-    notifier.channels._put(())
+    notifier.channels._replace_all(())
 
 
-def test_the_test_button_says_what_became_of_the_message(told, receiver, visit):
-    receiver.script += [reply(500), reply(200)]
+def test_the_test_button_says_what_became_of_the_message(channels_server, receiver, visit):
+    receiver.script += [make_response(500), make_response(200)]
     page = visit("channels")
     row = page.locator("tr[data-key=team]")
     row.get_by_role("button", name="Test team").click()
@@ -50,29 +50,29 @@ def test_the_test_button_says_what_became_of_the_message(told, receiver, visit):
     assert "VerySecret" not in page.content()
 
 
-def test_the_page_is_for_everybody_and_for_every_screen(told, visit):
+def test_the_page_is_for_everybody_and_for_every_screen(channels_server, visit):
     page = visit("channels")
     expect(page.locator("tbody tr")).to_have_count(2)
-    faults = judged(page)
+    faults = find_violations(page)
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 320, "height": 600})
-    assert faults + judged(page, *LOOKS) == []
+    assert faults + find_violations(page, *APPEARANCE_RULES) == []
     page.emulate_media(color_scheme="light")
     for width in (320, 500, 800, 1400):
         page.set_viewport_size({"width": width, "height": 600})
-        assert overflow(page) <= 0, width
+        assert measure_overflow(page) <= 0, width
 
 
-def test_what_is_late_says_so_where_it_is_listed_and_on_its_page(site, visit):
-    site.put("a", run_id="r", deadline=rfc3339(time.time() - 125))
-    site.put("b", run_id="r", deadline=rfc3339(time.time() + 1))
+def test_what_is_late_says_so_where_it_is_listed_and_on_its_page(server, visit):
+    server.put("a", run_id="r", deadline=rfc3339(time.time() - 125))
+    server.put("b", run_id="r", deadline=rfc3339(time.time() + 1))
     page = visit()
     expect(page.locator(".item[data-id=a] [data-part=late]")).to_have_text("2 min late")
     expect(page.locator(".item[data-id=b] [data-part=late]")).to_have_text("0 s late")
-    site.patch("b", deadline=None)
+    server.patch("b", deadline=None)
     expect(page.locator(".item[data-id=b] [data-part=late]")).to_have_text("")
-    page.goto(f"{site.server.url}/items/a")
+    page.goto(f"{server.background.url}/items/a")
     expect(page.locator(".bar [data-field=late]")).to_have_text("late")
     expect(page.locator("dl.facts")).to_contain_text("Deadline")
-    site.patch("a", status="succeeded")
+    server.patch("a", status="succeeded")
     expect(page.locator(".bar [data-field=late]")).to_have_text("")

@@ -10,11 +10,11 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
-from tests.support.browser_site import until
+from tests.support.browser_site import wait_until
 
-from .test_board import live, row, shown
+from .test_board import find_row, visible_ids, wait_for_stream
 
-FOCUSED = """() => {
+FOCUS_SCRIPT = """() => {
     const at = document.activeElement;
     if (at === document.body) return ["", ""];
     const label = at.getAttribute("aria-label") ?? at.labels?.[0]?.textContent ?? at.textContent;
@@ -27,7 +27,7 @@ def tab_to(page, name, *, backwards=False):
     met = []
     for _ in range(60):
         page.keyboard.press("Shift+Tab" if backwards else "Tab")
-        found, outline = page.evaluate(FOCUSED)
+        found, outline = page.evaluate(FOCUS_SCRIPT)
         met.append(found)
         if found.startswith(name):
             assert outline != "none", f"nobody sees that {name} has the focus"
@@ -35,61 +35,61 @@ def tab_to(page, name, *, backwards=False):
     raise AssertionError(f"no Tab leads to {name}, but to {met}")
 
 
-def enter(page, name):
+def press_enter_on(page, name):
     tab_to(page, name)
     page.keyboard.press("Enter")
 
 
-def test_the_board_by_keyboard(site, visit):
-    site.put("a", title="Import", status="failed", error="OSError: gone\nfar away", group="etl")
-    site.put("b", title="Export", value=0.5, group="etl")
-    page = live(visit())
-    enter(page, "Skip to the content")
+def test_the_board_by_keyboard(server, visit):
+    server.put("a", title="Import", status="failed", error="OSError: gone\nfar away", group="etl")
+    server.put("b", title="Export", value=0.5, group="etl")
+    page = wait_for_stream(visit())
+    press_enter_on(page, "Skip to the content")
     expect(page.locator("main")).to_be_focused()
     tab_to(page, "Search")
     page.keyboard.type("impo")
-    expect(row(page, "b")).to_have_count(0)
+    expect(find_row(page, "b")).to_have_count(0)
     tab_to(page, "Status")
     page.keyboard.press("ArrowDown")  # running
     expect(page.locator("#nothing")).to_be_visible()
-    enter(page, "Show everything")
-    live(page)
+    press_enter_on(page, "Show everything")
+    wait_for_stream(page)
     tab_to(page, "Order")
     page.keyboard.type("By title")
     page.wait_for_url("**/?sort=title")
-    assert shown(page) == ["b", "a"]
-    enter(page, "etl")
-    expect(row(page, "a")).to_be_hidden()
+    assert visible_ids(page) == ["b", "a"]
+    press_enter_on(page, "etl")
+    expect(find_row(page, "a")).to_be_hidden()
     page.keyboard.press("Enter")
-    enter(page, "OSError: gone")
-    expect(row(page, "a").get_by_text("far away")).to_be_visible()
-    enter(page, "Dismiss Import")
+    press_enter_on(page, "OSError: gone")
+    expect(find_row(page, "a").get_by_text("far away")).to_be_visible()
+    press_enter_on(page, "Dismiss Import")
     expect(page.get_by_role("button", name="Undo")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(row(page, "a")).to_be_visible()
+    expect(find_row(page, "a")).to_be_visible()
 
 
-def test_an_item_is_shared_and_the_history_read_by_keyboard(site, visit):
-    site.put("a", title="Import", value=0.5, run_id="r")
-    page = live(visit())
-    enter(page, "Import")
+def test_an_item_is_shared_and_the_history_read_by_keyboard(server, visit):
+    server.put("a", title="Import", value=0.5, run_id="r")
+    page = wait_for_stream(visit())
+    press_enter_on(page, "Import")
     expect(page.locator("h1")).to_have_text("Import")
-    enter(page, "Share this item")
+    press_enter_on(page, "Share this item")
     expect(page.get_by_label("Id, or name of the group")).to_have_value("a")
     tab_to(page, "Id, or name of the group")
-    enter(page, "Make a link")
+    press_enter_on(page, "Make a link")
     expect(page.locator("#shared-name")).to_be_focused()
-    enter(page, "Copy the link")
+    press_enter_on(page, "Copy the link")
     expect(page.locator("#shared .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     with page.expect_navigation():
-        enter(page, "I have kept it")
-    enter(page, "Revoke the share of a")
+        press_enter_on(page, "I have kept it")
+    press_enter_on(page, "Revoke the share of a")
     expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     tab_to(page, "Revoke", backwards=True)
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing is shared.")).to_be_visible()
-    site.delete("a")
-    enter(page, "History")
+    server.delete("a")
+    press_enter_on(page, "History")
     expect(page.locator("h1")).to_have_text("History")
     tab_to(page, "Title or id")
     page.keyboard.type("IMPORT")
@@ -99,47 +99,47 @@ def test_an_item_is_shared_and_the_history_read_by_keyboard(site, visit):
         tab_to(page, name)
 
 
-def test_a_key_is_looked_after_by_keyboard(site, visit):
+def test_a_key_is_looked_after_by_keyboard(server, visit):
     page = visit("keys")
     tab_to(page, "Name")
     page.keyboard.type("robot")
     tab_to(page, "May")
     page.keyboard.press("ArrowDown")  # only read
-    enter(page, "Make a key")
+    press_enter_on(page, "Make a key")
     expect(page.locator("#made-name")).to_be_focused()
-    enter(page, "Copy the key")
+    press_enter_on(page, "Copy the key")
     with page.expect_navigation():
-        enter(page, "I have kept it")
-    enter(page, "Rotate robot")
+        press_enter_on(page, "I have kept it")
+    press_enter_on(page, "Rotate robot")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_role("button", name="Rotate robot")).to_be_focused()
-    enter(page, "Revoke robot")
+    press_enter_on(page, "Revoke robot")
     with page.expect_navigation():
         tab_to(page, "Revoke", backwards=True)
         page.keyboard.press("Enter")
-    enter(page, "Keys that work no more")
+    press_enter_on(page, "Keys that work no more")
     expect(page.locator(".former tr", has_text="robot").first).to_contain_text("read")
     tab_to(page, "Sign out")
 
 
-def test_who_owns_a_key_signs_in_with_it_and_dismisses_what_is_its_own_by_keyboard(site, stranger):
-    other = {"X-API-KEY": site.server.create_key("write", "another")}
-    site.http.put("/api/v1/items/theirs", json={"status": "failed"}, headers=other).raise_for_status()
-    site.put("mine", title="Mine", status="failed")
-    stranger.goto(f"{site.server.url}/login")
-    tab_to(stranger, "Key")
-    stranger.keyboard.type(site.key)
-    stranger.keyboard.press("Enter")
-    stranger.wait_for_url(re.compile("/$"))
-    live(stranger)
-    expect(stranger.get_by_role("banner")).to_contain_text("ci")
-    expect(stranger.get_by_role("link", name="Keys")).to_have_count(0)
-    expect(row(stranger, "theirs").get_by_role("button", name="Dismiss")).to_have_count(0)
-    enter(stranger, "Dismiss Mine")
-    expect(stranger.get_by_role("button", name="Undo")).to_be_focused()
-    enter(stranger, "History")
-    expect(stranger.locator("h1")).to_have_text("History")
-    until(lambda: site.listed() == ["theirs"])
-    enter(stranger, "Sign out")
-    stranger.wait_for_url("**/login")
+def test_who_owns_a_key_signs_in_with_it_and_dismisses_what_is_its_own_by_keyboard(server, anonymous_page):
+    other = {"X-API-KEY": server.background.create_key("write", "another")}
+    server.http.put("/api/v1/items/theirs", json={"status": "failed"}, headers=other).raise_for_status()
+    server.put("mine", title="Mine", status="failed")
+    anonymous_page.goto(f"{server.background.url}/login")
+    tab_to(anonymous_page, "Key")
+    anonymous_page.keyboard.type(server.key)
+    anonymous_page.keyboard.press("Enter")
+    anonymous_page.wait_for_url(re.compile("/$"))
+    wait_for_stream(anonymous_page)
+    expect(anonymous_page.get_by_role("banner")).to_contain_text("ci")
+    expect(anonymous_page.get_by_role("link", name="Keys")).to_have_count(0)
+    expect(find_row(anonymous_page, "theirs").get_by_role("button", name="Dismiss")).to_have_count(0)
+    press_enter_on(anonymous_page, "Dismiss Mine")
+    expect(anonymous_page.get_by_role("button", name="Undo")).to_be_focused()
+    press_enter_on(anonymous_page, "History")
+    expect(anonymous_page.locator("h1")).to_have_text("History")
+    wait_until(lambda: server.list_items() == ["theirs"])
+    press_enter_on(anonymous_page, "Sign out")
+    anonymous_page.wait_for_url("**/login")

@@ -8,44 +8,44 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.browser_site import NO_TLS, Site
+from tests.support.browser_site import TLS_CONTEXT, BrowserServer
 
-from .conftest import LOOKS, judged, overflow
+from .conftest import APPEARANCE_RULES, find_violations, measure_overflow
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
 from playwright.sync_api import expect
 
 
-def field(page, name):
+def find_field(page, name):
     return page.locator(f".bar [data-field={name}]")
 
 
-def test_an_items_page_follows_it_to_its_end(site, visit):
-    site.put("a/b c", title="Import", total=4, completed=1, run_id="r", meta={"host": "box-7"})
+def test_an_items_page_follows_it_to_its_end(server, visit):
+    server.put("a/b c", title="Import", total=4, completed=1, run_id="r", meta={"host": "box-7"})
     page = visit("items/a%2Fb%20c")
-    expect(field(page, "percent")).to_have_text("25 %")
+    expect(find_field(page, "percent")).to_have_text("25 %")
     expect(page.locator("dl.facts")).to_contain_text("box-7")
-    site.patch("a/b c", completed=3, description="nearly")
-    expect(field(page, "percent")).to_have_text("75 %")
-    expect(field(page, "description")).to_have_text("nearly")
+    server.patch("a/b c", completed=3, description="nearly")
+    expect(find_field(page, "percent")).to_have_text("75 %")
+    expect(find_field(page, "description")).to_have_text("nearly")
     before = page.locator(".curve polyline").get_attribute("points") if page.locator(".curve").count() else ""
-    site.patch("a/b c", completed=4, status="succeeded")
-    expect(field(page, "state")).to_have_text("succeeded")
+    server.patch("a/b c", completed=4, status="succeeded")
+    expect(find_field(page, "state")).to_have_text("succeeded")
     expect(page.locator("#news")).to_have_text("Import: succeeded")
     if before:
         assert page.locator(".curve polyline").get_attribute("points") != before
-    site.delete("a/b c")
+    server.delete("a/b c")
     expect(page.locator("#left")).to_be_visible()  # the page was read anew
     expect(page.locator(".runs-of tbody tr")).to_have_count(1)
     expect(page.locator(".usual")).to_contain_text("Usually")
     expect(page.locator("h1")).to_have_text("Import")
 
 
-def test_the_history_is_filtered_without_scripts(site, visit):
+def test_the_history_is_filtered_without_scripts(server, visit):
     for item_id, status in (("find-me", "failed"), ("not-me", "succeeded")):
-        site.put(item_id, run_id="r", title=f"Title of {item_id}", status=status, error="OSError: gone\nfar away")
-        site.delete(item_id)
+        server.put(item_id, run_id="r", title=f"Title of {item_id}", status=status, error="OSError: gone\nfar away")
+        server.delete(item_id)
     page = visit("history", java_script_enabled=False)
     page.get_by_label("Title or id").fill("OF FIND")
     page.get_by_label("Ended as").select_option("failed")
@@ -59,15 +59,15 @@ def test_the_history_is_filtered_without_scripts(site, visit):
     expect(page.locator("h1")).to_have_text("Title of find-me")
 
 
-def test_a_key_is_made_copied_rotated_and_revoked(site, visit):
+def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
     page = visit("keys")
     page.get_by_label("Name", exact=True).fill("<b>robot</b>")
     page.get_by_label("Expires").first.select_option("30")
     page.get_by_role("button", name="Make a key").click()
     expect(page.locator("#made-name")).to_be_focused()
     secret = page.locator("#secret").input_value()
-    assert works(site, secret)
-    expect(page.locator("#snippet")).to_contain_text(f'configure(url="{site.server.url}", api_key="{secret}")')
+    assert is_key_accepted(server, secret)
+    expect(page.locator("#snippet")).to_contain_text(f'configure(url="{server.background.url}", api_key="{secret}")')
     # As on a page that came over plain HTTP from another machine: there is no clipboard to ask for.
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.get_by_role("button", name="Copy the key").click()
@@ -84,22 +84,22 @@ def test_a_key_is_made_copied_rotated_and_revoked(site, visit):
     expect(page.locator("#made")).to_be_visible()
     newer = page.locator("#secret").input_value()
     assert newer != secret
-    assert works(site, newer)
+    assert is_key_accepted(server, newer)
     with page.expect_navigation():  # a dialog that is opened before it would be gone
         page.get_by_role("button", name="I have kept it").first.click()
 
     row.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    assert works(site, newer)
+    assert is_key_accepted(server, newer)
     row.get_by_role("button", name="Revoke").click()
     page.keyboard.press("Tab")  # Cancel has the focus: who presses Enter at once has revoked nothing
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     page.locator(".former summary").click()
     expect(page.locator(".former tr", has_text="<b>robot</b>").first).to_contain_text("revoked")
-    assert not works(site, newer)
+    assert not is_key_accepted(server, newer)
 
 
-def test_what_the_server_refuses_is_told(site, visit, profile):
+def test_what_the_server_refuses_is_told(server, visit, profile):
     page = visit("keys")
     page.get_by_label("Name", exact=True).fill(" ")
     page.get_by_role("button", name="Make a key").click()
@@ -108,9 +108,9 @@ def test_what_the_server_refuses_is_told(site, visit, profile):
     complaints.clear()  # Chromium's own line about the 422
 
 
-def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(site, visit, stranger):
-    site.put("shared", title="For all to see", total=4, completed=1, run_id="r", meta={"host": "secret-host"})
-    site.put("hidden", title="For nobody else", run_id="r")
+def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(server, visit, anonymous_page):
+    server.put("shared", title="For all to see", total=4, completed=1, run_id="r", meta={"host": "secret-host"})
+    server.put("hidden", title="For nobody else", run_id="r")
     page = visit("items/shared")
     page.get_by_role("link", name="Share this item").click()
     expect(page.get_by_label("Id, or name")).to_have_value("shared")
@@ -118,119 +118,121 @@ def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(site
     expect(page.locator("#shared-name")).to_be_focused()
     link, markdown = page.locator("#link").input_value(), page.locator("#markdown").input_value()
     badge = re.search(r"!\[Progress\]\((.*?)\)", markdown)[1]
-    assert httpx.get(badge, verify=NO_TLS).headers["Content-Type"].startswith("image/svg+xml")
-    stranger.goto(link)
-    expect(field(stranger, "percent")).to_have_text("25 %")
-    site.patch("shared", completed=2)
-    expect(field(stranger, "percent")).to_have_text("50 %")
-    assert "secret-host" not in stranger.content()
-    assert "For nobody else" not in stranger.content()
+    assert httpx.get(badge, verify=TLS_CONTEXT).headers["Content-Type"].startswith("image/svg+xml")
+    anonymous_page.goto(link)
+    expect(find_field(anonymous_page, "percent")).to_have_text("25 %")
+    server.patch("shared", completed=2)
+    expect(find_field(anonymous_page, "percent")).to_have_text("50 %")
+    assert "secret-host" not in anonymous_page.content()
+    assert "For nobody else" not in anonymous_page.content()
     page.bring_to_front()  # who is behind is clicked on once a second
     with page.expect_navigation():  # a dialog that is opened before it would be gone
         page.get_by_role("button", name="I have kept it").last.click()
     page.get_by_role("button", name="Revoke the share of shared").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(page.get_by_text("Nothing is shared.")).to_be_visible()
-    expect(stranger.locator("#over")).to_be_visible()
+    expect(anonymous_page.locator("#over")).to_be_visible()
 
 
-def test_a_group_that_is_shared_shows_what_comes_and_goes(site, visit, stranger):
+def test_a_group_that_is_shared_shows_what_comes_and_goes(server, visit, anonymous_page):
     page = visit("keys")
     made = page.request.post(
-        f"{site.server.url}/api/v1/shares", data={"group": "etl"}, headers={"Sec-Fetch-Site": "same-origin"}
+        f"{server.background.url}/api/v1/shares", data={"group": "etl"}, headers={"Sec-Fetch-Site": "same-origin"}
     ).json()
-    stranger.goto(f"{site.server.url}/{made['path']}")
-    expect(stranger.locator("#empty")).to_be_visible()
-    site.put("first", title="First", group="etl", run_id="r")
-    site.put("heavy", title="Heavy", group="etl", run_id="r", weight=5)
-    site.put("other", title="Other", group="web", run_id="r")
-    expect(stranger.locator("#bars .bar")).to_have_count(2)
-    site.patch("first", status="failed", error="OSError: <b>gone</b>")
-    site.delete("first")
-    expect(stranger.locator("#runs .bar").first).to_contain_text("OSError: <b>gone</b>")
-    expect(stranger.locator("#bars .bar")).to_have_count(1)
-    site.patch("heavy", group="web")
-    expect(stranger.locator("#empty")).to_be_visible()
+    anonymous_page.goto(f"{server.background.url}/{made['path']}")
+    expect(anonymous_page.locator("#empty")).to_be_visible()
+    server.put("first", title="First", group="etl", run_id="r")
+    server.put("heavy", title="Heavy", group="etl", run_id="r", weight=5)
+    server.put("other", title="Other", group="web", run_id="r")
+    expect(anonymous_page.locator("#bars .bar")).to_have_count(2)
+    server.patch("first", status="failed", error="OSError: <b>gone</b>")
+    server.delete("first")
+    expect(anonymous_page.locator("#runs .bar").first).to_contain_text("OSError: <b>gone</b>")
+    expect(anonymous_page.locator("#bars .bar")).to_have_count(1)
+    server.patch("heavy", group="web")
+    expect(anonymous_page.locator("#empty")).to_be_visible()
 
 
-def test_a_share_comes_back_when_the_server_does(own_site, stranger):
-    own_site.put("a", total=4, completed=1, run_id="r")
-    key = {"X-API-KEY": own_site.server.create_key("admin", "boss")}
-    made = own_site.http.post("/api/v1/shares", json={"item": "a"}, headers=key).json()
-    stranger.goto(f"{own_site.server.url}/{made['path']}")
-    expect(field(stranger, "percent")).to_have_text("25 %")
-    own_site.stop()
-    expect(stranger.locator("#offline")).to_be_visible()
-    own_site.start()
-    own_site.patch("a", completed=3)
-    expect(field(stranger, "percent")).to_have_text("75 %")
-    expect(stranger.locator("#offline")).to_be_hidden()
-    expect(stranger.locator("#over")).to_be_hidden()
+def test_a_share_comes_back_when_the_server_does(own_server, anonymous_page):
+    own_server.put("a", total=4, completed=1, run_id="r")
+    key = {"X-API-KEY": own_server.background.create_key("admin", "boss")}
+    made = own_server.http.post("/api/v1/shares", json={"item": "a"}, headers=key).json()
+    anonymous_page.goto(f"{own_server.background.url}/{made['path']}")
+    expect(find_field(anonymous_page, "percent")).to_have_text("25 %")
+    own_server.stop()
+    expect(anonymous_page.locator("#offline")).to_be_visible()
+    own_server.start()
+    own_server.patch("a", completed=3)
+    expect(find_field(anonymous_page, "percent")).to_have_text("75 %")
+    expect(anonymous_page.locator("#offline")).to_be_hidden()
+    expect(anonymous_page.locator("#over")).to_be_hidden()
 
 
-def test_a_guest_sees_the_board_where_everybody_may_read(tmp_path, stranger):
-    site = Site(tmp_path, public_read=True)
+def test_a_guest_sees_the_board_where_everybody_may_read(tmp_path, anonymous_page):
+    site = BrowserServer(tmp_path, public_read=True)
     try:
         site.put("a", total=4, completed=1, run_id="r")
         site.put("b", status="failed", run_id="r")
-        stranger.goto(f"{site.server.url}/")
-        expect(stranger.locator("html")).to_have_attribute("data-live", "")
+        anonymous_page.goto(f"{site.background.url}/")
+        expect(anonymous_page.locator("html")).to_have_attribute("data-live", "")
         site.patch("a", completed=2)
-        expect(stranger.locator('#board .item[data-id="a"] .percent')).to_have_text("50 %")
-        expect(stranger.get_by_role("button", name="Dismiss")).to_have_count(0)
-        stranger.get_by_role("link", name="Sign in").click()
-        expect(stranger).to_have_url(re.compile("/login$"))
+        expect(anonymous_page.locator('#board .item[data-id="a"] .percent')).to_have_text("50 %")
+        expect(anonymous_page.get_by_role("button", name="Dismiss")).to_have_count(0)
+        anonymous_page.get_by_role("link", name="Sign in").click()
+        expect(anonymous_page).to_have_url(re.compile("/login$"))
     finally:
         site.close()
 
 
-def test_the_pages_are_for_everybody_and_for_every_screen(site, visit):
+def test_the_pages_are_for_everybody_and_for_every_screen(server, visit):
     for n, status in enumerate(("succeeded", "failed", "stopped", "running")):
         error = "Traceback:\n" + "bad " * 300 if status == "failed" else None
-        site.put("job", run_id=str(n), title="W" * 150, group="g" * 100, error=error, total=10**12, completed=10**11)
-        site.patch("job", status=status) if status != "running" else None
+        server.put("job", run_id=str(n), title="W" * 150, group="g" * 100, error=error, total=10**12, completed=10**11)
+        server.patch("job", status=status) if status != "running" else None
     page = visit("keys")
     made = page.request.post(
-        f"{site.server.url}/api/v1/shares", data={"item": "job"}, headers={"Sec-Fetch-Site": "same-origin"}
+        f"{server.background.url}/api/v1/shares", data={"item": "job"}, headers={"Sec-Fetch-Site": "same-origin"}
     ).json()
     for path in ("history?q=WWW", "items/job", "keys", made["path"]):
-        page.goto(f"{site.server.url}/{path}")
-        faults = judged(page)
+        page.goto(f"{server.background.url}/{path}")
+        faults = find_violations(page)
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 320, "height": 600})
-        assert (path, faults + judged(page, *LOOKS)) == (path, [])
+        assert (path, faults + find_violations(page, *APPEARANCE_RULES)) == (path, [])
         page.emulate_media(color_scheme="light")
         for width in (320, 500, 800, 1400):
             page.set_viewport_size({"width": width, "height": 600})
-            assert overflow(page) <= 0, (path, width)
+            assert measure_overflow(page) <= 0, (path, width)
 
 
-def test_hostile_text_is_text_on_every_page_and_goes_nowhere(site, visit):
+def test_hostile_text_is_text_on_every_page_and_goes_nowhere(server, visit):
     text = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e"
     for _ in range(2):
-        site.batch([{"op": "put", "id": text, "title": text, "description": text, "group": text, "parent": text,
+        server.batch([{"op": "put", "id": text, "title": text, "description": text, "group": text, "parent": text,
                      "error": text, "unit": text[:20], "meta": {text: text}, "run_id": text}])  # fmt: skip
         page = visit(f"items/{quote(text, safe='')}")
-        expect(field(page, "title")).to_have_text(text)
-        site.batch([{"op": "patch", "id": text, "description": f"changed {text}", "status": "failed"}])
-        expect(field(page, "description")).to_have_text(f"changed {text}")
-        site.batch([{"op": "delete", "id": text}])
+        expect(find_field(page, "title")).to_have_text(text)
+        server.batch([{"op": "patch", "id": text, "description": f"changed {text}", "status": "failed"}])
+        expect(find_field(page, "description")).to_have_text(f"changed {text}")
+        server.batch([{"op": "delete", "id": text}])
         expect(page.locator("#left")).to_be_visible()
-    page.goto(f"{site.server.url}/history?q={quote(text)}&group={quote(text)}")
+    page.goto(f"{server.background.url}/history?q={quote(text)}&group={quote(text)}")
     expect(page.locator("tbody tr")).to_have_count(2)
-    page.goto(f"{site.server.url}/keys?share={quote(text)}")
+    page.goto(f"{server.background.url}/keys?share={quote(text)}")
     page.get_by_role("button", name="Make a link").click()
     expect(page.locator("#shared")).to_be_visible()
     page.goto(page.locator("#link").input_value())
-    expect(field(page, "title")).to_have_text(text)
-    site.batch([{"op": "put", "id": text, "title": f"again {text}", "run_id": "again"}])
-    expect(field(page, "title")).to_have_text(f"again {text}")
+    expect(find_field(page, "title")).to_have_text(text)
+    server.batch([{"op": "put", "id": text, "title": f"again {text}", "run_id": "again"}])
+    expect(find_field(page, "title")).to_have_text(f"again {text}")
     page.goto("about:blank")
 
 
-def test_another_browser_is_signed_out_from_here(site, visit):
-    with httpx.Client(base_url=site.server.url, headers={"User-Agent": "The other one"}, verify=NO_TLS) as other:
-        assert other.get(site.server.sign_in_url()).status_code == 303
+def test_another_browser_is_signed_out_from_here(server, visit):
+    with httpx.Client(
+        base_url=server.background.url, headers={"User-Agent": "The other one"}, verify=TLS_CONTEXT
+    ) as other:
+        assert other.get(server.background.create_sign_in_url()).status_code == 303
         assert other.get("/history").status_code == 200
         page = visit("keys")
         rows = page.locator("#sessions tbody tr")
@@ -241,5 +243,8 @@ def test_another_browser_is_signed_out_from_here(site, visit):
         assert other.get("/history").headers["Location"] == "login"
 
 
-def works(site, key):
-    return httpx.get(f"{site.server.url}/api/key-info", headers={"X-API-KEY": key}, verify=NO_TLS).status_code == 200
+def is_key_accepted(site, key):
+    return (
+        httpx.get(f"{site.background.url}/api/key-info", headers={"X-API-KEY": key}, verify=TLS_CONTEXT).status_code
+        == 200
+    )

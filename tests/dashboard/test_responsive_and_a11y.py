@@ -8,14 +8,14 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
-from .conftest import LOOKS, judged, overflow
-from .test_board import live, row
+from .conftest import APPEARANCE_RULES, find_violations, measure_overflow
+from .test_board import find_row, wait_for_stream
 
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1600, "height": 900}
+PHONE_VIEWPORT = {"width": 360, "height": 740}
+DESKTOP_VIEWPORT = {"width": 1600, "height": 900}
 
 
-def fill(site):
+def fill_board(site):
     site.put("a", title="Import of everything there is", total=2_000_000, completed=500_000, unit="files", group="etl")
     site.put(
         "b", title="Export", description="a description " * 20, status="failed", error="OSError: gone", group="etl"
@@ -27,39 +27,44 @@ def fill(site):
     site.delete("f")
 
 
-def test_axe_finds_nothing_on_a_phone_and_on_a_desk_by_day_and_by_night(site, visit):
-    fill(site)
-    page = live(visit())
-    page.set_viewport_size(DESK)
-    faults = judged(page)
-    for size in (DESK, PHONE):
+def test_axe_finds_nothing_on_a_phone_and_on_a_desk_by_day_and_by_night(server, visit):
+    fill_board(server)
+    page = wait_for_stream(visit())
+    page.set_viewport_size(DESKTOP_VIEWPORT)
+    faults = find_violations(page)
+    for size in (DESKTOP_VIEWPORT, PHONE_VIEWPORT):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme="dark")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
-        faults += judged(page, *LOOKS)
-    site.clear()
+        faults += find_violations(page, *APPEARANCE_RULES)
+    server.clear()
     expect(page.locator("#empty")).to_be_visible()
-    assert faults + judged(page) == []
+    assert faults + find_violations(page) == []
 
 
-def test_nothing_is_wider_than_the_screen(site, visit):
-    page = live(visit())
-    for size in ({"width": 320, "height": 500}, PHONE, {"width": 800, "height": 600}, {"width": 1200, "height": 800}):
+def test_nothing_is_wider_than_the_screen(server, visit):
+    page = wait_for_stream(visit())
+    for size in (
+        {"width": 320, "height": 500},
+        PHONE_VIEWPORT,
+        {"width": 800, "height": 600},
+        {"width": 1200, "height": 800},
+    ):
         page.set_viewport_size(size)
-        assert overflow(page) <= 0, ("empty", size)
-    fill(site)
-    expect(row(page, "e")).to_be_visible()
+        assert measure_overflow(page) <= 0, ("empty", size)
+    fill_board(server)
+    expect(find_row(page, "e")).to_be_visible()
     # 800 by 450 is what a desk shows at 200 %.
     for width, height in ((320, 500), (360, 740), (599, 800), (800, 450), (960, 800), (1366, 768), (3840, 2160)):
         page.set_viewport_size({"width": width, "height": height})
-        assert overflow(page) <= 0, width
-        beside = row(page, "a").evaluate("row => row.querySelector('.bar').clientWidth")
+        assert measure_overflow(page) <= 0, width
+        beside = find_row(page, "a").evaluate("row => row.querySelector('.bar').clientWidth")
         assert beside >= 60, width
 
 
-def test_the_keyboard_reaches_everything(site, visit):
-    fill(site)
-    page = live(visit())
+def test_the_keyboard_reaches_everything(server, visit):
+    fill_board(server)
+    page = wait_for_stream(visit())
     page.locator("body").press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     reached = []
@@ -78,55 +83,55 @@ def test_the_keyboard_reaches_everything(site, visit):
     assert any(name.startswith("etl") for name in reached)
 
 
-def test_the_keyboard_alone_folds_reads_dismisses_and_undoes(site, visit):
-    fill(site)
-    page = live(visit())
-    row(page, "b").locator(".failure summary").press("Enter")
-    expect(row(page, "b").locator(".failure p")).to_be_visible()
+def test_the_keyboard_alone_folds_reads_dismisses_and_undoes(server, visit):
+    fill_board(server)
+    page = wait_for_stream(visit())
+    find_row(page, "b").locator(".failure summary").press("Enter")
+    expect(find_row(page, "b").locator(".failure p")).to_be_visible()
     page.locator('.group[data-group="etl"] > summary').press("Enter")
-    expect(row(page, "b")).to_be_hidden()
+    expect(find_row(page, "b")).to_be_hidden()
     page.locator('.group[data-group="etl"] > summary').press("Enter")
     page.get_by_role("button", name="Dismiss Done").press("Enter")
-    expect(row(page, "d")).to_have_count(0)
+    expect(find_row(page, "d")).to_have_count(0)
     expect(page.get_by_role("button", name="Undo")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(row(page, "d")).to_be_visible()
+    expect(find_row(page, "d")).to_be_visible()
 
 
-def test_focus_stays_where_it_is_while_rows_change_places(site, visit):
+def test_focus_stays_where_it_is_while_rows_change_places(server, visit):
     for n in range(5):
-        site.put(f"i{n}", weight=n, status="failed")
-    page = live(visit())
-    button = row(page, "i0").locator(".dismiss")
+        server.put(f"i{n}", weight=n, status="failed")
+    page = wait_for_stream(visit())
+    button = find_row(page, "i0").locator(".dismiss")
     button.focus()
-    site.put("new", weight=9)
-    site.delete("i2")
-    site.delete("i0")
-    site.put("i0", weight=99, status="failed")
-    site.delete("i4")
-    expect(row(page, "i4")).to_have_count(0)
-    row(page, "i1").locator(".dismiss").focus()
-    site.delete("i3")
-    site.put("last", weight=-1)
-    expect(row(page, "last")).to_be_visible()
-    expect(row(page, "i1").locator(".dismiss")).to_be_focused()
+    server.put("new", weight=9)
+    server.delete("i2")
+    server.delete("i0")
+    server.put("i0", weight=99, status="failed")
+    server.delete("i4")
+    expect(find_row(page, "i4")).to_have_count(0)
+    find_row(page, "i1").locator(".dismiss").focus()
+    server.delete("i3")
+    server.put("last", weight=-1)
+    expect(find_row(page, "last")).to_be_visible()
+    expect(find_row(page, "i1").locator(".dismiss")).to_be_focused()
 
 
-def test_bars_do_not_glide_for_who_wants_no_motion(site, visit):
-    site.put("a", value=0.1)
-    site.put("b", completed=3)
-    page = live(visit())
+def test_bars_do_not_glide_for_who_wants_no_motion(server, visit):
+    server.put("a", value=0.1)
+    server.put("b", completed=3)
+    page = wait_for_stream(visit())
     fill_of = """row => {
         const style = getComputedStyle(row.querySelector(".fill"));
         return [style.transitionProperty, style.animationName];
     }"""
-    assert row(page, "a").evaluate(fill_of) == ["none", "none"]
-    assert row(page, "b").evaluate(fill_of)[1] == "none"
+    assert find_row(page, "a").evaluate(fill_of) == ["none", "none"]
+    assert find_row(page, "b").evaluate(fill_of)[1] == "none"
 
 
-def test_a_bar_glides_to_the_last_known_value_and_not_beyond(site, visit):
-    site.put("a", value=0.1)
-    page = live(visit(reduced_motion="no-preference"))
+def test_a_bar_glides_to_the_last_known_value_and_not_beyond(server, visit):
+    server.put("a", value=0.1)
+    page = wait_for_stream(visit(reduced_motion="no-preference"))
     page.evaluate("""() => {
         window.seen = [];
         const fill = document.querySelector("#board .fill");
@@ -137,24 +142,26 @@ def test_a_bar_glides_to_the_last_known_value_and_not_beyond(site, visit):
         };
         look();
     }""")
-    site.patch("a", value=0.6)
-    expect(row(page, "a").locator(".percent")).to_have_text("60 %")
-    row(page, "a").locator(".fill").evaluate("fill => Promise.all(fill.getAnimations().map((one) => one.finished))")
+    server.patch("a", value=0.6)
+    expect(find_row(page, "a").locator(".percent")).to_have_text("60 %")
+    find_row(page, "a").locator(".fill").evaluate(
+        "fill => Promise.all(fill.getAnimations().map((one) => one.finished))"
+    )
     seen = page.evaluate("window.seen")
     assert abs(seen[0] - 0.1) < 0.01
     assert max(seen) <= 0.6001
     assert seen == sorted(seen)
-    assert row(page, "a").locator("progress").evaluate("bar => bar.value") == 0.6
+    assert find_row(page, "a").locator("progress").evaluate("bar => bar.value") == 0.6
 
 
-def test_a_screen_reader_is_told_of_ends_once_and_of_ticks_never(site, visit):
+def test_a_screen_reader_is_told_of_ends_once_and_of_ticks_never(server, visit):
     for n in range(5):
-        site.put(f"i{n}", title=f"Job {n}", value=0.1)
-    page = live(visit())
-    site.batch([{"op": "patch", "id": f"i{n}", "value": 0.2} for n in range(5)])
-    expect(row(page, "i4").locator(".percent")).to_have_text("20 %")
+        server.put(f"i{n}", title=f"Job {n}", value=0.1)
+    page = wait_for_stream(visit())
+    server.batch([{"op": "patch", "id": f"i{n}", "value": 0.2} for n in range(5)])
+    expect(find_row(page, "i4").locator(".percent")).to_have_text("20 %")
     expect(page.locator("#news")).to_be_empty()
-    site.batch([{"op": "patch", "id": f"i{n}", "status": "failed"} for n in range(5)])
+    server.batch([{"op": "patch", "id": f"i{n}", "status": "failed"} for n in range(5)])
     expect(page.locator("#news")).to_have_text("Job 0: failed. Job 1: failed. Job 2: failed. and 2 more")
     assert page.locator("[aria-live]").count() == 1
     assert page.locator("[role=alert]").count() == 0

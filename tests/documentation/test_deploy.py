@@ -21,20 +21,20 @@ from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from tests.support.postgres import create_database, drop_database
-from tests.support.server_process import NO_TLS, until
+from tests.support.server_process import TLS_CONTEXT, wait_until
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "examples" / "deploy"
-README = (DEPLOY / "README.md").read_text("utf-8")
+PROJECT_ROOT = Path(__file__).parents[2]
+DEPLOY_FOLDER = PROJECT_ROOT / "examples" / "deploy"
+README_TEXT = (DEPLOY_FOLDER / "README.md").read_text("utf-8")
 
 
-def free_port():
+def find_free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
-def program(name, package):
+def find_program(name, package):
     # Debian has them where a user's PATH does not look.
     path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
     if path is None:
@@ -42,7 +42,7 @@ def program(name, package):
     return path
 
 
-def replaced(text, *pairs):
+def replace_all(text, *pairs):
     """Replace what a test has to: each must be there, or the file is not the one that is shipped."""
     for old, new in pairs:
         assert old in text, old
@@ -51,20 +51,24 @@ def replaced(text, *pairs):
 
 
 def test_each_file_is_told_of():
-    assert [path.name for path in DEPLOY.iterdir() if path.name != "README.md" and f"`{path.name}`" not in README] == []
+    assert [
+        path.name
+        for path in DEPLOY_FOLDER.iterdir()
+        if path.name != "README.md" and f"`{path.name}`" not in README_TEXT
+    ] == []
 
 
 # The image
 
 
-def instructions():
+def read_dockerfile():
     """Return the Dockerfile's instructions, each with its text."""
-    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^#.*\n", "", (DEPLOY_FOLDER / "Dockerfile").read_text(), flags=re.MULTILINE)
     return [tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line]
 
 
-def only(name):
-    (text,) = (text for found, text in instructions() if found == name)
+def get_instruction(name):
+    (text,) = (text for found, text in read_dockerfile() if found == name)
     return text
 
 
@@ -72,10 +76,10 @@ def test_the_image_is_made_and_run_as_the_published_page_has_it():
     line = (
         "docker run -d -p 8989:8080 -e ADMIN_USERNAME=admin -e ADMIN_PASSWORD=your-password progressbar-server:latest"
     )
-    assert line in README
-    assert line in (DEPLOY / "Dockerfile").read_text()
-    assert only("EXPOSE") == "8080"
-    assert only("USER") not in ("root", "0", "0:0")
+    assert line in README_TEXT
+    assert line in (DEPLOY_FOLDER / "Dockerfile").read_text()
+    assert get_instruction("EXPOSE") == "8080"
+    assert get_instruction("USER") not in ("root", "0", "0:0")
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +93,17 @@ def image(tmp_path_factory):
     def inside(text):
         return re.sub(r"(?<![\w.])/(src|opt|data)\b", rf"{root}/\1", text)
 
-    for name, text in instructions():
+    for name, text in read_dockerfile():
         if name == "COPY" and not text.startswith("--from"):
             *sources, target = text.split()
             target = Path(inside(target))
             target.parent.mkdir(parents=True, exist_ok=True)
             for source in sources:
-                if (ROOT / source).is_dir():
-                    shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                if (PROJECT_ROOT / source).is_dir():
+                    shutil.copytree(PROJECT_ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
                     target.mkdir(exist_ok=True)
-                    shutil.copy(ROOT / source, target)
+                    shutil.copy(PROJECT_ROOT / source, target)
         elif name == "RUN":
             if os.geteuid() != 0:
                 text = re.sub(r" --(owner|group)=\S+", "", text)
@@ -114,12 +118,12 @@ def image(tmp_path_factory):
 @pytest.mark.timeout(240)
 def test_the_images_command_serves_and_its_health_check_sees_it(image):
     root, environ = image
-    port = str(free_port())
+    port = str(find_free_port())
     environ = {**environ, "ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "your-password"}
     assert environ["PROGRESSBAR_PORT"] == "8080"
     environ["PROGRESSBAR_PORT"] = port  # somebody else may have that one
-    command = json.loads(only("CMD"))
-    check = json.loads(only("HEALTHCHECK").partition("CMD ")[2])
+    command = json.loads(get_instruction("CMD"))
+    check = json.loads(get_instruction("HEALTHCHECK").partition("CMD ")[2])
     server = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, cwd=root)
     try:
         for line in server.stdout:
@@ -127,15 +131,15 @@ def test_the_images_command_serves_and_its_health_check_sees_it(image):
                 break
         url = f"http://127.0.0.1:{port}"
         assert subprocess.run(check, env=environ, timeout=100).returncode == 0
-        with httpx.Client(base_url=url, verify=NO_TLS, headers={"Sec-Fetch-Site": "same-origin"}) as browser:
+        with httpx.Client(base_url=url, verify=TLS_CONTEXT, headers={"Sec-Fetch-Site": "same-origin"}) as browser:
             assert browser.post("/login", data={"username": "admin", "password": "your-password"}).status_code == 303
             assert browser.get("/").status_code == 200
             key = browser.post("/api/v1/keys", json={"type": "write", "name": "ci"}).json()["key"]
         with ProgressBar(url, key) as pb:
             pb.create("a", "A", "", 0.5)
         # It is reached from outside of the container, and what it keeps is in the volume.
-        assert listens_everywhere(int(port))
-        assert only("VOLUME") == "/data"
+        assert is_bound_to_all(int(port))
+        assert get_instruction("VOLUME") == "/data"
         assert "progress.db" in {path.name for path in (root / "data").iterdir()}
         assert {path.name for path in root.iterdir()} == {"src", "opt", "data"}
         server.send_signal(signal.SIGTERM)  # as `docker stop` does
@@ -146,7 +150,7 @@ def test_the_images_command_serves_and_its_health_check_sees_it(image):
         server.communicate()
 
 
-def listens_everywhere(port):
+def is_bound_to_all(port):
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(line.split()[1] == f"00000000:{port:04X}" and line.split()[3] == "0A" for line in lines)
 
@@ -154,18 +158,18 @@ def listens_everywhere(port):
 # The proxies
 
 
-class Proxy:
+class NginxProxy:
     """nginx with a configuration of ours, as one process of our own."""
 
     def __init__(self, folder, text, **more):
-        self.port = free_port()
+        self.port = find_free_port()
         temporary = "".join(
             f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        text = replaced(text, ("http {", f"http {{ {temporary}"), ("listen 80;", f"listen 127.0.0.1:{self.port};"))
+        text = replace_all(text, ("http {", f"http {{ {temporary}"), ("listen 80;", f"listen 127.0.0.1:{self.port};"))
         conf = folder / "nginx.conf"
         conf.write_text(text)
-        nginx = program("nginx", "nginx-light")
+        nginx = find_program("nginx", "nginx-light")
         how = [
             "-p",
             str(folder),
@@ -177,9 +181,9 @@ class Proxy:
             f"daemon off; master_process off; pid {folder}/pid;",
         ]
         self._process = subprocess.Popen([nginx, *how])
-        until(self._answers)
+        wait_until(self._is_ready)
 
-    def _answers(self):
+    def _is_ready(self):
         assert self._process.poll() is None, "nginx did not start"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
@@ -202,43 +206,47 @@ def servers(tmp_path_factory, postgres_cluster):
 
 
 @pytest.fixture(scope="module")
-def by_itself(servers, tmp_path_factory):
+def root_site(servers, tmp_path_factory):
     names = [(f"server-{n}:8080", f"127.0.0.1:{server.port}") for n, server in enumerate(servers, 1)]
-    proxy = Proxy(tmp_path_factory.mktemp("nginx"), replaced((DEPLOY / "nginx.conf").read_text(), *names))
+    proxy = NginxProxy(
+        tmp_path_factory.mktemp("nginx"), replace_all((DEPLOY_FOLDER / "nginx.conf").read_text(), *names)
+    )
     yield f"http://127.0.0.1:{proxy.port}", servers[0].create_key("write", "ci")
     proxy.close()
 
 
 @pytest.fixture(scope="module")
-def in_a_folder(tmp_path_factory):
+def subpath_site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nginx-folder")
     settings = Settings(database=folder / "progress.db", port=0, base_path="/progress", local_key=False)
     with BackgroundServer(settings) as server:
-        snippet = replaced((DEPLOY / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}"))
-        proxy = Proxy(folder, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
+        snippet = replace_all(
+            (DEPLOY_FOLDER / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}")
+        )
+        proxy = NginxProxy(folder, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
         yield f"http://127.0.0.1:{proxy.port}/progress", server.create_key("write", "ci")
         proxy.close()
 
 
-@pytest.fixture(params=["by_itself", "in_a_folder"])
-def site(request):
+@pytest.fixture(params=["root_site", "subpath_site"])
+def proxied_site(request):
     """The URL that a proxy makes of it, and a write key."""
     return request.getfixturevalue(request.param)
 
 
-def test_the_published_client_works_through_nginx(site):
-    url, key = site
+def test_the_published_client_works_through_nginx(proxied_site):
+    url, key = proxied_site
     with ProgressBar(api_url=url, api_key=key) as pb:
         for _ in range(4):  # so that it meets both servers
             pb.create("video-001", "Encoding", "starting", 0.0, weight=100)
             pb.update("video-001", "Encoding", "half way", 0.5, weight=100)
-            until(lambda: [(item["id"], item["value"]) for item in pb.get_all()] == [("video-001", 0.5)])
+            wait_until(lambda: [(item["id"], item["value"]) for item in pb.get_all()] == [("video-001", 0.5)])
             assert pb.delete("video-001")
 
 
-def test_a_stream_through_nginx_is_not_held_back(site):
-    url, key = site
-    http = httpx.Client(headers={"X-API-KEY": key}, verify=NO_TLS, timeout=10)
+def test_a_stream_through_nginx_is_not_held_back(proxied_site):
+    url, key = proxied_site
+    http = httpx.Client(headers={"X-API-KEY": key}, verify=TLS_CONTEXT, timeout=10)
     begun = time.monotonic()
     with http, http.stream("GET", f"{url}/api/v1/events") as stream:
         lines = stream.iter_lines()
@@ -252,11 +260,11 @@ def test_a_stream_through_nginx_is_not_held_back(site):
         http.delete(f"{url}/api/v1/items/streamed")
 
 
-def test_the_page_and_its_forms_work_through_nginx(site):
-    url, key = site
+def test_the_page_and_its_forms_work_through_nginx(proxied_site):
+    url, key = proxied_site
     # An old browser says no more than where a form comes from; that is compared with the Host that was asked for.
     origin = str(httpx.URL(url).join("/")).rstrip("/")
-    with httpx.Client(verify=NO_TLS, headers={"Origin": origin}) as browser:
+    with httpx.Client(verify=TLS_CONTEXT, headers={"Origin": origin}) as browser:
         sent = browser.post(f"{url}/login", data={"key": key})
         assert sent.status_code == 303, sent.text
         home = browser.get(httpx.URL(f"{url}/login").join(sent.headers["Location"]))
@@ -268,9 +276,9 @@ def test_the_page_and_its_forms_work_through_nginx(site):
             assert browser.get(httpx.URL(f"{url}/login").join(asset)).status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(site):
-    url, key = site
-    with httpx.Client(headers={"X-API-KEY": key, "Content-Type": "application/json"}, verify=NO_TLS) as http:
+def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(proxied_site):
+    url, key = proxied_site
+    with httpx.Client(headers={"X-API-KEY": key, "Content-Type": "application/json"}, verify=TLS_CONTEXT) as http:
         reply = http.post(f"{url}/api/v1/items:batch", content=b" " * (3 << 19))
         assert (reply.status_code, reply.headers["Content-Type"]) == (413, "application/problem+json")
 
@@ -283,13 +291,15 @@ def test_clients_behind_nginx_have_addresses_and_the_site_has_its_name(tmp_path)
         admin_password="right", trusted_proxies="127.0.0.1", public_url="https://progress.example/progress",
     )  # fmt: skip
     with BackgroundServer(settings) as server:
-        snippet = replaced((DEPLOY / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}"))
-        proxy = Proxy(tmp_path, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
+        snippet = replace_all(
+            (DEPLOY_FOLDER / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}")
+        )
+        proxy = NginxProxy(tmp_path, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
         url = f"http://127.0.0.1:{proxy.port}/progress"
 
         def sign_in(local_address, password, n):
             headers = {"Host": "progress.example", "Sec-Fetch-Site": "same-origin", "X-Forwarded-For": f"192.0.2.{n}"}
-            transport = httpx.HTTPTransport(verify=NO_TLS, local_address=local_address)
+            transport = httpx.HTTPTransport(verify=TLS_CONTEXT, local_address=local_address)
             with httpx.Client(transport=transport, headers=headers, timeout=30) as browser:
                 return browser.post(f"{url}/login", data={"username": "admin", "password": password}).status_code
 
@@ -302,8 +312,8 @@ def test_clients_behind_nginx_have_addresses_and_the_site_has_its_name(tmp_path)
             proxy.close()
 
 
-def test_a_server_that_goes_away_is_not_missed(by_itself, servers):
-    url, key = by_itself
+def test_a_server_that_goes_away_is_not_missed(root_site, servers):
+    url, key = root_site
     with ProgressBar(url, key) as pb:
         pb.create("stays", "Stays", "", 0.1)
         servers[1].close()
@@ -313,9 +323,9 @@ def test_a_server_that_goes_away_is_not_missed(by_itself, servers):
 
 
 def test_the_unit_is_one_that_systemd_understands(tmp_path):
-    analyze = program("systemd-analyze", "systemd")
-    text = replaced(
-        (DEPLOY / "progressbar-tracker.service").read_text(),
+    analyze = find_program("systemd-analyze", "systemd")
+    text = replace_all(
+        (DEPLOY_FOLDER / "progressbar-tracker.service").read_text(),
         ("/opt/progressbar/bin/progressbar-tracker", shutil.which("true")),
     )
     (tmp_path / "progressbar-tracker.service").write_text(text)
@@ -328,31 +338,31 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path):
 
 
 def test_the_units_command_and_variables_are_ours():
-    text = (DEPLOY / "progressbar-tracker.service").read_text()
+    text = (DEPLOY_FOLDER / "progressbar-tracker.service").read_text()
     pairs = dict(
         pair.split("=", 1) for line in re.findall(r"^Environment=(.*)", text, re.MULTILINE) for pair in line.split()
     )
-    documented = (ROOT / "README.md").read_text("utf-8")
+    documented = (PROJECT_ROOT / "README.md").read_text("utf-8")
     assert [name for name in pairs if name != "HOME" and f"`{name}`" not in documented] == []
     assert pairs["PROGRESSBAR_DATABASE"].startswith("%S/" + re.search(r"StateDirectory=(.*)", text)[1])
 
 
 def test_the_caddyfile_is_one_that_caddy_understands(tmp_path):
     caddy = shutil.which("caddy")
-    text = (DEPLOY / "Caddyfile").read_text()
+    text = (DEPLOY_FOLDER / "Caddyfile").read_text()
     assert text.count("reverse_proxy 127.0.0.1:8989") == text.count("flush_interval -1") == 2
     if caddy is not None:
         home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-        adapt = [caddy, "adapt", "--config", DEPLOY / "Caddyfile", "--adapter", "caddyfile", "--validate"]
+        adapt = [caddy, "adapt", "--config", DEPLOY_FOLDER / "Caddyfile", "--adapter", "caddyfile", "--validate"]
         done = subprocess.run(adapt, env=home, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
         assert "127.0.0.1:8989" in done.stdout
 
 
 def test_the_composition_names_what_the_other_files_have():
-    text = (DEPLOY / "compose.yaml").read_text()
-    conf = (DEPLOY / "nginx.conf").read_text()
+    text = (DEPLOY_FOLDER / "compose.yaml").read_text()
+    conf = (DEPLOY_FOLDER / "nginx.conf").read_text()
     assert re.findall(r"server (server-\d):8080;", conf) == re.findall(r"^  (server-\d): \*server", text, re.MULTILINE)
-    assert (DEPLOY / re.search(r"- \./(\S+):/etc/nginx/nginx.conf:ro", text)[1]).exists()
-    assert (DEPLOY / "../.." / re.search(r"dockerfile: (\S+)", text)[1]).exists()
-    assert (DEPLOY / re.search(r"context: (\S+)", text)[1]).resolve() == ROOT
+    assert (DEPLOY_FOLDER / re.search(r"- \./(\S+):/etc/nginx/nginx.conf:ro", text)[1]).exists()
+    assert (DEPLOY_FOLDER / "../.." / re.search(r"dockerfile: (\S+)", text)[1]).exists()
+    assert (DEPLOY_FOLDER / re.search(r"context: (\S+)", text)[1]).resolve() == PROJECT_ROOT

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-ENDS = {
+EXAMPLES_FOLDER = Path(__file__).parents[2] / "examples"
+EXPECTED_RUNS = {
     "loop.py": [("example-loop", "succeeded", 50)],
     "block.py": [("example-block", "succeeded", 1_000_000)],
     "asynchronous.py": [("example-async", "succeeded", 20)],
@@ -30,30 +30,32 @@ ENDS = {
 }
 
 
-SHELL_ENDS = {
+EXPECTED_SHELL_RUNS = {
     "run.sh": ("example-run", "succeeded", 0),
     "exec.sh": ("example-exec", "succeeded", 8),
     "pipe.sh": ("example-pipe", "succeeded", 20_000),
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES_FOLDER.glob("*.py")))
 def test_an_example_runs_and_its_end_is_in_the_history(name, programs):
-    done = programs.python((EXAMPLES / name).read_text("utf-8"))
+    done = programs.run_python((EXAMPLES_FOLDER / name).read_text("utf-8"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert set(ENDS[name]) <= programs.ends()
+    assert set(EXPECTED_RUNS[name]) <= programs.final_states()
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.sh")))
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES_FOLDER.glob("*.sh")))
 def test_a_shell_example_runs_and_its_end_is_in_the_history(name, programs):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = programs.run("sh", EXAMPLES / name, PATH=path)
+    done = programs.run("sh", EXAMPLES_FOLDER / name, PATH=path)
     assert done.returncode == 0, done.stderr
-    assert SHELL_ENDS[name] in programs.ends()
+    assert EXPECTED_SHELL_RUNS[name] in programs.final_states()
 
 
 def test_every_example_is_listed():
-    text = (EXAMPLES / "README.md").read_text("utf-8")
+    text = (EXAMPLES_FOLDER / "README.md").read_text("utf-8")
     assert [
-        path.name for path in EXAMPLES.glob("*.*") if path.suffix in (".py", ".sh") and f"`{path.name}`" not in text
+        path.name
+        for path in EXAMPLES_FOLDER.glob("*.*")
+        if path.suffix in (".py", ".sh") and f"`{path.name}`" not in text
     ] == []

@@ -14,29 +14,33 @@ import pytest
 
 from progressbar_tracker import cli
 
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text("utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-CONSOLE = [line[2:] for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+README_PATH = Path(__file__).parents[2] / "README.md"
+README_TEXT = README_PATH.read_text("utf-8")
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README_TEXT, re.DOTALL)
+CONSOLE_LINES = [
+    line[2:] for block in re.findall(r"```console\n(.*?)```", README_TEXT, re.DOTALL) for line in block.splitlines()
+]
 
 
-(QUICK_START,) = (code for code in PYTHON if "first-steps" in code)
+(QUICK_START,) = (code for code in PYTHON_BLOCKS if "first-steps" in code)
 
 
-def run(code, server, programs):
+def run_code(code, server, programs):
     code = code.replace("http://your-server:8989", server.url).replace("your-api-key", programs.key)
-    done = programs.python(code)
+    done = programs.run_python(code)
     drawn = done.stderr if "tqdm" in code else ""  # its bars are drawn wherever stderr goes
     assert (done.returncode, done.stderr) == (0, drawn)
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if code != QUICK_START], ids=range(1, len(PYTHON)))
+@pytest.mark.parametrize(
+    "code", [code for code in PYTHON_BLOCKS if code != QUICK_START], ids=range(1, len(PYTHON_BLOCKS))
+)
 def test_each_python_snippet_runs_as_written(code, server, programs):
-    run(code, server, programs)
+    run_code(code, server, programs)
 
 
 def test_the_quick_start_runs_as_written_and_leaves_its_run_in_the_history(server, programs):
-    run(QUICK_START, server, programs)
+    run_code(QUICK_START, server, programs)
     (ended,) = programs.history()
     assert (ended["id"], ended["title"], ended["status"], ended["completed"]) == (
         "first-steps",
@@ -48,7 +52,7 @@ def test_the_quick_start_runs_as_written_and_leaves_its_run_in_the_history(serve
 
 def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
     """``serve`` as the README has it, but for the port and the file; then the loop, with nothing configured."""
-    (line,) = (line for line in CONSOLE if line.endswith(" serve"))
+    (line,) = (line for line in CONSOLE_LINES if line.endswith(" serve"))
     environ = {**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db"), "PROGRESSBAR_PORT": "0"}
     command = [sys.executable, "-m", "progressbar_tracker", *shlex.split(line)[1:]]
     server = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
@@ -76,7 +80,7 @@ def test_every_environment_variable_is_documented():
     text = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
     known = set(re.findall(r"\"((?:PROGRESSBAR|ADMIN)_[A-Z_]+[A-Z])\"", text))
     assert {"PROGRESSBAR_URL", "PROGRESSBAR_HOST", "ADMIN_PASSWORD"} <= known
-    assert {name for name in known if f"`{name}`" not in TEXT} == set()
+    assert {name for name in known if f"`{name}`" not in README_TEXT} == set()
 
 
 def test_every_command_and_every_option_is_documented():
@@ -84,13 +88,13 @@ def test_every_command_and_every_option_is_documented():
     for name, command in cli.commands.commands.items():
         group = command.commands.items() if isinstance(command, click.Group) else [("", command)]
         commands.update({f"{name} {sub}".strip(): each for sub, each in group})
-    assert [name for name in commands if not re.search(rf"`{name}[ `]", TEXT)] == []
+    assert [name for name in commands if not re.search(rf"`{name}[ `]", README_TEXT)] == []
     options = {
         option.opts[0] for command in commands.values() for option in command.params if isinstance(option, click.Option)
     }
     assert {"--port", "--json", "--bytes"} <= options
-    assert [option for option in sorted(options) if not re.search(rf"{option}(?![a-z-])", TEXT)] == []
+    assert [option for option in sorted(options) if not re.search(rf"{option}(?![a-z-])", README_TEXT)] == []
 
 
 def test_the_readme_is_short_enough_to_be_read():
-    assert len(TEXT.splitlines()) <= 300
+    assert len(README_TEXT.splitlines()) <= 300

@@ -9,14 +9,14 @@ from progressbar_tracker.testing import recording
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     """What would be told to a server."""
     with recording() as made:
         yield made
 
 
 @pytest.fixture
-def screen():
+def terminal():
     """A terminal to draw on, as far as tqdm can tell."""
 
     class Screen(io.StringIO):
@@ -27,7 +27,7 @@ def screen():
 
 
 @pytest.fixture
-def installed():
+def installed_dropin():
     dropin.install()
     yield
     dropin.uninstall()

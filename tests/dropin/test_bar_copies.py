@@ -12,24 +12,24 @@ from tqdm import tqdm as stock
 
 from progressbar_tracker import tqdm as dropin
 
-MAKERS = {
+BAR_MAKERS = {
     "drop-in": lambda **options: dropin.tqdm(total=3, desc="job", file=io.StringIO(), **options),
     "installed": lambda **options: stock(total=3, desc="job", file=io.StringIO(), **options),
     "mirrored": lambda **options: dropin.mirror(stock(total=3, desc="job", file=io.StringIO(), **options)),
 }
 
 
-@pytest.fixture(params=MAKERS)
-def make(request):
+@pytest.fixture(params=BAR_MAKERS)
+def make_bar(request):
     if request.param == "installed":
         dropin.install()
-    yield MAKERS[request.param]
+    yield BAR_MAKERS[request.param]
     dropin.uninstall()
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_copy_of_a_bar_does_not_end_the_original(recorded, make, closed):
-    bar = make()
+def test_a_copy_of_a_bar_does_not_end_the_original(recorder, make_bar, closed):
+    bar = make_bar()
     bar.update(1)
     other = copy.copy(bar)
     other.update(1)
@@ -37,14 +37,14 @@ def test_a_copy_of_a_bar_does_not_end_the_original(recorded, make, closed):
         other.close()
     del other
     gc.collect()
-    assert [(run.status, run.completed) for run in recorded] == [("running", 1)]
+    assert [(run.status, run.completed) for run in recorder] == [("running", 1)]
     bar.update(2)
     bar.close()
-    assert [(run.status, run.completed) for run in recorded] == [("succeeded", 3)]
+    assert [(run.status, run.completed) for run in recorder] == [("succeeded", 3)]
 
 
-def test_a_copy_of_a_bar_can_be_used_as_that_of_stock_tqdm(recorded, make):
-    bar, plain = make(), stock(total=3, desc="job", file=io.StringIO())
+def test_a_copy_of_a_bar_can_be_used_as_that_of_stock_tqdm(recorder, make_bar):
+    bar, plain = make_bar(), stock(total=3, desc="job", file=io.StringIO())
     ours, theirs = copy.copy(bar), copy.copy(plain)
     with ours, theirs:
         for one in (ours, theirs):
@@ -55,7 +55,7 @@ def test_a_copy_of_a_bar_can_be_used_as_that_of_stock_tqdm(recorded, make):
     plain.close()
 
 
-def test_a_bar_that_is_hidden_can_be_copied_and_pickled(recorded):
+def test_a_bar_that_is_hidden_can_be_copied_and_pickled(recorder):
     dropin.install()
     try:
         bar = stock(range(3), disable=None, file=io.StringIO())
@@ -63,8 +63,8 @@ def test_a_bar_that_is_hidden_can_be_copied_and_pickled(recorded):
             assert list(other) == [0, 1, 2]
             del other
         gc.collect()
-        assert [(run.status, run.completed) for run in recorded] == [("running", 0)]
+        assert [(run.status, run.completed) for run in recorder] == [("running", 0)]
         assert list(bar) == [0, 1, 2]
-        assert [(run.status, run.completed) for run in recorded] == [("succeeded", 3)]
+        assert [(run.status, run.completed) for run in recorder] == [("succeeded", 3)]
     finally:
         dropin.uninstall()

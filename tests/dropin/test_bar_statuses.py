@@ -13,14 +13,14 @@ import textwrap
 import pytest
 
 from progressbar_tracker.tqdm import tqdm
-from tests.support.fault_server import KEY, FaultServer
+from tests.support.fault_server import WRITE_KEY, FaultServer
 
 
 class BrokenError(Exception):
     pass
 
 
-def rows(broken_at=None):
+def iterate_rows(broken_at=None):
     for i in range(5):
         if i == broken_at:
             raise BrokenError("line dropped")
@@ -87,137 +87,137 @@ def async_source(source, body, **options):
     asyncio.run(main())
 
 
-LOOPS = [bare_loop, held_loop, block]
-ASYNC = [async_for, async_source]
+LOOP_KINDS = [bare_loop, held_loop, block]
+ASYNC_LOOP_KINDS = [async_for, async_source]
 
 
-def seen(recorded):
+def final_state(recorded):
     run = recorded["job"]
     return run.status, run.completed, run.error
 
 
-@pytest.mark.parametrize("loop", LOOPS + ASYNC)
-def test_a_loop_that_comes_to_its_end_has_succeeded(loop, recorded, screen):
-    loop(rows(), stop_at(None), id="job", file=screen)
-    assert seen(recorded) == ("succeeded", 5, None)
+@pytest.mark.parametrize("loop", LOOP_KINDS + ASYNC_LOOP_KINDS)
+def test_a_loop_that_comes_to_its_end_has_succeeded(loop, recorder, terminal):
+    loop(iterate_rows(), stop_at(None), id="job", file=terminal)
+    assert final_state(recorder) == ("succeeded", 5, None)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", LOOP_KINDS)
 @pytest.mark.parametrize("last", [2, 4])
-def test_a_loop_that_is_left_early_is_stopped_also_on_the_last_item(loop, last, recorded, screen):
-    loop(rows(), stop_at(last), id="job", file=screen)
-    assert seen(recorded) == ("stopped", last, None)
+def test_a_loop_that_is_left_early_is_stopped_also_on_the_last_item(loop, last, recorder, terminal):
+    loop(iterate_rows(), stop_at(last), id="job", file=terminal)
+    assert final_state(recorder) == ("stopped", last, None)
 
 
-def test_an_async_for_that_is_left_early_is_stopped_with_the_count_that_tqdm_shows(recorded, screen):
-    async_for(rows(), stop_at(2), id="job", file=screen)
-    assert seen(recorded) == ("stopped", 3, None)
+def test_an_async_for_that_is_left_early_is_stopped_with_the_count_that_tqdm_shows(recorder, terminal):
+    async_for(iterate_rows(), stop_at(2), id="job", file=terminal)
+    assert final_state(recorder) == ("stopped", 3, None)
 
 
-@pytest.mark.parametrize("loop", LOOPS + ASYNC)
-def test_an_exception_of_the_source_fails_the_run_with_its_text(loop, recorded, screen):
+@pytest.mark.parametrize("loop", LOOP_KINDS + ASYNC_LOOP_KINDS)
+def test_an_exception_of_the_source_fails_the_run_with_its_text(loop, recorder, terminal):
     with pytest.raises(BrokenError):
-        loop(rows(broken_at=2), stop_at(None), id="job", file=screen)
-    status, _, error = seen(recorded)
+        loop(iterate_rows(broken_at=2), stop_at(None), id="job", file=terminal)
+    status, _, error = final_state(recorder)
     assert (status, error) == ("failed", "BrokenError: line dropped")
 
 
-def test_a_block_that_raises_has_failed_with_the_text(recorded, screen):
+def test_a_block_that_raises_has_failed_with_the_text(recorder, terminal):
     with pytest.raises(BrokenError):
-        block(rows(), raise_at(2), id="job", file=screen)
-    assert seen(recorded) == ("failed", 2, "BrokenError: bad row")
+        block(iterate_rows(), raise_at(2), id="job", file=terminal)
+    assert final_state(recorder) == ("failed", 2, "BrokenError: bad row")
 
 
 @pytest.mark.parametrize("loop", [bare_loop, held_loop, async_for])
-def test_a_bare_loop_that_raises_is_stopped_as_long_as_the_process_lives(loop, recorded, screen):
+def test_a_bare_loop_that_raises_is_stopped_as_long_as_the_process_lives(loop, recorder, terminal):
     with pytest.raises(BrokenError):
-        loop(rows(), raise_at(2), id="job", file=screen)
+        loop(iterate_rows(), raise_at(2), id="job", file=terminal)
     gc.collect()
-    assert seen(recorded)[0] == "stopped"
+    assert final_state(recorder)[0] == "stopped"
 
 
-def test_a_block_whose_loop_is_through_may_fail_yet(recorded, screen):
-    with pytest.raises(BrokenError), tqdm(rows(), id="job", file=screen) as bar:
+def test_a_block_whose_loop_is_through_may_fail_yet(recorder, terminal):
+    with pytest.raises(BrokenError), tqdm(iterate_rows(), id="job", file=terminal) as bar:
         for _ in bar:
             pass
-        assert recorded["job"].status == "running"
+        assert recorder["job"].status == "running"
         raise BrokenError("afterwards")
-    assert seen(recorded) == ("failed", 5, "BrokenError: afterwards")
+    assert final_state(recorder) == ("failed", 5, "BrokenError: afterwards")
 
 
-def test_a_block_without_a_loop_has_succeeded_when_it_is_left_well(recorded, screen):
-    with tqdm(total=10, id="job", file=screen) as bar:
+def test_a_block_without_a_loop_has_succeeded_when_it_is_left_well(recorder, terminal):
+    with tqdm(total=10, id="job", file=terminal) as bar:
         bar.update(3)
-    assert seen(recorded) == ("succeeded", 3, None)
+    assert final_state(recorder) == ("succeeded", 3, None)
 
 
-def test_a_bar_that_is_closed_by_hand_has_succeeded(recorded, screen):
-    bar = tqdm(total=10, id="job", file=screen)
+def test_a_bar_that_is_closed_by_hand_has_succeeded(recorder, terminal):
+    bar = tqdm(total=10, id="job", file=terminal)
     bar.update(3)
     bar.close()
-    assert seen(recorded) == ("succeeded", 3, None)
+    assert final_state(recorder) == ("succeeded", 3, None)
 
 
-def test_a_bar_that_is_closed_while_an_exception_is_on_its_way_is_stopped(recorded, screen):
-    bar = tqdm(total=10, id="job", file=screen)
+def test_a_bar_that_is_closed_while_an_exception_is_on_its_way_is_stopped(recorder, terminal):
+    bar = tqdm(total=10, id="job", file=terminal)
     with pytest.raises(BrokenError):
         try:
             raise BrokenError
         finally:
             bar.close()
-    assert seen(recorded)[0] == "stopped"
+    assert final_state(recorder)[0] == "stopped"
 
 
-def test_an_exception_that_was_being_handled_before_the_bar_began_is_not_its_own(recorded, screen):
+def test_an_exception_that_was_being_handled_before_the_bar_began_is_not_its_own(recorder, terminal):
     try:
         raise BrokenError
     except BrokenError:
-        bar = tqdm(total=1, id="job", file=screen)
+        bar = tqdm(total=1, id="job", file=terminal)
         bar.close()
-        assert recorded["job"].status == "succeeded"
-        bare_loop(rows(), stop_at(None), id="job", file=screen)
-        assert recorded["job"].status == "succeeded"
-        block(rows(), stop_at(None), id="job", file=screen)
-        assert recorded["job"].status == "succeeded"
+        assert recorder["job"].status == "succeeded"
+        bare_loop(iterate_rows(), stop_at(None), id="job", file=terminal)
+        assert recorder["job"].status == "succeeded"
+        block(iterate_rows(), stop_at(None), id="job", file=terminal)
+        assert recorder["job"].status == "succeeded"
 
 
-def test_a_bar_that_is_let_go_of_is_stopped_unless_all_of_its_total_is_done(recorded, screen):
-    bar = tqdm(total=10, id="job", file=screen)
+def test_a_bar_that_is_let_go_of_is_stopped_unless_all_of_its_total_is_done(recorder, terminal):
+    bar = tqdm(total=10, id="job", file=terminal)
     bar.update(9)
     del bar
     gc.collect()
-    assert seen(recorded) == ("stopped", 9, None)
-    bar = tqdm(total=10, id="job", file=screen)
+    assert final_state(recorder) == ("stopped", 9, None)
+    bar = tqdm(total=10, id="job", file=terminal)
     bar.update(10)
     del bar
     gc.collect()
-    assert seen(recorded) == ("succeeded", 10, None)
+    assert final_state(recorder) == ("succeeded", 10, None)
 
 
-def test_a_bar_that_is_iterated_twice_has_one_run(recorded, screen):
-    bar = tqdm([1, 2], id="job", file=screen)
+def test_a_bar_that_is_iterated_twice_has_one_run(recorder, terminal):
+    bar = tqdm([1, 2], id="job", file=terminal)
     assert [*bar, *bar] == [1, 2, 1, 2]
-    assert len(recorded) == 1
-    assert seen(recorded) == ("succeeded", 2, None)
+    assert len(recorder) == 1
+    assert final_state(recorder) == ("succeeded", 2, None)
 
 
-def test_a_generator_that_is_closed_is_stopped(recorded, screen):
-    iterator = iter(tqdm(rows(), id="job", file=screen))
+def test_a_generator_that_is_closed_is_stopped(recorder, terminal):
+    iterator = iter(tqdm(iterate_rows(), id="job", file=terminal))
     next(iterator)
     next(iterator)
     iterator.close()
-    assert seen(recorded) == ("stopped", 1, None)
+    assert final_state(recorder) == ("stopped", 1, None)
 
 
-def test_a_bar_that_is_never_iterated_is_stopped(recorded, screen):
-    tqdm(rows(), id="job", total=5, file=screen)
+def test_a_bar_that_is_never_iterated_is_stopped(recorder, terminal):
+    tqdm(iterate_rows(), id="job", total=5, file=terminal)
     gc.collect()
-    assert seen(recorded) == ("stopped", 0, None)
+    assert final_state(recorder) == ("stopped", 0, None)
 
 
 # --- the end of the process -------------------------------------------------------------------------------------------
 
-PROGRAMS = {
+PROGRAM_CODE = {
     "an exception through a bare loop": """
         for i in tqdm(range(5), id='job'):
             flush(20)
@@ -271,7 +271,7 @@ PROGRAMS = {
         flush(20)
         """,
 }
-STATES = {
+EXPECTED_STATES = {
     "an exception through a bare loop": ("failed", 2, "ValueError: bad row"),
     "an exception through a loop that is closed in a finally": ("failed", 2, "ValueError: no"),
     "Ctrl-C in a bare loop": ("failed", 2, "KeyboardInterrupt"),
@@ -282,63 +282,63 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("what", PROGRAMS)
+@pytest.mark.parametrize("what", PROGRAM_CODE)
 def test_the_end_of_the_process_is_told_as_it_was(what, tmp_path):
     head = "import sys\nfrom progressbar_tracker import flush\nfrom progressbar_tracker.tqdm import tqdm\n"
     server = FaultServer()
     try:
         subprocess.run(
-            [sys.executable, "-W", "error", "-c", head + textwrap.dedent(PROGRAMS[what])],
-            env={**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": KEY},
+            [sys.executable, "-W", "error", "-c", head + textwrap.dedent(PROGRAM_CODE[what])],
+            env={**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": WRITE_KEY},
             capture_output=True,
             timeout=100,
         )
-        run = server.items.get("job") or server.ended("job")  # what has failed stays listed
+        run = server.items.get("job") or server.last_run("job")  # what has failed stays listed
     finally:
         server.close()
-    assert (run["status"], run["completed"], run.get("error")) == STATES[what]
+    assert (run["status"], run["completed"], run.get("error")) == EXPECTED_STATES[what]
 
 
 # --- bars that disable=None hides -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def hidden():
+def hidden_options():
     out = io.StringIO()
     yield {"file": out, "disable": None, "id": "job", "desc": "batch", "postfix": {"a": 1}, "unit": "rows"}
     assert out.getvalue() == ""
 
 
-@pytest.mark.parametrize("loop", LOOPS + ASYNC)
-def test_a_hidden_bar_that_comes_to_its_end_has_succeeded(loop, recorded, hidden):
-    loop(rows(), stop_at(None), **hidden)
-    assert seen(recorded) == ("succeeded", 5, None)
-    run = recorded["job"]
+@pytest.mark.parametrize("loop", LOOP_KINDS + ASYNC_LOOP_KINDS)
+def test_a_hidden_bar_that_comes_to_its_end_has_succeeded(loop, recorder, hidden_options):
+    loop(iterate_rows(), stop_at(None), **hidden_options)
+    assert final_state(recorder) == ("succeeded", 5, None)
+    run = recorder["job"]
     assert (run.title, run.description, run.unit, run.total) == ("batch", "a=1", "rows", 5)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_hidden_bar_that_is_left_early_is_stopped(loop, recorded, hidden):
-    loop(rows(), stop_at(2), **hidden)
-    assert seen(recorded) == ("stopped", 2, None)
+@pytest.mark.parametrize("loop", LOOP_KINDS)
+def test_a_hidden_bar_that_is_left_early_is_stopped(loop, recorder, hidden_options):
+    loop(iterate_rows(), stop_at(2), **hidden_options)
+    assert final_state(recorder) == ("stopped", 2, None)
 
 
-def test_a_hidden_block_that_raises_has_failed(recorded, hidden):
+def test_a_hidden_block_that_raises_has_failed(recorder, hidden_options):
     with pytest.raises(BrokenError):
-        block(rows(), raise_at(2), **hidden)
-    assert seen(recorded) == ("failed", 2, "BrokenError: bad row")
+        block(iterate_rows(), raise_at(2), **hidden_options)
+    assert final_state(recorder) == ("failed", 2, "BrokenError: bad row")
 
 
-def test_a_hidden_bar_is_moved_by_hand_like_any_other(recorded, hidden):
-    with tqdm(total=9, initial=1, **hidden) as bar:
+def test_a_hidden_bar_is_moved_by_hand_like_any_other(recorder, hidden_options):
+    with tqdm(total=9, initial=1, **hidden_options) as bar:
         bar.update(2)
         bar.update()
         bar.update(None)  # which stock tqdm, turned off, takes as well
         bar.set_description("renamed")
         bar.set_postfix_str("better")
-        run = recorded["job"]
+        run = recorder["job"]
         assert (run.completed, run.title, run.description, bar.disable) == (4, "renamed", "better", True)
         bar.reset(total=3)
         bar.n = 2
-        assert (recorded["job"].completed, recorded["job"].total) == (2, 3)
-    assert recorded["job"].status == "succeeded"
+        assert (recorder["job"].completed, recorder["job"].total) == (2, 3)
+    assert recorder["job"].status == "succeeded"

@@ -19,29 +19,29 @@ import tqdm.std
 from progressbar_tracker import tqdm as dropin
 from progressbar_tracker.tqdm import install, mirror, uninstall
 
-EARLY = stock.tqdm  # as a library that was imported first holds it
+STOCK_TQDM = stock.tqdm  # as a library that was imported first holds it
 
 
-def states(recorded):
+def final_states(recorded):
     return [(run.title, run.status, run.completed) for run in recorded]
 
 
 @pytest.mark.parametrize(
-    "kind", [EARLY, stock.std.tqdm, stock.auto.tqdm, stock.asyncio.tqdm], ids=lambda kind: kind.__module__
+    "kind", [STOCK_TQDM, stock.std.tqdm, stock.auto.tqdm, stock.asyncio.tqdm], ids=lambda kind: kind.__module__
 )
-def test_every_class_of_tqdm_is_shown_whatever_was_imported_first(kind, installed, recorded, screen):
-    for _ in kind(range(3), desc="all", file=screen):
+def test_every_class_of_tqdm_is_shown_whatever_was_imported_first(kind, installed_dropin, recorder, terminal):
+    for _ in kind(range(3), desc="all", file=terminal):
         pass
-    for _ in kind(range(3), desc="some", file=screen):
+    for _ in kind(range(3), desc="some", file=terminal):
         break
-    with pytest.raises(ValueError, match="bad"), kind(range(3), desc="none", file=screen) as bar:
+    with pytest.raises(ValueError, match="bad"), kind(range(3), desc="none", file=terminal) as bar:
         for _ in bar:
             raise ValueError("bad")
-    assert states(recorded) == [("all", "succeeded", 3), ("some", "stopped", 0), ("none", "failed", 0)]
+    assert final_states(recorder) == [("all", "succeeded", 3), ("some", "stopped", 0), ("none", "failed", 0)]
 
 
-def test_a_class_that_a_library_derived_is_shown(installed, recorded, screen):
-    class LibraryBar(EARLY):
+def test_a_class_that_a_library_derived_is_shown(installed_dropin, recorder, terminal):
+    class LibraryBar(STOCK_TQDM):
         def __init__(self, *args, name=None, **options):
             self.name = name
             super().__init__(*args, **options)
@@ -50,43 +50,43 @@ def test_a_class_that_a_library_derived_is_shown(installed, recorded, screen):
             self.closed = True
             super().close()
 
-    for _ in LibraryBar(range(3), name="x", desc="library", file=screen):
+    for _ in LibraryBar(range(3), name="x", desc="library", file=terminal):
         pass
-    assert states(recorded) == [("library", "succeeded", 3)]
+    assert final_states(recorder) == [("library", "succeeded", 3)]
 
 
-def test_the_functions_of_tqdm_are_shown(installed, recorded, screen):
-    list(stock.trange(2, desc="trange", file=screen))
-    list(stock.contrib.tenumerate("ab", desc="tenumerate", file=screen))
-    assert states(recorded) == [("trange", "succeeded", 2), ("tenumerate", "succeeded", 2)]
+def test_the_functions_of_tqdm_are_shown(installed_dropin, recorder, terminal):
+    list(stock.trange(2, desc="trange", file=terminal))
+    list(stock.contrib.tenumerate("ab", desc="tenumerate", file=terminal))
+    assert final_states(recorder) == [("trange", "succeeded", 2), ("tenumerate", "succeeded", 2)]
 
 
-def test_the_drop_in_is_shown_once(installed, recorded, screen):
-    list(dropin.tqdm(range(3), id="ours", file=screen))
-    with dropin.tqdm(range(3), id="block", file=screen) as bar:
+def test_the_drop_in_is_shown_once(installed_dropin, recorder, terminal):
+    list(dropin.tqdm(range(3), id="ours", file=terminal))
+    with dropin.tqdm(range(3), id="block", file=terminal) as bar:
         list(bar)
-    assert [(run.id, run.status) for run in recorded] == [("ours", "succeeded"), ("block", "succeeded")]
+    assert [(run.id, run.status) for run in recorder] == [("ours", "succeeded"), ("block", "succeeded")]
 
 
-def test_a_disabled_bar_is_not_shown_and_a_hidden_one_is(installed, recorded):
+def test_a_disabled_bar_is_not_shown_and_a_hidden_one_is(installed_dropin, recorder):
     out = io.StringIO()
-    list(EARLY(range(3), disable=True, desc="off", file=out))
-    list(EARLY(range(3), disable=None, desc="batch", file=out))
+    list(STOCK_TQDM(range(3), disable=True, desc="off", file=out))
+    list(STOCK_TQDM(range(3), disable=None, desc="batch", file=out))
     assert out.getvalue() == ""
-    assert states(recorded) == [("batch", "succeeded", 3)]
+    assert final_states(recorder) == [("batch", "succeeded", 3)]
 
 
-def test_a_bar_that_was_made_before_is_left_alone(recorded, screen):
-    bar = EARLY(range(3), file=screen)
+def test_a_bar_that_was_made_before_is_left_alone(recorder, terminal):
+    bar = STOCK_TQDM(range(3), file=terminal)
     install()
     try:
         list(bar)
     finally:
         uninstall()
-    assert len(recorded) == 0
+    assert len(recorder) == 0
 
 
-def test_twice_installed_is_installed_and_uninstalled_is_as_before(recorded, screen):
+def test_twice_installed_is_installed_and_uninstalled_is_as_before(recorder, terminal):
     before = {
         name: stock.std.tqdm.__dict__[name] for name in ("__init__", "close", "__iter__", "__enter__", "__exit__")
     }
@@ -95,22 +95,22 @@ def test_twice_installed_is_installed_and_uninstalled_is_as_before(recorded, scr
     uninstall()
     uninstall()
     assert {name: stock.std.tqdm.__dict__[name] for name in before} == before
-    list(EARLY(range(3), file=screen))
-    assert len(recorded) == 0
+    list(STOCK_TQDM(range(3), file=terminal))
+    assert len(recorder) == 0
 
 
-def test_a_bar_that_is_open_when_it_is_uninstalled_ends_all_the_same(recorded, screen):
+def test_a_bar_that_is_open_when_it_is_uninstalled_ends_all_the_same(recorder, terminal):
     install()
-    bar, other = EARLY(total=3, desc="done", file=screen), EARLY(total=3, desc="left", file=screen)
+    bar, other = STOCK_TQDM(total=3, desc="done", file=terminal), STOCK_TQDM(total=3, desc="left", file=terminal)
     uninstall()
     bar.update(3)
     bar.close()
     other.update(1)
     other.close()
-    assert states(recorded) == [("done", "succeeded", 3), ("left", "stopped", 1)]
+    assert final_states(recorder) == [("done", "succeeded", 3), ("left", "stopped", 1)]
 
 
-def test_somebody_elses_patch_over_ours_survives_and_works(recorded, screen, monkeypatch):
+def test_somebody_elses_patch_over_ours_survives_and_works(recorder, terminal, monkeypatch):
     install()
     ours = stock.std.tqdm.__init__
     calls = []
@@ -121,59 +121,59 @@ def test_somebody_elses_patch_over_ours_survives_and_works(recorded, screen, mon
 
     monkeypatch.setattr(stock.std.tqdm, "__init__", theirs)
     uninstall()
-    list(EARLY(range(3), file=screen))
-    assert (len(calls), len(recorded)) == (1, 0)
+    list(STOCK_TQDM(range(3), file=terminal))
+    assert (len(calls), len(recorder)) == (1, 0)
     install()
-    list(EARLY(range(3), file=screen))
-    assert (len(calls), len(recorded)) == (2, 1)
+    list(STOCK_TQDM(range(3), file=terminal))
+    assert (len(calls), len(recorder)) == (2, 1)
     monkeypatch.undo()
     uninstall()
     assert stock.std.tqdm.__init__ is not ours
 
 
-def test_a_constructor_that_fails_fails_as_ever(installed, recorded, screen):
+def test_a_constructor_that_fails_fails_as_ever(installed_dropin, recorder, terminal):
     with pytest.raises(stock.std.TqdmKeyError):
-        EARLY(range(3), id="not an option of tqdm", file=screen)
+        STOCK_TQDM(range(3), id="not an option of tqdm", file=terminal)
     gc.collect()
-    assert len(recorded) == 0
+    assert len(recorder) == 0
 
 
-def test_progress_apply_of_pandas_is_shown(installed, recorded, screen):
+def test_progress_apply_of_pandas_is_shown(installed_dropin, recorder, terminal):
     pandas = pytest.importorskip("pandas")
-    EARLY.pandas(desc="rows", file=screen)
+    STOCK_TQDM.pandas(desc="rows", file=terminal)
     frame = pandas.DataFrame({"a": [1, 2, 3]})
     assert list(frame["a"].progress_apply(lambda x: x + 1)) == [2, 3, 4]
-    assert states(recorded) == [("rows", "succeeded", 3)]
+    assert final_states(recorder) == [("rows", "succeeded", 3)]
 
 
 # --- mirror() ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [stock.std.tqdm, stock.auto.tqdm], ids=lambda kind: kind.__module__)
-def test_a_bar_that_exists_is_mirrored_from_where_it_is(kind, recorded, screen):
-    bar = kind(range(5), desc="here", file=screen)
+def test_a_bar_that_exists_is_mirrored_from_where_it_is(kind, recorder, terminal):
+    bar = kind(range(5), desc="here", file=terminal)
     iterator = iter(bar)
     next(iterator), next(iterator)
     assert mirror(bar, id="mirrored", keep=True) is bar
     assert list(iterator) == [2, 3, 4]
-    run = recorded["mirrored"]
+    run = recorder["mirrored"]
     assert (run.title, run.status, run.completed, run.keep) == ("here", "succeeded", 5, True)
     assert isinstance(bar, kind)
 
 
-def test_a_mirrored_bar_tells_break_from_failure(recorded, screen):
-    bar = mirror(stock.tqdm(range(5), file=screen), id="broken off")
+def test_a_mirrored_bar_tells_break_from_failure(recorder, terminal):
+    bar = mirror(stock.tqdm(range(5), file=terminal), id="broken off")
     for i in bar:
         if i == 2:
             break
-    assert (recorded["broken off"].status, recorded["broken off"].completed) == ("stopped", 2)
-    with pytest.raises(ValueError, match="no"), mirror(stock.tqdm(range(5), file=screen), id="failed") as bar:
+    assert (recorder["broken off"].status, recorder["broken off"].completed) == ("stopped", 2)
+    with pytest.raises(ValueError, match="no"), mirror(stock.tqdm(range(5), file=terminal), id="failed") as bar:
         for _ in bar:
             raise ValueError("no")
-    assert recorded["failed"].error == "ValueError: no"
+    assert recorder["failed"].error == "ValueError: no"
 
 
-def test_a_bar_of_rich_is_mirrored(recorded):
+def test_a_bar_of_rich_is_mirrored(recorder):
     pytest.importorskip("rich")
     import warnings
 
@@ -181,26 +181,26 @@ def test_a_bar_of_rich_is_mirrored(recorded):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        bar = tqdm_rich(total=3, desc="rich", options={"console": _console()})
+        bar = tqdm_rich(total=3, desc="rich", options={"console": _make_console()})
     mirror(bar, id="rich")
     bar.update(3)
     bar.close()
-    assert (recorded["rich"].status, recorded["rich"].completed, recorded["rich"].title) == ("succeeded", 3, "rich")
+    assert (recorder["rich"].status, recorder["rich"].completed, recorder["rich"].title) == ("succeeded", 3, "rich")
 
 
-def _console():
+def _make_console():
     from rich.console import Console
 
     return Console(file=io.StringIO())
 
 
-def test_a_bar_of_a_notebook_is_mirrored(recorded):
+def test_a_bar_of_a_notebook_is_mirrored(recorder):
     pytest.importorskip("ipywidgets")
     from tqdm.notebook import tqdm_notebook
 
     bar = mirror(tqdm_notebook(range(3), desc="notebook", display=False), id="notebook")
     assert list(bar) == [0, 1, 2]
-    assert (recorded["notebook"].status, recorded["notebook"].completed) == ("succeeded", 3)
+    assert (recorder["notebook"].status, recorder["notebook"].completed) == ("succeeded", 3)
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "bar", [1, 2], object()], ids=lambda wrong: type(wrong).__name__)
@@ -209,22 +209,22 @@ def test_what_is_no_bar_is_named(wrong):
         mirror(wrong)
 
 
-def test_a_closed_or_disabled_bar_is_refused(screen):
-    bar = stock.tqdm(total=3, file=screen)
+def test_a_closed_or_disabled_bar_is_refused(terminal):
+    bar = stock.tqdm(total=3, file=terminal)
     bar.close()
     for each in (bar, stock.tqdm(total=3, disable=True)):
         with pytest.raises(ValueError, match="closed or disabled"):
             mirror(each)
 
 
-def test_a_bar_that_is_shown_already_is_refused(recorded, screen):
+def test_a_bar_that_is_shown_already_is_refused(recorder, terminal):
     with pytest.raises(ValueError, match="shown already"):
-        mirror(dropin.tqdm(range(3), file=screen))
+        mirror(dropin.tqdm(range(3), file=terminal))
 
 
-def test_a_mirrored_bar_is_gone_when_nobody_holds_it(recorded, screen):
-    mirror(stock.tqdm(total=3, file=screen), id="gone")
-    assert recorded["gone"].status == "stopped"
+def test_a_mirrored_bar_is_gone_when_nobody_holds_it(recorder, terminal):
+    mirror(stock.tqdm(total=3, file=terminal), id="gone")
+    assert recorder["gone"].status == "stopped"
     assert not list(stock.tqdm._instances)
 
 

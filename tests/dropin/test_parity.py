@@ -20,7 +20,7 @@ import tqdm.std
 from progressbar_tracker.tqdm import process_map, tenumerate, thread_map, tmap, tqdm, trange, tzip
 
 
-class Frozen(tqdm):
+class FrozenBar(tqdm):
     """A bar whose clock stands, so that what it draws can be compared."""
 
     def __init__(self, *args, **options):
@@ -28,7 +28,7 @@ class Frozen(tqdm):
         self.start_t = self.last_print_t = 0.0
 
 
-def drawn(kind, use, **options):
+def render_bar(kind, use, **options):
     out = io.StringIO()
     bar = kind(file=out, ncols=60, mininterval=0, bar_format="{l_bar}{bar}|{n_fmt}/{total_fmt}{postfix}", **options)
     use(bar)
@@ -36,7 +36,7 @@ def drawn(kind, use, **options):
     return out.getvalue()
 
 
-def by_hand(bar):
+def update_by_hand(bar):
     bar.update()
     bar.set_description("renamed")
     bar.set_postfix(loss=0.5)
@@ -70,12 +70,12 @@ def by_hand(bar):
     ],
     ids=str,
 )
-def test_it_draws_what_tqdm_draws(options, recorded):
-    assert drawn(tqdm, by_hand, **options) == drawn(theirs.auto.tqdm, by_hand, **options)
+def test_it_draws_what_tqdm_draws(options, recorder):
+    assert render_bar(tqdm, update_by_hand, **options) == render_bar(theirs.auto.tqdm, update_by_hand, **options)
 
 
-def test_its_attributes_are_those_of_tqdm(recorded, screen):
-    ours, stock = tqdm(range(3), file=screen), theirs.auto.tqdm(range(3), file=screen)
+def test_its_attributes_are_those_of_tqdm(recorder, terminal):
+    ours, stock = tqdm(range(3), file=terminal), theirs.auto.tqdm(range(3), file=terminal)
     stock.iterable_awaitable, stock.iterable_iterator, stock.iterable_next  # noqa: B018 - told only when asked for
     assert set(vars(ours)) - {"_progressbar_mirror"} == set(vars(stock)) - {
         "iterable_awaitable",
@@ -86,7 +86,7 @@ def test_its_attributes_are_those_of_tqdm(recorded, screen):
     stock.close()
 
 
-def test_an_override_of_display_that_raises_reaches_the_user_and_ours_holds_no_lock_of_its_own(recorded, screen):
+def test_an_override_of_display_that_raises_reaches_the_user_and_ours_holds_no_lock_of_its_own(recorder, terminal):
     class Broken(tqdm):
         def display(self, *args, **options):
             if self.n:
@@ -94,13 +94,13 @@ def test_an_override_of_display_that_raises_reaches_the_user_and_ours_holds_no_l
             return super().display(*args, **options)
 
     with pytest.raises(RuntimeError, match="no picture"):
-        list(Broken(range(3), file=screen, id="job", mininterval=0))
+        list(Broken(range(3), file=terminal, id="job", mininterval=0))
     tqdm.get_lock().release()  # as stock tqdm leaves it: taken
-    run = recorded["job"]
+    run = recorder["job"]
     assert (run.status, run.error) == ("failed", "RuntimeError: no picture")
 
 
-def test_a_class_that_is_derived_from_it_may_use_its_own_methods_from_inside_the_constructor(recorded, screen):
+def test_a_class_that_is_derived_from_it_may_use_its_own_methods_from_inside_the_constructor(recorder, terminal):
     class Mine(tqdm):
         def __init__(self, *args, **options):
             self.seen = []
@@ -110,42 +110,42 @@ def test_a_class_that_is_derived_from_it_may_use_its_own_methods_from_inside_the
             self.seen.append(self.n)
             return super().display(*args, **options)
 
-    bar = Mine(range(3), file=screen, id="mine")
+    bar = Mine(range(3), file=terminal, id="mine")
     assert list(bar) == [0, 1, 2]
     assert bar.seen[0] == 0
     assert bar.seen[-1] == 3
-    assert recorded["mine"].status == "succeeded"
+    assert recorder["mine"].status == "succeeded"
 
 
-def test_an_unknown_argument_is_refused_as_tqdm_refuses_it(recorded, screen):
+def test_an_unknown_argument_is_refused_as_tqdm_refuses_it(recorder, terminal):
     with pytest.raises(theirs.std.TqdmKeyError, match="colr"):
-        tqdm(range(3), colr="red", file=screen)
+        tqdm(range(3), colr="red", file=terminal)
     gc.collect()
-    assert len(recorded) == 0
+    assert len(recorder) == 0
 
 
 @pytest.mark.parametrize(
     ("options", "what"),
     [({"id": 5}, "id"), ({"title": 5}, "title"), ({"weight": "x"}, "weight"), ({"group": 1}, "group")],
 )
-def test_a_wrong_argument_of_ours_is_named_and_nothing_is_drawn(options, what, recorded, screen):
+def test_a_wrong_argument_of_ours_is_named_and_nothing_is_drawn(options, what, recorder, terminal):
     with pytest.raises(TypeError, match=what):
-        tqdm(range(3), file=screen, **options)
+        tqdm(range(3), file=terminal, **options)
     gc.collect()
-    assert screen.getvalue() == ""
-    assert len(recorded) == 0
+    assert terminal.getvalue() == ""
+    assert len(recorder) == 0
 
 
-def test_disable_true_turns_both_off(recorded, screen):
-    bar = tqdm(range(3), disable=True, id="off", file=screen)
+def test_disable_true_turns_both_off(recorder, terminal):
+    bar = tqdm(range(3), disable=True, id="off", file=terminal)
     assert list(bar) == [0, 1, 2]
     bar.update()
     bar.set_description("x")
     bar.close()
-    assert (bar.n, bar.disable, screen.getvalue(), len(recorded)) == (0, True, "", 0)
+    assert (bar.n, bar.disable, terminal.getvalue(), len(recorder)) == (0, True, "", 0)
 
 
-def test_disable_none_off_a_terminal_hides_the_terminals_bar_only(recorded):
+def test_disable_none_off_a_terminal_hides_the_terminals_bar_only(recorder):
     out = io.StringIO()
     for _ in tqdm(range(3), disable=None, id="batch", file=out):
         pass
@@ -153,17 +153,17 @@ def test_disable_none_off_a_terminal_hides_the_terminals_bar_only(recorded):
     bar.update(5)
     bar.close()
     assert out.getvalue() == ""
-    assert [(run.status, run.completed, run.total) for run in recorded] == [("succeeded", 3, 3), ("succeeded", 5, 5)]
+    assert [(run.status, run.completed, run.total) for run in recorder] == [("succeeded", 3, 3), ("succeeded", 5, 5)]
 
 
-def test_disable_none_on_a_terminal_shows_both(recorded, screen):
-    for _ in tqdm(range(3), disable=None, id="seen", file=screen):
+def test_disable_none_on_a_terminal_shows_both(recorder, terminal):
+    for _ in tqdm(range(3), disable=None, id="seen", file=terminal):
         pass
-    assert "3/3" in screen.getvalue()
-    assert recorded["seen"].completed == 3
+    assert "3/3" in terminal.getvalue()
+    assert recorder["seen"].completed == 3
 
 
-def test_the_environment_may_give_tqdms_own_defaults(recorded, monkeypatch):
+def test_the_environment_may_give_tqdms_own_defaults(recorder, monkeypatch):
     # tqdm reads it when it is imported, so a stand-in for its wrapper would prove nothing: a process does.
     import subprocess
 
@@ -177,146 +177,148 @@ def test_the_environment_may_give_tqdms_own_defaults(recorded, monkeypatch):
     assert done.stdout == "rows from outside\n"
 
 
-def test_what_is_set_directly_is_what_is_shown(recorded, screen):
-    bar = tqdm(total=10, id="set", file=screen)
+def test_what_is_set_directly_is_what_is_shown(recorder, terminal):
+    bar = tqdm(total=10, id="set", file=terminal)
     for n, total, shown in [(3, 10, (3, 10)), (12, 10, (12, 10)), (2.5, None, (2.5, None)), (1, 7, (1, 7))]:
         bar.n, bar.total = n, total
-        assert (recorded["set"].completed, recorded["set"].total) == shown
+        assert (recorder["set"].completed, recorder["set"].total) == shown
     bar.update(-1)
-    assert recorded["set"].completed == 0
+    assert recorder["set"].completed == 0
     bar.close()
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan, None, "many", [1]], ids=str)
-def test_a_count_that_is_no_number_leaves_the_last_one(bad, recorded, screen):
-    bar = tqdm(total=10, id="odd", file=screen)
+def test_a_count_that_is_no_number_leaves_the_last_one(bad, recorder, terminal):
+    bar = tqdm(total=10, id="odd", file=terminal)
     bar.update(4)
-    assert recorded["odd"].completed == 4
+    assert recorder["odd"].completed == 4
     bar.n = bad
-    assert recorded["odd"].completed == 4
+    assert recorder["odd"].completed == 4
     bar.n = 5
     bar.close()
-    assert recorded["odd"].completed == 5
+    assert recorder["odd"].completed == 5
 
 
-def test_a_numeric_unit_scale_multiplies_count_and_total(recorded, screen):
-    bar = tqdm(total=10, unit_scale=8, id="scaled", file=screen)
+def test_a_numeric_unit_scale_multiplies_count_and_total(recorder, terminal):
+    bar = tqdm(total=10, unit_scale=8, id="scaled", file=terminal)
     bar.update(3)
-    assert (recorded["scaled"].completed, recorded["scaled"].total) == (24, 80)
+    assert (recorder["scaled"].completed, recorder["scaled"].total) == (24, 80)
     bar.close()
 
 
-def test_a_bar_without_an_end_that_is_infinite_has_no_total(recorded, screen):
-    bar = tqdm(itertools.count(), total=math.inf, id="endless", file=screen)
-    assert recorded["endless"].total is None
+def test_a_bar_without_an_end_that_is_infinite_has_no_total(recorder, terminal):
+    bar = tqdm(itertools.count(), total=math.inf, id="endless", file=terminal)
+    assert recorder["endless"].total is None
     bar.close()
 
 
-def test_description_and_postfix_become_title_and_description(recorded, screen):
-    bar = tqdm(total=1, desc="load", id="a", file=screen)
-    assert (recorded["a"].title, recorded["a"].description) == ("load", "")
+def test_description_and_postfix_become_title_and_description(recorder, terminal):
+    bar = tqdm(total=1, desc="load", id="a", file=terminal)
+    assert (recorder["a"].title, recorder["a"].description) == ("load", "")
     bar.set_description("train")
     bar.set_postfix(epoch=3, loss=0.25)
-    assert (recorded["a"].title, recorded["a"].description) == ("train", "epoch=3, loss=0.25")
+    assert (recorder["a"].title, recorder["a"].description) == ("train", "epoch=3, loss=0.25")
     bar.close()
 
 
-def test_a_title_of_ones_own_stays_and_the_description_goes_beside_the_postfix(recorded, screen):
-    bar = tqdm(total=1, desc="load", id="a", title="Nightly", group="g", weight=7, keep=True, unit=" rows", file=screen)
+def test_a_title_of_ones_own_stays_and_the_description_goes_beside_the_postfix(recorder, terminal):
+    bar = tqdm(
+        total=1, desc="load", id="a", title="Nightly", group="g", weight=7, keep=True, unit=" rows", file=terminal
+    )
     bar.set_postfix_str("12 bad")
-    run = recorded["a"]
+    run = recorder["a"]
     assert (run.title, run.description) == ("Nightly", "load · 12 bad")
     assert (run.group, run.weight, run.keep, run.unit) == ("g", 7, True, "rows")
     bar.close()
 
 
-def test_a_bar_without_a_name_is_called_by_its_place(recorded, screen):
-    bar = tqdm(total=1, file=screen)
-    assert recorded.runs[0].title.startswith("test_parity.py:")
+def test_a_bar_without_a_name_is_called_by_its_place(recorder, terminal):
+    bar = tqdm(total=1, file=terminal)
+    assert recorder.runs[0].title.startswith("test_parity.py:")
     bar.close()
 
 
-def test_hostile_texts_are_made_fit(recorded, screen):
+def test_hostile_texts_are_made_fit(recorder, terminal):
     class Bad:
         def __str__(self):
             raise RuntimeError("no text")
 
-    bar = tqdm(total=1, desc="a\x00b\x1b[31m" + "c" * 500, id="bad", file=screen)
+    bar = tqdm(total=1, desc="a\x00b\x1b[31m" + "c" * 500, id="bad", file=terminal)
     bar.set_postfix_str("x\x07y")
-    run = recorded["bad"]
+    run = recorder["bad"]
     assert "\x00" not in run.title
     assert "\x1b" not in run.title
     assert len(run.title) <= 200
     assert "\x07" not in run.description
     bar.postfix = Bad()
-    assert recorded["bad"].title == run.title
+    assert recorder["bad"].title == run.title
     bar.postfix = None
     bar.close()
 
 
-def test_reset_starts_the_count_again_and_does_not_revive_a_closed_bar(recorded, screen):
-    bar = tqdm(total=10, id="again", file=screen)
+def test_reset_starts_the_count_again_and_does_not_revive_a_closed_bar(recorder, terminal):
+    bar = tqdm(total=10, id="again", file=terminal)
     bar.update(7)
     bar.reset(total=4)
-    assert (recorded["again"].completed, recorded["again"].total) == (0, 4)
+    assert (recorder["again"].completed, recorder["again"].total) == (0, 4)
     bar.close()
     bar.reset()
     bar.update(3)
-    assert (len(recorded), recorded["again"].completed) == (1, 0)
+    assert (len(recorder), recorder["again"].completed) == (1, 0)
 
 
-def test_bars_at_one_position_are_kept_apart(recorded, screen):
-    bars = [tqdm(total=9, id=f"bar {i}", position=0, file=screen) for i in range(3)]
+def test_bars_at_one_position_are_kept_apart(recorder, terminal):
+    bars = [tqdm(total=9, id=f"bar {i}", position=0, file=terminal) for i in range(3)]
     for i, bar in enumerate(bars):
         bar.update(i)
-    assert [run.completed for run in recorded] == [0, 1, 2]
-    assert [run.parent for run in recorded] == [None] * 3
+    assert [run.completed for run in recorder] == [0, 1, 2]
+    assert [run.parent for run in recorder] == [None] * 3
     for bar in bars:
         bar.close()
 
 
-def test_a_bar_inside_anothers_loop_or_block_names_it_as_its_parent(recorded, screen):
-    for _ in trange(1, id="outer", file=screen):
-        with tqdm(total=1, id="middle", file=screen):
-            list(tqdm([1], id="inner", file=screen))
-    list(tqdm([1], id="after", file=screen))
-    assert [run.parent for run in recorded] == [None, "outer", "middle", None]
+def test_a_bar_inside_anothers_loop_or_block_names_it_as_its_parent(recorder, terminal):
+    for _ in trange(1, id="outer", file=terminal):
+        with tqdm(total=1, id="middle", file=terminal):
+            list(tqdm([1], id="inner", file=terminal))
+    list(tqdm([1], id="after", file=terminal))
+    assert [run.parent for run in recorder] == [None, "outer", "middle", None]
 
 
-def test_bool_len_and_the_rest_of_the_container_are_tqdms(recorded, screen):
-    bar = tqdm([1, 2, 3], file=screen)
+def test_bool_len_and_the_rest_of_the_container_are_tqdms(recorder, terminal):
+    bar = tqdm([1, 2, 3], file=terminal)
     assert (len(bar), bool(bar), 2 in bar) == (3, True, True)
-    stock = list(reversed(theirs.auto.tqdm([1, 2, 3], file=screen)))
-    assert list(reversed(tqdm([1, 2, 3], file=screen))) == stock
+    stock = list(reversed(theirs.auto.tqdm([1, 2, 3], file=terminal)))
+    assert list(reversed(tqdm([1, 2, 3], file=terminal))) == stock
     with pytest.raises(TypeError):
-        bool(tqdm(file=screen))
+        bool(tqdm(file=terminal))
 
 
-def test_a_closed_file_is_no_error(recorded):
+def test_a_closed_file_is_no_error(recorder):
     out = io.StringIO()
     bar = tqdm(total=3, file=out, id="closed")
     bar.update(3)
     out.close()
     bar.close()
-    assert recorded["closed"].status == "succeeded"
+    assert recorder["closed"].status == "succeeded"
 
 
-def test_the_class_methods_are_there(recorded, screen):
-    bar = tqdm(total=3, file=screen)
-    with tqdm.external_write_mode(file=screen):
+def test_the_class_methods_are_there(recorder, terminal):
+    bar = tqdm(total=3, file=terminal)
+    with tqdm.external_write_mode(file=terminal):
         pass
-    tqdm.write("a line", file=screen)
+    tqdm.write("a line", file=terminal)
     bar.close()
-    assert "a line\n" in screen.getvalue()
+    assert "a line\n" in terminal.getvalue()
     lock = tqdm.get_lock()
     tqdm.set_lock(lock)
     data = io.BytesIO(b"x" * 100)
-    with tqdm.wrapattr(data, "read", total=100, id="bytes", file=screen) as wrapped:
+    with tqdm.wrapattr(data, "read", total=100, id="bytes", file=terminal) as wrapped:
         assert wrapped.read() == b"x" * 100
-    assert (recorded["bytes"].completed, recorded["bytes"].unit) == (100, "B")
+    assert (recorder["bytes"].completed, recorder["bytes"].unit) == (100, "B")
 
 
-def test_no_iterator_is_taken_before_the_loop(recorded, screen):
+def test_no_iterator_is_taken_before_the_loop(recorder, terminal):
     class Loader:
         taken = 0
 
@@ -325,14 +327,14 @@ def test_no_iterator_is_taken_before_the_loop(recorded, screen):
             return iter([1, 2])
 
     loader = Loader()
-    bar = tqdm(loader, file=screen)
+    bar = tqdm(loader, file=terminal)
     assert loader.taken == 0
     assert list(bar) == [1, 2]
     assert loader.taken == 1
 
 
-def test_it_can_be_updated_from_many_threads(recorded, screen):
-    bar = tqdm(total=8000, id="threads", file=screen)
+def test_it_can_be_updated_from_many_threads(recorder, terminal):
+    bar = tqdm(total=8000, id="threads", file=terminal)
     lock = threading.Lock()
 
     def work():
@@ -346,21 +348,21 @@ def test_it_can_be_updated_from_many_threads(recorded, screen):
     for thread in threads:
         thread.join()
     bar.close()
-    assert recorded["threads"].completed == 8000
+    assert recorder["threads"].completed == 8000
 
 
-def test_a_bar_that_is_no_longer_held_is_gone_at_once(recorded, screen):
+def test_a_bar_that_is_no_longer_held_is_gone_at_once(recorder, terminal):
     before = len(list(getattr(tqdm, "_instances", ())))
-    bar = tqdm(total=3, file=screen)
+    bar = tqdm(total=3, file=terminal)
     del bar
     assert len(list(tqdm._instances)) == before
 
 
-def test_a_bar_can_be_shown_while_it_is_being_drawn_by_a_lock_that_somebody_holds(recorded, screen):
-    bar = tqdm(total=3, id="locked", file=screen)
+def test_a_bar_can_be_shown_while_it_is_being_drawn_by_a_lock_that_somebody_holds(recorder, terminal):
+    bar = tqdm(total=3, id="locked", file=terminal)
     with tqdm.get_lock():
         bar.n = 2
-        assert recorded["locked"].completed == 2
+        assert recorder["locked"].completed == 2
     bar.close()
 
 
@@ -375,41 +377,41 @@ def test_the_command_line_of_tqdm_finds_its_options_in_the_text_of_the_class():
 # --- the other names --------------------------------------------------------------------------------------------------
 
 
-def test_trange_counts_a_range(recorded, screen):
-    assert list(trange(2, 8, 3, id="r", file=screen)) == [2, 5]
-    assert (recorded["r"].completed, recorded["r"].total) == (2, 2)
+def test_trange_counts_a_range(recorder, terminal):
+    assert list(trange(2, 8, 3, id="r", file=terminal)) == [2, 5]
+    assert (recorder["r"].completed, recorder["r"].total) == (2, 2)
 
 
-def test_the_functions_of_contrib_take_our_options(recorded, screen):
-    assert list(tenumerate("ab", start=1, id="e", file=screen)) == [(1, "a"), (2, "b")]
-    assert list(tzip("ab", [1, 2], id="z", file=screen)) == [("a", 1), ("b", 2)]
-    assert list(tmap(abs, [-1, -2], id="m", file=screen)) == [1, 2]
-    assert thread_map(abs, [-1, -2], id="t", max_workers=2, file=screen) == [1, 2]
-    assert [(run.id, run.status, run.completed) for run in recorded] == [
+def test_the_functions_of_contrib_take_our_options(recorder, terminal):
+    assert list(tenumerate("ab", start=1, id="e", file=terminal)) == [(1, "a"), (2, "b")]
+    assert list(tzip("ab", [1, 2], id="z", file=terminal)) == [("a", 1), ("b", 2)]
+    assert list(tmap(abs, [-1, -2], id="m", file=terminal)) == [1, 2]
+    assert thread_map(abs, [-1, -2], id="t", max_workers=2, file=terminal) == [1, 2]
+    assert [(run.id, run.status, run.completed) for run in recorder] == [
         (name, "succeeded", 2) for name in ("e", "z", "m", "t")
     ]
 
 
-def test_process_map_counts_in_the_parent(recorded, screen):
+def test_process_map_counts_in_the_parent(recorder, terminal):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads
-        assert process_map(abs, [-1, -2], id="p", max_workers=1, file=screen) == [1, 2]
-    assert (recorded["p"].status, recorded["p"].completed) == ("succeeded", 2)
+        assert process_map(abs, [-1, -2], id="p", max_workers=1, file=terminal) == [1, 2]
+    assert (recorder["p"].status, recorder["p"].completed) == ("succeeded", 2)
 
 
-def test_gather_and_as_completed_are_counted(recorded, screen):
+def test_gather_and_as_completed_are_counted(recorder, terminal):
     import asyncio
 
     async def twice(n):
         return 2 * n
 
     async def main():
-        assert await tqdm.gather(*(twice(i) for i in range(3)), id="gather", file=screen) == [0, 2, 4]
-        got = [await each for each in tqdm.as_completed([twice(i) for i in range(3)], id="done", file=screen)]
+        assert await tqdm.gather(*(twice(i) for i in range(3)), id="gather", file=terminal) == [0, 2, 4]
+        got = [await each for each in tqdm.as_completed([twice(i) for i in range(3)], id="done", file=terminal)]
         assert sorted(got) == [0, 2, 4]
 
     asyncio.run(main())
-    assert [(run.id, run.status, run.completed) for run in recorded] == [
+    assert [(run.id, run.status, run.completed) for run in recorder] == [
         ("gather", "succeeded", 3),
         ("done", "succeeded", 3),
     ]
@@ -419,9 +421,9 @@ def test_a_copy_of_a_bar_is_what_tqdm_makes_of_it():
     assert copy.copy(tqdm).__name__ == "tqdm"
 
 
-def test_the_lock_is_that_of_tqdm_and_is_made_again_when_it_was_deleted(recorded, screen):
+def test_the_lock_is_that_of_tqdm_and_is_made_again_when_it_was_deleted(recorder, terminal):
     assert tqdm.get_lock() is theirs.auto.tqdm.get_lock()
     for _ in range(2):
         del tqdm._lock
-        with tqdm.external_write_mode(file=screen):
+        with tqdm.external_write_mode(file=terminal):
             pass

@@ -47,29 +47,29 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server.stores.sqlite.backup import backup
+from progressbar_tracker.server.stores.sqlite.backup import create_backup
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from tests.support.postgres import Cluster, create_database
-from tests.support.server_process import ADMIN_KEY, Serving
+from tests.support.server_process import ADMIN_KEY, ServerProcess
 
-LAG = 0.5
+FLUSH_SECONDS = 0.5
 """Seconds within which progress that was answered is on disk."""
 
-BUSY = 0.5
+SLACK_SECONDS = 0.5
 """Seconds more for a machine that does much else, such as all of this."""
 
-SETTLE = 10.0
+CONVERGENCE_SECONDS = 10.0
 """Seconds in which everybody must have come to see the same."""
 
-STALE = 1.0
+MAX_STALE_SECONDS = 1.0
 """Seconds that what a viewer is shown may be old: on its way, or between two ticks."""
 
-GOAL = 1_000_000
-BATCH = 5
-MARKER = "tracked"
+ITEM_TOTAL = 1_000_000
+BATCH_SIZE = 5
+MARKER_GROUP = "tracked"
 
 
-class Bar:
+class TrackedItem:
     """An item as its writer knows it: what was answered, and what is under way."""
 
     def __init__(self, item_id, choose, *, long=False):
@@ -99,7 +99,7 @@ class Bar:
             step, status = next(self._plan, (None, None))
             write = {"id": self.id, "run_id": self.run_id}
             if step == "put":
-                self.pending = {**write, "op": "put", "seq": 0, "completed": 0, "total": GOAL}
+                self.pending = {**write, "op": "put", "seq": 0, "completed": 0, "total": ITEM_TOTAL}
             elif step == "delete":
                 self.pending = {**write, "op": "delete"}
             elif step is not None:
@@ -107,13 +107,18 @@ class Bar:
                 self.pending = {**write, **state, "op": "patch", **({"status": status} if status else {})}
         return self.pending
 
-    def whole(self):
+    def full_state(self):
         """Return the state as a client sends it after a restart."""
         return {
-            "id": self.id, "run_id": self.run_id, "op": "put", "seq": self.seq, "completed": self.seq, "total": GOAL,
-        }  # fmt: skip
+            "id": self.id,
+            "run_id": self.run_id,
+            "op": "put",
+            "seq": self.seq,
+            "completed": self.seq,
+            "total": ITEM_TOTAL,
+        }
 
-    def took(self, at):
+    def acknowledge(self, at):
         """Note that the pending write was answered."""
         write, self.pending = self.pending, None
         if write["op"] == "delete":
@@ -128,16 +133,16 @@ class Bar:
         self.answered.append((at, self.seq))
         return "progress"
 
-    def floor(self, until):
+    def min_durable_count(self, until):
         """Return the count that has to be on disk if the server was killed at ``until``."""
-        return max([self.durable, *(seq for at, seq in self.answered if at + LAG + BUSY <= until)])
+        return max([self.durable, *(seq for at, seq in self.answered if at + FLUSH_SECONDS + SLACK_SECONDS <= until)])
 
-    def settled(self, at):
+    def acknowledged_state(self, at):
         """Return the count and the end that had been answered at an instant."""
         before = [(seq, end) for when, seq, end in list(self.heard) if when <= at]
         return before[-1] if before else (0, None)
 
-    def complaints(self, item, runs, until):
+    def find_faults(self, item, runs, until):
         """Return what is wrong with what was found of it.
 
         Args:
@@ -170,8 +175,8 @@ class Bar:
             yield "belongs to another run"
         else:
             most = self.pending["seq"] if op == "patch" else self.seq
-            if not self.floor(until) <= item["seq"] <= most:
-                yield f"is at {item['seq']}, which is not from {self.floor(until)} to {most}"
+            if not self.min_durable_count(until) <= item["seq"] <= most:
+                yield f"is at {item['seq']}, which is not from {self.min_durable_count(until)} to {most}"
             if item["completed"] != item["seq"]:
                 yield f"has {item['completed']} of the write {item['seq']}"
             if item["status"] not in {self.ended or "running", may_end or self.ended or "running"}:
@@ -196,7 +201,7 @@ class Writer:
         self._name = name
         self._choose = choose
         self._width = width
-        self._calm = calm
+        self._is_calm = calm
         self._working = []
         self._numbers = itertools.count()
 
@@ -212,18 +217,18 @@ class Writer:
     def _step(self, http, over):
         self._working = [bar for bar in self._working if bar.next() is not None]
         while len(self._working) < self._width:
-            bar = Bar(f"{self._name}-{next(self._numbers)}", self._choose, long=self._calm)
+            bar = TrackedItem(f"{self._name}-{next(self._numbers)}", self._choose, long=self._is_calm)
             self.bars[bar.id] = bar
             bar.next()
             self._working.append(bar)
-        if not self.send(http, self._working) or self._calm:
+        if not self.send(http, self._working) or self._is_calm:
             over.wait(0.02)
 
     def send(self, http, bars):
         """Send the pending writes; say whether they were taken."""
         if self._width == 1:
             (bar,) = bars
-            answers = [sent(http, bar.pending)]
+            answers = [send_write(http, bar.pending)]
         else:
             reply = http.post("/api/v1/items:batch", json={"ops": [bar.pending for bar in bars]})
             answers = [result["status"] for result in reply.json()["results"]] if reply.is_success else None
@@ -235,28 +240,28 @@ class Writer:
                 return False
             # It was carried out the first time, and only the answer was lost.
             assert status in (200, 201) or (status == 404 and bar.pending["op"] == "delete"), (bar.pending, status)
-            self.counts[bar.took(time.monotonic())] += 1
+            self.counts[bar.acknowledge(time.monotonic())] += 1
         self.begun.set()
         return True
 
-    def catch_up(self, http):
+    def resend(self, http):
         """Send again what was not answered, and every state that may have been forgotten."""
         for bar in self.bars.values():
-            deadline = time.monotonic() + SETTLE
+            deadline = time.monotonic() + CONVERGENCE_SECONDS
             while bar.pending is not None:
-                status = sent(http, bar.pending)
+                status = send_write(http, bar.pending)
                 if status in (200, 201) or (status == 404 and bar.pending["op"] == "delete"):
-                    self.counts[bar.took(time.monotonic())] += 1
+                    self.counts[bar.acknowledge(time.monotonic())] += 1
                 else:
                     assert status == 503, (bar.pending, status)
                     assert time.monotonic() < deadline, "it cannot write for too long"
                     time.sleep(0.05)
             if bar.created and not bar.gone and not bar.ended and bar.answered:
-                assert sent(http, bar.whole()) == 200, bar.id
+                assert send_write(http, bar.full_state()) == 200, bar.id
                 bar.answered.clear()
 
 
-def sent(http, write):
+def send_write(http, write):
     """Send one write by itself and return the status of its answer."""
     body = {name: value for name, value in write.items() if name not in ("op", "id")}
     if write["op"] == "delete":
@@ -264,7 +269,7 @@ def sent(http, write):
     return http.request(write["op"].upper(), f"/api/v1/items/{write['id']}", json=body).status_code
 
 
-class Keeper:
+class CredentialWriter:
     """Makes, rotates and revokes keys and shares."""
 
     def __init__(self, choose):
@@ -275,7 +280,7 @@ class Keeper:
     def work(self, url, over):
         with client(url) as http:
             for n in itertools.count():
-                with contextlib.suppress(httpx.TransportError, _AwayError):
+                with contextlib.suppress(httpx.TransportError, _UnavailableError):
                     (self._key if n % 3 else self._share)(http)
                 if over.wait(0.01):
                     return
@@ -285,42 +290,42 @@ class Keeper:
                 return
 
     def _key(self, http):
-        made = self._told("keys", http.post("/api/v1/keys", json={"type": "read", "name": "of the test"}))
+        made = self._record("keys", http.post("/api/v1/keys", json={"type": "read", "name": "of the test"}))
         at = len(self.known)
         self.known.append(("/api/key-info", made["key"], {200}))
         what = self._choose.random()
         if what < 0.4:
-            rotated = self._told("rotations", http.post(f"/api/v1/keys/{made['key_id']}/rotate"))
+            rotated = self._record("rotations", http.post(f"/api/v1/keys/{made['key_id']}/rotate"))
             self.known.append(("/api/key-info", rotated["key"], {200}))
         elif what < 0.8:
             self.known[at] = ("/api/key-info", made["key"], {200, 401})  # whatever comes of it
-            self._told("revocations", http.delete(f"/api/v1/keys/{made['key_id']}"))
+            self._record("revocations", http.delete(f"/api/v1/keys/{made['key_id']}"))
             self.known[at] = ("/api/key-info", made["key"], {401})
 
     def _share(self, http):
-        made = self._told("shares", http.post("/api/v1/shares", json={"group": "any"}))
+        made = self._record("shares", http.post("/api/v1/shares", json={"group": "any"}))
         at = len(self.known)
         self.known.append((f"/{made['path']}", None, {200}))
         if self._choose.random() < 0.5:
             self.known[at] = (f"/{made['path']}", None, {200, 404})
-            self._told("shares revoked", http.delete(f"/api/v1/shares/{made['share_id']}"))
+            self._record("shares revoked", http.delete(f"/api/v1/shares/{made['share_id']}"))
             self.known[at] = (f"/{made['path']}", None, {404})
 
-    def _told(self, what, reply):
+    def _record(self, what, reply):
         if reply.status_code == 503:
-            raise _AwayError
+            raise _UnavailableError
         reply.raise_for_status()
         self.counts[what] += 1
         return reply.json()
 
-    def complaints(self, http):
+    def find_faults(self, http):
         for path, key, right in self.known:
             status = http.get(path, headers={} if key is None else {"X-API-KEY": key}).status_code
             if status not in right:
                 yield f"{path.partition('/s/')[0] or 'a share'} answers {status} instead of {sorted(right)}"
 
 
-class _AwayError(Exception):
+class _UnavailableError(Exception):
     """The server could not write it."""
 
 
@@ -329,38 +334,38 @@ class Viewer:
 
     def __init__(self, urls, choose, bars):
         self.items = {}
-        self.wrong = []
+        self.faults = []
         self._bars = bars
         self.counts = Counter()
         self._urls = urls
         self._choose = choose
         self._last = None
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._lock = threading.Lock()
 
     def start(self):
         threading.Thread(target=self._follow, daemon=True).start()
 
     def close(self):
-        self._over.set()
+        self._stopped.set()
 
-    def complaints(self, listed):
+    def find_faults(self, listed):
         """Return in what it differs from a list."""
         with self._lock:
-            seen, listed = brief(self.items.values()), brief(listed.values())
+            seen, listed = summarize(self.items.values()), summarize(listed.values())
         for item_id in seen.keys() | listed.keys():
             if seen.get(item_id) != listed.get(item_id):
                 yield f"{item_id} is shown as {seen.get(item_id)}, and is {listed.get(item_id)}"
 
     def _follow(self):
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             headers = {"Last-Event-ID": self._last} if self._last else {}
             with client(self._choose.choice(self._urls())) as http, contextlib.suppress(httpx.TransportError):
                 with http.stream("GET", "/api/v1/events", headers=headers, timeout=20) as reply:
                     if reply.status_code == 200:
                         self.counts["connections"] += 1
                         self._read(reply)
-            self._over.wait(0.05)
+            self._stopped.wait(0.05)
 
     def _read(self, reply):
         latest, fields = {}, {}  # within this connection
@@ -371,22 +376,22 @@ class Viewer:
             elif "data" in fields:
                 self.counts[fields["event"]] += 1
                 if fields["event"] != "hb":
-                    self.take(fields["event"], json.loads(fields["data"]), latest)
+                    self.apply_event(fields["event"], json.loads(fields["data"]), latest)
                 self._last, fields = fields["id"], {}
-            if self._over.is_set():
+            if self._stopped.is_set():
                 return
 
-    def take(self, event, data, latest):
+    def apply_event(self, event, data, latest):
         """Keep what an event says; ``latest`` is what this connection has shown of each item."""
         bars = self._bars()
         for item in data["items"]:
             former, bar = latest.get(item["id"]), bars.get(item["id"])
             if former and bar and former["run_id"] == item["run_id"]:
-                seq, end = bar.settled(time.monotonic() - STALE)
+                seq, end = bar.acknowledged_state(time.monotonic() - MAX_STALE_SECONDS)
                 if item["seq"] < min(seq, former["seq"]):
-                    self.wrong.append(f"{bar.id} went back from {former['seq']} to {item['seq']}, and was at {seq}")
+                    self.faults.append(f"{bar.id} went back from {former['seq']} to {item['seq']}, and was at {seq}")
                 if end and former["status"] == end != item["status"]:
-                    self.wrong.append(f"{bar.id} was {end}, and is {item['status']}")
+                    self.faults.append(f"{bar.id} was {end}, and is {item['status']}")
             latest[item["id"]] = item
         with self._lock:
             if event == "snapshot":
@@ -400,12 +405,12 @@ def client(url):
     return httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=20)
 
 
-def brief(items):
+def summarize(items):
     """Return of each item what tells two states of it apart; the tracked program's, which goes on, is left out."""
-    return {item["id"]: (item["run_id"], item["seq"], item["status"]) for item in items if item["id"] != MARKER}
+    return {item["id"]: (item["run_id"], item["seq"], item["status"]) for item in items if item["id"] != MARKER_GROUP}
 
 
-def listed(http):
+def list_items(http):
     """Return all items that are listed, page by page."""
     path, found = "/api/v1/items?limit=10000", {}
     while path:
@@ -439,7 +444,7 @@ class History:
         return self.runs
 
 
-class Harness:
+class CrashTest:
     """Servers on one database, and everybody who uses them.
 
     Args:
@@ -454,7 +459,7 @@ class Harness:
 
     def __init__(self, folder, database, *, seed, replicas=1, writers=6, interrupt=None, longest=1.2):
         self.database = str(database)
-        self.wrong = []
+        self.faults = []
         self.counts = Counter()
         self.starts, self.lost = [], [0.0]
         self._folder = folder
@@ -465,12 +470,12 @@ class Harness:
         assert self._sqlite is (replicas == 1)
         self._history = History()
         settings = {"PROGRESSBAR_DATABASE": self.database, "PROGRESSBAR_MAX_ITEMS": "1000000"}
-        self.servers = [Serving(folder, 3600.0, **settings) for _ in range(replicas)]
+        self.servers = [ServerProcess(folder, 3600.0, **settings) for _ in range(replicas)]
         self._writers = [
-            Writer(f"w{n}", random.Random(f"{seed} {n}"), BATCH if n % 2 else 1, calm=n == writers - 1)
+            Writer(f"w{n}", random.Random(f"{seed} {n}"), BATCH_SIZE if n % 2 else 1, calm=n == writers - 1)
             for n in range(writers)
         ]
-        self._keeper = Keeper(random.Random(f"{seed} keeper"))
+        self._keeper = CredentialWriter(random.Random(f"{seed} keeper"))
         self._viewer = Viewer(
             lambda: [server.url for server in self.servers],
             random.Random(f"{seed} viewer"),
@@ -478,17 +483,17 @@ class Harness:
         )
         self._viewer.start()
         self._bar_client = ProgressBar(self.servers[0].url, ADMIN_KEY)
-        self._bar = self._bar_client.track(id=MARKER, keep=True, interval=0.05, display=False)
-        self._over = threading.Event()
-        self._program = threading.Thread(target=self._go_on, daemon=True)
+        self._bar = self._bar_client.track(id=MARKER_GROUP, keep=True, interval=0.05, display=False)
+        self._stopped = threading.Event()
+        self._program = threading.Thread(target=self._run_program, daemon=True)
         self._program.start()
 
-    def _go_on(self):
+    def _run_program(self):
         """Be the tracked program."""
-        while not self._over.wait(0.001):
+        while not self._stopped.wait(0.001):
             self._bar.advance()
 
-    def round(self, number):
+    def run_round(self, number):
         """Load, kill, start, look.
 
         In every third round nobody waits for the disk: else each commit takes along what need not have been written.
@@ -508,7 +513,7 @@ class Harness:
                 working.append(pool.submit(self._keeper.work, self._choose.choice(urls), over))
             try:
                 for writer in writers:
-                    assert writer.begun.wait(SETTLE * 2), "nobody answers"
+                    assert writer.begun.wait(CONVERGENCE_SECONDS * 2), "nobody answers"
                 time.sleep(self._choose.uniform(0.0, self._longest))
                 if interrupt:
                     self._interrupt()
@@ -530,12 +535,14 @@ class Harness:
         if victim is not None:
             self._start(self.servers[victim])
         with client(self._choose.choice(self.servers).url) as http:
-            self._settled(lambda: [*self._after_restart(http)])
-            self._count_what_was_lost(http)
+            self._collect_faults(lambda: [*self._check_restart(http)])
+            self._count_lost_updates(http)
             for writer in self._writers:
-                writer.catch_up(http)
+                writer.resend(http)
                 writer.killed_at = float("inf")
-            self._settled(lambda: [*self._after_restart(http), *self._converged(http)], SETTLE)
+            self._collect_faults(
+                lambda: [*self._check_restart(http), *self._check_convergence(http)], CONVERGENCE_SECONDS
+            )
         for writer in self._writers:
             # What is gone was looked at, and is looked at again at the very end.
             writer.bars = {name: bar for name, bar in writer.bars.items() if not bar.gone or bar in writer._working}
@@ -550,27 +557,27 @@ class Harness:
         server.start()
         self.starts.append(time.monotonic() - begun)
 
-    def _settled(self, complain, patience=None):
+    def _collect_faults(self, complain, patience=None):
         """Note what is wrong; where others have to hear of it first, what is still wrong after a while."""
-        deadline = time.monotonic() + ((0.0 if self._sqlite else SETTLE) if patience is None else patience)
+        deadline = time.monotonic() + ((0.0 if self._sqlite else CONVERGENCE_SECONDS) if patience is None else patience)
         while (wrong := complain()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.wrong += wrong[:20]
+        self.faults += wrong[:20]
 
-    def _after_restart(self, http):
-        found, runs = listed(http), self._history.read(http)
+    def _check_restart(self, http):
+        found, runs = list_items(http), self._history.read(http)
         for writer in self._writers:
             for bar in writer.bars.values():
-                for complaint in bar.complaints(found.get(bar.id), runs.get(bar.id, []), writer.killed_at):
+                for complaint in bar.find_faults(found.get(bar.id), runs.get(bar.id, []), writer.killed_at):
                     yield f"{bar.id} {complaint}"
-        bars = {name for writer in self._writers for name in writer.bars} | {MARKER}
+        bars = {name for writer in self._writers for name in writer.bars} | {MARKER_GROUP}
         for name in found.keys() - bars:
             yield f"{name} came from nowhere, or came back"
-        yield from self._keeper.complaints(http)
-        yield from self._viewer.wrong
+        yield from self._keeper.find_faults(http)
+        yield from self._viewer.faults
 
-    def _count_what_was_lost(self, http):
-        found = listed(http)
+    def _count_lost_updates(self, http):
+        found = list_items(http)
         for writer in self._writers:
             for bar in writer.bars.values():
                 gone = [at for at, seq in bar.answered if bar.id in found and seq > found[bar.id]["seq"]]
@@ -579,17 +586,17 @@ class Harness:
                     if writer.killed_at < float("inf"):
                         self.lost.append(writer.killed_at - gone[0])
 
-    def _converged(self, http):
-        found = listed(http)
-        yield from self._viewer.complaints(found)
+    def _check_convergence(self, http):
+        found = list_items(http)
+        yield from self._viewer.find_faults(found)
         for server in self.servers if len(self.servers) > 1 else ():
             with client(server.url) as other:
-                if brief(listed(other).values()) != brief(found.values()):
+                if summarize(list_items(other).values()) != summarize(found.values()):
                     yield f"{server.url} lists something else"
         if self._sqlite:
-            yield from self._on_disk(found)
+            yield from self._check_disk(found)
 
-    def _on_disk(self, found):
+    def _check_disk(self, found):
         opened = sqlite3.connect(self.database)
         said = opened.execute("PRAGMA integrity_check").fetchall()
         opened.close()
@@ -597,36 +604,38 @@ class Harness:
             yield f"the file is damaged: {said}"
         self.counts["integrity checks"] += 1
         copy = Path(tempfile.mkdtemp(dir=self._folder)) / "copy.db"
-        backup(Path(self.database), copy)
+        create_backup(Path(self.database), copy)
         store = SqliteStore(copy)
-        stored = {item.id: (item.run_id, item.seq, item.status) for item in store.load().items if item.id != MARKER}
+        stored = {
+            item.id: (item.run_id, item.seq, item.status) for item in store.load().items if item.id != MARKER_GROUP
+        }
         store.close()
         for file in copy.parent.iterdir():
             file.unlink()
-        if stored != brief(found.values()):
-            there = brief(found.values())
+        if stored != summarize(found.values()):
+            there = summarize(found.values())
             odd = [name for name in stored.keys() | there.keys() if stored.get(name) != there.get(name)]
             yield f"{odd[0]} is on disk {stored.get(odd[0])}, and listed {there.get(odd[0])}; so are {len(odd)} in all"
 
     def close(self):
         """End all, and look for the last time."""
-        self._over.set()
+        self._stopped.set()
         self._program.join()
         self._bar.close()
-        if not self._bar_client.sender.flush(60.0 + 3 * SETTLE):  # it rests for a minute at most
-            self.wrong.append("the tracked program did not get its end through")
+        if not self._bar_client.sender.flush(60.0 + 3 * CONVERGENCE_SECONDS):  # it rests for a minute at most
+            self.faults.append("the tracked program did not get its end through")
         self._bar_client.close()
         self._viewer.close()
         with client(self.servers[0].url) as http:
-            tracked = http.get(f"/api/v1/items/{MARKER}").json()
+            tracked = http.get(f"/api/v1/items/{MARKER_GROUP}").json()
             if (tracked.get("completed"), tracked.get("status")) != (self._bar.completed, "succeeded"):
-                self.wrong.append(f"the tracked program made {self._bar.completed}, and is told as {tracked}")
+                self.faults.append(f"the tracked program made {self._bar.completed}, and is told as {tracked}")
             again = History().read(http)
             for item_id, rows in again.items():
                 if len(rows) != 1 or len(self._history.runs.get(item_id, [])) != 1:
-                    self.wrong.append(f"{item_id} is {len(rows)} times in the history")
+                    self.faults.append(f"{item_id} is {len(rows)} times in the history")
             for item_id in self._history.runs.keys() - again.keys():
-                self.wrong.append(f"{item_id} has left the history")
+                self.faults.append(f"{item_id} has left the history")
         self.stop()
         for each in (*self._writers, self._keeper):
             self.counts += each.counts
@@ -634,20 +643,20 @@ class Harness:
 
     def stop(self):
         """Stop the servers, whatever became of the rest."""
-        self._over.set()
+        self._stopped.set()
         self._viewer.close()
         for server in self.servers:
             server.close()
 
 
-def crash(folder, database, rounds, *, say=lambda _: None, **how):
+def run_rounds(folder, database, rounds, *, say=lambda _: None, **how):
     """Go through so many rounds; return the harness, with its figures and what was wrong."""
-    harness = Harness(folder, database, **how)
+    harness = CrashTest(folder, database, **how)
     try:
         for number in range(rounds):
-            harness.round(number)
-            say(f"round {number + 1}: {len(harness.wrong)} complaints, {dict(harness.counts)}")
-            if harness.wrong:
+            harness.run_round(number)
+            say(f"round {number + 1}: {len(harness.faults)} complaints, {dict(harness.counts)}")
+            if harness.faults:
                 break
         harness.close()
     finally:
@@ -677,7 +686,7 @@ def main():
             database, interrupt = create_database(cluster), cluster.interrupt if given.interrupt else None
         elif given.interrupt:
             interrupt = partial(subprocess.run, given.interrupt, shell=True, check=True)
-        harness = crash(
+        harness = run_rounds(
             Path(folder),
             database,
             given.rounds,
@@ -693,10 +702,10 @@ def main():
     print(f"{'oldest progress sent again':36} {max(harness.lost):>8.2f}s")
     if harness.starts:
         print(f"{'start after a kill, the slowest':36} {max(harness.starts):>8.2f}s")
-    for complaint in harness.wrong:
+    for complaint in harness.faults:
         print(f"WRONG: {complaint}")
-    print("nothing was lost" if not harness.wrong else f"{len(harness.wrong)} complaints")
-    return 1 if harness.wrong else 0
+    print("nothing was lost" if not harness.faults else f"{len(harness.faults)} complaints")
+    return 1 if harness.faults else 0
 
 
 if __name__ == "__main__":

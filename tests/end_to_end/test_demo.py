@@ -16,11 +16,11 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, demo
-from tests.support.server_process import NO_TLS, listed, until
+from tests.support.server_process import TLS_CONTEXT, list_items, wait_until
 
 # A job of half a minute, most of it the same thing again, is no better a test than one of two seconds. The whole of it
 # is done with the wheel, see .ci/run.
-SHORTENED = """
+SHORT_DEMO_PROGRAM = """
 from progressbar_tracker import __main__, demo
 demo.MOST, demo.PACKAGES = 500_000, ("json", "http")
 __main__.main()
@@ -28,13 +28,13 @@ __main__.main()
 
 
 @pytest.fixture
-def command():
+def start_demo():
     """Start ``demo``, with less to do, as a process that is killed when it lives for too long."""
     started = []
 
     def start(*arguments):
         process = subprocess.Popen(
-            [sys.executable, "-u", "-c", SHORTENED, "demo", *arguments],
+            [sys.executable, "-u", "-c", SHORT_DEMO_PROGRAM, "demo", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -52,26 +52,26 @@ def command():
         process.communicate()
 
 
-def addresses(process):
+def read_addresses(process):
     """Return the server's URL and the sign-in link from the first lines."""
     url = re.fullmatch(r"Server: +(http://127\.0\.0\.1:\d+)\n", process.stdout.readline())[1]
     link = re.match(rf"Dashboard: ({url}/auth/\S+) .*once", process.stdout.readline())[1]
     return url, link
 
 
-def browser(url):
-    return httpx.Client(base_url=url, verify=NO_TLS, timeout=10)
+def open_browser(url):
+    return httpx.Client(base_url=url, verify=TLS_CONTEXT, timeout=10)
 
 
-def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(command):
-    process = command("--once")
-    url, link = addresses(process)
-    with browser(url) as visitor:
+def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(start_demo):
+    process = start_demo("--once")
+    url, link = read_addresses(process)
+    with open_browser(url) as visitor:
         assert visitor.get("/").headers["location"] == "login"
         assert visitor.get(link).status_code == 303
         assert visitor.get("/").headers["content-type"].startswith("text/html")
-        until(lambda: "hash" in listed(visitor))
-    with browser(url) as another:
+        wait_until(lambda: "hash" in list_items(visitor))
+    with open_browser(url) as another:
         assert another.get(link).status_code >= 400, "the link signs in once"
         assert another.get("/progress").status_code == 401
     out, err = process.communicate(timeout=100)
@@ -79,12 +79,12 @@ def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(comma
     assert "one failed: FileNotFoundError on " in out.splitlines()[-1]
 
 
-def test_ctrl_c_ends_the_demo_in_good_order(command):
-    process = command()
-    url, link = addresses(process)
-    with browser(url) as visitor:
+def test_ctrl_c_ends_the_demo_in_good_order(start_demo):
+    process = start_demo()
+    url, link = read_addresses(process)
+    with open_browser(url) as visitor:
         visitor.get(link)
-        until(lambda: "hash" in listed(visitor))
+        wait_until(lambda: "hash" in list_items(visitor))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
@@ -95,9 +95,9 @@ def test_ctrl_c_ends_the_demo_in_good_order(command):
 
 
 @pytest.fixture
-def worked(served, tmp_path, monkeypatch):
+def finished_demo(server, tmp_path, monkeypatch):
     """Do the demo's job, with a flush where it would have taken its time; return the list and the history."""
-    with ProgressBar(served.url, served.keys["write"]) as pb:
+    with ProgressBar(server.url, server.keys["write"]) as pb:
 
         def flushed(result):
             def call(*_):
@@ -110,19 +110,19 @@ def worked(served, tmp_path, monkeypatch):
         checksum = types.SimpleNamespace(crc32=lambda data: next(first, zlib.crc32)(data))
         packer = types.SimpleNamespace(compress=flushed(b""))
         slow_hash = types.SimpleNamespace(sha256=hashlib.sha256, pbkdf2_hmac=flushed(b""))
-        monkeypatch.setattr(demo, "PACKAGES", ("json", "http"))
-        monkeypatch.setattr(demo, "MOST", 300_000)
+        monkeypatch.setattr(demo, "HASHED_PACKAGES", ("json", "http"))
+        monkeypatch.setattr(demo, "MAX_INPUT_BYTES", 300_000)
         monkeypatch.setattr(demo, "hashlib", slow_hash)
         monkeypatch.setattr(demo, "lzma", types.SimpleNamespace(LZMACompressor=lambda preset: packer))
         monkeypatch.setattr(demo, "zlib", checksum)
-        demo.work(pb, tmp_path)
+        demo.run_jobs(pb, tmp_path)
         assert pb.sender.flush(10)
         assert pb.sender.stats().dropped == 0
-    return served.items(), served.history()
+    return server.items(), server.history()
 
 
-def test_the_job_leaves_every_bar_in_the_state_that_it_came_to(worked):
-    listed, history = worked
+def test_the_job_leaves_every_bar_in_the_state_that_it_came_to(finished_demo):
+    listed, history = finished_demo
     ended = {run["id"]: run for run in history}
     library = Path(hashlib.__file__).parent
 
@@ -139,7 +139,7 @@ def test_the_job_leaves_every_bar_in_the_state_that_it_came_to(worked):
     assert compress["completed"] == compress["total"] >= 300_000
     assert compress["value"] == 1
 
-    find, names = ended["find"], list(demo.modules(library))
+    find, names = ended["find"], list(demo.iter_modules(library))
     assert (find["status"], find["total"], find["completed"]) == ("succeeded", None, len(names))
 
     backup = listed["backup"]
@@ -151,4 +151,4 @@ def test_the_job_leaves_every_bar_in_the_state_that_it_came_to(worked):
     assert 0 < search["completed"] < len(names)
 
     assert listed.keys() == {"backup", "search"}
-    assert {item["group"] for item in [*listed.values(), *history]} == {demo.GROUP}
+    assert {item["group"] for item in [*listed.values(), *history]} == {demo.ITEM_GROUP}

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.stores.sqlite.backup import backup
-from tests.support.server_process import ADMIN_KEY, Serving, history, listed, until
+from progressbar_tracker.server.stores.sqlite.backup import create_backup
+from tests.support.server_process import ADMIN_KEY, ServerProcess, list_history, list_items, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def folder(tmp_path):
+def data_folder(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-def serving(tmp_path, folder):
-    serving = Serving(tmp_path, PROGRESSBAR_DATABASE=str(folder / "progress.db"))
+def server_process(tmp_path, data_folder):
+    serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(data_folder / "progress.db"))
     yield serving
     serving.close()
 
 
-def other(path: Path) -> Path:
+def make_other_database(path: Path) -> Path:
     """Make a database of another life."""
     made = path.with_name("other.db")
-    backup(path, made, replace=True)
+    create_backup(path, made, replace=True)
     with contextlib.closing(sqlite3.connect(made)) as file, file:
         file.execute("DELETE FROM items")
         file.execute("UPDATE meta SET value = value + 1")
@@ -59,11 +59,11 @@ def rename(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    other(path).replace(path)
+    make_other_database(path).replace(path)
 
 
 def reuse_inode(path: Path) -> None:
-    made = other(path)
+    made = make_other_database(path)
     path.unlink()
     for n in range(50):  # the next files get the numbers that are free
         path.with_name(f"{n}.tmp").write_bytes(b"")
@@ -71,14 +71,14 @@ def reuse_inode(path: Path) -> None:
 
 
 def overwrite(path: Path) -> None:
-    made = other(path)
+    made = make_other_database(path)
     with path.open("r+b") as file:
         file.write(made.read_bytes())
         file.truncate()
 
 
 def copy_over(path: Path) -> None:
-    shutil.copy(other(path), path)
+    shutil.copy(make_other_database(path), path)
 
 
 def truncate(path: Path) -> None:
@@ -135,18 +135,18 @@ def replace_folder(path: Path) -> None:
     path.parent.with_name("copy").rename(path.parent)
 
 
-WAYS: list[Callable[[Path], None]] = [
+FILE_FAULTS: list[Callable[[Path], None]] = [
     delete, rename, replace, reuse_inode, overwrite, copy_over, truncate, scribble, delete_log, replace_log,
     truncate_log, shorten_log, scribble_log, delete_index, delete_all, rename_folder, replace_folder,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_lost_file_refuses_every_write_and_says_why(serving, folder, tmp_path, way):
-    with serving.http() as http:
+@pytest.mark.parametrize("way", FILE_FAULTS, ids=lambda way: way.__name__)
+def test_a_lost_file_refuses_every_write_and_says_why(server_process, data_folder, tmp_path, way):
+    with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
         assert http.get("/readyz").status_code == 200
-        way(folder / "progress.db")
+        way(data_folder / "progress.db")
         refused = [
             http.put("/api/v1/items/new", json={"run_id": "r"}),
             http.patch("/api/v1/items/before", json={"run_id": "r", "seq": 5, "value": 0.5}),
@@ -159,83 +159,90 @@ def test_a_lost_file_refuses_every_write_and_says_why(serving, folder, tmp_path,
         assert {answer.status_code for answer in refused} == {503}
         assert {answer.headers["retry-after"] for answer in refused} == {"5"}
         assert all("database file was deleted, moved, replaced or overwritten" in a.json()["detail"] for a in refused)
-        assert str(folder) not in refused[0].text
+        assert str(data_folder) not in refused[0].text
         assert http.get("/healthz").status_code == 200
-        assert set(listed(http)) == {"before"}
+        assert set(list_items(http)) == {"before"}
     looked = subprocess.run(
         [sys.executable, "-m", "progressbar_tracker", "doctor", "--json"],
-        env={**os.environ, "PROGRESSBAR_URL": serving.url, "PROGRESSBAR_API_KEY": ADMIN_KEY,
-             "PROGRESSBAR_CONFIG": str(tmp_path / "none.toml"), "PROGRESSBAR_DATABASE": str(folder / "progress.db")},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        env={
+            **os.environ,
+            "PROGRESSBAR_URL": server_process.url,
+            "PROGRESSBAR_API_KEY": ADMIN_KEY,
+            "PROGRESSBAR_CONFIG": str(tmp_path / "none.toml"),
+            "PROGRESSBAR_DATABASE": str(data_folder / "progress.db"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert looked.returncode == 1
     findings = [one for one in json.loads(looked.stdout) if one["what"] == "database"]
     assert any(one["state"] == "bad" and "overwritten" in one["text"] for one in findings)
-    code, said = serving.stop(signal.SIGTERM)
+    code, said = server_process.stop(signal.SIGTERM)
     assert code == 0
     assert said.count("the store fails") == 1
     assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("way", [rename, rename_folder], ids=lambda way: way.__name__)
-def test_a_file_that_is_put_back_takes_writes_again(serving, folder, way):
-    path = folder / "progress.db"
-    with serving.http() as http:
+def test_a_file_that_is_put_back_takes_writes_again(server_process, data_folder, way):
+    path = data_folder / "progress.db"
+    with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
         way(path)
         assert http.put("/api/v1/items/during", json={"run_id": "r"}).status_code == 503
-        moved = path.with_name("moved.db") if folder.exists() else folder.with_name("moved")
-        moved.rename(path if folder.exists() else folder)
-        until(lambda: http.put("/api/v1/items/after", json={"run_id": "r"}).status_code in {200, 201})
+        moved = path.with_name("moved.db") if data_folder.exists() else data_folder.with_name("moved")
+        moved.rename(path if data_folder.exists() else data_folder)
+        wait_until(lambda: http.put("/api/v1/items/after", json={"run_id": "r"}).status_code in {200, 201})
         assert http.get("/readyz").status_code == 200
-    serving.stop(signal.SIGKILL)
-    serving.start()
-    with serving.http() as http:
-        assert set(listed(http)) == {"before", "after"}
+    server_process.stop(signal.SIGKILL)
+    server_process.start()
+    with server_process.http() as http:
+        assert set(list_items(http)) == {"before", "after"}
 
 
 @pytest.mark.parametrize("way", [replace, copy_over, overwrite], ids=lambda way: way.__name__)
-def test_a_restart_serves_what_was_put_in_place(serving, folder, way):
+def test_a_restart_serves_what_was_put_in_place(server_process, data_folder, way):
     """The log of the former file is not merged into the new one."""
-    with serving.http() as http:
+    with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
-        way(folder / "progress.db")
+        way(data_folder / "progress.db")
         assert http.put("/api/v1/items/during", json={"run_id": "r"}).status_code == 503
-    serving.stop(signal.SIGTERM)
-    serving.start()
-    with serving.http() as http:
-        assert listed(http) == {}
+    server_process.stop(signal.SIGTERM)
+    server_process.start()
+    with server_process.http() as http:
+        assert list_items(http) == {}
         http.put("/api/v1/items/after", json={"run_id": "r"}).raise_for_status()
-    with contextlib.closing(sqlite3.connect(folder / "progress.db")) as file:
+    with contextlib.closing(sqlite3.connect(data_folder / "progress.db")) as file:
         assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_no_acknowledged_write_is_lost_when_the_folder_moves_under_load(serving, folder):
+def test_no_acknowledged_write_is_lost_when_the_folder_moves_under_load(server_process, data_folder):
     """Whatever was acknowledged is in the file that is put back."""
-    path, acknowledged = folder / "progress.db", []
-    with serving.http() as http:
+    path, acknowledged = data_folder / "progress.db", []
+    with server_process.http() as http:
         for n in range(60):
             if n % 20 == 10:
-                folder.rename(folder.with_name("moved"))
+                data_folder.rename(data_folder.with_name("moved"))
             if n % 20 == 15:
-                folder.with_name("moved").rename(folder)
+                data_folder.with_name("moved").rename(data_folder)
             if http.put(f"/api/v1/items/{n}", json={"run_id": "r"}).status_code == 201:
                 acknowledged.append(str(n))
     assert len(acknowledged) == 45
-    serving.stop(signal.SIGKILL)
-    serving.start()
-    with serving.http() as http:
-        assert set(acknowledged) <= set(listed(http))
+    server_process.stop(signal.SIGKILL)
+    server_process.start()
+    with server_process.http() as http:
+        assert set(acknowledged) <= set(list_items(http))
     assert path.exists()
 
 
-def test_what_other_programs_may_do_stops_nothing(serving, folder):
+def test_what_other_programs_may_do_stops_nothing(server_process, data_folder):
     """A backup, a key from the command line, SQLite's own shell, a touch: none of them is a fault."""
-    path = folder / "progress.db"
-    with serving.http() as http:
+    path = data_folder / "progress.db"
+    with server_process.http() as http:
         for n in range(5):
             http.put(f"/api/v1/items/{n}", json={"run_id": "r"}).raise_for_status()
-            backup(path, folder / f"{n}.copy")
+            create_backup(path, data_folder / f"{n}.copy")
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
                 file.execute("UPDATE meta SET value = value WHERE name = 'probed_at'")
                 file.execute(f"PRAGMA wal_checkpoint({['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE', 'TRUNCATE'][n]})")
@@ -250,40 +257,40 @@ def test_what_other_programs_may_do_stops_nothing(serving, folder):
             http.post("/api/v1/items:batch", json=big).raise_for_status()
             http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": f"big-{n}"} for n in range(500)]})
         assert http.get("/readyz").status_code == 200
-        assert len(history(http)) == 10_000
+        assert len(list_history(http)) == 10_000
 
 
 @pytest.mark.parametrize("command", [
     ["keys", "create", "--type", "read", "--name", "x"], ["keys", "list"], ["backup", "copy.db"],
     ["restore", "kept.db"], ["serve", "--port", "0", "--no-local-key"],
 ], ids=lambda command: command[0])  # fmt: skip
-def test_no_command_takes_the_place_of_a_file_that_was_moved(serving, folder, command):
+def test_no_command_takes_the_place_of_a_file_that_was_moved(server_process, data_folder, command):
     """SQLite would make another file there, and delete the log of the server."""
-    path = folder / "progress.db"
-    backup(path, folder / "kept.db")
-    with serving.http() as http:
+    path = data_folder / "progress.db"
+    create_backup(path, data_folder / "kept.db")
+    with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
-        path.rename(folder / "moved.db")
+        path.rename(data_folder / "moved.db")
         done = subprocess.run(
-            [sys.executable, "-m", "progressbar_tracker", *command, "--database", path], cwd=folder,
+            [sys.executable, "-m", "progressbar_tracker", *command, "--database", path], cwd=data_folder,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert not path.exists()
-        (folder / "moved.db").rename(path)
+        (data_folder / "moved.db").rename(path)
         http.put("/api/v1/items/after", json={"run_id": "r"}).raise_for_status()
-    serving.stop(signal.SIGKILL)
-    serving.start()
-    with serving.http() as http:
-        assert set(listed(http)) == {"before", "after"}
+    server_process.stop(signal.SIGKILL)
+    server_process.start()
+    with server_process.http() as http:
+        assert set(list_items(http)) == {"before", "after"}
 
 
-def test_a_file_that_was_moved_is_whole_without_its_log(serving, folder):
-    path = folder / "progress.db"
-    with serving.http() as http:
+def test_a_file_that_was_moved_is_whole_without_its_log(server_process, data_folder):
+    path = data_folder / "progress.db"
+    with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
-        path.rename(folder / "moved.db")
+        path.rename(data_folder / "moved.db")
         assert http.put("/api/v1/items/during", json={"run_id": "r"}).status_code == 503
-    serving.stop(signal.SIGKILL)
-    with contextlib.closing(sqlite3.connect(folder / "moved.db")) as file:
+    server_process.stop(signal.SIGKILL)
+    with contextlib.closing(sqlite3.connect(data_folder / "moved.db")) as file:
         assert file.execute("SELECT id FROM items").fetchall() == [("before",)]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.access.key_admin import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.stores.sqlite.locks import FileLock
-from tests.support.server_process import Serving, listed
+from tests.support.server_process import ServerProcess, list_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def serving(tmp_path):
-    serving = Serving(tmp_path)
+def server_process(tmp_path):
+    serving = ServerProcess(tmp_path)
     yield serving
     serving.close()
 
 
-def run(*arguments, cwd=None):
+def run_command(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "progressbar_tracker", *map(str, arguments)],
         env={**os.environ, "PROGRESSBAR_CONFIG": "/nonexistent"}, cwd=cwd, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 
-def serve(database, cwd=None):
-    return run("serve", "--port", "0", "--no-local-key", "--database", database, cwd=cwd)
+def run_serve(database, cwd=None):
+    return run_command("serve", "--port", "0", "--no-local-key", "--database", database, cwd=cwd)
 
 
-def same(path: Path) -> str:
+def same_path(path: Path) -> str:
     return str(path)
 
 
@@ -94,7 +94,7 @@ def dots(path: Path) -> str:
     return f"{path.parent}/../{path.parent.name}//{path.name}"
 
 
-def of_process(path: Path) -> str:
+def descriptor_path(path: Path) -> str:
     """A descriptor of this process; it is kept for as long as the tests run."""
     handle = os.open(path, os.O_RDONLY)
     return f"/proc/{os.getpid()}/fd/{handle}"
@@ -114,66 +114,67 @@ def bind_mounted_folder(path: Path) -> str:
     return str(target / path.name)
 
 
-MOUNTED: list[Path] = []
+MOUNT_POINTS: list[Path] = []
 
 
 def mount(source: Path, target: Path) -> None:
     if subprocess.run(["mount", "--bind", source, target], capture_output=True).returncode:
         pytest.skip("may not mount")
-    MOUNTED.append(target)
+    MOUNT_POINTS.append(target)
 
 
 @pytest.fixture(autouse=True)
-def unmount():
+def unmount_all():
     yield
-    while MOUNTED:
-        subprocess.run(["umount", "--lazy", MOUNTED.pop()], check=True)
+    while MOUNT_POINTS:
+        subprocess.run(["umount", "--lazy", MOUNT_POINTS.pop()], check=True)
 
 
-NAMES: list[Callable[[Path], str]] = [
-    same, symbolic_link, chain_of_links, linked_folder, hard_link, hard_link_elsewhere, lock_removed, lock_replaced,
-    relative, dots, of_process, bind_mount, bind_mounted_folder,
+PATH_VARIANTS: list[Callable[[Path], str]] = [
+    same_path, symbolic_link, chain_of_links, linked_folder, hard_link, hard_link_elsewhere, lock_removed,
+    lock_replaced,
+    relative, dots, descriptor_path, bind_mount, bind_mounted_folder,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.__name__)
-def test_a_second_server_is_refused_in_one_sentence(serving, tmp_path, name):
+@pytest.mark.parametrize("name", PATH_VARIANTS, ids=lambda name: name.__name__)
+def test_a_second_server_is_refused_in_one_sentence(server_process, tmp_path, name):
     database = tmp_path / "progress.db"
-    with serving.http() as http:
+    with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
-        done = serve(name(database), cwd=tmp_path)
+        done = run_serve(name(database), cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert "a server is running on the database" in done.stderr
         http.put("/api/v1/items/b", json={"run_id": "r"}).raise_for_status()
-    serving.stop(signal.SIGKILL)
+    server_process.stop(signal.SIGKILL)
     remove_second_names(database)
-    serving.start()
-    with serving.http() as http:
-        assert set(listed(http)) == {"a", "b"}
+    server_process.start()
+    with server_process.http() as http:
+        assert set(list_items(http)) == {"a", "b"}
 
 
-OTHER_NAMES = [name for name in NAMES if name in {hard_link, hard_link_elsewhere, bind_mount}]
+OTHER_NAMES = [name for name in PATH_VARIANTS if name in {hard_link, hard_link_elsewhere, bind_mount}]
 """The names beside which SQLite would keep a log of its own."""
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.__name__)
-def test_a_command_uses_the_file_as_the_server_does_or_not_at_all(serving, tmp_path, name):
+@pytest.mark.parametrize("name", PATH_VARIANTS, ids=lambda name: name.__name__)
+def test_a_command_uses_the_file_as_the_server_does_or_not_at_all(server_process, tmp_path, name):
     place = name(tmp_path / "progress.db")
     copy = tmp_path / "copy.db"
-    made = run("keys", "create", "--name", "laptop", "--type", "read", "--database", place, cwd=tmp_path)
-    copied = run("backup", copy, "--database", place, cwd=tmp_path)
+    made = run_command("keys", "create", "--name", "laptop", "--type", "read", "--database", place, cwd=tmp_path)
+    copied = run_command("backup", copy, "--database", place, cwd=tmp_path)
     assert copied.returncode == made.returncode
     if name in OTHER_NAMES:
         assert made.returncode == 1
         assert "under another name: use that one" in made.stderr
     else:
         assert made.returncode == 0
-        with serving.http() as http:
+        with server_process.http() as http:
             assert "laptop" in [key["name"] for key in http.get("/api/v1/keys").json()["keys"]]
-        restored = run("restore", copy, "--database", place, cwd=tmp_path)
+        restored = run_command("restore", copy, "--database", place, cwd=tmp_path)
         assert (restored.returncode, restored.stderr.count("\n")) == (1, 1)
         assert "a server is running" in restored.stderr
-    with serving.http() as http:
+    with server_process.http() as http:
         assert http.get("/readyz").status_code == 200
 
 
@@ -205,8 +206,8 @@ SECOND_NAMES: list[Callable[[Path], str]] = [
 
 
 def remove_second_names(path: Path) -> None:
-    while MOUNTED:
-        subprocess.run(["umount", MOUNTED.pop()], check=True)
+    while MOUNT_POINTS:
+        subprocess.run(["umount", MOUNT_POINTS.pop()], check=True)
     found = path.stat()
     for other in path.parent.rglob("*"):
         if other != path and not other.is_symlink() and other.samefile(path):
@@ -215,15 +216,15 @@ def remove_second_names(path: Path) -> None:
 
 
 @pytest.fixture
-def killed(serving, tmp_path):
+def killed_server(server_process, tmp_path):
     """A server that was killed after it revoked the key; only the log has the revocation."""
-    with serving.http() as http:
+    with server_process.http() as http:
         made = http.post("/api/v1/keys", json={"name": "former", "type": "admin"}).raise_for_status().json()
         with contextlib.closing(sqlite3.connect(tmp_path / "progress.db")) as file:
             assert file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
         http.delete(f"/api/v1/keys/{made['key_id']}").raise_for_status()
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
-    serving.stop(signal.SIGKILL)
+    server_process.stop(signal.SIGKILL)
     return made["key"]
 
 
@@ -233,66 +234,66 @@ def assert_refused(done):
 
 
 @pytest.mark.parametrize("name", SECOND_NAMES, ids=lambda name: name.__name__)
-def test_start_under_a_second_name_loses_nothing(serving, killed, tmp_path, name):
+def test_start_under_a_second_name_loses_nothing(server_process, killed_server, tmp_path, name):
     database = tmp_path / "progress.db"
-    assert_refused(serve(name(database)))
+    assert_refused(run_serve(name(database)))
     remove_second_names(database)
-    serving.start()
-    with serving.http() as http:
-        assert set(listed(http)) == {"a"}
-    with serving.http(killed) as http:
+    server_process.start()
+    with server_process.http() as http:
+        assert set(list_items(http)) == {"a"}
+    with server_process.http(killed_server) as http:
         assert http.get("/api/v1/keys").status_code == 401
 
 
 @pytest.mark.parametrize("name", SECOND_NAMES, ids=lambda name: name.__name__)
-def test_command_under_a_second_name_is_refused(killed, tmp_path, name):
+def test_command_under_a_second_name_is_refused(killed_server, tmp_path, name):
     place = name(tmp_path / "progress.db")
-    KeyFile(tmp_path / "new.db").close()
-    assert run("backup", tmp_path / "copy.db", "--database", tmp_path / "new.db").returncode == 0
+    KeyAdmin(tmp_path / "new.db").close()
+    assert run_command("backup", tmp_path / "copy.db", "--database", tmp_path / "new.db").returncode == 0
     for command in (
         ["keys", "create", "--name", "x", "--type", "read"], ["keys", "list"], ["backup", tmp_path / "stale.db"],
         ["restore", tmp_path / "copy.db"],
     ):  # fmt: skip
-        assert_refused(run(*command, "--database", place))
-    assert_refused(run("restore", place, "--database", tmp_path / "new.db"))
+        assert_refused(run_command(*command, "--database", place))
+    assert_refused(run_command("restore", place, "--database", tmp_path / "new.db"))
     assert not (tmp_path / "stale.db").exists()
 
 
-def test_hard_link_made_while_serving_stops_nothing(serving, tmp_path):
+def test_hard_link_made_while_serving_stops_nothing(server_process, tmp_path):
     database = tmp_path / "progress.db"
     linked_tree(database)
-    with serving.http() as http:
+    with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
-        assert run("keys", "create", "--name", "x", "--type", "read", "--database", database).returncode == 0
-        assert run("backup", tmp_path / "copy.db", "--database", database).returncode == 0
+        assert run_command("keys", "create", "--name", "x", "--type", "read", "--database", database).returncode == 0
+        assert run_command("backup", tmp_path / "copy.db", "--database", database).returncode == 0
         assert http.get("/readyz").status_code == 200
-    serving.stop(signal.SIGTERM)
-    assert_refused(serve(database))
+    server_process.stop(signal.SIGTERM)
+    assert_refused(run_serve(database))
 
 
 @pytest.mark.parametrize("name", [hard_link, bind_mount], ids=lambda name: name.__name__)
-def test_copy_with_a_second_name_can_be_restored(serving, tmp_path, name):
+def test_copy_with_a_second_name_can_be_restored(server_process, tmp_path, name):
     """A finished copy is whole without a log: backups are linked, and mounted into containers."""
-    with serving.http() as http:
+    with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
     copy = tmp_path / "copy.db"
-    assert run("backup", copy, "--database", tmp_path / "progress.db").returncode == 0
-    done = run("restore", name(copy), "--database", tmp_path / "new.db")
+    assert run_command("backup", copy, "--database", tmp_path / "progress.db").returncode == 0
+    done = run_command("restore", name(copy), "--database", tmp_path / "new.db")
     assert done.returncode == 0, done.stderr
 
 
-def test_a_killed_server_frees_the_file(serving, tmp_path):
+def test_a_killed_server_frees_the_file(server_process, tmp_path):
     for _ in range(3):
-        serving.stop(signal.SIGKILL)
-        serving.start()
-    serving.stop(signal.SIGTERM)
+        server_process.stop(signal.SIGKILL)
+        server_process.start()
+    server_process.stop(signal.SIGTERM)
     FileLock(tmp_path / "progress.db").release()
 
 
 def test_a_child_keeps_no_lock(tmp_path):
     """Neither one that is forked nor one that runs another program."""
     database = tmp_path / "progress.db"
-    KeyFile(database).close()
+    KeyAdmin(database).close()
     code = (
         "import os, pathlib, subprocess, sys, time\n"
         "from progressbar_tracker.server.stores.sqlite.store import SqliteStore\n"
@@ -309,7 +310,7 @@ def test_a_child_keeps_no_lock(tmp_path):
     assert process.stdout is not None
     children = [int(one) for one in process.stdout.readline().split()]
     try:
-        assert serve(database).returncode == 1
+        assert run_serve(database).returncode == 1
         process.kill()
         process.wait(30)
         lock = FileLock(database)
@@ -330,13 +331,13 @@ def test_what_is_no_file_is_refused_in_one_sentence(tmp_path, kind):
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/null")
-    done = serve(path)
+    done = run_serve(path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "cannot be used" in done.stderr
 
 
-def test_a_copy_of_a_served_file_is_another_database(serving, tmp_path):
-    done = run("backup", tmp_path / "copy.db", "--database", tmp_path / "progress.db")
+def test_a_copy_of_a_served_file_is_another_database(server_process, tmp_path):
+    done = run_command("backup", tmp_path / "copy.db", "--database", tmp_path / "progress.db")
     assert done.returncode == 0
     shutil.copy(tmp_path / "copy.db", tmp_path / "second.db")
     FileLock(tmp_path / "second.db").release()

@@ -23,9 +23,9 @@ from tests.support import seed_page
 
 pytestmark = pytest.mark.timeout(240)  # the first test makes the environment, from a network that may be slow
 
-PUBLISHED = "progressbar-tracker==1.0.0"
+PUBLISHED_PACKAGE = "progressbar-tracker==1.0.0"
 
-HEAD = """
+PROGRAM_PRELUDE = """
 import json, sys
 from progressbar_tracker import PermissionError, ProgressBar
 
@@ -41,27 +41,30 @@ url, key, *rest = sys.argv[1:]
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory):
+def published_python(tmp_path_factory):
     """The Python of an environment that holds the published package and what it depends on, and nothing else."""
     folder = tmp_path_factory.mktemp("published") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
     path = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     # Ours installs into it, for to give it a pip of its own takes longer than all else.
     pip = [sys.executable, "-m", "pip", "--python", str(path), "--disable-pip-version-check", "--quiet"]
-    done = subprocess.run([*pip, "install", PUBLISHED], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*pip, "install", PUBLISHED_PACKAGE], capture_output=True, text=True, timeout=200)
     if done.returncode != 0:
-        needed = f"needs {PUBLISHED}, which pip could not install: give this machine a network. {done.stderr.strip()}"
+        needed = (
+            f"needs {PUBLISHED_PACKAGE}, which pip could not install: give this machine a "
+            f"network. {done.stderr.strip()}"
+        )
         pytest.fail(needed) if os.environ.get("CI") else pytest.skip(needed)
     return path
 
 
 @pytest.fixture
-def process(python, tmp_path):
+def run_published(published_python, tmp_path):
     """Run the published package's Python on something, isolated from this checkout; return what it printed."""
 
     def run(*arguments, **options):
         done = subprocess.run(
-            [str(python), "-I", "-X", "utf8", *arguments],
+            [str(published_python), "-I", "-X", "utf8", *arguments],
             cwd=tmp_path,
             capture_output=True,
             encoding="utf-8",
@@ -75,35 +78,37 @@ def process(python, tmp_path):
 
 
 @pytest.fixture
-def reader(served, process):
+def run_snippet(server, run_published):
     """Perform a snippet of the page."""
 
     def read(name, key):
-        source = seed_page.filled(name, served.url, served.keys[key])
-        return process(seed_page.__file__, input=json.dumps(source))
+        source = seed_page.fill_snippet(name, server.url, server.keys[key])
+        return run_published(seed_page.__file__, input=json.dumps(source))
 
     return read
 
 
 @pytest.fixture
-def program(served, process):
+def run_program(server, run_published):
     """Run a program with the server's URL and a key; return the JSON of its last line, and the lines before."""
 
     def run(code, key, *rest, url=None):
-        lines = process("-c", HEAD + code, url or served.url, served.keys.get(key, key), *rest).splitlines()
+        lines = run_published(
+            "-c", PROGRAM_PRELUDE + code, url or server.url, server.keys.get(key, key), *rest
+        ).splitlines()
         return json.loads(lines[-1]), lines[:-1]
 
     return run
 
 
-def others(served, item_id):
+def create_as_other(served, item_id):
     with ProgressBar(served.url, served.keys["other"]) as pb:
         pb.create(item_id, "Task", "", 0.1)
 
 
-def test_what_is_tested_is_the_published_package(process):
+def test_what_is_tested_is_the_published_package(run_published):
     code = "import progressbar_tracker, importlib.metadata as m; print(m.version('progressbar-tracker'));"
-    version, folder = process("-c", code + "print(progressbar_tracker.__file__)").splitlines()
+    version, folder = run_published("-c", code + "print(progressbar_tracker.__file__)").splitlines()
     assert version == "1.0.0"
     assert "site-packages" in Path(folder).parts
 
@@ -111,33 +116,33 @@ def test_what_is_tested_is_the_published_package(process):
 # The snippets of the page
 
 
-def test_the_quick_start_runs_as_written(served, reader):
-    out = reader("quick start", "write").splitlines()
+def test_the_quick_start_runs_as_written(server, run_snippet):
+    out = run_snippet("quick start", "write").splitlines()
     assert out[:2] == ["✓ API Key Type: WRITE", "✓ Permissions: read, create, update_own, delete_own"]
     assert out[-2:] == ["Encoding Video: 50%", "✓ Successfully deleted progress for 'video-encoding-001'."]
-    assert served.items() == {}
-    assert served.ended() == {"video-encoding-001": "deleted"}
+    assert server.items() == {}
+    assert server.final_statuses() == {"video-encoding-001": "deleted"}
 
 
-def test_a_read_key_lists_and_its_create_raises(served, reader):
-    others(served, "listed")
-    assert "✓ Retrieved 1 progress items" in reader("read key", "read")
-    assert list(served.items()) == ["listed"]
+def test_a_read_key_lists_and_its_create_raises(server, run_snippet):
+    create_as_other(server, "listed")
+    assert "✓ Retrieved 1 progress items" in run_snippet("read key", "read")
+    assert list(server.items()) == ["listed"]
 
 
-def test_a_write_key_changes_its_own_items_and_the_update_of_anothers_raises(served, reader):
-    others(served, "other-task")
-    reader("write key", "write")
-    found = served.items()
+def test_a_write_key_changes_its_own_items_and_the_update_of_anothers_raises(server, run_snippet):
+    create_as_other(server, "other-task")
+    run_snippet("write key", "write")
+    found = server.items()
     assert (found["my-task"]["value"], found["my-task"]["description"]) == (0.9, "Almost done")
     assert found["other-task"]["value"] == 0.1
 
 
-def test_an_admin_key_changes_and_deletes_any_item(served, reader):
-    others(served, "any-task")
-    reader("admin key", "admin")
-    assert served.items() == {}
-    assert served.history()[0]["value"] == 0.5
+def test_an_admin_key_changes_and_deletes_any_item(server, run_snippet):
+    create_as_other(server, "any-task")
+    run_snippet("admin key", "admin")
+    assert server.items() == {}
+    assert server.history()[0]["value"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -148,33 +153,33 @@ def test_an_admin_key_changes_and_deletes_any_item(served, reader):
         ("read", "You can only view items"),
     ],
 )
-def test_the_check_of_permissions_tells_the_keys_apart(reader, key, sentence):
-    assert reader("check permissions", key).splitlines()[-1] == sentence
+def test_the_check_of_permissions_tells_the_keys_apart(run_snippet, key, sentence):
+    assert run_snippet("check permissions", key).splitlines()[-1] == sentence
 
 
-def test_the_error_handling_of_the_page_catches_what_it_names(served, reader):
-    assert "Created with progress 50.00%" in reader("error handling", "write")
-    assert "Validation error: Item with ID 'task-1' already exists" in reader("error handling", "write")
-    assert "Permission denied: Your API key (type: read)" in reader("error handling", "read")
-    assert served.items()["task-1"]["value"] == 0.5
+def test_the_error_handling_of_the_page_catches_what_it_names(server, run_snippet):
+    assert "Created with progress 50.00%" in run_snippet("error handling", "write")
+    assert "Validation error: Item with ID 'task-1' already exists" in run_snippet("error handling", "write")
+    assert "Permission denied: Your API key (type: read)" in run_snippet("error handling", "read")
+    assert server.items()["task-1"]["value"] == 0.5
 
 
-def test_the_video_pipeline_runs_to_its_end(served, reader):
-    assert reader("video encoding pipeline", "write").splitlines()[-1] == "✓ Encoding complete!"
-    run = served.history()[0]
+def test_the_video_pipeline_runs_to_its_end(server, run_snippet):
+    assert run_snippet("video encoding pipeline", "write").splitlines()[-1] == "✓ Encoding complete!"
+    run = server.history()[0]
     assert (run["id"], run["status"], run["description"]) == ("video-001", "succeeded", "Processing frame 1000/1000")
 
 
-def test_the_batch_is_processed_whole(served, reader):
-    reader("batch processing", "write")
-    assert served.items() == {}
-    assert served.ended() == {"process-0": "succeeded", "process-1": "succeeded", "process-2": "succeeded"}
+def test_the_batch_is_processed_whole(server, run_snippet):
+    run_snippet("batch processing", "write")
+    assert server.items() == {}
+    assert server.final_statuses() == {"process-0": "succeeded", "process-1": "succeeded", "process-2": "succeeded"}
 
 
 # The reference of the page, method by method
 
 
-def test_get_all_gives_dictionaries_with_the_five_fields_highest_weight_first(served, program):
+def test_get_all_gives_dictionaries_with_the_five_fields_highest_weight_first(server, run_program):
     code = """
 pb = ProgressBar(url, key, auto_detect=True)
 pb.create("light", "Light", "first", 0.25)
@@ -182,7 +187,7 @@ pb.create("heavy", "Heavy", "second", 0.5, weight=7)
 pb.create("as light", "Light too", "third", 0.75, 0)
 print(json.dumps(pb.get_all()))
 """
-    items, said = program(code, "write")
+    items, said = run_program(code, "write")
     names = ("id", "title", "description", "value", "weight")
     assert [tuple(item[name] for name in names) for item in items] == [
         ("heavy", "Heavy", "second", 0.5, 7),
@@ -200,41 +205,41 @@ print(json.dumps(pb.get_all()))
         ("admin", [True, False, True, True]),
     ],
 )
-def test_each_permission_helper_answers_for_each_type_of_key(program, key, answers):
+def test_each_permission_helper_answers_for_each_type_of_key(run_program, key, answers):
     code = """
 pb = ProgressBar(url, key)
 print(json.dumps([pb.is_admin(), pb.is_read_only(), pb.can_write(), pb.can_delete()]))
 """
-    assert program(code, key)[0] == answers
+    assert run_program(code, key)[0] == answers
 
 
-def test_to_create_an_id_twice_and_to_update_an_unknown_one_raise_value_errors(served, program):
+def test_to_create_an_id_twice_and_to_update_an_unknown_one_raise_value_errors(server, run_program):
     code = """
 pb = ProgressBar(url, key)
 pb.create("once", "Once", "", 0.0)
 twice = refused(pb.create, "once", "Twice", "", 0.9, kind=ValueError)
 print(json.dumps([twice, refused(pb.update, "never", "Never", "", 0.5, kind=ValueError)]))
 """
-    (twice, never), _ = program(code, "write")
+    (twice, never), _ = run_program(code, "write")
     assert twice == "Item with ID 'once' already exists. Use update() to modify it."
     assert never == "Item with ID 'never' not found. Use create() to create new items."
-    assert {name: item["title"] for name, item in served.items().items()} == {"once": "Once"}
+    assert {name: item["title"] for name, item in server.items().items()} == {"once": "Once"}
 
 
-def test_another_keys_item_is_neither_updated_nor_deleted_with_a_write_key(served, program):
-    others(served, "theirs")
+def test_another_keys_item_is_neither_updated_nor_deleted_with_a_write_key(server, run_program):
+    create_as_other(server, "theirs")
     code = """
 pb = ProgressBar(url, key)
 print(json.dumps([refused(pb.update, "theirs", "Mine now", "", 0.9), refused(pb.delete, "theirs")]))
 """
-    (update, delete), _ = program(code, "write")
+    (update, delete), _ = run_program(code, "write")
     assert "Write keys can only update items they created" in update
     assert "Write keys can only delete items they created" in delete
-    assert served.items()["theirs"]["title"] == "Task"
+    assert server.items()["theirs"]["title"] == "Task"
 
 
-def test_a_read_key_may_neither_create_nor_update_nor_delete(served, program):
-    others(served, "theirs")
+def test_a_read_key_may_neither_create_nor_update_nor_delete(server, run_program):
+    create_as_other(server, "theirs")
     code = """
 pb = ProgressBar(url, key)
 arguments = "theirs", "Mine now", "", 0.9
@@ -244,13 +249,13 @@ pb.permissions = ["read", "create", "update_all", "delete_all"]
 said = [refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "theirs")]
 print(json.dumps([said, len(pb.get_all())]))
 """
-    (said, found), _ = program(code, "read")
+    (said, found), _ = run_program(code, "read")
     assert all(sentence.startswith("Permission denied: ") for sentence in said)
     assert found == 1
-    assert served.items()["theirs"]["title"] == "Task"
+    assert server.items()["theirs"]["title"] == "Task"
 
 
-def test_an_item_that_reached_the_end_runs_again_when_it_is_written_below(served, program):
+def test_an_item_that_reached_the_end_runs_again_when_it_is_written_below(server, run_program):
     code = """
 pb = ProgressBar(url, key)
 pb.create("again", "Again", "", 0.5)
@@ -259,22 +264,22 @@ first = pb.get_all()[0]["status"]
 pb.update("again", "Again", "", 0.2)
 print(json.dumps([first, pb.get_all()[0]["status"]]))
 """
-    assert program(code, "write")[0] == ["succeeded", "running"]
+    assert run_program(code, "write")[0] == ["succeeded", "running"]
 
 
-def test_to_delete_what_is_gone_is_told_and_does_not_raise(program):
+def test_to_delete_what_is_gone_is_told_and_does_not_raise(run_program):
     code = """
 pb = ProgressBar(url, key)
 pb.create("twice", "Twice", "", 0.5)
 pb.delete("twice"), pb.delete("twice")
 print(json.dumps(len(pb.get_all())))
 """
-    left, said = program(code, "write")
+    left, said = run_program(code, "write")
     assert left == 0
     assert said[-2].startswith("Error deleting progress for 'twice': 404")
 
 
-def test_awkward_ids_and_texts_arrive_as_they_are(served, program):
+def test_awkward_ids_and_texts_arrive_as_they_are(server, run_program):
     item_id, title = "a/b c?d#e%25&é 進捗", "Ünïcode → “quoted” \\ <b>"
     code = """
 pb = ProgressBar(url, key)
@@ -285,11 +290,11 @@ item = pb.get_all()[0]
 pb.delete(item_id)
 print(json.dumps([item["id"], item["title"], item["description"], len(pb.get_all())]))
 """
-    assert program(code, "write", item_id, title)[0] == [item_id, title, "line\nand another", 0]
+    assert run_program(code, "write", item_id, title)[0] == [item_id, title, "line\nand another", 0]
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_base_url_with_a_path_works_with_and_without_the_final_slash(tmp_path, program, slash):
+def test_a_base_url_with_a_path_works_with_and_without_the_final_slash(tmp_path, run_program, slash):
     code = """
 pb = ProgressBar(url, key)
 pb.create("job", "Job", "", 0.5)
@@ -298,27 +303,27 @@ print(json.dumps([item["id"] for item in pb.get_all()]))
     settings = Settings(database=tmp_path / "sub.db", port=0, base_path="/sub", local_key=False)
     with BackgroundServer(settings) as server:
         assert server.url.endswith("/sub")
-        assert program(code, server.create_key("write", "me"), url=server.url + slash)[0] == ["job"]
+        assert run_program(code, server.create_key("write", "me"), url=server.url + slash)[0] == ["job"]
 
 
-def test_an_unknown_key_is_told_at_the_start_and_may_nothing(program):
+def test_an_unknown_key_is_told_at_the_start_and_may_nothing(run_program):
     code = """
 pb = ProgressBar(url, key)
 print(json.dumps(refused(pb.get_all)))
 """
-    sentence, said = program(code, "no-key-of-this-server")
+    sentence, said = run_program(code, "no-key-of-this-server")
     assert said[0].startswith("Warning: Could not fetch key info: 401")
     assert sentence.startswith("Your API key (type: unknown)")
 
 
-def test_without_auto_detection_every_call_of_that_package_raises_before_it_is_sent(served, program):
+def test_without_auto_detection_every_call_of_that_package_raises_before_it_is_sent(server, run_program):
     code = """
 pb = ProgressBar(url, key, auto_detect=False)
 arguments = "job", "Job", "", 0.5
 said = [refused(pb.get_all), refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "job")]
 print(json.dumps([said, pb.is_admin(), pb.is_read_only(), pb.can_write(), pb.can_delete()]))
 """
-    (said, *helpers), _ = program(code, "admin")
+    (said, *helpers), _ = run_program(code, "admin")
     assert all(sentence.startswith("Your API key (type: None) does not have permission") for sentence in said)
     assert helpers == [False, False, False, False]
-    assert served.items() == {}
+    assert server.items() == {}

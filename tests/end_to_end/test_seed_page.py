@@ -9,18 +9,18 @@ import pytest
 
 import progressbar_tracker
 from progressbar_tracker import ProgressBar
-from tests.support.seed_page import SNIPPETS, filled, perform
+from tests.support.seed_page import PAGE_SNIPPETS, fill_snippet, run_snippet_source
 
 
 @pytest.fixture
-def reader(served, capsys):
+def run_snippet(server, capsys):
     """Perform a snippet of the page with a key; return what it printed, what it raised and its names."""
     clients = []
 
     def read(name, key):
         names = {}
         capsys.readouterr()
-        raised = perform(filled(name, served.url, served.keys[key]), names)
+        raised = run_snippet_source(fill_snippet(name, server.url, server.keys[key]), names)
         clients.append(names["pb"])
         return capsys.readouterr().out, raised, names
 
@@ -29,43 +29,43 @@ def reader(served, capsys):
         client.close()
 
 
-def others(served, item_id):
+def create_as_other(served, item_id):
     with ProgressBar(served.url, served.keys["other"]) as pb:
         pb.create(item_id, "Task", "", 0.1)
 
 
-def test_the_quick_start_creates_updates_lists_and_deletes(served, reader):
-    out, _, names = reader("quick start", "write")
+def test_the_quick_start_creates_updates_lists_and_deletes(server, run_snippet):
+    out, _, names = run_snippet("quick start", "write")
     assert out == "Encoding Video: 50%\n"
     item = names["items"][0]
     assert (item["id"], item["description"], item["weight"]) == ("video-encoding-001", "50% complete", 100)
-    assert served.items() == {}
-    assert served.ended() == {"video-encoding-001": "deleted"}
+    assert server.items() == {}
+    assert server.final_statuses() == {"video-encoding-001": "deleted"}
 
 
-def test_a_read_key_lists_and_may_not_create(served, reader):
-    others(served, "listed")
-    out, raised, names = reader("read key", "read")
+def test_a_read_key_lists_and_may_not_create(server, run_snippet):
+    create_as_other(server, "listed")
+    out, raised, names = run_snippet("read key", "read")
     assert [item["id"] for item in names["items"]] == ["listed"]
     assert isinstance(raised[0], progressbar_tracker.PermissionError)
     assert isinstance(raised[0], builtins.PermissionError)
-    assert (out, list(served.items())) == ("", ["listed"])
+    assert (out, list(server.items())) == ("", ["listed"])
 
 
-def test_a_write_key_changes_its_own_items_only(served, reader):
-    others(served, "other-task")
-    _, raised, _ = reader("write key", "write")
+def test_a_write_key_changes_its_own_items_only(server, run_snippet):
+    create_as_other(server, "other-task")
+    _, raised, _ = run_snippet("write key", "write")
     assert isinstance(raised[0], builtins.PermissionError)
-    found = served.items()
+    found = server.items()
     assert (found["my-task"]["value"], found["my-task"]["description"]) == (0.9, "Almost done")
     assert found["other-task"]["value"] == 0.1
 
 
-def test_an_admin_key_changes_and_deletes_any_item(served, reader):
-    others(served, "any-task")
-    reader("admin key", "admin")
-    assert served.items() == {}
-    run = served.history()[0]
+def test_an_admin_key_changes_and_deletes_any_item(server, run_snippet):
+    create_as_other(server, "any-task")
+    run_snippet("admin key", "admin")
+    assert server.items() == {}
+    run = server.history()[0]
     assert (run["id"], run["status"], run["value"]) == ("any-task", "deleted", 0.5)
 
 
@@ -77,41 +77,41 @@ def test_an_admin_key_changes_and_deletes_any_item(served, reader):
         ("read", "You can only view items"),
     ],
 )
-def test_the_permission_helpers_tell_the_keys_apart(reader, key, sentence):
-    out, _, _ = reader("check permissions", key)
+def test_the_permission_helpers_tell_the_keys_apart(run_snippet, key, sentence):
+    out, _, _ = run_snippet("check permissions", key)
     assert out == f"{sentence}\n"
 
 
-def test_errors_are_caught_by_the_names_that_the_page_imports(served, reader):
-    assert reader("error handling", "write")[0] == ""
-    assert served.items()["task-1"]["value"] == 0.5
-    assert reader("error handling", "write")[0].startswith("Validation error: ")
-    assert reader("error handling", "read")[0].startswith("Permission denied: ")
+def test_errors_are_caught_by_the_names_that_the_page_imports(server, run_snippet):
+    assert run_snippet("error handling", "write")[0] == ""
+    assert server.items()["task-1"]["value"] == 0.5
+    assert run_snippet("error handling", "write")[0].startswith("Validation error: ")
+    assert run_snippet("error handling", "read")[0].startswith("Permission denied: ")
 
 
-def test_without_auto_detection_every_call_works_and_the_server_is_the_judge(served, reader):
-    pb = reader("disable auto-detection", "write")[2]["pb"]
+def test_without_auto_detection_every_call_works_and_the_server_is_the_judge(server, run_snippet):
+    pb = run_snippet("disable auto-detection", "write")[2]["pb"]
     pb.create("undetected", "Task", "", 0.5)
     assert pb.can_write()
-    pb = reader("disable auto-detection", "read")[2]["pb"]
+    pb = run_snippet("disable auto-detection", "read")[2]["pb"]
     assert [item["id"] for item in pb.get_all()] == ["undetected"]
     with pytest.raises(builtins.PermissionError):
         pb.delete("undetected")
 
 
-def test_the_video_pipeline_runs_to_its_end(served, reader):
-    out, _, names = reader("video encoding pipeline", "write")
+def test_the_video_pipeline_runs_to_its_end(server, run_snippet):
+    out, _, names = run_snippet("video encoding pipeline", "write")
     assert out == "✓ Encoding complete!\n"
     assert names["slept"] == [1] * 11
-    run = served.history()[0]
+    run = server.history()[0]
     assert (run["id"], run["status"], run["description"]) == ("video-001", "succeeded", "Processing frame 1000/1000")
 
 
-def test_the_batch_is_listed_by_weight_and_ends_whole(served, reader):
-    reader("batch processing", "write")
-    assert served.items() == {}
-    assert served.ended() == {"process-0": "succeeded", "process-1": "succeeded", "process-2": "succeeded"}
-    assert {run["id"]: run["weight"] for run in served.history()} == {"process-0": 0, "process-1": 0, "process-2": 0}
+def test_the_batch_is_listed_by_weight_and_ends_whole(server, run_snippet):
+    run_snippet("batch processing", "write")
+    assert server.items() == {}
+    assert server.final_statuses() == {"process-0": "succeeded", "process-1": "succeeded", "process-2": "succeeded"}
+    assert {run["id"]: run["weight"] for run in server.history()} == {"process-0": 0, "process-1": 0, "process-2": 0}
 
 
 def test_the_snippets_are_the_pages_own_and_none_is_missing():
@@ -119,7 +119,7 @@ def test_the_snippets_are_the_pages_own_and_none_is_missing():
     if not found:
         pytest.skip("the text of the published page is not beside this checkout; nothing to compare with")
     page = found[0].read_text("utf-8")
-    for name, snippet in SNIPPETS.items():
+    for name, snippet in PAGE_SNIPPETS.items():
         assert snippet in page, name
         page = page.replace(snippet, "")
     code = [line for line in page.splitlines() if "pb." in line or "import" in line or line.startswith("pb =")]

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from tests.support.server_process import ADMIN_KEY, history, listed, until
+from tests.support.server_process import ADMIN_KEY, list_history, list_items, wait_until
 
-THREADS, EACH, OPEN = 20, 200, 50
+THREAD_COUNT, ITEMS_PER_THREAD, OPEN_ITEMS = 20, 200, 50
 
 # What becomes of an item, in turn: how it is made, how it ends in the list, how in the history.
-COURSES = (
+ITEM_COURSES = (
     ("deleted", None, "deleted"),
     ("succeeded", "succeeded", None),
     ("succeeded, deleted", None, "succeeded"),
@@ -29,7 +29,7 @@ COURSES = (
 )
 
 
-def explicit(pb, item_id, course):
+def run_client_course(pb, item_id, course):
     pb.create(item_id, course, "begun", 0.0, weight=1)
     pb.update(item_id, course, "half", 0.5, weight=2)
     if course.startswith("succeeded"):
@@ -38,7 +38,7 @@ def explicit(pb, item_id, course):
         assert pb.delete(item_id)
 
 
-def begin(pb, item_id, course):
+def begin_tracked_course(pb, item_id, course):
     """Begin a tracked run and return what ends it."""
     if course in ("track, through", "track, left early", "track, kept"):
         loop = iter(pb.track(range(5), id=item_id, keep=course == "track, kept"))
@@ -46,23 +46,23 @@ def begin(pb, item_id, course):
         return (lambda: loop) if course == "track, left early" else lambda: list(loop)
     bar = pb.track(total=5, id=item_id)
     bar.advance(3)
-    return (lambda: bar.fail(ValueError("as intended"))) if course == "track, fails" else lambda: finish(bar)
+    return (lambda: bar.fail(ValueError("as intended"))) if course == "track, fails" else lambda: finish_bar(bar)
 
 
-def finish(bar):
+def finish_bar(bar):
     bar.advance(2)
     bar.close()
 
 
-def one_thread(pb, number):
-    for first in range(0, EACH, OPEN):
+def run_thread(pb, number):
+    for first in range(0, ITEMS_PER_THREAD, OPEN_ITEMS):
         ends = []
-        for n in range(first, first + OPEN):
-            course = COURSES[n % len(COURSES)][0]
+        for n in range(first, first + OPEN_ITEMS):
+            course = ITEM_COURSES[n % len(ITEM_COURSES)][0]
             if course.startswith("track"):
-                ends.append(begin(pb, f"{number}-{n}", course))
+                ends.append(begin_tracked_course(pb, f"{number}-{n}", course))
             else:
-                explicit(pb, f"{number}-{n}", course)
+                run_client_course(pb, f"{number}-{n}", course)
         # Or the short ones would cost no request at all, which is the sender's business.
         assert pb.sender.flush(30)
         while ends:
@@ -70,26 +70,30 @@ def one_thread(pb, number):
 
 
 @pytest.mark.timeout(240)  # four thousand durable items take their time when coverage is measured beside another test
-def test_twenty_threads_of_two_hundred_items_leave_every_item_in_the_state_intended(serving):
-    with serving.http() as http:
+def test_twenty_threads_of_two_hundred_items_leave_every_item_in_the_state_intended(server_process):
+    with server_process.http() as http:
         key = http.post("/api/v1/keys", json={"type": "write", "name": "all of them"}).json()["key"]
-        with ProgressBar(serving.url, key, timeout=100) as pb, ThreadPoolExecutor(THREADS) as pool:
-            for done in [pool.submit(one_thread, pb, number) for number in range(THREADS)]:
+        with ProgressBar(server_process.url, key, timeout=100) as pb, ThreadPoolExecutor(THREAD_COUNT) as pool:
+            for done in [pool.submit(run_thread, pb, number) for number in range(THREAD_COUNT)]:
                 done.result(200)
             assert pb.sender.flush(30)
             assert (pb.sender.stats().dropped, pb.sender.stats().failed) == (0, 0)
-        found = {name: item["status"] for name, item in listed(http).items()}
-        runs = history(http)
+        found = {name: item["status"] for name, item in list_items(http).items()}
+        runs = list_history(http)
     ended = {run["id"]: run["status"] for run in runs}
     assert len(ended) == len(runs), "an item has ended twice"
-    each = {f"{number}-{n}": COURSES[n % len(COURSES)] for number in range(THREADS) for n in range(EACH)}
+    each = {
+        f"{number}-{n}": ITEM_COURSES[n % len(ITEM_COURSES)]
+        for number in range(THREAD_COUNT)
+        for n in range(ITEMS_PER_THREAD)
+    }
     assert found == {name: course[1] for name, course in each.items() if course[1]}
     assert ended == {name: course[2] for name, course in each.items() if course[2]}
     counts = {(each[run["id"]][0], run["completed"]) for run in runs if each[run["id"]][0].startswith("track")}
     assert counts == {("track, through", 5), ("track, left early", 2), ("track, a block", 5)}
 
 
-class Acknowledged:
+class AcknowledgedWrites:
     """What a server has promised to one thread: the state of each item whose latest write it answered."""
 
     def __init__(self):
@@ -105,57 +109,57 @@ class Acknowledged:
         self.count += 1
 
 
-def load(url, key, number, told):
+def load_server(url, key, number, acknowledged):
     """Create, end and delete items until the server is gone."""
     with ProgressBar(url, key, auto_detect=False) as pb:
         for n in itertools.count():
             item_id = f"{number}-{n}"
             try:
-                told.write(item_id, "running", pb.create, item_id, "Title", "", 0.1)
+                acknowledged.write(item_id, "running", pb.create, item_id, "Title", "", 0.1)
                 if n % 3 == 1:
-                    told.write(item_id, "succeeded", pb.update, item_id, "Title", "", 1.0)
+                    acknowledged.write(item_id, "succeeded", pb.update, item_id, "Title", "", 1.0)
                 if n % 3 == 2:
-                    told.write(item_id, "deleted", pb.delete, item_id)
+                    acknowledged.write(item_id, "deleted", pb.delete, item_id)
             except TransportError:
                 return
 
 
-def churn_keys(serving, told):
+def churn_keys(serving, acknowledged):
     """Make keys, and revoke every other one, until the server is gone."""
     with serving.http() as http:
         for n in itertools.count():
-            told.pending = None
+            acknowledged.pending = None
             try:
                 made = http.post("/api/v1/keys", json={"type": "read", "name": f"key {n}"}).raise_for_status().json()
-                told.states[made["key"]] = 200
+                acknowledged.states[made["key"]] = 200
                 if n % 2:
-                    told.pending = made["key"]
+                    acknowledged.pending = made["key"]
                     http.delete(f"/api/v1/keys/{made['key_id']}").raise_for_status()
-                    told.states[made["key"]] = 401
+                    acknowledged.states[made["key"]] = 401
             except httpx.TransportError:
                 return
 
 
-def test_a_server_killed_under_load_has_lost_nothing_that_it_acknowledged(serving):
-    with serving.http() as http:
+def test_a_server_killed_under_load_has_lost_nothing_that_it_acknowledged(server_process):
+    with server_process.http() as http:
         key = http.post("/api/v1/keys", json={"type": "write", "name": "load"}).json()["key"]
-    told, told_keys = [Acknowledged() for _ in range(6)], Acknowledged()
-    with ProgressBar(serving.url, key) as pb, ThreadPoolExecutor(7) as pool:
+    told, told_keys = [AcknowledgedWrites() for _ in range(6)], AcknowledgedWrites()
+    with ProgressBar(server_process.url, key) as pb, ThreadPoolExecutor(7) as pool:
         bar = iter(pb.track(range(1000), id="tracked", keep=True, interval=0.05))
         next(bar)
         assert pb.sender.flush(10)
-        working = [pool.submit(load, serving.url, key, number, one) for number, one in enumerate(told)]
-        working.append(pool.submit(churn_keys, serving, told_keys))
-        until(lambda: sum(one.count for one in told) >= 600 and len(told_keys.states) >= 10)
-        assert serving.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+        working = [pool.submit(load_server, server_process.url, key, number, one) for number, one in enumerate(told)]
+        working.append(pool.submit(churn_keys, server_process, told_keys))
+        wait_until(lambda: sum(one.count for one in told) >= 600 and len(told_keys.states) >= 10)
+        assert server_process.stop(signal.SIGKILL)[0] == -signal.SIGKILL
         for done in working:
             done.result(20)
-        serving.start()
+        server_process.start()
         # The tracked loop has not noticed; its sender finds the server by itself.
         assert len(list(bar)) == 999
-        until(lambda: pb.sender.flush(0.5))
-    with serving.http() as http:
-        found, runs = listed(http), history(http)
+        wait_until(lambda: pb.sender.flush(0.5))
+    with server_process.http() as http:
+        found, runs = list_items(http), list_history(http)
         for secret, status in told_keys.states.items():
             if secret != told_keys.pending:
                 assert http.get("/progress", headers={"X-API-KEY": secret}).status_code == status
@@ -174,27 +178,27 @@ def test_a_server_killed_under_load_has_lost_nothing_that_it_acknowledged(servin
         assert item_id in found or item_id in ended, f"{item_id} was created, and is nowhere"
 
 
-def test_a_server_that_is_terminated_under_load_exits_with_0_and_has_everything(serving):
-    with ProgressBar(serving.url, ADMIN_KEY) as pb:
+def test_a_server_that_is_terminated_under_load_exits_with_0_and_has_everything(server_process):
+    with ProgressBar(server_process.url, ADMIN_KEY) as pb:
         for n in range(30):
             pb.create(f"{n}", "Title", "begun", 0.1)
         pb.update("0", "Title", "ended", 1.0)
         pb.delete("1")
-        told = Acknowledged()
-        loading = threading.Thread(target=load, args=(serving.url, ADMIN_KEY, "load", told))
+        told = AcknowledgedWrites()
+        loading = threading.Thread(target=load_server, args=(server_process.url, ADMIN_KEY, "load", told))
         loading.start()
-        until(lambda: told.count >= 20)
+        wait_until(lambda: told.count >= 20)
         # Progress in between is answered from memory: the end has to write it.
         pb.update("2", "Title", "just now", 0.9)
         begun = time.monotonic()
-        code, err = serving.stop(signal.SIGTERM)
+        code, err = server_process.stop(signal.SIGTERM)
         assert (code, err) == (0, "")
         assert time.monotonic() - begun < 20
         loading.join(10)
-    serving.start()
-    with serving.http() as http:
-        found = listed(http)
-        ended = {run["id"]: run["status"] for run in history(http)}
+    server_process.start()
+    with server_process.http() as http:
+        found = list_items(http)
+        ended = {run["id"]: run["status"] for run in list_history(http)}
     assert ended["1"] == "deleted"
     assert (found["0"]["status"], found["2"]["description"], found["2"]["value"]) == ("succeeded", "just now", 0.9)
     assert {f"{n}" for n in range(30)} - found.keys() == {"1"}
@@ -204,15 +208,15 @@ def test_a_server_that_is_terminated_under_load_exits_with_0_and_has_everything(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_finds_nothing_new_and_nothing_missing_when_the_server_was_idle(serving, number):
-    with ProgressBar(serving.url, ADMIN_KEY) as pb:
+def test_a_restart_finds_nothing_new_and_nothing_missing_when_the_server_was_idle(server_process, number):
+    with ProgressBar(server_process.url, ADMIN_KEY) as pb:
         pb.create("a", "A", "", 0.5, weight=3)
         pb.create("b", "B", "", 0.5)
         pb.update("b", "B", "", 1.0)
         before = pb.get_all()
-    serving.stop(number)
-    serving.start()
-    with ProgressBar(serving.url, ADMIN_KEY) as pb:
+    server_process.stop(number)
+    server_process.start()
+    with ProgressBar(server_process.url, ADMIN_KEY) as pb:
         assert [{**item, "rate": None, "eta": None} for item in pb.get_all()] == [
             {**item, "rate": None, "eta": None} for item in before
         ]

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.postgres import create_database
-from tests.support.server_process import Serving, until
+from tests.support.server_process import ServerProcess, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Proxy:
+class StallingProxy:
     """Stands before a server of TCP, and passes nothing on while it is stalled; it takes connections all the same."""
 
     def __init__(self, port: int) -> None:
@@ -40,7 +40,7 @@ class Proxy:
         """Stall as soon as a client sends this."""
         self._trigger = trigger
 
-    def flow(self) -> None:
+    def resume(self) -> None:
         self._trigger = b""
         self._flows.set()
 
@@ -49,7 +49,7 @@ class Proxy:
         return not self._flows.is_set()
 
     def close(self) -> None:
-        self.flow()
+        self.resume()
         for one in (self._listener, *self._open):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -76,8 +76,8 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(postgres_cluster) -> Iterator[Proxy]:
-    proxy = Proxy(urlsplit(postgres_cluster.url).port)
+def proxy(postgres_cluster) -> Iterator[StallingProxy]:
+    proxy = StallingProxy(urlsplit(postgres_cluster.url).port)
     yield proxy
     proxy.close()
 
@@ -89,21 +89,21 @@ def database(proxy, postgres_cluster) -> str:
 
 
 @pytest.fixture
-def serving(tmp_path, database):
-    serving = Serving(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
+def server_process(tmp_path, database):
+    serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
     yield serving
     serving.close()
 
 
-def test_no_credential_is_accepted_once_it_is_too_old(serving, proxy):
-    with serving.http() as http:
+def test_no_credential_is_accepted_once_it_is_too_old(server_process, proxy):
+    with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
         share = http.post("/api/v1/shares", json={"item": "a"}).json()
         http.get("/progress").raise_for_status()
         proxy.stall()
         begun = time.monotonic()
         assert http.get("/progress").status_code == 200
-        until(lambda: http.get("/progress").status_code == 503)
+        wait_until(lambda: http.get("/progress").status_code == 503)
         assert 3 < time.monotonic() - begun < 20
         for answer in (
             http.get("/progress"), http.get("/api/key-info"), http.get("/api/v1/events"), http.get(f"/{share['path']}"),
@@ -113,13 +113,13 @@ def test_no_credential_is_accepted_once_it_is_too_old(serving, proxy):
         assert "still works" in http.get("/progress").json()["detail"]
         assert http.get("/healthz").status_code == 200
         assert http.get("/readyz").status_code == 503
-        proxy.flow()
-        until(lambda: http.get("/progress").status_code == 200)
-    code, said = serving.stop(signal.SIGTERM)
+        proxy.resume()
+        wait_until(lambda: http.get("/progress").status_code == 200)
+    code, said = server_process.stop(signal.SIGTERM)
     assert (code, said.count("no credential is accepted")) == (0, 1)
 
 
-def ended(serving: Serving) -> float:
+def stop_server(serving: ServerProcess) -> float:
     begun = time.monotonic()
     code, said = serving.stop(signal.SIGTERM)
     assert code == 0
@@ -128,21 +128,21 @@ def ended(serving: Serving) -> float:
 
 
 @pytest.mark.parametrize("writes", [0, 1, 20])
-def test_a_signal_ends_a_server_whose_database_stalls(serving, proxy, writes):
-    with serving.http() as http, ThreadPoolExecutor(20) as pool:
+def test_a_signal_ends_a_server_whose_database_stalls(server_process, proxy, writes):
+    with server_process.http() as http, ThreadPoolExecutor(20) as pool:
         http.get("/progress").raise_for_status()
         proxy.stall()
         asked = [pool.submit(http.put, f"/api/v1/items/{n}", json={"run_id": "r"}) for n in range(writes)]
         asked += [pool.submit(http.get, "/api/v1/history?q=a"), pool.submit(http.get, "/api/v1/keys")]
-        until(lambda: http.get("/healthz").status_code == 200)
-        assert ended(serving) < 5
+        wait_until(lambda: http.get("/healthz").status_code == 200)
+        assert stop_server(server_process) < 5
         for one in asked:
             one.exception(30)
 
 
 @pytest.mark.parametrize("trigger", [b"FOR UPDATE", b"INSERT INTO items", b"UPDATE meta", b"COMMIT", b"credentials"])
-def test_a_signal_ends_a_server_whose_database_stalls_in_a_transaction(serving, proxy, trigger):
-    with serving.http() as http, ThreadPoolExecutor(3) as pool:
+def test_a_signal_ends_a_server_whose_database_stalls_in_a_transaction(server_process, proxy, trigger):
+    with server_process.http() as http, ThreadPoolExecutor(3) as pool:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
         proxy.stall_at(trigger)
         asked = [
@@ -150,22 +150,22 @@ def test_a_signal_ends_a_server_whose_database_stalls_in_a_transaction(serving, 
             pool.submit(http.delete, "/api/v1/items/a"),
             pool.submit(http.post, "/api/v1/keys", json={"type": "read", "name": "x"}),
         ]
-        until(lambda: proxy.is_stalled)
-        assert ended(serving) < 5
+        wait_until(lambda: proxy.is_stalled)
+        assert stop_server(server_process) < 5
         for one in asked:
             one.exception(30)
 
 
-def test_a_signal_ends_a_server_that_starts_on_a_database_that_stalls(serving, proxy):
-    serving.stop(signal.SIGTERM)
+def test_a_signal_ends_a_server_that_starts_on_a_database_that_stalls(server_process, proxy):
+    server_process.stop(signal.SIGTERM)
     for trigger in (b"", b"pg_advisory", b"credentials"):
-        proxy.flow()
+        proxy.resume()
         proxy.stall_at(trigger) if trigger else proxy.stall()
-        serving.launch()
+        server_process.launch()
         # It has begun when it has connected.
-        until(lambda: proxy.is_stalled)
+        wait_until(lambda: proxy.is_stalled)
         begun = time.monotonic()
-        serving.stop(signal.SIGTERM)
+        server_process.stop(signal.SIGTERM)
         assert time.monotonic() - begun < 5
-    proxy.flow()
-    serving.launch()
+    proxy.resume()
+    server_process.launch()

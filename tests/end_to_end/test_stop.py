@@ -15,26 +15,26 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
-from tests.support.server_process import ADMIN_KEY, NO_TLS, Serving, client, listed, until
+from tests.support.server_process import ADMIN_KEY, TLS_CONTEXT, ServerProcess, list_items, open_client, wait_until
 
-STREAMS = 50
+STREAM_COUNT = 50
 
 
 @pytest.fixture
-def serving(tmp_path):
-    serving = Serving(tmp_path, PROGRESSBAR_LOG_FORMAT="json")
+def server_process(tmp_path):
+    serving = ServerProcess(tmp_path, PROGRESSBAR_LOG_FORMAT="json")
     yield serving
     serving.close()
 
 
-def connected(url, request):
+def open_connection(url, request):
     address = urlsplit(url)
     opened = socket.create_connection((address.hostname, address.port), timeout=20)
     opened.sendall(request.replace("KEY", f"Host: localhost\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
     return opened
 
 
-def read_on(opened):
+def read_all(opened):
     """Return all that comes until the other end hangs up."""
     with opened:
         found = b""
@@ -43,8 +43,8 @@ def read_on(opened):
         return found.decode()
 
 
-def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(serving):
-    with ProgressBar(serving.url, ADMIN_KEY, timeout=2.0) as pb:
+def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(server_process):
+    with ProgressBar(server_process.url, ADMIN_KEY, timeout=2.0) as pb:
         half, done = threading.Event(), threading.Event()
 
         def loop():
@@ -57,30 +57,32 @@ def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(serving):
         thread = threading.Thread(target=loop, daemon=True)
         thread.start()
         assert half.wait(60)
-        with serving.http() as http:
-            until(lambda: listed(http).get("job", {}).get("completed"))
-        assert serving.stop(signal.SIGTERM)[0] == 0
+        with server_process.http() as http:
+            wait_until(lambda: list_items(http).get("job", {}).get("completed"))
+        assert server_process.stop(signal.SIGTERM)[0] == 0
         done.set()  # it goes on while nobody is there
-        serving.start()
+        server_process.start()
         thread.join(60)
-        with client(serving.url, ADMIN_KEY) as http:
-            until(lambda: listed(http)["job"]["status"] == "succeeded")
-            assert listed(http)["job"]["completed"] == 3000
+        with open_client(server_process.url, ADMIN_KEY) as http:
+            wait_until(lambda: list_items(http)["job"]["status"] == "succeeded")
+            assert list_items(http)["job"]["completed"] == 3000
 
 
-def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_come_back(serving):
-    with serving.http() as http:
+def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_come_back(server_process):
+    with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
-        streams = [connected(serving.url, "GET /api/v1/events HTTP/1.1\nKEY\n\n") for _ in range(STREAMS)]
+        streams = [
+            open_connection(server_process.url, "GET /api/v1/events HTTP/1.1\nKEY\n\n") for _ in range(STREAM_COUNT)
+        ]
         for stream in streams:
             assert stream.recv(1)
-        bodiless = connected(serving.url, "PUT /api/v1/items/b HTTP/1.1\nKEY\nContent-Length: 50\n\n{")
-        headless = connected(serving.url, "PUT /api/v1/items/c HTTP/1.1\nKEY\nContent-Le")
+        bodiless = open_connection(server_process.url, "PUT /api/v1/items/b HTTP/1.1\nKEY\nContent-Length: 50\n\n{")
+        headless = open_connection(server_process.url, "PUT /api/v1/items/c HTTP/1.1\nKEY\nContent-Le")
         http.patch("/api/v1/items/a", json={"run_id": "r", "seq": 1, "value": 0.5}).raise_for_status()
     seen = []
 
     def probe():
-        with httpx.Client(base_url=serving.url, timeout=5, verify=NO_TLS) as probing:
+        with httpx.Client(base_url=server_process.url, timeout=5, verify=TLS_CONTEXT) as probing:
             while True:
                 try:
                     seen.append(probing.get("/readyz").status_code)
@@ -89,11 +91,11 @@ def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_
 
     prober = threading.Thread(target=probe, daemon=True)
     prober.start()
-    until(lambda: 200 in seen)
-    with ThreadPoolExecutor(STREAMS + 2) as pool:
-        read = [pool.submit(read_on, one) for one in (*streams, bodiless, headless)]
+    wait_until(lambda: 200 in seen)
+    with ThreadPoolExecutor(STREAM_COUNT + 2) as pool:
+        read = [pool.submit(read_all, one) for one in (*streams, bodiless, headless)]
         begun = time.monotonic()
-        code, said = serving.stop(signal.SIGTERM)
+        code, said = server_process.stop(signal.SIGTERM)
         took = time.monotonic() - begun
         *told, refused, nothing = (one.result(20) for one in read)
     prober.join(20)
@@ -111,6 +113,6 @@ def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_
     assert "retry-after: 1\r\n" in refused
     assert "connection: close\r\n" in refused
     assert nothing == ""
-    serving.start()
-    with client(serving.url, ADMIN_KEY) as http:
-        assert {name: item["value"] for name, item in listed(http).items()} == {"a": 0.5}
+    server_process.start()
+    with open_client(server_process.url, ADMIN_KEY) as http:
+        assert {name: item["value"] for name, item in list_items(http).items()} == {"a": 0.5}

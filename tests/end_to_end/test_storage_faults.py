@@ -19,22 +19,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ADMIN_KEY, Serving, client, until
+from tests.support.server_process import ADMIN_KEY, ServerProcess, open_client, wait_until
 
 # A loop that goes on for as long as it is fed.
-PROGRAM = (
+STEP_PROGRAM = (
     "import sys\nfrom progressbar_tracker import track\nfor _ in track(sys.stdin, id=sys.argv[1], keep=True): pass"
 )
 
 
-class Program:
+class TrackedProgram:
     """A tracked program; each line that it gets is one step."""
 
     def __init__(self, serving, name):
         self.name = name
         self.steps = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", PROGRAM, name],
+            [sys.executable, "-W", "error", "-c", STEP_PROGRAM, name],
             env={**os.environ, "PROGRESSBAR_URL": serving.url, "PROGRESSBAR_API_KEY": ADMIN_KEY},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Program:
 
 
 @contextlib.contextmanager
-def limited(serving, size):
+def limit_file_size(serving, size):
     """Let the server's process write no file beyond a size; what it has open is no exception."""
     _, most = resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE, (size, most))
@@ -71,7 +71,7 @@ def limited(serving, size):
 
 
 @contextlib.contextmanager
-def full(serving, database):
+def fill_disk(serving, database):
     """Fill the disk: a small one of the test's own where it may mount one, else by a limit where the log ends now."""
     if database.parent.is_mount():
         filler = database.with_name("filler")
@@ -81,22 +81,22 @@ def full(serving, database):
         yield
         filler.unlink()
     else:
-        with limited(serving, database.with_name(database.name + "-wal").stat().st_size):
+        with limit_file_size(serving, database.with_name(database.name + "-wal").stat().st_size):
             yield
 
 
 @contextlib.contextmanager
-def read_only(serving, _database):
+def make_read_only(serving, _database):
     """Refuse every write to a file.
 
     A mount that is made read-only, or a mode, says nothing to a file that is open for writing already.
     """
-    with limited(serving, 0):
+    with limit_file_size(serving, 0):
         yield
 
 
 @contextlib.contextmanager
-def locked(_serving, database):
+def lock_database(_serving, database):
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     yield
@@ -116,11 +116,11 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def begin():
+def start_program():
     programs = []
 
     def begin(serving, name):
-        programs.append(Program(serving, name))
+        programs.append(TrackedProgram(serving, name))
         return programs[-1]
 
     yield begin
@@ -128,53 +128,53 @@ def begin():
         program.close()
 
 
-def write(http, method, path, **body):
+def send_write(http, method, path, **body):
     reply = http.request(method, path, json=body or None)
     return reply.status_code, int(reply.headers.get("Retry-After", 0)), reply.headers["Content-Type"]
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("fault", [full, read_only, locked])
-def test_a_fault_of_the_storage_refuses_writes_and_nothing_else_and_passes(fault, disk, tmp_path, begin):
+@pytest.mark.parametrize("fault", [fill_disk, make_read_only, lock_database])
+def test_a_fault_of_the_storage_refuses_writes_and_nothing_else_and_passes(fault, disk, tmp_path, start_program):
     database = disk / "progress.db"
-    serving = Serving(tmp_path, PROGRESSBAR_DATABASE=str(database))
+    serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(database))
     try:
         with serving.http() as http:
             key = http.post("/api/v1/keys", json={"type": "write", "name": "ci"}).raise_for_status().json()["key"]
             for name in ("moving", "kept"):
                 http.put(f"/api/v1/items/{name}", json={"run_id": "r", "seq": 0, "total": 9}).raise_for_status()
-            job = begin(serving, "job")
+            job = start_program(serving, "job")
             job.feed()
-            until(lambda: completed(http, "job") == job.steps - 1)  # it is at work on the last
+            wait_until(lambda: get_completed(http, "job") == job.steps - 1)  # it is at work on the last
             # What is listed may not be on disk yet. Commits keep their order, so after this one it is.
             http.get("/readyz").raise_for_status()
 
             with fault(serving, database):
-                refused_and_read(serving, http, key)
+                check_refused_but_readable(serving, http, key)
                 # Progress is taken all the same, of programs too.
-                assert write(http, "PATCH", "/api/v1/items/moving", run_id="r", seq=1, completed=5)[0] == 200
+                assert send_write(http, "PATCH", "/api/v1/items/moving", run_id="r", seq=1, completed=5)[0] == 200
                 job.feed()
-                until(lambda: completed(http, "job") == job.steps - 1)
-                late = begin(serving, "late")
+                wait_until(lambda: get_completed(http, "job") == job.steps - 1)
+                late = start_program(serving, "late")
                 late.feed()
-                if fault is full:
+                if fault is fill_disk:
                     # It ends, and does not wait for a server that cannot take its end.
-                    short = begin(serving, "short")
+                    short = start_program(serving, "short")
                     short.feed()
                     code, said, seconds = short.finish()
                     assert (code, said) == (0, "")
                     assert seconds < 15
 
-            until(lambda: write(http, "PUT", "/api/v1/items/new", total=9)[0] in (200, 201))
+            wait_until(lambda: send_write(http, "PUT", "/api/v1/items/new", total=9)[0] in (200, 201))
             assert http.get("/readyz").status_code == 200
             for program in (job, late):
                 program.feed()
                 # It goes on by itself; what is over while it has yet to find the server may leave unheard.
-                until(lambda program=program: completed(http, program.name) == program.steps - 1)
+                wait_until(lambda program=program: get_completed(http, program.name) == program.steps - 1)
                 assert program.finish()[:2] == (0, "")
-                until(lambda program=program: completed(http, program.name) == program.steps)
+                wait_until(lambda program=program: get_completed(http, program.name) == program.steps)
                 assert http.get(f"/api/v1/items/{program.name}").json()["status"] == "succeeded"
-            until(lambda: on_disk(database, "moving"))
+            wait_until(lambda: is_on_disk(database, "moving"))
 
         assert serving.stop(signal.SIGKILL)[0] == -signal.SIGKILL
         serving.start()
@@ -190,22 +190,22 @@ def test_a_fault_of_the_storage_refuses_writes_and_nothing_else_and_passes(fault
         serving.close()
 
 
-def refused_and_read(serving, http, key):
+def check_refused_but_readable(serving, http, key):
     """See that what has to be on disk is refused, while all that can be read is."""
     with ThreadPoolExecutor(5) as pool:
         asked = [
-            pool.submit(write, http, *request)
+            pool.submit(send_write, http, *request)
             for request in (
                 ("DELETE", "/api/v1/items/kept"),
                 ("GET", "/readyz"),
             )
         ]
-        asked.append(pool.submit(write, http, "PUT", "/api/v1/items/refused", total=9))
-        asked.append(pool.submit(write, http, "POST", "/api/v1/shares", group="g"))
-        asked.append(pool.submit(write, http, "POST", "/api/v1/keys", type="read", name="refused"))
+        asked.append(pool.submit(send_write, http, "PUT", "/api/v1/items/refused", total=9))
+        asked.append(pool.submit(send_write, http, "POST", "/api/v1/shares", group="g"))
+        asked.append(pool.submit(send_write, http, "POST", "/api/v1/keys", type="read", name="refused"))
         # While those wait for a lock, nobody else does.
         begun = time.monotonic()
-        with client(serving.url, key) as reader:
+        with open_client(serving.url, key) as reader:
             assert {item["id"] for item in reader.get("/progress").json()} >= {"moving", "job"}
             assert reader.get("/api/v1/items/moving").status_code == 200
             assert reader.get("/api/key-info").json()["type"] == "write"
@@ -220,12 +220,12 @@ def refused_and_read(serving, http, key):
     assert http.get("/api/v1/items/kept").status_code == 200
 
 
-def completed(http, item_id):
+def get_completed(http, item_id):
     reply = http.get(f"/api/v1/items/{item_id}")
     return reply.json()["completed"] if reply.status_code == 200 else None
 
 
-def on_disk(database, item_id):
+def is_on_disk(database, item_id):
     with contextlib.closing(sqlite3.connect(database)) as connection:
         (state,) = connection.execute("SELECT state FROM items WHERE id = ?", (item_id,)).fetchone()
     return '"completed":5' in state

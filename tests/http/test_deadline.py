@@ -18,10 +18,10 @@ from progressbar_tracker._http.exchanges import Request
 from progressbar_tracker._http.network import DeadlineBackend
 from progressbar_tracker._http.transport import HttpTransport
 
-TIMEOUT = 0.5
-LATEST = 10.0  # a busy machine takes its time; each of the servers goes on for ever
+CALL_TIMEOUT = 0.5
+MAX_CALL_SECONDS = 10.0  # a busy machine takes its time; each of the servers goes on for ever
 
-STARTS = {
+RESPONSE_STARTS = {
     "accepts only": (b"", b""),
     "head trickles": (b"", b"H"),
     "status line trickles": (b"HTTP/1.1 200 OK", b"K"),
@@ -37,13 +37,13 @@ STARTS = {
 }
 
 
-class Slow:
+class TricklingServer:
     """Sends the start of an answer, then a piece again and again, until the client leaves."""
 
     def __init__(self, start, piece, pause):
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._args = start, piece, pause
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -55,26 +55,26 @@ class Slow:
             with connection:
                 connection.recv(65536)
                 connection.sendall(start)
-                while not self._over.wait(pause):
+                while not self._stopped.wait(pause):
                     connection.sendall(piece)
 
     def close(self):
-        self._over.set()
+        self._stopped.set()
         self._listener.close()
         self._thread.join(20)
 
 
 # trio warns of the generators inside httpx whenever a body is not read to its end. They hold nothing.
-UNREAD = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+IGNORE_UNCLOSED_GENERATOR = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
 
 
-def get_all(url, kind):
+def call_get_all(url, kind):
     if kind == "sync":
-        with ProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+        with ProgressBar(url, "key", auto_detect=False, timeout=CALL_TIMEOUT) as pb:
             return pb.get_all()
 
     async def main():
-        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=CALL_TIMEOUT) as pb:
             return await pb.get_all()
 
     if kind == "trio":
@@ -84,13 +84,13 @@ def get_all(url, kind):
     return asyncio.run(main())
 
 
-def watch(url, kind):
+def call_watch(url, kind):
     if kind == "sync":
-        with ProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+        with ProgressBar(url, "key", auto_detect=False, timeout=CALL_TIMEOUT) as pb:
             return next(pb.watch())
 
     async def main():
-        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=TIMEOUT) as pb:
+        async with AsyncProgressBar(url, "key", auto_detect=False, timeout=CALL_TIMEOUT) as pb:
             return await anext(pb.watch())
 
     if kind == "trio":
@@ -100,68 +100,68 @@ def watch(url, kind):
     return asyncio.run(main())
 
 
-@UNREAD
+@IGNORE_UNCLOSED_GENERATOR
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
-@pytest.mark.parametrize("phase", STARTS)
+@pytest.mark.parametrize("phase", RESPONSE_STARTS)
 @pytest.mark.parametrize("pause", [0.05, 0.0])
 def test_call_ends_when_its_time_is_over(phase, kind, pause):
-    start, piece = STARTS[phase]
+    start, piece = RESPONSE_STARTS[phase]
     if not piece:
         pause = 0.05
-    with contextlib.closing(Slow(start, piece, pause)) as server:
+    with contextlib.closing(TricklingServer(start, piece, pause)) as server:
         begun = time.monotonic()
         with pytest.raises(TransportError) as caught:
-            get_all(server.url, kind)
-        assert time.monotonic() - begun < LATEST
+            call_get_all(server.url, kind)
+        assert time.monotonic() - begun < MAX_CALL_SECONDS
     assert (caught.value.method, caught.value.url) == ("GET", f"{server.url}/progress")
 
 
-@UNREAD
+@IGNORE_UNCLOSED_GENERATOR
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 @pytest.mark.parametrize("phase", ["accepts only", "head trickles", "headers trickle", "interim answers"])
 def test_head_of_a_stream_of_events_has_the_deadline(phase, kind):
-    with contextlib.closing(Slow(*STARTS[phase], 0.02)) as server:
+    with contextlib.closing(TricklingServer(*RESPONSE_STARTS[phase], 0.02)) as server:
         begun = time.monotonic()
         with pytest.raises(TransportError):
-            watch(server.url, kind)
-        assert time.monotonic() - begun < LATEST
+            call_watch(server.url, kind)
+        assert time.monotonic() - begun < MAX_CALL_SECONDS
 
 
-@UNREAD
+@IGNORE_UNCLOSED_GENERATOR
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 def test_stream_of_events_outlives_the_deadline(kind):
     """Only silence ends it: here the first event comes after a comment a tenth of a second for 15 tenths."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     pieces = itertools.chain([b": beat\n\n"] * 15, itertools.repeat(b'id: 1\nevent: snapshot\ndata: {"items": []}\n\n'))
 
-    class Beating(Slow):
+    class Beating(TricklingServer):
         def _serve(self):
             with contextlib.suppress(OSError):
                 connection, _ = self._listener.accept()
                 with connection:
                     connection.recv(65536)
                     connection.sendall(head)
-                    while not self._over.wait(0.1):
+                    while not self._stopped.wait(0.1):
                         connection.sendall(next(pieces))
 
     with contextlib.closing(Beating(b"", b"", 0)) as server:
-        assert watch(server.url, kind).items == []
+        assert call_watch(server.url, kind).items == []
 
 
 @pytest.mark.parametrize("phase", ["head trickles", "interim answers", "body trickles"])
 def test_closing_a_client_whose_server_trickles_is_bounded(phase):
-    with contextlib.closing(Slow(*STARTS[phase], 0.02)) as server:
+    with contextlib.closing(TricklingServer(*RESPONSE_STARTS[phase], 0.02)) as server:
         pb = ProgressBar(server.url, "key", auto_detect=False)
         with pb.track(total=1, id="job", keep=True) as bar:
             bar.advance()
         begun = time.monotonic()
         pb.close()
-        assert time.monotonic() - begun < LATEST
+        assert time.monotonic() - begun < MAX_CALL_SECONDS
 
 
 def test_server_that_reads_nothing_ends_the_writing():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        transport = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", "k", timeout=TIMEOUT)
+        transport = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", "k", timeout=CALL_TIMEOUT)
 
         def exchange():
             yield Request("POST", "progress", b" " * (64 << 20))
@@ -169,7 +169,7 @@ def test_server_that_reads_nothing_ends_the_writing():
         begun = time.monotonic()
         with contextlib.closing(transport), pytest.raises(TransportError):
             transport.run(exchange())
-        assert time.monotonic() - begun < LATEST
+        assert time.monotonic() - begun < MAX_CALL_SECONDS
 
 
 def test_addresses_of_a_host_share_the_time(monkeypatch):
@@ -243,7 +243,7 @@ def test_httpx_is_imported_by_the_transport_alone():
                 names = [node.module or ""]
             if any(name.partition(".")[0] in ("httpx", "httpcore") for name in names) and node.lineno not in lines:
                 users.add(path.relative_to(root).as_posix())
-    assert users == {"_transport.py", "_network.py", "server/notifications/webhooks.py"}
+    assert users == {"_http/transport.py", "_http/network.py", "server/notifications/webhooks.py"}
 
 
 def test_pool_closes_no_idle_connection_as_surplus():

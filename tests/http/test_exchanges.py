@@ -26,60 +26,60 @@ from progressbar_tracker import (
 from progressbar_tracker._http.exchanges import (
     Reply,
     Request,
-    Wire,
-    ask,
-    ask_batch,
-    ask_key_info,
-    ask_keys,
-    ask_new_key,
-    ask_revoke,
-    ask_rotate,
+    ServerProtocol,
     base_url,
-    body_of,
     check_key,
-    document_of,
-    encoded,
-    error_of,
+    encode_json,
+    error_from_reply,
+    json_of,
+    quote_id,
+    request_batch,
+    request_json,
+    request_key_info,
+    request_keys,
+    request_new_key,
+    request_revocation,
+    request_rotation,
     retry_after,
 )
 from progressbar_tracker._http.legacy import LegacyState, legacy_item
 from progressbar_tracker._models import FieldError, FieldTypeError
-from tests.support.hostile_ids import IDS
+from tests.support.hostile_ids import HOSTILE_IDS
 
-GET = Request("GET", "progress")
-POST = Request("POST", "progress", b"{}")
-PUT = Request("PUT", "progress", b"{}")
-V1 = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"], "api": ["v1"]}
-ORIGINAL = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"]}
-HTML = b"<!doctype html><title>Sign in to the airport</title>"
+GET_REQUEST = Request("GET", "progress")
+POST_REQUEST = Request("POST", "progress", b"{}")
+PUT_REQUEST = Request("PUT", "progress", b"{}")
+V1_KEY_INFO = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"], "api": ["v1"]}
+LEGACY_KEY_INFO = {"type": "write", "permissions": ["read", "create", "update_own", "delete_own"]}
+HTML_PAGE = b"<!doctype html><title>Sign in to the airport</title>"
 
 
-def answer(document=None, status=200, **headers):
+def make_reply(document=None, status=200, **headers):
     body = b"" if document is None else json.dumps(document).encode()
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Reply(status, {"content-type": "application/json", **named}, body)
 
 
-def problem(status, code="", detail="", **more):
-    return answer({"type": f"/problems/{code}", "title": "t", "status": status, "detail": detail, **more}, status)
+def make_problem_reply(status, code="", detail="", **more):
+    return make_reply({"type": f"/problems/{code}", "title": "t", "status": status, "detail": detail, **more}, status)
 
 
-def page(status=200):
-    return Reply(status, {"content-type": "text/html"}, HTML)
+def make_html_reply(status=200):
+    return Reply(status, {"content-type": "text/html"}, HTML_PAGE)
 
 
-class Dialogue:
+class ExchangeDriver:
     """Drives an exchange with prepared answers and notes what was asked."""
 
     def __init__(self, *replies):
         self.replies = list(replies)
-        self.asked = []
+        self.requests = []
 
     def run(self, exchange):
         try:
             request = next(exchange)
             while True:
-                self.asked.append(request)
+                self.requests.append(request)
                 assert self.replies, f"nothing was to be asked any more, but: {request}"
                 request = exchange.send(self.replies.pop(0))
         except StopIteration as stop:
@@ -87,16 +87,16 @@ class Dialogue:
             return stop.value
 
     @property
-    def lines(self):
-        return [f"{request.method} {request.path}" for request in self.asked]
+    def request_lines(self):
+        return [f"{request.method} {request.path}" for request in self.requests]
 
     @property
-    def bodies(self):
-        return [None if request.body is None else json.loads(request.body) for request in self.asked]
+    def request_bodies(self):
+        return [None if request.body is None else json.loads(request.body) for request in self.requests]
 
 
-def run(exchange, *replies):
-    return Dialogue(*replies).run(exchange)
+def run_exchange(exchange, *replies):
+    return ExchangeDriver(*replies).run(exchange)
 
 
 # ---------------------------------------------------------------- the base URL
@@ -193,9 +193,9 @@ def test_a_key_that_is_no_string_is_refused_and_not_shown(key):
 # ---------------------------------------------------------------- encoding
 
 
-@pytest.mark.parametrize("item_id", IDS)
+@pytest.mark.parametrize("item_id", HOSTILE_IDS)
 def test_an_encoded_id_is_one_segment_that_decodes_to_the_id(item_id):
-    text = encoded(item_id)
+    text = quote_id(item_id)
     assert unquote(text) == item_id
     assert text.isascii()
     assert not set(text) & set("/?#&+ ;\\")
@@ -204,22 +204,22 @@ def test_an_encoded_id_is_one_segment_that_decodes_to_the_id(item_id):
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_every_id_comes_back_from_a_query_as_the_only_parameter(item_id):
-    query = urlsplit(f"http://h/progress?id={encoded(item_id)}").query
+    query = urlsplit(f"http://h/progress?id={quote_id(item_id)}").query
     assert parse_qsl(query, keep_blank_values=True, strict_parsing=True) == [("id", item_id)]
 
 
 def test_ordinary_dots_stay_readable():
-    assert encoded("model-v1.2.bin") == "model-v1.2.bin"
+    assert quote_id("model-v1.2.bin") == "model-v1.2.bin"
 
 
 def test_a_body_is_compact_utf_8_json():
-    assert body_of({"title": "ü😀", "value": 0.5}) == '{"title":"ü😀","value":0.5}'.encode()
+    assert encode_json({"title": "ü😀", "value": 0.5}) == '{"title":"ü😀","value":0.5}'.encode()
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_json_lacks_is_never_sent(number):
     with pytest.raises(ValueError):
-        body_of({"value": number})
+        encode_json({"value": number})
 
 
 def test_the_five_fields_are_checked_and_named_as_the_protocol_has_them():
@@ -251,7 +251,7 @@ def test_a_field_that_breaks_a_rule_is_refused_by_its_name(argument, arguments):
 
 # ---------------------------------------------------------------- Retry-After
 
-NOW = 1_800_000_000.0
+START_TIME = 1_800_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -273,13 +273,13 @@ NOW = 1_800_000_000.0
         ("1 2", None),
         ("Wed, 99 Foo 2026 25:61:61 GMT", None),
         ("Wed, 21 Oct 99999 07:28:00 GMT", None),
-        (formatdate(NOW + 30, usegmt=True), 30.0),
-        (formatdate(NOW - 30, usegmt=True), 0.0),
-        (formatdate(NOW + 86400, usegmt=True), 300.0),
+        (formatdate(START_TIME + 30, usegmt=True), 30.0),
+        (formatdate(START_TIME - 30, usegmt=True), 0.0),
+        (formatdate(START_TIME + 86400, usegmt=True), 300.0),
     ],
 )
 def test_retry_after_is_seconds_from_0_to_300(text, seconds):
-    assert retry_after(Reply(503, {"retry-after": text}, b""), NOW) == seconds
+    assert retry_after(Reply(503, {"retry-after": text}, b""), START_TIME) == seconds
 
 
 def test_without_the_header_there_is_no_retry_after():
@@ -288,13 +288,13 @@ def test_without_the_header_there_is_no_retry_after():
 
 @given(st.text())
 def test_no_retry_after_header_makes_a_client_raise_or_wait_for_long(text):
-    seconds = retry_after(Reply(503, {"retry-after": text}, b""), NOW)
+    seconds = retry_after(Reply(503, {"retry-after": text}, b""), START_TIME)
     assert seconds is None or 0.0 <= seconds <= 300.0
 
 
 # ---------------------------------------------------------------- errors
 
-KINDS = [
+ERROR_CLASSES = [
     (400, ValidationError),
     (401, PermissionError),
     (403, PermissionError),
@@ -319,10 +319,10 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "kind"), KINDS)
-@pytest.mark.parametrize("request_", [GET, POST, PUT], ids=lambda request: request.method)
+@pytest.mark.parametrize(("status", "kind"), ERROR_CLASSES)
+@pytest.mark.parametrize("request_", [GET_REQUEST, POST_REQUEST, PUT_REQUEST], ids=lambda request: request.method)
 def test_every_status_is_one_class_of_error(status, kind, request_):
-    error = error_of(Reply(status, {}, b""), request_)
+    error = error_from_reply(Reply(status, {}, b""), request_)
     assert type(error) is kind
     assert error.status_code == status
     assert f"({status} on {request_.method} /progress)" in str(error)
@@ -331,84 +331,91 @@ def test_every_status_is_one_class_of_error(status, kind, request_):
 @pytest.mark.parametrize(
     ("request_", "code", "kind"),
     [
-        (POST, "item-exists", ItemExistsError),
-        (POST, "", ItemExistsError),
-        (POST, "other-run", ConflictError),
-        (POST, "ended", ConflictError),
-        (PUT, "", ConflictError),
-        (PUT, "other-run", ConflictError),
+        (POST_REQUEST, "item-exists", ItemExistsError),
+        (POST_REQUEST, "", ItemExistsError),
+        (POST_REQUEST, "run-superseded", ConflictError),
+        (POST_REQUEST, "run-ended", ConflictError),
+        (PUT_REQUEST, "", ConflictError),
+        (PUT_REQUEST, "run-superseded", ConflictError),
         (Request("DELETE", "progress?id=x"), "", ConflictError),
     ],
 )
 def test_a_conflict_is_an_existing_item_only_when_one_was_to_be_created(request_, code, kind):
-    assert type(error_of(problem(409, code), request_)) is kind
+    assert type(error_from_reply(make_problem_reply(409, code), request_)) is kind
 
 
 @pytest.mark.parametrize(
     ("status", "told"), [(404, "gone (404 on GET /items/a)"), (500, "gone (500 on GET /items/a, request it-1)")]
 )
 def test_an_error_tells_what_the_request_is_called_in_the_servers_log(status, told):
-    error = error_of(Reply(status, {"x-request-id": "it-1"}, b'{"detail": "gone"}'), Request("GET", "items/a"))
+    error = error_from_reply(Reply(status, {"x-request-id": "it-1"}, b'{"detail": "gone"}'), Request("GET", "items/a"))
     assert (error.request_id, str(error)) == ("it-1", told)
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a\x1b[31m", "\xe4"])
 def test_an_id_that_is_not_fit_to_be_shown_is_left_out(given):
-    error = error_of(Reply(500, {"x-request-id": given}, b""), Request("GET", "items/a"))
+    error = error_from_reply(Reply(500, {"x-request-id": given}, b""), Request("GET", "items/a"))
     assert (error.request_id, str(error)) == ("", "the server failed (500 on GET /items/a)")
 
 
 def test_a_problem_gives_code_detail_and_retry_after():
-    reply = problem(429, "rate-limited", "Slow down.")
-    error = error_of(reply._replace(headers={"retry-after": "7"}), GET)
+    reply = make_problem_reply(429, "rate-limited", "Slow down.")
+    error = error_from_reply(reply._replace(headers={"retry-after": "7"}), GET_REQUEST)
     assert (error.code, error.detail, error.retry_after) == ("rate-limited", "Slow down.", 7.0)
     assert str(error) == "Slow down. (429 on GET /progress)"
 
 
 def test_a_field_is_named_unless_the_detail_names_it():
-    assert str(error_of(problem(422, detail="must be a number", field="value"), PUT)).startswith("value: must be")
-    assert str(error_of(problem(422, detail="value must be a number", field="value"), PUT)).startswith("value must be")
+    assert str(
+        error_from_reply(make_problem_reply(422, detail="must be a number", field="value"), PUT_REQUEST)
+    ).startswith("value: must be")
+    assert str(
+        error_from_reply(make_problem_reply(422, detail="value must be a number", field="value"), PUT_REQUEST)
+    ).startswith("value must be")
 
 
 def test_the_error_of_an_original_server_is_its_detail():
-    assert error_of(answer({"error": "Item already exists"}, 409), POST).detail == "Item already exists"
+    assert (
+        error_from_reply(make_reply({"error": "Item already exists"}, 409), POST_REQUEST).detail
+        == "Item already exists"
+    )
 
 
 @pytest.mark.parametrize("document", [{"type": None, "detail": None, "field": None}, {}, [], "x", 5, None])
 def test_a_problem_without_content_leaves_the_reason_of_the_status(document):
-    error = error_of(answer(document, 403), GET)
+    error = error_from_reply(make_reply(document, 403), GET_REQUEST)
     assert (error.code, error.detail) == ("", "")
     assert str(error) == "not allowed (403 on GET /progress)"
 
 
 def test_a_plain_text_answer_is_the_detail_cut_short():
-    error = error_of(Reply(500, {}, b"  out of memory" + b"!" * 5000), GET)
+    error = error_from_reply(Reply(500, {}, b"  out of memory" + b"!" * 5000), GET_REQUEST)
     assert error.detail.startswith("out of memory!")
     assert len(error.detail) < 300
 
 
 @pytest.mark.parametrize("status", [401, 404, 500, 502])
 def test_a_proxys_page_never_becomes_the_message(status):
-    error = error_of(page(status), GET)
+    error = error_from_reply(make_html_reply(status), GET_REQUEST)
     assert error.detail == ""
     assert "html" not in str(error)
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"[" * 100_000, b"{", b'{"detail": ' + b"9" * 5000 + b"}"])
 def test_an_error_with_a_hostile_body_is_still_the_error_of_its_status(body):
-    assert type(error_of(Reply(503, {}, body), GET)) is ServerError
+    assert type(error_from_reply(Reply(503, {}, body), GET_REQUEST)) is ServerError
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_an_error_that_doubts_the_url(status):
-    error = error_of(Reply(status, {"location": "http://elsewhere"}, HTML), GET)
+    error = error_from_reply(Reply(status, {"location": "http://elsewhere"}, HTML_PAGE), GET_REQUEST)
     assert type(error) is ResponseError
     assert error.code == "unexpected-answer"
     assert "is the URL right?" in str(error)
 
 
 def test_no_error_shows_the_query_of_the_request():
-    assert "?" not in str(error_of(problem(403), Request("DELETE", "progress?id=private")))
+    assert "?" not in str(error_from_reply(make_problem_reply(403), Request("DELETE", "progress?id=private")))
 
 
 # ---------------------------------------------------------------- reading answers
@@ -416,36 +423,38 @@ def test_no_error_shows_the_query_of_the_request():
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_an_empty_success_is_a_success(status):
-    assert document_of(Reply(status, {}, b""), POST) is None
+    assert json_of(Reply(status, {}, b""), POST_REQUEST) is None
 
 
-@pytest.mark.parametrize("body", [HTML, b"ok", b"\xff", b"{", b"[" * 100_000])
+@pytest.mark.parametrize("body", [HTML_PAGE, b"ok", b"\xff", b"{", b"[" * 100_000])
 def test_a_success_that_is_no_json_is_an_error_that_doubts_the_url(body):
     with pytest.raises(ResponseError, match="not this protocol: is the URL that of a progress server") as caught:
-        document_of(Reply(200, {"content-type": "text/html"}, body), POST)
+        json_of(Reply(200, {"content-type": "text/html"}, body), POST_REQUEST)
     assert (caught.value.status_code, caught.value.code) == (200, "unexpected-answer")
     assert "text/html" in str(caught.value)
 
 
 def test_a_single_request_returns_the_document():
-    assert run(ask(GET), answer({"a": 1})) == {"a": 1}
+    assert run_exchange(request_json(GET_REQUEST), make_reply({"a": 1})) == {"a": 1}
 
 
 def test_key_info_of_our_server_is_read_whole():
-    document = {**V1, "server": {"version": "2.0.0", "boot_id": "b1"}, "limits": {"body": 65536}, "new": True}
-    talk = Dialogue(answer(document))
-    assert talk.run(ask_key_info()) == KeyInfo("write", tuple(V1["permissions"]), ("v1",), "2.0.0", "b1")
-    assert talk.asked == [Request("GET", "api/key-info")]
+    document = {**V1_KEY_INFO, "server": {"version": "2.0.0", "boot_id": "b1"}, "limits": {"body": 65536}, "new": True}
+    talk = ExchangeDriver(make_reply(document))
+    assert talk.run(request_key_info()) == KeyInfo("write", tuple(V1_KEY_INFO["permissions"]), ("v1",), "2.0.0", "b1")
+    assert talk.requests == [Request("GET", "api/key-info")]
 
 
 def test_key_info_of_an_original_server_speaks_part_1_only():
-    assert run(ask_key_info(), answer(ORIGINAL)) == KeyInfo("write", tuple(ORIGINAL["permissions"]))
+    assert run_exchange(request_key_info(), make_reply(LEGACY_KEY_INFO)) == KeyInfo(
+        "write", tuple(LEGACY_KEY_INFO["permissions"])
+    )
 
 
 @pytest.mark.parametrize("document", [[], {}, "x", None, {"type": "read"}, {"permissions": "read"}])
 def test_key_info_that_says_nothing_of_permissions_is_an_unexpected_answer(document):
     with pytest.raises(ResponseError) as caught:
-        run(ask_key_info(), answer(document))
+        run_exchange(request_key_info(), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
@@ -453,30 +462,32 @@ def test_key_info_that_says_nothing_of_permissions_is_an_unexpected_answer(docum
     "more", [{"server": "x", "api": "v1"}, {"server": None, "api": None}, {"server": [], "api": {}}]
 )
 def test_key_info_with_odd_additions_is_read_without_them(more):
-    assert run(ask_key_info(), answer({**ORIGINAL, **more})) == KeyInfo("write", tuple(ORIGINAL["permissions"]))
+    assert run_exchange(request_key_info(), make_reply({**LEGACY_KEY_INFO, **more})) == KeyInfo(
+        "write", tuple(LEGACY_KEY_INFO["permissions"])
+    )
 
 
 # ---------------------------------------------------------------- the calls of a client
 
 
 def test_key_info_is_asked_once():
-    wire = Wire()
-    assert run(wire.get_all(), answer(V1), answer([])) == []
-    assert run(wire.can_write()) is True
-    assert run(wire.key_info()) is wire.known
+    wire = ServerProtocol()
+    assert run_exchange(wire.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
+    assert run_exchange(wire.can_write()) is True
+    assert run_exchange(wire.key_info()) is wire.key_info_cache
 
 
 def test_a_failed_lookup_is_not_remembered():
-    wire = Wire()
+    wire = ServerProtocol()
     with pytest.raises(ServerError):
-        run(wire.get_all(), problem(500))
-    assert run(wire.get_all(), answer(V1), answer([])) == []
+        run_exchange(wire.get_all(), make_problem_reply(500))
+    assert run_exchange(wire.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
 
 
 def test_without_auto_detection_nothing_is_asked_before_a_call():
-    talk = Dialogue(answer([]))
-    talk.run(Wire(auto_detect=False).get_all())
-    assert talk.lines == ["GET progress"]
+    talk = ExchangeDriver(make_reply([]))
+    talk.run(ServerProtocol(auto_detect=False).get_all())
+    assert talk.request_lines == ["GET progress"]
 
 
 @pytest.mark.parametrize(
@@ -493,70 +504,70 @@ def test_without_auto_detection_nothing_is_asked_before_a_call():
     ],
 )
 def test_a_permission_known_to_be_lacking_is_refused_here_with_what_is_needed(call, needed):
-    talk = Dialogue(answer({"type": "odd", "permissions": ["none"]}))
+    talk = ExchangeDriver(make_reply({"type": "odd", "permissions": ["none"]}))
     with pytest.raises(PermissionError, match=f"this odd key may not {needed}") as caught:
-        talk.run(call(Wire()))
+        talk.run(call(ServerProtocol()))
     assert (caught.value.status_code, caught.value.code) == (403, "forbidden")
-    assert talk.lines == ["GET api/key-info"]
+    assert talk.request_lines == ["GET api/key-info"]
 
 
 def test_a_key_without_permissions_is_told_so():
     with pytest.raises(PermissionError, match="it has no permissions"):
-        run(Wire().get_all(), answer({"type": "read", "permissions": []}))
+        run_exchange(ServerProtocol().get_all(), make_reply({"type": "read", "permissions": []}))
 
 
 @pytest.mark.parametrize("document", [None, {}, "x", {"items": []}, [1], [{}, None]])
 def test_a_list_that_is_none_is_an_unexpected_answer(document):
     with pytest.raises(ResponseError) as caught:
-        run(Wire(auto_detect=False).get_all(), answer(document))
+        run_exchange(ServerProtocol(auto_detect=False).get_all(), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
 def test_get_asks_our_server_for_the_one_item():
-    talk = Dialogue(answer({"id": "a/b"}))
-    assert talk.run(Wire(auto_detect=False).get("a/b")) == {"id": "a/b"}
-    assert talk.lines == ["GET api/v1/items/a%2Fb"]
+    talk = ExchangeDriver(make_reply({"id": "a/b"}))
+    assert talk.run(ServerProtocol(auto_detect=False).get("a/b")) == {"id": "a/b"}
+    assert talk.request_lines == ["GET api/v1/items/a%2Fb"]
 
 
 def test_get_of_a_missing_item_believes_our_server():
-    talk = Dialogue(problem(404, "item-not-found", "no item"))
+    talk = ExchangeDriver(make_problem_reply(404, "item-not-found", "no item"))
     with pytest.raises(ItemNotFoundError, match="no item with the id 'x'"):
-        talk.run(Wire(auto_detect=False).get("x"))
-    assert talk.lines == ["GET api/v1/items/x"]
+        talk.run(ServerProtocol(auto_detect=False).get("x"))
+    assert talk.request_lines == ["GET api/v1/items/x"]
 
 
 def test_get_looks_the_item_up_in_the_list_of_an_original_server():
-    talk = Dialogue(page(404), answer([{"id": "y"}, {"id": "x", "value": 0.5}]))
-    assert talk.run(Wire(auto_detect=False).get("x")) == {"id": "x", "value": 0.5}
-    assert talk.lines == ["GET api/v1/items/x", "GET progress"]
+    talk = ExchangeDriver(make_html_reply(404), make_reply([{"id": "y"}, {"id": "x", "value": 0.5}]))
+    assert talk.run(ServerProtocol(auto_detect=False).get("x")) == {"id": "x", "value": 0.5}
+    assert talk.request_lines == ["GET api/v1/items/x", "GET progress"]
 
 
 def test_get_of_an_item_that_is_not_in_the_list_of_an_original_server_is_not_found():
     with pytest.raises(ItemNotFoundError) as caught:
-        run(Wire(auto_detect=False).get("x"), page(404), answer([{}, {"id": "y"}]))
+        run_exchange(ServerProtocol(auto_detect=False).get("x"), make_html_reply(404), make_reply([{}, {"id": "y"}]))
     assert (caught.value.status_code, caught.value.code) == (404, "item-not-found")
 
 
 @pytest.mark.parametrize("document", [None, [], "x"])
 def test_an_item_that_is_none_is_an_unexpected_answer(document):
     with pytest.raises(ResponseError) as caught:
-        run(Wire(auto_detect=False).get("x"), answer(document))
+        run_exchange(ServerProtocol(auto_detect=False).get("x"), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
 @pytest.mark.parametrize("item_id", [None, 5, "", "x" * 201, "a\x00"])
 def test_a_bad_id_is_refused_before_anything_is_asked(item_id):
-    for call in (Wire().get, Wire().delete):
-        talk = Dialogue()
+    for call in (ServerProtocol().get, ServerProtocol().delete):
+        talk = ExchangeDriver()
         with pytest.raises(FieldError, match="item_id"):
             talk.run(call(item_id))
-        assert talk.asked == []
+        assert talk.requests == []
 
 
 def test_a_field_of_the_wrong_type_is_refused_before_the_key_is_looked_up():
-    for call in (Wire().create, Wire().update):
+    for call in (ServerProtocol().create, ServerProtocol().update):
         with pytest.raises(FieldTypeError, match=r"value must be a number, not '0\.5'"):
-            run(call("x", "t", "d", "0.5", 0))
+            run_exchange(call("x", "t", "d", "0.5", 0))
 
 
 # ---------------------------------------------------------------- keys
@@ -565,76 +576,76 @@ def test_a_field_of_the_wrong_type_is_refused_before_the_key_is_looked_up():
 @pytest.mark.parametrize(
     ("exchange", "line", "body", "document", "result"),
     [
-        (lambda: ask_keys(), "GET api/v1/keys", None, {"keys": [{"key_id": "k"}]}, [{"key_id": "k"}]),
+        (lambda: request_keys(), "GET api/v1/keys", None, {"keys": [{"key_id": "k"}]}, [{"key_id": "k"}]),
         (
-            lambda: ask_new_key("write", "ci", None),
+            lambda: request_new_key("write", "ci", None),
             "POST api/v1/keys",
             {"type": "write", "name": "ci"},
             {"key": "s"},
             {"key": "s"},
         ),
         (
-            lambda: ask_new_key("read", "wall", "2030-01-01T00:00:00Z"),
+            lambda: request_new_key("read", "wall", "2030-01-01T00:00:00Z"),
             "POST api/v1/keys",
             {"type": "read", "name": "wall", "expires_at": "2030-01-01T00:00:00Z"},
             {"key": "s"},
             {"key": "s"},
         ),
-        (lambda: ask_revoke("a/b"), "DELETE api/v1/keys/a%2Fb", None, None, None),
-        (lambda: ask_rotate("a/b"), "POST api/v1/keys/a%2Fb/rotate", None, {"key": "s"}, {"key": "s"}),
+        (lambda: request_revocation("a/b"), "DELETE api/v1/keys/a%2Fb", None, None, None),
+        (lambda: request_rotation("a/b"), "POST api/v1/keys/a%2Fb/rotate", None, {"key": "s"}, {"key": "s"}),
     ],
     ids=["list", "create", "create expiring", "revoke", "rotate"],
 )
 def test_keys_are_administered_in_one_request_each(exchange, line, body, document, result):
-    talk = Dialogue(answer(document))
+    talk = ExchangeDriver(make_reply(document))
     assert talk.run(exchange()) == result
-    assert (talk.lines, talk.bodies) == ([line], [body])
+    assert (talk.request_lines, talk.request_bodies) == ([line], [body])
 
 
 @pytest.mark.parametrize("document", [None, [], "x", {"keys": None}])
 def test_a_list_of_keys_that_is_none_is_an_unexpected_answer(document):
     with pytest.raises(ResponseError) as caught:
-        run(ask_keys(), answer(document))
+        run_exchange(request_keys(), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
-@pytest.mark.parametrize("exchange", [lambda: ask_new_key("read", "wall", None), lambda: ask_rotate("k")])
+@pytest.mark.parametrize("exchange", [lambda: request_new_key("read", "wall", None), lambda: request_rotation("k")])
 def test_a_new_secret_that_is_none_is_an_unexpected_answer(exchange):
     with pytest.raises(ResponseError) as caught:
-        run(exchange(), answer([]))
+        run_exchange(exchange(), make_reply([]))
     assert caught.value.code == "unexpected-answer"
 
 
 # ---------------------------------------------------------------- a tracker's operations
 
 
-def put(item_id, **fields):
+def put_op(item_id, **fields):
     state = {"title": item_id.upper(), "description": "", "completed": 0, "total": 10, "unit": "it", "weight": 0}
     return {"op": "put", "id": item_id, **state, "status": "running", "run_id": "r", "seq": 1, **fields}
 
 
-def patch(item_id, **fields):
+def patch_op(item_id, **fields):
     return {"op": "patch", "id": item_id, "run_id": "r", "seq": 2, **fields}
 
 
-def delete(item_id):
+def delete_op(item_id):
     return {"op": "delete", "id": item_id, "run_id": "r", "seq": 3}
 
 
-def on_original_server():
+def legacy_protocol():
     """Return a wire that has found out that its server speaks part 1 only."""
-    wire = Wire()
-    assert run(wire.deliver([]), page(404), answer(ORIGINAL)) == []
+    wire = ServerProtocol()
+    assert run_exchange(wire.deliver([]), make_html_reply(404), make_reply(LEGACY_KEY_INFO)) == []
     return wire
 
 
 def test_operations_travel_as_one_batch():
     results = [{"id": "a", "status": 201}, {"id": "b", "status": 409, "problem": {"detail": "other run"}}]
-    talk = Dialogue(answer({"results": results}))
-    ops = [put("a"), patch("b", completed=5)]
-    assert talk.run(Wire().deliver(ops)) == results
-    assert talk.lines == ["POST api/v1/items:batch"]
-    assert talk.bodies == [{"ops": ops}]
+    talk = ExchangeDriver(make_reply({"results": results}))
+    ops = [put_op("a"), patch_op("b", completed=5)]
+    assert talk.run(ServerProtocol().deliver(ops)) == results
+    assert talk.request_lines == ["POST api/v1/items:batch"]
+    assert talk.request_bodies == [{"ops": ops}]
 
 
 @pytest.mark.parametrize(
@@ -643,152 +654,169 @@ def test_operations_travel_as_one_batch():
 )
 def test_batch_results_that_do_not_fit_the_operations_are_an_unexpected_answer(document):
     with pytest.raises(ResponseError) as caught:
-        run(ask_batch([put("a")]), answer(document))
+        run_exchange(request_batch([put_op("a")]), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 413, 429, 500, 503])
 def test_a_batch_that_is_refused_is_not_tried_one_by_one(status):
-    talk = Dialogue(problem(status))
+    talk = ExchangeDriver(make_problem_reply(status))
     with pytest.raises(ResponseError) as caught:
-        talk.run(Wire().deliver([put("a")]))
+        talk.run(ServerProtocol().deliver([put_op("a")]))
     assert caught.value.status_code == status
-    assert talk.lines == ["POST api/v1/items:batch"]
+    assert talk.request_lines == ["POST api/v1/items:batch"]
 
 
 def test_a_server_that_has_lost_an_item_is_asked_which_life_of_it_this_is():
-    wire, results = Wire(), [{"id": "a", "status": 404}]
+    wire, results = ServerProtocol(), [{"id": "a", "status": 404}]
     assert wire.boot_id == ""
     for boot_id in ("b1", "b2"):
-        talk = Dialogue(answer({"results": results}), answer({**V1, "server": {"boot_id": boot_id}}))
-        assert talk.run(wire.deliver([patch("a")])) == results
+        talk = ExchangeDriver(
+            make_reply({"results": results}), make_reply({**V1_KEY_INFO, "server": {"boot_id": boot_id}})
+        )
+        assert talk.run(wire.deliver([patch_op("a")])) == results
         assert wire.boot_id == boot_id
 
 
-@pytest.mark.parametrize("op", [delete("a"), patch("a", part="rows")], ids=["delete", "part"])
+@pytest.mark.parametrize("op", [delete_op("a"), patch_op("a", part="rows")], ids=["delete", "part"])
 def test_an_item_that_need_not_be_there_is_no_reason_to_ask_for_the_servers_life(op):
-    talk = Dialogue(answer({"results": [{"id": "a", "status": 404}]}))
-    talk.run(Wire().deliver([op]))
-    assert talk.lines == ["POST api/v1/items:batch"]
+    talk = ExchangeDriver(make_reply({"results": [{"id": "a", "status": 404}]}))
+    talk.run(ServerProtocol().deliver([op]))
+    assert talk.request_lines == ["POST api/v1/items:batch"]
 
 
 def test_a_server_that_does_not_tell_its_life_has_answered_the_batch_all_the_same():
     results = [{"id": "a", "status": 404}]
-    wire = Wire()
-    assert Dialogue(answer({"results": results}), problem(500)).run(wire.deliver([patch("a")])) == results
+    wire = ServerProtocol()
+    assert (
+        ExchangeDriver(make_reply({"results": results}), make_problem_reply(500)).run(wire.deliver([patch_op("a")]))
+        == results
+    )
     assert wire.boot_id == ""
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_server_without_batches_that_claims_part_2_is_believed_and_the_error_raised(status):
-    talk = Dialogue(problem(status), answer(V1))
+    talk = ExchangeDriver(make_problem_reply(status), make_reply(V1_KEY_INFO))
     with pytest.raises(ResponseError) as caught:
-        talk.run(Wire().deliver([put("a")]))
+        talk.run(ServerProtocol().deliver([put_op("a")]))
     assert caught.value.status_code == status
-    assert talk.lines == ["POST api/v1/items:batch", "GET api/key-info"]
+    assert talk.request_lines == ["POST api/v1/items:batch", "GET api/key-info"]
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_an_original_server_gets_the_operations_one_by_one(status):
-    ops = [put("a", completed=1), patch("a", completed=5), delete("b")]
-    talk = Dialogue(page(status), answer(ORIGINAL), answer(status=201), answer(), answer())
-    assert talk.run(Wire().deliver(ops)) == [
+    ops = [put_op("a", completed=1), patch_op("a", completed=5), delete_op("b")]
+    talk = ExchangeDriver(
+        make_html_reply(status), make_reply(LEGACY_KEY_INFO), make_reply(status=201), make_reply(), make_reply()
+    )
+    assert talk.run(ServerProtocol().deliver(ops)) == [
         {"id": "a", "status": 201},
         {"id": "a", "status": 200},
         {"id": "b", "status": 200},
     ]
-    assert talk.lines == [
+    assert talk.request_lines == [
         "POST api/v1/items:batch",
         "GET api/key-info",
         "POST progress",
         "PUT progress",
         "DELETE progress?id=b",
     ]
-    assert [body["value"] for body in talk.bodies[2:4]] == [0.1, 0.5]
+    assert [body["value"] for body in talk.request_bodies[2:4]] == [0.1, 0.5]
 
 
 def test_an_original_server_is_not_asked_for_a_batch_again():
-    talk = Dialogue(answer(status=201))
-    talk.run(on_original_server().deliver([put("a")]))
-    assert talk.lines == ["POST progress"]
+    talk = ExchangeDriver(make_reply(status=201))
+    talk.run(legacy_protocol().deliver([put_op("a")]))
+    assert talk.request_lines == ["POST progress"]
 
 
 def test_an_item_that_exists_already_is_adopted():
-    talk = Dialogue(answer({"error": "exists"}, 409), answer())
-    assert talk.run(on_original_server().deliver([put("a", completed=3)])) == [{"id": "a", "status": 200}]
-    assert talk.lines == ["POST progress", "PUT progress"]
-    assert talk.bodies[0] == talk.bodies[1]
+    talk = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply())
+    assert talk.run(legacy_protocol().deliver([put_op("a", completed=3)])) == [{"id": "a", "status": 200}]
+    assert talk.request_lines == ["POST progress", "PUT progress"]
+    assert talk.request_bodies[0] == talk.request_bodies[1]
 
 
 def test_an_item_of_somebody_else_is_not_adopted():
-    talk = Dialogue(answer({"error": "exists"}, 409), answer({"error": "not yours"}, 403))
-    results = talk.run(on_original_server().deliver([put("a")]))
+    talk = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply({"error": "not yours"}, 403))
+    results = talk.run(legacy_protocol().deliver([put_op("a")]))
     assert results == [{"id": "a", "status": 403, "problem": {"detail": "not yours"}}]
 
 
 def test_what_was_said_earlier_is_repeated_for_part_1_replaces_whole_items():
-    wire = on_original_server()
-    run(wire.deliver([put("a", title="First", weight=7)]), answer(status=201))
-    run(wire.deliver([patch("a", completed=5)]), answer())
-    talk = Dialogue(answer())
-    talk.run(wire.deliver([patch("a", description="half")]))
-    assert talk.bodies == [{"id": "a", "title": "First", "description": "half", "value": 0.5, "weight": 7}]
+    wire = legacy_protocol()
+    run_exchange(wire.deliver([put_op("a", title="First", weight=7)]), make_reply(status=201))
+    run_exchange(wire.deliver([patch_op("a", completed=5)]), make_reply())
+    talk = ExchangeDriver(make_reply())
+    talk.run(wire.deliver([patch_op("a", description="half")]))
+    assert talk.request_bodies == [{"id": "a", "title": "First", "description": "half", "value": 0.5, "weight": 7}]
 
 
 def test_a_deleted_item_is_forgotten():
-    wire = on_original_server()
-    run(wire.deliver([put("a", title="First"), delete("a")]), answer(status=201), answer())
-    talk = Dialogue(answer())
-    talk.run(wire.deliver([patch("a", completed=5)]))
-    assert talk.bodies[0]["title"] == "a"
+    wire = legacy_protocol()
+    run_exchange(wire.deliver([put_op("a", title="First"), delete_op("a")]), make_reply(status=201), make_reply())
+    talk = ExchangeDriver(make_reply())
+    talk.run(wire.deliver([patch_op("a", completed=5)]))
+    assert talk.request_bodies[0]["title"] == "a"
 
 
 def test_one_failed_operation_does_not_stop_the_others():
-    replies = [problem(500, detail="oops"), answer(status=201), problem(404), problem(503)]
-    results = run(on_original_server().deliver([put("a"), put("b"), delete("c"), patch("b")]), *replies)
+    replies = [
+        make_problem_reply(500, detail="oops"),
+        make_reply(status=201),
+        make_problem_reply(404),
+        make_problem_reply(503),
+    ]
+    results = run_exchange(
+        legacy_protocol().deliver([put_op("a"), put_op("b"), delete_op("c"), patch_op("b")]), *replies
+    )
     assert [result["status"] for result in results] == [500, 201, 404, 503]
     assert results[0]["problem"] == {"detail": "oops"}
 
 
-@pytest.mark.parametrize("reply", [problem(401), page(302)], ids=["401", "302"])
+@pytest.mark.parametrize("reply", [make_problem_reply(401), make_html_reply(302)], ids=["401", "302"])
 def test_a_refused_key_and_a_redirect_stop_the_one_by_one(reply):
-    talk = Dialogue(reply)
+    talk = ExchangeDriver(reply)
     with pytest.raises(ResponseError):
-        talk.run(on_original_server().deliver([put("a"), put("b")]))
-    assert talk.lines == ["POST progress"]
+        talk.run(legacy_protocol().deliver([put_op("a"), put_op("b")]))
+    assert talk.request_lines == ["POST progress"]
 
 
 @pytest.mark.parametrize(
     ("op", "description", "value"),
     [
-        (put("a", completed=3), "3/10 it", 0.3),
-        (put("a", completed=3, unit="B"), "3/10 B", 0.3),
-        (put("a", completed=3, total=None), "3 it", 0.0),
-        (put("a", completed=3, total=None, unit="files"), "3 files", 0.0),
-        (put("a", completed=3, total=None, unit=None), "3 it", 0.0),
+        (put_op("a", completed=3), "3/10 it", 0.3),
+        (put_op("a", completed=3, unit="B"), "3/10 B", 0.3),
+        (put_op("a", completed=3, total=None), "3 it", 0.0),
+        (put_op("a", completed=3, total=None, unit="files"), "3 files", 0.0),
+        (put_op("a", completed=3, total=None, unit=None), "3 it", 0.0),
         ({"op": "put", "id": "a"}, "0 it", 0.0),
-        (put("a", completed=None), "0/10 it", 0.0),
-        (put("a", completed=3, description="now"), "now", 0.3),
-        (put("a", completed=10), "10/10 it", 1 - 2e-9),
-        (put("a", completed=10, status="succeeded"), "10/10 it", 1.0),
-        (put("a", completed=3, total=None, status="succeeded"), "3 it", 1.0),
-        (put("a", completed=3, status="stopped"), "stopped: 3/10 it", 0.3),
-        (put("a", completed=10, status="stopped"), "stopped: 10/10 it", 1 - 2e-9),
-        (put("a", completed=3, status="failed", error="ValueError: no"), "failed: ValueError: no", 0.3),
+        (put_op("a", completed=None), "0/10 it", 0.0),
+        (put_op("a", completed=3, description="now"), "now", 0.3),
+        (put_op("a", completed=10), "10/10 it", 1 - 2e-9),
+        (put_op("a", completed=10, status="succeeded"), "10/10 it", 1.0),
+        (put_op("a", completed=3, total=None, status="succeeded"), "3 it", 1.0),
+        (put_op("a", completed=3, status="stopped"), "stopped: 3/10 it", 0.3),
+        (put_op("a", completed=10, status="stopped"), "stopped: 10/10 it", 1 - 2e-9),
+        (put_op("a", completed=3, status="failed", error="ValueError: no"), "failed: ValueError: no", 0.3),
     ],
 )
 def test_five_fields_tell_a_trackers_state_and_only_success_is_1(op, description, value):
-    state = LegacyState(op, 0.0, op.get("completed") or 0).item(0.0)
+    state = LegacyState(op, 0.0, op.get("completed") or 0).to_item(0.0)
     assert (state["description"], state["value"]) == (description, value)
 
 
 def test_the_five_fields_of_a_long_failure_still_obey_the_rules():
-    state = LegacyState(put("a", status="failed", error="x" * 2000), 0.0, 0).item(0.0)
+    state = LegacyState(put_op("a", status="failed", error="x" * 2000), 0.0, 0).to_item(0.0)
     assert legacy_item(*state.values()) == state
 
 
 def test_the_description_of_a_running_item_tells_counts_rate_and_time_left():
-    state = LegacyState(put("a", completed=120, total=1000), began_at=0.0, began_with=30)
-    assert state.item(2.0)["description"] == "120/1000 it, 45 it/s, 00:19 left"
-    assert LegacyState(put("a", completed=90, total=None), 0.0, 0).item(2.0)["description"] == "90 it, 45 it/s"
-    assert LegacyState(put("a", completed=9, status="stopped"), 0.0, 0).item(2.0)["description"] == "stopped: 9/10 it"
+    state = LegacyState(put_op("a", completed=120, total=1000), started_at=0.0, initial_completed=30)
+    assert state.to_item(2.0)["description"] == "120/1000 it, 45 it/s, 00:19 left"
+    assert LegacyState(put_op("a", completed=90, total=None), 0.0, 0).to_item(2.0)["description"] == "90 it, 45 it/s"
+    assert (
+        LegacyState(put_op("a", completed=9, status="stopped"), 0.0, 0).to_item(2.0)["description"]
+        == "stopped: 9/10 it"
+    )

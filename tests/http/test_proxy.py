@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import AsyncProgressBar, ConfigError, ProgressBar, TransportError
 from progressbar_tracker._http.proxy import find_proxy
-from tests.support.fault_server import KEY
+from tests.support.fault_server import WRITE_KEY
 
-PROXY = "http://proxy:3128"
-LOOPBACK = [
+PROXY_URL = "http://proxy:3128"
+LOOPBACK_URLS = [
     "http://127.0.0.1:8989/", "http://127.0.0.1/", "http://127.1.2.3:8989/", "http://127.1/", "http://0x7f000001/",
     "http://2130706433/", "http://localhost:8989/", "http://LOCALHOST/", "http://localhost./", "http://a.localhost/",
     "http://a.b.localhost.:80/", "http://[::1]:8989/", "http://[0:0:0:0:0:0:0:1]/", "http://[::ffff:127.0.0.1]/",
     "http://[::ffff:7f00:1]:8989/", "https://localhost/", "http://0.0.0.0:8989/", "http://[::]:8989/", "http://[::1%25lo]/",
 ]  # fmt: skip
 # host of the URL, NO_PROXY, whether it is listed
-LISTED = [
+NO_PROXY_CASES = [
     ("server", "server", True), ("server", "SERVER", True), ("SERVER", "server", True), ("server", "serve", False),
     ("server", "erver", False), ("a.example.com", "example.com", True), ("a.example.com", ".example.com", True),
     ("example.com", ".example.com", True), ("example.com", "example.com.", True), ("example.com.", "example.com", True),
@@ -49,17 +49,17 @@ LISTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("url", LOOPBACK)
+@pytest.mark.parametrize("url", LOOPBACK_URLS)
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-@pytest.mark.parametrize("value", [PROXY, "socks5://proxy", "nonsense://", "::"])
+@pytest.mark.parametrize("value", [PROXY_URL, "socks5://proxy", "nonsense://", "::"])
 def test_loopback_is_never_reached_through_a_proxy(url, name, value):
     assert find_proxy(url, {name: value, "no_proxy": "[::1"}) is None
 
 
-@pytest.mark.parametrize(("host", "listed", "direct"), LISTED)
+@pytest.mark.parametrize(("host", "listed", "direct"), NO_PROXY_CASES)
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
 def test_no_proxy_means_what_it_means_to_curl(host, listed, direct, name):
-    found = find_proxy(f"http://{host}/", {"http_proxy": PROXY, name: listed})
+    found = find_proxy(f"http://{host}/", {"http_proxy": PROXY_URL, name: listed})
     assert (found is None) is direct
 
 
@@ -67,23 +67,23 @@ def test_no_proxy_means_what_it_means_to_curl(host, listed, direct, name):
     ("environ", "url", "expected"),
     [
         ({}, "http://server/", None),
-        ({"http_proxy": PROXY}, "http://server/", "http_proxy"),
-        ({"HTTP_PROXY": PROXY}, "http://server/", "HTTP_PROXY"),
-        ({"http_proxy": PROXY, "HTTP_PROXY": "http://other"}, "http://server/", "http_proxy"),
-        ({"http_proxy": "", "HTTP_PROXY": PROXY}, "http://server/", None),
-        ({"https_proxy": PROXY}, "http://server/", None),
-        ({"http_proxy": PROXY}, "https://server/", None),
-        ({"HTTPS_PROXY": PROXY}, "https://server/", "HTTPS_PROXY"),
-        ({"ALL_PROXY": PROXY}, "https://server/", "ALL_PROXY"),
-        ({"ALL_PROXY": "socks5://p", "http_proxy": PROXY}, "http://server/", "http_proxy"),
+        ({"http_proxy": PROXY_URL}, "http://server/", "http_proxy"),
+        ({"HTTP_PROXY": PROXY_URL}, "http://server/", "HTTP_PROXY"),
+        ({"http_proxy": PROXY_URL, "HTTP_PROXY": "http://other"}, "http://server/", "http_proxy"),
+        ({"http_proxy": "", "HTTP_PROXY": PROXY_URL}, "http://server/", None),
+        ({"https_proxy": PROXY_URL}, "http://server/", None),
+        ({"http_proxy": PROXY_URL}, "https://server/", None),
+        ({"HTTPS_PROXY": PROXY_URL}, "https://server/", "HTTPS_PROXY"),
+        ({"ALL_PROXY": PROXY_URL}, "https://server/", "ALL_PROXY"),
+        ({"ALL_PROXY": "socks5://p", "http_proxy": PROXY_URL}, "http://server/", "http_proxy"),
         ({"http_proxy": "proxy:3128"}, "http://server/", "http_proxy"),
         ({"http_proxy": "  http://proxy:3128 "}, "http://server/", "http_proxy"),
-        ({"REQUEST_METHOD": "GET", "HTTP_PROXY": PROXY}, "http://server/", None),
-        ({"REQUEST_METHOD": "GET", "http_proxy": PROXY}, "http://server/", "http_proxy"),
-        ({"REQUEST_METHOD": "GET", "HTTPS_PROXY": PROXY}, "https://server/", "HTTPS_PROXY"),
-        ({"no_proxy": "", "NO_PROXY": "server", "http_proxy": PROXY}, "http://server/", "http_proxy"),
-        ({"no_proxy": "x", "NO_PROXY": "server", "http_proxy": PROXY}, "http://server/", "http_proxy"),
-        ({"ftp_proxy": PROXY, "_PROXY": PROXY, "proxy": PROXY}, "http://server/", None),
+        ({"REQUEST_METHOD": "GET", "HTTP_PROXY": PROXY_URL}, "http://server/", None),
+        ({"REQUEST_METHOD": "GET", "http_proxy": PROXY_URL}, "http://server/", "http_proxy"),
+        ({"REQUEST_METHOD": "GET", "HTTPS_PROXY": PROXY_URL}, "https://server/", "HTTPS_PROXY"),
+        ({"no_proxy": "", "NO_PROXY": "server", "http_proxy": PROXY_URL}, "http://server/", "http_proxy"),
+        ({"no_proxy": "x", "NO_PROXY": "server", "http_proxy": PROXY_URL}, "http://server/", "http_proxy"),
+        ({"ftp_proxy": PROXY_URL, "_PROXY": PROXY_URL, "proxy": PROXY_URL}, "http://server/", None),
     ],
 )
 def test_variable_that_applies(environ, url, expected):
@@ -91,7 +91,7 @@ def test_variable_that_applies(environ, url, expected):
     assert (found and found.variable) == expected
 
 
-UNFIT = [
+INVALID_PROXIES = [
     "ftp://p",
     "socks4://p",
     "://",
@@ -106,7 +106,9 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize("value", [*UNFIT, "gopher://secretuser:secretword@p", "http://secretuser:secretword@p:port"])
+@pytest.mark.parametrize(
+    "value", [*INVALID_PROXIES, "gopher://secretuser:secretword@p", "http://secretuser:secretword@p:port"]
+)
 def test_proxy_that_cannot_be_is_one_error_that_names_the_variable(value):
     with pytest.raises(ConfigError, match="ALL_PROXY") as caught:
         find_proxy("http://server/", {"ALL_PROXY": value})
@@ -123,7 +125,7 @@ def test_no_environment_raises_anything_else(environ):
             find_proxy(url, environ)
 
 
-class Listening:
+class RecordingServer:
     """Notes what is sent to it, and answers as a server that has no item."""
 
     def __init__(self):
@@ -145,38 +147,38 @@ class Listening:
 
 
 @pytest.fixture(autouse=True)
-def no_proxies(monkeypatch):
+def clear_proxy_variables(monkeypatch):
     for name in ("http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
 
 
 @pytest.fixture
-def listening():
-    with contextlib.closing(Listening()) as server, contextlib.closing(Listening()) as proxy:
+def listening_servers():
+    with contextlib.closing(RecordingServer()) as server, contextlib.closing(RecordingServer()) as proxy:
         yield server, proxy
 
 
-async def ask_awaited(url):
-    async with AsyncProgressBar(url, KEY, auto_detect=False) as pb:
+async def ask_with_async_client(url):
+    async with AsyncProgressBar(url, WRITE_KEY, auto_detect=False) as pb:
         return await pb.get_all()
 
 
-def ask_plainly(url):
-    with ProgressBar(url, KEY, auto_detect=False) as pb:
+def ask_with_client(url):
+    with ProgressBar(url, WRITE_KEY, auto_detect=False) as pb:
         return pb.get_all()
 
 
 def ask(url, awaited):
     import asyncio
 
-    return asyncio.run(ask_awaited(url)) if awaited else ask_plainly(url)
+    return asyncio.run(ask_with_async_client(url)) if awaited else ask_with_client(url)
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("no_proxy", ["", "127.0.0.0/8", "fd07::/64", "[::1]", "["])
-def test_key_for_a_loopback_server_never_reaches_a_proxy(listening, monkeypatch, awaited, no_proxy):
-    server, proxy = listening
+def test_key_for_a_loopback_server_never_reaches_a_proxy(listening_servers, monkeypatch, awaited, no_proxy):
+    server, proxy = listening_servers
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{proxy.address}")
     monkeypatch.setenv("NO_PROXY", no_proxy)
@@ -185,8 +187,8 @@ def test_key_for_a_loopback_server_never_reaches_a_proxy(listening, monkeypatch,
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-def test_server_elsewhere_is_reached_through_the_proxy(listening, monkeypatch, awaited):
-    _, proxy = listening
+def test_server_elsewhere_is_reached_through_the_proxy(listening_servers, monkeypatch, awaited):
+    _, proxy = listening_servers
     monkeypatch.setenv("http_proxy", f"user:word@{proxy.address}")
     assert ask("http://server.invalid:8989", awaited) == []
     (received,) = proxy.received
@@ -213,5 +215,5 @@ def test_certificates_that_cannot_be_loaded_name_the_variable(monkeypatch, tmp_p
 def test_password_of_a_proxy_that_is_away_is_not_shown(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://user:secretword@127.0.0.1:1")
     with pytest.raises(TransportError) as caught:
-        ask_plainly("http://server.invalid:8989")
+        ask_with_client("http://server.invalid:8989")
     assert "secretword" not in repr(caught.value)

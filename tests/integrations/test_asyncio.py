@@ -13,69 +13,69 @@ from progressbar_tracker.testing import recording
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
-def end(recorded):
+def final_state(recorded):
     (run,) = recorded.runs
     return run.status, run.completed, run.total, run.error
 
 
-async def after(seconds, result):
+async def return_after(seconds, result):
     await asyncio.sleep(seconds)
     return result
 
 
-async def failing():
+async def raise_error():
     raise ValueError("line dropped")
 
 
-def test_as_completed_gives_what_is_done_first_and_counts_it(recorded):
+def test_as_completed_gives_what_is_done_first_and_counts_it(recorder):
     async def main():
         found = []
-        for done in as_completed([after(0.05, "late"), after(0, "soon")], id="x"):
+        for done in as_completed([return_after(0.05, "late"), return_after(0, "soon")], id="x"):
             found.append(await done)
-            assert recorded["x"].completed == len(found) - 1
+            assert recorder["x"].completed == len(found) - 1
         return found
 
     assert asyncio.run(main()) == ["soon", "late"]
-    assert end(recorded) == ("succeeded", 2, 2, None)
+    assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's own is no asynchronous iterable yet")
-def test_as_completed_is_for_an_async_for_too(recorded):
+def test_as_completed_is_for_an_async_for_too(recorder):
     async def main():
-        late = asyncio.ensure_future(after(0.05, "late"))
-        return [await done async for done in as_completed([late, after(0, "soon")], id="x")]
+        late = asyncio.ensure_future(return_after(0.05, "late"))
+        return [await done async for done in as_completed([late, return_after(0, "soon")], id="x")]
 
     assert asyncio.run(main()) == ["soon", "late"]
-    assert end(recorded) == ("succeeded", 2, 2, None)
+    assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-def test_as_completed_raises_what_is_raised(recorded):
+def test_as_completed_raises_what_is_raised(recorder):
     async def main():
-        with as_completed([failing(), after(0, 1)], id="x") as bar:
+        with as_completed([raise_error(), return_after(0, 1)], id="x") as bar:
             for done in bar:
                 await done
 
     with pytest.raises(ValueError, match="line dropped"):
         asyncio.run(main())
-    assert end(recorded)[0] == "failed"
+    assert final_state(recorder)[0] == "failed"
 
 
-def test_as_completed_keeps_its_time_limit(recorded):
+def test_as_completed_keeps_its_time_limit(recorder):
     async def main():
-        for done in as_completed([after(20, 1)], timeout=0.01, id="x"):
+        for done in as_completed([return_after(20, 1)], timeout=0.01, id="x"):
             await done
 
     with pytest.raises(TimeoutError):
         asyncio.run(main())
-    assert end(recorded)[0] == "stopped"
+    assert final_state(recorder)[0] == "stopped"
 
 
-def test_gather_returns_the_results_in_order_and_counts_those_that_are_done(recorded):
+def test_gather_returns_the_results_in_order_and_counts_those_that_are_done(recorder):
     async def main():
         gate = asyncio.Event()
 
@@ -83,67 +83,67 @@ def test_gather_returns_the_results_in_order_and_counts_those_that_are_done(reco
             await gate.wait()
             return "last"
 
-        gathering = asyncio.ensure_future(gather(last(), after(0, "first"), id="x"))
-        while recorded.runs == [] or recorded["x"].completed < 1:  # noqa: ASYNC110 - there is no event but the count
+        gathering = asyncio.ensure_future(gather(last(), return_after(0, "first"), id="x"))
+        while recorder.runs == [] or recorder["x"].completed < 1:  # noqa: ASYNC110 - there is no event but the count
             await asyncio.sleep(0)
-        assert (recorded["x"].status, recorded["x"].total) == ("running", 2)
+        assert (recorder["x"].status, recorder["x"].total) == ("running", 2)
         gate.set()
         return await gathering
 
     assert asyncio.run(main()) == ["last", "first"]
-    assert end(recorded) == ("succeeded", 2, 2, None)
+    assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-def test_gather_fails_with_the_text_of_what_it_raises_and_counts_no_further(recorded):
+def test_gather_fails_with_the_text_of_what_it_raises_and_counts_no_further(recorder):
     async def main():
-        other = asyncio.ensure_future(after(0.02, 1))
+        other = asyncio.ensure_future(return_after(0.02, 1))
         with pytest.raises(ValueError, match="line dropped"):
-            await gather(failing(), other, id="x")
-        seen = end(recorded)
+            await gather(raise_error(), other, id="x")
+        seen = final_state(recorder)
         assert await other == 1  # goes on, as with asyncio's own
-        assert end(recorded) == seen == ("failed", 1, 2, "ValueError: line dropped")
+        assert final_state(recorder) == seen == ("failed", 1, 2, "ValueError: line dropped")
 
     asyncio.run(main())
 
 
-def test_gather_returns_exceptions_if_it_is_told_to(recorded):
+def test_gather_returns_exceptions_if_it_is_told_to(recorder):
     async def main():
-        return await gather(failing(), after(0, 1), return_exceptions=True, id="x")
+        return await gather(raise_error(), return_after(0, 1), return_exceptions=True, id="x")
 
     error, one = asyncio.run(main())
     assert (type(error), one) == (ValueError, 1)
-    assert end(recorded) == ("succeeded", 2, 2, None)
+    assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-def test_gather_that_is_cancelled_is_stopped_and_cancels_its_own(recorded):
+def test_gather_that_is_cancelled_is_stopped_and_cancels_its_own(recorder):
     async def main():
-        inner = asyncio.ensure_future(after(20, 1))
+        inner = asyncio.ensure_future(return_after(20, 1))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(gather(inner, id="x"), 0.02)
         assert inner.cancelled()
 
     asyncio.run(main())
-    assert end(recorded) == ("stopped", 0, 1, None)
+    assert final_state(recorder) == ("stopped", 0, 1, None)
 
 
-def test_the_same_awaitable_twice_is_done_once(recorded):
+def test_the_same_awaitable_twice_is_done_once(recorder):
     async def main():
-        once = after(0, 1)
+        once = return_after(0, 1)
         return await gather(once, once, id="x")
 
     assert asyncio.run(main()) == [1, 1]
-    assert end(recorded) == ("succeeded", 1, 1, None)
+    assert final_state(recorder) == ("succeeded", 1, 1, None)
 
 
-def test_nothing_to_gather_is_soon_done(recorded):
+def test_nothing_to_gather_is_soon_done(recorder):
     async def main():
         return await gather(id="x")
 
     assert asyncio.run(main()) == []
-    assert end(recorded) == ("succeeded", 0, 0, None)
+    assert final_state(recorder) == ("succeeded", 0, 0, None)
 
 
-def test_bars_in_what_is_gathered_are_inside_it(recorded):
+def test_bars_in_what_is_gathered_are_inside_it(recorder):
     async def work():
         for _ in track([1], id="inner"):
             await asyncio.sleep(0)
@@ -152,11 +152,11 @@ def test_bars_in_what_is_gathered_are_inside_it(recorded):
         await gather(work(), id="outer")
 
     asyncio.run(main())
-    assert recorded["inner"].parent == "outer"
+    assert recorder["inner"].parent == "outer"
 
 
 @pytest.mark.parametrize(("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError)])
-def test_wrong_options_are_refused_before_anything_begins(recorded, options, error):
+def test_wrong_options_are_refused_before_anything_begins(recorder, options, error):
     async def main():
         done = asyncio.get_running_loop().create_future()
         with pytest.raises(error):
@@ -166,4 +166,4 @@ def test_wrong_options_are_refused_before_anything_begins(recorded, options, err
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
-    assert len(recorded) == 0
+    assert len(recorder) == 0

@@ -14,12 +14,12 @@ from progressbar_tracker.tqdm import tqdm
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
-def end(run):
+def final_state(run):
     return run.status, run.completed, run.total, run.error
 
 
@@ -28,28 +28,28 @@ def add(*numbers):
     return sum(numbers)
 
 
-def test_a_computation_is_counted_in_tasks_and_succeeds(recorded):
+def test_a_computation_is_counted_in_tasks_and_succeeds(recorder):
     with TrackCallback(id="sum", title="The sum", group="night"):
         assert dask.array.ones((40, 40), chunks=(10, 10)).sum().compute(scheduler="threads") == 1600
-    run = recorded["sum"]
+    run = recorder["sum"]
     assert run.status == "succeeded"
     assert run.completed == run.total > 16
     assert (run.title, run.group, run.unit) == ("The sum", "night", "tasks")
 
 
-def test_it_moves_while_tasks_are_done(recorded):
+def test_it_moves_while_tasks_are_done(recorder):
     counts = []
 
     @dask.delayed
     def look(_):
-        counts.append(end(recorded["x"])[:2])
+        counts.append(final_state(recorder["x"])[:2])
 
     with TrackCallback(id="x"):
         look(look(look(None))).compute(scheduler="sync")
     assert counts == [("running", 0), ("running", 1), ("running", 2)]
 
 
-def test_a_task_that_raises_fails_it_with_its_text(recorded):
+def test_a_task_that_raises_fails_it_with_its_text(recorder):
     @dask.delayed
     def failing(_):
         raise ValueError("bad block")
@@ -57,10 +57,10 @@ def test_a_task_that_raises_fails_it_with_its_text(recorded):
     with TrackCallback(id="x"):
         with pytest.raises(ValueError, match="bad block"):
             failing(add(1)).compute(scheduler="threads")
-    assert end(recorded["x"]) == ("failed", 1, 2, "ValueError: bad block")
+    assert final_state(recorder["x"]) == ("failed", 1, 2, "ValueError: bad block")
 
 
-def test_each_computation_is_a_run_of_its_own_and_only_while_the_callback_is_on(recorded):
+def test_each_computation_is_a_run_of_its_own_and_only_while_the_callback_is_on(recorder):
     callback = TrackCallback()
     callback.register()
     try:
@@ -69,18 +69,18 @@ def test_each_computation_is_a_run_of_its_own_and_only_while_the_callback_is_on(
     finally:
         callback.unregister()
     add(3).compute(scheduler="sync")
-    assert [run.status for run in recorded] == ["succeeded", "succeeded"]
+    assert [run.status for run in recorder] == ["succeeded", "succeeded"]
     assert callback._runs == {}
 
 
-def test_a_computation_that_cannot_start_is_the_users_own_error(recorded):
+def test_a_computation_that_cannot_start_is_the_users_own_error(recorder):
     class Broken(dask.callbacks.Callback):
         def _start(self, dsk):
             raise RuntimeError("not today")
 
     with pytest.raises(RuntimeError, match="not today"), Broken(), TrackCallback(id="x"):
         add(1).compute(scheduler="sync")
-    assert all(run.status == "failed" for run in recorded)
+    assert all(run.status == "failed" for run in recorder)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_wrong_options_are_refused_at_once(options, error):
         TrackCallback(**options)
 
 
-def test_tqdms_own_callback_shows_our_bar(recorded):
+def test_tqdms_own_callback_shows_our_bar(recorder):
     with TqdmCallback(tqdm_class=tqdm, id="x", disable=None):
         add(add(1), add(2)).compute(scheduler="sync")
-    assert end(recorded["x"]) == ("succeeded", 3, 3, None)
+    assert final_state(recorder["x"]) == ("succeeded", 3, 3, None)

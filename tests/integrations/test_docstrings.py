@@ -7,10 +7,10 @@ import inspect
 
 import pytest
 
-NAMES = ["asyncio", "dask", "fsspec", "joblib", "logging", "pandas", "rich"]
+INTEGRATION_NAMES = ["asyncio", "dask", "fsspec", "joblib", "logging", "pandas", "rich"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", INTEGRATION_NAMES)
 def test_everything_public_is_described_and_has_an_example(name):
     module = importlib.import_module(f"progressbar_tracker.integrations.{name}")
     assert f"from progressbar_tracker.integrations.{name} import" in module.__doc__

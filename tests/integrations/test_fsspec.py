@@ -16,13 +16,13 @@ from progressbar_tracker.tqdm import tqdm
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
 @pytest.fixture
-def fs():
+def memory_fs():
     MemoryFileSystem.store.clear()
     made = fsspec.filesystem("memory")
     for number in range(3):
@@ -30,103 +30,103 @@ def fs():
     return made
 
 
-def end(run):
+def final_state(run):
     return run.status, run.completed, run.total, run.unit, run.error
 
 
-def test_one_file_is_counted_in_bytes(recorded, fs, tmp_path):
+def test_one_file_is_counted_in_bytes(recorder, memory_fs, tmp_path):
     with TrackCallback(id="x", title="A photo") as callback:
-        fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=callback)
-    assert end(recorded["x"]) == ("succeeded", 3000, 3000, "B", None)
-    assert recorded["x"].title == "A photo"
+        memory_fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=callback)
+    assert final_state(recorder["x"]) == ("succeeded", 3000, 3000, "B", None)
+    assert recorder["x"].title == "A photo"
 
 
-def test_many_files_are_counted_in_files_each_with_an_item_inside(recorded, fs, tmp_path):
+def test_many_files_are_counted_in_files_each_with_an_item_inside(recorder, memory_fs, tmp_path):
     with TrackCallback(id="x", group="night") as callback:
-        fs.get("/photos/", str(tmp_path), recursive=True, callback=callback)
-    whole, *files = [run for run in recorded if run.total]
-    assert end(whole) == ("succeeded", 4, 4, "files", None)  # the folder is one to fsspec
-    assert [(*end(run)[:4], run.title, run.parent, run.group) for run in files] == [
+        memory_fs.get("/photos/", str(tmp_path), recursive=True, callback=callback)
+    whole, *files = [run for run in recorder if run.total]
+    assert final_state(whole) == ("succeeded", 4, 4, "files", None)  # the folder is one to fsspec
+    assert [(*final_state(run)[:4], run.title, run.parent, run.group) for run in files] == [
         ("succeeded", 1000 * (number + 1), 1000 * (number + 1), "B", f"{number}.jpg", "x", "night")
         for number in range(3)
     ]
 
 
-def test_putting_is_counted_too(recorded, fs, tmp_path):
+def test_putting_is_counted_too(recorder, memory_fs, tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(700))
     with TrackCallback(id="x") as callback:
-        fs.put_file(str(tmp_path / "a.bin"), "/a.bin", callback=callback)
-    assert end(recorded["x"]) == ("succeeded", 700, 700, "B", None)
+        memory_fs.put_file(str(tmp_path / "a.bin"), "/a.bin", callback=callback)
+    assert final_state(recorder["x"]) == ("succeeded", 700, 700, "B", None)
 
 
-def test_a_transfer_that_raises_fails_with_its_text_and_so_does_its_file(recorded, fs, tmp_path, monkeypatch):
+def test_a_transfer_that_raises_fails_with_its_text_and_so_does_its_file(recorder, memory_fs, tmp_path, monkeypatch):
     def broken(self, length=-1):
         raise OSError("line dropped")
 
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", broken)
     with pytest.raises(OSError, match="line dropped"), TrackCallback(id="x") as callback:
-        fs.get("/photos/", str(tmp_path), recursive=True, callback=callback)
-    assert [(run.status, run.error) for run in recorded] == [("failed", "OSError: line dropped")] * 2
+        memory_fs.get("/photos/", str(tmp_path), recursive=True, callback=callback)
+    assert [(run.status, run.error) for run in recorder] == [("failed", "OSError: line dropped")] * 2
 
 
-def test_without_a_block_it_ends_when_it_is_let_go_of(recorded, fs, tmp_path):
-    fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=TrackCallback(id="whole"))
+def test_without_a_block_it_ends_when_it_is_let_go_of(recorder, memory_fs, tmp_path):
+    memory_fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=TrackCallback(id="whole"))
     half = TrackCallback(id="half")
     half.set_size(10)
     half.absolute_update(5)
-    assert recorded["half"].status == "running"
+    assert recorder["half"].status == "running"
     del half
     gc.collect()
-    assert end(recorded["whole"]) == ("succeeded", 3000, 3000, "B", None)
-    assert end(recorded["half"]) == ("stopped", 5, 10, "B", None)
+    assert final_state(recorder["whole"]) == ("succeeded", 3000, 3000, "B", None)
+    assert final_state(recorder["half"]) == ("stopped", 5, 10, "B", None)
 
 
-def test_one_that_is_not_used_is_not_shown(recorded):
+def test_one_that_is_not_used_is_not_shown(recorder):
     with TrackCallback(id="x"):
         pass
     TrackCallback().close()
-    assert len(recorded) == 0
+    assert len(recorder) == 0
 
 
-def test_a_second_transfer_is_a_run_of_its_own(recorded, fs, tmp_path):
+def test_a_second_transfer_is_a_run_of_its_own(recorder, memory_fs, tmp_path):
     callback = TrackCallback(id="x")
     for number in range(2):
-        fs.get_file(f"/photos/{number}.jpg", str(tmp_path / "a"), callback=callback)
+        memory_fs.get_file(f"/photos/{number}.jpg", str(tmp_path / "a"), callback=callback)
     callback.close()
     callback.close()
-    assert [end(run)[:3] for run in recorded] == [("succeeded", 1000, 1000), ("succeeded", 2000, 2000)]
+    assert [final_state(run)[:3] for run in recorder] == [("succeeded", 1000, 1000), ("succeeded", 2000, 2000)]
 
 
-def test_an_empty_file_and_one_of_unknown_size_have_an_end(recorded, fs, tmp_path):
-    fs.pipe_file("/empty", b"")
-    fs.get_file("/empty", str(tmp_path / "a"), callback=TrackCallback(id="empty"))
+def test_an_empty_file_and_one_of_unknown_size_have_an_end(recorder, memory_fs, tmp_path):
+    memory_fs.pipe_file("/empty", b"")
+    memory_fs.get_file("/empty", str(tmp_path / "a"), callback=TrackCallback(id="empty"))
     with TrackCallback(id="unknown") as callback:
         callback.set_size(None)
         callback.relative_update(5)
-    assert end(recorded["empty"])[:3] == ("succeeded", 0, 0)
-    assert end(recorded["unknown"])[:3] == ("succeeded", 5, None)
+    assert final_state(recorder["empty"])[:3] == ("succeeded", 0, 0)
+    assert final_state(recorder["unknown"])[:3] == ("succeeded", 5, None)
 
 
-def test_a_signature_in_an_address_is_not_shown(recorded):
+def test_a_signature_in_an_address_is_not_shown(recorder):
     with TrackCallback(id="x") as callback, callback.branched("https://h/a/b.zip?sig=secret", "b.zip") as child:
         child.set_size(1)
-    assert [run.title for run in recorded] == ["Transfer", "b.zip"]
+    assert [run.title for run in recorder] == ["Transfer", "b.zip"]
 
 
-def test_the_older_way_to_branch_and_other_methods_work(recorded):
+def test_the_older_way_to_branch_and_other_methods_work(recorder):
     callback = TrackCallback(id="x")
     options = {}
     callback.branch("/a", "/b", options)
     options["callback"].relative_update(3)
     callback.what_nobody_knows("does nothing")
     options["callback"].close()
-    assert [run.completed for run in recorded] == [0, 3]
+    assert [run.completed for run in recorder] == [0, 3]
 
 
-def test_it_is_inside_of_the_bar_of_its_loop(recorded, fs, tmp_path):
+def test_it_is_inside_of_the_bar_of_its_loop(recorder, memory_fs, tmp_path):
     for name in track(["0.jpg"], id="names"):
-        fs.get_file(f"/photos/{name}", str(tmp_path / name), callback=TrackCallback(id="x"))
-    assert recorded["x"].parent == "names"
+        memory_fs.get_file(f"/photos/{name}", str(tmp_path / name), callback=TrackCallback(id="x"))
+    assert recorder["x"].parent == "names"
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_wrong_options_are_refused_at_once(options, error):
         TrackCallback(**options)
 
 
-def test_fsspecs_own_tqdm_callback_shows_our_bar(recorded, fs, tmp_path):
+def test_fsspecs_own_tqdm_callback_shows_our_bar(recorder, memory_fs, tmp_path):
     callback = TqdmCallback(tqdm_kwargs={"id": "x", "disable": None, "unit": "B"}, tqdm_cls=tqdm)
-    fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=callback)
+    memory_fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=callback)
     callback.close()
-    assert end(recorded["x"]) == ("succeeded", 3000, 3000, "B", None)
+    assert final_state(recorder["x"]) == ("succeeded", 3000, 3000, "B", None)

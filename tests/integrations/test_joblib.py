@@ -14,12 +14,12 @@ from progressbar_tracker.testing import recording
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
-def end(recorded):
+def final_state(recorded):
     run = recorded.runs[-1]
     return run.status, run.completed, run.total, run.error
 
@@ -28,29 +28,29 @@ def square(number):
     return number * number
 
 
-def failing(number):
+def raise_error(number):
     if number == 3:
         raise ValueError(f"bad row {number}")
     return number
 
 
 @pytest.mark.parametrize("options", [{"n_jobs": 1}, {"n_jobs": 2, "backend": "threading"}])
-def test_the_results_are_joblibs_and_the_end_is_exact(recorded, options):
+def test_the_results_are_joblibs_and_the_end_is_exact(recorder, options):
     rows = Parallel(**options, id="x", title="Squares")([joblib.delayed(square)(n) for n in range(20)])
     assert rows == [n * n for n in range(20)]
-    assert end(recorded) == ("succeeded", 20, 20, None)
-    assert (recorded["x"].title, recorded["x"].unit) == ("Squares", "tasks")
+    assert final_state(recorder) == ("succeeded", 20, 20, None)
+    assert (recorder["x"].title, recorder["x"].unit) == ("Squares", "tasks")
 
 
-def test_processes_count_too_and_batches_as_so_many_tasks_as_they_have(recorded):
+def test_processes_count_too_and_batches_as_so_many_tasks_as_they_have(recorder):
     with Parallel(n_jobs=2, id="x", total=50, batch_size=7) as parallel:
         assert parallel(joblib.delayed(square)(n) for n in range(50)) == [n * n for n in range(50)]
-        assert end(recorded) == ("succeeded", 50, 50, None)
+        assert final_state(recorder) == ("succeeded", 50, 50, None)
         parallel([joblib.delayed(square)(1)])
-    assert [run.status for run in recorded] == ["succeeded", "succeeded"]
+    assert [run.status for run in recorder] == ["succeeded", "succeeded"]
 
 
-def test_what_is_completed_counts_and_not_what_is_dispatched(recorded):
+def test_what_is_completed_counts_and_not_what_is_dispatched(recorder):
     gates = [threading.Event() for _ in range(4)]
 
     def work(n):
@@ -61,18 +61,18 @@ def test_what_is_completed_counts_and_not_what_is_dispatched(recorded):
     thread = threading.Thread(target=parallel, args=([joblib.delayed(work)(n) for n in range(4)],))
     thread.start()
     try:
-        until(lambda: parallel.n_dispatched_tasks == 4)
-        assert end(recorded) == ("running", 0, 4, None)
+        wait_until(lambda: parallel.n_dispatched_tasks == 4)
+        assert final_state(recorder) == ("running", 0, 4, None)
         gates[2].set()
-        until(lambda: recorded["x"].completed == 1)
+        wait_until(lambda: recorder["x"].completed == 1)
     finally:
         for gate in gates:
             gate.set()
         thread.join()
-    assert end(recorded) == ("succeeded", 4, 4, None)
+    assert final_state(recorder) == ("succeeded", 4, 4, None)
 
 
-def until(reached):
+def wait_until(reached):
     deadline = time.monotonic() + 20
     while not reached():
         assert time.monotonic() < deadline
@@ -80,29 +80,29 @@ def until(reached):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_task_that_raises_fails_it_with_its_text(recorded, jobs):
+def test_a_task_that_raises_fails_it_with_its_text(recorder, jobs):
     with pytest.raises(ValueError, match="bad row 3"):
-        Parallel(n_jobs=jobs, backend="threading", id="x")([joblib.delayed(failing)(n) for n in range(9)])
-    status, _, total, error = end(recorded)
+        Parallel(n_jobs=jobs, backend="threading", id="x")([joblib.delayed(raise_error)(n) for n in range(9)])
+    status, _, total, error = final_state(recorder)
     assert (status, total, error) == ("failed", 9, "ValueError: bad row 3")
 
 
-def test_a_generator_has_no_total_but_an_end(recorded):
+def test_a_generator_has_no_total_but_an_end(recorder):
     assert Parallel(n_jobs=1, id="x")(joblib.delayed(square)(n) for n in range(3)) == [0, 1, 4]
-    assert end(recorded) == ("succeeded", 3, None, None)
+    assert final_state(recorder) == ("succeeded", 3, None, None)
 
 
-def test_nothing_to_do_is_done(recorded):
+def test_nothing_to_do_is_done(recorder):
     assert Parallel(n_jobs=1, id="x")([]) == []
-    assert end(recorded) == ("succeeded", 0, 0, None)
+    assert final_state(recorder) == ("succeeded", 0, 0, None)
 
 
-def test_a_parallel_that_returns_a_generator_needs_track_only(recorded):
+def test_a_parallel_that_returns_a_generator_needs_track_only(recorder):
     results = joblib.Parallel(n_jobs=2, backend="threading", return_as="generator_unordered")(
         joblib.delayed(square)(n) for n in range(5)
     )
     assert sorted(track(results, total=5, id="x")) == [0, 1, 4, 9, 16]
-    assert end(recorded) == ("succeeded", 5, 5, None)
+    assert final_state(recorder) == ("succeeded", 5, 5, None)
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,12 @@ from progressbar_tracker.tqdm import tqdm
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
-class Clock:
+class ManualClock:
     now = 100.0
 
     def __call__(self):
@@ -39,7 +39,7 @@ class Clock:
 
 
 @pytest.fixture
-def told(caplog):
+def pop_messages(caplog):
     """What was logged by the lines so far; it is forgotten when it is asked for."""
     caplog.set_level(logging.DEBUG, "bars")
 
@@ -53,7 +53,7 @@ def told(caplog):
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return ManualClock()
 
 
 @pytest.fixture
@@ -67,59 +67,59 @@ def made(clock, monkeypatch):
 # --- lines() ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_bar_has_a_line_an_interval_and_one_at_its_end(recorded, made, clock, told):
+def test_a_bar_has_a_line_an_interval_and_one_at_its_end(recorder, made, clock, pop_messages):
     with track(total=1000, title="import") as bar:
         made.step()
         bar.advance(450)
         clock.now += 29
         made.step()
-        assert told() == []
+        assert pop_messages() == []
         clock.now += 1
         made.step()
         made.step()
-        assert told() == [("INFO", "import: 45 % 450/1000 it, 15 it/s, 00:36 left")]
+        assert pop_messages() == [("INFO", "import: 45 % 450/1000 it, 15 it/s, 00:36 left")]
         clock.now += 30
         bar.update(completed=999, description="nearly\nthere")
         made.step()
-        assert told() == [("INFO", "import: 99 % 999/1000 it, 16.6 it/s, 00:00 left, nearly there")]
+        assert pop_messages() == [("INFO", "import: 99 % 999/1000 it, 16.6 it/s, 00:00 left, nearly there")]
         bar.advance()
     made.step()
     made.step()
-    assert told() == [("INFO", "import: succeeded after 01:00, 1000/1000 it")]
+    assert pop_messages() == [("INFO", "import: succeeded after 01:00, 1000/1000 it")]
 
 
-def test_a_failure_is_a_warning_with_its_text(recorded, made, told):
+def test_a_failure_is_a_warning_with_its_text(recorder, made, pop_messages):
     with pytest.raises(ValueError, match="bad"), track(total=3, title="import", unit="rows"):
         raise ValueError("bad\nrow")
     made.step()
-    assert told() == [("WARNING", "import: failed after 00:00, 0/3 rows: ValueError: bad row")]
+    assert pop_messages() == [("WARNING", "import: failed after 00:00, 0/3 rows: ValueError: bad row")]
 
 
-def test_bytes_and_what_has_no_total_are_said_as_people_say_them(recorded, made, clock, told):
+def test_bytes_and_what_has_no_total_are_said_as_people_say_them(recorder, made, clock, pop_messages):
     with track(title="upload", unit="B", total=4 << 20) as upload, track(title="log") as log:
         upload.advance(1 << 20)
         log.advance(3)
         clock.now += 30
         made.step()
-    assert told() == [
+    assert pop_messages() == [
         ("INFO", "upload: 25 % 1.0M/4.0M B, 34.1K B/s, 01:30 left"),
         ("INFO", "log: 3 it, 0.1 it/s, 00:30"),
     ]
 
 
-def test_of_bars_inside_others_only_the_long_ones_are_told(recorded, made, clock, told):
+def test_of_bars_inside_others_only_the_long_ones_are_told(recorder, made, clock, pop_messages):
     for number in track(range(2), title="outer"):
         for _ in track(range(3), title="inner"):
             pass
         if number == 0:
             made.step()
-            assert told() == []
+            assert pop_messages() == []
         with track(total=2, title="long"):
             clock.now += 30
             made.step()
         made.step()
     made.step()
-    assert [text.partition(",")[0] for _, text in told()] == [
+    assert [text.partition(",")[0] for _, text in pop_messages()] == [
         "outer: 0 % 0/2 it",
         "long: 0 % 0/2 it",
         "long: succeeded after 00:30",
@@ -130,69 +130,69 @@ def test_of_bars_inside_others_only_the_long_ones_are_told(recorded, made, clock
     ]
 
 
-def test_tqdms_bars_are_told_of_too(recorded, made, clock, told):
+def test_tqdms_bars_are_told_of_too(recorder, made, clock, pop_messages):
     with tqdm(total=10, desc="theirs", initial=4, disable=None) as bar:
         bar.update(3)
         clock.now += 30
         made.step()
     made.step()
-    assert told() == [
+    assert pop_messages() == [
         ("INFO", "theirs: 70 % 7/10 it, 0.1 it/s, 00:30 left"),
         ("INFO", "theirs: succeeded after 00:30, 7/10 it"),
     ]
 
 
-def test_what_was_left_early_is_told_of_when_the_program_lives_on(recorded, made, told):
+def test_what_was_left_early_is_told_of_when_the_program_lives_on(recorder, made, pop_messages):
     for _ in track(range(4), title="import"):
         break
     made.step()
-    assert told() == []
+    assert pop_messages() == []
     made.step()
-    assert told() == [("INFO", "import: stopped after 00:00, 0/4 it")]
+    assert pop_messages() == [("INFO", "import: stopped after 00:00, 0/4 it")]
 
 
-def test_hostile_titles_stay_on_a_line(recorded, made, told):
+def test_hostile_titles_stay_on_a_line(recorder, made, pop_messages):
     list(track([1], title="a\nb\x1b[31m\u202e"))
     made.step()
-    ((_, text),) = told()
+    ((_, text),) = pop_messages()
     assert text.isprintable()
 
 
-def test_it_follows_so_many_bars_and_no_more(recorded, made, told):
+def test_it_follows_so_many_bars_and_no_more(recorder, made, pop_messages):
     bars = [track(total=1, title=f"bar {number}") for number in range(1200)]
     for bar in bars:
         bar.advance(0)
     made.step()
-    assert len(made._followed) == 1000
+    assert len(made._followed_runs) == 1000
     for bar in bars:
         bar.close()
     made.step()
-    assert made._followed == []
+    assert made._followed_runs == []
 
 
-def test_when_it_is_closed_it_tells_what_has_ended_and_no_more(recorded, made, told):
+def test_when_it_is_closed_it_tells_what_has_ended_and_no_more(recorder, made, pop_messages):
     list(track([1], title="before"))
     made.close()
     made.close()
     list(track([1], title="after"))
     made.step()
-    assert [text.partition(":")[0] for _, text in told()] == ["before"]
-    assert run_module.observers == []
+    assert [text.partition(":")[0] for _, text in pop_messages()] == ["before"]
+    assert run_module.start_observers == []
 
 
-def test_the_same_logger_once_more_takes_the_place_of_the_first(recorded, told):
+def test_the_same_logger_once_more_takes_the_place_of_the_first(recorder, pop_messages):
     with lines(logger="bars"), lines(interval=60, logger=logging.getLogger("bars"), level=logging.DEBUG):
-        assert len(run_module.observers) == 1
+        assert len(run_module.start_observers) == 1
         list(track([1], title="once"))
-    assert told() == [("DEBUG", "once: succeeded after 00:00, 1/1 it")]
-    assert run_module.observers == []
+    assert pop_messages() == [("DEBUG", "once: succeeded after 00:00, 1/1 it")]
+    assert run_module.start_observers == []
 
 
-def test_turned_off_is_turned_off(monkeypatch, made, told):
+def test_turned_off_is_turned_off(monkeypatch, made, pop_messages):
     monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     list(track([1]))
     made.step()
-    assert told() == []
+    assert pop_messages() == []
 
 
 @pytest.mark.parametrize(
@@ -209,10 +209,10 @@ def test_turned_off_is_turned_off(monkeypatch, made, told):
 def test_wrong_arguments_are_refused(options, error):
     with pytest.raises(error, match=next(iter(options))):
         lines(**options)
-    assert run_module.observers == []
+    assert run_module.start_observers == []
 
 
-def run(program):
+def run_program(program):
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
         capture_output=True,
@@ -222,7 +222,7 @@ def run(program):
 
 
 def test_without_a_server_the_lines_come_from_a_thread_and_the_last_at_the_end_of_the_program():
-    done = run("""
+    done = run_program("""
         import logging, sys, threading
         from progressbar_tracker import track
         from progressbar_tracker.integrations.logging import lines
@@ -249,7 +249,7 @@ def test_without_a_server_the_lines_come_from_a_thread_and_the_last_at_the_end_o
 
 
 def test_a_handler_that_hangs_does_not_hold_the_program():
-    done = run("""
+    done = run_program("""
         import logging, threading, time
         from progressbar_tracker import track
         from progressbar_tracker.integrations.logging import lines
@@ -277,17 +277,17 @@ def test_a_handler_that_hangs_does_not_hold_the_program():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_starts_empty(recorded, made, told):
+def test_a_forked_child_starts_empty(recorder, made, pop_messages):
     bar = track(total=1, title="the parent's")
     bar.advance()
     made.step()
     child = os.fork()
     if child == 0:
-        os._exit(0 if made._followed == [] and not made._begun else 1)
+        os._exit(0 if made._followed_runs == [] and not made._started_runs else 1)
     assert os.waitpid(child, 0)[1] == 0
     bar.close()
     made.step()
-    assert len(told()) == 1
+    assert len(pop_messages()) == 1
 
 
 # --- redirect() -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-PROGRAM = """
+MISSING_PACKAGE_PROGRAM = """
 import importlib, sys
 
 class Missing:
@@ -26,7 +26,7 @@ for name in ("asyncio", "logging"):
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", MISSING_PACKAGE_PROGRAM], capture_output=True, text=True, timeout=100)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         f"{name} is not installed: pip install {name}" for name in ("dask", "fsspec", "joblib", "pandas", "rich")

@@ -16,133 +16,136 @@ from progressbar_tracker.integrations.pandas import read_csv
 from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
 
-ROWS = 20_000
+ROW_COUNT = 20_000
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def csv_folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("csv")
-    table = pd.DataFrame({"number": range(ROWS), "text": ["some text that takes its room"] * ROWS})
+    table = pd.DataFrame({"number": range(ROW_COUNT), "text": ["some text that takes its room"] * ROW_COUNT})
     for ending in ("", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"):
         table.to_csv(made / f"rows.csv{ending}", index=False)
     return made
 
 
-def end(recorded):
+def final_state(recorded):
     run = recorded.runs[-1]
     return run.status, run.completed, run.total, run.unit, run.error
 
 
-def test_the_whole_is_read_and_the_end_is_exact(recorded, folder):
-    path = folder / "rows.csv"
+def test_the_whole_is_read_and_the_end_is_exact(recorder, csv_folder):
+    path = csv_folder / "rows.csv"
     table = read_csv(path, id="x", usecols=["number"])
     assert table.equals(pd.read_csv(path, usecols=["number"]))
-    assert end(recorded) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
-    assert recorded["x"].title == "rows.csv"
+    assert final_state(recorder) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
+    assert recorder["x"].title == "rows.csv"
 
 
-def test_the_bar_moves_with_the_chunks(recorded, folder):
-    path = folder / "rows.csv"
+def test_the_bar_moves_with_the_chunks(recorder, csv_folder):
+    path = csv_folder / "rows.csv"
     size = path.stat().st_size
     counts, rows = [], 0
     for chunk in read_csv(str(path), chunksize=5000, id="x"):
         rows += len(chunk)
-        counts.append(recorded["x"].completed)
-        assert recorded["x"].status == "running"
-    assert rows == ROWS
+        counts.append(recorder["x"].completed)
+        assert recorder["x"].status == "running"
+    assert rows == ROW_COUNT
     assert counts == sorted(counts)
     assert size / 10 < counts[0] < size / 2
-    assert end(recorded) == ("succeeded", size, size, "B", None)
+    assert final_state(recorder) == ("succeeded", size, size, "B", None)
 
 
 @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"])
-def test_a_compressed_file_is_counted_as_it_is_on_the_disk(recorded, folder, ending):
-    path = folder / f"rows.csv{ending}"
-    assert len(read_csv(path, id="x")) == ROWS
-    assert end(recorded) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
+def test_a_compressed_file_is_counted_as_it_is_on_the_disk(recorder, csv_folder, ending):
+    path = csv_folder / f"rows.csv{ending}"
+    assert len(read_csv(path, id="x")) == ROW_COUNT
+    assert final_state(recorder) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
 
 
-def test_rows_that_were_not_asked_for_are_not_counted(recorded, folder):
-    assert len(read_csv(folder / "rows.csv", nrows=10, id="x")) == 10
-    status, completed, total, *_ = end(recorded)
+def test_rows_that_were_not_asked_for_are_not_counted(recorder, csv_folder):
+    assert len(read_csv(csv_folder / "rows.csv", nrows=10, id="x")) == 10
+    status, completed, total, *_ = final_state(recorder)
     assert status == "succeeded"
     assert 0 < completed < total
 
 
-def test_files_that_are_open_are_read_from_where_they_are_and_stay_open(recorded, folder):
-    path = folder / "rows.csv"
+def test_files_that_are_open_are_read_from_where_they_are_and_stay_open(recorder, csv_folder):
+    path = csv_folder / "rows.csv"
     with path.open("rb") as file:
         file.readline()
-        assert len(read_csv(file, header=None, id="x")) == ROWS
+        assert len(read_csv(file, header=None, id="x")) == ROW_COUNT
         assert not file.closed
-    assert end(recorded)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
+    assert final_state(recorder)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
     memory = io.BytesIO(path.read_bytes())
-    assert len(read_csv(memory, id="y")) == ROWS
-    assert end(recorded)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
+    assert len(read_csv(memory, id="y")) == ROW_COUNT
+    assert final_state(recorder)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
 
 
-def test_what_has_no_size_has_no_total(recorded, folder):
-    with gzip.open(folder / "rows.csv.gz") as file:
-        assert len(read_csv(file, id="unzipped")) == ROWS
-    assert end(recorded) == ("succeeded", (folder / "rows.csv").stat().st_size, None, "B", None)
+def test_what_has_no_size_has_no_total(recorder, csv_folder):
+    with gzip.open(csv_folder / "rows.csv.gz") as file:
+        assert len(read_csv(file, id="unzipped")) == ROW_COUNT
+    assert final_state(recorder) == ("succeeded", (csv_folder / "rows.csv").stat().st_size, None, "B", None)
     assert sum(map(len, read_csv(io.StringIO("a\n1\n2\n3\n"), chunksize=2, id="text"))) == 3
-    assert end(recorded) == ("succeeded", 3, None, "rows", None)
+    assert final_state(recorder) == ("succeeded", 3, None, "rows", None)
 
 
-def test_an_address_is_read_as_pandas_reads_it(recorded, folder):
+def test_an_address_is_read_as_pandas_reads_it(recorder, csv_folder):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+    with http.server.HTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(csv_folder))) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             url = f"http://127.0.0.1:{server.server_address[1]}/rows.csv?sig=secret"
-            assert len(read_csv(url, id="x")) == ROWS
+            assert len(read_csv(url, id="x")) == ROW_COUNT
         finally:
             server.shutdown()
-    assert end(recorded) == ("succeeded", ROWS, None, "rows", None)
-    assert recorded["x"].title == "read_csv"
+    assert final_state(recorder) == ("succeeded", ROW_COUNT, None, "rows", None)
+    assert recorder["x"].title == "read_csv"
 
 
-def test_a_loop_that_is_left_early_is_stopped_and_the_file_is_closed(recorded, folder):
-    for _ in read_csv(folder / "rows.csv", chunksize=5000, id="x"):
+def test_a_loop_that_is_left_early_is_stopped_and_the_file_is_closed(recorder, csv_folder):
+    for _ in read_csv(csv_folder / "rows.csv", chunksize=5000, id="x"):
         break
-    assert end(recorded)[0] == "stopped"  # a file that is still open would be a ResourceWarning
+    assert final_state(recorder)[0] == "stopped"  # a file that is still open would be a ResourceWarning
 
 
-def test_a_block_knows_its_end(recorded, folder):
-    with pytest.raises(ValueError, match="bad row"), read_csv(folder / "rows.csv", chunksize=5000, id="x") as chunks:
+def test_a_block_knows_its_end(recorder, csv_folder):
+    with (
+        pytest.raises(ValueError, match="bad row"),
+        read_csv(csv_folder / "rows.csv", chunksize=5000, id="x") as chunks,
+    ):
         for _ in chunks:
             raise ValueError("bad row")
-    assert (end(recorded)[0], end(recorded)[4]) == ("failed", "ValueError: bad row")
-    with read_csv(folder / "rows.csv", chunksize=5000, id="x") as chunks:
+    assert (final_state(recorder)[0], final_state(recorder)[4]) == ("failed", "ValueError: bad row")
+    with read_csv(csv_folder / "rows.csv", chunksize=5000, id="x") as chunks:
         for _ in chunks:
             break
-    assert end(recorded)[0] == "stopped"
-    with read_csv(folder / "rows.csv", chunksize=5000, id="x") as chunks:
-        assert sum(map(len, chunks)) == ROWS
+    assert final_state(recorder)[0] == "stopped"
+    with read_csv(csv_folder / "rows.csv", chunksize=5000, id="x") as chunks:
+        assert sum(map(len, chunks)) == ROW_COUNT
         assert sum(map(len, chunks)) == 0
-    assert end(recorded)[0] == "succeeded"
-    assert len(recorded) == 3
+    assert final_state(recorder)[0] == "succeeded"
+    assert len(recorder) == 3
 
 
-def test_errors_are_pandas_own(recorded, tmp_path):
+def test_errors_are_pandas_own(recorder, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("a\n1\n2\n3,4,5\n")
     with pytest.raises(pd.errors.ParserError):
         read_csv(bad, id="x")
-    assert end(recorded)[0] == "failed"
+    assert final_state(recorder)[0] == "failed"
     bad.write_text("a\n1\n2\nthree\n")
     with pytest.raises(ValueError, match="three"):
         list(read_csv(bad, chunksize=1, dtype={"a": int}, id="y"))
-    assert end(recorded)[0] == "failed"
+    assert final_state(recorder)[0] == "failed"
     with pytest.raises(FileNotFoundError):
         read_csv(tmp_path / "missing.csv")
     with pytest.raises(TypeError):
@@ -152,15 +155,15 @@ def test_errors_are_pandas_own(recorded, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError), ({"iterator": True}, ValueError)]
 )
-def test_wrong_options_are_refused_at_once(recorded, folder, options, error):
+def test_wrong_options_are_refused_at_once(recorder, csv_folder, options, error):
     with pytest.raises(error):
-        read_csv(folder / "rows.csv", **options)
-    assert len(recorded) == 0
+        read_csv(csv_folder / "rows.csv", **options)
+    assert len(recorder) == 0
 
 
-def test_reading_by_chunks_does_not_hold_the_whole(recorded, folder):
+def test_reading_by_chunks_does_not_hold_the_whole(recorder, csv_folder):
     tracemalloc.start()
-    for _ in read_csv(folder / "rows.csv", chunksize=1000, id="x"):
+    for _ in read_csv(csv_folder / "rows.csv", chunksize=1000, id="x"):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -171,7 +174,7 @@ def test_reading_by_chunks_does_not_hold_the_whole(recorded, folder):
 
 
 @pytest.mark.parametrize("kind", ["apply", "series", "map", "groups"])
-def test_progress_apply_and_its_like_show_their_bars(recorded, kind):
+def test_progress_apply_and_its_like_show_their_bars(recorder, kind):
     tqdm.pandas(desc="Squares", disable=None, id="x")
     table = pd.DataFrame({"a": [1, 2, 3], "b": [1, 1, 2]})
     if kind == "apply":
@@ -183,12 +186,12 @@ def test_progress_apply_and_its_like_show_their_bars(recorded, kind):
     else:
         assert list(table.groupby("b")["a"].progress_apply(sum)) == [3, 3]
     total = 2 if kind == "groups" else 3
-    assert end(recorded) == ("succeeded", total, total, "it", None)
-    assert recorded["x"].title == "Squares"
+    assert final_state(recorder) == ("succeeded", total, total, "it", None)
+    assert recorder["x"].title == "Squares"
 
 
-def test_a_function_that_raises_leaves_its_bar_unfinished(recorded):
+def test_a_function_that_raises_leaves_its_bar_unfinished(recorder):
     tqdm.pandas(disable=None, id="x")
     with pytest.raises(ZeroDivisionError):
         pd.Series([1, 0, 2]).progress_apply(lambda n: 1 // n)
-    assert end(recorded)[0] in ("stopped", "failed")
+    assert final_state(recorder)[0] in ("stopped", "failed")

@@ -18,56 +18,56 @@ from progressbar_tracker.integrations.rich import mirror, track
 from progressbar_tracker.testing import recording
 
 
-def quiet(*columns, **options):
+def make_progress(*columns, **options):
     return Progress(*columns, console=Console(file=io.StringIO()), auto_refresh=False, **options)
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     with recording() as made:
         yield made
 
 
-def ends(recorded):
+def final_states(recorded):
     return {run.id: (run.status, run.completed, run.total, run.error) for run in recorded}
 
 
-def test_a_task_appears_moves_and_succeeds_when_it_is_finished(recorded):
-    with mirror(quiet(), id="copy") as progress:
+def test_a_task_appears_moves_and_succeeds_when_it_is_finished(recorder):
+    with mirror(make_progress(), id="copy") as progress:
         task = progress.add_task("[red]Copying[/] rows", total=10)
-        assert recorded["copy/0"].title == "Copying rows"
+        assert recorder["copy/0"].title == "Copying rows"
         progress.advance(task, 4)
-        assert (recorded["copy/0"].status, recorded["copy/0"].completed) == ("running", 4)
+        assert (recorder["copy/0"].status, recorder["copy/0"].completed) == ("running", 4)
         progress.update(task, completed=10)
-        assert ends(recorded) == {"copy/0": ("succeeded", 10, 10, None)}
+        assert final_states(recorder) == {"copy/0": ("succeeded", 10, 10, None)}
 
 
-def test_tasks_that_were_there_before_are_shown_and_so_are_those_of_its_own_track(recorded):
-    progress = quiet()
+def test_tasks_that_were_there_before_are_shown_and_so_are_those_of_its_own_track(recorder):
+    progress = make_progress()
     progress.add_task("before", total=1)
     with mirror(progress, id="x"):
         assert list(progress.track(range(3), description="own")) == [0, 1, 2]
-        assert recorded["x/1"].status == "succeeded"
-    assert recorded["x/0"].status == "stopped"
+        assert recorder["x/1"].status == "succeeded"
+    assert recorder["x/0"].status == "stopped"
 
 
-def test_a_removed_task_ends(recorded):
-    with mirror(quiet(), id="x") as progress:
+def test_a_removed_task_ends(recorder):
+    with mirror(make_progress(), id="x") as progress:
         progress.remove_task(progress.add_task("half", total=2, completed=1))
         progress.remove_task(progress.add_task("whole", total=2, completed=2))
-    assert [run.status for run in recorded] == ["stopped", "succeeded"]
+    assert [run.status for run in recorder] == ["stopped", "succeeded"]
 
 
-def test_a_progress_that_stops_leaves_what_is_unfinished_stopped_and_what_has_no_total_succeeded(recorded):
-    with mirror(quiet(), id="x") as progress:
+def test_a_progress_that_stops_leaves_what_is_unfinished_stopped_and_what_has_no_total_succeeded(recorder):
+    with mirror(make_progress(), id="x") as progress:
         progress.add_task("unfinished", total=2, completed=1)
         progress.add_task("without a total", total=None, completed=7)
-    assert ends(recorded) == {"x/0": ("stopped", 1, 2, None), "x/1": ("succeeded", 7, None, None)}
+    assert final_states(recorder) == {"x/0": ("stopped", 1, 2, None), "x/1": ("succeeded", 7, None, None)}
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_an_exception_that_leaves_the_block_fails_its_tasks_with_its_text(recorded, inside):
-    progress = quiet()
+def test_an_exception_that_leaves_the_block_fails_its_tasks_with_its_text(recorder, inside):
+    progress = make_progress()
     if not inside:
         mirror(progress, id="x")
     with pytest.raises(ValueError, match="bad row"), progress:
@@ -75,66 +75,66 @@ def test_an_exception_that_leaves_the_block_fails_its_tasks_with_its_text(record
             mirror(progress, id="x")
         progress.add_task("one", total=2)
         raise ValueError("bad row")
-    assert ends(recorded) == {"x/0": ("failed", 0, 2, "ValueError: bad row")}
+    assert final_states(recorder) == {"x/0": ("failed", 0, 2, "ValueError: bad row")}
 
 
-def test_a_block_within_the_handling_of_another_exception_has_not_failed(recorded):
+def test_a_block_within_the_handling_of_another_exception_has_not_failed(recorder):
     try:
         raise KeyError("other")
     except KeyError:
-        with mirror(quiet(), id="x") as progress:
+        with mirror(make_progress(), id="x") as progress:
             progress.add_task("one", total=2)
-    assert recorded["x/0"].status == "stopped"
+    assert recorder["x/0"].status == "stopped"
 
 
-def test_a_task_that_goes_on_after_it_was_finished_is_a_run_of_its_own(recorded):
-    with mirror(quiet(), id="x") as progress:
+def test_a_task_that_goes_on_after_it_was_finished_is_a_run_of_its_own(recorder):
+    with mirror(make_progress(), id="x") as progress:
         task = progress.add_task("again", total=2)
         progress.advance(task, 2)
         progress.reset(task)
-        assert [run.status for run in recorded] == ["succeeded", "running"]
+        assert [run.status for run in recorder] == ["succeeded", "running"]
         progress.advance(task, 2)
-        assert recorded["x/0"].status == "succeeded"
+        assert recorder["x/0"].status == "succeeded"
         progress.update(task, total=5)
-        assert [run.status for run in recorded] == ["succeeded", "succeeded", "running"]
+        assert [run.status for run in recorder] == ["succeeded", "succeeded", "running"]
 
 
-def test_a_progress_that_is_started_again_shows_its_unfinished_tasks_again(recorded):
-    progress = mirror(quiet(), id="x")
+def test_a_progress_that_is_started_again_shows_its_unfinished_tasks_again(recorder):
+    progress = mirror(make_progress(), id="x")
     progress.add_task("one", total=2)
     progress.start()
     progress.stop()
     progress.start()
-    assert [run.status for run in recorded] == ["stopped", "running"]
+    assert [run.status for run in recorder] == ["stopped", "running"]
 
 
-def test_a_progress_that_is_let_go_of_ends_its_tasks(recorded):
-    progress = mirror(quiet(), id="x")  # in a Live of the user's it is never stopped
+def test_a_progress_that_is_let_go_of_ends_its_tasks(recorder):
+    progress = mirror(make_progress(), id="x")  # in a Live of the user's it is never stopped
     progress.advance(progress.add_task("done", total=1), 0.5)
     del progress
     gc.collect()
-    assert ends(recorded) == {"x/0": ("stopped", 0.5, 1, None)}
+    assert final_states(recorder) == {"x/0": ("stopped", 0.5, 1, None)}
 
 
-def test_columns_of_bytes_make_the_unit_bytes(recorded):
-    for number, progress in enumerate([quiet(DownloadColumn()), quiet()]):
+def test_columns_of_bytes_make_the_unit_bytes(recorder):
+    for number, progress in enumerate([make_progress(DownloadColumn()), make_progress()]):
         mirror(progress, id=f"p{number}").add_task("one")
-    assert [run.unit for run in recorded] == ["B", "it"]
+    assert [run.unit for run in recorder] == ["B", "it"]
 
 
-def test_hostile_descriptions_are_shown_as_they_are(recorded):
-    with mirror(quiet(disable=True), id="x") as progress:
+def test_hostile_descriptions_are_shown_as_they_are(recorder):
+    with mirror(make_progress(disable=True), id="x") as progress:
         progress.add_task("[/nonsense] \x1b[31m")
         progress.update(progress.add_task("late"), description="[bold]later")
-    assert [run.title for run in recorded] == ["[/nonsense]  [31m", "later"]
+    assert [run.title for run in recorder] == ["[/nonsense]  [31m", "later"]
 
 
-def test_with_a_title_of_the_users_the_description_stands_beside_it(recorded):
-    mirror(quiet(), id="x", title="Nightly").add_task("[red]Copying")
-    assert (recorded["x/0"].title, recorded["x/0"].description) == ("Nightly", "Copying")
+def test_with_a_title_of_the_users_the_description_stands_beside_it(recorder):
+    mirror(make_progress(), id="x", title="Nightly").add_task("[red]Copying")
+    assert (recorder["x/0"].title, recorder["x/0"].description) == ("Nightly", "Copying")
 
 
-def test_its_class_is_still_the_users(recorded):
+def test_its_class_is_still_the_users(recorder):
     class Mine(Progress):
         def add_task(self, *args, **options):
             return super().add_task("mine", total=3)
@@ -142,7 +142,7 @@ def test_its_class_is_still_the_users(recorded):
     progress = mirror(Mine(disable=True), id="x")
     assert isinstance(progress, Mine)
     progress.add_task("theirs")
-    assert recorded["x/0"].title == "mine"
+    assert recorder["x/0"].title == "mine"
 
 
 @pytest.mark.parametrize(
@@ -160,26 +160,26 @@ def test_what_cannot_be_mirrored_is_refused_at_once(wrong, options, error):
         mirror(wrong(), **options)
 
 
-def test_threads_may_add_tasks_at_once(recorded):
+def test_threads_may_add_tasks_at_once(recorder):
     def work():
         for _ in range(20):
             progress.advance(progress.add_task("one", total=1))
 
-    with mirror(quiet(), id="x") as progress:
+    with mirror(make_progress(), id="x") as progress:
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert {run.status for run in recorded} == {"succeeded"}
-    assert len({run.id for run in recorded}) == 80
+        assert {run.status for run in recorder} == {"succeeded"}
+    assert len({run.id for run in recorder}) == 80
 
 
 # --- track() ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def screen(monkeypatch):
+def rich_console(monkeypatch):
     """rich's console, as if it were a terminal."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, legacy_windows=False)
     monkeypatch.setattr(rich, "_console", console)
@@ -187,42 +187,42 @@ def screen(monkeypatch):
     assert not isinstance(sys.stdout, rich.file_proxy.FileProxy)
 
 
-def test_track_counts_exactly_and_leaves_its_bar_on_the_screen(recorded, screen):
+def test_track_counts_exactly_and_leaves_its_bar_on_the_screen(recorder, rich_console):
     assert list(track(range(3), id="rows", title="The rows")) == [0, 1, 2]
-    assert ends(recorded) == {"rows": ("succeeded", 3, 3, None)}
-    assert "The rows" in screen.getvalue()
-    assert "100%" in screen.getvalue()
-    assert screen.getvalue().endswith("\x1b[?25h")  # the cursor is back
+    assert final_states(recorder) == {"rows": ("succeeded", 3, 3, None)}
+    assert "The rows" in rich_console.getvalue()
+    assert "100%" in rich_console.getvalue()
+    assert rich_console.getvalue().endswith("\x1b[?25h")  # the cursor is back
 
 
-def test_a_block_that_fails_says_so_on_the_screen(recorded, screen):
+def test_a_block_that_fails_says_so_on_the_screen(recorder, rich_console):
     with pytest.raises(ValueError, match="bad"), track(total=5, id="rows [b]") as bar:
         bar.advance(2)
         raise ValueError("bad [/row]")
-    assert ends(recorded) == {"rows [b]": ("failed", 2, 5, "ValueError: bad [/row]")}
-    assert "rows [b] ValueError: bad [/row]" in screen.getvalue()
+    assert final_states(recorder) == {"rows [b]": ("failed", 2, 5, "ValueError: bad [/row]")}
+    assert "rows [b] ValueError: bad [/row]" in rich_console.getvalue()
 
 
-def test_without_a_terminal_no_bar_is_drawn(recorded, capsys):
+def test_without_a_terminal_no_bar_is_drawn(recorder, capsys):
     assert list(track([1], id="rows")) == [1]
     assert list(track([1], id="rows", display=False)) == [1]
     assert capsys.readouterr() == ("", "")
 
 
-def test_inside_a_progress_of_the_users_both_are_well(recorded, screen, caplog):
+def test_inside_a_progress_of_the_users_both_are_well(recorder, rich_console, caplog):
     with Progress() as progress:
         progress.add_task("theirs")
         assert list(track(range(3), id="rows")) == [0, 1, 2]
-    assert recorded["rows"].status == "succeeded"
+    assert recorder["rows"].status == "succeeded"
     assert list(track(range(3), id="later")) == [0, 1, 2]
-    assert "later" in screen.getvalue()
+    assert "later" in rich_console.getvalue()
     assert caplog.text == ""
 
 
-def test_a_console_that_is_gone_is_no_reason_to_fail(recorded, screen):
+def test_a_console_that_is_gone_is_no_reason_to_fail(recorder, rich_console):
     rich.get_console().file.close()
     assert list(track(range(3), id="rows")) == [0, 1, 2]
-    assert recorded["rows"].status == "succeeded"
+    assert recorder["rows"].status == "succeeded"
     monkeyed = rich.get_console()
     monkeyed.file = io.StringIO()  # so that the display can give up what it holds
     monkeyed._buffer.clear()
@@ -253,11 +253,12 @@ import sys
 import rich
 from rich.console import Console
 rich._console = Console(force_terminal=True, width=60, color_system=None)
-from progressbar_tracker.integrations.rich import display_of, track
+from progressbar_tracker.integrations.rich import track
+from progressbar_tracker.integrations._rich_display import select_display
 with track(total=2, title="Inner and outer") as outer:
-    display_of(True).step()
+    select_display(True).draw_frame()
     for i in track(range(2), title="Inner"):
-        display_of(True).step()
+        select_display(True).draw_frame()
         child = os.fork()
         if child == 0:
             # In one piece, for the parent goes on drawing; print() without a buffer writes word by word.

@@ -21,10 +21,10 @@ from progressbar_tracker.integrations.fsspec import TrackCallback as FsspecCallb
 from progressbar_tracker.integrations.joblib import Parallel
 from progressbar_tracker.integrations.pandas import read_csv
 from progressbar_tracker.integrations.rich import mirror
-from tests.support.fault_server import HANG, KEY, FaultServer
+from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
 
 
-def pause(client=None, **_):
+def wait_for_delivery(client=None, **_):
     """Wait until the server has what there is: a short bar would not be worth a request."""
     if client is None:
         time.sleep(0.05)
@@ -36,23 +36,23 @@ def with_rich(**options):
     with mirror(Progress(console=Console(file=io.StringIO())), **options) as progress:
         task = progress.add_task("Baking", total=4)
         progress.advance(task, 1)
-        pause(**options)
+        wait_for_delivery(**options)
         progress.advance(task, 3)
 
 
 def with_asyncio(**options):
     async def work():
-        pause(**options)
+        wait_for_delivery(**options)
 
     asyncio.run(gather(*[work() for _ in range(4)], **options))
 
 
 def with_joblib(**options):
-    Parallel(n_jobs=2, backend="threading", **options)([joblib.delayed(pause)(**options)] * 4)
+    Parallel(n_jobs=2, backend="threading", **options)([joblib.delayed(wait_for_delivery)(**options)] * 4)
 
 
 def with_dask(**options):
-    work = dask.delayed(lambda: pause(**options))
+    work = dask.delayed(lambda: wait_for_delivery(**options))
     with DaskCallback(**options):
         dask.compute(*[work(dask_key_name=str(number)) for number in range(4)], scheduler="sync")
 
@@ -60,19 +60,19 @@ def with_dask(**options):
 def with_fsspec(**options):
     with FsspecCallback(**options) as callback:
         callback.set_size(4)
-        pause(**options)
+        wait_for_delivery(**options)
         callback.relative_update(4)
 
 
 def with_pandas(**options):
     for _ in read_csv(io.BytesIO(b"a\n1\n"), chunksize=1, **options):
-        pause(**options)
+        wait_for_delivery(**options)
 
 
-WORK = [with_rich, with_asyncio, with_joblib, with_dask, with_fsspec, with_pandas]
+INTEGRATION_RUNS = [with_rich, with_asyncio, with_joblib, with_dask, with_fsspec, with_pandas]
 
 
-def done(work):
+def measure_seconds(work):
     """Do it, and return how long it took."""
     began = time.monotonic()
     work(id=work.__name__)
@@ -82,7 +82,7 @@ def done(work):
 def test_a_real_server_has_every_end_in_its_history(server):
     key = server.create_key("write", "integrations")
     with ProgressBar(server.url, key) as pb:
-        for work in WORK:
+        for work in INTEGRATION_RUNS:
             work(id=work.__name__, client=pb)
         assert pb.sender.flush(20)
     history = httpx.get(f"{server.url}/api/v1/history", headers={"X-API-KEY": key}).json()["items"]
@@ -100,17 +100,17 @@ def test_a_real_server_has_every_end_in_its_history(server):
 @pytest.mark.parametrize("away", ["no server", "a server that hangs", "turned off"])
 def test_a_server_that_is_away_changes_nothing(away, monkeypatch):
     server = FaultServer()
-    server.always = HANG
+    server.default_fault = HANG
     if away != "no server":
         monkeypatch.setenv("PROGRESSBAR_URL", server.url)
-        monkeypatch.setenv("PROGRESSBAR_API_KEY", KEY)
+        monkeypatch.setenv("PROGRESSBAR_API_KEY", WRITE_KEY)
     if away == "turned off":
         monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     progressbar_tracker.configure()  # a sender of its own
     try:
-        for work in WORK:
-            assert done(work) < 4  # a request is given up after five seconds
+        for work in INTEGRATION_RUNS:
+            assert measure_seconds(work) < 4  # a request is given up after five seconds
     finally:
         server.close()
     if away != "a server that hangs":
-        assert server.seen == []
+        assert server.requests == []

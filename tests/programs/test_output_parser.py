@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from progressbar_tracker._programs.output_parser import Gauge, Parser, Reading, last_line
+from progressbar_tracker._programs.output_parser import Parser, ProgressFilter, Reading, last_line
 
-RECORDED = Path(__file__).parent / "recorded"
-PIECES = [7, 100, 65536]
+RECORDED_FOLDER = Path(__file__).parent / "recorded"
+PIECE_SIZES = [7, 100, 65536]
 
 
-def followed(data, size):
+def read_states(data, size):
     """Return what a bar shows, one state after the other, and the number of phases."""
-    parser, gauge, states = Parser(), Gauge(), []
+    parser, gauge, states = Parser(), ProgressFilter(), []
     for at in range(0, len(data), size):
         found = parser.feed(data[at : at + size])
-        if found is not None and (state := gauge.take(found)) is not None:
+        if found is not None and (state := gauge.accept(found)) is not None:
             states.append(state)
     return states, gauge.phase
 
 
-def lines(data):
+def read_states_by_line(data):
     """Cut an output as a program writes it: a line, or the next state of one, at a time."""
-    parser, gauge, states = Parser(), Gauge(), []
+    parser, gauge, states = Parser(), ProgressFilter(), []
     for piece in data.replace(b"\r", b"\r\0").replace(b"\n", b"\n\0").split(b"\0"):
         found = parser.feed(piece)
-        if found is not None and (state := gauge.take(found)) is not None:
+        if found is not None and (state := gauge.accept(found)) is not None:
             states.append(state)
     return states, gauge.phase
 
@@ -50,19 +50,19 @@ def lines(data):
     ],
 )
 def test_the_bar_follows_what_a_program_prints(name, states, last, phases):
-    data = (RECORDED / name).read_bytes()
-    shown, seen = lines(data)
+    data = (RECORDED_FOLDER / name).read_bytes()
+    shown, seen = read_states_by_line(data)
     assert (shown[-1], seen) == (last, phases)
     assert len(shown) >= states
     back = sum(later.fraction < earlier.fraction - 0.01 for earlier, later in itertools.pairwise(shown))
     assert back == phases - 1
 
 
-@pytest.mark.parametrize("size", PIECES)
-@pytest.mark.parametrize("name", sorted(path.name for path in RECORDED.iterdir()))
+@pytest.mark.parametrize("size", PIECE_SIZES)
+@pytest.mark.parametrize("name", sorted(path.name for path in RECORDED_FOLDER.iterdir()))
 def test_the_end_is_the_end_however_the_output_is_cut(name, size):
-    data = (RECORDED / name).read_bytes()
-    states, _ = followed(data, size)
+    data = (RECORDED_FOLDER / name).read_bytes()
+    states, _ = read_states(data, size)
     assert states[-1].fraction >= 0.99
 
 
@@ -116,10 +116,10 @@ def test_half_a_number_is_not_believed():
 
 
 def test_a_lower_reading_is_believed_when_the_last_phase_was_through_or_when_it_insists():
-    gauge = Gauge()
+    gauge = ProgressFilter()
 
     def at(percent):
-        return gauge.take(Reading(percent, 100, "%")) is not None
+        return gauge.accept(Reading(percent, 100, "%")) is not None
 
     assert [at(10), at(50), at(20), at(60)] == [True, True, False, True]
     assert [at(100), at(3), at(4)] == [True, True, True]
@@ -132,7 +132,7 @@ def test_a_line_of_any_length_costs_no_memory():
     parser = Parser()
     for _ in range(200):
         assert parser.feed(b"x" * 65536) is None
-    assert len(parser._rest) <= 4096
+    assert len(parser._buffer) <= 4096
     assert parser.feed(b" 5%\n") == Reading(5, 100, "%")
 
 

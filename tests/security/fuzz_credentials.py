@@ -35,17 +35,23 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.access.keys import credential_of
+from progressbar_tracker.server.access.keys import credential_digest
 from progressbar_tracker.server.models import SaveKey, SaveSession
-from progressbar_tracker.server.routes import TABLE
-from tests.server.access.test_authorization import MATRIX, filled, prepared, state
-from tests.server.access.test_expired_credentials import BODIES, DECIDED_BY_HEAD, ENDINGS, STORED, refusal
-from tests.support.server import Clock, Served
+from progressbar_tracker.server.routes import ROUTES
+from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
+from tests.server.access.test_expired_credentials import (
+    DECIDED_BY_HEAD,
+    ENDING_KINDS,
+    REQUEST_BODIES,
+    STORE_READ_ROUTES,
+    refusal_status,
+)
+from tests.support.server import ManualClock, RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from progressbar_tracker.server.http.route import Row
+    from progressbar_tracker.server.http.route import Route
 
 ROUNDS_PER_SERVER: Final = 150
 """A server remembers at most 1,000 keys, and each round makes some."""
@@ -53,19 +59,19 @@ ROUNDS_PER_SERVER: Final = 150
 ENDING_SECONDS: Final = 3.0
 TIMEOUT_SECONDS: Final = 30.0
 
-ROWS: Final = [row for row in TABLE if row.action != "public" and row.method != "HEAD"]
-KEY_ROWS: Final = [row for row in ROWS if row.method != "GET" and row.path.startswith("/api/v1/keys")]
-STREAMS: Final = [row for row in ROWS if row.path == "/api/v1/events"]
+PROTECTED_ROUTES: Final = [row for row in ROUTES if row.action != "public" and row.method != "HEAD"]
+KEY_ROUTES: Final = [row for row in PROTECTED_ROUTES if row.method != "GET" and row.path.startswith("/api/v1/keys")]
+STREAM_ROUTES: Final = [row for row in PROTECTED_ROUTES if row.path == "/api/v1/events"]
 
 
 class UnauthorizedError(Exception):
     """The server did what the credential did not allow any more."""
 
 
-class Round(NamedTuple):
+class FuzzRound(NamedTuple):
     """One round: what is asked, how the credential ends, and where."""
 
-    row: Row
+    row: Route
     ending: str
     place: str
     chunked: bool
@@ -77,43 +83,45 @@ class Round(NamedTuple):
         return f"{self.row.method} {self.row.path} {framing}: {self.ending} {self.place} (at {self.at:.3f})"
 
 
-def drawn(chance: random.Random, *, shared: bool) -> Round:
+def draw_round(chance: random.Random, *, shared: bool) -> FuzzRound:
     """Return a round by chance."""
     places = ["in the head", "after the head", "in the body", "in the body", "in the body"]
     places += [] if shared else ["in the store", "in the queue", "in the response"]
     place = chance.choice(places)
-    rows = {"in the store": STORED, "in the queue": KEY_ROWS, "in the response": STREAMS}.get(place, ROWS)
-    ending = chance.choice(ENDINGS)
+    rows = {"in the store": STORE_READ_ROUTES, "in the queue": KEY_ROUTES, "in the response": STREAM_ROUTES}.get(
+        place, PROTECTED_ROUTES
+    )
+    ending = chance.choice(ENDING_KINDS)
     if place == "in the queue" and "session" not in ending:
         ending = chance.choice(("expired", "demoted"))  # the others are changes of keys, and would wait in the queue
     elif place == "in the queue":
         ending = "session ended"
-    return Round(chance.choice(rows), ending, place, chance.random() < 0.4, chance.random(), shared)
+    return FuzzRound(chance.choice(rows), ending, place, chance.random() < 0.4, chance.random(), shared)
 
 
-class Victim:
+class EndingCredential:
     """An admin's credential at one server, which ends at another, or at the same."""
 
-    def __init__(self, at: Served, ends_at: Served, ending: str) -> None:
+    def __init__(self, at: RunningServer, ends_at: RunningServer, ending: str) -> None:
         self._ends_at, self._ending = ends_at, ending
         self._admin = ends_at.client("admin")
         expires = at.clock() + 60 if ending == "expired" else None
-        secret = at.server.create_key("admin", "victim", expires_at=expires)
-        record = at.server.app.services.ring.find(secret, at.clock())
+        secret = at.background.create_key("admin", "victim", expires_at=expires)
+        record = at.background.app.services.keyring.find(secret, at.clock())
         assert record is not None
         self.record = record
         self.headers = {"X-API-KEY": secret}
         if "session" in ending:
-            cookie, self._session = at.server.app.services.sessions.begin(
-                at.clock(), key_id=record.key_id, credential=credential_of(record.type, record.hash)
+            cookie, self._session = at.background.app.services.sessions.begin(
+                at.clock(), key_id=record.key_id, credential=credential_digest(record.type, record.hash)
             )
-            at.server.store.commit([SaveSession(self._session)]).result(20)
+            at.background.store.commit([SaveSession(self._session)]).result(20)
             self.headers = {"Cookie": f"{at.cookie_name}={cookie}", "Sec-Fetch-Site": "same-origin"}
         if ends_at is not at:
-            known = ends_at.server.app.services
-            until(lambda: known.ring.get(record.key_id) is not None)
+            known = ends_at.background.app.services
+            wait_until(lambda: known.keyring.get(record.key_id) is not None)
             if "session" in ending:
-                until(lambda: known.sessions.get(self._session.session_id) is not None)
+                wait_until(lambda: known.sessions.get(self._session.session_id) is not None)
 
     def end(self) -> None:
         """Return once the end is acknowledged."""
@@ -123,27 +131,27 @@ class Victim:
                 assert self._admin.delete(path).status_code == 200
             case "rotated":
                 assert self._admin.post(f"{path}/rotate").status_code == 200
-                clock.pass_(keys.OVERLAP + 1)
+                clock.advance(keys.ROTATION_GRACE_SECONDS + 1)
             case "expired":
-                clock.pass_(61)
+                clock.advance(61)
             case "demoted":
                 demoted = replace(self.record, type="read")
-                services = self._ends_at.server.app.services
-                with services.ring_lock:  # or what the server has just read would take its place
+                services = self._ends_at.background.app.services
+                with services.keyring_lock:  # or what the server has just read would take its place
                     services.store.commit([SaveKey(demoted)]).result(20)
-                    services.ring.add(demoted)
+                    services.keyring.add(demoted)
             case _:
                 assert self._admin.delete(f"/api/v1/sessions/{self._session.session_id}").status_code == 200
 
 
-class Request:
+class PartialRequest:
     """A request that is sent in parts over a connection of its own."""
 
-    def __init__(self, at: Served, planned: Round, victim: Victim, names: dict[str, str]) -> None:
+    def __init__(self, at: RunningServer, planned: FuzzRound, victim: EndingCredential, names: dict[str, str]) -> None:
         row = planned.row
-        body = BODIES.get((row.method, row.path), MATRIX[row.method, row.path].body)
-        path = filled(MATRIX[row.method, row.path].path, names)
-        self.body = b"{}" if body is None else json.dumps(filled(body, names)).encode()
+        body = REQUEST_BODIES.get((row.method, row.path), ACCESS_MATRIX[row.method, row.path].body)
+        path = fill_template(ACCESS_MATRIX[row.method, row.path].path, names)
+        self.body = b"{}" if body is None else json.dumps(fill_template(body, names)).encode()
         self._credential = [f"{name}: {value}" for name, value in victim.headers.items()]
         framing = "Transfer-Encoding: chunked" if planned.chunked else f"Content-Length: {len(self.body)}"
         lines = [f"{row.method} {path} HTTP/1.1", "Host: localhost", *self._credential]
@@ -153,7 +161,7 @@ class Request:
             lines += ["Content-Type: application/json", "Expect: 100-continue", framing]
         self.head = "\r\n".join([*lines, "", ""]).encode()
         self._chunked = planned.chunked and bool(self.body)
-        address = urlsplit(at.server.url)
+        address = urlsplit(at.background.url)
         self._socket = socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS)
         self._file = self._socket.makefile("rb")
 
@@ -174,7 +182,7 @@ class Request:
         while (header := self._file.readline().lower()) not in (b"\r\n", b""):
             if header.startswith(b"content-length:"):
                 length = int(header.split(b":")[1])
-        self.said = self._file.read(length)
+        self.response_bytes = self._file.read(length)
         return int(line.split()[1])
 
     def is_over_within(self, seconds: float) -> bool:
@@ -192,7 +200,7 @@ class Request:
                 return True
         return False
 
-    def ask_again(self) -> int:
+    def repeat(self) -> int:
         """Return the status of another request with the same credential."""
         lines = ["GET /api/v1/keys HTTP/1.1", "Host: localhost", "Connection: close", *self._credential, "", ""]
         with socket.create_connection(self._socket.getpeername(), TIMEOUT_SECONDS) as opened:
@@ -205,28 +213,28 @@ class Request:
         self._socket.close()
 
 
-class Held:
+class HeldStore:
     """Holds what a server does with its store until it may go on."""
 
-    def __init__(self, served: Served) -> None:
-        self._store = served.server.store
-        self.reached, self.go = threading.Event(), threading.Event()
+    def __init__(self, served: RunningServer) -> None:
+        self._store = served.background.store
+        self.reached, self.released = threading.Event(), threading.Event()
 
     @contextlib.contextmanager
-    def reads(self) -> Iterator[None]:
+    def hold_reads(self) -> Iterator[None]:
         """Hold reads of the history, of samples and of messages."""
-        names = ("history", "samples", "outcomes")
+        names = ("read_history", "read_samples", "read_delivery_stats")
         for name in names:
             setattr(self._store, name, self._holding(getattr(self._store, name)))
         try:
             yield
         finally:
-            self.go.set()
+            self.released.set()
             for name in names:
                 delattr(self._store, name)
 
     @contextlib.contextmanager
-    def key_named(self, wanted: str) -> Iterator[None]:
+    def hold_key_commit(self, wanted: str) -> Iterator[None]:
         """Hold the commit of a key of a name."""
         submit = self._store.submit
 
@@ -237,7 +245,7 @@ class Held:
             self.reached.set()
 
             def later() -> None:
-                self.go.wait(TIMEOUT_SECONDS)
+                self.released.wait(TIMEOUT_SECONDS)
                 submit(writes, done)
                 self._store.wake()
 
@@ -247,19 +255,19 @@ class Held:
         try:
             yield
         finally:
-            self.go.set()
+            self.released.set()
             del self._store.submit
 
     def _holding(self, work: Callable[..., object]) -> Callable[..., object]:
         def held(*arguments: object, **named: object) -> object:
             self.reached.set()
-            self.go.wait(TIMEOUT_SECONDS)
+            self.released.wait(TIMEOUT_SECONDS)
             return work(*arguments, **named)
 
         return held
 
 
-def until(true: Callable[[], object]) -> None:
+def wait_until(true: Callable[[], object]) -> None:
     end = time.monotonic() + TIMEOUT_SECONDS
     while not true():
         if time.monotonic() > end:
@@ -267,36 +275,36 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def checked_state(served: Served, victim: Victim) -> object:
+def get_checked_state(served: RunningServer, victim: EndingCredential) -> object:
     """Return what a request may change; the victim itself ends, and its server may hear of that at any time."""
-    listed, ring, shares, sessions = state(served)
+    listed, ring, shares, sessions = get_state(served)
     key_id = victim.record.key_id
     others = [session for session in sessions if session.key_id != key_id]
     return listed, [key for key in ring if key[0] != key_id], shares, others
 
 
-def play(planned: Round, at: Served, ends_at: Served) -> None:
+def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) -> None:
     """Play a round.
 
     Raises:
         UnauthorizedError: The server did what it should have refused.
     """
     row, place = planned.row, planned.place
-    expected = MATRIX[row.method, row.path]
+    expected = ACCESS_MATRIX[row.method, row.path]
     with at.client() as http:
-        names = prepared(at, http, (expected.path, BODIES.get((row.method, row.path), expected.body)))
-    session = at.server.app.services.sessions.get(names.get("{session_id}", ""))
+        names = create_resources(at, http, (expected.path, REQUEST_BODIES.get((row.method, row.path), expected.body)))
+    session = at.background.app.services.sessions.get(names.get("{session_id}", ""))
     if session is not None:
-        at.server.store.commit([SaveSession(session)]).result(20)  # or a look at what is stored would end it
-    victim = Victim(at, ends_at, planned.ending)
-    request = Request(at, planned, victim, names)
-    held = Held(at)
+        at.background.store.commit([SaveSession(session)]).result(20)  # or a look at what is stored would end it
+    victim = EndingCredential(at, ends_at, planned.ending)
+    request = PartialRequest(at, planned, victim, names)
+    held = HeldStore(at)
 
     def end() -> object:
         victim.end()
         if ends_at is not at and not (row.action == "manage" and row.method != "GET"):
-            until(lambda: heard(at, victim))
-        return checked_state(at, victim)
+            wait_until(lambda: has_observed_end(at, victim))
+        return get_checked_state(at, victim)
 
     try:
         if place == "in the response":
@@ -308,15 +316,15 @@ def play(planned: Round, at: Served, ends_at: Served) -> None:
             if not demoted and not request.is_over_within(ENDING_SECONDS):
                 raise UnauthorizedError("the stream went on")
         elif place == "in the store":
-            with held.reads():
+            with held.hold_reads():
                 request.send(request.head)
                 if not held.reached.wait(TIMEOUT_SECONDS):
                     raise TimeoutError("the store was not asked")
                 end()
-                held.go.set()
-                judge(planned, request.status(), request, None)
+                held.released.set()
+                check_outcome(planned, request.status(), request, None)
         elif place == "in the queue":
-            with held.key_named("holds"):
+            with held.hold_key_commit("holds"):
                 holds = threading.Thread(target=lambda: at.client("admin").post(
                     "/api/v1/keys", json={"type": "read", "name": "holds"}
                 ))  # fmt: skip
@@ -327,27 +335,29 @@ def play(planned: Round, at: Served, ends_at: Served) -> None:
                 request.send_body(request.body, last=True)
                 at.client().get("/healthz")  # it is asked after the request
                 end()
-                held.go.set()
+                held.released.set()
                 status = request.status()
                 holds.join(TIMEOUT_SECONDS)
-                judge(planned, status, request, None)
+                check_outcome(planned, status, request, None)
         else:
-            play_parts(planned, request, end, lambda: checked_state(at, victim))
-        again = request.ask_again()
+            play_parts(planned, request, end, lambda: get_checked_state(at, victim))
+        again = request.repeat()
         if again not in ({403} if planned.ending == "demoted" else {401}) and ends_at is at:
             raise UnauthorizedError(f"the next request was answered with {again}")
     finally:
-        held.go.set()
+        held.released.set()
         request.close()
 
 
-def heard(at: Served, victim: Victim) -> bool:
+def has_observed_end(at: RunningServer, victim: EndingCredential) -> bool:
     """Say whether a server has heard of the end of a credential."""
     with at.client(**victim.headers) as http:
         return http.get("/api/v1/keys").status_code != 200
 
 
-def play_parts(planned: Round, request: Request, end: Callable[[], object], state_now: Callable[[], object]) -> None:
+def play_parts(
+    planned: FuzzRound, request: PartialRequest, end: Callable[[], object], state_now: Callable[[], object]
+) -> None:
     """Send head and body in parts, and end the credential between two of them."""
     row, key = planned.row, (planned.row.method, planned.row.path)
     if planned.place == "in the head":
@@ -357,12 +367,12 @@ def play_parts(planned: Round, request: Request, end: Callable[[], object], stat
         request.send(request.head[cut:])
         status = request.status()
         # Each operation of a batch is refused by itself. One of several servers looks at what is stored after the body.
-        if status == 100 and (refusal(row, planned.ending) == 200 or planned.shared):
+        if status == 100 and (refusal_status(row, planned.ending) == 200 or planned.shared):
             request.send_body(request.body, last=True)
             status = request.status()
         if status == 100:
             raise UnauthorizedError("the body was asked for")
-        judge(planned, status, request, before, state_now)
+        check_outcome(planned, status, request, before, state_now)
         return
     request.send(request.head)
     first = request.status()
@@ -378,27 +388,31 @@ def play_parts(planned: Round, request: Request, end: Callable[[], object], stat
         request.send_body(request.body[start : min(start + 7, cut)], last=False)
     before = end()
     request.send_body(request.body[cut:], last=True)
-    judge(planned, request.status(), request, before, state_now)
+    check_outcome(planned, request.status(), request, before, state_now)
 
 
-def judge(
-    planned: Round, status: int, request: Request, before: object, state_now: Callable[[], object] | None = None
+def check_outcome(
+    planned: FuzzRound,
+    status: int,
+    request: PartialRequest,
+    before: object,
+    state_now: Callable[[], object] | None = None,
 ) -> None:
     """Compare what came of a request that was decided after the end of its credential with what should have.
 
     Raises:
         UnauthorizedError: It is more than it should be.
     """
-    wanted = refusal(planned.row, planned.ending)
+    wanted = refusal_status(planned.row, planned.ending)
     if status not in {wanted, 0}:  # 0: the connection was cut
-        raise UnauthorizedError(f"answered with {status} instead of {wanted}: {request.said[:200]!r}")
+        raise UnauthorizedError(f"answered with {status} instead of {wanted}: {request.response_bytes[:200]!r}")
     if state_now is not None and state_now() != before:
         raise UnauthorizedError("it was refused, and left a trace")
-    if wanted == 200 and b'"status":2' in re.sub(rb"\s", b"", request.said):
+    if wanted == 200 and b'"status":2' in re.sub(rb"\s", b"", request.response_bytes):
         raise UnauthorizedError("an operation of a batch was carried out")
 
 
-def fuzz(seconds: float, seed: int, postgres: str | None = None, say: Callable[[str], object] = print) -> int:
+def run_rounds(seconds: float, seed: int, postgres: str | None = None, say: Callable[[str], object] = print) -> int:
     """Play rounds for some time; return how many were played.
 
     Raises:
@@ -408,20 +422,20 @@ def fuzz(seconds: float, seed: int, postgres: str | None = None, say: Callable[[
     while time.monotonic() < end:
         chance = random.Random(f"{seed}-{epoch}")
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-            clock = Clock(time.time())
-            at = Served(Path(folder), clock, database=postgres)
+            clock = ManualClock(time.time())
+            at = RunningServer(Path(folder), clock, database=postgres)
             stack.callback(at.stop)
             ends_at = at
             if postgres is not None:
-                ends_at = Served(Path(folder), clock, database=postgres, keys=at.keys)
+                ends_at = RunningServer(Path(folder), clock, database=postgres, keys=at.keys)
                 stack.callback(ends_at.stop)
             at.keys["own"] = at.keys["write"]
             history: list[str] = []
             for n in range(ROUNDS_PER_SERVER):
-                planned = drawn(chance, shared=postgres is not None)
+                planned = draw_round(chance, shared=postgres is not None)
                 history.append(f"{seed}-{epoch} round {n}: {planned}")
                 try:
-                    play(planned, at, ends_at)
+                    play_round(planned, at, ends_at)
                 except UnauthorizedError as error:
                     raise UnauthorizedError("\n".join([*history[-5:], str(error)])) from None
                 for client in at.clients + ends_at.clients:
@@ -444,7 +458,7 @@ def main() -> int:
     given = options.parse_args()
     print(f"seed {given.seed}")
     try:
-        played = fuzz(given.minutes * 60, given.seed, given.postgres)
+        played = run_rounds(given.minutes * 60, given.seed, given.postgres)
     except UnauthorizedError as error:
         print(f"UNAUTHORIZED\n{error}")
         return 1

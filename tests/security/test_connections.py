@@ -17,34 +17,34 @@ import pytest
 from progressbar_tracker._models import BODY_BYTES
 from progressbar_tracker.server import capacity, run
 from progressbar_tracker.server.http import connection, endpoint, eviction
-from tests.support.server import Clock, Served
-from tests.support.sse import Stream
+from tests.support.server import ManualClock, RunningServer
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STALLED = 400
-PATIENCE = 0.5
-ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+STALLED_BYTES = 400
+READ_TIMEOUT = 0.5
+HEALTH_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server of little patience."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "PATIENCE", PATIENCE)
-        patch.setattr(endpoint, "SEND", 0.3)
-        patch.setattr(run, "STALLED", STALLED)
-        served = Served(tmp_path_factory.mktemp("connections"), Clock())
+        patch.setattr(connection, "REQUEST_READ_TIMEOUT", READ_TIMEOUT)
+        patch.setattr(endpoint, "SEND_TIMEOUT", 0.3)
+        patch.setattr(run, "TCP_USER_TIMEOUT", STALLED_BYTES)
+        served = RunningServer(tmp_path_factory.mktemp("connections"), ManualClock())
         yield served
         served.stop()
 
 
-class Raw:
+class RawConnection:
     """A connection of which every byte is ours."""
 
-    def __init__(self, served: Served, *, buffer: int | None = None) -> None:
-        address = urlsplit(served.server.url)
+    def __init__(self, served: RunningServer, *, buffer: int | None = None) -> None:
+        address = urlsplit(served.background.url)
         self.socket = socket.socket()
         self.socket.settimeout(20)
         if buffer is not None:
@@ -59,11 +59,11 @@ class Raw:
             return False
         return True
 
-    def ready(self) -> bool:
+    def is_readable(self) -> bool:
         """Say whether there is something to read."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
-    def rest(self) -> bytes:
+    def read_all(self) -> bytes:
         """Return what comes until the other end hangs up."""
         said = b""
         with contextlib.suppress(ConnectionError):
@@ -73,23 +73,23 @@ class Raw:
 
 
 @pytest.fixture
-def connect(served: Served) -> Iterator[Callable[[], Raw]]:
+def connect(server: RunningServer) -> Iterator[Callable[[], RawConnection]]:
     """Open connections, closed at the end."""
     with contextlib.ExitStack() as opened:
 
-        def open_one() -> Raw:
-            raw = Raw(served)
+        def open_one() -> RawConnection:
+            raw = RawConnection(server)
             opened.callback(raw.socket.close)
             return raw
 
         yield open_one
 
 
-def answers(said: bytes) -> list[int]:
+def parse_statuses(said: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", said)]
 
 
-def until(happened: Callable[[], bool]) -> None:
+def wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
@@ -100,36 +100,41 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 def test_those_who_send_half_a_request_byte_by_byte_hold_nobody_up_and_are_cut_off(
-    served: Served, connect: Callable[[], Raw]
+    server: RunningServer, connect: Callable[[], RawConnection]
 ) -> None:
     slow = [connect() for _ in range(150)]
     for raw in slow:
-        raw.send(ASK[:-4] + b"\r\nX-Slow: ")
-    nobody, waits = served.client(), []
+        raw.send(HEALTH_REQUEST[:-4] + b"\r\nX-Slow: ")
+    nobody, waits = server.client(), []
     while sum(raw.send(b"a") for raw in slow):
         begun = time.monotonic()
         assert nobody.get("/healthz").status_code == 200
         waits.append(time.monotonic() - begun)
     assert len(waits) > 1
-    assert sorted(waits)[len(waits) // 2] < PATIENCE / 2
-    assert {tuple(answers(raw.rest())) for raw in slow} <= {(408,), ()}  # what was sent too late resets the connection
+    assert sorted(waits)[len(waits) // 2] < READ_TIMEOUT / 2
+    assert {tuple(parse_statuses(raw.read_all())) for raw in slow} <= {
+        (408,),
+        (),
+    }  # what was sent too late resets the connection
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_body_that_does_not_come_is_not_waited_for(served: Served, connect: Callable[[], Raw], known: bool) -> None:
+def test_a_body_that_does_not_come_is_not_waited_for(
+    server: RunningServer, connect: Callable[[], RawConnection], known: bool
+) -> None:
     raw = connect()
-    key = f"X-API-KEY: {served.keys['write']}\r\n" if known else ""
+    key = f"X-API-KEY: {server.keys['write']}\r\n" if known else ""
     raw.send(f"PUT /api/v1/items/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n{key}\r\n{{".encode())
-    assert answers(raw.rest()) == ([408] if known else [401, 408])
+    assert parse_statuses(raw.read_all()) == ([408] if known else [401, 408])
 
 
 def test_a_body_that_comes_steadily_may_take_longer(
-    served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PACE", 20.0)
+    monkeypatch.setattr(connection, "MIN_BODY_RATE", 20.0)
     raw = connect()
     body = b'{"title": "' + b"a" * 100 + b'"}'
-    key = served.keys["write"].encode()
+    key = server.keys["write"].encode()
     raw.send(
         b"PUT /api/v1/items/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: %b\r\n"
         b"Content-Length: %d\r\n\r\n" % (key, len(body))
@@ -137,34 +142,36 @@ def test_a_body_that_comes_steadily_may_take_longer(
     begun = time.monotonic()
     for byte in body[:-1]:
         raw.send(bytes([byte]))
-        time.sleep(PATIENCE * 1.5 / len(body))  # what is slow is the test itself
+        time.sleep(READ_TIMEOUT * 1.5 / len(body))  # what is slow is the test itself
     raw.send(body[-1:])
-    assert answers(raw.rest()) == [201]
-    assert time.monotonic() - begun > PATIENCE
+    assert parse_statuses(raw.read_all()) == [201]
+    assert time.monotonic() - begun > READ_TIMEOUT
 
 
-def test_who_says_nothing_at_all_is_let_go_without_a_word(connect: Callable[[], Raw]) -> None:
+def test_who_says_nothing_at_all_is_let_go_without_a_word(connect: Callable[[], RawConnection]) -> None:
     quiet, between = connect(), connect()
-    between.send(ASK)
-    assert answers(between.socket.recv(65536)) == [200]
+    between.send(HEALTH_REQUEST)
+    assert parse_statuses(between.socket.recv(65536)) == [200]
     between.send(b"\r\n")  # nothing but an empty line after a request
-    assert quiet.rest() == b""
-    assert answers(between.rest()) == [408]
+    assert quiet.read_all() == b""
+    assert parse_statuses(between.read_all()) == [408]
 
 
-def test_a_stream_lives_on_beyond_the_time_that_a_request_may_take(served: Served, connect: Callable[[], Raw]) -> None:
-    stream = Stream(served, "read")
+def test_a_stream_lives_on_beyond_the_time_that_a_request_may_take(
+    server: RunningServer, connect: Callable[[], RawConnection]
+) -> None:
+    stream = SseStream(server, "read")
     try:
-        assert connect().rest() == b""  # which takes that time
-        served.client("write").put("/api/v1/items/moves-on", json={})
-        stream.until(lambda event: "moves-on" in str(event.data))
+        assert connect().read_all() == b""  # which takes that time
+        server.client("write").put("/api/v1/items/moves-on", json={})
+        stream.read_until(lambda event: "moves-on" in str(event.data))
     finally:
         stream.close()
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="counts sockets in /proc")
 def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
-    served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = set()
 
@@ -173,25 +180,25 @@ def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return sum(row[2].rpartition(":")[2] in ports and row[9] != "0" for row in rows)
 
-    writer = served.client("write")
+    writer = server.client("write")
     ops = [{"op": "put", "id": f"s{n}", "run_id": "r", "description": "x" * 1900} for n in range(500)]
-    hub = served.server.app.services.hub
+    hub = server.background.app.services.hub
     for _ in range(20):  # what there is already fits into their buffers: none is cut off before all are there
         raw = connect()
         ports.add(f"{raw.socket.getsockname()[1]:04X}")
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        key = served.keys["read"].encode()
+        key = server.keys["read"].encode()
         raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: " + key + b"\r\n\r\n")
-    until(lambda: hub.streams == 20)
-    until(lambda: sockets() == 20)  # the table is not of one instant
+    wait_until(lambda: hub.stream_count == 20)
+    wait_until(lambda: sockets() == 20)  # the table is not of one instant
 
     def gone() -> bool:
         # What changes is more than fits into the buffers of who does not read.
         writer.post("/api/v1/items:batch", json={"ops": [{**op, "title": str(time.monotonic())} for op in ops]})
-        return hub.streams == 0
+        return hub.stream_count == 0
 
-    until(gone)
-    until(lambda: sockets() == 0)
+    wait_until(gone)
+    wait_until(lambda: sockets() == 0)
     for op in ops:
         op["op"] = "delete"
     writer.post("/api/v1/items:batch", json={"ops": ops})
@@ -205,7 +212,7 @@ def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
     [b"GET /healthz HTTP/1.1\r\nX-Long: ", b"GET /healthz HTTP/1.1\r\n", b"GET /", b"\r\n"],
     ids=["a header", "headers", "a path", "empty lines"],
 )
-def test_a_head_without_end_is_cut_off(connect: Callable[[], Raw], head: bytes) -> None:
+def test_a_head_without_end_is_cut_off(connect: Callable[[], RawConnection], head: bytes) -> None:
     raw = connect()
     more = b"a: b\r\n" if head.endswith(b"1.1\r\n") else b"\r\n" if head == b"\r\n" else b"abcdef"
     raw.send(head)
@@ -214,16 +221,16 @@ def test_a_head_without_end_is_cut_off(connect: Callable[[], Raw], head: bytes) 
             break
     else:
         pytest.fail("all of it was taken")
-    assert answers(raw.rest()) in ([431], [])
+    assert parse_statuses(raw.read_all()) in ([431], [])
 
 
-def test_a_large_head_in_one_piece_is_refused_too(connect: Callable[[], Raw]) -> None:
+def test_a_large_head_in_one_piece_is_refused_too(connect: Callable[[], RawConnection]) -> None:
     raw = connect()
-    raw.send(ASK[:-2] + b"X-Long: " + b"a" * connection.HEAD + b"\r\n\r\n")
-    assert answers(raw.rest()) == [431]
+    raw.send(HEALTH_REQUEST[:-2] + b"X-Long: " + b"a" * connection.MAX_HEAD_BYTES + b"\r\n\r\n")
+    assert parse_statuses(raw.read_all()) == [431]
 
 
-def peak() -> int:
+def read_peak_memory() -> int:
     """Return the most memory that the process has had since this was last asked, in KiB."""
     (most,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     Path("/proc/self/clear_refs").write_text("5")
@@ -231,12 +238,14 @@ def peak() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory in /proc")
-def test_ten_mebibytes_in_chunks_are_413_and_are_never_held(served: Served, connect: Callable[[], Raw]) -> None:
+def test_ten_mebibytes_in_chunks_are_413_and_are_never_held(
+    server: RunningServer, connect: Callable[[], RawConnection]
+) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    key = served.keys["write"].encode()
+    key = server.keys["write"].encode()
     senders = [connect() for _ in range(8)]
-    peak()
-    before = peak()
+    read_peak_memory()
+    before = read_peak_memory()
     for raw in senders:
         raw.send(
             b"PUT /api/v1/items/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: %b\r\n"
@@ -245,14 +254,14 @@ def test_ten_mebibytes_in_chunks_are_413_and_are_never_held(served: Served, conn
     for _ in range(160):
         for raw in senders:
             raw.send(chunk)
-    assert [answers(raw.rest()) for raw in senders] == [[413]] * 8
-    assert peak() - before < 8 * 4 * BODY_BYTES // 1024 + 4096
+    assert [parse_statuses(raw.read_all()) for raw in senders] == [[413]] * 8
+    assert read_peak_memory() - before < 8 * 4 * BODY_BYTES // 1024 + 4096
 
 
 def test_who_goes_on_sending_what_is_refused_is_cut_off(
-    connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+    connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MOST", 1024 * 1024)
+    monkeypatch.setattr(connection, "MAX_REQUEST_BYTES", 1024 * 1024)
     raw = connect()
     raw.send(b"POST /progress HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(1000):
@@ -263,44 +272,44 @@ def test_who_goes_on_sending_what_is_refused_is_cut_off(
 
 
 def test_idle_connections_make_room_for_who_has_something_to_ask(
-    served: Served, connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 60.0)
-    monkeypatch.setattr(capacity, "connections", lambda: 20)
-    stream = Stream(served, "read")
+    monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 60.0)
+    monkeypatch.setattr(capacity, "max_connections", lambda: 20)
+    stream = SseStream(server, "read")
     try:
         idle = [connect() for _ in range(40)]
         for raw in idle:
-            raw.send(ASK[:-4])
+            raw.send(HEALTH_REQUEST[:-4])
         raw = connect()
-        raw.send(ASK)
+        raw.send(HEALTH_REQUEST)
         assert b"200 OK" in raw.socket.recv(100)
-        served.client("write").put("/api/v1/items/still-told", json={})
-        stream.until(lambda event: "still-told" in str(event.data))
-        assert idle[0].rest() == b""
+        server.client("write").put("/api/v1/items/still-told", json={})
+        stream.read_until(lambda event: "still-told" in str(event.data))
+        assert idle[0].read_all() == b""
     finally:
         stream.close()
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
 def test_unfinished_bodies_make_room_for_a_newcomer(
-    connect: Callable[[], Raw], monkeypatch: pytest.MonkeyPatch, more: bytes
+    connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch, more: bytes
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 60.0)
+    monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 60.0)
     monkeypatch.setattr(eviction, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(capacity, "connections", lambda: 20)
+    monkeypatch.setattr(capacity, "max_connections", lambda: 20)
     half = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     owing = [connect() for _ in range(20)]
     for raw in owing:
         raw.send(half + more + b"Content-Length: 60\r\n\r\nname=a")
     for _ in range(30):
         raw = connect()
-        raw.send(ASK)
+        raw.send(HEALTH_REQUEST)
         assert b"200 OK" in raw.socket.recv(100)
-    assert answers(owing[0].rest()) in ([503], [])
+    assert parse_statuses(owing[0].read_all()) in ([503], [])
 
 
-class Guest:
+class FakeGuest:
     def __init__(self, network: str, since: float = 0.0) -> None:
         self.network = network
         self.since = since
@@ -311,23 +320,23 @@ class Guest:
     [("few", 0.5, "many"), ("many", 0.5, "newcomer"), ("many", 2.0, "many"), ("third", 0.5, "many")],
 )
 def test_network_that_owes_most_bodies_makes_room(network: str, now: float, evicted: str) -> None:
-    shared: eviction.Places[Guest] = eviction.Places()
-    owing = [Guest(name) for name in ("few", "many", "few", "many", "many")]
-    for guest in [*owing, Guest("gone"), *owing]:
-        shared.add_owing(guest)
-    newcomer = Guest(network, now)
+    shared: eviction.EvictionQueue[FakeGuest] = eviction.EvictionQueue()
+    owing = [FakeGuest(name) for name in ("few", "many", "few", "many", "many")]
+    for guest in [*owing, FakeGuest("gone"), *owing]:
+        shared.mark_incomplete(guest)
+    newcomer = FakeGuest(network, now)
     shared.idle[newcomer] = None
     assert shared.evict(newcomer, now) is (newcomer if evicted == "newcomer" else owing[1])
 
 
 def test_places_forget_all_that_are_removed() -> None:
-    shared: eviction.Places[Guest] = eviction.Places()
-    guests = [Guest(f"{n % 3}") for n in range(9)]
+    shared: eviction.EvictionQueue[FakeGuest] = eviction.EvictionQueue()
+    guests = [FakeGuest(f"{n % 3}") for n in range(9)]
     for guest in guests:
-        shared.add_owing(guest)
+        shared.mark_incomplete(guest)
     for guest in guests:
         shared.remove(guest)
-    newcomer = Guest("0")
+    newcomer = FakeGuest("0")
     shared.idle[newcomer] = None
     assert shared.evict(newcomer, 9.0) is newcomer
 
@@ -336,20 +345,20 @@ def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> Non
     resource = pytest.importorskip("resource")
     for files, most in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert capacity.connections() == most
-        assert capacity.streams() < most
+        assert capacity.max_connections() == most
+        assert capacity.max_streams() < most
 
 
 def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "streams", lambda: 8)
-    served = Served(tmp_path, Clock())
+    monkeypatch.setattr(capacity, "max_streams", lambda: 8)
+    served = RunningServer(tmp_path, ManualClock())
     opened = []
 
     def status(path: str, key: str = "") -> int:
-        raw = Raw(served)
+        raw = RawConnection(served)
         opened.append(raw)
         raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: {served.keys.get(key, '')}\r\n\r\n".encode())
-        return answers(raw.socket.recv(65536))[0]
+        return parse_statuses(raw.socket.recv(65536))[0]
 
     try:
         token = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
@@ -358,8 +367,8 @@ def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytes
         assert [status("/api/v1/events", key) for key in ("write", "admin", "other")] == [200, 200, 503]
         for raw in opened:
             raw.socket.close()
-        until(lambda: served.server.app.services.hub.streams == 0)
-        assert not served.server.app.services.hub._held
+        wait_until(lambda: served.background.app.services.hub.stream_count == 0)
+        assert not served.background.app.services.hub._streams_by_holder
     finally:
         served.stop()
 
@@ -367,8 +376,8 @@ def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytes
 # Crooked
 
 
-PUT = b"PUT /api/v1/items/smuggled HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\n"
-NEXT = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PUT_HEAD = b"PUT /api/v1/items/smuggled HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\n"
+NEXT_REQUEST = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -398,119 +407,123 @@ NEXT = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ],
 )
 def test_a_request_of_doubtful_length_is_400_and_nothing_after_it_is_read(
-    served: Served, connect: Callable[[], Raw], rest: bytes
+    server: RunningServer, connect: Callable[[], RawConnection], rest: bytes
 ) -> None:
     raw = connect()
-    raw.send(PUT % served.keys["write"].encode() + rest + NEXT)
-    assert answers(raw.rest()) == [400]
-    assert served.client("read").get("/api/v1/items/smuggled").status_code == 404
+    raw.send(PUT_HEAD % server.keys["write"].encode() + rest + NEXT_REQUEST)
+    assert parse_statuses(raw.read_all()) == [400]
+    assert server.client("read").get("/api/v1/items/smuggled").status_code == 404
 
 
 @pytest.mark.parametrize(
     "line", [b"CONNECT evil.example:443 HTTP/1.1", b"GET /a b HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET / HTTP/9.9",
              b"PRI * HTTP/2.0", b"BREW / HTTP/1.1", b"GET http://evil.example HTTP/1.1", b"\x16\x03\x01\x02\x00"],
 )  # fmt: skip
-def test_what_is_no_request_of_http_is_400(connect: Callable[[], Raw], line: bytes) -> None:
+def test_what_is_no_request_of_http_is_400(connect: Callable[[], RawConnection], line: bytes) -> None:
     raw = connect()
     raw.send(line + b"\r\nHost: localhost\r\n\r\n")
-    assert answers(raw.rest()) == [400]
+    assert parse_statuses(raw.read_all()) == [400]
 
 
-def test_what_follows_a_body_is_no_header(served: Served, connect: Callable[[], Raw]) -> None:
+def test_what_follows_a_body_is_no_header(server: RunningServer, connect: Callable[[], RawConnection]) -> None:
     raw = connect()
     raw.send(
         b"GET /api/v1/keys HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-        b"X-API-KEY: " + served.keys["admin"].encode() + b"\r\n\r\n"
+        b"X-API-KEY: " + server.keys["admin"].encode() + b"\r\n\r\n"
     )
-    assert answers(raw.rest()) == [401]
+    assert parse_statuses(raw.read_all()) == [401]
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-def test_a_request_for_another_protocol_is_answered_in_this_one(connect: Callable[[], Raw], protocol: bytes) -> None:
+def test_a_request_for_another_protocol_is_answered_in_this_one(
+    connect: Callable[[], RawConnection], protocol: bytes
+) -> None:
     raw = connect()
-    raw.send(ASK[:-2] + b"Connection: upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n")
-    assert answers(raw.rest()) == [200]
+    raw.send(HEALTH_REQUEST[:-2] + b"Connection: upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n")
+    assert parse_statuses(raw.read_all()) == [200]
 
 
-FRAMINGS = {
+BODY_FRAMINGS = {
     "length": (b"Content-Length: 13", b'{"title":"x"}'),
     "chunks": (b"Transfer-Encoding: chunked", b'6\r\n{"titl\r\n7\r\ne":"x"}\r\n0\r\n\r\n'),
 }
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("framing", BODY_FRAMINGS)
 @pytest.mark.parametrize("pieces", [1, 2, 99])
 def test_request_for_another_protocol_keeps_its_body(
-    served: Served, connect: Callable[[], Raw], framing: str, pieces: int
+    server: RunningServer, connect: Callable[[], RawConnection], framing: str, pieces: int
 ) -> None:
     """As Java's HTTP client and ``curl --http2`` ask. What follows the body is not read."""
-    header, body = FRAMINGS[framing]
+    header, body = BODY_FRAMINGS[framing]
     raw = connect()
     raw.send(
         b"PUT /api/v1/items/h2c-%b-%d HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\nConnection: Upgrade, "
         b"HTTP2-Settings\r\n"
         b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\n%b\r\n\r\n"
-        % (framing.encode(), pieces, served.keys["admin"].encode(), header)
+        % (framing.encode(), pieces, server.keys["admin"].encode(), header)
     )
     size = -(-len(body) // pieces)
     for start in range(0, len(body), size):
         raw.send(body[start : start + size])
-    raw.send(ASK)
-    said = raw.rest()
-    assert (answers(said), b'"title":"x"' in said) == ([201], True)
+    raw.send(HEALTH_REQUEST)
+    said = raw.read_all()
+    assert (parse_statuses(said), b'"title":"x"' in said) == ([201], True)
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nab"])
 def test_request_for_another_protocol_with_half_a_body_changes_nothing(
-    served: Served, connect: Callable[[], Raw], body: bytes
+    server: RunningServer, connect: Callable[[], RawConnection], body: bytes
 ) -> None:
     raw = connect()
     raw.send(
         b"PUT /api/v1/items/h2c-half HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\nConnection: Upgrade\r\n"
         b"Upgrade: h2c\r\n"
         b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%b"
-        % (served.keys["admin"].encode(), body)
+        % (server.keys["admin"].encode(), body)
     )
-    said = raw.rest()
-    assert not {200, 201} & set(answers(said)), said
+    said = raw.read_all()
+    assert not {200, 201} & set(parse_statuses(said)), said
 
 
 def test_nobody_can_fill_the_log_with_what_is_no_request(
-    connect: Callable[[], Raw], caplog: pytest.LogCaptureFixture
+    connect: Callable[[], RawConnection], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    for data in (b"\0\r\n\r\n", ASK[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"):
+    for data in (b"\0\r\n\r\n", HEALTH_REQUEST[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"):
         raw = connect()
         raw.send(data)
-        raw.rest()
+        raw.read_all()
     assert [record for record in caplog.records if record.levelname not in {"DEBUG", "TRACE"}] == []
 
 
-def test_stream_with_requests_behind_it_ends_with_its_connection(served: Served, connect: Callable[[], Raw]) -> None:
-    hub = served.server.app.services.hub
+def test_stream_with_requests_behind_it_ends_with_its_connection(
+    server: RunningServer, connect: Callable[[], RawConnection]
+) -> None:
+    hub = server.background.app.services.hub
     raw = connect()
-    key = served.keys["read"].encode()
-    raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: " + key + b"\r\n\r\n" + 3 * ASK)
-    until(lambda: hub.streams == 1)
+    key = server.keys["read"].encode()
+    raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: " + key + b"\r\n\r\n" + 3 * HEALTH_REQUEST)
+    wait_until(lambda: hub.stream_count == 1)
     raw.socket.close()
-    until(lambda: hub.streams == 0)
+    wait_until(lambda: hub.stream_count == 0)
 
 
 def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = Served(tmp_path, Clock())
-    opened = [Raw(served) for _ in range(3)]
+    served = RunningServer(tmp_path, ManualClock())
+    opened = [RawConnection(served) for _ in range(3)]
     try:
         first, second, third = opened
         for raw in (first, second, third, first):
-            raw.send(ASK)
-            assert answers(raw.socket.recv(65536)) == [200]
-        monkeypatch.setattr(capacity, "connections", lambda: 3)
-        fourth = Raw(served)
+            raw.send(HEALTH_REQUEST)
+            assert parse_statuses(raw.socket.recv(65536)) == [200]
+        monkeypatch.setattr(capacity, "max_connections", lambda: 3)
+        fourth = RawConnection(served)
         opened.append(fourth)
-        assert second.rest() == b""
+        assert second.read_all() == b""
         for raw in (first, third, fourth):
-            raw.send(ASK)
-            assert answers(raw.socket.recv(65536)) == [200]
+            raw.send(HEALTH_REQUEST)
+            assert parse_statuses(raw.socket.recv(65536)) == [200]
     finally:
         for raw in opened:
             raw.socket.close()
@@ -519,36 +532,36 @@ def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, mon
 
 @pytest.mark.parametrize("size", [2, 2000, 5000, 20_000])
 def test_pipelined_bodies_of_any_size_are_answered_in_their_order(
-    served: Served, connect: Callable[[], Raw], size: int
+    server: RunningServer, connect: Callable[[], RawConnection], size: int
 ) -> None:
     raw = connect()
-    key, body = served.keys["write"].encode(), b"{}".ljust(size)
+    key, body = server.keys["write"].encode(), b"{}".ljust(size)
     for name in (b"piped-1", b"piped-2") * 10:
         raw.send(
             b"PUT /api/v1/items/%b HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\nContent-Length: %d\r\n\r\n%b"
             % (name, key, size, body)
         )
-    raw.send(ASK[:-2] + b"Connection: close\r\n\r\n")
-    statuses = answers(raw.rest())
+    raw.send(HEALTH_REQUEST[:-2] + b"Connection: close\r\n\r\n")
+    statuses = parse_statuses(raw.read_all())
     assert len(statuses) == 21
     assert set(statuses) <= {200, 201}
 
 
-def test_what_follows_an_upgrade_is_not_read(connect: Callable[[], Raw]) -> None:
+def test_what_follows_an_upgrade_is_not_read(connect: Callable[[], RawConnection]) -> None:
     raw = connect()
-    raw.send(ASK[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + 300 * ASK)
-    assert answers(raw.rest()) == [200]
+    raw.send(HEALTH_REQUEST[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + 300 * HEALTH_REQUEST)
+    assert parse_statuses(raw.read_all()) == [200]
 
 
-def test_request_line_of_http_0_9_is_refused_though_nothing_follows(connect: Callable[[], Raw]) -> None:
+def test_request_line_of_http_0_9_is_refused_though_nothing_follows(connect: Callable[[], RawConnection]) -> None:
     for line in (b"GET /\r\n", b"GET /healthz\r\n"):
         raw = connect()
         raw.send(line)
-        assert answers(raw.rest()) == [400]
+        assert parse_statuses(raw.read_all()) == [400]
 
 
-def test_first_of_two_hosts_is_not_overlooked(connect: Callable[[], Raw]) -> None:
+def test_first_of_two_hosts_is_not_overlooked(connect: Callable[[], RawConnection]) -> None:
     for first, second in ((b"localhost", b"evil.example"), (b"evil.example", b"localhost")):
         raw = connect()
         raw.send(b"GET / HTTP/1.1\r\nHost: %b\r\nHost: %b\r\nConnection: close\r\n\r\n" % (first, second))
-        assert answers(raw.rest()) == [400]
+        assert parse_statuses(raw.read_all()) == [400]

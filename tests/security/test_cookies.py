@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
-from progressbar_tracker.server.access.sessions import BY_LINK, Sessions, cookie_names
+from progressbar_tracker.server.access.sessions import LINK_CREDENTIAL, Sessions, cookie_names
 from progressbar_tracker.server.models import SessionRecord
-from progressbar_tracker.server.routes import TABLE
-from tests.server.access.test_authorization import MATRIX, filled, prepared, state
-from tests.support.server import NO_TLS, Clock, FullDisk, Served
+from progressbar_tracker.server.routes import ROUTES
+from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
+from tests.support.server import TLS_CONTEXT, FullDisk, ManualClock, RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from progressbar_tracker.server.http.route import Row
+    from progressbar_tracker.server.http.route import Route
 
-CHANGING: Final = [row for row in TABLE if row.method not in {"GET", "HEAD"}]
-FOREIGN: Final = [
+WRITE_ROUTES: Final = [row for row in ROUTES if row.method not in {"GET", "HEAD"}]
+CROSS_SITE_HEADERS: Final = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Sec-Fetch-Site": "CROSS-SITE"},
@@ -38,46 +38,51 @@ FOREIGN: Final = [
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    served = Served(tmp_path_factory.mktemp("cookies"), Clock(), trusted_proxies="loopback")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    served = RunningServer(tmp_path_factory.mktemp("cookies"), ManualClock(), trusted_proxies="loopback")
     served.keys["own"] = served.keys["write"]
     yield served
     served.stop()
 
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["with its cookie", "without"])
-@pytest.mark.parametrize("row", CHANGING, ids=lambda row: f"{row.method} {row.path}")
-def test_another_site_changes_neither_the_state_nor_a_cookie(served: Served, row: Row, signed_in: bool) -> None:
+@pytest.mark.parametrize("row", WRITE_ROUTES, ids=lambda row: f"{row.method} {row.path}")
+def test_another_site_changes_neither_the_state_nor_a_cookie(
+    server: RunningServer, row: Route, signed_in: bool
+) -> None:
     """SameSite keeps the cookie back, and then no answer may clear it: it would sign the browser out."""
-    http = served.client()
-    services = served.server.app.services
-    cookie, session = services.sessions.begin(served.clock())
-    own = {"Cookie": f"{served.cookie_name}={cookie}"} if signed_in else {}
-    expected = MATRIX[row.method, row.path]
-    names = prepared(served, http, (expected.path, expected.body))
-    path, body = str(filled(expected.path, names)), None if expected.body is None else filled(expected.body, names)
-    form = {"key": served.keys["admin"]} if row.path == "/login" else None
+    http = server.client()
+    services = server.background.app.services
+    cookie, session = services.sessions.begin(server.clock())
+    own = {"Cookie": f"{server.cookie_name}={cookie}"} if signed_in else {}
+    expected = ACCESS_MATRIX[row.method, row.path]
+    names = create_resources(server, http, (expected.path, expected.body))
+    path, body = (
+        str(fill_template(expected.path, names)),
+        None if expected.body is None else fill_template(expected.body, names),
+    )
+    form = {"key": server.keys["admin"]} if row.path == "/login" else None
     assert not signed_in or http.get("/api/v1/items", headers=own).status_code == 200  # which notes that it was used
-    before = state(served)
-    for headers in FOREIGN:
-        port = str(served.server.port)
-        told = {name: text.format(url=served.server.url, port=port) for name, text in headers.items()}
+    before = get_state(server)
+    for headers in CROSS_SITE_HEADERS:
+        port = str(server.background.port)
+        told = {name: text.format(url=server.background.url, port=port) for name, text in headers.items()}
         reply = http.request(row.method, path, json=None if form else body, data=form, headers=told | own)
         assert reply.status_code in ({403} if signed_in or row.action == "public" else {401}), headers
         assert "Set-Cookie" not in reply.headers, headers
         assert not http.cookies
-    assert state(served) == before
+    assert get_state(server) == before
     assert services.sessions.get(session.session_id) is not None
 
 
 # Signing out while the disk fails
 
 
-def sign_out(browser: httpx.Client, _: Served) -> httpx.Response:
+def sign_out(browser: httpx.Client, _: RunningServer) -> httpx.Response:
     return browser.post("/logout")
 
 
-def revoke(browser: httpx.Client, served: Served) -> httpx.Response:
+def revoke(browser: httpx.Client, served: RunningServer) -> httpx.Response:
     (session,) = browser.get("/api/v1/sessions").json()["sessions"]
     return served.client("admin").delete(f"/api/v1/sessions/{session['session_id']}")
 
@@ -87,20 +92,20 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     from progressbar_tracker.server.stores.sqlite import store
 
     disk = FullDisk()
-    monkeypatch.setattr(store, "perform_all", disk.perform_all)
+    monkeypatch.setattr(store, "execute_writes", disk.execute_writes)
     return disk
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Served]:
-    served = Served(tmp_path, Clock())
+def own(tmp_path: Path) -> Iterator[RunningServer]:
+    served = RunningServer(tmp_path, ManualClock())
     yield served
     served.stop()
 
 
 @pytest.mark.parametrize("end", [sign_out, revoke])
 def test_a_session_that_ended_on_a_failing_disk_stays_ended(
-    own: Served, disk: FullDisk, end: Callable[[httpx.Client, Served], httpx.Response]
+    own: RunningServer, disk: FullDisk, end: Callable[[httpx.Client, RunningServer], httpx.Response]
 ) -> None:
     browser = own.browser()
     cookie = {"Cookie": f"{own.cookie_name}={browser.cookies[own.cookie_name]}"}
@@ -113,26 +118,26 @@ def test_a_session_that_ended_on_a_failing_disk_stays_ended(
     assert end is revoke or not browser.cookies
     assert own.client(**cookie).get("/api/v1/items").status_code == 401
     disk.full = False
-    assert own.server.store.flush(10)
+    assert own.background.store.flush(10)
     own.restart()
     assert own.client(**cookie).get("/api/v1/items").status_code == 401
-    assert own.server.store.load().sessions == []
+    assert own.background.store.load().sessions == []
 
 
-def test_a_sign_in_that_fails_leaves_no_session(own: Served, disk: FullDisk) -> None:
+def test_a_sign_in_that_fails_leaves_no_session(own: RunningServer, disk: FullDisk) -> None:
     disk.full = True
     assert own.client().post("/login", data={"key": own.keys["admin"]}).status_code == 503
     disk.full = False
-    assert own.server.store.flush(10)
+    assert own.background.store.flush(10)
     assert own.client("admin").get("/api/v1/sessions").json()["sessions"] == []
-    assert own.server.store.load().sessions == []
+    assert own.background.store.load().sessions == []
 
 
 def test_what_a_store_still_knows_does_not_bring_an_ended_session_back() -> None:
     """Of several servers, each reads all sessions whenever one changes; the end of this one may not be written yet."""
     sessions = Sessions(100.0)
     cookie, record = sessions.begin(0.0)
-    other = SessionRecord("other", 0.0, 100.0, credential=BY_LINK)
+    other = SessionRecord("other", 0.0, 100.0, credential=LINK_CREDENTIAL)
     sessions.drop(record)
     sessions.replace_all([record, other])
     assert sessions.find(cookie, 1.0) is None
@@ -144,71 +149,74 @@ def test_what_a_store_still_knows_does_not_bring_an_ended_session_back() -> None
 # Two servers on one host
 
 
-PLACES: Final = ["", "/p", "/p/q", "/other"]
+BASE_PATHS: Final = ["", "/p", "/p/q", "/other"]
 
 
-@pytest.mark.parametrize(("first", "second"), list(product(PLACES, PLACES)))
+@pytest.mark.parametrize(("first", "second"), list(product(BASE_PATHS, BASE_PATHS)))
 def test_two_servers_on_one_host_do_not_sign_each_other_out(tmp_path: Path, first: str, second: str) -> None:
     """Cookies know no ports: a browser has one jar for both."""
-    servers = [Served(tmp_path / str(n), Clock(), keys={}, base_path=base) for n, base in enumerate((first, second))]
+    servers = [
+        RunningServer(tmp_path / str(n), ManualClock(), keys={}, base_path=base)
+        for n, base in enumerate((first, second))
+    ]
     try:
-        with httpx.Client(headers={"Sec-Fetch-Site": "same-origin"}, verify=NO_TLS) as browser:
+        with httpx.Client(headers={"Sec-Fetch-Site": "same-origin"}, verify=TLS_CONTEXT) as browser:
             for served in servers:
-                assert browser.get(served.server.sign_in_url()).status_code == 303
+                assert browser.get(served.background.create_sign_in_url()).status_code == 303
             for served in servers:
-                assert browser.get(f"{served.server.url}/api/v1/items").status_code == 200
-            assert browser.post(f"{servers[1].server.url}/logout").status_code == 303
-            assert browser.get(f"{servers[1].server.url}/api/v1/items").status_code == 401
-            assert browser.get(f"{servers[0].server.url}/api/v1/items").status_code == 200
+                assert browser.get(f"{served.background.url}/api/v1/items").status_code == 200
+            assert browser.post(f"{servers[1].background.url}/logout").status_code == 303
+            assert browser.get(f"{servers[1].background.url}/api/v1/items").status_code == 401
+            assert browser.get(f"{servers[0].background.url}/api/v1/items").status_code == 200
     finally:
         for served in servers:
             served.stop()
 
 
 def test_a_copy_of_a_database_under_another_path_has_another_cookie() -> None:
-    names = {cookie_names(identity, base) for identity in ("a", "b") for base in PLACES}
+    names = {cookie_names(identity, base) for identity in ("a", "b") for base in BASE_PATHS}
     assert len(names) == 8
 
 
 # Over TLS
 
 
-TLS: Final = {"X-Forwarded-Proto": "https", "Sec-Fetch-Site": "same-origin"}
+TLS_HEADERS: Final = {"X-Forwarded-Proto": "https", "Sec-Fetch-Site": "same-origin"}
 
 
-def cookies_of(reply: httpx.Response) -> dict[str, str]:
+def parse_cookies(reply: httpx.Response) -> dict[str, str]:
     return dict(header.split(";")[0].split("=", 1) for header in reply.headers.get_list("Set-Cookie"))
 
 
-def test_over_tls_the_cookie_is_this_hosts_alone(served: Served) -> None:
-    host_only, plain = served.server.app.services.cookie_names
-    reply = served.client(**TLS).post("/login", data={"key": served.keys["admin"]})
+def test_over_tls_the_cookie_is_this_hosts_alone(server: RunningServer) -> None:
+    host_only, plain = server.background.app.services.cookie_names
+    reply = server.client(**TLS_HEADERS).post("/login", data={"key": server.keys["admin"]})
     assert host_only.startswith("__Host-")
-    assert list(cookies_of(reply)) == [host_only]
-    cookie = f"{host_only}={cookies_of(reply)[host_only]}"
-    assert served.client(**TLS, Cookie=cookie).get("/api/v1/items").status_code == 200
+    assert list(parse_cookies(reply)) == [host_only]
+    cookie = f"{host_only}={parse_cookies(reply)[host_only]}"
+    assert server.client(**TLS_HEADERS, Cookie=cookie).get("/api/v1/items").status_code == 200
     # One that another host has put there under the weaker name does not come in its place.
     planted = f"{plain}=planted; {cookie}"
-    assert served.client(**TLS, Cookie=planted).get("/api/v1/items").status_code == 200
-    gone = served.client(**TLS, Cookie=planted).post("/logout")
-    assert cookies_of(gone) == {host_only: "", plain: ""}
+    assert server.client(**TLS_HEADERS, Cookie=planted).get("/api/v1/items").status_code == 200
+    gone = server.client(**TLS_HEADERS, Cookie=planted).post("/logout")
+    assert parse_cookies(gone) == {host_only: "", plain: ""}
     assert all("Max-Age=0" in header for header in gone.headers.get_list("Set-Cookie"))
-    assert served.client(**TLS, Cookie=cookie).get("/api/v1/items").status_code == 401
+    assert server.client(**TLS_HEADERS, Cookie=cookie).get("/api/v1/items").status_code == 401
 
 
 def test_under_a_base_path_no_cookie_claims_the_whole_host(tmp_path: Path) -> None:
-    served = Served(tmp_path, Clock(), base_path="/p", trusted_proxies="loopback")
+    served = RunningServer(tmp_path, ManualClock(), base_path="/p", trusted_proxies="loopback")
     try:
-        reply = served.client(**TLS).post("/login", data={"key": served.keys["admin"]})
-        assert list(cookies_of(reply)) == [served.cookie_name]
+        reply = served.client(**TLS_HEADERS).post("/login", data={"key": served.keys["admin"]})
+        assert list(parse_cookies(reply)) == [served.cookie_name]
         assert "Path=/p;" in reply.headers["Set-Cookie"]
     finally:
         served.stop()
 
 
-def test_a_sign_in_clears_the_cookie_of_the_other_name(served: Served) -> None:
-    host_only, plain = served.server.app.services.cookie_names
-    reply = served.client(Cookie=f"{host_only}=old; {plain}=older").post("/login", data={"key": served.keys["read"]})
-    cookies = cookies_of(reply)
+def test_a_sign_in_clears_the_cookie_of_the_other_name(server: RunningServer) -> None:
+    host_only, plain = server.background.app.services.cookie_names
+    reply = server.client(Cookie=f"{host_only}=old; {plain}=older").post("/login", data={"key": server.keys["read"]})
+    cookies = parse_cookies(reply)
     assert cookies[host_only] == ""
     assert cookies[plain] not in {"", "older"}

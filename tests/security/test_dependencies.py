@@ -13,41 +13,41 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[2]
-LOCK = (ROOT / "requirements.lock").read_text("utf-8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-DEPLOYED = ("server", "notify", "postgres")
+PROJECT_ROOT = Path(__file__).parents[2]
+LOCK_TEXT = (PROJECT_ROOT / "requirements.lock").read_text("utf-8")
+PROJECT_TABLE = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+DEPLOYED_EXTRAS = ("server", "notify", "postgres")
 
-LOCKED = dict(re.findall(r"(?m)^([a-z0-9.-]+)==(\S+)", LOCK))
+LOCKED_VERSIONS = dict(re.findall(r"(?m)^([a-z0-9.-]+)==(\S+)", LOCK_TEXT))
 
 
-def needed():
+def required_packages():
     """Return what the server needs by name, the project's own extras left out."""
-    texts = PROJECT["dependencies"] + [
-        text for extra in DEPLOYED for text in PROJECT["optional-dependencies"].get(extra, [])
+    texts = PROJECT_TABLE["dependencies"] + [
+        text for extra in DEPLOYED_EXTRAS for text in PROJECT_TABLE["optional-dependencies"].get(extra, [])
     ]
-    return [one for one in map(Requirement, texts) if one.name != PROJECT["name"]]
+    return [one for one in map(Requirement, texts) if one.name != PROJECT_TABLE["name"]]
 
 
-@pytest.mark.parametrize("requirement", needed(), ids=str)
+@pytest.mark.parametrize("requirement", required_packages(), ids=str)
 def test_what_the_server_needs_is_locked_in_a_version_that_it_takes(requirement):
-    assert requirement.specifier.contains(LOCKED[requirement.name]), "see the top of requirements.lock"
+    assert requirement.specifier.contains(LOCKED_VERSIONS[requirement.name]), "see the top of requirements.lock"
 
 
 def test_each_file_is_held_to_its_hash():
-    entries = re.split(r"(?m)^(?=[a-z])", LOCK)[1:]
-    assert len(entries) == len(LOCKED) > 20
+    entries = re.split(r"(?m)^(?=[a-z])", LOCK_TEXT)[1:]
+    assert len(entries) == len(LOCKED_VERSIONS) > 20
     assert [entry.split()[0] for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)] == []
 
 
 def test_whence_it_is_fetched_is_left_to_whoever_fetches():
-    assert "://" not in LOCK
-    assert "index-url" not in LOCK
-    assert "find-links" not in LOCK
+    assert "://" not in LOCK_TEXT
+    assert "index-url" not in LOCK_TEXT
+    assert "find-links" not in LOCK_TEXT
 
 
 def test_the_image_is_made_of_what_is_locked_and_of_nothing_else():
-    lines = (ROOT / "examples" / "deploy" / "Dockerfile").read_text().splitlines()
+    lines = (PROJECT_ROOT / "examples" / "deploy" / "Dockerfile").read_text().splitlines()
     installs = [line.partition("install ")[2] for line in lines if "pip install" in line]
     assert len(installs) == 2
     assert "--require-hashes -r /src/requirements.lock" in installs[0]
@@ -57,13 +57,13 @@ def test_the_image_is_made_of_what_is_locked_and_of_nothing_else():
 # What is asked of pip-audit
 
 
-REPORTS = {
+AUDIT_REPORTS = {
     "nothing known": ([{"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "private"}], 0),
     "vulnerable": ([{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}], 1),
     "nobody was asked": ([{"name": "a", "skip_reason": "not found"}], 0),
     "no network": (None, 0),
 }
-TOLD = {
+AUDIT_MESSAGES = {
     "nothing known": "nothing is known against 1 of 2; not asked: ['b']",
     "vulnerable": "a 1: CVE-1, mended in ['2']",
     "nobody was asked": "NOT AUDITED",
@@ -71,9 +71,9 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("case", REPORTS)
+@pytest.mark.parametrize("case", AUDIT_REPORTS)
 def test_an_audit_fails_for_what_is_known_and_says_when_nobody_could_be_asked(case, tmp_path):
-    report, code = REPORTS[case]
+    report, code = AUDIT_REPORTS[case]
     stand_in = tmp_path / "pip-audit"
     said = "raise SystemExit('ConnectionError: no such host')"
     if report is not None:
@@ -81,8 +81,11 @@ def test_an_audit_fails_for_what_is_known_and_says_when_nobody_could_be_asked(ca
     stand_in.write_text(f"#!{sys.executable} -S\n{said}\n")
     stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
     ended = subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "pip-audit"), str(stand_in)], capture_output=True, text=True, timeout=60
+        [sys.executable, str(PROJECT_ROOT / ".ci" / "pip-audit"), str(stand_in)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (ended.returncode, ended.stderr) == (code, "")
-    assert TOLD[case] in ended.stdout
-    assert ("NOT AUDITED" in ended.stdout) is (TOLD[case] == "NOT AUDITED")
+    assert AUDIT_MESSAGES[case] in ended.stdout
+    assert ("NOT AUDITED" in ended.stdout) is (AUDIT_MESSAGES[case] == "NOT AUDITED")

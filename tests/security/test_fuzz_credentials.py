@@ -6,20 +6,20 @@ import pytest
 
 from tests.security import fuzz_credentials
 
-from .fuzz_credentials import UnauthorizedError, fuzz
+from .fuzz_credentials import UnauthorizedError, run_rounds
 
 
 def test_no_request_is_carried_out_after_its_credential_has_ended() -> None:
-    assert fuzz(3.0, seed=1, say=lambda _: None) > 0
+    assert run_rounds(3.0, seed=1, say=lambda _: None) > 0
 
 
 def test_fuzz_finds_a_server_that_authorizes_by_the_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle can fail."""
-    monkeypatch.setattr("progressbar_tracker.server.http.request.Call.reauthorize", lambda _: None)
-    monkeypatch.setattr(fuzz_credentials, "ROWS", fuzz_credentials.KEY_ROWS)
+    monkeypatch.setattr("progressbar_tracker.server.http.request.Request.reauthorize", lambda _: None)
+    monkeypatch.setattr(fuzz_credentials, "PROTECTED_ROUTES", fuzz_credentials.KEY_ROUTES)
     with pytest.raises(UnauthorizedError, match="round"):
-        fuzz(60.0, seed=1, say=lambda _: None)
+        run_rounds(60.0, seed=1, say=lambda _: None)
 
 
 def test_no_request_is_carried_out_after_its_credential_has_ended_at_another_server(postgres_url: str) -> None:
-    assert fuzz(5.0, seed=1, postgres=postgres_url, say=lambda _: None) > 0
+    assert run_rounds(5.0, seed=1, postgres=postgres_url, say=lambda _: None) > 0

@@ -7,13 +7,13 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from progressbar_tracker.server.access.sessions import same_site
+from progressbar_tracker.server.access.sessions import is_same_site
 from progressbar_tracker.server.models import rfc3339
-from progressbar_tracker.server.routes import TABLE
-from tests.server.access.test_authorization import MATRIX, filled, prepared, state
-from tests.support.server import Clock, Served, legacy
+from progressbar_tracker.server.routes import ROUTES
+from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
+from tests.support.server import ManualClock, RunningServer, make_legacy_item
 
-from .test_connections import Raw, answers
+from .test_connections import RawConnection, parse_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.http.route import Row
+    from progressbar_tracker.server.http.route import Route
 
-SAFETY: Final = {
+SECURITY_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'",
@@ -33,7 +33,7 @@ SAFETY: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-CACHED: Final = {
+CACHE_POLICIES: Final = {
     "/static/{name}": "no-cache",
     "/badge/{token}.svg": "no-cache",
     "/openapi.json": "max-age=300",
@@ -43,45 +43,47 @@ CACHED: Final = {
 }
 """What may be kept, to be asked for again; all else may not be stored."""
 
-PLACES: Final = [row for row in TABLE if row.method not in {"GET", "HEAD"} and row.action != "public"]
-PLACES += [row for row in TABLE if row.path == "/logout"]
+WRITE_ROUTES: Final = [row for row in ROUTES if row.method not in {"GET", "HEAD"} and row.action != "public"]
+WRITE_ROUTES += [row for row in ROUTES if row.path == "/logout"]
 
 
-def named(row: Row) -> str:
+def route_name(row: Route) -> str:
     return f"{row.method} {row.path}"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    served = Served(tmp_path_factory.mktemp("surface"), Clock())
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    served = RunningServer(tmp_path_factory.mktemp("surface"), ManualClock())
     served.keys["own"] = served.keys["write"]
     yield served
     served.stop()
 
 
 @pytest.fixture(scope="module")
-def http(served: Served) -> httpx.Client:
-    return served.client()
+def client(server: RunningServer) -> httpx.Client:
+    return server.client()
 
 
-def ask(served: Served, http: httpx.Client, row: Row, headers: dict[str, str]) -> httpx.Response:
+def request_route(served: RunningServer, http: httpx.Client, row: Route, headers: dict[str, str]) -> httpx.Response:
     """Ask for what a row is for, and return the answer without waiting for the end of a stream."""
-    expected = MATRIX[row.method, row.path]
-    names = prepared(served, http, (expected.path, expected.body))
-    body = None if expected.body is None else filled(expected.body, names)
-    with http.stream(row.method, str(filled(expected.path, names)), json=body, headers=headers) as reply:
+    expected = ACCESS_MATRIX[row.method, row.path]
+    names = create_resources(served, http, (expected.path, expected.body))
+    body = None if expected.body is None else fill_template(expected.body, names)
+    with http.stream(row.method, str(fill_template(expected.path, names)), json=body, headers=headers) as reply:
         if not reply.headers.get("Content-Type", "").startswith("text/event-stream"):
             reply.read()
     return reply
 
 
 @pytest.mark.parametrize("asker", ["nobody", "admin"])
-@pytest.mark.parametrize("row", TABLE, ids=named)
-def test_every_answer_has_the_headers_of_safety(served: Served, http: httpx.Client, row: Row, asker: str) -> None:
-    reply = ask(served, http, row, {} if asker == "nobody" else {"X-API-KEY": served.keys["admin"]})
-    safety = SAFETY | ({"Cross-Origin-Resource-Policy": "cross-origin"} if "/badge/" in row.path else {})
+@pytest.mark.parametrize("row", ROUTES, ids=route_name)
+def test_every_answer_has_the_headers_of_safety(
+    server: RunningServer, client: httpx.Client, row: Route, asker: str
+) -> None:
+    reply = request_route(server, client, row, {} if asker == "nobody" else {"X-API-KEY": server.keys["admin"]})
+    safety = SECURITY_HEADERS | ({"Cross-Origin-Resource-Policy": "cross-origin"} if "/badge/" in row.path else {})
     assert {name: reply.headers.get(name) for name in safety} == safety
-    kept = CACHED.get(row.path, "no-store") if reply.status_code == 200 else "no-store"
+    kept = CACHE_POLICIES.get(row.path, "no-store") if reply.status_code == 200 else "no-store"
     assert reply.headers.get_list("Cache-Control") == [kept]
     assert {"Server", "X-Powered-By", "Access-Control-Allow-Origin"} & set(reply.headers) == set()
     if reply.is_redirect:
@@ -93,13 +95,13 @@ def test_every_answer_has_the_headers_of_safety(served: Served, http: httpx.Clie
 @pytest.mark.parametrize(
     "path", ["/nothing", "/static/none", "/%ff", "/items/%0d%0aX-Injected:%201", "//evil.example/"]
 )
-def test_so_have_refusals(http: httpx.Client, path: str) -> None:
-    reply = http.get(path)
-    assert {name: reply.headers.get(name) for name in SAFETY} == SAFETY
+def test_so_have_refusals(client: httpx.Client, path: str) -> None:
+    reply = client.get(path)
+    assert {name: reply.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
     assert reply.headers["Cache-Control"] == "no-store"
 
 
-FOREIGN: Final = (
+CROSS_SITE_HEADERS: Final = (
     {},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -111,44 +113,49 @@ FOREIGN: Final = (
 )
 
 
-@pytest.mark.parametrize("row", PLACES, ids=named)
+@pytest.mark.parametrize("row", WRITE_ROUTES, ids=route_name)
 def test_no_write_of_another_site_with_a_browsers_cookie_is_carried_out(
-    served: Served, http: httpx.Client, row: Row
+    server: RunningServer, client: httpx.Client, row: Route
 ) -> None:
-    cookie = {"Cookie": f"{served.cookie_name}={served.server.app.services.sessions.begin(served.clock())[0]}"}
-    assert http.get("/api/key-info", headers=cookie).status_code == 200
-    expected = MATRIX[row.method, row.path]
-    names = prepared(served, http, (expected.path, expected.body))
-    path, body = str(filled(expected.path, names)), None if expected.body is None else filled(expected.body, names)
-    before = state(served)
-    for headers in FOREIGN:
-        told = {name: text.format(url=served.server.url) for name, text in headers.items()}
-        assert http.request(row.method, path, json=body, headers=told | cookie).status_code == 403, headers
-    assert state(served) == before
+    cookie = {"Cookie": f"{server.cookie_name}={server.background.app.services.sessions.begin(server.clock())[0]}"}
+    assert client.get("/api/key-info", headers=cookie).status_code == 200
+    expected = ACCESS_MATRIX[row.method, row.path]
+    names = create_resources(server, client, (expected.path, expected.body))
+    path, body = (
+        str(fill_template(expected.path, names)),
+        None if expected.body is None else fill_template(expected.body, names),
+    )
+    before = get_state(server)
+    for headers in CROSS_SITE_HEADERS:
+        told = {name: text.format(url=server.background.url) for name, text in headers.items()}
+        assert client.request(row.method, path, json=body, headers=told | cookie).status_code == 403, headers
+    assert get_state(server) == before
 
 
-@pytest.mark.parametrize("row", PLACES, ids=named)
-def test_the_same_write_of_our_own_page_is_carried_out(served: Served, http: httpx.Client, row: Row) -> None:
-    cookie, _ = served.server.app.services.sessions.begin(served.clock())
-    headers = {"Cookie": f"{served.cookie_name}={cookie}", "Origin": served.server.url}
-    assert ask(served, http, row, headers).status_code == MATRIX[row.method, row.path].statuses["admin"]
+@pytest.mark.parametrize("row", WRITE_ROUTES, ids=route_name)
+def test_the_same_write_of_our_own_page_is_carried_out(server: RunningServer, client: httpx.Client, row: Route) -> None:
+    cookie, _ = server.background.app.services.sessions.begin(server.clock())
+    headers = {"Cookie": f"{server.cookie_name}={cookie}", "Origin": server.background.url}
+    assert (
+        request_route(server, client, row, headers).status_code == ACCESS_MATRIX[row.method, row.path].statuses["admin"]
+    )
 
 
 def test_a_page_without_a_name_is_not_ours() -> None:
-    assert same_site({b"origin": b"null"}) is False
-    assert same_site({b"origin": b"null", b"host": b""}) is False
+    assert is_same_site({b"origin": b"null"}) is False
+    assert is_same_site({b"origin": b"null", b"host": b""}) is False
 
 
 # What two readers of one request might take differently
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "X-API-KEY", "Authorization", "Content-Type"])
-def test_a_header_by_which_something_is_decided_comes_once(served: Served, name: str) -> None:
-    raw = Raw(served)
-    first, second = (value.encode() for value in (served.keys["admin"], "other"))
+def test_a_header_by_which_something_is_decided_comes_once(server: RunningServer, name: str) -> None:
+    raw = RawConnection(server)
+    first, second = (value.encode() for value in (server.keys["admin"], "other"))
     told = name.encode()
     raw.send(b"GET /healthz HTTP/1.0\r\n%b: %b\r\n%b: %b\r\n\r\n" % (told, first, told, second))
-    assert answers(raw.rest()) == [400]
+    assert parse_statuses(raw.read_all()) == [400]
     raw.socket.close()
 
 
@@ -162,19 +169,19 @@ def test_a_header_by_which_something_is_decided_comes_once(served: Served, name:
     ],
 )
 def test_a_body_that_is_compressed_is_refused_and_not_unpacked(
-    http: httpx.Client, served: Served, method: str, path: str, kind: str, coding: str
+    client: httpx.Client, server: RunningServer, method: str, path: str, kind: str, coding: str
 ) -> None:
-    headers = {"Content-Encoding": coding, "Content-Type": kind, "X-API-KEY": served.keys["write"]}
-    assert http.request(method, path, content=b"{}", headers=headers).status_code == 415
+    headers = {"Content-Encoding": coding, "Content-Type": kind, "X-API-KEY": server.keys["write"]}
+    assert client.request(method, path, content=b"{}", headers=headers).status_code == 415
 
 
-def test_a_body_in_another_transfer_coding_is_refused(served: Served) -> None:
-    raw = Raw(served)
+def test_a_body_in_another_transfer_coding_is_refused(server: RunningServer) -> None:
+    raw = RawConnection(server)
     raw.send(
         b"POST /progress HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: "
-        + served.keys["write"].encode() + b"\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        + server.keys["write"].encode() + b"\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     )  # fmt: skip
-    assert answers(raw.rest()) == [400]
+    assert parse_statuses(raw.read_all()) == [400]
     raw.socket.close()
 
 
@@ -182,35 +189,37 @@ def test_a_body_in_another_transfer_coding_is_refused(served: Served) -> None:
 @pytest.mark.parametrize(
     "text", ['{"a":', "[", '{"ops":[{"op":"put","id":"x","meta":['], ids=["objects", "lists", "ops"]
 )
-def test_a_body_that_is_nested_without_end_is_no_json(http: httpx.Client, served: Served, path: str, text: str) -> None:
+def test_a_body_that_is_nested_without_end_is_no_json(
+    client: httpx.Client, server: RunningServer, path: str, text: str
+) -> None:
     start, again = text[: len(text) // 2], text[len(text) // 2 :]
     content = (text + "[" * 60_000 if text.startswith('{"ops') else (start + again) * (60_000 // len(text))).encode()
-    reply = http.post(path, content=content, headers={"X-API-KEY": served.keys["admin"]})
+    reply = client.post(path, content=content, headers={"X-API-KEY": server.keys["admin"]})
     assert (reply.status_code, reply.json()["type"]) == (400, "/problems/malformed-json")
 
 
 # What comes back
 
 
-HOSTILE: Final = "a\r\nX-Injected: 1\r\n\r\n<script>"
+HEADER_INJECTION: Final = "a\r\nX-Injected: 1\r\n\r\n<script>"
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.method == "GET"], ids=named)
-def test_nothing_that_is_asked_for_becomes_a_header(served: Served, http: httpx.Client, row: Row) -> None:
-    headers = {"X-API-KEY": served.keys["admin"], "Accept": "text/html"}
-    path = MATRIX[row.method, row.path].path
+@pytest.mark.parametrize("row", [row for row in ROUTES if row.method == "GET"], ids=route_name)
+def test_nothing_that_is_asked_for_becomes_a_header(server: RunningServer, client: httpx.Client, row: Route) -> None:
+    headers = {"X-API-KEY": server.keys["admin"], "Accept": "text/html"}
+    path = ACCESS_MATRIX[row.method, row.path].path
     for name in ("{id}", "{share}", "guessed", "app.js"):
-        path = path.replace(name, quote(HOSTILE, safe=""))
-    for query in ("", "?" + "&".join(f"{name}={quote(HOSTILE)}" for name in ("group", "id", "q", "n", "key"))):
-        with http.stream(row.method, path + query, headers=headers) as reply:
+        path = path.replace(name, quote(HEADER_INJECTION, safe=""))
+    for query in ("", "?" + "&".join(f"{name}={quote(HEADER_INJECTION)}" for name in ("group", "id", "q", "n", "key"))):
+        with client.stream(row.method, path + query, headers=headers) as reply:
             assert "X-Injected" not in reply.headers
 
 
-def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(served: Served, http: httpx.Client) -> None:
+def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(server: RunningServer, client: httpx.Client) -> None:
     for name in ("a", "b"):
-        http.post("/progress", json=legacy(f"linked-{name}"), headers={"X-API-KEY": served.keys["own"]})
-    query = f"?limit=1&other={quote(HOSTILE)}"
-    reply = http.get("/api/v1/items" + query, headers={"X-API-KEY": served.keys["read"]})
+        client.post("/progress", json=make_legacy_item(f"linked-{name}"), headers={"X-API-KEY": server.keys["own"]})
+    query = f"?limit=1&other={quote(HEADER_INJECTION)}"
+    reply = client.get("/api/v1/items" + query, headers={"X-API-KEY": server.keys["read"]})
     assert reply.links["next"]["url"].startswith("items?limit=1&")
     assert "X-Injected" not in reply.headers
 
@@ -220,24 +229,24 @@ def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(served: Served
              b"/static//etc/passwd", b"/static/app.js%00.html", b"/static/..\\keys.py", b"/../../etc/passwd",
              b"/static/home.html", b"/static/"],
 )  # fmt: skip
-def test_only_the_files_of_the_pages_are_served(served: Served, path: bytes) -> None:
-    raw = Raw(served)
+def test_only_the_files_of_the_pages_are_served(server: RunningServer, path: bytes) -> None:
+    raw = RawConnection(server)
     raw.send(b"GET " + path + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    assert answers(raw.rest()) == [404]
+    assert parse_statuses(raw.read_all()) == [404]
     raw.socket.close()
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "OPTIONS", "PROPFIND", "LOCK", "SEARCH"])
-def test_other_methods_say_nothing_of_the_request(served: Served, http: httpx.Client, method: str) -> None:
+def test_other_methods_say_nothing_of_the_request(server: RunningServer, client: httpx.Client, method: str) -> None:
     for path in ("/", "/progress", "/login", "/nothing"):
-        reply = http.request(method, path, headers={"X-API-KEY": served.keys["admin"], "X-Mine": "told-back"})
+        reply = client.request(method, path, headers={"X-API-KEY": server.keys["admin"], "X-Mine": "told-back"})
         assert reply.status_code == (404 if path == "/nothing" else 405)
         assert "told-back" not in reply.text
-        assert served.keys["admin"] not in reply.text
+        assert server.keys["admin"] not in reply.text
 
 
-def test_a_host_that_nobody_has_is_text_on_the_page_and_in_no_link(served: Served) -> None:
-    browser = served.client("admin", Host='evil.example"><script>alert(1)</script>')
+def test_a_host_that_nobody_has_is_text_on_the_page_and_in_no_link(server: RunningServer) -> None:
+    browser = server.client("admin", Host='evil.example"><script>alert(1)</script>')
     for path in ("/", "/login", "/keys", "/history", "/docs", "/nothing"):
         text = browser.get(path, headers={"Accept": "text/html"}).text
         assert "<script>alert" not in text
@@ -247,7 +256,7 @@ def test_a_host_that_nobody_has_is_text_on_the_page_and_in_no_link(served: Serve
 
 
 def test_behind_tls_the_url_to_copy_is_one_of_tls(tmp_path: Path) -> None:
-    served = Served(tmp_path, Clock(), trusted_proxies="loopback", allowed_hosts="progress.example")
+    served = RunningServer(tmp_path, ManualClock(), trusted_proxies="loopback", allowed_hosts="progress.example")
     reply = served.client("admin", **{"X-Forwarded-Proto": "https", "Host": "progress.example"}).get("/")
     assert "https://progress.example" in reply.text
     assert "http://progress.example" not in reply.text
@@ -256,20 +265,20 @@ def test_behind_tls_the_url_to_copy_is_one_of_tls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/s/{}", "/s/{}/events", "/badge/{}.svg"])
 def test_a_guessed_a_revoked_and_an_expired_link_are_the_same_to_the_byte(
-    served: Served, http: httpx.Client, path: str
+    server: RunningServer, client: httpx.Client, path: str
 ) -> None:
-    admin = {"X-API-KEY": served.keys["admin"]}
+    admin = {"X-API-KEY": server.keys["admin"]}
 
     def made(**more: str) -> dict[str, str]:
-        share: dict[str, str] = http.post("/api/v1/shares", json={"group": "g", **more}, headers=admin).json()
+        share: dict[str, str] = client.post("/api/v1/shares", json={"group": "g", **more}, headers=admin).json()
         return share
 
-    revoked, expired = made(), made(expires_at=rfc3339(served.clock() + 1))
-    assert http.delete(f"/api/v1/shares/{revoked['share_id']}", headers=admin).status_code == 200
-    served.clock.pass_(1)
+    revoked, expired = made(), made(expires_at=rfc3339(server.clock() + 1))
+    assert client.delete(f"/api/v1/shares/{revoked['share_id']}", headers=admin).status_code == 200
+    server.clock.advance(1)
     seen = set()
     for token in (revoked["token"], expired["token"], "guessed", "", "a" * 500):
-        reply = http.get(path.format(token))
+        reply = client.get(path.format(token))
         headers = [(name, text) for name, text in reply.headers.raw if name.lower() not in {b"date", b"x-request-id"}]
         seen.add((reply.status_code, reply.content, tuple(headers)))
     assert len(seen) == 1

@@ -22,20 +22,20 @@ import pytest
 
 from progressbar_tracker.server.access.keys import Keyring
 from progressbar_tracker.server.access.shares import Shares
-from progressbar_tracker.server.routes import TABLE
-from tests.support.server import NO_TLS, Clock, Served
+from progressbar_tracker.server.routes import ROUTES
+from tests.support.server import TLS_CONTEXT, ManualClock, RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from progressbar_tracker.server.http.route import Row
+    from progressbar_tracker.server.http.route import Route
 
-PASSWORD: Final = 'pass wörd/+&"quoted"'
+ADMIN_PASSWORD: Final = 'pass wörd/+&"quoted"'
 ADMIN_KEY: Final = "imported-from-a-file/+=imported"
-OF_THE_DATABASE: Final = "of-the-database"
+DATABASE_PASSWORD: Final = "of-the-database"
 
 
-class Process:
+class ServerProcess:
     """``serve`` as a process that tells all it can, on files."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
@@ -60,7 +60,7 @@ class Process:
             time.sleep(0.02)
         self.url = serving[1]
 
-    def told(self) -> bytes:
+    def visible_text(self) -> bytes:
         """Return what other users of the machine, and the reader of its logs, see of it."""
         proc = Path(f"/proc/{self.process.pid}")
         seen = b"".join((proc / name).read_bytes() for name in ("cmdline", "environ", "comm")) if proc.exists() else b""
@@ -76,7 +76,7 @@ class Process:
                 self.process.wait()
 
 
-def forms(secret: str) -> Iterator[bytes]:
+def encode_secret(secret: str) -> Iterator[bytes]:
     """Yield what a secret looks like in a file, as it is or within something."""
     raw = secret.encode()
     yield from (raw, quote(secret, safe="").encode(), quote_plus(secret).encode(), raw.hex().encode())
@@ -87,14 +87,14 @@ def forms(secret: str) -> Iterator[bytes]:
         yield from (encoded, encoded.translate(bytes.maketrans(b"+/", b"-_")))
 
 
-def leaks(where: bytes, secrets: dict[str, str]) -> set[str]:
-    return {name for name, secret in secrets.items() if any(form in where for form in forms(secret))}
+def find_leaks(where: bytes, secrets: dict[str, str]) -> set[str]:
+    return {name for name, secret in secrets.items() if any(form in where for form in encode_secret(secret))}
 
 
-def drive(url: str, admin: str, cookie: str, routes: Iterable[Row] = TABLE) -> tuple[dict[str, str], bytes]:
+def use_secrets(url: str, admin: str, cookie: str, routes: Iterable[Route] = ROUTES) -> tuple[dict[str, str], bytes]:
     """Make all kinds of secrets and send them in every place to every route; return them, and what was answered."""
     secrets = {"an unknown key": "pbt_a_unknown1_" + "u" * 43, "a guessed token": "guessed-token-guessed-token"}
-    with httpx.Client(base_url=url, verify=NO_TLS, timeout=60) as http:
+    with httpx.Client(base_url=url, verify=TLS_CONTEXT, timeout=60) as http:
         as_admin = {"X-API-KEY": admin}
 
         def made(path: str, **body: str) -> dict[str, str]:
@@ -116,27 +116,27 @@ def drive(url: str, admin: str, cookie: str, routes: Iterable[Row] = TABLE) -> t
             for name, prefix in (("X-API-KEY", ""), ("Authorization", "Bearer "), ("Cookie", f"{name_of_cookie}=")):
                 secret, text = next(turns), quote(next(turns), safe="")
                 path = re.sub(r"\{.*?\}", text if "{token}" in row.path else "nothing", row.path)
-                query = "" if row.page else f"?key={text}&token={text}"
+                query = "" if row.is_page else f"?key={text}&token={text}"
                 with http.stream(row.method, path + query, headers={name: prefix + secret}) as reply:
                     stream = reply.headers.get("Content-Type", "").startswith("text/event-stream")
                     answered += b"" if stream else reply.read().replace(f'"{text}/events"'.encode(), b"")
                 if "Set-Cookie" not in reply.headers:
                     answered += repr(reply.headers.raw).encode()
-        http.post("/login", data={"username": "admin", "password": PASSWORD + "wrong"})
-        http.post("/login", data={"username": PASSWORD, "password": "wrong"})
+        http.post("/login", data={"username": "admin", "password": ADMIN_PASSWORD + "wrong"})
+        http.post("/login", data={"username": ADMIN_PASSWORD, "password": "wrong"})
     return secrets, answered
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[list[Process]]:
-    made: list[Process] = []
+def processes(tmp_path: Path) -> Iterator[list[ServerProcess]]:
+    made: list[ServerProcess] = []
     yield made
     for one in made:
         one.stop()
 
 
 def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies(
-    process: list[Process], tmp_path: Path
+    processes: list[ServerProcess], tmp_path: Path
 ) -> None:
     """With what a first start makes: an admin key and a link that are told once, and the key of the config file."""
     hook, signs = "token-in-the-path-of-a-webhook", base64.b64encode(b"what-a-webhook-is-signed-with").decode()
@@ -144,27 +144,27 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
         f'[channels.hook]\nurl = "http://user:{hook}@127.0.0.1:1/{hook}?{hook}"\nsecret = "whsec_{signs}"\n'
         "allow_private = true\nall = true\n"
     )
-    served = Process(
+    served = ServerProcess(
         tmp_path,
         PROGRESSBAR_DATABASE=str(tmp_path / "progress.db"),
         PROGRESSBAR_CHANNELS=str(tmp_path / "channels.toml"),
     )
-    process.append(served)
+    processes.append(served)
     out = served.out.read_text()
     (admin,) = re.findall(r"pbt_a_\w{8}_[\w-]{43}", out)
     (link,) = re.findall(r"/auth/([\w-]{43})\b", out)
     config = (tmp_path / "config.toml").read_text()
     (local,) = re.findall(r"pbt_w_\w{8}_[\w-]{43}", config)
-    signed_in = httpx.get(f"{served.url}/auth/{link}", verify=NO_TLS)
-    secrets, answered = drive(served.url, admin, next(iter(signed_in.cookies.values())))
+    signed_in = httpx.get(f"{served.url}/auth/{link}", verify=TLS_CONTEXT)
+    secrets, answered = use_secrets(served.url, admin, next(iter(signed_in.cookies.values())))
     secrets |= {"a webhook": hook, "its signature's": signs}
-    with httpx.Client(base_url=served.url, headers={"X-API-KEY": admin}, verify=NO_TLS, timeout=60) as http:
+    with httpx.Client(base_url=served.url, headers={"X-API-KEY": admin}, verify=TLS_CONTEXT, timeout=60) as http:
         tried = http.post("/api/v1/channels/hook/test").raise_for_status()
         assert tried.json()["delivered"] is False
         http.put("/api/v1/items/told", json={"status": "failed"}).raise_for_status()
         answered += b"".join(http.get(path).read() for path in ("/channels", "/api/v1/channels", "/metrics"))
         answered += tried.content
-    assert leaks(answered, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
+    assert find_leaks(answered, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
 
     (tmp_path / "copy").mkdir()
     backup = [sys.executable, "-m", "progressbar_tracker", "backup", str(tmp_path / "copy" / "progress.db")]
@@ -182,26 +182,26 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
     assert {"progress.db", "progress.db-wal", "stderr"} <= {path.name for path in files}
     stored = dump + b"".join(path.read_bytes() for path in files)
     # What was made at the start is told once; nothing else ever is.
-    assert leaks(stored, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
-    told = served.told()
-    assert leaks(told.replace(admin.encode(), b"", 1).replace(link.encode(), b"", 1), secrets) == set()
+    assert find_leaks(stored, secrets | {"the admin's": admin, "the link": link, "the user's": local}) == set()
+    told = served.visible_text()
+    assert find_leaks(told.replace(admin.encode(), b"", 1).replace(link.encode(), b"", 1), secrets) == set()
     assert told.count(admin.encode()) == told.count(link.encode()) == 1
     served.stop()
-    assert leaks(served.told().replace(admin.encode(), b"", 1), secrets | {"the admin's": admin}) == set()
-    assert b'"/s/{token}"' in served.told()  # the access log was there to be searched
+    assert find_leaks(served.visible_text().replace(admin.encode(), b"", 1), secrets | {"the admin's": admin}) == set()
+    assert b'"/s/{token}"' in served.visible_text()  # the access log was there to be searched
     for path in tmp_path.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0 or path.name in {"copy", "stdout", "stderr", "channels.toml"}, path
 
 
 def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files(
-    process: list[Process], tmp_path: Path, postgres_url: str
+    processes: list[ServerProcess], tmp_path: Path, postgres_url: str
 ) -> None:
     import psycopg
 
-    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "password").write_text(ADMIN_PASSWORD)
     (tmp_path / "key").write_text(ADMIN_KEY)
     (tmp_path / "server").mkdir()
-    served = Process(
+    served = ServerProcess(
         tmp_path / "server",
         PROGRESSBAR_DATABASE=postgres_url,
         PROGRESSBAR_LOCAL_KEY="0",
@@ -209,13 +209,13 @@ def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files
         ADMIN_PASSWORD_FILE=str(tmp_path / "password"),
         PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key"),
     )
-    process.append(served)
-    data = {"username": "admin", "password": PASSWORD}
-    signed_in = httpx.post(f"{served.url}/login", data=data, verify=NO_TLS)
+    processes.append(served)
+    data = {"username": "admin", "password": ADMIN_PASSWORD}
+    signed_in = httpx.post(f"{served.url}/login", data=data, verify=TLS_CONTEXT)
     # Whoever is not known is looked for in the database, which takes its time: by some routes only.
-    routes = [row for row in TABLE if "{token}" in row.path]
-    secrets, answered = drive(served.url, ADMIN_KEY, next(iter(signed_in.cookies.values())), routes)
-    secrets |= {"the password": PASSWORD, "the admin's": ADMIN_KEY}
+    routes = [row for row in ROUTES if "{token}" in row.path]
+    secrets, answered = use_secrets(served.url, ADMIN_KEY, next(iter(signed_in.cookies.values())), routes)
+    secrets |= {"the password": ADMIN_PASSWORD, "the admin's": ADMIN_KEY}
     dump = b""
     with psycopg.connect(postgres_url) as connection:
         ours = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
@@ -223,35 +223,35 @@ def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files
             with connection.cursor().copy(f'COPY "{schema}"."{table}" TO STDOUT'.encode()) as rows:
                 dump += b"".join(bytes(row) for row in rows)
     assert b"ci" in dump
-    assert leaks(answered + dump + served.told(), secrets) == set()
+    assert find_leaks(answered + dump + served.visible_text(), secrets) == set()
 
     # The database's own password is not told either, where nothing comes of it.
-    url = re.sub(r"//.*?@(.*?):\d+/", rf"//postgres:{OF_THE_DATABASE}@\1:1/", postgres_url)
+    url = re.sub(r"//.*?@(.*?):\d+/", rf"//postgres:{DATABASE_PASSWORD}@\1:1/", postgres_url)
     environ = {**os.environ, "PROGRESSBAR_DATABASE": url}
     command = [sys.executable, "-m", "progressbar_tracker", "serve"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
     assert ended.returncode == 1
     assert "127.0.0.1" in ended.stderr
-    assert OF_THE_DATABASE not in ended.stdout + ended.stderr
+    assert DATABASE_PASSWORD not in ended.stdout + ended.stderr
 
 
 def test_no_failure_of_the_servers_own_tells_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    served = Served(tmp_path, Clock(), admin_username="root", admin_password=PASSWORD)
+    served = RunningServer(tmp_path, ManualClock(), admin_username="root", admin_password=ADMIN_PASSWORD)
     try:
 
         def fail(*_: object) -> None:
             raise RuntimeError("out of order")
 
-        http, link = served.client(), served.server.sign_in_url()
+        http, link = served.client(), served.background.create_sign_in_url()
         share = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()
         caplog.clear()
         monkeypatch.setattr(Keyring, "find", fail)
         monkeypatch.setattr(Shares, "find", fail)
-        services = served.server.app.services
-        for owner in (services.links, services.sessions, services.password):
+        services = served.background.app.services
+        for owner in (services.sign_in_links, services.sessions, services.password):
             for name in ("redeem", "find", "matches"):
                 if hasattr(owner, name):
                     monkeypatch.setattr(owner, name, fail)
@@ -260,15 +260,15 @@ def test_no_failure_of_the_servers_own_tells_a_secret(
             http.get("/progress", headers={"Cookie": f"{served.cookie_name}=the-cookie-that-was-sent"}),
             http.get(link),
             http.get(f"/s/{share['token']}"),
-            http.post("/login", data={"username": "root", "password": PASSWORD}),
+            http.post("/login", data={"username": "root", "password": ADMIN_PASSWORD}),
         ]
     finally:
         monkeypatch.undo()
         served.stop()
     assert [reply.status_code for reply in asked] == [500] * 5
     secrets = {"key": served.keys["admin"], "cookie": "the-cookie-that-was-sent", "link": link.rpartition("/")[2]}
-    secrets |= {"share": share["token"], "password": PASSWORD}
+    secrets |= {"share": share["token"], "password": ADMIN_PASSWORD}
     ours = [record for record in caplog.records if record.name.partition(".")[0] in {"progressbar_tracker", "uvicorn"}]
     assert sum(record.exc_info is not None for record in ours) == 5
     formatted = "\n".join(caplog.handler.format(record) for record in ours)
-    assert leaks(formatted.encode() + b"".join(reply.content for reply in asked), secrets) == set()
+    assert find_leaks(formatted.encode() + b"".join(reply.content for reply in asked), secrets) == set()

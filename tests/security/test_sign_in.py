@@ -10,86 +10,90 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from progressbar_tracker.server.access.devices import DEVICE_SECONDS, Devices
-from progressbar_tracker.server.access.sessions import ATTEMPTS, WINDOW, Attempts
-from progressbar_tracker.server.hub import BEAT
-from tests.support.server import Clock, Served
-from tests.support.sse import Stream
+from progressbar_tracker.server.access.devices import DEVICE_SECONDS, DeviceCookies
+from progressbar_tracker.server.access.sessions import ATTEMPT_WINDOW_SECONDS, MAX_SIGN_IN_ATTEMPTS, SignInAttempts
+from progressbar_tracker.server.hub import HEARTBEAT_INTERVAL
+from tests.support.server import ManualClock, RunningServer
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-RIGHT = {"username": "root", "password": "right"}
-WRONG = {"username": "root", "password": "wrong"}
+RIGHT_LOGIN = {"username": "root", "password": "right"}
+WRONG_LOGIN = {"username": "root", "password": "wrong"}
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with pytest.MonkeyPatch.context() as patch:
         # What a guess costs is not what is tried here.
         patch.setattr(
             argon2, "PasswordHasher", partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
         )
-        served = Served(tmp_path_factory.mktemp("signing-in"), Clock(), admin_username="root", admin_password="right")
+        served = RunningServer(
+            tmp_path_factory.mktemp("signing-in"), ManualClock(), admin_username="root", admin_password="right"
+        )
         yield served
         served.stop()
 
 
 @pytest.fixture
-def http(served: Served) -> httpx.Client:
+def client(server: RunningServer) -> httpx.Client:
     """Somebody new, when all waiting is over."""
-    served.clock.pass_(WINDOW)
-    return served.client()
+    server.clock.advance(ATTEMPT_WINDOW_SECONDS)
+    return server.client()
 
 
-def test_an_address_that_is_only_told_gains_nothing(http: httpx.Client) -> None:
+def test_an_address_that_is_only_told_gains_nothing(client: httpx.Client) -> None:
     statuses = []
-    for n in range(ATTEMPTS + 1):
+    for n in range(MAX_SIGN_IN_ATTEMPTS + 1):
         told = f"203.0.113.{n}"
         names = ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP")
         headers = dict.fromkeys(names, told) | {"Forwarded": f"for={told}"}
-        statuses.append(http.post("/login", data={"key": "wrong"}, headers=headers).status_code)
-    assert statuses == [403] * ATTEMPTS + [429]
+        statuses.append(client.post("/login", data={"key": "wrong"}, headers=headers).status_code)
+    assert statuses == [403] * MAX_SIGN_IN_ATTEMPTS + [429]
 
 
-def test_who_has_a_key_or_a_link_is_let_in_whatever_others_have_tried(served: Served, http: httpx.Client) -> None:
-    for _ in range(ATTEMPTS):
-        assert http.post("/login", data={"key": "wrong"}).status_code == 403
-    for wrong in ({"key": "wrong"}, WRONG, RIGHT):
-        assert http.post("/login", data=wrong).status_code == 429
-    assert served.client().post("/login", data={"key": served.keys["admin"]}).status_code == 303
-    assert served.client().get(served.server.sign_in_url()).status_code == 303
+def test_who_has_a_key_or_a_link_is_let_in_whatever_others_have_tried(
+    server: RunningServer, client: httpx.Client
+) -> None:
+    for _ in range(MAX_SIGN_IN_ATTEMPTS):
+        assert client.post("/login", data={"key": "wrong"}).status_code == 403
+    for wrong in ({"key": "wrong"}, WRONG_LOGIN, RIGHT_LOGIN):
+        assert client.post("/login", data=wrong).status_code == 429
+    assert server.client().post("/login", data={"key": server.keys["admin"]}).status_code == 303
+    assert server.client().get(server.background.create_sign_in_url()).status_code == 303
 
 
-def test_who_goes_on_guessing_does_not_make_the_wait_longer(served: Served, http: httpx.Client) -> None:
-    for _ in range(ATTEMPTS):
-        http.post("/login", data={"key": "wrong"})
+def test_who_goes_on_guessing_does_not_make_the_wait_longer(server: RunningServer, client: httpx.Client) -> None:
+    for _ in range(MAX_SIGN_IN_ATTEMPTS):
+        client.post("/login", data={"key": "wrong"})
     for _ in range(20):
-        served.clock.pass_(WINDOW / 21)
-        assert http.post("/login", data=WRONG).status_code == 429
-    served.clock.pass_(WINDOW / 21 + 0.01)
-    assert http.post("/login", data=RIGHT).status_code == 303
+        server.clock.advance(ATTEMPT_WINDOW_SECONDS / 21)
+        assert client.post("/login", data=WRONG_LOGIN).status_code == 429
+    server.clock.advance(ATTEMPT_WINDOW_SECONDS / 21 + 0.01)
+    assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
 
 
 def test_the_addresses_of_one_network_count_as_one_and_those_of_others_do_not() -> None:
-    attempts = Attempts()
-    for n in range(ATTEMPTS):
-        attempts.begin(f"2001:db8::{n}", 0.0)
-    assert attempts.wait("2001:db8::ffff", 1.0) is not None
-    assert attempts.wait("2001:db8:0:1::1", 1.0) is None
-    for _ in range(ATTEMPTS):
-        attempts.begin("::ffff:192.0.2.1", 0.0)
-    assert attempts.wait("192.0.2.1", 1.0) is not None
-    assert attempts.wait("192.0.2.2", 1.0) is None
+    attempts = SignInAttempts()
+    for n in range(MAX_SIGN_IN_ATTEMPTS):
+        attempts.record(f"2001:db8::{n}", 0.0)
+    assert attempts.retry_after("2001:db8::ffff", 1.0) is not None
+    assert attempts.retry_after("2001:db8:0:1::1", 1.0) is None
+    for _ in range(MAX_SIGN_IN_ATTEMPTS):
+        attempts.record("::ffff:192.0.2.1", 0.0)
+    assert attempts.retry_after("192.0.2.1", 1.0) is not None
+    assert attempts.retry_after("192.0.2.2", 1.0) is None
 
 
 def test_what_is_known_of_many_addresses_is_bounded() -> None:
-    attempts = Attempts()
+    attempts = SignInAttempts()
     for n in range(5000):
-        attempts.begin(f"10.0.{n // 250}.{n % 250}", 0.0)
-    assert len(attempts._wrong) == 1000
+        attempts.record(f"10.0.{n // 250}.{n % 250}", 0.0)
+    assert len(attempts._failures) == 1000
 
 
 @pytest.mark.parametrize(
@@ -98,11 +102,11 @@ def test_what_is_known_of_many_addresses_is_bounded() -> None:
      ({"X-Forwarded-Proto": "https"}, False)],  # whoever reaches the port can say that
 )  # fmt: skip
 def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_there_is_tls(
-    served: Served, http: httpx.Client, headers: dict[str, str], secure: bool
+    server: RunningServer, client: httpx.Client, headers: dict[str, str], secure: bool
 ) -> None:
-    host = served.server.url.removeprefix("http://")
+    host = server.background.url.removeprefix("http://")
     headers = {name: text.format(host=host) for name, text in headers.items()}
-    cookies = http.post("/login", data=RIGHT, headers=headers).headers.get_list("Set-Cookie")
+    cookies = client.post("/login", data=RIGHT_LOGIN, headers=headers).headers.get_list("Set-Cookie")
     for cookie, begin, seconds in zip(cookies, ("pbt_session_", "pbt_device_"), (604800, DEVICE_SECONDS), strict=True):
         name, *flags = cookie.split("; ")
         assert name.startswith(f"__Host-{begin}" if secure else begin)
@@ -111,17 +115,17 @@ def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_the
 
 
 @pytest.mark.parametrize("ending", ["sign out", "end the session", "revoke the key", "revoke the link"])
-def test_what_ends_ends_its_stream_long_before_a_heartbeat(served: Served, ending: str) -> None:
-    admin = served.client("admin")
-    browser = served.client(**{"Sec-Fetch-Site": "same-origin"})
-    secret = served.server.create_key("write", ending)
+def test_what_ends_ends_its_stream_long_before_a_heartbeat(server: RunningServer, ending: str) -> None:
+    admin = server.client("admin")
+    browser = server.client(**{"Sec-Fetch-Site": "same-origin"})
+    secret = server.background.create_key("write", ending)
     assert browser.post("/login", data={"key": secret}).status_code == 303
     share = admin.post("/api/v1/shares", json={"group": "g"}).json()
-    cookie = {"Cookie": f"{served.cookie_name}={browser.cookies[served.cookie_name]}"}
+    cookie = {"Cookie": f"{server.cookie_name}={browser.cookies[server.cookie_name]}"}
     if ending == "revoke the link":
-        stream = Stream(served, None, path=f"/s/{share['token']}/events")
+        stream = SseStream(server, None, path=f"/s/{share['token']}/events")
     else:
-        stream = Stream(served, None, **cookie)
+        stream = SseStream(server, None, **cookie)
     try:
         first = stream.next()
         assert first is not None
@@ -137,17 +141,17 @@ def test_what_ends_ends_its_stream_long_before_a_heartbeat(served: Served, endin
             assert admin.delete(f"/api/v1/keys/{secret.split('_')[2]}").status_code == 200
         else:
             assert admin.delete(f"/api/v1/shares/{share['share_id']}").status_code == 200
-        assert stream.next(BEAT / 3) is None
+        assert stream.next(HEARTBEAT_INTERVAL / 3) is None
     finally:
         stream.close()
     if ending != "revoke the link":
-        assert served.client().get("/api/v1/items", headers=cookie).status_code == 401
+        assert server.client().get("/api/v1/items", headers=cookie).status_code == 401
 
 
-def test_a_wrong_name_and_a_wrong_password_are_told_alike(http: httpx.Client) -> None:
+def test_a_wrong_name_and_a_wrong_password_are_told_alike(client: httpx.Client) -> None:
     replies = [
-        http.post("/login", data=data)
-        for data in (WRONG, RIGHT | {"username": "toor"}, {"key": "pbt_a_x_y"}, {"key": ""})
+        client.post("/login", data=data)
+        for data in (WRONG_LOGIN, RIGHT_LOGIN | {"username": "toor"}, {"key": "pbt_a_x_y"}, {"key": ""})
     ]
     assert len({(reply.status_code, reply.text) for reply in replies}) == 1
     assert replies[0].status_code == 403
@@ -157,49 +161,49 @@ def test_a_wrong_name_and_a_wrong_password_are_told_alike(http: httpx.Client) ->
 
 
 def test_a_browser_that_signed_in_before_is_not_kept_out_by_the_attempts_of_others(
-    served: Served, http: httpx.Client
+    server: RunningServer, client: httpx.Client
 ) -> None:
-    assert http.post("/login", data=RIGHT).status_code == 303
-    assert http.post("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
-    stranger = served.client()
-    for _ in range(ATTEMPTS):
-        assert stranger.post("/login", data=WRONG).status_code == 403
-    assert stranger.post("/login", data=RIGHT).status_code == 429
-    assert http.post("/login", data=RIGHT).status_code == 303
+    assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
+    assert client.post("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+    stranger = server.client()
+    for _ in range(MAX_SIGN_IN_ATTEMPTS):
+        assert stranger.post("/login", data=WRONG_LOGIN).status_code == 403
+    assert stranger.post("/login", data=RIGHT_LOGIN).status_code == 429
+    assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
 
 
-def test_a_browser_that_signed_in_before_guesses_no_more_often(http: httpx.Client) -> None:
-    assert http.post("/login", data=RIGHT).status_code == 303
-    statuses = [http.post("/login", data=WRONG).status_code for _ in range(ATTEMPTS + 1)]
-    assert statuses == [403] * ATTEMPTS + [429]
+def test_a_browser_that_signed_in_before_guesses_no_more_often(client: httpx.Client) -> None:
+    assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
+    statuses = [client.post("/login", data=WRONG_LOGIN).status_code for _ in range(MAX_SIGN_IN_ATTEMPTS + 1)]
+    assert statuses == [403] * MAX_SIGN_IN_ATTEMPTS + [429]
 
 
-def test_the_cookie_of_a_browser_signs_nobody_in(served: Served, http: httpx.Client) -> None:
-    http.post("/login", data=RIGHT)
-    name = served.server.app.services.device_cookie_names[1]
-    for cookie in (name, served.cookie_name):
-        reply = served.client(Cookie=f"{cookie}={http.cookies[name]}").get("/api/v1/items")
+def test_the_cookie_of_a_browser_signs_nobody_in(server: RunningServer, client: httpx.Client) -> None:
+    client.post("/login", data=RIGHT_LOGIN)
+    name = server.background.app.services.device_cookie_names[1]
+    for cookie in (name, server.cookie_name):
+        reply = server.client(Cookie=f"{cookie}={client.cookies[name]}").get("/api/v1/items")
         assert reply.status_code == 401
 
 
-def test_a_key_gives_no_cookie_of_a_browser(served: Served, http: httpx.Client) -> None:
-    assert http.post("/login", data={"key": served.keys["admin"]}).status_code == 303
-    assert [name for name in http.cookies if "device" in name] == []
+def test_a_key_gives_no_cookie_of_a_browser(server: RunningServer, client: httpx.Client) -> None:
+    assert client.post("/login", data={"key": server.keys["admin"]}).status_code == 303
+    assert [name for name in client.cookies if "device" in name] == []
 
 
-DEVICES = Devices(b"a key")
+TEST_DEVICES = DeviceCookies(b"a key")
 
 
 @given(some.text(max_size=300) | some.from_regex(r"[A-Za-z0-9_-]{0,12}\.[0-9\u0660-\u0669]{0,12}\.[0-9a-f]{0,64}"))
 def test_no_cookie_of_somebody_elses_making_is_good(text: str) -> None:
-    assert DEVICES.find(text, 0.0) is None
+    assert TEST_DEVICES.verify(text, 0.0) is None
 
 
 def test_a_cookie_of_a_browser_ends_by_time_and_with_the_password() -> None:
-    cookie = DEVICES.make(1000.0)
-    assert DEVICES.find(cookie, 1000.0 + DEVICE_SECONDS - 1) is not None
-    assert DEVICES.find(cookie, 1000.0 + DEVICE_SECONDS) is None
-    assert Devices(b"another").find(cookie, 1000.0) is None
-    assert DEVICES.find(cookie[:-1], 1000.0) is None
+    cookie = TEST_DEVICES.issue(1000.0)
+    assert TEST_DEVICES.verify(cookie, 1000.0 + DEVICE_SECONDS - 1) is not None
+    assert TEST_DEVICES.verify(cookie, 1000.0 + DEVICE_SECONDS) is None
+    assert DeviceCookies(b"another").verify(cookie, 1000.0) is None
+    assert TEST_DEVICES.verify(cookie[:-1], 1000.0) is None
     longer = cookie.replace(".", ".9", 1)
-    assert DEVICES.find(longer, 1000.0) is None
+    assert TEST_DEVICES.verify(longer, 1000.0) is None

@@ -11,20 +11,34 @@ import pytest
 
 from tests.cli.conftest import command  # noqa: F401  # a fixture
 
-TEXT = "\x1b[31mred\x1b]0;title\x07\r\nspoofed: line \u202egnp.exe\x9b31m\x7f\u2028"
-ITEM = dict.fromkeys(("id", "title", "description", "unit", "error", "owner", "group", "run_id"), TEXT)
-ITEM |= {"value": 0.5, "weight": 0, "status": "running", "meta": {TEXT: TEXT}, "created_at": TEXT, "updated_at": TEXT}
-KEY = dict.fromkeys(("key_id", "key", "name", "type", "group", "created_at", "expires_at", "last_used_at"), TEXT)
-INFO = {"type": "write", "permissions": ["read"], "api": ["v1"], "server": {"version": TEXT, "boot_id": TEXT}}
+HOSTILE_TEXT = "\x1b[31mred\x1b]0;title\x07\r\nspoofed: line \u202egnp.exe\x9b31m\x7f\u2028"
+HOSTILE_ITEM = dict.fromkeys(("id", "title", "description", "unit", "error", "owner", "group", "run_id"), HOSTILE_TEXT)
+HOSTILE_ITEM |= {
+    "value": 0.5,
+    "weight": 0,
+    "status": "running",
+    "meta": {HOSTILE_TEXT: HOSTILE_TEXT},
+    "created_at": HOSTILE_TEXT,
+    "updated_at": HOSTILE_TEXT,
+}
+HOSTILE_KEY = dict.fromkeys(
+    ("key_id", "key", "name", "type", "group", "created_at", "expires_at", "last_used_at"), HOSTILE_TEXT
+)
+HOSTILE_KEY_INFO = {
+    "type": "write",
+    "permissions": ["read"],
+    "api": ["v1"],
+    "server": {"version": HOSTILE_TEXT, "boot_id": HOSTILE_TEXT},
+}
 
-COMMANDS = [["ls"], ["ls", "--json"], ["get", "x"], ["get", "x", "--json"], ["set", "x", "0.5"], ["rm", "x"],
+COMMAND_LINES = [["ls"], ["ls", "--json"], ["get", "x"], ["get", "x", "--json"], ["set", "x", "0.5"], ["rm", "x"],
             ["doctor"], ["doctor", "--json"], ["keys", "list", "--url", "URL"],
             ["keys", "list", "--json", "--url", "URL"],
             ["keys", "create", "--type", "read", "--name", "n", "--url", "URL"],
             ["keys", "rotate", "x", "--url", "URL"], ["keys", "revoke", "x", "--url", "URL"]]  # fmt: skip
 
 
-class Hostile(BaseHTTPRequestHandler):
+class HostileResponder(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
@@ -35,13 +49,25 @@ class Hostile(BaseHTTPRequestHandler):
         status = 200
         if self.server.refuses:
             status = 403
-            document = {"type": "/problems/forbidden", "title": TEXT, "status": 403, "detail": TEXT, "field": TEXT}
+            document = {
+                "type": "/problems/forbidden",
+                "title": HOSTILE_TEXT,
+                "status": 403,
+                "detail": HOSTILE_TEXT,
+                "field": HOSTILE_TEXT,
+            }
         elif "key-info" in self.path:
-            document = INFO
+            document = HOSTILE_KEY_INFO
         elif "/keys" in self.path:
-            document = {"keys": [KEY]} if self.command == "GET" else KEY
+            document = {"keys": [HOSTILE_KEY]} if self.command == "GET" else HOSTILE_KEY
         else:
-            document = ITEM if "/items/" in self.path else {"items": [ITEM], "rev": 1} if "v1" in self.path else [ITEM]
+            document = (
+                HOSTILE_ITEM
+                if "/items/" in self.path
+                else {"items": [HOSTILE_ITEM], "rev": 1}
+                if "v1" in self.path
+                else [HOSTILE_ITEM]
+            )
         body = json.dumps(document).encode()
         self.send_response(status, "Fine\x1b[31m")
         self.send_header("Content-Type", "application/json")
@@ -54,20 +80,20 @@ class Hostile(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def hostile():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+def hostile_server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), HostileResponder) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["answers", "refuses"])
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("arguments", COMMAND_LINES, ids=" ".join)
 def test_nothing_that_a_server_says_moves_the_cursor_or_makes_a_line(
-    hostile, command, monkeypatch, arguments, refuses  # noqa: F811
+    hostile_server, command, monkeypatch, arguments, refuses  # noqa: F811
 ):  # fmt: skip
-    hostile.refuses = refuses
-    url = f"http://127.0.0.1:{hostile.server_port}"
+    hostile_server.refuses = refuses
+    url = f"http://127.0.0.1:{hostile_server.server_port}"
     monkeypatch.setenv("PROGRESSBAR_URL", url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "k" * 24)
     done = command(*[url if argument == "URL" else argument for argument in arguments])

@@ -9,14 +9,14 @@ import pytest
 
 from progressbar_tracker import RateLimitedError
 from progressbar_tracker._http.exchanges import Reply, retry_after
-from progressbar_tracker._sender.reconciler import BATCH, SLICE, Reconciler
+from progressbar_tracker._sender.reconciler import MAX_BATCH_SIZE, MAX_RUNS_PER_PLAN, Reconciler
 from progressbar_tracker._sender.sender import Sender
-from tests.sender.test_reconciler import Source
+from tests.sender.test_reconciler import FakeSource
 
-NOW = 1_800_000_000.0  # a wall clock
+START_TIME = 1_800_000_000.0  # a wall clock
 
 
-def reply(text):
+def make_reply(text):
     return Reply(429, {"retry-after": text}, b"")
 
 
@@ -25,8 +25,8 @@ def reply(text):
     [
         ("5", 5.0),
         ("0.5", 0.5),
-        (email.utils.formatdate(NOW + 30, usegmt=True), 30.0),
-        (email.utils.formatdate(NOW - 30, usegmt=True), 0.0),
+        (email.utils.formatdate(START_TIME + 30, usegmt=True), 30.0),
+        (email.utils.formatdate(START_TIME - 30, usegmt=True), 0.0),
         ("-7", 0.0),
         ("86400", 300.0),
         ("1e400", 300.0),
@@ -38,88 +38,88 @@ def reply(text):
     ],
 )
 def test_retry_after_is_read_in_every_form_and_clamped(text, seconds):
-    assert retry_after(reply(text), NOW) == seconds
+    assert retry_after(make_reply(text), START_TIME) == seconds
 
 
-class Busy:
+class BusyDelivery:
     """Answers 429 for ever, and notes when it was asked."""
 
-    one_by_one = False
+    unbatched = False
     boot_id = ""
 
     def __init__(self, wait, clock):
-        self.wait, self.clock, self.asked = wait, clock, []
+        self.wait, self.clock, self.requested_at = wait, clock, []
 
     def __call__(self, ops, timeout):
-        self.asked.append(self.clock())
+        self.requested_at.append(self.clock())
         raise RateLimitedError("busy", status_code=429, retry_after=self.wait)
 
     def close(self):
         pass
 
 
-def asked_within(seconds, wait):
+def count_requests(seconds, wait):
     now = 0.0
-    busy = Busy(wait, lambda: now)
+    busy = BusyDelivery(wait, lambda: now)
     sender = Sender(
-        lambda: busy, clock=lambda: now, reconciler=lambda: Reconciler(uniform=lambda low, high: low)
+        lambda: busy, clock=lambda: now, make_reconciler=lambda: Reconciler(uniform=lambda low, high: low)
     )  # fmt: skip
-    sender._worker._crashes = 99  # the steps are the test's
+    sender._worker._start_failures = 99  # the steps are the test's
     for number in range(20):
-        sender.add(Source(f"i{number}"))
+        sender.add(FakeSource(f"i{number}"))
     while now < seconds:
         sender.step()
         now += 0.1
-    return len(busy.asked)
+    return len(busy.requested_at)
 
 
 def test_retry_after_gates_all_sends():
-    assert asked_within(4.9, 5.0) == 1
-    assert asked_within(29.9, 5.0) == 6
+    assert count_requests(4.9, 5.0) == 1
+    assert count_requests(29.9, 5.0) == 6
 
 
 def test_a_retry_after_beyond_all_reason_silences_for_five_minutes_and_no_longer():
-    assert asked_within(299, retry_after(reply("86400"))) == 1
-    assert asked_within(301, retry_after(reply("86400"))) == 2
+    assert count_requests(299, retry_after(make_reply("86400"))) == 1
+    assert count_requests(301, retry_after(make_reply("86400"))) == 2
 
 
-class Cheap(Source):
+class CountingSource(FakeSource):
     """Counts how often it is looked at."""
 
-    looked = 0
+    sample_count = 0
 
     def sample(self, before=None):
-        Cheap.looked += 1
+        CountingSource.sample_count += 1
         return super().sample()
 
 
 def test_a_hundred_thousand_live_items_are_looked_at_in_slices():
-    Cheap.looked = 0
+    CountingSource.sample_count = 0
     reconciler, now = Reconciler(), 0.0
     for number in range(100_000):
-        reconciler.add(Cheap(f"i{number}"), now)
+        reconciler.add(CountingSource(f"i{number}"), now)
     assert len(reconciler) == 100_000
     most = 0
     for _ in range(400):
-        before = Cheap.looked
+        before = CountingSource.sample_count
         steps = reconciler.plan(now)
-        most = max(most, Cheap.looked - before)
-        assert len(steps) <= BATCH
+        most = max(most, CountingSource.sample_count - before)
+        assert len(steps) <= MAX_BATCH_SIZE
         reconciler.apply(steps, [{"id": step.op["id"], "status": 201} for step in steps], now)
-    assert Cheap.looked >= 100_000
-    assert 0 < most <= SLICE <= 2000
+    assert CountingSource.sample_count >= 100_000
+    assert 0 < most <= MAX_RUNS_PER_PLAN <= 2000
     # The next look at all of them is spread out too, though nothing has changed.
     now, most = 1000.0, 0
     for _ in range(400):
-        before = Cheap.looked
+        before = CountingSource.sample_count
         steps = reconciler.plan(now)
-        most = max(most, Cheap.looked - before)
+        most = max(most, CountingSource.sample_count - before)
         reconciler.apply(steps, [{"id": step.op["id"], "status": 200} for step in steps], now)
-    assert most <= SLICE
+    assert most <= MAX_RUNS_PER_PLAN
 
 
 def test_the_book_keeping_of_an_item_takes_few_bytes():
-    sources = [Source(f"i{number}") for number in range(20_000)]
+    sources = [FakeSource(f"i{number}") for number in range(20_000)]
     for source in sources:
         source.record = None  # so that the attribute is there before the measurement
     tracemalloc.start()
@@ -136,15 +136,15 @@ def test_the_book_keeping_of_an_item_takes_few_bytes():
 
 def test_an_outage_with_many_items_takes_no_memory():
     reconciler, now = Reconciler(uniform=lambda low, high: high), 0.0
-    sources = [Source(f"i{number}") for number in range(2000)]
+    sources = [FakeSource(f"i{number}") for number in range(2000)]
     for source in sources:
         reconciler.add(source, now)
     sizes = []
     for round_ in range(200):
         for source in sources[round_::50]:
             source.at(round_)
-        reconciler.lost(reconciler.plan(now), now, "away")
+        reconciler.back_off(reconciler.plan(now), now, "away")
         now = reconciler.not_before
-        sizes.append(reconciler._agenda._size)
+        sizes.append(reconciler._schedule._size)
     assert len(reconciler) == 2000
     assert max(sizes) <= 2 * 2000 + 1

@@ -9,33 +9,39 @@ import pytest
 
 from progressbar_tracker._sender.reconciler import (
     BACKOFF_CAP,
-    BATCH,
-    HEARTBEAT,
-    PART_PATIENCE,
-    REVIVAL_PAUSE,
-    REVIVAL_SPREAD,
-    REVIVALS,
-    SETTLE,
+    HEARTBEAT_INTERVAL,
+    MAX_BATCH_SIZE,
+    MAX_RECREATIONS,
+    PART_RETRY_TIMEOUT,
+    RECREATION_DELAY,
+    RECREATION_JITTER,
+    SETTLE_DELAY,
     Reconciler,
 )
-from progressbar_tracker._sender.snapshot import Setting, Snapshot
+from progressbar_tracker._sender.snapshot import Snapshot, StaticFields
 
 
-class Source:
+class FakeSource:
     interval = 1.0
     record = None
 
-    def __init__(self, item_id="a", run_id="r1", *, keep=False, patience=0.0, part=None):
-        self.id, self.run_id, self.keep, self.patience, self.part = item_id, run_id, keep, patience, part
-        self.tentative = False
+    def __init__(self, item_id="a", run_id="r1", *, keep=False, first_send_delay=0.0, part=None):
+        self.id, self.run_id, self.keep, self.first_send_delay, self.part = (
+            item_id,
+            run_id,
+            keep,
+            first_send_delay,
+            part,
+        )
+        self.is_tentative = False
         self.now = Snapshot("title", "", 0, 10, 0, "running", None)
 
     @property
-    def fleeting(self):
+    def is_skippable(self):
         return self.now.status in ("succeeded", "stopped") and not self.keep and self.part is None
 
-    def setting(self):
-        return Setting("it", None, None)
+    def get_static_fields(self):
+        return StaticFields("it", None, None)
 
     def at(self, completed=None, status="running", error=None):
         completed = self.now.completed if completed is None else completed
@@ -45,31 +51,31 @@ class Source:
     def sample(self, before=None):
         return self.now
 
-    def conclude(self, dying):
+    def finalize(self, fatal_errors):
         if self.now.status == "running":
             self.at(status="stopped")
-        self.tentative = False
+        self.is_tentative = False
 
 
-def answered(reconciler, steps, now, *statuses):
+def apply_statuses(reconciler, steps, now, *statuses):
     statuses = statuses or (200,) * len(steps)
     results = [{"id": step.op["id"], "status": status} for step, status in zip(steps, statuses, strict=True)]
-    return applied(reconciler, steps, results, now)
+    return apply_results(reconciler, steps, results, now)
 
 
-def applied(reconciler, steps, results, now, **more):
+def apply_results(reconciler, steps, results, now, **more):
     """Return the warnings, told as they would be."""
     reconciler.apply(steps, results, now, **more)
-    return told(reconciler)
+    return pop_warnings(reconciler)
 
 
-def told(reconciler):
+def pop_warnings(reconciler):
     texts = [text for _, text in reconciler.warnings]
     reconciler.warnings.clear()
     return texts
 
 
-def ops(steps):
+def op_names(steps):
     return [step.op["op"] for step in steps]
 
 
@@ -79,32 +85,32 @@ def reconciler():
 
 
 @pytest.fixture
-def present(reconciler):
+def existing_source(reconciler):
     """A source whose item the server has, at the instant 0."""
-    source = Source()
+    source = FakeSource()
     reconciler.add(source, 0.0)
-    answered(reconciler, reconciler.plan(0.0), 0.0)
+    apply_statuses(reconciler, reconciler.plan(0.0), 0.0)
     return source
 
 
 def test_a_new_run_is_put_whole(reconciler):
-    reconciler.add(Source().at(3), 0.0)
+    reconciler.add(FakeSource().at(3), 0.0)
     (step,) = reconciler.plan(0.0)
     assert step.op["op"] == "put"
     assert (step.op["completed"], step.op["total"], step.op["run_id"], step.op["seq"]) == (3, 10, "r1", 1)
 
 
 def test_a_run_is_not_sent_before_its_delay(reconciler):
-    reconciler.add(Source(patience=0.5), 0.0)
+    reconciler.add(FakeSource(first_send_delay=0.5), 0.0)
     assert reconciler.plan(0.4) == []
-    assert reconciler.wake_at() == 0.5
-    assert ops(reconciler.plan(0.5)) == ["put"]
+    assert reconciler.get_wake_at() == 0.5
+    assert op_names(reconciler.plan(0.5)) == ["put"]
 
 
 def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
-    source = Source(patience=0.5)
+    source = FakeSource(first_send_delay=0.5)
     reconciler.add(source, 0.0)
-    reconciler.mark(source.at(10, "succeeded"), 0.125)
+    reconciler.mark_ended(source.at(10, "succeeded"), 0.125)
     assert reconciler.plan(0.6) == []
     assert len(reconciler) == 0
     assert reconciler.stats.elided == 1
@@ -112,17 +118,17 @@ def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
 
 @pytest.mark.parametrize(("status", "keep"), [("failed", False), ("succeeded", True), ("stopped", True)])
 def test_a_short_run_that_shall_stay_listed_is_sent_all_the_same(reconciler, status, keep):
-    source = Source(keep=keep, patience=0.5)
+    source = FakeSource(keep=keep, first_send_delay=0.5)
     reconciler.add(source, 0.0)
-    reconciler.mark(source.at(10, status), 0.125)
+    reconciler.mark_ended(source.at(10, status), 0.125)
     steps = reconciler.plan(0.125)
-    assert ops(steps) == ["put"]
-    answered(reconciler, steps, 0.25)
+    assert op_names(steps) == ["put"]
+    apply_statuses(reconciler, steps, 0.25)
     assert len(reconciler) == 0
 
 
-def test_only_what_changed_is_patched_and_at_most_once_an_interval(reconciler, present):
-    present.at(4)
+def test_only_what_changed_is_patched_and_at_most_once_an_interval(reconciler, existing_source):
+    existing_source.at(4)
     assert reconciler.plan(0.5) == []
     (step,) = reconciler.plan(1.0)
     assert {name: value for name, value in step.op.items() if name not in ("id", "run_id")} == {
@@ -132,126 +138,128 @@ def test_only_what_changed_is_patched_and_at_most_once_an_interval(reconciler, p
     }
 
 
-def test_nothing_is_sent_while_nothing_changes_until_the_heartbeat(reconciler, present):
-    assert reconciler.plan(HEARTBEAT - 1) == []
-    (step,) = reconciler.plan(HEARTBEAT)
+def test_nothing_is_sent_while_nothing_changes_until_the_heartbeat(reconciler, existing_source):
+    assert reconciler.plan(HEARTBEAT_INTERVAL - 1) == []
+    (step,) = reconciler.plan(HEARTBEAT_INTERVAL)
     assert set(step.op) == {"op", "id", "run_id", "seq"}
 
 
-def test_the_end_state_and_the_delete_go_in_one_request_before_all_else(reconciler, present):
-    other = Source("b")
+def test_the_end_state_and_the_delete_go_in_one_request_before_all_else(reconciler, existing_source):
+    other = FakeSource("b")
     reconciler.add(other, 0.0)
-    reconciler.mark(present.at(10, "succeeded"), 0.125)
+    reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
     steps = reconciler.plan(0.125)
     assert [(step.op["id"], step.op["op"]) for step in steps] == [("a", "patch"), ("a", "delete"), ("b", "put")]
-    answered(reconciler, steps, 0.25)
+    apply_statuses(reconciler, steps, 0.25)
     assert len(reconciler) == 1
 
 
-def test_a_failed_run_stays_listed(reconciler, present):
-    reconciler.mark(present.at(4, "failed", "ValueError: no"), 0.125)
+def test_a_failed_run_stays_listed(reconciler, existing_source):
+    reconciler.mark_ended(existing_source.at(4, "failed", "ValueError: no"), 0.125)
     steps = reconciler.plan(0.125)
-    assert ops(steps) == ["patch"]
+    assert op_names(steps) == ["patch"]
     assert steps[0].op["error"] == "ValueError: no"
 
 
-def test_an_end_that_may_turn_out_otherwise_waits_a_moment(reconciler, present):
-    present.tentative = True
-    reconciler.mark(present.at(4, "stopped"), 0.125)
+def test_an_end_that_may_turn_out_otherwise_waits_a_moment(reconciler, existing_source):
+    existing_source.is_tentative = True
+    reconciler.mark_ended(existing_source.at(4, "stopped"), 0.125)
     assert reconciler.plan(0.125) == []
-    assert ops(reconciler.plan(0.125 + SETTLE)) == ["patch", "delete"]
+    assert op_names(reconciler.plan(0.125 + SETTLE_DELAY)) == ["patch", "delete"]
 
 
-def test_a_lost_answer_is_mended_by_sampling_anew(reconciler, present):
-    reconciler.lost(reconciler.plan(1.0) or _patched(reconciler, present, 4, 1.0), 1.0, "reset")
-    present.at(7)
+def test_a_lost_answer_is_mended_by_sampling_anew(reconciler, existing_source):
+    reconciler.back_off(reconciler.plan(1.0) or _plan_update(reconciler, existing_source, 4, 1.0), 1.0, "reset")
+    existing_source.at(7)
     (step,) = reconciler.plan(reconciler.not_before)
     assert step.op["completed"] == 7
     assert step.op["seq"] > 2
 
 
-def _patched(reconciler, source, completed, now):
+def _plan_update(reconciler, source, completed, now):
     source.at(completed)
-    reconciler.hasten(now)
+    reconciler.make_due(now)
     return reconciler.plan(now)
 
 
-def test_the_back_off_doubles_up_to_its_cap_and_ends_with_the_first_success(reconciler, present):
+def test_the_back_off_doubles_up_to_its_cap_and_ends_with_the_first_success(reconciler, existing_source):
     waits, now = [], 1.0
     for number in range(12):
-        steps = _patched(reconciler, present, number, now)
-        reconciler.lost(steps, now, "away")
+        steps = _plan_update(reconciler, existing_source, number, now)
+        reconciler.back_off(steps, now, "away")
         waits.append(reconciler.not_before - now)
         now = reconciler.not_before
     assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
     assert max(waits) == waits[-1] == BACKOFF_CAP
-    answered(reconciler, _patched(reconciler, present, 99, now), now)
+    apply_statuses(reconciler, _plan_update(reconciler, existing_source, 99, now), now)
     assert reconciler.not_before == 0.0
 
 
-def test_retry_after_is_a_floor(reconciler, present):
-    reconciler.lost(_patched(reconciler, present, 1, 1.0), 1.0, "429", retry_after=30.0)
+def test_retry_after_is_a_floor(reconciler, existing_source):
+    reconciler.back_off(_plan_update(reconciler, existing_source, 1, 1.0), 1.0, "429", retry_after=30.0)
     assert reconciler.not_before == 31.0
 
 
-def test_an_item_that_vanished_is_created_again_with_its_full_state(reconciler, present):
-    answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 404)
+def test_an_item_that_vanished_is_created_again_with_its_full_state(reconciler, existing_source):
+    apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 404)
     assert reconciler.plan(1.0) == []  # others have lost theirs in the same instant
-    (step,) = reconciler.plan(1.0 + REVIVAL_SPREAD)
+    (step,) = reconciler.plan(1.0 + RECREATION_JITTER)
     assert (step.op["op"], step.op["completed"], step.op["title"]) == ("put", 4, "title")
 
 
-def test_an_end_that_finds_its_item_vanished_does_not_wait_to_create_it_again(reconciler, present):
-    reconciler.mark(present.at(4, "failed", "ValueError: no"), 1.0)
-    answered(reconciler, reconciler.plan(1.0), 1.0, 404)
-    assert ops(reconciler.plan(1.0)) == ["put"]
+def test_an_end_that_finds_its_item_vanished_does_not_wait_to_create_it_again(reconciler, existing_source):
+    reconciler.mark_ended(existing_source.at(4, "failed", "ValueError: no"), 1.0)
+    apply_statuses(reconciler, reconciler.plan(1.0), 1.0, 404)
+    assert op_names(reconciler.plan(1.0)) == ["put"]
 
 
-def test_what_a_restarted_server_has_lost_is_created_again_however_often_it_restarts(reconciler, present):
+def test_what_a_restarted_server_has_lost_is_created_again_however_often_it_restarts(reconciler, existing_source):
     now = 1.0
-    for life in range(5 * REVIVALS):
-        steps = _patched(reconciler, present, life + 1, now)
-        warnings = applied(reconciler, steps, [{"id": "a", "status": 404}], now, boot_id=f"b{life}")
-        steps = reconciler.plan(now + REVIVAL_SPREAD)
-        assert (warnings, ops(steps)) == ([], ["put"])
-        answered(reconciler, steps, now + REVIVAL_SPREAD)
+    for life in range(5 * MAX_RECREATIONS):
+        steps = _plan_update(reconciler, existing_source, life + 1, now)
+        warnings = apply_results(reconciler, steps, [{"id": "a", "status": 404}], now, boot_id=f"b{life}")
+        steps = reconciler.plan(now + RECREATION_JITTER)
+        assert (warnings, op_names(steps)) == ([], ["put"])
+        apply_statuses(reconciler, steps, now + RECREATION_JITTER)
         now += 1.0
 
 
 def test_what_many_items_have_lost_is_created_again_in_batches_at_times_of_chance():
     chances = iter(number / 1000 for number in range(1000))
     reconciler = Reconciler(uniform=lambda low, high: low + (high - low) * next(chances))
-    sources = [Source(f"i{number}") for number in range(300)]
+    sources = [FakeSource(f"i{number}") for number in range(300)]
     for source in sources:
         reconciler.add(source, 0.0)
-    answered(reconciler, reconciler.plan(0.0), 0.0)
+    apply_statuses(reconciler, reconciler.plan(0.0), 0.0)
     for source in sources:
         source.at(1)
     steps = reconciler.plan(1.0)
-    applied(reconciler, steps, [{"id": step.op["id"], "status": 404} for step in steps], 1.0, boot_id="b2")
+    apply_results(reconciler, steps, [{"id": step.op["id"], "status": 404} for step in steps], 1.0, boot_id="b2")
     sizes = []
     for tick in range(1, 6):
         steps = reconciler.plan(1.0 + tick / 10)
         sizes.append(len(steps))
-        answered(reconciler, steps, 1.0 + tick / 10)
+        apply_statuses(reconciler, steps, 1.0 + tick / 10)
     assert sum(sizes) == 300
     assert sum(size > 0 for size in sizes) >= 2
     assert max(sizes) > 1
 
 
-def test_a_person_who_deletes_an_item_again_and_again_has_the_last_word_while_the_server_lives(reconciler, present):
+def test_a_person_who_deletes_an_item_again_and_again_has_the_last_word_while_the_server_lives(
+    reconciler, existing_source
+):
     created, warnings, now = [], [], 1.0
-    while present.record is not None:
-        steps = _patched(reconciler, present, present.now.completed + 1, now)
-        assert ops(steps) == ["patch"]
-        warnings += applied(reconciler, steps, [{"id": "a", "status": 404}], now, boot_id="b")
-        while present.record is not None and not (steps := reconciler.plan(now)):
+    while existing_source.record is not None:
+        steps = _plan_update(reconciler, existing_source, existing_source.now.completed + 1, now)
+        assert op_names(steps) == ["patch"]
+        warnings += apply_results(reconciler, steps, [{"id": "a", "status": 404}], now, boot_id="b")
+        while existing_source.record is not None and not (steps := reconciler.plan(now)):
             now += 0.25
-        if present.record is not None:
+        if existing_source.record is not None:
             created.append(now)
-            answered(reconciler, steps, now)
-    assert len(created) == REVIVALS
-    assert all(after - before >= REVIVAL_PAUSE for before, after in itertools.pairwise(created))
+            apply_statuses(reconciler, steps, now)
+    assert len(created) == MAX_RECREATIONS
+    assert all(after - before >= RECREATION_DELAY for before, after in itertools.pairwise(created))
     assert len(warnings) == 1
 
 
@@ -260,76 +268,76 @@ def test_a_program_that_has_seeded_the_random_numbers_gets_the_ones_it_expects()
     expected = random.random()
     random.seed(1)
     reconciler = Reconciler()
-    reconciler.add(Source(), 0.0)
-    reconciler.lost(reconciler.plan(0.0), 0.0, "away")
+    reconciler.add(FakeSource(), 0.0)
+    reconciler.back_off(reconciler.plan(0.0), 0.0, "away")
     assert random.random() == expected
 
 
-def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, present):
+def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, existing_source):
     now = 1.0
     warnings = []
-    for number in range(REVIVALS + 1):
-        warnings += answered(reconciler, _patched(reconciler, present, number + 1, now), now, 404)
-        steps = reconciler.plan(now + REVIVAL_PAUSE)
-        answered(reconciler, steps, now + REVIVAL_PAUSE)
-        now += 2 * REVIVAL_PAUSE
+    for number in range(MAX_RECREATIONS + 1):
+        warnings += apply_statuses(reconciler, _plan_update(reconciler, existing_source, number + 1, now), now, 404)
+        steps = reconciler.plan(now + RECREATION_DELAY)
+        apply_statuses(reconciler, steps, now + RECREATION_DELAY)
+        now += 2 * RECREATION_DELAY
     assert len(warnings) == 1
     assert "vanishing" in warnings[0]
     assert len(reconciler) == 0
 
 
-@pytest.mark.parametrize(("late", "arrives"), [(PART_PATIENCE - 1, True), (PART_PATIENCE + 1, False)])
+@pytest.mark.parametrize(("late", "arrives"), [(PART_RETRY_TIMEOUT - 1, True), (PART_RETRY_TIMEOUT + 1, False)])
 def test_a_part_that_has_ended_waits_long_for_its_item_and_not_for_ever(reconciler, late, arrives):
-    part = Source(part="rows")
+    part = FakeSource(part="rows")
     reconciler.add(part, 0.0)
-    reconciler.mark(part.at(100, "succeeded"), 0.0)
+    reconciler.mark_ended(part.at(100, "succeeded"), 0.0)
     now, sent = 0.0, None
-    while part.record is not None and now < 3 * PART_PATIENCE:
+    while part.record is not None and now < 3 * PART_RETRY_TIMEOUT:
         for step in reconciler.plan(now):
             there = now >= late
-            answered(reconciler, [step], now, 200 if there else 404)
+            apply_statuses(reconciler, [step], now, 200 if there else 404)
             sent = step.op["completed"] if there else sent
         now += 0.25
     assert part.record is None
     assert sent == (100 if arrives else None)
 
 
-def test_an_item_that_another_run_took_over_is_left_alone_with_one_warning(reconciler, present):
-    warnings = answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 409)
+def test_an_item_that_another_run_took_over_is_left_alone_with_one_warning(reconciler, existing_source):
+    warnings = apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 409)
     assert len(warnings) == 1
     assert reconciler.plan(100.0) == []
 
 
 @pytest.mark.parametrize("status", [400, 403, 422])
-def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, present, status):
-    other = Source("b")
+def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, existing_source, status):
+    other = FakeSource("b")
     reconciler.add(other, 1.0)
-    steps = _patched(reconciler, present, 4, 1.0)
-    assert len(answered(reconciler, steps, 1.0, status, 201)) == 1
-    assert [step.op["id"] for step in _patched(reconciler, other, 5, 2.0)] == ["b"]
+    steps = _plan_update(reconciler, existing_source, 4, 1.0)
+    assert len(apply_statuses(reconciler, steps, 1.0, status, 201)) == 1
+    assert [step.op["id"] for step in _plan_update(reconciler, other, 5, 2.0)] == ["b"]
 
 
-def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, present):
-    other = Source("b")
+def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, existing_source):
+    other = FakeSource("b")
     reconciler.add(other, 1.0)
-    answered(reconciler, _patched(reconciler, present, 4, 1.0), 1.0, 500, 201)
-    present.at(5)
+    apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 500, 201)
+    existing_source.at(5)
     other.at(5)
     steps = reconciler.plan(2.5)
     assert [step.op["id"] for step in steps] == ["b"]
-    answered(reconciler, steps, 2.5)
-    assert [step.op["id"] for step in reconciler.plan(1.0 + 1.5 * REVIVAL_PAUSE)] == ["a"]
+    apply_statuses(reconciler, steps, 2.5)
+    assert [step.op["id"] for step in reconciler.plan(1.0 + 1.5 * RECREATION_DELAY)] == ["a"]
 
 
-def test_a_delete_of_what_is_gone_is_a_success(reconciler, present):
-    reconciler.mark(present.at(10, "succeeded"), 0.125)
-    answered(reconciler, reconciler.plan(0.125), 0.125, 200, 404)
+def test_a_delete_of_what_is_gone_is_a_success(reconciler, existing_source):
+    reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
+    apply_statuses(reconciler, reconciler.plan(0.125), 0.125, 200, 404)
     assert len(reconciler) == 0
 
 
-def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_right_order(reconciler, present):
-    reconciler.mark(present.at(10, "succeeded"), 0.125)
-    reconciler.add(Source(run_id="r2"), 0.25)
+def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_right_order(reconciler, existing_source):
+    reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
+    reconciler.add(FakeSource(run_id="r2"), 0.25)
     steps = reconciler.plan(0.25)
     assert [(step.op["op"], step.op["run_id"]) for step in steps] == [
         ("patch", "r1"),
@@ -340,43 +348,43 @@ def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_righ
 
 def test_a_thousand_short_runs_of_one_id_cost_one_item(reconciler):
     for number in range(1000):
-        source = Source(run_id=f"r{number}", patience=0.5)
+        source = FakeSource(run_id=f"r{number}", first_send_delay=0.5)
         reconciler.add(source, 0.0)
-        reconciler.mark(source.at(10, "succeeded"), 0.0)
+        reconciler.mark_ended(source.at(10, "succeeded"), 0.0)
     assert reconciler.plan(1.0) == []
     assert reconciler.stats.elided == 1000
 
 
-def test_two_live_runs_of_one_id_give_one_warning_and_the_newer_wins(reconciler, present):
-    reconciler.add(Source(run_id="r2"), 0.25)
-    (warning,) = told(reconciler)
+def test_two_live_runs_of_one_id_give_one_warning_and_the_newer_wins(reconciler, existing_source):
+    reconciler.add(FakeSource(run_id="r2"), 0.25)
+    (warning,) = pop_warnings(reconciler)
     assert "twice" in warning
     assert [step.op["run_id"] for step in reconciler.plan(0.25)] == ["r2"]
 
 
 def test_a_batch_has_at_most_five_hundred_operations(reconciler):
-    for number in range(2 * BATCH):
-        reconciler.add(Source(f"i{number}"), 0.0)
+    for number in range(2 * MAX_BATCH_SIZE):
+        reconciler.add(FakeSource(f"i{number}"), 0.0)
     first = reconciler.plan(0.0)
-    assert len(first) <= BATCH
-    answered(reconciler, first, 0.0)
+    assert len(first) <= MAX_BATCH_SIZE
+    apply_statuses(reconciler, first, 0.0)
     sent = len(first)
     while steps := reconciler.plan(0.0):
-        answered(reconciler, steps, 0.0)
+        apply_statuses(reconciler, steps, 0.0)
         sent += len(steps)
-    assert sent == 2 * BATCH
+    assert sent == 2 * MAX_BATCH_SIZE
 
 
 def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_given_up(reconciler):
     for number in range(4):
-        reconciler.add(Source(f"i{number}"), 0.0)
+        reconciler.add(FakeSource(f"i{number}"), 0.0)
     steps = reconciler.plan(0.0)
     warnings = []
     sizes = []
     while steps:
         sizes.append(len(steps))
-        reconciler.halve(steps, "too large")
-        warnings += told(reconciler)
+        reconciler.halve_batch(steps, "too large")
+        warnings += pop_warnings(reconciler)
         steps = reconciler.plan(0.0)
     assert sizes[0] == 4
     assert len(warnings) == 4
@@ -386,45 +394,45 @@ def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_give
 def test_beyond_the_limit_runs_are_counted_and_not_tracked():
     reconciler = Reconciler(max_items=2)
     for number in range(5):
-        reconciler.add(Source(f"i{number}"), 0.0)
+        reconciler.add(FakeSource(f"i{number}"), 0.0)
     assert len(reconciler) == 2
     assert reconciler.stats.dropped == 3
 
 
-def test_a_flush_is_behind_until_the_state_of_its_instant_is_acknowledged(reconciler, present):
-    present.at(4)
-    assert reconciler.behind(0.5)
-    reconciler.hasten(0.5)
+def test_a_flush_is_behind_until_the_state_of_its_instant_is_acknowledged(reconciler, existing_source):
+    existing_source.at(4)
+    assert reconciler.is_behind(0.5)
+    reconciler.make_due(0.5)
     steps = reconciler.plan(0.5)
-    assert reconciler.behind(0.5)
-    answered(reconciler, steps, 0.6)
-    assert not reconciler.behind(0.5)
+    assert reconciler.is_behind(0.5)
+    apply_statuses(reconciler, steps, 0.6)
+    assert not reconciler.is_behind(0.5)
 
 
-def test_the_last_flush_tries_once_more_what_the_server_has_put_off(reconciler, present):
-    (step,) = _patched(reconciler, present, 3, 1.0)
+def test_the_last_flush_tries_once_more_what_the_server_has_put_off(reconciler, existing_source):
+    (step,) = _plan_update(reconciler, existing_source, 3, 1.0)
     reconciler.apply([step], [{"id": "a", "status": 503}], 1.0)
-    reconciler.mark(present.at(10, "succeeded"), 1.1)
-    reconciler.hasten(1.2)
+    reconciler.mark_ended(existing_source.at(10, "succeeded"), 1.1)
+    reconciler.make_due(1.2)
     assert reconciler.plan(1.2) == []
-    reconciler.hasten(1.2, last=True)
+    reconciler.make_due(1.2, is_final=True)
     patch, delete = reconciler.plan(1.2)
     assert (patch.op["completed"], delete.verb) == (10, "delete")
     reconciler.apply([patch, delete], [{"id": "a", "status": 503}, {"id": "a", "status": 404}], 1.2)
     assert reconciler.plan(1.3) == []  # once
 
 
-def test_memory_does_not_grow_while_the_server_is_away(reconciler, present):
+def test_memory_does_not_grow_while_the_server_is_away(reconciler, existing_source):
     now = 1.0
     for number in range(2000):
-        reconciler.lost(_patched(reconciler, present, number, now), now, "away")
+        reconciler.back_off(_plan_update(reconciler, existing_source, number, now), now, "away")
         now = reconciler.not_before
     assert len(reconciler) == 1
-    assert sum(map(len, reconciler._agenda._due.values())) < 10
+    assert sum(map(len, reconciler._schedule._entries.values())) < 10
 
 
-def test_nothing_is_due_when_nothing_is_left(reconciler, present):
-    reconciler.mark(present.at(10, "succeeded"), 0.125)
-    reconciler.hasten(0.25)
-    answered(reconciler, reconciler.plan(0.25), 0.25)
-    assert reconciler.wake_at() is None
+def test_nothing_is_due_when_nothing_is_left(reconciler, existing_source):
+    reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
+    reconciler.make_due(0.25)
+    apply_statuses(reconciler, reconciler.plan(0.25), 0.25)
+    assert reconciler.get_wake_at() is None

@@ -8,56 +8,56 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from progressbar_tracker._sender.reconciler import BATCH, Reconciler
-from progressbar_tracker._sender.schedule import GONE, SWEEP
-from tests.sender.test_reconciler import Source
-from tests.support.fault_server import Model
+from progressbar_tracker._sender.reconciler import MAX_BATCH_SIZE, Reconciler
+from progressbar_tracker._sender.schedule import MIN_COMPACTION_SIZE, NO_BUCKET
+from tests.sender.test_reconciler import FakeSource
+from tests.support.fault_server import ProtocolModel
 
-IDS = st.sampled_from(["a", "b", "c"])
+ITEM_IDS = st.sampled_from(["a", "b", "c"])
 
 
-class Machine(RuleBasedStateMachine):
+class ReconcilerMachine(RuleBasedStateMachine):
     """Programs start, advance and end runs; requests and answers get lost; items vanish and are taken over."""
 
     def __init__(self):
         super().__init__()
         self.now = 100.0
         self.reconciler = Reconciler(uniform=lambda low, high: high)
-        self.server = Model()
+        self.server = ProtocolModel()
         self.sources = []
         self.seqs = {}  # by run: the latest that was sent
         self.deleted = set()  # runs whose delete the server has confirmed
-        self.newest_had = {}  # by id: the youngest run that the server is known to have had
+        self.newest_sent = {}  # by id: the youngest run that the server is known to have had
 
     @property
-    def running(self):
+    def running_sources(self):
         return [source for source in self.sources if source.now.status == "running"]
 
     # What a program does
 
-    @rule(item_id=IDS, keep=st.booleans(), patience=st.sampled_from([0.0, 0.5]))
+    @rule(item_id=ITEM_IDS, keep=st.booleans(), patience=st.sampled_from([0.0, 0.5]))
     def start(self, item_id, keep, patience):
-        source = Source(item_id, f"r{len(self.sources)}", keep=keep, patience=patience)
+        source = FakeSource(item_id, f"r{len(self.sources)}", keep=keep, first_send_delay=patience)
         self.sources.append(source)
         self.reconciler.add(source, self.now)
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.running_sources)
     @rule(data=st.data(), steps=st.integers(1, 5))
     def advance(self, data, steps):
-        source = data.draw(st.sampled_from(self.running))
+        source = data.draw(st.sampled_from(self.running_sources))
         source.at(source.now.completed + steps)
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.running_sources)
     @rule(data=st.data(), status=st.sampled_from(["succeeded", "stopped", "failed"]))
     def end(self, data, status):
-        source = data.draw(st.sampled_from(self.running))
-        source.tentative = status == "stopped"
+        source = data.draw(st.sampled_from(self.running_sources))
+        source.is_tentative = status == "stopped"
         source.at(status=status, error="no" if status == "failed" else None)
-        self.reconciler.mark(source, self.now)
+        self.reconciler.mark_ended(source, self.now)
 
     @rule()
     def flush(self):
-        self.reconciler.hasten(self.now)
+        self.reconciler.make_due(self.now)
 
     # What the world does
 
@@ -66,7 +66,7 @@ class Machine(RuleBasedStateMachine):
         self.now += seconds
 
     @rule()
-    def wipe(self):
+    def delete_items(self):
         self.server.items.clear()
 
     @rule()
@@ -81,9 +81,9 @@ class Machine(RuleBasedStateMachine):
     @rule(put_off=st.sets(st.integers(0, 5)))
     def send(self, put_off):
         """The server answers; some operations are put off, each by itself."""
-        steps = self.planned()
+        steps = self.plan_steps()
         results = [
-            {"id": step.op["id"], "status": 503} if number in put_off else self.server.op(step.op)
+            {"id": step.op["id"], "status": 503} if number in put_off else self.server.apply_op(step.op)
             for number, step in enumerate(steps)
         ]
         self.apply(steps, results)
@@ -91,22 +91,22 @@ class Machine(RuleBasedStateMachine):
     @rule(arrives=st.booleans(), wait=st.sampled_from([None, 0.0, 5.0]), slower=st.booleans())
     def lose(self, arrives, wait, slower):
         """The request is lost, or its answer."""
-        steps = self.planned()
+        steps = self.plan_steps()
         if steps:
             if arrives:
                 for step in steps:
-                    self.server.op(step.op)
-            self.reconciler.lost(steps, self.now, "lost", retry_after=wait, slower=slower)
+                    self.server.apply_op(step.op)
+            self.reconciler.back_off(steps, self.now, "lost", retry_after=wait, slow_down=slower)
 
     @rule()
-    def too_large(self):
-        steps = self.planned()
+    def reject_as_too_large(self):
+        steps = self.plan_steps()
         if len({step.record for step in steps}) > 1:
-            self.reconciler.halve(steps, "too large")
+            self.reconciler.halve_batch(steps, "too large")
         else:
-            self.apply(steps, [self.server.op(step.op) for step in steps])
+            self.apply(steps, [self.server.apply_op(step.op) for step in steps])
 
-    def planned(self):
+    def plan_steps(self):
         if self.now < self.reconciler.not_before:
             return []
         steps = self.reconciler.plan(self.now)
@@ -117,13 +117,13 @@ class Machine(RuleBasedStateMachine):
         if steps:
             self.reconciler.apply(steps, results, self.now, boot_id=self.server.boot_id)
             for step, result in zip(steps, results, strict=True):
-                if step.verb == "delete" and result["status"] in (200, 404) and step.record.gone:
+                if step.verb == "delete" and result["status"] in (200, 404) and step.record.is_forgotten:
                     self.deleted.add(step.op["run_id"])
                 if step.verb == "put" and result["status"] in (200, 201):
-                    self.newest_had[step.op["id"]] = int(step.op["run_id"][1:])
+                    self.newest_sent[step.op["id"]] = int(step.op["run_id"][1:])
 
     def check_order(self, steps):
-        assert len(steps) <= BATCH
+        assert len(steps) <= MAX_BATCH_SIZE
         ended_here = set()
         for step in steps:
             run = step.op["run_id"]
@@ -136,34 +136,38 @@ class Machine(RuleBasedStateMachine):
             self.seqs[run] = step.op["seq"]
             if step.verb == "put":
                 number, item_id = int(run[1:]), step.op["id"]
-                assert number >= self.newest_had.get(item_id, 0), "an older run takes the item back from a newer one"
+                assert number >= self.newest_sent.get(item_id, 0), "an older run takes the item back from a newer one"
 
     # What always holds
 
     @invariant()
-    def nobody_is_forgotten(self):
-        records = self.reconciler._all()
+    def check_sources_tracked(self):
+        records = self.reconciler._list_records()
         assert len(set(records)) == len(records)
         for record in records:
             assert record.source.record is record
-            assert record.grain != GONE, "a run that is not done stands nowhere in the agenda"
+            assert record.bucket != NO_BUCKET, "a run that is not done stands nowhere in the agenda"
 
     @invariant()
-    def memory_is_bounded(self):
-        agenda = self.reconciler._agenda
-        assert agenda._size == sum(map(len, agenda._due.values())) <= max(SWEEP, 2 * len(self.reconciler)) + 1
+    def check_memory(self):
+        agenda = self.reconciler._schedule
+        assert (
+            agenda._size
+            == sum(map(len, agenda._entries.values()))
+            <= max(MIN_COMPACTION_SIZE, 2 * len(self.reconciler)) + 1
+        )
         assert len(self.reconciler) <= len(self.sources)
 
     def teardown(self):
         """The faults stop: what is not given up arrives as it is."""
         known = {source for source in self.sources if source.record is not None}
         for _ in range(300):
-            due = self.reconciler.wake_at()
+            due = self.reconciler.get_wake_at()
             if due is None:
                 break
             self.now = max(self.now + 0.05, due if due > 0 else 0.0)
-            steps = self.planned()
-            self.apply(steps, [self.server.op(step.op) for step in steps])
+            steps = self.plan_steps()
+            self.apply(steps, [self.server.apply_op(step.op) for step in steps])
             if not steps and self.now > 1e4:
                 break
         live = {source for source in known if source.record is not None}
@@ -175,57 +179,57 @@ class Machine(RuleBasedStateMachine):
         assert self.reconciler.stats.elided <= len({source.run_id for source in self.sources} - told)
 
 
-Machine.TestCase.settings = hypothesis.settings(max_examples=80, stateful_step_count=30, deadline=None)
-TestAnyOrderOfWorkFaultsAndTime = Machine.TestCase
+ReconcilerMachine.TestCase.settings = hypothesis.settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestReconcilerModel = ReconcilerMachine.TestCase
 
 
 def test_a_late_end_does_not_take_the_item_back_from_a_newer_run_of_the_same_id():
-    reconciler, server = Reconciler(uniform=lambda low, high: high), Model()
-    first, second = Source(run_id="r1", keep=True), Source(run_id="r2", keep=True)
+    reconciler, server = Reconciler(uniform=lambda low, high: high), ProtocolModel()
+    first, second = FakeSource(run_id="r1", keep=True), FakeSource(run_id="r2", keep=True)
     reconciler.add(first, 0.0)
     reconciler.apply(reconciler.plan(0.0), [{"id": "a", "status": 503}], 0.0)  # put off for seconds
-    reconciler.mark(first.at(10, "succeeded"), 1.0)
+    reconciler.mark_ended(first.at(10, "succeeded"), 1.0)
     reconciler.add(second, 1.0)
     for now in (1.0, 2.0, 20.0):
         steps = reconciler.plan(now)
-        reconciler.apply(steps, [server.op(step.op) for step in steps], now)
+        reconciler.apply(steps, [server.apply_op(step.op) for step in steps], now)
     assert server.items["a"]["run_id"] == "r2"
 
 
 def test_an_old_run_goes_first_even_if_the_new_one_was_due_before_it():
     reconciler = Reconciler(uniform=lambda low, high: high)
-    first, second = Source(run_id="r1", keep=True), Source(run_id="r2", keep=True)
+    first, second = FakeSource(run_id="r1", keep=True), FakeSource(run_id="r2", keep=True)
     reconciler.add(first, 0.0)
-    reconciler.lost(reconciler.plan(0.0), 0.0, "away")
-    reconciler.mark(first.at(10, "succeeded"), 1.0)
+    reconciler.back_off(reconciler.plan(0.0), 0.0, "away")
+    reconciler.mark_ended(first.at(10, "succeeded"), 1.0)
     reconciler.add(second, 1.0)
     steps = reconciler.plan(1.0)
-    reconciler.renew(reversed(steps), 1.0)
+    reconciler.reschedule(reversed(steps), 1.0)
     assert [step.op["run_id"] for step in reconciler.plan(1.0)] == ["r1", "r2"]
 
 
 def test_a_delete_that_finds_nothing_since_its_create_was_put_off_is_sent_again_with_it():
-    reconciler, server = Reconciler(uniform=lambda low, high: high), Model()
-    source = Source()
+    reconciler, server = Reconciler(uniform=lambda low, high: high), ProtocolModel()
+    source = FakeSource()
     reconciler.add(source, 0.0)
-    reconciler.lost(reconciler.plan(0.0), 0.0, "away")
-    reconciler.mark(source.at(10, "succeeded"), 1.0)
+    reconciler.back_off(reconciler.plan(0.0), 0.0, "away")
+    reconciler.mark_ended(source.at(10, "succeeded"), 1.0)
     steps = reconciler.plan(1.0)
     assert [step.verb for step in steps] == ["put", "delete"]
-    reconciler.apply(steps, [{"id": "a", "status": 503}, server.op(steps[1].op)], 1.0)
+    reconciler.apply(steps, [{"id": "a", "status": 503}, server.apply_op(steps[1].op)], 1.0)
     steps = reconciler.plan(20.0)
-    reconciler.apply(steps, [server.op(step.op) for step in steps], 20.0)
+    reconciler.apply(steps, [server.apply_op(step.op) for step in steps], 20.0)
     assert [(run["id"], run["status"]) for run in server.history] == [("a", "succeeded")]
 
 
 def test_a_run_whose_state_cannot_be_told_is_given_up_alone_with_a_warning():
-    class Broken(Source):
+    class Broken(FakeSource):
         def sample(self, before=None):
             raise TypeError("no number")
 
     reconciler = Reconciler()
     reconciler.add(Broken("broken"), 0.0)
-    reconciler.add(Source("sound"), 0.0)
+    reconciler.add(FakeSource("sound"), 0.0)
     assert [step.op["id"] for step in reconciler.plan(0.0)] == ["sound"]
     assert "no number" in reconciler.warnings[0].text
     assert len(reconciler) == 1
@@ -233,19 +237,19 @@ def test_a_run_whose_state_cannot_be_told_is_given_up_alone_with_a_warning():
 
 def test_a_flush_in_every_turn_of_a_slow_bar_leaves_no_trail_in_memory():
     reconciler = Reconciler()
-    source = Source()
+    source = FakeSource()
     source.interval = 3600.0
     reconciler.add(source, 0.0)
     for number in range(20_000):
-        reconciler.hasten(float(number))
+        reconciler.make_due(float(number))
         steps = reconciler.plan(float(number))
         reconciler.apply(steps, [{"id": "a", "status": 200}] * len(steps), float(number))
-    assert len(reconciler._agenda._due) <= SWEEP + 1
+    assert len(reconciler._schedule._entries) <= MIN_COMPACTION_SIZE + 1
 
 
 def test_a_bar_with_a_long_interval_is_not_called_stalled_between_two_sends():
     reconciler = Reconciler()
-    source = Source()
+    source = FakeSource()
     source.interval = 600.0
     reconciler.add(source, 0.0)
     (step,) = reconciler.plan(0.0)
@@ -253,9 +257,9 @@ def test_a_bar_with_a_long_interval_is_not_called_stalled_between_two_sends():
 
 
 def test_after_a_429_the_intervals_are_doubled_and_shrink_by_a_tenth_a_minute():
-    reconciler, source = Reconciler(uniform=lambda low, high: 0.0), Source()
+    reconciler, source = Reconciler(uniform=lambda low, high: 0.0), FakeSource()
     reconciler.add(source, 0.0)
-    reconciler.lost(reconciler.plan(0.0), 0.0, "429", retry_after=0.0, slower=True)
+    reconciler.back_off(reconciler.plan(0.0), 0.0, "429", retry_after=0.0, slow_down=True)
     now, sent = 0.0, []
     for number in range(60 * 32 * 8):
         now = number / 32

@@ -17,14 +17,14 @@ import httpx
 import pytest
 
 from progressbar_tracker import ConfigError, TransportError, configure, flush, track
-from progressbar_tracker._http.exchanges import Wire, body_of
+from progressbar_tracker._http.exchanges import ServerProtocol, encode_json
 from progressbar_tracker._http.transport import HttpTransport
 from progressbar_tracker._models import check_id, check_meta, check_number, check_text
 from progressbar_tracker._sender.reconciler import Reconciler
 from progressbar_tracker._sender.sender import Sender
-from progressbar_tracker._text import clean, count, sentence, whole
-from tests.sender.test_reconciler import Source
-from tests.support.fault_server import HALF, KEY, LOST, RESET, answer
+from progressbar_tracker._text import clean_detail, clean_int, clean_number, clean_text
+from tests.sender.test_reconciler import FakeSource
+from tests.support.fault_server import HALF_RESPONSE, LOST_RESPONSE, RESET, WRITE_KEY, make_response
 
 
 class HostileText(str):
@@ -56,7 +56,7 @@ class HostileFloat(float):
     __hash__ = float.__hash__
 
 
-class Raising:
+class RaisingValue:
     def __init__(self, error):
         self._error = error
 
@@ -67,51 +67,77 @@ class Raising:
     __hash__ = object.__hash__
 
 
-TEXTS = [
+HOSTILE_TEXTS = [
     "caf\udce9.py", "\ud800", "\x00", "\x1b]0;title\x07", "\u2028\u2029\ufeff\ufffe", "a" * 100_000, "", "😀" * 300,
     HostileText("hostile"), HostileText("\udcff"), b"bytes", 5, 10**5000, math.nan, object(), [1], {"a": {}}, {1}, None,
-    Raising(ValueError()), Raising(OSError()), Raising(RecursionError()), Raising(UnicodeError()),
-    Raising(MemoryError()), Raising(SystemExit()), Raising(GeneratorExit()),
+    RaisingValue(ValueError()), RaisingValue(OSError()), RaisingValue(RecursionError()), RaisingValue(UnicodeError()),
+    RaisingValue(MemoryError()), RaisingValue(SystemExit()), RaisingValue(GeneratorExit()),
 ]  # fmt: skip
-NUMBERS = [
-    0, -1, 2**53 + 1, 2**64, 10**299, 10**301, 10**5000, math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.5, True,
-    fractions.Fraction(1, 3), fractions.Fraction(10**400), decimal.Decimal("0.1"), decimal.Decimal("sNaN"), 1j, "7",
-    "x", b"7", None, [], object(), HostileInt(7), HostileFloat(0.5), Raising(ValueError()), Raising(SystemExit()),
-]  # fmt: skip
+HOSTILE_NUMBERS = [
+    0,
+    -1,
+    2**53 + 1,
+    2**64,
+    10**299,
+    10**301,
+    10**5000,
+    math.nan,
+    math.inf,
+    -math.inf,
+    -0.0,
+    5e-324,
+    1.5,
+    True,
+    fractions.Fraction(1, 3),
+    fractions.Fraction(10**400),
+    decimal.Decimal("0.1"),
+    decimal.Decimal("sNaN"),
+    1j,
+    "7",
+    "x",
+    b"7",
+    None,
+    [],
+    object(),
+    HostileInt(7),
+    HostileFloat(0.5),
+    RaisingValue(ValueError()),
+    RaisingValue(SystemExit()),
+]
 
 
-def shape(value):
+def describe_value(value):
     try:
         return type(value).__name__ if " at 0x" in repr(value) else repr(value)[:30]
     except BaseException:
         return type(value).__name__
 
 
-@pytest.mark.parametrize("value", TEXTS, ids=shape)
+@pytest.mark.parametrize("value", HOSTILE_TEXTS, ids=describe_value)
 def test_clean_returns_what_the_server_takes(value):
     try:
-        text = clean(value, 200)
+        text = clean_text(value, 200)
     except (SystemExit, GeneratorExit):
         return  # in a program's thread they are the program's; see Reconciler.plan() for ours
     assert type(text) is str
     check_text("title", text, 200)
-    body_of(text)
+    encode_json(text)
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=shape)
+@pytest.mark.parametrize("value", HOSTILE_NUMBERS, ids=describe_value)
 def test_count_returns_what_the_server_takes(value):
     try:
-        number = count(value)
+        number = clean_number(value)
     except SystemExit:
         return
     if number is not None:
         assert type(number) in (int, float)
         assert check_number("completed", number) == number
-        assert json.loads(body_of(number)) == number
-    assert type(whole(value)) is int
+        assert json.loads(encode_json(number)) == number
+    assert type(clean_int(value)) is int
 
 
-@pytest.mark.parametrize("value", TEXTS, ids=shape)
+@pytest.mark.parametrize("value", HOSTILE_TEXTS, ids=describe_value)
 @pytest.mark.parametrize("field", ["title", "description", "total", "weight", "error"])
 def test_state_that_is_hostile_holds_up_no_other(faults, pb, field, value):
     with pb.track(total=2, id="other", keep=True) as other:
@@ -124,23 +150,25 @@ def test_state_that_is_hostile_holds_up_no_other(faults, pb, field, value):
     assert pb.sender.stats().dropped + ("bad" in faults.items) >= 1
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=shape)
+@pytest.mark.parametrize("value", HOSTILE_NUMBERS, ids=describe_value)
 @pytest.mark.parametrize("field", ["total", "weight", "_base"])
 def test_number_that_is_hostile_holds_up_no_other(faults, pb, field, value):
     with pb.track(total=2, id="other", keep=True) as other:
         bad = pb.track(total=2, id="bad", keep=True, interval=0.05)
         bad.advance(0)
         setattr(bad._run, field, value)
-        bad._run.abandoned()
+        bad._run.abandon()
         other.advance(2)
     assert pb.sender.flush(20)
     assert (faults.items["other"]["completed"], faults.items["other"]["status"]) == (2, "succeeded")
 
 
-@pytest.mark.parametrize("field", ["id", "run_id", "part", "interval", "keep", "tentative", "patience", "fleeting"])
+@pytest.mark.parametrize(
+    "field", ["id", "run_id", "part", "interval", "keep", "is_tentative", "first_send_delay", "is_skippable"]
+)
 @pytest.mark.parametrize("error", [ValueError, RecursionError, SystemExit])
 def test_source_whose_attribute_raises_is_dropped_alone(field, error):
-    class Bad(Source):
+    class Bad(FakeSource):
         pass
 
     def fail(self):
@@ -148,32 +176,32 @@ def test_source_whose_attribute_raises_is_dropped_alone(field, error):
 
     setattr(Bad, field, property(fail, lambda self, value: None))
     reconciler = Reconciler()
-    reconciler.add(Source("good"), 0.0)
+    reconciler.add(FakeSource("good"), 0.0)
     reconciler.add(Bad("bad"), 0.0)
     ids = [step.op["id"] for now in (10.0, 20.0, 30.0) for step in reconciler.plan(now)]
     assert "good" in ids
 
 
-@pytest.mark.parametrize("bad", ["\ud800", math.nan, 10**5000, {1}, object()], ids=shape)
+@pytest.mark.parametrize("bad", ["\ud800", math.nan, 10**5000, {1}, object()], ids=describe_value)
 def test_operation_that_is_no_json_has_a_422_of_our_own(bad):
     ops = [{"op": "put", "id": str(number), "run_id": "r", "seq": 1, "title": "t"} for number in range(3)]
     ops[1]["title"] = bad
-    exchange = Wire().deliver(ops)
+    exchange = ServerProtocol().deliver(ops)
     request = next(exchange)
     assert [op["id"] for op in json.loads(request.body)["ops"]] == ["0", "2"]
     with pytest.raises(StopIteration) as stop:
-        exchange.send(reply_of([{"id": "0", "status": 201}, {"id": "2", "status": 200}]))
+        exchange.send(make_batch_reply([{"id": "0", "status": 201}, {"id": "2", "status": 200}]))
     assert [result["status"] for result in stop.value.value] == [201, 422, 200]
 
 
 def test_operations_that_are_all_no_json_cost_no_request():
-    exchange = Wire().deliver([{"op": "put", "id": "a", "title": math.nan}])
+    exchange = ServerProtocol().deliver([{"op": "put", "id": "a", "title": math.nan}])
     with pytest.raises(StopIteration) as stop:
         next(exchange)
     assert [result["status"] for result in stop.value.value] == [422]
 
 
-def reply_of(results):
+def make_batch_reply(results):
     from progressbar_tracker._http.exchanges import Reply
 
     return Reply(200, {}, json.dumps({"results": results}).encode())
@@ -181,19 +209,19 @@ def reply_of(results):
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_one_state_for_which_the_whole_request_is_refused_is_dropped_alone(status):
-    refusing = Refusing(status)
+    refusing = RefusingDelivery(status)
     sender = Sender(lambda: refusing, clock=lambda: 1000.0)
     sender._worker.start = lambda **_: False
     for number in range(20):
-        sender.add(Source(str(number), keep=True))
+        sender.add(FakeSource(str(number), keep=True))
     for _ in range(40):
         sender.step()
     assert refusing.known == {str(number) for number in range(20)} - {"13"}
     assert sender.stats().dropped == 1
 
 
-class Refusing:
-    one_by_one = False
+class RefusingDelivery:
+    unbatched = False
     boot_id = ""
     key_source = ""
 
@@ -202,10 +230,10 @@ class Refusing:
         self.known = set()
 
     def __call__(self, ops, timeout):
-        from progressbar_tracker._http.exchanges import Reply, Request, error_of
+        from progressbar_tracker._http.exchanges import Reply, Request, error_from_reply
 
         if any(op["id"] == "13" for op in ops):
-            raise error_of(Reply(self._status, {}, b"{}"), Request("POST", "batch"))
+            raise error_from_reply(Reply(self._status, {}, b"{}"), Request("POST", "batch"))
         self.known.update(op["id"] for op in ops)
         return [{"id": op["id"], "status": 200} for op in ops]
 
@@ -217,9 +245,14 @@ class Refusing:
 
 
 @pytest.fixture
-def quickly(monkeypatch):
-    for name in ("_reconcile.BACKOFF_BASE", "_sender.MISTAKEN", "_sender.LOOK", "_worker.PAUSE"):
-        monkeypatch.setattr(f"progressbar_tracker.{name}", 0.01)
+def fast_timers(monkeypatch):
+    for name in (
+        "reconciler.BACKOFF_BASE",
+        "sender.WRONG_SERVER_DELAY",
+        "sender.KEY_POLL_INTERVAL",
+        "worker.STEP_RETRY_DELAY",
+    ):
+        monkeypatch.setattr(f"progressbar_tracker._sender.{name}", 0.01)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +282,7 @@ def quickly(monkeypatch):
     ids=repr,
 )
 @pytest.mark.parametrize("where", ["open", "run"])
-@pytest.mark.usefixtures("quickly")
+@pytest.mark.usefixtures("fast_timers")
 def test_failure_of_any_kind_passes(faults, pb, monkeypatch, error, where):
     well, left = getattr(HttpTransport, where), [0] * 5
 
@@ -267,7 +300,7 @@ def test_failure_of_any_kind_passes(faults, pb, monkeypatch, error, where):
     assert pb.sender.flush(20)
 
 
-REPLIES = {
+INVALID_REPLIES = {
     "half json": b'{"results": [{"id": "job", "sta',
     "no json": b"OK",
     "nothing": b"",
@@ -289,31 +322,31 @@ REPLIES = {
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 206, 299, 500, 502, 503, 504, 507, 408, 425, 301, 302, 407, 418])
-@pytest.mark.usefixtures("quickly")
+@pytest.mark.usefixtures("fast_timers")
 def test_answer_of_any_status_passes(faults, pb, status):
-    faults.script.extend([answer(status, b"" if status == 204 else b"<html>", Content_Type="text/html")] * 3)
+    faults.script.extend([make_response(status, b"" if status == 204 else b"<html>", Content_Type="text/html")] * 3)
     check_recovery(faults, pb)
 
 
-@pytest.mark.parametrize("body", REPLIES.values(), ids=REPLIES)
+@pytest.mark.parametrize("body", INVALID_REPLIES.values(), ids=INVALID_REPLIES)
 @pytest.mark.parametrize("status", [200, 500])
-@pytest.mark.usefixtures("quickly")
+@pytest.mark.usefixtures("fast_timers")
 def test_answer_of_any_body_passes(faults, pb, status, body):
-    faults.script.extend([answer(status, body)] * 3)
+    faults.script.extend([make_response(status, body)] * 3)
     check_recovery(faults, pb)
 
 
 @pytest.mark.parametrize(
     "told", ["-5", "-inf", "nan", "0", "1e-400", "x" * 1000, "Thu, 01 Jan 1970 00:00:00 GMT", "\x7f"]
 )
-@pytest.mark.usefixtures("quickly")
+@pytest.mark.usefixtures("fast_timers")
 def test_retry_after_of_any_kind_passes(faults, pb, told):
-    faults.script.extend([answer(503, b"{}", Retry_After=told)] * 3)
+    faults.script.extend([make_response(503, b"{}", Retry_After=told)] * 3)
     check_recovery(faults, pb)
 
 
-@pytest.mark.parametrize("fault", [RESET, HALF, LOST], ids=["reset", "half", "lost"])
-@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize("fault", [RESET, HALF_RESPONSE, LOST_RESPONSE], ids=["reset", "half", "lost"])
+@pytest.mark.usefixtures("fast_timers")
 def test_connection_that_breaks_passes(faults, pb, fault):
     faults.script.extend([fault] * 5)
     check_recovery(faults, pb)
@@ -330,7 +363,7 @@ def check_recovery(faults, pb):
 
 # ---------------------------------------------------------------- the program's surroundings
 
-PROGRAM = """
+TRACKED_PROGRAM = """
 import os, socket, sys
 from progressbar_tracker import _runtime, flush, stats, track
 {prelude}
@@ -357,7 +390,7 @@ assert stats().dropped == 0, stats()
         "socket.gethostname = lambda: '\\x00' * 1000",
         "os.environ['PROGRESSBAR_PARENT'] = '\\udcff\\x1b'",
         "os.environ['PROGRESSBAR_PARENT'] = 'p' * 5000",
-        "_runtime.describe(job='\\udcff' * 500, **{'n' * 500: 'x', '': 'y'})",
+        "_runtime.set_meta(job='\\udcff' * 500, **{'n' * 500: 'x', '': 'y'})",
     ],
 )
 def test_surroundings_of_any_kind_are_reported(faults, tmp_path, prelude):
@@ -370,8 +403,8 @@ def test_script_whose_name_is_no_utf8_is_reported(faults, tmp_path):
 
 
 def check_program(faults, path, prelude):
-    Path(path).write_text(PROGRAM.format(prelude=prelude))
-    environ = {**os.environ, "PROGRESSBAR_URL": faults.url, "PROGRESSBAR_API_KEY": KEY}
+    Path(path).write_text(TRACKED_PROGRAM.format(prelude=prelude))
+    environ = {**os.environ, "PROGRESSBAR_URL": faults.url, "PROGRESSBAR_API_KEY": WRITE_KEY}
     ended = subprocess.run([sys.executable, path], env=environ, capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert len(faults.items) == 2
@@ -385,9 +418,9 @@ def check_program(faults, path, prelude):
 
 
 @pytest.fixture
-def surroundings(faults, monkeypatch):
+def configured_environment(faults, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
-    monkeypatch.setattr("progressbar_tracker._sender.sender.LOOK", 0.02)
+    monkeypatch.setattr("progressbar_tracker._sender.sender.KEY_POLL_INTERVAL", 0.02)
     monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
     configure()
     yield monkeypatch
@@ -395,8 +428,8 @@ def surroundings(faults, monkeypatch):
     configure()
 
 
-def keys_seen(faults):
-    return [seen.headers["x-api-key"] for seen in faults.seen]
+def sent_keys(faults):
+    return [seen.headers["x-api-key"] for seen in faults.requests]
 
 
 class KeyServer:
@@ -408,16 +441,16 @@ class KeyServer:
 
         def checked(handler):
             if handler.headers["X-API-KEY"] != self.key:
-                faults.script.append(answer(401, b'{"type": "/problems/unauthorized", "detail": "unknown key"}'))
+                faults.script.append(make_response(401, b'{"type": "/problems/unauthorized", "detail": "unknown key"}'))
             serve(handler)
 
         faults._serve = checked
 
 
-SOURCES = ["file", "variable", "config"]
+KEY_SOURCES = ["file", "variable", "config"]
 
 
-def put_key(source, key, faults, tmp_path, monkeypatch):
+def set_key(source, key, faults, tmp_path, monkeypatch):
     if source == "file":
         path = tmp_path / "key"
         monkeypatch.setenv("PROGRESSBAR_API_KEY_FILE", str(path))
@@ -432,47 +465,49 @@ def put_key(source, key, faults, tmp_path, monkeypatch):
     return f"the config file {path}"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_key_that_was_rotated_is_read_again_at_once(faults, surroundings, tmp_path, caplog, source):
+@pytest.mark.parametrize("source", KEY_SOURCES)
+def test_key_that_was_rotated_is_read_again_at_once(faults, configured_environment, tmp_path, caplog, source):
     server = KeyServer(faults, "old")
-    put_key(source, "old", faults, tmp_path, surroundings)
+    set_key(source, "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
-        put_key(source, "new", faults, tmp_path, surroundings)
+        set_key(source, "new", faults, tmp_path, configured_environment)
         server.key = "new"
         bar.advance(3)
         faults.wait_for(lambda: faults.items["job"]["completed"] == 3)
     assert flush(20)
-    assert keys_seen(faults).count("old") == 2
+    assert sent_keys(faults).count("old") == 2
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_key_that_is_refused_is_sent_again_when_its_source_has_changed(faults, surroundings, tmp_path, caplog, source):
+@pytest.mark.parametrize("source", KEY_SOURCES)
+def test_key_that_is_refused_is_sent_again_when_its_source_has_changed(
+    faults, configured_environment, tmp_path, caplog, source
+):
     server = KeyServer(faults, "new")
-    named = put_key(source, "old", faults, tmp_path, surroundings)
+    named = set_key(source, "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
         bar.advance(1)
         assert not flush(20)
-        put_key(source, "wrong too", faults, tmp_path, surroundings)
+        set_key(source, "wrong too", faults, tmp_path, configured_environment)
         assert not flush(20)
-        put_key(source, "new", faults, tmp_path, surroundings)
+        set_key(source, "new", faults, tmp_path, configured_environment)
         faults.wait_for(lambda: faults.items.get("job", {}).get("completed") == 1)
         server.key = "newer"
-        put_key(source, "newer", faults, tmp_path, surroundings)
+        set_key(source, "newer", faults, tmp_path, configured_environment)
         bar.advance(2)
     faults.wait_for(lambda: faults.items["job"]["status"] == "succeeded")
     assert flush(20)
-    seen = keys_seen(faults)
+    seen = sent_keys(faults)
     assert (seen.count("old"), seen.count("wrong too")) == (1, 1)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert f"({named})" in warnings[0]
 
 
-def test_key_file_that_is_gone_for_a_while_passes(faults, surroundings, tmp_path):
+def test_key_file_that_is_gone_for_a_while_passes(faults, configured_environment, tmp_path):
     server = KeyServer(faults, "old")
-    put_key("file", "old", faults, tmp_path, surroundings)
+    set_key("file", "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
         (tmp_path / "key").unlink()
@@ -481,37 +516,37 @@ def test_key_file_that_is_gone_for_a_while_passes(faults, surroundings, tmp_path
         assert not flush(20)
         (tmp_path / "key").write_text("")
         assert not flush(20)
-        put_key("file", "new", faults, tmp_path, surroundings)
+        set_key("file", "new", faults, tmp_path, configured_environment)
         faults.wait_for(lambda: faults.items["job"]["completed"] == 3)
     assert flush(20)
 
 
-def test_key_never_travels_to_another_server(faults, surroundings, tmp_path):
+def test_key_never_travels_to_another_server(faults, configured_environment, tmp_path):
     KeyServer(faults, "right")
-    put_key("config", "wrong", faults, tmp_path, surroundings)
-    surroundings.delenv("PROGRESSBAR_URL")
+    set_key("config", "wrong", faults, tmp_path, configured_environment)
+    configured_environment.delenv("PROGRESSBAR_URL")
     with track(total=3, id="job", keep=True) as bar:
         bar.advance(3)
         assert not flush(20)
         (tmp_path / "config.toml").write_text('url = "http://127.0.0.1:9"\napi_key = "right"\n')
         assert not flush(20)
     assert not flush(20)
-    assert set(keys_seen(faults)) == {"wrong"}
+    assert set(sent_keys(faults)) == {"wrong"}
 
 
-def test_setting_that_is_mended_is_noticed(faults, surroundings, caplog):
-    surroundings.setenv("PROGRESSBAR_API_KEY_FILE", "/nonexistent/key")
+def test_setting_that_is_mended_is_noticed(faults, configured_environment, caplog):
+    configured_environment.setenv("PROGRESSBAR_API_KEY_FILE", "/nonexistent/key")
     with track(total=3, id="job", keep=True) as bar:
         bar.advance(3)
         assert not flush(20)
-    surroundings.setenv("PROGRESSBAR_API_KEY", KEY)
+    configured_environment.setenv("PROGRESSBAR_API_KEY", WRITE_KEY)
     assert flush(20)
     assert faults.items["job"]["completed"] == 3
     assert [record.levelname for record in caplog.records if record.levelno >= 30] == ["WARNING"]
 
 
-def test_key_of_a_variable_that_no_header_can_carry_is_named_by_its_source(faults, surroundings, caplog):
-    surroundings.setenv("PROGRESSBAR_API_KEY", "clé")
+def test_key_of_a_variable_that_no_header_can_carry_is_named_by_its_source(faults, configured_environment, caplog):
+    configured_environment.setenv("PROGRESSBAR_API_KEY", "clé")
     with track(total=3, id="job", keep=True) as bar:
         bar.advance(3)
     assert not flush(20)
@@ -519,8 +554,10 @@ def test_key_of_a_variable_that_no_header_can_carry_is_named_by_its_source(fault
     assert "clé" not in caplog.text
 
 
-@pytest.mark.parametrize("value", [None, 5, {"a": 1}, ["x"], "a\x1b[2J\nb", "\ud800", "x" * 10_000, "fine"], ids=shape)
+@pytest.mark.parametrize(
+    "value", [None, 5, {"a": 1}, ["x"], "a\x1b[2J\nb", "\ud800", "x" * 10_000, "fine"], ids=describe_value
+)
 def test_sentence_is_one_line_fit_for_a_log(value):
-    text = sentence(value)
+    text = clean_detail(value)
     assert text.isprintable()
     assert len(text) <= 1000

@@ -11,23 +11,23 @@ from collections import deque
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from progressbar_tracker._sender.reconciler import REVIVALS, Reconciler
-from progressbar_tracker._sender.sender import Sender, _Flush
-from tests.sender.test_reconciler import Source
-from tests.support.fault_server import HALF, HANG, KEY, LOST, RESET, answer
-from tests.support.server_process import until
+from progressbar_tracker._sender.reconciler import MAX_RECREATIONS, Reconciler
+from progressbar_tracker._sender.sender import Sender, _FlushRequest
+from tests.sender.test_reconciler import FakeSource
+from tests.support.fault_server import HALF_RESPONSE, HANG, LOST_RESPONSE, RESET, WRITE_KEY, make_response
+from tests.support.server_process import wait_until
 
 # Where a server is waited for, a request is given up after five seconds. A busy machine takes its time too.
-UNWAITED = 4.0
+MAX_LOOP_SECONDS = 4.0
 
 
-def closed_port() -> int:
+def find_closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def a_loop(pb, item_id="job"):
+def run_loop(pb, item_id="job"):
     """Run a loop of 50 ms and return how long it took and what came out."""
     seen, begun = [], time.perf_counter()
     for number in pb.track(range(10), id=item_id):
@@ -38,31 +38,32 @@ def a_loop(pb, item_id="job"):
 
 @pytest.mark.parametrize(
     "fault",
-    [HANG, RESET, HALF, LOST, answer(500), answer(503, Retry_After="2"), answer(429, Retry_After="5"), answer(302),
-     answer(200, b"<html>hotel</html>", Content_Type="text/html")],
+    [HANG, RESET, HALF_RESPONSE, LOST_RESPONSE, make_response(500), make_response(503, Retry_After="2"),
+    make_response(429, Retry_After="5"), make_response(302),
+     make_response(200, b"<html>hotel</html>", Content_Type="text/html")],
     ids=["hang", "reset", "half", "lost", "500", "503", "429", "302", "portal"],
 )  # fmt: skip
 def test_a_misbehaving_server_neither_raises_in_the_loop_nor_slows_it(faults, pb, fault):
-    faults.always = fault
-    took, seen = a_loop(pb)
+    faults.default_fault = fault
+    took, seen = run_loop(pb)
     assert seen == list(range(10))
-    assert took < UNWAITED
+    assert took < MAX_LOOP_SECONDS
     begun = time.perf_counter()
     pb.sender.close()
-    assert time.perf_counter() - begun < UNWAITED
+    assert time.perf_counter() - begun < MAX_LOOP_SECONDS
 
 
 def test_a_server_that_refuses_neither_raises_in_the_loop_nor_slows_it():
-    pb = ProgressBar(f"http://127.0.0.1:{closed_port()}", KEY, auto_detect=False)
-    took, seen = a_loop(pb)
-    assert (seen, took < UNWAITED) == (list(range(10)), True)
+    pb = ProgressBar(f"http://127.0.0.1:{find_closed_port()}", WRITE_KEY, auto_detect=False)
+    took, seen = run_loop(pb)
+    assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
     begun = time.perf_counter()
     pb.close()
-    assert time.perf_counter() - begun < UNWAITED
+    assert time.perf_counter() - begun < MAX_LOOP_SECONDS
 
 
 def test_the_last_state_arrives_when_the_server_comes_back(faults, pb):
-    faults.script.extend([answer(500), RESET, HALF])
+    faults.script.extend([make_response(500), RESET, HALF_RESPONSE])
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(10)
     faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
@@ -70,7 +71,7 @@ def test_the_last_state_arrives_when_the_server_comes_back(faults, pb):
 
 
 def test_a_create_whose_answer_was_lost_is_not_made_twice(faults, pb):
-    faults.script.append(LOST)
+    faults.script.append(LOST_RESPONSE)
     with pb.track(total=10, id="job") as bar:
         faults.wait_for(lambda: "job" in faults.items)
         bar.advance(10)
@@ -88,10 +89,10 @@ def test_a_server_that_was_wiped_gets_the_item_again(faults, pb):
 
 
 def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, pb, caplog, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.reconciler.REVIVAL_SPREAD", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.reconciler.RECREATION_JITTER", 0.01)
     with pb.track(total=10, id="job", interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
-        for number in range(1, REVIVALS + 3):
+        for number in range(1, MAX_RECREATIONS + 3):
             faults.restart()
             bar.advance()
             faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number)
@@ -126,7 +127,7 @@ def test_many_bars_are_sent_in_one_request(faults, pb):
         bar.close()
     assert pb.sender.flush(20)
     assert len(faults.items) == 200
-    assert len(faults.seen) <= 2
+    assert len(faults.requests) <= 2
 
 
 def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
@@ -138,7 +139,7 @@ def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
 
 
 def test_the_thread_ends_when_there_is_nothing_left_and_comes_again(faults, pb, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.worker.LINGER", 0.1)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.IDLE_TIMEOUT", 0.1)
     for number in range(2):
         with pb.track(total=1, id=f"job{number}", keep=True) as bar:
             bar.advance()
@@ -154,7 +155,7 @@ def test_without_threads_the_loop_runs_and_one_warning_tells(faults, pb, monkeyp
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    _, seen = a_loop(pb)
+    _, seen = run_loop(pb)
     assert seen == list(range(10))
     assert sum("want of a thread" in record.message for record in caplog.records) >= 1
 
@@ -169,10 +170,10 @@ def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
 
 
 def test_flush_says_false_when_the_server_is_away():
-    pb = ProgressBar(f"http://127.0.0.1:{closed_port()}", KEY, auto_detect=False)
+    pb = ProgressBar(f"http://127.0.0.1:{find_closed_port()}", WRITE_KEY, auto_detect=False)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    until(lambda: pb.sender.stats().failed)
+    wait_until(lambda: pb.sender.stats().failed)
     assert pb.sender.flush(0.1) is False
     assert "Connection refused" in pb.sender.stats().last_error
     pb.close()
@@ -194,15 +195,15 @@ def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
         def __call__(self, ops, timeout):
             raise TransportError("no answer", method="POST", url="http://away/")
 
-        one_by_one = False
+        unbatched = False
         boot_id = ""
 
         def close(self):
             pass
 
-    sender = Sender(Deliver, clock=lambda: now, reconciler=lambda: Reconciler(uniform=lambda low, high: high))
-    sender._worker._crashes = 99  # never starts a thread
-    source = Source()
+    sender = Sender(Deliver, clock=lambda: now, make_reconciler=lambda: Reconciler(uniform=lambda low, high: high))
+    sender._worker._start_failures = 99  # never starts a thread
+    source = FakeSource()
     sender.add(source)
     while now < 3600:
         delay = sender.step()
@@ -215,7 +216,7 @@ def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
 
 def test_recovery_is_told_once(faults, pb, caplog):
     caplog.set_level(logging.INFO, "progressbar_tracker")
-    faults.script.append(answer(500))
+    faults.script.append(make_response(500))
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
     assert pb.sender.flush(20)
@@ -225,20 +226,20 @@ def test_recovery_is_told_once(faults, pb, caplog):
 
 def test_a_flush_covers_a_run_that_was_handed_in_just_before_it(faults, pb):
     """The hand-over of both falls into the sender's taking in: after it has counted the runs, before the flushes."""
-    sender, source = pb.sender, Source(keep=True)
-    flush = _Flush(None, last=False)
+    sender, source = pb.sender, FakeSource(keep=True)
+    flush = _FlushRequest(None, is_final=False)
 
     class Interleaved(deque):
         def __len__(self):
             counted = super().__len__()
-            if not sender._flushes and flush.at is None and not super().__contains__(source):
+            if not sender._flushes and flush.requested_at is None and not super().__contains__(source):
                 self.append(source)
                 sender._flushes.append(flush)
             return counted
 
-    sender._added = Interleaved()
-    sender._take_in(0.0)
-    assert flush.at is None
-    sender._take_in(1.0)
+    sender._added_sources = Interleaved()
+    sender._drain_inputs(0.0)
+    assert flush.requested_at is None
+    sender._drain_inputs(1.0)
     assert source.record is not None
-    assert flush.at == 1.0
+    assert flush.requested_at == 1.0

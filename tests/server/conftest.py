@@ -6,7 +6,7 @@ import pytest
 
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import Clock, FullDisk, Served
+from tests.support.server import FullDisk, ManualClock, RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def serve(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Served]]:
+def make_server(tmp_path: Path, clock: ManualClock) -> Iterator[Callable[..., RunningServer]]:
     """Start servers, each in a folder of its own."""
-    made: list[Served] = []
+    made: list[RunningServer] = []
 
-    def start(**settings: object) -> Served:
+    def start(**settings: object) -> RunningServer:
         folder = tmp_path / str(len(made))
-        made.append(Served(folder, clock, **settings))
+        made.append(RunningServer(folder, clock, **settings))
         return made[-1]
 
     yield start
@@ -34,22 +34,22 @@ def serve(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server for all tests of a file; each uses ids of its own."""
-    served = Served(tmp_path_factory.mktemp("shared"), Clock())
+    served = RunningServer(tmp_path_factory.mktemp("shared"), ManualClock())
     yield served
     served.stop()
 
 
 @pytest.fixture
-def served(serve: Callable[..., Served]) -> Served:
-    return serve()
+def server(make_server: Callable[..., RunningServer]) -> RunningServer:
+    return make_server()
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     disk = FullDisk()
-    monkeypatch.setattr(sqlite_store, "perform_all", disk.perform_all)
+    monkeypatch.setattr(sqlite_store, "execute_writes", disk.execute_writes)
     return disk
 
 

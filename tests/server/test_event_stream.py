@@ -13,21 +13,21 @@ import pytest
 from progressbar_tracker.server import hub as hub_module
 from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
-from tests.support.server import NOW
-from tests.support.sse import Stream
+from tests.support.server import START_TIME
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
 
 @pytest.fixture
-def watch(served: Served) -> Iterator[Callable[..., Stream]]:
-    made: list[Stream] = []
+def open_stream(server: RunningServer) -> Iterator[Callable[..., SseStream]]:
+    made: list[SseStream] = []
 
-    def start(key: str | None = "read", query: str = "", **headers: str) -> Stream:
-        made.append(Stream(served, key, query, **headers))
+    def start(key: str | None = "read", query: str = "", **headers: str) -> SseStream:
+        made.append(SseStream(server, key, query, **headers))
         return made[-1]
 
     yield start
@@ -35,179 +35,179 @@ def watch(served: Served) -> Iterator[Callable[..., Stream]]:
         stream.close()
 
 
-def put(served: Served, item_id: str, **fields: object) -> None:
+def put_item(served: RunningServer, item_id: str, **fields: object) -> None:
     reply = served.client("write").put(f"/api/v1/items/{item_id}", json=fields)
     assert reply.status_code in (200, 201), reply.text
 
 
-def ids(event: object) -> list[str]:
+def event_ids(event: object) -> list[str]:
     return [item["id"] for item in event.data["items"]]
 
 
-def test_a_stream_begins_with_all_there_is_and_goes_on_with_what_changes(served, watch) -> None:
-    put(served, "a", run_id="r", completed=1, total=4)
-    stream = watch()
+def test_a_stream_begins_with_all_there_is_and_goes_on_with_what_changes(server, open_stream) -> None:
+    put_item(server, "a", run_id="r", completed=1, total=4)
+    stream = open_stream()
     first = stream.next()
-    assert (first.name, ids(first)) == ("snapshot", ["a"])
-    put(served, "b", run_id="r", title="second")
-    put(served, "a", run_id="r", completed=2, total=4)
-    seen = stream.until(lambda event: "a" in ids(event))
+    assert (first.name, event_ids(first)) == ("snapshot", ["a"])
+    put_item(server, "b", run_id="r", title="second")
+    put_item(server, "a", run_id="r", completed=2, total=4)
+    seen = stream.read_until(lambda event: "a" in event_ids(event))
     assert {event.name for event in seen} == {"change"}
     changed = {item["id"]: item for event in seen for item in event.data["items"]}
     assert (changed["a"]["value"], changed["b"]["title"]) == (0.5, "second")
-    assert changed["a"] == served.client("read").get("/api/v1/items/a").json()
+    assert changed["a"] == server.client("read").get("/api/v1/items/a").json()
 
 
-def test_an_item_that_goes_is_told_as_gone_and_its_run_as_ended(served, watch) -> None:
-    put(served, "a", run_id="r", completed=4, total=4, status="succeeded")
-    stream = watch()
+def test_an_item_that_goes_is_told_as_gone_and_its_run_as_ended(server, open_stream) -> None:
+    put_item(server, "a", run_id="r", completed=4, total=4, status="succeeded")
+    stream = open_stream()
     stream.next()
-    assert served.client("write").delete("/api/v1/items/a").status_code == 200
+    assert server.client("write").delete("/api/v1/items/a").status_code == 200
     event = stream.next()
     assert (event.name, event.data["gone"], event.data["items"]) == ("change", ["a"], [])
     (run,) = event.data["ended"]
-    assert run == served.client("read").get("/api/v1/history").json()["items"][0]
+    assert run == server.client("read").get("/api/v1/history").json()["items"][0]
 
 
-def test_a_group_sees_its_own_items_and_those_that_leave_it(served, watch) -> None:
-    put(served, "mine", run_id="r", group="g")
-    put(served, "other", run_id="r", group="h")
-    stream = watch(query="?group=g")
-    assert ids(stream.next()) == ["mine"]
-    put(served, "other", run_id="r", group="h", title="unseen")
-    served.client("write").patch("/api/v1/items/mine", json={"group": "h"})
+def test_a_group_sees_its_own_items_and_those_that_leave_it(server, open_stream) -> None:
+    put_item(server, "mine", run_id="r", group="g")
+    put_item(server, "other", run_id="r", group="h")
+    stream = open_stream(query="?group=g")
+    assert event_ids(stream.next()) == ["mine"]
+    put_item(server, "other", run_id="r", group="h", title="unseen")
+    server.client("write").patch("/api/v1/items/mine", json={"group": "h"})
     event = stream.next()
-    assert (ids(event), event.data["gone"]) == ([], ["mine"])
-    served.client("write").patch("/api/v1/items/other", json={"group": "g"})
-    assert ids(stream.next()) == ["other"]
+    assert (event_ids(event), event.data["gone"]) == ([], ["mine"])
+    server.client("write").patch("/api/v1/items/other", json={"group": "g"})
+    assert event_ids(stream.next()) == ["other"]
 
 
-def test_one_item_can_be_watched(served, watch) -> None:
-    put(served, "a b", run_id="r")
-    put(served, "c", run_id="r")
-    stream = watch(query="?id=a%20b")
-    assert ids(stream.next()) == ["a b"]
-    put(served, "c", run_id="r", title="unseen")
-    put(served, "a b", run_id="r", title="seen")
-    assert ids(stream.next()) == ["a b"]
+def test_one_item_can_be_watched(server, open_stream) -> None:
+    put_item(server, "a b", run_id="r")
+    put_item(server, "c", run_id="r")
+    stream = open_stream(query="?id=a%20b")
+    assert event_ids(stream.next()) == ["a b"]
+    put_item(server, "c", run_id="r", title="unseen")
+    put_item(server, "a b", run_id="r", title="seen")
+    assert event_ids(stream.next()) == ["a b"]
 
 
-def test_who_comes_back_goes_on_where_it_was(served, watch) -> None:
-    keeper = watch()  # as long as nobody looks, nothing is kept
-    put(served, "a", run_id="r")
-    keeper.until(lambda event: "a" in ids(event))
-    stream = watch()
+def test_who_comes_back_goes_on_where_it_was(server, open_stream) -> None:
+    keeper = open_stream()  # as long as nobody looks, nothing is kept
+    put_item(server, "a", run_id="r")
+    keeper.read_until(lambda event: "a" in event_ids(event))
+    stream = open_stream()
     last = stream.next()
     stream.close()
-    put(served, "b", run_id="r")
-    keeper.until(lambda event: "b" in ids(event))
-    again = watch(**{"Last-Event-ID": last.id})
+    put_item(server, "b", run_id="r")
+    keeper.read_until(lambda event: "b" in event_ids(event))
+    again = open_stream(**{"Last-Event-ID": last.id})
     event = again.next()
-    assert (event.name, ids(event)) == ("change", ["b"])
+    assert (event.name, event_ids(event)) == ("change", ["b"])
 
 
 @pytest.mark.parametrize("last", ["", "nonsense", "other-1", "-", "x-99999999999999999999", "\u00e9-1"])
-def test_who_comes_back_from_elsewhere_is_given_everything(served, watch, last) -> None:
-    put(served, "a", run_id="r")
-    stream = watch(**{"Last-Event-ID": last.encode("latin-1")} if last else {})
+def test_who_comes_back_from_elsewhere_is_given_everything(server, open_stream, last) -> None:
+    put_item(server, "a", run_id="r")
+    stream = open_stream(**{"Last-Event-ID": last.encode("latin-1")} if last else {})
     assert stream.next().name == "snapshot"
 
 
-def test_a_place_of_the_future_or_of_another_life_is_not_believed(served, watch) -> None:
-    stream = watch()
+def test_a_place_of_the_future_or_of_another_life_is_not_believed(server, open_stream) -> None:
+    stream = open_stream()
     epoch, _, rev = stream.next().id.rpartition("-")
-    assert watch(**{"Last-Event-ID": f"{epoch}-{int(rev) + 1}"}).next().name == "snapshot"
-    served.restart()
-    assert watch(**{"Last-Event-ID": f"{epoch}-{rev}"}).next().name == "snapshot"
+    assert open_stream(**{"Last-Event-ID": f"{epoch}-{int(rev) + 1}"}).next().name == "snapshot"
+    server.restart()
+    assert open_stream(**{"Last-Event-ID": f"{epoch}-{rev}"}).next().name == "snapshot"
 
 
-def test_last_event_id_with_a_digit_that_is_no_ascii_gives_a_snapshot(served, watch, caplog) -> None:
-    epoch, _, _ = watch().next().id.rpartition("-")
+def test_last_event_id_with_a_digit_that_is_no_ascii_gives_a_snapshot(server, open_stream, caplog) -> None:
+    epoch, _, _ = open_stream().next().id.rpartition("-")
     for rev in ("\xb2", "\xb9\xb3", "1\xb2"):
-        stream = watch(**{"Last-Event-ID": f"{epoch}-{rev}".encode("latin-1")})
+        stream = open_stream(**{"Last-Event-ID": f"{epoch}-{rev}".encode("latin-1")})
         assert (stream.status, stream.next().name) == (200, "snapshot")
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_beat_is_heard_when_nothing_changes(served, watch, monkeypatch) -> None:
-    monkeypatch.setattr(hub_module, "BEAT", 0.05)
-    stream = watch()
+def test_a_beat_is_heard_when_nothing_changes(server, open_stream, monkeypatch) -> None:
+    monkeypatch.setattr(hub_module, "HEARTBEAT_INTERVAL", 0.05)
+    stream = open_stream()
     assert stream.next().name == "snapshot"
     beat = stream.next()
     assert (beat.name, beat.data) == ("hb", {"time": "2027-01-15T08:00:00.000Z"})
 
 
-def test_a_silent_item_is_told_as_stalled(served, watch) -> None:
-    put(served, "a", run_id="r", heartbeat_timeout=5)
-    stream = watch()
+def test_a_silent_item_is_told_as_stalled(server, open_stream) -> None:
+    put_item(server, "a", run_id="r", heartbeat_timeout=5)
+    stream = open_stream()
     stream.next()
-    served.clock.pass_(6)
+    server.clock.advance(6)
     event = stream.next()
     assert [item["stalled"] for item in event.data["items"]] == [True]
 
 
-def test_a_stream_ends_after_its_life(served, watch, monkeypatch) -> None:
-    monkeypatch.setattr(hub_module, "LIFE", 0.0)
-    stream = watch()
+def test_a_stream_ends_after_its_life(server, open_stream, monkeypatch) -> None:
+    monkeypatch.setattr(hub_module, "MAX_STREAM_AGE", 0.0)
+    stream = open_stream()
     assert stream.next() is None
 
 
-def test_a_revoked_key_ends_its_streams_and_no_others(served, watch) -> None:
-    revoked, other = watch("other"), watch("read")
+def test_a_revoked_key_ends_its_streams_and_no_others(server, open_stream) -> None:
+    revoked, other = open_stream("other"), open_stream("read")
     assert (revoked.next().name, other.next().name) == ("snapshot", "snapshot")
-    key_id = served.keys["other"].split("_")[2]
-    assert served.client("admin").delete(f"/api/v1/keys/{key_id}").status_code == 200
+    key_id = server.keys["other"].split("_")[2]
+    assert server.client("admin").delete(f"/api/v1/keys/{key_id}").status_code == 200
     assert revoked.next() is None
-    put(served, "a", run_id="r")
-    assert ids(other.next()) == ["a"]
+    put_item(server, "a", run_id="r")
+    assert event_ids(other.next()) == ["a"]
 
 
-def test_signing_out_ends_the_streams_of_the_session(served, watch) -> None:
-    browser = served.browser()
-    cookie = browser.cookies[served.cookie_name]
-    stream = watch(None, Cookie=f"{served.cookie_name}={cookie}")
+def test_signing_out_ends_the_streams_of_the_session(server, open_stream) -> None:
+    browser = server.browser()
+    cookie = browser.cookies[server.cookie_name]
+    stream = open_stream(None, Cookie=f"{server.cookie_name}={cookie}")
     assert stream.next().name == "snapshot"
     browser.post("/logout")
     assert stream.next() is None
 
 
-def test_stopping_the_server_does_not_wait_for_streams(served, watch) -> None:
-    streams = [watch() for _ in range(5)]
+def test_stopping_the_server_does_not_wait_for_streams(server, open_stream) -> None:
+    streams = [open_stream() for _ in range(5)]
     for stream in streams:
         stream.next()
-    served.server.close()
+    server.background.close()
     assert [stream.next() for stream in streams] == [None] * 5
 
 
-def test_a_stream_that_is_left_is_forgotten(served, watch) -> None:
-    hub = served.server.app.services.hub
-    stream, other = watch(), watch()
+def test_a_stream_that_is_left_is_forgotten(server, open_stream) -> None:
+    hub = server.background.app.services.hub
+    stream, other = open_stream(), open_stream()
     stream.next(), other.next()
-    assert hub.streams == 2
-    address = urlsplit(served.server.url)
+    assert hub.stream_count == 2
+    address = urlsplit(server.background.url)
     with socket.create_connection((address.hostname, address.port)) as raw:
         raw.sendall(
             b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: "
-            + served.keys["read"].encode()
+            + server.keys["read"].encode()
             + b"\r\n\r\n"
         )
         received = b""
         while b"snapshot" not in received:
             received += raw.recv(1000)
-        assert hub.streams == 3
+        assert hub.stream_count == 3
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a farewell
-    put(served, "a", run_id="r")
+    put_item(server, "a", run_id="r")
     other.next()
-    put(served, "b", run_id="r")
+    put_item(server, "b", run_id="r")
     other.next()
-    assert hub.streams == 2
+    assert hub.stream_count == 2
 
 
 @pytest.mark.parametrize("turns", range(4))
 def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns: int) -> None:
     async def forgotten() -> bool:
         bell = asyncio.Event()
-        waiting = asyncio.create_task(hub_module._rung(bell, 60.0))
+        waiting = asyncio.create_task(hub_module._wait_for_event(bell, 60.0))
         for _ in range(4):
             await asyncio.sleep(0)  # it waits
         bell.set()
@@ -221,55 +221,55 @@ def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns:
     assert asyncio.run(forgotten())
 
 
-def test_one_stream_too_many_is_refused(served, watch, monkeypatch) -> None:
-    monkeypatch.setattr(hub_module, "STREAMS", 1)
-    watch().next()
-    reply = served.client("read").get("/api/v1/events")
+def test_one_stream_too_many_is_refused(server, open_stream, monkeypatch) -> None:
+    monkeypatch.setattr(hub_module, "MAX_STREAMS", 1)
+    open_stream().next()
+    reply = server.client("read").get("/api/v1/events")
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
     assert reply.json()["type"] == "/problems/too-many-streams"
 
 
-def test_the_headers_keep_proxies_from_holding_it_back(served, watch) -> None:
-    stream = watch()
+def test_the_headers_keep_proxies_from_holding_it_back(server, open_stream) -> None:
+    stream = open_stream()
     stream.next()
     assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert stream.headers["Cache-Control"] == "no-store, no-transform"
     assert stream.headers["X-Accel-Buffering"] == "no"
-    assert served.client("read").head("/api/v1/events").status_code == 200
+    assert server.client("read").head("/api/v1/events").status_code == 200
 
 
-def test_a_reader_that_takes_nothing_is_cut_off(served, watch, monkeypatch) -> None:
+def test_a_reader_that_takes_nothing_is_cut_off(server, open_stream, monkeypatch) -> None:
     from progressbar_tracker.server.http import endpoint
 
-    monkeypatch.setattr(endpoint, "SEND", 0.2)
-    hub = served.server.app.services.hub
+    monkeypatch.setattr(endpoint, "SEND_TIMEOUT", 0.2)
+    hub = server.background.app.services.hub
     for start in (0, 500, 1000):
         ops = [{"op": "put", "id": f"{start + n}", "run_id": "r", "description": "x" * 1900} for n in range(500)]
-        assert served.client("write").post("/api/v1/items:batch", json={"ops": ops}).status_code == 200
-    other = watch()
+        assert server.client("write").post("/api/v1/items:batch", json={"ops": ops}).status_code == 200
+    other = open_stream()
     other.next()
-    address = urlsplit(served.server.url)
+    address = urlsplit(server.background.url)
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         raw.connect((address.hostname, address.port))
         raw.sendall(
             b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: "
-            + served.keys["read"].encode()
+            + server.keys["read"].encode()
             + b"\r\n\r\n"
         )
         assert raw.recv(1)
         for n in range(20):
-            put(served, "changing", run_id="r", completed=n)
-            other.until(lambda event, n=n: n in [item["completed"] for item in event.data["items"]])
-            if hub.streams == 1:
+            put_item(server, "changing", run_id="r", completed=n)
+            other.read_until(lambda event, n=n: n in [item["completed"] for item in event.data["items"]])
+            if hub.stream_count == 1:
                 break
-        assert hub.streams == 1
+        assert hub.stream_count == 1
 
 
 # --- the hub alone ----------------------------------------------------------------------------------------------------
 
 
-def board() -> Board:
+def make_board() -> Board:
     return Board(max_items=1000, new_run_id=lambda: "run")
 
 
@@ -277,18 +277,18 @@ def test_all_who_see_the_same_share_the_same_bytes() -> None:
     import asyncio
 
     async def main() -> None:
-        watched = board()
-        hub = Hub(watched, epoch="e", clock=lambda: NOW)
+        watched = make_board()
+        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
         streams = [hub.events(View(), None, lambda: True) for _ in range(3)]
         for stream in streams:
             await anext(stream), await anext(stream)
-        watched.put("a", {"run_id": "r"}, Owner("o", "o"), NOW)
+        watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)
         hub.tick()
         frames = [await anext(stream) for stream in streams]
         assert frames[0] is frames[1] is frames[2]
         for stream in streams:
             await stream.aclose()
-        assert hub.streams == 0
+        assert hub.stream_count == 0
 
     asyncio.run(main())
 
@@ -297,12 +297,12 @@ def test_who_falls_behind_the_ring_is_given_everything_anew() -> None:
     import asyncio
 
     async def main() -> None:
-        watched = board()
-        hub = Hub(watched, epoch="e", clock=lambda: NOW)
+        watched = make_board()
+        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
         stream = hub.events(View(), None, lambda: True)
         await anext(stream), await anext(stream)
-        for n in range(hub_module.RING + 1):
-            watched.put("a", {"run_id": "r", "completed": n}, Owner("o", "o"), NOW)
+        for n in range(hub_module.MAX_TICKS + 1):
+            watched.put("a", {"run_id": "r", "completed": n}, Owner("o", "o"), START_TIME)
             hub.tick()
         assert b"event: snapshot" in await anext(stream)
         await stream.aclose()
@@ -314,29 +314,29 @@ def test_the_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pyt
     import asyncio
 
     async def main() -> None:
-        watched = board()
-        hub = Hub(watched, epoch="e", clock=lambda: NOW)
+        watched = make_board()
+        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
         keeps_up, falls_behind = (hub.events(View(), None, lambda: True) for _ in range(2))
         for stream in (keeps_up, falls_behind):
             await anext(stream), await anext(stream)
         sizes = []
         for n in range(20):
-            watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), NOW)
+            watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), START_TIME)
             hub.tick()
             assert b"event: change" in await anext(keeps_up)
             sizes.append(sum(tick.size for tick in hub._ring))
         assert max(sizes) < 9000
         assert len(hub._ring) == 2
         assert b"event: snapshot" in await anext(falls_behind)
-        monkeypatch.setattr(hub_module, "RING_BYTES", 10)
-        watched.put("a", {"run_id": "r", "completed": 99}, Owner("o", "o"), NOW)
+        monkeypatch.setattr(hub_module, "MAX_RING_BYTES", 10)
+        watched.put("a", {"run_id": "r", "completed": 99}, Owner("o", "o"), START_TIME)
         hub.tick()
         assert len(hub._ring) == 1
         assert b"event: change" in await anext(keeps_up)
         for stream in (keeps_up, falls_behind):
             await stream.aclose()
 
-    monkeypatch.setattr(hub_module, "RING_BYTES", 8000)
+    monkeypatch.setattr(hub_module, "MAX_RING_BYTES", 8000)
     asyncio.run(main())
 
 
@@ -344,13 +344,13 @@ def test_who_comes_back_to_what_the_ring_has_forgotten_is_given_everything(monke
     import asyncio
 
     async def main() -> None:
-        watched = board()
-        hub = Hub(watched, epoch="e", clock=lambda: NOW)
+        watched = make_board()
+        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
         stays = hub.events(View(), None, lambda: True)
         await anext(stays), await anext(stays)
         revisions = []
         for n in range(20):
-            watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), NOW)
+            watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), START_TIME)
             hub.tick()
             revisions.append(watched.rev)
         for rev, told in ((revisions[0], b"event: snapshot"), (revisions[-2], b"event: change")):
@@ -360,14 +360,14 @@ def test_who_comes_back_to_what_the_ring_has_forgotten_is_given_everything(monke
             await back.aclose()
         await stays.aclose()
 
-    monkeypatch.setattr(hub_module, "RING_BYTES", 8000)
+    monkeypatch.setattr(hub_module, "MAX_RING_BYTES", 8000)
     asyncio.run(main())
 
 
 def test_nobody_watching_costs_nothing_but_a_note() -> None:
-    watched = board()
-    hub = Hub(watched, epoch="e", clock=lambda: NOW)
-    watched.put("a", {"run_id": "r"}, Owner("o", "o"), NOW)
+    watched = make_board()
+    hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
+    watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)
     hub.tick()
     assert len(hub._ring) == 0
-    assert watched.news().groups == {}
+    assert watched.drain_changes().groups == {}

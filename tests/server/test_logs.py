@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker.server import logs
-from tests.support.server import Clock, Served, legacy
+from tests.support.server import ManualClock, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from tests.support.server import FullDisk
 
-HOSTILE = st.text(st.characters() | st.sampled_from("\n\r\x00\x1b\x7f\x85\u2028\u202e\ud800"), max_size=30)
+HOSTILE_TEXTS = st.text(st.characters() | st.sampled_from("\n\r\x00\x1b\x7f\x85\u2028\u202e\ud800"), max_size=30)
 
 
 @contextlib.contextmanager
-def written(form: logs.Format, level: logs.Level | None = "info") -> Iterator[io.StringIO]:
+def capture_logs(form: logs.LogFormat, level: logs.LogLevel | None = "info") -> Iterator[io.StringIO]:
     """Take all lines of this process, and put everything back afterwards."""
-    names = (None, "progressbar_tracker", "uvicorn", logs.ACCESS)
+    names = (None, "progressbar_tracker", "uvicorn", logs.ACCESS_LOGGER)
     before = {name: logging.getLogger(name).level for name in names}
     stream = io.StringIO()
     root = logging.getLogger()
@@ -50,17 +50,17 @@ def written(form: logs.Format, level: logs.Level | None = "info") -> Iterator[io
             logging.getLogger(name).setLevel(was)
 
 
-def lines(stream: io.StringIO) -> list[dict[str, object]]:
+def parse_lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def events(stream: io.StringIO) -> list[str]:
-    return [str(line["message"]) for line in lines(stream) if line["logger"] == logs.EVENTS]
+def event_messages(stream: io.StringIO) -> list[str]:
+    return [str(line["message"]) for line in parse_lines(stream) if line["logger"] == logs.EVENT_LOGGER]
 
 
-def test_each_change_of_state_is_a_line_with_its_fields(serve: Callable[..., Served]) -> None:
-    with written("json") as stream:
-        served = serve()
+def test_each_change_of_state_is_a_line_with_its_fields(make_server: Callable[..., RunningServer]) -> None:
+    with capture_logs("json") as stream:
+        served = make_server()
         http, admin = served.client("write", **{"X-Request-ID": "first"}), served.client("admin")
         stream.truncate(stream.seek(0))
         http.put("/api/v1/items/a", json={"run_id": "one", "heartbeat_timeout": 5})
@@ -76,11 +76,11 @@ def test_each_change_of_state_is_a_line_with_its_fields(serve: Callable[..., Ser
         browser = served.browser()
         browser.post("/logout")
         served.client().post("/login", data={"key": "wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
-        assert events(stream) == [
+        assert event_messages(stream) == [
             "item created", "item taken over", "item ended", "item removed", "key made", "key rotated", "key revoked",
             "share made", "share ended", "session begun", "session ended", "sign-in refused",
         ]  # fmt: skip
-    first = lines(stream)[0]
+    first = parse_lines(stream)[0]
     assert {"item": "a", "run_id": "one", "status": "running", "request_id": "first", "level": "info"}.items() <= (
         first.items()
     )
@@ -89,51 +89,53 @@ def test_each_change_of_state_is_a_line_with_its_fields(serve: Callable[..., Ser
         assert secret not in stream.getvalue()
 
 
-def test_who_falls_silent_is_a_line(serve: Callable[..., Served]) -> None:
-    served = serve()
+def test_who_falls_silent_is_a_line(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server()
     served.client("write").put("/api/v1/items/a", json={"heartbeat_timeout": 5})
-    with written("json") as stream:
-        served.clock.pass_(6)
-        while "item stalled" not in events(stream):  # the server sweeps by itself, twice a second
+    with capture_logs("json") as stream:
+        served.clock.advance(6)
+        while "item stalled" not in event_messages(stream):  # the server sweeps by itself, twice a second
             pass
 
 
-def test_a_store_that_fails_and_works_again_is_two_lines(serve: Callable[..., Served], disk: FullDisk) -> None:
-    served = serve()
+def test_a_store_that_fails_and_works_again_is_two_lines(
+    make_server: Callable[..., RunningServer], disk: FullDisk
+) -> None:
+    served = make_server()
     http = served.client("write")
-    with written("json") as stream:
+    with capture_logs("json") as stream:
         disk.full = True
         for n in range(3):
-            assert http.post("/progress", json=legacy(str(n))).status_code == 503
+            assert http.post("/progress", json=make_legacy_item(str(n))).status_code == 503
         disk.full = False
-        assert http.post("/progress", json=legacy("b")).status_code == 201
-    told = [str(line["message"]) for line in lines(stream) if str(line["message"]).startswith("the store ")]
+        assert http.post("/progress", json=make_legacy_item("b")).status_code == 201
+    told = [str(line["message"]) for line in parse_lines(stream) if str(line["message"]).startswith("the store ")]
     assert told == ["the store fails: database or disk is full", "the store works again"]
 
 
 def test_who_begins_to_lead_says_so(postgres_url: str, tmp_path: Path) -> None:
-    with written("json") as stream:
-        served = Served(tmp_path, Clock(), database=postgres_url)
-        while "leadership gained" not in events(stream):  # pytest-timeout ends what never comes to be
+    with capture_logs("json") as stream:
+        served = RunningServer(tmp_path, ManualClock(), database=postgres_url)
+        while "leadership gained" not in event_messages(stream):  # pytest-timeout ends what never comes to be
             pass
         served.stop()
-    assert events(stream)[-1] == "leadership lost"
+    assert event_messages(stream)[-1] == "leadership lost"
 
 
-def test_nothing_of_a_request_is_written_unless_it_is_asked_for(shared: Served) -> None:
-    with written("json") as stream:
-        shared.client("read").get("/progress")
-    assert lines(stream) == []
+def test_nothing_of_a_request_is_written_unless_it_is_asked_for(module_server: RunningServer) -> None:
+    with capture_logs("json") as stream:
+        module_server.client("read").get("/progress")
+    assert parse_lines(stream) == []
 
 
-def test_a_request_is_a_line_without_what_may_be_a_secret(serve: Callable[..., Served]) -> None:
-    served = serve(access_log=True)
-    with written("json") as stream:
+def test_a_request_is_a_line_without_what_may_be_a_secret(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(access_log=True)
+    with capture_logs("json") as stream:
         http = served.client("write", **{"X-Request-ID": "it"})
         http.get("/progress", params={"q": "hidden"})
         for path in ("/s/hidden", "/badge/hidden.svg", "/auth/hidden", "/auth/hidden/", "/api/v1/keys/hidden"):
             http.get(path)
-        found = lines(stream)
+        found = parse_lines(stream)
     assert "hidden" not in stream.getvalue()
     assert [line["route"] for line in found] == [
         "/progress", "/s/{token}", "/badge/{token}.svg", "/auth/{token}", "other", "/api/v1/keys/{key_id}",
@@ -144,79 +146,81 @@ def test_a_request_is_a_line_without_what_may_be_a_secret(serve: Callable[..., S
     assert isinstance(first["ms"], float)
 
 
-def test_what_fails_in_a_request_names_its_id(serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch) -> None:
-    served = serve()
-    monkeypatch.setattr(served.server.app.services.board, "listed", lambda **_: 1 / 0)
-    with written("json") as stream:
+def test_what_fails_in_a_request_names_its_id(
+    make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = make_server()
+    monkeypatch.setattr(served.background.app.services.board, "page", lambda **_: 1 / 0)
+    with capture_logs("json") as stream:
         answer = served.client("read").get("/progress")
-    (line,) = lines(stream)
+    (line,) = parse_lines(stream)
     assert (answer.status_code, line["level"], line["request_id"]) == (500, "error", answer.headers["x-request-id"])
     assert "ZeroDivisionError" in str(line["error"])
 
 
-@given(HOSTILE, HOSTILE)
+@given(HOSTILE_TEXTS, HOSTILE_TEXTS)
 def test_no_text_breaks_a_line_of_json(text: str, name: str) -> None:
-    with written("json") as stream:
-        logs.tell("key made", name=text, **{f"f{name}": name})
+    with capture_logs("json") as stream:
+        logs.log_event("key made", name=text, **{f"f{name}": name})
         logging.getLogger("uvicorn.error").warning("it said %s", text)
-        _fail(text)
+        _log_exception(text)
     found = stream.getvalue()
     assert found.isascii()
     assert not set(map(chr, [*range(10), *range(11, 32), 127])) & set(found)
-    one, two, three = lines(stream)
+    one, two, three = parse_lines(stream)
     assert one["name"] == text
     assert two["message"] == f"it said {text}"
     assert three["level"] == "error"
 
 
-@given(HOSTILE)
+@given(HOSTILE_TEXTS)
 def test_no_text_breaks_a_line_for_people(text: str) -> None:
-    with written("text") as stream:
-        logs.tell("key made", name=text)
+    with capture_logs("text") as stream:
+        logs.log_event("key made", name=text)
         logging.getLogger("uvicorn.error").warning("it said %s", text)
-        _fail(text)
+        _log_exception(text)
     first, second, third, *rest = stream.getvalue().split("\n")
     assert all(line.isprintable() for line in (first, second, third, *rest))
     assert all(" " in line[:30] for line in (first, second, third))
     assert all(line.startswith("  | ") for line in rest if line)
 
 
-def _fail(text: str) -> None:
+def _log_exception(text: str) -> None:
     try:
         raise ValueError(text)
     except ValueError:
-        logging.getLogger(logs.EVENTS).exception("it failed")
+        logging.getLogger(logs.EVENT_LOGGER).exception("it failed")
 
 
 def test_a_flood_of_one_kind_is_a_few_lines_and_a_number() -> None:
-    clock, stream = Clock(), io.StringIO()
-    handler = logs.Lines(stream, clock=clock)
+    clock, stream = ManualClock(), io.StringIO()
+    handler = logs.RateLimitedOutput(stream, clock=clock)
     for kind in ("item created", "item ended"):
         for _ in range(1000):
             handler.handle(logging.LogRecord("a", logging.INFO, "", 0, kind, (), None))
     handler.handle(logging.LogRecord("a", logging.ERROR, "", 0, "another", (), None))
-    clock.pass_(2)
+    clock.advance(2)
     handler.handle(logging.LogRecord("a", logging.INFO, "", 0, "item created", (), None))
     handler.close()
     found = stream.getvalue().splitlines()
-    assert found.count("item created") == logs.MOST + 1
+    assert found.count("item created") == logs.MAX_LINES_PER_SECOND + 1
     assert found.count("another") == 1
     assert found.count("980 more: item created") == found.count("980 more: item ended") == 1
 
 
 def test_a_change_of_state_that_is_not_written_is_counted_all_the_same() -> None:
-    with written("json") as stream:
+    with capture_logs("json") as stream:
         for n in range(100):
-            logs.tell("item created", item=str(n))
-    found = events(stream)
-    assert found[:-1] == ["item created"] * logs.MOST
+            logs.log_event("item created", item=str(n))
+    found = event_messages(stream)
+    assert found[:-1] == ["item created"] * logs.MAX_LINES_PER_SECOND
     assert found[-1] == "80 more: item created"
 
 
 def test_the_number_comes_by_itself_when_the_flood_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "WINDOW", 0.01)
+    monkeypatch.setattr(logs, "RATE_WINDOW", 0.01)
     stream = io.StringIO()
-    handler = logs.Lines(stream, clock=Clock())
+    handler = logs.RateLimitedOutput(stream, clock=ManualClock())
     for _ in range(50):
         handler.handle(logging.LogRecord("a", logging.INFO, "", 0, "item created", (), None))
     while "30 more: item created" not in stream.getvalue():
@@ -226,8 +230,8 @@ def test_the_number_comes_by_itself_when_the_flood_is_over(monkeypatch: pytest.M
 
 def test_text_begins_at_warnings_and_json_at_changes_of_state() -> None:
     for form, seen in (("text", 1), ("json", 2)):
-        with written(form, None) as stream:  # type: ignore[arg-type]
-            logs.tell("key made")
-            logging.getLogger(logs.EVENTS).warning("look")
+        with capture_logs(form, None) as stream:  # type: ignore[arg-type]
+            logs.log_event("key made")
+            logging.getLogger(logs.EVENT_LOGGER).warning("look")
             logging.getLogger("httpx").info("POST https://hooks.example.org/secret")
         assert stream.getvalue().count("\n") == seen

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from progressbar_tracker.server.counters import Commits, Histogram
-from progressbar_tracker.server.logs import request_id
-from progressbar_tracker.server.metrics import METRICS
-from tests.support.server import Served, legacy
-from tests.support.sse import Stream
+from progressbar_tracker.server.counters import CommitStats, Histogram
+from progressbar_tracker.server.logs import choose_request_id
+from progressbar_tracker.server.metrics import METRIC_DEFINITIONS
+from tests.support.server import RunningServer, make_legacy_item
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.server import FullDisk
 
 
-def read(served: Served, key: str = "read") -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def read_metrics(served: RunningServer, key: str = "read") -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Ask, and return each sample by its name and labels; Prometheus's own parser has to take it."""
     answer = served.client(key).get("/metrics")
     assert answer.status_code == 200
@@ -35,144 +35,156 @@ def read(served: Served, key: str = "read") -> dict[str, dict[tuple[tuple[str, s
     return found
 
 
-def labels(**of: str) -> tuple[tuple[str, str], ...]:
+def make_labels(**of: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(of.items()))
 
 
-def test_a_request_is_counted_by_its_route_and_not_by_its_path(shared: Served) -> None:
-    http = shared.client("write")
+def test_a_request_is_counted_by_its_route_and_not_by_its_path(module_server: RunningServer) -> None:
+    http = module_server.client("write")
     http.put("/api/v1/items/one", json={})
     http.put("/api/v1/items/two", json={})
     http.put("/api/v1/items/two", json={"value": 7})
-    found = read(shared)
+    found = read_metrics(module_server)
     route = {"method": "PUT", "route": "/api/v1/items/{id:path}"}
-    assert found["progressbar_requests_total"][labels(**route, status="2xx")] == 2
-    assert found["progressbar_requests_total"][labels(**route, status="4xx")] == 1
-    assert found["progressbar_request_seconds_count"][labels(**route)] == 3
-    assert found["progressbar_request_seconds_bucket"][labels(**route, le="+Inf")] == 3
-    assert 0 < found["progressbar_request_seconds_sum"][labels(**route)] < 30
+    assert found["progressbar_http_requests_total"][make_labels(**route, status="2xx")] == 2
+    assert found["progressbar_http_requests_total"][make_labels(**route, status="4xx")] == 1
+    assert found["progressbar_http_request_duration_seconds_count"][make_labels(**route)] == 3
+    assert found["progressbar_http_request_duration_seconds_bucket"][make_labels(**route, le="+Inf")] == 3
+    assert 0 < found["progressbar_http_request_duration_seconds_sum"][make_labels(**route)] < 30
 
 
-def test_what_nobody_has_a_route_for_fills_no_series(shared: Served) -> None:
-    http = shared.client()
+def test_what_nobody_has_a_route_for_fills_no_series(module_server: RunningServer) -> None:
+    http = module_server.client()
     for n in range(20):
         http.get(f"/guessed/{n}")
         http.request(f"METHOD{n}" if n % 2 else "PROPFIND", f"/s/token-{n}")
-    text = shared.client("read").get("/metrics").text
+    text = module_server.client("read").get("/metrics").text
     assert "guessed" not in text
     assert "token-" not in text
-    assert read(shared)["progressbar_requests_total"][labels(method="GET", route="other", status="4xx")] >= 20
+    assert (
+        read_metrics(module_server)["progressbar_http_requests_total"][
+            make_labels(method="GET", route="other", status="4xx")
+        ]
+        >= 20
+    )
 
 
-def test_items_are_counted_by_status_and_silent_ones_beside(serve: Callable[..., Served]) -> None:
-    served = serve()
+def test_items_are_counted_by_status_and_silent_ones_beside(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server()
     http = served.client("write")
     for n, status in enumerate(["running", "running", "failed", "succeeded", "stopped"]):
         http.put(f"/api/v1/items/{n}", json={"status": status, "heartbeat_timeout": 5})
-    served.clock.pass_(6)
+    served.clock.advance(6)
     http.patch("/api/v1/items/0", json={})
-    found = read(served)
+    found = read_metrics(served)
     assert {dict(key)["status"]: number for key, number in found["progressbar_items"].items()} == {
         "running": 2, "failed": 1, "succeeded": 1, "stopped": 1,
     }  # fmt: skip
     assert found["progressbar_items_stalled"][()] == 1
-    assert found["progressbar_keys"][labels(type="write")] == 2
+    assert found["progressbar_keys"][make_labels(type="write")] == 2
     assert "progressbar_item_progress" not in found
 
 
 def test_the_progress_of_items_is_told_if_it_is_wanted_and_of_no_more_than_was_said(
-    serve: Callable[..., Served],
+    make_server: Callable[..., RunningServer],
 ) -> None:
-    served = serve(metrics_items=2)
+    served = make_server(metrics_items=2)
     http = served.client("write")
     hostile = 'a"\\b} 1 \u2028forged{x="1"} 2'
     for weight, title in enumerate(["low", "high"]):
         http.put(f"/api/v1/items/{title}", json={"value": 0.25, "weight": weight, "group": hostile})
     http.put("/api/v1/items/lowest", json={"value": 0.25, "weight": -1})
-    found = read(served)
+    found = read_metrics(served)
     assert found["progressbar_item_progress"] == {
-        labels(item=item, group=hostile, status="running"): 0.25 for item in ("high", "low")
+        make_labels(item=item, group=hostile, status="running"): 0.25 for item in ("high", "low")
     }
     assert "forged" not in found
 
 
-def test_commits_and_their_failures_are_counted(serve: Callable[..., Served], disk: FullDisk) -> None:
-    served = serve()
+def test_commits_and_their_failures_are_counted(make_server: Callable[..., RunningServer], disk: FullDisk) -> None:
+    served = make_server()
     http = served.client("write")
-    http.post("/progress", json=legacy("a"))
-    before = read(served)
+    http.post("/progress", json=make_legacy_item("a"))
+    before = read_metrics(served)
     disk.full = True
-    assert http.post("/progress", json=legacy("b")).status_code == 503
+    assert http.post("/progress", json=make_legacy_item("b")).status_code == 503
     disk.full = False
-    after = read(served)
-    assert before["progressbar_commit_failures_total"][()] == 0
-    assert after["progressbar_commit_failures_total"][()] >= 1
-    assert before["progressbar_commit_writes_sum"][()] >= 1
-    assert before["progressbar_commit_seconds_count"] == before["progressbar_commit_writes_count"]
+    after = read_metrics(served)
+    assert before["progressbar_store_commit_failures_total"][()] == 0
+    assert after["progressbar_store_commit_failures_total"][()] >= 1
+    assert before["progressbar_store_commit_size_sum"][()] >= 1
+    assert before["progressbar_store_commit_duration_seconds_count"] == before["progressbar_store_commit_size_count"]
 
 
-def test_streams_and_what_they_are_sent_are_counted(serve: Callable[..., Served]) -> None:
-    served = serve()
-    stream = Stream(served, "read")
-    stream.until(lambda event: event.name == "snapshot")
-    found = read(served)
-    assert found["progressbar_streams"][()] == 1
+def test_streams_and_what_they_are_sent_are_counted(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server()
+    stream = SseStream(served, "read")
+    stream.read_until(lambda event: event.name == "snapshot")
+    found = read_metrics(served)
+    assert found["progressbar_sse_connections"][()] == 1
     served.client("write").put("/api/v1/items/a", json={})
-    stream.until(lambda event: event.name == "change")
-    assert read(served)["progressbar_frames_total"][()] == found["progressbar_frames_total"][()] + 1
+    stream.read_until(lambda event: event.name == "change")
+    assert (
+        read_metrics(served)["progressbar_sse_events_sent_total"][()]
+        == found["progressbar_sse_events_sent_total"][()] + 1
+    )
     served.stop()
     served.start()
-    assert read(served)["progressbar_streams_opened_total"][()] == 0
+    assert read_metrics(served)["progressbar_sse_connections_opened_total"][()] == 0
 
 
 def test_what_became_of_notifications_is_told_by_channel(
-    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+    make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = serve()
+    served = make_server()
     counts = SimpleNamespace(delivered=3, failed=2, given_up=1)
-    monkeypatch.setattr(served.server.app.services.metrics, "_notified", lambda: {"phone": counts})
-    assert read(served)["progressbar_notifications_total"] == {
-        labels(channel="phone", result="delivered"): 3,
-        labels(channel="phone", result="failed"): 2,
-        labels(channel="phone", result="given_up"): 1,
+    monkeypatch.setattr(served.background.app.services.metrics, "_delivery_totals", lambda: {"phone": counts})
+    assert read_metrics(served)["progressbar_notifications_total"] == {
+        make_labels(channel="phone", result="delivered"): 3,
+        make_labels(channel="phone", result="failed"): 2,
+        make_labels(channel="phone", result="given_up"): 1,
     }
 
 
-def test_each_server_tells_its_own(serve: Callable[..., Served]) -> None:
-    one, other = serve(), serve()
+def test_each_server_tells_its_own(make_server: Callable[..., RunningServer]) -> None:
+    one, other = make_server(), make_server()
     one.client().get("/healthz")
-    asked = labels(method="GET", route="/healthz", status="2xx")
-    assert read(one)["progressbar_requests_total"][asked] == 1
-    assert "progressbar_requests_total" not in read(other)
+    asked = make_labels(method="GET", route="/healthz", status="2xx")
+    assert read_metrics(one)["progressbar_http_requests_total"][asked] == 1
+    assert "progressbar_http_requests_total" not in read_metrics(other)
 
 
-def test_a_bearer_reads_them_and_nobody_without_a_key(shared: Served) -> None:
-    bearer = {"Authorization": f"Bearer {shared.keys['read']}"}
-    assert shared.client(**bearer).get("/metrics").status_code == 200
-    assert shared.client().get("/metrics").status_code == 401
+def test_a_bearer_reads_them_and_nobody_without_a_key(module_server: RunningServer) -> None:
+    bearer = {"Authorization": f"Bearer {module_server.keys['read']}"}
+    assert module_server.client(**bearer).get("/metrics").status_code == 200
+    assert module_server.client().get("/metrics").status_code == 401
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process's own are those that the system tells")
-def test_what_is_told_is_what_is_declared_and_what_is_declared_is_documented(serve: Callable[..., Served]) -> None:
-    served = serve(metrics_items=1)
+def test_what_is_told_is_what_is_declared_and_what_is_declared_is_documented(
+    make_server: Callable[..., RunningServer],
+) -> None:
+    served = make_server(metrics_items=1)
     served.client("write").put("/api/v1/items/one", json={})
     types = {
         line.split()[2]: line.split()[3]
         for line in served.client("read").get("/metrics").text.splitlines()
         if line.startswith("# TYPE")
     }
-    assert types == {metric.name: metric.type for metric in METRICS}
+    assert types == {metric.name: metric.type for metric in METRIC_DEFINITIONS}
     page = served.client().get("/docs").text
-    for metric in METRICS:
+    for metric in METRIC_DEFINITIONS:
         assert f"<code>{metric.name}</code>" in page
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
-    for name, samples in read(served).items():
-        known = next(one for one in METRICS if name in {one.name, *(f"{one.name}{end}" for end in ENDS)})
+    assert len({metric.name for metric in METRIC_DEFINITIONS}) == len(METRIC_DEFINITIONS)
+    for name, samples in read_metrics(served).items():
+        known = next(
+            one for one in METRIC_DEFINITIONS if name in {one.name, *(f"{one.name}{end}" for end in HISTOGRAM_SUFFIXES)}
+        )
         for sample in samples:
             assert {label for label, _ in sample} - {"le"} == set(known.labels)
 
 
-ENDS = ("_bucket", "_count", "_sum")
+HISTOGRAM_SUFFIXES = ("_bucket", "_count", "_sum")
 
 
 # What is counted
@@ -187,8 +199,8 @@ def test_a_value_on_a_bound_lies_within_it() -> None:
 
 
 def test_a_store_turns_when_it_begins_to_fail_and_when_it_works_again() -> None:
-    commits = Commits()
-    turns = [commits.note(1, 0.1, failed=failed) for failed in (False, True, True, False, False)]
+    commits = CommitStats()
+    turns = [commits.record(1, 0.1, failed=failed) for failed in (False, True, True, False, False)]
     assert turns == [False, True, False, True, False]
     assert commits.failures == 2
 
@@ -197,16 +209,16 @@ def test_a_store_turns_when_it_begins_to_fail_and_when_it_works_again() -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/api/v1/items/none", "/", "/static/app.js", "/s/guessed"])
-def test_every_answer_has_the_id_of_its_request(shared: Served, path: str) -> None:
-    made = shared.client("read").get(path).headers["x-request-id"]
+def test_every_answer_has_the_id_of_its_request(module_server: RunningServer, path: str) -> None:
+    made = module_server.client("read").get(path).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{16}", made)
-    assert shared.client("read").get(path).headers["x-request-id"] != made
-    given = shared.client("read", **{"X-Request-ID": "trace-1:a/b=="}).get(path)
+    assert module_server.client("read").get(path).headers["x-request-id"] != made
+    given = module_server.client("read", **{"X-Request-ID": "trace-1:a/b=="}).get(path)
     assert given.headers["x-request-id"] == "trace-1:a/b=="
 
 
-def test_a_stream_and_a_refused_method_have_one_too(shared: Served) -> None:
-    http = shared.client("read", **{"X-Request-ID": "mine"})
+def test_a_stream_and_a_refused_method_have_one_too(module_server: RunningServer) -> None:
+    http = module_server.client("read", **{"X-Request-ID": "mine"})
     with http.stream("GET", "/api/v1/events") as answer:
         assert answer.headers["x-request-id"] == "mine"
     assert http.put("/healthz").headers["x-request-id"] == "mine"
@@ -214,4 +226,4 @@ def test_a_stream_and_a_refused_method_have_one_too(shared: Served) -> None:
 
 @pytest.mark.parametrize("given", [b"", b" ", b"a b", b"x" * 129, b"a\x1b[31m", b"a\xff", b"a\nforged", b"<b>", b"a;b"])
 def test_an_id_that_is_not_fit_to_be_written_down_is_replaced(given: bytes) -> None:
-    assert re.fullmatch(rb"[0-9a-f]{16}", request_id(given))
+    assert re.fullmatch(rb"[0-9a-f]{16}", choose_request_id(given))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 
-class Gate:
+class HeldWork:
     """Work that waits until the gate is opened, and notes in which order it ran."""
 
     def __init__(self) -> None:
@@ -29,17 +29,17 @@ class Gate:
         return name
 
 
-async def settled() -> None:
+async def run_pending() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 def test_holders_take_turns() -> None:
     async def play() -> list[str]:
-        gate, pool = Gate(), Pool(1)
+        gate, pool = HeldWork(), Pool(1)
         names = ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
         tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name[0])) for name in names]
-        await settled()
+        await run_pending()
         gate.open.set()
         await asyncio.gather(*tasks)
         return gate.ran
@@ -49,13 +49,13 @@ def test_holders_take_turns() -> None:
 
 def test_who_goes_first_waits_for_what_runs_alone_even_if_the_pool_is_full() -> None:
     async def play() -> tuple[list[str], list[object]]:
-        gate, pool = Gate(), Pool(1, max_waiting=3)
+        gate, pool = HeldWork(), Pool(1, max_waiting=3)
         tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name)) for name in "abcd"]
-        await settled()
+        await run_pending()
         known = [
-            asyncio.create_task(pool.run(lambda name=name: gate.work(name), name, first=True)) for name in ("x", "y")
+            asyncio.create_task(pool.run(lambda name=name: gate.work(name), name, priority=True)) for name in ("x", "y")
         ]
-        await settled()
+        await run_pending()
         gate.open.set()
         return gate.ran, list(await asyncio.gather(*tasks, *known, return_exceptions=True))
 
@@ -66,10 +66,10 @@ def test_who_goes_first_waits_for_what_runs_alone_even_if_the_pool_is_full() -> 
 
 def test_what_waits_is_bounded_for_a_holder_and_in_all() -> None:
     async def play() -> tuple[list[object], int]:
-        gate, pool = Gate(), Pool(1, max_waiting=6, max_waiting_of_holder=4)
+        gate, pool = HeldWork(), Pool(1, max_waiting=6, max_waiting_of_holder=4)
         holders = [*"aaaaaa", *"bbbb", "c"]
         tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name)) for name in holders]
-        await settled()
+        await run_pending()
         waiting = pool.waiting
         gate.open.set()
         return list(await asyncio.gather(*tasks, return_exceptions=True)), waiting
@@ -84,9 +84,9 @@ def test_what_waits_is_bounded_for_a_holder_and_in_all() -> None:
 
 def test_a_job_waits_no_longer_than_the_pool_lets_it() -> None:
     async def play() -> None:
-        gate, pool = Gate(), Pool(1, max_wait=0.01)
+        gate, pool = HeldWork(), Pool(1, max_wait=0.01)
         first = asyncio.create_task(pool.run(lambda: gate.work("a"), "a"))
-        await settled()
+        await run_pending()
         with pytest.raises(PoolFullError):
             await pool.run(lambda: gate.work("b"), "b")
         assert pool.waiting == 0
@@ -103,12 +103,12 @@ def test_every_thread_comes_back_whatever_is_cancelled(jobs: list[tuple[str, boo
     """Cancelled while it waits, while it runs, or in the instant in which its turn comes."""
 
     async def play() -> None:
-        gate, pool = Gate(), Pool(threads, max_waiting=5, max_waiting_of_holder=3)
+        gate, pool = HeldWork(), Pool(threads, max_waiting=5, max_waiting_of_holder=3)
         tasks = [
             (asyncio.create_task(pool.run(lambda holder=holder: gate.work(holder), holder, Cancellation())), leaves)
             for holder, leaves in jobs
         ]
-        await settled()
+        await run_pending()
         for n, (task, leaves) in enumerate(tasks):
             if leaves:
                 task.cancel()
@@ -117,9 +117,9 @@ def test_every_thread_comes_back_whatever_is_cancelled(jobs: list[tuple[str, boo
         gate.open.set()
         await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
         async with asyncio.timeout(20):
-            while pool._free < threads:  # noqa: ASYNC110
+            while pool._free_threads < threads:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-        assert (pool._free, pool.waiting, dict(pool._queues)) == (threads, 0, {})
+        assert (pool._free_threads, pool.waiting, dict(pool._queues)) == (threads, 0, {})
 
     asyncio.run(play())
 
@@ -128,7 +128,7 @@ def test_what_was_cancelled_before_it_began_does_nothing() -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     cancellation.finish()
-    with pytest.raises(CancelledWorkError), cancellation.interrupting(lambda: None):
+    with pytest.raises(CancelledWorkError), cancellation.allow_interrupt(lambda: None):
         pytest.fail("it began")
 
 
@@ -141,7 +141,7 @@ def test_an_interrupt_comes_again_until_the_work_ends_and_never_after() -> None:
         if len(calls) > 1:
             again.set()
 
-    with cancellation.interrupting(interrupt):
+    with cancellation.allow_interrupt(interrupt):
         cancellation.cancel()
         assert again.wait(20)
     count = len(calls)

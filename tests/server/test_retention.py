@@ -10,121 +10,127 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.items.expiry import AWAKE, UNTRUE
-from progressbar_tracker.server.items.validation import read_write
-from progressbar_tracker.server.maintenance import KEYS, RARELY
-from progressbar_tracker.server.settings import DAY, Periods, Settings
+from progressbar_tracker.server.items.expiry import STALE_ENTRIES, STARTUP_GRACE_SECONDS
+from progressbar_tracker.server.items.validation import parse_write
+from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL
+from progressbar_tracker.server.settings import DAY_SECONDS, RetentionPolicy, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
-ME = Owner("me", "ci")
-HOUR = 3600.0
+OWNER_A = Owner("me", "ci")
+HOUR_SECONDS = 3600.0
 
 
-def board(*items: tuple[str, dict[str, object]], **options: object) -> Board:
+def make_board(*items: tuple[str, dict[str, object]], **options: object) -> Board:
     numbers = itertools.count()
     made = Board(**{"max_items": 100, "new_run_id": lambda: f"run-{next(numbers)}", **options})
     for item_id, fields in items:
-        made.put(item_id, read_write(fields, merge=False), ME, 0.0)
+        made.put(item_id, parse_write(fields, merge=False), OWNER_A, 0.0)
     return made
 
 
-def ids(made: Board) -> set[str]:
-    return {item.id for item in made.all()}
+def list_ids(made: Board) -> set[str]:
+    return {item.id for item in made.snapshot()}
 
 
-ENDED = [(status, {"status": status}) for status in ("succeeded", "failed", "stopped")]
+END_CASES = [(status, {"status": status}) for status in ("succeeded", "failed", "stopped")]
 
 
 def test_without_a_word_what_has_ended_stays() -> None:
-    made = board(*ENDED)
-    assert made.sweep(1000 * DAY) == []
+    made = make_board(*END_CASES)
+    assert made.sweep(1000 * DAY_SECONDS) == []
     assert len(made) == 3
 
 
 def test_what_has_ended_leaves_when_its_end_says_so_and_keeps_that_end() -> None:
-    made = board(*ENDED, keep=Periods(2 * HOUR, {"succeeded": HOUR, "failed": math.inf}))
+    made = make_board(
+        *END_CASES, keep=RetentionPolicy(2 * HOUR_SECONDS, {"succeeded": HOUR_SECONDS, "failed": math.inf})
+    )
     made.sweep(0.0)
-    (left,) = made.sweep(HOUR)
-    assert left.ended is not None
-    assert (left.id, left.ended.status, left.ended.ended_at) == ("succeeded", "succeeded", 0.0)
-    assert [change.id for change in made.sweep(2 * HOUR)] == ["stopped"]
-    assert made.sweep(1000 * DAY) == []
-    assert ids(made) == {"failed"}
+    (left,) = made.sweep(HOUR_SECONDS)
+    assert left.ended_run is not None
+    assert (left.id, left.ended_run.status, left.ended_run.ended_at) == ("succeeded", "succeeded", 0.0)
+    assert [change.id for change in made.sweep(2 * HOUR_SECONDS)] == ["stopped"]
+    assert made.sweep(1000 * DAY_SECONDS) == []
+    assert list_ids(made) == {"failed"}
 
 
 def test_an_items_own_ttl_goes_before_what_is_set_for_all() -> None:
-    made = board(
-        ("soon", {"status": "failed", "ttl": 5}), ("late", {"status": "failed", "ttl": 10 * HOUR}), keep=Periods(HOUR)
+    made = make_board(
+        ("soon", {"status": "failed", "ttl": 5}),
+        ("late", {"status": "failed", "ttl": 10 * HOUR_SECONDS}),
+        keep=RetentionPolicy(HOUR_SECONDS),
     )
-    assert [change.id for change in made.sweep(HOUR)] == ["soon"]
-    assert [change.id for change in made.sweep(10 * HOUR)] == ["late"]
+    assert [change.id for change in made.sweep(HOUR_SECONDS)] == ["soon"]
+    assert [change.id for change in made.sweep(10 * HOUR_SECONDS)] == ["late"]
 
 
 def test_what_runs_stays_however_short_ended_items_are_kept() -> None:
-    made = board(("a", {}), keep=Periods(0.0))
-    made.sweep(DAY)
-    assert ids(made) == {"a"}
-    made.patch("a", read_write({"status": "succeeded"}, merge=True), DAY)
-    assert [change.id for change in made.sweep(DAY)] == ["a"]
+    made = make_board(("a", {}), keep=RetentionPolicy(0.0))
+    made.sweep(DAY_SECONDS)
+    assert list_ids(made) == {"a"}
+    made.patch("a", parse_write({"status": "succeeded"}, merge=True), DAY_SECONDS)
+    assert [change.id for change in made.sweep(DAY_SECONDS)] == ["a"]
 
 
 def test_who_has_been_silent_for_too_long_is_given_up_and_who_gives_a_sign_is_not() -> None:
-    made = board(("silent", {}), ("alive", {}), ("ended", {"status": "failed"}), give_up=DAY)
+    made = make_board(("silent", {}), ("alive", {}), ("ended", {"status": "failed"}), give_up=DAY_SECONDS)
     made.sweep(0.0)
-    made.patch("alive", {}, DAY / 2)
-    (left,) = made.sweep(DAY)
-    assert left.ended is not None
-    assert (left.id, left.ended.status, left.event) == ("silent", "stopped", "item removed")
-    assert [change.id for change in made.sweep(1.5 * DAY)] == ["alive"]
-    assert ids(made) == {"ended"}
+    made.patch("alive", {}, DAY_SECONDS / 2)
+    (left,) = made.sweep(DAY_SECONDS)
+    assert left.ended_run is not None
+    assert (left.id, left.ended_run.status, left.event) == ("silent", "stopped", "item removed")
+    assert [change.id for change in made.sweep(1.5 * DAY_SECONDS)] == ["alive"]
+    assert list_ids(made) == {"ended"}
 
 
 def test_a_run_that_begins_anew_is_watched_anew() -> None:
-    made = board(("a", {"run_id": "one", "status": "failed"}), give_up=DAY)
+    made = make_board(("a", {"run_id": "one", "status": "failed"}), give_up=DAY_SECONDS)
     made.sweep(0.0)
-    made.put("a", read_write({"run_id": "two"}, merge=False), ME, 10 * DAY)
-    assert made.sweep(10.5 * DAY) == []
-    assert [change.id for change in made.sweep(11 * DAY)] == ["a"]
+    made.put("a", parse_write({"run_id": "two"}, merge=False), OWNER_A, 10 * DAY_SECONDS)
+    assert made.sweep(10.5 * DAY_SECONDS) == []
+    assert [change.id for change in made.sweep(11 * DAY_SECONDS)] == ["a"]
 
 
 def test_nobody_is_given_up_for_a_silence_while_the_server_was_away() -> None:
-    before = board(("a", {}))
-    made = board(items=before.all(), give_up=DAY)
-    assert made.sweep(2 * DAY) == []
-    assert made.sweep(2 * DAY + AWAKE - 1) == []
-    assert [change.id for change in made.sweep(2 * DAY + AWAKE)] == ["a"]
+    before = make_board(("a", {}))
+    made = make_board(items=before.snapshot(), give_up=DAY_SECONDS)
+    assert made.sweep(2 * DAY_SECONDS) == []
+    assert made.sweep(2 * DAY_SECONDS + STARTUP_GRACE_SECONDS - 1) == []
+    assert [change.id for change in made.sweep(2 * DAY_SECONDS + STARTUP_GRACE_SECONDS)] == ["a"]
 
 
 def test_another_server_than_the_one_that_leads_gives_nobody_up() -> None:
-    made = board(("a", {}), give_up=DAY)
+    made = make_board(("a", {}), give_up=DAY_SECONDS)
     made.sweep(0.0, expire=False)
-    assert made.sweep(2 * DAY, expire=False) == []
-    assert [change.id for change in made.sweep(2 * DAY)] == ["a"]
+    assert made.sweep(2 * DAY_SECONDS, expire=False) == []
+    assert [change.id for change in made.sweep(2 * DAY_SECONDS)] == ["a"]
 
 
 def test_what_comes_and_goes_leaves_nothing_behind_that_waits_for_weeks() -> None:
-    made = board(("stays", {"status": "failed"}), ("runs", {}), keep=Periods(14 * DAY), give_up=14 * DAY)
+    made = make_board(
+        ("stays", {"status": "failed"}), ("runs", {}), keep=RetentionPolicy(14 * DAY_SECONDS), give_up=14 * DAY_SECONDS
+    )
     for n in range(5000):
-        made.put(f"{n}", {}, ME, float(n))
-        made.patch(f"{n}", read_write({"status": "succeeded"}, merge=True), float(n))
+        made.put(f"{n}", {}, OWNER_A, float(n))
+        made.patch(f"{n}", parse_write({"status": "succeeded"}, merge=True), float(n))
         made.delete(f"{n}", float(n))
-    assert len(made._schedule._expiries) + len(made._schedule._abandoned) < 2 * UNTRUE + 20
+    assert len(made._timers._expiries) + len(made._timers._abandonments) < 2 * STALE_ENTRIES + 20
     made.sweep(0.0)
-    assert {change.id for change in made.sweep(14 * DAY)} == {"stays", "runs"}
+    assert {change.id for change in made.sweep(14 * DAY_SECONDS)} == {"stays", "runs"}
 
 
-def wait_for(happened: Callable[[], object]) -> None:
+def wait_until(happened: Callable[[], object]) -> None:
     """The server sweeps by itself, twice a second; pytest-timeout ends what never comes to be."""
     while not happened():
         pass
 
 
-def test_each_end_is_remembered_for_as_long_as_it_was_said(serve: Callable[..., Served]) -> None:
-    served = serve(history=Periods(DAY, {"failed": 10 * DAY}))
+def test_each_end_is_remembered_for_as_long_as_it_was_said(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(history=RetentionPolicy(DAY_SECONDS, {"failed": 10 * DAY_SECONDS}))
     http = served.client("write")
     for status in ("succeeded", "failed"):
         http.put(f"/api/v1/items/{status}", json={"status": status})
@@ -136,16 +142,16 @@ def test_each_end_is_remembered_for_as_long_as_it_was_said(serve: Callable[..., 
         return {run["status"] for run in http.get("/api/v1/history").json()["items"]}
 
     assert remembered() == {"succeeded", "failed", "deleted"}
-    served.clock.pass_(DAY + RARELY)
-    wait_for(lambda: remembered() == {"failed"})
-    served.clock.pass_(10 * DAY)
-    wait_for(lambda: not remembered())
+    served.clock.advance(DAY_SECONDS + TRIM_INTERVAL)
+    wait_until(lambda: remembered() == {"failed"})
+    served.clock.advance(10 * DAY_SECONDS)
+    wait_until(lambda: not remembered())
 
 
 def test_a_key_that_has_ended_is_forgotten_in_the_end_and_its_items_still_name_it(
-    serve: Callable[..., Served],
+    make_server: Callable[..., RunningServer],
 ) -> None:
-    served = serve()
+    served = make_server()
     admin = served.client("admin")
     made = admin.post("/api/v1/keys", json={"type": "write", "name": "gone"}).json()
     served.client(made["key"]).put("/api/v1/items/a", json={})
@@ -154,15 +160,15 @@ def test_a_key_that_has_ended_is_forgotten_in_the_end_and_its_items_still_name_i
     def names() -> set[str]:
         return {key["name"] for key in admin.get("/api/v1/keys").json()["keys"]}
 
-    served.clock.pass_(KEYS - 2 * RARELY)
-    served.server.app.sweep.once()
-    served.server.store.flush(10)
+    served.clock.advance(KEY_RETENTION - 2 * TRIM_INTERVAL)
+    served.background.app.maintenance.run_once()
+    served.background.store.flush(10)
     assert "gone" in names()
-    assert made["key_id"] in served.server.app.services._touched
-    served.clock.pass_(3 * RARELY)
-    wait_for(lambda: "gone" not in names())
+    assert made["key_id"] in served.background.app.services._touched_at
+    served.clock.advance(3 * TRIM_INTERVAL)
+    wait_until(lambda: "gone" not in names())
     assert names() == {"read", "write", "admin", "other"}
-    assert made["key_id"] not in served.server.app.services._touched
+    assert made["key_id"] not in served.background.app.services._touched_at
     assert served.client("read").get("/api/v1/items/a").json()["owner"] == "gone"
     assert served.client(made["key"]).get("/progress").status_code == 401
 
@@ -174,12 +180,12 @@ def test_periods_are_read_by_status() -> None:
     made = Settings.from_environ(
         {"PROGRESSBAR_KEEP": "succeeded=1h, failed=7d", "PROGRESSBAR_HISTORY": "30d,failed=forever"}, give_up="2w"
     )
-    assert made.keep == Periods(math.inf, {"succeeded": HOUR, "failed": 7 * DAY})
-    assert made.history == Periods(30 * DAY, {"failed": math.inf})
-    assert made.give_up == 14 * DAY
-    assert Settings.from_environ({}).history == Periods(90 * DAY)
+    assert made.keep == RetentionPolicy(math.inf, {"succeeded": HOUR_SECONDS, "failed": 7 * DAY_SECONDS})
+    assert made.history == RetentionPolicy(30 * DAY_SECONDS, {"failed": math.inf})
+    assert made.give_up == 14 * DAY_SECONDS
+    assert Settings.from_environ({}).history == RetentionPolicy(90 * DAY_SECONDS)
     named = Settings.from_environ({"PROGRESSBAR_HISTORY": "failed=1y"})
-    assert named.history == Periods(90 * DAY, {"failed": 365 * DAY})
+    assert named.history == RetentionPolicy(90 * DAY_SECONDS, {"failed": 365 * DAY_SECONDS})
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ import httpx
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.access.key_admin import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.run import BackgroundServer, Server
 from progressbar_tracker.server.settings import Settings
-from tests.support.server import NO_TLS, Served, legacy
+from tests.support.server import TLS_CONTEXT, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-class Config:
+class FakeConfig:
     """A user's config file, in memory."""
 
     def __init__(self, url: str | None = None, key: str = "") -> None:
@@ -38,8 +38,8 @@ class Config:
         self.writes += 1
 
 
-def test_a_port_in_use_is_told_in_one_sentence(served: Served, tmp_path: Path) -> None:
-    port = served.server.port
+def test_a_port_in_use_is_told_in_one_sentence(server: RunningServer, tmp_path: Path) -> None:
+    port = server.background.port
     with pytest.raises(ConfigError, match=rf"^cannot listen on 127\.0\.0\.1 port {port}: ") as error:
         Server(Settings(database=tmp_path / "another.db", port=port))
     assert "\n" not in str(error.value)
@@ -51,35 +51,37 @@ def test_a_host_that_is_not_ours_is_told_in_one_sentence(tmp_path: Path) -> None
         Server(Settings(database=tmp_path / "p.db", host="host.invalid", port=0))
 
 
-def test_a_second_server_on_the_same_database_is_refused_and_frees_its_port(served: Served) -> None:
+def test_a_second_server_on_the_same_database_is_refused_and_frees_its_port(server: RunningServer) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(ConfigError, match="a server is running"):
-        Server(Settings(database=served.database, port=port))
+        Server(Settings(database=server.database, port=port))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
 
 
-def test_closing_twice_is_fine_and_the_file_is_free_then(served: Served) -> None:
-    served.stop()
-    served.server.close()
-    BackgroundServer(served.settings).close()
+def test_closing_twice_is_fine_and_the_file_is_free_then(server: RunningServer) -> None:
+    server.stop()
+    server.background.close()
+    BackgroundServer(server.settings).close()
 
 
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")])
-def test_the_url_is_one_that_works_on_this_machine(serve: Callable[..., Served], host: str, shown: str) -> None:
+def test_the_url_is_one_that_works_on_this_machine(
+    make_server: Callable[..., RunningServer], host: str, shown: str
+) -> None:
     try:
-        served = serve(host=host)
+        served = make_server(host=host)
     except ConfigError:
         pytest.skip("this machine has no IPv6; give it ::1")
-    assert served.server.url == f"http://{shown}:{served.server.port}"
+    assert served.background.url == f"http://{shown}:{served.background.port}"
     assert served.client().get("/healthz").status_code == 200
 
 
-def test_an_admin_key_from_outside_is_imported_and_replaced(serve: Callable[..., Served]) -> None:
-    served = serve(admin_key="first-" * 5)
-    assert not any("admin key" in sentence for sentence in served.said)
+def test_an_admin_key_from_outside_is_imported_and_replaced(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(admin_key="first-" * 5)
+    assert not any("admin key" in sentence for sentence in served.output)
     assert served.client("first-" * 5).get("/api/v1/keys").status_code == 200
     served.settings = Settings(database=served.database, port=0, admin_key="second-" * 5)
     served.restart()
@@ -87,36 +89,36 @@ def test_an_admin_key_from_outside_is_imported_and_replaced(serve: Callable[...,
     assert served.client("first-" * 5).get("/api/v1/keys").status_code == 401
 
 
-def test_keys_changed_on_the_file_are_seen_by_the_running_server(served: Served) -> None:
-    with KeyFile(served.database, now=served.clock) as file:
+def test_keys_changed_on_the_file_are_seen_by_the_running_server(server: RunningServer) -> None:
+    with KeyAdmin(server.database, now=server.clock) as file:
         made = file.create("write", "from the file")
-        http = served.client(made.secret)
-        assert http.post("/progress", json=legacy("a")).status_code == 201
+        http = server.client(made.secret)
+        assert http.post("/progress", json=make_legacy_item("a")).status_code == 201
         file.revoke(made.record.key_id)
-        served.server.app.services.refresh_keys()
+        server.background.app.services.refresh_keys()
         assert http.get("/progress").json()["detail"] == "the key was revoked"
 
 
-def test_the_sweep_notices_changed_keys_by_itself(served: Served) -> None:
-    with KeyFile(served.database, now=served.clock) as file:
+def test_the_sweep_notices_changed_keys_by_itself(server: RunningServer) -> None:
+    with KeyAdmin(server.database, now=server.clock) as file:
         made = file.create("write", "from the file")
-    served.server.app.sweep.once()
-    assert served.server.app.services.ring.get(made.record.key_id) is not None
+    server.background.app.maintenance.run_once()
+    assert server.background.app.services.keyring.get(made.record.key_id) is not None
 
 
-def test_the_sweep_expires_items_and_sessions_and_trims_the_history(served: Served) -> None:
-    http, browser = served.client("write"), served.browser()
+def test_the_sweep_expires_items_and_sessions_and_trims_the_history(server: RunningServer) -> None:
+    http, browser = server.client("write"), server.browser()
     http.put("/api/v1/items/a", json={"ttl": 5, "status": "failed"})
-    served.clock.pass_(5)
+    server.clock.advance(5)
     # The server sweeps by itself, twice a second; pytest-timeout ends what never comes to be.
     while not (ended := http.get("/api/v1/history").json()["items"]):
         pass
     assert ended[0]["status"] == "failed"
     assert http.get("/api/v1/items/a").status_code == 404
-    served.clock.pass_(served.settings.history.others + 10)
+    server.clock.advance(server.settings.history.default + 10)
     while http.get("/api/v1/history").json()["items"]:
         pass
-    while served.server.store.load().sessions:
+    while server.background.store.load().sessions:
         pass
     assert browser.get("/").status_code == 303
 
@@ -125,7 +127,7 @@ def test_the_sweep_expires_items_and_sessions_and_trims_the_history(served: Serv
 
 
 def test_the_first_start_gives_the_user_a_url_and_a_working_key(tmp_path: Path) -> None:
-    config = Config()
+    config = FakeConfig()
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), local_config=config) as server:
         assert config.found is not None
         url, key = config.found
@@ -135,7 +137,7 @@ def test_the_first_start_gives_the_user_a_url_and_a_working_key(tmp_path: Path) 
 
 
 def test_a_key_that_still_works_is_left_alone_and_only_the_port_follows(tmp_path: Path) -> None:
-    config = Config()
+    config = FakeConfig()
     settings = Settings(database=tmp_path / "p.db", port=0)
     with BackgroundServer(settings, local_config=config) as server:
         assert config.found is not None
@@ -148,34 +150,34 @@ def test_a_key_that_still_works_is_left_alone_and_only_the_port_follows(tmp_path
 
 def test_a_key_that_does_not_work_is_replaced_in_the_same_identity(tmp_path: Path) -> None:
     settings = Settings(database=tmp_path / "p.db", port=0)
-    config = Config()
+    config = FakeConfig()
     with BackgroundServer(settings, local_config=config):
         pass
     assert config.found is not None
     config.found = (config.found[0], "lost")
     with BackgroundServer(settings, local_config=config) as server:
-        names = [key.name for key in server.app.services.ring.all()]
+        names = [key.name for key in server.app.services.keyring.all()]
         assert names.count("local") == 1
         assert httpx.get(f"{server.url}/progress", headers={"X-API-KEY": config.found[1]}).status_code == 200
 
 
 @pytest.mark.parametrize("url", ["https://progress.example.org", "http://192.0.2.7:8989", "http://[2001:db8::1]:80"])
 def test_another_machines_server_in_the_config_file_is_left_alone(tmp_path: Path, url: str) -> None:
-    config, said = Config(url, "theirs"), []
-    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), say=said.append, local_config=config):
+    config, said = FakeConfig(url, "theirs"), []
+    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), print_line=said.append, local_config=config):
         assert (config.found, config.writes) == ((url, "theirs"), 0)
     assert any(url in sentence for sentence in said)
 
 
 def test_the_local_key_can_be_turned_off(tmp_path: Path) -> None:
-    config = Config()
+    config = FakeConfig()
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0, local_key=False), local_config=config):
         assert config.found is None
 
 
 # A process of its own
 
-SCRIPT = """
+SERVER_PROGRAM = """
 import sys
 from pathlib import Path
 from progressbar_tracker.server.run import Server
@@ -195,14 +197,14 @@ def process(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str]
         def start() -> tuple[subprocess.Popen[str], httpx.Client]:
             started = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-c", SCRIPT, str(tmp_path / "p.db")], stdout=subprocess.PIPE, text=True
+                    [sys.executable, "-c", SERVER_PROGRAM, str(tmp_path / "p.db")], stdout=subprocess.PIPE, text=True
                 )
             )
             stack.callback(started.kill)
             assert started.stdout is not None
             url = started.stdout.readline().strip()
             headers = {"X-API-KEY": "k" * 30}
-            http = httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_TLS)
+            http = httpx.Client(base_url=url, headers=headers, timeout=60, verify=TLS_CONTEXT)
             return started, stack.enter_context(http)
 
         yield start

@@ -39,7 +39,7 @@ def test_the_environment_is_read_and_arguments_go_first(tmp_path: Path) -> None:
     assert (made.admin_username, made.admin_password) == ("root", "pass phrase")
 
 
-INVALID = {
+INVALID_VALUES = {
     "host": ("0.0.0.0", None), "port": (99, "many"), "database": ("other.db", "mysql://host/name"),
     "base_path": ("/p", "p?"), "public_url": ("https://host", "host"), "local_key": (False, "perhaps"),
     "max_items": (5, "many"), "max_requests": (5, "many"), "public_read": (True, "perhaps"), "keep": ("1d", "long"),
@@ -50,21 +50,21 @@ INVALID = {
 }  # fmt: skip
 """By setting: an argument that is valid, and a text of its variable that is not; ``None`` where each text is valid."""
 
-OPTIONS = sorted(option.name for option in serve.params if option.name != "help")
+OPTION_NAMES = sorted(option.name for option in serve.params if option.name != "help")
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", OPTION_NAMES)
 def test_an_option_goes_before_its_variable_valid_or_not(name: str) -> None:
-    value, text = INVALID[name]
+    value, text = INVALID_VALUES[name]
     variable = f"PROGRESSBAR_{name.upper()}"
     without = getattr(Settings.from_environ({}, **{name: value}), name)
     assert getattr(Settings.from_environ({variable: text or "other"}, **{name: value}), name) == without
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIONS if INVALID[name][1] is not None])
+@pytest.mark.parametrize("name", [name for name in OPTION_NAMES if INVALID_VALUES[name][1] is not None])
 def test_an_invalid_variable_that_is_in_use_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^PROGRESSBAR_{name.upper()} "):
-        Settings.from_environ({f"PROGRESSBAR_{name.upper()}": INVALID[name][1] or ""})
+        Settings.from_environ({f"PROGRESSBAR_{name.upper()}": INVALID_VALUES[name][1] or ""})
 
 
 def test_a_secret_given_in_code_goes_before_its_file() -> None:

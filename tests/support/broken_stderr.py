@@ -29,10 +29,10 @@ from progressbar_tracker._tracking import counter
 from progressbar_tracker._tracking import run as run_module
 
 KILL_SECONDS = 40.0
-AT_ONCE = 6
+MAX_PROCESSES = 6
 
 
-class Bare:
+class BareTracker:
     """What the program would do without a tracker."""
 
     def __init__(self, iterable=None, **options):
@@ -54,10 +54,10 @@ class Bare:
         return self
 
     def track(self, iterable=None, **options):
-        return Bare(iterable)
+        return BareTracker(iterable)
 
 
-class StandIn(io.StringIO):
+class FailingStderr(io.StringIO):
     """A stderr that fails at one call of one method, in one way, and at all later ones."""
 
     def __init__(self, case):
@@ -93,17 +93,17 @@ class StandIn(io.StringIO):
             threading.Event().wait()
         if how.startswith("E"):
             raise OSError(getattr(errno, how), "stand-in")
-        raise ERRORS[how]("stand-in")
+        raise ERROR_CLASSES[how]("stand-in")
 
 
-class Odd(BaseException):
+class OddError(BaseException):
     """No Exception."""
 
 
-ERRORS = {**vars(builtins), "Odd": Odd}
+ERROR_CLASSES = {**vars(builtins), "Odd": OddError}
 
 
-class Without:
+class PartialStderr:
     """A stderr without some of its methods."""
 
     def __init__(self, *missing):
@@ -112,10 +112,10 @@ class Without:
     def __getattr__(self, name):
         if name.startswith("_") or name in self._missing:
             raise AttributeError(name)
-        return getattr(StandIn({"method": "", "call": 1, "how": ""}), name)
+        return getattr(FailingStderr({"method": "", "call": 1, "how": ""}), name)
 
 
-def fill(descriptor):
+def fill_pipe(descriptor):
     os.set_blocking(descriptor, False)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -125,13 +125,13 @@ def fill(descriptor):
             os.write(descriptor, b"x")
 
 
-def standard_error(case):
+def replace_stderr(case):
     """Put something else in the place of stderr."""
     kind = case.get("stderr", "null")
     if kind == "stand-in":
-        sys.stderr = StandIn(case)
+        sys.stderr = FailingStderr(case)
     elif kind == "without":
-        sys.stderr = Without(*case["missing"])
+        sys.stderr = PartialStderr(*case["missing"])
     elif kind == "none":
         sys.stderr = None
     elif kind == "deleted":
@@ -158,20 +158,20 @@ def standard_error(case):
         os.close(reader)
         os.close(writer)
     elif kind in ("gone, default action", "tee, gone"):
-        standard_error({"stderr": "gone"})
+        replace_stderr({"stderr": "gone"})
         if kind.startswith("gone"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         else:
-            sys.stderr = Tee()
+            sys.stderr = TeeStream()
     elif kind == "/dev/full":
         os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
     elif kind in ("blocked", "non-blocking", "tee, blocked"):
         _, writer = os.pipe()
-        fill(writer)
+        fill_pipe(writer)
         os.set_blocking(writer, kind != "non-blocking")
         os.dup2(writer, 2)
         if kind.startswith("tee"):
-            sys.stderr = Tee()
+            sys.stderr = TeeStream()
     elif kind == "terminal gone":
         master, slave = pty.openpty()
         os.dup2(slave, 2)
@@ -179,7 +179,7 @@ def standard_error(case):
         os.close(master)
     elif kind == "terminal stopped":
         _, slave = pty.openpty()
-        fill(slave)
+        fill_pipe(slave)
         os.set_blocking(slave, True)
         os.dup2(slave, 2)
     elif kind == "read-only":
@@ -194,17 +194,17 @@ def tqdm_lock():
     return tqdm.get_lock()
 
 
-LOCKS = {
+LOCK_GETTERS = {
     "counters": lambda: counter._lock,
-    "numbers": lambda: run_module._numbers_lock,
-    "display": lambda: _runtime.display()._lock,
-    "display's worker": lambda: _runtime.display()._worker._lock,
-    "sender's worker": lambda: _runtime.sender()._worker._lock,
+    "numbers": lambda: run_module._run_numbers_lock,
+    "display": lambda: _runtime.get_display()._lock,
+    "display's worker": lambda: _runtime.get_display()._worker._lock,
+    "sender's worker": lambda: _runtime.get_sender()._worker._lock,
     "tqdm": tqdm_lock,
 }
 
 
-def hold(lock):
+def hold_lock(lock):
     """Have a thread take a lock that never gives it back."""
     held = threading.Event()
 
@@ -217,10 +217,10 @@ def hold(lock):
     held.wait()
 
 
-def limit(kind):
+def limit_resource(kind):
     """Take from the program what a thread or an import needs."""
-    if kind in LOCKS:
-        hold(LOCKS[kind]())
+    if kind in LOCK_GETTERS:
+        hold_lock(LOCK_GETTERS[kind]())
     elif kind == "descriptors":
         with contextlib.suppress(OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -238,7 +238,7 @@ def limit(kind):
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-class Tee:
+class TeeStream:
     """What some programs put in the place of stderr: writes to it, and somewhere else."""
 
     def write(self, text):
@@ -251,7 +251,7 @@ class Tee:
         return True
 
 
-def seen():
+def wait_for_draw():
     """Let the display draw: until the stand-in has failed, or for some frames."""
     called = getattr(sys.stderr, "called", None) if hasattr(sys, "stderr") else None
     if isinstance(called, threading.Event):
@@ -263,13 +263,13 @@ def seen():
 def loop(track):
     for n in range(3):
         for x in track(range(3), id=f"loop {n} \u65e5\u672c", display=True):
-            seen() if x == 1 else None
+            wait_for_draw() if x == 1 else None
             print(n, x)
 
 
 def default(track):
     for x in track(range(3), id="default"):
-        seen()
+        wait_for_draw()
         print(x)
 
 
@@ -279,7 +279,7 @@ def block(track):
             for x in range(3):
                 bar.advance()
                 bar.advance(0.5)
-                seen() if x == 1 else None
+                wait_for_draw() if x == 1 else None
                 print(x)
 
 
@@ -287,7 +287,7 @@ def error(track):
     try:
         with track(total=3, id="error", display=True) as bar:
             bar.advance()
-            seen()
+            wait_for_draw()
             raise ValueError("bad row")
     except ValueError as error:
         print(error)
@@ -296,7 +296,7 @@ def error(track):
 def nested(track):
     for n in track(range(2), id="outer", display=True):
         for x in track(range(3), id="inner", display=True):
-            seen() if x == 1 else None
+            wait_for_draw() if x == 1 else None
             print(n, x)
             if n == 1:
                 break
@@ -306,14 +306,14 @@ def share(track):
     with track(total=3, id="shared", display=True) as bar:
         handle = bar.share()
         for x in handle.track(range(3), part="one", display=True):
-            seen() if x == 1 else None
+            wait_for_draw() if x == 1 else None
             print(x)
 
 
 def threads(track):
     def work(n):
         for x in track(range(3), id=f"thread {n}", display=True):
-            seen() if x == 1 else None
+            wait_for_draw() if x == 1 else None
 
     workers = [threading.Thread(target=work, args=(n,)) for n in range(3)]
     for worker in workers:
@@ -333,7 +333,7 @@ def leave(track):
 
 def die(track):
     for x in track(range(3), id="die", display=True):
-        seen()
+        wait_for_draw()
         raise SystemExit(x + 4)
 
 
@@ -359,35 +359,35 @@ def logged(track):
     loop(track)
 
 
-PROGRAMS = (loop, default, block, error, nested, share, threads, leave, die, labelled, atexit_hook, logged)
-SCENARIOS = {program.__name__: program for program in PROGRAMS}
+TEST_PROGRAMS = (loop, default, block, error, nested, share, threads, leave, die, labelled, atexit_hook, logged)
+PROGRAMS_BY_NAME = {program.__name__: program for program in TEST_PROGRAMS}
 
 
-def run(case, output):
+def run_case(case, output):
     """Be the program of a case, and end as it does."""
     os.environ.update(case.get("environ", {}))
     os.environ.setdefault("PROGRESSBAR_DISABLE", "")
     os.dup2(output, 1)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
-    standard_error(case)
-    limit(case.get("limit"))
-    SCENARIOS[case["scenario"]](track if case["tracked"] else Bare)
+    replace_stderr(case)
+    limit_resource(case.get("limit"))
+    PROGRAMS_BY_NAME[case["scenario"]](track if case["tracked"] else BareTracker)
     sys.exit(0)
 
 
 def main(path):
     cases = json.loads(Path(path).read_text("utf-8"))
-    display.FRAME = 0.01
+    display.FRAME_INTERVAL = 0.01
     if not any("environ" in case for case in cases):
         import tqdm  # noqa: F401  # once for all
     waiting, running, results = list(enumerate(cases)), {}, {}
     while waiting or running:
-        while waiting and len(running) < AT_ONCE:
+        while waiting and len(running) < MAX_PROCESSES:
             number, case = waiting.pop(0)
             output = tempfile.TemporaryFile()  # noqa: SIM115
             pid = os.fork()
             if pid == 0:
-                run(case, output.fileno())
+                run_case(case, output.fileno())
             running[pid] = (number, output, time.monotonic())
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:

@@ -10,26 +10,28 @@ import httpx
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class Site:
+class BrowserServer:
     """A server in a thread, and a client with a write key. Each start is on the port of the first."""
 
     def __init__(self, folder, **settings):
         self._settings = {"database": folder / "progress.db", **settings}
         self._port = 0
         self.start()
-        self.key = self.server.create_key("write", "ci")
-        self._admin = {"X-API-KEY": self.server.create_key("admin", "reader")}
-        self.http = httpx.Client(base_url=self.server.url, headers={"X-API-KEY": self.key}, timeout=10, verify=NO_TLS)
+        self.key = self.background.create_key("write", "ci")
+        self._admin = {"X-API-KEY": self.background.create_key("admin", "reader")}
+        self.http = httpx.Client(
+            base_url=self.background.url, headers={"X-API-KEY": self.key}, timeout=10, verify=TLS_CONTEXT
+        )
 
     def start(self):
-        self.server = BackgroundServer(Settings(port=self._port, **self._settings))
-        self._port = self.server.port
+        self.background = BackgroundServer(Settings(port=self._port, **self._settings))
+        self._port = self.background.port
 
     def stop(self):
-        self.server.close()
+        self.background.close()
 
     def close(self):
         self.http.close()
@@ -44,14 +46,14 @@ class Site:
     def delete(self, item_id):
         self.http.delete(f"/api/v1/items/{item_id}").raise_for_status()
 
-    def listed(self):
+    def list_items(self):
         return [item["id"] for item in self.http.get("/api/v1/items").raise_for_status().json()["items"]]
 
     def batch(self, ops):
         results = self.http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status().json()["results"]
         assert all(result["status"] < 300 for result in results), results
 
-    def browse(self, path):
+    def get_page(self, path):
         """Return a page as the server paints it."""
         return self.http.get(path, headers=self._admin).raise_for_status().text
 
@@ -59,13 +61,13 @@ class Site:
         """Empty the board, whoever owns what is on it, and end all shares."""
         for share in self.http.get("/api/v1/shares", headers=self._admin).raise_for_status().json()["shares"]:
             self.http.delete(f"/api/v1/shares/{share['share_id']}", headers=self._admin).raise_for_status()
-        if ids := self.listed():
+        if ids := self.list_items():
             ops = [{"op": "delete", "id": found} for found in ids]
             self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self._admin).raise_for_status()
-            assert self.listed() == []
+            assert self.list_items() == []
 
 
-def until(happened):
+def wait_until(happened):
     """Look again and again until it has happened; there is nothing to be told by."""
     deadline = time.monotonic() + 10
     while not happened():

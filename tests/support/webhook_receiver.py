@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Received(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """A request as it came."""
 
     line: str
@@ -22,24 +22,24 @@ class Received(NamedTuple):
     body: bytes
 
 
-def reply(status: int, body: bytes = b"ok", **headers: str) -> bytes:
+def make_response(status: int, body: bytes = b"ok", **headers: str) -> bytes:
     named = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
     return b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n%s\r\n%s" % (status, len(body), named.encode(), body)
 
 
-class Receiver:
+class WebhookReceiver:
     """Answers each request by the next of ``script``, or with 200.
 
     A script is of bytes to answer, or of functions that are given the connection after a request was read.
     """
 
     def __init__(self) -> None:
-        self.received: list[Received] = []
+        self.received: list[ReceivedRequest] = []
         self.script: deque[bytes | Callable[[socket.socket], object]] = deque()
-        self.always: bytes | Callable[[socket.socket], object] = reply(200)
+        self.default_response: bytes | Callable[[socket.socket], object] = make_response(200)
         self.greeting: bytes | None = None  # said before anything was asked
         self.released = threading.Event()
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -60,16 +60,16 @@ class Receiver:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[Received]:
+    def wait(self, count: int, seconds: float = 20.0) -> list[ReceivedRequest]:
         """Return what was received as soon as it is so many requests."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.received) >= count, seconds), self.received
+        with self._condition:
+            assert self._condition.wait_for(lambda: len(self.received) >= count, seconds), self.received
             return list(self.received)
 
     def hang(self, _: socket.socket) -> None:
         self.released.wait(30)
 
-    def drip(self, connection: socket.socket) -> None:
+    def trickle(self, connection: socket.socket) -> None:
         """A head that never ends, a byte at a time: no pause is long enough for a time-out between two of them."""
         with contextlib.suppress(OSError):
             connection.sendall(b"HTTP/1.1 200 ok\r\nx: ")
@@ -108,10 +108,10 @@ class Receiver:
             headers = {name.lower(): text.strip() for name, _, text in (one.partition(":") for one in lines)}
             while len(body) < int(headers.get("content-length", 0)):
                 body += connection.recv(65536)
-            with self._changed:
-                self.received.append(Received(line, headers, body))
-                does = self.script.popleft() if self.script else self.always
-                self._changed.notify_all()
+            with self._condition:
+                self.received.append(ReceivedRequest(line, headers, body))
+                does = self.script.popleft() if self.script else self.default_response
+                self._condition.notify_all()
             if callable(does):
                 does(connection)
             else:

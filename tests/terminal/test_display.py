@@ -11,7 +11,7 @@ from progressbar_tracker import _runtime, track
 from progressbar_tracker._terminal.display import Display
 
 
-class Terminal(io.StringIO):
+class FakeTerminal(io.StringIO):
     def isatty(self):
         return True
 
@@ -19,14 +19,14 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch):
     """A display of the test's own. That it is chosen by what stderr is, is a test of its own."""
-    file = Terminal()
+    file = FakeTerminal()
     display = Display(file=file)
     monkeypatch.setattr(_runtime, "_display", display)
     yield file
     display.close()
 
 
-def lines(terminal):
+def drawn_lines(terminal):
     return [part for line in terminal.getvalue().split("\n") for part in line.split("\r") if part.strip()]
 
 
@@ -34,22 +34,22 @@ def test_a_loop_on_a_terminal_ends_with_a_full_bar_and_a_new_line(terminal):
     for _ in track(range(10), id="job", title="A job", display=True):
         pass
     assert terminal.getvalue().endswith("\n")
-    assert "A job: 100%" in lines(terminal)[-1]
-    assert "10/10" in lines(terminal)[-1]
+    assert "A job: 100%" in drawn_lines(terminal)[-1]
+    assert "10/10" in drawn_lines(terminal)[-1]
 
 
 def test_what_is_printed_after_a_break_begins_on_its_own_line(terminal):
-    display = _runtime.display()
+    display = _runtime.get_display()
     for number in track(range(10), id="job", display=True):
-        display.step()  # a frame has been drawn
+        display.draw_frame()  # a frame has been drawn
         if number == 3:
             break
     assert terminal.getvalue().endswith("\n")
-    assert "3/10" in lines(terminal)[-1]
+    assert "3/10" in drawn_lines(terminal)[-1]
 
 
 def test_a_finalizer_never_waits_for_a_lock_that_another_thread_holds(terminal):
-    display = _runtime.display()
+    display = _runtime.get_display()
     held, done = threading.Event(), threading.Event()
 
     def hold():
@@ -58,7 +58,7 @@ def test_a_finalizer_never_waits_for_a_lock_that_another_thread_holds(terminal):
             done.wait(10)
 
     for _ in track(range(10), id="job", display=True):
-        display.step()
+        display.draw_frame()
         thread = threading.Thread(target=hold)
         thread.start()
         held.wait(10)
@@ -66,7 +66,7 @@ def test_a_finalizer_never_waits_for_a_lock_that_another_thread_holds(terminal):
     assert not terminal.getvalue().endswith("\n")  # it did not wait, and it did not draw
     done.set()
     thread.join()
-    display.step()
+    display.draw_frame()
     assert terminal.getvalue().endswith("\n")
 
 
@@ -75,33 +75,33 @@ def test_a_failed_block_shows_its_reason(terminal):
         with track(total=10, id="job", display=True) as bar:
             bar.advance(4)
             raise ValueError("bad row")
-    assert "4/10" in lines(terminal)[-1]
-    assert "ValueError: bad row" in lines(terminal)[-1]
+    assert "4/10" in drawn_lines(terminal)[-1]
+    assert "ValueError: bad row" in drawn_lines(terminal)[-1]
 
 
 def test_an_inner_bar_leaves_no_line_behind(terminal):
-    display = _runtime.display()
+    display = _runtime.get_display()
     for _ in track(range(2), id="outer", display=True):
         for _ in track(range(3), id="inner", display=True):
-            display.step()
+            display.draw_frame()
     assert "outer: 100%" in terminal.getvalue().rstrip().split("\n")[-1].split("\r")[-1]
 
 
 def test_an_unknown_total_shows_the_count(terminal):
     for _ in track(iter(range(7)), id="job", unit="files", display=True):
         pass
-    assert "job: 7files" in lines(terminal)[-1]
+    assert "job: 7files" in drawn_lines(terminal)[-1]
 
 
 def test_bytes_are_shown_with_a_prefix(terminal):
     with track(total=2048, id="job", unit="B", display=True) as bar:
         bar.advance(2048)
-    assert "2.00k/2.00k" in lines(terminal)[-1]
+    assert "2.00k/2.00k" in drawn_lines(terminal)[-1]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_bar_is_drawn_by_default_when_stderr_is_a_terminal(terminal, monkeypatch, is_terminal):
-    monkeypatch.setattr("sys.stderr", Terminal() if is_terminal else io.StringIO())
+    monkeypatch.setattr("sys.stderr", FakeTerminal() if is_terminal else io.StringIO())
     for _ in track(range(10), id="job"):
         pass
     assert bool(terminal.getvalue()) is is_terminal

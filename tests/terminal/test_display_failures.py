@@ -14,29 +14,29 @@ EXTRA_SECONDS = (
     15.0  # that a program may take beyond the bare one, for the machine may be busy; a hang is killed after 40
 )
 
-PROGRAMS = ("loop", "block", "error", "nested", "share", "threads", "leave", "die", "atexit_hook", "logged")
-ERRNOS = ("EPIPE", "ENOSPC", "EAGAIN", "EIO", "EINTR", "EBADF", "EFBIG", "EINVAL")
+PROGRAM_NAMES = ("loop", "block", "error", "nested", "share", "threads", "leave", "die", "atexit_hook", "logged")
+ERRNO_NAMES = ("EPIPE", "ENOSPC", "EAGAIN", "EIO", "EINTR", "EBADF", "EFBIG", "EINVAL")
 ODD_ERRORS = ("ValueError", "KeyboardInterrupt", "SystemExit", "MemoryError", "RecursionError", "GeneratorExit", "Odd")
-DESCRIPTORS = (
+DESCRIPTOR_CASES = (
     "gone", "gone, default action", "tee, gone", "/dev/full", "blocked", "non-blocking", "tee, blocked",
     "closed descriptor", "read-only", "terminal gone", "terminal stopped",
 )  # fmt: skip
-OBJECTS = ("none", "deleted", "object", "string", "latin-1", "closed object", "closed string")
-MISSING = (["isatty"], ["write"], ["flush"], ["encoding"], ["fileno"], ["isatty", "write", "flush", "encoding"])
+OBJECT_CASES = ("none", "deleted", "object", "string", "latin-1", "closed object", "closed string")
+MISSING_METHODS = (["isatty"], ["write"], ["flush"], ["encoding"], ["fileno"], ["isatty", "write", "flush", "encoding"])
 
 
-def stand_in(how, method="write", call=1, partial=False):
+def failing_stderr(how, method="write", call=1, partial=False):
     return {"stderr": "stand-in", "how": how, "method": method, "call": call, "partial": partial}
 
 
-def _program_of(case):
+def _bare_case(case):
     """What is the same of the bare program in several cases: it writes nothing on stderr."""
     return case["scenario"], case["stderr"], tuple(case.get("missing", ()))
 
 
-def differences(tmp_path, cases):
+def find_differences(tmp_path, cases):
     """Run each case tracked, each of its programs bare, and return what differs."""
-    bare = {_program_of(case): case for case in cases}
+    bare = {_bare_case(case): case for case in cases}
     every = [{**case, "tracked": True} for case in cases] + [{**case, "tracked": False} for case in bare.values()]
     path = tmp_path / "cases.json"
     path.write_text(json.dumps(every), "utf-8")
@@ -50,7 +50,7 @@ def differences(tmp_path, cases):
     plain = dict(zip(bare, results[len(cases) :], strict=True))
     found = []
     for case, result in zip(cases, results, strict=False):
-        expected = plain[_program_of(case)]
+        expected = plain[_bare_case(case)]
         same = all(result[key] == expected[key] for key in ("stdout", "code"))
         if not same or result["seconds"] > expected["seconds"] + EXTRA_SECONDS:
             found.append((case, result, expected))
@@ -60,77 +60,77 @@ def differences(tmp_path, cases):
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_stderr_that_raises_an_errno_changes_nothing(tmp_path, call):
     cases = [
-        {**stand_in(how, method, call, partial), "scenario": program}
-        for how, partial, method, program in product(ERRNOS, [False, True], ["write", "flush"], PROGRAMS)
+        {**failing_stderr(how, method, call, partial), "scenario": program}
+        for how, partial, method, program in product(ERRNO_NAMES, [False, True], ["write", "flush"], PROGRAM_NAMES)
         if not (partial and method == "flush")
     ]
-    assert differences(tmp_path, cases) == []
+    assert find_differences(tmp_path, cases) == []
 
 
 def test_a_stderr_that_raises_an_odd_exception_changes_nothing(tmp_path):
     cases = [
-        {**stand_in(how, method), "scenario": program}
-        for how, method, program in product(ODD_ERRORS, ["write", "flush"], PROGRAMS)
+        {**failing_stderr(how, method), "scenario": program}
+        for how, method, program in product(ODD_ERRORS, ["write", "flush"], PROGRAM_NAMES)
         if program != "logged"  # logging's own handler lets these through
     ]
-    cases += [{**stand_in(how, "isatty"), "scenario": "default"} for how in ("EIO", "ValueError", "SystemExit")]
-    assert differences(tmp_path, cases) == []
+    cases += [{**failing_stderr(how, "isatty"), "scenario": "default"} for how in ("EIO", "ValueError", "SystemExit")]
+    assert find_differences(tmp_path, cases) == []
 
 
 def test_a_stderr_that_blocks_changes_nothing(tmp_path):
     cases = [
-        {**stand_in("block", method, call), "scenario": program}
-        for method, call, program in product(["write", "flush"], [1, 3], PROGRAMS)
+        {**failing_stderr("block", method, call), "scenario": program}
+        for method, call, program in product(["write", "flush"], [1, 3], PROGRAM_NAMES)
         if program != "logged"
     ]
-    assert differences(tmp_path, cases) == []
+    assert find_differences(tmp_path, cases) == []
 
 
-@pytest.mark.parametrize("kind", DESCRIPTORS)
+@pytest.mark.parametrize("kind", DESCRIPTOR_CASES)
 def test_a_descriptor_that_fails_changes_nothing(tmp_path, kind):
-    programs = [program for program in (*PROGRAMS, "default") if "tee" not in kind or program != "logged"]
-    assert differences(tmp_path, [{"stderr": kind, "scenario": program} for program in programs]) == []
+    programs = [program for program in (*PROGRAM_NAMES, "default") if "tee" not in kind or program != "logged"]
+    assert find_differences(tmp_path, [{"stderr": kind, "scenario": program} for program in programs]) == []
 
 
 def test_an_object_that_is_no_stream_changes_nothing(tmp_path):
-    programs = [program for program in (*PROGRAMS, "default") if program != "logged"]
-    cases = [{"stderr": kind, "scenario": program} for kind, program in product(OBJECTS, programs)]
+    programs = [program for program in (*PROGRAM_NAMES, "default") if program != "logged"]
+    cases = [{"stderr": kind, "scenario": program} for kind, program in product(OBJECT_CASES, programs)]
     cases += [
         {"stderr": "without", "missing": missing, "scenario": program}
-        for missing, program in product(MISSING, programs)
+        for missing, program in product(MISSING_METHODS, programs)
     ]
-    assert differences(tmp_path, cases) == []
+    assert find_differences(tmp_path, cases) == []
 
 
 def test_a_file_that_got_the_descriptor_of_stderr_is_not_written_to(tmp_path):
     path = tmp_path / "data"
-    assert differences(tmp_path, [{"stderr": "reused descriptor", "path": str(path), "scenario": "default"}]) == []
+    assert find_differences(tmp_path, [{"stderr": "reused descriptor", "path": str(path), "scenario": "default"}]) == []
 
 
 @pytest.mark.parametrize("limit", ["descriptors", "threads", "memory"])
 def test_a_program_without_a_resource_loops_as_ever(tmp_path, limit):
-    scenarios = [name for name in (*PROGRAMS, "default", "labelled") if name != "threads"]
+    scenarios = [name for name in (*PROGRAM_NAMES, "default", "labelled") if name != "threads"]
     cases = [{"limit": limit, "stderr": "null", "scenario": name} for name in scenarios]
     environ = {"PROGRESSBAR_URL": "http://127.0.0.1:1", "PROGRESSBAR_API_KEY": "key"}
-    found = differences(tmp_path, [*cases, *({**case, "environ": environ} for case in cases)])
+    found = find_differences(tmp_path, [*cases, *({**case, "environ": environ} for case in cases)])
     assert found == []
 
 
-LOCKS = ("counters", "numbers", "display", "display's worker", "sender's worker", "tqdm")
+LOCK_NAMES = ("counters", "numbers", "display", "display's worker", "sender's worker", "tqdm")
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", LOCK_NAMES)
 def test_a_lock_that_is_never_released_is_not_waited_for(tmp_path, lock):
-    cases = [{"limit": lock, "stderr": "string", "scenario": name} for name in (*PROGRAMS, "default")]
-    assert differences(tmp_path, cases) == []
+    cases = [{"limit": lock, "stderr": "string", "scenario": name} for name in (*PROGRAM_NAMES, "default")]
+    assert find_differences(tmp_path, cases) == []
 
 
-VARIABLES = (
+TQDM_VARIABLES = (
     "ITERABLE", "DESC", "TOTAL", "LEAVE", "FILE", "NCOLS", "MININTERVAL", "MAXINTERVAL", "MINITERS", "ASCII", "DISABLE",
     "UNIT", "UNIT_SCALE", "DYNAMIC_NCOLS", "SMOOTHING", "BAR_FORMAT", "INITIAL", "POSITION", "POSTFIX", "UNIT_DIVISOR",
     "WRITE_BYTES", "LOCK_ARGS", "NROWS", "COLOUR", "DELAY", "GUI", "KWARGS", "SELF",
 )  # fmt: skip
-VALUES = (
+VARIABLE_VALUES = (
     "",
     "0",
     "1",
@@ -148,7 +148,7 @@ VALUES = (
 
 
 def test_a_variable_of_tqdm_changes_nothing(tmp_path):
-    values = [{f"TQDM_{name}": value} for name, value in product(VARIABLES, ["0", "abc", "{"])]
-    values += [{f"TQDM_{name}": value for name in VARIABLES} for value in VALUES]
+    values = [{f"TQDM_{name}": value} for name, value in product(TQDM_VARIABLES, ["0", "abc", "{"])]
+    values += [{f"TQDM_{name}": value for name in TQDM_VARIABLES} for value in VARIABLE_VALUES]
     cases = [{"environ": environ, "stderr": "string", "scenario": "loop"} for environ in values]
-    assert differences(tmp_path, cases) == []
+    assert find_differences(tmp_path, cases) == []

@@ -10,17 +10,17 @@ import pytest
 from progressbar_tracker import track
 
 
-def as_it_begins():
+def make_empty_module():
     return types.ModuleType("multiprocessing.process")
 
 
-def half_way():
-    made = as_it_begins()
+def make_partial_module():
+    made = make_empty_module()
     exec("def parent_process():\n    return _parent_process", made.__dict__)
     return made
 
 
-@pytest.mark.parametrize("module", [as_it_begins, half_way])
+@pytest.mark.parametrize("module", [make_empty_module, make_partial_module])
 def test_a_bar_may_begin_while_another_thread_imports_multiprocessing(monkeypatch, pb, module):
     """As the display's thread does, on a terminal, when it imports tqdm."""
     monkeypatch.setitem(sys.modules, "multiprocessing.process", module())

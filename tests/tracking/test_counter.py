@@ -15,21 +15,21 @@ from progressbar_tracker._tracking import counter as counter_module
 from progressbar_tracker._tracking.counter import Counter
 
 
-class Watcher:
+class Listener:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def exhausted(self) -> None:
+    def on_exhausted(self) -> None:
         self.calls.append("exhausted")
 
-    def released(self) -> None:
+    def on_released(self) -> None:
         self.calls.append("released")
 
-    def raised(self, error: BaseException) -> None:
+    def on_source_error(self, error: BaseException) -> None:
         self.calls.append(f"raised {error!r}")
 
 
-SOURCES = {
+SOURCE_MAKERS = {
     "list": lambda: [1, 2, 3, 4],
     "tuple": lambda: (1, 2, 3, 4),
     "range": lambda: range(4),
@@ -42,32 +42,32 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
 def test_a_counted_loop_yields_what_the_source_yields(make):
-    assert list(Counter().loop(make(), Watcher())) == list(make())
+    assert list(Counter().wrap_iterator(make(), Listener())) == list(make())
 
 
-@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
 def test_the_item_that_is_worked_on_does_not_count_yet(make):
     counter = Counter()
-    seen = [counter.position for _ in counter.loop(make(), Watcher())]
+    seen = [counter.position for _ in counter.wrap_iterator(make(), Listener())]
     assert seen == [0, 1, 2, 3]
     assert counter.position == 4
 
 
-STEPS = st.lists(st.sampled_from(["next", "loop", 1, 3, 2.5, "set", "fold"]), max_size=20)
+STEP_LISTS = st.lists(st.sampled_from(["next", "loop", 1, 3, 2.5, "set", "fold"]), max_size=20)
 
 
-@given(STEPS)
+@given(STEP_LISTS)
 def test_whether_it_still_stands_where_it_stood_is_never_answered_wrongly(steps):
     counter, loop = Counter(), iter(())
-    counter.complete = False
+    counter.is_exhausted = False
     for step in steps:
         before = counter.position
         if step == "next":
             next(loop, None)
         elif step == "loop":
-            loop = counter.loop([1, 2, 3], Watcher())
+            loop = counter.wrap_iterator([1, 2, 3], Listener())
         elif step == "set":
             counter.set(before + 1)
         elif step == "fold":
@@ -75,8 +75,8 @@ def test_whether_it_still_stands_where_it_stood_is_never_answered_wrongly(steps)
         else:
             counter.advance(step)
         moved = counter.position != before
-        assert not (moved and counter.stands_at(before))
-        assert counter.stands_at(counter.position) or counter._deltas is not None
+        assert not (moved and counter.is_at(before))
+        assert counter.is_at(counter.position) or counter._deltas is not None
 
 
 def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
@@ -93,26 +93,26 @@ def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
     thread.start()
     held.wait()
     try:
-        assert counter.stands_at(1)
-        assert not counter.stands_at(0)
+        assert counter.is_at(1)
+        assert not counter.is_at(0)
     finally:
         over.set()
         thread.join()
 
 
 def test_the_end_of_the_source_is_told_once_and_then_the_release():
-    watcher = Watcher()
-    for _ in Counter().loop([1], watcher):
+    watcher = Listener()
+    for _ in Counter().wrap_iterator([1], watcher):
         pass
     assert watcher.calls == ["exhausted", "released"]
 
 
 def test_break_on_the_last_item_is_no_exhaustion():
-    counter, watcher = Counter(), Watcher()
-    for item in counter.loop([1, 2, 3], watcher):
+    counter, watcher = Counter(), Listener()
+    for item in counter.wrap_iterator([1, 2, 3], watcher):
         if item == 3:
             break
-    assert (counter.position, counter.complete, watcher.calls) == (2, False, ["released"])
+    assert (counter.position, counter.is_exhausted, watcher.calls) == (2, False, ["released"])
 
 
 def test_an_exception_in_the_source_is_no_exhaustion():
@@ -120,22 +120,22 @@ def test_an_exception_in_the_source_is_no_exhaustion():
         yield 1
         raise ValueError("broken source")
 
-    counter, watcher = Counter(), Watcher()
+    counter, watcher = Counter(), Listener()
     with pytest.raises(ValueError, match="broken source"):
-        for _ in counter.loop(source(), watcher):
+        for _ in counter.wrap_iterator(source(), watcher):
             pass
-    assert (counter.position, counter.complete, watcher.calls) == (0, False, ["released"])
+    assert (counter.position, counter.is_exhausted, watcher.calls) == (0, False, ["released"])
 
 
 def test_an_empty_source_is_exhausted_at_zero():
-    counter, watcher = Counter(), Watcher()
-    assert list(counter.loop([], watcher)) == []
-    assert (counter.position, counter.complete) == (0, True)
+    counter, watcher = Counter(), Listener()
+    assert list(counter.wrap_iterator([], watcher)) == []
+    assert (counter.position, counter.is_exhausted) == (0, True)
 
 
 def test_a_list_that_grows_during_the_loop_is_counted_as_it_is_looped():
     counter, items = Counter(), [1, 2, 3]
-    for item in counter.loop(items, Watcher()):
+    for item in counter.wrap_iterator(items, Listener()):
         if item == 1:
             items.extend([4, 5])
     assert counter.position == 5
@@ -144,14 +144,14 @@ def test_a_list_that_grows_during_the_loop_is_counted_as_it_is_looped():
 def test_a_second_loop_over_the_same_counter_adds_to_the_first():
     counter = Counter()
     for _ in range(2):
-        for _ in counter.loop([1, 2, 3], Watcher()):
+        for _ in counter.wrap_iterator([1, 2, 3], Listener()):
             pass
     assert counter.position == 6
 
 
 def test_an_iterator_that_nobody_finishes_is_released_when_it_is_dropped():
-    counter, watcher = Counter(), Watcher()
-    iterator = iter(counter.loop([1, 2, 3], watcher))
+    counter, watcher = Counter(), Listener()
+    iterator = iter(counter.wrap_iterator([1, 2, 3], watcher))
     next(iterator)
     del iterator
     gc.collect()
@@ -165,7 +165,7 @@ def test_the_counter_keeps_no_reference_to_the_source():
     import weakref
 
     counter, source = Counter(), Source([1, 2])
-    for _ in counter.loop(source, Watcher()):
+    for _ in counter.wrap_iterator(source, Listener()):
         pass
     gone = weakref.ref(source)
     del source
@@ -235,8 +235,8 @@ def test_an_asynchronous_loop_counts_and_tells_its_end():
             yield item
 
     async def main():
-        counter, watcher = Counter(), Watcher()
-        seen = [(item, counter.position) async for item in counter.aloop(source(), watcher)]
+        counter, watcher = Counter(), Listener()
+        seen = [(item, counter.position) async for item in counter.wrap_async_iterator(source(), watcher)]
         return seen, counter.position, watcher.calls
 
     seen, position, calls = asyncio.run(main())
@@ -251,9 +251,9 @@ def test_an_asynchronous_source_that_raises_is_told_with_its_exception():
         raise ValueError("no more")
 
     async def main():
-        watcher = Watcher()
+        watcher = Listener()
         with pytest.raises(ValueError, match="no more"):
-            async for _ in Counter().aloop(source(), watcher):
+            async for _ in Counter().wrap_async_iterator(source(), watcher):
                 pass
         return watcher.calls
 

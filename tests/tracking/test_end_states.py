@@ -17,13 +17,13 @@ from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 
-HEAD = (
+PROGRAM_PRELUDE = (
     "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs do not have
 )
 
 # What a program does with the third of five items. `flush` makes sure that the server has the item before it ends.
-LOOP = {
+LOOP_CODE = {
     "bare loop": """
         for i in track(SOURCE, id="job", total=5):
             flush(20)
@@ -48,29 +48,29 @@ LOOP = {
 }
 
 
-class Case(NamedTuple):
+class EndCase(NamedTuple):
     body: str = "pass"
     source: str = "range(5)"
 
 
-RAISING = "(i if i < 2 else exec('raise OSError(\"line dropped\")') for i in range(5))"
+RAISING_SOURCE = "(i if i < 2 else exec('raise OSError(\"line dropped\")') for i in range(5))"
 
-CASES = {
-    "exhausted": Case(),
-    "break": Case("if i == 2: break"),
-    "break on the last item": Case("if i == 4: break"),
-    "raise": Case("if i == 2: raise ValueError('bad row')"),
-    "KeyboardInterrupt": Case("if i == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"),
-    "exception in the source": Case(source=RAISING),
-    "sys.exit()": Case("if i == 2: sys.exit()"),
-    "sys.exit(3)": Case("if i == 2: sys.exit(3)"),
-    "os._exit": Case("if i == 2: os._exit(0)"),
-    "SIGTERM": Case("if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"),
-    "SIGKILL": Case("if i == 2: os.kill(os.getpid(), signal.SIGKILL); time.sleep(9)"),
+END_CASES = {
+    "exhausted": EndCase(),
+    "break": EndCase("if i == 2: break"),
+    "break on the last item": EndCase("if i == 4: break"),
+    "raise": EndCase("if i == 2: raise ValueError('bad row')"),
+    "KeyboardInterrupt": EndCase("if i == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"),
+    "exception in the source": EndCase(source=RAISING_SOURCE),
+    "sys.exit()": EndCase("if i == 2: sys.exit()"),
+    "sys.exit(3)": EndCase("if i == 2: sys.exit(3)"),
+    "os._exit": EndCase("if i == 2: os._exit(0)"),
+    "SIGTERM": EndCase("if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)"),
+    "SIGKILL": EndCase("if i == 2: os.kill(os.getpid(), signal.SIGKILL); time.sleep(9)"),
 }
 
 # status, count, error
-ENDS = {
+EXPECTED_ENDS = {
     "exhausted": {
         "bare loop": ("succeeded", 5, None),
         "block": ("succeeded", 5, None),
@@ -120,11 +120,11 @@ def pb(server):
         yield pb
 
 
-def run(programs, code):
-    return programs.python(HEAD + textwrap.dedent(code))
+def run_program(programs, code):
+    return programs.run_python(PROGRAM_PRELUDE + textwrap.dedent(code))
 
 
-def end_of(programs, pb, item_id="job"):
+def get_final_item(programs, pb, item_id="job"):
     """Return what the server is left with: the item that is still listed, or the newest run in the history."""
     for item in pb.get_all():
         if item["id"] == item_id:
@@ -132,19 +132,19 @@ def end_of(programs, pb, item_id="job"):
     return programs.history()[0]
 
 
-def told(item):
+def item_state(item):
     return item["status"], item["completed"], item["error"]
 
 
-@pytest.mark.parametrize("form", LOOP)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("form", LOOP_CODE)
+@pytest.mark.parametrize("case", END_CASES)
 def test_the_server_is_told_the_end_as_it_was(programs, pb, case, form):
-    given = CASES[case]
+    given = END_CASES[case]
     # Asyncio turns Ctrl-C into a cancellation, which comes at the next await.
     body = given.body.replace("time.sleep", "await asyncio.sleep") if form == "async for" else given.body
-    code = LOOP[form].replace("SOURCE", given.source).replace("BODY", body)
-    done = run(programs, code)
-    assert told(end_of(programs, pb)) == ENDS[case][form], done.stderr
+    code = LOOP_CODE[form].replace("SOURCE", given.source).replace("BODY", body)
+    done = run_program(programs, code)
+    assert item_state(get_final_item(programs, pb)) == EXPECTED_ENDS[case][form], done.stderr
 
 
 def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(programs, pb):
@@ -159,8 +159,8 @@ def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(programs, pb):
                 if i == 2: return
     bare(); block()
     """
-    run(programs, code)
-    assert told(pb.get("bare")) == told(pb.get("block")) == ("stopped", 2, None)
+    run_program(programs, code)
+    assert item_state(pb.get("bare")) == item_state(pb.get("block")) == ("stopped", 2, None)
 
 
 def test_a_generator_that_is_closed_is_stopped_in_all_forms(programs, pb):
@@ -184,10 +184,10 @@ def test_a_generator_that_is_closed_is_stopped_in_all_forms(programs, pb):
     asyncio.run(main())
     flush(20)
     """
-    done = run(programs, code)
+    done = run_program(programs, code)
     assert done.stderr == ""
     for item_id in ("bare", "block", "async"):
-        assert told(pb.get(item_id)) == ("stopped", 1, None)
+        assert item_state(pb.get(item_id)) == ("stopped", 1, None)
 
 
 def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(programs, pb):
@@ -196,9 +196,9 @@ def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(p
     with track(range(5), id="block", keep=True): pass
     flush(20)
     """
-    run(programs, code)
+    run_program(programs, code)
     assert [item["id"] for item in pb.get_all()] == ["block"]
-    assert told(pb.get("block")) == ("succeeded", 0, None)
+    assert item_state(pb.get("block")) == ("succeeded", 0, None)
 
 
 def test_a_tracker_that_is_looped_over_twice_is_two_runs(programs, pb):
@@ -209,8 +209,8 @@ def test_a_tracker_that_is_looped_over_twice_is_two_runs(programs, pb):
         flush(20)
         if i == 3: break
     """
-    run(programs, code)
-    assert [told(item) for item in programs.history()] == [("stopped", 3, None), ("succeeded", 5, None)]
+    run_program(programs, code)
+    assert [item_state(item) for item in programs.history()] == [("stopped", 3, None), ("succeeded", 5, None)]
 
 
 def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(programs, pb):
@@ -221,8 +221,8 @@ def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(programs, pb):
             flush(20)
             if i == 2: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)
     """
-    run(programs, code)
-    assert told(pb.get("job")) == ("failed", 2, "SystemExit: terminated")
+    run_program(programs, code)
+    assert item_state(pb.get("job")) == ("failed", 2, "SystemExit: terminated")
 
 
 def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_its_item_over(tmp_path):
@@ -236,7 +236,7 @@ def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_
 
         def start():
             code = (
-                HEAD
+                PROGRAM_PRELUDE
                 + 'for i in track(range(5), id="job"):\n    flush(20)\n    print(i, flush=True)\n    time.sleep(60)\n'
             )
             process = subprocess.Popen(
@@ -264,7 +264,7 @@ def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_
         process.communicate()
 
 
-def cell(status, completed, error):
+def format_cell(status, completed, error):
     return f"{status}, {completed}" + (f", `{error}`" if error else "")
 
 
@@ -272,5 +272,5 @@ def test_the_readme_has_this_table():
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     rows = re.findall(r"^\| (.*?) \| (.*) \|$", readme, re.MULTILINE)
     told = {case: ends for cases, ends in rows for case in cases.split(", ")}
-    for case, ends in ENDS.items():
-        assert told[case] == " | ".join(cell(*ends[form]) for form in LOOP)
+    for case, ends in EXPECTED_ENDS.items():
+        assert told[case] == " | ".join(format_cell(*ends[form]) for form in LOOP_CODE)

@@ -15,9 +15,9 @@ import types
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker._sender.worker import threadless
-from tests.support.fault_server import KEY, answer
-from tests.tracking.test_exit import run
+from progressbar_tracker._sender.worker import is_threadless
+from tests.support.fault_server import WRITE_KEY, make_response
+from tests.tracking.test_exit import run_program
 
 
 def test_bars_of_parallel_tasks_do_not_become_each_others_parents(faults, pb):
@@ -88,7 +88,7 @@ def test_a_bar_is_used_and_flushed_after_its_event_loop_was_closed(faults, pb):
     assert faults.items["job"]["completed"] == 3
 
 
-WHOLE = (
+FULL_PROGRAM = (
     "with track(total=3, id='job', keep=True) as bar:\n"
     "    for i in track(range(3), id='inner', keep=True): bar.advance()\n"
     "import gc; gc.collect()\n"
@@ -98,14 +98,14 @@ WHOLE = (
 
 @pytest.mark.parametrize("variable", ["PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONOPTIMIZE", "PYTHONUTF8"])
 def test_a_program_in_another_mode_is_tracked_without_a_word(faults, tmp_path, variable):
-    assert run(faults.url, WHOLE, tmp_path, **{variable: "1"}) == (0, "", "")
+    assert run_program(faults.url, FULL_PROGRAM, tmp_path, **{variable: "1"}) == (0, "", "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
 
 
 def test_a_program_whose_green_threads_replace_the_real_ones_is_tracked(faults, tmp_path):
     pytest.importorskip("gevent")
-    code = "from gevent import monkey; monkey.patch_all()\n" + WHOLE
-    done, _, err = run(faults.url, code, tmp_path, PYTHONWARNINGS="default")
+    code = "from gevent import monkey; monkey.patch_all()\n" + FULL_PROGRAM
+    done, _, err = run_program(faults.url, code, tmp_path, PYTHONWARNINGS="default")
     assert done == 0, err
     assert faults.items["job"]["completed"] == 3
 
@@ -127,14 +127,14 @@ def test_a_program_whose_green_threads_replace_the_real_ones_is_tracked(faults, 
 )
 def test_a_uwsgi_without_threads_is_known_by_its_version_and_options(monkeypatch, version, options, without):
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=version, opt=options))
-    assert threadless() is without
+    assert is_threadless() is without
 
 
 def test_without_uwsgi_there_are_threads(monkeypatch):
     monkeypatch.delitem(sys.modules, "uwsgi", raising=False)
-    assert threadless() is False
+    assert is_threadless() is False
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace())  # a package of that name and nothing more
-    assert threadless() is False
+    assert is_threadless() is False
 
 
 def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults, pb, monkeypatch, caplog):
@@ -144,7 +144,7 @@ def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults
     assert pb.sender.flush(20) is False
     pb.close()
     assert ["--enable-threads" in record.message for record in caplog.records] == [True]
-    assert (faults.seen, pb.sender._worker.thread, len(pb.sender._added)) == ([], None, 0)
+    assert (faults.requests, pb.sender._worker.thread, len(pb.sender._added_sources)) == ([], None, 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -162,7 +162,7 @@ def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(f
         "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0\n"
         "bar.advance(); bar.close(); assert flush(20)\n"
     )
-    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert run_program(faults.url, code, tmp_path) == (0, "", "")
     told = {item_id: (item["status"], item["completed"]) for item_id, item in faults.items.items()}
     assert told == {"parent": ("succeeded", 2), "child": ("succeeded", 3)}
     assert faults.items["parent"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
@@ -171,11 +171,11 @@ def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(f
 def test_the_key_is_in_no_log_repr_pickle_or_traceback(faults, caplog):
     caplog.set_level(logging.DEBUG)
     told = []
-    with ProgressBar(faults.url, KEY, auto_detect=False) as pb:
-        faults.script.extend([answer(500), answer(401, b'{"detail": "no such key"}')])
+    with ProgressBar(faults.url, WRITE_KEY, auto_detect=False) as pb:
+        faults.script.extend([make_response(500), make_response(401, b'{"detail": "no such key"}')])
         with pb.track(total=3, id="job", keep=True) as bar:
             bar.advance()
-            told += [repr(pb), repr(pb.sender), repr(bar), repr(bar.share()), repr(pb.sender._deliver)]
+            told += [repr(pb), repr(pb.sender), repr(bar), repr(bar.share()), repr(pb.sender._delivery)]
             told.append(repr(pickle.dumps(bar.share())))
             for thing in (bar, pb, pb.sender):
                 try:
@@ -189,21 +189,21 @@ def test_the_key_is_in_no_log_repr_pickle_or_traceback(faults, caplog):
         except Exception:
             told.append(traceback.format_exc())
     told.append(caplog.text)
-    assert len(faults.seen) >= 2
-    assert all(seen.headers["x-api-key"] == KEY for seen in faults.seen)
-    assert not [text for text in told if KEY in text or "faultkey" in text]
+    assert len(faults.requests) >= 2
+    assert all(seen.headers["x-api-key"] == WRITE_KEY for seen in faults.requests)
+    assert not [text for text in told if WRITE_KEY in text or "faultkey" in text]
 
 
 def test_a_key_that_cannot_be_used_is_not_shown(caplog, monkeypatch, tmp_path):
     code = "import logging; logging.basicConfig(level=0)\nwith track(total=1, id='j') as b: b.advance()\nflush(1)"
-    done, out, err = run("http://127.0.0.1:9", code, tmp_path, PROGRESSBAR_API_KEY="geheim-\u00e4")
+    done, out, err = run_program("http://127.0.0.1:9", code, tmp_path, PROGRESSBAR_API_KEY="geheim-\u00e4")
     assert done == 0
     assert "geheim" not in out + err
 
 
 def test_an_embedded_interpreter_without_argv_and_stderr_is_no_trouble(faults, tmp_path):
-    code = "sys.argv = []; sys.stderr = None\n" + WHOLE
-    assert run(faults.url, code, tmp_path) == (0, "", "")
+    code = "sys.argv = []; sys.stderr = None\n" + FULL_PROGRAM
+    assert run_program(faults.url, code, tmp_path) == (0, "", "")
     assert faults.items["job"]["status"] == "succeeded"
 
 

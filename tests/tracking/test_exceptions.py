@@ -14,31 +14,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker import track
-from progressbar_tracker._endings import deaths, failures, is_stop, named_of
+from progressbar_tracker._endings import get_primary_failure, is_stop, iter_failures, map_fatal_errors
 from progressbar_tracker._models import ERROR_LENGTH
-from progressbar_tracker._tracking.run import ending, error_text
+from progressbar_tracker._tracking.run import classify_error, format_error
 from progressbar_tracker.testing import recording
 
-from .test_exit import end_of, run
+from .test_exit import get_final_item, run_program
 
 
-def look_alike(module, name, *bases, **attributes):
+def make_lookalike(module, name, *bases, **attributes):
     """Return an error of a library that may not be installed, as far as its class tells."""
     return type(name, bases or (BaseException,), {"__module__": module, "__qualname__": name, **attributes})
 
 
-def of(module, name, *arguments):
+def make_library_error(module, name, *arguments):
     """Return an error of an installed library; without it, of a class that looks like its own."""
     try:
         found = getattr(importlib.import_module(module), name)
     except ImportError:
-        found = look_alike(module, name)
+        found = make_lookalike(module, name)
     create = getattr(found, "_create", None)  # trio's cannot be made by others
-    return look_alike(found.__module__, found.__qualname__)() if create else found(*arguments)
+    return make_lookalike(found.__module__, found.__qualname__)() if create else found(*arguments)
 
 
-def exit_like(module, code):
-    return look_alike(module, "Exit", RuntimeError, exit_code=code)()
+def make_exit(module, code):
+    return make_lookalike(module, "Exit", RuntimeError, exit_code=code)()
 
 
 class OwnCancelled(asyncio.CancelledError):
@@ -60,24 +60,26 @@ class HostileCode:
     __hash__ = None
 
 
-GROUPS = {
+ERROR_GROUPS = {
     "group of cancellations": BaseExceptionGroup("", [asyncio.CancelledError(), concurrent.futures.CancelledError()]),
-    "nested group of stops": BaseExceptionGroup("", [BaseExceptionGroup("", [of("trio", "Cancelled")]), SystemExit(0)]),
+    "nested group of stops": BaseExceptionGroup(
+        "", [BaseExceptionGroup("", [make_library_error("trio", "Cancelled")]), SystemExit(0)]
+    ),
 }
 
-STOPS = {
+STOP_ERRORS = {
     "asyncio": asyncio.CancelledError(),
     "asyncio with a message": asyncio.CancelledError("enough"),
     "derived from asyncio's": OwnCancelled(),
     "concurrent.futures": concurrent.futures.CancelledError(),
-    "dask.distributed": look_alike("distributed.client", "Gone", concurrent.futures.CancelledError)(),
-    "trio": of("trio", "Cancelled"),
-    "trio's own module": look_alike("trio._core._exceptions", "Cancelled")(),
-    "greenlet": of("greenlet", "GreenletExit"),
-    "gevent": of("gevent", "GreenletExit"),
-    "eventlet": of("greenlet", "GreenletExit"),
-    "curio": look_alike("curio.errors", "TaskCancelled", look_alike("curio.errors", "CancelledError"))(),
-    "twisted": look_alike("twisted.internet.defer", "CancelledError", Exception)(),
+    "dask.distributed": make_lookalike("distributed.client", "Gone", concurrent.futures.CancelledError)(),
+    "trio": make_library_error("trio", "Cancelled"),
+    "trio's own module": make_lookalike("trio._core._exceptions", "Cancelled")(),
+    "greenlet": make_library_error("greenlet", "GreenletExit"),
+    "gevent": make_library_error("gevent", "GreenletExit"),
+    "eventlet": make_library_error("greenlet", "GreenletExit"),
+    "curio": make_lookalike("curio.errors", "TaskCancelled", make_lookalike("curio.errors", "CancelledError"))(),
+    "twisted": make_lookalike("twisted.internet.defer", "CancelledError", Exception)(),
     "generator": GeneratorExit(),
     "sys.exit()": SystemExit(),
     "sys.exit(None)": SystemExit(None),
@@ -85,11 +87,13 @@ STOPS = {
     "sys.exit(False)": SystemExit(False),
     "click.exceptions.Exit(0)": click.exceptions.Exit(0),
     "derived from click's": OwnExit(),
-    "typer.Exit()": of("typer", "Exit") if importlib.util.find_spec("typer") else exit_like("typer.exceptions", 0),
-    **GROUPS,
-}  # fmt: skip
+    "typer.Exit()": make_library_error("typer", "Exit")
+    if importlib.util.find_spec("typer")
+    else make_exit("typer.exceptions", 0),
+    **ERROR_GROUPS,
+}
 
-FAILURES = {
+FAILURE_ERRORS = {
     "ValueError: bad row": ValueError("bad row"),
     "ValueError": ValueError(),
     "KeyboardInterrupt": KeyboardInterrupt(),
@@ -102,7 +106,7 @@ FAILURES = {
     "StopAsyncIteration": StopAsyncIteration(),
     "TimeoutError": TimeoutError(),
     "CancelledError": CancelledError(),
-    "Cancelled": look_alike("trionic", "Cancelled")(),
+    "Cancelled": make_lookalike("trionic", "Cancelled")(),
     "ValueError: one (and 2 others)": ExceptionGroup("", [ValueError("one"), KeyError(2), OSError()]),
     "KeyError: 2 (and 1 other)": ExceptionGroup("", [ExceptionGroup("", [KeyError(2)]), OSError()]),
     "OSError": BaseExceptionGroup("", [asyncio.CancelledError(), OSError()]),
@@ -110,93 +114,93 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("kind", STOPS)
+@pytest.mark.parametrize("kind", STOP_ERRORS)
 def test_a_request_to_stop_is_no_failure(kind):
-    assert ending(STOPS[kind]) == ("stopped", None)
+    assert classify_error(STOP_ERRORS[kind]) == ("stopped", None)
 
 
-@pytest.mark.parametrize("text", FAILURES)
+@pytest.mark.parametrize("text", FAILURE_ERRORS)
 def test_anything_else_is_a_failure_with_its_text(text):
-    assert ending(FAILURES[text]) == ("failed", text)
+    assert classify_error(FAILURE_ERRORS[text]) == ("failed", text)
 
 
 def test_an_exit_code_that_cannot_be_compared_is_a_failure():
-    assert ending(SystemExit(HostileCode()))[0] == "failed"
+    assert classify_error(SystemExit(HostileCode()))[0] == "failed"
 
 
-@pytest.mark.parametrize("kind", STOPS)
+@pytest.mark.parametrize("kind", STOP_ERRORS)
 def test_a_block_that_is_asked_to_stop_is_stopped(kind):
     with recording() as recorded:
         with contextlib.suppress(BaseException), track(total=3, id="job", display=False):
-            raise STOPS[kind]
+            raise STOP_ERRORS[kind]
     assert (recorded["job"].status, recorded["job"].error) == ("stopped", None)
 
 
 def test_a_user_can_fail_a_bar_with_a_cancellation():
-    assert error_text(asyncio.CancelledError()) == "CancelledError"
-    assert error_text(GROUPS["group of cancellations"]) == "CancelledError (and 1 other)"
+    assert format_error(asyncio.CancelledError()) == "CancelledError"
+    assert format_error(ERROR_GROUPS["group of cancellations"]) == "CancelledError (and 1 other)"
 
 
 def test_the_number_of_others_is_kept_where_the_text_is_cut():
-    text = error_text(ExceptionGroup("", [ValueError("x" * 5000), OSError()]))
+    text = format_error(ExceptionGroup("", [ValueError("x" * 5000), OSError()]))
     assert len(text) == ERROR_LENGTH
     assert text.endswith("x… (and 1 other)")
 
 
 # --- properties of groups ---------------------------------------------------------------------------------------------
 
-LEAVES = st.one_of(
+LEAF_ERRORS = st.one_of(
     st.integers(0, 99).map(ValueError),
     st.builds(asyncio.CancelledError),
     st.integers(0, 2).map(SystemExit),
     st.builds(KeyboardInterrupt),
 )
-TREES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, min_size=1).map(lambda errors: BaseExceptionGroup("", errors))
+ERROR_TREES = st.recursive(
+    LEAF_ERRORS, lambda inner: st.lists(inner, min_size=1).map(lambda errors: BaseExceptionGroup("", errors))
 )
 
 
-def flat(error):
+def flatten(error):
     if isinstance(error, BaseExceptionGroup):
-        return list(itertools.chain.from_iterable(map(flat, error.exceptions)))
+        return list(itertools.chain.from_iterable(map(flatten, error.exceptions)))
     return [error]
 
 
-@given(TREES)
+@given(ERROR_TREES)
 def test_a_group_is_what_its_leaves_are(error):
-    failing = [leaf for leaf in flat(error) if not is_stop(leaf)]
-    assert list(failures(error)) == failing
+    failing = [leaf for leaf in flatten(error) if not is_stop(leaf)]
+    assert list(iter_failures(error)) == failing
     assert is_stop(error) is (not failing)
     if failing:
-        assert named_of(error) == (failing[0], len(failing) - 1)
+        assert get_primary_failure(error) == (failing[0], len(failing) - 1)
 
 
 def test_an_exception_that_is_in_many_groups_is_counted_once():
     error = ValueError("one")
     for _ in range(200):
         error = ExceptionGroup("", [error, error])
-    assert error_text(error) == "ValueError: one"
+    assert format_error(error) == "ValueError: one"
 
 
 # --- what a process dies of -------------------------------------------------------------------------------------------
 
 
-def looped():
+def raise_value_error():
     raise ValueError("bad row")
 
 
-def cancelled():
+def raise_cancelled():
     raise asyncio.CancelledError
 
 
-def caught(function):
+def catch_error(function):
     try:
         function()
     except BaseException as error:
         return error
 
 
-def raised(error, *cause):
+def raise_and_catch(error, *cause):
     try:
         if cause:
             raise error from cause[0]
@@ -205,77 +209,87 @@ def raised(error, *cause):
         return same
 
 
-def while_handling(function, error, *cause):
+def raise_while_handling(function, error, *cause):
     try:
         function()
     except BaseException:
-        return raised(error, *cause)
+        return raise_and_catch(error, *cause)
 
 
-def group(*errors):
+def make_group(*errors):
     return BaseExceptionGroup("unhandled", errors)
 
 
-DEATHS = {
-    "itself": (caught(looped), "ValueError: bad row"),
-    "in a group": (group(caught(looped)), "ValueError: bad row"),
-    "in a nested group": (group(KeyError(1), group(caught(looped))), "ValueError: bad row (and 1 other)"),
-    "second of a group": (group(OSError(), caught(looped), OSError()), "ValueError: bad row (and 2 others)"),
-    "a cause": (raised(KeyError(1), caught(looped)), "KeyError: 1"),
-    "a cause in a group": (group(raised(KeyError(1), caught(looped))), "KeyError: 1"),
-    "a group as the cause": (raised(KeyError(1), group(caught(looped))), "KeyError: 1"),
-    "handled": (while_handling(looped, KeyError(1)), "KeyError: 1"),
-    "handled, and hidden": (while_handling(looped, KeyError(1), None), "KeyError: 1"),
-    "both a cause and handled": (while_handling(looped, KeyError(1), OSError()), "KeyError: 1"),
-    "split off": (caught(lambda: (_ for _ in ()).throw(group(caught(looped), OSError()).split(ValueError)[0])),
-                  "ValueError: bad row"),
-}  # fmt: skip
+DEATH_CASES = {
+    "itself": (catch_error(raise_value_error), "ValueError: bad row"),
+    "in a group": (make_group(catch_error(raise_value_error)), "ValueError: bad row"),
+    "in a nested group": (
+        make_group(KeyError(1), make_group(catch_error(raise_value_error))),
+        "ValueError: bad row (and 1 other)",
+    ),
+    "second of a group": (
+        make_group(OSError(), catch_error(raise_value_error), OSError()),
+        "ValueError: bad row (and 2 others)",
+    ),
+    "a cause": (raise_and_catch(KeyError(1), catch_error(raise_value_error)), "KeyError: 1"),
+    "a cause in a group": (make_group(raise_and_catch(KeyError(1), catch_error(raise_value_error))), "KeyError: 1"),
+    "a group as the cause": (raise_and_catch(KeyError(1), make_group(catch_error(raise_value_error))), "KeyError: 1"),
+    "handled": (raise_while_handling(raise_value_error, KeyError(1)), "KeyError: 1"),
+    "handled, and hidden": (raise_while_handling(raise_value_error, KeyError(1), None), "KeyError: 1"),
+    "both a cause and handled": (raise_while_handling(raise_value_error, KeyError(1), OSError()), "KeyError: 1"),
+    "split off": (
+        catch_error(
+            lambda: (_ for _ in ()).throw(make_group(catch_error(raise_value_error), OSError()).split(ValueError)[0])
+        ),
+        "ValueError: bad row",
+    ),
+}
 
 
-@pytest.mark.parametrize("case", DEATHS)
+@pytest.mark.parametrize("case", DEATH_CASES)
 def test_a_death_is_that_of_the_loop_its_exception_came_through(case):
-    dying, text = DEATHS[case]
-    found, others = deaths(dying)[looped.__code__]
+    dying, text = DEATH_CASES[case]
+    found, others = map_fatal_errors(dying)[raise_value_error.__code__]
     note = "" if not others else f" (and {others} other{'s' if others > 1 else ''})"
-    assert error_text(found) + note == text
+    assert format_error(found) + note == text
 
 
 @pytest.mark.parametrize(
     "dying",
     [
         None,
-        caught(cancelled),
-        group(caught(cancelled)),
-        group(ValueError("another"), caught(cancelled)),
-        while_handling(cancelled, group(ValueError("another")), None),
-        while_handling(cancelled, group(ValueError("another"))),
+        catch_error(raise_cancelled),
+        make_group(catch_error(raise_cancelled)),
+        make_group(ValueError("another"), catch_error(raise_cancelled)),
+        raise_while_handling(raise_cancelled, make_group(ValueError("another")), None),
+        raise_while_handling(raise_cancelled, make_group(ValueError("another"))),
     ],
     ids=["none", "itself", "alone in a group", "in a group", "behind a task group", "behind a group that shows it"],
 )
 def test_a_loop_that_was_cancelled_is_not_what_a_process_dies_of(dying):
-    assert cancelled.__code__ not in deaths(dying)
+    assert raise_cancelled.__code__ not in map_fatal_errors(dying)
 
 
 def test_a_cancellation_that_another_exception_stands_for_is_a_death():
-    assert cancelled.__code__ in deaths(while_handling(cancelled, KeyboardInterrupt()))
-    assert cancelled.__code__ in deaths(raised(TimeoutError(), caught(cancelled)))
+    assert raise_cancelled.__code__ in map_fatal_errors(raise_while_handling(raise_cancelled, KeyboardInterrupt()))
+    assert raise_cancelled.__code__ in map_fatal_errors(raise_and_catch(TimeoutError(), catch_error(raise_cancelled)))
 
 
 def test_a_chain_that_leads_back_to_itself_ends():
     one, other = ValueError(1), ValueError(2)
     one.__context__, other.__context__ = other, one
-    assert deaths(group(one, other)) == {}
+    assert map_fatal_errors(make_group(one, other)) == {}
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
 
-LOOP = """
+LOOP_CODE = """
 async def rows():
     for i in track(range(5), id="job"):
         flush(20)
         if i == 2: raise ValueError("bad row")
 """
-OTHER = """
+OTHER_CODE = """
 async def other():
     raise KeyError("other")
 """
@@ -293,14 +307,14 @@ async def other():
     raise KeyError("other")
 """
 
-PROGRAMS = {
-    "task group": (LOOP + """
+PROGRAM_CODE = {
+    "task group": (LOOP_CODE + """
 async def main():
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(rows())
 asyncio.run(main())
 """, "failed", "ValueError: bad row"),
-    "task group in a task group": (LOOP + OTHER + """
+    "task group in a task group": (LOOP_CODE + OTHER_CODE + """
 async def inner():
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(rows())
@@ -336,7 +350,7 @@ async def main():
         await rows()
 asyncio.run(main())
 """, "failed", "TimeoutError"),
-    "except* that raises": (LOOP + """
+    "except* that raises": (LOOP_CODE + """
 async def main():
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -345,7 +359,7 @@ async def main():
         raise RuntimeError("no rows") from errors
 asyncio.run(main())
 """, "failed", "RuntimeError: no rows"),
-    "except* that raises the same": (LOOP + OTHER + """
+    "except* that raises the same": (LOOP_CODE + OTHER_CODE + """
 async def main():
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -355,7 +369,7 @@ async def main():
         pass
 asyncio.run(main())
 """, "failed", "ValueError: bad row"),
-    "except* that forgives": (LOOP + """
+    "except* that forgives": (LOOP_CODE + """
 async def main():
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -366,12 +380,12 @@ asyncio.run(main())
 """, "stopped", None),
     "thread pool": ("""
 from concurrent.futures import ThreadPoolExecutor
-""" + LOOP.replace("async ", "") + """
+""" + LOOP_CODE.replace("async ", "") + """
 with ThreadPoolExecutor() as pool:
     futures = [pool.submit(rows)]
 raise ExceptionGroup("tasks", [future.exception() for future in futures])
 """, "failed", "ValueError: bad row"),
-    "anyio": ("import anyio\n" + LOOP + OTHER + """
+    "anyio": ("import anyio\n" + LOOP_CODE + OTHER_CODE + """
 async def main():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(rows)
@@ -387,7 +401,7 @@ async def main():
         await rows()
 anyio.run(main)
 """, "stopped", None),
-    "trio": ("import trio\n" + LOOP + """
+    "trio": ("import trio\n" + LOOP_CODE + """
 async def main():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rows)
@@ -433,13 +447,13 @@ def main():
         click.get_current_context().exit()
 main()
 """, "stopped", None),
-    "tqdm in a task group": ("from progressbar_tracker.tqdm import tqdm\n" + LOOP.replace("track(", "tqdm(") + """
+    "tqdm in a task group": ("from progressbar_tracker.tqdm import tqdm\n" + LOOP_CODE.replace("track(", "tqdm(") + """
 async def main():
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(rows())
 asyncio.run(main())
 """, "failed", "ValueError: bad row"),
-    "block round a task group": (LOOP.replace("job", "inner") + OTHER + """
+    "block round a task group": (LOOP_CODE.replace("job", "inner") + OTHER_CODE + """
 async def main():
     with track(total=2, id="job"):
         async with asyncio.TaskGroup() as tasks:
@@ -450,12 +464,12 @@ asyncio.run(main())
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", PROGRAMS)
+@pytest.mark.parametrize("case", PROGRAM_CODE)
 def test_a_program_of_tasks_tells_how_its_loop_ended(faults, tmp_path, case):
-    code, status, error = PROGRAMS[case]
+    code, status, error = PROGRAM_CODE[case]
     for library in ("anyio", "trio", "gevent"):
         if f"import {library}\n" in code:
             pytest.importorskip(library)
-    _, _, err = run(faults.url, "import asyncio\n" + code, tmp_path)
-    ended = end_of(faults)
+    _, _, err = run_program(faults.url, "import asyncio\n" + code, tmp_path)
+    ended = get_final_item(faults)
     assert (ended["status"], ended.get("error")) == (status, error), err

@@ -10,32 +10,32 @@ import time
 
 import pytest
 
-from tests.sender.test_sender import closed_port
-from tests.support.fault_server import HANG, KEY
-from tests.support.programs import LIMIT
+from tests.sender.test_sender import find_closed_port
+from tests.support.fault_server import HANG, WRITE_KEY
+from tests.support.programs import PROGRAM_TIMEOUT
 
 # A program that waits for a request to a server that hangs waits for a minute and more, and so is told from one on a
 # busy machine. How long it takes on an idle one is what the benchmark prints.
-SLOW_TO_GIVE_UP = (
+LONG_TIMEOUT_PRELUDE = (
     "from progressbar_tracker import _runtime; from progressbar_tracker._sender import sender\n"
-    "_runtime.TIMEOUT = sender.TIMEOUT = 90.0\n"
+    "_runtime.REQUEST_TIMEOUT = sender.REQUEST_TIMEOUT = 90.0\n"
 )
-UNWAITED = 30.0
+MAX_EXIT_SECONDS = 30.0
 
-HEAD = (
+PROGRAM_PRELUDE = (
     "import os, signal, sys, threading, time\nfrom progressbar_tracker import track, flush\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs do not have
 )
 
 # For a signal, and in short waits: one that comes in the moment before a wait begins does not end it.
-WAIT = "while True: time.sleep(0.1)\n"
+WAIT_CODE = "while True: time.sleep(0.1)\n"
 
 
-def start(url, code, tmp_path, stdin=None, **extra):
+def start_program(url, code, tmp_path, stdin=None, **extra):
     script = tmp_path / "program.py"
-    script.write_text(HEAD + code)
+    script.write_text(PROGRAM_PRELUDE + code)
     environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
-    environ |= {"PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": KEY, **extra}
+    environ |= {"PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": WRITE_KEY, **extra}
     return subprocess.Popen(
         [sys.executable, "-W", "error", str(script)],
         env=environ,
@@ -46,23 +46,23 @@ def start(url, code, tmp_path, stdin=None, **extra):
     )
 
 
-def run(url, code, tmp_path, **extra):
-    process = start(url, code, tmp_path, **extra)
+def run_program(url, code, tmp_path, **extra):
+    process = start_program(url, code, tmp_path, **extra)
     try:
-        out, err = process.communicate(timeout=LIMIT)
+        out, err = process.communicate(timeout=PROGRAM_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
     return process.returncode, out, err
 
 
-def end_of(faults, item_id="job"):
+def get_final_item(faults, item_id="job"):
     """Return the item listed under the id, or else its last run in the history."""
-    return faults.items[item_id] if item_id in faults.items else faults.ended(item_id)
+    return faults.items[item_id] if item_id in faults.items else faults.last_run(item_id)
 
 
-BEGIN = "first = True\n"
-BODY = "    if first:\n        first = False\n        flush(20)\n"  # the server has the item before it ends
+LOOP_START_CODE = "first = True\n"
+LOOP_BODY_CODE = "    if first:\n        first = False\n        flush(20)\n"  # the server has the item before it ends
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,18 @@ BODY = "    if first:\n        first = False\n        flush(20)\n"  # the server
     ],
 )  # fmt: skip
 def test_the_end_of_a_program_is_told_as_it_was(faults, tmp_path, code, status, completed, error, exit_code):
-    done, _, err = run(faults.url, BEGIN + code.replace("{body}", BODY), tmp_path)
+    done, _, err = run_program(faults.url, LOOP_START_CODE + code.replace("{body}", LOOP_BODY_CODE), tmp_path)
     assert done == exit_code, err
-    run_ = end_of(faults)
+    run_ = get_final_item(faults)
     assert (run_["status"], run_["completed"], run_.get("error")) == (status, completed, error)
 
 
 def test_an_unrelated_exception_much_later_does_not_make_an_old_break_a_failure(faults, tmp_path):
     code = "def search():\n    for i in track(range(5), id='job'):\n        flush(20)\n        if i == 2: break\n"
-    done, _, err = run(faults.url, code + "search()\nraise RuntimeError('unrelated')", tmp_path)
+    done, _, err = run_program(faults.url, code + "search()\nraise RuntimeError('unrelated')", tmp_path)
     assert done == 1
     assert err.endswith("RuntimeError: unrelated\n")
-    assert end_of(faults)["status"] == "stopped"
+    assert get_final_item(faults)["status"] == "stopped"
 
 
 def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
@@ -141,42 +141,42 @@ def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
     code = (
         "import httpx\nwith track(total=20000, id='job', keep=True) as bar:\n    for i in range(20000): bar.advance()"
     )
-    done, out, err = run(faults.url, code, tmp_path)
+    done, out, err = run_program(faults.url, code, tmp_path)
     assert (done, out, err) == (0, "", "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (20000, "succeeded")
-    assert len(faults.seen) <= 3
+    assert len(faults.requests) <= 3
 
 
 @pytest.mark.parametrize("server", ["refuses", "hangs"])
 def test_a_program_whose_server_is_no_use_ends_in_time_and_says_nothing(faults, tmp_path, server):
-    faults.always = HANG
-    url = faults.url if server == "hangs" else f"http://127.0.0.1:{closed_port()}"
-    code = SLOW_TO_GIVE_UP + (
+    faults.default_fault = HANG
+    url = faults.url if server == "hangs" else f"http://127.0.0.1:{find_closed_port()}"
+    code = LONG_TIMEOUT_PRELUDE + (
         "t = time.perf_counter()\n"
         "for i in track(range(20), id='job'): time.sleep(0.02)\n"
         "took = time.perf_counter() - t\n"
         "print(took)"
     )
     begun = time.perf_counter()
-    done, out, err = run(url, code, tmp_path)
+    done, out, err = run_program(url, code, tmp_path)
     whole = time.perf_counter() - begun
     assert (done, err) == (0, "")
-    assert float(out) < UNWAITED
-    assert whole < UNWAITED
+    assert float(out) < MAX_EXIT_SECONDS
+    assert whole < MAX_EXIT_SECONDS
 
 
 def test_without_a_configuration_a_program_runs_as_without_us(tmp_path):
-    done, out, err = run("", "print(sum(track(range(10), id='job')))", tmp_path)
+    done, out, err = run_program("", "print(sum(track(range(10), id='job')))", tmp_path)
     assert (done, out, err) == (0, "45\n", "")
 
 
 def test_an_interrupted_bare_loop_has_failed(faults, tmp_path):
-    code = "for i in track(range(5), id='job'):\n    flush(20)\n    print('ready', flush=True)\n    " + WAIT
-    process = start(faults.url, code, tmp_path)
+    code = "for i in track(range(5), id='job'):\n    flush(20)\n    print('ready', flush=True)\n    " + WAIT_CODE
+    process = start_program(faults.url, code, tmp_path)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=LIMIT)
-    assert (end_of(faults)["status"], end_of(faults)["error"]) == ("failed", "KeyboardInterrupt")
+    process.communicate(timeout=PROGRAM_TIMEOUT)
+    assert (get_final_item(faults)["status"], get_final_item(faults)["error"]) == ("failed", "KeyboardInterrupt")
 
 
 def test_a_forked_child_leaves_its_parents_bar_alone_and_has_its_own(faults, tmp_path):
@@ -191,7 +191,7 @@ def test_a_forked_child_leaves_its_parents_bar_alone_and_has_its_own(faults, tmp
         "_, status = os.waitpid(pid, 0)\n"
         "bar.advance(2)\nbar.close()\nsys.exit(os.waitstatus_to_exitcode(status))"
     )
-    done, _, err = run(faults.url, code, tmp_path)
+    done, _, err = run_program(faults.url, code, tmp_path)
     assert (done, err) == (0, "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
     assert (faults.items["child"]["completed"], faults.items["child"]["status"]) == (1, "succeeded")
@@ -211,6 +211,6 @@ def test_a_fork_in_the_middle_of_an_import_of_ours_leaves_the_child_able_to_impo
         "_, status = os.waitpid(pid, 0)\n"
         "bar.close()\nsys.exit(os.waitstatus_to_exitcode(status))"
     )
-    done, _, err = run(faults.url, code, tmp_path)
+    done, _, err = run_program(faults.url, code, tmp_path)
     assert (done, err) == (0, "")
     assert faults.items["child"]["status"] == faults.items["job"]["status"] == "succeeded"

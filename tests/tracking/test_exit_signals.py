@@ -7,23 +7,30 @@ import time
 
 import pytest
 
-from tests.sender.test_sender import closed_port
+from tests.sender.test_sender import find_closed_port
 from tests.support.fault_server import HANG
-from tests.support.programs import LIMIT
-from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, WAIT, end_of, run, start
+from tests.support.programs import PROGRAM_TIMEOUT
+from tests.tracking.test_exit import (
+    LONG_TIMEOUT_PRELUDE,
+    MAX_EXIT_SECONDS,
+    WAIT_CODE,
+    get_final_item,
+    run_program,
+    start_program,
+)
 
-BAR = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
+BAR_CODE = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
 
 
-def interrupted(faults, process, *signals):
+def interrupt_program(faults, process, *signals):
     """Send a program a signal each time that it says it is ready; return when it ended, and how."""
     try:
         for number in signals:
             assert process.stdout.readline() == "ready\n"
-            faults.wait_for(lambda: faults.seen)
+            faults.wait_for(lambda: faults.requests)
             begun = time.perf_counter()
             process.send_signal(number)
-        out, err = process.communicate(timeout=LIMIT)
+        out, err = process.communicate(timeout=PROGRAM_TIMEOUT)
     except BaseException:
         process.kill()
         raise
@@ -40,7 +47,7 @@ FIRST_AT_EXIT = (
 
 
 def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
-    done, _, err = run(faults.url, FIRST_AT_EXIT, tmp_path)
+    done, _, err = run_program(faults.url, FIRST_AT_EXIT, tmp_path)
     assert (done, err) == (0, "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
     assert (faults.items["block"]["status"], faults.items["block"]["completed"]) == ("succeeded", 1)
@@ -48,11 +55,11 @@ def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
 
 @pytest.mark.parametrize("fault", ["hangs", "refuses"])
 def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(faults, tmp_path, fault):
-    faults.always = HANG
-    url = faults.url if fault == "hangs" else f"http://127.0.0.1:{closed_port()}"
-    done, out, err = run(url, SLOW_TO_GIVE_UP + FIRST_AT_EXIT, tmp_path)
+    faults.default_fault = HANG
+    url = faults.url if fault == "hangs" else f"http://127.0.0.1:{find_closed_port()}"
+    done, out, err = run_program(url, LONG_TIMEOUT_PRELUDE + FIRST_AT_EXIT, tmp_path)
     assert (done, err) == (0, "")
-    assert float(out) < UNWAITED  # 1.5 seconds for both of them, and the imports where no thread can be started
+    assert float(out) < MAX_EXIT_SECONDS  # 1.5 seconds for both of them, and the imports where no thread can be started
 
 
 def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
@@ -60,7 +67,7 @@ def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults
         "import atexit\n@atexit.register\ndef last():\n"
         "    for _ in track(range(3), id='job', keep=True): pass\n    print(flush(20))\n"
     )
-    assert run(faults.url, code, tmp_path) == (0, "True\n", "")
+    assert run_program(faults.url, code, tmp_path) == (0, "True\n", "")
     assert faults.items["job"]["completed"] == 3
 
 
@@ -68,10 +75,10 @@ def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, t
     code = (
         "import atexit\n@atexit.register\ndef last():\n"
         "    for _ in track(range(3), id='late', keep=True): pass\n    print(flush(1))\n"
-        + BAR
+        + BAR_CODE
         + "flush(20); bar.close()"
     )
-    done, _, err = run(faults.url, code, tmp_path)
+    done, _, err = run_program(faults.url, code, tmp_path)
     assert (done, err) == (0, "")
     assert faults.items["job"]["status"] == "succeeded"
 
@@ -81,8 +88,8 @@ def test_a_generator_that_is_held_to_the_end_is_stopped(faults, tmp_path):
         "def numbers():\n    for i in track(range(9), id='job', keep=True): yield i\n"
         "held = numbers(); next(held); next(held)\nflush(20)"
     )
-    assert run(faults.url, code, tmp_path) == (0, "", "")
-    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 1)
+    assert run_program(faults.url, code, tmp_path) == (0, "", "")
+    assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("stopped", 1)
 
 
 def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_was(faults, tmp_path):
@@ -93,8 +100,8 @@ def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_wa
         "        begun.set(); time.sleep(0.001)\n"
         "threading.Thread(target=work, daemon=True).start(); begun.wait(); flush(20)\n"
     )
-    assert run(faults.url, code, tmp_path) == (0, "", "")
-    assert (end_of(faults)["status"], end_of(faults)["completed"] < 10**6) == ("stopped", True)
+    assert run_program(faults.url, code, tmp_path) == (0, "", "")
+    assert (get_final_item(faults)["status"], get_final_item(faults)["completed"] < 10**6) == ("stopped", True)
 
 
 def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_path):
@@ -103,45 +110,51 @@ def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_p
         "    with track(total=2, id='job', keep=True) as bar: flush(20); bar.advance(2)\n"
         "thread = threading.Thread(target=work); thread.start()\n"
     )
-    assert run(faults.url, code, tmp_path) == (0, "", "")
-    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("succeeded", 2)
+    assert run_program(faults.url, code, tmp_path) == (0, "", "")
+    assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("succeeded", 2)
 
 
 # A last flush that waits for much longer than it should, too, and says when it begins.
-ENDLESS = SLOW_TO_GIVE_UP + (
-    "_sender.EXIT, shut = 90.0, _sender.Sender.shut\n"
-    "def said(sender, *arguments):\n    print('ready', flush=True)\n    return shut(sender, *arguments)\n"
-    "_sender.Sender.shut = said\n"
+ENDLESS_CLOSE = LONG_TIMEOUT_PRELUDE + (
+    "sender.EXIT_TIMEOUT, shut = 90.0, sender.Sender.shut_down\n"
+    "def said(self, *arguments):\n    print('ready', flush=True)\n    return shut(self, *arguments)\n"
+    "sender.Sender.shut_down = said\n"
 )
 
 
 @pytest.mark.parametrize("during", ["the loop", "the last flush"])
 def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_path, during):
-    faults.always = HANG
+    faults.default_fault = HANG
     if during == "the loop":
-        code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT
+        code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT_CODE
         signals = [signal.SIGINT, signal.SIGINT]  # the second one comes during the last flush
     else:
-        code = BAR
+        code = BAR_CODE
         signals = [signal.SIGINT]
-    took, done, _, err = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), *signals)
-    assert took < UNWAITED, err
+    took, done, _, err = interrupt_program(faults, start_program(faults.url, ENDLESS_CLOSE + code, tmp_path), *signals)
+    assert took < MAX_EXIT_SECONDS, err
     assert done == (-signal.SIGINT if during == "the loop" else 0)
 
 
 def test_ctrl_c_that_another_thread_takes_ends_the_last_flush_too(faults, tmp_path):
-    faults.always = HANG
-    code = BAR + "flush(0.1)  # has the thread started\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
-    took, done, _, err = interrupted(faults, start(faults.url, ENDLESS + code, tmp_path), signal.SIGINT)
-    assert took < UNWAITED, err
+    faults.default_fault = HANG
+    code = (
+        BAR_CODE + "flush(0.1)  # has the thread started\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+    )
+    took, done, _, err = interrupt_program(
+        faults, start_program(faults.url, ENDLESS_CLOSE + code, tmp_path), signal.SIGINT
+    )
+    assert took < MAX_EXIT_SECONDS, err
     assert done == 0
 
 
 def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadline(faults, tmp_path):
-    faults.always = HANG
-    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT
-    took, done, _, err = interrupted(faults, start(faults.url, SLOW_TO_GIVE_UP + code, tmp_path), signal.SIGINT)
-    assert took < UNWAITED
+    faults.default_fault = HANG
+    code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT_CODE
+    took, done, _, err = interrupt_program(
+        faults, start_program(faults.url, LONG_TIMEOUT_PRELUDE + code, tmp_path), signal.SIGINT
+    )
+    assert took < MAX_EXIT_SECONDS
     assert done == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert err.count("Traceback") == 1
@@ -159,12 +172,12 @@ def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(fault
     code = (
         "threading.main_thread().interrupted = threading.Event()\n"
         "try:\n    for i in track(range(9), id='job', keep=True):\n        "
-        + WAIT
+        + WAIT_CODE
         + "finally: threading.main_thread().interrupted.set()\n"
     )
-    process = start(faults.url, code, tmp_path)
+    process = start_program(faults.url, code, tmp_path)
     try:
-        _, err = process.communicate(timeout=LIMIT)
+        _, err = process.communicate(timeout=PROGRAM_TIMEOUT)
     finally:
         process.kill()
     assert process.returncode == -signal.SIGINT
@@ -175,32 +188,32 @@ def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
     code = (
         "try:\n    for i in track([1], id='job', keep=True): raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\n"
     )
-    assert run(faults.url, code, tmp_path)[0] == 0
+    assert run_program(faults.url, code, tmp_path)[0] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_path, number):
-    code = BAR + "flush(20)\nprint('ready', flush=True)\ntime.sleep(300)\n"
-    took, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), number)
-    assert (done, err, took < UNWAITED) == (-number, "", True)  # and not the minutes that it had to go
-    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
+    code = BAR_CODE + "flush(20)\nprint('ready', flush=True)\ntime.sleep(300)\n"
+    took, done, _, err = interrupt_program(faults, start_program(faults.url, code, tmp_path), number)
+    assert (done, err, took < MAX_EXIT_SECONDS) == (-number, "", True)  # and not the minutes that it had to go
+    assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("running", 3)
     assert faults.items["job"]["heartbeat_timeout"] > 0
 
 
 def test_os_exit_runs_nothing_of_ours(faults, tmp_path):
-    assert run(faults.url, BAR + "flush(20)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
-    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("running", 3)
+    assert run_program(faults.url, BAR_CODE + "flush(20)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
+    assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("running", 3)
 
 
 def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, tmp_path):
     code = (
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
         "with track(total=9, id='job', keep=True) as bar:\n"
-        "    bar.advance(3); flush(20); print('ready', flush=True)\n    " + WAIT
+        "    bar.advance(3); flush(20); print('ready', flush=True)\n    " + WAIT_CODE
     )
-    _, done, _, err = interrupted(faults, start(faults.url, code, tmp_path), signal.SIGTERM)
+    _, done, _, err = interrupt_program(faults, start_program(faults.url, code, tmp_path), signal.SIGTERM)
     assert (done, err) == (0, "")
-    assert (end_of(faults)["status"], end_of(faults)["completed"]) == ("stopped", 3)
+    assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("stopped", 3)
 
 
 def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
@@ -209,7 +222,7 @@ def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
         "for bar in bars: bar.advance()\n"
         "flush(20)\n"
     )
-    assert run(faults.url, code, tmp_path) == (0, "", "")
+    assert run_program(faults.url, code, tmp_path) == (0, "", "")
     assert len(faults.items) == 1500
     assert {item["status"] for item in faults.items.values()} == {"stopped"}
 
@@ -222,5 +235,5 @@ def test_the_program_can_close_and_flush_as_often_as_it_likes(faults, tmp_path):
         "for _ in range(3): flush(20); pb.close()\n"
         "for _ in pb.track(range(3), id='after', keep=True): pass\n"
     )
-    assert run(faults.url, code, tmp_path, PYTHONDEVMODE="1") == (0, "", "")
+    assert run_program(faults.url, code, tmp_path, PYTHONDEVMODE="1") == (0, "", "")
     assert set(faults.items) == {"job"}

@@ -7,14 +7,14 @@ import subprocess
 
 import pytest
 
-from tests.support.fault_server import HANG, LATE, WELL
-from tests.support.programs import LIMIT
-from tests.tracking.test_exit import SLOW_TO_GIVE_UP, UNWAITED, run, start
+from tests.support.fault_server import HANG, LATE, OK
+from tests.support.programs import PROGRAM_TIMEOUT
+from tests.tracking.test_exit import LONG_TIMEOUT_PRELUDE, MAX_EXIT_SECONDS, run_program, start_program
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 # Python 3.12 warns of a fork while there are threads. The programs are run with warnings as errors, so it is let be.
-HEAD = """
+PROGRAM_PRELUDE = """
 import warnings
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 
@@ -47,23 +47,23 @@ def loaded():
 """
 
 
-def program(faults, tmp_path, code):
-    done, out, err = run(faults.url, HEAD + code, tmp_path)
+def run_forking_program(faults, tmp_path, code):
+    done, out, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path)
     assert (done, err) == (0, "")
     return out
 
 
-LOCKS = {
-    "counting": "from progressbar_tracker._tracking import counter; lock = _counting._lock",
-    "worker": "from progressbar_tracker import _runtime; lock = _runtime.sender()._worker._lock",
-    "display": "from progressbar_tracker import _runtime; lock = _runtime.display()._lock",
+LOCK_CODE = {
+    "counting": "from progressbar_tracker._tracking import counter; lock = counter._lock",
+    "worker": "from progressbar_tracker import _runtime; lock = _runtime.get_sender()._worker._lock",
+    "display": "from progressbar_tracker import _runtime; lock = _runtime.get_display()._lock",
 }
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", LOCK_CODE)
 def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(faults, tmp_path, lock):
     code = (
-        "loaded()\n" + LOCKS[lock] + "\n"
+        "loaded()\n" + LOCK_CODE[lock] + "\n"
         "held, over = threading.Event(), threading.Event()\n"
         "def hold():\n"
         "    with lock: held.set(); over.wait(10)\n"
@@ -72,7 +72,7 @@ def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(f
         "over.set(); thread.join(); wait(pid)\n"
         "assert own_bar('parent')\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert faults.items["child"]["completed"] == faults.items["parent"]["completed"] == 2
 
 
@@ -83,10 +83,10 @@ def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(f
         "wait(child(own_bar))\n"
         "bar.advance(); bar.close(); flush(20)\n"
     )
-    faults.script.extend([WELL, LATE])
-    process = start(faults.url, HEAD + code, tmp_path, stdin=subprocess.PIPE)
-    faults.wait_for(lambda: len(faults.seen) == 2)  # and not answered yet
-    _, err = process.communicate("\n", timeout=LIMIT)
+    faults.script.extend([OK, LATE])
+    process = start_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, stdin=subprocess.PIPE)
+    faults.wait_for(lambda: len(faults.requests) == 2)  # and not answered yet
+    _, err = process.communicate("\n", timeout=PROGRAM_TIMEOUT)
     assert (process.returncode, err) == (0, "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (3, "succeeded")
     assert faults.items["child"]["status"] == "succeeded"
@@ -103,10 +103,10 @@ def test_a_child_that_ends_its_parents_loop_says_nothing_of_it(faults, tmp_path,
         "wait(child(work))\n"
         "bar.advance(2); bar.close(); assert flush(20)\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
     pid = faults.items["child"]["meta"]["pid"]
-    told_by_child = [op for seen in faults.seen for op in (seen.document or {}).get("ops", ()) if op["id"] == "job"]
+    told_by_child = [op for seen in faults.requests for op in (seen.document or {}).get("ops", ()) if op["id"] == "job"]
     assert all("in the child" not in str(op) for op in told_by_child)
     assert pid != faults.items["job"]["meta"]["pid"]
 
@@ -124,7 +124,7 @@ def test_a_loop_that_is_gone_through_in_the_child_too_is_told_by_the_parent_alon
         "wait(*pids)\n"
         "assert flush(20)\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (4, "succeeded")
     assert len({op["run_id"] for op in faults.ops}) == 1
     assert [op["completed"] for op in faults.ops if "completed" in op] == sorted(
@@ -141,7 +141,7 @@ def test_a_nested_fork_has_bars_of_its_own_on_every_level(faults, tmp_path):
         "assert own_bar('parent')\n"
         "wait(child(first))\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert {item_id: item["status"] for item_id, item in faults.items.items()} == dict.fromkeys(
         ("parent", "first", "second", "first again"), "succeeded"
     )
@@ -158,7 +158,7 @@ def test_a_storm_of_forks_loses_no_bar(faults, tmp_path):
         "wait(*pids)\n"
         "bar.close(); assert flush(20)\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert faults.items["job"]["completed"] == 20
     assert sum(item["status"] == "succeeded" for item in faults.items.values()) == 21
 
@@ -172,7 +172,7 @@ def test_a_generated_id_is_unique_after_a_fork(faults, tmp_path):
         "pids = [child(work) for _ in range(4)]\n"
         "work(); wait(*pids)\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert len(faults.items) == 5
 
 
@@ -186,7 +186,7 @@ def test_a_child_in_development_mode_complains_of_no_connection_left_open(faults
         "wait(child(work))\n"
         "bar.close(); assert flush(20)\n"
     )
-    done, _, err = run(faults.url, HEAD + code, tmp_path, PYTHONDEVMODE="1")
+    done, _, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, PYTHONDEVMODE="1")
     assert (done, err) == (0, "")
 
 
@@ -205,14 +205,14 @@ def test_a_pool_that_is_terminated_takes_nobody_with_it(faults, tmp_path):
         "pool.terminate(); pool.join()\n"
         "bar.advance(); bar.close(); assert flush(20)\n"
     )
-    program(faults, tmp_path, code)
+    run_forking_program(faults, tmp_path, code)
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (2, "succeeded")
     assert {faults.items[f"worker-{number}"]["status"] for number in range(2)} == {"running"}  # the heartbeat tells
 
 
 def test_a_child_whose_server_hangs_ends_in_time(faults, tmp_path):
-    faults.always = HANG
-    code = SLOW_TO_GIVE_UP + (
+    faults.default_fault = HANG
+    code = LONG_TIMEOUT_PRELUDE + (
         "import multiprocessing\n"
         "def work():\n"
         "    with track(total=1, id='child', keep=True) as bar: bar.advance()\n"
@@ -221,4 +221,4 @@ def test_a_child_whose_server_hangs_ends_in_time(faults, tmp_path):
         "assert process.exitcode == 0, process.exitcode\n"
         "print(time.monotonic() - begun)\n"
     )
-    assert float(program(faults, tmp_path, code)) < UNWAITED
+    assert float(run_forking_program(faults, tmp_path, code)) < MAX_EXIT_SECONDS

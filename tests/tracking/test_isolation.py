@@ -12,18 +12,18 @@ import time
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from progressbar_tracker._http.exchanges import Wire
+from progressbar_tracker._http.exchanges import ServerProtocol
 from progressbar_tracker._sender.reconciler import MAX_ITEMS, Reconciler
 from progressbar_tracker._sender.sender import Sender
-from progressbar_tracker._sender.worker import CRASHES, Worker
-from tests.http.test_exchanges import answer as wire_answer
-from tests.sender.test_reconciler import Source
-from tests.sender.test_sender import UNWAITED
-from tests.support.fault_server import HALF, KEY, SILENT, answer
-from tests.support.server_process import until
+from progressbar_tracker._sender.worker import MAX_START_FAILURES, Worker
+from tests.http.test_exchanges import make_reply as wire_answer
+from tests.sender.test_reconciler import FakeSource
+from tests.sender.test_sender import MAX_LOOP_SECONDS
+from tests.support.fault_server import HALF_RESPONSE, SILENT, WRITE_KEY, make_response
+from tests.support.server_process import wait_until
 
 
-def a_loop(pb):
+def run_loop(pb):
     """Run a loop of 80 ms, whose item is sent in the middle of it, and return how long it took and what came out."""
     seen, begun = [], time.perf_counter()
     for number in pb.track(range(10), id="job", keep=True):
@@ -32,14 +32,14 @@ def a_loop(pb):
     return time.perf_counter() - begun, seen
 
 
-def left_in_time(pb):
+def check_close_time(pb):
     begun = time.perf_counter()
     pb.close()
-    assert time.perf_counter() - begun < UNWAITED
+    assert time.perf_counter() - begun < MAX_LOOP_SECONDS
 
 
 @pytest.fixture
-def black_hole():
+def unresponsive_address():
     """A port whose backlog takes connections that nobody ever serves."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -65,36 +65,36 @@ def hanging_dns(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_black_hole_costs_the_loop_nothing_and_the_exit_little(black_hole, scheme):
-    pb = ProgressBar(f"{scheme}://{black_hole}", KEY, auto_detect=False)
-    took, seen = a_loop(pb)
-    assert (seen, took < UNWAITED) == (list(range(10)), True)
-    left_in_time(pb)
+def test_a_black_hole_costs_the_loop_nothing_and_the_exit_little(unresponsive_address, scheme):
+    pb = ProgressBar(f"{scheme}://{unresponsive_address}", WRITE_KEY, auto_detect=False)
+    took, seen = run_loop(pb)
+    assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
+    check_close_time(pb)
 
 
 def test_name_servers_that_hang_delay_only_the_senders_thread(hanging_dns):
-    pb = ProgressBar(hanging_dns, KEY, auto_detect=False)
-    took, seen = a_loop(pb)
-    assert (seen, took < UNWAITED) == (list(range(10)), True)
-    left_in_time(pb)
+    pb = ProgressBar(hanging_dns, WRITE_KEY, auto_detect=False)
+    took, seen = run_loop(pb)
+    assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
+    check_close_time(pb)
 
 
 def test_tls_to_a_port_without_it_is_one_more_failure(faults):
-    pb = ProgressBar(faults.url.replace("http:", "https:"), KEY, auto_detect=False)
+    pb = ProgressBar(faults.url.replace("http:", "https:"), WRITE_KEY, auto_detect=False)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    until(lambda: pb.sender.stats().failed)
+    wait_until(lambda: pb.sender.stats().failed)
     assert isinstance(pb.sender.stats().last_error, str)
     assert pb.sender.flush(0.1) is False
-    left_in_time(pb)
+    check_close_time(pb)
 
 
-@pytest.mark.parametrize("fault", [SILENT, HALF], ids=["headers and then silence", "half a body"])
+@pytest.mark.parametrize("fault", [SILENT, HALF_RESPONSE], ids=["headers and then silence", "half a body"])
 def test_an_answer_that_breaks_off_neither_slows_the_loop_nor_the_exit(faults, pb, fault):
-    faults.always = fault
-    took, seen = a_loop(pb)
-    assert (seen, took < UNWAITED) == (list(range(10)), True)
-    left_in_time(pb)
+    faults.default_fault = fault
+    took, seen = run_loop(pb)
+    assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
+    check_close_time(pb)
 
 
 def test_making_and_advancing_a_bar_does_no_io_in_the_programs_thread(pb, monkeypatch):
@@ -122,7 +122,7 @@ def test_making_and_advancing_a_bar_does_no_io_in_the_programs_thread(pb, monkey
     assert pb.sender.flush(20)
 
 
-class Hostile:
+class UnprintableValue:
     def __str__(self):
         raise ValueError("never")
 
@@ -135,10 +135,10 @@ class Hostile:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        pytest.param("total", Hostile(), id="hostile total"),
-        pytest.param("description", Hostile(), id="hostile description"),
-        pytest.param("title", Hostile(), id="hostile title"),
-        pytest.param("weight", Hostile(), id="hostile weight"),
+        pytest.param("total", UnprintableValue(), id="hostile total"),
+        pytest.param("description", UnprintableValue(), id="hostile description"),
+        pytest.param("title", UnprintableValue(), id="hostile title"),
+        pytest.param("weight", UnprintableValue(), id="hostile weight"),
         pytest.param("total", 1j, id="complex total"),
         pytest.param("total", float("nan"), id="nan total"),
         pytest.param("total", 10**400, id="huge total"),
@@ -158,16 +158,16 @@ def test_what_cannot_be_told_as_json_reaches_the_server_made_fit(faults, pb, fie
 # The thread
 
 
-def kill(thread):
+def kill_thread(thread):
     """Throw an exception into a thread, as debuggers and stop buttons do."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 
 def test_a_senders_thread_that_is_killed_goes_on_with_what_it_had(faults, pb, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.STEP_RETRY_DELAY", 0.01)
     with pb.track(total=10, id="job", keep=True, interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
-        kill(pb.sender._worker.thread)
+        kill_thread(pb.sender._worker.thread)
         bar.advance(7)
         faults.wait_for(lambda: faults.items["job"]["completed"] == 7)
     assert pb.sender.flush(20)
@@ -187,7 +187,7 @@ def test_step_that_raises_is_called_again_for_good(kind, caplog):
     worker = Worker("test", step, lambda: True)
     assert worker.start()
     while not recovered.is_set():
-        worker.poke()
+        worker.wake()
         recovered.wait(0.01)
     worker.stop(5)
     logged = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -209,7 +209,7 @@ def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
             raise ZeroDivisionError
         recovered.set()
 
-    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.STEP_RETRY_DELAY", 0.01)
     logger, handler = logging.getLogger("progressbar_tracker"), Raising()
     logger.addHandler(handler)
     try:
@@ -222,8 +222,8 @@ def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
 
 
 def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.worker.POLL", 30.0)
-    monkeypatch.setattr("progressbar_tracker._sender.worker.LINGER", 30.0)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.IDLE_POLL_DELAY", 30.0)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.IDLE_TIMEOUT", 30.0)
     stepped = threading.Event()
     worker = Worker("test", stepped.set, lambda: False)
     assert worker.start()
@@ -234,9 +234,9 @@ def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkey
 
 
 def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatch, caplog):
-    monkeypatch.setattr("progressbar_tracker._sender.worker.PAUSE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.worker.STEP_RETRY_DELAY", 0.01)
     monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
-    deliver, failures = Wire.deliver, []
+    deliver, failures = ServerProtocol.deliver, []
 
     def failing(self, ops):
         if len(failures) < 2:
@@ -244,7 +244,7 @@ def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatc
             raise ZeroDivisionError("a bug")
         return deliver(self, ops)
 
-    monkeypatch.setattr(Wire, "deliver", failing)
+    monkeypatch.setattr(ServerProtocol, "deliver", failing)
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(7)
     faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
@@ -256,7 +256,7 @@ def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatc
 def test_when_the_sender_is_broken_flush_and_close_say_so_and_raise_nothing(pb, monkeypatch, caplog):
     monkeypatch.setattr(Sender, "step", lambda self: 1 / 0)
     pb.sender._worker._step = pb.sender.step
-    pb.sender._worker._crashes = CRASHES
+    pb.sender._worker._start_failures = MAX_START_FAILURES
     with pb.track(total=10, id="job") as bar:
         bar.advance(7)
     assert pb.sender.flush(0.2) is False
@@ -280,16 +280,16 @@ def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
     sender = Sender(lambda: None)
     monkeypatch.setattr(sender._worker, "start", lambda **_: False)
     for number in range(1000):
-        source = Source(f"i{number}")
+        source = FakeSource(f"i{number}")
         sender.add(source)
-        sender.marks.append(source)
-    assert (len(sender._added), len(sender.marks)) == (100, 100)
+        sender.ended_sources.append(source)
+    assert (len(sender._added_sources), len(sender.ended_sources)) == (100, 100)
     assert sender.stats().dropped == 900
 
 
 def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
     class Away:
-        one_by_one = False
+        unbatched = False
         boot_id = ""
 
         def __call__(self, ops, timeout):
@@ -299,21 +299,21 @@ def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
             pass
 
     sender = Sender(Away)
-    sender.add(Source())
+    sender.add(FakeSource())
     for _ in range(20):
         assert sender.flush(0.001) is False
     sender.step()
-    assert len(sender._waiting) + len(sender._flushes) <= 1
+    assert len(sender._pending_flushes) + len(sender._flushes) <= 1
     sender.close(0.01)
 
 
 def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_server(monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._sender.sender.EXIT", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.sender.EXIT_TIMEOUT", 0.01)
     impatient = threading.Event()
     told = []
 
     class Deliver:
-        one_by_one = False
+        unbatched = False
         boot_id = ""
 
         def __call__(self, ops, timeout):
@@ -336,15 +336,15 @@ def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_
         return reached
 
     monkeypatch.setattr(sender, "flush", flushing)
-    sender.add(Source(keep=True).at(3, "succeeded"))
-    assert sender.settle() is True
+    sender.add(FakeSource(keep=True).at(3, "succeeded"))
+    assert sender.flush_if_online() is True
     assert told[0]["completed"] == 3
     sender.close(1.0)
 
 
 def test_a_raising_on_error_is_swallowed():
     class Away:
-        one_by_one = False
+        unbatched = False
         boot_id = ""
 
         def __call__(self, ops, timeout):
@@ -360,8 +360,8 @@ def test_a_raising_on_error_is_swallowed():
         raise ValueError("no")
 
     sender = Sender(Away, on_error=on_error, clock=lambda: 1.0)
-    sender._worker._crashes = CRASHES
-    sender.add(Source())
+    sender._worker._start_failures = MAX_START_FAILURES
+    sender.add(FakeSource())
     sender.step()
     assert told == ["away"]
 
@@ -378,7 +378,7 @@ def test_a_raising_on_error_is_swallowed():
     ],
 )
 def test_a_batch_answer_that_is_not_of_the_protocol_is_a_failure_and_no_crash(faults, pb, caplog, results):
-    faults.always = answer(200, json.dumps({"results": results}).encode())
+    faults.default_fault = make_response(200, json.dumps({"results": results}).encode())
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(7)
     assert pb.sender.flush(0.4) is False
@@ -387,8 +387,8 @@ def test_a_batch_answer_that_is_not_of_the_protocol_is_a_failure_and_no_crash(fa
 
 
 def test_a_1_0_0_server_that_is_busy_is_left_in_peace_as_a_whole():
-    wire = Wire()
-    wire._legacy = {}
+    wire = ServerProtocol()
+    wire._legacy_states = {}
     ops = [{"op": "put", "id": f"i{number}", "run_id": "r", "seq": 1, "title": "t"} for number in range(5)]
     exchange = wire.deliver(ops)
     asked = [next(exchange)]
@@ -401,14 +401,14 @@ def test_a_1_0_0_server_that_is_busy_is_left_in_peace_as_a_whole():
 
 def test_nothing_is_logged_above_debug_while_all_is_well(faults, pb, caplog):
     caplog.set_level(logging.INFO, "progressbar_tracker")
-    a_loop(pb)
+    run_loop(pb)
     assert pb.sender.flush(20)
     assert caplog.records == []
 
 
 def test_beyond_the_limit_a_loop_just_runs(faults):
-    sender = Sender(lambda: None, reconciler=lambda: Reconciler(max_items=3))
+    sender = Sender(lambda: None, make_reconciler=lambda: Reconciler(max_items=3))
     for number in range(10):
-        sender._reconciler.add(Source(f"i{number}"), 0.0)
+        sender._reconciler.add(FakeSource(f"i{number}"), 0.0)
     assert (len(sender._reconciler), sender.stats().dropped) == (3, 7)
     assert MAX_ITEMS == 100_000

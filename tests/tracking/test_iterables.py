@@ -39,15 +39,15 @@ class OnlyItems:
         return [2, 1, 0][index]
 
 
-class Once(OnlyNext):
+class SingleUseIterator(OnlyNext):
     """An iterator that can be asked for itself only once."""
 
-    asked = False
+    is_used = False
 
     def __iter__(self):
-        if self.asked:
+        if self.is_used:
             raise RuntimeError("asked twice")
-        self.asked = True
+        self.is_used = True
         return self
 
 
@@ -73,21 +73,21 @@ class Hinted(GivesOnlyNext):
         raise ValueError("no hint")
 
 
-class Untouchable(GivesOnlyNext):
+class AttributelessIterable(GivesOnlyNext):
     """An object that does not like to be asked for attributes."""
 
     def __getattr__(self, name):
         raise RuntimeError(name)
 
 
-SOURCES = {
+SOURCE_MAKERS = {
     "only next": GivesOnlyNext,
     "only items": OnlyItems,
-    "once": Once,
+    "once": SingleUseIterator,
     "other iterator": OtherIterator,
     "callable": lambda: iter(OnlyNext().__next__, 0),
     "hint raises": Hinted,
-    "untouchable": Untouchable,
+    "untouchable": AttributelessIterable,
     **{
         f"length {length!r}": lambda length=length: Sized(length)
         for length in (-1, 2**63, "3", 1.5, None, ValueError("no"), SystemExit(2), MemoryError())
@@ -95,18 +95,18 @@ SOURCES = {
 }
 
 
-def looped(iterable):
+def collect_items(iterable):
     items = []
     for item in iterable:  # and not list(), which asks for a length
         items.append(item)  # noqa: PERF402
     return items
 
 
-@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
 def test_an_iterable_that_for_takes_gives_the_same_items(make):
-    plain = looped(make())
+    plain = collect_items(make())
     with recording() as made:
-        tracked = looped(track(make(), id="job", display=False))
+        tracked = collect_items(track(make(), id="job", display=False))
     assert tracked == plain
     assert (made["job"].status, made["job"].completed) == ("succeeded", len(plain))
 
@@ -153,14 +153,14 @@ def test_an_asynchronous_iterator_needs_only_anext():
     assert asyncio.run(main()) == [2, 1, 0]
 
 
-COPIES = {
+COPY_METHODS = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "pickle": lambda value: pickle.loads(pickle.dumps(value)),
 }
 
 
-@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
 @pytest.mark.parametrize("used", [False, True])
 def test_a_copy_of_a_tracker_has_no_effect_on_it(make, used):
     with recording() as made:
@@ -180,7 +180,7 @@ def test_a_copy_of_a_tracker_has_no_effect_on_it(make, used):
         assert [run.id for run in made] == ["job"]
 
 
-@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
 def test_a_copy_of_a_loop_s_iterator_goes_on_by_itself(make):
     with recording() as made:
         iterator = iter(track([1, 2, 3], id="job", display=False))
@@ -200,7 +200,7 @@ def test_an_iterator_that_cannot_be_copied_refuses_as_ever(make):
         make(iter(track((n for n in range(3)), display=False)))
 
 
-@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
 def test_a_share_survives_being_copied(make):
     with track(total=1, id="job", display=False) as bar:
         share = bar.share()
@@ -211,7 +211,7 @@ def test_without_the_gil_every_advance_takes_the_lock(monkeypatch):
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     counter = Counter()
     counter.advance()
-    assert (counter.ones, counter.position) == (None, 1)
+    assert (counter.unit_iterator, counter.position) == (None, 1)
     threads = [threading.Thread(target=lambda: [counter.advance() for _ in range(2000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -234,7 +234,7 @@ def test_with_the_gil_an_advance_is_one_step(monkeypatch):
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
     counter = Counter()
     counter.advance()
-    assert counter.ones is not None
+    assert counter.unit_iterator is not None
 
 
 def test_a_lock_whose_holder_is_gone_is_replaced(monkeypatch):
@@ -257,7 +257,7 @@ def test_a_lock_whose_holder_is_gone_is_replaced(monkeypatch):
     thread.join()
 
 
-SUBINTERPRETER = """
+SUBINTERPRETER_PROGRAM = """
 try:
     import _interpreters as interpreters
     made, execute = interpreters.create("isolated"), interpreters.exec
@@ -281,13 +281,13 @@ interpreters.destroy(made)
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no interpreter forbids daemon threads")
 def test_an_interpreter_without_daemon_threads_loops_as_ever():
-    program = subprocess.run([sys.executable, "-c", SUBINTERPRETER], capture_output=True, text=True, timeout=60)
+    program = subprocess.run([sys.executable, "-c", SUBINTERPRETER_PROGRAM], capture_output=True, text=True, timeout=60)
     first, *lines = program.stdout.splitlines()
     assert "want of a thread" in first
     assert (lines, program.returncode) == (["0 0", "0 1", "1 0", "1 1", "None"], 0)
 
 
-class Steps:
+class AsyncSteps:
     """Gives 1 to 5; its third step does once what it is asked for."""
 
     def __init__(self, once):
@@ -330,14 +330,14 @@ async def take_all(iterator):
 
 @pytest.mark.parametrize("once", [raise_once, wait_once, end_once])
 def test_asynchronous_source_goes_on_after_a_step_that_failed(once):
-    bare = asyncio.run(take_all(aiter(Steps(once))))
-    assert asyncio.run(take_all(aiter(track(Steps(once), display=False)))) == bare
+    bare = asyncio.run(take_all(aiter(AsyncSteps(once))))
+    assert asyncio.run(take_all(aiter(track(AsyncSteps(once), display=False)))) == bare
     assert 5 in bare
 
 
 def test_step_that_timed_out_does_not_end_the_run():
     with recording() as recorded:
-        asyncio.run(take_all(aiter(track(Steps(wait_once), id="steps", keep=True))))
+        asyncio.run(take_all(aiter(track(AsyncSteps(wait_once), id="steps", keep=True))))
     assert (recorded["steps"].status, recorded["steps"].completed) == ("succeeded", 5)
 
 
@@ -346,7 +346,7 @@ def test_two_tasks_share_an_asynchronous_source():
         await asyncio.sleep(0)
 
     async def work():
-        iterator = aiter(track(Steps(nothing), id="shared", keep=True))
+        iterator = aiter(track(AsyncSteps(nothing), id="shared", keep=True))
         return await asyncio.gather(*[take_some(iterator) for _ in range(2)])
 
     async def take_some(iterator):

@@ -6,12 +6,12 @@ import sys
 import threading
 
 from progressbar_tracker._tracking.mirror import Mirror, Reading
-from progressbar_tracker._tracking.run import style
+from progressbar_tracker._tracking.run import intern_options
 
 
 def test_a_look_that_comes_late_does_not_replace_the_last_count():
     """The sender's thread may be in the middle of reading while the program ends the run."""
-    run = Mirror("x", style("it", None, keep=False, interval=0.5), None)
+    run = Mirror("x", intern_options("it", None, keep=False, interval=0.5), None)
     reading, go_on = threading.Event(), threading.Event()
 
     def read():
@@ -23,7 +23,7 @@ def test_a_look_that_comes_late_does_not_replace_the_last_count():
 
     late = threading.Thread(target=run.sample)
     run.read = read
-    run.begin(sys._getframe(), in_block=False)
+    run.start(sys._getframe(), in_block=False)
     late.start()
     assert reading.wait(20)
     run.end("succeeded")

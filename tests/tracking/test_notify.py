@@ -13,31 +13,31 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import track
 from progressbar_tracker._http.legacy import LegacyState
-from progressbar_tracker._tracking.deadline import deadline_of, typed
-from progressbar_tracker.cli.table import row
+from progressbar_tracker._tracking.deadline import make_deadline, parse_deadline
+from progressbar_tracker.cli.table import item_row
 from progressbar_tracker.cli.wrap import pipe
 from progressbar_tracker.testing import Recording, recording
 from progressbar_tracker.tqdm import tqdm
 
 
-def told(deadline: str | None) -> float:
+def parse_timestamp(deadline: str | None) -> float:
     assert deadline is not None
     return datetime.fromisoformat(deadline).timestamp()
 
 
-def tracked(**options: object) -> Recording:
+def record_loop(**options: object) -> Recording:
     with recording() as seen:
         list(track([1], id="a", display=False, **options))
     return seen
 
 
 def test_without_them_nothing_is_told() -> None:
-    assert (tracked()["a"].notify, tracked()["a"].deadline) == ((), None)
+    assert (record_loop()["a"].notify, record_loop()["a"].deadline) == ((), None)
 
 
 @pytest.mark.parametrize(("given_", "names"), [("phone", ("phone",)), (["a", "b", "a"], ("a", "b")), ((), ())])
 def test_one_channel_or_several_are_named(given_: object, names: tuple[str, ...]) -> None:
-    assert tracked(notify=given_)["a"].notify == names
+    assert record_loop(notify=given_)["a"].notify == names
 
 
 @pytest.mark.parametrize("wrong", [5, [5], {"a": 1}, True, b"a"])
@@ -58,7 +58,7 @@ def test_a_stretch_of_time_begins_with_the_run(stretch: object) -> None:
         loop = track([1], id="a", display=False, deadline=stretch)
         before = time.time()
         list(loop)
-    assert before + 90 - 0.001 <= told(seen["a"].deadline) <= time.time() + 90
+    assert before + 90 - 0.001 <= parse_timestamp(seen["a"].deadline) <= time.time() + 90
 
 
 def test_each_run_has_as_long() -> None:
@@ -66,18 +66,18 @@ def test_each_run_has_as_long() -> None:
         loop = track([1], id="a", display=False, deadline=90)
         list(loop)
         list(loop)
-    first, second = [told(run.deadline) for run in seen.runs]
+    first, second = [parse_timestamp(run.deadline) for run in seen.runs]
     assert second >= first  # and not the same instant twice
 
 
 def test_an_instant_is_that_instant() -> None:
     instant = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert told(tracked(deadline=instant)["a"].deadline) == instant.timestamp()
+    assert parse_timestamp(record_loop(deadline=instant)["a"].deadline) == instant.timestamp()
 
 
 def test_an_instant_without_a_zone_is_local_time() -> None:
     instant = datetime(2031, 7, 2, 3, 4, 5)  # noqa: DTZ001
-    assert told(tracked(deadline=instant)["a"].deadline) == time.mktime(instant.timetuple())
+    assert parse_timestamp(record_loop(deadline=instant)["a"].deadline) == time.mktime(instant.timetuple())
 
 
 @pytest.mark.parametrize("wrong", ["tomorrow", True, [], object(), 1j])
@@ -95,7 +95,7 @@ def test_a_time_that_cannot_be_is_refused(wrong: object) -> None:
 @given(st.floats(0, 3e9) | st.datetimes(datetime(1970, 1, 3), datetime(2160, 1, 1)))  # noqa: DTZ001
 def test_whatever_is_taken_is_told_to_the_millisecond(due: float | datetime) -> None:
     at = due.timestamp() if isinstance(due, datetime) else due
-    assert told(deadline_of(due).told(0.0)) == pytest.approx(at, abs=0.0011)
+    assert parse_timestamp(make_deadline(due).to_rfc3339(0.0)) == pytest.approx(at, abs=0.0011)
 
 
 def test_the_drop_in_has_them_too() -> None:
@@ -109,17 +109,17 @@ def test_the_drop_in_has_them_too() -> None:
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1h30m", 5400), ("1.5 h", 5400), ("2d", 172800), ("1w", 604800)]
 )
 def test_a_person_types_a_stretch_of_time(text: str, seconds: float) -> None:
-    assert typed(text) == seconds
+    assert parse_deadline(text) == seconds
 
 
 def test_a_person_types_an_instant() -> None:
-    assert typed(" 2031-01-02T03:04Z ") == datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
+    assert parse_deadline(" 2031-01-02T03:04Z ") == datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1h-2m", "h", "1e3", "2031-13-01", "500y", "99999999999"])
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"time such as|deadline"):
-        typed(text)
+        parse_deadline(text)
 
 
 def test_the_command_line_has_them_too() -> None:
@@ -132,11 +132,11 @@ def test_the_command_line_has_them_too() -> None:
 
 def test_a_server_of_the_original_protocol_is_told_neither() -> None:
     op = {"op": "put", "id": "a", "title": "t", "completed": 1, "total": 2, "notify": ["x"], "deadline": "2031-01-01"}
-    assert set(LegacyState(op, 0.0, 0).item(1.0)) == {"id", "title", "description", "value", "weight"}
+    assert set(LegacyState(op, 0.0, 0).to_item(1.0)) == {"id", "title", "description", "value", "weight"}
 
 
 def test_what_is_late_says_so_in_the_list() -> None:
     item = {"id": "a", "title": "t", "value": 0.5, "status": "running", "late": True}
-    assert row(item)[0] == "> running, late"
-    assert row({**item, "late": False})[0] == "> running"
-    assert row({**item, "stalled": True})[0] == "? stalled, late"
+    assert item_row(item)[0] == "> running, late"
+    assert item_row({**item, "late": False})[0] == "> running"
+    assert item_row({**item, "stalled": True})[0] == "? stalled, late"

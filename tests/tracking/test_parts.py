@@ -15,12 +15,12 @@ def pb(server):
         yield pb
 
 
-def run(programs, code):
-    done = programs.python(code)
+def run_program(programs, code):
+    done = programs.run_python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-POOL = """
+POOL_PROGRAM = """
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
 from progressbar_tracker import track, flush
@@ -52,12 +52,12 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("pool", ["Pool", "ProcessPoolExecutor"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_the_item_shows_the_exact_sum_of_a_pools_parts(programs, pb, method, pool):
-    run(programs, POOL.replace("METHOD", repr(method)).replace("POOL", repr(pool)))
+    run_program(programs, POOL_PROGRAM.replace("METHOD", repr(method)).replace("POOL", repr(pool)))
     item = pb.get("job")
     assert (item["status"], item["completed"]) == ("succeeded", sum(100 + number for number in range(8)))
 
 
-KILLED = """
+KILLED_PROGRAM = """
 import multiprocessing, os, signal
 from progressbar_tracker import track, flush
 
@@ -82,7 +82,7 @@ if __name__ == "__main__":
 
 
 def test_a_killed_workers_share_is_replaced_when_another_does_its_work_again(programs, pb):
-    run(programs, KILLED)
+    run_program(programs, KILLED_PROGRAM)
     assert pb.get("job")["completed"] == 100
 
 
@@ -127,7 +127,7 @@ def test_a_handle_whose_server_has_no_key_here_warns_and_goes_on(caplog):
         part.advance(3)
     (record,) = caplog.records
     assert "http://elsewhere:8989" in record.message
-    _runtime.sender_at("http://elsewhere:8989").close()  # it looks for a key until then
+    _runtime.get_sender_at("http://elsewhere:8989").close()  # it looks for a key until then
 
 
 def test_late_parts_of_a_bar_that_has_ended_are_left_out_quietly(pb):

@@ -8,15 +8,15 @@ import threading
 import pytest
 
 from progressbar_tracker import Tracker, configure, flush, track
-from tests.support.fault_server import answer
+from tests.support.fault_server import make_response
 
 
-def ended(faults, item_id="job"):
+def wait_for_end(faults, item_id="job"):
     faults.wait_for(lambda: any(run["id"] == item_id for run in faults.history))
-    return faults.ended(item_id)
+    return faults.last_run(item_id)
 
 
-def listed(faults, status, item_id="job"):
+def wait_for_status(faults, status, item_id="job"):
     faults.wait_for(lambda: faults.items.get(item_id, {}).get("status") == status)
     return faults.items[item_id]
 
@@ -33,7 +33,7 @@ def test_a_loop_that_came_to_its_end_succeeded_and_left_the_list(faults, pb):
     for number in pb.track(range(10), id="job"):
         if number == 0:
             pb.sender.flush(20)
-    run = ended(faults)
+    run = wait_for_end(faults)
     assert (run["status"], run["completed"]) == ("succeeded", 10)
     assert faults.items == {}
 
@@ -41,7 +41,7 @@ def test_a_loop_that_came_to_its_end_succeeded_and_left_the_list(faults, pb):
 def test_keep_leaves_a_finished_item_listed(faults, pb):
     for _ in pb.track(range(10), id="job", keep=True):
         pass
-    assert listed(faults, "succeeded")["completed"] == 10
+    assert wait_for_status(faults, "succeeded")["completed"] == 10
 
 
 def test_a_loop_that_was_left_early_is_stopped_with_the_count_before(faults, pb):
@@ -49,7 +49,7 @@ def test_a_loop_that_was_left_early_is_stopped_with_the_count_before(faults, pb)
         pb.sender.flush(20)
         if number == 3:
             break
-    run = ended(faults)
+    run = wait_for_end(faults)
     assert (run["status"], run["completed"], run.get("error")) == ("stopped", 3, None)
 
 
@@ -58,7 +58,7 @@ def test_a_block_that_raises_failed_and_stays_listed_with_the_reason(faults, pb)
         with pb.track(total=10, id="job") as bar:
             bar.advance(3)
             raise ValueError("bad row 3")
-    item = listed(faults, "failed")
+    item = wait_for_status(faults, "failed")
     assert (item["completed"], item["error"]) == (3, "ValueError: bad row 3")
 
 
@@ -68,7 +68,7 @@ def test_a_loop_in_a_block_that_raises_is_failed_and_not_stopped(faults, pb):
             for number in bar:
                 if number == 2:
                     raise KeyError("two")
-    assert listed(faults, "failed")["error"] == "KeyError: 'two'"
+    assert wait_for_status(faults, "failed")["error"] == "KeyError: 'two'"
 
 
 def test_a_loop_in_a_block_that_is_left_by_break_is_stopped(faults, pb):
@@ -76,7 +76,7 @@ def test_a_loop_in_a_block_that_is_left_by_break_is_stopped(faults, pb):
         for number in bar:
             if number == 2:
                 break
-    assert listed(faults, "stopped")["completed"] == 1
+    assert wait_for_status(faults, "stopped")["completed"] == 1
 
 
 def test_advance_and_update_set_what_the_server_sees(faults, pb):
@@ -87,7 +87,7 @@ def test_advance_and_update_set_what_the_server_sees(faults, pb):
         bar.advance(1.5)
         bar.weight = 7
         bar.title = "Renamed"
-    item = listed(faults, "succeeded")
+    item = wait_for_status(faults, "succeeded")
     assert item["completed"] == 51.5
     assert (item["total"], item["unit"], item["weight"]) == (200, "B", 7)
     assert (item["title"], item["description"]) == ("Renamed", "half")
@@ -98,21 +98,21 @@ def test_a_tracker_without_loop_or_block_begins_with_the_first_step_and_ends_wit
     bar.advance(3)
     bar.close()
     bar.close()
-    assert listed(faults, "succeeded")["completed"] == 3
+    assert wait_for_status(faults, "succeeded")["completed"] == 3
 
 
 def test_a_tracker_that_is_dropped_without_close_is_stopped(faults, pb):
     bar = pb.track(total=3, id="job", keep=True)
     bar.advance()
     del bar
-    assert listed(faults, "stopped")["completed"] == 1
+    assert wait_for_status(faults, "stopped")["completed"] == 1
 
 
 def test_fail_ends_the_run_with_a_text(faults, pb):
     with pb.track(total=3, id="job") as bar:
         bar.advance()
         bar.fail("disk full")
-    assert listed(faults, "failed")["error"] == "disk full"
+    assert wait_for_status(faults, "failed")["error"] == "disk full"
 
 
 def test_twenty_thousand_steps_arrive_exactly_in_few_requests(faults, pb):
@@ -121,7 +121,7 @@ def test_twenty_thousand_steps_arrive_exactly_in_few_requests(faults, pb):
             bar.advance()
     assert pb.sender.flush(20)
     assert faults.items["job"]["completed"] == 20_000
-    assert len(faults.seen) <= 3
+    assert len(faults.requests) <= 3
 
 
 def test_an_async_loop_is_tracked_like_any_other(faults, pb):
@@ -133,7 +133,7 @@ def test_an_async_loop_is_tracked_like_any_other(faults, pb):
         return [number async for number in pb.track(source(), id="job", total=5, keep=True)]
 
     assert asyncio.run(main()) == [0, 1, 2, 3, 4]
-    assert listed(faults, "succeeded")["completed"] == 5
+    assert wait_for_status(faults, "succeeded")["completed"] == 5
 
 
 def test_an_async_source_that_raises_fails_with_its_text(faults, pb):
@@ -147,7 +147,7 @@ def test_an_async_source_that_raises_fails_with_its_text(faults, pb):
 
     with pytest.raises(OSError, match="line dropped"):
         asyncio.run(main())
-    assert listed(faults, "failed")["error"] == "OSError: line dropped"
+    assert wait_for_status(faults, "failed")["error"] == "OSError: line dropped"
 
 
 def test_without_an_id_each_run_has_a_readable_one_of_its_own(faults, pb):
@@ -181,7 +181,7 @@ def test_a_bar_after_another_has_no_parent(faults, pb):
 def test_a_tracker_can_be_looped_over_again_as_a_new_run(faults, pb):
     tracker = pb.track([1, 2, 3], id="job", keep=True)
     assert list(tracker) == list(tracker) == [1, 2, 3]
-    assert listed(faults, "succeeded")["completed"] == 3
+    assert wait_for_status(faults, "succeeded")["completed"] == 3
 
 
 def test_len_is_that_of_the_source_and_an_empty_source_is_true():
@@ -212,7 +212,7 @@ def test_hostile_text_is_made_fit_instead_of_lost(faults, pb):
         bar.description = Unprintable()
         bar.total = "many"
         bar.weight = 1.5
-    assert "str() raised" in listed(faults, "succeeded", "odd")["description"]
+    assert "str() raised" in wait_for_status(faults, "succeeded", "odd")["description"]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_numbers_of_other_kinds_are_counted_and_mixed(faults, pb):
         bar.advance(2.5)
         bar.advance(True)
         bar.weight = True
-    item = listed(faults, "succeeded")
+    item = wait_for_status(faults, "succeeded")
     assert (item["completed"], item["weight"], item["weight"] is True) == (5, 1, False)
 
 
@@ -262,21 +262,21 @@ def test_advance_from_eight_threads_is_exact_on_the_server(faults, pb):
             thread.start()
         for thread in threads:
             thread.join()
-    assert listed(faults, "succeeded")["completed"] == 8000
+    assert wait_for_status(faults, "succeeded")["completed"] == 8000
 
 
 def test_a_fresh_tracker_does_no_io_until_it_is_used(faults, pb):
     tracker = pb.track(range(3), id="job")
     assert isinstance(tracker, Tracker)
     assert pb.sender.flush(1)
-    assert faults.seen == []
+    assert faults.requests == []
 
 
 def test_a_server_that_speaks_part_one_only_gets_counts_in_the_description(old_server):
     from progressbar_tracker import ProgressBar
-    from tests.support.fault_server import KEY
+    from tests.support.fault_server import WRITE_KEY
 
-    with ProgressBar(old_server.url, KEY, auto_detect=False) as pb:
+    with ProgressBar(old_server.url, WRITE_KEY, auto_detect=False) as pb:
         with pytest.raises(ValueError, match="bad row"):
             with pb.track(total=10, id="job") as bar:
                 bar.advance(4)
@@ -306,7 +306,7 @@ def test_disable_turns_tracking_off(faults, monkeypatch):
     with track(total=1, keep=True) as bar:
         bar.advance()
     assert flush(20)
-    assert faults.seen == []
+    assert faults.requests == []
 
 
 def test_the_environment_configures_the_server(faults, monkeypatch):
@@ -315,8 +315,8 @@ def test_the_environment_configures_the_server(faults, monkeypatch):
     for _ in track([1], id="job", keep=True):
         pass
     assert flush(20)
-    assert faults.seen[0].headers["x-api-key"] == "from-the-environment"
-    assert listed(faults, "succeeded")
+    assert faults.requests[0].headers["x-api-key"] == "from-the-environment"
+    assert wait_for_status(faults, "succeeded")
 
 
 def test_a_setting_that_cannot_be_used_is_named_with_its_place(monkeypatch, caplog):
@@ -338,7 +338,7 @@ def test_on_error_hears_of_each_failure_and_what_it_raises_is_swallowed(faults, 
         raise RuntimeError("the callback is broken")
 
     configure(on_error=callback)
-    faults.script.append(answer(503))
+    faults.script.append(make_response(503))
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
     assert pb.sender.flush(20)
@@ -347,7 +347,7 @@ def test_on_error_hears_of_each_failure_and_what_it_raises_is_swallowed(faults, 
 
 
 def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
-    faults.always = answer(401, b'{"detail": "unknown key"}')
+    faults.default_fault = make_response(401, b'{"detail": "unknown key"}')
     for number in range(3):
         for _ in pb.track([1], id=f"job{number}", keep=True):
             pass
@@ -356,4 +356,4 @@ def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
     assert len(warnings) == 1
     assert "(given in code)" in warnings[0].message
     assert "faultkey" not in caplog.text
-    assert len(faults.seen) == 1
+    assert len(faults.requests) == 1

@@ -1,7 +1,7 @@
 """The protocol in pure form: requests built, replies read, and the order in which one follows the other.
 
 No I/O and no HTTP library. What a call has to say to the server, and what it makes of the answer, is a generator that
-yields a ``Request``, is sent a ``Reply`` and returns the result: an *exchange*. The synchronous and the asynchronous
+yields a ``Request``, is sent a ``Response`` and returns the result: an *exchange*. The synchronous and the asynchronous
 shells drive the same exchanges, each with a loop of four lines, so neither repeats any logic.
 """
 
@@ -24,8 +24,8 @@ from progressbar_tracker._errors import (
     ServerError,
     ValidationError,
 )
-from progressbar_tracker._models import Item, KeyInfo, Op, OpResult, check_id, has_control, shown
-from progressbar_tracker._text import sentence
+from progressbar_tracker._models import Item, KeyInfo, Op, OpResult, check_id, format_value, has_control
+from progressbar_tracker._text import clean_detail
 
 from .legacy import LegacyState, legacy_item
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CLAMP: Final = 300.0  # seconds: no server may silence a client for longer by Retry-After
+MAX_RETRY_AFTER: Final = 300.0  # seconds: no server may silence a client for longer by Retry-After
 
 
-ANSWER: Final = 4 << 20  # bytes: 500 results of a batch, each with its problem, are a tenth of that
-LIST: Final = 128 << 20  # bytes: 100,000 items of 500 bytes each are less than half of that
+MAX_REPLY_BYTES: Final = 4 << 20  # bytes: 500 results of a batch, each with its problem, are a tenth of that
+MAX_LIST_BYTES: Final = 128 << 20  # bytes: 100,000 items of 500 bytes each are less than half of that
 
 
 class Request(NamedTuple):
@@ -51,7 +51,7 @@ class Request(NamedTuple):
     method: str
     path: str
     body: bytes | None = None
-    limit: int = ANSWER
+    limit: int = MAX_REPLY_BYTES
 
 
 class Reply(NamedTuple):
@@ -76,20 +76,20 @@ def base_url(api_url: object, name: str = "api_url") -> str:
     'http://host:8989/sub/'
     """
     if not isinstance(api_url, str):
-        raise ConfigError(f"{name} must be a string such as 'http://localhost:8989', not {shown(api_url)}")
+        raise ConfigError(f"{name} must be a string such as 'http://localhost:8989', not {format_value(api_url)}")
     text = api_url.strip()
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - a property that raises for "http://host:port"
     except ValueError as error:
-        raise ConfigError(f"{name} is not a URL: {shown(api_url)} ({error})") from error
+        raise ConfigError(f"{name} is not a URL: {format_value(api_url)} ({error})") from error
     if "@" in parts.netloc:
         raise ConfigError(f"{name} must not carry a user name or a password; the key is an argument of its own")
     unfit = has_control(text) or any(c.isspace() for c in text)
     if unfit or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{name} must be a URL such as 'http://localhost:8989', not {shown(api_url)}")
+        raise ConfigError(f"{name} must be a URL such as 'http://localhost:8989', not {format_value(api_url)}")
     if "?" in text or "#" in text:
-        raise ConfigError(f"{name} must have no query and no fragment: {shown(api_url)}")
+        raise ConfigError(f"{name} must have no query and no fragment: {format_value(api_url)}")
     return text.rstrip("/") + "/"
 
 
@@ -109,13 +109,13 @@ def check_key(api_key: object, name: str = "api_key") -> str:
     return key
 
 
-def encoded(text: str) -> str:
+def quote_id(text: str) -> str:
     """Percent-encode an id for a path or a query. Dots too where a path would otherwise be shortened by them."""
     quoted = quote(text, safe="")
     return quoted.replace(".", "%2E") if any(part in (".", "..") for part in text.split("/")) else quoted
 
 
-def body_of(document: object) -> bytes:
+def encode_json(document: object) -> bytes:
     """Return JSON as UTF-8. NaN and infinities, which are not JSON, raise ``ValueError``."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -135,20 +135,20 @@ def retry_after(reply: Reply, now: float | None = None) -> float | None:
             seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
         except (ValueError, OverflowError, TypeError, LookupError, OSError):
             return None
-    return min(max(seconds, 0.0), CLAMP) if seconds == seconds else None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None
 
 
-def error_of(reply: Reply, request: Request) -> ResponseError:
+def error_from_reply(reply: Reply, request: Request) -> ResponseError:
     """Return the error that a reply which is not 2xx stands for."""
     code = detail = field = ""
     try:
         problem = json.loads(reply.body)
         if isinstance(problem, dict):
-            code = sentence(problem.get("type")).removeprefix("about:blank").rsplit("/", 1)[-1]
-            detail = next(filter(None, (sentence(problem.get(name)) for name in ("detail", "error", "title"))), "")
-            field = sentence(problem.get("field"))
+            code = clean_detail(problem.get("type")).removeprefix("about:blank").rsplit("/", 1)[-1]
+            detail = next(filter(None, (clean_detail(problem.get(name)) for name in ("detail", "error", "title"))), "")
+            field = clean_detail(problem.get("field"))
     except (ValueError, RecursionError):
-        text = sentence(reply.body[:300].decode("utf-8", "replace")).strip()
+        text = clean_detail(reply.body[:300].decode("utf-8", "replace")).strip()
         detail = "" if text.startswith("<") else text
     status = reply.status
     kind: type[ResponseError]
@@ -157,7 +157,7 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
     elif status == 404:
         kind, reason = ItemNotFoundError, "not found"
     elif status == 409:
-        creating = request.method == "POST" and code not in ("other-run", "ended")
+        creating = request.method == "POST" and code not in ("run-superseded", "run-ended")
         kind, reason = (ItemExistsError if creating else ConflictError), "conflict"
     elif status in (400, 413, 422):
         kind, reason = ValidationError, "not accepted"
@@ -183,9 +183,9 @@ def error_of(reply: Reply, request: Request) -> ResponseError:
     )
 
 
-def unexpected(reply: Reply, request: Request) -> ResponseError:
+def unexpected_reply(reply: Reply, request: Request) -> ResponseError:
     """Return the error for a 2xx answer that is not of this protocol: a proxy's page, most likely."""
-    kind = sentence(reply.headers.get("content-type", "no content type"))[:100]
+    kind = clean_detail(reply.headers.get("content-type", "no content type"))[:100]
     message = f"{request.method} /{request.path.partition('?')[0]} was answered {reply.status} with {kind}, which is "
     return ResponseError(
         message + "not this protocol: is the URL that of a progress server?",
@@ -194,110 +194,110 @@ def unexpected(reply: Reply, request: Request) -> ResponseError:
     )
 
 
-def document_of(reply: Reply, request: Request) -> object:
+def json_of(reply: Reply, request: Request) -> object:
     """Return the JSON of a 2xx reply, and raise what any other stands for."""
     if not 200 <= reply.status < 300:
-        raise error_of(reply, request)
+        raise error_from_reply(reply, request)
     if not reply.body:
         return None
     try:
         return cast("object", json.loads(reply.body))
     except (ValueError, RecursionError):
-        raise unexpected(reply, request) from None
+        raise unexpected_reply(reply, request) from None
 
 
-def ask(request: Request) -> Exchange[object]:
+def request_json(request: Request) -> Exchange[object]:
     """Send one request and return the JSON of its answer."""
     reply = yield request
-    return document_of(reply, request)
+    return json_of(reply, request)
 
 
-def ask_key_info() -> Exchange[KeyInfo]:
+def request_key_info() -> Exchange[KeyInfo]:
     """Ask what the key may do, and what the server speaks."""
     request = Request("GET", "api/key-info")
     reply = yield request
-    document = document_of(reply, request)
+    document = json_of(reply, request)
     permissions = document.get("permissions") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(permissions, list):
-        raise unexpected(reply, request)
+        raise unexpected_reply(reply, request)
     server, api = document.get("server"), document.get("api")
     about = server if isinstance(server, dict) else {}
     return KeyInfo(
-        sentence(document.get("type")) or "unknown",
-        tuple(filter(None, map(sentence, permissions))),
-        tuple(filter(None, map(sentence, api))) if isinstance(api, list) else (),
-        sentence(about.get("version")),
-        sentence(about.get("boot_id")),
+        clean_detail(document.get("type")) or "unknown",
+        tuple(filter(None, map(clean_detail, permissions))),
+        tuple(filter(None, map(clean_detail, api))) if isinstance(api, list) else (),
+        clean_detail(about.get("version")),
+        clean_detail(about.get("boot_id")),
     )
 
 
-def _mapping(document: object, reply: Reply, request: Request) -> dict[str, object]:
+def _require_mapping(document: object, reply: Reply, request: Request) -> dict[str, object]:
     if not isinstance(document, dict):
-        raise unexpected(reply, request)
+        raise unexpected_reply(reply, request)
     return document
 
 
-def ask_keys() -> Exchange[list[dict[str, object]]]:
+def request_keys() -> Exchange[list[dict[str, object]]]:
     """List the keys of a server, without their secrets."""
-    request = Request("GET", "api/v1/keys", limit=LIST)
+    request = Request("GET", "api/v1/keys", limit=MAX_LIST_BYTES)
     reply = yield request
-    keys = _mapping(document_of(reply, request), reply, request).get("keys")
+    keys = _require_mapping(json_of(reply, request), reply, request).get("keys")
     if not isinstance(keys, list):
-        raise unexpected(reply, request)
+        raise unexpected_reply(reply, request)
     return keys
 
 
-def ask_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[dict[str, object]]:
+def request_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[dict[str, object]]:
     """Make a key; the answer has the secret as ``key``. ``expires_at`` is an RFC 3339 instant."""
     body = {"type": kind, "name": name, **({} if expires_at is None else {"expires_at": expires_at})}
-    request = Request("POST", "api/v1/keys", body_of(body))
+    request = Request("POST", "api/v1/keys", encode_json(body))
     reply = yield request
-    return _mapping(document_of(reply, request), reply, request)
+    return _require_mapping(json_of(reply, request), reply, request)
 
 
-def ask_revoke(key_id: str) -> Exchange[object]:
+def request_revocation(key_id: str) -> Exchange[object]:
     """Make a key invalid."""
-    return (yield from ask(Request("DELETE", f"api/v1/keys/{encoded(key_id)}")))
+    return (yield from request_json(Request("DELETE", f"api/v1/keys/{quote_id(key_id)}")))
 
 
-def ask_rotate(key_id: str) -> Exchange[dict[str, object]]:
+def request_rotation(key_id: str) -> Exchange[dict[str, object]]:
     """Give a key a new secret; the answer has it as ``key``."""
-    request = Request("POST", f"api/v1/keys/{encoded(key_id)}/rotate")
+    request = Request("POST", f"api/v1/keys/{quote_id(key_id)}/rotate")
     reply = yield request
-    return _mapping(document_of(reply, request), reply, request)
+    return _require_mapping(json_of(reply, request), reply, request)
 
 
-def ask_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
+def request_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
     """Send many operations at once and return one result for each.
 
     An operation that is no JSON is not sent, and its result is a 422 of our own: the others are not held up by it.
     """
     try:
-        body, fit = body_of({"ops": ops}), ops
+        body, fit = encode_json({"ops": ops}), ops
     except Exception:
-        unfit = {index: result for index, op in enumerate(ops) if (result := _unfit(op)) is not None}
+        unfit = {index: result for index, op in enumerate(ops) if (result := _encoding_failure(op)) is not None}
         if not unfit:  # a want of memory, for example
             raise
         fit = [op for index, op in enumerate(ops) if index not in unfit]
-        answered = iter((yield from ask_batch(fit)) if fit else ())
+        answered = iter((yield from request_batch(fit)) if fit else ())
         return [unfit[index] if index in unfit else next(answered) for index in range(len(ops))]
     request = Request("POST", "api/v1/items:batch", body)
     reply = yield request
-    document = document_of(reply, request)
+    document = json_of(reply, request)
     results = document.get("results") if isinstance(document, dict) else None
     if not isinstance(results, list) or len(results) != len(fit) or not all(_is_result(result) for result in results):
-        raise unexpected(reply, request)
+        raise unexpected_reply(reply, request)
     return cast("list[OpResult]", results)
 
 
-def _unfit(op: Op) -> OpResult | None:
+def _encoding_failure(op: Op) -> OpResult | None:
     """Return the result of an operation that is no JSON, or ``None`` for one that is."""
     try:
-        body_of(op)
+        encode_json(op)
     except MemoryError:
         return None
     except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
-        return {"id": op["id"], "status": 422, "problem": {"detail": f"it is no JSON: {shown(error, 200)}"}}
+        return {"id": op["id"], "status": 422, "problem": {"detail": f"it is no JSON: {format_value(error, 200)}"}}
     return None
 
 
@@ -308,27 +308,27 @@ def _is_result(result: object) -> bool:
     return isinstance(status, int) and 200 <= status < 600
 
 
-def _transient(status: int) -> bool:
+def _is_transient(status: int) -> bool:
     return status in (408, 429) or status >= 500
 
 
-def _vanished(op: Op, result: OpResult) -> bool:
+def _is_missing(op: Op, result: OpResult) -> bool:
     # Not a delete, which has what it wanted, and not a part, whose item may not be there yet.
     return result["status"] in (404, 410) and op["op"] != "delete" and "part" not in op
 
 
-def _result(item_id: str, request: Request) -> Exchange[OpResult]:
+def _request_single(item_id: str, request: Request) -> Exchange[OpResult]:
     """Send one operation by itself and return what a batch would have said of it."""
     reply = yield request
     if 200 <= reply.status < 300:
         return {"id": item_id, "status": reply.status}
-    error = error_of(reply, request)
-    if reply.status == 401 or 300 <= reply.status < 400 or _transient(reply.status):
+    error = error_from_reply(reply, request)
+    if reply.status == 401 or 300 <= reply.status < 400 or _is_transient(reply.status):
         raise error
     return {"id": item_id, "status": reply.status, "problem": {"detail": error.detail or str(error)}}
 
 
-class Wire:
+class ServerProtocol:
     """What one client knows of its key, and its calls as exchanges.
 
     Args:
@@ -339,49 +339,49 @@ class Wire:
 
     def __init__(self, *, auto_detect: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.auto_detect = auto_detect
-        self.known: KeyInfo | None = None
+        self.key_info_cache: KeyInfo | None = None
         self._clock = clock
-        self._legacy: dict[str, LegacyState] | None = None  # a tracker's items, on a server without part 2
+        self._legacy_states: dict[str, LegacyState] | None = None  # a tracker's items, on a server without part 2
 
     @property
-    def one_by_one(self) -> bool:
+    def unbatched(self) -> bool:
         """Whether a tracker's operations travel in a request each."""
-        return self._legacy is not None
+        return self._legacy_states is not None
 
     @property
     def boot_id(self) -> str:
         """Which life of the server answered when it was last asked, or ``""``; see ``deliver``."""
-        return "" if self.known is None else self.known.boot_id
+        return "" if self.key_info_cache is None else self.key_info_cache.boot_id
 
     def key_info(self) -> Exchange[KeyInfo]:
         """What the key is and may do; asked once."""
-        if self.known is None:
-            self.known = yield from ask_key_info()
-        return self.known
+        if self.key_info_cache is None:
+            self.key_info_cache = yield from request_key_info()
+        return self.key_info_cache
 
     def get_all(self) -> Exchange[list[Item]]:
         """Every item, highest weight first."""
-        yield from self._require("read items", "read")
-        return (yield from self._list())
+        yield from self._require_permission("read items", "read")
+        return (yield from self._list_items())
 
     def get(self, item_id: str) -> Exchange[Item]:
         """One item by its id."""
         check_id(item_id, "item_id")
-        yield from self._require("read items", "read")
-        request = Request("GET", f"api/v1/items/{encoded(item_id)}")
+        yield from self._require_permission("read items", "read")
+        request = Request("GET", f"api/v1/items/{quote_id(item_id)}")
         reply = yield request
         if reply.status not in (404, 405):
-            document = document_of(reply, request)
+            document = json_of(reply, request)
             if not isinstance(document, dict):
-                raise unexpected(reply, request)
+                raise unexpected_reply(reply, request)
             return cast("Item", document)
-        missing = error_of(reply, request)
+        missing = error_from_reply(reply, request)
         if missing.code != "item-not-found":  # a 1.0.0 server does not know the route: look the item up in the list
-            for item in (yield from self._list()):
+            for item in (yield from self._list_items()):
                 if item.get("id") == item_id:
                     return item
         raise ItemNotFoundError(
-            f"there is no item with the id {shown(item_id)}",
+            f"there is no item with the id {format_value(item_id)}",
             status_code=404,
             code="item-not-found",
             detail=missing.detail,
@@ -389,22 +389,22 @@ class Wire:
 
     def create(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
         """A new item."""
-        body = body_of(legacy_item(item_id, title, description, value, weight))
-        yield from self._require("create items", "create")
-        yield from ask(Request("POST", "progress", body))
+        body = encode_json(legacy_item(item_id, title, description, value, weight))
+        yield from self._require_permission("create items", "create")
+        yield from request_json(Request("POST", "progress", body))
 
     def update(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
         """New values for an item that exists."""
-        body = body_of(legacy_item(item_id, title, description, value, weight))
-        yield from self._require("update items", "update_own", "update_all")
-        yield from ask(Request("PUT", "progress", body))
+        body = encode_json(legacy_item(item_id, title, description, value, weight))
+        yield from self._require_permission("update items", "update_own", "update_all")
+        yield from request_json(Request("PUT", "progress", body))
 
     def delete(self, item_id: str) -> Exchange[bool]:
         """Remove an item; false where there was none."""
         check_id(item_id, "item_id")
-        yield from self._require("delete items", "delete_own", "delete_all")
+        yield from self._require_permission("delete items", "delete_own", "delete_all")
         try:
-            yield from ask(Request("DELETE", f"progress?id={encoded(item_id)}"))
+            yield from request_json(Request("DELETE", f"progress?id={quote_id(item_id)}"))
         except ItemNotFoundError:
             return False
         return True
@@ -430,72 +430,72 @@ class Wire:
     def deliver(self, ops: Sequence[Op]) -> Exchange[list[OpResult]]:
         """Carry out a tracker's operations: as one batch, or one by one where the server speaks part 1 only.
 
-        Where an item has vanished, the server is asked which life of it this is, for ``boot_id``.
+        Where an item has vanished, the server is asked which life of it this is, for ``epoch``.
         """
-        if self._legacy is None:
+        if self._legacy_states is None:
             try:
-                answered = yield from ask_batch(ops)
+                answered = yield from request_batch(ops)
             except ResponseError as error:
                 if error.status_code not in (404, 405):
                     raise
                 if "v1" in (yield from self.key_info()).api:
                     raise
             else:
-                if any(map(_vanished, ops, answered)):
+                if any(map(_is_missing, ops, answered)):
                     with contextlib.suppress(ResponseError):  # the batch was answered, and that is what counts
-                        self.known = yield from ask_key_info()
+                        self.key_info_cache = yield from request_key_info()
                 return answered
-            self._legacy = {}
+            self._legacy_states = {}
         results: list[OpResult] = []
         trouble: ResponseError | None = None
         for op in ops:
             if trouble is None or trouble.status_code not in (408, 429, 503):  # else it has to be left in peace
                 try:
-                    results.append((yield from self._one(op, self._legacy)))
+                    results.append((yield from self._deliver_unbatched(op, self._legacy_states)))
                     continue
                 except ResponseError as error:
-                    if not _transient(error.status_code):
+                    if not _is_transient(error.status_code):
                         raise
                     trouble = error
             detail = trouble.detail or str(trouble)
             results.append({"id": op["id"], "status": trouble.status_code, "problem": {"detail": detail}})
-        if trouble is not None and all(_transient(result["status"]) for result in results):
+        if trouble is not None and all(_is_transient(result["status"]) for result in results):
             raise trouble
         return results
 
-    def _one(self, op: Op, states: dict[str, LegacyState]) -> Exchange[OpResult]:
+    def _deliver_unbatched(self, op: Op, states: dict[str, LegacyState]) -> Exchange[OpResult]:
         # Part 1 replaces whole items, so what earlier operations said is kept and merged here.
         item_id = op["id"]
         if op["op"] == "delete":
             states.pop(item_id, None)
-            request = Request("DELETE", f"progress?id={encoded(item_id)}")
-            return (yield from _result(item_id, request))
+            request = Request("DELETE", f"progress?id={quote_id(item_id)}")
+            return (yield from _request_single(item_id, request))
         now, known = self._clock(), states.get(item_id)
         if known is None or op["op"] == "put":
             known = LegacyState(op, now, op.get("completed") or 0)
         else:
             known = known._replace(op=cast("Op", {**known.op, **op}))
         try:
-            body = body_of(known.item(now))
+            body = encode_json(known.to_item(now))
         except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
-            return {"id": item_id, "status": 422, "problem": {"detail": f"it is no JSON: {shown(error, 200)}"}}
+            return {"id": item_id, "status": 422, "problem": {"detail": f"it is no JSON: {format_value(error, 200)}"}}
         states[item_id] = known
         if op["op"] == "patch":
-            return (yield from _result(item_id, Request("PUT", "progress", body)))
-        result = yield from _result(item_id, Request("POST", "progress", body))
+            return (yield from _request_single(item_id, Request("PUT", "progress", body)))
+        result = yield from _request_single(item_id, Request("POST", "progress", body))
         if result["status"] == 409:  # an earlier run's leftovers, or our own create whose answer was lost: adopt it
-            result = yield from _result(item_id, Request("PUT", "progress", body))
+            result = yield from _request_single(item_id, Request("PUT", "progress", body))
         return result
 
-    def _list(self) -> Exchange[list[Item]]:
-        request = Request("GET", "progress", limit=LIST)
+    def _list_items(self) -> Exchange[list[Item]]:
+        request = Request("GET", "progress", limit=MAX_LIST_BYTES)
         reply = yield request
-        document = document_of(reply, request)
+        document = json_of(reply, request)
         if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
-            raise unexpected(reply, request)
+            raise unexpected_reply(reply, request)
         return cast("list[Item]", document)
 
-    def _require(self, action: str, *permissions: str) -> Exchange[None]:
+    def _require_permission(self, action: str, *permissions: str) -> Exchange[None]:
         if not self.auto_detect:
             return
         info = yield from self.key_info()

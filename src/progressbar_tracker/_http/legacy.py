@@ -10,22 +10,22 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import (
+    COMPLETION_TOLERANCE,
     DESCRIPTION_LENGTH,
     TITLE_LENGTH,
-    TOLERANCE,
     check_id,
     check_text,
     check_value,
     check_weight,
-    fraction,
+    compute_fraction,
 )
-from progressbar_tracker._text import amount, duration
+from progressbar_tracker._text import format_amount, format_duration
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem, Number, Op
 
-BELOW_ONE: Final = 1 - 2 * TOLERANCE  # part 1 takes 1.0 for the end
-LONGEST: Final = 1e9  # seconds: what takes 30 years has no time left worth telling
+MAX_RUNNING_VALUE: Final = 1 - 2 * COMPLETION_TOLERANCE  # part 1 takes 1.0 for the end
+MAX_ETA_SECONDS: Final = 1e9  # seconds: what takes 30 years has no time left worth telling
 
 
 def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
@@ -37,7 +37,7 @@ def legacy_item(item_id: object, title: object, description: object, value: obje
     return {
         "id": check_id(item_id, "item_id"),
         "title": check_text("title", title, TITLE_LENGTH),
-        "description": check_text("description", description, DESCRIPTION_LENGTH, lines=True),
+        "description": check_text("description", description, DESCRIPTION_LENGTH, allow_newlines=True),
         "value": check_value(value),
         "weight": check_weight(weight),
     }
@@ -47,32 +47,36 @@ class LegacyState(NamedTuple):
     """What is known of a tracker's item on a server that replaces whole items: part 1 has no patch, and no rate."""
 
     op: Op
-    began_at: float  # monotonic seconds
-    began_with: Number
+    started_at: float  # monotonic seconds
+    initial_completed: Number
 
-    def item(self, now: float) -> LegacyItem:
+    def to_item(self, now: float) -> LegacyItem:
         """Return the five fields that tell the state best. Counts, rate and time left go into the description."""
         op = self.op
         completed, total, status = op.get("completed") or 0, op.get("total"), op.get("status", "running")
-        description = op.get("description") or self._counts(completed, total, now if status == "running" else None)
+        description = op.get("description") or self._describe_counts(
+            completed, total, now if status == "running" else None
+        )
         if status in ("failed", "stopped"):
             description = f"{status}: {op.get('error') or description}"
         return {
             "id": op["id"],
             "title": op.get("title") or op["id"],
             "description": description[:DESCRIPTION_LENGTH],
-            "value": 1.0 if status == "succeeded" else min(fraction(completed, total) or 0.0, BELOW_ONE),
+            "value": 1.0
+            if status == "succeeded"
+            else min(compute_fraction(completed, total) or 0.0, MAX_RUNNING_VALUE),
             "weight": op.get("weight") or 0,
         }
 
-    def _counts(self, completed: Number, total: Number | None, now: float | None) -> str:
+    def _describe_counts(self, completed: Number, total: Number | None, now: float | None) -> str:
         unit = self.op.get("unit") or "it"
-        of = "" if total is None or total <= 0 else f"/{amount(total, unit)}"
-        told = [f"{amount(completed, unit)}{of} {unit}"]
-        elapsed = 0.0 if now is None else now - self.began_at
-        rate = (completed - self.began_with) / elapsed if elapsed > 0 else 0.0
+        of = "" if total is None or total <= 0 else f"/{format_amount(total, unit)}"
+        told = [f"{format_amount(completed, unit)}{of} {unit}"]
+        elapsed = 0.0 if now is None else now - self.started_at
+        rate = (completed - self.initial_completed) / elapsed if elapsed > 0 else 0.0
         if 0 < rate < math.inf:
-            told.append(f"{amount(float(f'{rate:.3g}'), unit)} {unit}/s")
-            if total is not None and total > completed and (left := (total - completed) / rate) < LONGEST:
-                told.append(f"{duration(left)} left")
+            told.append(f"{format_amount(float(f'{rate:.3g}'), unit)} {unit}/s")
+            if total is not None and total > completed and (left := (total - completed) / rate) < MAX_ETA_SECONDS:
+                told.append(f"{format_duration(left)} left")
         return ", ".join(told)

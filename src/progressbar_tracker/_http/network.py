@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
-PIECE_BYTES: Final = 1 << 14  # that are written between two looks at the clock
+WRITE_CHUNK_BYTES: Final = 1 << 14  # that are written between two looks at the clock
 
 
 class Deadline(float):
@@ -39,12 +39,12 @@ class Deadline(float):
         return made
 
 
-def _left(timeout: float | None, kind: type[httpcore.TimeoutException]) -> float | None:
+def _remaining_seconds(timeout: float | None, error_type: type[httpcore.TimeoutException]) -> float | None:
     if not isinstance(timeout, Deadline):
         return timeout
     left = timeout.at - time.monotonic()
     if left <= 0:
-        raise kind("timed out")
+        raise error_type("timed out")
     return left
 
 
@@ -70,7 +70,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for tried, address in enumerate(addresses):
-            left = _left(timeout, httpcore.ConnectTimeout)
+            left = _remaining_seconds(timeout, httpcore.ConnectTimeout)
             share = None if left is None else left / (len(addresses) - tried)
             try:
                 stream = self._backend.connect_tcp(address, port, share, local_address, socket_options)
@@ -86,11 +86,13 @@ class _DeadlineStream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        return self._stream.read(max_bytes, _remaining_seconds(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), PIECE_BYTES):
-            self._stream.write(buffer[start : start + PIECE_BYTES], _left(timeout, httpcore.WriteTimeout))
+        for start in range(0, len(buffer), WRITE_CHUNK_BYTES):
+            self._stream.write(
+                buffer[start : start + WRITE_CHUNK_BYTES], _remaining_seconds(timeout, httpcore.WriteTimeout)
+            )
 
     def close(self) -> None:
         self._stream.close()
@@ -98,7 +100,7 @@ class _DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
+        left = _remaining_seconds(timeout, httpcore.ConnectTimeout)
         return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:

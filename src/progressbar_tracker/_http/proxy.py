@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
-_BRACKETED: Final = re.compile(r"\[([^\]]*)\](/\d+)?(?::(\d+))?", re.ASCII)
-_OLD_IPV4: Final = re.compile(r"[0-9a-fx.]+", re.ASCII | re.IGNORECASE)  # such as 127.1 or 0x7f000001
+_BRACKETED_ENTRY: Final = re.compile(r"\[([^\]]*)\](/\d+)?(?::(\d+))?", re.ASCII)
+_LEGACY_IPV4: Final = re.compile(r"[0-9a-fx.]+", re.ASCII | re.IGNORECASE)  # such as 127.1 or 0x7f000001
 
 
 class Proxy(NamedTuple):
@@ -58,12 +58,12 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
-    variables = _variables(environ)
+    variables = _read_variables(environ)
     chosen = variables.get(parts.scheme) or variables.get("all")
-    if chosen is None or is_local(host) or _is_listed(host, port, variables.get("no", ("", ""))[0]):
+    if chosen is None or is_local(host) or _is_bypassed(host, port, variables.get("no", ("", ""))[0]):
         return None
     value, variable = chosen
-    return Proxy(_proxy_url(value, variable), variable)
+    return Proxy(_check_proxy_url(value, variable), variable)
 
 
 def is_local(host: str) -> bool:
@@ -72,14 +72,14 @@ def is_local(host: str) -> bool:
     >>> [is_local(host) for host in ("localhost", "a.localhost.", "127.1", "::ffff:127.0.0.1", "localhost.de")]
     [True, True, True, True, False]
     """
-    name = _name(host)
-    address = _address(name)
+    name = _normalize_name(host)
+    address = _parse_address(name)
     if address is not None:
         return address.is_loopback or address.is_unspecified
     return name == "localhost" or name.endswith(".localhost")
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _read_variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return value and name of each variable that is set, by scheme, and ``no``. The lower case goes first."""
     found: dict[str, tuple[str, str]] = {}
     cgi = "REQUEST_METHOD" in environ
@@ -92,7 +92,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return {scheme: one for scheme, one in found.items() if one[0]}  # an empty one in lower case turns off the other
 
 
-def _proxy_url(value: str, variable: str) -> str:
+def _check_proxy_url(value: str, variable: str) -> str:
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
@@ -101,14 +101,16 @@ def _proxy_url(value: str, variable: str) -> str:
         fit = False
     if not fit or has_control(url) or any(c.isspace() for c in url):
         raise ConfigError(f"{variable} is not the URL of a proxy, such as http://proxy:3128")
-    if parts.scheme not in SCHEMES:
-        raise ConfigError(f"{variable} names a proxy of a kind that is not supported: use one of {', '.join(SCHEMES)}")
+    if parts.scheme not in PROXY_SCHEMES:
+        raise ConfigError(
+            f"{variable} names a proxy of a kind that is not supported: use one of {', '.join(PROXY_SCHEMES)}"
+        )
     return url
 
 
-def _is_listed(host: str, port: int | None, no_proxy: str) -> bool:
-    name = _name(host)
-    address = _address(name)
+def _is_bypassed(host: str, port: int | None, no_proxy: str) -> bool:
+    name = _normalize_name(host)
+    address = _parse_address(name)
     for entry in re.split(r"[\s,]+", no_proxy):
         if entry == "*":
             return True
@@ -121,7 +123,7 @@ def _is_listed(host: str, port: int | None, no_proxy: str) -> bool:
 def _split_port(entry: str) -> tuple[str, int | None]:
     """Return an entry's host and port; no host where it is nonsense."""
     if entry.startswith("["):
-        match = _BRACKETED.fullmatch(entry)
+        match = _BRACKETED_ENTRY.fullmatch(entry)
         host, digits = ("", None) if match is None else ((match[1] + (match[2] or "")), match[3])
     elif entry.count(":") == 1:
         host, _, digits = entry.partition(":")
@@ -138,20 +140,20 @@ def _matches(pattern: str, name: str, address: Address | None) -> bool:
             network = ipaddress.ip_network(pattern, strict=False)
         except ValueError:
             return False
-        return address is not None and any(one in network for one in _forms(address))
-    wanted = _name(pattern.removeprefix("*").removeprefix("."))
+        return address is not None and any(one in network for one in _equivalent_addresses(address))
+    wanted = _normalize_name(pattern.removeprefix("*").removeprefix("."))
     if address is not None:
-        return address == _address(wanted)
+        return address == _parse_address(wanted)
     return bool(wanted) and (name == wanted or name.endswith(f".{wanted}"))
 
 
-def _forms(address: Address) -> tuple[Address, ...]:
+def _equivalent_addresses(address: Address) -> tuple[Address, ...]:
     if isinstance(address, ipaddress.IPv6Address):
         return (address,)
     return address, ipaddress.IPv6Address(b"\x00" * 10 + b"\xff\xff" + address.packed)
 
 
-def _name(host: str) -> str:
+def _normalize_name(host: str) -> str:
     """Return a host's name in the form in which names are compared."""
     name = host.strip("[]").partition("%")[0].rstrip(".").lower()
     if name.isascii():
@@ -162,11 +164,11 @@ def _name(host: str) -> str:
         return name
 
 
-def _address(name: str) -> Address | None:
+def _parse_address(name: str) -> Address | None:
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
-        if not _OLD_IPV4.fullmatch(name):
+        if not _LEGACY_IPV4.fullmatch(name):
             return None
         try:
             return ipaddress.IPv4Address(socket.inet_aton(name))

@@ -31,10 +31,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from progressbar_tracker._errors import ConfigError, ProgressBarError, TransportError
-from progressbar_tracker._models import shown
-from progressbar_tracker._text import sentence
+from progressbar_tracker._models import format_value
+from progressbar_tracker._text import clean_detail
 
-from .event_stream import SILENCE
+from .event_stream import STREAM_READ_TIMEOUT
 from .exchanges import Exchange, Reply, Request, base_url, check_key
 from .proxy import find_proxy
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._models import Change
 
-    from .event_stream import Follower
+    from .event_stream import EventStream
     from .network import Deadline
     from .proxy import Proxy
 
@@ -55,7 +55,7 @@ T = TypeVar("T")
 CONNECT_TIMEOUT: Final = 3.0  # seconds; no server worth waiting for takes longer to accept
 MAX_CONNECTIONS: Final = 100  # of one client; a thread that finds all of them in use waits
 CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # no fault of a setting
+RESOURCE_ERRNOS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # no fault of a setting
 
 
 def check_timeout(timeout: object) -> float:
@@ -65,11 +65,13 @@ def check_timeout(timeout: object) -> float:
         ConfigError: It is not such a number. There is no "wait for ever".
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
-        raise ConfigError(f"timeout must be a number of seconds, more than 0 and at most 3600, not {shown(timeout)}")
+        raise ConfigError(
+            f"timeout must be a number of seconds, more than 0 and at most 3600, not {format_value(timeout)}"
+        )
     return float(timeout)
 
 
-class _Address:
+class _BaseTransport:
     """What both shells share: where to, with which key, how long to wait. ``repr`` shows no key."""
 
     def __init__(self, api_url: str, api_key: str, timeout: float) -> None:
@@ -82,12 +84,12 @@ class _Address:
         }
         self.timeout = check_timeout(timeout)
         # Loading the certificates takes longer than all the rest, and plain HTTP needs none: no redirect is followed.
-        self.verify = not self.url.lower().startswith("http:")
+        self.verify_tls = not self.url.lower().startswith("http:")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def build(
+    def build_request(
         self, client: httpx.Client | httpx.AsyncClient, request: Request, deadline: Deadline, **headers: str
     ) -> httpx.Request:
         """Return httpx's form of a request."""
@@ -106,7 +108,7 @@ class _Address:
             timeout=httpx.Timeout(deadline, connect=connecting),
         )
 
-    def options(self, *, network: bool) -> dict[str, Any]:
+    def client_options(self, *, network: bool) -> dict[str, Any]:
         """Return what the clients are made with; ``network`` is whether they use the network at all.
 
         Raises:
@@ -117,14 +119,14 @@ class _Address:
         made: dict[str, Any] = {"headers": self.headers, "trust_env": False}
         if network:
             proxy = find_proxy(self.url, os.environ)
-            made["proxy"] = None if proxy is None else _httpx_proxy(proxy)
-            made["verify"] = _certificates() if self.verify else httpx.create_ssl_context(verify=False)
+            made["proxy"] = None if proxy is None else _to_httpx_proxy(proxy)
+            made["verify"] = _load_certificates() if self.verify_tls else httpx.create_ssl_context(verify=False)
             # As many may stay open as there may be: the pool closes surplus idle connections, and takes one that it has
             # just given to another thread for idle until that thread begins to write.
             made["limits"] = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
         return made
 
-    def failure(self, error: Exception, request: Request, deadline: Deadline) -> TransportError:
+    def transport_error(self, error: Exception, request: Request, deadline: Deadline) -> TransportError:
         """Return our error for one of httpx's or of the system's, with method and URL and without the key."""
         import httpx
 
@@ -132,18 +134,18 @@ class _Address:
         if isinstance(error, httpx.RequestError):
             # Ours has it as its cause, and what sends errors to another process or to a log may take the cause along.
             error.request = httpx.Request(request.method, url)
-        if time.monotonic() >= deadline.at and not isinstance(error, _UnfitError):
+        if time.monotonic() >= deadline.at and not isinstance(error, _UnusableReplyError):
             reason = f"it was not complete after {float(deadline):.3g} seconds"
         else:
-            reason = sentence(_words(error)).replace(self.headers["X-API-KEY"], "<key>")
+            reason = clean_detail(_error_text(error)).replace(self.headers["X-API-KEY"], "<key>")
         return TransportError(f"no answer to {request.method} {url}: {reason}", method=request.method, url=url)
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _httpx_proxy(proxy: Proxy) -> httpx.Proxy:
+def _to_httpx_proxy(proxy: Proxy) -> httpx.Proxy:
     """Return httpx's form of a proxy. No error shows its URL, which may have a password."""
     import importlib.util
 
@@ -161,7 +163,7 @@ def _httpx_proxy(proxy: Proxy) -> httpx.Proxy:
     return made
 
 
-def _certificates() -> ssl.SSLContext:
+def _load_certificates() -> ssl.SSLContext:
     """Load the certificates that servers are checked by: those that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name."""
     import httpx
 
@@ -169,7 +171,7 @@ def _certificates() -> ssl.SSLContext:
         return httpx.create_ssl_context()
     except (OSError, ValueError) as error:
         named = [name for name in CERTIFICATE_VARIABLES if os.environ.get(name)]
-        if not named or (type(error) is OSError and error.errno in SCARCE):
+        if not named or (type(error) is OSError and error.errno in RESOURCE_ERRNOS):
             raise
         raise ConfigError(f"the certificates cannot be loaded, see {' and '.join(named)}: {error}") from error
 
@@ -178,17 +180,17 @@ class ClosedError(TransportError, RuntimeError):
     """The client was closed before this call."""
 
 
-def _ended_at(seconds: float) -> Deadline:
+def _deadline_after(timeout: float) -> Deadline:
     from .network import Deadline
 
-    return Deadline(time.monotonic() + seconds)
+    return Deadline(time.monotonic() + timeout)
 
 
-class _UnfitError(Exception):
+class _UnusableReplyError(Exception):
     """The body of an answer is not worth waiting for."""
 
 
-class _Body:
+class _ReplyReader:
     """Gathers the body of an answer, within limits."""
 
     def __init__(self, response: httpx.Response, limit: int, deadline: Deadline) -> None:
@@ -199,9 +201,9 @@ class _Body:
         self._size = 0
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise _UnfitError(f"its body is encoded as {shown(encoding)}, which was not asked for")
+            raise _UnusableReplyError(f"its body is encoded as {format_value(encoding)}, which was not asked for")
 
-    def add(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> None:
         """Take a piece in.
 
         Raises:
@@ -211,17 +213,17 @@ class _Body:
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._size > self._limit:
-            raise _UnfitError(f"its body has more than {self._limit >> 20} MiB")
+            raise _UnusableReplyError(f"its body has more than {self._limit >> 20} MiB")
         if time.monotonic() >= self._deadline.at:
             raise TimeoutError
 
-    def reply(self) -> Reply:
+    def build_reply(self) -> Reply:
         """Return the whole answer."""
         headers = {name.lower(): text for name, text in self._response.headers.items()}
         return Reply(self._response.status_code, headers, b"".join(self._chunks))
 
 
-class HttpTransport(_Address):
+class HttpTransport(_BaseTransport):
     """Drives exchanges over a pool of connections. Safe to use from several threads.
 
     Args:
@@ -239,26 +241,26 @@ class HttpTransport(_Address):
         self._clients: dict[int, httpx.Client] = {}  # by process id
         self._closed = False
 
-    def run(self, exchange: Exchange[T], timeout: float | None = None, *, each: bool = False) -> T:
+    def run(self, exchange: Exchange[T], timeout: float | None = None, *, per_request: bool = False) -> T:
         """Carry out an exchange and return its result.
 
         Args:
             exchange: The requests.
             timeout: Seconds for all of it, in place of the usual ones.
-            each: Whether each request has that time for itself.
+            per_request: Whether each request has that time for itself.
 
         Raises:
             TransportError: There was no usable answer in time.
             ProgressBarError: What the exchange raises.
         """
         seconds = self.timeout if timeout is None else timeout
-        deadline = _ended_at(seconds)
+        deadline = _deadline_after(seconds)
         try:
             request = next(exchange)
             while True:
                 request = exchange.send(self._send(request, deadline))
-                if each:
-                    deadline = _ended_at(seconds)
+                if per_request:
+                    deadline = _deadline_after(seconds)
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -266,15 +268,15 @@ class HttpTransport(_Address):
     def _send(self, request: Request, deadline: Deadline) -> Reply:
         try:
             client = self.open()
-            with self._answer(client, self.build(client, request, deadline)) as response:
-                return self._whole(response, request, deadline)
+            with self._open_response(client, self.build_request(client, request, deadline)) as response:
+                return self._read_reply(response, request, deadline)
         except ProgressBarError:
             raise
         except Exception as error:
-            raise self.failure(error, request, deadline) from error
+            raise self.transport_error(error, request, deadline) from error
 
     @contextlib.contextmanager
-    def _answer(self, client: httpx.Client, request: httpx.Request) -> Iterator[httpx.Response]:
+    def _open_response(self, client: httpx.Client, request: httpx.Request) -> Iterator[httpx.Response]:
         response = client.send(request, stream=True)
         try:
             yield response
@@ -285,35 +287,35 @@ class HttpTransport(_Address):
                 connection.close()
 
     @staticmethod
-    def _whole(response: httpx.Response, request: Request, deadline: Deadline) -> Reply:
-        body = _Body(response, request.limit, deadline)
+    def _read_reply(response: httpx.Response, request: Request, deadline: Deadline) -> Reply:
+        body = _ReplyReader(response, request.limit, deadline)
         for chunk in response.iter_bytes():
-            body.add(chunk)
-        return body.reply()
+            body.feed(chunk)
+        return body.build_reply()
 
-    def follow(self, follower: Follower) -> Iterator[Change]:
+    def follow(self, event_stream: EventStream) -> Iterator[Change]:
         """Yield what a server tells over one connection, until it ends.
 
         Raises:
             ResponseError: The answer is no stream.
             TransportError: There was no answer, or the connection broke.
         """
-        request, deadline = follower.request, _ended_at(self.timeout)
+        request, deadline = event_stream.request, _deadline_after(self.timeout)
         try:
             client = self.open()
-            asked = self.build(client, request, deadline, **follower.headers)
-            with self._answer(client, asked) as response:
-                if not follower.begin(response.status_code, response.headers.get("content-type", "")):
-                    raise follower.refused(self._whole(response, request, deadline))
+            asked = self.build_request(client, request, deadline, **event_stream.headers)
+            with self._open_response(client, asked) as response:
+                if not event_stream.accept_response(response.status_code, response.headers.get("content-type", "")):
+                    raise event_stream.response_error(self._read_reply(response, request, deadline))
                 # From here on only silence has an end. The dictionary is the one that is read before the body is.
-                asked.extensions["timeout"]["read"] = SILENCE
+                asked.extensions["timeout"]["read"] = STREAM_READ_TIMEOUT
                 for chunk in response.iter_bytes():
-                    deadline = _ended_at(SILENCE)
-                    yield from follower.feed(chunk)
+                    deadline = _deadline_after(STREAM_READ_TIMEOUT)
+                    yield from event_stream.feed(chunk)
         except ProgressBarError:
             raise
         except Exception as error:
-            raise self.failure(error, request, deadline) from error
+            raise self.transport_error(error, request, deadline) from error
 
     def open(self) -> httpx.Client:
         """Return the client, built now if it was not. No request is made.
@@ -325,17 +327,17 @@ class HttpTransport(_Address):
         if self._closed:
             raise ClosedError("this client is closed", url=self.url)
         client = self._clients.get(os.getpid())
-        return self._build() if client is None else client
+        return self._build_client() if client is None else client
 
-    def _build(self) -> httpx.Client:
+    def _build_client(self) -> httpx.Client:
         import httpx
 
         # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is one
         # atomic step, so no lock is needed, which a fork could leave locked.
         network = self._transport
         if network is None:
-            network = _deadline_transport(**self.options(network=True))
-        fresh = httpx.Client(transport=network, **self.options(network=False))
+            network = _make_deadline_transport(**self.client_options(network=True))
+        fresh = httpx.Client(transport=network, **self.client_options(network=False))
         client = self._clients.setdefault(os.getpid(), fresh)
         if client is not fresh:
             fresh.close()
@@ -350,7 +352,7 @@ class HttpTransport(_Address):
             client.close()
 
 
-def _deadline_transport(
+def _make_deadline_transport(
     *, verify: ssl.SSLContext, proxy: httpx.Proxy | None, limits: httpx.Limits, **_: object
 ) -> httpx.HTTPTransport:
     import httpx
@@ -363,7 +365,7 @@ def _deadline_transport(
     return made
 
 
-class AsyncHttpTransport(_Address):
+class AsyncHttpTransport(_BaseTransport):
     """The same for asyncio and trio."""
 
     def __init__(
@@ -380,7 +382,7 @@ class AsyncHttpTransport(_Address):
         """Carry out an exchange and return its result. As ``HttpTransport.run``."""
         import anyio
 
-        deadline = _ended_at(self.timeout)
+        deadline = _deadline_after(self.timeout)
         request: Request | None = None
         reply: Reply | None = None
         try:
@@ -394,20 +396,20 @@ class AsyncHttpTransport(_Address):
                     reply = await self._send(request, deadline)
         except TimeoutError as error:
             assert request is not None  # there is nothing to wait for before it
-            raise self.failure(error, request, deadline) from error
+            raise self.transport_error(error, request, deadline) from error
 
     async def _send(self, request: Request, deadline: Deadline) -> Reply:
         try:
             client = await self._open()
-            async with self._answer(client, self.build(client, request, deadline)) as response:
-                return await self._whole(response, request, deadline)
+            async with self._open_response(client, self.build_request(client, request, deadline)) as response:
+                return await self._read_reply(response, request, deadline)
         except ProgressBarError:
             raise
         except Exception as error:
-            raise self.failure(error, request, deadline) from error
+            raise self.transport_error(error, request, deadline) from error
 
     @contextlib.asynccontextmanager
-    async def _answer(self, client: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    async def _open_response(self, client: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         response = await client.send(request, stream=True)
         try:
             yield response
@@ -418,35 +420,35 @@ class AsyncHttpTransport(_Address):
                 await connection.aclose()
 
     @staticmethod
-    async def _whole(response: httpx.Response, request: Request, deadline: Deadline) -> Reply:
-        body = _Body(response, request.limit, deadline)
+    async def _read_reply(response: httpx.Response, request: Request, deadline: Deadline) -> Reply:
+        body = _ReplyReader(response, request.limit, deadline)
         async for chunk in response.aiter_bytes():
-            body.add(chunk)
-        return body.reply()
+            body.feed(chunk)
+        return body.build_reply()
 
-    async def follow(self, follower: Follower) -> AsyncGenerator[Change, None]:
+    async def follow(self, event_stream: EventStream) -> AsyncGenerator[Change, None]:
         """As ``HttpTransport.follow``."""
         import anyio
 
-        request, deadline = follower.request, _ended_at(self.timeout)
+        request, deadline = event_stream.request, _deadline_after(self.timeout)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 # No yield in here: a cancel scope belongs to the task that entered it.
                 with anyio.fail_after(self.timeout):
                     client = await self._open()
-                    asked = self.build(client, request, deadline, **follower.headers)
-                    response = await stack.enter_async_context(self._answer(client, asked))
-                    if not follower.begin(response.status_code, response.headers.get("content-type", "")):
-                        raise follower.refused(await self._whole(response, request, deadline))
-                asked.extensions["timeout"]["read"] = SILENCE
+                    asked = self.build_request(client, request, deadline, **event_stream.headers)
+                    response = await stack.enter_async_context(self._open_response(client, asked))
+                    if not event_stream.accept_response(response.status_code, response.headers.get("content-type", "")):
+                        raise event_stream.response_error(await self._read_reply(response, request, deadline))
+                asked.extensions["timeout"]["read"] = STREAM_READ_TIMEOUT
                 async for chunk in response.aiter_bytes():
-                    deadline = _ended_at(SILENCE)
-                    for change in follower.feed(chunk):
+                    deadline = _deadline_after(STREAM_READ_TIMEOUT)
+                    for change in event_stream.feed(chunk):
                         yield change
             except ProgressBarError:
                 raise
             except Exception as error:
-                raise self.failure(error, request, deadline) from error
+                raise self.transport_error(error, request, deadline) from error
 
     async def _open(self) -> httpx.AsyncClient:
         import httpx
@@ -456,8 +458,8 @@ class AsyncHttpTransport(_Address):
         loop = _running_loop()
         if (entry := self._clients.get(loop)) is not None:
             return entry[0]
-        client = httpx.AsyncClient(transport=self._transport, **self.options(network=self._transport is None))
-        guard = _closing(client)
+        client = httpx.AsyncClient(transport=self._transport, **self.client_options(network=self._transport is None))
+        guard = _client_lifetime(client)
         self._clients[loop] = client, guard
         await anext(guard)
         return client
@@ -470,7 +472,7 @@ class AsyncHttpTransport(_Address):
             await entry[1].aclose()
 
 
-async def _closing(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+async def _client_lifetime(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
     """Close a client when this is closed: by ``close()``, or by an event loop that ends its generators."""
     try:
         yield

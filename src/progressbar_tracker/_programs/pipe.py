@@ -14,8 +14,8 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from .relay import wait, write_all
-from .supervisor import told
+from .relay import wait_ready, write_all
+from .supervisor import describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._tracking.tracker import Tracker
 
-BUFFER: Final = 1 << 18  # bytes: beyond this nothing is gained, and the processor's cache is lost
+BUFFER_BYTES: Final = 1 << 18  # bytes: beyond this nothing is gained, and the processor's cache is lost
 
 
 class _ReadError(OSError):
@@ -36,7 +36,7 @@ class _InterruptedError(BaseException):
         self.number = number
 
 
-def follow(bar: Tracker[None], separator: bytes | None) -> int:
+def run_pipe(bar: Tracker[None], separator: bytes | None) -> int:
     """Copy stdin to stdout, and count into a bar what ``copy()`` counts.
 
     Returns:
@@ -48,7 +48,7 @@ def follow(bar: Tracker[None], separator: bytes | None) -> int:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, _raise_interrupted)
     if sys.platform == "win32":
         import msvcrt
 
@@ -58,13 +58,13 @@ def follow(bar: Tracker[None], separator: bytes | None) -> int:
     with contextlib.suppress(SystemExit), bar:
         bar.share()  # told to the server however short it is
         try:
-            copy(0, 1, bar.advance, separator)
+            copy_counted(0, 1, bar.advance, separator)
         except BrokenPipeError:
             code = -getattr(signal, "SIGPIPE", 0)
             raise SystemExit(0) from None  # the reader has seen enough: stopped, and no failure
         except _InterruptedError as interrupt:
             code = -interrupt.number
-            bar.fail(told(code))
+            bar.fail(describe_exit(code))
         except OSError as error:
             text = f"cannot {'read' if isinstance(error, _ReadError) else 'write'}: {error.strerror}"
             bar.fail(text)
@@ -77,11 +77,11 @@ def follow(bar: Tracker[None], separator: bytes | None) -> int:
     return code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+def _raise_interrupted(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     raise _InterruptedError(number)
 
 
-def copy(source: int, target: int, count: Callable[[int], None], separator: bytes | None) -> None:
+def copy_counted(source: int, target: int, count: Callable[[int], None], separator: bytes | None) -> None:
     """Copy one descriptor to another until its end.
 
     Args:
@@ -97,7 +97,7 @@ def copy(source: int, target: int, count: Callable[[int], None], separator: byte
     """
     if separator is None and _splice(source, target, count):
         return
-    buffer = bytearray(BUFFER)
+    buffer = bytearray(BUFFER_BYTES)
     view = memoryview(buffer)
     whole = True
     while size := _read_into(source, view):
@@ -113,7 +113,7 @@ def copy(source: int, target: int, count: Callable[[int], None], separator: byte
         count(1)
 
 
-def size_left(source: int) -> int | None:
+def remaining_size(source: int) -> int | None:
     """Return how many bytes are left of a regular file, or ``None`` for anything else."""
     try:
         about = os.fstat(source)
@@ -133,7 +133,7 @@ def _read_into(source: int, view: memoryview) -> int:
             view[: len(data)] = data
             return len(data)
         except BlockingIOError:
-            wait(source, selectors.EVENT_READ)
+            wait_ready(source, selectors.EVENT_READ)
         except OSError as error:
             raise _ReadError(error.errno, error.strerror) from error
 
@@ -144,7 +144,7 @@ def _splice(source: int, target: int, count: Callable[[int], None]) -> bool:
         return False
     while True:
         try:
-            moved = os.splice(source, target, BUFFER)
+            moved = os.splice(source, target, BUFFER_BYTES)
         except BrokenPipeError:
             raise
         except OSError:

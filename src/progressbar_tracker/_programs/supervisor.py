@@ -19,28 +19,28 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from progressbar_tracker import _config, _runtime
 from progressbar_tracker._models import META_LENGTH
-from progressbar_tracker._sender.sender import START
-from progressbar_tracker._text import clean
-from progressbar_tracker._tracking.run import own_name
+from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
+from progressbar_tracker._text import clean_text
+from progressbar_tracker._tracking.run import make_unique_name
 from progressbar_tracker._tracking.tracker import track
 
-from .output_parser import Gauge, Parser, last_line
+from .output_parser import Parser, ProgressFilter, last_line
 from .relay import Relay, in_foreground
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.tracker import Tracker
 
-TAIL: Final = 8192  # bytes of stderr in which its last line is looked for
-NOT_FOUND: Final = 127  # the shells' code
-NOT_EXECUTABLE: Final = 126
+TAIL_BYTES: Final = 8192  # bytes of stderr in which its last line is looked for
+EXIT_NOT_FOUND: Final = 127  # the shells' code
+EXIT_NOT_EXECUTABLE: Final = 126
 
 # A signal that the terminal sends goes to the whole process group, the program included. The others come to us alone.
-_TERMINAL: Final = [name for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name)]
-_FORWARDED: Final = [name for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+_TERMINAL_SIGNALS: Final = [name for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name)]
+_FORWARDED_SIGNALS: Final = [name for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Job(NamedTuple):
@@ -62,7 +62,7 @@ class Job(NamedTuple):
     title: str | None = None
     group: str | None = None
     notify: tuple[str, ...] = ()
-    deadline: Due | None = None
+    deadline: DeadlineLike | None = None
 
 
 class NotStartedError(Exception):
@@ -99,7 +99,7 @@ def supervise(
     """
     line = shlex.join(job.command)
     bar = track(
-        id=f"{job.name[:60] or 'program'}-{own_name()}" if job.id is None else job.id,
+        id=f"{job.name[:60] or 'program'}-{make_unique_name()}" if job.id is None else job.id,
         title=line if job.title is None else job.title,
         group=job.group,
         notify=job.notify,
@@ -108,28 +108,28 @@ def supervise(
         display=False,
     )
     relays: list[Relay] = []
-    tail = _Tail()
-    with _Signals() as signals:
+    tail = _StreamTail()
+    with _SignalForwarder() as signals:
         began = time.monotonic()
         try:
-            gauge = _Progress(bar) if parse else None
+            gauge = _OutputProgress(bar) if parse else None
             streams: dict[str, int] = {}
             if parse:
-                relays.append(Relay(1, [gauge.reader()] if gauge else []))
-                streams["stdout"] = relays[-1].child
+                relays.append(Relay(1, [gauge.make_reader()] if gauge else []))
+                streams["stdout"] = relays[-1].child_descriptor
             if parse or read_errors:
-                relays.append(Relay(2, [tail.see, *([gauge.reader()] if gauge else [])]))
-                streams["stderr"] = relays[-1].child
-            process = _start(command, {**environ, _config.PARENT: bar.id}, streams)
+                relays.append(Relay(2, [tail.feed, *([gauge.make_reader()] if gauge else [])]))
+                streams["stderr"] = relays[-1].child_descriptor
+            process = _start_process(command, {**environ, _config.PARENT_VARIABLE: bar.id}, streams)
         except NotStartedError as error:
             for relay in relays:
-                relay.abandon()
+                relay.close()
             bar.share()
             bar.fail(str(error))
             raise
-        signals.watch(process, relays)
+        signals.forward_to(process, relays)
         about = {"command": line, "pid": str(process.pid), "program": job.name}
-        _runtime.describe(**{name: clean(text, META_LENGTH) for name, text in about.items()})
+        _runtime.set_meta(**{name: clean_text(text, META_LENGTH) for name, text in about.items()})
         bar.share()  # begins it; and other processes name it, so it is told of however short it is
         for relay in relays:
             relay.start()
@@ -137,22 +137,22 @@ def supervise(
         took = time.monotonic() - began
     for relay in relays:
         relay.finish()
-    _end(bar, code, took, tail.line(), following=gauge is not None and gauge.followed)
+    _report_exit(bar, code, took, tail.final_line(), is_followed=gauge is not None and gauge.is_followed)
     return code
 
 
-def addressed(environ: Mapping[str, str], url: str | None) -> dict[str, str]:
+def with_server_env(environ: Mapping[str, str], url: str | None) -> dict[str, str]:
     """Return an environment whose programs report to ``url``, if there is one, with a key that is meant for it."""
     made = dict(environ)
     if url is not None:
-        if environ.get(_config.URL) and not _config.same(url, environ[_config.URL]):
-            made.pop(_config.API_KEY, None)
-            made.pop(_config.API_KEY_FILE, None)
-        made[_config.URL] = url
+        if environ.get(_config.URL_VARIABLE) and not _config.is_same_server(url, environ[_config.URL_VARIABLE]):
+            made.pop(_config.API_KEY_VARIABLE, None)
+            made.pop(_config.API_KEY_FILE_VARIABLE, None)
+        made[_config.URL_VARIABLE] = url
     return made
 
 
-def mirrored(environ: Mapping[str, str]) -> dict[str, str]:
+def with_tqdm_env(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which every Python that starts shows its tqdm bars, and so do those that it starts.
 
     Not reached is a Python without ``site`` (``-S``), without the environment (``-E``, ``-I``, or started with one of
@@ -164,22 +164,22 @@ def mirrored(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PYTHONPATH": os.pathsep.join([folder, *paths] if paths != [""] else [folder])}
 
 
-def _end(bar: Tracker[None], code: int, took: float, said: str, *, following: bool) -> None:
+def _report_exit(bar: Tracker[None], code: int, elapsed: float, last_output: str, *, is_followed: bool) -> None:
     """Tell how it ended."""
-    how = told(code)
-    if following and code == 0 and bar.total is not None:
+    how = describe_exit(code)
+    if is_followed and code == 0 and bar.total is not None:
         bar.update(completed=bar.total)
-    bar.update(description=f"{how} after {duration(took)}")
+    bar.update(description=f"{how} after {format_elapsed(elapsed)}")
     if code:
-        bar.fail(f"{how}: {said}" if said else how)
+        bar.fail(f"{how}: {last_output}" if last_output else how)
     else:
         bar.close()
 
 
-def told(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Return how a program ended, in words.
 
-    >>> told(3), told(-9)
+    >>> describe_exit(3), describe_exit(-9)
     ('exit code 3', 'killed by SIGKILL')
     """
     if code >= 0:
@@ -190,10 +190,10 @@ def told(code: int) -> str:
         return f"killed by signal {-code}"
 
 
-def duration(seconds: float) -> str:
+def format_elapsed(seconds: float) -> str:
     """Return a time in words.
 
-    >>> duration(2.345), duration(75), duration(3725)
+    >>> format_elapsed(2.345), format_elapsed(75), format_elapsed(3725)
     ('2.3 s', '1:15 min', '1:02:05 h')
     """
     if seconds < 60:
@@ -204,14 +204,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} h"
 
 
-def end_alike(code: int) -> int:
+def exit_like_child(code: int) -> int:
     """Send the last state, then end as the program did: die of its signal, or return its exit code.
 
     A program that is over at once is told of all the same, even where it takes us longer to get ready to tell.
     """
-    if not _runtime.disabled():
-        sender, end = _runtime.sender(), time.monotonic() + START
-        while not sender.ready and time.monotonic() < end and not sender.flush(0.1):
+    if not _runtime.is_disabled():
+        sender, end = _runtime.get_sender(), time.monotonic() + STARTUP_TIMEOUT
+        while not sender.is_ready and time.monotonic() < end and not sender.flush(0.1):
             pass
     if code >= 0:
         return code
@@ -227,7 +227,9 @@ def end_alike(code: int) -> int:
     return 128 - code  # process 1 of a container does not die of a signal
 
 
-def _start(command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int]) -> subprocess.Popen[bytes]:
+def _start_process(
+    command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int]
+) -> subprocess.Popen[bytes]:
     def popen(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         # What we were given to hold open, such as <(...) of a shell, is the program's. Ours is never inherited.
         return subprocess.Popen(  # noqa: S603 - what the user asks for
@@ -248,80 +250,80 @@ def _start(command: Sequence[str], environ: Mapping[str, str], streams: Mapping[
     except FileNotFoundError:
         # With a path it is the file that is missing, or the interpreter that it names.
         reason = "No such file or directory" if os.sep in command[0] else "command not found"
-        raise NotStartedError(f"{command[0]}: {reason}", NOT_FOUND) from None
+        raise NotStartedError(f"{command[0]}: {reason}", EXIT_NOT_FOUND) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise NotStartedError(f"{command[0]}: {reason}", NOT_EXECUTABLE) from None
+        raise NotStartedError(f"{command[0]}: {reason}", EXIT_NOT_EXECUTABLE) from None
 
 
-class _Signals:
+class _SignalForwarder:
     """While the block runs, signals are the program's business."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._relays: Sequence[Relay] = ()
-        self._early: list[int] = []
-        self._before: dict[int, object] = {}
+        self._pending: list[int] = []
+        self._former_handlers: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for name in (*_TERMINAL, *_FORWARDED, "SIGWINCH"):
+        for name in (*_TERMINAL_SIGNALS, *_FORWARDED_SIGNALS, "SIGWINCH"):
             number = getattr(signal, name, None)
             # What we were started to ignore, under nohup for example, the program ignores as well.
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+                self._former_handlers[number] = signal.signal(number, self._handle)
         children = getattr(signal, "SIGCHLD", None)
         if children is not None and signal.getsignal(children) == signal.SIG_IGN:
             # Or nobody could tell how the program has ended.
-            self._before[children] = signal.signal(children, signal.SIG_DFL)
+            self._former_handlers[children] = signal.signal(children, signal.SIG_DFL)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._former_handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def watch(self, process: subprocess.Popen[bytes], relays: Sequence[Relay]) -> None:
+    def forward_to(self, process: subprocess.Popen[bytes], relays: Sequence[Relay]) -> None:
         """Hand signals on to a program from now on, and those that came before it was there."""
         self._process, self._relays = process, relays
-        while self._early:
-            self._handle(self._early.pop(0), None)
+        while self._pending:
+            self._handle(self._pending.pop(0), None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._process is None:
-            self._early.append(number)
+            self._pending.append(number)
             return
         if signal.Signals(number).name == "SIGWINCH":
             resized = [relay.resize() for relay in self._relays]
             if True not in resized:
                 return  # the terminal has told the program itself
-        elif signal.Signals(number).name in _TERMINAL and in_foreground():
+        elif signal.Signals(number).name in _TERMINAL_SIGNALS and in_foreground():
             return
         with contextlib.suppress(OSError):
             self._process.send_signal(number)
 
 
-class _Tail:
+class _StreamTail:
     """Keeps the end of a stream."""
 
     def __init__(self) -> None:
         self._bytes = b""
 
-    def see(self, data: bytes) -> None:
-        self._bytes = (self._bytes + data)[-TAIL:]
+    def feed(self, data: bytes) -> None:
+        self._bytes = (self._bytes + data)[-TAIL_BYTES:]
 
-    def line(self) -> str:
+    def final_line(self) -> str:
         return last_line(self._bytes)
 
 
-class _Progress:
+class _OutputProgress:
     """Moves a bar to what is read from the streams of a program."""
 
     def __init__(self, bar: Tracker[None]) -> None:
         self._bar = bar
-        self._gauge = Gauge()
+        self._filter = ProgressFilter()
         self._lock = threading.Lock()  # each stream has a thread
-        self.followed = False
+        self.is_followed = False
 
-    def reader(self) -> Callable[[bytes], None]:
+    def make_reader(self) -> Callable[[bytes], None]:
         """Return what takes in one more stream."""
         parser = Parser()
 
@@ -330,10 +332,10 @@ class _Progress:
             if found is None:
                 return
             with self._lock:
-                reading = self._gauge.take(found)
+                reading = self._filter.accept(found)
                 if reading is not None:
-                    self.followed = True
-                    phase = self._gauge.phase
+                    self.is_followed = True
+                    phase = self._filter.phase
                     self._bar.update(
                         completed=reading.completed,
                         total=reading.total,

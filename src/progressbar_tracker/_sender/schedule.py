@@ -10,99 +10,99 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from .snapshot import Snapshot, Source
 
-URGENT: Final = -math.inf  # due before everything that has an instant
-FAR_BACK: Final = -math.inf
-GRAINS: Final = 32  # of the agenda in a second
-FIRST_GRAIN: Final = -(2**62)
-GONE: Final = -(2**63)
-SWEEP: Final = 1000  # entries of the agenda below which stale ones do no harm
+URGENT_DUE: Final = -math.inf  # due before everything that has an instant
+NEVER_SYNCED: Final = -math.inf
+BUCKETS_PER_SECOND: Final = 32  # of the agenda in a second
+URGENT_BUCKET: Final = -(2**62)
+NO_BUCKET: Final = -(2**63)
+MIN_COMPACTION_SIZE: Final = 1000  # entries of the agenda below which stale ones do no harm
 
 
 class Record:
     """The book-keeping of one run. All instants are monotonic seconds."""
 
     __slots__ = (
-        "acked",
+        "acknowledged",
+        "answered_at",
+        "bucket",
+        "create_sent",
         "ended_at",
-        "grain",
-        "heard_at",
         "hold_until",
-        "revivals",
+        "recreations",
         "seq",
         "source",
         "synced_at",
-        "tried",
     )
 
     def __init__(self, source: Source, now: float) -> None:
         self.source = source
         self.seq = 0
-        self.grain = GONE  # where in the agenda it stands
-        self.acked: Snapshot | None = None  # None: the server does not have it
-        self.tried = False  # a create was sent, and may have arrived
+        self.bucket = NO_BUCKET  # where in the agenda it stands
+        self.acknowledged: Snapshot | None = None  # None: the server does not have it
+        self.create_sent = False  # a create was sent, and may have arrived
         self.hold_until = now  # the back-off of this item alone
-        self.heard_at = now  # the server's latest answer about it
-        self.synced_at = FAR_BACK  # the latest instant whose state the server is known to have
+        self.answered_at = now  # the server's latest answer about it
+        self.synced_at = NEVER_SYNCED  # the latest instant whose state the server is known to have
         self.ended_at: float | None = None
-        self.revivals = 0
+        self.recreations = 0
 
     @property
-    def gone(self) -> bool:
+    def is_forgotten(self) -> bool:
         """Whether there is nothing more to do about it."""
         return self.source.record is not self
 
 
-class Agenda:
+class Schedule:
     """Who is due when, in grains of a 32nd of a second. An entry costs a place in a queue: there may be 100,000.
 
     A record stands where its ``grain`` says; any other entry of it is stale, and passed over.
     """
 
     def __init__(self) -> None:
-        self._grains: list[int] = []  # a heap of those that have a queue
-        self._due: dict[int, deque[Record]] = {}
+        self._buckets: list[int] = []  # a heap of those that have a queue
+        self._entries: dict[int, deque[Record]] = {}
         self._size = 0  # entries, stale ones included
-        self._bound = SWEEP
+        self._max_size = MIN_COMPACTION_SIZE
 
     def put(self, record: Record, due: float) -> None:
         """Let ``record`` be due at the instant ``due``, and at no other."""
-        if self._size >= self._bound:
-            self._sweep()
+        if self._size >= self._max_size:
+            self._compact()
         self._size += 1
-        grain = FIRST_GRAIN if due == URGENT else math.ceil(due * GRAINS)
-        entries = self._due.get(grain)
+        grain = URGENT_BUCKET if due == URGENT_DUE else math.ceil(due * BUCKETS_PER_SECOND)
+        entries = self._entries.get(grain)
         if entries is None:
-            entries = self._due[grain] = deque()
-            heapq.heappush(self._grains, grain)
-        record.grain = grain
+            entries = self._entries[grain] = deque()
+            heapq.heappush(self._buckets, grain)
+        record.bucket = grain
         entries.append(record)
 
-    def take(self, now: float) -> Record | None:
+    def pop_due(self, now: float) -> Record | None:
         """Take out a record that is due, the earliest first, or return ``None``."""
-        while self._grains and self._grains[0] <= now * GRAINS:
-            grain = self._grains[0]
-            entries = self._due[grain]
+        while self._buckets and self._buckets[0] <= now * BUCKETS_PER_SECOND:
+            grain = self._buckets[0]
+            entries = self._entries[grain]
             while entries:
                 record = entries.popleft()
                 self._size -= 1
-                if record.grain == grain and not record.gone:
-                    record.grain = GONE
+                if record.bucket == grain and not record.is_forgotten:
+                    record.bucket = NO_BUCKET
                     return record
-            del self._due[heapq.heappop(self._grains)]
+            del self._entries[heapq.heappop(self._buckets)]
         return None
 
-    def _sweep(self) -> None:
+    def _compact(self) -> None:
         """Take the stale entries out: a program that flushes all the time puts its runs forward all the time."""
-        for grain, entries in list(self._due.items()):
-            self._due[grain] = deque(dict.fromkeys(r for r in entries if r.grain == grain and not r.gone))
-            if not self._due[grain]:
-                del self._due[grain]
-        self._grains = sorted(self._due)
-        self._size = sum(map(len, self._due.values()))
-        self._bound = max(SWEEP, 2 * self._size)
+        for grain, entries in list(self._entries.items()):
+            self._entries[grain] = deque(dict.fromkeys(r for r in entries if r.bucket == grain and not r.is_forgotten))
+            if not self._entries[grain]:
+                del self._entries[grain]
+        self._buckets = sorted(self._entries)
+        self._size = sum(map(len, self._entries.values()))
+        self._max_size = max(MIN_COMPACTION_SIZE, 2 * self._size)
 
-    def next(self) -> float | None:
+    def peek(self) -> float | None:
         """Return the instant at which a record is due, or ``None``; it may be that of a stale entry."""
-        if not self._grains:
+        if not self._buckets:
             return None
-        return URGENT if self._grains[0] == FIRST_GRAIN else self._grains[0] / GRAINS
+        return URGENT_DUE if self._buckets[0] == URGENT_BUCKET else self._buckets[0] / BUCKETS_PER_SECOND

@@ -32,10 +32,10 @@ from progressbar_tracker._errors import (
 )
 from progressbar_tracker._fork import importing
 from progressbar_tracker._log import ERROR, INFO, WARNING, log
-from progressbar_tracker._models import shown
+from progressbar_tracker._models import format_value
 
 from .reconciler import MAX_ITEMS, Reconciler
-from .worker import Worker, threadless
+from .worker import Worker, is_threadless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from .reconciler import Stats, Step
     from .snapshot import Source
 
-    Connect: TypeAlias = Callable[[], "Deliver | None"]
+    Connector: TypeAlias = Callable[[], "Delivery | None"]
 
-    class Deliver(Protocol):
+    class Delivery(Protocol):
         """Carries operations to the server."""
 
         def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
             """
 
         @property
-        def one_by_one(self) -> bool:
+        def unbatched(self) -> bool:
             """Whether each operation is a request of its own, so that there should be few."""
 
         @property
@@ -73,29 +73,31 @@ if TYPE_CHECKING:
             """Give back what belongs to the delivery alone. Idempotent."""
 
 
-TICK: Final = 0.1  # seconds between looks at what has ended
-TIMEOUT: Final = 5.0  # seconds for a phase of a request
-EXIT: Final = 1.5  # seconds that the end of a program waits at most
-START: Final = 5.0  # seconds that connecting, with all its imports, may take beyond that
-EXIT_AWAY: Final = 0.3  # the same when the server is known to be away
-BREATH: Final = 0.001  # seconds the thread rests at least: a loop that waits for the interpreter's lock gets it
-LAST_WORDS: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
-QUIET: Final = 60.0  # seconds between two warnings of one kind
-MISTAKEN: Final = 60.0  # seconds between attempts when what answers is no progress server
-LOOK: Final = 2.0  # seconds between looks for another key when the server refuses the one there is
+POLL_INTERVAL: Final = 0.1  # seconds between looks at what has ended
+REQUEST_TIMEOUT: Final = 5.0  # seconds for a phase of a request
+EXIT_TIMEOUT: Final = 1.5  # seconds that the end of a program waits at most
+STARTUP_TIMEOUT: Final = 5.0  # seconds that connecting, with all its imports, may take beyond that
+OFFLINE_EXIT_TIMEOUT: Final = 0.3  # the same when the server is known to be away
+MIN_THREAD_SLEEP: Final = (
+    0.001  # seconds the thread rests at least: a loop that waits for the interpreter's lock gets it
+)
+THREAD_JOIN_TIMEOUT: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
+WARNING_INTERVAL: Final = 60.0  # seconds between two warnings of one kind
+WRONG_SERVER_DELAY: Final = 60.0  # seconds between attempts when what answers is no progress server
+KEY_POLL_INTERVAL: Final = 2.0  # seconds between looks for another key when the server refuses the one there is
 
 
-class _Flush:
+class _FlushRequest:
     """Somebody waits until the server has what there is now."""
 
-    __slots__ = ("at", "conclude", "done", "last", "reached")
+    __slots__ = ("done", "finalize", "is_final", "requested_at", "succeeded")
 
-    def __init__(self, conclude: Callable[[Source], None] | None, *, last: bool) -> None:
-        self.conclude = conclude  # has its say about each run first
-        self.last = last  # nothing comes after it: whatever the back-off says, the server is tried once more
+    def __init__(self, finalize: Callable[[Source], None] | None, *, is_final: bool) -> None:
+        self.finalize = finalize  # has its say about each run first
+        self.is_final = is_final  # nothing comes after it: whatever the back-off says, the server is tried once more
         self.done = threading.Event()
-        self.reached = False
-        self.at: float | None = None
+        self.succeeded = False
+        self.requested_at: float | None = None
 
 
 class Sender:
@@ -111,45 +113,45 @@ class Sender:
         on_error: Told of each error that keeps a state from the server, in the sender's thread.
         clock: Monotonic seconds.
         reconciler: Makes what decides what is sent; called anew in the child of a fork.
-        last: The program is ending, and nobody will flush it any more: each end is delivered before it goes on.
+        is_exiting: The program is ending, and nobody will flush it any more: each end is delivered before it goes on.
     """
 
     def __init__(
         self,
-        connect: Connect,
+        connect: Connector,
         *,
         url: str | None = None,
-        started: Callable[[], None] = lambda: None,
-        forked: Callable[[], None] | None = None,
+        on_start: Callable[[], None] = lambda: None,
+        on_fork: Callable[[], None] | None = None,
         on_error: Callable[[ProgressBarError], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
-        reconciler: Callable[[], Reconciler] = Reconciler,
-        last: bool = False,
+        make_reconciler: Callable[[], Reconciler] = Reconciler,
+        is_exiting: bool = False,
     ) -> None:
         self._connect = connect
         self.url = url
-        self._started = started
-        self._forked = self.reset if forked is None else forked
+        self._on_start = on_start
+        self._on_fork = self.reset if on_fork is None else on_fork
         self._pid = os.getpid()
         self._on_error = on_error
         self._clock = clock
-        self._make_reconciler = reconciler
-        self._reconciler = reconciler()
-        self._deliver: Deliver | None = None
-        self._inherited: object = None
-        self._added: deque[Source] = deque()
+        self._make_reconciler = make_reconciler
+        self._reconciler = make_reconciler()
+        self._delivery: Delivery | None = None
+        self._inherited_deliveries: object = None
+        self._added_sources: deque[Source] = deque()
         # Bounded, for the thread may hang or be gone. A mark that is lost costs no more than an interval.
-        self.marks: deque[Source] = deque(maxlen=MAX_ITEMS)
-        self._flushes: deque[_Flush] = deque()
-        self._waiting: list[_Flush] = []
+        self.ended_sources: deque[Source] = deque(maxlen=MAX_ITEMS)
+        self._flushes: deque[_FlushRequest] = deque()
+        self._pending_flushes: list[_FlushRequest] = []
         self._deadline: float | None = None
-        self._warned: dict[str, float] = {}
+        self._warned_at: dict[str, float] = {}
         self.closed = False
-        self.last = last
-        self._wrong: str | None = None  # the setting or the key that cannot be used, in words
-        self._wrong_at = 0.0  # when that was last seen
-        self._away = False  # somebody waited for the server in vain
-        self._worker = Worker("progressbar-sender", self.step, self._pending)
+        self.is_exiting = is_exiting
+        self._setup_error: str | None = None  # the setting or the key that cannot be used, in words
+        self._setup_error_at = 0.0  # when that was last seen
+        self._is_offline = False  # somebody waited for the server in vain
+        self._worker = Worker("progressbar-sender", self.step, self._has_new_input)
 
     def __repr__(self) -> str:
         return f"Sender({self._reconciler.stats!r})"
@@ -157,29 +159,31 @@ class Sender:
     def add(self, source: Source) -> None:
         """Take a run in. Returns at once: one append, and the start of the thread if it does not run."""
         self._check_process()
-        if self.closed or self._reconciler.refused is not None:
+        if self.closed or self._reconciler.disabled_reason is not None:
             return
-        if len(self._added) >= MAX_ITEMS:
+        if len(self._added_sources) >= MAX_ITEMS:
             self._reconciler.stats.dropped += 1
             return
-        self._added.append(source)
-        if self._worker.asleep:
-            if self._worker.start(quietly=self.last):
-                self._started()
-            elif threadless():
-                self._reconciler.refuse("this uWSGI runs no threads")
-                self._added.clear()
+        self._added_sources.append(source)
+        if self._worker.needs_start:
+            if self._worker.start(quiet=self.is_exiting):
+                self._on_start()
+            elif is_threadless():
+                self._reconciler.disable("this uWSGI runs no threads")
+                self._added_sources.clear()
                 log(WARNING, "Progress is not reported: this uWSGI runs no threads unless it has --enable-threads")
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether there is anything that a flush could be about."""
-        return self._pending() or len(self._reconciler) > 0
+        return self._has_new_input() or len(self._reconciler) > 0
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether it has all that it needs to ask the server, or has found that there is none to ask."""
-        return self._deliver is not None or self._wrong is not None or self._reconciler.refused is not None
+        return (
+            self._delivery is not None or self._setup_error is not None or self._reconciler.disabled_reason is not None
+        )
 
     def stats(self) -> Stats:
         """Return the counts so far."""
@@ -195,44 +199,46 @@ class Sender:
             Whether it has; false when the time was up or there is no server.
         """
         self._check_process()
-        return self._flush(_Flush(None, last=False), timeout)
+        return self._run_flush(_FlushRequest(None, is_final=False), timeout)
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
-            self._forked()
+            self._on_fork()
 
-    def _flush(self, flush: _Flush, timeout: float) -> bool:
-        self._flushes.append(flush)
-        if self._worker.start(quietly=self.last):
-            self._worker.poke()
-            self._await(flush, timeout)
+    def _run_flush(self, request: _FlushRequest, timeout: float) -> bool:
+        self._flushes.append(request)
+        if self._worker.start(quiet=self.is_exiting):
+            self._worker.wake()
+            self._wait_for_flush(request, timeout)
         else:
-            self._alone(flush, timeout)
-        flush.done.set()  # nobody waits any more, and the thread may forget it
+            self._flush_without_thread(request, timeout)
+        request.done.set()  # nobody waits any more, and the thread may forget it
         with contextlib.suppress(ValueError):
-            self._flushes.remove(flush)
-        return flush.reached
+            self._flushes.remove(request)
+        return request.succeeded
 
-    def _await(self, flush: _Flush, timeout: float) -> None:
+    def _wait_for_flush(self, request: _FlushRequest, timeout: float) -> None:
         # In short waits. A Ctrl-C ends a wait that it finds in progress, and one that comes in the moment before, or is
         # taken by another thread, is noticed when the wait is over.
         end = self._clock() + timeout
-        while not flush.done.is_set() and (left := end - self._clock()) > 0:
-            flush.done.wait(min(TICK, left))
+        while not request.done.is_set() and (left := end - self._clock()) > 0:
+            request.done.wait(min(POLL_INTERVAL, left))
 
-    def settle(self) -> bool:
+    def flush_if_online(self) -> bool:
         """Flush, but wait for no server that did not answer the last time it was waited for."""
-        if self._away or self._reconciler.failures:
+        if self._is_offline or self._reconciler.failure_count:
             return False
-        if self.last:
-            self._deadline = self._clock() + EXIT  # of the requests too, if no thread can be started to make them
-            reached = self._flush(_Flush(None, last=True), EXIT)
-            self._away = not reached
+        if self.is_exiting:
+            self._deadline = (
+                self._clock() + EXIT_TIMEOUT
+            )  # of the requests too, if no thread can be started to make them
+            reached = self._run_flush(_FlushRequest(None, is_final=True), EXIT_TIMEOUT)
+            self._is_offline = not reached
             return reached
-        reached = self.flush(EXIT)
-        if not reached and not self.ready and not self._reconciler.failures:
-            reached = self.flush(START)  # on a busy machine; the server has not been asked anything yet
-        self._away = not reached
+        reached = self.flush(EXIT_TIMEOUT)
+        if not reached and not self.is_ready and not self._reconciler.failure_count:
+            reached = self.flush(STARTUP_TIMEOUT)  # on a busy machine; the server has not been asked anything yet
+        self._is_offline = not reached
         return reached
 
     def close(self, timeout: float | None = None) -> bool:
@@ -244,45 +250,45 @@ class Sender:
         Returns:
             Whether the server has everything.
         """
-        return self.shut(None, timeout)
+        return self.shut_down(None, timeout)
 
-    def shut(self, conclude: Callable[[Source], None] | None, timeout: float | None = None) -> bool:
-        """Close, after ``conclude`` has had its say about each run."""
+    def shut_down(self, finalize: Callable[[Source], None] | None, timeout: float | None = None) -> bool:
+        """Close, after ``finalize`` has had its say about each run."""
         if self.closed:
             return True
         self._check_process()
         reached = True
-        if self.busy:
+        if self.is_busy:
             if timeout is None:
-                timeout = EXIT_AWAY if self._reconciler.failures else EXIT
-            timeout -= min(LAST_WORDS, timeout / 2)  # the thread has that long to leave
+                timeout = OFFLINE_EXIT_TIMEOUT if self._reconciler.failure_count else EXIT_TIMEOUT
+            timeout -= min(THREAD_JOIN_TIMEOUT, timeout / 2)  # the thread has that long to leave
             self._deadline = self._clock() + timeout
-            reached = self._flush(_Flush(conclude, last=True), timeout)
+            reached = self._run_flush(_FlushRequest(finalize, is_final=True), timeout)
         self.closed = True
-        self._worker.stop(LAST_WORDS)
-        if self._deliver is not None:
-            self._deliver.close()
-        if not reached and self._wrong is None and self._reconciler.refused is None:
+        self._worker.stop(THREAD_JOIN_TIMEOUT)
+        if self._delivery is not None:
+            self._delivery.close()
+        if not reached and self._setup_error is None and self._reconciler.disabled_reason is None:
             log(WARNING, "The last state of %d items did not reach the server", len(self._reconciler))
         return reached
 
     def reset(self) -> None:
         """Start empty in the child of a fork: the runs, the thread and the connection are the parent's."""
         self._pid = os.getpid()
-        self._added = deque()
-        self.marks = deque(maxlen=MAX_ITEMS)
+        self._added_sources = deque()
+        self.ended_sources = deque(maxlen=MAX_ITEMS)
         self._flushes = deque()
-        self._waiting = []
+        self._pending_flushes = []
         # Out of use, but never finalized: that would close the connection, or complain that nobody had.
-        self._inherited, self._deliver = (self._inherited, self._deliver), None
-        self._reconciler.disown()
+        self._inherited_deliveries, self._delivery = (self._inherited_deliveries, self._delivery), None
+        self._reconciler.forget_all()
         self._reconciler = self._make_reconciler()
         self._worker.reset()
 
     def step(self) -> float | None:
         """Do what is due. Return the seconds until the next step, or ``None`` when nothing is left to do."""
         reconciler = self._reconciler
-        self._take_in(self._clock())
+        self._drain_inputs(self._clock())
         now = self._clock()
         if now >= reconciler.not_before and len(reconciler):
             steps = reconciler.plan(now)
@@ -291,138 +297,146 @@ class Sender:
         for warning in reconciler.warnings:
             self._warn(warning.kind, warning.text)
         reconciler.warnings.clear()
-        self._answer_flushes()
-        if self._added or self.marks or self._flushes:
+        self._complete_flushes()
+        if self._added_sources or self.ended_sources or self._flushes:
             return 0.0
-        wake_at = reconciler.wake_at()
-        return None if wake_at is None else min(max(wake_at - self._clock(), BREATH), TICK)
+        wake_at = reconciler.get_wake_at()
+        return None if wake_at is None else min(max(wake_at - self._clock(), MIN_THREAD_SLEEP), POLL_INTERVAL)
 
-    def _pending(self) -> bool:
-        return bool(self._added or self.marks or self._flushes or self._waiting)
+    def _has_new_input(self) -> bool:
+        return bool(self._added_sources or self.ended_sources or self._flushes or self._pending_flushes)
 
-    def _take_in(self, now: float) -> None:
+    def _drain_inputs(self, now: float) -> None:
         reconciler = self._reconciler
         # The flushes first: what was handed in before one of them is there by then, and must be a part of it.
-        flushes: list[_Flush] = []
+        flushes: list[_FlushRequest] = []
         with contextlib.suppress(IndexError):  # who gave up waiting takes his own out
             while self._flushes:
                 flushes.append(self._flushes.popleft())
         # Bounded by what is there now: others append meanwhile.
-        for _ in range(len(self._added)):
-            reconciler.add(self._added.popleft(), now)
-        for _ in range(len(self.marks)):
-            reconciler.mark(self.marks.popleft(), now)
+        for _ in range(len(self._added_sources)):
+            reconciler.add(self._added_sources.popleft(), now)
+        for _ in range(len(self.ended_sources)):
+            reconciler.mark_ended(self.ended_sources.popleft(), now)
         for flush in flushes:
-            if flush.conclude is not None:
-                reconciler.conclude(flush.conclude, now)
-            flush.at = now
+            if flush.finalize is not None:
+                reconciler.finalize_all(flush.finalize, now)
+            flush.requested_at = now
             # What is wrong may have been mended meanwhile, and a look costs next to nothing.
-            reconciler.hasten(now, last=flush.last or self._wrong is not None)
-            self._waiting.append(flush)
+            reconciler.make_due(now, is_final=flush.is_final or self._setup_error is not None)
+            self._pending_flushes.append(flush)
 
-    def _answer_flushes(self) -> None:
+    def _complete_flushes(self) -> None:
         reconciler = self._reconciler
-        for flush in list(self._waiting):
-            at = flush.at or 0.0
+        for flush in list(self._pending_flushes):
+            at = flush.requested_at or 0.0
             if flush.done.is_set():  # nobody waited so long
-                self._waiting.remove(flush)
+                self._pending_flushes.remove(flush)
                 continue
-            reached = reconciler.refused is None and not reconciler.behind(at)
+            reached = reconciler.disabled_reason is None and not reconciler.is_behind(at)
             # At the end of a program a server that is away is not waited for, and a setting that is wrong never.
-            hopeless = flush.last and reconciler.failures > 0 and self._clock() >= at + EXIT_AWAY - LAST_WORDS
-            wrong = self._wrong is not None and self._wrong_at >= at
-            if reached or hopeless or wrong or reconciler.refused is not None:
-                self._waiting.remove(flush)
-                flush.reached = reached
+            hopeless = (
+                flush.is_final
+                and reconciler.failure_count > 0
+                and self._clock() >= at + OFFLINE_EXIT_TIMEOUT - THREAD_JOIN_TIMEOUT
+            )
+            wrong = self._setup_error is not None and self._setup_error_at >= at
+            if reached or hopeless or wrong or reconciler.disabled_reason is not None:
+                self._pending_flushes.remove(flush)
+                flush.succeeded = reached
                 flush.done.set()
 
-    def _alone(self, flush: _Flush, timeout: float) -> None:
+    def _flush_without_thread(self, request: _FlushRequest, timeout: float) -> None:
         # No thread can be started, as at the end of an interpreter: the caller does the work itself.
         end = self._clock() + timeout
-        while not flush.done.is_set() and (left := end - self._clock()) > 0:
+        while not request.done.is_set() and (left := end - self._clock()) > 0:
             try:
                 delay = self.step()
             except Exception as error:  # noqa: BLE001 - not in the program's own thread
                 log(ERROR, "Progress cannot be reported: %r", error)
                 return
-            if not flush.done.is_set():
-                flush.done.wait(min(TICK if delay is None else delay, left))
+            if not request.done.is_set():
+                request.done.wait(min(POLL_INTERVAL if delay is None else delay, left))
 
     def _send(self, steps: list[Step]) -> None:
         reconciler = self._reconciler
         try:
-            if self._deliver is None:
+            if self._delivery is None:
                 with importing:
-                    self._deliver = self._connect()
-                if self._deliver is None:
-                    reconciler.refuse("no server is configured")
+                    self._delivery = self._connect()
+                if self._delivery is None:
+                    reconciler.disable("no server is configured")
                     return
                 if self.closed:  # meanwhile, when there was nothing to close yet
-                    self._deliver.close()
+                    self._delivery.close()
                     return
                 # Connecting took its time, imports and all. A state that is older than its arrival would look to the
                 # server like a slow beginning and a fast loop.
-                reconciler.renew(steps, self._clock())
+                reconciler.reschedule(steps, self._clock())
                 steps = reconciler.plan(self._clock())
                 if not steps:
                     return
-            results = self._deliver([step.op for step in steps], self._patience())
+            results = self._delivery([step.op for step in steps], self._compute_timeout())
             if len(results) != len(steps):
                 raise TransportError(f"{len(steps)} operations have {len(results)} results")
         except BaseException as error:
             # Whatever it is, it passes or does not: what was under way is not forgotten, and tried again.
-            self._failed(steps, error if isinstance(error, ProgressBarError) else _unforeseen(error))
+            self._process_failure(steps, error if isinstance(error, ProgressBarError) else _wrap_unexpected(error))
             if not isinstance(error, Exception):
                 raise
         else:
-            self._away, self._wrong = False, None
-            if reconciler.failures:
-                self._warned.clear()
+            self._is_offline, self._setup_error = False, None
+            if reconciler.failure_count:
+                self._warned_at.clear()
                 log(INFO, "Progress is reported again")
-            reconciler.frugal = self._deliver.one_by_one
-            reconciler.apply(steps, results, self._clock(), boot_id=self._deliver.boot_id)
+            reconciler.unbatched = self._delivery.unbatched
+            reconciler.apply(steps, results, self._clock(), boot_id=self._delivery.boot_id)
 
-    def _failed(self, steps: list[Step], error: ProgressBarError) -> None:
+    def _process_failure(self, steps: list[Step], error: ProgressBarError) -> None:
         """Draw the consequences of an answer that was of no use."""
         reconciler, now = self._reconciler, self._clock()
-        again, self._wrong, self._wrong_at = self._wrong == str(error), None, now
+        again, self._setup_error, self._setup_error_at = self._setup_error == str(error), None, now
         if isinstance(error, ConfigError):
             # The variable or the file may be mended while the program runs.
-            self._wrong = str(error)
-            reconciler.lost(steps, now, str(error))
+            self._setup_error = str(error)
+            reconciler.back_off(steps, now, str(error))
             self._warn("config", f"Progress is not reported: {error}", once=True)
         elif isinstance(error, PermissionError):
-            self._wrong = str(error)
-            reconciler.park(steps, now + LOOK, str(error))
-            source = "" if self._deliver is None else self._deliver.key_source
+            self._setup_error = str(error)
+            reconciler.pause(steps, now + KEY_POLL_INTERVAL, str(error))
+            source = "" if self._delivery is None else self._delivery.key_source
             self._warn("key", f"Progress is not reported, the server refuses the key ({source}): {error}", once=True)
         elif isinstance(error, ResponseError) and error.status_code in (400, 413, 422):
-            reconciler.halve(steps, str(error))
+            reconciler.halve_batch(steps, str(error))
         elif isinstance(error, ResponseError):
             transient = error.status_code in (408, 429) or error.status_code >= 500
-            wait, slower = error.retry_after if transient else MISTAKEN, error.status_code == 429
-            reconciler.lost(steps, now, str(error), retry_after=wait, slower=slower)
+            wait, slower = error.retry_after if transient else WRONG_SERVER_DELAY, error.status_code == 429
+            reconciler.back_off(steps, now, str(error), retry_after=wait, slow_down=slower)
             self._warn("answer", f"Progress cannot be reported at the moment: {error}")
         else:
-            reconciler.lost(steps, now, str(error))
+            reconciler.back_off(steps, now, str(error))
             self._warn("network", f"Progress cannot be reported at the moment: {error}")
         if not again:
             with contextlib.suppress(Exception):  # a user's callback may raise whatever it likes
                 self._on_error(error)
 
-    def _patience(self) -> float:
-        return TIMEOUT if self._deadline is None else min(TIMEOUT, max(self._deadline - self._clock(), 0.05))
+    def _compute_timeout(self) -> float:
+        return (
+            REQUEST_TIMEOUT
+            if self._deadline is None
+            else min(REQUEST_TIMEOUT, max(self._deadline - self._clock(), 0.05))
+        )
 
     def _warn(self, kind: str, message: str, *, once: bool = False) -> None:
         # The first of a kind at once, then one a minute: a program that runs for a week with its server away shall
         # not fill the disk. Of a setting that is wrong, another line says nothing new.
         now = self._clock()
-        if now >= self._warned.get(kind, -QUIET) + QUIET:
-            self._warned[kind] = math.inf if once else now
+        if now >= self._warned_at.get(kind, -WARNING_INTERVAL) + WARNING_INTERVAL:
+            self._warned_at[kind] = math.inf if once else now
             log(WARNING, "%s", message)
 
 
-def _unforeseen(error: BaseException) -> TransportError:
-    made = TransportError(f"the request failed: {shown(error, 300)}")
+def _wrap_unexpected(error: BaseException) -> TransportError:
+    made = TransportError(f"the request failed: {format_value(error, 300)}")
     made.__cause__ = error
     return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from progressbar_tracker._endings import Deaths
+    from progressbar_tracker._endings import FatalErrors
     from progressbar_tracker._models import Number, Op, Status
 
     class Source(Protocol):
@@ -34,25 +34,28 @@ if TYPE_CHECKING:
             """Whether the item stays listed after its end."""
 
         @property
-        def tentative(self) -> bool:
+        def is_tentative(self) -> bool:
             """Whether the end may still turn out to be another one."""
 
         @property
-        def patience(self) -> float:
+        def first_send_delay(self) -> float:
             """Seconds that the run must have lived before it is first sent."""
 
         @property
-        def fleeting(self) -> bool:
+        def is_skippable(self) -> bool:
             """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
 
         def sample(self, before: Snapshot | None = None) -> Snapshot:
             """Return the state now: ``before`` itself where nothing has changed since."""
 
-        def setting(self) -> Setting:
+        def get_static_fields(self) -> StaticFields:
             """Return what is told once."""
 
-        def conclude(self, fatal: Deaths) -> None:
-            """Settle the end for good, for the process ends now; ``fatal`` is of the exception it dies of, if any."""
+        def finalize(self, fatal_errors: FatalErrors) -> None:
+            """Settle the end for good, for the process ends now; ``fatal_errors`` is of the exception it dies of.
+
+            If any.
+            """
 
 
 class Snapshot(NamedTuple):
@@ -67,7 +70,7 @@ class Snapshot(NamedTuple):
     error: str | None
 
 
-class Setting(NamedTuple):
+class StaticFields(NamedTuple):
     """What is told of a run once, when its item is made."""
 
     unit: str
@@ -78,10 +81,10 @@ class Setting(NamedTuple):
 
 
 # What a server takes an item for that it is told nothing of.
-NOTHING: Final = Snapshot("", "", 0, None, 0, "running", None)
+EMPTY_SNAPSHOT: Final = Snapshot("", "", 0, None, 0, "running", None)
 
 
-def difference(op: Op, new: Snapshot, old: Snapshot) -> None:
+def add_changes(op: Op, new: Snapshot, old: Snapshot) -> None:
     """Put into ``op`` what ``new`` has otherwise than ``old``."""
     # Field by field, for this is done for every item at every send.
     if new.completed != old.completed:

@@ -13,49 +13,49 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from progressbar_tracker._fork import importing
-from progressbar_tracker._text import width_of
+from progressbar_tracker._text import display_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STDERR: Final = 2  # the descriptor that an unknown stream most likely ends in
+STDERR_DESCRIPTOR: Final = 2  # the descriptor that an unknown stream most likely ends in
 READY_TIMEOUT: Final = 0.1  # seconds that a stream which was ready before may take
 CHUNK_SIZE: Final = 4096  # bytes; a pipe that is ready takes as many without blocking
 MAX_FINAL_LINES: Final = 100  # last frames that wait for a stream; older ones are dropped
-UP: Final = "\x1b[A"
+CURSOR_UP: Final = "\x1b[A"
 
 
-def frame(shown: Sequence[str], finals: Sequence[str], lines: Sequence[str]) -> str:
-    r"""Return what turns the lines ``shown`` into ``finals``, which stay for good, and ``lines`` below them.
+def render_frame(shown_lines: Sequence[str], final_lines: Sequence[str], lines: Sequence[str]) -> str:
+    r"""Return what turns the lines ``shown_lines`` into ``final_lines``, which stay for good, and ``lines`` below them.
 
     The cursor rests in the first line, before and after.
 
-    >>> frame([], [], ["one", "two"])
+    >>> render_frame([], [], ["one", "two"])
     '\n\rtwo\x1b[A\rone'
-    >>> frame(["one", "two"], ["done"], ["two"])
+    >>> render_frame(["one", "two"], ["done"], ["two"])
     '\rdone\n'
     """
-    left = list(shown)
-    parts = [_line(0, final, left.pop(0) if left else "") + "\n" for final in finals]
+    left = list(shown_lines)
+    parts = [_render_line(0, final, left.pop(0) if left else "") + "\n" for final in final_lines]
     # From below, so that the cursor ends in the first line, behind its text.
     for row in reversed(range(max(len(lines), len(left)))):
         old, new = left[row] if row < len(left) else "", lines[row] if row < len(lines) else ""
         if new != old:
-            parts.append(_line(row, new, old) + ("" if new else "\r"))
+            parts.append(_render_line(row, new, old) + ("" if new else "\r"))
     return "".join(parts)
 
 
-def _line(row: int, text: str, old: str) -> str:
-    blanks = " " * max(_width(old) - _width(text), 0)
-    return "\n" * row + "\r" + text + blanks + UP * row
+def _render_line(row: int, text: str, old: str) -> str:
+    blanks = " " * max(_visible_width(old) - _visible_width(text), 0)
+    return "\n" * row + "\r" + text + blanks + CURSOR_UP * row
 
 
-def _width(text: str) -> int:
+def _visible_width(text: str) -> int:
     plain, *coloured = text.split("\x1b[")
-    return width_of(plain) + sum(width_of(part.partition("m")[2]) for part in coloured)
+    return display_width(plain) + sum(display_width(part.partition("m")[2]) for part in coloured)
 
 
-def _descriptor(stream: Any) -> int | None:
+def _direct_descriptor(stream: Any) -> int | None:
     """Return the descriptor of a stream that is nothing but a way to it, or ``None``."""
     if os.name != "posix" or type(stream) is not io.TextIOWrapper:
         return None  # a class of the program's own may do more than write
@@ -70,7 +70,7 @@ def _descriptor(stream: Any) -> int | None:
     return raw.fileno() if ascii_too else None
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
+def _file_identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
 
@@ -91,20 +91,20 @@ class Screen:
             raise ValueError("the stream is closed")
         encoding = getattr(stream, "encoding", None)
         self._encoding = encoding if isinstance(encoding, str) else None
-        self._descriptor = _descriptor(stream)
-        self._identity = None if self._descriptor is None else _identity(self._descriptor)
-        self._watched = STDERR if self._descriptor is None else self._descriptor
+        self._descriptor = _direct_descriptor(stream)
+        self._identity = None if self._descriptor is None else _file_identity(self._descriptor)
+        self._polled_descriptor = STDERR_DESCRIPTOR if self._descriptor is None else self._descriptor
         if self._descriptor is None:
             with contextlib.suppress(Exception):  # it has none
                 number = stream.fileno()
-                self._watched = number if isinstance(number, int) and number >= 0 else STDERR
-        self._shown: list[str] = []
-        self._rest = b""  # what a descriptor took only a part of
-        self._behind = False
-        self._finals: list[str] = []
+                self._polled_descriptor = number if isinstance(number, int) and number >= 0 else STDERR_DESCRIPTOR
+        self._shown_lines: list[str] = []
+        self._unwritten = b""  # what a descriptor took only a part of
+        self._is_blocked = False
+        self._final_lines: list[str] = []
 
     @property
-    def unicode(self) -> bool:
+    def supports_unicode(self) -> bool:
         """Whether it takes the characters that a smooth bar is made of."""
         try:
             return self._encoding is not None and bool("\u2588\u258f".encode(self._encoding))
@@ -114,18 +114,18 @@ class Screen:
     @property
     def size(self) -> tuple[int | None, int | None]:
         """Columns and lines of the terminal; ``None`` where it is none."""
-        if self._watched == STDERR and self._descriptor is None:
+        if self._polled_descriptor == STDERR_DESCRIPTOR and self._descriptor is None:
             return None, None
         try:
-            columns, rows = os.get_terminal_size(self._watched)
+            columns, rows = os.get_terminal_size(self._polled_descriptor)
         except (OSError, ValueError):
             return None, None
         return (columns - 1 if columns > 1 else None), (rows - 1 if rows > 1 else None)
 
-    def leave(self, text: str) -> None:
+    def add_final_line(self, text: str) -> None:
         """Leave a line above all others for good, with the next frame."""
-        self._finals.append(text)
-        del self._finals[:-MAX_FINAL_LINES]
+        self._final_lines.append(text)
+        del self._final_lines[:-MAX_FINAL_LINES]
 
     def draw(self, lines: Sequence[str]) -> bool:
         """Show these lines. Return whether the stream took them; a stream that is not ready is tried again later.
@@ -133,15 +133,15 @@ class Screen:
         Raises:
             BaseException: What the stream raises.
         """
-        lines = [self._fit(line) for line in lines]
-        text = frame(self._shown, [self._fit(final) for final in self._finals], lines)
+        lines = [self._replace_unencodable(line) for line in lines]
+        text = render_frame(self._shown_lines, [self._replace_unencodable(final) for final in self._final_lines], lines)
         if text and not self._write(text):
             return False
-        self._shown = lines
-        self._finals.clear()
+        self._shown_lines = lines
+        self._final_lines.clear()
         return True
 
-    def _fit(self, text: str) -> str:
+    def _replace_unencodable(self, text: str) -> str:
         if self._encoding is None:
             return text
         try:
@@ -151,47 +151,47 @@ class Screen:
 
     def _write(self, text: str) -> bool:
         if self._descriptor is None:
-            if not self._ready():
+            if not self._is_ready():
                 return False
             try:
                 self.stream.write(text)
-                getattr(self.stream, "flush", _nothing)()
+                getattr(self.stream, "flush", _skip_flush)()
             except BlockingIOError:
                 return False
             return True
-        if self.stream.closed or _identity(self._descriptor) != self._identity:
+        if self.stream.closed or _file_identity(self._descriptor) != self._identity:
             raise ValueError("the stream is closed")  # the number may be that of a file of the program's by now
-        if self._rest:
-            self._rest = self._push(self._descriptor, self._rest)
-            if self._rest:
+        if self._unwritten:
+            self._unwritten = self._write_available(self._descriptor, self._unwritten)
+            if self._unwritten:
                 return False
         data = text.encode(self._encoding or "ascii", "replace")
-        rest = self._push(self._descriptor, data)
+        rest = self._write_available(self._descriptor, data)
         if len(rest) == len(data):
             return False
-        self._rest = rest
+        self._unwritten = rest
         return True
 
-    def _push(self, descriptor: int, data: bytes) -> bytes:
+    def _write_available(self, descriptor: int, data: bytes) -> bytes:
         """Write what the descriptor takes without blocking, and return the rest."""
-        while data and self._ready():
+        while data and self._is_ready():
             try:
                 data = data[os.write(descriptor, data[:CHUNK_SIZE]) :]
             except BlockingIOError:
-                self._behind = True
+                self._is_blocked = True
                 break
         return data
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         if not hasattr(self._select, "poll"):
             return True
         poll = self._select.poll()
-        poll.register(self._watched, self._select.POLLOUT)
+        poll.register(self._polled_descriptor, self._select.POLLOUT)
         # An error makes it ready, too: the write says which.
-        ready = bool(poll.poll(0 if self._behind else READY_TIMEOUT * 1000))
-        self._behind = not ready
+        ready = bool(poll.poll(0 if self._is_blocked else READY_TIMEOUT * 1000))
+        self._is_blocked = not ready
         return ready
 
 
-def _nothing() -> None:
+def _skip_flush() -> None:
     """Stand for a flush."""

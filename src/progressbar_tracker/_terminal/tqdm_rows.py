@@ -50,20 +50,20 @@ class Row:
         """Do nothing: the run ends the bar."""
 
 
-def _tqdm() -> Any:
+def _get_tqdm_class() -> Any:
     return getattr(sys.modules.get("tqdm.std"), "tqdm", None)
 
 
-def taken_rows() -> int:
+def count_taken_rows() -> int:
     """Return how many rows tqdm's own bars have, counted from the first."""
-    bars = getattr(_tqdm(), "_instances", ())
+    bars = getattr(_get_tqdm_class(), "_instances", ())
     positions = [getattr(bar, "pos", None) for bar in bars if not isinstance(bar, Row)]
     return max((abs(position) + 1 for position in positions if isinstance(position, int)), default=0)
 
 
-def announce(rows: Sequence[Row]) -> None:
+def register_rows(rows: Sequence[Row]) -> None:
     """Let tqdm know these rows of ours, and no others."""
-    tqdm = _tqdm()
+    tqdm = _get_tqdm_class()
     bars = getattr(tqdm, "_instances", None)
     if type(bars) is WeakSet:
         tqdm._instances = WeakSet([*(bar for bar in bars if not isinstance(bar, Row)), *rows])  # noqa: SLF001

@@ -41,27 +41,27 @@ if TYPE_CHECKING:
     class _Lock(Protocol):
         def release(self) -> None: ...
 
-    class Watcher(Protocol):
+    class LoopListener(Protocol):
         """Who wants to know of the end of a counted loop. Both calls may come from any thread, at any point."""
 
-        def exhausted(self) -> None:
+        def on_exhausted(self) -> None:
             """The source has nothing left. Called in the loop's own thread, as ordinary code."""
 
-        def released(self) -> None:
+        def on_released(self) -> None:
             """The loop let go of its iterator. Called by a finalizer: set flags and append, nothing else."""
 
-    class AsyncWatcher(Watcher, Protocol):
+    class AsyncLoopListener(LoopListener, Protocol):
         """A watcher that also hears of an exception of the source, which only an asynchronous loop can see."""
 
-        def raised(self, error: BaseException) -> None:
+        def on_source_error(self, error: BaseException) -> None:
             """The source raised."""
 
 
 T = TypeVar("T")
 
 LOCK_TIMEOUT: Final = 1.0  # seconds
-_FULL: Final = sys.maxsize
-_FOLD: Final = 1024  # deltas waiting; more are folded by the thread that adds one
+_MAX_STEPS: Final = sys.maxsize
+_MAX_PENDING_DELTAS: Final = 1024  # deltas waiting; more are folded by the thread that adds one
 
 # Guards folding and setting, which are rare. Module-wide, so that a counter stays small. Replaced after a fork.
 # Re-entrant, for a signal handler or a finalizer may read a count in the middle of a step of the same thread.
@@ -77,7 +77,7 @@ def reset_lock() -> None:
 call_after_fork(reset_lock)
 
 
-def _acquire() -> _Lock:
+def _acquire_lock() -> _Lock:
     """Take the lock and return it. A lock that is held for so long that its holder must be gone is replaced."""
     lock = _lock
     while not lock.acquire(True, LOCK_TIMEOUT):
@@ -87,12 +87,12 @@ def _acquire() -> _Lock:
     return lock
 
 
-def gil_enabled() -> bool:
+def is_gil_enabled() -> bool:
     """Say whether one thread at a time runs Python code, so that a step of a C iterator is atomic."""
-    return bool(getattr(sys, "_is_gil_enabled", _yes)())
+    return bool(getattr(sys, "_is_gil_enabled", _return_true)())
 
 
-def _yes() -> bool:
+def _return_true() -> bool:
     return True
 
 
@@ -104,76 +104,76 @@ class Counter:
     3.5
     """
 
-    __slots__ = ("_base", "_deltas", "_handed", "_locked", "complete", "ones")
+    __slots__ = ("_base", "_deltas", "_needs_lock", "_yielded", "is_exhausted", "unit_iterator")
 
     def __init__(self) -> None:
         self._base: Number = 0
         self._deltas: deque[Number] | None = None
-        self._handed: repeat[bool] | None = None
-        self.ones: repeat[bool] | None = None  # one step of it is one unit, from any thread
-        self.complete = False  # the source of the latest loop is exhausted
-        self._locked = not gil_enabled()  # a step of a C iterator is not atomic then
+        self._yielded: repeat[bool] | None = None
+        self.unit_iterator: repeat[bool] | None = None  # one step of it is one unit, from any thread
+        self.is_exhausted = False  # the source of the latest loop is exhausted
+        self._needs_lock = not is_gil_enabled()  # a step of a C iterator is not atomic then
 
     @property
-    def looping(self) -> bool:
+    def has_loop(self) -> bool:
         """Whether a loop was begun over this counter."""
-        return self._handed is not None
+        return self._yielded is not None
 
     @property
     def position(self) -> Number:
         """Units done. Of a loop, the item that is being worked on, or was when the loop was left, does not count."""
         # Reading changes nothing, so it may interrupt a step. list() of a deque is one step of C.
-        lock = _acquire()
+        lock = _acquire_lock()
         try:
-            position, deltas, ones, handed = self._base, self._deltas, self.ones, self._handed
+            position, deltas, ones, handed = self._base, self._deltas, self.unit_iterator, self._yielded
             if deltas:
                 position += sum(list(deltas))
             if ones is not None:
-                position += _FULL - ones.__length_hint__()
-            return position if handed is None else position + self._looped()
+                position += _MAX_STEPS - ones.__length_hint__()
+            return position if handed is None else position + self._loop_count()
         finally:
             lock.release()
 
-    def stands_at(self, position: Number) -> bool:
+    def is_at(self, position: Number) -> bool:
         """Say whether it stands at ``position`` for certain. No lock, which costs as much as all the rest.
 
         For the sender, which asks ten thousand runs every second whether they have moved since.
         """
         if self._deltas is not None:
             return False  # they may be being folded, and are in neither place
-        now, ones = self._base, self.ones
+        now, ones = self._base, self.unit_iterator
         if ones is not None:
-            now += _FULL - ones.__length_hint__()
+            now += _MAX_STEPS - ones.__length_hint__()
         # A loop that begins anew in this moment may be counted twice. That is never where it stood before.
-        return (now if self._handed is None else now + self._looped()) == position
+        return (now if self._yielded is None else now + self._loop_count()) == position
 
     def advance(self, n: Number = 1) -> None:
         """Add ``n`` units. Exact from any number of threads."""
         # The path of n == 1 is hot: no lock, no attribute that two threads could write at once.
-        if n == 1 and self.ones is not None:
-            next(self.ones)
+        if n == 1 and self.unit_iterator is not None:
+            next(self.unit_iterator)
         else:
             self._add(n)
 
     def _add(self, n: Number) -> None:
-        lock = _acquire()
+        lock = _acquire_lock()
         try:
-            if n == 1 and not self._locked:
-                if self.ones is None:
-                    self.ones = repeat(True, _FULL)
-                next(self.ones)
+            if n == 1 and not self._needs_lock:
+                if self.unit_iterator is None:
+                    self.unit_iterator = repeat(True, _MAX_STEPS)
+                next(self.unit_iterator)
                 return
             if self._deltas is None:
                 self._deltas = deque()
             self._deltas.append(n)
-            if len(self._deltas) > _FOLD:
+            if len(self._deltas) > _MAX_PENDING_DELTAS:
                 self._fold(self._deltas)
         finally:
             lock.release()
 
     def set(self, position: Number) -> None:
         """Make the position an absolute value; what is added later is added to it."""
-        lock = _acquire()
+        lock = _acquire_lock()
         try:
             step = position - self.position
             self._base += step
@@ -189,51 +189,51 @@ class Counter:
                 total += deltas.popleft()
         self._base += total
 
-    def _looped(self) -> int:
-        if self._handed is None:
+    def _loop_count(self) -> int:
+        if self._yielded is None:
             return 0
-        handed = _FULL - self._handed.__length_hint__()
-        return handed if self.complete or handed == 0 else handed - 1
+        handed = _MAX_STEPS - self._yielded.__length_hint__()
+        return handed if self.is_exhausted or handed == 0 else handed - 1
 
-    def loop(self, source: Iterable[T], watcher: Watcher) -> Iterator[T]:
-        """Return a fresh iterator that counts here what ``source`` gives, and tells ``watcher`` of its end.
+    def wrap_iterator(self, source: Iterable[T], listener: LoopListener) -> Iterator[T]:
+        """Return a fresh iterator that counts here what ``source`` gives, and tells ``listener`` of its end.
 
         ``iter()`` is not called on an iterator: ``for`` does not do so either, and ``__next__`` is all it needs.
         """
         iterator = cast("Iterator[T]", source) if hasattr(type(source), "__next__") else iter(source)
-        return _CountedIterator(iterator, _End(self, watcher), self._begin_loop(), watcher)
+        return _CountedIterator(iterator, _EndIterable(self, listener), self._start_loop(), listener)
 
-    def _begin_loop(self) -> repeat[bool]:
-        lock = _acquire()
+    def _start_loop(self) -> repeat[bool]:
+        lock = _acquire_lock()
         try:
-            self._base += self._looped()
-            self._handed = handed = repeat(True, _FULL)
-            self.complete = False
+            self._base += self._loop_count()
+            self._yielded = handed = repeat(True, _MAX_STEPS)
+            self.is_exhausted = False
         finally:
             lock.release()
         return handed
 
-    def aloop(self, source: AsyncIterator[T], watcher: AsyncWatcher) -> AsyncIterator[T]:
+    def wrap_async_iterator(self, source: AsyncIterator[T], listener: AsyncLoopListener) -> AsyncIterator[T]:
         """The same for an asynchronous iterator, where a step of Python is lost in the cost of awaiting."""
-        return _CountedAsyncIterator(self, source, self._begin_loop(), watcher)
+        return _CountedAsyncIterator(self, source, self._start_loop(), listener)
 
 
-class _End:
+class _EndIterable:
     """Chained behind the source: ``iter()`` of it is the sign that the source is exhausted."""
 
-    __slots__ = ("_counter", "_watcher")
+    __slots__ = ("_counter", "_listener")
 
-    def __init__(self, counter: Counter, watcher: Watcher) -> None:
+    def __init__(self, counter: Counter, listener: LoopListener) -> None:
         self._counter = counter
-        self._watcher = watcher
+        self._listener = listener
 
     def __iter__(self) -> Iterator[Never]:
-        self._counter.complete = True
-        self._watcher.exhausted()
+        self._counter.is_exhausted = True
+        self._listener.on_exhausted()
         return iter(())
 
 
-class _Source:
+class _SourceIterable:
     """Chained in front of the end: ``iter()`` of it is the source itself, as it is."""
 
     __slots__ = ("_iterator",)
@@ -246,17 +246,17 @@ class _Source:
 
 
 class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a plain class when it runs
-    __slots__ = ("_source", "_watcher")
+    __slots__ = ("_listener", "_source")
 
     _source: Iterator[T]
-    _watcher: Watcher
+    _listener: LoopListener
 
     def __new__(
-        cls, source: Iterator[T], end: _End, selectors: Iterable[bool], watcher: Watcher
+        cls, source: Iterator[T], end: _EndIterable, selectors: Iterable[bool], listener: LoopListener
     ) -> _CountedIterator[T]:
-        self = super().__new__(cls, chain(_Source(source), end), selectors)
+        self = super().__new__(cls, chain(_SourceIterable(source), end), selectors)
         self._source = source
-        self._watcher = watcher
+        self._listener = listener
         return self
 
     # A copy counts nothing and ends nothing: it is a copy of the source, if that can be copied.
@@ -275,7 +275,7 @@ class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a pla
         return self._source.__reduce_ex__(protocol)
 
     def __del__(self) -> None:
-        self._watcher.released()
+        self._listener.on_released()
 
 
 class _CountedAsyncIterator(Generic[T]):
@@ -285,13 +285,15 @@ class _CountedAsyncIterator(Generic[T]):
     next one begins. A source may go on after either, and several tasks may share it.
     """
 
-    __slots__ = ("__weakref__", "_counter", "_handed", "_source", "_watcher")
+    __slots__ = ("__weakref__", "_counter", "_listener", "_source", "_yielded")
 
-    def __init__(self, counter: Counter, source: AsyncIterator[T], handed: repeat[bool], watcher: AsyncWatcher) -> None:
+    def __init__(
+        self, counter: Counter, source: AsyncIterator[T], yielded: repeat[bool], listener: AsyncLoopListener
+    ) -> None:
         self._counter = counter
         self._source = source
-        self._handed = handed
-        self._watcher = watcher
+        self._yielded = yielded
+        self._listener = listener
 
     def __aiter__(self) -> Self:
         return self
@@ -300,16 +302,16 @@ class _CountedAsyncIterator(Generic[T]):
         try:
             item = await anext(self._source)
         except StopAsyncIteration:
-            self._counter.complete = True
-            self._watcher.exhausted()
+            self._counter.is_exhausted = True
+            self._listener.on_exhausted()
             raise
         except BaseException as error:
-            self._watcher.raised(error)
+            self._listener.on_source_error(error)
             raise
-        next(self._handed)
+        next(self._yielded)
         return item
 
     def __del__(self) -> None:
-        watcher = getattr(self, "_watcher", None)
+        watcher = getattr(self, "_listener", None)
         if watcher is not None:
-            watcher.released()
+            watcher.on_released()

@@ -23,27 +23,29 @@ from tqdm.std import tqdm as std_tqdm
 from progressbar_tracker._log import DEBUG, log
 
 from .counter import LOCK_TIMEOUT
-from .mirror import Mirror, Reading, begin, users
-from .run import ending
+from .mirror import Mirror, Reading, find_user_frame, start_mirror
+from .run import classify_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-plain_init = std_tqdm.__init__
-_DISABLE: Final = list(inspect.signature(plain_init).parameters).index("disable") - 1  # its place among the arguments
+original_init = std_tqdm.__init__
+_DISABLE_POSITION: Final = (
+    list(inspect.signature(original_init).parameters).index("disable") - 1
+)  # its place among the arguments
 
-MIRROR: Final = "_progressbar_mirror"  # the attribute of a bar that is shown; None while it is being made
+MIRROR_ATTRIBUTE: Final = "_progressbar_mirror"  # the attribute of a bar that is shown; None while it is being made
 
 
-class _Reader:
+class _BarReader:
     """Reads a tqdm bar, which it holds weakly. Equal texts stay the same objects, so that nobody compares them."""
 
-    __slots__ = ("_bar", "_desc", "_named", "_postfix", "_text", "_title")
+    __slots__ = ("_bar", "_desc", "_has_own_title", "_postfix", "_text", "_title")
 
-    def __init__(self, bar: object, *, named: bool) -> None:
+    def __init__(self, bar: object, *, has_own_title: bool) -> None:
         self._bar = weakref.ref(bar)
-        self._named = named
+        self._has_own_title = has_own_title
         self._desc: object = None
         self._postfix: object = None
         self._title: str | None = None
@@ -62,12 +64,12 @@ class _Reader:
             desc = str(self._desc or "").strip().removesuffix(":")
             postfix = "" if self._postfix is None else str(self._postfix)
             self._title = desc or None
-            self._text = " \N{MIDDLE DOT} ".join(filter(None, (desc, postfix))) if self._named else postfix
-        ended = bool(bar.disable) and not isinstance(bar, _Hidden)
+            self._text = " \N{MIDDLE DOT} ".join(filter(None, (desc, postfix))) if self._has_own_title else postfix
+        ended = bool(bar.disable) and not isinstance(bar, _HiddenMarker)
         return Reading(n, total, self._title, self._text, str(bar.unit).strip(), ended)
 
 
-class _Owned:
+class _RunReference:
     """The run of one bar. A copy of the bar finds it in its dictionary, too, and is not the bar."""
 
     __slots__ = ("_bar_id", "run")
@@ -76,41 +78,41 @@ class _Owned:
         self._bar_id = id(bar)
         self.run = run
 
-    def of(self, bar: object) -> Mirror | None:
+    def get_run(self, bar: object) -> Mirror | None:
         return self.run if id(bar) == self._bar_id else None
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()  # to copy and pickle, there is nothing
 
 
-def run_of(bar: object) -> Mirror | None:
+def find_run(bar: object) -> Mirror | None:
     """Return the run that shows a bar, if one does."""
-    owned = getattr(bar, "__dict__", {}).get(MIRROR)
-    return owned.of(bar) if isinstance(owned, _Owned) else None
+    owned = getattr(bar, "__dict__", {}).get(MIRROR_ATTRIBUTE)
+    return owned.get_run(bar) if isinstance(owned, _RunReference) else None
 
 
-def show(bar: Any, run: Mirror, frame: FrameType) -> None:
+def attach_mirror(bar: Any, run: Mirror, frame: FrameType) -> None:
     """Begin to show a bar that is made and not disabled."""
-    bar.__dict__[MIRROR] = _Owned(bar, run)
-    run.named = run.title is not None
-    run.outer_error = id(sys.exception())
-    begin(run, users(frame, "tqdm"), _Reader(bar, named=run.named))
-    _see_to_exit()
+    bar.__dict__[MIRROR_ATTRIBUTE] = _RunReference(bar, run)
+    run.has_own_title = run.title is not None
+    run.outer_error_id = id(sys.exception())
+    start_mirror(run, find_user_frame(frame, "tqdm"), _BarReader(bar, has_own_title=run.has_own_title))
+    _register_exit_hook()
 
 
-def _entered(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
+def _on_enter(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
     """A loop or a block over a bar begins: what is made in it is inside it."""
-    run = run_of(bar)
+    run = find_run(bar)
     if run is not None and run.status == "running":
-        run.code = users(frame, "tqdm").f_code
+        run.caller_code = find_user_frame(frame, "tqdm").f_code
         run.in_block = run.in_block or in_block
-        run.outer_error = id(sys.exception())
-        run.enter()
+        run.outer_error_id = id(sys.exception())
+        run.make_current()
 
 
-def _closing(bar: object, frame: FrameType) -> None:
+def _on_close(bar: object, frame: FrameType) -> None:
     """Somebody closes a bar: see who, and so how it ended."""
-    run = run_of(bar)
+    run = find_run(bar)
     if run is None or run.status != "running":
         return
     error = sys.exception()
@@ -118,9 +120,9 @@ def _closing(bar: object, frame: FrameType) -> None:
         frame = frame.f_back
     by = frame.f_code.co_name if frame.f_globals.get("__name__", "").startswith("tqdm.") else ""
     if by == "__del__":
-        run.abandoned()
+        run.abandon()
     elif by == "__exit__":
-        run.look()  # _left() knows how
+        run.poll()  # _left() knows how
     elif by in ("__iter__", "__anext__"):
         # What is being handled further out, and was so when the loop began, is not the loop's.
         trace = None if error is None else error.__traceback__
@@ -128,38 +130,40 @@ def _closing(bar: object, frame: FrameType) -> None:
         if isinstance(through, StopIteration | StopAsyncIteration):
             through = None
         if run.in_block:
-            run.look()
+            run.poll()
             run.left_early = through is not None
         elif through is None:
             run.end("succeeded")
         else:
-            run.raised(through)
-    elif error is None or id(error) == run.outer_error:
+            run.on_source_error(through)
+    elif error is None or id(error) == run.outer_error_id:
         run.end("succeeded")
     else:
         # In a finally, or in an except: the error may be the end of everything, or of a loop that was to end so.
-        run.abandoned()
+        run.abandon()
 
 
-def _left(bar: object, error: BaseException | None) -> None:
+def _on_exit(bar: object, error: BaseException | None) -> None:
     """A block was left."""
-    run = run_of(bar)
+    run = find_run(bar)
     if run is not None:
         if error is not None:
-            run.end(*ending(error))
+            run.end(*classify_error(error))
         else:
-            early = run.left_early or (run.looping and not run.complete)
+            early = run.left_early or (run.has_loop and not run.is_exhausted)
             run.end("stopped" if early else "succeeded")
 
 
-def may_hide(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+def is_auto_disabled(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
     """Say whether a bar is to be turned off where there is no terminal."""
-    return (args[_DISABLE] if len(args) > _DISABLE else options.get("disable", False)) is None
+    return (args[_DISABLE_POSITION] if len(args) > _DISABLE_POSITION else options.get("disable", False)) is None
 
 
-def hide(bar: Any, run: Mirror, args: tuple[Any, ...], options: dict[str, Any], frame: FrameType) -> None:
+def attach_hidden_mirror(
+    bar: Any, run: Mirror, args: tuple[Any, ...], options: dict[str, Any], frame: FrameType
+) -> None:
     """Begin to show a bar that tqdm has turned off for want of a terminal, and so keeps no state of."""
-    given = inspect.signature(plain_init).bind_partial(None, *args, **options).arguments
+    given = inspect.signature(original_init).bind_partial(None, *args, **options).arguments
     bar.desc, bar.unit, bar.unit_scale, bar.postfix = given.get("desc"), given.get("unit", "it"), False, None
     if postfix := given.get("postfix"):
         try:
@@ -167,142 +171,158 @@ def hide(bar: Any, run: Mirror, args: tuple[Any, ...], options: dict[str, Any], 
         except TypeError:
             bar.postfix = postfix
     kind: type = type(bar)
-    bar.__class__ = _hidden_class(kind)
-    show(bar, run, frame)
+    bar.__class__ = _get_hidden_class(kind)
+    attach_mirror(bar, run, frame)
 
 
 # What a bar that is shown does when it begins and ends, round what it does anyway. The drop-in, a mirrored bar's class
 # and all of tqdm's bars are made to do it in the same way.
 
 
-def _closer(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_close(original: Callable[..., Any]) -> Callable[..., Any]:
     def close(self: Any) -> None:
-        _closing(self, sys._getframe(1))  # noqa: SLF001
-        plain(self)
+        _on_close(self, sys._getframe(1))  # noqa: SLF001
+        original(self)
 
     return close
 
 
-def _looper(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_iter(original: Callable[..., Any]) -> Callable[..., Any]:
     def loop(self: Any) -> Any:
-        _entered(self, sys._getframe(1))  # noqa: SLF001
-        return plain(self)
+        _on_enter(self, sys._getframe(1))  # noqa: SLF001
+        return original(self)
 
     return loop
 
 
-def _enterer(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_enter(original: Callable[..., Any]) -> Callable[..., Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807
-        _entered(self, sys._getframe(1), in_block=True)  # noqa: SLF001
-        return plain(self)
+        _on_enter(self, sys._getframe(1), in_block=True)  # noqa: SLF001
+        return original(self)
 
     return __enter__
 
 
-def _leaver(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_exit(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, kind: Any, error: BaseException | None, traceback: Any) -> Any:  # noqa: N807
         try:
-            return plain(self, kind, error, traceback)
+            return original(self, kind, error, traceback)
         finally:
-            _left(self, error)
+            _on_exit(self, error)
 
     return __exit__
 
 
-def hooks(kind: type) -> dict[str, Callable[..., Any]]:
+def build_hooks(kind: type) -> dict[str, Callable[..., Any]]:
     """Return the methods that a class of bars gets in the place of its own."""
-    makers = {"close": _closer, "__iter__": _looper, "__aiter__": _looper, "__enter__": _enterer, "__exit__": _leaver}
+    makers = {
+        "close": _wrap_close,
+        "__iter__": _wrap_iter,
+        "__aiter__": _wrap_iter,
+        "__enter__": _wrap_enter,
+        "__exit__": _wrap_exit,
+    }
     plain = {name: getattr(kind, name, None) for name in makers}
     return {name: functools.wraps(found)(makers[name](found)) for name, found in plain.items() if found is not None}
 
 
-def _new(kind: type, *args: Any) -> Any:
+def _new_instance(kind: type, *args: Any) -> Any:
     return kind.__new__(kind, *args)
 
 
-def _reducer(kind: Any) -> Callable[..., Any]:
+def _make_reduce_ex(kind: Any) -> Callable[..., Any]:
     def __reduce_ex__(self: Any, protocol: int) -> Any:  # noqa: N807
         # A class that is made while the program runs cannot be found by pickle: its base can.
         make, (_, *rest), *more = kind.__reduce_ex__(self, protocol)
         # pickle wants an object made by copyreg.__newobj__ to be of that very class.
-        return _new if make.__name__ == "__newobj__" else make, (kind, *rest), *more
+        return _new_instance if make.__name__ == "__newobj__" else make, (kind, *rest), *more
 
     return __reduce_ex__
 
 
 @functools.cache
-def shown_class(kind: type) -> type:
+def get_mirrored_class(kind: type) -> type:
     # A class of its own, and not methods in the bar's dictionary: those would hold the bar, and it would not be
     # finalized when it is let go of.
     return type(
         kind.__name__,
         (kind,),
-        {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce_ex__": _reducer(kind), **hooks(kind)},
+        {
+            "__module__": kind.__module__,
+            "__doc__": kind.__doc__,
+            "__reduce_ex__": _make_reduce_ex(kind),
+            **build_hooks(kind),
+        },
     )
 
 
-class _Hidden:
+class _HiddenMarker:
     """Marks the classes of bars that tqdm has turned off, and that count for the server only."""
 
     __slots__ = ()
 
 
-class _Watch:
+class _LoopListener:
     """Hands on the end of a loop, and holds the bar as long, which nobody else may."""
 
-    __slots__ = ("bar", "exhausted", "released")
+    __slots__ = ("bar", "on_exhausted", "on_released")
 
     def __init__(self, bar: object, run: Mirror) -> None:
         self.bar = bar
-        self.exhausted = run.exhausted
-        self.released = run.released
+        self.on_exhausted = run.on_exhausted
+        self.on_released = run.on_released
 
 
-def _count(self: Any, n: float | None = 1) -> None:
+def _update_hidden(self: Any, n: float | None = 1) -> None:
     with contextlib.suppress(TypeError):  # a bar that is turned off takes anything
         self.n += n
 
 
-def _counted(self: Any) -> Iterator[Any]:
-    run = run_of(self)
+def _iterate_hidden(self: Any) -> Iterator[Any]:
+    run = find_run(self)
     if run is None or run.status != "running":
         return iter(self.iterable)
-    _entered(self, sys._getframe(1))  # noqa: SLF001
-    return run.loop(
-        iter(self.iterable), _Watch(self, run)
+    _on_enter(self, sys._getframe(1))  # noqa: SLF001
+    return run.wrap_iterator(
+        iter(self.iterable), _LoopListener(self, run)
     )  # as track() counts: cheaper than tqdm's own way past such a bar
 
 
 @functools.cache
-def _hidden_class(kind: type) -> type:
-    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "update": _count, "__iter__": _counted}
-    names["__reduce_ex__"] = _reducer(kind)
-    return type(kind.__name__, (kind, _Hidden), {**hooks(kind), **names})
+def _get_hidden_class(kind: type) -> type:
+    names = {
+        "__module__": kind.__module__,
+        "__doc__": kind.__doc__,
+        "update": _update_hidden,
+        "__iter__": _iterate_hidden,
+    }
+    names["__reduce_ex__"] = _make_reduce_ex(kind)
+    return type(kind.__name__, (kind, _HiddenMarker), {**build_hooks(kind), **names})
 
 
 # --- the end of the process -------------------------------------------------------------------------------------------
 
-_exit_seen = False
+_exit_hook_registered = False
 
 
-def _see_to_exit() -> None:
+def _register_exit_hook() -> None:
     # After the sender's own hook was registered, and so run before it.
-    global _exit_seen
-    if not _exit_seen:
-        _exit_seen = True
-        atexit.register(_close_open)
+    global _exit_hook_registered
+    if not _exit_hook_registered:
+        _exit_hook_registered = True
+        atexit.register(_close_open_bars)
 
 
-def _close_open() -> None:
+def _close_open_bars() -> None:
     """Close what is still open, while the interpreter is whole: 3.13.0 crashes where tqdm's finalizer does it later."""
     for bar in list(getattr(std_tqdm, "_instances", ())):
-        run = run_of(bar)
+        run = find_run(bar)
         if run is not None:
-            run.abandoned()
-            _close(bar)
+            run.abandon()
+            _close_bar(bar)
 
 
-def _close(bar: Any) -> None:
+def _close_bar(bar: Any) -> None:
     """Close a bar if tqdm's lock can be had: it stays taken when a write has failed in another thread."""
     lock = bar.get_lock()
     parts = getattr(lock, "locks", [lock])  # one for processes and one for threads

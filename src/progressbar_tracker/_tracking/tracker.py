@@ -20,12 +20,12 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._models import ID_LENGTH, PART_LENGTH, check_notify, shown
-from progressbar_tracker._terminal.display import hidden_by
-from progressbar_tracker._text import clean, count
+from progressbar_tracker._models import ID_LENGTH, PART_LENGTH, check_notify, format_value
+from progressbar_tracker._terminal.display import are_bars_disabled
+from progressbar_tracker._text import clean_number, clean_text
 
-from .deadline import deadline_of
-from .run import Run, ending, error_text, own_name, program, style
+from .deadline import make_deadline
+from .run import Run, classify_error, format_error, get_program_name, intern_options, make_unique_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._sender.sender import Sender
     from progressbar_tracker._terminal.display import Display
 
-    from .deadline import Due
+    from .deadline import DeadlineLike
 
     class TrackOptions(TypedDict, total=False):
         """The keywords of ``track()``, but for ``client``."""
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         group: str | None
         keep: bool
         notify: str | Sequence[str] | None
-        deadline: Due | None
+        deadline: DeadlineLike | None
         interval: float
         display: bool | None
 
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Run)
 
-INTERVAL: Final = 0.5  # seconds between two sends of an item, by default
+DEFAULT_INTERVAL: Final = 0.5  # seconds between two sends of an item, by default
 
 
 class Tracker(Generic[T]):
@@ -88,12 +88,12 @@ class Tracker(Generic[T]):
         weight: Higher is shown first.
     """
 
-    __slots__ = ("_iterable", "_ones", "_run")
+    __slots__ = ("_iterable", "_run", "_unit_iterator")
 
     def __init__(self, iterable: Iterable[T] | AsyncIterable[T] | None, run: Run) -> None:
         self._iterable = iterable
         self._run = run
-        self._ones: Iterator[bool] | None = None  # the running counter's, for advance()
+        self._unit_iterator: Iterator[bool] | None = None  # the running counter's, for advance()
 
     @property
     def id(self) -> str:
@@ -121,7 +121,7 @@ class Tracker(Generic[T]):
     @property
     def total(self) -> Number | None:
         """Units in all."""
-        return self._run.length if self._run.total is None else self._run.total
+        return self._run.source_length if self._run.total is None else self._run.total
 
     @total.setter
     def total(self, total: Number | None) -> None:
@@ -159,39 +159,39 @@ class Tracker(Generic[T]):
         if self._iterable is None:
             raise TypeError("this tracker has no iterable: use it in a with block, and advance() or update()")
         source = iter(cast("Iterable[T]", self._iterable))
-        run = self._looping(_caller())
-        return run.loop(source, run)
+        run = self._start_loop_run(_get_caller_frame())
+        return run.wrap_iterator(source, run)
 
     def __aiter__(self) -> AsyncIterator[T]:
         if not hasattr(type(self._iterable), "__aiter__"):
-            raise TypeError(f"async for needs an asynchronous iterable, not {shown(self._iterable)}")
+            raise TypeError(f"async for needs an asynchronous iterable, not {format_value(self._iterable)}")
         source = aiter(cast("AsyncIterable[T]", self._iterable))
-        run = self._looping(_caller())
-        return run.aloop(source, run)
+        run = self._start_loop_run(_get_caller_frame())
+        return run.wrap_async_iterator(source, run)
 
     def __copy__(self) -> Tracker[T]:
-        return _Copy(self._iterable, self._run.detached())
+        return _DetachedTracker(self._iterable, self._run.create_detached())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tracker[T]:
         from copy import deepcopy
 
-        return _Copy(deepcopy(self._iterable, memo), self._run.detached())
+        return _DetachedTracker(deepcopy(self._iterable, memo), self._run.create_detached())
 
     def __reduce__(self) -> tuple[Any, ...]:
         run = self._run
         labels = (run.title, run.description, self.total, run.weight)
-        return _unpickled, (self._iterable, run.id, labels, run.position, run.status, run.error)
+        return _rebuild_tracker, (self._iterable, run.id, labels, run.position, run.status, run.error)
 
     def __del__(self) -> None:
         # Used by hand and never closed. A loop's run lives on in its iterator, a block holds its tracker.
         run = getattr(self, "_run", None)
         if run is not None and run.in_block:
-            run.abandoned()
+            run.abandon()
 
     def __enter__(self) -> Self:
         if self._run.status == "running":
             raise RuntimeError(f"the tracker {self.id!r} is running already")
-        self._begin(_caller(), in_block=True)
+        self._start_run(_get_caller_frame(), in_block=True)
         return self
 
     def __exit__(
@@ -199,10 +199,10 @@ class Tracker(Generic[T]):
     ) -> None:
         run = self._run
         if error is not None:
-            run.end(*ending(error))
+            run.end(*classify_error(error))
         else:
-            run.end("stopped" if run.looping and not run.complete else "succeeded")
-        self._ones = None
+            run.end("stopped" if run.has_loop and not run.is_exhausted else "succeeded")
+        self._unit_iterator = None
 
     def advance(self, n: Number = 1) -> None:
         """Add ``n`` units to what is done. Exact from any number of threads, with the GIL and without it.
@@ -211,20 +211,20 @@ class Tracker(Generic[T]):
             TypeError: ``n`` is not a number.
         """
         # Counter.advance() once more, for a call less: one step of a C iterator.
-        if n == 1 and self._ones is not None:
-            next(self._ones)
+        if n == 1 and self._unit_iterator is not None:
+            next(self._unit_iterator)
         else:
             self._advance(n)
 
     def _advance(self, n: Number) -> None:
-        number = count(n)
+        number = clean_number(n)
         if number is None:
             if isinstance(n, float):
                 return  # NaN or beyond all bounds: there is nothing sensible to count
-            raise TypeError(f"n must be a number, not {shown(n)}")
-        run = self._running(_caller(2))
+            raise TypeError(f"n must be a number, not {format_value(n)}")
+        run = self._ensure_started(_get_caller_frame(2))
         run.advance(number)
-        self._ones = run.ones
+        self._unit_iterator = run.unit_iterator
 
     def update(
         self,
@@ -247,10 +247,10 @@ class Tracker(Generic[T]):
         Raises:
             TypeError: ``completed`` is not a number.
         """
-        position = None if completed is None else count(completed)
+        position = None if completed is None else clean_number(completed)
         if completed is not None and position is None and not isinstance(completed, float):
-            raise TypeError(f"completed must be a number, not {shown(completed)}")
-        run = self._running(_caller())
+            raise TypeError(f"completed must be a number, not {format_value(completed)}")
+        run = self._ensure_started(_get_caller_frame())
         if total is not None:
             run.total = total
         if title is not None:
@@ -264,14 +264,14 @@ class Tracker(Generic[T]):
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed, with an exception or a text as the reason. It stays listed."""
-        self._running(_caller()).end("failed", error_text(error))
-        self._ones = None
+        self._ensure_started(_get_caller_frame()).end("failed", format_error(error))
+        self._unit_iterator = None
 
     def close(self) -> None:
         """End the run if it has not ended: stopped when its loop is not through, else succeeded. Idempotent."""
         run = self._run
-        run.end("stopped" if run.looping and not run.complete else "succeeded")
-        self._ones = None
+        run.end("stopped" if run.has_loop and not run.is_exhausted else "succeeded")
+        self._unit_iterator = None
 
     def share(self) -> Share:
         """Return a small handle with which other processes add to this bar, each with a part of its own.
@@ -284,56 +284,56 @@ class Tracker(Generic[T]):
             ...     with handle.track(part="rows 0 to 3", display=False) as part:
             ...         part.advance(4)
         """
-        run = self._running(_caller())
+        run = self._ensure_started(_get_caller_frame())
         url = None if run.sender is None else run.sender.url
-        return Share(url, run.id, run.name(), active=run.sender is not None)
+        return Share(url, run.id, run.pin_run_id(), active=run.sender is not None)
 
-    def _looping(self, frame: FrameType) -> Run:
+    def _start_loop_run(self, frame: FrameType) -> Run:
         """Return the run that a loop beginning now belongs to."""
         run = self._run
         if run.status != "running" or not run.in_block:
-            run = self._begin(frame, in_block=False)
+            run = self._start_run(frame, in_block=False)
         if run.total is None:
             try:
-                run.length = len(self._iterable)  # type: ignore[arg-type]
+                run.source_length = len(self._iterable)  # type: ignore[arg-type]
             except (Exception, SystemExit):  # noqa: BLE001 - no length, or a length that fails: then there is none
-                run.length = None
+                run.source_length = None
         return run
 
-    def _running(self, frame: FrameType) -> Run:
+    def _ensure_started(self, frame: FrameType) -> Run:
         """Return the run, begun now if it was not: a tracker may be used without a loop and a block."""
-        return self._run if self._run.status is not None else self._begin(frame, in_block=True)
+        return self._run if self._run.status is not None else self._start_run(frame, in_block=True)
 
-    def _begin(self, frame: FrameType, *, in_block: bool) -> Run:
+    def _start_run(self, frame: FrameType, *, in_block: bool) -> Run:
         run = self._run
         if run.status is not None:
             display = run.display
-            self._run = run = run.again()
+            self._run = run = run.create_successor()
             run.display = display
-        run.begin(frame, in_block=in_block)
-        run.enter()
+        run.start(frame, in_block=in_block)
+        run.make_current()
         if run.display is not None:
             run.started_at = time.time()
-            run.display.add(run, quietly=run.sender is not None)  # which has the same to say
+            run.display.add(run, quiet=run.sender is not None)  # which has the same to say
         if run.sender is not None:
             run.sender.add(run)
         return run
 
 
-class _Copy(Tracker[T]):
+class _DetachedTracker(Tracker[T]):
     """A copy of a tracker: it counts for itself, and is neither sent nor drawn."""
 
     __slots__ = ()
 
-    def _begin(self, frame: FrameType, *, in_block: bool) -> Run:  # noqa: ARG002 - as the tracker has it
+    def _start_run(self, frame: FrameType, *, in_block: bool) -> Run:  # noqa: ARG002 - as the tracker has it
         if self._run.status is not None:
-            self._run = self._run.again()
+            self._run = self._run.create_successor()
         self._run.status = "running"
         self._run.in_block = in_block
         return self._run
 
 
-def _unpickled(
+def _rebuild_tracker(
     iterable: Iterable[T] | AsyncIterable[T] | None,
     id: str,
     labels: tuple[str | None, str, Number | None, int],
@@ -341,14 +341,14 @@ def _unpickled(
     status: Status | None,
     error: str | None,
 ) -> Tracker[T]:
-    run = Run(id, style("it", None, False, INTERVAL), None)
+    run = Run(id, intern_options("it", None, False, DEFAULT_INTERVAL), None)
     run.title, run.description, run.total, run.weight = labels
     run.status, run.error = status, error
     run.set(position)
-    return _Copy(iterable, run)
+    return _DetachedTracker(iterable, run)
 
 
-def _caller(depth: int = 1) -> FrameType:
+def _get_caller_frame(depth: int = 1) -> FrameType:
     """Return the frame of the code that uses a tracker, to recognise it in a traceback."""
     try:
         return sys._getframe(depth + 1)  # noqa: SLF001
@@ -383,7 +383,7 @@ class Share(NamedTuple):
         iterable: Iterable[T] | AsyncIterable[T] | None = None,
         *,
         part: str | None = None,
-        interval: float = INTERVAL,
+        interval: float = DEFAULT_INTERVAL,
         display: bool | None = False,
     ) -> Tracker[T] | Tracker[None]:
         """Track a loop or a block as a part of the bar.
@@ -400,13 +400,15 @@ class Share(NamedTuple):
         Raises:
             TypeError, ValueError: As ``track()``.
         """
-        name = f"{program()[:20]}-{own_name()}" if part is None else part
+        name = f"{get_program_name()[:20]}-{make_unique_name()}" if part is None else part
         if name.__class__ is not str or not name:
-            raise TypeError(f"part must be a text that is not empty, not {shown(part)}")
-        sender = _runtime.sender_at(self.url) if self.active and not _runtime.disabled() else None
-        run = Run(self.id, style("it", None, False, _interval(interval), clean(name, PART_LENGTH)), sender)
-        run.title, run.run_name = name, self.run_id
-        run.display = _display(display)
+            raise TypeError(f"part must be a text that is not empty, not {format_value(part)}")
+        sender = _runtime.get_sender_at(self.url) if self.active and not _runtime.is_disabled() else None
+        run = Run(
+            self.id, intern_options("it", None, False, _check_interval(interval), clean_text(name, PART_LENGTH)), sender
+        )
+        run.title, run.pinned_run_id = name, self.run_id
+        run.display = _select_display(display)
         return Tracker(cast("Iterable[T] | None", iterable), run)
 
 
@@ -430,8 +432,8 @@ def track(
     group: str | None = None,
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
-    deadline: Due | None = None,
-    interval: float = INTERVAL,
+    deadline: DeadlineLike | None = None,
+    interval: float = DEFAULT_INTERVAL,
     client: HasSender | None = None,
     display: bool | None = None,
 ) -> Tracker[T] | Tracker[None]:
@@ -479,16 +481,16 @@ def track(
     kind = type(iterable)  # for is satisfied with nothing else, and asking the object may run code of its own
     if not (iterable is None or hasattr(kind, "__iter__") or hasattr(kind, "__aiter__")):
         iter(cast("Iterable[T]", iterable))  # it also takes what has only __getitem__, and says what it will not take
-    run = labelled_run(
+    run = create_run(
         Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
         notify=notify, deadline=deadline, interval=interval, client=client,
     )  # fmt: skip
-    run.display = _display(display)
+    run.display = _select_display(display)
     return Tracker(cast("Iterable[T] | None", iterable), run)
 
 
-def labelled_run(
-    kind: type[R],
+def create_run(
+    run_class: type[R],
     *,
     id: str | None = None,
     title: str | None = None,
@@ -496,12 +498,12 @@ def labelled_run(
     group: str | None = None,
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
-    deadline: Due | None = None,
+    deadline: DeadlineLike | None = None,
     client: HasSender | None = None,
     unit: str = "it",
     description: str = "",
     total: Number | None = None,
-    interval: float = INTERVAL,
+    interval: float = DEFAULT_INTERVAL,
 ) -> R:
     """Return a new run with the labels of ``track()``, which has their meaning.
 
@@ -509,49 +511,51 @@ def labelled_run(
         TypeError, ValueError: An argument is not what ``track()`` takes.
     """
     if title.__class__ is not str and title is not None:
-        raise TypeError(f"title must be a string, not {shown(title)}")
+        raise TypeError(f"title must be a string, not {format_value(title)}")
     if description.__class__ is not str or unit.__class__ is not str:
-        raise TypeError(f"description and unit must be strings, not {shown(description)} and {shown(unit)}")
+        raise TypeError(
+            f"description and unit must be strings, not {format_value(description)} and {format_value(unit)}"
+        )
     if group.__class__ is not str and group is not None:
-        raise TypeError(f"group must be a string, not {shown(group)}")
-    if total is not None and count(total) is None and not isinstance(total, float):
-        raise TypeError(f"total must be a number, not {shown(total)}")
+        raise TypeError(f"group must be a string, not {format_value(group)}")
+    if total is not None and clean_number(total) is None and not isinstance(total, float):
+        raise TypeError(f"total must be a number, not {format_value(total)}")
     if weight.__class__ is not int:
-        raise TypeError(f"weight must be an int, not {shown(weight)}")
-    sender = None if _runtime.disabled() else _runtime.sender() if client is None else client.sender
+        raise TypeError(f"weight must be an int, not {format_value(weight)}")
+    sender = None if _runtime.is_disabled() else _runtime.get_sender() if client is None else client.sender
     told = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
-    due = None if deadline is None else deadline_of(deadline)
-    fixed = style(unit, group, keep, _interval(interval), None, told, due)
-    run = kind(None if id is None else tidy_id(id), fixed, sender)
+    due = None if deadline is None else make_deadline(deadline)
+    fixed = intern_options(unit, group, keep, _check_interval(interval), None, told, due)
+    run = run_class(None if id is None else normalize_id(id), fixed, sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
     return run
 
 
-def _interval(interval: object) -> float:
+def _check_interval(interval: object) -> float:
     if isinstance(interval, bool) or not isinstance(interval, int | float):
-        raise TypeError(f"interval must be a number of seconds, not {shown(interval)}")
+        raise TypeError(f"interval must be a number of seconds, not {format_value(interval)}")
     if not 0.05 <= interval <= 3600:
-        raise ValueError(f"interval must be from 0.05 to 3600 seconds, not {shown(interval)}")
+        raise ValueError(f"interval must be from 0.05 to 3600 seconds, not {format_value(interval)}")
     return float(interval)
 
 
-def _display(display: bool | None) -> Display | None:
+def _select_display(display: bool | None) -> Display | None:
     if display is None:
-        display = not _runtime.disabled() and not hidden_by(os.environ) and _on_terminal()
-    return _runtime.display() if display else None
+        display = not _runtime.is_disabled() and not are_bars_disabled(os.environ) and _is_stderr_terminal()
+    return _runtime.get_display() if display else None
 
 
-def _on_terminal() -> bool:
+def _is_stderr_terminal() -> bool:
     try:
         return bool(sys.stderr.isatty())
     except (Exception, SystemExit):  # noqa: BLE001 - there is none, it is closed, or a stand-in without the method
         return False
 
 
-def tidy_id(value: object) -> str:
+def normalize_id(value: object) -> str:
     """Return an id that the server takes. One that is too long keeps its beginning and gets a digest of the whole."""
     if not isinstance(value, str):
-        raise TypeError(f"id must be a string, not {shown(value)}")
+        raise TypeError(f"id must be a string, not {format_value(value)}")
     value = str.__str__(value)  # without the methods of a subclass
     if not value:
         raise ValueError("id must not be empty; leave it out to have one made")
@@ -561,4 +565,4 @@ def tidy_id(value: object) -> str:
 
             digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
             value = f"{value[: ID_LENGTH - 17]}-{digest}"
-    return clean(value, ID_LENGTH)
+    return clean_text(value, ID_LENGTH)

@@ -16,53 +16,53 @@ from progressbar_tracker._errors import ProgressBarError
 from progressbar_tracker._version import VERSION
 
 from . import database, doctor, items, keys, serve, streams, wrap
-from .streams import NAME
+from .streams import PROGRAM_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMPLETE: Final = "_PROGRESSBAR_TRACKER_COMPLETE"
+_COMPLETION_VARIABLE: Final = "_PROGRESSBAR_TRACKER_COMPLETE"
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 with one line on stderr, or 2 for wrong usage."""
-    streams.prepare()
-    if _COMPLETE in os.environ:
-        commands.main(prog_name=NAME, complete_var=_COMPLETE)
+    streams.prepare_streams()
+    if _COMPLETION_VARIABLE in os.environ:
+        commands.main(prog_name=PROGRAM_NAME, complete_var=_COMPLETION_VARIABLE)
     try:
         # Not by main(), which has its own way with interrupts and with a reader that is gone.
         given = sys.argv[1:] if arguments is None else list(arguments)
-        with commands.make_context(NAME, given, color=streams.colors()) as context:
+        with commands.make_context(PROGRAM_NAME, given, color=streams.color_mode()) as context:
             code = commands.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        where = f"{error.ctx.command_path} --help" if error.ctx else f"{NAME} --help"
-        streams.say(f"{error.format_message()} (see: {where})")
+        where = f"{error.ctx.command_path} --help" if error.ctx else f"{PROGRAM_NAME} --help"
+        streams.print_error(f"{error.format_message()} (see: {where})")
         return 2
     except (click.Abort, EOFError) as error:
         if isinstance(error, EOFError) or isinstance(error.__context__, EOFError):
-            streams.say("nothing was entered: stdin has ended")
+            streams.print_error("nothing was entered: stdin has ended")
             return 1
-        streams.note("")
+        streams.print_note("")
         return 130
     except KeyboardInterrupt:
-        streams.note("")
+        streams.print_note("")
         return 130
     except (click.ClickException, ProgressBarError) as error:
-        streams.say(error.format_message() if isinstance(error, click.ClickException) else str(error))
+        streams.print_error(error.format_message() if isinstance(error, click.ClickException) else str(error))
         return 1
     except BrokenPipeError:
         streams.discard_output()  # the reader, such as head, has seen enough
         return 0
     except (OSError, ValueError) as error:
-        streams.say(_reason(error))
+        streams.print_error(_describe_error(error))
         streams.discard_output()
         return 1
     return code if isinstance(code, int) else 0
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _describe_error(error: OSError | ValueError) -> str:
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     return f"cannot write: {error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
@@ -81,6 +81,7 @@ def version() -> None:
 
 
 for _command in (
-    *serve.COMMANDS, *wrap.COMMANDS, *items.COMMANDS, *keys.COMMANDS, *database.COMMANDS, *doctor.COMMANDS,
+    *serve.CLI_COMMANDS, *wrap.CLI_COMMANDS, *items.CLI_COMMANDS, *keys.CLI_COMMANDS, *database.CLI_COMMANDS,
+    *doctor.CLI_COMMANDS,
 ):  # fmt: skip
     commands.add_command(_command)

@@ -8,35 +8,39 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .options import server_missing
+from .options import raise_server_missing
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.stores.sqlite.backup import Copied
+    from progressbar_tracker.server.stores.sqlite.backup import CopySummary
 
 database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
-POSTGRES: Final = ("postgresql://", "postgres://")
+POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
 file_type = click.Path(path_type=Path)
 
 
-def _file(database: str | None, tools: str) -> Path:
+def _resolve_file(database: str | None, tools: str) -> Path:
     """Return the database file: as given, of the environment, or the usual one."""
     given = database or os.environ.get("PROGRESSBAR_DATABASE")
     if not given:
         from progressbar_tracker.server.settings import default_database
 
         return default_database()
-    if given.startswith(POSTGRES):
+    if given.startswith(POSTGRES_SCHEMES):
         # Not repeated: it may hold a password.
         raise click.ClickException(f"the database is PostgreSQL's, and so are the tools for copies of it: {tools}")
     return Path(given)
 
 
-def _count(number: int, noun: str) -> str:
+def _format_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _contents(copied: Copied) -> str:
-    items, runs, keys = _count(copied.items, "item"), _count(copied.runs, "run"), _count(copied.keys, "key")
+def _describe_contents(copied: CopySummary) -> str:
+    items, runs, keys = (
+        _format_count(copied.items, "item"),
+        _format_count(copied.runs, "run"),
+        _format_count(copied.keys, "key"),
+    )
     return f"{items}, {runs} of the history, {keys}"
 
 
@@ -52,11 +56,11 @@ def backup(target: Path, force: bool, database: str | None) -> None:
     try:
         from progressbar_tracker.server.stores.sqlite import backup as files
 
-        source = _file(database, "pg_dump (and pg_restore for the way back)")
+        source = _resolve_file(database, "pg_dump (and pg_restore for the way back)")
     except ImportError:
-        server_missing()
-    copied = files.backup(source, target, replace=force)
-    click.echo(f"Wrote {target}: {_contents(copied)}.")
+        raise_server_missing()
+    copied = files.create_backup(source, target, replace=force)
+    click.echo(f"Wrote {target}: {_describe_contents(copied)}.")
 
 
 @click.command()
@@ -71,13 +75,13 @@ def restore(source: Path, database: str | None) -> None:
     try:
         from progressbar_tracker.server.stores.sqlite import backup as files
 
-        path = _file(database, "pg_restore (of what pg_dump has written)")
+        path = _resolve_file(database, "pg_restore (of what pg_dump has written)")
     except ImportError:
-        server_missing()
-    copied = files.restore(source, path)
-    click.echo(f"Restored {path}: {_contents(copied)}.")
-    if copied.former is not None:
-        click.echo(f"The former file is {copied.former}.")
+        raise_server_missing()
+    copied = files.restore_backup(source, path)
+    click.echo(f"Restored {path}: {_describe_contents(copied)}.")
+    if copied.previous_path is not None:
+        click.echo(f"The former file is {copied.previous_path}.")
 
 
 @click.command()
@@ -88,21 +92,22 @@ def migrate(source: Path, url: str) -> None:
 
     No server may run on the file. All of it arrives, counted, or nothing. The file stays where it is.
     """
-    if not url.startswith(POSTGRES):
+    if not url.startswith(POSTGRES_SCHEMES):
         raise click.ClickException("--to must be a postgresql:// URL")
     try:
-        from progressbar_tracker.server.stores.open import needs_postgres
+        from progressbar_tracker.server.stores.open import require_postgres_driver
 
-        needs_postgres()
-        from progressbar_tracker.server.stores.postgres.migrate import move
+        require_postgres_driver()
+        from progressbar_tracker.server.stores.postgres.migrate import migrate_database
     except ImportError:
-        server_missing()
-    moved = move(source, url)
+        raise_server_missing()
+    moved = migrate_database(source, url)
     click.echo(
-        f"Moved {_count(moved.items, 'item')}, {_count(moved.runs, 'run')} of the history, "
-        f"{_count(moved.samples, 'sample')}, {_count(moved.keys, 'key')}, {_count(moved.sessions, 'session')} and "
-        f"{_count(moved.shares, 'share')}."
+        f"Moved {_format_count(moved.items, 'item')}, {_format_count(moved.runs, 'run')} of the history, "
+        f"{_format_count(moved.samples, 'sample')}, {_format_count(moved.keys, 'key')}, "
+        f"{_format_count(moved.sessions, 'session')} and "
+        f"{_format_count(moved.shares, 'share')}."
     )
 
 
-COMMANDS: Final = (backup, restore, migrate)
+CLI_COMMANDS: Final = (backup, restore, migrate)

@@ -17,13 +17,13 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
-from progressbar_tracker._http.exchanges import Exchange, Request, base_url, error_of
+from progressbar_tracker._http.exchanges import Exchange, Request, base_url, error_from_reply
 from progressbar_tracker._http.proxy import find_proxy
-from progressbar_tracker._text import plain
+from progressbar_tracker._text import sanitize_line
 from progressbar_tracker._version import VERSION
 
 from .options import json_option, print_json, url_option
-from .streams import NAME
+from .streams import PROGRAM_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 State: TypeAlias = Literal["ok", "note", "bad"]
 
-SKEW: Final = 5.0
+MAX_CLOCK_SKEW: Final = 5.0
 """Seconds by which two clocks may differ."""
 
-SLOW: Final = 1.0
+SLOW_RESPONSE_SECONDS: Final = 1.0
 """Seconds after which an answer is slow."""
 
-_MARKS: Final[Mapping[State, str]] = {"ok": "ok", "note": "note", "bad": "BAD"}
+_STATE_MARKS: Final[Mapping[State, str]] = {"ok": "ok", "note": "note", "bad": "BAD"}
 
 
 class Finding(NamedTuple):
@@ -58,26 +58,26 @@ def doctor(url: str | None, database: str | None, as_json: bool) -> int:
 
     The exit code is 1 if something is bad. Nothing is changed.
     """
-    findings = [*_configured(url), *_stored(database)]
+    findings = [*_check_configuration(url), *_check_database(database)]
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{_MARKS[finding.state]:4}  {finding.what}: {plain(finding.text)}")
+            click.echo(f"{_STATE_MARKS[finding.state]:4}  {finding.what}: {sanitize_line(finding.text)}")
     return int(any(finding.state == "bad" for finding in findings))
 
 
-def _configured(url: str | None) -> Iterator[Finding]:
-    yield _versions()
-    if _config.disabled(os.environ):
-        yield Finding("tracking", "bad", f"{_config.DISABLE} turns it off: unset it")
+def _check_configuration(url: str | None) -> Iterator[Finding]:
+    yield _report_versions()
+    if _config.is_disabled(os.environ):
+        yield Finding("tracking", "bad", f"{_config.DISABLE_VARIABLE} turns it off: unset it")
     try:
         found = _config.discover(os.environ, url=url)
     except ConfigError as error:
         yield Finding("configuration", "bad", str(error))
         return
     try:
-        path = _config.user_config_path(os.environ)
+        path = _config.get_user_config_path(os.environ)
     except ConfigError as error:
         path = None
         yield Finding("config file", "note", str(error))
@@ -85,32 +85,32 @@ def _configured(url: str | None) -> Iterator[Finding]:
         yield Finding(
             "configuration", "bad",
             "none: start a server here (progressbar-tracker serve), or log in to one (progressbar-tracker login URL), "
-            f"or set {_config.URL} and {_config.API_KEY}; there is no {path or 'config file'}",
+            f"or set {_config.URL_VARIABLE} and {_config.API_KEY_VARIABLE}; there is no {path or 'config file'}",
         )  # fmt: skip
         return
     yield Finding("configuration", "ok", f"{found.url}, from {'--url' if url else found.source}")
     if path is not None:
-        yield from _readable_by_others(path)
-    yield from _proxied(found.url)
-    yield from _served(found.url, found.api_key)
+        yield from _check_file_mode(path)
+    yield from _check_proxy(found.url)
+    yield from _check_server(found.url, found.api_key)
 
 
-def _versions() -> Finding:
+def _report_versions() -> Finding:
     parts = sys.version_info
-    names = ", ".join(f"{name} {_version_of(name)}" for name in (NAME, "tqdm", "httpx"))
+    names = ", ".join(f"{name} {_installed_version(name)}" for name in (PROGRAM_NAME, "tqdm", "httpx"))
     return Finding("versions", "ok", f"{names}, Python {parts[0]}.{parts[1]}.{parts[2]}")
 
 
-def _version_of(name: str) -> str:
+def _installed_version(name: str) -> str:
     from importlib.metadata import PackageNotFoundError, version  # slow, and most commands need it not
 
     try:
-        return VERSION if name == NAME else version(name)
+        return VERSION if name == PROGRAM_NAME else version(name)
     except PackageNotFoundError:
         return "of unknown version"  # its metadata were left out of the zip file
 
 
-def _readable_by_others(path: Path) -> Iterator[Finding]:
+def _check_file_mode(path: Path) -> Iterator[Finding]:
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -119,7 +119,7 @@ def _readable_by_others(path: Path) -> Iterator[Finding]:
         yield Finding("config file", "bad", f"others can read the key in {path}: chmod 600 {path}")
 
 
-def _proxied(url: str) -> Iterator[Finding]:
+def _check_proxy(url: str) -> Iterator[Finding]:
     try:
         proxy = find_proxy(url, os.environ)
     except ConfigError as error:
@@ -136,7 +136,7 @@ def _proxied(url: str) -> Iterator[Finding]:
         )
 
 
-def _served(url: str, key: str) -> Iterator[Finding]:
+def _check_server(url: str, key: str) -> Iterator[Finding]:
     try:
         base_url(url)
         client = ProgressBar(url, key, timeout=10.0, auto_detect=False)
@@ -156,40 +156,40 @@ def _served(url: str, key: str) -> Iterator[Finding]:
         except ProgressBarError as error:
             yield Finding("server", "bad", f"{error}: is this a progressbar-tracker server?")
             return
-        yield _reached(info, time.monotonic() - begun)
-        yield _allowed(info)
-    yield from _healthy(url, key, info)
+        yield _describe_server(info, time.monotonic() - begun)
+        yield _describe_key(info)
+    yield from _check_health(url, key, info)
 
 
-def _reached(info: KeyInfo, seconds: float) -> Finding:
+def _describe_server(info: KeyInfo, seconds: float) -> Finding:
     if not info.api:
         return Finding(
             "server", "note", f"speaks the 1.0.0 protocol ({seconds * 1000:.0f} ms): no status, no groups, no history"
         )
     told = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms"
-    if seconds >= SLOW:
+    if seconds >= SLOW_RESPONSE_SECONDS:
         return Finding("server", "note", f"{told}: look at the network and at the load of its machine")
     if info.server_version.partition(".")[0] != VERSION.partition(".")[0]:
         return Finding("server", "note", f"{told}; this is version {VERSION}: bring the older of the two up to date")
     return Finding("server", "ok", told)
 
 
-def _allowed(info: KeyInfo) -> Finding:
+def _describe_key(info: KeyInfo) -> Finding:
     if "create" in info.permissions:
         return Finding("key", "ok", f"{info.type}: may {', '.join(info.permissions)}")
     return Finding("key", "bad", f"{info.type}: may only {', '.join(info.permissions)}; track() needs a write key")
 
 
-def _healthy(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
+def _check_health(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
     from progressbar_tracker._http.transport import HttpTransport
 
     before = time.time()
     with contextlib.closing(HttpTransport(url, key, timeout=10.0)) as transport:
-        status, date, why = transport.run(_ready())
+        status, date, why = transport.run(_request_readiness())
     if date is not None:
         # The header has whole seconds; the middle of the request is when it was written.
         skew = parsedate_to_datetime(date).timestamp() + 0.5 - (before + time.time()) / 2
-        if abs(skew) > SKEW:
+        if abs(skew) > MAX_CLOCK_SKEW:
             yield Finding(
                 "clock", "note",
                 f"the server's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}: have both set by NTP (what is "
@@ -205,18 +205,18 @@ def _healthy(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
         )
 
 
-def _ready() -> Exchange[tuple[int, str | None, str]]:
+def _request_readiness() -> Exchange[tuple[int, str | None, str]]:
     request = Request("GET", "readyz")
     reply = yield request
-    why = "" if reply.status == 200 else error_of(reply, request).detail
+    why = "" if reply.status == 200 else error_from_reply(reply, request).detail
     return reply.status, reply.headers.get("date"), why
 
 
-def _stored(database: str | None) -> Iterator[Finding]:
+def _check_database(database: str | None) -> Iterator[Finding]:
     named = database or os.environ.get("PROGRESSBAR_DATABASE")
     try:
-        from progressbar_tracker.server.settings import database_of
-        from progressbar_tracker.server.stores.check import check
+        from progressbar_tracker.server.settings import resolve_database
+        from progressbar_tracker.server.stores.check import check_database
     except ImportError:
         if named:
             yield Finding(
@@ -224,7 +224,7 @@ def _stored(database: str | None) -> Iterator[Finding]:
             )
         return
     try:
-        place = database_of({}, named)
+        place = resolve_database({}, named)
     except ConfigError as error:
         if named:  # a user without a home has no file, and needs none
             yield Finding("database", "bad", str(error))
@@ -232,9 +232,9 @@ def _stored(database: str | None) -> Iterator[Finding]:
     try:
         if not named and isinstance(place, Path) and not place.exists():
             return
-        yield Finding("database", "ok", check(place))
+        yield Finding("database", "ok", check_database(place))
     except ConfigError as error:
         yield Finding("database", "bad", str(error))
 
 
-COMMANDS: Final = (doctor,)
+CLI_COMMANDS: Final = (doctor,)

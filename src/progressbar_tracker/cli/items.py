@@ -14,42 +14,46 @@ from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, ItemNotFoundError, ProgressBarError
 from progressbar_tracker._models import Change
-from progressbar_tracker._text import plain
-from progressbar_tracker.cli.table import row, state, table
+from progressbar_tracker._text import sanitize_line
+from progressbar_tracker.cli.table import display_status, format_table, item_row
 
 from . import streams
-from .options import json_option, print_json, url_option, width
-from .streams import NAME
+from .options import json_option, print_json, terminal_width, url_option
+from .streams import PROGRAM_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from progressbar_tracker._models import Item
 
-COLOURS: Final = {"succeeded": "green", "failed": "red", "stopped": "yellow", "stalled": "magenta"}
+STATUS_COLOURS: Final = {"succeeded": "green", "failed": "red", "stopped": "yellow", "stalled": "magenta"}
 
 
 @contextlib.contextmanager
-def _client(url: str | None) -> Iterator[ProgressBar]:
+def _connect(url: str | None) -> Iterator[ProgressBar]:
     """Connect to the server that is named or configured."""
     found = _config.discover(os.environ, url=url)
     if found is None:
         raise click.ClickException(
-            f"no server is configured: set {_config.URL} and {_config.API_KEY}, or run: {NAME} login URL"
+            f"no server is configured: set {_config.URL_VARIABLE} and {_config.API_KEY_VARIABLE}, or run: "
+            f"{PROGRAM_NAME} login URL"
         )
     try:
         client = ProgressBar(found.url, found.api_key, auto_detect=False)
     except ConfigError as error:
-        raise _config.told_where(found, error) from error
+        raise _config.add_error_source(found, error) from error
     with client:
         yield client
 
 
-def _lines(items: Sequence[Item], columns: int | None) -> list[str]:
-    heading, *lines = table([row(item) for item in items], columns)
+def _format_lines(items: Sequence[Item], columns: int | None) -> list[str]:
+    heading, *lines = format_table([item_row(item) for item in items], columns)
     return [
         click.style(heading, bold=True),
-        *(click.style(line, fg=COLOURS.get(state(item))) for item, line in zip(items, lines, strict=True)),
+        *(
+            click.style(line, fg=STATUS_COLOURS.get(display_status(item)))
+            for item, line in zip(items, lines, strict=True)
+        ),
     ]
 
 
@@ -58,14 +62,14 @@ def _lines(items: Sequence[Item], columns: int | None) -> list[str]:
 @json_option
 def list_items(url: str | None, as_json: bool) -> None:
     """List the items, highest weight first."""
-    with _client(url) as client:
+    with _connect(url) as client:
         items = client.get_all()
     if as_json:
         print_json(items)
     elif not items:
-        streams.note("Nothing is running.")
+        streams.print_note("Nothing is running.")
     else:
-        click.echo("\n".join(_lines(items, width())))
+        click.echo("\n".join(_format_lines(items, terminal_width())))
 
 
 @click.command()
@@ -74,7 +78,7 @@ def list_items(url: str | None, as_json: bool) -> None:
 @json_option
 def get(item_id: str, url: str | None, as_json: bool) -> None:
     """Show one item in full."""
-    with _client(url) as client:
+    with _connect(url) as client:
         item = client.get(item_id)
     if as_json:
         print_json(item)
@@ -84,7 +88,7 @@ def get(item_id: str, url: str | None, as_json: bool) -> None:
     for name, value in shown.items():
         several = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
         text = ", ".join(map(str, several)) if isinstance(several, list) else str(value)
-        click.echo(f"{name:<{wide}}  {plain(text)}")
+        click.echo(f"{name:<{wide}}  {sanitize_line(text)}")
 
 
 @click.command("set")
@@ -103,7 +107,7 @@ def set_item(
     url: str | None,
 ) -> None:
     """Create or update an item: VALUE from 0 to 1, where 1 ends it as succeeded. What is left out stays."""
-    with _client(url) as client:
+    with _connect(url) as client:
         try:
             before = client.get(item_id)
         except ItemNotFoundError:
@@ -123,7 +127,7 @@ def set_item(
 @url_option
 def remove(item_ids: tuple[str, ...], url: str | None) -> None:
     """Delete items."""
-    with _client(url) as client:
+    with _connect(url) as client:
         missing = [item_id for item_id in item_ids if not client.delete(item_id)]
     if missing:
         raise click.ClickException(f"there is no item with the id {', '.join(missing)}")
@@ -134,28 +138,28 @@ def remove(item_ids: tuple[str, ...], url: str | None) -> None:
 @url_option
 def watch(interval: float, url: str | None) -> None:
     """Watch the items until Ctrl-C: live in a terminal, through a pipe a line for each change."""
-    with _client(url) as client, contextlib.suppress(KeyboardInterrupt):
-        if sys.stdout.isatty() and not streams.is_plain():
+    with _connect(url) as client, contextlib.suppress(KeyboardInterrupt):
+        if sys.stdout.isatty() and not streams.is_dumb_terminal():
             _watch_screen(client, interval)
         else:
             _watch_lines(client, interval)
 
 
-class _Listed:
+class _ItemList:
     """The items as a stream of changes leaves them, in the order of ``ls``."""
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
-        self.lost: tuple[float, str] | None = None  # since when, and why
+        self.outage: tuple[float, str] | None = None  # since when, and why
 
-    def take(self, change: Change) -> list[Item]:
+    def apply(self, change: Change) -> list[Item]:
         """Take a change in, and return what is there now."""
         if change.snapshot:
             self._items.clear()
         self._items.update((item["id"], item) for item in change.items)
         for item_id in change.gone:
             self._items.pop(item_id, None)
-        self.lost = None
+        self.outage = None
         return self.items
 
     @property
@@ -164,21 +168,21 @@ class _Listed:
         now = self._items.copy()  # another thread may take a change in
         return sorted(now.values(), key=lambda item: (-item["weight"], item.get("created_at", "")))
 
-    def note(self, error: ProgressBarError | None) -> None:
+    def record_outage(self, error: ProgressBarError | None) -> None:
         """Note that the connection was lost."""
-        since = time.monotonic() if self.lost is None else self.lost[0]
-        self.lost = since, "the server ended the connection" if error is None else plain(str(error))
+        since = time.monotonic() if self.outage is None else self.outage[0]
+        self.outage = since, "the server ended the connection" if error is None else sanitize_line(str(error))
 
-    def changes(self, client: ProgressBar, interval: float) -> Iterator[Change]:
+    def watch_changes(self, client: ProgressBar, interval: float) -> Iterator[Change]:
         """Yield changes; a server that speaks only part 1 of the protocol is asked for its list again and again."""
         try:
-            yield from client.watch(on_lost=self.note)
+            yield from client.watch(on_lost=self.record_outage)
         except ItemNotFoundError:
             while True:
                 try:
                     yield Change(True, client.get_all(), [], [], 0)
                 except ProgressBarError as error:
-                    self.note(error)
+                    self.record_outage(error)
                 time.sleep(interval)
 
 
@@ -186,13 +190,13 @@ def _watch_screen(client: ProgressBar, interval: float) -> None:
     import shutil
     import threading
 
-    listed = _Listed()
+    listed = _ItemList()
     changed, ended = threading.Event(), []
 
     def follow() -> None:
         try:
-            for change in listed.changes(client, interval):
-                listed.take(change)
+            for change in listed.watch_changes(client, interval):
+                listed.apply(change)
                 changed.set()
         except (ProgressBarError, RuntimeError) as error:  # the latter at the end, when the client is closed
             ended.append(error)
@@ -205,9 +209,9 @@ def _watch_screen(client: ProgressBar, interval: float) -> None:
         while not ended:
             changed.clear()
             size = shutil.get_terminal_size()
-            lines = _lines(items, size.columns) if (items := listed.items) else ["Nothing is running."]
-            if listed.lost is not None:
-                since, reason = listed.lost
+            lines = _format_lines(items, size.columns) if (items := listed.items) else ["Nothing is running."]
+            if listed.outage is not None:
+                since, reason = listed.outage
                 silent = int(time.monotonic() - since)
                 lines.insert(0, click.style(f"No answer for {silent} s: {reason}"[: size.columns], fg="red"))
             # Each line is cleared behind its text, and the rest of the screen below: nothing flickers.
@@ -220,16 +224,16 @@ def _watch_screen(client: ProgressBar, interval: float) -> None:
 
 
 def _watch_lines(client: ProgressBar, interval: float) -> None:
-    listed, before = _Listed(), dict[str, tuple[str, ...]]()
-    for change in listed.changes(client, interval):
-        now = {item["id"]: row(item) for item in listed.take(change)}
+    listed, before = _ItemList(), dict[str, tuple[str, ...]]()
+    for change in listed.watch_changes(client, interval):
+        now = {item["id"]: item_row(item) for item in listed.apply(change)}
         for item_id, cells in now.items():
             if before.get(item_id) != cells:
                 click.echo("  ".join(cell for cell in cells if cell))
         for item_id in before.keys() - now.keys():
-            click.echo(f"- gone  {plain(item_id)}")
+            click.echo(f"- gone  {sanitize_line(item_id)}")
         sys.stdout.flush()
         before = now
 
 
-COMMANDS: Final = (list_items, get, set_item, remove, watch)
+CLI_COMMANDS: Final = (list_items, get, set_item, remove, watch)

@@ -14,11 +14,11 @@ from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import KEY_TYPES
-from progressbar_tracker._text import plain
-from progressbar_tracker.cli.table import table
+from progressbar_tracker._text import sanitize_line
+from progressbar_tracker.cli.table import format_table
 
-from .options import json_option, print_json, server_missing, width
-from .streams import ask_secret, discard_output, is_closed, note
+from .options import json_option, print_json, raise_server_missing, terminal_width
+from .streams import ask_secret, discard_output, is_stdout_closed, print_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,35 +39,35 @@ database_option = click.option("--database", metavar="FILE", help="The database 
 keys_url_option = click.option("--url", metavar="URL", help="Do it over HTTP, at this server.")
 
 
-class _FileKeys:
+class _DatabaseKeys:
     """Keys in a database file, told as the HTTP interface tells them."""
 
     def __init__(self, database: str | None) -> None:
         try:
-            from progressbar_tracker.server.access.key_admin import KeyFile
-            from progressbar_tracker.server.models import told
-            from progressbar_tracker.server.settings import database_of
+            from progressbar_tracker.server.access.key_admin import KeyAdmin
+            from progressbar_tracker.server.models import serialize_key
+            from progressbar_tracker.server.settings import resolve_database
         except ImportError:
-            server_missing()
-        self._file = KeyFile(database_of(os.environ, database))
-        self._told = told
+            raise_server_missing()
+        self._key_admin = KeyAdmin(resolve_database(os.environ, database))
+        self._serialize = serialize_key
 
     def list(self) -> list[dict[str, object]]:
-        return [self._told(record) for record in self._file.list()]
+        return [self._serialize(record) for record in self._key_admin.list()]
 
     def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
-        made = self._file.create(kind, name, expires_at=expires_at)
-        return {**self._told(made.record), "key": made.secret}
+        made = self._key_admin.create(kind, name, expires_at=expires_at)
+        return {**self._serialize(made.record), "key": made.secret}
 
     def revoke(self, key_id: str) -> None:
-        self._file.revoke(key_id)
+        self._key_admin.revoke(key_id)
 
     def rotate(self, key_id: str) -> dict[str, object]:
-        made = self._file.rotate(key_id)
-        return {**self._told(made.record), "key": made.secret}
+        made = self._key_admin.rotate(key_id)
+        return {**self._serialize(made.record), "key": made.secret}
 
     def close(self) -> None:
-        self._file.close()
+        self._key_admin.close()
 
 
 class _HttpKeys:
@@ -78,7 +78,7 @@ class _HttpKeys:
         from progressbar_tracker._http.transport import HttpTransport
 
         base_url(url, "--url")
-        key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.environ_key(os.environ)
+        key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.read_environ_key(os.environ)
         if not key:
             with contextlib.suppress(ConfigError):
                 found = _config.discover(os.environ, url=url)
@@ -88,51 +88,51 @@ class _HttpKeys:
         self._transport = HttpTransport(url, key, timeout=10.0)
 
     def list(self) -> list[dict[str, object]]:
-        from progressbar_tracker._http.exchanges import ask_keys
+        from progressbar_tracker._http.exchanges import request_keys
 
-        return self._transport.run(ask_keys())
+        return self._transport.run(request_keys())
 
     def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
-        from progressbar_tracker._http.exchanges import ask_new_key
+        from progressbar_tracker._http.exchanges import request_new_key
 
         told = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC).isoformat()
-        return self._transport.run(ask_new_key(kind, name, told))
+        return self._transport.run(request_new_key(kind, name, told))
 
     def revoke(self, key_id: str) -> None:
-        from progressbar_tracker._http.exchanges import ask_revoke
+        from progressbar_tracker._http.exchanges import request_revocation
 
-        self._transport.run(ask_revoke(key_id))
+        self._transport.run(request_revocation(key_id))
 
     def rotate(self, key_id: str) -> dict[str, object]:
-        from progressbar_tracker._http.exchanges import ask_rotate
+        from progressbar_tracker._http.exchanges import request_rotation
 
-        return self._transport.run(ask_rotate(key_id))
+        return self._transport.run(request_rotation(key_id))
 
     def close(self) -> None:
         self._transport.close()
 
 
 @contextlib.contextmanager
-def _keys(database: str | None, url: str | None) -> Iterator[_FileKeys | _HttpKeys]:
+def _open_keys(database: str | None, url: str | None) -> Iterator[_DatabaseKeys | _HttpKeys]:
     if database and url:
         raise click.UsageError("--database and --url exclude each other")
-    keys = _HttpKeys(url) if url else _FileKeys(database)
+    keys = _HttpKeys(url) if url else _DatabaseKeys(database)
     try:
         yield keys
     finally:
         keys.close()
 
 
-def _say_key(made: dict[str, object], *, as_json: bool) -> None:
+def _print_key(made: dict[str, object], *, as_json: bool) -> None:
     try:
         if as_json:
             print_json(made)
             return
-        click.echo(plain(made["key"]))
+        click.echo(sanitize_line(made["key"]))
     except OSError as error:
         discard_output()
         raise click.ClickException(f"key {made['key_id']} cannot be shown ({error.strerror}): revoke it") from None
-    note(f"{made['type']} key {made['key_id']} ({made['name']}), shown this once")
+    print_note(f"{made['type']} key {made['key_id']} ({made['name']}), shown this once")
 
 
 @keys_group.command("create")
@@ -151,11 +151,11 @@ def keys_create(
     as_json: bool,
 ) -> None:
     """Make a key. It is printed this once, alone on stdout."""
-    if is_closed():
+    if is_stdout_closed():
         raise click.ClickException("stdout is closed: the key could not be shown")
     expires_at = None if expires is None else time.time() + expires * 86400
-    with _keys(database, url) as keys:
-        _say_key(keys.create(kind, name, expires_at), as_json=as_json)
+    with _open_keys(database, url) as keys:
+        _print_key(keys.create(kind, name, expires_at), as_json=as_json)
 
 
 @keys_group.command("list")
@@ -164,14 +164,16 @@ def keys_create(
 @json_option
 def keys_list(database: str | None, url: str | None, as_json: bool) -> None:
     """List the keys, without their secrets."""
-    with _keys(database, url) as keys:
+    with _open_keys(database, url) as keys:
         records = keys.list()
     if as_json:
         print_json(records)
         return
     columns = ("key_id", "type", "name", "created_at", "last_used_at", "expires_at", "revoked_at")
-    rows = [[plain(record.get(column)) for column in columns] for record in records]
-    click.echo("\n".join(table(rows, width(), [column.removesuffix("_at").upper() for column in columns])))
+    rows = [[sanitize_line(record.get(column)) for column in columns] for record in records]
+    click.echo(
+        "\n".join(format_table(rows, terminal_width(), [column.removesuffix("_at").upper() for column in columns]))
+    )
 
 
 @keys_group.command("revoke")
@@ -180,9 +182,9 @@ def keys_list(database: str | None, url: str | None, as_json: bool) -> None:
 @keys_url_option
 def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
     """Make a key invalid, at once and for good."""
-    with _keys(database, url) as keys:
+    with _open_keys(database, url) as keys:
         keys.revoke(key_id)
-    note(f"Revoked {key_id}.")
+    print_note(f"Revoked {key_id}.")
 
 
 @keys_group.command("rotate")
@@ -192,10 +194,10 @@ def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
 @json_option
 def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: bool) -> None:
     """Give a key a new secret. It keeps its items; the old secret works for another day."""
-    if is_closed():
+    if is_stdout_closed():
         raise click.ClickException("stdout is closed: the key could not be shown")
-    with _keys(database, url) as keys:
-        _say_key(keys.rotate(key_id), as_json=as_json)
+    with _open_keys(database, url) as keys:
+        _print_key(keys.rotate(key_id), as_json=as_json)
 
 
 @click.command()
@@ -208,9 +210,9 @@ def login(url: str) -> None:
     key = ask_secret("Key")
     with ProgressBar(url, key, auto_detect=False) as client:
         info = client.key_info
-    path = _config.user_config_path(os.environ)
+    path = _config.get_user_config_path(os.environ)
     _config.write_user_config(path, url, key)
     click.echo(f"Stored a {info.type} key for {url} in {path}.")
 
 
-COMMANDS: Final = (keys_group, login)
+CLI_COMMANDS: Final = (keys_group, login)

@@ -13,12 +13,12 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._log import WARNING, log
 
 from . import streams
-from .options import server_missing
+from .options import raise_server_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from progressbar_tracker.server.settings import Overrides
+    from progressbar_tracker.server.settings import SettingsOverrides
 
 
 class _LocalConfig:
@@ -38,15 +38,15 @@ class _LocalConfig:
             log(WARNING, "Programs here need to be told of this server (progressbar-tracker login %s): %s", url, error)
 
 
-def _local_config() -> _LocalConfig | None:
+def _open_local_config() -> _LocalConfig | None:
     try:
-        return _LocalConfig(_config.user_config_path(os.environ))
+        return _LocalConfig(_config.get_user_config_path(os.environ))
     except ConfigError as error:
         log(WARNING, "Programs here find neither this server nor a key by themselves: %s", error)
         return None
 
 
-def _tell(text: str) -> None:
+def _print_line(text: str) -> None:
     """Write a line for a person; a server whose stdout is closed or full serves all the same."""
     try:
         click.echo(text)
@@ -103,7 +103,7 @@ def _tell(text: str) -> None:
     default=None,
     help="Leave the user's config file alone (PROGRESSBAR_LOCAL_KEY=0).",
 )
-def serve(**given: Unpack[Overrides]) -> int:
+def serve(**given: Unpack[SettingsOverrides]) -> int:
     """Run the server and its dashboard until Ctrl-C.
 
     ADMIN_USERNAME and ADMIN_PASSWORD set who may sign in to the dashboard; without them a one-time link is printed.
@@ -115,22 +115,26 @@ def serve(**given: Unpack[Overrides]) -> int:
     try:
         from progressbar_tracker.server import logs
         from progressbar_tracker.server.run import Server
-        from progressbar_tracker.server.settings import PORT, Settings, is_service_address
+        from progressbar_tracker.server.settings import PORT_VARIABLE, Settings, is_service_address
     except ImportError:
-        server_missing()
+        raise_server_missing()
     settings = Settings.from_environ(os.environ, **given)
     logs.configure(settings.log_format, settings.log_level, sys.stderr)
     logging.captureWarnings(True)
-    if is_service_address(os.environ.get(PORT, "")):
-        logging.getLogger(logs.EVENTS).warning("%s is a service's address and no port, and is ignored", PORT)
+    if is_service_address(os.environ.get(PORT_VARIABLE, "")):
+        logging.getLogger(logs.EVENT_LOGGER).warning(
+            "%s is a service's address and no port, and is ignored", PORT_VARIABLE
+        )
     try:
-        server = Server(settings, say=_tell, local_config=_local_config() if settings.local_key else None)
+        server = Server(
+            settings, print_line=_print_line, local_config=_open_local_config() if settings.local_key else None
+        )
     except ConfigError as error:
         if settings.log_format != "json":
             raise
-        logging.getLogger(logs.EVENTS).critical("%s", error)  # whoever reads the log reads nothing else
+        logging.getLogger(logs.EVENT_LOGGER).critical("%s", error)  # whoever reads the log reads nothing else
         return 1
-    server.run(lambda: _tell(f"Serving on {server.url} from {settings.shown_database}; Ctrl-C stops."))
+    server.run(lambda: _print_line(f"Serving on {server.url} from {settings.redacted_database}; Ctrl-C stops."))
     return 0
 
 
@@ -140,10 +144,10 @@ def serve(**given: Unpack[Overrides]) -> int:
 def demo(once: bool, port: int) -> None:
     """Show it all: a server on a free port, and a real job running on it."""
     try:
-        from progressbar_tracker.demo import show
+        from progressbar_tracker.demo import run_demo
     except ImportError:
-        server_missing()
-    show(once=once, port=port, say=_tell)
+        raise_server_missing()
+    run_demo(once=once, port=port, print_line=_print_line)
 
 
-COMMANDS: Final = (serve, demo)
+CLI_COMMANDS: Final = (serve, demo)

@@ -15,12 +15,12 @@ from typing import Final
 
 import click
 
-from progressbar_tracker._text import plain
+from progressbar_tracker._text import sanitize_line
 
-NAME: Final = "progressbar-tracker"
+PROGRAM_NAME: Final = "progressbar-tracker"
 
 
-class _Closed(io.TextIOBase):
+class _ClosedStdout(io.TextIOBase):
     """Stands for a stdout that was closed before the program began."""
 
     def write(self, text: str, /) -> int:
@@ -29,7 +29,7 @@ class _Closed(io.TextIOBase):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make the streams fit for writing any text. Idempotent."""
     for number in range(3):
         try:
@@ -37,28 +37,28 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one; not inherited
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = _ClosedStdout()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None and getattr(sys.stdout, "errors", "") == "strict":
         reconfigure(errors="replace")
 
 
-def is_closed() -> bool:
+def is_stdout_closed() -> bool:
     """Return whether stdout was closed before the program began."""
-    return isinstance(sys.stdout, _Closed)
+    return isinstance(sys.stdout, _ClosedStdout)
 
 
-def is_plain() -> bool:
+def is_dumb_terminal() -> bool:
     """Return whether the terminal is one without colours and cursor movements."""
     return os.name == "posix" and os.environ.get("TERM", "dumb") in ("", "dumb")
 
 
-def colors() -> bool | None:
+def color_mode() -> bool | None:
     """Return ``False`` where no escape codes are to be written, else ``None`` for what the stream is good for."""
-    return False if is_plain() or os.environ.get("NO_COLOR") else None
+    return False if is_dumb_terminal() or os.environ.get("NO_COLOR") else None
 
 
-def tells_unicode() -> bool:
+def supports_unicode() -> bool:
     """Return whether stdout takes any text."""
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
 
@@ -90,25 +90,25 @@ def _has_terminal() -> bool:
     return True
 
 
-def say(text: str) -> None:
+def print_error(text: str) -> None:
     """Write to stderr, if that is possible, what went wrong, in one sentence."""
-    note(f"{NAME}: {text}")
+    print_note(f"{PROGRAM_NAME}: {text}")
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Write a line to stderr, if that is possible."""
     try:
-        click.echo(plain(text), err=True)
+        click.echo(sanitize_line(text), err=True)
     except (OSError, ValueError):
-        _discard(sys.stderr)
+        _redirect_to_null(sys.stderr)
 
 
 def discard_output() -> None:
     """Let go of what stdout did not take: the interpreter would write it again at exit, and complain."""
-    _discard(sys.stdout)
+    _redirect_to_null(sys.stdout)
 
 
-def _discard(stream: object) -> None:
+def _redirect_to_null(stream: object) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]  # what has none is suppressed

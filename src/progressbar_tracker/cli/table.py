@@ -7,56 +7,58 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker._models import is_endless, whole_percent
-from progressbar_tracker._text import amount, cut, duration, plain, width_of
+from progressbar_tracker._models import floor_percent, is_indeterminate
+from progressbar_tracker._text import display_width, format_amount, format_duration, sanitize_line, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from progressbar_tracker._models import Item
 
-MARKS: Final = {"running": ">", "succeeded": "+", "failed": "x", "stopped": "-", "stalled": "?"}
-HEADINGS: Final = ("STATUS", "DONE", "COUNT", "LEFT", "TITLE", "ID")
+STATUS_MARKS: Final = {"running": ">", "succeeded": "+", "failed": "x", "stopped": "-", "stalled": "?"}
+TABLE_HEADINGS: Final = ("STATUS", "DONE", "COUNT", "LEFT", "TITLE", "ID")
 
 
-def counts(item: Item) -> str:
+def format_counts(item: Item) -> str:
     """Return how many of how many."""
-    completed, total, unit = item.get("completed"), item.get("total"), plain(item.get("unit"))
+    completed, total, unit = item.get("completed"), item.get("total"), sanitize_line(item.get("unit"))
     if completed is None:
         return ""
-    of = "" if total is None or total <= 0 else f"/{amount(total, unit)}"
-    return f"{amount(completed, unit)}{of} {unit}".strip()
+    of = "" if total is None or total <= 0 else f"/{format_amount(total, unit)}"
+    return f"{format_amount(completed, unit)}{of} {unit}".strip()
 
 
-def percent(item: Item) -> str:
+def format_percent(item: Item) -> str:
     """Return the percentage, rounded down, for 100 % is what is done; or nothing where it is not known."""
     status = item.get("status", "running")
-    if status != "succeeded" and is_endless(item.get("completed"), item.get("total"), status):
+    if status != "succeeded" and is_indeterminate(item.get("completed"), item.get("total"), status):
         return ""
-    return f"{whole_percent(item['value'])} %"
+    return f"{floor_percent(item['value'])} %"
 
 
-def state(item: Item) -> str:
+def display_status(item: Item) -> str:
     """Return the status, or that it is stalled."""
     return "stalled" if item.get("stalled") else str(item.get("status", "running"))
 
 
-def row(item: Item) -> tuple[str, ...]:
+def item_row(item: Item) -> tuple[str, ...]:
     """Return one item's cells."""
-    title = plain(item["title"])
-    told = plain(item.get("error") if item.get("status") == "failed" else item.get("description"))
-    name = state(item)
+    title = sanitize_line(item["title"])
+    told = sanitize_line(item.get("error") if item.get("status") == "failed" else item.get("description"))
+    name = display_status(item)
     return (
-        f"{MARKS.get(name, ' ')} {name}{', late' if item.get('late') else ''}",
-        percent(item),
-        counts(item),
-        duration(item.get("eta")),
+        f"{STATUS_MARKS.get(name, ' ')} {name}{', late' if item.get('late') else ''}",
+        format_percent(item),
+        format_counts(item),
+        format_duration(item.get("eta")),
         f"{title}: {told}" if told else title,
-        plain(item["id"]),
+        sanitize_line(item["id"]),
     )
 
 
-def table(rows: Iterable[Sequence[str]], width: int | None = None, headings: Sequence[str] = HEADINGS) -> list[str]:
+def format_table(
+    rows: Iterable[Sequence[str]], width: int | None = None, headings: Sequence[str] = TABLE_HEADINGS
+) -> list[str]:
     """Return aligned lines, the headings first.
 
     Args:
@@ -64,18 +66,19 @@ def table(rows: Iterable[Sequence[str]], width: int | None = None, headings: Seq
         width: The columns of the terminal, which the widest column is cut to; ``None`` cuts nothing.
         headings: The first line.
 
-    >>> table([("a", "1"), ("bcd", "22")], headings=("N", "V"))
+    >>> format_table([("a", "1"), ("bcd", "22")], headings=("N", "V"))
     ['N    V', 'a    1', 'bcd  22']
     """
     lines = [tuple(headings), *(tuple(cells) for cells in rows)]
-    widths = [max(width_of(line[column]) for line in lines) for column in range(len(headings))]
+    widths = [max(display_width(line[column]) for line in lines) for column in range(len(headings))]
     if width is not None:
         # The widest gives way, down to a few characters.
         while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 8:
             widths[widths.index(max(widths))] -= 1
     return [
         "  ".join(
-            cut(cell, wide) + " " * (wide - width_of(cut(cell, wide))) for cell, wide in zip(line, widths, strict=True)
+            truncate(cell, wide) + " " * (wide - display_width(truncate(cell, wide)))
+            for cell, wide in zip(line, widths, strict=True)
         ).rstrip()
         for line in lines
     ]

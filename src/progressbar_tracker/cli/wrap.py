@@ -12,7 +12,7 @@ import click
 from progressbar_tracker import _runtime
 from progressbar_tracker._programs import pipe as pipeline
 from progressbar_tracker._programs import supervisor
-from progressbar_tracker._tracking.deadline import typed
+from progressbar_tracker._tracking.deadline import parse_deadline
 from progressbar_tracker._tracking.tracker import track
 
 from . import streams
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.deadline import DeadlineLike
 
 # The rest of the line is the program's, options and all.
-FOREIGN: Final = {"ignore_unknown_options": False, "allow_interspersed_args": False}
+PASSTHROUGH_SETTINGS: Final = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
 send_option = click.option("--url", metavar="URL", help="Server to report to in place of the configured one.")
 
 
-def _deadline(context: click.Context, option: click.Parameter, text: str | None) -> Due | None:
+def _read_deadline(context: click.Context, option: click.Parameter, text: str | None) -> DeadlineLike | None:
     if text is None:
         return None
     try:
-        return typed(text)
+        return parse_deadline(text)
     except ValueError as error:
         raise click.BadParameter(str(error), context, option) from None
 
 
-class Named(TypedDict):
+class ItemOptions(TypedDict):
     """What the options of :func:`item_options` say of the item."""
 
     id: str | None
     title: str | None
     group: str | None
     notify: tuple[str, ...]
-    deadline: Due | None
+    deadline: DeadlineLike | None
 
 
 def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the item."""
     for option in (
         click.option(
-            "--deadline", metavar="TIME", callback=_deadline, help="When it is late: 90s, 1h30m, or an instant."
+            "--deadline", metavar="TIME", callback=_read_deadline, help="When it is late: 90s, 1h30m, or an instant."
         ),
         click.option("--notify", metavar="CHANNEL", multiple=True, help="Whom to tell of it; may be given again."),
         click.option("--group", help="A heading to sort under."),
@@ -63,7 +63,7 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("run", context_settings=FOREIGN)
+@click.command("run", context_settings=PASSTHROUGH_SETTINGS)
 @send_option
 @click.option("--job", is_flag=True, help="Show the run itself as an item too; its bars are under it.")
 @item_options
@@ -74,7 +74,7 @@ def run_python(
     as_module: bool,
     job: bool,
     url: str | None,
-    **item: Unpack[Named],
+    **item: Unpack[ItemOptions],
 ) -> int:
     """Run a Python program as it is, and show every tqdm bar in it, and in the Pythons it starts, on the server.
 
@@ -82,11 +82,11 @@ def run_python(
     tracebacks are those of python SCRIPT. --id, --title, --group, --notify and --deadline are those of --job, and
     imply it.
     """
-    _check(url)
+    _check_url(url)
     if not sys.executable:
         raise click.ClickException("it is not known where Python is")
     command = [sys.executable, *(["-m"] if as_module else []), *arguments]
-    environ = supervisor.mirrored(supervisor.addressed(os.environ, url))
+    environ = supervisor.with_tqdm_env(supervisor.with_server_env(os.environ, url))
     if job or any(value not in (None, ()) for value in item.values()):
         said = ["python", *command[1:]]
         stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
@@ -100,7 +100,7 @@ def run_python(
     return os.execve(command[0], command, environ)  # noqa: S606 - no shell is the point
 
 
-@click.command("exec", context_settings=FOREIGN)
+@click.command("exec", context_settings=PASSTHROUGH_SETTINGS)
 @send_option
 @item_options
 @click.option("--parse", is_flag=True, help="Move the bar to the percentages or counts that the command prints.")
@@ -109,17 +109,17 @@ def execute(
     command: tuple[str, ...],
     parse: bool,
     url: str | None,
-    **item: Unpack[Named],
+    **item: Unpack[ItemOptions],
 ) -> int:
     """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
 
     Its output passes through untouched and the exit code is its own. Its command line is shown on the server, so
     secrets belong into the environment.
     """
-    _check(url)
+    _check_url(url)
     name = os.path.basename(command[0])  # noqa: PTH119
     wanted = supervisor.Job(command, name, **item)
-    return _supervise(command, wanted, supervisor.addressed(os.environ, url), url, read_errors=True, parse=parse)
+    return _supervise(command, wanted, supervisor.with_server_env(os.environ, url), url, read_errors=True, parse=parse)
 
 
 def _supervise(
@@ -136,12 +136,12 @@ def _supervise(
     try:
         code = supervisor.supervise(command, job, environ, read_errors=read_errors, parse=parse)
     except supervisor.NotStartedError as error:
-        streams.say(str(error))
+        streams.print_error(str(error))
         code = error.code
-    return supervisor.end_alike(code)
+    return supervisor.exit_like_child(code)
 
 
-def _number(context: click.Context, option: click.Parameter, text: str | None) -> Number | None:
+def _read_number(context: click.Context, option: click.Parameter, text: str | None) -> Number | None:
     if text is None:
         return None
     try:
@@ -156,7 +156,7 @@ def _number(context: click.Context, option: click.Parameter, text: str | None) -
 @click.command("pipe")
 @send_option
 @item_options
-@click.option("--total", metavar="N", callback=_number, help="What there will be in all, such as 10000 or 1e6.")
+@click.option("--total", metavar="N", callback=_read_number, help="What there will be in all, such as 10000 or 1e6.")
 @click.option("--bytes", "as_bytes", is_flag=True, help="Count bytes. Of a file their total is known.")
 @click.option("--null", is_flag=True, help="Count records that end with a NUL byte, as find -print0 writes them.")
 @click.option("--unit", help="What to call what is counted.")
@@ -168,36 +168,36 @@ def pipe(
     unit: str | None,
     quiet: bool,
     url: str | None,
-    **item: Unpack[Named],
+    **item: Unpack[ItemOptions],
 ) -> int:
     """Copy stdin to stdout as it is, and count the lines on the way."""
-    _check(url)
+    _check_url(url)
     if as_bytes and null:
         raise click.UsageError("--bytes and --null exclude each other")
-    if sys.stdin is None or streams.is_closed():
+    if sys.stdin is None or streams.is_stdout_closed():
         raise click.ClickException(f"{'stdin' if sys.stdin is None else 'stdout'} is closed")
     if url is not None:
         _runtime.configure(url=url)
     item["title"] = item["title"] or item["id"] or "pipe"
     bar = track(
         **item,
-        total=pipeline.size_left(0) if as_bytes and total is None else total,
+        total=pipeline.remaining_size(0) if as_bytes and total is None else total,
         unit=unit or ("B" if as_bytes else "records" if null else "lines"),
         display=False if quiet else None,
     )
     try:
-        code = pipeline.follow(bar, None if as_bytes else b"\0" if null else b"\n")
+        code = pipeline.run_pipe(bar, None if as_bytes else b"\0" if null else b"\n")
     except OSError as error:
-        streams.say(str(error))
+        streams.print_error(str(error))
         code = 1
-    return supervisor.end_alike(code)
+    return supervisor.exit_like_child(code)
 
 
-def _check(url: str | None) -> None:
+def _check_url(url: str | None) -> None:
     if url is not None:
         from progressbar_tracker._http.exchanges import base_url
 
         base_url(url, "--url")
 
 
-COMMANDS: Final = (run_python, execute, pipe)
+CLI_COMMANDS: Final = (run_python, execute, pipe)

@@ -8,16 +8,16 @@ from typing import IO, Any, Final, TypeAlias
 
 from progressbar_tracker._tracking.mirror import Reading
 
-Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | IO[str]"
+CsvSource: TypeAlias = "str | os.PathLike[str] | IO[bytes] | IO[str]"
 
-COMPRESSIONS: Final = {
+COMPRESSION_BY_SUFFIX: Final = {
     ".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip", ".tar": "tar", ".tar.gz": "tar",
     ".tar.bz2": "tar", ".tar.xz": "tar",
 }  # fmt: skip
-BUFFER: Final = 1 << 16
+BUFFER_BYTES: Final = 1 << 16
 
 
-class _Counted(io.RawIOBase):
+class _CountedFile(io.RawIOBase):
     """A file that knows how far it was read. It does not close the one it reads from."""
 
     def __init__(self, raw: io.RawIOBase, position: int) -> None:
@@ -43,7 +43,7 @@ class _Counted(io.RawIOBase):
         return self._raw.tell()
 
 
-class Input:
+class CsvInput:
     """What pandas is given to read, and how far it is: in bytes or, where those cannot be seen, in rows.
 
     Args:
@@ -51,20 +51,20 @@ class Input:
         options: Those for pandas; the compression is put in where it follows from the name.
     """
 
-    def __init__(self, source: Source, options: dict[str, Any]) -> None:
+    def __init__(self, source: CsvSource, options: dict[str, Any]) -> None:
         self.file: Any = source
         self.size: int | None = None
         self.rows = 0
-        self._counted: _Counted | None = None
-        self._owned: IO[bytes] | None = None
-        self._partly = options.get("nrows") is not None
+        self._counted_file: _CountedFile | None = None
+        self._opened_file: IO[bytes] | None = None
+        self._is_partial = options.get("nrows") is not None
         raw: Any = source
         if isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source):
             path = os.path.expanduser(os.fspath(source))  # noqa: PTH111 - as pandas does
             if options.get("compression", "infer") == "infer":
-                endings = (ending for ending in COMPRESSIONS if path.lower().endswith(ending))
-                options["compression"] = COMPRESSIONS.get(max(endings, key=len, default=""))
-            self._owned = raw = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with the input
+                endings = (ending for ending in COMPRESSION_BY_SUFFIX if path.lower().endswith(ending))
+                options["compression"] = COMPRESSION_BY_SUFFIX.get(max(endings, key=len, default=""))
+            self._opened_file = raw = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with the input
         if not hasattr(raw, "readinto"):
             return
         position = 0
@@ -74,20 +74,20 @@ class Input:
             self.size = raw.getbuffer().nbytes
         if self.size is not None:
             position = raw.tell()
-        self._counted = _Counted(raw, position)
-        self.file = io.BufferedReader(self._counted, BUFFER)
+        self._counted_file = _CountedFile(raw, position)
+        self.file = io.BufferedReader(self._counted_file, BUFFER_BYTES)
 
     def __call__(self) -> Reading:
-        if self._counted is None:
+        if self._counted_file is None:
             return Reading(self.rows, None, None, "", unit="rows")
-        return Reading(self._counted.position, self.size, None, "", unit="B")
+        return Reading(self._counted_file.position, self.size, None, "", unit="B")
 
     def finish(self) -> None:
         """All was read: of an archive not every byte is."""
-        if self._counted is not None and self.size is not None and not self._partly:
-            self._counted.position = self.size
+        if self._counted_file is not None and self.size is not None and not self._is_partial:
+            self._counted_file.position = self.size
 
     def close(self) -> None:
         """Close the file if it was opened here."""
-        if self._owned is not None:
-            self._owned.close()
+        if self._opened_file is not None:
+            self._opened_file.close()

@@ -11,12 +11,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from progressbar_tracker._endings import deaths
-from progressbar_tracker._models import fraction, whole_percent
-from progressbar_tracker._runtime import dying
+from progressbar_tracker._endings import map_fatal_errors
+from progressbar_tracker._models import compute_fraction, floor_percent
+from progressbar_tracker._runtime import get_fatal_exception
 from progressbar_tracker._sender.worker import Worker
-from progressbar_tracker._text import amount, duration, plain
-from progressbar_tracker._tracking.run import observers
+from progressbar_tracker._text import format_amount, format_duration, sanitize_line
+from progressbar_tracker._tracking.run import start_observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,70 +27,75 @@ if TYPE_CHECKING:
     from progressbar_tracker._sender.snapshot import Snapshot
     from progressbar_tracker._tracking.run import Run
 
-POLL: Final = 0.5  # seconds between looks at what has ended
-MOST: Final = 1000  # bars that are followed at a time
-JOIN: Final = 0.5  # seconds that closing waits for a line that is being written
+POLL_INTERVAL: Final = 0.5  # seconds between looks at what has ended
+MAX_FOLLOWED_RUNS: Final = 1000  # bars that are followed at a time
+JOIN_TIMEOUT: Final = 0.5  # seconds that closing waits for a line that is being written
 
 
-def running(state: Snapshot, unit: str, seconds: float, done: Number) -> str:
+def format_running(state: Snapshot, unit: str, seconds: float, new_units: Number) -> str:
     """Return the line of a bar that runs.
 
     Args:
         state: How it is.
         unit: What is counted.
         seconds: How long it runs.
-        done: What was done in that time.
+        new_units: What was done in that time.
 
     >>> from progressbar_tracker._sender.snapshot import Snapshot
-    >>> running(Snapshot("import", "", 450, 1000, 0, "running", None), "it", 36.6, 450)
+    >>> format_running(Snapshot("import", "", 450, 1000, 0, "format_running", None), "it", 36.6, 450)
     'import: 45 % 450/1000 it, 12.3 it/s, 00:44 left'
-    >>> running(Snapshot("log", "tail", 7, None, 0, "running", None), "it", 14.0, 7)
+    >>> format_running(Snapshot("log", "tail", 7, None, 0, "format_running", None), "it", 14.0, 7)
     'log: 7 it, 0.5 it/s, 00:14, tail'
     """
-    rate = done / seconds if seconds > 0 and done > 0 else 0.0
+    rate = new_units / seconds if seconds > 0 and new_units > 0 else 0.0
     total = state.total if state.total is not None and state.total > 0 else None
-    share = "" if total is None else f"{whole_percent(fraction(state.completed, total) or 0.0)} % "
+    share = "" if total is None else f"{floor_percent(compute_fraction(state.completed, total) or 0.0)} % "
     left = (total - state.completed) / rate if total is not None and rate else None
-    clock = f"{duration(max(left, 0.0))} left" if left is not None else duration(seconds)
-    pace = f"{amount(rate, unit) if unit == 'B' else format(rate, '.3g')} {plain(unit)}/s" if rate else ""
-    parts = (f"{share}{_counts(state, unit)}", pace, clock, plain(state.description))
-    return f"{plain(state.title)}: {', '.join(filter(None, parts))}"
+    clock = f"{format_duration(max(left, 0.0))} left" if left is not None else format_duration(seconds)
+    pace = (
+        f"{format_amount(rate, unit) if unit == 'B' else format(rate, '.3g')} {sanitize_line(unit)}/s" if rate else ""
+    )
+    parts = (f"{share}{_format_counts(state, unit)}", pace, clock, sanitize_line(state.description))
+    return f"{sanitize_line(state.title)}: {', '.join(filter(None, parts))}"
 
 
-def ended(state: Snapshot, unit: str, seconds: float) -> str:
+def format_ended(state: Snapshot, unit: str, seconds: float) -> str:
     """Return the last line of a bar.
 
     >>> from progressbar_tracker._sender.snapshot import Snapshot
-    >>> ended(Snapshot("import", "", 450, 1000, 0, "failed", "ValueError: bad row"), "it", 36.6)
+    >>> format_ended(Snapshot("import", "", 450, 1000, 0, "failed", "ValueError: bad row"), "it", 36.6)
     'import: failed after 00:36, 450/1000 it: ValueError: bad row'
     """
-    error = f": {plain(state.error)}" if state.error else ""
-    return f"{plain(state.title)}: {state.status} after {duration(seconds)}, {_counts(state, unit)}{error}"
+    error = f": {sanitize_line(state.error)}" if state.error else ""
+    return (
+        f"{sanitize_line(state.title)}: {state.status} after {format_duration(seconds)}, "
+        f"{_format_counts(state, unit)}{error}"
+    )
 
 
-def _counts(state: Snapshot, unit: str) -> str:
-    of = "" if state.total is None else f"/{amount(state.total, unit)}"
-    return f"{amount(state.completed, unit)}{of} {plain(unit)}".strip()
+def _format_counts(state: Snapshot, unit: str) -> str:
+    of = "" if state.total is None else f"/{format_amount(state.total, unit)}"
+    return f"{format_amount(state.completed, unit)}{of} {sanitize_line(unit)}".strip()
 
 
-class _Followed:
+class _FollowedRun:
     """A bar, and what was told of it."""
 
-    __slots__ = ("began", "due", "first", "run", "told", "waited")
+    __slots__ = ("due_at", "has_waited", "initial_count", "run", "started_at", "was_logged")
 
-    def __init__(self, run: Run, began: float, first: Number, interval: float) -> None:
+    def __init__(self, run: Run, started_at: float, initial_count: Number, interval: float) -> None:
         self.run = run
-        self.began = began
-        self.first = first
-        self.due = began + interval
-        self.told = False
-        self.waited = False  # for the end to become certain
+        self.started_at = started_at
+        self.initial_count = initial_count
+        self.due_at = started_at + interval
+        self.was_logged = False
+        self.has_waited = False  # for the end to become certain
 
 
-class _Begun(NamedTuple):
+class _StartedRun(NamedTuple):
     run: Run
-    at: float
-    first: Number
+    started_at: float
+    initial_count: Number
 
 
 class Lines:
@@ -110,18 +115,18 @@ class Lines:
         self._interval = interval
         self._level = level
         self._clock = clock
-        self._worker = Worker("progressbar-lines", self.step, lambda: bool(self._begun))
+        self._worker = Worker("progressbar-lines", self.step, lambda: bool(self._started_runs))
         self.reset()
-        if (earlier := _open.get(logger.name)) is not None:
+        if (earlier := _open_lines.get(logger.name)) is not None:
             earlier.close()
-        _open[logger.name] = self
-        _hook()
-        observers.append(self._see)
+        _open_lines[logger.name] = self
+        _register_hooks()
+        start_observers.append(self._on_run_start)
 
     def reset(self) -> None:
         """Start empty in the child of a fork: the bars so far are the parent's."""
-        self._begun: deque[_Begun] = deque(maxlen=MOST)
-        self._followed: list[_Followed] = []
+        self._started_runs: deque[_StartedRun] = deque(maxlen=MAX_FOLLOWED_RUNS)
+        self._followed_runs: list[_FollowedRun] = []
         self._lock = threading.Lock()
         self._worker.reset()
 
@@ -135,88 +140,92 @@ class Lines:
 
     def close(self) -> None:
         """Write of what has ended by now, and nothing any more. Idempotent."""
-        if self._see in observers:
-            observers.remove(self._see)
-            _open.pop(self._logger.name, None)
-            self._worker.stop(JOIN)
-            self._look(certain=True)
+        if self._on_run_start in start_observers:
+            start_observers.remove(self._on_run_start)
+            _open_lines.pop(self._logger.name, None)
+            self._worker.stop(JOIN_TIMEOUT)
+            self._log_due_lines(is_final=True)
 
-    def conclude(self) -> None:
+    def finalize(self) -> None:
         """Close at the end of the process, which settles how the bars have ended."""
-        fatal = deaths(dying())
-        self._worker.stop(JOIN)
-        if self._lock.acquire(timeout=JOIN):
+        fatal = map_fatal_errors(get_fatal_exception())
+        self._worker.stop(JOIN_TIMEOUT)
+        if self._lock.acquire(timeout=JOIN_TIMEOUT):
             try:
-                self._take_in()
-                for one in self._followed:
-                    one.run.conclude(fatal)
+                self._drain_started()
+                for one in self._followed_runs:
+                    one.run.finalize(fatal)
             finally:
                 self._lock.release()
         self.close()
 
     def step(self) -> float | None:
         """Write the lines that are due. Return the seconds until the next look."""
-        return POLL if self._look(certain=False) else None
+        return POLL_INTERVAL if self._log_due_lines(is_final=False) else None
 
-    def _see(self, run: Run) -> None:
+    def _on_run_start(self, run: Run) -> None:
         if run.sender is not None:  # without one everything is turned off
-            self._begun.append(_Begun(run, self._clock(), run.position))
-            if self._worker.asleep:
+            self._started_runs.append(_StartedRun(run, self._clock(), run.position))
+            if self._worker.needs_start:
                 self._worker.start()
 
-    def _take_in(self) -> None:
-        for _ in range(len(self._begun)):
-            begun = self._begun.popleft()
-            if len(self._followed) < MOST:
-                self._followed.append(_Followed(*begun, self._interval))
+    def _drain_started(self) -> None:
+        for _ in range(len(self._started_runs)):
+            begun = self._started_runs.popleft()
+            if len(self._followed_runs) < MAX_FOLLOWED_RUNS:
+                self._followed_runs.append(_FollowedRun(*begun, self._interval))
 
-    def _look(self, *, certain: bool) -> bool:
-        if not self._lock.acquire(timeout=JOIN):
+    def _log_due_lines(self, *, is_final: bool) -> bool:
+        if not self._lock.acquire(timeout=JOIN_TIMEOUT):
             return True  # a handler of the log hangs
         try:
-            self._take_in()
+            self._drain_started()
             now = self._clock()
-            self._followed = [one for one in self._followed if not self._tell(one, now, certain=certain)]
-            return bool(self._followed)
+            self._followed_runs = [
+                one for one in self._followed_runs if not self._log_line(one, now, is_final=is_final)
+            ]
+            return bool(self._followed_runs)
         finally:
             self._lock.release()
 
-    def _tell(self, one: _Followed, now: float, *, certain: bool) -> bool:
+    def _log_line(self, followed: _FollowedRun, now: float, *, is_final: bool) -> bool:
         """Write a line if one is due. Return whether it was the last."""
-        state = one.run.sample()
-        unit = one.run.style.unit
-        seconds = now - one.began
+        state = followed.run.sample()
+        unit = followed.run.options.unit
+        seconds = now - followed.started_at
         if state.status != "running":
             # A loop that was left early may turn out to be the death of the program. That is known soon.
-            if one.run.tentative and not certain and not one.waited:
-                one.waited = True
+            if followed.run.is_tentative and not is_final and not followed.has_waited:
+                followed.has_waited = True
                 return False
-            if one.told or not one.run.inner:
+            if followed.was_logged or not followed.run.is_nested:
                 level = max(self._level, logging.WARNING) if state.status == "failed" else self._level
-                self._logger.log(level, "%s", ended(state, unit, seconds))
+                self._logger.log(level, "%s", format_ended(state, unit, seconds))
             return True
-        if now >= one.due:
-            one.due = now + self._interval
-            one.told = True
-            self._logger.log(self._level, "%s", running(state, unit, seconds, state.completed - one.first))
+        if now >= followed.due_at:
+            followed.due_at = now + self._interval
+            followed.was_logged = True
+            self._logger.log(
+                self._level, "%s", format_running(state, unit, seconds, state.completed - followed.initial_count)
+            )
         return False
 
 
-_open: dict[str, Lines] = {}
+_open_lines: dict[str, Lines] = {}
 
 
 @functools.cache
-def _hook() -> None:
-    atexit.register(_conclude)
+def _register_hooks() -> None:
+    atexit.register(_finalize_all)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_reset)
+        os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _conclude() -> None:
-    for one in list(_open.values()):
-        one.conclude()
+def _finalize_all() -> None:
+    for one in list(_open_lines.values()):
+        one.finalize()
 
 
-def _reset() -> None:
-    for one in list(_open.values()):
+def _reset_after_fork() -> None:
+    for one in list(_open_lines.values()):
         one.reset()

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from progressbar_tracker._tracking.mirror import Mirror
-from progressbar_tracker._tracking.tracker import labelled_run
+from progressbar_tracker._tracking.tracker import create_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.tracker import HasSender
 
     class Labels(TypedDict, total=False):
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         weight: int
         keep: bool
         notify: str | Sequence[str] | None
-        deadline: Due | None
+        deadline: DeadlineLike | None
         interval: float
         client: HasSender | None
 
 
-def mirrored(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
+def make_mirror(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
     """Return a run that is not begun yet.
 
     Args:
@@ -44,8 +44,8 @@ def mirrored(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
     known = {"id", "title", "group", "weight", "keep", "notify", "deadline", "interval", "client"}
     if unknown := sorted(set(labels) - known):
         raise TypeError(f"unknown arguments: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    run = labelled_run(Mirror, unit=unit, **labels)
-    run.named = run.title is not None
-    if not run.named:
+    run = create_run(Mirror, unit=unit, **labels)
+    run.has_own_title = run.title is not None
+    if not run.has_own_title:
         run.title = title
     return run

@@ -19,11 +19,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from progressbar_tracker import _runtime
 from progressbar_tracker._log import DEBUG, log
 from progressbar_tracker._terminal.display import ERROR_WIDTH, Display
-from progressbar_tracker._text import cut
+from progressbar_tracker._text import truncate
 
 if TYPE_CHECKING:
     from progressbar_tracker._sender.snapshot import Snapshot
-    from progressbar_tracker._terminal.display import Bar, Shown
+    from progressbar_tracker._terminal.display import Bar, DisplayedRun
 
 
 class _Bar:
@@ -40,7 +40,7 @@ class _Bar:
         text = f"{snapshot.title}: {snapshot.description}" if snapshot.description else snapshot.title
         label = escape(text)
         if snapshot.status == "failed":
-            label = f"[red]{label} {escape(cut(snapshot.error or 'failed', ERROR_WIDTH))}[/]"
+            label = f"[red]{label} {escape(truncate(snapshot.error or 'failed', ERROR_WIDTH))}[/]"
         total = (
             snapshot.total if snapshot.total is not None and snapshot.total > 0 else None
         )  # rich takes 0 of 0 for all
@@ -70,29 +70,29 @@ class RichDisplay(Display):
                     setattr(sys, name, getattr(sys, name).rich_proxied_file)
         self.bars = 0
 
-    def try_finish(self, shown: Shown) -> None:
+    def try_finish(self, run: DisplayedRun) -> None:
         """Do nothing in a finalizer: which locks rich needs is its own affair. The thread will draw it soon."""
 
-    def _stream(self) -> object:
+    def _current_stream(self) -> object:
         return get_console()
 
-    def _show(self) -> BaseException | None:
+    def _draw_terminals(self) -> BaseException | None:
         try:
             if self.bars:
                 self.progress.refresh()
         except BaseException as error:  # noqa: BLE001 - a console that is gone is no reason for the loop to fail
-            self._give_up(self.progress.console)
+            self._disable_stream(self.progress.console)
             return error
         return None
 
-    def _give_up(self, stream: object) -> None:
-        super()._give_up(stream)
+    def _disable_stream(self, stream: object) -> None:
+        super()._disable_stream(stream)
         if self.bars:
             self.bars = 0
             with contextlib.suppress(Exception):
                 self.progress.stop()
 
-    def _open(self, shown: Shown, stream: object) -> Bar:
+    def _open_bar(self, run: DisplayedRun, stream: object) -> Bar:
         if self.bars == 0:
             self.progress = Progress(
                 TextColumn("{task.description}"),
@@ -107,21 +107,21 @@ class RichDisplay(Display):
             except Exception as error:  # noqa: BLE001 - it is gone, or, up to rich 14.0, taken by a live display
                 log(DEBUG, "rich's console cannot be drawn on: %r", error)
                 self.progress = Progress(disable=True)
-        return _Bar(self, stream, shown.sample().title, leave=not shown.inner)
+        return _Bar(self, stream, run.sample().title, leave=not run.is_nested)
 
 
 @functools.cache
-def _display() -> RichDisplay:
+def _get_display() -> RichDisplay:
     made = RichDisplay()
-    _runtime.display()  # its hook at the end of the process is to be there first, and so to come last
+    _runtime.get_display()  # its hook at the end of the process is to be there first, and so to come last
     atexit.register(made.close)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=made.reset)
     return made
 
 
-def display_of(wanted: bool | None) -> RichDisplay | None:
+def select_display(wanted: bool | None) -> RichDisplay | None:
     """Return the display if it is wanted: by default if rich's console is a terminal."""
     if wanted is None:
-        wanted = not _runtime.disabled() and get_console().is_terminal
-    return _display() if wanted else None
+        wanted = not _runtime.is_disabled() and get_console().is_terminal
+    return _get_display() if wanted else None

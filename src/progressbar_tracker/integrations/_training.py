@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from progressbar_tracker._log import WARNING, log
-from progressbar_tracker._text import count
+from progressbar_tracker._text import clean_number
 from progressbar_tracker._tracking.tracker import track
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-PERIOD: Final = 0.5  # seconds between two looks at the metrics: reading one may wait for the accelerator
+METRICS_INTERVAL: Final = 0.5  # seconds between two looks at the metrics: reading one may wait for the accelerator
 
 # The fits that began inside the watched call that is running here.
-_begun: ContextVar[list[Fit] | None] = ContextVar("progressbar_tracker_fits", default=None)
+_started_fits: ContextVar[list[Fit] | None] = ContextVar("progressbar_tracker_fits", default=None)
 
 
 class Fit:
@@ -59,13 +59,13 @@ class Fit:
     def __init__(self, options: FitOptions) -> None:
         self._options: FitOptions = {"display": False, **options}
         track(**self._options)  # so that a wrong option is told here, and not in the middle of a training
-        self._whole: Tracker[None] | None = None
-        self._inside: Tracker[None] | None = None
+        self._fit_bar: Tracker[None] | None = None
+        self._phase_bar: Tracker[None] | None = None
         self._context = contextvars.copy_context()
-        self._values: dict[str, float] = {}
-        self._looked_at = 0.0
-        self._unread: Callable[[], Mapping[str, object]] | None = None
-        self._alone = False  # a stage that is inside no fit
+        self._metrics: dict[str, float] = {}
+        self._metrics_read_at = 0.0
+        self._pending_metrics: Callable[[], Mapping[str, object]] | None = None
+        self._is_standalone = False  # a stage that is inside no fit
         self._stage_total: object = None
         self.stage_name = ""
         self.stage_done = 0
@@ -74,118 +74,118 @@ class Fit:
         return Fit, (self._options,)  # what is running here is not running in the copy
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a fit has begun and not ended."""
-        return self._whole is not None
+        return self._fit_bar is not None
 
-    def begin(self, title: str, total: object, *, unit: str, at: float = 0, part: str = "") -> None:
+    def start(self, title: str, total: object, *, unit: str, position: float = 0, stage: str = "") -> None:
         """Begin. A fit that is still running was left without a word.
 
         Args:
             title: What to call it if the user has not said.
             total: Units in all; what is no number above zero stands for unknown.
             unit: What is counted.
-            at: Where it begins: above zero when it is resumed.
-            part: Tells an item of its own that is no fit, by the end of its id.
+            position: Where it begins: above zero when it is resumed.
+            stage: Tells an item of its own that is no fit, by the end of its id.
         """
         self.stop()
         options = self._options.copy()
         name = options.get("id")
-        if part and name is not None:
-            options["id"] = f"{name}/{part}"
+        if stage and name is not None:
+            options["id"] = f"{name}/{stage}"
         own = options.get("title")
-        if part:
-            options["title"] = f"{own}, {part}" if own else title
+        if stage:
+            options["title"] = f"{own}, {stage}" if own else title
         elif own is None and name is None:
             options["title"] = title
-        self._values, self._looked_at, self._unread = {}, 0.0, None
-        self._whole = whole = track(total=length(total), unit=unit, **options)
-        whole.update(completed=_rounded(at))
+        self._metrics, self._metrics_read_at, self._pending_metrics = {}, 0.0, None
+        self._fit_bar = whole = track(total=parse_length(total), unit=unit, **options)
+        whole.update(completed=_round_position(position))
         self._context = contextvars.copy_context()  # in which the whole is the innermost bar
-        if (begun := _begun.get()) is not None:
+        if (begun := _started_fits.get()) is not None:
             begun.append(self)
 
-    def resize(self, total: object) -> None:
+    def set_total(self, total: object) -> None:
         """Set the units in all."""
-        if self._whole is not None:
-            self._whole.total = length(total)
+        if self._fit_bar is not None:
+            self._fit_bar.total = parse_length(total)
 
-    def at(self, position: float, values: Callable[[], Mapping[str, object]] | None = None) -> None:
+    def set_position(self, position: float, values: Callable[[], Mapping[str, object]] | None = None) -> None:
         """Set how far the whole is. The metrics are asked for now and then."""
-        if self._whole is None:
+        if self._fit_bar is None:
             return
-        self._whole.update(completed=_rounded(position))
+        self._fit_bar.update(completed=_round_position(position))
         if values is not None:
-            self._unread = values
-            if time.monotonic() - self._looked_at >= PERIOD:
-                self.describe({})
+            self._pending_metrics = values
+            if time.monotonic() - self._metrics_read_at >= METRICS_INTERVAL:
+                self.update_metrics({})
 
-    def describe(self, values: Mapping[str, object], note: str = "") -> None:
+    def update_metrics(self, values: Mapping[str, object], note: str = "") -> None:
         """Say what the metrics are now; those that are not named keep their last value."""
-        if self._whole is None:
+        if self._fit_bar is None:
             return
-        self._looked_at = time.monotonic()
-        unread, self._unread = self._unread, None
+        self._metrics_read_at = time.monotonic()
+        unread, self._pending_metrics = self._pending_metrics, None
         for name, value in {**(unread() if unread else {}), **values}.items():
             with contextlib.suppress(Exception):  # a table, a text, a tensor with many values
-                self._values[name] = float(value)  # type: ignore[arg-type]
+                self._metrics[name] = float(value)  # type: ignore[arg-type]
         said = [note] if note else []
-        self._whole.update(
-            description=", ".join(said + [f"{name} {value:.4g}" for name, value in self._values.items()])
+        self._fit_bar.update(
+            description=", ".join(said + [f"{name} {value:.4g}" for name, value in self._metrics.items()])
         )
 
-    def phase(self, title: str, done: int, total: object) -> None:
+    def update_phase(self, title: str, done: int, total: object) -> None:
         """Say what is going on inside, and how far that is."""
-        if self._whole is None:
+        if self._fit_bar is None:
             return
-        if self._inside is None:
-            options: FitOptions = {**self._options, "id": f"{self._whole.id}/now", "title": title, "keep": False}
-            self._inside = track(total=length(total), unit="steps", **options)
+        if self._phase_bar is None:
+            options: FitOptions = {**self._options, "id": f"{self._fit_bar.id}/now", "title": title, "keep": False}
+            self._phase_bar = track(total=parse_length(total), unit="steps", **options)
             # Whatever other bars are open here, this one belongs inside the whole.
-            self._context.copy().run(self._inside.update, completed=done)
+            self._context.copy().run(self._phase_bar.update, completed=done)
         else:
-            self._inside.total = length(total)
-            self._inside.update(title=title, completed=done)
+            self._phase_bar.total = parse_length(total)
+            self._phase_bar.update(title=title, completed=done)
 
-    def stage(self, name: str, total: object, title: str) -> None:
+    def start_stage(self, name: str, total: object, title: str) -> None:
         """Begin a validation, test or prediction: inside the fit that is running, else as an item of its own."""
-        if self._whole is None:
-            self.begin(title, total, unit="batches", part=name)
-            self._alone = True
+        if self._fit_bar is None:
+            self.start(title, total, unit="batches", stage=name)
+            self._is_standalone = True
         self.stage_name, self._stage_total = name, total
-        self.stage_at(0)
+        self.update_stage(0)
 
-    def stage_at(self, done: int) -> None:
+    def update_stage(self, done: int) -> None:
         """Set how far the stage is."""
         self.stage_done = done
-        if self._alone:
-            self.at(done)
+        if self._is_standalone:
+            self.set_position(done)
         else:
-            self.phase(self.stage_name.capitalize(), done, self._stage_total)
+            self.update_phase(self.stage_name.capitalize(), done, self._stage_total)
 
-    def stage_ended(self, values: Mapping[str, object] | None = None, *, leave: bool = False) -> None:
-        """End the stage; ``leave`` where nothing is told of the steps that follow."""
+    def end_stage(self, values: Mapping[str, object] | None = None, *, close_bar: bool = False) -> None:
+        """End the stage; ``close_bar`` where nothing is told of the steps that follow."""
         if values:
-            self.describe(values)
+            self.update_metrics(values)
         self.stage_name = ""
-        if self._alone:
+        if self._is_standalone:
             self.end()
-        elif leave and self._inside is not None:
-            self._inside.close()
-            self._inside = None
+        elif close_bar and self._phase_bar is not None:
+            self._phase_bar.close()
+            self._phase_bar = None
 
     def end(self, *, early: bool = False) -> None:
         """End well. A fit that is stopped early has succeeded: whoever stopped it had what they wanted."""
         try:
-            self.describe({}, "stopped early" if early else "")
+            self.update_metrics({}, "stopped early" if early else "")
         finally:
-            for bar in reversed(self._let_go()):
+            for bar in reversed(self._detach_bars()):
                 if bar is not None:
                     bar.close()
 
     def fail(self, error: BaseException) -> None:
         """End as a block that is left by this exception."""
-        whole, inside = self._let_go()
+        whole, inside = self._detach_bars()
         if inside is not None:  # one failure is one failed item: what is inside has only stopped
             inside.__exit__(GeneratorExit, GeneratorExit(), None)
         if whole is not None:
@@ -195,38 +195,38 @@ class Fit:
         """End what is still running, for it was left without a word."""
         self.fail(GeneratorExit())
 
-    def _let_go(self) -> tuple[Tracker[None] | None, Tracker[None] | None]:
-        bars = self._whole, self._inside
-        self._whole = self._inside = None
-        self._alone, self.stage_name = False, ""
+    def _detach_bars(self) -> tuple[Tracker[None] | None, Tracker[None] | None]:
+        bars = self._fit_bar, self._phase_bar
+        self._fit_bar = self._phase_bar = None
+        self._is_standalone, self.stage_name = False, ""
         return bars
 
 
-def length(value: object) -> Number | None:
+def parse_length(value: object) -> Number | None:
     """Return a number of steps or epochs, or ``None`` where it is unknown: none, endless, or not above zero.
 
-    >>> length(3), length(float("inf")), length(-1), length(None)
+    >>> parse_length(3), parse_length(float("inf")), parse_length(-1), parse_length(None)
     (3, None, None, None)
     """
-    number = count(value)
+    number = clean_number(value)
     return number if number is not None and number > 0 else None
 
 
-def share(done: int, total: object) -> float:
+def compute_epoch_fraction(done: int, total: object) -> float:
     """Return the part of an epoch that is done, from 0 to 1; 0 where that is unknown.
 
-    >>> share(1, 4), share(1, None)
+    >>> compute_epoch_fraction(1, 4), compute_epoch_fraction(1, None)
     (0.25, 0)
     """
-    known = length(total)
+    known = parse_length(total)
     return 0 if known is None else min(done / known, 1)
 
 
-def _rounded(position: float) -> Number:
+def _round_position(position: float) -> Number:
     return int(position) if position == int(position) else round(position, 3)
 
 
-def quiet(hook: Callable[P, None]) -> Callable[P, None]:
+def log_errors(hook: Callable[P, None]) -> Callable[P, None]:
     """Keep what a hook raises from the training: it is logged."""
 
     @functools.wraps(hook)
@@ -244,7 +244,7 @@ def quiet(hook: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def watch(owner: type, *names: str) -> None:
+def wrap_methods(owner: type, *names: str) -> None:
     """Wrap methods, once, so that an exception that leaves one fails the fits that began inside it.
 
     For libraries that tell their callbacks nothing of exceptions. The call itself, its result and the exception are
@@ -253,22 +253,22 @@ def watch(owner: type, *names: str) -> None:
     for name in names:
         method = getattr(owner, name)
         if not hasattr(method, "__progressbar_tracker__"):
-            setattr(owner, name, _watched(method))
+            setattr(owner, name, _wrap_method(method))
 
 
-def _watched(method: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_method(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         begun: list[Fit] = []
-        token = _begun.set(begun)
+        token = _started_fits.set(begun)
         try:
             return method(*args, **kwargs)
         except BaseException as error:
             for fit in begun:
-                quiet(fit.fail)(error)
+                log_errors(fit.fail)(error)
             raise
         finally:
-            _begun.reset(token)
+            _started_fits.reset(token)
 
     call.__dict__["__progressbar_tracker__"] = True
     return call

@@ -23,10 +23,10 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("dask is not installed: pip install dask", name="dask") from error
 
-from progressbar_tracker._tracking.mirror import Reading, begin, users
-from progressbar_tracker._tracking.run import ending
+from progressbar_tracker._tracking.mirror import Reading, find_user_frame, start_mirror
+from progressbar_tracker._tracking.run import classify_error
 
-from ._mirrored import mirrored
+from ._mirrored import make_mirror
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,14 +61,14 @@ class TrackCallback(Callback):
         super().__init__()  # type: ignore[no-untyped-call]
         self._labels = labels
         self._runs: dict[int, Mirror] = {}  # by the id() of the state of their computation
-        mirrored(labels, title="dask")  # raises what there is to be raised
+        make_mirror(labels, title="dask")  # raises what there is to be raised
 
     def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:  # noqa: ARG002 - as dask calls it
         finished = state["finished"]  # a set, that dask adds to
         total = sum(len(state[name]) for name in ("ready", "waiting", "running", "finished"))
-        run = self._runs[id(state)] = mirrored(self._labels, title="dask")
-        frame = users(sys._getframe(1), "dask")  # noqa: SLF001
-        begin(run, frame, lambda: Reading(len(finished), total, None, "", unit="tasks"))
+        run = self._runs[id(state)] = make_mirror(self._labels, title="dask")
+        frame = find_user_frame(sys._getframe(1), "dask")  # noqa: SLF001
+        start_mirror(run, frame, lambda: Reading(len(finished), total, None, "", unit="tasks"))
 
     def _finish(self, dsk: Mapping[Any, Any], state: Mapping[str, Any], errored: bool) -> None:  # noqa: ARG002
         run = self._runs.pop(id(state), None)
@@ -78,6 +78,6 @@ class TrackCallback(Callback):
         if not errored:
             run.end("succeeded")
         elif error is not None:
-            run.end(*ending(error))
+            run.end(*classify_error(error))
         else:
             run.end("failed")

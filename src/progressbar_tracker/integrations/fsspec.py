@@ -23,10 +23,10 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fsspec is not installed: pip install fsspec", name="fsspec") from error
 
-from progressbar_tracker._tracking.mirror import Reading, begin, users
-from progressbar_tracker._tracking.run import ending
+from progressbar_tracker._tracking.mirror import Reading, find_user_frame, start_mirror
+from progressbar_tracker._tracking.run import classify_error
 
-from ._mirrored import mirrored
+from ._mirrored import make_mirror
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,8 +77,8 @@ class TrackCallback(fsspec.Callback):
     def __init__(self, **labels: Unpack[Labels]) -> None:
         self._counts = _Counts()  # first of all: what is missing is taken for a method that does nothing
         self._labels = labels
-        self._outer: Mirror | None = None
-        self._run = mirrored(labels, title="Transfer")
+        self._parent_run: Mirror | None = None
+        self._run = make_mirror(labels, title="Transfer")
         super().__init__()
 
     @property
@@ -102,32 +102,32 @@ class TrackCallback(fsspec.Callback):
     def set_size(self, size: int | None) -> None:
         """Take the size in. The next one, after all is done, is that of another transfer."""
         if self._run.status == "running":
-            self._run.look()
-            if self._run.done:
+            self._run.poll()
+            if self._run.is_done:
                 self._run.end("succeeded")
                 self.value = 0
-        self._begin()
+        self._start_run()
         super().set_size(size)
 
     def absolute_update(self, value: int) -> None:
         """Set what is done."""
-        self._begin()
+        self._start_run()
         super().absolute_update(value)
 
     def relative_update(self, inc: int = 1) -> None:
         """Add to what is done."""
-        self._begin()
+        self._start_run()
         super().relative_update(inc)
 
     def branched(self, path_1: str, path_2: str, **kwargs: Any) -> TrackCallback:  # noqa: ARG002 - as fsspec calls it
         """Return the callback of one file of many."""
         self._counts.unit = "files"
-        self._begin()
+        self._start_run()
         # Of an address all behind the name is left out: it may be a signature.
         name = str(path_1).partition("?")[0].rstrip("/").rpartition("/")[2]
         labels: Labels = {**self._labels, "id": None, "title": name or "file", "keep": False}
         child = TrackCallback(**labels)
-        child._outer = self._run
+        child._parent_run = self._run
         return child
 
     def branch(self, path_1: str, path_2: str, kwargs: dict[str, Any]) -> None:
@@ -142,17 +142,17 @@ class TrackCallback(fsspec.Callback):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            self._run.end(*ending(error))
+            self._run.end(*classify_error(error))
         self.close()
 
     def __del__(self) -> None:
         if "_run" in self.__dict__:
-            self._run.abandoned()
+            self._run.abandon()
 
-    def _begin(self) -> None:
+    def _start_run(self) -> None:
         if self._run.status == "running":
             return
         if self._run.status is not None:  # it is used once more
-            self._run = mirrored(self._labels, title="Transfer")
-        frame = users(sys._getframe(2), "fsspec")  # noqa: SLF001
-        begin(self._run, frame, self._counts, parent=self._outer)
+            self._run = make_mirror(self._labels, title="Transfer")
+        frame = find_user_frame(sys._getframe(2), "fsspec")  # noqa: SLF001
+        start_mirror(self._run, frame, self._counts, parent=self._parent_run)

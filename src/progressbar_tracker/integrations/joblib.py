@@ -25,17 +25,17 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("joblib is not installed: pip install joblib", name="joblib") from error
 
-from progressbar_tracker._models import shown
-from progressbar_tracker._tracking.mirror import Reading, begin
-from progressbar_tracker._tracking.run import ending
+from progressbar_tracker._models import format_value
+from progressbar_tracker._tracking.mirror import Reading, start_mirror
+from progressbar_tracker._tracking.run import classify_error
 
-from ._mirrored import mirrored
+from ._mirrored import make_mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.tracker import HasSender
 
     from ._mirrored import Labels
@@ -80,7 +80,7 @@ class Parallel(joblib.Parallel):
         weight: int = 0,
         keep: bool = False,
         notify: str | Sequence[str] | None = None,
-        deadline: Due | None = None,
+        deadline: DeadlineLike | None = None,
         interval: float = 0.5,
         client: HasSender | None = None,
         **options: Any,
@@ -88,24 +88,25 @@ class Parallel(joblib.Parallel):
         super().__init__(*args, **options)
         if self.return_generator:
             raise ValueError(
-                f"return_as must be 'list', not {shown(self.return_as)}: loop over track(joblib.Parallel(...)(...))"
+                f"return_as must be 'list', not {format_value(self.return_as)}: loop over "
+                f"track(joblib.Parallel(...)(...))"
             )
         if total is not None and (isinstance(total, bool) or not isinstance(total, int | float)):
-            raise TypeError(f"total must be a number, not {shown(total)}")
+            raise TypeError(f"total must be a number, not {format_value(total)}")
         self._total = total
         self._labels: Labels = {
             "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "notify": notify,
             "deadline": deadline, "interval": interval, "client": client,
         }  # fmt: skip
         self._completed = 0
-        mirrored(self._labels, title="Parallel")  # raises what there is to be raised
+        make_mirror(self._labels, title="Parallel")  # raises what there is to be raised
 
     def __call__(self, iterable: Iterable[Any]) -> Any:
         """Do the tasks, and return the list of their results."""
         total: Number | None = self._total
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        run = mirrored(self._labels, title="Parallel")
+        run = make_mirror(self._labels, title="Parallel")
         self._completed = 0
         me = weakref.ref(self)
 
@@ -113,11 +114,11 @@ class Parallel(joblib.Parallel):
             parallel = me()
             return None if parallel is None else Reading(parallel._completed, total, None, "", unit="tasks")  # noqa: SLF001
 
-        begin(run, sys._getframe(1), read)  # noqa: SLF001
+        start_mirror(run, sys._getframe(1), read)  # noqa: SLF001
         try:
             results = super().__call__(iterable)
         except BaseException as error:
-            run.end(*ending(error))
+            run.end(*classify_error(error))
             raise
         self._completed = len(results)  # the last results are there before they are counted
         run.end("succeeded")

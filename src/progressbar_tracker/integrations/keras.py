@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
         raise  # its backend is missing, say
     raise ImportError("keras is not installed: pip install keras", name="keras") from error
 
-from ._training import Fit, quiet, share, watch
+from ._training import Fit, compute_epoch_fraction, log_errors, wrap_methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,70 +52,70 @@ class TrackCallback(keras.callbacks.Callback):
         super().__init__()
         self._bars = Fit(options)
         self._epoch = 0
-        self._done = 0  # steps of the epoch
-        self._counted: dict[str, int] = {}  # batches of the pass before: all that is known of a generator's length
-        watch(keras.Model, "fit", "evaluate", "predict")
+        self._epoch_steps = 0  # steps of the epoch
+        self._batch_counts: dict[str, int] = {}  # batches of the pass before: all that is known of a generator's length
+        wrap_methods(keras.Model, "fit", "evaluate", "predict")
 
-    @quiet
+    @log_errors
     def on_train_begin(self, logs: Logs = None) -> None:
         self._bars.stop()  # an earlier fit that nobody ended; this one begins with the epoch that it is resumed at
 
-    @quiet
+    @log_errors
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        if not self._bars.running:
-            self._bars.begin(f"Fit of {self.model.name}", self.params.get("epochs"), unit="epochs", at=epoch)
+        if not self._bars.is_running:
+            self._bars.start(f"Fit of {self.model.name}", self.params.get("epochs"), unit="epochs", position=epoch)
         self._epoch = epoch
-        self._at(0)
+        self._update_epoch(0)
 
-    @quiet
+    @log_errors
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._at(batch + 1, logs)
+        self._update_epoch(batch + 1, logs)
 
-    @quiet
+    @log_errors
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         steps = self.params.get("steps")
-        if not self.model.stop_training or steps is None or self._done >= steps:
-            self._bars.at(epoch + 1)
-            self._counted["train"] = self._done
-        self._bars.describe(logs or {})
+        if not self.model.stop_training or steps is None or self._epoch_steps >= steps:
+            self._bars.set_position(epoch + 1)
+            self._batch_counts["train"] = self._epoch_steps
+        self._bars.update_metrics(logs or {})
 
-    @quiet
+    @log_errors
     def on_train_end(self, logs: Logs = None) -> None:
         self._bars.end(early=bool(self.model.stop_training) and self._epoch + 1 < self.params["epochs"])
 
-    @quiet
+    @log_errors
     def on_test_begin(self, logs: Logs = None) -> None:
-        self._begin("validation" if self._bars.running else "test")
+        self._start_stage("validation" if self._bars.is_running else "test")
 
-    @quiet
+    @log_errors
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._bars.stage_at(batch + 1)
+        self._bars.update_stage(batch + 1)
 
-    @quiet
+    @log_errors
     def on_test_end(self, logs: Logs = None) -> None:
         stage = self._bars.stage_name
-        self._counted[stage] = self._bars.stage_done
-        self._bars.stage_ended(logs if stage == "test" else None)  # those of a fit come with the epoch's
+        self._batch_counts[stage] = self._bars.stage_done
+        self._bars.end_stage(logs if stage == "test" else None)  # those of a fit come with the epoch's
 
-    @quiet
+    @log_errors
     def on_predict_begin(self, logs: Logs = None) -> None:
-        self._begin("prediction")
+        self._start_stage("prediction")
 
-    @quiet
+    @log_errors
     def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._bars.stage_at(batch + 1)
+        self._bars.update_stage(batch + 1)
 
-    @quiet
+    @log_errors
     def on_predict_end(self, logs: Logs = None) -> None:
-        self._bars.stage_ended()
+        self._bars.end_stage()
 
-    def _at(self, done: int, logs: Logs = None) -> None:
-        self._done = done
-        steps = self.params.get("steps") or self._counted.get("train")
-        self._bars.at(self._epoch + share(done, steps), lambda: logs or {})
-        self._bars.phase(f"Epoch {self._epoch + 1}", done, steps)
+    def _update_epoch(self, done: int, logs: Logs = None) -> None:
+        self._epoch_steps = done
+        steps = self.params.get("steps") or self._batch_counts.get("train")
+        self._bars.set_position(self._epoch + compute_epoch_fraction(done, steps), lambda: logs or {})
+        self._bars.update_phase(f"Epoch {self._epoch + 1}", done, steps)
 
-    def _begin(self, stage: str) -> None:
+    def _start_stage(self, stage: str) -> None:
         # Within a fit the parameters are still those of the training.
-        steps = self._counted.get(stage) if self._bars.running else self.params.get("steps")
-        self._bars.stage(stage, steps, f"{stage.capitalize()} of {self.model.name}")
+        steps = self._batch_counts.get(stage) if self._bars.is_running else self.params.get("steps")
+        self._bars.start_stage(stage, steps, f"{stage.capitalize()} of {self.model.name}")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from progressbar_tracker._models import is_complete
 
-from ._training import Fit, length, quiet, share
+from ._training import Fit, compute_epoch_fraction, log_errors, parse_length
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._training import FitOptions
 
 
-def _callback() -> Any:
+def _load_callback_class() -> Any:
     packages = ["lightning.pytorch", "pytorch_lightning"]
     packages.sort(key=lambda name: name not in sys.modules)
     for name in packages:
@@ -43,7 +43,7 @@ def _callback() -> Any:
 
 
 if not TYPE_CHECKING:
-    Callback = _callback()
+    Callback = _load_callback_class()
 
 
 class TrackCallback(Callback):
@@ -62,103 +62,108 @@ class TrackCallback(Callback):
         super().__init__()
         self._bars = Fit(options)
 
-    @quiet
+    @log_errors
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
-        self._begin(trainer, pl_module)  # many a fit fails in its check
+        self._start_fit(trainer, pl_module)  # many a fit fails in its check
 
-    @quiet
+    @log_errors
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._begin(trainer, pl_module)
-        self._bars.resize(_total(trainer))  # only now is it known how long an epoch is
-        self._at(trainer, _resumed(trainer))
+        self._start_fit(trainer, pl_module)
+        self._bars.set_total(_compute_total(trainer))  # only now is it known how long an epoch is
+        self._update_epoch(trainer, _count_resumed_batches(trainer))
 
-    @quiet
+    @log_errors
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._at(trainer, 0)
+        self._update_epoch(trainer, 0)
 
-    @quiet
+    @log_errors
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._at(trainer, batch_idx + 1, outputs)
+        self._update_epoch(trainer, batch_idx + 1, outputs)
 
-    @quiet
+    @log_errors
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         # An epoch whose steps are counted is at its end by them, or was left in its middle.
-        if not _by_steps(trainer) and length(trainer.num_training_batches) is None:
-            self._bars.at(trainer.current_epoch + 1)
-        self._bars.describe(trainer.callback_metrics)
+        if not _is_step_based(trainer) and parse_length(trainer.num_training_batches) is None:
+            self._bars.set_position(trainer.current_epoch + 1)
+        self._bars.update_metrics(trainer.callback_metrics)
 
-    @quiet
+    @log_errors
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        self._bars.describe(trainer.callback_metrics)
-        total = _total(trainer)
-        self._bars.end(early=trainer.should_stop and (total is None or not is_complete(_position(trainer), total)))
+        self._bars.update_metrics(trainer.callback_metrics)
+        total = _compute_total(trainer)
+        self._bars.end(
+            early=trainer.should_stop and (total is None or not is_complete(_compute_position(trainer), total))
+        )
 
-    @quiet
+    @log_errors
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._bars.fail(exception)
 
-    @quiet
+    @log_errors
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         check = trainer.sanity_checking
         batches = trainer.num_sanity_val_batches if check else trainer.num_val_batches
-        self._stage(trainer, pl_module, "validation", batches)
+        self._start_stage(trainer, pl_module, "validation", batches)
 
-    @quiet
+    @log_errors
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        self._stage(trainer, pl_module, "test", trainer.num_test_batches)
+        self._start_stage(trainer, pl_module, "test", trainer.num_test_batches)
 
-    @quiet
+    @log_errors
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        self._stage(trainer, pl_module, "prediction", trainer.num_predict_batches)
+        self._start_stage(trainer, pl_module, "prediction", trainer.num_predict_batches)
 
-    @quiet
+    @log_errors
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._bars.stage_at(self._bars.stage_done + 1)  # the index that is given begins anew with each data loader
+        self._bars.update_stage(self._bars.stage_done + 1)  # the index that is given begins anew with each data loader
 
-    @quiet
+    @log_errors
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self._bars.stage_ended(trainer.callback_metrics)
+        self._bars.end_stage(trainer.callback_metrics)
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
     on_test_end = on_predict_end = on_validation_end
 
-    def _begin(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.is_global_zero and not self._bars.running:
-            unit, at = "steps" if _by_steps(trainer) else "epochs", _position(trainer, _resumed(trainer))
-            self._bars.begin(f"Fit of {type(pl_module).__name__}", _total(trainer), unit=unit, at=at)
+    def _start_fit(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.is_global_zero and not self._bars.is_running:
+            unit, at = (
+                "steps" if _is_step_based(trainer) else "epochs",
+                _compute_position(trainer, _count_resumed_batches(trainer)),
+            )
+            self._bars.start(f"Fit of {type(pl_module).__name__}", _compute_total(trainer), unit=unit, position=at)
 
-    def _stage(self, trainer: Any, pl_module: Any, name: str, batches: Any) -> None:
+    def _start_stage(self, trainer: Any, pl_module: Any, name: str, batches: Any) -> None:
         if trainer.is_global_zero:
             total = sum(batches) if isinstance(batches, list) else batches
-            self._bars.stage(name, total, f"{name.capitalize()} of {type(pl_module).__name__}")
+            self._bars.start_stage(name, total, f"{name.capitalize()} of {type(pl_module).__name__}")
 
-    def _at(self, trainer: Any, done: int, outputs: Any = None) -> None:
+    def _update_epoch(self, trainer: Any, done: int, outputs: Any = None) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        self._bars.at(_position(trainer, done), lambda: {"loss": loss, **trainer.callback_metrics})
-        self._bars.phase(f"Epoch {trainer.current_epoch + 1}", done, trainer.num_training_batches)
+        self._bars.set_position(_compute_position(trainer, done), lambda: {"loss": loss, **trainer.callback_metrics})
+        self._bars.update_phase(f"Epoch {trainer.current_epoch + 1}", done, trainer.num_training_batches)
 
 
-def _by_steps(trainer: Any) -> bool:
+def _is_step_based(trainer: Any) -> bool:
     return bool(trainer.max_epochs == -1 and trainer.max_steps > 0)
 
 
-def _total(trainer: Any) -> float | None:
+def _compute_total(trainer: Any) -> float | None:
     """Return the epochs, or steps, that the fit has at most."""
-    if _by_steps(trainer):
-        return length(trainer.max_steps)
-    batches, steps = length(trainer.num_training_batches), length(trainer.max_steps)
+    if _is_step_based(trainer):
+        return parse_length(trainer.max_steps)
+    batches, steps = parse_length(trainer.num_training_batches), parse_length(trainer.max_steps)
     by_steps = steps * trainer.accumulate_grad_batches / batches if batches and steps else float("inf")
-    return length(min(length(trainer.max_epochs) or float("inf"), round(by_steps, 3)))
+    return parse_length(min(parse_length(trainer.max_epochs) or float("inf"), round(by_steps, 3)))
 
 
-def _position(trainer: Any, done: int = 0) -> float:
+def _compute_position(trainer: Any, done: int = 0) -> float:
     """Return where the fit is, after so many batches of the epoch."""
-    if _by_steps(trainer):
+    if _is_step_based(trainer):
         return int(trainer.global_step)
-    return float(trainer.current_epoch + share(done, trainer.num_training_batches))
+    return float(trainer.current_epoch + compute_epoch_fraction(done, trainer.num_training_batches))
 
 
-def _resumed(trainer: Any) -> int:
+def _count_resumed_batches(trainer: Any) -> int:
     """Return how many batches of its first epoch a fit has behind it that goes on from a checkpoint."""
     loop = trainer.fit_loop
     return loop.batch_idx + 1 if loop.restarting else 0

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from tqdm.std import tqdm as std_tqdm
 
-from progressbar_tracker._models import shown
+from progressbar_tracker._models import format_value
 
 from ._log_lines import Lines
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Lines", "lines", "redirect"]
 
-SHORTEST: Final = 0.1  # seconds between two lines of a bar
-LONGEST: Final = 86400.0
+MIN_LINE_INTERVAL: Final = 0.1  # seconds between two lines of a bar
+MAX_LINE_INTERVAL: Final = 86400.0
 
 
-class _Above:
+class _AboveBarsStream:
     """A terminal's stream that writes above the bars, of tqdm or of rich."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -53,9 +53,9 @@ class _Above:
         return getattr(self._stream, name)
 
 
-def _on_terminal(handler: logging.Handler) -> bool:
+def _writes_to_terminal(handler: logging.Handler) -> bool:
     stream = getattr(handler, "stream", None)
-    if not isinstance(handler, logging.StreamHandler) or stream is None or isinstance(stream, _Above):
+    if not isinstance(handler, logging.StreamHandler) or stream is None or isinstance(stream, _AboveBarsStream):
         return False
     try:
         return stream in (sys.stdout, sys.stderr) or bool(stream.isatty())
@@ -86,14 +86,14 @@ def redirect(loggers: Iterable[logging.Logger] | None = None) -> Iterator[None]:
         chosen = list(loggers)
     for logger in chosen:
         if not isinstance(logger, logging.Logger):
-            raise TypeError(f"loggers must be loggers, not {shown(logger)}")
+            raise TypeError(f"loggers must be loggers, not {format_value(logger)}")
     with contextlib.ExitStack() as stack:
 
         def above(handler: logging.Handler) -> None:
-            if _on_terminal(handler):
+            if _writes_to_terminal(handler):
                 terminal = cast("logging.StreamHandler[TextIO]", handler)
-                stack.callback(_put_back, terminal, terminal.stream)
-                terminal.setStream(cast("TextIO", _Above(terminal.stream)))
+                stack.callback(_restore_stream, terminal, terminal.stream)
+                terminal.setStream(cast("TextIO", _AboveBarsStream(terminal.stream)))
 
         for handler in dict.fromkeys(handler for logger in chosen for handler in logger.handlers):
             above(handler)
@@ -107,15 +107,15 @@ def redirect(loggers: Iterable[logging.Logger] | None = None) -> Iterator[None]:
 
             stack.callback(setattr, logging.Logger, "addHandler", add)
             logging.Logger.addHandler = adding  # type: ignore[method-assign, assignment]
-            last = logging.StreamHandler(cast("TextIO", _Above(sys.stderr)))
+            last = logging.StreamHandler(cast("TextIO", _AboveBarsStream(sys.stderr)))
             last.setLevel(logging.WARNING)
             stack.callback(setattr, logging, "lastResort", logging.lastResort)
             logging.lastResort = last
         yield
 
 
-def _put_back(handler: logging.StreamHandler[TextIO], stream: TextIO) -> None:
-    if isinstance(handler.stream, _Above):  # else somebody has changed it meanwhile
+def _restore_stream(handler: logging.StreamHandler[TextIO], stream: TextIO) -> None:
+    if isinstance(handler.stream, _AboveBarsStream):  # else somebody has changed it meanwhile
         handler.setStream(stream)
 
 
@@ -142,13 +142,16 @@ def lines(interval: float = 30.0, *, logger: logging.Logger | str | None = None,
         ...     pass
     """
     if isinstance(interval, bool) or not isinstance(interval, int | float):
-        raise TypeError(f"interval must be a number of seconds, not {shown(interval)}")
-    if not SHORTEST <= interval <= LONGEST:
-        raise ValueError(f"interval must be from {SHORTEST} to {LONGEST:.0f} seconds, not {shown(interval)}")
+        raise TypeError(f"interval must be a number of seconds, not {format_value(interval)}")
+    if not MIN_LINE_INTERVAL <= interval <= MAX_LINE_INTERVAL:
+        raise ValueError(
+            f"interval must be from {MIN_LINE_INTERVAL} to {MAX_LINE_INTERVAL:.0f} seconds, not "
+            f"{format_value(interval)}"
+        )
     if logger is None or isinstance(logger, str):
         logger = logging.getLogger(logger or "progressbar_tracker.lines")
     if not isinstance(logger, logging.Logger):
-        raise TypeError(f"logger must be a logger or its name, not {shown(logger)}")
+        raise TypeError(f"logger must be a logger or its name, not {format_value(logger)}")
     if isinstance(level, bool) or not isinstance(level, int):
-        raise TypeError(f"level must be an int, as logging.INFO is, not {shown(level)}")
+        raise TypeError(f"level must be an int, as logging.INFO is, not {format_value(level)}")
     return Lines(logger, float(interval), level)

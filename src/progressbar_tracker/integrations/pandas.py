@@ -28,21 +28,21 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("pandas is not installed: pip install pandas", name="pandas") from error
 
-from progressbar_tracker._tracking.mirror import begin
-from progressbar_tracker._tracking.run import ending
+from progressbar_tracker._tracking.mirror import start_mirror
+from progressbar_tracker._tracking.run import classify_error
 
-from ._counted_file import Input
-from ._mirrored import mirrored
+from ._counted_file import CsvInput
+from ._mirrored import make_mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType, TracebackType
 
-    from progressbar_tracker._tracking.deadline import Due
+    from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.mirror import Mirror
     from progressbar_tracker._tracking.tracker import HasSender
 
-    from ._counted_file import Source
+    from ._counted_file import CsvSource
     from ._mirrored import Labels
 
 __all__ = ["Chunks", "read_csv"]
@@ -51,19 +51,19 @@ __all__ = ["Chunks", "read_csv"]
 class Chunks:
     """The chunks of a file: for one loop, which may stand in a ``with`` block, and then its end is known exactly."""
 
-    def __init__(self, reader: Any, source: Input, run: Mirror) -> None:
+    def __init__(self, reader: Any, source: CsvInput, run: Mirror) -> None:
         self._reader = reader
         self._source = source
         self._run = run
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Give one chunk after the other."""
-        return self._loop(sys._getframe(1))  # noqa: SLF001
+        return self._iterate(sys._getframe(1))  # noqa: SLF001
 
-    def _loop(self, frame: FrameType) -> Iterator[pd.DataFrame]:
+    def _iterate(self, frame: FrameType) -> Iterator[pd.DataFrame]:
         run, source = self._run, self._source
         if run.status is None:
-            begin(run, frame, source)
+            start_mirror(run, frame, source)
         try:
             for chunk in self._reader:
                 source.rows += len(chunk)
@@ -71,10 +71,10 @@ class Chunks:
         except GeneratorExit:
             run.left_early = True
             if not run.in_block:
-                run.abandoned()
+                run.abandon()
             raise
         except BaseException as error:
-            run.end(*ending(error))
+            run.end(*classify_error(error))
             raise
         else:
             source.finish()
@@ -83,16 +83,16 @@ class Chunks:
             self.close()
 
     def __enter__(self) -> Self:
-        begin(self._run, sys._getframe(1), self._source)  # noqa: SLF001
+        start_mirror(self._run, sys._getframe(1), self._source)  # noqa: SLF001
         self._run.in_block = True
-        self._run.enter()
+        self._run.make_current()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            self._run.end(*ending(error))
+            self._run.end(*classify_error(error))
         self._run.end("stopped" if self._run.left_early else "succeeded")
         self.close()
 
@@ -103,13 +103,13 @@ class Chunks:
 
 
 @overload
-def read_csv(source: Source, *, chunksize: int, client: HasSender | None = None, **options: Any) -> Chunks: ...
+def read_csv(source: CsvSource, *, chunksize: int, client: HasSender | None = None, **options: Any) -> Chunks: ...
 @overload
 def read_csv(
-    source: Source, *, chunksize: None = None, client: HasSender | None = None, **options: Any
+    source: CsvSource, *, chunksize: None = None, client: HasSender | None = None, **options: Any
 ) -> pd.DataFrame: ...
 def read_csv(
-    source: Source,
+    source: CsvSource,
     *,
     chunksize: int | None = None,
     id: str | None = None,
@@ -118,7 +118,7 @@ def read_csv(
     weight: int = 0,
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
-    deadline: Due | None = None,
+    deadline: DeadlineLike | None = None,
     interval: float = 0.5,
     client: HasSender | None = None,
     **options: Any,
@@ -160,15 +160,15 @@ def read_csv(
     }  # fmt: skip
     name = getattr(source, "name", source)
     plain = isinstance(name, str | os.PathLike) and "://" not in str(name)  # an address may hold a secret
-    run = mirrored(labels, title=os.path.basename(os.fspath(cast("str", name))) if plain else "read_csv")  # noqa: PTH119
-    given = Input(source, options)
+    run = make_mirror(labels, title=os.path.basename(os.fspath(cast("str", name))) if plain else "read_csv")  # noqa: PTH119
+    given = CsvInput(source, options)
     if chunksize is None:
-        begin(run, sys._getframe(1), given)  # noqa: SLF001
+        start_mirror(run, sys._getframe(1), given)  # noqa: SLF001
     try:
         read: Any = pd.read_csv(given.file, chunksize=chunksize, **options)
     except BaseException as error:
         given.close()
-        run.end(*ending(error))
+        run.end(*classify_error(error))
         raise
     if chunksize is not None:
         return Chunks(read, given, run)

@@ -31,13 +31,13 @@ except ModuleNotFoundError as error:
 from rich.errors import MarkupError
 from rich.text import Text
 
-from progressbar_tracker._models import shown
+from progressbar_tracker._models import format_value
 from progressbar_tracker._tracking import tracker
-from progressbar_tracker._tracking.mirror import Reading, begin, users
-from progressbar_tracker._tracking.run import ending
+from progressbar_tracker._tracking.mirror import Reading, find_user_frame, start_mirror
+from progressbar_tracker._tracking.run import classify_error
 
-from ._mirrored import mirrored
-from ._rich_display import display_of
+from ._mirrored import make_mirror
+from ._rich_display import select_display
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -56,21 +56,23 @@ __all__ = ["mirror", "track"]
 P = TypeVar("P", bound=Progress)
 T = TypeVar("T")
 
-_SHOWN: Final = "_progressbar_tasks"
-_RESET: Final = "_reset"  # of a task of rich's; not public, but update() is called for each item, and this is not
-_BYTES: Final = (DownloadColumn, FileSizeColumn, TransferSpeedColumn)
+_TASKS_ATTRIBUTE: Final = "_progressbar_tasks"
+_RESET_METHOD: Final = (
+    "_reset"  # of a task of rich's; not public, but update() is called for each item, and this is not
+)
+_BYTE_COLUMNS: Final = (DownloadColumn, FileSizeColumn, TransferSpeedColumn)
 
 
-class _Reader:
+class _TaskReader:
     """Reads a task, which is over when its progress is gone. Without it: the task's last count is still to be had."""
 
-    __slots__ = ("_description", "_named", "_progress", "_task", "_title", "_unit")
+    __slots__ = ("_description", "_has_own_title", "_progress", "_task", "_title", "_unit")
 
-    def __init__(self, progress: Progress, task: Task, unit: str, *, named: bool) -> None:
+    def __init__(self, progress: Progress, task: Task, unit: str, *, has_own_title: bool) -> None:
         self._progress = weakref.ref(progress)
         self._task = task
         self._unit = unit
-        self._named = named  # the title is the user's, and the task's own stands beside it
+        self._has_own_title = has_own_title  # the title is the user's, and the task's own stands beside it
         self._description = self._title = ""
 
     def __call__(self) -> Reading:
@@ -82,11 +84,11 @@ class _Reader:
             except MarkupError:
                 self._title = str(task.description)
         ended = task.finished_time is not None or self._progress() is None
-        beside = self._title if self._named else ""
-        return Reading(task.completed, task.total, self._title, beside, unit=self._unit, ended=ended)
+        beside = self._title if self._has_own_title else ""
+        return Reading(task.completed, task.total, self._title, beside, unit=self._unit, has_ended=ended)
 
 
-class _Tasks:
+class _TaskMirrors:
     """The items of a progress, and what it does besides when it is told to do something once a task.
 
     Its methods become attributes of the progress. Another class for it, which would be plainer, makes each update half
@@ -98,10 +100,10 @@ class _Tasks:
         self._labels = labels
         self._unit = unit
         self._runs: dict[TaskID, Mirror] = {}
-        self._outer_error = id(sys.exception())  # what was being handled before
+        self._outer_error_id = id(sys.exception())  # what was being handled before
         for name in ("start", "stop", "add_task", "remove_task"):
             setattr(progress, name, getattr(self, name))
-        setattr(progress, _SHOWN, self)
+        setattr(progress, _TASKS_ATTRIBUTE, self)
 
     @property
     def progress(self) -> Progress:
@@ -113,31 +115,31 @@ class _Tasks:
         progress = self.progress
         type(progress).start(progress)
         for task in progress.tasks:
-            self.show(task, sys._getframe(1))  # noqa: SLF001
+            self.mirror_task(task, sys._getframe(1))  # noqa: SLF001
 
     def stop(self) -> None:
         progress = self.progress
         try:
             type(progress).stop(progress)
         finally:
-            self._end(sys._getframe(1))  # noqa: SLF001
+            self._end_runs(sys._getframe(1))  # noqa: SLF001
 
     def add_task(self, *args: Any, **options: Any) -> TaskID:
         progress = self.progress
         made = type(progress).add_task(progress, *args, **options)
         for task in progress.tasks:
             if task.id == made:
-                self.show(task, sys._getframe(1))  # noqa: SLF001
+                self.mirror_task(task, sys._getframe(1))  # noqa: SLF001
         return made
 
     def remove_task(self, task_id: TaskID) -> None:
         progress = self.progress
         run = self._runs.pop(task_id, None)
         if run is not None and run.sample().status == "running":
-            run.end("succeeded" if run.done else "stopped")
+            run.end("succeeded" if run.is_done else "stopped")
         type(progress).remove_task(progress, task_id)
 
-    def show(self, task: Task, frame: FrameType) -> None:
+    def mirror_task(self, task: Task, frame: FrameType) -> None:
         """Show a task, unless it is shown or finished already."""
         run = self._runs.get(task.id)
         progress = self._progress()
@@ -147,11 +149,15 @@ class _Tasks:
         item_id = labels.get("id")
         if item_id is not None:
             labels["id"] = f"{item_id}/{task.id}"
-        self._runs[task.id] = run = mirrored(labels, title="task", unit=self._unit)
-        self._watch(task)
-        begin(run, users(frame, "rich"), _Reader(progress, task, self._unit, named=run.named))
+        self._runs[task.id] = run = make_mirror(labels, title="task", unit=self._unit)
+        self._hook_reset(task)
+        start_mirror(
+            run,
+            find_user_frame(frame, "rich"),
+            _TaskReader(progress, task, self._unit, has_own_title=run.has_own_title),
+        )
 
-    def _watch(self, task: Task) -> None:
+    def _hook_reset(self, task: Task) -> None:
         """See it begin anew: by ``Progress.reset()``, or with another total. What was finished may be so no more."""
         me = weakref.ref(task)
 
@@ -162,28 +168,28 @@ class _Tasks:
             if run is not None:
                 run.sample()  # it may be finished, and nobody has looked yet
             type(again)._reset(again)  # noqa: SLF001
-            self.show(again, sys._getframe(1))  # noqa: SLF001
+            self.mirror_task(again, sys._getframe(1))  # noqa: SLF001
 
-        setattr(task, _RESET, reset)
+        setattr(task, _RESET_METHOD, reset)
 
-    def _end(self, frame: FrameType) -> None:
+    def _end_runs(self, frame: FrameType) -> None:
         """The progress was stopped: see by whom, and so how its tasks ended."""
         error = sys.exception()
-        if error is not None and id(error) == self._outer_error:
+        if error is not None and id(error) == self._outer_error_id:
             error = None
         of_block = frame.f_code.co_name == "__exit__"
         for run in list(self._runs.values()):  # others may add to them
             if run.status != "running":
                 continue
-            run.look()
-            if run.done or (error is None and run.total is None):
+            run.poll()
+            if run.is_done or (error is None and run.total is None):
                 run.end("succeeded")
             elif error is None:
                 run.end("stopped")
             elif of_block:
-                run.end(*ending(error))
+                run.end(*classify_error(error))
             else:
-                run.abandoned()  # in a finally, or an except: the error may be the end of everything, or of nothing
+                run.abandon()  # in a finally, or an except: the error may be the end of everything, or of nothing
         self._runs.clear()
 
 
@@ -211,15 +217,15 @@ def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) ->
         ...     progress.update(task, completed=3)
     """
     if not isinstance(progress, Progress):
-        raise TypeError(f"progress must be a rich.progress.Progress, not {shown(progress)}")
-    if hasattr(progress, _SHOWN):
+        raise TypeError(f"progress must be a rich.progress.Progress, not {format_value(progress)}")
+    if hasattr(progress, _TASKS_ATTRIBUTE):
         raise ValueError("progress is shown already")
     if unit is None:
-        unit = "B" if any(isinstance(column, _BYTES) for column in progress.columns) else "it"
-    mirrored(labels, title="", unit=unit)  # raises what there is to be raised
-    tasks = _Tasks(progress, labels, unit)
+        unit = "B" if any(isinstance(column, _BYTE_COLUMNS) for column in progress.columns) else "it"
+    make_mirror(labels, title="", unit=unit)  # raises what there is to be raised
+    tasks = _TaskMirrors(progress, labels, unit)
     for task in progress.tasks:
-        tasks.show(task, sys._getframe(1))  # noqa: SLF001
+        tasks.mirror_task(task, sys._getframe(1))  # noqa: SLF001
     return progress
 
 
@@ -248,5 +254,5 @@ def track(iterable: Any = None, **options: Any) -> Any:
     """
     display = options.pop("display", None)
     tracked = tracker.track(iterable, display=False, **options)
-    tracked._run.display = display_of(display)  # noqa: SLF001
+    tracked._run.display = select_display(display)  # noqa: SLF001
     return tracked

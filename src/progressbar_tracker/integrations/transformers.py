@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("transformers is not installed: pip install transformers", name="transformers") from error
 
-from ._training import Fit, quiet, watch
+from ._training import Fit, log_errors, wrap_methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,24 +47,24 @@ class TrackCallback(TrainerCallback):
 
     def __init__(self, **options: Unpack[FitOptions]) -> None:
         self._bars = Fit(options)
-        watch(Trainer, "train", "evaluate", "predict")
+        wrap_methods(Trainer, "train", "evaluate", "predict")
 
-    @quiet
+    @log_errors
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any = None, **_: Any) -> None:
         self._bars.stop()
         if state.is_world_process_zero:
             title = f"Training of {type(model).__name__}"
-            self._bars.begin(title, state.max_steps, unit="steps", at=state.global_step)
+            self._bars.start(title, state.max_steps, unit="steps", position=state.global_step)
 
-    @quiet
+    @log_errors
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bars.at(state.global_step, lambda: {"epoch": state.epoch})
+        self._bars.set_position(state.global_step, lambda: {"epoch": state.epoch})
 
-    @quiet
+    @log_errors
     def on_log(self, args: Any, state: Any, control: Any, *, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        self._bars.describe(_metrics(logs))
+        self._bars.update_metrics(_filter_metrics(logs))
 
-    @quiet
+    @log_errors
     def on_prediction_step(
         self,
         args: Any,
@@ -77,10 +77,10 @@ class TrackCallback(TrainerCallback):
     ) -> None:
         if not self._bars.stage_name and state.is_world_process_zero:
             batches = len(eval_dataloader) if hasattr(eval_dataloader, "__len__") else None
-            self._bars.stage("evaluation", batches, f"Evaluation of {type(model).__name__}")
-        self._bars.stage_at(self._bars.stage_done + 1)
+            self._bars.start_stage("evaluation", batches, f"Evaluation of {type(model).__name__}")
+        self._bars.update_stage(self._bars.stage_done + 1)
 
-    @quiet
+    @log_errors
     def on_evaluate(
         self,
         args: Any,
@@ -90,18 +90,18 @@ class TrackCallback(TrainerCallback):
         metrics: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        self._bars.stage_ended(_metrics(metrics), leave=True)
+        self._bars.end_stage(_filter_metrics(metrics), close_bar=True)
 
-    @quiet
+    @log_errors
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Mapping[str, Any], **_: Any) -> None:
-        self._bars.stage_ended(_metrics(metrics), leave=True)
+        self._bars.end_stage(_filter_metrics(metrics), close_bar=True)
 
-    @quiet
+    @log_errors
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bars.end(early=state.global_step < state.max_steps)
 
 
-def _metrics(logs: Mapping[str, Any] | None) -> dict[str, Any]:
+def _filter_metrics(logs: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the metrics without the trainer's measurements of itself."""
     noise = ("_runtime", "_per_second", "_time", "total_flos")
     return {name: value for name, value in (logs or {}).items() if not name.endswith(noise)}

@@ -10,18 +10,19 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.routing import Route, Router
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
 
 from progressbar_tracker._version import VERSION
 
 from .api import openapi
 from .clock import SystemClock
-from .dashboard.templates import refused
-from .http.endpoint import OTHER, Endpoint
-from .http.response import Reply, redirect
-from .http.route import Row
-from .maintenance import Sweep
-from .routes import TABLE
+from .dashboard.templates import problem_page
+from .http.endpoint import OTHER_LABEL, Endpoint
+from .http.response import Response, redirect
+from .http.route import Route
+from .maintenance import Maintenance
+from .routes import ROUTES
 from .services import Services
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from .http.request import Call
+    from .http.request import Request
     from .settings import Settings
     from .stores.base import Store
 
@@ -39,38 +40,41 @@ class App:
 
     Attributes:
         services: What it consists of.
-        sweep: What happens by itself while it is served.
+        maintenance: What happens by itself while it is served.
     """
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.sweep = Sweep(
+        self.maintenance = Maintenance(
             services.board,
             services.store,
             services.sessions,
-            services.samples,
+            services.sampler,
             services.shares,
             hub=services.hub,
-            sweep_board=services.sweep,
-            leads=services.leads,
+            sweep_board=services.sweep_board,
+            is_leader=services.is_leader,
             refresh_keys=services.refresh_keys,
-            check_responses=services.responses.check,
+            check_responses=services.responses.end_unauthorized,
             clock=services.clock,
             set_clock=services.set_clock,
             history=services.settings.history,
-            keys=services.ring.all,
+            keys=services.keyring.all,
         )
-        self._base = services.settings.base_path
+        self._base_path = services.settings.base_path
         endpoints = {
-            path: Endpoint(services, path, rows, refused) for path, rows in groupby(TABLE, key=lambda row: row.path)
+            path: Endpoint(services, path, rows, problem_page)
+            for path, rows in groupby(ROUTES, key=lambda row: row.path)
         }
-        self._bare_base = Endpoint(services, self._base, [Row("GET", self._base, "public", _to_the_board)], refused)
+        self._base_redirect = Endpoint(
+            services, self._base_path, [Route("GET", self._base_path, "public", _redirect_to_board)], problem_page
+        )
         # The router tries one pattern after another; a path that does not vary needs none.
-        self._fixed = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
+        self._static_endpoints = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._router = Router(
-            routes=[Route(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "{" in path],
+            routes=[StarletteRoute(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "{" in path],
             redirect_slashes=False,
-            default=Endpoint(services, OTHER, [], refused),
+            default=Endpoint(services, OTHER_LABEL, [], problem_page),
             lifespan=self._lifespan,
         )
 
@@ -81,15 +85,15 @@ class App:
             # to be refused rather than replaced.
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             path = raw.decode("latin-1")
-            base = self._base
+            base = self._base_path
             if base and path == base:
-                await self._bare_base(scope, receive, send)
+                await self._base_redirect(scope, receive, send)
                 return
             # A proxy may have taken the base path off already.
             if base and path.startswith(base + "/"):
                 path = path[len(base) :]
             scope["path"], scope["root_path"] = path, ""  # nobody else has this scope
-            fixed = self._fixed.get(path)
+            fixed = self._static_endpoints.get(path)
             if fixed is not None:
                 await fixed(scope, receive, send)
                 return
@@ -97,20 +101,20 @@ class App:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
-        self.services.follow()
-        self.services.notifier.courier.start()
-        sweeping = asyncio.create_task(self.sweep.run())
+        self.services.follow_cluster()
+        self.services.notifier.dispatcher.start()
+        sweeping = asyncio.create_task(self.maintenance.run())
         try:
             yield
         finally:
             sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sweeping
-            await asyncio.to_thread(self.services.notifier.courier.close)
+            await asyncio.to_thread(self.services.notifier.dispatcher.close)
 
 
 # A run's id is no secret, and asking the system for each costs as much as all the rest of a create where that is slow.
-_run_ids: Final[random.Random] = random.Random(secrets.randbits(128))  # noqa: S311
+_run_id_source: Final[random.Random] = random.Random(secrets.randbits(128))  # noqa: S311
 
 
 def create_app(
@@ -119,12 +123,12 @@ def create_app(
     *,
     clock: Callable[[], float] | None = None,
     boot_id: str | None = None,
-    new_run_id: Callable[[], str] = lambda: f"{_run_ids.getrandbits(64):016x}",
+    new_run_id: Callable[[], str] = lambda: f"{_run_id_source.getrandbits(64):016x}",
 ) -> App:
     """Put a server together; whoever calls closes the store.
 
     Args:
-        settings: See :class:`~.settings.Settings`.
+        settings: See :class:`~.settings.MeterSettings`.
         store: Where state is kept; it is loaded here.
         clock: Seconds since the epoch; see :mod:`~.clock`. By default the machine's.
         boot_id: Tells this life of the server from its other lives; made up unless given.
@@ -147,8 +151,8 @@ def create_app(
 @cache
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of all routes. Treat it as read-only: it is built once, on first use."""
-    return openapi.document(TABLE, VERSION)
+    return openapi.build_document(ROUTES, VERSION)
 
 
-async def _to_the_board(call: Call) -> Reply:
-    return redirect(f"{call.services.settings.base_path}/")
+async def _redirect_to_board(request: Request) -> Response:
+    return redirect(f"{request.services.settings.base_path}/")

@@ -17,7 +17,7 @@ MAX_UNREAD_MEBIBYTES: Final = 64
 HOLDER_FRACTION: Final = 4
 """One holder has at most this fraction, a quarter."""
 
-STRANGER: Final = "address "
+ANONYMOUS_PREFIX: Final = "address "
 """What the holder of a client without a key begins with. All of them together have half of the budget."""
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -50,15 +50,15 @@ class ByteBudget:
         self.max_holder_bytes = max_bytes // HOLDER_FRACTION
         self.held_bytes = self.refused = self.dropped = 0
         self._held: Counter[str] = Counter()
-        self._stranger_bytes = 0
+        self._anonymous_bytes = 0
 
     def charge(self, holder: str, size: int) -> bool:
         """Charge bytes that are held already; return whether the holder and the server are within their limits."""
         self.held_bytes += size
         self._held[holder] += size
-        if holder.startswith(STRANGER):
-            self._stranger_bytes += size
-            if self._stranger_bytes > self.max_bytes // 2:
+        if holder.startswith(ANONYMOUS_PREFIX):
+            self._anonymous_bytes += size
+            if self._anonymous_bytes > self.max_bytes // 2:
                 return False
         return self.held_bytes <= self.max_bytes and self._held[holder] <= self.max_holder_bytes
 
@@ -66,8 +66,8 @@ class ByteBudget:
         """Take back what was charged."""
         self.held_bytes -= size
         self._held[holder] -= size
-        if holder.startswith(STRANGER):
-            self._stranger_bytes -= size
+        if holder.startswith(ANONYMOUS_PREFIX):
+            self._anonymous_bytes -= size
         if not self._held[holder]:
             del self._held[holder]
 
@@ -85,7 +85,7 @@ class ByteBudget:
         if self._held[holder] + size > self.max_holder_bytes:
             why = "this client leaves too many responses unread"
         elif self.held_bytes + size > self.max_bytes or (
-            holder.startswith(STRANGER) and self._stranger_bytes + size > self.max_bytes // 2
+            holder.startswith(ANONYMOUS_PREFIX) and self._anonymous_bytes + size > self.max_bytes // 2
         ):
             why = "clients leave too many responses unread"
         else:
@@ -102,34 +102,34 @@ class Slots:
         most: The most for all holders.
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, limit: int) -> None:
         self._name = name
-        self._most = most
-        self._taken: Counter[str] = Counter()
+        self._limit = limit
+        self._in_use: Counter[str] = Counter()
 
     @property
-    def taken(self) -> int:
+    def in_use(self) -> int:
         """How many there are now."""
-        return self._taken.total()
+        return self._in_use.total()
 
-    def take(self, holder: str) -> None:
+    def acquire(self, holder: str) -> None:
         """Take one.
 
         Raises:
             ProblemError: ``too-many-streams``.
         """
-        own = max(self._most // HOLDER_FRACTION, 1)
-        if self._taken[holder] >= own:
+        own = max(self._limit // HOLDER_FRACTION, 1)
+        if self._in_use[holder] >= own:
             why = f"{own} {self._name} are under way for this client, the most there may be for one"
-        elif self.taken >= self._most:
-            why = f"{self._most} {self._name} are under way, the most there may be"
+        elif self.in_use >= self._limit:
+            why = f"{self._limit} {self._name} are under way, the most there may be"
         else:
-            self._taken[holder] += 1
+            self._in_use[holder] += 1
             return
         raise ProblemError("too-many-streams", why, retry_after=RETRY_AFTER)
 
-    def give_back(self, holder: str) -> None:
+    def release(self, holder: str) -> None:
         """Give one back."""
-        self._taken[holder] -= 1
-        if not self._taken[holder]:
-            del self._taken[holder]
+        self._in_use[holder] -= 1
+        if not self._in_use[holder]:
+            del self._in_use[holder]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 JUMP_SECONDS: Final = 2.0
 """Seconds by which the wall clock may be off the monotonic one before it counts as set: leap seconds are less."""
 
-_COUNTING: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+_MONOTONIC_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 """The clock that goes on while the machine sleeps: the wall clock does, too."""
 
 
@@ -30,12 +30,12 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Return seconds since an instant that does not change while the process runs."""
-        return count_seconds()
+        return read_monotonic()
 
 
-def count_seconds() -> float:
+def read_monotonic() -> float:
     """Return the machine's monotonic clock: seconds since some instant, those of its sleep included."""
-    return time.monotonic() if _COUNTING is None else time.clock_gettime(_COUNTING)
+    return time.monotonic() if _MONOTONIC_CLOCK is None else time.clock_gettime(_MONOTONIC_CLOCK)
 
 
 def monotonic_of(clock: Callable[[], float]) -> Callable[[], float]:
@@ -44,7 +44,7 @@ def monotonic_of(clock: Callable[[], float]) -> Callable[[], float]:
     return found
 
 
-class Jumps:
+class ClockJumpDetector:
     """Notices when the wall clock is set.
 
     Args:
@@ -54,25 +54,25 @@ class Jumps:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._monotonic = monotonic_of(clock)
-        self._begun_at = clock()
-        self._begun = self._monotonic()
-        self._ahead = self._begun_at - self._begun
-        self._jumped = -math.inf
+        self._started_at = clock()
+        self._started_monotonic = self._monotonic()
+        self._offset = self._started_at - self._started_monotonic
+        self._jumped_at = -math.inf
 
-    def look(self) -> float:
+    def poll(self) -> float:
         """Return by how many seconds the wall clock was set since the last look; 0.0 if it was not."""
         now = self._monotonic()
         ahead = self._clock() - now
-        seconds = ahead - self._ahead
+        seconds = ahead - self._offset
         if abs(seconds) <= JUMP_SECONDS:
             return 0.0
-        self._ahead, self._jumped = ahead, now
+        self._offset, self._jumped_at = ahead, now
         return seconds
 
     def is_settled(self, period: float) -> bool:
         """Return whether the wall clock has not been set for a period of seconds, by the monotonic clock."""
-        return self._monotonic() - self._jumped >= period
+        return self._monotonic() - self._jumped_at >= period
 
-    def secure_now(self) -> float:
+    def latest_now(self) -> float:
         """Return the latest instant that it may be: a clock that is set back does not make it earlier."""
-        return max(self._clock(), self._begun_at + self._monotonic() - self._begun)
+        return max(self._clock(), self._started_at + self._monotonic() - self._started_monotonic)

@@ -18,50 +18,50 @@ import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from .items.board import Board
-from .items.merge import fits, merged
+from .items.merge import is_compatible, three_way_merge
 from .models import Item
 from .problems import ProblemError
-from .stores.base import OutdatedError, Row, Seen, StoreError
-from .threads import aside
+from .stores.base import ChangeBatch, ItemRow, OutdatedError, StoreError
+from .threads import run_in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .items.board import Change
-    from .models import Sampled
+    from .models import SampledRun
     from .stores.base import Credentials, SharedStore
 
 logger = logging.getLogger("progressbar_tracker.server")
 
 T = TypeVar("T")
 
-TRIES: Final = 10
+MAX_ATTEMPTS: Final = 10
 """How often a request is judged anew: each time another server was faster."""
 
-WAIT: Final = 15.0
+READ_TIMEOUT: Final = 15.0
 """Seconds that a request waits for a database that is there and does not answer."""
 
-DOUBTFUL: Final = frozenset({"item-not-found", "item-exists", "other-run", "ended", "forbidden"})
+RETRYABLE_CODES: Final = frozenset({"item-not-found", "item-exists", "run-superseded", "run-ended", "forbidden"})
 """The refusals that rest on what a board remembers."""
 
 
-def _nothing(*_: object) -> None:
+def _ignore(*_: object) -> None:
     """Do nothing: nobody follows yet."""
 
 
-class Judged(NamedTuple):
+class Verdict(NamedTuple):
     """What a board made of a request.
 
     Attributes:
         changes: What it changed.
-        refused: The problems, with the ids that they are about.
+        problems: The problems, with the ids that they are about.
     """
 
     changes: Sequence[Change]
-    refused: Sequence[tuple[str, ProblemError]] = ()
+    problems: Sequence[tuple[str, ProblemError]] = ()
 
 
-class Replica:
+class ClusterSync:
     """Keeps a board in step.
 
     Args:
@@ -69,79 +69,79 @@ class Replica:
         board: What is kept in step.
 
     Attributes:
-        stored: The board of what is stored.
+        stored_board: The board of what is stored.
         rev: All that was written up to this revision of the database is on the board.
     """
 
     def __init__(self, store: SharedStore, board: Board) -> None:
         self._store = store
         self._board = board
-        self._changed: Callable[[], object] = _nothing
-        self._take_credentials: Callable[[Credentials], object] = _nothing
-        self._take_samples: Callable[[Sequence[Sampled]], object] = _nothing
-        self._moved: Callable[[Item | None, Item], object] = _nothing
+        self._notify: Callable[[], object] = _ignore
+        self._apply_credentials: Callable[[Credentials], object] = _ignore
+        self._apply_samples: Callable[[Sequence[SampledRun]], object] = _ignore
+        self._item_changed: Callable[[Item | None, Item], object] = _ignore
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._looking = asyncio.Lock()
-        self._looks = 0
-        self.stored = Board(max_items=sys.maxsize, new_run_id=str, items=board.all())
+        self._refresh_lock = asyncio.Lock()
+        self._refresh_count = 0
+        self.stored_board = Board(max_items=sys.maxsize, new_run_id=str, items=board.snapshot())
         self.rev = store.rev
 
     @property
-    def leading(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this server is the one that sees to what happens by itself."""
-        return self._store.leading
+        return self._store.is_leader
 
-    def stamp(self) -> int:
+    def get_rev(self) -> int:
         """Return :attr:`rev`."""
         return self.rev
 
     def follow(
         self,
         *,
-        changed: Callable[[], object],
-        take_credentials: Callable[[Credentials], object],
-        take_samples: Callable[[Sequence[Sampled]], object],
-        moved: Callable[[Item | None, Item], object] = _nothing,
+        notify: Callable[[], object],
+        apply_credentials: Callable[[Credentials], object],
+        apply_samples: Callable[[Sequence[SampledRun]], object],
+        item_changed: Callable[[Item | None, Item], object] = _ignore,
     ) -> None:
         """Follow the database from now on, in the loop that runs.
 
         Args:
-            changed: Told when there is something new to tell viewers.
-            take_credentials: Given who may do what, whenever anyone changes it; older news may come after newer.
-            take_samples: Given what was sampled so far, when this server begins to lead.
-            moved: Given each item that is stored anew, as it was and as it is.
+            notify: Told when there is something new to tell viewers.
+            apply_credentials: Given who may do what, whenever anyone changes it; older news may come after newer.
+            apply_samples: Given what was sampled so far, when this server begins to lead.
+            item_changed: Given each item that is stored anew, as it was and as it is.
         """
-        self._changed = changed
-        self._take_credentials = take_credentials
-        self._take_samples = take_samples
-        self._moved = moved
+        self._notify = notify
+        self._apply_credentials = apply_credentials
+        self._apply_samples = apply_samples
+        self._item_changed = item_changed
         self._loop = asyncio.get_running_loop()
-        self._store.follow(self._tell)
+        self._store.follow(self._schedule_apply)
 
-    def take(self, seen: Seen) -> None:
+    def apply(self, batch: ChangeBatch) -> None:
         """Take over what was seen in the database."""
-        rows = seen.rows
-        if seen.whole:
-            there = {item.id for board in (self._board, self.stored) for item in board.all()}
-            rows = dict.fromkeys(there - rows.keys(), Row(seen.rev or 0, None)) | dict(rows)
+        rows = batch.rows
+        if batch.full:
+            there = {item.id for board in (self._board, self.stored_board) for item in board.snapshot()}
+            rows = dict.fromkeys(there - rows.keys(), ItemRow(batch.rev or 0, None)) | dict(rows)
         for item_id, row in rows.items():
-            self._adopt(item_id, row)
-            if not seen.aside:
+            self._apply_row(item_id, row)
+            if not batch.out_of_order:
                 if row.item is not None:
-                    self._moved(self.stored.get(item_id), row.item)
-                self.stored.adopt(item_id, row.item)
-        self.stored.touched()  # which is for who takes samples, of the other board
-        if seen.ended:
-            self.stored.tell_ended(seen.ended)
-        if seen.rev is not None:
-            self.rev = seen.rev
-            self._store.told(seen.rev)
-        if seen.credentials is not None:
-            self._take_credentials(seen.credentials)
-        if seen.sampled is not None:
-            self._take_samples(seen.sampled)
-        if (rows and not seen.aside) or seen.ended:
-            self._changed()
+                    self._item_changed(self.stored_board.get(item_id), row.item)
+                self.stored_board.replace(item_id, row.item)
+        self.stored_board.drain_touched()  # which is for who takes samples, of the other board
+        if batch.ended_runs:
+            self.stored_board.record_ended_runs(batch.ended_runs)
+        if batch.rev is not None:
+            self.rev = batch.rev
+            self._store.acknowledge(batch.rev)
+        if batch.credentials is not None:
+            self._apply_credentials(batch.credentials)
+        if batch.sampled_runs is not None:
+            self._apply_samples(batch.sampled_runs)
+        if (rows and not batch.out_of_order) or batch.ended_runs:
+            self._notify()
 
     async def fetch(self, ids: Iterable[str]) -> None:
         """Take over what is stored under ids now.
@@ -149,32 +149,32 @@ class Replica:
         Raises:
             ProblemError: ``unavailable``.
         """
-        self.take(Seen(await self._read(self._store.read, list(ids)), aside=True))
+        self.apply(ChangeBatch(await self._read(self._store.read_items, list(ids)), out_of_order=True))
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Take over who may do what now. All who ask while a look is under way share the next one.
 
         Raises:
             ProblemError: ``unavailable``.
         """
-        looks = self._looks
-        async with self._looking:
-            if self._looks == looks:  # or one has begun since, and that is soon enough
-                self._looks += 1
-                self.take(Seen(credentials=await self._read(self._store.credentials)))
+        looks = self._refresh_count
+        async with self._refresh_lock:
+            if self._refresh_count == looks:  # or one has begun since, and that is soon enough
+                self._refresh_count += 1
+                self.apply(ChangeBatch(credentials=await self._read(self._store.read_credentials)))
 
-    async def carry_out(
+    async def execute(
         self,
-        judge: Callable[[], Judged],
-        settle: Callable[[Sequence[Change]], Awaitable[None]],
+        decide: Callable[[], Verdict],
+        persist_changes: Callable[[Sequence[Change]], Awaitable[None]],
         reauthorize: Callable[[], object],
-    ) -> Judged:
+    ) -> Verdict:
         """Have a request judged until what came of it is true for all servers.
 
         Args:
-            judge: Judges the request by the board as it is; may be called again after its changes were undone.
-            settle: Keeps changes; undoes them if that fails.
-            reauthorize: Called before ``judge`` is called again: the credential may have ended in the meantime.
+            decide: Judges the request by the board as it is; may be called again after its changes were undone.
+            persist_changes: Keeps changes; undoes them if that fails.
+            reauthorize: Called before ``decide`` is called again: the credential may have ended in the meantime.
 
         Returns:
             What came of it.
@@ -183,56 +183,58 @@ class Replica:
             ProblemError: ``unavailable``.
         """
         sure: set[str] = set()
-        for attempt in range(TRIES):
+        for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 reauthorize()
-            judged = judge()
+            judged = decide()
             doubtful = {
-                item_id for item_id, problem in judged.refused if problem.code in DOUBTFUL and item_id not in sure
+                item_id
+                for item_id, problem in judged.problems
+                if problem.code in RETRYABLE_CODES and item_id not in sure
             }
             if doubtful:
-                self.undo(judged.changes)
+                self.rollback(judged.changes)
                 await self.fetch(doubtful)
                 sure |= doubtful
                 continue
             try:
-                await settle(judged.changes)
+                await persist_changes(judged.changes)
             except OutdatedError as outdated:
-                self.take(Seen(outdated.rows, aside=True))
+                self.apply(ChangeBatch(outdated.rows, out_of_order=True))
                 sure.clear()
                 continue
             return judged
         raise ProblemError("unavailable", "other servers write the same items all the time", retry_after=1)
 
-    def undo(self, changes: Sequence[Change]) -> None:
+    def rollback(self, changes: Sequence[Change]) -> None:
         """Undo changes that were not kept."""
         for change in reversed(changes):
-            self._board.restore(change)
+            self._board.rollback(change)
 
-    def _adopt(self, item_id: str, row: Row) -> None:
-        waiting = self._store.waiting(item_id, row.rev)
+    def _apply_row(self, item_id: str, row: ItemRow) -> None:
+        waiting = self._store.find_pending_base(item_id, row.rev)
         if waiting is True:
             return
         item = row.item
         if isinstance(waiting, Item) and item is not None:
             ours = self._board.get(item_id)
-            if ours is not None and fits(ours, item):
-                item = merged(waiting, ours, item)
-        self._board.adopt(item_id, item)
+            if ours is not None and is_compatible(ours, item):
+                item = three_way_merge(waiting, ours, item)
+        self._board.replace(item_id, item)
 
-    def _tell(self, seen: Seen) -> None:
+    def _schedule_apply(self, batch: ChangeBatch) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take_safely, seen)
+            self._loop.call_soon_threadsafe(self._apply_safely, batch)
 
-    def _take_safely(self, seen: Seen) -> None:
+    def _apply_safely(self, batch: ChangeBatch) -> None:
         try:
-            self.take(seen)
+            self.apply(batch)
         except Exception:
             logger.exception("what another server wrote could not be taken over")
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         try:
-            return await asyncio.wait_for(aside(lambda: read(*arguments)), WAIT)
+            return await asyncio.wait_for(run_in_daemon_thread(lambda: read(*arguments)), READ_TIMEOUT)
         except (StoreError, TimeoutError) as error:
             logger.warning("the database cannot be read: %s", error)
             raise ProblemError("unavailable", "the database does not answer at the moment", retry_after=5) from error

@@ -12,10 +12,26 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+DURATION_BOUNDS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    10.0,
+)
 """Bounds of durations: from an update in memory to a disk that hangs."""
 
-SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
+SIZE_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 """Bounds of how many writes a commit holds."""
 
 
@@ -55,64 +71,64 @@ class Histogram:
         return list(zip([*map(str, self._bounds), "+Inf"], accumulate(self._counts), strict=True))
 
 
-class Answers:
+class RouteStats:
     """The answers of one route to one method.
 
     Attributes:
         counts: How many, by the first digit of the status.
-        seconds: What they took, until they could be sent.
+        durations: What they took, until they could be sent.
     """
 
-    __slots__ = ("counts", "seconds")
+    __slots__ = ("counts", "durations")
 
     def __init__(self) -> None:
         self.counts = [0] * 6
-        self.seconds = Histogram(SECONDS)
+        self.durations = Histogram(DURATION_BOUNDS)
 
-    def note(self, status: int, seconds: float) -> None:
+    def record(self, status: int, seconds: float) -> None:
         """Count an answer."""
         self.counts[status // 100] += 1
-        self.seconds.observe(seconds)
+        self.durations.observe(seconds)
 
 
-class Commits:
+class CommitStats:
     """The commits of a store.
 
     Attributes:
         sizes: How many writes each held.
-        seconds: What each took, whether it succeeded or not.
+        durations: What each took, whether it succeeded or not.
         failures: How many failed.
-        failing: Whether the latest one did.
+        is_failing: Whether the latest one did.
     """
 
     def __init__(self) -> None:
-        self.sizes = Histogram(SIZES)
-        self.seconds = Histogram(SECONDS)
+        self.sizes = Histogram(SIZE_BOUNDS)
+        self.durations = Histogram(DURATION_BOUNDS)
         self.failures = 0
-        self.failing = False
+        self.is_failing = False
 
-    def note(self, writes: int, seconds: float, *, failed: bool) -> bool:
+    def record(self, writes: int, seconds: float, *, failed: bool) -> bool:
         """Count a commit; say whether the store began to fail with it, or to work again."""
         self.sizes.observe(writes)
-        self.seconds.observe(seconds)
+        self.durations.observe(seconds)
         self.failures += failed
-        turned = failed is not self.failing
-        self.failing = failed
+        turned = failed is not self.is_failing
+        self.is_failing = failed
         return turned
 
 
-class Measures:
+class RequestMetrics:
     """What one server counts of its requests."""
 
     def __init__(self) -> None:
-        self._answers: dict[tuple[str, str], Answers] = {}
+        self._stats: dict[tuple[str, str], RouteStats] = {}
 
-    def of(self, method: str, route: str) -> Answers:
+    def stats_of(self, method: str, route: str) -> RouteStats:
         """Return where the answers of a route to a method are counted."""
-        return self._answers.setdefault((method, route), Answers())
+        return self._stats.setdefault((method, route), RouteStats())
 
-    def answers(self) -> Iterator[tuple[str, str, Answers]]:
+    def iter_stats(self) -> Iterator[tuple[str, str, RouteStats]]:
         """Yield method, route and answers of all that was ever asked for."""
-        for (method, route), answers in self._answers.items():
+        for (method, route), answers in self._stats.items():
             if any(answers.counts):
                 yield method, route, answers

@@ -9,39 +9,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
 
-class _Open(NamedTuple):
-    may_go_on: Callable[[], bool]
+class _ActiveResponse(NamedTuple):
+    is_still_authorized: Callable[[], bool]
     end: Callable[[], object]
 
 
-class Responses:
+class ActiveResponses:
     """The responses that are being sent."""
 
     def __init__(self) -> None:
-        self._open: dict[Hashable, list[_Open]] = {}
+        self._active: dict[Hashable, list[_ActiveResponse]] = {}
 
     @contextlib.contextmanager
-    def sending(self, credential: Hashable, may_go_on: Callable[[], bool], end: Callable[[], object]) -> Iterator[None]:
+    def track(
+        self, credential: Hashable, is_still_authorized: Callable[[], bool], end: Callable[[], object]
+    ) -> Iterator[None]:
         """Have a response ended by :meth:`check` as long as the context lasts.
 
         Args:
             credential: Responses with equal credentials are authorized alike.
-            may_go_on: Whether the client is still authorized.
+            is_still_authorized: Whether the client is still authorized.
             end: Ends the response.
         """
-        opened = _Open(may_go_on, end)
-        self._open.setdefault(credential, []).append(opened)
+        opened = _ActiveResponse(is_still_authorized, end)
+        self._active.setdefault(credential, []).append(opened)
         try:
             yield
         finally:
-            alike = self._open[credential]
+            alike = self._active[credential]
             alike.remove(opened)
             if not alike:
-                del self._open[credential]
+                del self._active[credential]
 
-    def check(self) -> None:
+    def end_unauthorized(self) -> None:
         """End the responses whose clients are no longer authorized. Costs one look a credential."""
-        for alike in list(self._open.values()):
-            if not alike[0].may_go_on():
+        for alike in list(self._active.values()):
+            if not alike[0].is_still_authorized():
                 for opened in list(alike):
                     opened.end()

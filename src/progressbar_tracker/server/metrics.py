@@ -14,8 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from progressbar_tracker._models import Status
 
-from .items.serializer import stalled
-from .stores.reading import skipped
+from .items.serializer import is_stalled
+from .stores.reading import skipped_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from .access.keys import Keyring
     from .access.sessions import Sessions
     from .access.shares import Shares
-    from .counters import Histogram, Measures
+    from .counters import Histogram, RequestMetrics
     from .hub import Hub
     from .items.board import Board
     from .models import Item
     from .stores.base import Store
 
-TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-TABLES: Final = ("history", "items", "keys", "outbox", "samples", "sessions", "shares")
+TABLE_NAMES: Final = ("history", "items", "keys", "outbox", "samples", "sessions", "shares")
 """The tables of which rows are counted that cannot be read."""
 
-SLICE: Final = 5000
+ITEMS_PER_SLICE: Final = 5000
 """How many items are counted until others have their turn."""
 
 
@@ -49,35 +49,38 @@ class Metric(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-METRICS: Final[tuple[Metric, ...]] = (
+METRIC_DEFINITIONS: Final[tuple[Metric, ...]] = (
     Metric("progressbar_build_info", "gauge", "Always 1; which version serves, from what.", ("version", "store")),
     Metric(
-        "progressbar_requests_total", "counter", "Requests answered; streams when they begin.",
+        "progressbar_http_requests_total", "counter", "Requests answered; streams when they begin.",
         ("route", "method", "status"),
     ),
-    Metric("progressbar_request_seconds", "histogram", "Seconds until an answer was ready.", ("route", "method")),
+    Metric(
+        "progressbar_http_request_duration_seconds", "histogram", "Seconds until an answer was ready.",
+        ("route", "method"),
+    ),
     Metric("progressbar_items", "gauge", "Items on the list.", ("status",)),
     Metric("progressbar_items_stalled", "gauge", "Running items that give no sign of life."),
     Metric(
         "progressbar_item_progress", "gauge", "From 0 to 1; of as many items as PROGRESSBAR_METRICS_ITEMS says.",
         ("item", "group", "status"),
     ),
-    Metric("progressbar_streams", "gauge", "Streams of events that are open."),
-    Metric("progressbar_streams_opened_total", "counter", "Streams of events ever opened."),
-    Metric("progressbar_frames_total", "counter", "Events sent to streams."),
-    Metric("progressbar_commit_writes", "histogram", "Writes in a commit of the store."),
-    Metric("progressbar_commit_seconds", "histogram", "Seconds that a commit took."),
-    Metric("progressbar_commit_failures_total", "counter", "Commits that failed."),
+    Metric("progressbar_sse_connections", "gauge", "Streams of events that are open."),
+    Metric("progressbar_sse_connections_opened_total", "counter", "Streams of events ever opened."),
+    Metric("progressbar_sse_events_sent_total", "counter", "Events sent to streams."),
+    Metric("progressbar_store_commit_size", "histogram", "Writes in a commit of the store."),
+    Metric("progressbar_store_commit_duration_seconds", "histogram", "Seconds that a commit took."),
+    Metric("progressbar_store_commit_failures_total", "counter", "Commits that failed."),
     Metric(
         "progressbar_rows_skipped_total", "counter",
         "Rows of the database that could not be read; the log names each of them once.", ("table",),
     ),
-    Metric("progressbar_writes_waiting", "gauge", "Writes that wait for a commit."),
+    Metric("progressbar_store_pending_writes", "gauge", "Writes that wait for a commit."),
     Metric(
         "progressbar_notifications_total", "counter", "What became of notifications; failed ones are tried again.",
         ("channel", "result"),
     ),
-    Metric("progressbar_leading", "gauge", "1 if this server sees to what happens by itself, as one of all does."),
+    Metric("progressbar_leader", "gauge", "1 if this server sees to what happens by itself, as one of all does."),
     Metric("progressbar_keys", "gauge", "Keys that are known, ended ones included.", ("type",)),
     Metric("progressbar_sessions", "gauge", "Browsers that are signed in."),
     Metric("progressbar_shares", "gauge", "Shares that are known."),
@@ -90,28 +93,28 @@ METRICS: Final[tuple[Metric, ...]] = (
 )  # fmt: skip
 """All metrics. Those of the process are told where the system tells them."""
 
-_DECLARED: Final = {metric.name: metric for metric in METRICS}
+_METRICS_BY_NAME: Final = {metric.name: metric for metric in METRIC_DEFINITIONS}
 
 
-class Parts(Protocol):
+class MetricSources(Protocol):
     """What is read: the services of a server."""
 
-    measures: Measures
+    request_metrics: RequestMetrics
     store: Store
     hub: Hub
     sessions: Sessions
     shares: Shares
-    ring: Keyring
+    keyring: Keyring
 
     @property
-    def shown(self) -> Board:
+    def read_board(self) -> Board:
         """The board that viewers are told of."""
 
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Say whether this server sees to what happens by itself."""
 
 
-class Delivered(Protocol):
+class DeliveryTotals(Protocol):
     """What became of the notifications of a channel."""
 
     delivered: int
@@ -119,11 +122,11 @@ class Delivered(Protocol):
     given_up: int
 
 
-def _nothing() -> Mapping[str, Delivered]:
+def _no_deliveries() -> Mapping[str, DeliveryTotals]:
     return {}
 
 
-class Count:
+class ItemCounts:
     """Items by status, counted a slice at a time."""
 
     def __init__(self) -> None:
@@ -133,7 +136,7 @@ class Count:
     def add(self, items: Sequence[Item], now: float) -> None:
         """Count some items."""
         self.by_status.update(item.status for item in items)
-        self.stalled += sum(stalled(item, now) for item in items)
+        self.stalled += sum(is_stalled(item, now) for item in items)
 
 
 class Metrics:
@@ -146,71 +149,80 @@ class Metrics:
     """
 
     def __init__(
-        self, parts: Parts, version: str, *, notified: Callable[[], Mapping[str, Delivered]] = _nothing
+        self,
+        sources: MetricSources,
+        version: str,
+        *,
+        delivery_totals: Callable[[], Mapping[str, DeliveryTotals]] = _no_deliveries,
     ) -> None:
-        self._parts = parts
-        self._notified = notified
+        self._sources = sources
+        self._delivery_totals = delivery_totals
         self._version = version
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
 
-    def exposed(self, count: Count, listed: Sequence[Item], now: float) -> bytes:
+    def render(self, item_counts: ItemCounts, progress_items: Sequence[Item], now: float) -> bytes:
         """Return the text.
 
         Args:
-            count: All items, counted.
-            listed: The items whose progress is told.
+            item_counts: All items, counted.
+            progress_items: The items whose progress is told.
             now: The instant.
         """
-        registry = _Collected([*self._families(count, listed, now), *self._process.collect()])
+        registry = _FamilyRegistry([*self._iter_families(item_counts, progress_items, now), *self._process.collect()])
         return generate_latest(registry)
 
-    def _families(self, count: Count, listed: Sequence[Item], now: float) -> Iterator[Family]:
-        parts = self._parts
-        yield _gauge(
+    def _iter_families(self, item_counts: ItemCounts, progress_items: Sequence[Item], now: float) -> Iterator[Family]:
+        parts = self._sources
+        yield _make_gauge(
             "progressbar_build_info", (1, self._version, "sqlite" if parts.store.shared is None else "postgresql")
         )
-        requests = _counter("progressbar_requests_total")
-        seconds = _histogram("progressbar_request_seconds")
-        for method, route, answers in parts.measures.answers():
-            seconds.add_metric([route, method], answers.seconds.buckets(), answers.seconds.sum)
+        requests = _make_counter("progressbar_http_requests_total")
+        seconds = _make_histogram("progressbar_http_request_duration_seconds")
+        for method, route, answers in parts.request_metrics.iter_stats():
+            seconds.add_metric([route, method], answers.durations.buckets(), answers.durations.sum)
             for digit, number in enumerate(answers.counts):
                 if number:
                     requests.add_metric([route, method, f"{digit}xx"], number)
         yield requests
         yield seconds
-        yield _gauge("progressbar_items", *((count.by_status[status], status) for status in get_args(Status)))
-        yield _gauge("progressbar_items_stalled", (count.stalled,))
-        yield _gauge(
-            "progressbar_item_progress",
-            *((one.value, one.id, one.group or "", "stalled" if stalled(one, now) else one.status) for one in listed),
+        yield _make_gauge(
+            "progressbar_items", *((item_counts.by_status[status], status) for status in get_args(Status))
         )
-        hub, commits = parts.hub, parts.store.commits
-        yield _gauge("progressbar_streams", (hub.streams,))
-        yield _counter("progressbar_streams_opened_total", hub.opened)
-        yield _counter("progressbar_frames_total", hub.frames)
-        yield _histogram("progressbar_commit_writes", commits.sizes)
-        yield _histogram("progressbar_commit_seconds", commits.seconds)
-        yield _counter("progressbar_commit_failures_total", commits.failures)
-        rows = _counter("progressbar_rows_skipped_total")
-        for table in TABLES:
-            rows.add_metric([table], skipped.counts[table])
+        yield _make_gauge("progressbar_items_stalled", (item_counts.stalled,))
+        yield _make_gauge(
+            "progressbar_item_progress",
+            *(
+                (one.value, one.id, one.group or "", "stalled" if is_stalled(one, now) else one.status)
+                for one in progress_items
+            ),
+        )
+        hub, commits = parts.hub, parts.store.commit_stats
+        yield _make_gauge("progressbar_sse_connections", (hub.stream_count,))
+        yield _make_counter("progressbar_sse_connections_opened_total", hub.streams_opened)
+        yield _make_counter("progressbar_sse_events_sent_total", hub.events_sent)
+        yield _make_histogram("progressbar_store_commit_size", commits.sizes)
+        yield _make_histogram("progressbar_store_commit_duration_seconds", commits.durations)
+        yield _make_counter("progressbar_store_commit_failures_total", commits.failures)
+        rows = _make_counter("progressbar_rows_skipped_total")
+        for table in TABLE_NAMES:
+            rows.add_metric([table], skipped_rows.counts[table])
         yield rows
-        yield _gauge("progressbar_writes_waiting", (parts.store.queued(),))
-        notifications = _counter("progressbar_notifications_total")
-        for channel, counts in sorted(dict(self._notified()).items()):
+        yield _make_gauge("progressbar_store_pending_writes", (parts.store.count_pending_writes(),))
+        notifications = _make_counter("progressbar_notifications_total")
+        for channel, counts in sorted(dict(self._delivery_totals()).items()):
             notifications.add_metric([channel, "delivered"], counts.delivered)
             notifications.add_metric([channel, "failed"], counts.failed)
             notifications.add_metric([channel, "given_up"], counts.given_up)
         yield notifications
-        yield _gauge("progressbar_leading", (parts.leads(),))
-        keys = Counter(key.type for key in parts.ring.all())
-        yield _gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
-        yield _gauge("progressbar_sessions", (len(parts.sessions.all(now)),))
-        yield _gauge("progressbar_shares", (len(parts.shares.all()),))
+        yield _make_gauge("progressbar_leader", (parts.is_leader(),))
+        keys = Counter(key.type for key in parts.keyring.all())
+        yield _make_gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
+        yield _make_gauge("progressbar_sessions", (len(parts.sessions.all(now)),))
+        yield _make_gauge("progressbar_shares", (len(parts.shares.all()),))
 
 
-class _Collected:
+class _FamilyRegistry:
     """What has been collected, as a registry."""
 
     def __init__(self, families: Sequence[Family]) -> None:
@@ -220,24 +232,24 @@ class _Collected:
         return self._families
 
 
-def _gauge(name: str, *samples: tuple[float | str, ...]) -> Family:
-    metric = _DECLARED[name]
+def _make_gauge(name: str, *samples: tuple[float | str, ...]) -> Family:
+    metric = _METRICS_BY_NAME[name]
     family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
     for value, *labels in samples:
         family.add_metric([str(label) for label in labels], float(value))
     return family
 
 
-def _counter(name: str, value: float | None = None) -> CounterMetricFamily:
-    metric = _DECLARED[name]
+def _make_counter(name: str, value: float | None = None) -> CounterMetricFamily:
+    metric = _METRICS_BY_NAME[name]
     family = CounterMetricFamily(name, metric.help, labels=metric.labels)
     if value is not None:
         family.add_metric([], value)
     return family
 
 
-def _histogram(name: str, histogram: Histogram | None = None) -> HistogramMetricFamily:
-    metric = _DECLARED[name]
+def _make_histogram(name: str, histogram: Histogram | None = None) -> HistogramMetricFamily:
+    metric = _METRICS_BY_NAME[name]
     family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
     if histogram is not None:
         family.add_metric([], histogram.buckets(), histogram.sum)

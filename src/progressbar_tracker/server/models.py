@@ -79,38 +79,38 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pace_for: float = 0.0
 
 
-_NOTHING: Final[dict[str, Part]] = {}
+_NO_PARTS: Final[dict[str, Part]] = {}
 
 
-TEXTS: Final = 10_000
+MAX_INTERNED_TEXTS: Final = 10_000
 """The most texts that are kept to be shared."""
 
-_texts: Final[dict[str, str]] = {}
+_interned_texts: Final[dict[str, str]] = {}
 
 
-def _shared(text: str) -> str:
+def _intern_text(text: str) -> str:
     """Return the same text, as the object that others have already. Not ``sys.intern``, which may keep it for ever."""
-    if len(_texts) >= TEXTS:
-        _texts.clear()
-    return _texts.setdefault(text, text)
+    if len(_interned_texts) >= MAX_INTERNED_TEXTS:
+        _interned_texts.clear()
+    return _interned_texts.setdefault(text, text)
 
 
-def lean(item: Item) -> Item:
+def intern_texts(item: Item) -> Item:
     """Return the same item, which shares with others what is the same text: a third of what an item takes."""
     return replace(
         item,
-        owner_id=_shared(item.owner_id),
-        owner=_shared(item.owner),
-        unit=_shared(item.unit),
-        status=_shared(item.status),
-        group=None if item.group is None else _shared(item.group),
-        meta={_shared(name): _shared(text) for name, text in item.meta.items()},
-        notify=tuple(map(_shared, item.notify)),
-        parts=item.parts or _NOTHING,
+        owner_id=_intern_text(item.owner_id),
+        owner=_intern_text(item.owner),
+        unit=_intern_text(item.unit),
+        status=_intern_text(item.status),
+        group=None if item.group is None else _intern_text(item.group),
+        meta={_intern_text(name): _intern_text(text) for name, text in item.meta.items()},
+        notify=tuple(map(_intern_text, item.notify)),
+        parts=item.parts or _NO_PARTS,
     )
 
 
-class Ended(msgspec.Struct, frozen=True):
+class EndedRun(msgspec.Struct, frozen=True):
     """A run that left the board, for the history."""
 
     item: Item
@@ -126,7 +126,7 @@ class Sample(msgspec.Struct, frozen=True):
     completed: Number | None
 
 
-class Sampled(msgspec.Struct, frozen=True):
+class SampledRun(msgspec.Struct, frozen=True):
     """How many samples there are of a run, and the instants of the first and the last."""
 
     id: str
@@ -172,7 +172,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
             administrator's password and for one-time links.
         agent: What the browser called itself.
         credential: A digest of the credential that it was signed in with: it ends when that credential does. See
-            :func:`credential_of`; for the operator, :attr:`~.sessions.Password.fingerprint`.
+            :func:`credential_digest`; for the operator, :attr:`~.sessions.Password.fingerprint`.
     """
 
     hash: str
@@ -228,11 +228,11 @@ class Notice(msgspec.Struct, frozen=True):
     attempts: int = 0
 
 
-NOTICE: Final = ", ".join(Notice.__struct_fields__)
+NOTICE_COLUMNS: Final = ", ".join(Notice.__struct_fields__)
 """The columns of a notice, in the stores' words and in the order of its fields."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class DeliveryStats(msgspec.Struct, frozen=True):
     """What became of the messages to a channel.
 
     Attributes:
@@ -253,10 +253,10 @@ class Outcome(msgspec.Struct, frozen=True):
 MAX_RETRY_SECONDS: Final = 3600.0
 """The longest pause between two attempts at a message; what is due later was put off while the clock was ahead."""
 
-WAITING: Final = 10_000
+MAX_WAITING_NOTICES: Final = 10_000
 """The most notices that wait in the outbox; what happens while it is full is not told."""
 
-ANY: Final = "any"
+ANY_STATE: Final = "any"
 """Whatever there was before."""
 
 
@@ -269,20 +269,20 @@ class SaveItem(msgspec.Struct, frozen=True):
     """
 
     item: Item
-    before: Item | Literal["any"] | None = ANY
+    before: Item | Literal["any"] | None = ANY_STATE
 
 
 class DropItem(msgspec.Struct, frozen=True):
     """Forget an item; ``before`` as in :class:`SaveItem`."""
 
     id: str
-    before: Item | Literal["any"] | None = ANY
+    before: Item | Literal["any"] | None = ANY_STATE
 
 
 class AddHistory(msgspec.Struct, frozen=True):
     """Add a run to the history."""
 
-    ended: Ended
+    ended_run: EndedRun
 
 
 class TrimHistory(msgspec.Struct, frozen=True):
@@ -291,13 +291,13 @@ class TrimHistory(msgspec.Struct, frozen=True):
     Attributes:
         before: Those that ended before this instant...
         status: ...all, or those that ended in this way.
-        most: Instead of these, all but so many of the newest.
+        max_runs: Instead of these, all but so many of the newest.
         latest: A run that ended after this instant is taken to have ended then: the clock was ahead.
     """
 
     before: float
     status: EndStatus | None = None
-    most: int | None = None
+    max_runs: int | None = None
     latest: float = math.inf
 
 
@@ -390,10 +390,13 @@ class MarkNotice(msgspec.Struct, frozen=True):
 
 
 class TrimNotices(msgspec.Struct, frozen=True):
-    """Forget notices that are done with: of before an instant, and all but the newest ``most``; a slice of them."""
+    """Forget notices that are done with.
+
+    Of before an instant, and all but the newest ``max_notices``; a slice of them.
+    """
 
     before: float
-    most: int
+    max_notices: int
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -424,7 +427,7 @@ Write: TypeAlias = (
 )
 
 
-CREDENTIALS: Final = (SaveKey, DropKey, SaveSession, DropSession, SaveShare, DropShare)
+CREDENTIAL_WRITES: Final = (SaveKey, DropKey, SaveSession, DropSession, SaveShare, DropShare)
 """The writes that change who may do what."""
 
 
@@ -435,11 +438,11 @@ def rfc3339(instant: float) -> str:
     '1970-01-01T00:00:00.500Z'
     """
     second, rest = divmod(round(instant * 1_000_000), 1_000_000)
-    return f"{_second(second)}.{rest // 1000:03d}Z"
+    return f"{_format_second(second)}.{rest // 1000:03d}Z"
 
 
 @lru_cache(maxsize=4096)
-def _second(second: int) -> str:
+def _format_second(second: int) -> str:
     # Every answer tells three instants or more, and most of them lie in the same few seconds.
     return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
@@ -449,12 +452,12 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def credential_of(type: KeyType, secret_hash: str) -> str:
+def credential_digest(type: KeyType, secret_hash: str) -> str:
     """Return what a session keeps of a key: with another secret or another type the key is another credential."""
     return digest(f"{type} {secret_hash}")
 
 
-def told(key: KeyRecord) -> dict[str, object]:
+def serialize_key(key: KeyRecord) -> dict[str, object]:
     """Return a key as it is told to admins, over HTTP and by the command line alike: everything but its hashes."""
     return {
         "key_id": key.key_id,
@@ -462,12 +465,12 @@ def told(key: KeyRecord) -> dict[str, object]:
         "type": key.type,
         "group": key.group,
         "created_at": rfc3339(key.created_at),
-        "expires_at": _optional(key.expires_at),
-        "revoked_at": _optional(key.revoked_at),
-        "previous_until": _optional(key.previous_until),
-        "last_used_at": _optional(key.last_used_at),
+        "expires_at": _optional_rfc3339(key.expires_at),
+        "revoked_at": _optional_rfc3339(key.revoked_at),
+        "previous_until": _optional_rfc3339(key.previous_until),
+        "last_used_at": _optional_rfc3339(key.last_used_at),
     }
 
 
-def _optional(instant: float | None) -> str | None:
+def _optional_rfc3339(instant: float | None) -> str | None:
     return None if instant is None else rfc3339(instant)

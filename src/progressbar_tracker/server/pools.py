@@ -26,7 +26,7 @@ MAX_WAITING_OF_HOLDER: Final = 8
 MAX_WAIT_SECONDS: Final = 10.0
 """How long a job waits for a thread, by default."""
 
-FIRST: Final = 4.0
+PRIORITY_WAIT_FACTOR: Final = 4.0
 """How many times as long a job waits whose turn is the next: a slow machine takes long for the one that runs."""
 
 INTERRUPT_INTERVAL: Final = 0.05
@@ -51,7 +51,7 @@ class Cancellation:
         self._finished = threading.Event()
 
     @contextlib.contextmanager
-    def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
+    def allow_interrupt(self, interrupt: Callable[[], object]) -> Iterator[None]:
         """Let :meth:`cancel` call ``interrupt`` while the block runs, and never after.
 
         Raises:
@@ -70,13 +70,13 @@ class Cancellation:
     def cancel(self) -> None:
         """Interrupt the job until it ends. Does not block."""
         self._cancelled = True
-        threading.Thread(target=self._press, name="progressbar-interrupt", daemon=True).start()
+        threading.Thread(target=self._interrupt_until_finished, name="progressbar-interrupt", daemon=True).start()
 
     def finish(self) -> None:
         """Note that the job has ended."""
         self._finished.set()
 
-    def _press(self) -> None:
+    def _interrupt_until_finished(self) -> None:
         while True:
             with self._lock:
                 if self._interrupt is not None:
@@ -103,7 +103,7 @@ class Pool:
         max_waiting_of_holder: int = MAX_WAITING_OF_HOLDER,
         max_wait: float = MAX_WAIT_SECONDS,
     ) -> None:
-        self._free = threads
+        self._free_threads = threads
         self._max_waiting = max_waiting
         self._max_waiting_of_holder = max_waiting_of_holder
         self._max_wait = max_wait
@@ -115,7 +115,7 @@ class Pool:
         return sum(map(len, self._queues.values()))
 
     async def run(
-        self, work: Callable[[], T], holder: str, cancellation: Cancellation | None = None, *, first: bool = False
+        self, work: Callable[[], T], holder: str, cancellation: Cancellation | None = None, *, priority: bool = False
     ) -> T:
         """Return what ``work`` returns, or raise what it raises; called in a thread.
 
@@ -123,17 +123,17 @@ class Pool:
             work: The job.
             holder: The key or the address that it is for.
             cancellation: Interrupts the job if this task is cancelled. Without one, it runs to its end.
-            first: The next turn is this holder's, and if the pool is full, another's job goes.
+            priority: The next turn is this holder's, and if the pool is full, another's job goes.
 
         Raises:
             PoolFullError: It has not begun.
         """
-        await self._enter(holder, first=first)
+        await self._acquire_thread(holder, priority=priority)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
         def land(set_outcome: Callable[[], object]) -> None:
-            self._leave()
+            self._release_thread()
             if not done.done():
                 set_outcome()
 
@@ -155,7 +155,7 @@ class Pool:
             # Not of an executor: its threads are waited for at the end of the process.
             threading.Thread(target=run, name="progressbar-pool", daemon=True).start()
         except RuntimeError as error:
-            self._leave()
+            self._release_thread()
             raise PoolFullError("no thread can be started") from error
         try:
             return await done
@@ -164,41 +164,41 @@ class Pool:
                 cancellation.cancel()
             raise
 
-    async def _enter(self, holder: str, *, first: bool) -> None:
+    async def _acquire_thread(self, holder: str, *, priority: bool) -> None:
         """Wait for a thread.
 
         Raises:
             PoolFullError: There is none to be had in time.
         """
-        if self._free:
-            self._free -= 1
+        if self._free_threads:
+            self._free_threads -= 1
             return
         queue = self._queues.get(holder, ())
         if len(queue) >= self._max_waiting_of_holder:
             raise PoolFullError("too much of one holder waits")
         if self.waiting >= self._max_waiting:
             longest = max(reversed(list(self._queues.values())), key=len)
-            if len(longest) <= len(queue) + 1 and not first:
+            if len(longest) <= len(queue) + 1 and not priority:
                 raise PoolFullError("too much waits")
             latest = longest.pop()
             if not latest.done():
                 latest.set_exception(PoolFullError("another holder has less than this one"))
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(holder, deque()).append(turn)
-        if first:
+        if priority:
             self._queues.move_to_end(holder, last=False)
         try:
-            async with asyncio.timeout(self._max_wait * FIRST if first else self._max_wait):
+            async with asyncio.timeout(self._max_wait * PRIORITY_WAIT_FACTOR if priority else self._max_wait):
                 await turn
         except BaseException as error:
-            self._forget(holder, turn)
+            self._remove_turn(holder, turn)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._leave()  # it was this one's turn in the same instant
+                self._release_thread()  # it was this one's turn in the same instant
             if isinstance(error, TimeoutError):
                 raise PoolFullError("it has waited for too long") from error
             raise
 
-    def _forget(self, holder: str, turn: asyncio.Future[None]) -> None:
+    def _remove_turn(self, holder: str, turn: asyncio.Future[None]) -> None:
         queue = self._queues.get(holder)
         if queue is not None:
             with contextlib.suppress(ValueError):
@@ -206,7 +206,7 @@ class Pool:
             if not queue:
                 del self._queues[holder]
 
-    def _leave(self) -> None:
+    def _release_thread(self) -> None:
         """Give the thread to the next holder, or back."""
         while self._queues:
             holder, queue = self._queues.popitem(last=False)
@@ -216,4 +216,4 @@ class Pool:
             if turn is not None and not turn.done():
                 turn.set_result(None)
                 return
-        self._free += 1
+        self._free_threads += 1

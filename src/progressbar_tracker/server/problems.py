@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from .quota import Quota
 
-Code: TypeAlias = Literal[
+ProblemCode: TypeAlias = Literal[
     "bad-request", "malformed-json", "unauthorized", "forbidden", "item-not-found", "not-found",
-    "method-not-allowed", "item-exists", "other-run", "ended", "last-admin-key", "too-many-keys",
+    "method-not-allowed", "item-exists", "run-superseded", "run-ended", "last-admin-key", "too-many-keys",
     "too-many-shares", "body-too-large",
-    "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "too-many-streams", "internal",
+    "unsupported-media-type", "invalid-field", "too-many-items", "rate-limited", "too-many-streams", "internal-error",
     "unavailable", "outcome-unknown", "misdirected", "too-many-bytes",
 ]  # fmt: skip
 
-CODES: Final[dict[Code, tuple[int, str]]] = {
+PROBLEM_CODES: Final[dict[ProblemCode, tuple[int, str]]] = {
     "bad-request": (400, "The request cannot be understood"),
     "malformed-json": (400, "The body is not JSON"),
     "unauthorized": (401, "A valid key is needed"),
@@ -30,8 +30,8 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "not-found": (404, "Nothing is here"),
     "method-not-allowed": (405, "The method does not fit the path"),
     "item-exists": (409, "An item with this id exists"),
-    "other-run": (409, "The item belongs to another run"),
-    "ended": (409, "The run has ended"),
+    "run-superseded": (409, "The item belongs to another run"),
+    "run-ended": (409, "The run has ended"),
     "last-admin-key": (409, "The last admin key stays"),
     "too-many-keys": (409, "Too many keys"),
     "too-many-shares": (409, "Too many shares"),
@@ -43,13 +43,13 @@ CODES: Final[dict[Code, tuple[int, str]]] = {
     "too-many-streams": (503, "Too many streams are open"),
     "too-many-bytes": (503, "Too much waits to be read"),
     "misdirected": (421, "The server does not have this name"),
-    "internal": (500, "The server failed"),
+    "internal-error": (500, "The server failed"),
     "unavailable": (503, "The server cannot write at the moment"),
     "outcome-unknown": (503, "It is not known whether this was written"),
 }
 
 
-CURES: Final[dict[Code, str]] = {
+PROBLEM_REMEDIES: Final[dict[ProblemCode, str]] = {
     "bad-request": "Mend the request as the detail says: its path, its query or the shape of its body.",
     "malformed-json": "Send JSON in UTF-8; NaN and lone surrogates are none.",
     "unauthorized": "Send a key that this server knows in X-API-KEY; an admin makes another for one that ended.",
@@ -58,8 +58,8 @@ CURES: Final[dict[Code, str]] = {
     "not-found": "Look at the path; what was a share or a key here may have been revoked.",
     "method-not-allowed": "Use a method that Allow names.",
     "item-exists": "Update the item, or take another id.",
-    "other-run": "A newer run has the item: fall silent, or take it over by a PUT with a run_id of your own.",
-    "ended": "What has ended stays so: begin a new run by a PUT with another run_id.",
+    "run-superseded": "A newer run has the item: fall silent, or take it over by a PUT with a run_id of your own.",
+    "run-ended": "What has ended stays so: begin a new run by a PUT with another run_id.",
     "last-admin-key": "Make another admin key first.",
     "too-many-keys": "Use one key for many programs; keys that have ended are forgotten some time later.",
     "too-many-shares": "Revoke shares that nobody looks at, or let them expire.",
@@ -72,7 +72,7 @@ CURES: Final[dict[Code, str]] = {
     "too-many-bytes": "Read the responses that were asked for, then wait for as many seconds as Retry-After says; the "
     "operator may raise PROGRESSBAR_MAX_UNREAD.",
     "misdirected": "Use a name that the server has; its operator adds names by PROGRESSBAR_ALLOWED_HOSTS.",
-    "internal": "It is the server's fault, and its log says why.",
+    "internal-error": "It is the server's fault, and its log says why.",
     "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
     "outcome-unknown": "Send the same request again after as many seconds as Retry-After says: what was written is not "
     "written twice. The storage of the server did not answer in time.",
@@ -80,7 +80,7 @@ CURES: Final[dict[Code, str]] = {
 """What whoever gets a problem can do about it."""
 
 
-RETRY: Final = 5
+DEFAULT_RETRY_AFTER: Final = 5
 """Seconds after which to try again where nobody knows better."""
 
 
@@ -88,7 +88,7 @@ class ProblemError(Exception):
     """The answer is no; ``code`` says which no, ``detail`` why in one sentence.
 
     Attributes:
-        code: One of :data:`CODES`.
+        code: One of :data:`PROBLEM_CODES`.
         detail: A sentence for people.
         field: The field at fault, where there is one.
         retry_after: Whole seconds to wait before another attempt, or ``None``.
@@ -98,7 +98,7 @@ class ProblemError(Exception):
 
     def __init__(
         self,
-        code: Code,
+        code: ProblemCode,
         detail: str,
         *,
         field: str | None = None,
@@ -111,18 +111,20 @@ class ProblemError(Exception):
         self.detail = detail
         self.field = field
         # Whoever is to come back is told when.
-        self.retry_after = RETRY if retry_after is None and CODES[code][0] in {429, 503} else retry_after
+        self.retry_after = (
+            DEFAULT_RETRY_AFTER if retry_after is None and PROBLEM_CODES[code][0] in {429, 503} else retry_after
+        )
         self.allow = allow
         self.quota = quota
 
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return CODES[self.code][0]
+        return PROBLEM_CODES[self.code][0]
 
     def document(self) -> Problem:
         """Return the RFC 9457 document."""
-        status, title = CODES[self.code]
+        status, title = PROBLEM_CODES[self.code]
         document: Problem = {
             "type": f"/problems/{self.code}",
             "title": title,
@@ -134,11 +136,11 @@ class ProblemError(Exception):
         return document
 
 
-def of_field(error: FieldError) -> ProblemError:
+def field_problem(error: FieldError) -> ProblemError:
     """Return the problem for a field that breaks a rule."""
     return ProblemError("invalid-field", str(error), field=error.field)
 
 
-def missing(field: str) -> ProblemError:
+def missing_field(field: str) -> ProblemError:
     """Return the problem for a field that is not there."""
     return ProblemError("invalid-field", f"{field} is missing", field=field)

@@ -20,7 +20,7 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_HOPS: Final = 32
 """The most proxies in a row that are believed."""
 
-_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+_LOOPBACK_NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 
 
 class Origin(NamedTuple):
@@ -48,9 +48,9 @@ class TrustedProxies:
     def __init__(self, text: str) -> None:
         networks: list[_Network] = []
         for part in filter(None, (part.strip() for part in text.split(","))):
-            for each in _LOOPBACK if part.lower() == "loopback" else (part,):
+            for each in _LOOPBACK_NETWORKS if part.lower() == "loopback" else (part,):
                 try:
-                    networks.append(_normal_network(ipaddress.ip_network(each, strict=False)))
+                    networks.append(_unmap_network(ipaddress.ip_network(each, strict=False)))
                 except ValueError:
                     raise ConfigError(
                         "PROGRESSBAR_TRUSTED_PROXIES must be addresses such as 127.0.0.1, networks such as "
@@ -61,14 +61,14 @@ class TrustedProxies:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def origin(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Origin:
+    def find_origin(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Origin:
         """Return where a request comes from.
 
         Args:
             peer: The address of the other end of the connection.
             headers: The headers of the request, with names in lower case.
         """
-        found = _read_address(peer)
+        found = _parse_address(peer)
         if found is None or not self._trusts(found):
             return Origin(peer)
         hops: list[str] = []
@@ -80,7 +80,7 @@ class TrustedProxies:
                 schemes += value.decode("latin-1").lower().split(",")
         address, used = found, 0
         for hop in reversed(hops[-MAX_HOPS:]):
-            before = _read_address(hop)
+            before = _parse_address(hop)
             if before is None:
                 break  # what is further left was not written by a proxy that we know
             address, used = before, used + 1
@@ -95,11 +95,11 @@ class TrustedProxies:
         return any(address in network for network in self._networks if network.version == address.version)
 
 
-def network_of(address: str) -> str:
+def client_network(address: str) -> str:
     """Return what a client without a key is counted by: its address, or the /64 of its address of version 6.
 
-    >>> network_of("192.0.2.7"), network_of("2001:db8:1:2:aaaa::7"), network_of("::ffff:192.0.2.7"), network_of("x")
-    ('192.0.2.7', '2001:db8:1:2::', '192.0.2.7', 'x')
+    >>> [client_network(text) for text in ("192.0.2.7", "2001:db8:1:2:aaaa::7", "::ffff:192.0.2.7", "x")]
+    ['192.0.2.7', '2001:db8:1:2::', '192.0.2.7', 'x']
     """
     try:
         found = ipaddress.IPv6Address(address.partition("%")[0])
@@ -108,7 +108,7 @@ def network_of(address: str) -> str:
     return str(found.ipv4_mapped or ipaddress.IPv6Address(int(found) >> 64 << 64))
 
 
-def _read_address(text: str) -> _Address | None:
+def _parse_address(text: str) -> _Address | None:
     """Return the address in an entry of the list, which may have brackets, quotes, a port or a zone."""
     text = text.strip().strip('"').strip()
     if text.startswith("["):
@@ -131,7 +131,7 @@ def _is_port(text: str) -> bool:
     return text.startswith(":") and text[1:].isascii() and text[1:].isdigit() and len(text) <= 6
 
 
-def _normal_network(network: _Network) -> _Network:
+def _unmap_network(network: _Network) -> _Network:
     """Return the network of version 4 for one of mapped addresses."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
     if mapped is None or network.prefixlen < 96:

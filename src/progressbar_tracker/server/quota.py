@@ -13,16 +13,16 @@ class Quota(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Of the policy.
-        most: How much there may be.
-        left: How much of it is left.
+        limit: How much there may be.
+        remaining: How much of it is left.
         window: The seconds in which there may be as much, where it comes back by itself.
         reset: The seconds until there is more.
         unit: What is counted, if not requests.
     """
 
     name: str
-    most: int
-    left: int
+    limit: int
+    remaining: int
     window: int | None = None
     reset: int | None = None
     unit: str | None = None
@@ -37,6 +37,6 @@ class Quota(msgspec.Struct, frozen=True):
         unit = "" if self.unit is None else f';qu="{self.unit}"'
         reset = "" if self.reset is None else f";t={self.reset}"
         return (
-            (b"ratelimit-policy", f'"{self.name}";q={self.most}{window}{unit}'.encode()),
-            (b"ratelimit", f'"{self.name}";r={max(self.left, 0)}{reset}'.encode()),
+            (b"ratelimit-policy", f'"{self.name}";q={self.limit}{window}{unit}'.encode()),
+            (b"ratelimit", f'"{self.name}";r={max(self.remaining, 0)}{reset}'.encode()),
         )

@@ -31,171 +31,184 @@ from progressbar_tracker.server.dashboard import (
     pages,
     share_page,
 )
-from progressbar_tracker.server.http.request import TEXT_LENGTH
-from progressbar_tracker.server.http.route import About, Parameter, Row
+from progressbar_tracker.server.http.request import MAX_TEXT_LENGTH
+from progressbar_tracker.server.http.route import Parameter, Route, RouteDoc
 from progressbar_tracker.server.models import EndStatus
 
-_TEXT: Final = Annotated[str, Meta(max_length=TEXT_LENGTH, pattern=shape.LINE)]
-_GROUP: Final = Parameter("group", "Only those of a group.", _TEXT)
-_ITEMS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=items.MOST)])
-_RUNS: Final = Parameter("limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=history.MOST)])
-_AFTER: Final = Parameter(
-    "after", "Where to go on; from `Link`.", Annotated[str, Meta(min_length=1, max_length=items.CURSOR)]
+_TEXT_TYPE: Final = Annotated[str, Meta(max_length=MAX_TEXT_LENGTH, pattern=shape.LINE_PATTERN)]
+_GROUP_PARAMETER: Final = Parameter("group", "Only those of a group.", _TEXT_TYPE)
+_ITEM_LIMIT_PARAMETER: Final = Parameter(
+    "limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=items.MAX_PAGE_SIZE)]
 )
-_END: Final = Parameter("status", "Only those that ended so.", EndStatus)
-_ITEM: Final = Parameter("id", "Only those of an item.", _TEXT)
-_SEARCH: Final = Parameter("q", "Only those with this text in their id or title.", _TEXT)
-_PAGED: Final = (("Link", "The next page, relative, with `rel=next`; absent on the last."),)
-_ETAG: Final = ("ETag", "Of what is answered; send it along as `If-None-Match`.")
-_HTML: Final = "text/html"
-_STREAM: Final = "text/event-stream"
+_RUN_LIMIT_PARAMETER: Final = Parameter(
+    "limit", "The most rows of a page.", Annotated[int, Meta(ge=1, le=history.MAX_HISTORY_PAGE)]
+)
+_AFTER_PARAMETER: Final = Parameter(
+    "after", "Where to go on; from `Link`.", Annotated[str, Meta(min_length=1, max_length=items.MAX_CURSOR_LENGTH)]
+)
+_END_STATUS_PARAMETER: Final = Parameter("status", "Only those that ended so.", EndStatus)
+_ITEM_PARAMETER: Final = Parameter("id", "Only those of an item.", _TEXT_TYPE)
+_SEARCH_PARAMETER: Final = Parameter("q", "Only those with this text in their id or title.", _TEXT_TYPE)
+_LINK_HEADERS: Final = (("Link", "The next page, relative, with `rel=next`; absent on the last."),)
+_ETAG_HEADER: Final = ("ETag", "Of what is answered; send it along as `If-None-Match`.")
+_HTML_TYPE: Final = "text/html"
+_STREAM_TYPE: Final = "text/event-stream"
 
-TABLE: Final[tuple[Row, ...]] = (
-    Row("GET", "/progress", "read", legacy.listed, about=About(
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("GET", "/progress", "read", legacy.list_items, doc=RouteDoc(
         "All items, highest weight first, then oldest.", list[shape.Item],
     )),
-    Row("POST", "/progress", "create", legacy.create, about=About(
+    Route("POST", "/progress", "create", legacy.create_item, doc=RouteDoc(
         "Create an item. It is on disk before it is answered.", shape.Item, (201,), shape.LegacyItem,
         problems=("item-exists", "too-many-items", "unavailable"),
     )),
-    Row("PUT", "/progress", "update", legacy.update, about=About(
+    Route("PUT", "/progress", "update", legacy.update_item, doc=RouteDoc(
         "Replace title, description, value and weight of an item, and nothing else of it.", shape.Item,
-        takes=shape.LegacyItem, problems=("item-not-found", "unavailable"),
+        body=shape.LegacyItem, problems=("item-not-found", "unavailable"),
     )),
-    Row("DELETE", "/progress", "delete", legacy.delete, about=About(
+    Route("DELETE", "/progress", "delete", legacy.delete_item, doc=RouteDoc(
         "Take an item off the list; its run goes to the history.", shape.Item,
         query=(Parameter("id", "Which.", shape.Id),), problems=("item-not-found", "invalid-field", "unavailable"),
     )),
-    Row("GET", "/api/key-info", "any", keys.info, about=About(
+    Route("GET", "/api/key-info", "any", keys.get_key_info, doc=RouteDoc(
         "What the key may do, and what the server is.", shape.KeyInfo,
     )),
-    Row("POST", "/api/v1/items:batch", "any", items.batch, about=About(
+    Route("POST", "/api/v1/items:batch", "any", items.write_batch, doc=RouteDoc(
         "Up to 500 operations, judged one by one; each has a result of its own. One commit keeps what has to be on "
-        "disk.", shape.BatchResult, takes=shape.Batch, problems=("unavailable",),
+        "disk.", shape.BatchResult, body=shape.Batch, problems=("unavailable",),
     )),
-    Row("GET", "/api/v1/items", "read", items.listed, about=About(
+    Route("GET", "/api/v1/items", "read", items.list_items, doc=RouteDoc(
         "Items, highest weight first, then oldest. Answers 304 to an `If-None-Match` that is still true.", shape.Items,
-        query=(_GROUP, Parameter("status", "Only those of a status.", Status), _ITEMS, _AFTER),
-        problems=("invalid-field", "bad-request"), headers=(*_PAGED, _ETAG),
+        query=(_GROUP_PARAMETER, Parameter("status", "Only those of a status.", Status), _ITEM_LIMIT_PARAMETER,
+        _AFTER_PARAMETER),
+        problems=("invalid-field", "bad-request"), headers=(*_LINK_HEADERS, _ETAG_HEADER),
     )),
-    Row("GET", "/api/v1/items/{id:path}", "read", items.one, about=About(
+    Route("GET", "/api/v1/items/{id:path}", "read", items.get_item, doc=RouteDoc(
         "One item.", shape.Item, problems=("item-not-found",),
     )),
-    Row("PUT", "/api/v1/items/{id:path}", "update", items.put, about=About(
+    Route("PUT", "/api/v1/items/{id:path}", "update", items.put_item, doc=RouteDoc(
         "Create an item, or replace what clients may write of it. With another `run_id` it is taken over: its run goes "
         "to the history, and a new one begins. A `seq` that is not newer changes nothing.", shape.Item, (200, 201),
-        shape.ItemWrite, problems=("other-run", "ended", "too-many-items", "unavailable"),
+        shape.ItemWrite, problems=("run-superseded", "run-ended", "too-many-items", "unavailable"),
     )),
-    Row("PATCH", "/api/v1/items/{id:path}", "update", items.patch, about=About(
+    Route("PATCH", "/api/v1/items/{id:path}", "update", items.patch_item, doc=RouteDoc(
         "Change what the body names (RFC 7396: absent keeps, null clears); an empty one is a sign of life.",
-        shape.Item, takes=shape.ItemPatch, problems=("item-not-found", "other-run", "ended", "unavailable"),
+        shape.Item, body=shape.ItemPatch, problems=("item-not-found", "run-superseded", "run-ended", "unavailable"),
     )),
-    Row("DELETE", "/api/v1/items/{id:path}", "delete", items.delete, about=About(
+    Route("DELETE", "/api/v1/items/{id:path}", "delete", items.delete_item, doc=RouteDoc(
         "Take an item off the list; its run goes to the history, with its end or as deleted.", shape.Item,
         query=(Parameter("run_id", "Only if the item is still of this run.", shape.RunId),),
-        problems=("item-not-found", "other-run", "unavailable"),
+        problems=("item-not-found", "run-superseded", "unavailable"),
     )),
-    Row("GET", "/api/v1/events", "read", events.stream, about=About(
+    Route("GET", "/api/v1/events", "read", events.stream_events, doc=RouteDoc(
         "Server-Sent Events: `snapshot`, then `change` at most twice a second, `hb` in silence. `Last-Event-ID` "
-        "goes on where a stream ended.", _STREAM, query=(_GROUP, Parameter("id", "Only one item.", _TEXT)),
+        "goes on where a stream ended.", _STREAM_TYPE, query=(_GROUP_PARAMETER, Parameter("id", "Only one item.",
+        _TEXT_TYPE)),
         problems=("invalid-field", "too-many-streams"),
     )),
-    Row("GET", "/api/v1/history", "read", history.listed, about=About(
+    Route("GET", "/api/v1/history", "read", history.list_runs, doc=RouteDoc(
         "Runs that have ended or were deleted, newest first.", shape.Runs,
-        query=(_GROUP, _END, _ITEM, _SEARCH, _RUNS, _AFTER), problems=("invalid-field", "unavailable"),
-        headers=_PAGED,
+        query=(_GROUP_PARAMETER, _END_STATUS_PARAMETER, _ITEM_PARAMETER, _SEARCH_PARAMETER, _RUN_LIMIT_PARAMETER,
+        _AFTER_PARAMETER), problems=("invalid-field", "unavailable"),
+        headers=_LINK_HEADERS,
     )),
-    Row("GET", "/api/v1/history.csv", "read", history.as_csv, about=About(
-        "The same as a table for spreadsheets, all of it.", "text/csv", query=(_GROUP, _END, _ITEM, _SEARCH),
+    Route("GET", "/api/v1/history.csv", "read", history.export_csv, doc=RouteDoc(
+        "The same as a table for spreadsheets, all of it.", "text/csv", query=(_GROUP_PARAMETER,
+        _END_STATUS_PARAMETER, _ITEM_PARAMETER, _SEARCH_PARAMETER),
         problems=("invalid-field", "unavailable"),
     )),
-    Row("GET", "/api/v1/history.json", "read", history.as_json, about=About(
-        "The same in one document, all of it.", shape.Runs, query=(_GROUP, _END, _ITEM, _SEARCH),
+    Route("GET", "/api/v1/history.json", "read", history.export_json, doc=RouteDoc(
+        "The same in one document, all of it.", shape.Runs, query=(_GROUP_PARAMETER, _END_STATUS_PARAMETER,
+        _ITEM_PARAMETER, _SEARCH_PARAMETER),
         problems=("invalid-field", "unavailable"),
     )),
-    Row("GET", "/api/v1/keys", "manage", keys.listed, about=About("All keys, without their secrets.", shape.Keys)),
-    Row("POST", "/api/v1/keys", "manage", keys.create, about=About(
+    Route("GET", "/api/v1/keys", "manage", keys.list_keys, doc=RouteDoc("All keys, without their secrets.",
+    shape.Keys)),
+    Route("POST", "/api/v1/keys", "manage", keys.create_key, doc=RouteDoc(
         "Make a key; it is told this once.", shape.MadeKey, (201,), shape.KeyWrite,
         problems=("too-many-keys", "unavailable"),
     )),
-    Row("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke, about=About(
+    Route("DELETE", "/api/v1/keys/{key_id}", "manage", keys.revoke_key, doc=RouteDoc(
         "End a key, at once: its streams and its browsers too. What it owns stays.", shape.Key,
         problems=("not-found", "last-admin-key", "unavailable"),
     )),
-    Row("POST", "/api/v1/keys/{key_id}/rotate", "manage", keys.rotate, about=About(
+    Route("POST", "/api/v1/keys/{key_id}/rotate", "manage", keys.rotate_key, doc=RouteDoc(
         "Give a key a new secret; the old one works for a day more.", shape.MadeKey,
         problems=("not-found", "invalid-field", "unavailable"),
     )),
-    Row("GET", "/api/v1/sessions", "manage", sessions.listed, about=About(
+    Route("GET", "/api/v1/sessions", "manage", sessions.list_sessions, doc=RouteDoc(
         "The browsers that are signed in.", shape.Sessions,
     )),
-    Row("DELETE", "/api/v1/sessions/{session_id}", "manage", sessions.revoke, about=About(
+    Route("DELETE", "/api/v1/sessions/{session_id}", "manage", sessions.revoke_session, doc=RouteDoc(
         "Sign a browser out, at once.", shape.Session, problems=("not-found", "unavailable"),
     )),
-    Row("GET", "/api/v1/shares", "manage", shares.listed, about=About(
+    Route("GET", "/api/v1/shares", "manage", shares.list_shares, doc=RouteDoc(
         "All shares, without their tokens.", shape.Shares,
     )),
-    Row("POST", "/api/v1/shares", "manage", shares.create, about=About(
+    Route("POST", "/api/v1/shares", "manage", shares.create_share, doc=RouteDoc(
         "Make a read-only link to a group or an item; it is told this once.", shape.MadeShare, (201,),
         shape.ShareWrite, problems=("too-many-shares", "unavailable"),
     )),
-    Row("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke, about=About(
+    Route("DELETE", "/api/v1/shares/{share_id}", "manage", shares.revoke_share, doc=RouteDoc(
         "End a share, and what looks through it.", shape.Share, problems=("not-found", "unavailable"),
     )),
-    Row("GET", "/api/v1/channels", "manage", channels.listed, about=About(
+    Route("GET", "/api/v1/channels", "manage", channels.list_channels, doc=RouteDoc(
         "The channels that can be told of items, and what became of the messages to each.", shape.Channels,
         problems=("unavailable",),
     )),
-    Row("POST", "/api/v1/channels/{name}/test", "manage", channels.test, about=About(
+    Route("POST", "/api/v1/channels/{name}/test", "manage", channels.test_channel, doc=RouteDoc(
         "Send a message to a channel now, and say whether it was taken.", shape.Tested, problems=("not-found",),
     )),
-    Row("GET", "/s/{token}", "public", share_page.seen, page=True, about=About(
-        "The page behind a share.", _HTML, problems=("not-found", "unavailable"),
+    Route("GET", "/s/{token}", "public", share_page.show_share, is_page=True, doc=RouteDoc(
+        "The page behind a share.", _HTML_TYPE, problems=("not-found", "unavailable"),
     )),
-    Row("GET", "/s/{token}/events", "public", share_page.stream, about=About(
-        "What changes of what a share is for.", _STREAM, problems=("not-found", "too-many-streams"),
+    Route("GET", "/s/{token}/events", "public", share_page.stream_share, doc=RouteDoc(
+        "What changes of what a share is for.", _STREAM_TYPE, problems=("not-found", "too-many-streams"),
     )),
-    Row("GET", "/badge/{token}.svg", "public", share_page.badge, about=About(
+    Route("GET", "/badge/{token}.svg", "public", share_page.render_badge, doc=RouteDoc(
         "A picture of the bar of a share, for other pages.", "image/svg+xml", problems=("not-found", "unavailable"),
     )),
-    Row("GET", "/healthz", "public", health.alive, about=About("Whether the server is there.", shape.Alive)),
-    Row("GET", "/readyz", "public", health.ready, about=About(
+    Route("GET", "/healthz", "public", health.get_health, doc=RouteDoc("Whether the server is there.", shape.Alive)),
+    Route("GET", "/readyz", "public", health.check_readiness, doc=RouteDoc(
         "Whether its database takes writes.", shape.Ready, problems=("unavailable",),
     )),
-    Row("GET", "/metrics", "read", health.measured, about=About(
+    Route("GET", "/metrics", "read", health.get_metrics, doc=RouteDoc(
         "What this server counts, for Prometheus; `/docs` lists it.", "text/plain",
     )),
-    Row("GET", "/openapi.json", "public", documents.openapi, about=About("This document.", "application/json")),
-    Row("GET", "/docs", "public", docs_page.docs, page=True, about=About("The same for people.", _HTML)),
-    Row("GET", "/problems/{code}", "public", docs_page.problem, page=True, about=About(
-        "What the type of a problem means, and what to do.", _HTML, problems=("not-found",),
+    Route("GET", "/openapi.json", "public", documents.get_openapi, doc=RouteDoc("This document.", "application/json")),
+    Route("GET", "/docs", "public", docs_page.show_docs, is_page=True, doc=RouteDoc("The same for people.",
+    _HTML_TYPE)),
+    Route("GET", "/problems/{code}", "public", docs_page.show_problem, is_page=True, doc=RouteDoc(
+        "What the type of a problem means, and what to do.", _HTML_TYPE, problems=("not-found",),
     )),
-    Row("GET", "/", "read", pages.home, page=True, about=About("The board.", _HTML)),
-    Row("GET", "/items/{id:path}", "read", item_page.item, page=True, about=About(
-        "An item with its curve and its runs.", _HTML, problems=("item-not-found", "unavailable"),
+    Route("GET", "/", "read", pages.show_board, is_page=True, doc=RouteDoc("The board.", _HTML_TYPE)),
+    Route("GET", "/items/{id:path}", "read", item_page.show_item, is_page=True, doc=RouteDoc(
+        "An item with its curve and its runs.", _HTML_TYPE, problems=("item-not-found", "unavailable"),
     )),
-    Row("GET", "/history", "read", history_page.history, page=True, about=About(
-        "The history.", _HTML, query=(_GROUP, _END, _SEARCH, _AFTER), problems=("invalid-field", "unavailable"),
+    Route("GET", "/history", "read", history_page.show_history, is_page=True, doc=RouteDoc(
+        "The history.", _HTML_TYPE, query=(_GROUP_PARAMETER, _END_STATUS_PARAMETER, _SEARCH_PARAMETER,
+        _AFTER_PARAMETER), problems=("invalid-field", "unavailable"),
     )),
-    Row("GET", "/keys", "manage", admin_pages.keys, page=True, about=About("Keys, shares and browsers.", _HTML)),
-    Row("GET", "/channels", "manage", admin_pages.channels, page=True, about=About(
-        "Whom the server tells of items.", _HTML, problems=("unavailable",),
+    Route("GET", "/keys", "manage", admin_pages.show_keys, is_page=True, doc=RouteDoc("Keys, shares and browsers.",
+    _HTML_TYPE)),
+    Route("GET", "/channels", "manage", admin_pages.show_channels, is_page=True, doc=RouteDoc(
+        "Whom the server tells of items.", _HTML_TYPE, problems=("unavailable",),
     )),
-    Row("GET", "/login", "public", pages.login, page=True, about=About("The sign-in page.", _HTML)),
-    Row("POST", "/login", "public", pages.sign_in, page=True, about=About(
-        "Sign in; sends on to the board.", _HTML, (303,), shape.SignIn,
-        media="application/x-www-form-urlencoded", problems=("forbidden", "rate-limited", "unavailable"),
+    Route("GET", "/login", "public", pages.show_login, is_page=True, doc=RouteDoc("The sign-in page.", _HTML_TYPE)),
+    Route("POST", "/login", "public", pages.sign_in, is_page=True, doc=RouteDoc(
+        "Sign in; sends on to the board.", _HTML_TYPE, (303,), shape.SignIn,
+        media_type="application/x-www-form-urlencoded", problems=("forbidden", "rate-limited", "unavailable"),
     )),
-    Row("POST", "/logout", "public", pages.sign_out, page=True, about=About(
-        "Sign out.", _HTML, (303,), problems=("forbidden", "unavailable"),
+    Route("POST", "/logout", "public", pages.sign_out, is_page=True, doc=RouteDoc(
+        "Sign out.", _HTML_TYPE, (303,), problems=("forbidden", "unavailable"),
     )),
-    Row("GET", "/auth/{token}", "public", pages.redeem, page=True, about=About(
-        "A one-time sign-in link.", _HTML, (303,), problems=("forbidden", "unavailable"),
+    Route("GET", "/auth/{token}", "public", pages.redeem_link, is_page=True, doc=RouteDoc(
+        "A one-time sign-in link.", _HTML_TYPE, (303,), problems=("forbidden", "unavailable"),
     )),
-    Row("HEAD", "/auth/{token}", "public", pages.peek, about=About(
-        "Nothing: what only looks at a link must not use it up.", _HTML,
+    Route("HEAD", "/auth/{token}", "public", pages.peek_link, doc=RouteDoc(
+        "Nothing: what only looks at a link must not use it up.", _HTML_TYPE,
     )),
-    Row("GET", "/static/{name}", "public", pages.file, about=About(
-        "What the pages are made of.", "*/*", problems=("not-found",), headers=(_ETAG,),
+    Route("GET", "/static/{name}", "public", pages.get_static_file, doc=RouteDoc(
+        "What the pages are made of.", "*/*", problems=("not-found",), headers=(_ETAG_HEADER,),
     )),
 )  # fmt: skip

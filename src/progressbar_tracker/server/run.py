@@ -23,7 +23,7 @@ from . import capacity, logs
 from .access import keys
 from .app import App, create_app
 from .clock import SystemClock
-from .http.connection import Connection, Connections
+from .http.connection import Connection, ConnectionRegistry
 from .models import KeyRecord, SaveKey, Write, digest
 from .stores.open import open_store
 
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("progressbar_tracker.server")
 
-NOTICE: Final = 0.25
+SHUTDOWN_NOTICE_SECONDS: Final = 0.25
 """Seconds between a signal and the end of listening: who asks in them is answered, and told to connect anew."""
 
-GRACE: Final = 2
+SHUTDOWN_TIMEOUT: Final = 2
 """Seconds that requests in flight have at the end; with messages under way and all the rest it is over within five."""
 
-STALLED: Final = 30_000
+TCP_USER_TIMEOUT: Final = 30_000
 """Milliseconds in which the other end of a connection has to acknowledge what it was sent."""
 
 UNSENT_BYTES: Final = 128 * 1024
 """How much the system takes for a connection beyond what is on its way to the client."""
 
-KEEP_ALIVE: Final = 30
+KEEP_ALIVE_TIMEOUT: Final = 30
 """Seconds for which a connection with nothing to ask is kept open."""
 
-LOCAL: Final = "local"
+LOCAL_KEY_NAME: Final = "local"
 """The name of the key in the user's config file."""
 
 
-def _silent(_sentence: str) -> None:
+def _discard_message(_sentence: str) -> None:
     """Tell nobody."""
 
 
@@ -76,7 +76,7 @@ class Server:
     Made, it listens already, but answers only while :meth:`run` runs.
 
     Args:
-        settings: See :class:`~.settings.Settings`.
+        settings: See :class:`~.settings.MeterSettings`.
         say: Told what a person should see, a sentence at a time; some of them hold secrets and are said once.
         local_config: The user's config file, to be given a working URL and key; ``None`` leaves it alone.
         clock: Seconds since the epoch; see :mod:`~.clock`. By default the machine's.
@@ -89,14 +89,14 @@ class Server:
         self,
         settings: Settings,
         *,
-        say: Callable[[str], None] = _silent,
+        print_line: Callable[[str], None] = _discard_message,
         local_config: LocalConfig | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
-        self._say = say
+        self._print_line = print_line
         self._clock = clock = clock or SystemClock()
-        self._socket = _bound(settings.host, settings.port)
+        self._socket = _bind_socket(settings.host, settings.port)
         self._port: int = self._socket.getsockname()[1]
         try:
             self.store = open_store(settings.database, now=clock)
@@ -108,7 +108,7 @@ class Server:
             self._uvicorn = _Uvicorn(
                 uvicorn.Config(
                     self.app,
-                    http=partial(Connection, shared=Connections(self.app.services.budget)),  # type: ignore[arg-type]
+                    http=partial(Connection, registry=ConnectionRegistry(self.app.services.budget)),  # type: ignore[arg-type]
                     ws="none",
                     lifespan="on",
                     log_config=None,
@@ -116,17 +116,17 @@ class Server:
                     server_header=False,
                     # Whoever can reach the port can write X-Forwarded-For.
                     proxy_headers=False,
-                    timeout_keep_alive=KEEP_ALIVE,
-                    timeout_graceful_shutdown=GRACE,
+                    timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
+                    timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
                 ),
                 at_shutdown=self.app.services.stop,
             )
             shared = self.store.shared
-            with contextlib.nullcontext() if shared is None else shared.alone():
+            with contextlib.nullcontext() if shared is None else shared.exclusive():
                 # Another server may have made the first keys a moment ago.
-                self.app.services.look_at_once()
-                self._announce(local_config)
-            self.app.services.end_former_sessions()
+                self.app.services.load_credentials()
+                self._set_up_access(local_config)
+            self.app.services.end_stale_sessions()
         except BaseException:
             self.close()
             raise
@@ -142,31 +142,33 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.settings.base_path}"
 
-    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT or SIGTERM, then finish what is in flight, write what waits and return.
 
         Args:
-            ready: Called when a signal ends it in good order and requests are taken, from here on.
+            on_ready: Called when a signal ends it in good order and requests are taken, from here on.
         """
-        capacity.widen()
+        capacity.raise_open_file_limit()
         try:
-            with self._uvicorn.stopped_by_signals():
-                ready()
-                logs.tell("server started", url=self.url, database=self.settings.shown_database, version=VERSION)
+            with self._uvicorn.handle_signals():
+                on_ready()
+                logs.log_event(
+                    "server started", url=self.url, database=self.settings.redacted_database, version=VERSION
+                )
                 self._serve()
         finally:
             self.close()
-            logs.tell("server stopped")
+            logs.log_event("server stopped")
 
     def _serve(self) -> None:
         with asyncio.Runner(loop_factory=self._uvicorn.config.get_loop_factory()) as runner:
             runner.run(self._uvicorn.serve(sockets=[self._socket]))
 
-    def sign_in_url(self) -> str:
+    def create_sign_in_url(self) -> str:
         """Return a new one-time sign-in link for the dashboard."""
-        return (
-            f"{self.settings.public_url or self.url}/auth/{self.app.services.links.make(self.app.services.monotonic())}"
-        )
+        services = self.app.services
+        token = services.sign_in_links.create(services.monotonic())
+        return f"{self.settings.public_url or self.url}/auth/{token}"
 
     def create_key(self, type: KeyType, name: str, *, expires_at: float | None = None, group: str | None = None) -> str:
         """Make a key and return its secret, which nothing will tell again.
@@ -176,7 +178,7 @@ class Server:
             StoreError: It could not be written.
         """
         made = keys.new_key(type, name, self._clock(), expires_at=expires_at, group=group)
-        self._keep(made.record)
+        self._save_key(made.record)
         return made.secret
 
     def close(self) -> None:
@@ -184,64 +186,66 @@ class Server:
         self.store.close()
         self._socket.close()
 
-    def _keep(self, record: KeyRecord) -> None:
+    def _save_key(self, record: KeyRecord) -> None:
         writes: list[Write] = [SaveKey(record)]
         services = self.app.services
-        with services.ring_lock:
+        with services.keyring_lock:
             self.store.commit(writes).result(10.0)
-            services.ring.add(record)
+            services.keyring.add(record)
 
-    def _announce(self, local_config: LocalConfig | None) -> None:
-        self._see_to_admin_key()
+    def _set_up_access(self, local_config: LocalConfig | None) -> None:
+        self._ensure_admin_key()
         if self.settings.local_key and local_config is not None:
-            self._see_to_local_key(local_config)
+            self._ensure_local_key(local_config)
         if self.settings.admin_username is None:
-            self._say(f"Sign in to the dashboard, once: {self.sign_in_url()}")
+            self._print_line(f"Sign in to the dashboard, once: {self.create_sign_in_url()}")
 
-    def _see_to_admin_key(self) -> None:
-        ring, now = self.app.services.ring, self._clock()
+    def _ensure_admin_key(self) -> None:
+        ring, now = self.app.services.keyring, self._clock()
         given = self.settings.admin_key
         if given is not None:
             known = ring.find(given, now)
-            if known is not None and keys.usable(known, now) and known.type == "admin":
+            if known is not None and keys.is_usable(known, now) and known.type == "admin":
                 return
-            if (why := self._refusal_of(given, now)) is not None:
+            if (why := self._refusal_reason(given, now)) is not None:
                 variables = "PROGRESSBAR_ADMIN_KEY or PROGRESSBAR_ADMIN_KEY_FILE"
                 logger.error("the key in %s %s and is refused: give another one", variables, why)
                 return
             former = next((record for record in ring.all() if record.imported), None)
-            self._keep(keys.imported(given, now, former))
-        elif not any(record.type == "admin" and keys.usable(record, now) for record in ring.all()):
-            self._say(f"The admin key, shown this once: {self.create_key('admin', 'admin')}")
+            self._save_key(keys.import_key(given, now, former))
+        elif not any(record.type == "admin" and keys.is_usable(record, now) for record in ring.all()):
+            self._print_line(f"The admin key, shown this once: {self.create_key('admin', 'admin')}")
 
-    def _refusal_of(self, secret: str, now: float) -> str | None:
+    def _refusal_reason(self, secret: str, now: float) -> str | None:
         """Return why a secret may not become an admin key: it was one of a key before. ``None`` if it may."""
-        record = self.app.services.ring.owner_of(secret)
+        record = self.app.services.keyring.find_any(secret)
         if record is None:
-            return "has ended" if self.store.has_ended(digest(secret)) else None
+            return "has ended" if self.store.is_secret_retired(digest(secret)) else None
         if record.revoked_at is not None:
             return "was revoked"
-        if not keys.usable(record, now):
+        if not keys.is_usable(record, now):
             return "has expired"
         return "was replaced" if record.type == "admin" else f"is a {record.type} key"
 
-    def _see_to_local_key(self, config: LocalConfig) -> None:
-        ring, now = self.app.services.ring, self._clock()
+    def _ensure_local_key(self, config: LocalConfig) -> None:
+        ring, now = self.app.services.keyring, self._clock()
         found = config.read()
         if found is not None:
             url, secret = found
             if not _is_loopback(url):
-                self._say(f"Your config file names another server, {url}, and was left alone.")
+                self._print_line(f"Your config file names another server, {url}, and was left alone.")
                 return
             record = ring.find(secret, now)
-            if record is not None and keys.usable(record, now) and record.type != "read":
+            if record is not None and keys.is_usable(record, now) and record.type != "read":
                 if url.rstrip("/") != self.url:
                     config.write(self.url, secret)
                 return
-        former = next((record for record in ring.all() if record.name == LOCAL and keys.usable(record, now)), None)
+        former = next(
+            (record for record in ring.all() if record.name == LOCAL_KEY_NAME and keys.is_usable(record, now)), None
+        )
         # A new secret for the old identity: it goes on owning its items.
-        made = keys.new_key("write", LOCAL, now) if former is None else keys.rotated(former, now)
-        self._keep(made.record)
+        made = keys.new_key("write", LOCAL_KEY_NAME, now) if former is None else keys.rotate_key(former, now)
+        self._save_key(made.record)
         config.write(self.url, made.secret)
 
 
@@ -255,12 +259,12 @@ class BackgroundServer(Server):
         self,
         settings: Settings,
         *,
-        say: Callable[[str], None] = _silent,
+        print_line: Callable[[str], None] = _discard_message,
         local_config: LocalConfig | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._thread: threading.Thread | None = None
-        super().__init__(settings, say=say, local_config=local_config, clock=clock)
+        super().__init__(settings, print_line=print_line, local_config=local_config, clock=clock)
         self._thread = threading.Thread(target=self._serve_in_thread, name="progressbar-server", daemon=True)
         self._thread.start()
         self._uvicorn.ready.wait(30.0)
@@ -276,9 +280,9 @@ class BackgroundServer(Server):
     ) -> None:
         self.close()
 
-    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Wait until it is closed by another thread."""
-        ready()
+        on_ready()
         if self._thread is not None:
             self._thread.join()
 
@@ -286,7 +290,7 @@ class BackgroundServer(Server):
         """Stop serving, write what waits and let go of everything. Idempotent."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._uvicorn.should_exit = True
-            self._thread.join(GRACE + 2)
+            self._thread.join(SHUTDOWN_TIMEOUT + 2)
         super().close()
 
     def _serve_in_thread(self) -> None:
@@ -305,8 +309,8 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self.ready = threading.Event()
         self._at_shutdown = at_shutdown
-        self._signalled = False
-        logging.getLogger("uvicorn.error").addFilter(_not_a_stream)
+        self._is_signalled = False
+        logging.getLogger("uvicorn.error").addFilter(_drop_stream_errors)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -314,9 +318,9 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._at_shutdown()  # or it would wait for streams that never end by themselves
-        if self._signalled and not self.force_exit:
+        if self._is_signalled and not self.force_exit:
             # A balancer sees that it is to ask elsewhere, and who has just sent something is answered.
-            await asyncio.sleep(NOTICE)
+            await asyncio.sleep(SHUTDOWN_NOTICE_SECONDS)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -324,7 +328,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     @contextlib.contextmanager
-    def stopped_by_signals(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             # Only the main thread may hear signals; whoever runs this elsewhere has their own way to stop it.
             yield
@@ -339,15 +343,15 @@ class _Uvicorn(uvicorn.Server):
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         # Told twice, do not wait for anyone.
         self.force_exit = self.should_exit
-        self.should_exit = self._signalled = True
+        self.should_exit = self._is_signalled = True
 
 
-def _not_a_stream(record: logging.LogRecord) -> bool:
+def _drop_stream_errors(record: logging.LogRecord) -> bool:
     """Drop uvicorn's word on a stream whose reader took nothing, and which is cut off on purpose."""
     return not record.getMessage().startswith("ASGI callable returned without completing response")
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind_socket(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.socket(family, socket.SOCK_STREAM)
@@ -359,7 +363,7 @@ def _bound(host: str, port: int) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # A connection inherits it: one whose other end takes nothing is closed, whatever waits to be sent.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             # Inherited too: of what a client does not read, the system holds little, and so can a revoked key read.
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

@@ -9,43 +9,50 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack, get_args
 
 import msgspec
 
-from progressbar_tracker._config import read_text, user_folder
+from progressbar_tracker._config import read_text, resolve_user_folder
 from progressbar_tracker._errors import ConfigError
 
 from .budget import MAX_UNREAD_MEBIBYTES
 from .hosts import AllowedHosts
-from .logs import FORMATS, LEVELS, Format, Level
+from .logs import LOG_FORMATS, LOG_LEVELS, LogFormat, LogLevel
 from .models import EndStatus
 from .proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-DAY: Final = 86400.0
-PORT: Final = "PROGRESSBAR_PORT"
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
+DAY_SECONDS: Final = 86400.0
+PORT_VARIABLE: Final = "PROGRESSBAR_PORT"
+_UNIT_SECONDS: Final = {
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": DAY_SECONDS,
+    "w": 7 * DAY_SECONDS,
+    "y": 365 * DAY_SECONDS,
+}
 
 
-class Periods(msgspec.Struct, frozen=True):
+class RetentionPolicy(msgspec.Struct, frozen=True):
     """How long something is kept, by how it ended; seconds, infinite for ever.
 
     Attributes:
-        others: For all that ``named`` does not name.
-        named: By status.
+        default: For all that ``by_status`` does not name.
+        by_status: By status.
     """
 
-    others: float = math.inf
-    named: dict[str, float] = {}
+    default: float = math.inf
+    by_status: dict[str, float] = {}
 
-    def of(self, status: str) -> float:
+    def seconds_for(self, status: str) -> float:
         """Return how long what ended so is kept."""
-        return self.named.get(status, self.others)
+        return self.by_status.get(status, self.default)
 
 
-def period(name: str, text: str) -> float:
+def parse_period(name: str, text: str) -> float:
     """Return a period in seconds.
 
-    >>> period("PROGRESSBAR_GIVE_UP", "90d")
+    >>> parse_period("PROGRESSBAR_GIVE_UP", "90d")
     7776000.0
 
     Raises:
@@ -56,19 +63,19 @@ def period(name: str, text: str) -> float:
     found = re.fullmatch(r"(\d{1,6})([smhdwy])", text)
     if found is None:
         raise ConfigError(f"{name} must be a period such as 90s, 12h, 30d or forever, not {text!r}")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(found[1]) * _UNIT_SECONDS[found[2]]
 
 
-def periods(name: str, text: str, others: float) -> Periods:
+def parse_retention(name: str, text: str, default: float) -> RetentionPolicy:
     """Return periods by status.
 
-    >>> periods("PROGRESSBAR_HISTORY", "90d,failed=1y", math.inf)
+    >>> parse_retention("PROGRESSBAR_HISTORY", "90d,failed=1y", math.inf)
     Periods(others=7776000.0, named={'failed': 31536000.0})
 
     Args:
         name: What a message begins with.
         text: Periods, of which one may be of no status: it is for all others.
-        others: For all others, if none is.
+        default: For all others, if none is.
 
     Raises:
         ConfigError: One cannot be read.
@@ -77,15 +84,15 @@ def periods(name: str, text: str, others: float) -> Periods:
     for part in filter(None, (part.strip() for part in text.split(","))):
         status, equals, rest = part.rpartition("=")
         if not equals:
-            others = period(name, rest)
+            default = parse_period(name, rest)
         elif status in get_args(EndStatus):
-            named[status] = period(name, rest)
+            named[status] = parse_period(name, rest)
         else:
             raise ConfigError(f"{name} knows {', '.join(get_args(EndStatus))}, not {status!r}")
-    return Periods(others, named)
+    return RetentionPolicy(default, named)
 
 
-class Overrides(TypedDict, total=False):
+class SettingsOverrides(TypedDict, total=False):
     """Settings given as arguments; ``None`` is as good as absent."""
 
     host: str | None
@@ -163,13 +170,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: str = ""
     allowed_hosts: str = ""
     public_read: bool = False
-    keep: Periods = Periods()
-    history: Periods = Periods(90 * DAY)
+    keep: RetentionPolicy = RetentionPolicy()
+    history: RetentionPolicy = RetentionPolicy(90 * DAY_SECONDS)
     give_up: float = math.inf
     credential_age: float = 60.0
     metrics_items: int = 0
-    log_format: Format = "text"
-    log_level: Level | None = None
+    log_format: LogFormat = "text"
+    log_level: LogLevel | None = None
     access_log: bool = False
     channels: Path | None = None
     session_seconds: float = 7 * 86400.0
@@ -191,7 +198,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.give_up < 60:
             raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
-            shown = without_password(self.public_url)
+            shown = strip_password(self.public_url)
             raise ConfigError(f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {shown!r}")
         base = self.base_path
         if base and (
@@ -209,63 +216,63 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         AllowedHosts(self.allowed_hosts, listens_on=self.host, public_url=self.public_url)
 
     def __repr__(self) -> str:
-        return f"Settings(host={self.host!r}, port={self.port}, database={self.shown_database!r})"
+        return f"Settings(host={self.host!r}, port={self.port}, database={self.redacted_database!r})"
 
     @property
-    def shown_database(self) -> str:
+    def redacted_database(self) -> str:
         """The database, without a password."""
-        return str(self.database) if isinstance(self.database, Path) else without_password(self.database)
+        return str(self.database) if isinstance(self.database, Path) else strip_password(self.database)
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str], **overrides: Unpack[Overrides]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str], **overrides: Unpack[SettingsOverrides]) -> Settings:
         """Return the settings of an environment, with arguments going first.
 
         Raises:
             ConfigError: A value cannot be used; the message names the variable.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
-        environ = _without(environ, given)
+        environ = _drop_overridden(environ, given)
         found: dict[str, object] = {
             "host": environ.get("PROGRESSBAR_HOST") or None,
-            "port": None if is_service_address(environ.get(PORT, "")) else _int(environ, PORT),
+            "port": None if is_service_address(environ.get(PORT_VARIABLE, "")) else _read_int(environ, PORT_VARIABLE),
             "base_path": environ.get("PROGRESSBAR_BASE_PATH") or None,
             "public_url": environ.get("PROGRESSBAR_PUBLIC_URL") or None,
             "admin_username": environ.get("ADMIN_USERNAME") or None,
-            "admin_password": _secret(environ, "ADMIN_PASSWORD"),
-            "admin_key": _secret(environ, "PROGRESSBAR_ADMIN_KEY"),
-            "local_key": _bool(environ, "PROGRESSBAR_LOCAL_KEY"),
-            "public_read": _bool(environ, "PROGRESSBAR_PUBLIC_READ"),
-            "max_items": _int(environ, "PROGRESSBAR_MAX_ITEMS"),
-            "max_requests": _int(environ, "PROGRESSBAR_MAX_REQUESTS"),
-            "max_unread": _int(environ, "PROGRESSBAR_MAX_UNREAD"),
+            "admin_password": _read_secret(environ, "ADMIN_PASSWORD"),
+            "admin_key": _read_secret(environ, "PROGRESSBAR_ADMIN_KEY"),
+            "local_key": _read_bool(environ, "PROGRESSBAR_LOCAL_KEY"),
+            "public_read": _read_bool(environ, "PROGRESSBAR_PUBLIC_READ"),
+            "max_items": _read_int(environ, "PROGRESSBAR_MAX_ITEMS"),
+            "max_requests": _read_int(environ, "PROGRESSBAR_MAX_REQUESTS"),
+            "max_unread": _read_int(environ, "PROGRESSBAR_MAX_UNREAD"),
             "trusted_proxies": environ.get("PROGRESSBAR_TRUSTED_PROXIES") or None,
             "allowed_hosts": environ.get("PROGRESSBAR_ALLOWED_HOSTS") or None,
             "keep": environ.get("PROGRESSBAR_KEEP") or None,
             "history": environ.get("PROGRESSBAR_HISTORY") or None,
             "credential_age": environ.get("PROGRESSBAR_CREDENTIAL_AGE") or None,
             "give_up": environ.get("PROGRESSBAR_GIVE_UP") or None,
-            "metrics_items": _int(environ, "PROGRESSBAR_METRICS_ITEMS"),
+            "metrics_items": _read_int(environ, "PROGRESSBAR_METRICS_ITEMS"),
             "log_format": environ.get("PROGRESSBAR_LOG_FORMAT") or None,
             "log_level": environ.get("PROGRESSBAR_LOG_LEVEL") or None,
-            "access_log": _bool(environ, "PROGRESSBAR_ACCESS_LOG"),
+            "access_log": _read_bool(environ, "PROGRESSBAR_ACCESS_LOG"),
             "channels": environ.get("PROGRESSBAR_CHANNELS") or None,
         }
         merged = {name: value for name, value in found.items() if value is not None} | given
-        merged["database"] = database_of(environ, merged.get("database"))
+        merged["database"] = resolve_database(environ, merged.get("database"))
         # "/p/" and "/" are what people write.
         merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
         merged["public_url"] = str(merged.get("public_url", "")).rstrip("/")
-        for name, others in (("keep", math.inf), ("history", 90 * DAY)):
+        for name, others in (("keep", math.inf), ("history", 90 * DAY_SECONDS)):
             if name in merged:
-                merged[name] = periods(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)
+                merged[name] = parse_retention(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)
         if "channels" in merged:
             merged["channels"] = Path(str(merged["channels"]))
         for name in ("give_up", "credential_age"):
             if name in merged:
-                merged[name] = period(f"PROGRESSBAR_{name.upper()}", str(merged[name]))
-        for name, known in (("log_format", FORMATS), ("log_level", LEVELS)):
+                merged[name] = parse_period(f"PROGRESSBAR_{name.upper()}", str(merged[name]))
+        for name, known in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
             if name in merged:
-                merged[name] = _one_of(f"PROGRESSBAR_{name.upper()}", str(merged[name]), known)
+                merged[name] = _check_choice(f"PROGRESSBAR_{name.upper()}", str(merged[name]), known)
         return cls(**merged)  # type: ignore[arg-type]  # each value was read by the reader of its name
 
 
@@ -278,33 +285,33 @@ def is_service_address(text: str) -> bool:
     return re.fullmatch(r"(tcp|udp|sctp)://\S+", text.strip()) is not None
 
 
-def _without(environ: Mapping[str, str], given: Iterable[str]) -> dict[str, str]:
+def _drop_overridden(environ: Mapping[str, str], overrides: Iterable[str]) -> dict[str, str]:
     """Return an environment without the variables that arguments override: those are not looked at."""
-    names = {prefix + name.upper() for name in given for prefix in ("PROGRESSBAR_", "")}
+    names = {prefix + name.upper() for name in overrides for prefix in ("PROGRESSBAR_", "")}
     return {name: text for name, text in environ.items() if name.removesuffix("_FILE") not in names}
 
 
-def database_of(environ: Mapping[str, str], given: object = None) -> Path | str:
+def resolve_database(environ: Mapping[str, str], given: object = None) -> Path | str:
     """Return the database: as given, of the environment, or the usual file.
 
     Raises:
         ConfigError: It is the URL of another kind of database.
     """
     text = str(given or environ.get("PROGRESSBAR_DATABASE") or "")
-    return _database(text) if text else default_database()
+    return _parse_database(text) if text else default_database()
 
 
 def default_database() -> Path:
     """Return the database file where the system keeps a user's data."""
     import platformdirs
 
-    folder = user_folder(lambda: platformdirs.user_data_path("progressbar-tracker", appauthor=False))
+    folder = resolve_user_folder(lambda: platformdirs.user_data_path("progressbar-tracker", appauthor=False))
     if folder is None:
         raise ConfigError("there is no home folder for the database: set HOME, PROGRESSBAR_DATABASE or --database")
     return folder / "progress.db"
 
 
-def _database(text: str) -> Path | str:
+def _parse_database(text: str) -> Path | str:
     scheme, colon, _ = text.partition("://")
     if not colon:
         return Path(text)
@@ -313,10 +320,10 @@ def _database(text: str) -> Path | str:
     return text
 
 
-def without_password(url: str) -> str:
+def strip_password(url: str) -> str:
     """Return a database's URL without its password.
 
-    >>> without_password("postgresql://me:secret@host:5432/bars?sslmode=require")
+    >>> strip_password("postgresql://me:secret@host:5432/bars?sslmode=require")
     'postgresql://me@host:5432/bars'
     """
     # By hand: it has to work for what is no URL, too.
@@ -326,7 +333,7 @@ def without_password(url: str) -> str:
     return f"{scheme}{colon}{user.partition(':')[0]}{at}{host}{slash}{path}"
 
 
-def _int(environ: Mapping[str, str], name: str) -> int | None:
+def _read_int(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name)
     if not text:
         return None
@@ -336,7 +343,7 @@ def _int(environ: Mapping[str, str], name: str) -> int | None:
         raise ConfigError(f"{name} must be a whole number, not {text!r}") from None
 
 
-def _bool(environ: Mapping[str, str], name: str) -> bool | None:
+def _read_bool(environ: Mapping[str, str], name: str) -> bool | None:
     text = environ.get(name, "").strip().lower()
     if not text:
         return None
@@ -347,13 +354,13 @@ def _bool(environ: Mapping[str, str], name: str) -> bool | None:
     raise ConfigError(f"{name} must be 1 or 0, not {text!r}")
 
 
-def _one_of(name: str, text: str, known: Sequence[str]) -> str:
-    if text.lower() not in known:
-        raise ConfigError(f"{name} must be one of {', '.join(known)}, not {text!r}")
+def _check_choice(name: str, text: str, choices: Sequence[str]) -> str:
+    if text.lower() not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
     return text.lower()
 
 
-def _secret(environ: Mapping[str, str], name: str) -> str | None:
+def _read_secret(environ: Mapping[str, str], name: str) -> str | None:
     path = environ.get(f"{name}_FILE")
     if not path:
         return environ.get(name) or None

@@ -36,14 +36,14 @@ class UnknownOutcomeError(ProblemError):
         self.outcome = outcome
 
 
-class Unsettled:
+class UnknownOutcomes:
     """The changes of one server whose outcome is not known, or was not known in time."""
 
     def __init__(self) -> None:
         self._outcomes: dict[str, asyncio.Future[Exception | None]] = {}
         self._repeatable: dict[str, Change] = {}
 
-    def note(self, changes: Sequence[Change], outcome: asyncio.Future[Exception | None] | None) -> None:
+    def record(self, changes: Sequence[Change], outcome: asyncio.Future[Exception | None] | None) -> None:
         """Note changes, and what tells their outcome in the end."""
         for change in changes:
             self._repeatable.pop(change.id, None)
@@ -59,7 +59,7 @@ class Unsettled:
         for change in changes:
             self._outcomes.pop(change.id, None)
 
-    def settle(self, changes: Sequence[Change]) -> None:
+    def forget(self, changes: Sequence[Change]) -> None:
         """Forget what was not known of items: they have changed again, or it was undone."""
         if self._repeatable:
             for change in changes:
@@ -85,18 +85,18 @@ class Unsettled:
                 raise UnknownOutcomeError(next(iter(pending)))
             reauthorize()
 
-    def repeated(self, item_id: str, problem: ProblemError, repeats: Callable[[Change], bool]) -> Change:
+    def resolve_repeat(self, item_id: str, problem: ProblemError, is_repeat: Callable[[Change], bool]) -> Change:
         """Return the change that a client asks for again because its outcome was not known in time.
 
         Args:
             item_id: The item.
             problem: Why the request is refused.
-            repeats: Whether a change is the one that is asked for.
+            is_repeat: Whether a change is the one that is asked for.
 
         Raises:
             ProblemError: ``problem``, if there is no such change.
         """
         known = self._repeatable.get(item_id) if problem.code in {"item-not-found", "item-exists"} else None
-        if known is None or not repeats(known):
+        if known is None or not is_repeat(known):
             raise problem
         return known

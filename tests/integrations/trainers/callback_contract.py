@@ -14,9 +14,9 @@ import pytest
 from progressbar_tracker import ProgressBar, flush, track
 from progressbar_tracker.integrations._training import Fit
 from progressbar_tracker.testing import recording
-from tests.support.fault_server import HANG, KEY
+from tests.support.fault_server import HANG, WRITE_KEY
 
-STEPS = 5  # in an epoch
+STEP_COUNT = 5  # in an epoch
 
 
 class CallbackContract:
@@ -34,14 +34,14 @@ class CallbackContract:
     def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
         raise NotImplementedError
 
-    def whole(self, epochs):
+    def expected_total(self, epochs):
         return epochs
 
     def test_a_fit_counts_to_its_end_and_succeeds_with_its_loss(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit"))
         run = recorded["fit"]
-        assert (run.status, run.completed, run.total) == ("succeeded", self.whole(2), self.whole(2))
+        assert (run.status, run.completed, run.total) == ("succeeded", self.expected_total(2), self.expected_total(2))
         assert re.search(r"loss \d", run.description)
         assert {run.status for run in recorded} == {"succeeded"}
 
@@ -49,14 +49,14 @@ class CallbackContract:
         seen = []
         with recording() as recorded:
             self.train(self.Callback(id="fit"), in_step=lambda _: seen.append(float(recorded["fit"].completed)))
-        assert seen == pytest.approx([self.whole(step / STEPS) for step in range(2 * STEPS)])
+        assert seen == pytest.approx([self.expected_total(step / STEP_COUNT) for step in range(2 * STEP_COUNT)])
 
     def test_what_goes_on_now_is_an_item_inside(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit", group="night", weight=3))
         inside = recorded["fit/now"]
         assert (inside.parent, inside.group, inside.weight) == ("fit", "night", 3)
-        assert (inside.completed, inside.total) == (STEPS, STEPS)
+        assert (inside.completed, inside.total) == (STEP_COUNT, STEP_COUNT)
 
     def test_an_exception_in_a_step_passes_and_fails_the_item_with_its_text(self):
         def in_step(number):
@@ -68,7 +68,7 @@ class CallbackContract:
                 self.train(self.Callback(id="fit"), in_step=in_step)
         run = recorded["fit"]
         assert (run.status, run.error) == ("failed", "ValueError: bad batch")
-        assert float(run.completed) == pytest.approx(self.whole(6 / STEPS))
+        assert float(run.completed) == pytest.approx(self.expected_total(6 / STEP_COUNT))
         assert {one.status for one in recorded if one.id != "fit"} <= {"stopped"}
 
     def test_an_interrupt_fails_the_item_as_it_fails_a_block(self):
@@ -85,7 +85,7 @@ class CallbackContract:
         with recording() as recorded:
             self.train(self.Callback(id="fit"), epochs=4, stop_after=2)
         run = recorded["fit"]
-        assert (run.status, run.completed, run.total) == ("succeeded", self.whole(2), self.whole(4))
+        assert (run.status, run.completed, run.total) == ("succeeded", self.expected_total(2), self.expected_total(4))
         assert run.description.startswith("stopped early, ")
 
     def test_two_fits_with_one_callback_are_two_runs(self):
@@ -95,8 +95,8 @@ class CallbackContract:
             self.train(callback, epochs=3)
         runs = [run for run in recorded if run.id == "fit"]
         assert [(run.status, run.completed) for run in runs] == [
-            ("succeeded", self.whole(2)),
-            ("succeeded", self.whole(3)),
+            ("succeeded", self.expected_total(2)),
+            ("succeeded", self.expected_total(3)),
         ]
 
     def test_a_fit_after_a_failed_one_starts_anew(self):
@@ -143,7 +143,7 @@ class CallbackContract:
 
     def test_a_server_that_hangs_does_not_hold_the_training_up(self, faults):
         faults.script.extend([HANG] * 20)
-        client = ProgressBar(faults.url, KEY, auto_detect=False)
+        client = ProgressBar(faults.url, WRITE_KEY, auto_detect=False)
         begun = time.monotonic()
         self.train(self.Callback(id="fit", client=client, interval=0.05), in_step=lambda _: time.sleep(0.05))
         assert time.monotonic() - begun < 4  # a request is given up after five seconds
@@ -154,7 +154,7 @@ class CallbackContract:
         def broken(self, position, values=None):
             raise RuntimeError("out of order")
 
-        monkeypatch.setattr(Fit, "at", broken)
+        monkeypatch.setattr(Fit, "set_position", broken)
         with recording() as recorded:
             self.train(self.Callback(id="fit"))
         assert recorded["fit"].status == "succeeded"
@@ -186,5 +186,9 @@ class CallbackContract:
         client.close()
         items = httpx.get(f"{server.url}/progress", headers={"X-API-KEY": key}).json()
         (item,) = [one for one in items if one["id"] == type(self).__name__]
-        assert (item["status"], item["completed"], item["total"]) == ("succeeded", self.whole(2), self.whole(2))
+        assert (item["status"], item["completed"], item["total"]) == (
+            "succeeded",
+            self.expected_total(2),
+            self.expected_total(2),
+        )
         assert "loss" in item["description"]

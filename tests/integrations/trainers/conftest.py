@@ -17,8 +17,10 @@ from progressbar_tracker.server.settings import Settings
 from tests.support.fault_server import FaultServer
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets"}
-collect_ignore = [f"test_{name}.py" for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
+REQUIRED_PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets"}
+collect_ignore = [
+    f"test_{name}.py" for name, package in REQUIRED_PACKAGES.items() if importlib.util.find_spec(package) is None
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -44,7 +46,7 @@ def faults():
 
 
 @pytest.fixture(autouse=True)
-def interruptible():
+def restore_sigint():
     """Lightning ignores SIGINT for good once it was interrupted."""
     handler = signal.getsignal(signal.SIGINT)
     yield

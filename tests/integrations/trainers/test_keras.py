@@ -8,21 +8,21 @@ import torch
 from progressbar_tracker.integrations.keras import TrackCallback
 from progressbar_tracker.testing import recording
 
-from .callback_contract import STEPS, CallbackContract
+from .callback_contract import STEP_COUNT, CallbackContract
 
 
-def tiny():
+def make_model():
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=keras.backend.backend() == "torch")
     return model
 
 
-def rows(batches=STEPS):
+def make_rows(batches=STEP_COUNT):
     x = np.linspace(0, 1, 8 * batches, dtype="float32").reshape(-1, 2)
     return x, x.sum(1)
 
 
-class Each(keras.callbacks.Callback):
+class StepCallback(keras.callbacks.Callback):
     """Calls a function within each step."""
 
     def __init__(self, call):
@@ -49,8 +49,8 @@ class TestKeras(CallbackContract):
     Callback = TrackCallback
 
     def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
-        callbacks = [callback, Each(in_step), StopAfter(stop_after)]
-        tiny().fit(*rows(), batch_size=4, epochs=epochs, callbacks=callbacks, verbose=0, **options)
+        callbacks = [callback, StepCallback(in_step), StopAfter(stop_after)]
+        make_model().fit(*make_rows(), batch_size=4, epochs=epochs, callbacks=callbacks, verbose=0, **options)
 
     def test_a_resumed_fit_begins_at_its_epoch(self):
         seen = []
@@ -72,11 +72,11 @@ class TestKeras(CallbackContract):
                 titles.add((recorded["fit/now"].title, recorded["fit/now"].total))
 
         with recording() as recorded:
-            tiny().fit(
-                *rows(),
+            make_model().fit(
+                *make_rows(),
                 batch_size=4,
                 epochs=2,
-                validation_data=rows(3),
+                validation_data=make_rows(3),
                 validation_batch_size=4,
                 callbacks=[self.Callback(id="fit"), Look()],
                 verbose=0,
@@ -86,40 +86,40 @@ class TestKeras(CallbackContract):
         assert len(recorded) == 2
 
     def test_evaluate_and_predict_outside_a_fit_are_items_of_their_own(self):
-        model, callback = tiny(), self.Callback(id="fit")
+        model, callback = make_model(), self.Callback(id="fit")
         with recording() as recorded:
-            model.evaluate(*rows(), batch_size=4, callbacks=[callback], verbose=0)
-            model.predict(rows()[0], batch_size=4, callbacks=[callback], verbose=0)
+            model.evaluate(*make_rows(), batch_size=4, callbacks=[callback], verbose=0)
+            model.predict(make_rows()[0], batch_size=4, callbacks=[callback], verbose=0)
         assert [(run.id, run.status, run.completed, run.total) for run in recorded] == [
-            ("fit/test", "succeeded", STEPS, STEPS),
-            ("fit/prediction", "succeeded", STEPS, STEPS),
+            ("fit/test", "succeeded", STEP_COUNT, STEP_COUNT),
+            ("fit/prediction", "succeeded", STEP_COUNT, STEP_COUNT),
         ]
         assert "loss" in recorded["fit/test"].description
 
     def test_a_source_without_a_length_has_a_total_from_its_second_epoch_on(self):
         class Stream(torch.utils.data.IterableDataset):
             def __iter__(self):
-                return zip(*rows(), strict=True)
+                return zip(*make_rows(), strict=True)
 
         totals = []
         with recording() as recorded:
-            tiny().fit(
+            make_model().fit(
                 torch.utils.data.DataLoader(Stream(), batch_size=4),
                 epochs=2,
-                callbacks=[self.Callback(id="fit"), Each(lambda _: totals.append(recorded["fit/now"].total))],
+                callbacks=[self.Callback(id="fit"), StepCallback(lambda _: totals.append(recorded["fit/now"].total))],
                 verbose=0,
             )
-        assert (totals[0], totals[-1], len(set(totals))) == (None, STEPS, 2)
-        assert (recorded["fit"].completed, recorded["fit/now"].completed) == (2, STEPS)
+        assert (totals[0], totals[-1], len(set(totals))) == (None, STEP_COUNT, 2)
+        assert (recorded["fit"].completed, recorded["fit/now"].completed) == (2, STEP_COUNT)
 
     def test_a_stop_in_the_middle_of_an_epoch_keeps_the_position(self):
         def in_step(number):
             model.stop_training = number == 8
 
         with recording() as recorded:
-            model = tiny()
-            callbacks = [self.Callback(id="fit"), Each(in_step)]
-            model.fit(*rows(), batch_size=4, epochs=4, callbacks=callbacks, verbose=0)
+            model = make_model()
+            callbacks = [self.Callback(id="fit"), StepCallback(in_step)]
+            model.fit(*make_rows(), batch_size=4, epochs=4, callbacks=callbacks, verbose=0)
         assert recorded["fit"].completed == pytest.approx(1.6)
         assert recorded["fit"].description.startswith("stopped early")
 
@@ -130,7 +130,7 @@ class TestKeras(CallbackContract):
 
         with recording() as recorded:
             with pytest.raises(OSError, match="disk full"):
-                tiny().fit(*rows(), batch_size=4, callbacks=[self.Callback(id="fit"), Broken()], verbose=0)
+                make_model().fit(*make_rows(), batch_size=4, callbacks=[self.Callback(id="fit"), Broken()], verbose=0)
         assert recorded["fit"].error == "OSError: disk full"
 
     def test_the_model_s_methods_are_wrapped_once_and_keep_their_names(self):

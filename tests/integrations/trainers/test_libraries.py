@@ -11,30 +11,30 @@ from progressbar_tracker.tqdm import install, uninstall
 
 
 @pytest.fixture
-def recorded():
+def recorder():
     install()
     with recording() as made:
         yield made
     uninstall()
 
 
-def states(recorded):
+def final_states(recorded):
     return [(run.title, run.status, run.completed, run.total, run.error) for run in recorded]
 
 
-def test_the_bars_of_datasets_are_shown_and_a_failure_is_told(recorded, capsys):
+def test_the_bars_of_datasets_are_shown_and_a_failure_is_told(recorder, capsys):
     rows = datasets.Dataset.from_dict({"a": list(range(100))})
     rows = rows.map(lambda row: {"b": row["a"] + 1}).filter(lambda row: row["a"] > 3)
     with pytest.raises(ZeroDivisionError):
         rows.map(lambda row: {"c": 1 / 0})
-    assert states(recorded) == [
+    assert final_states(recorder) == [
         ("Map", "succeeded", 100, 100, None),
         ("Filter", "succeeded", 100, 100, None),
         ("Map", "failed", 0, 96, "ZeroDivisionError: division by zero"),
     ]
 
 
-def test_the_bars_of_huggingface_hub_are_shown(recorded, capsys):
+def test_the_bars_of_huggingface_hub_are_shown(recorder, capsys):
     for _ in hub_tqdm(range(3), desc="model.safetensors"):
         pass
-    assert states(recorded) == [("model.safetensors", "succeeded", 3, 3, None)]
+    assert final_states(recorder) == [("model.safetensors", "succeeded", 3, 3, None)]

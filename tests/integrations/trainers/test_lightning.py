@@ -11,15 +11,15 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from progressbar_tracker.testing import recording
 
-from .callback_contract import STEPS, CallbackContract
+from .callback_contract import STEP_COUNT, CallbackContract
 
-PACKAGE = os.environ.get("LIGHTNING_PACKAGE", "lightning.pytorch")
-pl = importlib.import_module(PACKAGE)
+LIGHTNING_PACKAGE = os.environ.get("LIGHTNING_PACKAGE", "lightning.pytorch")
+pl = importlib.import_module(LIGHTNING_PACKAGE)
 
 from progressbar_tracker.integrations.lightning import TrackCallback  # noqa: E402 - it is of the package imported before
 
 
-class Tiny(pl.LightningModule):
+class TinyModel(pl.LightningModule):
     def __init__(self, in_step=lambda number: None):
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)
@@ -55,21 +55,21 @@ class StopAfter(pl.Callback):
             trainer.should_stop = True
 
 
-def rows(batches=STEPS):
+def make_rows(batches=STEP_COUNT):
     return DataLoader(TensorDataset(torch.linspace(0, 1, 8 * batches).reshape(-1, 2)), batch_size=4)
 
 
-class Stream(IterableDataset):
+class RowStream(IterableDataset):
     def __iter__(self):
-        return iter(torch.ones(4 * STEPS, 1, 2))
+        return iter(torch.ones(4 * STEP_COUNT, 1, 2))
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("working_folder")
 class TestLightning(CallbackContract):
     Callback = TrackCallback
     interrupted = (SystemExit, KeyboardInterrupt)
@@ -80,7 +80,7 @@ class TestLightning(CallbackContract):
 
     def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
         trainer = self.trainer(callback, StopAfter(stop_after), max_epochs=epochs, **options)
-        trainer.fit(Tiny(in_step), rows())
+        trainer.fit(TinyModel(in_step), make_rows())
         return trainer
 
     def test_the_callback_is_of_the_package_that_is_imported(self):
@@ -91,21 +91,21 @@ class TestLightning(CallbackContract):
         trainer.save_checkpoint(tmp_path / "two.ckpt")
         seen = []
         with recording() as recorded:
-            model = Tiny(lambda _: seen.append((recorded["fit"].completed, recorded["fit/now"].title)))
+            model = TinyModel(lambda _: seen.append((recorded["fit"].completed, recorded["fit/now"].title)))
             resumed = self.trainer(self.Callback(id="fit"), max_epochs=4)
-            resumed.fit(model, rows(), ckpt_path=tmp_path / "two.ckpt")
+            resumed.fit(model, make_rows(), ckpt_path=tmp_path / "two.ckpt")
         assert seen[0] == (2, "Epoch 3")
-        assert len(seen) == 2 * STEPS
+        assert len(seen) == 2 * STEP_COUNT
         assert recorded["fit"].completed == 4
 
     def test_a_fit_that_is_resumed_in_an_epoch_begins_at_its_step(self, tmp_path):
-        saved = pl.callbacks.ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=STEPS + 2)
-        self.trainer(saved, max_epochs=2, enable_checkpointing=True).fit(Tiny(), rows())
+        saved = pl.callbacks.ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=STEP_COUNT + 2)
+        self.trainer(saved, max_epochs=2, enable_checkpointing=True).fit(TinyModel(), make_rows())
         seen = []
         with recording() as recorded:
-            model = Tiny(lambda _: seen.append((float(recorded["fit"].completed), recorded["fit/now"].completed)))
+            model = TinyModel(lambda _: seen.append((float(recorded["fit"].completed), recorded["fit/now"].completed)))
             resumed = self.trainer(self.Callback(id="fit"), max_epochs=3)
-            resumed.fit(model, rows(), ckpt_path=tmp_path / "middle.ckpt")
+            resumed.fit(model, make_rows(), ckpt_path=tmp_path / "middle.ckpt")
         assert seen[0] == (pytest.approx(1.4), 2)
         assert (recorded["fit"].completed, recorded["fit"].total) == (3, 3)
 
@@ -127,8 +127,8 @@ class TestLightning(CallbackContract):
         totals = set()
         with recording() as recorded:
             trainer = self.trainer(self.Callback(id="fit"), max_epochs=2)
-            model = Tiny(lambda _: totals.add((recorded["fit"].total, recorded["fit/now"].total)))
-            trainer.fit(model, DataLoader(Stream(), batch_size=4))
+            model = TinyModel(lambda _: totals.add((recorded["fit"].total, recorded["fit/now"].total)))
+            trainer.fit(model, DataLoader(RowStream(), batch_size=4))
         assert totals == {(2, None)}
         assert (recorded["fit"].status, recorded["fit"].completed) == ("succeeded", 2)
 
@@ -152,34 +152,34 @@ class TestLightning(CallbackContract):
             trainer = self.trainer(
                 self.Callback(id="fit"), Look(), max_epochs=1, val_check_interval=2, num_sanity_val_steps=1
             )
-            trainer.fit(Tiny(), rows(), [rows(1), rows(2)])
+            trainer.fit(TinyModel(), make_rows(), [make_rows(1), make_rows(2)])
         sanity = [("Validation", 1, 2), ("Validation", 2, 2)]
         validation = [("Validation", number, 3) for number in (1, 2, 3)]
-        steps = [("Epoch 1", number, STEPS) for number in range(1, STEPS + 1)]
+        steps = [("Epoch 1", number, STEP_COUNT) for number in range(1, STEP_COUNT + 1)]
         assert seen == [*sanity, *steps[:2], *validation, *steps[2:4], *validation, steps[4]]
         assert "val_loss" in recorded["fit"].description
         assert len(recorded) == 2
 
     def test_a_fit_that_fails_in_its_sanity_check_has_failed(self):
-        class Wrong(Tiny):
+        class Wrong(TinyModel):
             def validation_step(self, batch, batch_idx):
                 raise ValueError("wrong shape")
 
         with recording() as recorded:
             with pytest.raises(ValueError, match="wrong shape"):
-                self.trainer(self.Callback(id="fit"), max_epochs=1).fit(Wrong(), rows(), rows())
+                self.trainer(self.Callback(id="fit"), max_epochs=1).fit(Wrong(), make_rows(), make_rows())
         assert (recorded["fit"].status, recorded["fit"].error) == ("failed", "ValueError: wrong shape")
 
     def test_validate_test_and_predict_are_items_of_their_own(self):
         with recording() as recorded:
             trainer = self.trainer(self.Callback(id="fit", title="Night"))
-            trainer.validate(Tiny(), rows(), verbose=False)
-            trainer.test(Tiny(), rows(), verbose=False)
-            trainer.predict(Tiny(), rows())
+            trainer.validate(TinyModel(), make_rows(), verbose=False)
+            trainer.test(TinyModel(), make_rows(), verbose=False)
+            trainer.predict(TinyModel(), make_rows())
         assert [(run.id, run.title, run.status, run.completed, run.total) for run in recorded] == [
-            ("fit/validation", "Night, validation", "succeeded", STEPS, STEPS),
-            ("fit/test", "Night, test", "succeeded", STEPS, STEPS),
-            ("fit/prediction", "Night, prediction", "succeeded", STEPS, STEPS),
+            ("fit/validation", "Night, validation", "succeeded", STEP_COUNT, STEP_COUNT),
+            ("fit/test", "Night, test", "succeeded", STEP_COUNT, STEP_COUNT),
+            ("fit/prediction", "Night, prediction", "succeeded", STEP_COUNT, STEP_COUNT),
         ]
         assert "val_loss" in recorded["fit/test"].description
 
@@ -192,7 +192,7 @@ class TestLightning(CallbackContract):
     def test_it_works_when_it_is_imported_before_the_package(self, tmp_path):
         code = (
             "from progressbar_tracker.integrations.lightning import TrackCallback\n"
-            f"import {PACKAGE} as pl\n"
+            f"import {LIGHTNING_PACKAGE} as pl\n"
             "trainer = pl.Trainer(callbacks=[TrackCallback()], logger=False, accelerator='cpu')\n"
             "print(len(trainer.callbacks))\n"
         )

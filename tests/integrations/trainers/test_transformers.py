@@ -7,10 +7,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from progressbar_tracker.integrations.transformers import TrackCallback
 from progressbar_tracker.testing import recording
 
-from .callback_contract import STEPS, CallbackContract
+from .callback_contract import STEP_COUNT, CallbackContract
 
 
-class Tiny(torch.nn.Module):
+class TinyModel(torch.nn.Module):
     def __init__(self, in_step=lambda number: None):
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)
@@ -33,12 +33,12 @@ class StopAfter(TrainerCallback):
         control.should_training_stop = self.epochs is not None and round(state.epoch) == self.epochs
 
 
-class Stream(torch.utils.data.IterableDataset):
+class RowStream(torch.utils.data.IterableDataset):
     def __iter__(self):
-        return iter(rows())
+        return iter(make_rows())
 
 
-def rows(batches=STEPS):
+def make_rows(batches=STEP_COUNT):
     return [{"x": torch.tensor([number / 100, 1.0]), "labels": torch.zeros(1)} for number in range(4 * batches)]
 
 
@@ -47,11 +47,11 @@ class TestTransformers(CallbackContract):
     inside = {"eval_strategy": "epoch"}  # noqa: RUF012
 
     @pytest.fixture(autouse=True)
-    def folder(self, tmp_path):
+    def working_folder(self, tmp_path):
         self.tmp_path = tmp_path
 
-    def whole(self, epochs):
-        return STEPS * epochs
+    def expected_total(self, epochs):
+        return STEP_COUNT * epochs
 
     def trainer(self, model, *callbacks, data=None, **options):
         arguments = TrainingArguments(
@@ -70,13 +70,13 @@ class TestTransformers(CallbackContract):
         return Trainer(
             model,
             arguments,
-            train_dataset=rows() if data is None else data,
-            eval_dataset=rows(3),
+            train_dataset=make_rows() if data is None else data,
+            eval_dataset=make_rows(3),
             callbacks=list(callbacks),
         )
 
     def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
-        trainer = self.trainer(Tiny(in_step), callback, StopAfter(stop_after), num_train_epochs=epochs, **options)
+        trainer = self.trainer(TinyModel(in_step), callback, StopAfter(stop_after), num_train_epochs=epochs, **options)
         trainer.train()
         return trainer
 
@@ -95,7 +95,7 @@ class TestTransformers(CallbackContract):
         self.train(self.Callback(), save_strategy="steps", save_steps=3)
         seen = []
         with recording() as recorded:
-            trainer = self.trainer(Tiny(lambda _: seen.append(recorded["fit"].completed)), self.Callback(id="fit"))
+            trainer = self.trainer(TinyModel(lambda _: seen.append(recorded["fit"].completed)), self.Callback(id="fit"))
             trainer.args.num_train_epochs = 2
             trainer.train(resume_from_checkpoint=str(self.tmp_path / "out" / "checkpoint-6"))
         assert seen == [6, 7, 8, 9]
@@ -103,7 +103,7 @@ class TestTransformers(CallbackContract):
 
     def test_a_stream_without_a_length_counts_its_steps(self):
         with recording() as recorded:
-            self.trainer(Tiny(), self.Callback(id="fit"), data=Stream(), max_steps=7).train()
+            self.trainer(TinyModel(), self.Callback(id="fit"), data=RowStream(), max_steps=7).train()
         run = recorded["fit"]
         assert (run.status, run.completed, run.total, run.unit) == ("succeeded", 7, 7, "steps")
 
@@ -114,9 +114,9 @@ class TestTransformers(CallbackContract):
 
     def test_evaluate_and_predict_outside_a_training_are_items_of_their_own(self):
         with recording() as recorded:
-            trainer = self.trainer(Tiny(), self.Callback(id="fit"))
+            trainer = self.trainer(TinyModel(), self.Callback(id="fit"))
             trainer.evaluate()
-            trainer.predict(rows(2))
+            trainer.predict(make_rows(2))
         assert [(run.id, run.status, run.completed, run.total) for run in recorded] == [
             ("fit/evaluation", "succeeded", 3, 3),
             ("fit/evaluation", "succeeded", 2, 2),
@@ -128,7 +128,7 @@ class TestTransformers(CallbackContract):
             raise ValueError("wrong metric")
 
         with recording() as recorded:
-            trainer = self.trainer(Tiny(), self.Callback(id="fit"), eval_strategy="epoch")
+            trainer = self.trainer(TinyModel(), self.Callback(id="fit"), eval_strategy="epoch")
             trainer.compute_metrics = wrong
             with pytest.raises(ValueError, match="wrong metric"):
                 trainer.train()
@@ -143,7 +143,7 @@ class TestTransformers(CallbackContract):
     def test_only_the_first_process_tells_anything(self, monkeypatch):
         monkeypatch.setattr(TrainingArguments, "process_index", 1)
         with recording() as recorded:
-            trainer = self.trainer(Tiny(), self.Callback(id="fit"), eval_strategy="epoch")
+            trainer = self.trainer(TinyModel(), self.Callback(id="fit"), eval_strategy="epoch")
             trainer.is_world_process_zero = lambda: False
             trainer.train()
         assert not trainer.state.is_world_process_zero

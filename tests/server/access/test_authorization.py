@@ -10,101 +10,103 @@ import pytest
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes import TABLE
-from tests.support.server import NOW, Clock, Served, legacy
+from progressbar_tracker.server.routes import ROUTES
+from tests.support.server import START_TIME, ManualClock, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-    from progressbar_tracker.server.http.route import Row
+    from progressbar_tracker.server.http.route import Route
 
-ASKERS: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
+PRINCIPAL_NAMES: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
 """``own`` and ``other`` are write keys: the owner of the item, and the owner of another.
 
 ``share`` sends the token of a link in place of a key.
 """
 
-KEYLESS: Final = dict.fromkeys(("nobody", "unknown", "revoked", "expired", "share"), 401)
+KEYLESS_STATUSES: Final = dict.fromkeys(("nobody", "unknown", "revoked", "expired", "share"), 401)
 
 
 class Expected(NamedTuple):
-    """The path to ask for, the body, and who gets what; who is not named is refused by ``KEYLESS``."""
+    """The path to ask for, the body, and who gets what; who is not named is refused by ``KEYLESS_STATUSES``."""
 
     path: str
     body: dict[str, object] | None
     statuses: dict[str, int]
 
 
-def everyone(status: int) -> dict[str, int]:
-    return dict.fromkeys(ASKERS, status)
+def for_everyone(status: int) -> dict[str, int]:
+    return dict.fromkeys(PRINCIPAL_NAMES, status)
 
 
-def with_key(status: int) -> dict[str, int]:
-    return KEYLESS | dict.fromkeys(("read", "own", "other", "admin"), status)
+def for_key_holders(status: int) -> dict[str, int]:
+    return KEYLESS_STATUSES | dict.fromkeys(("read", "own", "other", "admin"), status)
 
 
-def writers(status: int) -> dict[str, int]:
-    return with_key(status) | {"read": 403}
+def for_writers(status: int) -> dict[str, int]:
+    return for_key_holders(status) | {"read": 403}
 
 
-OWNED: Final = writers(200) | {"other": 403}
-ADMIN: Final = with_key(403) | {"admin": 200}
-PAGE: Final = with_key(200) | dict.fromkeys(KEYLESS, 303)
+OWNER_STATUSES: Final = for_writers(200) | {"other": 403}
+ADMIN_STATUSES: Final = for_key_holders(403) | {"admin": 200}
+PAGE_STATUSES: Final = for_key_holders(200) | dict.fromkeys(KEYLESS_STATUSES, 303)
 
 # What stands for {id} is an item of the key "own"; {new} is an id that is not taken; {key_id} a key made for the test;
 # {share} the token of a share of the item, and {share_id} its id.
-MATRIX: Final = {
-    ("GET", "/progress"): Expected("/progress", None, with_key(200)),
-    ("POST", "/progress"): Expected("/progress", legacy("{new}"), writers(201)),
-    ("PUT", "/progress"): Expected("/progress", legacy("{id}"), OWNED),
-    ("DELETE", "/progress"): Expected("/progress?id={id}", None, OWNED),
-    ("GET", "/api/key-info"): Expected("/api/key-info", None, with_key(200)),
-    ("POST", "/api/v1/items:batch"): Expected("/api/v1/items:batch", {"ops": []}, with_key(200)),
-    ("GET", "/api/v1/items"): Expected("/api/v1/items", None, with_key(200)),
-    ("GET", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, with_key(200)),
-    ("PUT", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", {"run_id": "taken over"}, OWNED),
-    ("PATCH", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", {"completed": 1}, OWNED),
-    ("DELETE", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, OWNED),
-    ("GET", "/api/v1/events"): Expected("/api/v1/events", None, with_key(200)),
-    ("GET", "/api/v1/history"): Expected("/api/v1/history", None, with_key(200)),
-    ("GET", "/api/v1/history.csv"): Expected("/api/v1/history.csv", None, with_key(200)),
-    ("GET", "/api/v1/history.json"): Expected("/api/v1/history.json", None, with_key(200)),
-    ("GET", "/api/v1/keys"): Expected("/api/v1/keys", None, ADMIN),
-    ("POST", "/api/v1/keys"): Expected("/api/v1/keys", {"type": "read", "name": "n"}, ADMIN | {"admin": 201}),
-    ("DELETE", "/api/v1/keys/{key_id}"): Expected("/api/v1/keys/{key_id}", None, ADMIN),
-    ("POST", "/api/v1/keys/{key_id}/rotate"): Expected("/api/v1/keys/{key_id}/rotate", None, ADMIN),
-    ("GET", "/api/v1/sessions"): Expected("/api/v1/sessions", None, ADMIN),
-    ("DELETE", "/api/v1/sessions/{session_id}"): Expected("/api/v1/sessions/{session_id}", None, ADMIN),
-    ("GET", "/api/v1/shares"): Expected("/api/v1/shares", None, ADMIN),
-    ("POST", "/api/v1/shares"): Expected("/api/v1/shares", {"item": "{id}"}, ADMIN | {"admin": 201}),
-    ("DELETE", "/api/v1/shares/{share_id}"): Expected("/api/v1/shares/{share_id}", None, ADMIN),
-    ("GET", "/api/v1/channels"): Expected("/api/v1/channels", None, ADMIN),
-    ("POST", "/api/v1/channels/{name}/test"): Expected("/api/v1/channels/none/test", None, ADMIN | {"admin": 404}),
-    ("GET", "/s/{token}"): Expected("/s/{share}", None, everyone(200)),
-    ("GET", "/s/{token}/events"): Expected("/s/{share}/events", None, everyone(200)),
-    ("GET", "/badge/{token}.svg"): Expected("/badge/{share}.svg", None, everyone(200)),
-    ("GET", "/healthz"): Expected("/healthz", None, everyone(200)),
-    ("GET", "/readyz"): Expected("/readyz", None, everyone(200)),
-    ("GET", "/metrics"): Expected("/metrics", None, with_key(200)),
-    ("GET", "/openapi.json"): Expected("/openapi.json", None, everyone(200)),
-    ("GET", "/docs"): Expected("/docs", None, everyone(200)),
-    ("GET", "/problems/{code}"): Expected("/problems/internal", None, everyone(200)),
-    ("GET", "/"): Expected("/", None, PAGE),
-    ("GET", "/items/{id:path}"): Expected("/items/{id}", None, PAGE),
-    ("GET", "/history"): Expected("/history", None, PAGE),
-    ("GET", "/keys"): Expected("/keys", None, ADMIN | dict.fromkeys(KEYLESS, 303)),
-    ("GET", "/channels"): Expected("/channels", None, ADMIN | dict.fromkeys(KEYLESS, 303)),
-    ("GET", "/login"): Expected("/login", None, everyone(200)),
-    ("POST", "/login"): Expected("/login", None, everyone(415)),
-    ("POST", "/logout"): Expected("/logout", None, everyone(303)),
-    ("GET", "/auth/{token}"): Expected("/auth/guessed", None, everyone(403)),
-    ("HEAD", "/auth/{token}"): Expected("/auth/guessed", None, everyone(200)),
-    ("GET", "/static/{name}"): Expected("/static/app.js", None, everyone(200)),
+ACCESS_MATRIX: Final = {
+    ("GET", "/progress"): Expected("/progress", None, for_key_holders(200)),
+    ("POST", "/progress"): Expected("/progress", make_legacy_item("{new}"), for_writers(201)),
+    ("PUT", "/progress"): Expected("/progress", make_legacy_item("{id}"), OWNER_STATUSES),
+    ("DELETE", "/progress"): Expected("/progress?id={id}", None, OWNER_STATUSES),
+    ("GET", "/api/key-info"): Expected("/api/key-info", None, for_key_holders(200)),
+    ("POST", "/api/v1/items:batch"): Expected("/api/v1/items:batch", {"ops": []}, for_key_holders(200)),
+    ("GET", "/api/v1/items"): Expected("/api/v1/items", None, for_key_holders(200)),
+    ("GET", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, for_key_holders(200)),
+    ("PUT", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", {"run_id": "taken over"}, OWNER_STATUSES),
+    ("PATCH", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", {"completed": 1}, OWNER_STATUSES),
+    ("DELETE", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, OWNER_STATUSES),
+    ("GET", "/api/v1/events"): Expected("/api/v1/events", None, for_key_holders(200)),
+    ("GET", "/api/v1/history"): Expected("/api/v1/history", None, for_key_holders(200)),
+    ("GET", "/api/v1/history.csv"): Expected("/api/v1/history.csv", None, for_key_holders(200)),
+    ("GET", "/api/v1/history.json"): Expected("/api/v1/history.json", None, for_key_holders(200)),
+    ("GET", "/api/v1/keys"): Expected("/api/v1/keys", None, ADMIN_STATUSES),
+    ("POST", "/api/v1/keys"): Expected("/api/v1/keys", {"type": "read", "name": "n"}, ADMIN_STATUSES | {"admin": 201}),
+    ("DELETE", "/api/v1/keys/{key_id}"): Expected("/api/v1/keys/{key_id}", None, ADMIN_STATUSES),
+    ("POST", "/api/v1/keys/{key_id}/rotate"): Expected("/api/v1/keys/{key_id}/rotate", None, ADMIN_STATUSES),
+    ("GET", "/api/v1/sessions"): Expected("/api/v1/sessions", None, ADMIN_STATUSES),
+    ("DELETE", "/api/v1/sessions/{session_id}"): Expected("/api/v1/sessions/{session_id}", None, ADMIN_STATUSES),
+    ("GET", "/api/v1/shares"): Expected("/api/v1/shares", None, ADMIN_STATUSES),
+    ("POST", "/api/v1/shares"): Expected("/api/v1/shares", {"item": "{id}"}, ADMIN_STATUSES | {"admin": 201}),
+    ("DELETE", "/api/v1/shares/{share_id}"): Expected("/api/v1/shares/{share_id}", None, ADMIN_STATUSES),
+    ("GET", "/api/v1/channels"): Expected("/api/v1/channels", None, ADMIN_STATUSES),
+    ("POST", "/api/v1/channels/{name}/test"): Expected(
+        "/api/v1/channels/none/test", None, ADMIN_STATUSES | {"admin": 404}
+    ),
+    ("GET", "/s/{token}"): Expected("/s/{share}", None, for_everyone(200)),
+    ("GET", "/s/{token}/events"): Expected("/s/{share}/events", None, for_everyone(200)),
+    ("GET", "/badge/{token}.svg"): Expected("/badge/{share}.svg", None, for_everyone(200)),
+    ("GET", "/healthz"): Expected("/healthz", None, for_everyone(200)),
+    ("GET", "/readyz"): Expected("/readyz", None, for_everyone(200)),
+    ("GET", "/metrics"): Expected("/metrics", None, for_key_holders(200)),
+    ("GET", "/openapi.json"): Expected("/openapi.json", None, for_everyone(200)),
+    ("GET", "/docs"): Expected("/docs", None, for_everyone(200)),
+    ("GET", "/problems/{code}"): Expected("/problems/internal-error", None, for_everyone(200)),
+    ("GET", "/"): Expected("/", None, PAGE_STATUSES),
+    ("GET", "/items/{id:path}"): Expected("/items/{id}", None, PAGE_STATUSES),
+    ("GET", "/history"): Expected("/history", None, PAGE_STATUSES),
+    ("GET", "/keys"): Expected("/keys", None, ADMIN_STATUSES | dict.fromkeys(KEYLESS_STATUSES, 303)),
+    ("GET", "/channels"): Expected("/channels", None, ADMIN_STATUSES | dict.fromkeys(KEYLESS_STATUSES, 303)),
+    ("GET", "/login"): Expected("/login", None, for_everyone(200)),
+    ("POST", "/login"): Expected("/login", None, for_everyone(415)),
+    ("POST", "/logout"): Expected("/logout", None, for_everyone(303)),
+    ("GET", "/auth/{token}"): Expected("/auth/guessed", None, for_everyone(403)),
+    ("HEAD", "/auth/{token}"): Expected("/auth/guessed", None, for_everyone(200)),
+    ("GET", "/static/{name}"): Expected("/static/app.js", None, for_everyone(200)),
 }
 
-OPS: Final = {
+BATCH_OPS: Final = {
     "put a new one": ({"op": "put", "id": "{new}"}, {"read": 403, "own": 201, "other": 201, "admin": 201}),
     "put over one": (
         {"op": "put", "id": "{id}", "run_id": "over"},
@@ -114,32 +116,36 @@ OPS: Final = {
     "delete": ({"op": "delete", "id": "{id}"}, {"read": 403, "own": 200, "other": 403, "admin": 200}),
 }
 
-_numbers = count()
+_item_numbers = count()
 
 
 @pytest.fixture(scope="module")
-def asked(shared: Served) -> Iterator[Served]:
-    ring = shared.server
-    shared.keys["own"] = shared.keys["write"]
-    shared.keys["unknown"] = keys.new_key("admin", "never kept", NOW).secret
-    shared.keys["share"] = shared.client("admin").post("/api/v1/shares", json={"item": "a"}).json()["token"]
+def matrix_server(module_server: RunningServer) -> Iterator[RunningServer]:
+    ring = module_server.background
+    module_server.keys["own"] = module_server.keys["write"]
+    module_server.keys["unknown"] = keys.new_key("admin", "never kept", START_TIME).secret
+    module_server.keys["share"] = (
+        module_server.client("admin").post("/api/v1/shares", json={"item": "a"}).json()["token"]
+    )
     for name in ("revoked", "expired"):
-        shared.keys[name] = ring.create_key("admin", name, expires_at=NOW + 1 if name == "expired" else None)
-    revoked = ring.app.services.ring.find(shared.keys["revoked"], NOW)
+        module_server.keys[name] = ring.create_key(
+            "admin", name, expires_at=START_TIME + 1 if name == "expired" else None
+        )
+    revoked = ring.app.services.keyring.find(module_server.keys["revoked"], START_TIME)
     assert revoked is not None
-    assert shared.client("admin").delete(f"/api/v1/keys/{revoked.key_id}").status_code == 200
-    shared.clock.pass_(2)
-    return shared
+    assert module_server.client("admin").delete(f"/api/v1/keys/{revoked.key_id}").status_code == 200
+    module_server.clock.advance(2)
+    return module_server
 
 
 @pytest.fixture(scope="module")
-def http(asked: Served) -> httpx.Client:
-    return asked.client()
+def client(matrix_server: RunningServer) -> httpx.Client:
+    return matrix_server.client()
 
 
-def prepared(asked: Served, http: httpx.Client, template: object) -> dict[str, str]:
+def create_resources(asked: RunningServer, http: httpx.Client, template: object) -> dict[str, str]:
     """Make what the template names; return what stands for the names."""
-    number = next(_numbers)
+    number = next(_item_numbers)
     names = {"{id}": f"item-{number}", "{new}": f"new-{number}"}
     admin = {"X-API-KEY": asked.keys["admin"]}
     if "{id}" in str(template) or "{share" in str(template):
@@ -152,117 +158,121 @@ def prepared(asked: Served, http: httpx.Client, template: object) -> dict[str, s
         made = http.post("/api/v1/shares", json={"item": names["{id}"]}, headers=admin).json()
         names |= {"{share}": made["token"], "{share_id}": made["share_id"]}
     if "{session_id}" in str(template):
-        names["{session_id}"] = asked.server.app.services.sessions.begin(asked.clock())[1].session_id
+        names["{session_id}"] = asked.background.app.services.sessions.begin(asked.clock())[1].session_id
     return names
 
 
-def filled(template: object, names: dict[str, str]) -> object:
+def fill_template(template: object, names: dict[str, str]) -> object:
     if isinstance(template, dict):
-        return {name: filled(value, names) for name, value in template.items()}
+        return {name: fill_template(value, names) for name, value in template.items()}
     if isinstance(template, str):
         for name, value in names.items():
             template = template.replace(name, value)
     return template
 
 
-def headers_of(asked: Served, asker: str) -> dict[str, str]:
+def make_headers(asked: RunningServer, asker: str) -> dict[str, str]:
     return {} if asker == "nobody" else {"X-API-KEY": asked.keys[asker]}
 
 
-def state(asked: Served) -> object:
-    services = asked.server.app.services
-    found = [(key.key_id, key.hash, key.revoked_at) for key in services.ring.all()]
-    return services.board.listed(), found, services.shares.all(), services.sessions.all(asked.clock())
+def get_state(asked: RunningServer) -> object:
+    services = asked.background.app.services
+    found = [(key.key_id, key.hash, key.revoked_at) for key in services.keyring.all()]
+    return services.board.page(), found, services.shares.all(), services.sessions.all(asked.clock())
 
 
 def test_every_route_has_a_row_in_the_matrix() -> None:
-    assert set(MATRIX) == {(row.method, row.path) for row in TABLE}
-    assert all(set(expected.statuses) == set(ASKERS) for expected in MATRIX.values())
+    assert set(ACCESS_MATRIX) == {(row.method, row.path) for row in ROUTES}
+    assert all(set(expected.statuses) == set(PRINCIPAL_NAMES) for expected in ACCESS_MATRIX.values())
 
 
-@pytest.mark.parametrize("asker", ASKERS)
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.path}")
-def test_everybody_gets_what_the_matrix_says(asked: Served, http: httpx.Client, row: object, asker: str) -> None:
-    expected = MATRIX[row.method, row.path]
-    names = prepared(asked, http, (expected.path, expected.body))
-    before = state(asked)
-    with http.stream(
+@pytest.mark.parametrize("asker", PRINCIPAL_NAMES)
+@pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
+def test_everybody_gets_what_the_matrix_says(
+    matrix_server: RunningServer, client: httpx.Client, row: object, asker: str
+) -> None:
+    expected = ACCESS_MATRIX[row.method, row.path]
+    names = create_resources(matrix_server, client, (expected.path, expected.body))
+    before = get_state(matrix_server)
+    with client.stream(
         row.method,
-        str(filled(expected.path, names)),
-        json=None if expected.body is None else filled(expected.body, names),
-        headers=headers_of(asked, asker),
+        str(fill_template(expected.path, names)),
+        json=None if expected.body is None else fill_template(expected.body, names),
+        headers=make_headers(matrix_server, asker),
     ) as reply:
         if not reply.headers.get("Content-Type", "").startswith("text/event-stream"):  # which has no end
             reply.read()
     assert reply.status_code == expected.statuses[asker]
     if reply.status_code >= 400:
-        assert state(asked) == before
+        assert get_state(matrix_server) == before
     if reply.status_code == 401:
         assert "X-API-KEY" in reply.headers["WWW-Authenticate"]
         assert reply.headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def public_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that everybody may read."""
-    served = Served(tmp_path_factory.mktemp("public"), Clock(), public_read=True)
+    served = RunningServer(tmp_path_factory.mktemp("public"), ManualClock(), public_read=True)
     served.keys["own"] = served.keys["write"]
     yield served
     served.stop()
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.path}")
-def test_a_guest_may_read_and_nothing_else_where_everybody_may_read(public: Served, row: Row) -> None:
-    expected = MATRIX[row.method, row.path]
-    nobody = public.clients[0] if public.clients else public.client()
-    names = prepared(public, nobody, (expected.path, expected.body))
-    before = state(public)
-    body = None if expected.body is None else filled(expected.body, names)
-    with nobody.stream(row.method, str(filled(expected.path, names)), json=body) as reply:
+@pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
+def test_a_guest_may_read_and_nothing_else_where_everybody_may_read(public_server: RunningServer, row: Route) -> None:
+    expected = ACCESS_MATRIX[row.method, row.path]
+    nobody = public_server.clients[0] if public_server.clients else public_server.client()
+    names = create_resources(public_server, nobody, (expected.path, expected.body))
+    before = get_state(public_server)
+    body = None if expected.body is None else fill_template(expected.body, names)
+    with nobody.stream(row.method, str(fill_template(expected.path, names)), json=body) as reply:
         pass
     assert reply.status_code == expected.statuses["read" if row.action == "read" else "nobody"]
-    assert state(public) == before
+    assert get_state(public_server) == before
 
 
-def test_a_key_that_does_not_work_makes_no_guest_of_its_holder(public: Served) -> None:
-    http = public.client("pbt_r_unknown")
+def test_a_key_that_does_not_work_makes_no_guest_of_its_holder(public_server: RunningServer) -> None:
+    http = public_server.client("pbt_r_unknown")
     assert http.get("/api/v1/items").status_code == 401
     assert http.get("/").status_code == 303
 
 
 @pytest.mark.parametrize("asker", ["read", "own", "other", "admin"])
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", BATCH_OPS)
 def test_every_operation_of_a_batch_is_judged_by_itself(
-    asked: Served, http: httpx.Client, name: str, asker: str
+    matrix_server: RunningServer, client: httpx.Client, name: str, asker: str
 ) -> None:
-    op, statuses = OPS[name]
-    op = filled(op, prepared(asked, http, op))
-    before = state(asked)
-    reply = http.post("/api/v1/items:batch", json={"ops": [op]}, headers=headers_of(asked, asker))
+    op, statuses = BATCH_OPS[name]
+    op = fill_template(op, create_resources(matrix_server, client, op))
+    before = get_state(matrix_server)
+    reply = client.post("/api/v1/items:batch", json={"ops": [op]}, headers=make_headers(matrix_server, asker))
     assert reply.status_code == 200
     (result,) = reply.json()["results"]
     assert result["status"] == statuses[asker]
     assert ("problem" in result) is (result["status"] >= 400)
     if result["status"] >= 400:
-        assert state(asked) == before
+        assert get_state(matrix_server) == before
 
 
-def test_a_key_is_also_read_from_a_bearer_header_and_never_from_the_query(asked: Served, http: httpx.Client) -> None:
-    key = asked.keys["read"]
-    assert http.get("/progress", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+def test_a_key_is_also_read_from_a_bearer_header_and_never_from_the_query(
+    matrix_server: RunningServer, client: httpx.Client
+) -> None:
+    key = matrix_server.keys["read"]
+    assert client.get("/progress", headers={"Authorization": f"Bearer {key}"}).status_code == 200
     for name in ("key", "api_key", "X-API-KEY", "token"):
-        assert http.get("/progress", params={name: key}).status_code == 401
+        assert client.get("/progress", params={name: key}).status_code == 401
 
 
-def test_two_keys_of_one_name_are_two_owners(asked: Served, http: httpx.Client) -> None:
-    first, second = (asked.server.create_key("write", "twin") for _ in range(2))
-    assert http.post("/progress", json=legacy("twins"), headers={"X-API-KEY": first}).status_code == 201
-    assert http.put("/progress", json=legacy("twins"), headers={"X-API-KEY": second}).status_code == 403
+def test_two_keys_of_one_name_are_two_owners(matrix_server: RunningServer, client: httpx.Client) -> None:
+    first, second = (matrix_server.background.create_key("write", "twin") for _ in range(2))
+    assert client.post("/progress", json=make_legacy_item("twins"), headers={"X-API-KEY": first}).status_code == 201
+    assert client.put("/progress", json=make_legacy_item("twins"), headers={"X-API-KEY": second}).status_code == 403
 
 
-def test_a_write_key_sees_everyones_items(asked: Served, http: httpx.Client) -> None:
-    http.post("/progress", json=legacy("seen"), headers=headers_of(asked, "own"))
-    listed = http.get("/progress", headers=headers_of(asked, "other")).json()
+def test_a_write_key_sees_everyones_items(matrix_server: RunningServer, client: httpx.Client) -> None:
+    client.post("/progress", json=make_legacy_item("seen"), headers=make_headers(matrix_server, "own"))
+    listed = client.get("/progress", headers=make_headers(matrix_server, "other")).json()
     assert "seen" in [item["id"] for item in listed]
 
 

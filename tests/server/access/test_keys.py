@@ -40,11 +40,11 @@ def test_a_ring_finds_a_key_by_its_whole_secret_only() -> None:
 
 def test_a_rotated_key_works_with_both_secrets_for_a_day() -> None:
     old = keys.new_key("write", "ci", 0.0)
-    new = keys.rotated(old.record, 100.0)
+    new = keys.rotate_key(old.record, 100.0)
     ring = Keyring([new.record])
     assert new.record.key_id == old.record.key_id
-    assert ring.find(new.secret, 1e9) == ring.find(old.secret, 100.0 + keys.OVERLAP - 1) == new.record
-    assert ring.find(old.secret, 100.0 + keys.OVERLAP) is None
+    assert ring.find(new.secret, 1e9) == ring.find(old.secret, 100.0 + keys.ROTATION_GRACE_SECONDS - 1) == new.record
+    assert ring.find(old.secret, 100.0 + keys.ROTATION_GRACE_SECONDS) is None
 
 
 def test_whoever_holds_a_key_that_ended_is_told_so() -> None:
@@ -53,7 +53,7 @@ def test_whoever_holds_a_key_that_ended_is_told_so() -> None:
     assert identify(ring, made.secret, 9.0).name == "ci"
     with pytest.raises(ProblemError, match="has expired"):
         identify(ring, made.secret, 10.0)
-    ring.add(keys.revoked(made.record, 5.0))
+    ring.add(keys.revoke_key(made.record, 5.0))
     with pytest.raises(ProblemError, match="was revoked"):
         identify(ring, made.secret, 6.0)
     with pytest.raises(ProblemError, match="not known"):
@@ -61,10 +61,10 @@ def test_whoever_holds_a_key_that_ended_is_told_so() -> None:
 
 
 def test_an_imported_key_may_have_any_form_and_keeps_its_identity_when_replaced() -> None:
-    first = keys.imported("a secret from outside, long", 0.0, None)
+    first = keys.import_key("a secret from outside, long", 0.0, None)
     ring = Keyring([first])
     assert ring.find("a secret from outside, long", 1.0) == first
-    second = keys.imported("another secret from outside", 1.0, first)
+    second = keys.import_key("another secret from outside", 1.0, first)
     ring.add(second)
     assert second.key_id == first.key_id
     assert ring.find("another secret from outside", 1.0) == second
@@ -74,8 +74,8 @@ def test_an_imported_key_may_have_any_form_and_keeps_its_identity_when_replaced(
 def test_the_last_admin_key_is_known() -> None:
     admin, other = keys.new_key("admin", "a", 0.0), keys.new_key("admin", "b", 0.0, expires_at=10.0)
     ring = Keyring([admin.record, other.record, keys.new_key("write", "w", 0.0).record])
-    assert not ring.last_admin(admin.record.key_id, 5.0)
-    assert ring.last_admin(admin.record.key_id, 10.0)
+    assert not ring.is_last_admin(admin.record.key_id, 5.0)
+    assert ring.is_last_admin(admin.record.key_id, 10.0)
 
 
 @pytest.mark.parametrize(

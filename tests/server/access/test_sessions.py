@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sse import Stream
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
 
-def test_an_admin_sees_which_browsers_are_signed_in(served: Served) -> None:
-    other = served.browser()
-    served.clock.pass_(100)
-    browser = served.browser()
+def test_an_admin_sees_which_browsers_are_signed_in(server: RunningServer) -> None:
+    other = server.browser()
+    server.clock.advance(100)
+    browser = server.browser()
     assert browser.get("/").status_code == 200
     first, second = browser.get("/api/v1/sessions").json()["sessions"]
     assert (first["current"], second["current"]) == (True, False)
@@ -28,18 +28,18 @@ def test_an_admin_sees_which_browsers_are_signed_in(served: Served) -> None:
     assert page.count("this browser</strong>") == 1
     for cookie in (*browser.cookies.values(), *other.cookies.values()):
         assert cookie not in page
-    assert not any(record.hash in page for record in served.server.app.services.sessions.all(served.clock()))
+    assert not any(record.hash in page for record in server.background.app.services.sessions.all(server.clock()))
 
 
-def test_which_browser_it_is_and_with_which_key_is_listed_and_survives(served: Served) -> None:
+def test_which_browser_it_is_and_with_which_key_is_listed_and_survives(server: RunningServer) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0"
     for name in (agent, "<b>" * 200):
-        served.client(**{"User-Agent": name}).post("/login", data={"key": served.keys["write"]})
-        served.clock.pass_(1)
-    served.restart()
-    browser = served.browser()
+        server.client(**{"User-Agent": name}).post("/login", data={"key": server.keys["write"]})
+        server.clock.advance(1)
+    server.restart()
+    browser = server.browser()
     own, hostile, firefox = browser.get("/api/v1/sessions").json()["sessions"]
-    key_id = served.keys["write"].split("_")[2]
+    key_id = server.keys["write"].split("_")[2]
     assert (firefox["agent"], firefox["key_id"], own["key_id"]) == (agent, key_id, None)
     assert len(hostile["agent"]) == 300
     page = browser.get("/keys").text
@@ -47,28 +47,28 @@ def test_which_browser_it_is_and_with_which_key_is_listed_and_survives(served: S
     assert "<b>" not in page
 
 
-def test_when_a_browser_was_last_seen_is_noted_once_a_minute_and_survives(served: Served) -> None:
-    browser = served.browser()
+def test_when_a_browser_was_last_seen_is_noted_once_a_minute_and_survives(server: RunningServer) -> None:
+    browser = server.browser()
 
     def seen() -> str:
         return browser.get("/api/v1/sessions").json()["sessions"][0]["seen_at"]
 
     assert seen() == "2027-01-15T08:00:00.000Z"
-    served.clock.pass_(59)
+    server.clock.advance(59)
     assert seen() == "2027-01-15T08:00:00.000Z"
-    served.clock.pass_(1)
+    server.clock.advance(1)
     assert seen() == "2027-01-15T08:01:00.000Z"
     cookies = dict(browser.cookies)
-    served.restart()
-    browser = served.client()
+    server.restart()
+    browser = server.client()
     browser.cookies.update(cookies)
     assert seen() == "2027-01-15T08:01:00.000Z"
 
 
-def test_a_revoked_browser_is_signed_out_and_its_streams_end(served: Served) -> None:
-    browser, other = served.browser(), served.browser()
-    cookie = other.cookies[served.cookie_name]
-    stream = Stream(served, None, Cookie=f"{served.cookie_name}={cookie}")
+def test_a_revoked_browser_is_signed_out_and_its_streams_end(server: RunningServer) -> None:
+    browser, other = server.browser(), server.browser()
+    cookie = other.cookies[server.cookie_name]
+    stream = SseStream(server, None, Cookie=f"{server.cookie_name}={cookie}")
     try:
         assert stream.next().name == "snapshot"
         sessions = browser.get("/api/v1/sessions").json()["sessions"]
@@ -80,13 +80,15 @@ def test_a_revoked_browser_is_signed_out_and_its_streams_end(served: Served) -> 
     assert other.get("/").status_code == 303
     assert browser.get("/").status_code == 200
     assert browser.delete(f"/api/v1/sessions/{session_id}").status_code == 404
-    served.restart()
-    other = served.client(Cookie=f"{served.cookie_name}={cookie}")
+    server.restart()
+    other = server.client(Cookie=f"{server.cookie_name}={cookie}")
     assert other.get("/").status_code == 303
 
 
-def test_a_guest_reads_the_pages_and_the_stream_only_where_it_is_turned_on(serve: Callable[..., Served]) -> None:
-    closed, public = serve(), serve(public_read=True)
+def test_a_guest_reads_the_pages_and_the_stream_only_where_it_is_turned_on(
+    make_server: Callable[..., RunningServer],
+) -> None:
+    closed, public = make_server(), make_server(public_read=True)
     assert closed.client().get("/").status_code == 303
     assert closed.client().get("/api/v1/events").status_code == 401
     public.client("write").put("/api/v1/items/a", json={"run_id": "r", "title": "Seen by all"})
@@ -99,7 +101,7 @@ def test_a_guest_reads_the_pages_and_the_stream_only_where_it_is_turned_on(serve
     assert "Seen by all" in guest.get("/").text
     assert guest.get("/keys").headers["Location"] == "login"
     assert guest.get("/api/key-info").status_code == 401
-    stream = Stream(public, None)
+    stream = SseStream(public, None)
     try:
         assert stream.next().name == "snapshot"
         public.client("write").patch("/api/v1/items/a", json={"title": "Changed"})
@@ -108,8 +110,10 @@ def test_a_guest_reads_the_pages_and_the_stream_only_where_it_is_turned_on(serve
         stream.close()
 
 
-def test_who_is_signed_in_stays_the_operator_where_everybody_may_read(serve: Callable[..., Served]) -> None:
-    public = serve(public_read=True)
+def test_who_is_signed_in_stays_the_operator_where_everybody_may_read(
+    make_server: Callable[..., RunningServer],
+) -> None:
+    public = make_server(public_read=True)
     browser = public.browser()
     assert "Sign out" in browser.get("/").text
     assert browser.get("/keys").status_code == 200
@@ -118,8 +122,8 @@ def test_who_is_signed_in_stays_the_operator_where_everybody_may_read(serve: Cal
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_a_guest_changes_nothing(serve: Callable[..., Served], method: str) -> None:
-    public = serve(public_read=True)
+def test_a_guest_changes_nothing(make_server: Callable[..., RunningServer], method: str) -> None:
+    public = make_server(public_read=True)
     public.client("write").put("/api/v1/items/a", json={"run_id": "r"})
     assert public.client().request(method, "/api/v1/items/a", json={"title": "x"}).status_code == 401
     ops = [{"op": "delete", "id": "a"}]

@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item, cut, legible
-from progressbar_tracker.server.hub import BARE
+from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge, clean_text, truncate_text
+from progressbar_tracker.server.hub import PUBLIC_FIELDS
 from progressbar_tracker.server.models import rfc3339
-from tests.support.server import NOW, Served
-from tests.support.sse import Stream
+from tests.support.server import START_TIME, RunningServer
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
 
-SECRETS = {"owner", "meta", "run_id", "parent", "group", "seq"}
+PRIVATE_FIELDS = {"owner", "meta", "run_id", "parent", "group", "seq"}
 
 
-def share(served: Served, **body: object) -> dict[str, str]:
+def create_share(served: RunningServer, **body: object) -> dict[str, str]:
     reply = served.client("admin").post("/api/v1/shares", json=body)
     assert reply.status_code == 201, reply.text
     return reply.json()
 
 
-def put(served: Served, item_id: str, **fields: object) -> None:
+def put_item(served: RunningServer, item_id: str, **fields: object) -> None:
     assert served.client("write").put(f"/api/v1/items/{item_id}", json=fields).status_code in (200, 201)
 
 
 @pytest.fixture
-def watch(served: Served) -> Iterator[Callable[[dict[str, str]], Stream]]:
-    made: list[Stream] = []
+def open_stream(server: RunningServer) -> Iterator[Callable[[dict[str, str]], SseStream]]:
+    made: list[SseStream] = []
 
-    def start(shared: dict[str, str]) -> Stream:
-        made.append(Stream(served, None, path=f"/{shared['path']}/events"))
+    def start(shared: dict[str, str]) -> SseStream:
+        made.append(SseStream(server, None, path=f"/{shared['path']}/events"))
         return made[-1]
 
     yield start
@@ -45,10 +45,10 @@ def watch(served: Served) -> Iterator[Callable[[dict[str, str]], Stream]]:
         stream.close()
 
 
-def test_a_link_shows_what_it_is_for_and_nothing_else(served: Served) -> None:
+def test_a_link_shows_what_it_is_for_and_nothing_else(server: RunningServer) -> None:
     meta = {"host": "secret-host", "command": "secret-command"}
-    put(
-        served,
+    put_item(
+        server,
         "a/b",
         run_id="secret-run",
         title="Mine",
@@ -58,10 +58,10 @@ def test_a_link_shows_what_it_is_for_and_nothing_else(served: Served) -> None:
         completed=1,
         total=4,
     )
-    put(served, "other", run_id="r", title="Not theirs", group="g")
-    put(served, "elsewhere", run_id="r", title="Not theirs either", group="h")
-    item, group = share(served, item="a/b"), share(served, group="g")
-    nobody = served.client()
+    put_item(server, "other", run_id="r", title="Not theirs", group="g")
+    put_item(server, "elsewhere", run_id="r", title="Not theirs either", group="h")
+    item, group = create_share(server, item="a/b"), create_share(server, group="g")
+    nobody = server.client()
     page = nobody.get(f"/{item['path']}").text
     assert "Mine" in page
     assert "25 %" in page
@@ -75,99 +75,104 @@ def test_a_link_shows_what_it_is_for_and_nothing_else(served: Served) -> None:
         assert text not in both.replace(group["token"], ""), text
 
 
-def test_a_link_to_an_item_goes_on_showing_how_it_ended(served: Served) -> None:
-    made = share(served, item="job")
-    nobody = served.client()
+def test_a_link_to_an_item_goes_on_showing_how_it_ended(server: RunningServer) -> None:
+    made = create_share(server, item="job")
+    nobody = server.client()
     assert "Nothing to be seen yet" in nobody.get(f"/{made['path']}").text
-    put(served, "job", run_id="r", title="The job", completed=4, total=4, status="succeeded")
-    served.client("write").delete("/api/v1/items/job")
+    put_item(server, "job", run_id="r", title="The job", completed=4, total=4, status="succeeded")
+    server.client("write").delete("/api/v1/items/job")
     page = nobody.get(f"/{made['path']}").text
     assert "The job" in page
     assert "succeeded" in page
 
 
-def test_a_link_to_a_group_shows_what_has_ended_in_it(served: Served) -> None:
-    made = share(served, group="g")
-    put(served, "in", run_id="r", title="Inside", group="g", status="failed", error="OSError: x")
-    put(served, "out", run_id="r", title="Outside")
+def test_a_link_to_a_group_shows_what_has_ended_in_it(server: RunningServer) -> None:
+    made = create_share(server, group="g")
+    put_item(server, "in", run_id="r", title="Inside", group="g", status="failed", error="OSError: x")
+    put_item(server, "out", run_id="r", title="Outside")
     for name in ("in", "out"):
-        served.client("write").delete(f"/api/v1/items/{name}")
-    page = served.client().get(f"/{made['path']}").text
+        server.client("write").delete(f"/api/v1/items/{name}")
+    page = server.client().get(f"/{made['path']}").text
     assert "Inside" in page
     assert "OSError: x" in page
     assert "Outside" not in page
 
 
-def test_its_stream_shows_the_same(served: Served, watch: Callable[[dict[str, str]], Stream]) -> None:
-    put(served, "a", run_id="secret-run", title="Mine", group="g", meta={"host": "secret-host"})
-    put(served, "b", run_id="r", group="h")
-    stream = watch(share(served, group="g"))
+def test_its_stream_shows_the_same(server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]) -> None:
+    put_item(server, "a", run_id="secret-run", title="Mine", group="g", meta={"host": "secret-host"})
+    put_item(server, "b", run_id="r", group="h")
+    stream = open_stream(create_share(server, group="g"))
     assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     first = stream.next()
     assert [item["id"] for item in first.data["items"]] == ["a"]
-    put(served, "b", run_id="r", title="unseen", group="h")
-    put(served, "a", run_id="secret-run", title="changed", group="g", meta={"host": "secret-host"})
+    put_item(server, "b", run_id="r", title="unseen", group="h")
+    put_item(server, "a", run_id="secret-run", title="changed", group="g", meta={"host": "secret-host"})
     change = stream.next()
     assert [item["title"] for item in change.data["items"]] == ["changed"]
-    served.client("write").delete("/api/v1/items/a")
-    gone = stream.until(lambda event: event.data["gone"])[-1]
+    server.client("write").delete("/api/v1/items/a")
+    gone = stream.read_until(lambda event: event.data["gone"])[-1]
     assert gone.data["gone"] == ["a"]
     for told in (*first.data["items"], *change.data["items"], *gone.data["ended"]):
-        assert set(told) == set(BARE)
-        assert SECRETS.isdisjoint(told)
+        assert set(told) == set(PUBLIC_FIELDS)
+        assert PRIVATE_FIELDS.isdisjoint(told)
     assert "secret" not in json.dumps([first.data, change.data, gone.data])
 
 
-def test_revoking_ends_its_streams_and_no_others(served: Served, watch: Callable[[dict[str, str]], Stream]) -> None:
-    revoked, other = share(served, item="a"), share(served, item="a")
-    ends, stays = watch(revoked), watch(other)
+def test_revoking_ends_its_streams_and_no_others(
+    server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]
+) -> None:
+    revoked, other = create_share(server, item="a"), create_share(server, item="a")
+    ends, stays = open_stream(revoked), open_stream(other)
     assert (ends.next().name, stays.next().name) == ("snapshot", "snapshot")
-    assert served.client("admin").delete(f"/api/v1/shares/{revoked['share_id']}").status_code == 200
+    assert server.client("admin").delete(f"/api/v1/shares/{revoked['share_id']}").status_code == 200
     assert ends.next() is None
-    put(served, "a", run_id="r")
+    put_item(server, "a", run_id="r")
     assert [item["id"] for item in stays.next().data["items"]] == ["a"]
 
 
-def test_expiry_ends_its_streams(served: Served, watch: Callable[[dict[str, str]], Stream]) -> None:
-    stream = watch(share(served, item="a", expires_at=rfc3339(NOW + 60)))
+def test_expiry_ends_its_streams(server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]) -> None:
+    stream = open_stream(create_share(server, item="a", expires_at=rfc3339(START_TIME + 60)))
     assert stream.next().name == "snapshot"
-    served.clock.pass_(61)
+    server.clock.advance(61)
     assert stream.next() is None
-    assert served.server.app.services.shares.all() == []
+    assert server.background.app.services.shares.all() == []
 
 
-def answers(http: httpx.Client, token: str) -> list[tuple[int, bytes]]:
+def get_responses(http: httpx.Client, token: str) -> list[tuple[int, bytes]]:
     return [
         (reply.status_code, reply.content)
         for reply in (http.get(f"/s/{token}"), http.get(f"/s/{token}/events"), http.get(f"/badge/{token}.svg"))
     ]
 
 
-def test_a_guessed_a_revoked_and_an_expired_link_are_the_same_404(served: Served) -> None:
-    revoked, expired = share(served, item="a"), share(served, item="a", expires_at=rfc3339(NOW + 1))
-    served.client("admin").delete(f"/api/v1/shares/{revoked['share_id']}")
-    served.clock.pass_(2)
-    nobody = served.client()
+def test_a_guessed_a_revoked_and_an_expired_link_are_the_same_404(server: RunningServer) -> None:
+    revoked, expired = (
+        create_share(server, item="a"),
+        create_share(server, item="a", expires_at=rfc3339(START_TIME + 1)),
+    )
+    server.client("admin").delete(f"/api/v1/shares/{revoked['share_id']}")
+    server.clock.advance(2)
+    nobody = server.client()
     nothing = nobody.get("/nothing-is-here")
     tokens = (revoked["token"], expired["token"], "guessed", revoked["share_id"], "%00", "..%2f", revoked["token"][:-1])
     for token in tokens:
-        assert answers(nobody, token) == [(404, nothing.content)] * 3, token
+        assert get_responses(nobody, token) == [(404, nothing.content)] * 3, token
 
 
-def test_shares_survive_a_restart_and_only_their_hash_is_kept(served: Served) -> None:
-    made = share(served, group="g")
-    gone = share(served, item="a")
-    served.client("admin").delete(f"/api/v1/shares/{gone['share_id']}")
-    served.restart()
-    assert served.client().get(f"/{made['path']}").status_code == 200
-    assert served.client().get(f"/{gone['path']}").status_code == 404
-    (listed,) = served.client("admin").get("/api/v1/shares").json()["shares"]
+def test_shares_survive_a_restart_and_only_their_hash_is_kept(server: RunningServer) -> None:
+    made = create_share(server, group="g")
+    gone = create_share(server, item="a")
+    server.client("admin").delete(f"/api/v1/shares/{gone['share_id']}")
+    server.restart()
+    assert server.client().get(f"/{made['path']}").status_code == 200
+    assert server.client().get(f"/{gone['path']}").status_code == 404
+    (listed,) = server.client("admin").get("/api/v1/shares").json()["shares"]
     assert listed == {
         "share_id": made["share_id"], "group": "g", "item": None, "created_at": "2027-01-15T08:00:00.000Z",
         "expires_at": None,
     }  # fmt: skip
-    served.stop()
-    stored = b"".join(path.read_bytes() for path in served.database.parent.iterdir())
+    server.stop()
+    stored = b"".join(path.read_bytes() for path in server.database.parent.iterdir())
     assert made["token"].encode() not in stored
 
 
@@ -184,14 +189,16 @@ def test_shares_survive_a_restart_and_only_their_hash_is_kept(served: Served) ->
         ({"item": "a", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
     ],
 )
-def test_a_share_that_breaks_a_rule_is_not_made(shared: Served, body: dict[str, object], field: str) -> None:
-    reply = shared.client("admin").post("/api/v1/shares", json=body)
+def test_a_share_that_breaks_a_rule_is_not_made(
+    module_server: RunningServer, body: dict[str, object], field: str
+) -> None:
+    reply = module_server.client("admin").post("/api/v1/shares", json=body)
     assert (reply.status_code, reply.json()["field"]) == (422, field)
 
 
-def test_the_admins_page_lists_the_shares(served: Served) -> None:
-    made = share(served, item="a/<b>", expires_at=rfc3339(NOW + 60))
-    page = served.browser().get("/keys?share=%22%3E%3Cb%3E").text
+def test_the_admins_page_lists_the_shares(server: RunningServer) -> None:
+    made = create_share(server, item="a/<b>", expires_at=rfc3339(START_TIME + 60))
+    page = server.browser().get("/keys?share=%22%3E%3Cb%3E").text
     assert "a/&lt;b&gt;" in page
     assert 'value="&#34;&gt;&lt;b&gt;"' in page
     assert made["token"] not in page
@@ -200,55 +207,55 @@ def test_the_admins_page_lists_the_shares(served: Served) -> None:
 # The picture
 
 
-def picture(served: Served, made: dict[str, str]) -> tuple[httpx.Response, list[str]]:
+def get_badge(served: RunningServer, made: dict[str, str]) -> tuple[httpx.Response, list[str]]:
     reply = served.client().get(f"/{made['badge']}")
     root = ET.fromstring(reply.content)
     return reply, [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_the_badge_is_a_picture_of_the_bar(served: Served) -> None:
-    made, of_group = share(served, item="a"), share(served, group="g")
-    assert picture(served, made)[1] == ["a", "waiting"]
-    put(served, "a", run_id="r", title="</text><script>alert(1)</script>&", completed=1, total=4, group="g")
-    reply, texts = picture(served, made)
+def test_the_badge_is_a_picture_of_the_bar(server: RunningServer) -> None:
+    made, of_group = create_share(server, item="a"), create_share(server, group="g")
+    assert get_badge(server, made)[1] == ["a", "waiting"]
+    put_item(server, "a", run_id="r", title="</text><script>alert(1)</script>&", completed=1, total=4, group="g")
+    reply, texts = get_badge(server, made)
     assert texts == ["</text><script>alert(1)</scr…", "25 %"]
     assert reply.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-cache"
     assert b'width="60.0"' in reply.content
     assert b"<script" not in reply.content
     assert b"style" not in reply.content
-    assert picture(served, of_group)[1] == ["g", "1 running, 25 %"]
-    put(served, "a", run_id="r", title="t", completed=1, total=4, group="g", status="failed")
-    assert picture(served, made)[1] == ["t", "✕ failed"]
-    served.client("write").delete("/api/v1/items/a")
-    assert picture(served, made)[1] == ["t", "✕ failed"]
-    assert picture(served, of_group)[1] == ["g", "nothing runs"]
+    assert get_badge(server, of_group)[1] == ["g", "1 running, 25 %"]
+    put_item(server, "a", run_id="r", title="t", completed=1, total=4, group="g", status="failed")
+    assert get_badge(server, made)[1] == ["t", "✕ failed"]
+    server.client("write").delete("/api/v1/items/a")
+    assert get_badge(server, made)[1] == ["t", "✕ failed"]
+    assert get_badge(server, of_group)[1] == ["g", "nothing runs"]
 
 
-def bar(**fields: object) -> dict[str, object]:
+def make_bar(**fields: object) -> dict[str, object]:
     return {"title": "t", "state": "running", "value": 0.5, "percent": "50 %", "count": "", **fields}
 
 
 def test_a_badge_tells_a_count_where_there_is_no_total() -> None:
-    assert badge_of_item("a", bar(value=None, percent="", count="7 files"))[2:] == ("7 files", "#1a67c7", 0.0)
-    assert badge_of_item("a", bar(state="succeeded", value=None, percent="", count="7"))[2:] == (
+    assert build_item_badge("a", make_bar(value=None, percent="", count="7 files"))[2:] == ("7 files", "#1a67c7", 0.0)
+    assert build_item_badge("a", make_bar(state="succeeded", value=None, percent="", count="7"))[2:] == (
         "✓ succeeded", "#17754a", 240.0,
     )  # fmt: skip
 
 
 def test_the_badge_of_a_group_tells_what_is_wrong() -> None:
-    assert badge_of_group("g", [bar(), bar(state="failed")]).state == "1 running, 50 %, 1 failed"
-    assert badge_of_group("g", [bar(state="failed")]).state == "1 failed"
-    assert badge_of_group("g", [bar(state="stalled", value=None)]).state == "1 running, 0 %, 1 stalled"
+    assert build_group_badge("g", [make_bar(), make_bar(state="failed")]).state == "1 running, 50 %, 1 failed"
+    assert build_group_badge("g", [make_bar(state="failed")]).state == "1 failed"
+    assert build_group_badge("g", [make_bar(state="stalled", value=None)]).state == "1 running, 0 %, 1 stalled"
 
 
 @pytest.mark.parametrize("text", ["\ufffe", "\uffff", "\u202e", "\u2066", "\ud800", "\x00", "\U000e0001"])
 def test_nothing_in_a_badge_breaks_it_or_turns_it_around(text: str) -> None:
-    assert legible(f"a{text}b") == "ab"
-    assert len(cut("w" * 300, 24)) == 24
+    assert clean_text(f"a{text}b") == "ab"
+    assert len(truncate_text("w" * 300, 24)) == 24
 
 
 def test_a_title_leaves_room_for_the_state() -> None:
-    short, long = (badge_of_item("a", bar(title="w" * 99, state=state)) for state in ("running", "succeeded"))
+    short, long = (build_item_badge("a", make_bar(title="w" * 99, state=state)) for state in ("running", "succeeded"))
     assert len(short.title) > len(long.title) >= 6
     assert short.full == "w" * 99

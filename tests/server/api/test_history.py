@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from progressbar_tracker.server.api import history
 from progressbar_tracker.server.dashboard import history_page
-from progressbar_tracker.server.models import AddHistory, Ended, Item
+from progressbar_tracker.server.models import AddHistory, EndedRun, Item
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import NOW, Served
+from tests.support.server import START_TIME, RunningServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,36 +28,42 @@ if TYPE_CHECKING:
     import httpx
 
 
-def item(item_id: str, **fields: object) -> Item:
-    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": NOW, "updated_at": NOW,
+def make_item(item_id: str, **fields: object) -> Item:
+    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": START_TIME,
+    "updated_at": START_TIME,
                    **fields})  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def past(shared: Served) -> Served:
+def history_server(module_server: RunningServer) -> RunningServer:
     """A history of seven runs."""
     runs = [
-        Ended(item("a/1", title="Import <b>", group="g"), "succeeded", NOW + 65),
-        Ended(item("=1+1", title="@sum", error="-2+3\nsecond line", meta={"host": "+h"}), "failed", NOW + 1),
-        Ended(item("straße", title="ΣΊΣΥΦΟΣ", completed=-5, total=None), "stopped", NOW + 2),
-        *(Ended(item(f"run-{n}", group="many", value=0.5), "succeeded", NOW + 100 + n) for n in range(4)),
+        EndedRun(make_item("a/1", title="Import <b>", group="g"), "succeeded", START_TIME + 65),
+        EndedRun(
+            make_item("=1+1", title="@sum", error="-2+3\nsecond line", meta={"host": "+h"}), "failed", START_TIME + 1
+        ),
+        EndedRun(make_item("straße", title="ΣΊΣΥΦΟΣ", completed=-5, total=None), "stopped", START_TIME + 2),
+        *(
+            EndedRun(make_item(f"run-{n}", group="many", value=0.5), "succeeded", START_TIME + 100 + n)
+            for n in range(4)
+        ),
     ]
-    shared.server.store.commit([AddHistory(run) for run in runs]).result(10)
-    return shared
+    module_server.background.store.commit([AddHistory(run) for run in runs]).result(10)
+    return module_server
 
 
 @pytest.fixture(scope="module")
-def browser(past: Served) -> httpx.Client:
-    return past.browser()
+def browser(history_server: RunningServer) -> httpx.Client:
+    return history_server.browser()
 
 
-def titles(page: str) -> list[str]:
+def parse_titles(page: str) -> list[str]:
     return [html.unescape(title) for title in re.findall(r'<td[^>]* class="main"><a[^>]*><bdi>(.*?)</bdi>', page)]
 
 
 def test_the_page_shows_what_became_of_each_run_newest_first(browser: httpx.Client) -> None:
     page = browser.get("/history").text
-    assert titles(page) == ["run-3", "run-2", "run-1", "run-0", "ΣΊΣΥΦΟΣ", "@sum", "Import <b>"]
+    assert parse_titles(page) == ["run-3", "run-2", "run-1", "run-0", "ΣΊΣΥΦΟΣ", "@sum", "Import <b>"]
     for text in ("1 min 5 s", "succeeded", "second line", 'href="items/a%2F1"', "2027-01-15 08:01 UTC"):
         assert text in page, text
 
@@ -76,15 +82,15 @@ def test_the_page_shows_what_became_of_each_run_newest_first(browser: httpx.Clie
     ],
 )
 def test_a_filter_is_a_form_in_the_url(browser: httpx.Client, query: str, found: list[str]) -> None:
-    assert titles(browser.get(f"/history?{query}").text) == found
+    assert parse_titles(browser.get(f"/history?{query}").text) == found
 
 
 def test_the_pages_are_turned_by_links(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_page, "ROWS", 3)
+    monkeypatch.setattr(history_page, "PAGE_ROWS", 3)
     seen, url, turns = [], "/history?group=many", 0
     while url:
         page = browser.get(url).text
-        seen += titles(page)
+        seen += parse_titles(page)
         turns += 1
         found = re.search(r'<a href="(history[^"]*)" rel="next">', page)
         url = "/" + html.unescape(found[1]) if found else ""
@@ -92,8 +98,8 @@ def test_the_pages_are_turned_by_links(browser: httpx.Client, monkeypatch: pytes
     assert '<a href="history?group=many" rel="first">' in page
 
 
-def test_an_empty_history_says_so(served: Served) -> None:
-    assert "No run has ended yet" in served.browser().get("/history").text
+def test_an_empty_history_says_so(server: RunningServer) -> None:
+    assert "No run has ended yet" in server.browser().get("/history").text
 
 
 def test_what_is_no_status_or_no_cursor_is_refused(browser: httpx.Client) -> None:
@@ -102,9 +108,11 @@ def test_what_is_no_status_or_no_cursor_is_refused(browser: httpx.Client) -> Non
     assert browser.get("/api/v1/history.csv?status=fine").status_code == 422
 
 
-def test_the_table_for_spreadsheets_has_every_run_and_no_formula(past: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "MOST", 2)  # several pages
-    reply = past.client("read").get("/api/v1/history.csv")
+def test_the_table_for_spreadsheets_has_every_run_and_no_formula(
+    history_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_HISTORY_PAGE", 2)  # several pages
+    reply = history_server.client("read").get("/api/v1/history.csv")
     assert reply.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert reply.headers["Content-Disposition"] == 'attachment; filename="history.csv"'
     rows = list(csv.DictReader(io.StringIO(reply.text, newline="")))
@@ -112,67 +120,97 @@ def test_the_table_for_spreadsheets_has_every_run_and_no_formula(past: Served, m
     assert rows[5] | {"title": "'@sum", "error": "'-2+3\nsecond line", "host": "'+h"} == rows[5]
     assert (rows[4]["completed"], rows[6]["seconds"]) == ("-5", "65.0")
     assert rows[6]["ended_at"] == "2027-01-15T08:01:05.000Z"
-    assert len(past.client("read").get("/api/v1/history.csv?group=many&q=&status=").text.splitlines()) == 5
+    assert len(history_server.client("read").get("/api/v1/history.csv?group=many&q=&status=").text.splitlines()) == 5
 
 
 # The characters that no eye sees: separators, format and control characters, marks, and letters without a shape.
-UNSEEN: Final = [
+INVISIBLE_CHARACTERS: Final = [
     character
     for character in map(chr, range(sys.maxunicode + 1))
     if unicodedata.category(character) in {"Zs", "Zl", "Zp", "Cf", "Cc"}
     or character in "\u034f\u115f\u1160\u3164\uffa0"
 ]
-SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
-DELIMITERS: Final = ",;\t"
+FORMULA_SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
+CSV_DELIMITERS: Final = ",;\t"
 
 
-def formulas(row: tuple[object, ...]) -> list[str]:
+def find_formulas(row: tuple[object, ...]) -> list[str]:
     """Return the cells that begin as formulas, for a reader that takes one separator or another."""
-    text = history._lines([row]).decode()
+    text = history._encode_rows([row]).decode()
     cells = [
         one
-        for delimiter in DELIMITERS
+        for delimiter in CSV_DELIMITERS
         for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         for one in line
     ]
-    skipped = "".join(UNSEEN) + '"'
-    return [one for one in cells if one.lstrip(skipped).startswith(tuple(SIGNS))]
+    skipped = "".join(INVISIBLE_CHARACTERS) + '"'
+    return [one for one in cells if one.lstrip(skipped).startswith(tuple(FORMULA_SIGNS))]
 
 
-@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("sign", FORMULA_SIGNS)
 def test_a_cell_never_begins_as_a_formula(sign: str) -> None:
-    begins = ["", *UNSEEN, '"', '" "', "a;", "a; ", "a\t", "a\n", "a\r\n", "a;\t", 'a;"', 'a;""', "a|", "\ufeff\u200b "]
-    begins += [f"a;{unseen}" for unseen in UNSEEN]
+    begins = [
+        "",
+        *INVISIBLE_CHARACTERS,
+        '"',
+        '" "',
+        "a;",
+        "a; ",
+        "a\t",
+        "a\n",
+        "a\r\n",
+        "a;\t",
+        'a;"',
+        'a;""',
+        "a|",
+        "\ufeff\u200b ",
+    ]
+    begins += [f"a;{unseen}" for unseen in INVISIBLE_CHARACTERS]
     for begin in begins:
-        assert formulas(("id", f"{begin}{sign}1+1", "end")) == [], ascii(begin)
-        assert formulas((f"{begin}{sign}1+1", f"a{begin}{sign}1", f"{begin}{sign}1")) == [], ascii(begin)
+        assert find_formulas(("id", f"{begin}{sign}1+1", "end")) == [], ascii(begin)
+        assert find_formulas((f"{begin}{sign}1+1", f"a{begin}{sign}1", f"{begin}{sign}1")) == [], ascii(begin)
 
 
 @given(
-    st.lists(st.text(st.sampled_from([*SIGNS, *DELIMITERS, *"\"'\r\n |a1", *UNSEEN[:80], *UNSEEN[-40:]])), min_size=1)
+    st.lists(
+        st.text(
+            st.sampled_from(
+                [
+                    *FORMULA_SIGNS,
+                    *CSV_DELIMITERS,
+                    *"\"'\r\n |a1",
+                    *INVISIBLE_CHARACTERS[:80],
+                    *INVISIBLE_CHARACTERS[-40:],
+                ]
+            )
+        ),
+        min_size=1,
+    )
 )
 @settings(max_examples=500)
 def test_no_text_begins_a_formula_for_any_reader(row: list[str]) -> None:
-    assert formulas(tuple(row)) == []
+    assert find_formulas(tuple(row)) == []
 
 
 @pytest.mark.parametrize(
     "value", [-5, 0.5, -1e300, "run-1", "a - b", "a,-5", "(-5)", "x=1", "Stra\u00dfe", "\u00fc", "", "a;b"]
 )
 def test_what_is_no_formula_stays_as_it_is(value: object) -> None:
-    assert history.cell(value) == value
+    assert history.escape_cell(value) == value
 
 
 def test_a_long_text_is_looked_at_once() -> None:
     """A lookahead that began anew at each place would take minutes."""
     for text in ("\t" * 200_000, ";" * 200_000, "; " * 100_000, "\u00a0" * 200_000, '"' * 200_000):
-        assert history.cell(text) == text
+        assert history.escape_cell(text) == text
 
 
-def test_the_export_in_json_is_what_the_pages_of_the_api_say(past: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    http = past.client("read")
+def test_the_export_in_json_is_what_the_pages_of_the_api_say(
+    history_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = history_server.client("read")
     listed = http.get("/api/v1/history?limit=1000").json()
-    monkeypatch.setattr(history, "MOST", 3)
+    monkeypatch.setattr(history, "MAX_HISTORY_PAGE", 3)
     reply = http.get("/api/v1/history.json")
     assert reply.json() == listed
     assert len(listed["items"]) == 7
@@ -181,14 +219,14 @@ def test_the_export_in_json_is_what_the_pages_of_the_api_say(past: Served, monke
     assert [run["id"] for run in http.get("/api/v1/history?id=run-2").json()["items"]] == ["run-2"]
 
 
-def test_who_is_not_signed_in_is_sent_to_sign_in_from_any_depth(shared: Served) -> None:
-    assert shared.client().get("/history").headers["Location"] == "login"
+def test_who_is_not_signed_in_is_sent_to_sign_in_from_any_depth(module_server: RunningServer) -> None:
+    assert module_server.client().get("/history").headers["Location"] == "login"
 
 
 # What an older version has written
 
 
-def made_by_the_first_version(path: Path) -> None:
+def make_schema_1_file(path: Path) -> None:
     """Write a file as schema 1 has it."""
     made = sqlite3.connect(path)
     for statement in MIGRATIONS[0]:
@@ -208,14 +246,14 @@ def made_by_the_first_version(path: Path) -> None:
 
 
 def test_a_file_of_the_first_version_is_led_forwards_and_nothing_is_lost(tmp_path: Path) -> None:
-    made_by_the_first_version(tmp_path / "p.db")
+    make_schema_1_file(tmp_path / "p.db")
     store = SqliteStore(tmp_path / "p.db")
     try:
         loaded = store.load()
         assert [kept.title for kept in loaded.items] == ["An old one"]
-        assert (loaded.sampled, loaded.shares) == ([], [])
+        assert (loaded.sampled_runs, loaded.shares) == ([], [])
         assert [session.hash for session in loaded.sessions] == ["hash"]
-        assert [(row.item.id, row.status) for row in store.history(text="old ONE")] == [("old", "failed")]
-        assert [row.item.id for row in store.history(item_id="old")] == ["old"]
+        assert [(row.item.id, row.status) for row in store.read_history(text="old ONE")] == [("old", "failed")]
+        assert [row.item.id for row in store.read_history(item_id="old")] == ["old"]
     finally:
         store.close()

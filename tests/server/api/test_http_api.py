@@ -7,66 +7,66 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.server import FullDisk, Served, legacy
+from tests.support.server import FullDisk, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-WEIRD = [
+HOSTILE_IDS = [
     "a/b/c", "/leading", "trailing/", "a//b", "//", "/", "?x=1", "a?b#c", "#", "100%", "%2F", "%", "a b", " ", "..",
     "../../etc/passwd", ".", "./a", "a\\b", "emoji 😀", "مرحبا", "ünï", "e\u0301", "\u202eflipped", "a+b&c=d;e",
     "items:batch", "{id}", "'\"<script>", "x" * 200, "😀" * 200,
 ]  # fmt: skip
 
 
-def path_of(item_id: str) -> str:
+def item_path(item_id: str) -> str:
     # Clients drop "." and ".." from a path even before it is sent, unless they cannot see them.
     return f"/api/v1/items/{quote(item_id, safe='').replace('.', '%2E')}"
 
 
-@pytest.mark.parametrize("item_id", WEIRD)
-def test_an_id_may_be_nearly_anything_in_every_route(shared: Served, item_id: str) -> None:
-    http = shared.client("write")
-    assert http.post("/progress", json=legacy(item_id)).status_code == 201
-    assert http.put("/progress", json=legacy(item_id, 0.6)).json()["value"] == 0.6
-    assert http.get(path_of(item_id)).json()["id"] == item_id
-    assert http.patch(path_of(item_id), json={"title": "patched"}).json()["id"] == item_id
+@pytest.mark.parametrize("item_id", HOSTILE_IDS)
+def test_an_id_may_be_nearly_anything_in_every_route(module_server: RunningServer, item_id: str) -> None:
+    http = module_server.client("write")
+    assert http.post("/progress", json=make_legacy_item(item_id)).status_code == 201
+    assert http.put("/progress", json=make_legacy_item(item_id, 0.6)).json()["value"] == 0.6
+    assert http.get(item_path(item_id)).json()["id"] == item_id
+    assert http.patch(item_path(item_id), json={"title": "patched"}).json()["id"] == item_id
     assert item_id in [item["id"] for item in http.get("/progress").json()]
     assert http.delete("/progress", params={"id": item_id}).status_code == 200
-    assert http.get(path_of(item_id)).status_code == 404
-    assert http.put(path_of(item_id), json={"run_id": "r"}).status_code == 201
+    assert http.get(item_path(item_id)).status_code == 404
+    assert http.put(item_path(item_id), json={"run_id": "r"}).status_code == 201
     ops = [{"op": "patch", "id": item_id}, {"op": "delete", "id": item_id}, {"op": "put", "id": item_id}]
     results = http.post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
     assert [(result["id"], result["status"]) for result in results] == [(item_id, 200), (item_id, 200), (item_id, 201)]
     assert http.get("/api/v1/history").json()["items"][0]["id"] == item_id
-    assert http.delete(path_of(item_id), params={"run_id": "x"}).status_code == 409
-    assert http.delete(path_of(item_id)).status_code == 200
+    assert http.delete(item_path(item_id), params={"run_id": "x"}).status_code == 409
+    assert http.delete(item_path(item_id)).status_code == 200
 
 
-def test_slashes_in_an_id_need_not_be_encoded(shared: Served) -> None:
-    http = shared.client("write")
+def test_slashes_in_an_id_need_not_be_encoded(module_server: RunningServer) -> None:
+    http = module_server.client("write")
     http.put("/api/v1/items/nested/a/b", json={})
-    assert http.get(path_of("nested/a/b")).json()["id"] == "nested/a/b"
+    assert http.get(item_path("nested/a/b")).json()["id"] == "nested/a/b"
 
 
 # The list
 
 
-def test_the_list_is_a_bare_array_by_weight_then_by_age(served: Served) -> None:
-    http = served.client("write")
+def test_the_list_is_a_bare_array_by_weight_then_by_age(server: RunningServer) -> None:
+    http = server.client("write")
     for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
-        http.post("/progress", json=legacy(item_id, weight=weight))
-        served.clock.pass_(1)
+        http.post("/progress", json=make_legacy_item(item_id, weight=weight))
+        server.clock.advance(1)
     assert [item["id"] for item in http.get("/progress").json()] == ["b", "d", "a", "c"]
     assert [item["id"] for item in http.get("/api/v1/items").json()["items"]] == ["b", "d", "a", "c"]
 
 
-def test_an_item_tells_everything_the_protocol_names(served: Served) -> None:
-    http = served.client("write")
+def test_an_item_tells_everything_the_protocol_names(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"run_id": "r", "seq": 3, "total": 4, "completed": 0, "meta": {"host": "h"}})
-    served.clock.pass_(2)
+    server.clock.advance(2)
     item = http.patch("/api/v1/items/a", json={"completed": 1}).json()
     assert item == {
         "id": "a", "title": "", "description": "", "value": 0.25, "completed": 1, "total": 4, "unit": "", "weight": 0,
@@ -77,8 +77,8 @@ def test_an_item_tells_everything_the_protocol_names(served: Served) -> None:
     }  # fmt: skip
 
 
-def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
-    http = served.client("write")
+def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={})
     first = http.get("/api/v1/items")
     etag = first.headers["ETag"]
@@ -91,26 +91,26 @@ def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
     assert changed.json()["rev"] > first.json()["rev"]
 
 
-def test_falling_silent_and_expiring_are_changes_too(served: Served) -> None:
-    http = served.client("write")
+def test_falling_silent_and_expiring_are_changes_too(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"heartbeat_timeout": 10})
     http.put("/api/v1/items/b", json={"ttl": 20, "status": "succeeded"})
     etag = http.get("/api/v1/items").headers["ETag"]
-    served.clock.pass_(10)
+    server.clock.advance(10)
     reply = http.get("/api/v1/items", headers={"If-None-Match": etag})
     assert [item["stalled"] for item in reply.json()["items"]] == [True, False]
-    served.clock.pass_(10)
+    server.clock.advance(10)
     reply = http.get("/api/v1/items", headers={"If-None-Match": reply.headers["ETag"]})
     assert [item["id"] for item in reply.json()["items"]] == ["a"]
 
 
-def test_an_etag_does_not_outlive_the_server(served: Served) -> None:
-    etag = served.client("read").get("/api/v1/items").headers["ETag"]
-    served.restart()
-    assert served.client("read").get("/api/v1/items", headers={"If-None-Match": etag}).status_code == 200
+def test_an_etag_does_not_outlive_the_server(server: RunningServer) -> None:
+    etag = server.client("read").get("/api/v1/items").headers["ETag"]
+    server.restart()
+    assert server.client("read").get("/api/v1/items", headers={"If-None-Match": etag}).status_code == 200
 
 
-def followed(http: httpx.Client, path: str, between: Callable[[], object]) -> list[str]:
+def follow_pages(http: httpx.Client, path: str, between: Callable[[], object]) -> list[str]:
     found: list[str] = []
     while True:
         reply = http.get(path)
@@ -121,8 +121,8 @@ def followed(http: httpx.Client, path: str, between: Callable[[], object]) -> li
         between()
 
 
-def test_pages_of_the_list_hold_still_while_items_come_and_go(served: Served) -> None:
-    http = served.client("write")
+def test_pages_of_the_list_hold_still_while_items_come_and_go(server: RunningServer) -> None:
+    http = server.client("write")
     for n in range(10):
         http.put(f"/api/v1/items/{n}", json={"weight": n // 5, "group": "g"})
     http.put("/api/v1/items/elsewhere", json={})
@@ -131,12 +131,12 @@ def test_pages_of_the_list_hold_still_while_items_come_and_go(served: Served) ->
         http.delete("/api/v1/items/5")
         http.put("/api/v1/items/first", json={"weight": 99, "group": "g"})
 
-    found = followed(http, "/api/v1/items?group=g&limit=3", between)
+    found = follow_pages(http, "/api/v1/items?group=g&limit=3", between)
     assert found == ["5", "6", "7", "8", "9", "0", "1", "2", "3", "4"]
 
 
-def test_the_list_can_be_narrowed(served: Served) -> None:
-    http = served.client("write")
+def test_the_list_can_be_narrowed(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"group": "g ü"})
     http.put("/api/v1/items/b", json={"group": "g ü", "status": "failed"})
     http.put("/api/v1/items/c", json={})
@@ -147,13 +147,13 @@ def test_the_list_can_be_narrowed(served: Served) -> None:
 # The history
 
 
-def test_the_history_tells_how_each_run_ended(served: Served) -> None:
-    http = served.client("write")
+def test_the_history_tells_how_each_run_ended(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"run_id": "1", "group": "g"})
     http.put("/api/v1/items/a", json={"run_id": "2", "group": "g"})
     http.patch("/api/v1/items/a", json={"status": "failed", "error": "OSError: x"})
     http.delete("/api/v1/items/a")
-    http.post("/progress", json=legacy("b"))
+    http.post("/progress", json=make_legacy_item("b"))
     http.delete("/progress", params={"id": "b"})
     runs = http.get("/api/v1/history").json()["items"]
     assert [(run["id"], run["status"], run["error"]) for run in runs] == [
@@ -164,8 +164,8 @@ def test_the_history_tells_how_each_run_ended(served: Served) -> None:
     assert len(http.get("/api/v1/history?status=deleted").json()["items"]) == 1
 
 
-def test_pages_of_the_history_hold_still_while_runs_end(served: Served) -> None:
-    http = served.client("write")
+def test_pages_of_the_history_hold_still_while_runs_end(server: RunningServer) -> None:
+    http = server.client("write")
 
     def end(item_id: str) -> None:
         http.put(f"/api/v1/items/{item_id}", json={})
@@ -173,15 +173,15 @@ def test_pages_of_the_history_hold_still_while_runs_end(served: Served) -> None:
 
     for n in range(7):
         end(str(n))
-    assert followed(http, "/api/v1/history?limit=3", lambda: end("later")) == ["6", "5", "4", "3", "2", "1", "0"]
+    assert follow_pages(http, "/api/v1/history?limit=3", lambda: end("later")) == ["6", "5", "4", "3", "2", "1", "0"]
 
 
 # Batches
 
 
-def test_a_batch_keeps_its_order_and_judges_one_by_one(served: Served) -> None:
-    http = served.client("write")
-    served.client("other").put("/api/v1/items/theirs", json={})
+def test_a_batch_keeps_its_order_and_judges_one_by_one(server: RunningServer) -> None:
+    http = server.client("write")
+    server.client("other").put("/api/v1/items/theirs", json={})
     ops = [
         {"op": "put", "id": "a", "run_id": "r", "seq": 1, "total": 9},
         {"op": "patch", "id": "a", "run_id": "r", "seq": 2, "completed": 3},
@@ -197,42 +197,44 @@ def test_a_batch_keeps_its_order_and_judges_one_by_one(served: Served) -> None:
     assert http.get("/api/v1/history").json()["items"][0]["status"] == "succeeded"
 
 
-def test_a_batch_may_have_five_hundred_operations(served: Served) -> None:
+def test_a_batch_may_have_five_hundred_operations(server: RunningServer) -> None:
     ops = [{"op": "put", "id": str(n)} for n in range(500)]
-    results = served.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
+    results = server.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
     assert [result["status"] for result in results] == [201] * 500
 
 
 # Limits, failures, restarts
 
 
-def test_one_item_more_than_a_key_may_have_is_refused_with_the_reason(serve: Callable[..., Served]) -> None:
-    served = serve(max_items=2)
+def test_one_item_more_than_a_key_may_have_is_refused_with_the_reason(
+    make_server: Callable[..., RunningServer],
+) -> None:
+    served = make_server(max_items=2)
     http = served.client("write")
     for item_id in "ab":
-        assert http.post("/progress", json=legacy(item_id)).status_code == 201
-    for reply in (http.post("/progress", json=legacy("c")), http.put("/api/v1/items/c", json={})):
+        assert http.post("/progress", json=make_legacy_item(item_id)).status_code == 201
+    for reply in (http.post("/progress", json=make_legacy_item("c")), http.put("/api/v1/items/c", json={})):
         assert reply.status_code == 429
         assert int(reply.headers["Retry-After"]) > 0
         assert "2 items" in reply.json()["detail"]
-    assert served.client("other").post("/progress", json=legacy("c")).status_code == 201
+    assert served.client("other").post("/progress", json=make_legacy_item("c")).status_code == 201
 
 
-def test_what_cannot_be_kept_is_not_done(served: Served, disk: FullDisk) -> None:
-    http = served.client("write")
+def test_what_cannot_be_kept_is_not_done(server: RunningServer, disk: FullDisk) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"run_id": "r", "title": "before"})
     before = http.get("/progress").json()
     disk.full = True
     attempts = [
-        http.post("/progress", json=legacy("b")),
+        http.post("/progress", json=make_legacy_item("b")),
         http.put("/api/v1/items/b", json={}),
         http.put("/api/v1/items/a", json={"run_id": "new"}),
         http.patch("/api/v1/items/a", json={"status": "succeeded"}),
-        http.put("/progress", json=legacy("a", 1)),
+        http.put("/progress", json=make_legacy_item("a", 1)),
         http.delete("/api/v1/items/a"),
         http.delete("/progress", params={"id": "a"}),
         http.post("/api/v1/items:batch", json={"ops": [{"op": "put", "id": "b"}, {"op": "delete", "id": "a"}]}),
-        served.client("admin").post("/api/v1/keys", json={"type": "read", "name": "n"}),
+        server.client("admin").post("/api/v1/keys", json={"type": "read", "name": "n"}),
         http.get("/readyz"),
     ]
     for reply in attempts:
@@ -244,49 +246,49 @@ def test_what_cannot_be_kept_is_not_done(served: Served, disk: FullDisk) -> None
     disk.full = False
     assert http.get("/readyz").status_code == 200
     assert http.patch("/api/v1/items/a", json={"status": "succeeded"}).status_code == 200
-    served.restart()
-    assert [(item["id"], item["title"], item["status"]) for item in served.client("read").get("/progress").json()] == [
+    server.restart()
+    assert [(item["id"], item["title"], item["status"]) for item in server.client("read").get("/progress").json()] == [
         ("a", "progress goes on", "succeeded")
     ]
 
 
-def test_progress_that_waited_survives_a_delete_that_failed(served: Served, disk: FullDisk) -> None:
-    http = served.client("write")
+def test_progress_that_waited_survives_a_delete_that_failed(server: RunningServer, disk: FullDisk) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={})
     http.patch("/api/v1/items/a", json={"title": "not written yet"})
     disk.full = True
     assert http.delete("/api/v1/items/a").status_code == 503
     disk.full = False
-    served.restart()
-    assert served.client("read").get("/api/v1/items/a").json()["title"] == "not written yet"
+    server.restart()
+    assert server.client("read").get("/api/v1/items/a").json()["title"] == "not written yet"
 
 
 def test_an_item_that_expired_does_not_come_back_when_its_successor_cannot_be_kept(
-    served: Served, disk: FullDisk
+    server: RunningServer, disk: FullDisk
 ) -> None:
-    http = served.client("write")
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"ttl": 5, "status": "succeeded"})
     disk.full = True
-    served.clock.pass_(5)
+    server.clock.advance(5)
     assert http.get("/api/v1/items").json()["items"] == []
     assert http.put("/api/v1/items/a", json={}).status_code == 503
     disk.full = False
-    served.restart()
-    assert served.server.store.load().items == []
-    assert [run["id"] for run in served.client("read").get("/api/v1/history").json()["items"]] == ["a"]
+    server.restart()
+    assert server.background.store.load().items == []
+    assert [run["id"] for run in server.client("read").get("/api/v1/history").json()["items"]] == ["a"]
 
 
-def test_a_restart_keeps_everything(served: Served) -> None:
-    http = served.client("write")
-    http.post("/progress", json=legacy("a", weight=3))
+def test_a_restart_keeps_everything(server: RunningServer) -> None:
+    http = server.client("write")
+    http.post("/progress", json=make_legacy_item("a", weight=3))
     http.put("/api/v1/items/b", json={"run_id": "r", "seq": 4, "total": 10, "meta": {"k": "v"}})
     http.patch("/api/v1/items/b", json={"part": "1", "completed": 4, "seq": 9})
     http.put("/api/v1/items/gone", json={})
     http.delete("/api/v1/items/gone")
     items, runs = http.get("/progress").json(), http.get("/api/v1/history").json()
     info = http.get("/api/key-info").json()
-    served.restart()
-    http = served.client("write")
+    server.restart()
+    http = server.client("write")
     assert http.get("/progress").json() == items
     assert http.get("/api/v1/history").json() == runs
     assert http.patch("/api/v1/items/b", json={"part": "1", "completed": 1, "seq": 9}).json()["completed"] == 4
@@ -295,8 +297,8 @@ def test_a_restart_keeps_everything(served: Served) -> None:
     assert again == info
 
 
-def test_a_key_says_what_it_may_do_and_whom_it_talks_to(shared: Served) -> None:
-    info = shared.client("write").get("/api/key-info").json()
+def test_a_key_says_what_it_may_do_and_whom_it_talks_to(module_server: RunningServer) -> None:
+    info = module_server.client("write").get("/api/key-info").json()
     assert info["type"] == "write"
     assert info["permissions"] == ["read", "create", "update_own", "delete_own"]
     assert info["api"] == ["v1"]
@@ -308,14 +310,14 @@ def test_a_key_says_what_it_may_do_and_whom_it_talks_to(shared: Served) -> None:
 # Where it lives
 
 
-def test_everything_works_under_a_base_path(serve: Callable[..., Served]) -> None:
-    served = serve(base_path="/p")
-    assert served.server.url.endswith("/p")
+def test_everything_works_under_a_base_path(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(base_path="/p")
+    assert served.background.url.endswith("/p")
     http = served.client("write")
-    assert http.post("/progress", json=legacy("a/b")).status_code == 201
-    assert http.get(path_of("a/b")).json()["id"] == "a/b"
+    assert http.post("/progress", json=make_legacy_item("a/b")).status_code == 201
+    assert http.get(item_path("a/b")).json()["id"] == "a/b"
     assert http.delete("/progress", params={"id": "a/b"}).status_code == 200
-    origin = f"http://127.0.0.1:{served.server.port}"
+    origin = f"http://127.0.0.1:{served.background.port}"
     assert http.get(f"{origin}/progress").status_code == 200, "a proxy may have taken the base path off"
     assert http.get(f"{origin}/pprogress").status_code == 404
     assert http.get(f"{origin}/p").headers["Location"] == "/p/"
@@ -324,8 +326,8 @@ def test_everything_works_under_a_base_path(serve: Callable[..., Served]) -> Non
     assert all(cookie.path == "/p" for cookie in browser.cookies.jar)
 
 
-def test_every_answer_has_the_headers_of_safety(shared: Served) -> None:
-    http = shared.client("read")
+def test_every_answer_has_the_headers_of_safety(module_server: RunningServer) -> None:
+    http = module_server.client("read")
     for path in ("/", "/login", "/progress", "/nothing", "/static/app.js", "/static/app.css", "/healthz"):
         headers = http.get(path).headers
         assert headers["Content-Security-Policy"] == (
@@ -343,11 +345,11 @@ def test_every_answer_has_the_headers_of_safety(shared: Served) -> None:
 # Keys over HTTP
 
 
-def test_a_key_is_shown_once_and_works_until_it_is_revoked(served: Served) -> None:
-    admin = served.client("admin")
+def test_a_key_is_shown_once_and_works_until_it_is_revoked(server: RunningServer) -> None:
+    admin = server.client("admin")
     made = admin.post("/api/v1/keys", json={"type": "write", "name": "new", "group": "g"}).json()
-    http = served.client(made["key"])
-    assert http.post("/progress", json=legacy("a")).json()["group"] == "g"
+    http = server.client(made["key"])
+    assert http.post("/progress", json=make_legacy_item("a")).json()["group"] == "g"
     assert http.put("/api/v1/items/b", json={}).json()["group"] == "g"
     assert http.put("/api/v1/items/c", json={"group": "h"}).json()["group"] == "h"
     listed = admin.get("/api/v1/keys")
@@ -360,35 +362,35 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(served: Served) -> No
     assert admin.delete("/api/v1/keys/nobody").status_code == 404
 
 
-def test_a_key_expires_at_its_instant(served: Served) -> None:
+def test_a_key_expires_at_its_instant(server: RunningServer) -> None:
     body = {"type": "read", "name": "n", "expires_at": "2027-01-15T09:00:00+01:00"}
-    assert served.client("admin").post("/api/v1/keys", json=body).json()["field"] == "expires_at"
+    assert server.client("admin").post("/api/v1/keys", json=body).json()["field"] == "expires_at"
     body["expires_at"] = "2027-01-15T09:00:01+01:00"
-    made = served.client("admin").post("/api/v1/keys", json=body).json()
-    http = served.client(made["key"])
+    made = server.client("admin").post("/api/v1/keys", json=body).json()
+    http = server.client(made["key"])
     assert http.get("/progress").status_code == 200
-    served.clock.pass_(1)
+    server.clock.advance(1)
     assert http.get("/progress").json()["detail"] == "the key has expired"
 
 
-def test_a_rotated_key_owns_its_items_still_and_the_old_secret_works_for_a_day(served: Served) -> None:
-    admin = served.client("admin")
+def test_a_rotated_key_owns_its_items_still_and_the_old_secret_works_for_a_day(server: RunningServer) -> None:
+    admin = server.client("admin")
     made = admin.post("/api/v1/keys", json={"type": "write", "name": "new"}).json()
-    old = served.client(made["key"])
-    old.post("/progress", json=legacy("a"))
+    old = server.client(made["key"])
+    old.post("/progress", json=make_legacy_item("a"))
     rotated = admin.post(f"/api/v1/keys/{made['key_id']}/rotate").json()
-    new = served.client(rotated["key"])
-    assert new.put("/progress", json=legacy("a", 0.6)).status_code == 200
-    assert old.put("/progress", json=legacy("a", 0.7)).status_code == 200
-    served.clock.pass_(24 * 3600)
+    new = server.client(rotated["key"])
+    assert new.put("/progress", json=make_legacy_item("a", 0.6)).status_code == 200
+    assert old.put("/progress", json=make_legacy_item("a", 0.7)).status_code == 200
+    server.clock.advance(24 * 3600)
     assert old.get("/progress").status_code == 401
     assert new.delete("/progress", params={"id": "a"}).status_code == 200
 
 
-def test_the_last_admin_key_cannot_be_revoked(served: Served) -> None:
-    admin = served.client("admin")
+def test_the_last_admin_key_cannot_be_revoked(server: RunningServer) -> None:
+    admin = server.client("admin")
     ids = [key["key_id"] for key in admin.get("/api/v1/keys").json()["keys"] if key["type"] == "admin"]
-    mine = served.keys["admin"].split("_")[2]
+    mine = server.keys["admin"].split("_")[2]
     for key_id in ids:
         if key_id != mine:
             assert admin.delete(f"/api/v1/keys/{key_id}").status_code == 200
@@ -397,24 +399,24 @@ def test_the_last_admin_key_cannot_be_revoked(served: Served) -> None:
     assert admin.get("/api/v1/keys").status_code == 200
 
 
-def test_the_use_of_a_key_is_noted_once_a_minute(served: Served) -> None:
-    http, admin = served.client("read"), served.client("admin")
+def test_the_use_of_a_key_is_noted_once_a_minute(server: RunningServer) -> None:
+    http, admin = server.client("read"), server.client("admin")
 
     def used() -> str | None:
-        assert served.server.store.flush(10)
-        served.server.app.services.refresh_keys()
-        keys, _ = served.server.store.keys()
+        assert server.background.store.flush(10)
+        server.background.app.services.refresh_keys()
+        keys, _ = server.background.store.read_keys()
         (key,) = [key for key in keys if key.name == "read"]
         return key.last_used_at
 
     assert used() is None
     http.get("/progress")
     first = used()
-    assert first == served.clock.now
-    served.clock.pass_(59)
+    assert first == server.clock.now
+    server.clock.advance(59)
     http.get("/progress")
     assert used() == first
-    served.clock.pass_(1)
+    server.clock.advance(1)
     http.get("/progress")
-    assert used() == served.clock.now
+    assert used() == server.clock.now
     assert admin.get("/api/v1/keys").status_code == 200

@@ -9,29 +9,29 @@ import msgspec
 import pytest
 
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
-from progressbar_tracker.server.http.request import Call
-from progressbar_tracker.server.problems import CODES, ProblemError
-from progressbar_tracker.server.routes import TABLE
-from tests.support.server import Served, legacy
+from progressbar_tracker.server.http.request import Request
+from progressbar_tracker.server.problems import PROBLEM_CODES, ProblemError
+from progressbar_tracker.server.routes import ROUTES
+from tests.support.server import RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-ITEM: Final = "/api/v1/items/kept"
-BODIES: Final = {
+ITEM_PATH: Final = "/api/v1/items/kept"
+BODY_PATHS: Final = {
     ("POST", "/progress"): "/progress",
     ("PUT", "/progress"): "/progress",
-    ("PUT", "/api/v1/items/{id:path}"): ITEM,
-    ("PATCH", "/api/v1/items/{id:path}"): ITEM,
+    ("PUT", "/api/v1/items/{id:path}"): ITEM_PATH,
+    ("PATCH", "/api/v1/items/{id:path}"): ITEM_PATH,
     ("POST", "/api/v1/items:batch"): "/api/v1/items:batch",
     ("POST", "/api/v1/keys"): "/api/v1/keys",
     ("POST", "/api/v1/shares"): "/api/v1/shares",
 }
-BODILESS: Final = {"/api/v1/keys/{key_id}/rotate", "/api/v1/channels/{name}/test", "/login", "/logout"}
+BODYLESS_PATHS: Final = {"/api/v1/keys/{key_id}/rotate", "/api/v1/channels/{name}/test", "/login", "/logout"}
 
-NOT_JSON: Final = {
+INVALID_JSON: Final = {
     "nothing": b"",
     "cut off": b'{"id": "a"',
     "no JSON": b"id=a&value=1",
@@ -44,9 +44,9 @@ NOT_JSON: Final = {
     "a huge int": b'{"value": 1' + b"0" * 6_000 + b"}",
     "a null byte": b'{"id": "\x00"}',
 }
-NO_OBJECT: Final = {"a list": b"[]", "a number": b"1", "null": b"null", "a text": b'"a"', "true": b"true"}
+NON_OBJECT_JSON: Final = {"a list": b"[]", "a number": b"1", "null": b"null", "a text": b'"a"', "true": b"true"}
 
-FIELDS: Final = [
+INVALID_FIELDS: Final = [
     ("title", b"1"), ("title", b'"a\\u0000b"'), ("title", b'"\\u001b[31m"'), ("title", b'"\\ud800"'),
     ("title", b'"%s"' % (b"x" * 201)), ("title", b"[]"), ("description", b'"%s"' % (b"x" * 2001)),
     ("description", b"{}"), ("description", b'"\\u0007"'), ("value", b"NaN"), ("value", b"Infinity"), ("value", b"-1"),
@@ -54,7 +54,7 @@ FIELDS: Final = [
     ("value", b"123456789012345678901234567890"), ("weight", b"1.5"), ("weight", b"true"), ("weight", b'"1"'),
     ("weight", b"9007199254740993"), ("weight", b"-123456789012345678901234567890"), ("weight", b"1e999"),
 ]  # fmt: skip
-NEW_FIELDS: Final = [
+INVALID_V1_FIELDS: Final = [
     ("completed", b"1e999"), ("completed", b'"1"'), ("completed", b"false"), ("completed", b"-1e301"),
     ("total", b"NaN"), ("total", b"[]"), ("unit", b'"%s"' % (b"x" * 21)), ("unit", b"1"), ("status", b'"done"'),
     ("status", b"null"), ("status", b"[]"), ("status", b"{}"), ("error", b"1"), ("group", b'"\\ud800"'),
@@ -67,70 +67,74 @@ NEW_FIELDS: Final = [
 
 
 @pytest.fixture(scope="module")
-def http(shared: Served) -> Iterator[httpx.Client]:
-    client = shared.client("admin")
-    made = client.put(ITEM, json={"title": "kept", "run_id": "r", "completed": 1, "total": 2, "seq": 5})
+def http(module_server: RunningServer) -> Iterator[httpx.Client]:
+    client = module_server.client("admin")
+    made = client.put(ITEM_PATH, json={"title": "kept", "run_id": "r", "completed": 1, "total": 2, "seq": 5})
     assert made.status_code == 201
     return client
 
 
-def problem(reply: httpx.Response, code: str, field: str | None = None) -> None:
+def check_problem(reply: httpx.Response, code: str, field: str | None = None) -> None:
     assert reply.headers["Content-Type"] == "application/problem+json"
     document = reply.json()
     assert document["type"] == f"/problems/{code}", document
-    assert document["status"] == reply.status_code == CODES[code][0]
+    assert document["status"] == reply.status_code == PROBLEM_CODES[code][0]
     assert document["title"]
     assert document["detail"]
     assert document.get("field") == field
 
 
-def send(http: httpx.Client, route: tuple[str, str], body: bytes, kind: str = "application/json") -> httpx.Response:
+def send_unchanged(
+    http: httpx.Client, route: tuple[str, str], body: bytes, kind: str = "application/json"
+) -> httpx.Response:
     before = http.get("/progress").json()
-    reply = http.request(route[0], BODIES[route], content=body, headers={"Content-Type": kind})
+    reply = http.request(route[0], BODY_PATHS[route], content=body, headers={"Content-Type": kind})
     assert http.get("/progress").json() == before
     return reply
 
 
 def test_every_route_that_takes_a_body_is_tried() -> None:
     tried = {
-        (row.method, row.path) for row in TABLE if row.method in {"POST", "PUT", "PATCH"} and row.path not in BODILESS
+        (row.method, row.path)
+        for row in ROUTES
+        if row.method in {"POST", "PUT", "PATCH"} and row.path not in BODYLESS_PATHS
     }
-    assert tried == set(BODIES)
+    assert tried == set(BODY_PATHS)
 
 
-@pytest.mark.parametrize("route", BODIES, ids=" ".join)
-@pytest.mark.parametrize("name", NOT_JSON)
+@pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
+@pytest.mark.parametrize("name", INVALID_JSON)
 def test_what_is_no_json_is_refused(http: httpx.Client, route: tuple[str, str], name: str) -> None:
-    problem(send(http, route, NOT_JSON[name]), "malformed-json")
+    check_problem(send_unchanged(http, route, INVALID_JSON[name]), "malformed-json")
 
 
-@pytest.mark.parametrize("route", BODIES, ids=" ".join)
-@pytest.mark.parametrize("name", NO_OBJECT)
+@pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
+@pytest.mark.parametrize("name", NON_OBJECT_JSON)
 def test_what_is_no_object_is_refused(http: httpx.Client, route: tuple[str, str], name: str) -> None:
-    problem(send(http, route, NO_OBJECT[name]), "bad-request")
+    check_problem(send_unchanged(http, route, NON_OBJECT_JSON[name]), "bad-request")
 
 
-@pytest.mark.parametrize("route", BODIES, ids=" ".join)
+@pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
 def test_a_body_of_another_type_is_refused(http: httpx.Client, route: tuple[str, str]) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "multipart/form-data"):
-        problem(send(http, route, b"{}", kind), "unsupported-media-type")
+        check_problem(send_unchanged(http, route, b"{}", kind), "unsupported-media-type")
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", ""])
 def test_json_may_be_named_in_several_ways(http: httpx.Client, kind: str) -> None:
-    assert http.patch(ITEM, content=b"{}", headers={"Content-Type": kind}).status_code == 200
+    assert http.patch(ITEM_PATH, content=b"{}", headers={"Content-Type": kind}).status_code == 200
 
 
-@pytest.mark.parametrize("route", BODIES, ids=" ".join)
+@pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
 def test_a_body_that_is_too_large_is_refused_told_or_not(http: httpx.Client, route: tuple[str, str]) -> None:
     limit = BATCH_BYTES if "batch" in route[1] else BODY_BYTES
-    problem(send(http, route, b" " * (limit + 1)), "body-too-large")
+    check_problem(send_unchanged(http, route, b" " * (limit + 1)), "body-too-large")
     chunks = (b" " * 65_536 for _ in range(160))
-    reply = http.request(route[0], BODIES[route], content=chunks)
-    problem(reply, "body-too-large")
+    reply = http.request(route[0], BODY_PATHS[route], content=chunks)
+    check_problem(reply, "body-too-large")
 
 
-def test_no_more_of_a_body_is_taken_than_may_be(shared: Served) -> None:
+def test_no_more_of_a_body_is_taken_than_may_be(module_server: RunningServer) -> None:
     taken = 0
 
     async def receive() -> dict[str, object]:
@@ -138,68 +142,68 @@ def test_no_more_of_a_body_is_taken_than_may_be(shared: Served) -> None:
         taken += 1
         return {"type": "http.request", "body": b" " * 1000, "more_body": True}
 
-    call = Call(shared.server.app.services, {"type": "http", "headers": []}, receive)
+    call = Request(module_server.background.app.services, {"type": "http", "headers": []}, receive)
     with pytest.raises(ProblemError, match="bytes at most"):
-        asyncio.run(call.json())
+        asyncio.run(call.read_json())
     assert taken == BODY_BYTES // 1000 + 1
 
 
 def test_a_body_of_exactly_the_limit_is_read(http: httpx.Client) -> None:
-    assert http.patch(ITEM, content=b"{}".ljust(BODY_BYTES)).status_code == 200
+    assert http.patch(ITEM_PATH, content=b"{}".ljust(BODY_BYTES)).status_code == 200
 
 
-@pytest.mark.parametrize(("field", "value"), FIELDS, ids=lambda part: str(part)[:24])
+@pytest.mark.parametrize(("field", "value"), INVALID_FIELDS, ids=lambda part: str(part)[:24])
 def test_part_one_names_the_field_at_fault(http: httpx.Client, field: str, value: bytes) -> None:
     for method in ("POST", "PUT"):
-        body = {name: msgspec.json.encode(usual) for name, usual in legacy("new").items()} | {field: value}
+        body = {name: msgspec.json.encode(usual) for name, usual in make_legacy_item("new").items()} | {field: value}
         raw = b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in body.items()) + b"}"
-        problem(send(http, (method, "/progress"), raw), "invalid-field", field)
+        check_problem(send_unchanged(http, (method, "/progress"), raw), "invalid-field", field)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-@pytest.mark.parametrize(("field", "value"), FIELDS + NEW_FIELDS, ids=lambda part: str(part)[:24])
+@pytest.mark.parametrize(("field", "value"), INVALID_FIELDS + INVALID_V1_FIELDS, ids=lambda part: str(part)[:24])
 def test_part_two_names_the_field_at_fault(http: httpx.Client, method: str, field: str, value: bytes) -> None:
-    reply = send(http, (method, "/api/v1/items/{id:path}"), b'{"%s":%s}' % (field.encode(), value))
-    problem(reply, "invalid-field", field)
+    reply = send_unchanged(http, (method, "/api/v1/items/{id:path}"), b'{"%s":%s}' % (field.encode(), value))
+    check_problem(reply, "invalid-field", field)
     op = b'{"ops":[{"op":"%s","id":"kept","%s":%s}]}' % (method.lower().encode(), field.encode(), value)
-    reply = send(http, ("POST", "/api/v1/items:batch"), op)
+    reply = send_unchanged(http, ("POST", "/api/v1/items:batch"), op)
     (result,) = reply.json()["results"]
     assert (result["status"], result["problem"]["field"]) == (422, field)
 
 
 @pytest.mark.parametrize("item_id", ["", "x" * 201, "a\nb", "\x00", "\x7f", "\x85"])
 def test_an_id_that_breaks_a_rule_is_refused_everywhere(http: httpx.Client, item_id: str) -> None:
-    problem(http.post("/progress", json=legacy(item_id)), "invalid-field", "id")
-    problem(http.put("/progress", json=legacy(item_id)), "invalid-field", "id")
-    problem(http.delete("/progress", params={"id": item_id}), "invalid-field", "id")
+    check_problem(http.post("/progress", json=make_legacy_item(item_id)), "invalid-field", "id")
+    check_problem(http.put("/progress", json=make_legacy_item(item_id)), "invalid-field", "id")
+    check_problem(http.delete("/progress", params={"id": item_id}), "invalid-field", "id")
     path = "/api/v1/items/" + "".join(f"%{byte:02X}" for byte in item_id.encode())
     for method in ("GET", "PUT", "PATCH", "DELETE"):
-        problem(http.request(method, path, json={}), "invalid-field", "id")
+        check_problem(http.request(method, path, json={}), "invalid-field", "id")
     (result,) = http.post("/api/v1/items:batch", json={"ops": [{"op": "put", "id": item_id}]}).json()["results"]
     assert result["problem"]["field"] == "id"
 
 
 def test_a_surrogate_in_an_id_is_refused(http: httpx.Client) -> None:
     for body in (b'{"id":"\\ud800","title":"","description":"","value":0,"weight":0}',):
-        problem(send(http, ("POST", "/progress"), body), "invalid-field", "id")
-    reply = send(http, ("POST", "/api/v1/items:batch"), b'{"ops":[{"op":"put","id":"\\ud800"}]}')
+        check_problem(send_unchanged(http, ("POST", "/progress"), body), "invalid-field", "id")
+    reply = send_unchanged(http, ("POST", "/api/v1/items:batch"), b'{"ops":[{"op":"put","id":"\\ud800"}]}')
     assert reply.json()["results"][0]["problem"]["field"] == "id"
 
 
 @pytest.mark.parametrize("path", ["%FF", "%C3", "%ED%A0%80", "%zz", "a%", "%2"])
-def test_a_path_that_cannot_be_decoded_is_refused(http: httpx.Client, shared: Served, path: str) -> None:
+def test_a_path_that_cannot_be_decoded_is_refused(http: httpx.Client, module_server: RunningServer, path: str) -> None:
     for method in ("GET", "PUT", "PATCH", "DELETE"):
-        status, body = raw(shared, method, f"/api/v1/items/{path}", b"{}")
+        status, body = send_raw(module_server, method, f"/api/v1/items/{path}", b"{}")
         assert (status, body["type"]) == (400, "/problems/bad-request")
     for target in (f"/progress?id={path}", f"/progress?{path}=x"):
-        assert raw(shared, "DELETE", target, b"")[0] in {400, 422}
+        assert send_raw(module_server, "DELETE", target, b"")[0] in {400, 422}
 
 
-def raw(served: Served, method: str, target: str, body: bytes) -> tuple[int, dict[str, object]]:
+def send_raw(served: RunningServer, method: str, target: str, body: bytes) -> tuple[int, dict[str, object]]:
     """Send a request target as it is: clients correct what they think is wrong."""
     import http.client
 
-    connection = http.client.HTTPConnection("127.0.0.1", served.server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.background.port, timeout=10)
     connection.putrequest(method, target, skip_accept_encoding=True)
     connection.putheader("X-API-KEY", served.keys["admin"])
     connection.putheader("Content-Length", str(len(body)))
@@ -210,13 +214,13 @@ def raw(served: Served, method: str, target: str, body: bytes) -> tuple[int, dic
     return reply.status, document
 
 
-QUERIES: Final = [
+INVALID_QUERIES: Final = [
     "limit=0", "limit=x", "limit=-1", "limit=99999999999999999999", "limit=%FF", "limit=²", "after=x",
     "after=%F0%9F", "after=AAAA", "after=" + "9" * 400, "status=done",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("query", INVALID_QUERIES)
 @pytest.mark.parametrize("path", ["/api/v1/items", "/api/v1/history"])
 def test_a_query_that_makes_no_sense_is_refused(http: httpx.Client, path: str, query: str) -> None:
     assert http.get(f"{path}?{query}").status_code in {400, 422}
@@ -226,7 +230,9 @@ def test_a_query_that_makes_no_sense_is_refused(http: httpx.Client, path: str, q
     ("ops", "field"), [(None, "ops"), ({}, "ops"), ("put", "ops"), ([{"op": "put", "id": "x"}] * 501, "ops")]
 )
 def test_a_batch_that_is_none_is_refused(http: httpx.Client, ops: object, field: str) -> None:
-    problem(send(http, ("POST", "/api/v1/items:batch"), msgspec.json.encode({"ops": ops})), "invalid-field", field)
+    check_problem(
+        send_unchanged(http, ("POST", "/api/v1/items:batch"), msgspec.json.encode({"ops": ops})), "invalid-field", field
+    )
 
 
 @pytest.mark.parametrize(
@@ -253,30 +259,30 @@ def test_one_senseless_operation_does_not_spoil_a_batch(http: httpx.Client, op: 
     ],
 )  # fmt: skip
 def test_a_key_that_breaks_a_rule_is_not_made(http: httpx.Client, body: dict[str, object], field: str) -> None:
-    problem(http.post("/api/v1/keys", json=body), "invalid-field", field)
+    check_problem(http.post("/api/v1/keys", json=body), "invalid-field", field)
 
 
 def test_what_is_the_servers_cannot_be_written(http: httpx.Client) -> None:
-    before = http.get(ITEM).json()
+    before = http.get(ITEM_PATH).json()
     names = "owner owner_id created_at ended_at rate eta stalled born rev past parts own pace unheard_of"
     injected = dict.fromkeys(names.split(), "injected")
-    after = http.patch(ITEM, json=injected).json()
+    after = http.patch(ITEM_PATH, json=injected).json()
     assert {**after, "updated_at": before["updated_at"]} == before
 
 
 def test_the_id_in_the_body_must_be_the_one_in_the_path(http: httpx.Client) -> None:
-    problem(http.patch(ITEM, json={"id": "another"}), "invalid-field", "id")
-    assert http.patch(ITEM, json={"id": "kept"}).status_code == 200
+    check_problem(http.patch(ITEM_PATH, json={"id": "another"}), "invalid-field", "id")
+    assert http.patch(ITEM_PATH, json={"id": "kept"}).status_code == 200
 
 
 def test_an_unknown_path_is_a_problem_too(http: httpx.Client) -> None:
     for path in ("/nothing", "/progress/", "/api/v1", "/api/v1/items/../../x", "/static/", "/%FF"):
-        problem(http.get(path), "not-found")
+        check_problem(http.get(path), "not-found")
 
 
 def test_a_wrong_method_is_told_the_right_ones(http: httpx.Client) -> None:
     reply = http.patch("/progress")
-    problem(reply, "method-not-allowed")
+    check_problem(reply, "method-not-allowed")
     assert reply.headers["Allow"] == "DELETE, GET, HEAD, POST, PUT"
 
 
@@ -287,14 +293,14 @@ def test_head_answers_without_a_body(http: httpx.Client) -> None:
 
 
 def test_a_failure_of_the_servers_own_is_told_without_its_inside(
-    http: httpx.Client, shared: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http: httpx.Client, module_server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         raise RuntimeError("the inside")
 
-    monkeypatch.setattr(shared.server.app.services.board, "listed", fail)
+    monkeypatch.setattr(module_server.background.app.services.board, "page", fail)
     reply = http.get("/progress")
-    problem(reply, "internal")
+    check_problem(reply, "internal-error")
     assert "inside" not in reply.text
     assert "the inside" in caplog.text
-    assert shared.keys["admin"] not in caplog.text
+    assert module_server.keys["admin"] not in caplog.text

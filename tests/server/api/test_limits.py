@@ -17,27 +17,27 @@ import pytest
 from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
 from progressbar_tracker.server import hub, services
 from progressbar_tracker.server.access import keys, sessions, shares
-from progressbar_tracker.server.api.limits import limits, told
+from progressbar_tracker.server.api.limits import list_limits, serialize_limits
 from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.items import transition
-from progressbar_tracker.server.problems import CODES, CURES, ProblemError
+from progressbar_tracker.server.problems import PROBLEM_CODES, PROBLEM_REMEDIES, ProblemError
 from progressbar_tracker.server.settings import Settings
-from tests.support.server import NO_TLS, legacy
+from tests.support.server import TLS_CONTEXT, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
-SETTINGS: Final = Settings(database="postgresql://nowhere")
-TESTS: Final = "".join(path.read_text("utf-8") for path in Path(__file__).parents[2].rglob("test_*.py"))
+DEFAULT_SETTINGS: Final = Settings(database="postgresql://nowhere")
+TEST_SOURCES: Final = "".join(path.read_text("utf-8") for path in Path(__file__).parents[2].rglob("test_*.py"))
 
 
 def batch(*ops: dict[str, object]) -> dict[str, object]:
     return {"ops": [{"op": "put", "id": "a", **op} for op in ops]}
 
 
-def refused(http: httpx.Client, op: dict[str, object]) -> dict[str, object]:
+def get_problem(http: httpx.Client, op: dict[str, object]) -> dict[str, object]:
     (result,) = http.post("/api/v1/items:batch", json=batch(op)).json()["results"]
     return result["problem"]
 
@@ -52,8 +52,8 @@ def too_many_parts(http: httpx.Client) -> dict[str, object]:
 def too_many_items(http: httpx.Client) -> dict[str, object]:
     for name in "abc":
         http.put(f"/api/v1/items/{name}", json={})
-    legacy_problem = http.post("/progress", json=legacy("d")).json()
-    assert refused(http, {"id": "d"})["type"] == legacy_problem["type"] == "/problems/too-many-items"
+    legacy_problem = http.post("/progress", json=make_legacy_item("d")).json()
+    assert get_problem(http, {"id": "d"})["type"] == legacy_problem["type"] == "/problems/too-many-items"
     return http.put("/api/v1/items/d", json={}).json()
 
 
@@ -79,7 +79,7 @@ def too_many_streams(http: httpx.Client) -> dict[str, object]:
 
 
 def too_many_attempts(http: httpx.Client) -> dict[str, object]:
-    for _ in range(sessions.ATTEMPTS + 1):
+    for _ in range(sessions.MAX_SIGN_IN_ATTEMPTS + 1):
         answer = http.post("/login", data={"key": "wrong"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "61")
     return {"type": "/problems/rate-limited"}  # which is told on a page
@@ -87,24 +87,24 @@ def too_many_attempts(http: httpx.Client) -> dict[str, object]:
 
 def too_many_bytes(http: httpx.Client) -> dict[str, object]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(endpoint, "PAGE_BYTES", 2**30)
+        patched.setattr(endpoint, "PAGE_CHARGE_BYTES", 2**30)
         problem: dict[str, object] = http.get("/docs").json()
         return problem
 
 
-BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
+LIMIT_VIOLATIONS: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
     "bytes of a body": lambda http: http.put("/api/v1/items/a", content=b" " * (BODY_BYTES + 1)).json(),
     "bytes of a batch": lambda http: http.post("/api/v1/items:batch", content=b" " * (BATCH_BYTES + 1)).json(),
     "operations of a batch": lambda http: http.post("/api/v1/items:batch", json=batch(*[{}] * 501)).json(),
     "items of a key": too_many_items,
     "parts of a run": too_many_parts,
-    "entries of meta": lambda http: refused(http, {"meta": {str(number): "" for number in range(17)}}),
-    "channels that an item names": lambda http: refused(http, {"notify": [str(number) for number in range(9)]}),
-    "characters of an id, a title, a group, a text of meta or of a search": lambda http: refused(
+    "entries of meta": lambda http: get_problem(http, {"meta": {str(number): "" for number in range(17)}}),
+    "channels that an item names": lambda http: get_problem(http, {"notify": [str(number) for number in range(9)]}),
+    "characters of an id, a title, a group, a text of meta or of a search": lambda http: get_problem(
         http, {"title": "x" * 201}
     ),
-    "characters of a description or an error": lambda http: refused(http, {"error": "x" * 2001}),
-    "characters of the name of a part": lambda http: refused(http, {"part": "x" * 65}),
+    "characters of a description or an error": lambda http: get_problem(http, {"error": "x" * 2001}),
+    "characters of the name of a part": lambda http: get_problem(http, {"part": "x" * 65}),
     "items of a page": lambda http: http.get("/api/v1/items?limit=10001").json(),
     "runs of a page of the history": lambda http: http.get("/api/v1/history?limit=1001").json(),
     "keys": too_many_keys,
@@ -121,96 +121,100 @@ BEYOND: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with little room."""
-    from tests.support.server import Clock, Served
+    from tests.support.server import ManualClock, RunningServer
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(transition, "PARTS", 2)
-        patched.setattr(keys, "KEYS", 8)
-        patched.setattr(shares, "SHARES", 2)
-        patched.setattr(sessions, "SESSIONS", 3)
-        patched.setattr(hub, "STREAMS", 1)
+        patched.setattr(transition, "MAX_PARTS", 2)
+        patched.setattr(keys, "MAX_KEYS", 8)
+        patched.setattr(shares, "MAX_SHARES", 2)
+        patched.setattr(sessions, "MAX_SESSIONS", 3)
+        patched.setattr(hub, "MAX_STREAMS", 1)
         patched.setattr(services, "MAX_EXPORTS", 0)
-        served = Served(tmp_path_factory.mktemp("small"), Clock(), max_items=3)
+        served = RunningServer(tmp_path_factory.mktemp("small"), ManualClock(), max_items=3)
         yield served
         served.stop()
 
 
 def test_every_limit_that_answers_with_a_problem_is_tried() -> None:
-    assert {limit.name for limit in limits(SETTINGS) if limit.beyond in CODES} == set(BEYOND)
+    assert {limit.name for limit in list_limits(DEFAULT_SETTINGS) if limit.consequence in PROBLEM_CODES} == set(
+        LIMIT_VIOLATIONS
+    )
 
 
-@pytest.mark.parametrize("name", BEYOND)
-def test_beyond_a_limit_the_answer_is_the_one_that_is_told(small: Served, name: str) -> None:
-    (limit,) = (limit for limit in limits(small.settings) if limit.name == name)
-    problem = BEYOND[name](small.client("admin"))
-    assert problem["type"] == f"/problems/{limit.beyond}", problem
+@pytest.mark.parametrize("name", LIMIT_VIOLATIONS)
+def test_beyond_a_limit_the_answer_is_the_one_that_is_told(small_server: RunningServer, name: str) -> None:
+    (limit,) = (limit for limit in list_limits(small_server.settings) if limit.name == name)
+    problem = LIMIT_VIOLATIONS[name](small_server.client("admin"))
+    assert problem["type"] == f"/problems/{limit.consequence}", problem
 
 
-def test_the_oldest_of_too_many_browsers_is_signed_out(small: Served) -> None:
+def test_the_oldest_of_too_many_browsers_is_signed_out(small_server: RunningServer) -> None:
     browsers = []
     for _ in range(4):
-        small.clock.pass_(1)
-        browser = small.client(**{"Sec-Fetch-Site": "same-origin"})
-        assert browser.post("/login", data={"key": small.keys["read"]}).status_code == 303
+        small_server.clock.advance(1)
+        browser = small_server.client(**{"Sec-Fetch-Site": "same-origin"})
+        assert browser.post("/login", data={"key": small_server.keys["read"]}).status_code == 303
         browsers.append(browser)
     assert [browser.get("/").status_code for browser in browsers] == [303, 200, 200, 200]
-    small.restart()
-    assert len(small.client("admin").get("/api/v1/sessions").json()["sessions"]) == 3
+    small_server.restart()
+    assert len(small_server.client("admin").get("/api/v1/sessions").json()["sessions"]) == 3
 
 
-def test_the_page_and_the_key_tell_the_limits(small: Served) -> None:
-    page = html.unescape(small.client().get("/docs").text)
-    for limit in limits(small.settings):
-        assert f"<td>{limit.most:,}</td>" in page
+def test_the_page_and_the_key_tell_the_limits(small_server: RunningServer) -> None:
+    page = html.unescape(small_server.client().get("/docs").text)
+    for limit in list_limits(small_server.settings):
+        assert f"<td>{limit.maximum:,}</td>" in page
         assert limit.name in page
-    known = small.client("read").get("/api/key-info").json()["limits"]
-    assert known == told(small.settings)
+    known = small_server.client("read").get("/api/key-info").json()["limits"]
+    assert known == serialize_limits(small_server.settings)
     assert known["items"] == 3
     assert {"body_bytes", "batch_bytes", "batch_ops", "items"} <= set(known)
 
 
 def test_the_limit_of_a_head_is_the_one_that_holds() -> None:
-    (limit,) = (limit for limit in limits(SETTINGS) if limit.name == "bytes of the headers of a request")
-    assert limit.most == connection.HEAD
+    (limit,) = (limit for limit in list_limits(DEFAULT_SETTINGS) if limit.name == "bytes of the headers of a request")
+    assert limit.maximum == connection.MAX_HEAD_BYTES
 
 
 # Problems
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_the_type_of_a_problem_leads_to_its_cause_and_its_cure(small: Served, code: str) -> None:
-    reply = small.client().get(ProblemError(code, "why").document()["type"])
+@pytest.mark.parametrize("code", PROBLEM_CODES)
+def test_the_type_of_a_problem_leads_to_its_cause_and_its_cure(small_server: RunningServer, code: str) -> None:
+    reply = small_server.client().get(ProblemError(code, "why").document()["type"])
     assert reply.status_code == 200
-    assert CODES[code][1] in reply.text
-    assert CURES[code].split(";")[0].split("'")[0] in reply.text
+    assert PROBLEM_CODES[code][1] in reply.text
+    assert PROBLEM_REMEDIES[code].split(";")[0].split("'")[0] in reply.text
     routes = re.findall(r"<li><code>(.*?)</code>", reply.text)
     assert (not routes) is (code == "method-not-allowed")
 
 
-def test_who_has_no_key_is_told_so(small: Served) -> None:
-    reply = small.client().get("/progress")
+def test_who_has_no_key_is_told_so(small_server: RunningServer) -> None:
+    reply = small_server.client().get("/progress")
     assert (reply.status_code, reply.json()["type"]) == (401, "/problems/unauthorized")
 
 
-def test_what_is_no_problem_has_no_page(small: Served) -> None:
-    assert small.client().get("/problems/boredom").status_code == 404
+def test_what_is_no_problem_has_no_page(small_server: RunningServer) -> None:
+    assert small_server.client().get("/problems/boredom").status_code == 404
 
 
 def test_every_problem_is_met_by_some_test() -> None:
-    assert [code for code in CODES if TESTS.count(f'"{code}"') + TESTS.count(f"problems/{code}") == 0] == []
+    assert [
+        code for code in PROBLEM_CODES if TEST_SOURCES.count(f'"{code}"') + TEST_SOURCES.count(f"problems/{code}") == 0
+    ] == []
 
 
 def test_whoever_is_to_come_back_is_told_when() -> None:
-    for code, (status, _) in CODES.items():
+    for code, (status, _) in PROBLEM_CODES.items():
         assert (ProblemError(code, "why").retry_after is not None) is (status in {429, 503})
 
 
 # Memory
 
 
-class Process:
+class ServerProcess:
     """A server in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -223,9 +227,9 @@ class Process:
         for said in self.process.stdout:
             if found := re.match(r"Serving on (\S+)", said):
                 break
-        self.http = httpx.Client(base_url=found[1], headers={"X-API-KEY": self.key}, timeout=30, verify=NO_TLS)
+        self.http = httpx.Client(base_url=found[1], headers={"X-API-KEY": self.key}, timeout=30, verify=TLS_CONTEXT)
 
-    def megabytes(self) -> float:
+    def resident_megabytes(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
 
@@ -236,20 +240,20 @@ class Process:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Process]:
-    started = Process(tmp_path)
+def process(tmp_path: Path) -> Iterator[ServerProcess]:
+    started = ServerProcess(tmp_path)
     yield started
     started.stop()
 
 
-def large_bodies(http: httpx.Client, _: str) -> None:
+def send_large_bodies(http: httpx.Client, _: str) -> None:
     for path in ("/api/v1/items/a", "/progress", "/api/v1/items:batch"):
         method = "POST" if path.endswith("batch") else "PUT"
         assert http.request(method, path, content=(b" " * 65_536 for _ in range(40))).status_code == 413
     assert http.post("/api/v1/items:batch", content=b'{"ops":' + b"[" * 500_000).status_code == 400
 
 
-def many_ids(http: httpx.Client, turn: str) -> None:
+def send_many_ids(http: httpx.Client, turn: str) -> None:
     """Ids, groups and texts that come and go, and what is due of them in a thousand years."""
     for number in range(4):
         ops: list[dict[str, object]] = []
@@ -265,14 +269,14 @@ def many_ids(http: httpx.Client, turn: str) -> None:
         assert {result["status"] for result in results} == {200, 201}
 
 
-def more_than_fit(http: httpx.Client, turn: str) -> None:
+def exceed_limits(http: httpx.Client, turn: str) -> None:
     ops = [{"op": "put", "id": f"{turn} {one}", "description": "x" * 1500} for one in range(500)]
     results = http.post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
     assert {result["status"] for result in results} <= {200, 201, 429}
     http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": op["id"]} for op in ops]})
 
 
-def strangers(http: httpx.Client, turn: str) -> None:
+def send_unknown_keys(http: httpx.Client, turn: str) -> None:
     for one in range(50):
         wrong = {"X-API-KEY": f"pbt_w_{turn}{one}"}
         assert http.get(f"/api/v1/items/{turn}{one}", headers=wrong).status_code == 401
@@ -280,28 +284,35 @@ def strangers(http: httpx.Client, turn: str) -> None:
         assert http.get(f"/s/{turn}{one}").status_code == 404
 
 
-def streams(http: httpx.Client, turn: str) -> None:
+def open_streams(http: httpx.Client, turn: str) -> None:
     for one in range(20):
         with http.stream("GET", "/api/v1/events", params={"group": f"{turn} {one}"}) as reply:
             next(reply.iter_raw())
 
 
-def browsers(http: httpx.Client, _: str) -> None:
+def sign_in_browsers(http: httpx.Client, _: str) -> None:
     for _ in range(110):
         reply = http.post("/login", data={"key": http.headers["X-API-KEY"]}, headers={"User-Agent": "x" * 5000})
         assert reply.status_code == 303
         http.cookies.clear()
 
 
-ABUSES: Final = (large_bodies, many_ids, more_than_fit, strangers, streams, browsers)
+ABUSE_LOADS: Final = (
+    send_large_bodies,
+    send_many_ids,
+    exceed_limits,
+    send_unknown_keys,
+    open_streams,
+    sign_in_browsers,
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
-def test_no_abuse_takes_more_and_more_memory(process: Process) -> None:
+def test_no_abuse_takes_more_and_more_memory(process: ServerProcess) -> None:
     def all_of_them(turn: str) -> float:
-        for abuse in ABUSES:
+        for abuse in ABUSE_LOADS:
             abuse(process.http, turn)
-        return process.megabytes()
+        return process.resident_megabytes()
 
     all_of_them("first")
     before = all_of_them("second")  # pools, caches and buffers have their size

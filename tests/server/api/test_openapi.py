@@ -11,33 +11,33 @@ from openapi_spec_validator import validate
 
 from progressbar_tracker import _models
 from progressbar_tracker.server.api import schemas
-from progressbar_tracker.server.api.openapi import problems_of
-from progressbar_tracker.server.problems import CODES, CURES, Code
-from progressbar_tracker.server.routes import TABLE
-from tests.support.server import legacy
+from progressbar_tracker.server.api.openapi import list_problems
+from progressbar_tracker.server.problems import PROBLEM_CODES, PROBLEM_REMEDIES, ProblemCode
+from progressbar_tracker.server.routes import ROUTES
+from tests.support.server import make_legacy_item
 
 if TYPE_CHECKING:
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
 
 @pytest.fixture(scope="module")
-def told(shared: Served) -> dict[str, Any]:
-    return shared.client().get("/openapi.json").json()
+def document(module_server: RunningServer) -> dict[str, Any]:
+    return module_server.client().get("/openapi.json").json()
 
 
-def test_it_is_valid_openapi(told: dict[str, Any]) -> None:
-    validate(told)
+def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
+    validate(document)
 
 
-def test_what_is_routed_is_told_and_what_is_told_is_routed(told: dict[str, Any]) -> None:
-    routed = {(row.method.lower(), re.sub(r":\w+}", "}", row.path)) for row in TABLE}
-    assert routed == {(method, path) for path, methods in told["paths"].items() for method in methods}
+def test_what_is_routed_is_told_and_what_is_told_is_routed(document: dict[str, Any]) -> None:
+    routed = {(row.method.lower(), re.sub(r":\w+}", "}", row.path)) for row in ROUTES}
+    assert routed == {(method, path) for path, methods in document["paths"].items() for method in methods}
 
 
 def test_every_problem_is_told_with_its_cure_and_of_some_route() -> None:
-    assert set(get_args(Code)) == set(CODES) == set(CURES)
-    of_routes = {code for row in TABLE if row.about is not None for code in problems_of(row, row.about)}
-    assert set(CODES) - of_routes == {"method-not-allowed"}  # which is of the routes that are not there
+    assert set(get_args(ProblemCode)) == set(PROBLEM_CODES) == set(PROBLEM_REMEDIES)
+    of_routes = {code for row in ROUTES if row.doc is not None for code in list_problems(row, row.doc)}
+    assert set(PROBLEM_CODES) - of_routes == {"method-not-allowed"}  # which is of the routes that are not there
 
 
 @pytest.mark.parametrize("name", ["Item", "ItemWrite", "LegacyItem"])
@@ -45,18 +45,18 @@ def test_a_shape_has_the_fields_that_travel(name: str) -> None:
     assert set(getattr(schemas, name).__annotations__) == set(getattr(_models, name).__annotations__)
 
 
-def test_each_answer_has_the_shape_that_is_told(shared: Served, told: dict[str, Any]) -> None:
-    admin, key = shared.client("admin"), "/api/v1/keys"
-    admin.post("/progress", json=legacy("told"))
-    admin.post("/progress", json=legacy("to go"))
+def test_each_answer_has_the_shape_that_is_told(module_server: RunningServer, document: dict[str, Any]) -> None:
+    admin, key = module_server.client("admin"), "/api/v1/keys"
+    admin.post("/progress", json=make_legacy_item("told"))
+    admin.post("/progress", json=make_legacy_item("to go"))
     admin.delete("/progress", params={"id": "to go"})
     made = admin.post(key, json={"type": "read", "name": "told"})
     share = admin.post("/api/v1/shares", json={"item": "told"})
     ops = [{"op": "patch", "id": "told", "completed": 1}, {"op": "delete", "id": "nowhere"}, {"op": "what"}]
     replies = {
         ("get", "/progress", 200): admin.get("/progress"),
-        ("put", "/progress", 200): admin.put("/progress", json=legacy("told")),
-        ("post", "/progress", 409): admin.post("/progress", json=legacy("told")),
+        ("put", "/progress", 200): admin.put("/progress", json=make_legacy_item("told")),
+        ("post", "/progress", 409): admin.post("/progress", json=make_legacy_item("told")),
         ("get", "/api/key-info", 200): admin.get("/api/key-info"),
         ("get", "/api/v1/items", 200): admin.get("/api/v1/items"),
         ("get", "/api/v1/items/{id}", 200): admin.get("/api/v1/items/told"),
@@ -75,18 +75,18 @@ def test_each_answer_has_the_shape_that_is_told(shared: Served, told: dict[str, 
     }
     for (method, path, status), reply in replies.items():
         assert reply.status_code == status, (method, path)
-        content = told["paths"][path][method]["responses"][str(status)]["content"]
-        schema = content[reply.headers["content-type"]]["schema"] | {"components": told["components"]}
+        content = document["paths"][path][method]["responses"][str(status)]["content"]
+        schema = content[reply.headers["content-type"]]["schema"] | {"components": document["components"]}
         jsonschema.Draft202012Validator(schema).validate(reply.json())
 
 
-def test_the_page_tells_every_route_of_the_interface_and_every_problem(shared: Served) -> None:
-    text = shared.client().get("/docs").text
-    for row in TABLE:
-        if not row.page:
+def test_the_page_tells_every_route_of_the_interface_and_every_problem(module_server: RunningServer) -> None:
+    text = module_server.client().get("/docs").text
+    for row in ROUTES:
+        if not row.is_page:
             path = re.sub(r":\w+}", "}", row.path)
             assert f"{row.method} {path}" in text
-    for code in CODES:
+    for code in PROBLEM_CODES:
         assert f"/problems/{code}" in text
     assert "style=" not in text
     assert "<script>" not in text

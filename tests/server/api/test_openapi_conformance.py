@@ -20,28 +20,30 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection
 
-from progressbar_tracker.server.http.endpoint import _ALWAYS, _USUALLY
-from progressbar_tracker.server.problems import CODES
-from progressbar_tracker.server.routes import TABLE
+from progressbar_tracker.server.http.endpoint import _DEFAULT_HEADERS, _SECURITY_HEADERS
+from progressbar_tracker.server.problems import PROBLEM_CODES
+from progressbar_tracker.server.routes import ROUTES
 from tests.support.postgres import create_database, drop_database
-from tests.support.server import Clock, Served
+from tests.support.server import ManualClock, RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from schemathesis import APIOperation, BaseSchema, Case, CheckContext, Response
 
-EXAMPLES: Final = int(os.environ.get("PROGRESSBAR_TEST_CONTRACT", "4"))
-STREAM: Final = "text/event-stream"
-ROWS: Final = [row for row in TABLE if row.about is not None and row.about.gives != STREAM]
-ASKED: Final = [(re.sub(r":\w+}", "}", row.path), row.method, GenerationMode.POSITIVE) for row in ROWS] + [
+EXAMPLE_COUNT: Final = int(os.environ.get("PROGRESSBAR_TEST_CONTRACT", "4"))
+STREAM_CONTENT_TYPE: Final = "text/event-stream"
+DOCUMENTED_ROUTES: Final = [row for row in ROUTES if row.doc is not None and row.doc.response != STREAM_CONTENT_TYPE]
+OPERATION_MODES: Final = [
+    (re.sub(r":\w+}", "}", row.path), row.method, GenerationMode.POSITIVE) for row in DOCUMENTED_ROUTES
+] + [
     (re.sub(r":\w+}", "}", row.path), row.method, GenerationMode.NEGATIVE)
-    for row in ROWS
-    if row.about.query or "{id" in row.path or (row.about.takes is not None and row.about.media == "application/json")
+    for row in DOCUMENTED_ROUTES
+    if row.doc.query or "{id" in row.path or (row.doc.body is not None and row.doc.media_type == "application/json")
 ]
 """Every operation, asked for what it takes; and where that is not everything, for what it does not take."""
 
-LENIENT: Final = {
+LENIENT_OPERATIONS: Final = {
     ("POST", "/api/v1/items:batch"),  # each operation is judged by itself, and told so in its own result
     ("GET", "/history"),  # a form sends its empty fields along, here and to the exports
     ("GET", "/api/v1/history.csv"),
@@ -49,23 +51,23 @@ LENIENT: Final = {
 }
 """What answers well to what is not quite as told."""
 
-USUAL: Final = {name.decode() for name, _ in (*_ALWAYS, *_USUALLY)} | {
+COMMON_HEADERS: Final = {name.decode() for name, _ in (*_SECURITY_HEADERS, *_DEFAULT_HEADERS)} | {
     "cache-control", "connection", "content-disposition", "content-length", "content-type", "date", "set-cookie",
     "transfer-encoding",
 }  # fmt: skip
 """Headers that need no word of ours."""
 
 
-class Asked:
+class DocumentedServer:
     """A server with something of everything, and the document that it tells of itself."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: RunningServer) -> None:
         self.served = served
         self.http = requests.Session()
         # A cookie that came with one answer must let nobody in with the next request.
         self.http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.http.headers.clear()
-        told = self.http.get(f"{served.server.url}/openapi.json").json()
+        told = self.http.get(f"{served.background.url}/openapi.json").json()
         self.schema: BaseSchema = schemathesis.openapi.from_dict(told, config=schemathesis.Config())
         self.enforced: set[str] = set()
         admin = served.client("admin")
@@ -77,10 +79,10 @@ class Asked:
         self.admin = admin
         self.known: dict[str, Callable[[], str]] = {
             "id": self._item,
-            "key_id": lambda: self._made("keys", {"type": "admin", "name": "to go"})["key_id"],
-            "share_id": lambda: self._made("shares", {"item": "1"})["share_id"],
-            "session_id": lambda: served.server.app.services.sessions.begin(served.clock())[1].session_id,
-            "token": lambda: self._made("shares", {"group": "g"})["token"],
+            "key_id": lambda: self._create("keys", {"type": "admin", "name": "to go"})["key_id"],
+            "share_id": lambda: self._create("shares", {"item": "1"})["share_id"],
+            "session_id": lambda: served.background.app.services.sessions.begin(served.clock())[1].session_id,
+            "token": lambda: self._create("shares", {"group": "g"})["token"],
             "name": lambda: "app.js",
         }
 
@@ -88,25 +90,27 @@ class Asked:
         self.admin.put("/api/v1/items/a/b ü", json={})
         return "a/b ü"
 
-    def _made(self, what: str, body: dict[str, str]) -> dict[str, str]:
+    def _create(self, what: str, body: dict[str, str]) -> dict[str, str]:
         return self.admin.post(f"/api/v1/{what}", json=body).json()
 
-    def hit(self, operation: APIOperation) -> dict[str, str]:
+    def path_parameters(self, operation: APIOperation) -> dict[str, str]:
         """Return path parameters that lead to something."""
         if operation.path.startswith("/auth/"):
-            return {"token": self.served.server.sign_in_url().rpartition("/")[2]}
+            return {"token": self.served.background.create_sign_in_url().rpartition("/")[2]}
         names = re.findall(r"{(\w+)}", operation.path)
         return {name: self.known[name]() for name in names if name in self.known}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def documented_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DocumentedServer]:
     folder, database = tmp_path_factory.mktemp("contract"), None
     if request.param == "postgres":
         cluster = request.getfixturevalue("postgres_cluster")
         database = create_database(cluster)
-    served = Served(folder, Clock(), database=database)
-    asked = Asked(served)
+    served = RunningServer(folder, ManualClock(), database=database)
+    asked = DocumentedServer(served)
     yield asked
     asked.http.close()
     served.stop()
@@ -115,37 +119,39 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @schemathesis.check
-def documented_problem(ctx: CheckContext, response: Response, case: Case) -> None:
+def check_problem(ctx: CheckContext, response: Response, case: Case) -> None:
     """What is refused is refused with a problem that is told of the operation."""
     if response.status_code < 400 or "problem+json" not in response.headers["content-type"][0]:
         return
     code = response.json()["type"].removeprefix("/problems/")
     told = case.operation.definition.raw["responses"][str(response.status_code)]
     assert code in told["content"]["application/problem+json"]["examples"], f"{code} is not told of {case}"
-    assert CODES[code][0] == response.json()["status"] == response.status_code
+    assert PROBLEM_CODES[code][0] == response.json()["status"] == response.status_code
 
 
 @schemathesis.check
-def documented_headers(ctx: CheckContext, response: Response, case: Case) -> None:
+def check_headers(ctx: CheckContext, response: Response, case: Case) -> None:
     """A header is told of the answer, or is one that needs no word."""
     answer = case.operation.definition.raw["responses"].get(str(response.status_code), {})
     told = {name.lower() for name in answer.get("headers", {})}
-    assert set(response.headers) <= told | USUAL, f"{set(response.headers) - told - USUAL} is not told of {case}"
+    assert set(response.headers) <= told | COMMON_HEADERS, (
+        f"{set(response.headers) - told - COMMON_HEADERS} is not told of {case}"
+    )
 
 
-def whole(value: Any) -> Any:
+def integral_to_int(value: Any) -> Any:
     """Spell 1.0 as 1: JSON Schema takes the one for an integer, the server does not."""
     if isinstance(value, dict):
-        return {name: whole(one) for name, one in value.items()}
+        return {name: integral_to_int(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [whole(one) for one in value]
+        return [integral_to_int(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53 else value
 
 
-def aim(case: Case) -> None:
+def make_valid(case: Case) -> None:
     """Make good what a schema cannot tell of a request that is meant to be taken."""
     if isinstance(case.body, dict | list):
-        case.body = whole(case.body)
+        case.body = integral_to_int(case.body)
     if isinstance(case.body, dict):
         for name in ("expires_at", "deadline"):
             if case.body.get(name):
@@ -154,68 +160,79 @@ def aim(case: Case) -> None:
         case.query.pop("after", None)
 
 
-@pytest.mark.parametrize(("path", "method", "mode"), ASKED)
-def test_every_answer_is_as_told(asked: Asked, path: str, method: str, mode: GenerationMode) -> None:
-    operation = asked.schema[path][method]
-    url = asked.served.server.url
+@pytest.mark.parametrize(("path", "method", "mode"), OPERATION_MODES)
+def test_every_answer_is_as_told(
+    documented_server: DocumentedServer, path: str, method: str, mode: GenerationMode
+) -> None:
+    operation = documented_server.schema[path][method]
+    url = documented_server.served.background.url
 
     @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        max_examples=EXAMPLE_COUNT, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.data(), st.sampled_from(["admin", "admin", "write", "read"]), st.booleans())
     def ask(data: st.DataObject, who: str, hits: bool) -> None:
-        known = asked.hit(operation) if hits and mode is GenerationMode.POSITIVE else {}
+        known = documented_server.path_parameters(operation) if hits and mode is GenerationMode.POSITIVE else {}
         case = data.draw(operation.as_strategy(generation_mode=mode, path_parameters=known or None))
         if mode is GenerationMode.POSITIVE:
-            aim(case)
-        excluded = [ignored_auth] if operation.label in asked.enforced else []
-        excluded += [negative_data_rejection] if (method, path) in LENIENT else []
-        headers = {"X-API-KEY": asked.served.keys[who]}
+            make_valid(case)
+        excluded = [ignored_auth] if operation.label in documented_server.enforced else []
+        excluded += [negative_data_rejection] if (method, path) in LENIENT_OPERATIONS else []
+        headers = {"X-API-KEY": documented_server.served.keys[who]}
         kwargs: dict[str, Any] = {"allow_redirects": False, "timeout": 20}
-        response = case.call(url, asked.http, headers, **kwargs)
+        response = case.call(url, documented_server.http, headers, **kwargs)
         case.validate_response(
             response,
-            additional_checks=[documented_problem, documented_headers],
+            additional_checks=[check_problem, check_headers],
             excluded_checks=excluded,
             headers=headers,
-            transport_kwargs={**kwargs, "base_url": url, "session": asked.http, "headers": headers},
+            transport_kwargs={**kwargs, "base_url": url, "session": documented_server.http, "headers": headers},
         )
         if response.status_code < 300:
-            asked.enforced.add(operation.label)
+            documented_server.enforced.add(operation.label)
 
     ask()
 
 
-def test_what_says_that_it_needs_a_key_was_asked_without_one(asked: Asked) -> None:
+def test_what_says_that_it_needs_a_key_was_asked_without_one(documented_server: DocumentedServer) -> None:
     """The check that does so is part of the test above; here for those that succeed by chance only."""
-    for path, method, _ in ASKED:
-        raw = asked.schema[path][method].definition.raw
+    for path, method, _ in OPERATION_MODES:
+        raw = documented_server.schema[path][method].definition.raw
         if raw.get("security"):
             target = re.sub(r"{\w+}", "x", path)
             for headers in ({}, {"X-API-KEY": "pbt_a_x"}, {"Cookie": "pbt_session=x"}, {"Authorization": "Bearer x"}):
-                reply = asked.http.request(
-                    method, asked.served.server.url + target, headers=headers, allow_redirects=False, timeout=20
+                reply = documented_server.http.request(
+                    method,
+                    documented_server.served.background.url + target,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=20,
                 )
                 assert reply.status_code in {303, 401}, (method, path)
                 assert str(reply.status_code) in raw["responses"]
 
 
-def test_the_streams_are_as_told_for_as_long_as_they_are_read(asked: Asked) -> None:
+def test_the_streams_are_as_told_for_as_long_as_they_are_read(documented_server: DocumentedServer) -> None:
     streams = {
         (path, method)
-        for path, methods in asked.schema.raw_schema["paths"].items()
+        for path, methods in documented_server.schema.raw_schema["paths"].items()
         for method, raw in methods.items()
-        if STREAM in raw["responses"].get("200", {}).get("content", {})
+        if STREAM_CONTENT_TYPE in raw["responses"].get("200", {}).get("content", {})
     }
     assert {path for path, _ in streams} >= {"/api/v1/events", "/s/{token}/events"}
-    key = {"X-API-KEY": asked.served.keys["read"]}
+    key = {"X-API-KEY": documented_server.served.keys["read"]}
     for path, method in streams:
-        operation = asked.schema[path][method.upper()]
-        target = asked.served.server.url + path.format(**asked.hit(operation))
+        operation = documented_server.schema[path][method.upper()]
+        target = documented_server.served.background.url + path.format(**documented_server.path_parameters(operation))
         for query in ({}, {"group": "g"}, {"id": "1"}):
-            with asked.http.request(method, target, params=query, headers=key, stream=True, timeout=20) as reply:
-                assert (reply.status_code, reply.headers["Content-Type"].partition(";")[0]) == (200, STREAM)
+            with documented_server.http.request(
+                method, target, params=query, headers=key, stream=True, timeout=20
+            ) as reply:
+                assert (reply.status_code, reply.headers["Content-Type"].partition(";")[0]) == (
+                    200,
+                    STREAM_CONTENT_TYPE,
+                )
                 lines = reply.iter_lines()
                 assert next(lines).startswith(b"retry: ")
                 name = next(line for line in lines if line.startswith(b"event: "))
@@ -223,7 +240,7 @@ def test_the_streams_are_as_told_for_as_long_as_they_are_read(asked: Asked) -> N
                 told = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
                 assert {"rev", "time", "items"} <= set(told)
         if operation.definition.raw["security"]:
-            assert asked.http.request(method, target, timeout=20).status_code == 401
+            assert documented_server.http.request(method, target, timeout=20).status_code == 401
             assert "401" in operation.definition.raw["responses"]
 
 
@@ -231,8 +248,12 @@ def test_the_streams_are_as_told_for_as_long_as_they_are_read(asked: Asked) -> N
     "path", ["/api/v1/items", "/api/v1/history", "/api/v1/history.csv", "/api/v1/events", "/history"]
 )
 @pytest.mark.parametrize("text", ["\x00", "a\x1fb", "x" * 201], ids=["null", "control", "long"])
-def test_a_text_that_no_field_may_hold_is_not_looked_for(asked: Asked, path: str, text: str) -> None:
+def test_a_text_that_no_field_may_hold_is_not_looked_for(
+    documented_server: DocumentedServer, path: str, text: str
+) -> None:
     # PostgreSQL knows no text with a zero in it.
-    key = {"X-API-KEY": asked.served.keys["read"]}
-    reply = asked.http.get(asked.served.server.url + path, params={"group": text}, headers=key, timeout=20)
+    key = {"X-API-KEY": documented_server.served.keys["read"]}
+    reply = documented_server.http.get(
+        documented_server.served.background.url + path, params={"group": text}, headers=key, timeout=20
+    )
     assert (reply.status_code, reply.json()["field"]) == (422, "group")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.api.items import DRIFT
+from progressbar_tracker.server.api.items import ETAG_DRIFT_SECONDS
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.items.index import order
-from progressbar_tracker.server.models import AddHistory, Ended, Item, TrimHistory
+from progressbar_tracker.server.items.index import sort_key
+from progressbar_tracker.server.models import AddHistory, EndedRun, Item, TrimHistory
 from progressbar_tracker.server.problems import ProblemError
 from tests.server.stores.test_store_contract import reopen  # noqa: F401  # a fixture
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import httpx
 
     from progressbar_tracker.server.stores.base import Store
-    from tests.support.server import Clock, Served
+    from tests.support.server import ManualClock, RunningServer
 
-ME: Final = Owner("me", "ci")
+OWNER_A: Final = Owner("me", "ci")
 
 # 304
 
-QUERIES: Final = ("", "?group=g", "?status=running", "?status=failed", "?limit=1")
+LIST_QUERIES: Final = ("", "?group=g", "?status=running", "?status=failed", "?limit=1")
 
 changes = st.one_of(
     st.tuples(
@@ -52,8 +52,11 @@ changes = st.one_of(
 )
 
 
-def same(told: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Say whether two answers tell the same, but for what follows from the time within :data:`DRIFT` seconds."""
+def is_same_list(told: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Say whether two answers tell the same.
+
+    But for what follows from the time within :data:`ETAG_DRIFT_SECONDS` seconds.
+    """
     drifting = {"rate": None, "eta": None}
     return [{**item, **drifting} for item in told["items"]] == [{**item, **drifting} for item in now["items"]] and told[
         "rev"
@@ -63,66 +66,66 @@ def same(told: dict[str, Any], now: dict[str, Any]) -> bool:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(changes, min_size=1, max_size=8))
 def test_what_is_said_to_be_unchanged_is_unchanged(
-    shared: Served, http: httpx.Client, steps: list[tuple[str, Any, Any]]
+    module_server: RunningServer, client: httpx.Client, steps: list[tuple[str, Any, Any]]
 ) -> None:
-    seen: dict[str, list[tuple[str, float, dict[str, Any]]]] = {query: [] for query in QUERIES}
-    clock = shared.clock
-    http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": name} for name in "ab"]})
+    seen: dict[str, list[tuple[str, float, dict[str, Any]]]] = {query: [] for query in LIST_QUERIES}
+    clock = module_server.clock
+    client.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": name} for name in "ab"]})
     for method, what, body in steps:
         if method == "wait":
-            clock.pass_(what)
+            clock.advance(what)
         else:
-            http.request(method, f"/api/v1/items/{what}", json=body)
+            client.request(method, f"/api/v1/items/{what}", json=body)
         for query, answers in seen.items():
-            now = http.get(f"/api/v1/items{query}")
+            now = client.get(f"/api/v1/items{query}")
             for etag, at, told in answers:
-                again = http.get(f"/api/v1/items{query}", headers={"If-None-Match": etag})
+                again = client.get(f"/api/v1/items{query}", headers={"If-None-Match": etag})
                 assert again.status_code == (304 if etag == now.headers["ETag"] else 200)
                 if again.status_code == 304:
-                    assert same(told, now.json())
-                    assert told["items"] == now.json()["items"] or clock() - at < DRIFT
+                    assert is_same_list(told, now.json())
+                    assert told["items"] == now.json()["items"] or clock() - at < ETAG_DRIFT_SECONDS
             answers.append((now.headers["ETag"], clock(), now.json()))
 
 
 @pytest.fixture(scope="module")
-def http(shared: Served) -> httpx.Client:
-    return shared.client("write")
+def client(module_server: RunningServer) -> httpx.Client:
+    return module_server.client("write")
 
 
-def test_an_unchanged_list_is_told_by_a_word_and_another_list_is_not(served: Served) -> None:
-    http = served.client("write")
+def test_an_unchanged_list_is_told_by_a_word_and_another_list_is_not(server: RunningServer) -> None:
+    http = server.client("write")
     for name in "ab":
         http.put(f"/api/v1/items/{name}", json={"group": "g", "status": "failed"})
-    tags = {query: http.get(f"/api/v1/items{query}").headers["ETag"] for query in QUERIES}
-    assert len(set(tags.values())) == len(QUERIES)
-    served.clock.pass_(3600)
+    tags = {query: http.get(f"/api/v1/items{query}").headers["ETag"] for query in LIST_QUERIES}
+    assert len(set(tags.values())) == len(LIST_QUERIES)
+    server.clock.advance(3600)
     for query, tag in tags.items():
         assert http.get(f"/api/v1/items{query}", headers={"If-None-Match": tag}).status_code == 304
     assert http.get("/api/v1/items", headers={"If-None-Match": "*"}).status_code == 304
     assert http.get("/api/v1/items", headers={"If-None-Match": tags["?group=g"]}).status_code == 200
-    served.restart()
-    http = served.client("write")
+    server.restart()
+    http = server.client("write")
     assert http.get("/api/v1/items", headers={"If-None-Match": tags[""]}).status_code == 200
 
 
-def test_silence_and_lateness_are_a_change(served: Served, clock: Clock) -> None:
-    http = served.client("write")
+def test_silence_and_lateness_are_a_change(server: RunningServer, clock: ManualClock) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"heartbeat_timeout": 2.0, "deadline": "2027-01-15T08:00:04Z"})
     clock.now = 1_800_000_000.0
     for field in ("stalled", "late"):
         etag = http.get("/api/v1/items").headers["ETag"]
-        clock.pass_(2)
+        clock.advance(2)
         reply = http.get("/api/v1/items", headers={"If-None-Match": etag})
         assert reply.json()["items"][0][field] is True
 
 
-def test_a_time_left_that_grows_with_a_standstill_is_a_change(served: Served) -> None:
-    http = served.client("write")
+def test_a_time_left_that_grows_with_a_standstill_is_a_change(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"completed": 0, "total": 10})
-    served.clock.pass_(3)
+    server.clock.advance(3)
     http.patch("/api/v1/items/a", json={"completed": 1})
     first = http.get("/api/v1/items")
-    served.clock.pass_(60)
+    server.clock.advance(60)
     reply = http.get("/api/v1/items", headers={"If-None-Match": first.headers["ETag"]})
     assert reply.json()["items"][0]["eta"] > first.json()["items"][0]["eta"] > 0
 
@@ -148,19 +151,19 @@ def test_pages_of_the_list_neither_repeat_nor_skip_what_was_there_all_along(
     count = itertools.count()
     made = Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
     for name, weight in first:
-        made.put(name, {"weight": weight}, ME, 0.0)  # all of one instant
-    stayed = {item.id: order(item) for item in made.all()}
+        made.put(name, {"weight": weight}, OWNER_A, 0.0)  # all of one instant
+    stayed = {item.id: sort_key(item) for item in made.snapshot()}
     seen, after, turns = [], None, iter(between)
-    while page := made.listed(after=after, limit=limit):
-        seen += [order(item) for item in page]
-        after = order(page[-1])
+    while page := made.page(after=after, limit=limit):
+        seen += [sort_key(item) for item in page]
+        after = sort_key(page[-1])
         for name, item_id, weight, group in next(turns, []):
             try:
                 match name:
                     case "put":
-                        made.put(item_id, {"weight": weight, "group": group}, ME, 0.0)
+                        made.put(item_id, {"weight": weight, "group": group}, OWNER_A, 0.0)
                     case "take over":
-                        made.put(item_id, {"run_id": f"new-{next(count)}", "weight": weight}, ME, 0.0)
+                        made.put(item_id, {"run_id": f"new-{next(count)}", "weight": weight}, OWNER_A, 0.0)
                     case "patch":
                         made.patch(item_id, {"completed": 1, "group": group}, 1.0)
                     case "delete":
@@ -170,21 +173,21 @@ def test_pages_of_the_list_neither_repeat_nor_skip_what_was_there_all_along(
                         made.sweep(2.0)
             except ProblemError:
                 pass
-        now = {item.id: order(item) for item in made.all()}
+        now = {item.id: sort_key(item) for item in made.snapshot()}
         stayed = {item_id: place for item_id, place in stayed.items() if now.get(item_id) == place}
     assert len(seen) == len(set(seen))
     assert seen == sorted(seen)
     assert set(stayed.values()) <= set(seen)
 
 
-def test_items_that_two_servers_made_at_one_instant_are_all_on_some_page(served: Served) -> None:
+def test_items_that_two_servers_made_at_one_instant_are_all_on_some_page(server: RunningServer) -> None:
     twins = [
         Item(id=name, owner_id="k", owner="ci", run_id="r", created_at=1.5, updated_at=1.5, born=7) for name in "abc"
     ]
-    board = served.server.app.services.board
+    board = server.background.app.services.board
     for item in twins:
-        board.adopt(item.id, item)
-    http, url, seen = served.client("read"), "/api/v1/items?limit=1", []
+        board.replace(item.id, item)
+    http, url, seen = server.client("read"), "/api/v1/items?limit=1", []
     while url:
         reply = http.get(url)
         seen += [item["id"] for item in reply.json()["items"]]
@@ -193,8 +196,8 @@ def test_items_that_two_servers_made_at_one_instant_are_all_on_some_page(served:
     assert seen == ["a", "b", "c"]
 
 
-def test_a_cursor_of_the_longest_id_is_taken(served: Served) -> None:
-    http = served.client("write")
+def test_a_cursor_of_the_longest_id_is_taken(server: RunningServer) -> None:
+    http = server.client("write")
     for letter in "ab":
         http.post(
             "/progress",
@@ -213,7 +216,7 @@ def test_pages_of_the_history_neither_repeat_nor_skip_what_was_there_all_along(
 
     def end(name: str, at: float) -> None:
         item = Item(id=name, owner_id="k", owner="ci", run_id=name, created_at=0.0, updated_at=at)
-        store.commit([AddHistory(Ended(item, "deleted", at))]).result(10)
+        store.commit([AddHistory(EndedRun(item, "deleted", at))]).result(10)
 
     @settings(max_examples=8, deadline=None)
     @given(st.lists(st.lists(st.sampled_from(["end", "trim"]), max_size=3), max_size=6), st.integers(1, 4))
@@ -221,9 +224,9 @@ def test_pages_of_the_history_neither_repeat_nor_skip_what_was_there_all_along(
         count = itertools.count()
         for _ in range(6):
             end(f"first {next(count)}", float(next(ages)))
-        stayed = {row.n: row.ended_at for row in store.history(limit=100)}
+        stayed = {row.n: row.ended_at for row in store.read_history(limit=100)}
         seen, after, turns = [], None, iter(between)
-        while page := store.history(after=after, limit=limit):
+        while page := store.read_history(after=after, limit=limit):
             seen += [row.n for row in page]
             after = page[-1].n
             for name in next(turns, []):

@@ -12,27 +12,27 @@ from hypothesis import strategies as st
 
 from progressbar_tracker.server import hub
 from progressbar_tracker.server.access import sessions
-from progressbar_tracker.server.access.rate_limit import CLIENTS, WORTH, Allowance
+from progressbar_tracker.server.access.rate_limit import BURST_SECONDS, MAX_CLIENTS, RateLimiter
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes import TABLE
-from tests.support.server import legacy
+from progressbar_tracker.server.routes import ROUTES
+from tests.support.server import make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-    from tests.support.server import FullDisk, Served
+    from tests.support.server import FullDisk, RunningServer
 
-_FIELD: Final = re.compile(r'"([a-z-]+)"((?:;[a-z]+=(?:\d+|"[a-z-]+"))*)')
+_FIELD_PATTERN: Final = re.compile(r'"([a-z-]+)"((?:;[a-z]+=(?:\d+|"[a-z-]+"))*)')
 
 
-def told(reply: httpx.Response) -> dict[str, dict[str, Any]]:
+def parse_quota(reply: httpx.Response) -> dict[str, dict[str, Any]]:
     """Read both fields, by policy."""
     found: dict[str, dict[str, Any]] = {}
     for name in ("RateLimit-Policy", "RateLimit"):
         for one in filter(None, reply.headers.get(name, "").split(", ")):
-            match = _FIELD.fullmatch(one)
+            match = _FIELD_PATTERN.fullmatch(one)
             assert match is not None, one
             for part in filter(None, match[2].split(";")):
                 key, _, value = part.partition("=")
@@ -40,32 +40,32 @@ def told(reply: httpx.Response) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_who_makes_an_item_is_told_how_many_more_there_may_be(serve: Callable[..., Served]) -> None:
-    http = serve(max_items=4).client("write")
-    assert told(http.put("/api/v1/items/a", json={})) == {"items": {"q": 4, "r": 3}}
-    assert told(http.post("/progress", json=legacy("b"))) == {"items": {"q": 4, "r": 2}}
+def test_who_makes_an_item_is_told_how_many_more_there_may_be(make_server: Callable[..., RunningServer]) -> None:
+    http = make_server(max_items=4).client("write")
+    assert parse_quota(http.put("/api/v1/items/a", json={})) == {"items": {"q": 4, "r": 3}}
+    assert parse_quota(http.post("/progress", json=make_legacy_item("b"))) == {"items": {"q": 4, "r": 2}}
     ops = [{"op": "put", "id": name} for name in "cde"]
-    assert told(http.post("/api/v1/items:batch", json={"ops": ops})) == {"items": {"q": 4, "r": 0}}
-    for reply in (http.put("/api/v1/items/e", json={}), http.post("/progress", json=legacy("e"))):
+    assert parse_quota(http.post("/api/v1/items:batch", json={"ops": ops})) == {"items": {"q": 4, "r": 0}}
+    for reply in (http.put("/api/v1/items/e", json={}), http.post("/progress", json=make_legacy_item("e"))):
         assert (reply.status_code, reply.headers["Retry-After"]) == (429, "60")
-        assert told(reply) == {"items": {"q": 4, "r": 0, "t": 60}}
-    assert told(http.patch("/api/v1/items/a", json={})) == {}  # of which there are many
+        assert parse_quota(reply) == {"items": {"q": 4, "r": 0, "t": 60}}
+    assert parse_quota(http.patch("/api/v1/items/a", json={})) == {}  # of which there are many
 
 
-def test_who_signs_in_wrongly_is_told_how_many_more_attempts_there_are(served: Served) -> None:
-    http = served.client()
-    policy = {"q": sessions.ATTEMPTS, "w": 60}
-    for left in range(sessions.ATTEMPTS - 1, 0, -1):
-        assert told(http.post("/login", data={"key": "wrong"})) == {"sign-in": {**policy, "r": left}}
+def test_who_signs_in_wrongly_is_told_how_many_more_attempts_there_are(server: RunningServer) -> None:
+    http = server.client()
+    policy = {"q": sessions.MAX_SIGN_IN_ATTEMPTS, "w": 60}
+    for left in range(sessions.MAX_SIGN_IN_ATTEMPTS - 1, 0, -1):
+        assert parse_quota(http.post("/login", data={"key": "wrong"})) == {"sign-in": {**policy, "r": left}}
     for _ in range(2):
         reply = http.post("/login", data={"key": "wrong"})
-        assert told(reply) == {"sign-in": {**policy, "r": 0, "t": 61}}
+        assert parse_quota(reply) == {"sign-in": {**policy, "r": 0, "t": 61}}
     assert (reply.status_code, reply.headers["Retry-After"]) == (429, "61")
 
 
-def test_a_stream_tells_how_many_more_there_may_be(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "STREAMS", 8)
-    http = served.client("admin")
+def test_a_stream_tells_how_many_more_there_may_be(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_STREAMS", 8)
+    http = server.client("admin")
     share = http.post("/api/v1/shares", json={"group": "g"}).json()["path"]
     with ExitStack() as stack:
         first, second = (
@@ -74,121 +74,121 @@ def test_a_stream_tells_how_many_more_there_may_be(served: Served, monkeypatch: 
         chunks = [first.iter_raw(), second.iter_raw()]
         for chunk in chunks:
             next(chunk)
-        assert told(first) == {"streams": {"q": 4, "qu": "concurrent-requests", "r": 3}}
+        assert parse_quota(first) == {"streams": {"q": 4, "qu": "concurrent-requests", "r": 3}}
         others = [
             stack.enter_context(http.stream("GET", path)) for path in (f"/{share}/events", *["/api/v1/events"] * 3)
         ]
         chunks += [other.iter_raw() for other in others]
         for chunk in chunks[2:]:
             next(chunk)
-        assert told(others[-1])["streams"]["r"] == 0
+        assert parse_quota(others[-1])["streams"]["r"] == 0
         # Without a key, a network has half as many as a key.
         for path, most in (("/api/v1/events", 4), (f"/{share}/events", 2)):
             reply = http.get(path)
             assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
-            assert told(reply)["streams"] == {"q": most, "qu": "concurrent-requests", "r": 0, "t": 30}
+            assert parse_quota(reply)["streams"] == {"q": most, "qu": "concurrent-requests", "r": 0, "t": 30}
 
 
-def test_requests_are_not_counted_unless_they_are_to_be(shared: Served) -> None:
-    assert shared.server.app.services.allowance is None
-    assert told(shared.client("read").get("/api/key-info")) == {}
-    assert "requests" not in shared.client("read").get("/api/key-info").json()["limits"]
+def test_requests_are_not_counted_unless_they_are_to_be(module_server: RunningServer) -> None:
+    assert module_server.background.app.services.rate_limiter is None
+    assert parse_quota(module_server.client("read").get("/api/key-info")) == {}
+    assert "requests" not in module_server.client("read").get("/api/key-info").json()["limits"]
 
 
-def test_a_key_may_send_so_many_requests_and_others_as_many(serve: Callable[..., Served]) -> None:
-    served = serve(max_requests=2)
+def test_a_key_may_send_so_many_requests_and_others_as_many(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(max_requests=2)
     http, other = served.client("write"), served.client("other")
-    for left in range(2 * WORTH - 1, -1, -1):
+    for left in range(2 * BURST_SECONDS - 1, -1, -1):
         reply = http.get("/api/key-info")
-        assert (reply.status_code, told(reply)) == (200, {"requests": {"q": 20, "w": WORTH, "r": left}})
+        assert (reply.status_code, parse_quota(reply)) == (200, {"requests": {"q": 20, "w": BURST_SECONDS, "r": left}})
     assert reply.json()["limits"]["requests"] == 2
     for method, path in (("GET", "/progress"), ("PUT", "/api/v1/items/a"), ("GET", "/api/v1/events"), ("GET", "/keys")):
         reply = http.request(method, path)
         assert (reply.status_code, reply.headers["Retry-After"]) == (429, "1")
         assert reply.json()["type"] == "/problems/rate-limited"
-        assert told(reply) == {"requests": {"q": 20, "w": WORTH, "r": 0, "t": 1}}
+        assert parse_quota(reply) == {"requests": {"q": 20, "w": BURST_SECONDS, "r": 0, "t": 1}}
     assert http.get("/healthz").status_code == 200  # which takes no key
     assert other.get("/progress").status_code == 200
-    served.clock.pass_(0.5)
+    served.clock.advance(0.5)
     assert [http.get("/progress").status_code for _ in range(2)] == [200, 429]
-    served.clock.pass_(1)
+    served.clock.advance(1)
     assert [http.put("/api/v1/items/a", json={}).status_code for _ in range(3)] == [201, 200, 429]
 
 
-def test_a_stream_that_goes_on_takes_no_more_requests(serve: Callable[..., Served]) -> None:
-    served = serve(max_requests=1)
+def test_a_stream_that_goes_on_takes_no_more_requests(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(max_requests=1)
     http, writer = served.client("read"), served.client("write")
     with http.stream("GET", "/api/v1/events") as stream:
         lines = stream.iter_lines()
         next(line for line in lines if line.startswith("event: snapshot"))
         writer.put("/api/v1/items/a", json={})
         next(line for line in lines if line.startswith("event: change"))
-    assert told(http.get("/progress"))["requests"]["r"] == WORTH - 2
+    assert parse_quota(http.get("/progress"))["requests"]["r"] == BURST_SECONDS - 2
 
 
-def test_guests_are_counted_by_their_address(serve: Callable[..., Served]) -> None:
-    http = serve(max_requests=1, public_read=True).client()
-    assert [http.get("/progress").status_code for _ in range(WORTH + 1)] == [200] * WORTH + [429]
+def test_guests_are_counted_by_their_address(make_server: Callable[..., RunningServer]) -> None:
+    http = make_server(max_requests=1, public_read=True).client()
+    assert [http.get("/progress").status_code for _ in range(BURST_SECONDS + 1)] == [200] * BURST_SECONDS + [429]
 
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=60))
 def test_no_more_requests_pass_than_may(per_second: int, pauses: list[float]) -> None:
-    allowance, now, passed = Allowance(per_second), 0.0, 0
+    allowance, now, passed = RateLimiter(per_second), 0.0, 0
     for pause in pauses:
         now += pause
         for _ in range(3):
             try:
-                left = allowance.take("a", now).left
+                left = allowance.acquire("a", now).remaining
             except ProblemError as problem:
                 now += problem.retry_after or 0  # who waits as long as told is let in
-                allowance.take("a", now)
+                allowance.acquire("a", now)
             else:
-                assert 0 <= left < per_second * WORTH
+                assert 0 <= left < per_second * BURST_SECONDS
             passed += 1
-    assert passed <= per_second * (WORTH + now) + 1
+    assert passed <= per_second * (BURST_SECONDS + now) + 1
 
 
 def test_as_many_as_may_come_at_once_pass_and_then_the_pace_is_held() -> None:
-    allowance = Allowance(3)
-    for _ in range(3 * WORTH):
-        allowance.take("a", 100.0)
+    allowance = RateLimiter(3)
+    for _ in range(3 * BURST_SECONDS):
+        allowance.acquire("a", 100.0)
     for second in range(1, 5):
         for _ in range(3):
-            allowance.take("a", 100.0 + second)
+            allowance.acquire("a", 100.0 + second)
         with pytest.raises(ProblemError):
-            allowance.take("a", 100.0 + second)
+            allowance.acquire("a", 100.0 + second)
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
-    allowance = Allowance(1)
-    for _ in range(WORTH):
-        allowance.take("a", 1e9)
+    allowance = RateLimiter(1)
+    for _ in range(BURST_SECONDS):
+        allowance.acquire("a", 1e9)
     with pytest.raises(ProblemError) as raised:
-        allowance.take("a", 5.0)
+        allowance.acquire("a", 5.0)
     assert raised.value.retry_after == 1
 
 
 def test_the_clients_that_are_known_take_limited_room() -> None:
-    allowance = Allowance(1)
-    for number in range(CLIENTS + 10):
-        allowance.take(str(number), 0.0)
-    assert len(allowance._paid) <= CLIENTS
-    allowance.take("later", 100.0)
-    assert set(allowance._paid) == {"later"}
+    allowance = RateLimiter(1)
+    for number in range(MAX_CLIENTS + 10):
+        allowance.acquire(str(number), 0.0)
+    assert len(allowance._paid_until) <= MAX_CLIENTS
+    allowance.acquire("later", 100.0)
+    assert set(allowance._paid_until) == {"later"}
 
 
 # Retry-After
 
 
-def test_every_answer_of_503_says_when_to_come_back(served: Served, disk: FullDisk) -> None:
+def test_every_answer_of_503_says_when_to_come_back(server: RunningServer, disk: FullDisk) -> None:
     """A disk that is full, for every route that may answer so."""
-    admin = served.client("admin")
+    admin = server.client("admin")
     admin.put("/api/v1/items/a", json={})
     key_id = admin.post("/api/v1/keys", json={"type": "read", "name": "n"}).json()["key_id"]
     share_id = admin.post("/api/v1/shares", json={"group": "g"}).json()["share_id"]
     disk.full = True
     tried = {
-        "POST /progress": admin.post("/progress", json=legacy("b")),
+        "POST /progress": admin.post("/progress", json=make_legacy_item("b")),
         "DELETE /progress": admin.delete("/progress?id=a"),
         "POST /api/v1/items:batch": admin.post("/api/v1/items:batch", json={"ops": [{"op": "put", "id": "b"}]}),
         "PUT /api/v1/items/{id:path}": admin.put("/api/v1/items/b", json={}),
@@ -199,11 +199,11 @@ def test_every_answer_of_503_says_when_to_come_back(served: Served, disk: FullDi
         "POST /api/v1/keys/{key_id}/rotate": admin.post(f"/api/v1/keys/{key_id}/rotate"),
         "POST /api/v1/shares": admin.post("/api/v1/shares", json={"group": "g"}),
         "DELETE /api/v1/shares/{share_id}": admin.delete(f"/api/v1/shares/{share_id}"),
-        "POST /login": admin.post("/login", data={"key": served.keys["read"]}),
+        "POST /login": admin.post("/login", data={"key": server.keys["read"]}),
         "GET /readyz": admin.get("/readyz"),
     }
-    routes = {f"{row.method} {row.path}" for row in TABLE}
+    routes = {f"{row.method} {row.path}" for row in ROUTES}
     for route, reply in tried.items():
         assert route in routes
         assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5"), route
-        assert told(reply) == {}
+        assert parse_quota(reply) == {}

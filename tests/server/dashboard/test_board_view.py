@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from progressbar_tracker.server.dashboard.board_view import count, duration, number, pace, percent
+from progressbar_tracker.server.dashboard.board_view import (
+    format_count,
+    format_duration,
+    format_number,
+    format_percent,
+    format_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -10,7 +16,7 @@ from progressbar_tracker.server.dashboard.board_view import count, duration, num
     [(0.0, "0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (3700, "1 h 1 min"), (200_000, "2 d 7 h"), (1e300, "ages")],
 )
 def test_a_duration_is_short_to_read(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -18,25 +24,25 @@ def test_a_duration_is_short_to_read(seconds: float, text: str) -> None:
     [(12.0, "12"), (0.1234, "0.12"), (1_234_567, "1,234,567"), (-1.5, "-1.50"), (123.4, "123"), (1e300, "1e+300")],
 )
 def test_a_number_is_short_to_read(value: float, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 def test_a_hundred_per_cent_are_not_reached_before_the_end() -> None:
-    assert [percent(value) for value in (0.0, 0.9999, 1.0)] == ["0 %", "99 %", "100 %"]
+    assert [format_percent(value) for value in (0.0, 0.9999, 1.0)] == ["0 %", "99 %", "100 %"]
 
 
 def test_a_count_tells_its_total_and_unit_where_there_are_any() -> None:
-    assert [count(None, 5, "B"), count(3, None, ""), count(3, 5, "B")] == ["", "3", "3 / 5 B"]
+    assert [format_count(None, 5, "B"), format_count(3, None, ""), format_count(3, 5, "B")] == ["", "3", "3 / 5 B"]
 
 
 def test_a_slow_pace_is_told_by_the_minute_or_the_hour() -> None:
     rates = (0, 0.1, 0.09, 1 / 600, 1 / 36000, 1e-9, 12_345)
-    told = [pace(rate, "it") for rate in rates]
+    told = [format_rate(rate, "it") for rate in rates]
     assert told == ["0 it/s", "0.10 it/s", "5.40 it/min", "0.10 it/min", "0.10 it/h", "0.00 it/h", "12,345 it/s"]
 
 
 def test_many_bytes_are_told_on_one_scale_and_never_as_more_than_they_are() -> None:
     counts = [(9_999, None), (999_999, None), (47_999_999_999, 48_000_000_000), (0, 1e17), (5, 1e19), (20_000, 5)]
-    told = [count(completed, total, "B") for completed, total in counts]
+    told = [format_count(completed, total, "B") for completed, total in counts]
     assert told == ["9,999 B", "999 kB", "47.9 / 48.0 GB", "0 / 100 PB", "5 / 1e+19 B", "20.0 / 0.0 kB"]
-    assert count(48_000_000_000, None, "steps") == "48,000,000,000 steps"
+    assert format_count(48_000_000_000, None, "steps") == "48,000,000,000 steps"

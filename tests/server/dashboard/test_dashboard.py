@@ -10,41 +10,43 @@ from uuid import uuid4
 import pytest
 
 from progressbar_tracker.server import dashboard
-from progressbar_tracker.server.dashboard.pages import _FILES
-from tests.support.server import Served, legacy
-from tests.support.sse import Stream
+from progressbar_tracker.server.dashboard.pages import _STATIC_FILES
+from tests.support.server import RunningServer, make_legacy_item
+from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOM = Path(dashboard.__file__).parent
-XSS = [
+XSS_TEXTS = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}", "</title><svg onload=x>",
     "javascript:alert(1)", "&lt;b&gt;", "\u202e<b>",
 ]  # fmt: skip
 
 
-def test_the_page_is_for_who_is_signed_in(served: Served) -> None:
-    reply = served.client().get("/")
+def test_the_page_is_for_who_is_signed_in(server: RunningServer) -> None:
+    reply = server.client().get("/")
     assert (reply.status_code, reply.headers["Location"]) == (303, "login")
-    assert served.browser().get("/").status_code == 200
+    assert server.browser().get("/").status_code == 200
 
 
-def test_an_empty_page_shows_how_to_begin_with_the_real_url(served: Served) -> None:
-    assert html.escape(f'configure("{served.server.url}"', quote=False) in html.unescape(served.browser().get("/").text)
+def test_an_empty_page_shows_how_to_begin_with_the_real_url(server: RunningServer) -> None:
+    assert html.escape(f'configure("{server.background.url}"', quote=False) in html.unescape(
+        server.browser().get("/").text
+    )
 
 
-def test_the_first_paint_shows_every_item(served: Served) -> None:
-    http = served.client("write")
+def test_the_first_paint_shows_every_item(server: RunningServer) -> None:
+    http = server.client("write")
     http.put("/api/v1/items/a", json={"title": "Import", "total": 2000, "completed": 0, "unit": "B", "run_id": "r"})
-    served.clock.pass_(10)
+    server.clock.advance(10)
     http.patch("/api/v1/items/a", json={"completed": 500})
     http.put("/api/v1/items/b", json={"completed": 7, "description": "no total"})
     http.put("/api/v1/items/c", json={"status": "failed", "error": "OSError: gone", "value": 0.5})
     http.put("/api/v1/items/d", json={"heartbeat_timeout": 0})
     http.put("/api/v1/items/e", json={"run_id": "1"})
     http.delete("/api/v1/items/e")
-    page = served.browser().get("/").text
+    page = server.browser().get("/").text
     for text in ("Import", "25 %", "500 / 2,000 B", "50 B/s", "30 s left", "OSError: gone", "stalled", "failed",
                  "Recently ended", "deleted"):  # fmt: skip
         assert text in page, text
@@ -52,27 +54,27 @@ def test_the_first_paint_shows_every_item(served: Served) -> None:
     assert '<progress max="1" aria-label="Import" value="0.25" data-part="bar"></progress>' in page
 
 
-def test_the_first_paint_of_very_many_items_has_the_first_and_tells_of_the_others(served: Served) -> None:
+def test_the_first_paint_of_very_many_items_has_the_first_and_tells_of_the_others(server: RunningServer) -> None:
     ops = [{"op": "put", "id": f"i{n}", "group": f"g{n // 200}"} for n in range(450)]
-    served.client("write").post("/api/v1/items:batch", json={"ops": ops})
-    page = served.browser().get("/").text
+    server.client("write").post("/api/v1/items:batch", json={"ops": ops})
+    page = server.browser().get("/").text
     assert len(re.findall(r'data-id="i\d+"', page)) == 300
     assert "And 150 more." in page
     assert "200 running" in page
     assert 'data-group="g2"' not in page
 
 
-@pytest.mark.parametrize("text", XSS)
-def test_whatever_an_item_says_is_text(shared: Served, text: str) -> None:
-    http = shared.client("write")
+@pytest.mark.parametrize("text", XSS_TEXTS)
+def test_whatever_an_item_says_is_text(module_server: RunningServer, text: str) -> None:
+    http = module_server.client("write")
     fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
-    number = XSS.index(text)
+    number = XSS_TEXTS.index(text)
     body = {**fields, "completed": 1, "meta": {text: text}}
     assert http.put(f"/api/v1/items/{number}", json=body).status_code == 201
-    assert http.post("/progress", json={**legacy(text), "title": ""}).status_code == 201
+    assert http.post("/progress", json={**make_legacy_item(text), "title": ""}).status_code == 201
     http.put("/api/v1/items/ended", json=fields)
     http.delete("/api/v1/items/ended")
-    page = shared.browser().get("/").text
+    page = module_server.browser().get("/").text
     inside = re.sub(r"&(amp|lt|gt|quot|#34|#39);", "", page)
     assert inside.count("<script") == 1
     assert "<img" not in inside
@@ -82,8 +84,8 @@ def test_whatever_an_item_says_is_text(shared: Served, text: str) -> None:
     assert html.unescape(page).count(text) >= 2
 
 
-def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(served: Served) -> None:
-    for page in (served.browser().get("/").text, served.client().get("/login").text):
+def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(server: RunningServer) -> None:
+    for page in (server.browser().get("/").text, server.client().get("/login").text):
         assert re.findall(r"<script(?![^>]* src=)", page) == []
         assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", page) == []
         assert re.findall(r'(?:src|href|action)="(?:/|https?:)', page) == []
@@ -106,13 +108,13 @@ def test_the_script_writes_text_and_never_markup() -> None:
     assert re.findall(r"""["'`]/(?:api|static)""", script) == []
 
 
-def test_every_file_the_pages_name_is_served(shared: Served) -> None:
-    http = shared.client()
+def test_every_file_the_pages_name_is_served(module_server: RunningServer) -> None:
+    http = module_server.client()
     pages = "".join(path.read_text("utf-8") for path in (ROOM / "templates").glob("*.html"))
     scripts = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
     named = set(re.findall(r"static/([\w.]+)", pages))
     named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
-    assert named == set(_FILES)
+    assert named == set(_STATIC_FILES)
     for name in named:
         reply = http.get(f"/static/{name}")
         assert reply.status_code == 200
@@ -124,9 +126,9 @@ def test_every_file_the_pages_name_is_served(shared: Served) -> None:
 # Signing in and out
 
 
-def test_a_sign_in_link_works_once_and_for_get_only(served: Served) -> None:
-    link = served.server.sign_in_url()
-    http = served.client()
+def test_a_sign_in_link_works_once_and_for_get_only(server: RunningServer) -> None:
+    link = server.background.create_sign_in_url()
+    http = server.client()
     assert http.head(link).status_code == 200
     reply = http.get(link)
     cookie = reply.headers["Set-Cookie"]
@@ -136,48 +138,48 @@ def test_a_sign_in_link_works_once_and_for_get_only(served: Served) -> None:
     assert "Path=/" in cookie
     assert "Secure" not in cookie
     assert http.get("/").status_code == 200
-    again = served.client().get(link)
+    again = server.client().get(link)
     assert again.status_code == 403
     assert "Set-Cookie" not in again.headers
     assert 'href="../static/app.css"' in again.text
 
 
-def test_a_sign_in_link_grows_old(served: Served) -> None:
-    link = served.server.sign_in_url()
-    served.clock.pass_(served.settings.sign_in_seconds)
-    assert served.client().get(link).status_code == 403
+def test_a_sign_in_link_grows_old(server: RunningServer) -> None:
+    link = server.background.create_sign_in_url()
+    server.clock.advance(server.settings.sign_in_seconds)
+    assert server.client().get(link).status_code == 403
 
 
-def test_the_first_start_tells_an_admin_key_and_every_start_a_link(served: Served) -> None:
-    key, link = (sentence.rsplit(" ", 1)[1] for sentence in served.said)
-    assert served.client(key).get("/api/key-info").json()["type"] == "admin"
-    assert served.client().get(link).status_code == 303
-    served.restart()
-    (sentence,) = served.said[2:]
-    assert served.client().get(sentence.rsplit(" ", 1)[1]).status_code == 303
+def test_the_first_start_tells_an_admin_key_and_every_start_a_link(server: RunningServer) -> None:
+    key, link = (sentence.rsplit(" ", 1)[1] for sentence in server.output)
+    assert server.client(key).get("/api/key-info").json()["type"] == "admin"
+    assert server.client().get(link).status_code == 303
+    server.restart()
+    (sentence,) = server.output[2:]
+    assert server.client().get(sentence.rsplit(" ", 1)[1]).status_code == 303
 
 
-def test_a_session_survives_a_restart_and_ends_with_its_time(served: Served) -> None:
-    browser = served.browser()
+def test_a_session_survives_a_restart_and_ends_with_its_time(server: RunningServer) -> None:
+    browser = server.browser()
     cookies = dict(browser.cookies)
-    served.restart()
-    browser = served.client()
+    server.restart()
+    browser = server.client()
     browser.cookies.update(cookies)
     assert browser.get("/").status_code == 200
-    served.clock.pass_(served.settings.session_seconds)
+    server.clock.advance(server.settings.session_seconds)
     assert browser.get("/").status_code == 303
 
 
-def test_signing_out_ends_the_session_for_good(served: Served) -> None:
-    browser = served.browser()
+def test_signing_out_ends_the_session_for_good(server: RunningServer) -> None:
+    browser = server.browser()
     cookies = dict(browser.cookies)
     assert browser.post("/logout").status_code == 303
-    thief = served.client()
+    thief = server.client()
     thief.cookies.update(cookies)
     assert thief.get("/").status_code == 303
     assert thief.get("/api/v1/items").status_code == 401
-    served.restart()
-    thief = served.client()
+    server.restart()
+    thief = server.client()
     thief.cookies.update(cookies)
     assert thief.get("/").status_code == 303
 
@@ -198,19 +200,19 @@ def test_signing_out_ends_the_session_for_good(served: Served) -> None:
     ],
 )
 def test_a_write_with_a_cookie_must_come_from_our_own_pages(
-    shared: Served, headers: dict[str, str], status: int
+    module_server: RunningServer, headers: dict[str, str], status: int
 ) -> None:
-    browser = shared.client()
-    browser.get(shared.server.sign_in_url())
-    headers = {name: value.format(url=shared.server.url) for name, value in headers.items()}
+    browser = module_server.client()
+    browser.get(module_server.background.create_sign_in_url())
+    headers = {name: value.format(url=module_server.background.url) for name, value in headers.items()}
     assert browser.put(f"/api/v1/items/{uuid4()}", json={}, headers=headers).status_code == status
     assert browser.get("/progress", headers=headers).status_code == 200
     assert browser.post("/logout", headers=headers).status_code == (303 if status == 201 else 403)
 
 
-def test_who_is_signed_in_is_an_admin(served: Served) -> None:
-    browser = served.browser()
-    served.client("write").put("/api/v1/items/a", json={})
+def test_who_is_signed_in_is_an_admin(server: RunningServer) -> None:
+    browser = server.browser()
+    server.client("write").put("/api/v1/items/a", json={})
     assert browser.delete("/api/v1/items/a").status_code == 200
     assert browser.put("/api/v1/items/b", json={}).json()["owner"] == "operator"
     assert browser.get("/api/v1/keys").status_code == 200
@@ -220,12 +222,12 @@ def test_who_is_signed_in_is_an_admin(served: Served) -> None:
 @pytest.mark.parametrize(("name", "own", "others", "keys"), [("read", 403, 403, 403), ("write", 200, 403, 403),
                                                             ("admin", 200, 200, 200)])  # fmt: skip
 def test_who_signs_in_with_a_key_may_do_what_the_key_may(
-    shared: Served, name: str, own: int, others: int, keys: int
+    module_server: RunningServer, name: str, own: int, others: int, keys: int
 ) -> None:
     for writer in ("admin" if name == "read" else name, "other"):
-        shared.client(writer).put(f"/api/v1/items/{name}-{writer}", json={"status": "succeeded"})
-    http = shared.client(**{"Sec-Fetch-Site": "same-origin"})
-    assert http.post("/login", data={"key": f" {shared.keys[name]} "}).status_code == 303
+        module_server.client(writer).put(f"/api/v1/items/{name}-{writer}", json={"status": "succeeded"})
+    http = module_server.client(**{"Sec-Fetch-Site": "same-origin"})
+    assert http.post("/login", data={"key": f" {module_server.keys[name]} "}).status_code == 303
     page = http.get("/").text
     assert f'data-dismisses="{ {"read": "none", "write": "own", "admin": "all"}[name] }" data-who="{name}"' in page
     assert ("Make a write key" in page) is (name == "admin")
@@ -237,55 +239,55 @@ def test_who_signs_in_with_a_key_may_do_what_the_key_may(
 
 
 @pytest.mark.parametrize("name", ["write", "admin"])
-def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(served: Served, name: str) -> None:
-    key = served.server.create_key(name, "to be revoked")
-    browser = served.client()
+def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(server: RunningServer, name: str) -> None:
+    key = server.background.create_key(name, "to be revoked")
+    browser = server.client()
     assert browser.post("/login", data={"key": key}).status_code == 303
-    stream = Stream(served, None, Cookie=f"{served.cookie_name}={browser.cookies[served.cookie_name]}")
+    stream = SseStream(server, None, Cookie=f"{server.cookie_name}={browser.cookies[server.cookie_name]}")
     try:
         assert stream.next().name == "snapshot"
-        assert served.client("admin").delete(f"/api/v1/keys/{key.split('_')[2]}").status_code == 200
+        assert server.client("admin").delete(f"/api/v1/keys/{key.split('_')[2]}").status_code == 200
         assert stream.next() is None
     finally:
         stream.close()
     assert browser.get("/").status_code == 303
     assert browser.get("/api/v1/items").status_code == 401
-    assert served.client("admin").get("/api/v1/sessions").json()["sessions"] == []
+    assert server.client("admin").get("/api/v1/sessions").json()["sessions"] == []
 
 
-def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(served: Served) -> None:
-    expiring = served.server.create_key("write", "expiring", expires_at=served.clock() + 3600)
-    rotating = served.server.create_key("write", "rotating")
-    browsers = [served.client() for _ in range(4)]
+def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(server: RunningServer) -> None:
+    expiring = server.background.create_key("write", "expiring", expires_at=server.clock() + 3600)
+    rotating = server.background.create_key("write", "rotating")
+    browsers = [server.client() for _ in range(4)]
 
     def seen() -> list[int]:
         return [browser.get("/").status_code for browser in browsers]
 
     browsers[0].post("/login", data={"key": expiring})
     browsers[1].post("/login", data={"key": rotating})
-    served.clock.pass_(60)
-    newer = served.client("admin").post(f"/api/v1/keys/{rotating.split('_')[2]}/rotate").json()["key"]
+    server.clock.advance(60)
+    newer = server.client("admin").post(f"/api/v1/keys/{rotating.split('_')[2]}/rotate").json()["key"]
     browsers[2].post("/login", data={"key": rotating})
     browsers[3].post("/login", data={"key": newer})
     assert seen() == [200, 200, 200, 200]
-    served.clock.pass_(3600)
+    server.clock.advance(3600)
     assert seen() == [303, 200, 200, 200]
-    served.clock.pass_(23 * 3600)
+    server.clock.advance(23 * 3600)
     assert seen() == [303, 303, 303, 200]
 
 
-def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends(served: Served) -> None:
-    planted = served.client(Cookie=f"{served.cookie_name}=known-to-the-attacker")
-    reply = planted.post("/login", data={"key": served.keys["admin"]})
-    first = reply.cookies[served.cookie_name]
-    victim = served.client()
-    victim.cookies.set(served.cookie_name, first, "127.0.0.1", "/")
-    assert served.client(Cookie=f"{served.cookie_name}=known-to-the-attacker").get("/").status_code == 303
-    victim.get(served.server.sign_in_url())
-    second = victim.cookies[served.cookie_name]
+def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends(server: RunningServer) -> None:
+    planted = server.client(Cookie=f"{server.cookie_name}=known-to-the-attacker")
+    reply = planted.post("/login", data={"key": server.keys["admin"]})
+    first = reply.cookies[server.cookie_name]
+    victim = server.client()
+    victim.cookies.set(server.cookie_name, first, "127.0.0.1", "/")
+    assert server.client(Cookie=f"{server.cookie_name}=known-to-the-attacker").get("/").status_code == 303
+    victim.get(server.background.create_sign_in_url())
+    second = victim.cookies[server.cookie_name]
     assert len({"known-to-the-attacker", first, second}) == 3
-    assert served.client(Cookie=f"{served.cookie_name}={first}").get("/").status_code == 303
-    assert served.client(Cookie=f"{served.cookie_name}={second}").get("/").status_code == 200
+    assert server.client(Cookie=f"{server.cookie_name}={first}").get("/").status_code == 303
+    assert server.client(Cookie=f"{server.cookie_name}={second}").get("/").status_code == 200
 
 
 # What is wrong, told to people
@@ -304,9 +306,9 @@ def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends
     ],
 )
 def test_a_browser_is_told_on_a_page_what_is_wrong(
-    shared: Served, method: str, path: str, status: int, told: str
+    module_server: RunningServer, method: str, path: str, status: int, told: str
 ) -> None:
-    http = shared.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+    http = module_server.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
     reply = http.request(method, path)
     assert (reply.status_code, reply.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
     assert told in html.unescape(reply.text)
@@ -315,24 +317,24 @@ def test_a_browser_is_told_on_a_page_what_is_wrong(
     assert f'href="{up}static/app.css"' in reply.text
     assert f'href="{up or "./"}">To the board' in reply.text
     assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
-    assert shared.client("read").request(method, path).headers["Content-Type"] == "application/problem+json"
+    assert module_server.client("read").request(method, path).headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_form_of_another_site_is_refused_on_a_page(shared: Served) -> None:
+def test_a_form_of_another_site_is_refused_on_a_page(module_server: RunningServer) -> None:
     headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
-    reply = shared.client().post("/login", data={"key": shared.keys["admin"]}, headers=headers)
+    reply = module_server.client().post("/login", data={"key": module_server.keys["admin"]}, headers=headers)
     assert (reply.status_code, reply.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
     assert "does not come from the dashboard" in html.unescape(reply.text)
 
 
-def test_the_api_tells_a_browser_what_it_tells_everybody(shared: Served) -> None:
-    reply = shared.client(Accept="text/html").get("/api/v1/items")
+def test_the_api_tells_a_browser_what_it_tells_everybody(module_server: RunningServer) -> None:
+    reply = module_server.client(Accept="text/html").get("/api/v1/items")
     assert (reply.status_code, reply.headers["Content-Type"]) == (401, "application/problem+json")
 
 
-def test_the_administrator_signs_in_with_name_and_password(serve: Callable[..., Served]) -> None:
-    served = serve(admin_username="root", admin_password="pass phräse")
-    assert not any("/auth/" in sentence for sentence in served.said)
+def test_the_administrator_signs_in_with_name_and_password(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(admin_username="root", admin_password="pass phräse")
+    assert not any("/auth/" in sentence for sentence in served.output)
     http = served.client()
     assert 'name="password"' in http.get("/login").text
     for username, password in (("root", "wrong"), ("toor", "pass phräse"), ("", "")):
@@ -344,8 +346,8 @@ def test_the_administrator_signs_in_with_name_and_password(serve: Callable[..., 
     assert http.get("/").status_code == 200
 
 
-def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(serve: Callable[..., Served]) -> None:
-    served = serve(admin_username="root", admin_password="right")
+def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(admin_username="root", admin_password="right")
     http = served.client()
     for _ in range(5):
         assert http.post("/login", data={"key": "wrong"}).status_code == 403
@@ -353,17 +355,17 @@ def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(serve: Callable[...
     headers = {"X-Forwarded-For": "203.0.113.9"}
     refused = http.post("/login", data=right, headers=headers)
     assert refused.status_code == 429
-    served.clock.pass_(int(refused.headers["Retry-After"]))
+    served.clock.advance(int(refused.headers["Retry-After"]))
     assert http.post("/login", data=right).status_code == 303
 
 
-def test_signing_in_rightly_many_times_is_no_attack(served: Served) -> None:
-    http = served.client()
-    assert [http.post("/login", data={"key": served.keys["admin"]}).status_code for _ in range(7)] == [303] * 7
+def test_signing_in_rightly_many_times_is_no_attack(server: RunningServer) -> None:
+    http = server.client()
+    assert [http.post("/login", data={"key": server.keys["admin"]}).status_code for _ in range(7)] == [303] * 7
 
 
-def test_many_wrong_attempts_at_once_are_not_all_looked_at(serve: Callable[..., Served]) -> None:
-    served = serve(admin_username="root", admin_password="right")
+def test_many_wrong_attempts_at_once_are_not_all_looked_at(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(admin_username="root", admin_password="right")
     clients = [served.client() for _ in range(12)]
     with ThreadPoolExecutor(12) as pool:
         wrong = {"username": "root", "password": "wrong"}
@@ -372,19 +374,21 @@ def test_many_wrong_attempts_at_once_are_not_all_looked_at(serve: Callable[..., 
     assert set(replies) <= {403, 429, 503}  # and 503 is for one that nobody has looked at
 
 
-def test_another_site_cannot_sign_a_browser_in(shared: Served) -> None:
-    reply = shared.client().post("/login", data={"key": shared.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"})
+def test_another_site_cannot_sign_a_browser_in(module_server: RunningServer) -> None:
+    reply = module_server.client().post(
+        "/login", data={"key": module_server.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
     assert reply.status_code == 403
     assert "Set-Cookie" not in reply.headers
 
 
 def test_neither_database_nor_log_holds_a_secret(
-    serve: Callable[..., Served], caplog: pytest.LogCaptureFixture
+    make_server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    served = serve(admin_username="root", admin_password="pass-phrase", admin_key="imported-" * 4)
+    served = make_server(admin_username="root", admin_password="pass-phrase", admin_key="imported-" * 4)
     browser = served.browser()
-    link = served.server.sign_in_url()
+    link = served.background.create_sign_in_url()
     secrets = [*served.keys.values(), *browser.cookies.values(), link.rsplit("/", 1)[1], "pass-phrase", "imported-" * 4]
     for name in served.keys:
         served.client(name).get("/progress")
@@ -396,4 +400,4 @@ def test_neither_database_nor_log_holds_a_secret(
         assert not any(
             secret in record.getMessage() for record in caplog.records if record.name.startswith("progressbar_tracker")
         )
-    assert not any(secret in repr(served.server.app.services.settings) for secret in secrets)
+    assert not any(secret in repr(served.background.app.services.settings) for secret in secrets)

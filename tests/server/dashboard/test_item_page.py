@@ -15,7 +15,7 @@ import pytest
 
 from progressbar_tracker.server.models import AddHistory, AddSample, Sample, Write
 from progressbar_tracker.server.stores.sqlite import rows
-from tests.support.server import NOW, Served
+from tests.support.server import START_TIME, RunningServer
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-class Elements(HTMLParser):
+class ElementParser(HTMLParser):
     """The names of all elements and attributes of a page."""
 
     def __init__(self) -> None:
@@ -37,55 +37,61 @@ class Elements(HTMLParser):
         self.attributes.update(name for name, _ in attrs)
 
 
-def until(happened: Callable[[], bool]) -> None:
+def wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
 
 
-IDS = ["a/b c", "ü/😀", "100%", "a?b#c", "//x//", "%2F", "a\\b", "a;b=c&d", "..", "."]
+HOSTILE_IDS = ["a/b c", "ü/😀", "100%", "a?b#c", "//x//", "%2F", "a\\b", "a;b=c&d", "..", "."]
 
 
 @pytest.fixture(scope="module")
-def browser(shared: Served) -> httpx.Client:
-    return shared.browser()
+def browser(module_server: RunningServer) -> httpx.Client:
+    return module_server.browser()
 
 
-def address(item_id: str) -> str:
+def item_page_url(item_id: str) -> str:
     return f"/items/?id={item_id}" if item_id in {".", ".."} else f"/items/{quote(item_id, safe='')}"
 
 
-@pytest.mark.parametrize("item_id", IDS)
-def test_an_item_of_any_id_has_a_page(shared: Served, browser: httpx.Client, item_id: str) -> None:
+@pytest.mark.parametrize("item_id", HOSTILE_IDS)
+def test_an_item_of_any_id_has_a_page(module_server: RunningServer, browser: httpx.Client, item_id: str) -> None:
     ops = [{"op": "put", "id": item_id, "title": f"Title of {item_id}", "run_id": "r"}]
-    assert shared.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"][0]["status"] == 201
-    reply = browser.get(address(item_id))
+    assert (
+        module_server.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"][0]["status"]
+        == 201
+    )
+    reply = browser.get(item_page_url(item_id))
     assert reply.status_code == 200
     assert f"<code>{html.escape(item_id, quote=False)}</code>" in html.unescape(reply.text).replace("&", "&amp;")
     ups = set(re.findall(r'(?:src|href|action)="((?:\.\./)*)(?!#)', reply.text))
-    assert ups <= {"../" * (address(item_id).partition("?")[0].count("/") - 1), ""}
+    assert ups <= {"../" * (item_page_url(item_id).partition("?")[0].count("/") - 1), ""}
 
 
-def test_a_slash_may_be_encoded_or_not(shared: Served, browser: httpx.Client) -> None:
-    shared.client("write").put("/api/v1/items/deep/er", json={"title": "Deep"})
+def test_a_slash_may_be_encoded_or_not(module_server: RunningServer, browser: httpx.Client) -> None:
+    module_server.client("write").put("/api/v1/items/deep/er", json={"title": "Deep"})
     for path, up in (("/items/deep/er", "../../"), ("/items/deep%2Fer", "../")):
         page = browser.get(path).text
         assert "Deep" in page
         assert f'href="{up}static/pages.css"' in page
-    assert shared.client().get("/items/deep/er").headers["Location"] == "../../login"
+    assert module_server.client().get("/items/deep/er").headers["Location"] == "../../login"
 
 
-def test_the_page_tells_all_that_is_known(shared: Served, browser: httpx.Client) -> None:
+def test_the_page_tells_all_that_is_known(module_server: RunningServer, browser: httpx.Client) -> None:
     body = {
         "title": "Import", "completed": 0, "total": 10, "unit": "rows", "group": "etl", "parent": "a/parent",
         "weight": 7,
         "meta": {"host": "box", "pid": "123", "command": "python <x>"}, "run_id": "run-7", "description": "now this",
     }  # fmt: skip
-    http = shared.client("write")
+    http = module_server.client("write")
     http.put("/api/v1/items/all", json=body)
-    shared.server.store.commit(
-        [AddSample("all", "run-7", Sample(NOW - 30, 0.0, 0)), AddSample("all", "run-7", Sample(NOW - 20, 0.1, 1))]
+    module_server.background.store.commit(
+        [
+            AddSample("all", "run-7", Sample(START_TIME - 30, 0.0, 0)),
+            AddSample("all", "run-7", Sample(START_TIME - 20, 0.1, 1)),
+        ]
     ).result(10)
     http.patch("/api/v1/items/all", json={"completed": 4})
     page = browser.get("/items/all").text
@@ -94,11 +100,13 @@ def test_the_page_tells_all_that_is_known(shared: Served, browser: httpx.Client)
         assert text in page, text
 
 
-def test_the_page_shows_the_runs_and_how_long_they_usually_take(shared: Served, browser: httpx.Client) -> None:
-    http = shared.client("write")
+def test_the_page_shows_the_runs_and_how_long_they_usually_take(
+    module_server: RunningServer, browser: httpx.Client
+) -> None:
+    http = module_server.client("write")
     for n, (status, seconds) in enumerate([("succeeded", 60), ("succeeded", 120), ("succeeded", 600), ("failed", 5)]):
         http.put("/api/v1/items/often", json={"run_id": str(n)})
-        shared.clock.pass_(seconds)
+        module_server.clock.advance(seconds)
         http.patch("/api/v1/items/often", json={"status": status, "error": "Broken" if status == "failed" else None})
         http.delete("/api/v1/items/often")
     page = browser.get("/items/often").text
@@ -111,20 +119,22 @@ def test_the_page_shows_the_runs_and_how_long_they_usually_take(shared: Served, 
     assert '<p id="left" class="notice" hidden>' in browser.get("/items/often").text
 
 
-def test_a_run_that_has_just_left_the_board_is_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, perform = threading.Event(), rows.perform
+def test_a_run_that_has_just_left_the_board_is_waited_for(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, perform = threading.Event(), rows.execute_write
 
     def slowly(connection: sqlite3.Connection, write: Write) -> None:
         if isinstance(write, AddHistory):
             assert written.wait(10)
         perform(connection, write)
 
-    monkeypatch.setattr(rows, "perform", slowly)
-    writer, browser = served.client("write"), served.browser()
+    monkeypatch.setattr(rows, "execute_write", slowly)
+    writer, browser = server.client("write"), server.browser()
     writer.put("/api/v1/items/a", json={"title": "Just gone", "run_id": "r"})
     with ThreadPoolExecutor(1) as pool:
         deleting = pool.submit(writer.delete, "/api/v1/items/a")
-        until(lambda: served.server.app.services.board.get("a") is None)
+        wait_until(lambda: server.background.app.services.board.get("a") is None)
         threading.Timer(0.2, written.set).start()
         reply = browser.get("/items/a")
         assert deleting.result().status_code == 200
@@ -141,15 +151,15 @@ def test_an_id_that_nobody_has_is_told_with_a_page(browser: httpx.Client) -> Non
 @pytest.mark.parametrize(
     "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title><svg onload=x>"]
 )
-def test_whatever_an_item_says_is_text(shared: Served, browser: httpx.Client, text: str) -> None:
+def test_whatever_an_item_says_is_text(module_server: RunningServer, browser: httpx.Client, text: str) -> None:
     fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
     ops = [{"op": "put", "id": text, **fields, "completed": 1, "meta": {text: text}, "run_id": text}]
-    http = shared.client("write")
+    http = module_server.client("write")
     http.post("/api/v1/items:batch", json={"ops": ops})
     http.delete(f"/api/v1/items/{quote(text, safe='')}")
     http.post("/api/v1/items:batch", json={"ops": ops})
-    for page in (browser.get(address(text)).text, browser.get("/history").text):
-        found = Elements()
+    for page in (browser.get(item_page_url(text)).text, browser.get("/history").text):
+        found = ElementParser()
         found.feed(page)
         assert found.elements.isdisjoint({"img", "style", "iframe", "object"})
         assert [name for name in found.attributes if name.startswith("on") or name == "style"] == []

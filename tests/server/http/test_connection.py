@@ -15,17 +15,17 @@ import pytest
 
 from progressbar_tracker.server import run
 from progressbar_tracker.server.http import connection
-from progressbar_tracker.server.http.connection import _Joining
+from progressbar_tracker.server.http.connection import _JoiningTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
-HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+RESPONSE_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-class Transport:
+class FakeTransport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = False
@@ -40,12 +40,12 @@ class Transport:
         self.closed = True
 
 
-def written(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
+def write_all(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
     """Return what was written at once, and what a turn of the loop later."""
 
     async def main() -> tuple[list[bytes], list[bytes]]:
-        transport = Transport()
-        joining = _Joining(transport, asyncio.get_running_loop())
+        transport = FakeTransport()
+        joining = _JoiningTransport(transport, asyncio.get_running_loop())
         for data in writes:
             joining.write(data)
         at_once = list(transport.written)
@@ -56,82 +56,84 @@ def written(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def test_head_and_body_leave_in_one_piece() -> None:
-    assert written(HEAD, b"body") == ([HEAD + b"body"], [HEAD + b"body"])
+    assert write_all(RESPONSE_HEAD, b"body") == ([RESPONSE_HEAD + b"body"], [RESPONSE_HEAD + b"body"])
 
 
 def test_the_head_of_a_stream_that_has_nothing_to_say_leaves_by_itself() -> None:
-    assert written(HEAD) == ([], [HEAD])
+    assert write_all(RESPONSE_HEAD) == ([], [RESPONSE_HEAD])
 
 
 def test_what_a_stream_goes_on_with_is_not_held_back() -> None:
-    assert written(HEAD, b"1", b"2", b"3")[0] == [HEAD + b"1", b"2", b"3"]
+    assert write_all(RESPONSE_HEAD, b"1", b"2", b"3")[0] == [RESPONSE_HEAD + b"1", b"2", b"3"]
 
 
 def test_closing_takes_what_was_held_along() -> None:
-    async def main() -> Transport:
-        transport = Transport()
-        joining = _Joining(transport, asyncio.get_running_loop())
-        joining.write(HEAD)
+    async def main() -> FakeTransport:
+        transport = FakeTransport()
+        joining = _JoiningTransport(transport, asyncio.get_running_loop())
+        joining.write(RESPONSE_HEAD)
         joining.close()
         await asyncio.sleep(0)
         return transport
 
     transport = asyncio.run(main())
-    assert (transport.written, transport.closed) == ([HEAD], True)
+    assert (transport.written, transport.closed) == ([RESPONSE_HEAD], True)
 
 
 # Against a server
 
 
 @contextlib.contextmanager
-def connected(served: Served) -> Iterator[socket.socket]:
-    address = urlsplit(served.server.url)
+def open_connection(served: RunningServer) -> Iterator[socket.socket]:
+    address = urlsplit(served.background.url)
     with socket.create_connection((address.hostname, address.port), 20) as opened:
         yield opened
 
 
-def ask(method: str = "GET", path: str = "/healthz", *headers: str, version: str = "1.1") -> bytes:
+def encode_request(method: str = "GET", path: str = "/healthz", *headers: str, version: str = "1.1") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: localhost", *headers, "", ""]).encode()
 
 
-def rest(opened: socket.socket) -> bytes:
+def read_all(opened: socket.socket) -> bytes:
     """Return what comes until the other end hangs up."""
     return b"".join(iter(lambda: opened.recv(65536), b""))
 
 
-def test_requests_that_come_at_once_are_answered_in_their_order(shared: Served) -> None:
-    with connected(shared) as opened:
+def test_requests_that_come_at_once_are_answered_in_their_order(module_server: RunningServer) -> None:
+    with open_connection(module_server) as opened:
         names = [f"r{number}" for number in range(5)]
-        opened.sendall(b"".join(ask("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
-        opened.sendall(ask("GET", "/healthz", "Connection: close"))
-        said = rest(opened).decode()
+        opened.sendall(b"".join(encode_request("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
+        opened.sendall(encode_request("GET", "/healthz", "Connection: close"))
+        said = read_all(opened).decode()
     assert re.findall("x-request-id: (r.)", said) == names
     assert said.count("HTTP/1.1 200 OK\r\n") == said.count("date: ") == said.count('"status"') == 6
 
 
 @pytest.mark.parametrize(
     "last",
-    [ask("GET", "/healthz", "Connection: close"), ask(version="1.0")],
+    [encode_request("GET", "/healthz", "Connection: close"), encode_request(version="1.0")],
     ids=["asked to close", "HTTP/1.0"],
 )
-def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(shared: Served, last: bytes) -> None:
-    with connected(shared) as opened:
+def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(
+    module_server: RunningServer, last: bytes
+) -> None:
+    with open_connection(module_server) as opened:
         opened.sendall(last)
-        said = rest(opened)
+        said = read_all(opened)
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nconnection: close\r\n" in said
 
 
-def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(shared: Served) -> None:
+def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(module_server: RunningServer) -> None:
     """Another ASGI server may run the application, and has no extension of ours."""
 
     async def main() -> httpx.Response:
-        network = httpx.ASGITransport(shared.server.app)
+        network = httpx.ASGITransport(module_server.background.app)
         async with httpx.AsyncClient(transport=network, base_url="http://localhost") as client:
             return await client.get("/progress", headers=asking)
 
-    asking = {"X-API-KEY": shared.keys["read"], "X-Request-ID": "same"}
-    usual, whole = asyncio.run(main()), shared.client().get("/progress", headers=asking)
+    asking = {"X-API-KEY": module_server.keys["read"], "X-Request-ID": "same"}
+    usual, whole = asyncio.run(main()), module_server.client().get("/progress", headers=asking)
     assert whole.content == usual.content
     told = {**whole.headers}
     del told["date"]  # the server's own
@@ -139,14 +141,14 @@ def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(shared: 
 
 
 def test_a_connection_with_nothing_to_ask_is_closed_in_time_and_none_before(
-    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+    make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "KEEP_ALIVE", 2)
-    monkeypatch.setattr(connection, "PATIENCE", 0.3)
-    with connected(serve()) as opened:
-        opened.sendall(ask())
+    monkeypatch.setattr(run, "KEEP_ALIVE_TIMEOUT", 2)
+    monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 0.3)
+    with open_connection(make_server()) as opened:
+        opened.sendall(encode_request())
         begun = time.monotonic()
-        said = rest(opened)
+        said = read_all(opened)
         took = time.monotonic() - begun
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"408" not in said

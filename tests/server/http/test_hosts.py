@@ -12,25 +12,25 @@ import pytest
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.hosts import MAX_KNOWN_HOSTS, AllowedHosts
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.routes import TABLE
+from progressbar_tracker.server.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
-LOOPBACK = (
+LOOPBACK_HOSTS = (
     "localhost", "localhost:8989", "LOCALHOST", "localhost.", "tracker.localhost", "127.0.0.1", "127.0.0.1:9000",
     "127.8.9.10", "[::1]", "[::1]:8989", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]",
 )  # fmt: skip
-ELSEWHERE = (
+OTHER_HOSTS = (
     "evil.example", "evil.example:8989", "localhost.evil.example", "127.0.0.1.evil.example", "evil-localhost",
     "192.0.2.1", "[2001:db8::1]", "[::1", "::1]", "localhost:port", "localhost/", "user@localhost", " ", "127.1",
     "0.0.0.0", "a b", "\xe4.example", "localhost:123456",
 )  # fmt: skip
 
 
-def allows(hosts: AllowedHosts, host: str) -> bool:
+def is_allowed(hosts: AllowedHosts, host: str) -> bool:
     try:
         hosts.check(host.encode("latin-1"))
     except ProblemError as problem:
@@ -41,8 +41,8 @@ def allows(hosts: AllowedHosts, host: str) -> bool:
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_loopback_server_answers_under_loopback_names_only(listens_on: str) -> None:
     hosts = AllowedHosts("", listens_on=listens_on)
-    assert [host for host in LOOPBACK if not allows(hosts, host)] == []
-    assert [host for host in ELSEWHERE if allows(hosts, host)] == []
+    assert [host for host in LOOPBACK_HOSTS if not is_allowed(hosts, host)] == []
+    assert [host for host in OTHER_HOSTS if is_allowed(hosts, host)] == []
 
 
 @pytest.mark.parametrize("listens_on", ["127.1", "2130706433", "the-machine"])
@@ -55,18 +55,18 @@ def test_address_that_the_server_listens_on_decides_and_not_how_it_is_written(
         socket, "getaddrinfo", lambda host, *args, **named: resolve(known.get(host, host), *args, **named)
     )
     hosts = AllowedHosts("", listens_on=listens_on)
-    assert allows(hosts, listens_on)
-    assert allows(hosts, "localhost:8989")
-    assert not allows(hosts, "evil.example")
+    assert is_allowed(hosts, listens_on)
+    assert is_allowed(hosts, "localhost:8989")
+    assert not is_allowed(hosts, "evil.example")
 
 
 @pytest.mark.parametrize("listens_on", ["0.0.0.0", "::", "192.0.2.1"])
 def test_server_for_the_network_answers_under_any_name_unless_told(listens_on: str) -> None:
-    assert allows(AllowedHosts("", listens_on=listens_on), "evil.example")
+    assert is_allowed(AllowedHosts("", listens_on=listens_on), "evil.example")
     named = AllowedHosts("progress.example", listens_on=listens_on)
-    assert allows(named, "progress.example:443")
-    assert allows(named, "localhost")
-    assert not allows(named, "evil.example")
+    assert is_allowed(named, "progress.example:443")
+    assert is_allowed(named, "localhost")
+    assert not is_allowed(named, "evil.example")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_server_for_the_network_answers_under_any_name_unless_told(listens_on: s
 )
 def test_named_hosts_are_allowed_and_no_others(text: str, allowed: list[str], refused: list[str]) -> None:
     hosts = AllowedHosts(text, listens_on="127.0.0.1")
-    assert [host for host in allowed if not allows(hosts, host)] == []
-    assert [host for host in refused if allows(hosts, host)] == []
+    assert [host for host in allowed if not is_allowed(hosts, host)] == []
+    assert [host for host in refused if is_allowed(hosts, host)] == []
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_named_hosts_are_allowed_and_no_others(text: str, allowed: list[str], re
 )
 def test_host_of_the_public_url_is_allowed(url: str) -> None:
     hosts = AllowedHosts("", listens_on="127.0.0.1", public_url=url)
-    assert allows(hosts, "progress.example")
-    assert not allows(hosts, "evil.example")
+    assert is_allowed(hosts, "progress.example")
+    assert not is_allowed(hosts, "evil.example")
 
 
 @pytest.mark.parametrize("text", ["http://a.example", "a.example:80", "a b", "a.*.example", "a/b", "**", "[::1"])
@@ -109,17 +109,17 @@ def test_host_that_is_no_name_is_refused_with_the_variable(text: str) -> None:
 def test_refused_host_is_logged_once_and_not_without_end(caplog: pytest.LogCaptureFixture) -> None:
     hosts = AllowedHosts("", listens_on="127.0.0.1")
     for n in range(3 * MAX_KNOWN_HOSTS):
-        assert not allows(hosts, f"host-{n % (2 * MAX_KNOWN_HOSTS)}.example")
+        assert not is_allowed(hosts, f"host-{n % (2 * MAX_KNOWN_HOSTS)}.example")
     assert len(caplog.records) == MAX_KNOWN_HOSTS
     assert caplog.text.count("'host-0.example'") == 1
-    assert allows(hosts, "localhost")
+    assert is_allowed(hosts, "localhost")
 
 
 # Over the wire
 
 
-def status(served: Served, *lines: str) -> int | None:
-    address = urlsplit(served.server.url)
+def get_status(served: RunningServer, *lines: str) -> int | None:
+    address = urlsplit(served.background.url)
     with socket.create_connection((address.hostname, address.port), 20) as opened:
         opened.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         said = b"".join(iter(lambda: opened.recv(65536), b""))
@@ -127,35 +127,37 @@ def status(served: Served, *lines: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-PATHS = sorted({row.path.partition("{")[0] for row in TABLE})
+ROUTE_PATHS = sorted({row.path.partition("{")[0] for row in ROUTES})
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_every_path_but_health_is_refused_under_another_name(shared: Served, path: str) -> None:
+@pytest.mark.parametrize("path", ROUTE_PATHS)
+def test_every_path_but_health_is_refused_under_another_name(module_server: RunningServer, path: str) -> None:
     health = path in {"/healthz", "/readyz"}
-    assert status(shared, f"GET {path} HTTP/1.1", "Host: evil.example", "Connection: close") == (200 if health else 421)
+    assert get_status(module_server, f"GET {path} HTTP/1.1", "Host: evil.example", "Connection: close") == (
+        200 if health else 421
+    )
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_request_without_a_host_is_400(shared: Served, path: str) -> None:
+@pytest.mark.parametrize("path", ROUTE_PATHS)
+def test_request_without_a_host_is_400(module_server: RunningServer, path: str) -> None:
     health = path in {"/healthz", "/readyz"}
-    assert status(shared, f"GET {path} HTTP/1.1", "Connection: close") == 400
-    assert status(shared, f"GET {path} HTTP/1.1", "Host:", "Connection: close") == 400
+    assert get_status(module_server, f"GET {path} HTTP/1.1", "Connection: close") == 400
+    assert get_status(module_server, f"GET {path} HTTP/1.1", "Host:", "Connection: close") == 400
     # Balancers send such for health.
-    assert status(shared, f"GET {path} HTTP/1.0") == (200 if health else 400)
+    assert get_status(module_server, f"GET {path} HTTP/1.0") == (200 if health else 400)
 
 
 @pytest.mark.parametrize("line", ["GET /", "GET /healthz", "GET / HTTP/0.9", "GET /healthz HTTP/0.9", "POST /login"])
-def test_request_line_of_http_0_9_is_400(shared: Served, line: str) -> None:
-    assert status(shared, line) == 400
-    assert status(shared, line, "Host: localhost") == 400
+def test_request_line_of_http_0_9_is_400(module_server: RunningServer, line: str) -> None:
+    assert get_status(module_server, line) == 400
+    assert get_status(module_server, line, "Host: localhost") == 400
 
 
-def test_write_under_another_name_changes_nothing(shared: Served) -> None:
-    before = shared.server.app.services.board.rev
-    lines = ["PUT /api/v1/items/rebound HTTP/1.1", "Host: evil.example", f"X-API-KEY: {shared.keys['write']}"]
-    assert status(shared, *lines, "Content-Length: 0", "Connection: close") == 421
-    assert shared.server.app.services.board.rev == before
+def test_write_under_another_name_changes_nothing(module_server: RunningServer) -> None:
+    before = module_server.background.app.services.board.rev
+    lines = ["PUT /api/v1/items/rebound HTTP/1.1", "Host: evil.example", f"X-API-KEY: {module_server.keys['write']}"]
+    assert get_status(module_server, *lines, "Content-Length: 0", "Connection: close") == 421
+    assert module_server.background.app.services.board.rev == before
 
 
 @pytest.mark.parametrize(
@@ -168,8 +170,8 @@ def test_write_under_another_name_changes_nothing(shared: Served) -> None:
     ],
 )
 def test_server_behind_a_proxy_answers_under_its_names(
-    serve: Callable[..., Served], settings: dict[str, str], host: str, expected: int
+    make_server: Callable[..., RunningServer], settings: dict[str, str], host: str, expected: int
 ) -> None:
-    served = serve(**settings)
+    served = make_server(**settings)
     key = f"X-API-KEY: {served.keys['read']}"
-    assert status(served, "GET /progress HTTP/1.1", f"Host: {host}", key, "Connection: close") == expected
+    assert get_status(served, "GET /progress HTTP/1.1", f"Host: {host}", key, "Connection: close") == expected

@@ -7,10 +7,10 @@ import pytest
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.proxies import MAX_HOPS, Origin, TrustedProxies
 
-TRUSTED = "loopback, 10.0.0.0/8, 2001:db8:1::/48, ::ffff:172.30.0.1"
+TRUSTED_PROXIES = "loopback, 10.0.0.0/8, 2001:db8:1::/48, ::ffff:172.30.0.1"
 
 
-def forwarded(*lists: str, proto: str | None = None) -> list[tuple[bytes, bytes]]:
+def forwarded_headers(*lists: str, proto: str | None = None) -> list[tuple[bytes, bytes]]:
     headers = [(b"x-forwarded-for", text.encode("latin-1")) for text in lists]
     return headers if proto is None else [*headers, (b"x-forwarded-proto", proto.encode("latin-1"))]
 
@@ -54,7 +54,7 @@ def forwarded(*lists: str, proto: str | None = None) -> list[tuple[bytes, bytes]
     ],
 )
 def test_address_is_the_rightmost_that_is_no_trusted_proxy(peer: str, lists: list[str], address: str) -> None:
-    assert TrustedProxies(TRUSTED).origin(peer, forwarded(*lists)).address == address
+    assert TrustedProxies(TRUSTED_PROXIES).find_origin(peer, forwarded_headers(*lists)).address == address
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,20 @@ def test_address_is_the_rightmost_that_is_no_trusted_proxy(peer: str, lists: lis
 def test_scheme_is_believed_from_trusted_proxies_only(
     peer: str, lists: list[str], proto: str | None, scheme: str | None
 ) -> None:
-    assert TrustedProxies(TRUSTED).origin(peer, forwarded(*lists, proto=proto)).scheme == scheme
+    assert TrustedProxies(TRUSTED_PROXIES).find_origin(peer, forwarded_headers(*lists, proto=proto)).scheme == scheme
 
 
 def test_no_proxy_is_trusted_unless_it_is_named() -> None:
-    headers = forwarded("203.0.113.9", proto="https")
-    assert TrustedProxies("").origin("127.0.0.1", headers) == Origin("127.0.0.1")
+    headers = forwarded_headers("203.0.113.9", proto="https")
+    assert TrustedProxies("").find_origin("127.0.0.1", headers) == Origin("127.0.0.1")
 
 
 def test_long_list_costs_no_more_than_a_few_hops() -> None:
     trusted = TrustedProxies("loopback")
     chain = ",".join(["203.0.113.9", *["127.0.0.1"] * 10_000])
-    assert trusted.origin("127.0.0.1", forwarded(chain)).address == "127.0.0.1"
+    assert trusted.find_origin("127.0.0.1", forwarded_headers(chain)).address == "127.0.0.1"
     chain = ",".join(["203.0.113.9", *["127.0.0.1"] * (MAX_HOPS - 1)])
-    assert trusted.origin("127.0.0.1", forwarded(chain)).address == "203.0.113.9"
+    assert trusted.find_origin("127.0.0.1", forwarded_headers(chain)).address == "203.0.113.9"
 
 
 @pytest.mark.parametrize("text", ["proxy.example", "10.0.0.0/33", "10.0.0", "http://10.0.0.1", "*", "127.0.0.1:80"])

@@ -8,38 +8,38 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.items.board import Board, Change, Owner
-from progressbar_tracker.server.items.expiry import UNTRUE
-from progressbar_tracker.server.items.serializer import stalled, told
-from progressbar_tracker.server.items.transition import PARTS
-from progressbar_tracker.server.items.validation import Fields, read_legacy, read_write
+from progressbar_tracker.server.items.expiry import STALE_ENTRIES
+from progressbar_tracker.server.items.serializer import is_stalled, serialize_item
+from progressbar_tracker.server.items.transition import MAX_PARTS
+from progressbar_tracker.server.items.validation import WriteFields, parse_legacy, parse_write
 from progressbar_tracker.server.models import AddHistory, DropItem, Item, SaveItem
 from progressbar_tracker.server.problems import ProblemError
 
-ME = Owner("me", "ci")
-YOU = Owner("you", "ci")
+OWNER_A = Owner("me", "ci")
+OWNER_B = Owner("you", "ci")
 
 
-def board(**options: object) -> Board:
+def make_board(**options: object) -> Board:
     count = itertools.count(1)
     return Board(**{"max_items": 100, "new_run_id": lambda: f"made-{next(count)}", **options})
 
 
-def code(problem: pytest.ExceptionInfo[ProblemError]) -> str:
+def problem_code(problem: pytest.ExceptionInfo[ProblemError]) -> str:
     return problem.value.code
 
 
-def body(value: float = 0.5, item_id: str = "a", **fields: object) -> dict[str, object]:
+def make_body(value: float = 0.5, item_id: str = "a", **fields: object) -> dict[str, object]:
     return {"id": item_id, "title": "t", "description": "d", "value": value, "weight": 1, **fields}
 
 
-def after(change: Change) -> Item:
+def item_after(change: Change) -> Item:
     assert change.after is not None
     return change.after
 
 
-def started(**fields: object) -> Board:
-    made = board()
-    made.put("a", read_write({"run_id": "r", **fields}, merge=False), ME, 0.0)
+def make_started_board(**fields: object) -> Board:
+    made = make_board()
+    made.put("a", parse_write({"run_id": "r", **fields}, merge=False), OWNER_A, 0.0)
     return made
 
 
@@ -47,63 +47,63 @@ def started(**fields: object) -> Board:
 
 
 def test_a_created_item_is_running_and_has_a_run_of_its_own() -> None:
-    change = board().create(read_legacy(body()), ME, 10.0)
-    item = after(change)
+    change = make_board().create(parse_legacy(make_body()), OWNER_A, 10.0)
+    item = item_after(change)
     assert (change.status, change.durable) == (201, True)
     assert (item.status, item.run_id, item.seq, item.owner, item.created_at) == ("running", "made-1", 0, "ci", 10.0)
 
 
 def test_an_item_created_at_one_has_succeeded() -> None:
-    item = after(board().create(read_legacy(body(1.0)), ME, 10.0))
+    item = item_after(make_board().create(parse_legacy(make_body(1.0)), OWNER_A, 10.0))
     assert (item.status, item.ended_at) == ("succeeded", 10.0)
 
 
 def test_an_id_can_be_created_once() -> None:
-    made = board()
-    made.create(read_legacy(body()), ME, 0.0)
+    made = make_board()
+    made.create(parse_legacy(make_body()), OWNER_A, 0.0)
     with pytest.raises(ProblemError) as problem:
-        made.create(read_legacy(body()), ME, 0.0)
-    assert code(problem) == "item-exists"
+        made.create(parse_legacy(make_body()), OWNER_A, 0.0)
+    assert problem_code(problem) == "item-exists"
 
 
 def test_an_update_replaces_four_fields_and_touches_nothing_else() -> None:
-    made = started(
+    made = make_started_board(
         completed=1, total=4, unit="B", group="g", parent="p", meta={"host": "h"}, seq=7, ttl=5, heartbeat_timeout=9
     )
-    before = made.need("a")
-    item = after(made.update(read_legacy(body(0.9)), 3.0))
+    before = made.require("a")
+    item = item_after(made.update(parse_legacy(make_body(0.9)), 3.0))
     assert (item.title, item.description, item.value, item.weight) == ("t", "d", 0.9, 1)
     for field in set(Item.__struct_fields__) - {"title", "description", "value", "weight", "updated_at", "rev"}:
         assert getattr(item, field) == getattr(before, field), field
 
 
 def test_an_update_to_one_ends_the_run_and_a_later_one_below_revives_it() -> None:
-    made = started()
-    ended = made.update(read_legacy(body(1)), 5.0)
-    assert (after(ended).status, after(ended).ended_at, ended.durable) == ("succeeded", 5.0, True)
-    again = made.update(read_legacy(body(1)), 6.0)
-    assert (after(again).ended_at, again.durable) == (5.0, False)
-    revived = made.update(read_legacy(body(0.5)), 7.0)
-    assert (after(revived).status, after(revived).ended_at, revived.durable) == ("running", None, True)
+    made = make_started_board()
+    ended = made.update(parse_legacy(make_body(1)), 5.0)
+    assert (item_after(ended).status, item_after(ended).ended_at, ended.durable) == ("succeeded", 5.0, True)
+    again = made.update(parse_legacy(make_body(1)), 6.0)
+    assert (item_after(again).ended_at, again.durable) == (5.0, False)
+    revived = made.update(parse_legacy(make_body(0.5)), 7.0)
+    assert (item_after(revived).status, item_after(revived).ended_at, revived.durable) == ("running", None, True)
 
 
 def test_an_update_in_between_is_not_durable() -> None:
-    made = started()
-    assert not made.update(read_legacy(body(0.6)), 1.0).durable
+    made = make_started_board()
+    assert not made.update(parse_legacy(make_body(0.6)), 1.0).durable
 
 
 def test_an_update_of_an_unknown_item_is_refused() -> None:
     with pytest.raises(ProblemError) as problem:
-        board().update(read_legacy(body()), 0.0)
-    assert code(problem) == "item-not-found"
+        make_board().update(parse_legacy(make_body()), 0.0)
+    assert problem_code(problem) == "item-not-found"
 
 
 @pytest.mark.parametrize("field", ["id", "title", "description", "value", "weight"])
 def test_part_one_needs_all_five_fields(field: str) -> None:
-    lacking = body()
+    lacking = make_body()
     del lacking[field]
     with pytest.raises(ProblemError) as problem:
-        read_legacy(lacking)
+        parse_legacy(lacking)
     assert (problem.value.status, problem.value.field) == (422, field)
 
 
@@ -111,177 +111,185 @@ def test_part_one_needs_all_five_fields(field: str) -> None:
 
 
 def test_a_put_creates_with_a_run_id_of_the_servers_where_none_is_named() -> None:
-    change = board().put("a", {}, ME, 0.0)
-    assert (change.status, after(change).run_id, change.durable) == (201, "made-1", True)
+    change = make_board().put("a", {}, OWNER_A, 0.0)
+    assert (change.status, item_after(change).run_id, change.durable) == (201, "made-1", True)
 
 
 def test_a_put_replaces_what_a_patch_keeps() -> None:
-    made = started(title="t", total=5, group="g", meta={"a": "1"})
-    item = after(made.patch("a", read_write({"completed": 2}, merge=True), 1.0))
+    made = make_started_board(title="t", total=5, group="g", meta={"a": "1"})
+    item = item_after(made.patch("a", parse_write({"completed": 2}, merge=True), 1.0))
     assert (item.title, item.total, item.group, item.meta, item.value) == ("t", 5, "g", {"a": "1"}, 0.4)
-    item = after(made.put("a", read_write({"completed": 2, "run_id": "r"}, merge=False), ME, 1.0))
+    item = item_after(made.put("a", parse_write({"completed": 2, "run_id": "r"}, merge=False), OWNER_A, 1.0))
     assert (item.title, item.total, item.group, item.meta, item.value) == ("", None, None, {}, 0.0)
 
 
 def test_null_clears_in_a_patch() -> None:
-    made = started(title="t", total=5, error="e", group="g", meta={"a": "1"}, ttl=4, weight=3, completed=1, unit="B")
+    made = make_started_board(
+        title="t", total=5, error="e", group="g", meta={"a": "1"}, ttl=4, weight=3, completed=1, unit="B"
+    )
     nothing = dict.fromkeys(("title", "total", "error", "group", "meta", "ttl", "weight", "completed", "unit"))
-    item = after(made.patch("a", read_write(nothing, merge=True), 1.0))
+    item = item_after(made.patch("a", parse_write(nothing, merge=True), 1.0))
     assert (item.title, item.total, item.error, item.group, item.meta, item.ttl) == ("", None, None, None, {}, None)
     assert (item.weight, item.completed, item.unit) == (0, None, "")
 
 
 def test_meta_is_merged_entry_by_entry() -> None:
-    made = started(meta={"a": "1", "b": "2"})
-    item = after(made.patch("a", read_write({"meta": {"a": None, "c": "3"}}, merge=True), 1.0))
+    made = make_started_board(meta={"a": "1", "b": "2"})
+    item = item_after(made.patch("a", parse_write({"meta": {"a": None, "c": "3"}}, merge=True), 1.0))
     assert item.meta == {"b": "2", "c": "3"}
 
 
 def test_meta_cannot_grow_beyond_its_limit_by_merging() -> None:
-    made = started(meta={str(n): "" for n in range(16)})
+    made = make_started_board(meta={str(n): "" for n in range(16)})
     with pytest.raises(ProblemError) as problem:
-        made.patch("a", read_write({"meta": {"one more": ""}}, merge=True), 1.0)
+        made.patch("a", parse_write({"meta": {"one more": ""}}, merge=True), 1.0)
     assert problem.value.field == "meta"
-    assert len(made.need("a").meta) == 16
+    assert len(made.require("a").meta) == 16
 
 
 def test_reaching_the_total_does_not_end_the_run() -> None:
-    made = started(total=2)
-    item = after(made.patch("a", {"completed": 2}, 1.0))
+    made = make_started_board(total=2)
+    item = item_after(made.patch("a", {"completed": 2}, 1.0))
     assert (item.value, item.status, item.ended_at) == (1.0, "running", None)
 
 
 def test_an_end_status_is_durable_and_has_an_instant() -> None:
-    change = started().patch("a", read_write({"status": "failed", "error": "ValueError: x"}, merge=True), 4.0)
-    assert (after(change).status, after(change).ended_at, after(change).error) == ("failed", 4.0, "ValueError: x")
+    change = make_started_board().patch(
+        "a", parse_write({"status": "failed", "error": "ValueError: x"}, merge=True), 4.0
+    )
+    assert (item_after(change).status, item_after(change).ended_at, item_after(change).error) == (
+        "failed",
+        4.0,
+        "ValueError: x",
+    )
     assert change.durable
 
 
 def test_an_ended_run_takes_no_more_writes() -> None:
-    made = started(status="succeeded")
+    made = make_started_board(status="succeeded")
     for write in ({}, {"run_id": "r", "seq": 9}, {"status": "running"}, {"status": "failed"}):
         with pytest.raises(ProblemError) as problem:
             made.patch("a", write, 1.0)
-        assert code(problem) == "ended"
+        assert problem_code(problem) == "run-ended"
     with pytest.raises(ProblemError) as problem:
-        made.put("a", {"run_id": "r"}, ME, 1.0)
-    assert code(problem) == "ended"
+        made.put("a", {"run_id": "r"}, OWNER_A, 1.0)
+    assert problem_code(problem) == "run-ended"
     with pytest.raises(ProblemError) as problem:
-        made.put("a", {}, ME, 1.0)
-    assert code(problem) == "ended"
+        made.put("a", {}, OWNER_A, 1.0)
+    assert problem_code(problem) == "run-ended"
 
 
 def test_the_same_end_told_twice_is_no_conflict() -> None:
-    made = started(status="succeeded", seq=3)
-    before = made.need("a")
+    made = make_started_board(status="succeeded", seq=3)
+    before = made.require("a")
     change = made.patch("a", {"run_id": "r", "seq": 4, "status": "succeeded"}, 9.0)
-    assert (change.status, change.writes(), made.need("a")) == (200, [], before)
+    assert (change.status, change.writes(), made.require("a")) == (200, [], before)
 
 
 def test_an_old_write_to_an_ended_run_is_ignored() -> None:
-    made = started(status="succeeded", seq=3)
+    made = make_started_board(status="succeeded", seq=3)
     assert made.patch("a", {"run_id": "r", "seq": 2, "completed": 1}, 9.0).writes() == []
 
 
 def test_an_old_write_is_ignored_and_one_without_a_number_is_not() -> None:
-    made = started(seq=5, completed=5)
+    made = make_started_board(seq=5, completed=5)
     assert made.patch("a", {"run_id": "r", "seq": 5, "completed": 1}, 1.0).writes() == []
-    assert made.put("a", {"run_id": "r", "seq": 4, "completed": 1}, ME, 1.0).writes() == []
-    assert after(made.patch("a", {"completed": 1}, 1.0)).completed == 1
-    assert after(made.patch("a", {"seq": 6, "completed": 2}, 1.0)).seq == 6
+    assert made.put("a", {"run_id": "r", "seq": 4, "completed": 1}, OWNER_A, 1.0).writes() == []
+    assert item_after(made.patch("a", {"completed": 1}, 1.0)).completed == 1
+    assert item_after(made.patch("a", {"seq": 6, "completed": 2}, 1.0)).seq == 6
 
 
 def test_an_empty_patch_is_a_sign_of_life() -> None:
-    made = started(heartbeat_timeout=10)
-    assert after(made.patch("a", {"run_id": "r", "seq": 1}, 8.0)).updated_at == 8.0
+    made = make_started_board(heartbeat_timeout=10)
+    assert item_after(made.patch("a", {"run_id": "r", "seq": 1}, 8.0)).updated_at == 8.0
 
 
 def test_another_runs_patch_and_delete_are_refused() -> None:
-    made = started()
+    made = make_started_board()
     for attempt in (lambda: made.patch("a", {"run_id": "x"}, 1.0), lambda: made.delete("a", 1.0, run_id="x")):
         with pytest.raises(ProblemError) as problem:
             attempt()
-        assert code(problem) == "other-run"
+        assert problem_code(problem) == "run-superseded"
 
 
 def test_a_put_of_another_run_takes_over_and_the_old_run_has_stopped() -> None:
-    made = started(title="old", group="g", seq=9)
-    change = made.put("a", {"run_id": "new", "title": "new"}, ME, 7.0)
-    item = after(change)
+    made = make_started_board(title="old", group="g", seq=9)
+    change = made.put("a", {"run_id": "new", "title": "new"}, OWNER_A, 7.0)
+    item = item_after(change)
     assert (change.status, change.durable, item.run_id, item.seq, item.created_at) == (200, True, "new", 0, 7.0)
     assert (item.title, item.group) == ("new", None)
-    assert change.ended is not None
-    assert (change.ended.status, change.ended.item.title, change.ended.ended_at) == ("stopped", "old", 7.0)
+    assert change.ended_run is not None
+    assert (change.ended_run.status, change.ended_run.item.title, change.ended_run.ended_at) == ("stopped", "old", 7.0)
 
 
 def test_a_run_that_had_ended_keeps_its_end_when_taken_over() -> None:
-    made = started(status="failed")
-    change = made.put("a", {"run_id": "new"}, ME, 7.0)
-    assert change.ended is not None
-    assert (change.ended.status, change.ended.ended_at) == ("failed", 0.0)
+    made = make_started_board(status="failed")
+    change = made.put("a", {"run_id": "new"}, OWNER_A, 7.0)
+    assert change.ended_run is not None
+    assert (change.ended_run.status, change.ended_run.ended_at) == ("failed", 0.0)
 
 
 def test_a_run_that_was_taken_over_cannot_take_the_item_back() -> None:
-    made = started()
-    made.put("a", {"run_id": "new"}, ME, 1.0)
+    made = make_started_board()
+    made.put("a", {"run_id": "new"}, OWNER_A, 1.0)
     with pytest.raises(ProblemError) as problem:
-        made.put("a", {"run_id": "r"}, ME, 2.0)
-    assert code(problem) == "other-run"
+        made.put("a", {"run_id": "r"}, OWNER_A, 2.0)
+    assert problem_code(problem) == "run-superseded"
     made.delete("a", 3.0)
-    assert made.put("a", {"run_id": "r"}, ME, 4.0).status == 201
+    assert made.put("a", {"run_id": "r"}, OWNER_A, 4.0).status == 201
 
 
 def test_deleting_a_running_item_records_it_as_deleted_and_an_ended_one_as_it_ended() -> None:
-    made = started()
+    made = make_started_board()
     change = made.delete("a", 2.0)
-    assert change.ended is not None
-    assert (change.ended.status, change.durable, made.get("a")) == ("deleted", True, None)
+    assert change.ended_run is not None
+    assert (change.ended_run.status, change.durable, made.get("a")) == ("deleted", True, None)
     assert [type(write) for write in change.writes()] == [AddHistory, DropItem]
-    made = started(status="stopped")
+    made = make_started_board(status="stopped")
     change = made.delete("a", 2.0)
-    assert change.ended is not None
-    assert (change.ended.status, change.ended.ended_at) == ("stopped", 0.0)
+    assert change.ended_run is not None
+    assert (change.ended_run.status, change.ended_run.ended_at) == ("stopped", 0.0)
 
 
 # Parts
 
 
 def test_completed_is_the_sum_of_the_parts() -> None:
-    made = started(total=100)
-    made.put("a", {"run_id": "r", "part": "1", "completed": 10, "total": 100}, ME, 1.0)
+    made = make_started_board(total=100)
+    made.put("a", {"run_id": "r", "part": "1", "completed": 10, "total": 100}, OWNER_A, 1.0)
     made.patch("a", {"part": "2", "completed": 5}, 1.0)
-    item = after(made.patch("a", {"part": "1", "completed": 20}, 1.0))
+    item = item_after(made.patch("a", {"part": "1", "completed": 20}, 1.0))
     assert (item.completed, item.value) == (25, 0.25)
 
 
 def test_each_part_has_its_own_counter_of_writes() -> None:
-    made = started()
+    made = make_started_board()
     made.patch("a", {"part": "1", "completed": 10, "seq": 50}, 1.0)
-    assert after(made.patch("a", {"part": "2", "completed": 1, "seq": 1}, 1.0)).completed == 11
+    assert item_after(made.patch("a", {"part": "2", "completed": 1, "seq": 1}, 1.0)).completed == 11
     assert made.patch("a", {"part": "1", "completed": 5, "seq": 50}, 1.0).writes() == []
-    assert after(made.patch("a", {"completed": 100, "seq": 1}, 1.0)).completed == 111
+    assert item_after(made.patch("a", {"completed": 100, "seq": 1}, 1.0)).completed == 111
 
 
 def test_a_part_that_joins_by_put_keeps_the_other_parts_counts() -> None:
-    made = started()
-    made.put("a", {"run_id": "r", "part": "1", "completed": 10}, ME, 1.0)
-    assert after(made.put("a", {"run_id": "r", "part": "2", "completed": 3}, ME, 1.0)).completed == 13
+    made = make_started_board()
+    made.put("a", {"run_id": "r", "part": "1", "completed": 10}, OWNER_A, 1.0)
+    assert item_after(made.put("a", {"run_id": "r", "part": "2", "completed": 3}, OWNER_A, 1.0)).completed == 13
 
 
 def test_a_new_run_begins_without_parts() -> None:
-    made = started()
+    made = make_started_board()
     made.patch("a", {"part": "1", "completed": 10}, 1.0)
-    assert after(made.put("a", {"run_id": "new"}, ME, 1.0)).completed is None
+    assert item_after(made.put("a", {"run_id": "new"}, OWNER_A, 1.0)).completed is None
 
 
 def test_a_run_has_a_limited_number_of_parts() -> None:
-    made = started()
-    for n in range(PARTS):
+    made = make_started_board()
+    for n in range(MAX_PARTS):
         made.patch("a", {"part": str(n), "completed": 2**53}, 1.0)
-    assert made.need("a").completed == float(PARTS * 2**53)
+    assert made.require("a").completed == float(MAX_PARTS * 2**53)
     with pytest.raises(ProblemError) as problem:
         made.patch("a", {"part": "more", "completed": 1}, 1.0)
-    assert (code(problem), problem.value.field) == ("invalid-field", "part")
+    assert (problem_code(problem), problem.value.field) == ("invalid-field", "part")
     made.patch("a", {"part": "0", "completed": 1}, 1.0)
 
 
@@ -289,62 +297,65 @@ def test_a_run_has_a_limited_number_of_parts() -> None:
 
 
 def test_an_owner_has_a_limited_number_of_items() -> None:
-    made = board(max_items=2)
-    made.put("a", {}, ME, 0.0)
-    made.create(read_legacy(body(item_id="b")), ME, 0.0)
-    for attempt in (lambda: made.put("c", {}, ME, 0.0), lambda: made.create(read_legacy(body(item_id="c")), ME, 0.0)):
+    made = make_board(max_items=2)
+    made.put("a", {}, OWNER_A, 0.0)
+    made.create(parse_legacy(make_body(item_id="b")), OWNER_A, 0.0)
+    for attempt in (
+        lambda: made.put("c", {}, OWNER_A, 0.0),
+        lambda: made.create(parse_legacy(make_body(item_id="c")), OWNER_A, 0.0),
+    ):
         with pytest.raises(ProblemError) as problem:
             attempt()
-        assert (code(problem), problem.value.status) == ("too-many-items", 429)
-    made.put("c", {}, YOU, 0.0)
-    made.put("a", {"run_id": "next"}, ME, 0.0)
+        assert (problem_code(problem), problem.value.status) == ("too-many-items", 429)
+    made.put("c", {}, OWNER_B, 0.0)
+    made.put("a", {"run_id": "next"}, OWNER_A, 0.0)
     made.delete("a", 0.0)
-    made.put("d", {}, ME, 0.0)
+    made.put("d", {}, OWNER_A, 0.0)
 
 
 def test_taking_over_anothers_item_moves_the_count() -> None:
-    made = board(max_items=1)
-    made.put("a", {"run_id": "r"}, ME, 0.0)
-    made.put("a", {"run_id": "s"}, YOU, 0.0)
-    made.put("b", {}, ME, 0.0)
+    made = make_board(max_items=1)
+    made.put("a", {"run_id": "r"}, OWNER_A, 0.0)
+    made.put("a", {"run_id": "s"}, OWNER_B, 0.0)
+    made.put("b", {}, OWNER_A, 0.0)
     with pytest.raises(ProblemError):
-        made.put("c", {}, YOU, 0.0)
+        made.put("c", {}, OWNER_B, 0.0)
 
 
 # Undoing
 
 
 def test_a_change_that_was_not_kept_is_undone() -> None:
-    made = board(max_items=1)
-    made.restore(made.put("a", {}, ME, 0.0))
+    made = make_board(max_items=1)
+    made.rollback(made.put("a", {}, OWNER_A, 0.0))
     assert made.get("a") is None
-    change = made.put("b", {}, ME, 0.0)
-    made.restore(made.delete("b", 1.0))
+    change = made.put("b", {}, OWNER_A, 0.0)
+    made.rollback(made.delete("b", 1.0))
     assert made.get("b") is change.after
 
 
 def test_a_change_is_not_undone_over_a_newer_one() -> None:
-    made = board()
-    change = made.put("a", {}, ME, 0.0)
-    newer = after(made.patch("a", {"title": "newer"}, 1.0))
-    assert made.restore(change) is newer
+    made = make_board()
+    change = made.put("a", {}, OWNER_A, 0.0)
+    newer = item_after(made.patch("a", {"title": "newer"}, 1.0))
+    assert made.rollback(change) is newer
 
 
 # Time
 
 
 def test_a_silent_item_is_stalled_until_it_speaks_again() -> None:
-    made = started(heartbeat_timeout=10)
-    assert not stalled(made.need("a"), 9.9)
-    assert stalled(made.need("a"), 10.0)
+    made = make_started_board(heartbeat_timeout=10)
+    assert not is_stalled(made.require("a"), 9.9)
+    assert is_stalled(made.require("a"), 10.0)
     made.patch("a", {}, 11.0)
-    assert not stalled(made.need("a"), 11.0)
+    assert not is_stalled(made.require("a"), 11.0)
     made.patch("a", {"status": "succeeded"}, 12.0)
-    assert not stalled(made.need("a"), 99.0)
+    assert not is_stalled(made.require("a"), 99.0)
 
 
 def test_falling_silent_is_a_new_revision_each_time() -> None:
-    made = started(heartbeat_timeout=10)
+    made = make_started_board(heartbeat_timeout=10)
     made.patch("a", {}, 5.0)
     rev = made.rev
     made.sweep(10.0)
@@ -358,7 +369,7 @@ def test_falling_silent_is_a_new_revision_each_time() -> None:
 
 
 def test_a_heartbeat_timeout_that_becomes_shorter_counts_at_once() -> None:
-    made = started(heartbeat_timeout=1000)
+    made = make_started_board(heartbeat_timeout=1000)
     made.patch("a", {"heartbeat_timeout": 1}, 1.0)
     rev = made.rev
     made.sweep(2.0)
@@ -366,110 +377,110 @@ def test_a_heartbeat_timeout_that_becomes_shorter_counts_at_once() -> None:
 
 
 def test_an_ended_item_expires_with_its_own_end() -> None:
-    made = started(ttl=30, status="failed")
+    made = make_started_board(ttl=30, status="failed")
     assert made.sweep(29.0) == []
     (change,) = made.sweep(30.0)
-    assert change.ended is not None
-    assert (change.ended.status, made.get("a"), change.durable) == ("failed", None, False)
+    assert change.ended_run is not None
+    assert (change.ended_run.status, made.get("a"), change.durable) == ("failed", None, False)
 
 
 def test_an_item_expires_by_its_end_and_not_by_its_creation() -> None:
-    made = started(ttl=30)
+    made = make_started_board(ttl=30)
     made.patch("a", {"status": "succeeded"}, 100.0)
     assert made.sweep(129.0) == []
     assert len(made.sweep(130.0)) == 1
 
 
 def test_a_revived_item_does_not_expire() -> None:
-    made = started(ttl=30)
-    made.update(read_legacy(body(1)), 0.0)
-    made.update(read_legacy(body(0.5)), 1.0)
+    made = make_started_board(ttl=30)
+    made.update(parse_legacy(make_body(1)), 0.0)
+    made.update(parse_legacy(make_body(0.5)), 1.0)
     assert made.sweep(100.0) == []
 
 
 def test_what_was_loaded_expires_and_falls_silent_too() -> None:
-    made = started(ttl=30, status="failed")
-    later = board(items=[made.need("a")])
+    made = make_started_board(ttl=30, status="failed")
+    later = make_board(items=[made.require("a")])
     assert len(later.sweep(30.0)) == 1
     assert later.rev > made.rev
 
 
 def test_the_list_is_by_weight_then_by_age() -> None:
-    made = board()
+    made = make_board()
     for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
-        made.put(item_id, {"weight": weight}, ME, 0.0)
-    assert [item.id for item in made.listed()] == ["b", "d", "a", "c"]
+        made.put(item_id, {"weight": weight}, OWNER_A, 0.0)
+    assert [item.id for item in made.page()] == ["b", "d", "a", "c"]
 
 
 # Rate and time left
 
 
 def test_the_rate_is_smoothed_and_gives_the_time_left() -> None:
-    made = started(completed=0, total=100)
+    made = make_started_board(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)
-    told_ = told(made.need("a"), 1.0)
+    told_ = serialize_item(made.require("a"), 1.0)
     assert (told_["rate"], told_["eta"]) == (10.0, 9.0)
     made.patch("a", {"completed": 11}, 2.0)
-    rate = told(made.need("a"), 2.0)["rate"]
+    rate = serialize_item(made.require("a"), 2.0)["rate"]
     assert rate is not None
     assert 9.0 < rate < 10.0
 
 
 def test_an_item_without_a_count_has_a_time_left_but_no_rate() -> None:
-    made = board()
-    made.create(read_legacy(body(0.0)), ME, 0.0)
-    made.update(read_legacy(body(0.25)), 10.0)
-    told_ = told(made.need("a"), 10.0)
+    made = make_board()
+    made.create(parse_legacy(make_body(0.0)), OWNER_A, 0.0)
+    made.update(parse_legacy(make_body(0.25)), 10.0)
+    told_ = serialize_item(made.require("a"), 10.0)
     assert (told_["rate"], told_["eta"]) == (None, 30.0)
 
 
 def test_a_step_is_timed_from_the_step_before_however_many_signs_of_life_came_between() -> None:
-    made = started(completed=0, total=4)
+    made = make_started_board(completed=0, total=4)
     for minute in range(1, 30):
         made.patch("a", {"completed": minute // 10}, 60.0 * minute)
-    told_ = told(made.need("a"), 1740.0)
+    told_ = serialize_item(made.require("a"), 1740.0)
     assert (told_["rate"], told_["eta"]) == (1 / 600, 1200.0)
 
 
 def test_the_time_left_grows_with_the_time_that_an_item_stands_still() -> None:
-    made = started(completed=0, total=4)
+    made = make_started_board(completed=0, total=4)
     made.patch("a", {"completed": 1}, 600.0)
-    left = [told(made.need("a"), 600.0 + waited)["eta"] for waited in (0, 600, 1200, 6000)]
+    left = [serialize_item(made.require("a"), 600.0 + waited)["eta"] for waited in (0, 600, 1200, 6000)]
     assert left == pytest.approx([1800.0, 1800.0, 3600.0, 18000.0])
     made.patch("a", {"description": "still there"}, 6600.0)
-    assert told(made.need("a"), 6600.0)["eta"] == pytest.approx(18000.0)
+    assert serialize_item(made.require("a"), 6600.0)["eta"] == pytest.approx(18000.0)
 
 
 def test_a_short_pause_is_none() -> None:
-    made = started(completed=0, total=100)
+    made = make_started_board(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)
-    assert [told(made.need("a"), at)["eta"] for at in (1.0, 16.0, 31.0)] == [9.0, 9.0, 18.0]
-    assert told(made.need("a"), 31.0)["rate"] == 5.0
+    assert [serialize_item(made.require("a"), at)["eta"] for at in (1.0, 16.0, 31.0)] == [9.0, 9.0, 18.0]
+    assert serialize_item(made.require("a"), 31.0)["rate"] == 5.0
 
 
 def test_of_who_is_silent_neither_rate_nor_time_left_is_told() -> None:
-    made = started(completed=0, total=100, heartbeat_timeout=5)
+    made = make_started_board(completed=0, total=100, heartbeat_timeout=5)
     made.patch("a", {"completed": 10}, 1.0)
-    told_ = told(made.need("a"), 6.0)
+    told_ = serialize_item(made.require("a"), 6.0)
     assert (told_["stalled"], told_["rate"], told_["eta"]) == (True, None, None)
 
 
 def test_what_ended_has_neither_rate_nor_time_left() -> None:
-    made = started(completed=0, total=100)
+    made = make_started_board(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)
     made.patch("a", {"status": "stopped"}, 2.0)
-    assert told(made.need("a"), 2.0)["rate"] is None
-    assert told(made.need("a"), 2.0)["eta"] is None
+    assert serialize_item(made.require("a"), 2.0)["rate"] is None
+    assert serialize_item(made.require("a"), 2.0)["eta"] is None
 
 
 @given(st.lists(st.tuples(st.floats(-1e300, 1e300) | st.integers(-(2**53), 2**53), st.floats(-10, 1e9))))
 def test_rate_and_time_left_are_never_negative_and_always_finite(steps: list[tuple[float, float]]) -> None:
-    made = started(total=1000)
+    made = make_started_board(total=1000)
     now = 0.0
     for completed, elapsed in steps:
         now += elapsed
         made.patch("a", {"completed": completed}, now)
-        item = told(made.need("a"), now)
+        item = serialize_item(made.require("a"), now)
         for number in (item["rate"], item["eta"]):
             assert number is None or (number >= 0 and math.isfinite(number))
         assert 0 <= item["value"] <= 1
@@ -480,14 +491,14 @@ def test_rate_and_time_left_are_never_negative_and_always_finite(steps: list[tup
 
 @given(st.permutations(range(1, 8)), st.data())
 def test_whatever_order_writes_arrive_in_the_newest_stays(order: list[int], data: st.DataObject) -> None:
-    made = started()
+    made = make_started_board()
     repeated = order + data.draw(st.lists(st.sampled_from(order)))
     for seq in repeated:
         made.patch("a", {"run_id": "r", "seq": seq, "completed": seq * 10}, float(seq))
-    assert (made.need("a").completed, made.need("a").seq) == (70, 7)
+    assert (made.require("a").completed, made.require("a").seq) == (70, 7)
 
 
-PROGRESS = st.fixed_dictionaries(
+PROGRESS_FIELDS = st.fixed_dictionaries(
     {},
     optional={
         "run_id": st.just("r"),
@@ -499,30 +510,35 @@ PROGRESS = st.fixed_dictionaries(
 
 
 @example(10, [({"completed": -0.0}, 1.0), ({}, 1.0)])
-@given(st.sampled_from([None, 0, 10, 2.5]), st.lists(st.tuples(PROGRESS, st.sampled_from([-1.0, 0.0, 0.1, 60.0]))))
+@given(
+    st.sampled_from([None, 0, 10, 2.5]), st.lists(st.tuples(PROGRESS_FIELDS, st.sampled_from([-1.0, 0.0, 0.1, 60.0])))
+)
 def test_the_short_way_of_a_patch_leads_to_where_the_long_one_does(
-    total: float | None, patches: list[tuple[Fields, float]]
+    total: float | None, patches: list[tuple[WriteFields, float]]
 ) -> None:
-    short, long = started(total=total, heartbeat_timeout=5), started(total=total, heartbeat_timeout=5)
+    short, long = (
+        make_started_board(total=total, heartbeat_timeout=5),
+        make_started_board(total=total, heartbeat_timeout=5),
+    )
     now = 0.0
     for fields, elapsed in patches:
         now += elapsed
         short.patch("a", fields, now)
-        long._written(long.need("a"), fields, now, whole=False)
-        assert repr(short.need("a")) == repr(long.need("a"))
-    assert (short.rev, short.news().groups) == (long.rev, long.news().groups)
+        long._apply(long.require("a"), fields, now, overwrite=False)
+        assert repr(short.require("a")) == repr(long.require("a"))
+    assert (short.rev, short.drain_changes().groups) == (long.rev, long.drain_changes().groups)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=40))
 def test_parts_add_up_to_the_newest_count_of_each(writes: list[tuple[str, int]]) -> None:
-    made = started()
+    made = make_started_board()
     for part, seq in writes:
         made.patch("a", {"part": part, "seq": seq, "completed": seq * 7}, 0.0)
     newest = {part: max(seq for name, seq in writes if name == part) for part, _ in writes}
-    assert (made.need("a").completed or 0) == sum(seq * 7 for seq in newest.values())
+    assert (made.require("a").completed or 0) == sum(seq * 7 for seq in newest.values())
 
 
-OPS = st.tuples(
+BOARD_OPS = st.tuples(
     st.sampled_from(["create", "update", "put", "patch", "delete", "sweep"]),
     st.sampled_from("ab"),
     st.sampled_from([0.0, 0.5, 1.0]),
@@ -541,15 +557,15 @@ OPS = st.tuples(
 )
 
 
-def _perform(made: Board, op: tuple[str, str, float, Fields], now: float) -> list[Change]:
+def _perform(made: Board, op: tuple[str, str, float, WriteFields], now: float) -> list[Change]:
     name, item_id, value, fields = op
     match name:
         case "create":
-            return [made.create(read_legacy(body(value, item_id)), ME, now)]
+            return [made.create(parse_legacy(make_body(value, item_id)), OWNER_A, now)]
         case "update":
-            return [made.update(read_legacy(body(value, item_id)), now)]
+            return [made.update(parse_legacy(make_body(value, item_id)), now)]
         case "put":
-            return [made.put(item_id, fields, ME, now)]
+            return [made.put(item_id, fields, OWNER_A, now)]
         case "patch":
             return [made.patch(item_id, fields, now)]
         case "delete":
@@ -558,16 +574,16 @@ def _perform(made: Board, op: tuple[str, str, float, Fields], now: float) -> lis
 
 
 @settings(max_examples=150)
-@given(st.lists(OPS, max_size=40))
-def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, float, Fields]]) -> None:
-    made = board(max_items=2)
+@given(st.lists(BOARD_OPS, max_size=40))
+def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, float, WriteFields]]) -> None:
+    made = make_board(max_items=2)
     kept: dict[str, Item] = {}
     for step, op in enumerate(ops):
-        rev, before = made.rev, made.listed()
+        rev, before = made.rev, made.page()
         try:
             changes = _perform(made, op, float(step))
         except ProblemError:
-            assert made.listed() == before
+            assert made.page() == before
             continue
         assert made.rev >= rev
         for write in (write for change in changes for write in change.writes()):
@@ -575,44 +591,44 @@ def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, flo
                 kept[write.item.id] = write.item
             elif isinstance(write, DropItem):
                 del kept[write.id]
-        assert sorted(kept) == sorted(item.id for item in made.listed())
-        for item in made.listed():
+        assert sorted(kept) == sorted(item.id for item in made.page())
+        for item in made.page():
             assert kept[item.id] is item
             assert (item.status == "running") is (item.ended_at is None)
     for item_id in list(kept):
         made.delete(item_id, 0.0)
-    made.put("x", {}, ME, 0.0)
-    made.put("y", {}, ME, 0.0)
+    made.put("x", {}, OWNER_A, 0.0)
+    made.put("y", {}, OWNER_A, 0.0)
 
 
 # What is due, and may never be
 
 
-@pytest.mark.parametrize("heap", ["_expiries", "_silences", "_deadlines", "_abandoned"])
+@pytest.mark.parametrize("heap", ["_expiries", "_heartbeats", "_deadlines", "_abandonments"])
 def test_what_is_put_off_for_ever_takes_no_more_and_more_room(heap: str) -> None:
-    made = board(give_up=1e9)
-    for number in range(3 * UNTRUE):
+    made = make_board(give_up=1e9)
+    for number in range(3 * STALE_ENTRIES):
         new = f"new {number}"
-        made.put(new, {"heartbeat_timeout": 1e9, "deadline_at": 1e9 + number}, ME, 0.0)
+        made.put(new, {"heartbeat_timeout": 1e9, "deadline_at": 1e9 + number}, OWNER_A, 0.0)
         made.patch(new, {"status": "stopped", "ttl": 1e9}, 0.0)
         made.delete(new, 0.0)
-        made.put("a", {"heartbeat_timeout": 1e9 - number, "deadline_at": 1e9 + number}, ME, 0.0)
-        made.create(read_legacy(body(1.0, "b")), ME, 0.0) if number == 0 else made.update(
-            read_legacy(body(number % 2, "b")), float(number)
+        made.put("a", {"heartbeat_timeout": 1e9 - number, "deadline_at": 1e9 + number}, OWNER_A, 0.0)
+        made.create(parse_legacy(make_body(1.0, "b")), OWNER_A, 0.0) if number == 0 else made.update(
+            parse_legacy(make_body(number % 2, "b")), float(number)
         )
-    assert len(getattr(made._schedule, heap)) <= 2 * len(made) + UNTRUE
-    assert len(made._schedule.listening) <= 2 * len(made) + UNTRUE
+    assert len(getattr(made._timers, heap)) <= 2 * len(made) + STALE_ENTRIES
+    assert len(made._timers.watched_ids) <= 2 * len(made) + STALE_ENTRIES
 
 
 def test_what_is_due_is_not_forgotten_with_what_is_not() -> None:
-    made = board()
-    made.put("ended", {"status": "failed", "ttl": 50.0}, ME, 0.0)
-    made.put("silent", {"heartbeat_timeout": 60.0}, ME, 0.0)
-    for number in range(3 * UNTRUE):
+    made = make_board()
+    made.put("ended", {"status": "failed", "ttl": 50.0}, OWNER_A, 0.0)
+    made.put("silent", {"heartbeat_timeout": 60.0}, OWNER_A, 0.0)
+    for number in range(3 * STALE_ENTRIES):
         new = f"new {number}"
-        made.put(new, {"status": "failed", "ttl": 1e9}, ME, 0.0)
+        made.put(new, {"status": "failed", "ttl": 1e9}, OWNER_A, 0.0)
         made.delete(new, 0.0)
-        made.put(new, {"heartbeat_timeout": 1e9}, ME, 0.0)
+        made.put(new, {"heartbeat_timeout": 1e9}, OWNER_A, 0.0)
         made.delete(new, 0.0)
     assert [change.id for change in made.sweep(50.0)] == ["ended"]
     made.patch("silent", {}, 55.0)

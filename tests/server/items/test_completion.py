@@ -13,41 +13,41 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from progressbar_tracker import track
-from progressbar_tracker._http.legacy import BELOW_ONE
+from progressbar_tracker._http.legacy import MAX_RUNNING_VALUE
 from progressbar_tracker._models import (
-    TOLERANCE,
+    COMPLETION_TOLERANCE,
     Number,
     check_value,
-    fraction,
+    compute_fraction,
+    floor_percent,
     is_complete,
-    is_endless,
-    whole_percent,
+    is_indeterminate,
 )
 from progressbar_tracker._tracking.mirror import Mirror, Reading
-from progressbar_tracker._tracking.run import count, style
-from progressbar_tracker.cli.table import counts as counts_in_table
-from progressbar_tracker.cli.table import percent as percent_in_table
-from progressbar_tracker.server.dashboard.badge import badge_of_item
-from progressbar_tracker.server.dashboard.bar import shown_bar
-from progressbar_tracker.server.dashboard.board_view import shown_item
-from progressbar_tracker.server.items.merge import merged
-from progressbar_tracker.server.items.serializer import told
-from progressbar_tracker.server.items.validation import quick_legacy, quick_write, read_legacy, read_write
+from progressbar_tracker._tracking.run import clean_number, intern_options
+from progressbar_tracker.cli.table import format_counts as counts_in_table
+from progressbar_tracker.cli.table import format_percent as percent_in_table
+from progressbar_tracker.server.dashboard.badge import build_item_badge
+from progressbar_tracker.server.dashboard.bar import present_bar
+from progressbar_tracker.server.dashboard.board_view import present_item
+from progressbar_tracker.server.items.merge import three_way_merge
+from progressbar_tracker.server.items.serializer import serialize_item
+from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast, parse_write, parse_write_fast
 from progressbar_tracker.server.models import Notice
-from progressbar_tracker.server.notifications.events import happened
-from progressbar_tracker.server.notifications.messages import letter
+from progressbar_tracker.server.notifications.events import events_of_change
+from progressbar_tracker.server.notifications.messages import render_message
 from progressbar_tracker.testing import recording
 
-from .test_board import ME, after, body, started
-from .test_board import board as new_board
+from .test_board import OWNER_A, item_after, make_body, make_started_board
+from .test_board import make_board as new_board
 
-INTS = st.integers(-(2**60), 2**60)
-FLOATS = st.floats(-1e300, 1e300)
-NUMBERS = INTS | FLOATS
-TENTHS = sum([0.1] * 10)
+INT_VALUES = st.integers(-(2**60), 2**60)
+FLOAT_VALUES = st.floats(-1e300, 1e300)
+NUMBER_VALUES = INT_VALUES | FLOAT_VALUES
+SUM_OF_TENTHS = sum([0.1] * 10)
 
 
-def summed(step: float, times: int) -> float:
+def add_repeatedly(step: float, times: int) -> float:
     done = 0.0
     for _ in range(times):
         done += step
@@ -57,17 +57,17 @@ def summed(step: float, times: int) -> float:
 # The rule
 
 
-@given(INTS, INTS)
+@given(INT_VALUES, INT_VALUES)
 def test_ints_are_compared_exactly(completed: int, total: int) -> None:
     assert is_complete(completed, total) is (completed >= total)
 
 
 @given(st.integers(1, 3000), st.floats(1e-6, 1e12))
 def test_equal_steps_that_are_added_up_are_complete(steps: int, total: float) -> None:
-    done = summed(total / steps, steps)
+    done = add_repeatedly(total / steps, steps)
     assert is_complete(done, total)
     assert not is_complete(done - 2e-9 * total, total)
-    assert fraction(done, total) == 1.0
+    assert compute_fraction(done, total) == 1.0
 
 
 @given(st.floats(1e-300, 1e300), st.floats(-1e-9, 1e-9))
@@ -76,25 +76,25 @@ def test_floats_have_a_tolerance(total: float, off: float) -> None:
     assert not is_complete(total * (1 - 1.01e-9), total)
 
 
-@given(NUMBERS, NUMBERS)
+@given(NUMBER_VALUES, NUMBER_VALUES)
 def test_a_share_is_1_only_of_what_is_complete(completed: Number, total: Number) -> None:
-    share = fraction(completed, total)
+    share = compute_fraction(completed, total)
     assert share is not None
     assert 0.0 <= share <= 1.0
     assert math.copysign(1, share) == 1
     assert (share == 1.0) is (total > 0 and is_complete(completed, total))
-    assert (whole_percent(share) == 100) is (share == 1.0)
+    assert (floor_percent(share) == 100) is (share == 1.0)
 
 
 @pytest.mark.parametrize("total", [10, 2**53, 2**60, 10**300])
 def test_the_last_of_many_is_not_rounded_away(total: int) -> None:
-    assert fraction(total - 1, total) != 1.0
-    assert fraction(total, total) == 1.0
+    assert compute_fraction(total - 1, total) != 1.0
+    assert compute_fraction(total, total) == 1.0
 
 
 @pytest.mark.parametrize("percent", range(101))
 def test_a_whole_percentage_is_shown_as_it_is(percent: int) -> None:
-    assert whole_percent(percent / 100) == percent
+    assert floor_percent(percent / 100) == percent
 
 
 # What the client takes
@@ -109,7 +109,7 @@ def test_the_share_of_a_client_that_adds_up_is_taken(steps: int) -> None:
     assert check_value(done) == 1.0
 
 
-@pytest.mark.parametrize("value", [1.0000000000000007, TENTHS, 1 + 1e-10, 1 - 1e-10, 1])
+@pytest.mark.parametrize("value", [1.0000000000000007, SUM_OF_TENTHS, 1 + 1e-10, 1 - 1e-10, 1])
 def test_a_share_that_is_as_good_as_1_is_1(value: float) -> None:
     assert check_value(value) == 1.0
 
@@ -124,12 +124,12 @@ def test_a_share_that_is_as_good_as_0_is_0(value: float) -> None:
     [(Fraction(1, 4), 0.25), (Decimal("0.5"), 0.5), (2**53 - 1, 2**53 - 1), (10**400, None), (math.nan, None)],
 )
 def test_numbers_of_other_kinds_become_those_of_the_protocol(value: object, number: Number | None) -> None:
-    assert count(value) == number
+    assert clean_number(value) == number
 
 
 def test_the_ints_of_numpy_stay_exact() -> None:
     numpy = pytest.importorskip("numpy")
-    number = count(numpy.int64(2**53 - 1))
+    number = clean_number(numpy.int64(2**53 - 1))
     assert type(number) is int
     assert not is_complete(number, 2**53)
 
@@ -137,41 +137,41 @@ def test_the_ints_of_numpy_stay_exact() -> None:
 @pytest.mark.parametrize(
     ("completed", "total", "status"),
     [
-        (TENTHS, 1.0, "succeeded"), (TENTHS, 1, "succeeded"), (0.99, 1, "stopped"), (9, 10, "stopped"),
+        (SUM_OF_TENTHS, 1.0, "succeeded"), (SUM_OF_TENTHS, 1, "succeeded"), (0.99, 1, "stopped"), (9, 10, "stopped"),
         (2**53 - 1, 2**53, "stopped"), (0, 0, "succeeded"),
     ],
 )  # fmt: skip
 def test_a_bar_that_is_let_go_of_has_succeeded_if_it_is_complete(completed: Number, total: Number, status: str) -> None:
-    run = Mirror("job", style("it", None, False, 0.5), None)
+    run = Mirror("job", intern_options("it", None, False, 0.5), None)
     run.status = "running"
     run.read = lambda: Reading(completed, total, None, "", "it")
-    run.abandoned()
+    run.abandon()
     assert run.status == status
 
 
 # What the server takes
 
 
-@pytest.mark.parametrize("value", [1.0000000000000007, TENTHS, 1.0, 1])
+@pytest.mark.parametrize("value", [1.0000000000000007, SUM_OF_TENTHS, 1.0, 1])
 def test_part_1_ends_at_what_is_as_good_as_1(value: float) -> None:
-    item = after(new_board().create(read_legacy(body(value)), ME, 10.0))
+    item = item_after(new_board().create(parse_legacy(make_body(value)), OWNER_A, 10.0))
     assert (item.value, item.status) == (1.0, "succeeded")
 
 
 def test_a_tracker_on_a_server_of_part_1_never_writes_the_end_before_it() -> None:
-    assert check_value(BELOW_ONE) < 1
+    assert check_value(MAX_RUNNING_VALUE) < 1
 
 
 @pytest.mark.parametrize("value", ["0.9999999999999999", "1.0000000000000002", "1e-10", "-0.0"])
 def test_the_quick_readers_leave_what_is_close_to_an_end_to_the_careful_one(value: str) -> None:
-    assert quick_write(f'{{"value": {value}}}'.encode()) is None
+    assert parse_write_fast(f'{{"value": {value}}}'.encode()) is None
     text = f'{{"id": "a", "title": "", "description": "", "weight": 0, "value": {value}}}'
-    assert quick_legacy(text.encode()) is None
+    assert parse_legacy_fast(text.encode()) is None
 
 
-TOTALS = {
-    "tenths": (TENTHS, 1, 1.0, "100 %", "1.00 / 1"),
-    "49 times 1/49": (summed(1 / 49, 49), 1, 1.0, "100 %", "1.00 / 1"),
+TOTAL_CASES = {
+    "tenths": (SUM_OF_TENTHS, 1, 1.0, "100 %", "1.00 / 1"),
+    "49 times 1/49": (add_repeatedly(1 / 49, 49), 1, 1.0, "100 %", "1.00 / 1"),
     "one of very many is missing": (2**53 - 1, 2**53, 1 - 2**-53, "99 %", "9.01e+15 / 9.01e+15"),
     "29 of 100": (29, 100, 0.29, "29 %", "29 / 100"),
     "more than all": (12, 10, 1.0, "100 %", "12 / 10"),
@@ -182,50 +182,50 @@ TOTALS = {
 }
 
 
-@pytest.mark.parametrize("case", TOTALS)
+@pytest.mark.parametrize("case", TOTAL_CASES)
 def test_every_view_of_an_item_tells_the_same_share(case: str) -> None:
-    completed, total, value, percent, counts = TOTALS[case]
-    made = started(completed=completed, total=total)
-    item = made.need("a")
-    wire = told(item, 0.0)
-    row, bar = shown_item(wire, 0.0), shown_bar(wire)  # type: ignore[arg-type]  # a TypedDict is a mapping
+    completed, total, value, percent, counts = TOTAL_CASES[case]
+    made = make_started_board(completed=completed, total=total)
+    item = made.require("a")
+    wire = serialize_item(item, 0.0)
+    row, bar = present_item(wire, 0.0), present_bar(wire)  # type: ignore[arg-type]  # a TypedDict is a mapping
     assert (item.value, row["percent"], row["count"]) == (value, percent, counts)
     assert (bar["percent"], bar["count"], percent_in_table(wire)) == (percent, counts, percent)
     assert (row["value"] is None) is (bar["value"] is None) is (percent == "")
-    assert badge_of_item("a", bar).state == (percent or counts)
+    assert build_item_badge("a", bar).state == (percent or counts)
     assert wire["eta"] is None
     if percent == "":
         assert counts_in_table(wire) == f"{completed:g}"
-    text = letter(Notice("n", "c", "a", "r", "late", 0.0, json.dumps(wire), 0.0), "").text
+    text = render_message(Notice("n", "c", "a", "r", "late", 0.0, json.dumps(wire), 0.0), "").text
     assert (percent or f"{completed:g}") in text
 
 
 @pytest.mark.parametrize(("status", "percent"), [("succeeded", "100 %"), ("stopped", "0 %"), ("failed", "0 %")])
 def test_a_total_of_zero_is_told_once_the_run_ends(status: str, percent: str) -> None:
-    made = started(completed=0, total=0)
-    item = after(made.patch("a", read_write({"run_id": "r", "status": status}, merge=True), 1.0))
-    wire = told(item, 1.0)
-    assert not is_endless(0, 0, status)
-    assert shown_item(wire, 1.0)["percent"] == percent == percent_in_table(wire)
+    made = make_started_board(completed=0, total=0)
+    item = item_after(made.patch("a", parse_write({"run_id": "r", "status": status}, merge=True), 1.0))
+    wire = serialize_item(item, 1.0)
+    assert not is_indeterminate(0, 0, status)
+    assert present_item(wire, 1.0)["percent"] == percent == percent_in_table(wire)
 
 
 def test_a_total_that_becomes_known_gives_a_share() -> None:
-    made = started(completed=3, total=0)
-    item = after(made.patch("a", read_write({"run_id": "r", "total": 6}, merge=True), 1.0))
+    made = make_started_board(completed=3, total=0)
+    item = item_after(made.patch("a", parse_write({"run_id": "r", "total": 6}, merge=True), 1.0))
     assert item.value == 0.5
 
 
 def test_servers_that_merge_agree_with_one_that_does_not() -> None:
-    base = started(completed=0.0, total=1.0, seq=1).need("a")
-    ours = replace(base, own=TENTHS, completed=TENTHS, value=1.0, seq=2)
-    assert merged(base, ours, replace(base, title="another")).value == 1.0
+    base = make_started_board(completed=0.0, total=1.0, seq=1).require("a")
+    ours = replace(base, own=SUM_OF_TENTHS, completed=SUM_OF_TENTHS, value=1.0, seq=2)
+    assert three_way_merge(base, ours, replace(base, title="another")).value == 1.0
 
 
 @pytest.mark.parametrize(
     ("before", "now", "total", "events"),
     [
-        (0.7, summed(0.1, 8), 1.0, ["80%"]),
-        (summed(0.1, 8), 0.85, 1.0, []),
+        (0.7, add_repeatedly(0.1, 8), 1.0, ["80%"]),
+        (add_repeatedly(0.1, 8), 0.85, 1.0, []),
         (2**52 - 2, 2**52 - 1, 2**53, []),
         (2**52 - 1, 2**52, 2**53, ["50%"]),
         (28, 29, 100, ["29%"]),
@@ -233,10 +233,10 @@ def test_servers_that_merge_agree_with_one_that_does_not() -> None:
     ],
 )
 def test_a_threshold_is_reached_by_the_same_rule(before: Number, now: Number, total: Number, events: list[str]) -> None:
-    made = started(completed=before, total=total, seq=1)
-    earlier = made.need("a")
-    later = after(made.patch("a", read_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
-    assert happened(earlier, later, [29, 50, 80]) == events
+    made = make_started_board(completed=before, total=total, seq=1)
+    earlier = made.require("a")
+    later = item_after(made.patch("a", parse_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
+    assert events_of_change(earlier, later, [29, 50, 80]) == events
 
 
 def test_a_block_over_fractions_succeeds() -> None:
@@ -248,4 +248,4 @@ def test_a_block_over_fractions_succeeds() -> None:
 
 
 def test_the_tolerance_is_the_documented_one() -> None:
-    assert TOLERANCE == 1e-9
+    assert COMPLETION_TOLERANCE == 1e-9

@@ -9,99 +9,99 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.items.serializer import told
-from progressbar_tracker.server.items.validation import quick_write, read_write
+from progressbar_tracker.server.items.serializer import serialize_item
+from progressbar_tracker.server.items.validation import parse_write, parse_write_fast
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
 
-ME = Owner("k", "ci")
-DUE = 1000.0
+OWNER_A = Owner("k", "ci")
+DUE_AT = 1000.0
 
 
-def board() -> Board:
+def make_board() -> Board:
     return Board(max_items=10, new_run_id=lambda: "made")
 
 
-def fields(**body: object) -> dict[str, object]:
-    return read_write(body, merge=True)
+def parse_fields(**body: object) -> dict[str, object]:
+    return parse_write(body, merge=True)
 
 
-def running(deadline: float | None = DUE, **body: object) -> Board:
-    made = board()
+def make_running_board(deadline: float | None = DUE_AT, **body: object) -> Board:
+    made = make_board()
     named = {} if deadline is None else {"deadline": rfc3339(deadline)}
-    made.put("a", fields(run_id="r", **named, **body), ME, 0.0)
+    made.put("a", parse_fields(run_id="r", **named, **body), OWNER_A, 0.0)
     return made
 
 
-def late(made: Board, now: float) -> bool:
-    return told(made.need("a"), now)["late"]
+def is_late(made: Board, now: float) -> bool:
+    return serialize_item(made.require("a"), now)["late"]
 
 
 def test_an_item_is_late_from_its_deadline_on() -> None:
-    made = running()
-    assert [late(made, now) for now in (0.0, DUE - 0.01, DUE, DUE + 1e6)] == [False, False, True, True]
-    assert told(made.need("a"), 0.0)["deadline"] == rfc3339(DUE)
+    made = make_running_board()
+    assert [is_late(made, now) for now in (0.0, DUE_AT - 0.01, DUE_AT, DUE_AT + 1e6)] == [False, False, True, True]
+    assert serialize_item(made.require("a"), 0.0)["deadline"] == rfc3339(DUE_AT)
 
 
 def test_an_item_without_a_deadline_is_never_late() -> None:
-    assert not late(running(None), 1e12)
+    assert not is_late(make_running_board(None), 1e12)
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "stopped"])
 def test_what_has_ended_is_not_late(end: str) -> None:
-    made = running()
-    made.patch("a", fields(status=end), DUE + 5)
-    assert not late(made, DUE + 6)
+    made = make_running_board()
+    made.patch("a", parse_fields(status=end), DUE_AT + 5)
+    assert not is_late(made, DUE_AT + 6)
 
 
 def test_who_gives_signs_of_life_is_late_and_not_stalled() -> None:
-    made = running(heartbeat_timeout=10)
-    made.patch("a", fields(), DUE + 1)
-    wire = told(made.need("a"), DUE + 2)
+    made = make_running_board(heartbeat_timeout=10)
+    made.patch("a", parse_fields(), DUE_AT + 1)
+    wire = serialize_item(made.require("a"), DUE_AT + 2)
     assert (wire["late"], wire["stalled"]) == (True, False)
 
 
 def test_viewers_are_told_when_the_deadline_passes_though_nobody_writes() -> None:
-    made = running()
-    made.news()
-    made.sweep(DUE - 1)
-    assert not made.news().groups
-    made.sweep(DUE)
-    assert set(made.news().groups) == {"a"}
-    assert made.overdue() == ["a"]
-    made.sweep(DUE + 1)
-    assert not made.news().groups
-    assert made.overdue() == []
+    made = make_running_board()
+    made.drain_changes()
+    made.sweep(DUE_AT - 1)
+    assert not made.drain_changes().groups
+    made.sweep(DUE_AT)
+    assert set(made.drain_changes().groups) == {"a"}
+    assert made.drain_overdue() == ["a"]
+    made.sweep(DUE_AT + 1)
+    assert not made.drain_changes().groups
+    assert made.drain_overdue() == []
 
 
 def test_a_deadline_that_is_moved_counts_as_it_is_now() -> None:
-    made = running()
-    made.patch("a", fields(deadline=rfc3339(DUE + 50)), 1.0)
-    made.sweep(DUE)
-    assert made.overdue() == []
-    made.sweep(DUE + 50)
-    assert made.overdue() == ["a"]
+    made = make_running_board()
+    made.patch("a", parse_fields(deadline=rfc3339(DUE_AT + 50)), 1.0)
+    made.sweep(DUE_AT)
+    assert made.drain_overdue() == []
+    made.sweep(DUE_AT + 50)
+    assert made.drain_overdue() == ["a"]
 
 
 def test_a_deadline_that_is_cleared_is_none() -> None:
-    made = running()
-    made.patch("a", fields(deadline=None), 1.0)
-    made.sweep(DUE)
-    assert made.overdue() == []
-    assert told(made.need("a"), DUE)["deadline"] is None
+    made = make_running_board()
+    made.patch("a", parse_fields(deadline=None), 1.0)
+    made.sweep(DUE_AT)
+    assert made.drain_overdue() == []
+    assert serialize_item(made.require("a"), DUE_AT)["deadline"] is None
 
 
 def test_mere_progress_keeps_both() -> None:
-    made = running(notify=["phone"])
+    made = make_running_board(notify=["phone"])
     made.patch("a", {"run_id": "r", "seq": 1, "completed": 3}, 1.0)
-    wire = told(made.need("a"), DUE)
+    wire = serialize_item(made.require("a"), DUE_AT)
     assert (wire["late"], wire["notify"], wire["completed"]) == (True, ["phone"], 3)
 
 
 def test_a_new_run_has_only_what_it_names() -> None:
-    made = running(notify=["phone"])
-    made.put("a", fields(run_id="other"), ME, 1.0)
-    wire = told(made.need("a"), DUE)
+    made = make_running_board(notify=["phone"])
+    made.put("a", parse_fields(run_id="other"), OWNER_A, 1.0)
+    wire = serialize_item(made.require("a"), DUE_AT)
     assert (wire["deadline"], wire["notify"]) == (None, [])
 
 
@@ -112,25 +112,25 @@ def test_a_new_run_has_only_what_it_names() -> None:
 )  # fmt: skip
 def test_a_deadline_that_is_no_instant_is_refused_by_its_name(instant: object) -> None:
     with pytest.raises(ProblemError) as refused:
-        fields(deadline=instant)
+        parse_fields(deadline=instant)
     assert refused.value.field == "deadline"
 
 
 @pytest.mark.parametrize("names", ["phone", 5, {}, [5], [""], ["a" * 65], ["a\n"], [None], list("abcdefghi")])
 def test_what_is_no_short_list_of_names_is_refused_by_its_name(names: object) -> None:
     with pytest.raises(ProblemError) as refused:
-        fields(notify=names)
+        parse_fields(notify=names)
     assert refused.value.field == "notify"
 
 
 def test_a_channel_is_named_once() -> None:
-    assert fields(notify=["a", "b", "a"])["notify"] == ("a", "b")
-    assert fields(notify=None)["notify"] == ()
+    assert parse_fields(notify=["a", "b", "a"])["notify"] == ("a", "b")
+    assert parse_fields(notify=None)["notify"] == ()
 
 
 @pytest.mark.parametrize("body", [b'{"deadline": null}', b'{"notify": null}', b'{"notify": ["a"]}'])
 def test_the_quick_reader_leaves_them_to_the_careful_one(body: bytes) -> None:
-    assert quick_write(body) is None
+    assert parse_write_fast(body) is None
 
 
 @pytest.mark.parametrize(
@@ -140,20 +140,20 @@ def test_the_quick_reader_leaves_them_to_the_careful_one(body: bytes) -> None:
 )  # fmt: skip
 def test_an_instant_that_lies_beyond_the_years_in_utc_is_refused(instant: str) -> None:
     with pytest.raises(ProblemError, match="from 1970 to 9998 in UTC"):
-        fields(deadline=instant)
+        parse_fields(deadline=instant)
 
 
 @pytest.mark.parametrize("instant", ["1969-12-31T16:00:00-08:00", "9999-01-01T07:59:59.999+08:00"])
 def test_an_instant_within_the_years_in_utc_is_taken_whatever_its_offset(instant: str) -> None:
-    at = fields(deadline=instant)["deadline_at"]
-    assert fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)
+    at = parse_fields(deadline=instant)["deadline_at"]
+    assert parse_fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)
 
 
 @example(datetime(1970, 1, 1, tzinfo=timezone(timedelta(hours=8))))
 @given(st.datetimes(timezones=st.timezones()))
 def test_whatever_instant_is_taken_is_told_again(instant: object) -> None:
     try:
-        at = fields(deadline=instant.isoformat())["deadline_at"]  # type: ignore[attr-defined]
+        at = parse_fields(deadline=instant.isoformat())["deadline_at"]  # type: ignore[attr-defined]
     except ProblemError:
         return
-    assert fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)
+    assert parse_fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)

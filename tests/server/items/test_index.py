@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.items.index import Listing, order
+from progressbar_tracker.server.items.index import ItemIndex, sort_key
 from progressbar_tracker.server.problems import ProblemError
 
-OPS = st.tuples(
+BOARD_OPS = st.tuples(
     st.sampled_from(["put", "patch", "delete", "restore", "adopt"]),
     st.sampled_from("abcdef"),
     st.fixed_dictionaries(
@@ -26,7 +26,7 @@ OPS = st.tuples(
 )
 
 
-@given(st.lists(OPS, max_size=40), st.integers(1, 4))
+@given(st.lists(BOARD_OPS, max_size=40), st.integers(1, 4))
 def test_pages_are_those_of_the_sorted_items(ops: list[tuple[str, str, dict[str, object]]], limit: int) -> None:
     count = itertools.count()
     board = Board(max_items=100, new_run_id=lambda: str(next(count)))
@@ -39,24 +39,24 @@ def test_pages_are_those_of_the_sorted_items(ops: list[tuple[str, str, dict[str,
             elif name == "delete":
                 board.delete(item_id, now)
             elif name == "restore":
-                board.restore(board.delete(item_id, now))
+                board.rollback(board.delete(item_id, now))
             else:
-                board.adopt(item_id, None)
+                board.replace(item_id, None)
         except ProblemError:
             pass
-    everything = sorted(board.all(), key=order)
+    everything = sorted(board.snapshot(), key=sort_key)
     for group, status in itertools.product([None, "g", "h", "none"], [None, "running", "failed", "stopped"]):
         wanted = [
             item
             for item in everything
             if (group is None or item.group == group) and (status is None or item.status == status)
         ]
-        assert board.listed(group=group, status=status) == wanted
+        assert board.page(group=group, status=status) == wanted
         pages, after = [], None
-        while page := board.listed(group=group, status=status, after=after, limit=limit):
+        while page := board.page(group=group, status=status, after=after, limit=limit):
             pages += page
-            after = order(page[-1])
+            after = sort_key(page[-1])
         assert pages == wanted
-    anew = Listing(everything)
-    assert list(anew.ids()) == list(board._listing.ids())
-    assert anew._shelves == board._listing._shelves
+    anew = ItemIndex(everything)
+    assert list(anew.iter_ids()) == list(board._index.iter_ids())
+    assert anew._partitions == board._index._partitions

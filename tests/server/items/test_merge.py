@@ -10,19 +10,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.items.merge import fits, merged
-from progressbar_tracker.server.items.validation import read_write
-from progressbar_tracker.server.models import AddHistory, DropItem, Ended, Item, Part, SaveItem
+from progressbar_tracker.server.items.merge import is_compatible, three_way_merge
+from progressbar_tracker.server.items.validation import parse_write
+from progressbar_tracker.server.models import AddHistory, DropItem, EndedRun, Item, Part, SaveItem
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.stores.postgres.conflicts import Ledger
+from progressbar_tracker.server.stores.postgres.conflicts import ConflictResolver
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.items.board import Change
 
-BASE = Item(id="a", owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0, title="t", own=5, completed=5)
+BASE_ITEM = Item(
+    id="a", owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0, title="t", own=5, completed=5
+)
 
 
-def change(item: Item = BASE, **fields: object) -> Item:
+def change_item(item: Item = BASE_ITEM, **fields: object) -> Item:
     return replace(item, **fields)
 
 
@@ -30,75 +32,82 @@ def change(item: Item = BASE, **fields: object) -> Item:
 
 
 def test_each_has_his_way_with_what_only_he_has_changed() -> None:
-    both = merged(BASE, change(description="ours", seq=3), change(title="theirs", seq=9, weight=2))
+    both = three_way_merge(
+        BASE_ITEM, change_item(description="ours", seq=3), change_item(title="theirs", seq=9, weight=2)
+    )
     assert (both.title, both.description, both.weight, both.seq) == ("theirs", "ours", 2, 9)
 
 
 @pytest.mark.parametrize(("ours", "theirs", "stays"), [(3, 9, "theirs"), (9, 3, "ours"), (3, 3, "ours")])
 def test_of_what_both_have_changed_the_newer_write_stays(ours: int, theirs: int, stays: str) -> None:
-    assert merged(BASE, change(title="ours", seq=ours), change(title="theirs", seq=theirs)).title == stays
+    assert (
+        three_way_merge(BASE_ITEM, change_item(title="ours", seq=ours), change_item(title="theirs", seq=theirs)).title
+        == stays
+    )
 
 
 def test_the_count_is_the_sum_of_the_newest_of_every_part() -> None:
-    base = change(own=None, parts={"1": Part(1, 1)}, completed=1, total=100)
-    ours = change(base, parts={"1": Part(4, 4), "2": Part(10, 1)}, completed=14)
-    theirs = change(base, parts={"1": Part(3, 3), "3": Part(20, 1)}, completed=23)
-    both = merged(base, ours, theirs)
+    base = change_item(own=None, parts={"1": Part(1, 1)}, completed=1, total=100)
+    ours = change_item(base, parts={"1": Part(4, 4), "2": Part(10, 1)}, completed=14)
+    theirs = change_item(base, parts={"1": Part(3, 3), "3": Part(20, 1)}, completed=23)
+    both = three_way_merge(base, ours, theirs)
     assert (both.completed, both.value) == (34, 0.34)
 
 
 def test_who_owns_an_item_and_when_it_began_is_as_stored() -> None:
-    assert merged(BASE, change(owner_id="x", title="new"), change(created_at=0.5)).owner_id == "k"
-    assert merged(BASE, change(title="new"), change(created_at=0.5)).created_at == 0.5
+    assert (
+        three_way_merge(BASE_ITEM, change_item(owner_id="x", title="new"), change_item(created_at=0.5)).owner_id == "k"
+    )
+    assert three_way_merge(BASE_ITEM, change_item(title="new"), change_item(created_at=0.5)).created_at == 0.5
 
 
 def test_a_change_is_made_of_the_same_run_or_not_at_all() -> None:
-    assert fits(None, None)
-    assert not fits(None, BASE)
-    assert not fits(BASE, None)
-    assert not fits(BASE, change(run_id="other"))
-    assert not fits(BASE, change(status="failed", ended_at=2.0))
-    assert fits(BASE, change(title="other"))
+    assert is_compatible(None, None)
+    assert not is_compatible(None, BASE_ITEM)
+    assert not is_compatible(BASE_ITEM, None)
+    assert not is_compatible(BASE_ITEM, change_item(run_id="other"))
+    assert not is_compatible(BASE_ITEM, change_item(status="failed", ended_at=2.0))
+    assert is_compatible(BASE_ITEM, change_item(title="other"))
 
 
 # A group of writes
 
 
 def test_one_of_two_creates_is_outdated() -> None:
-    ledger = Ledger({})
-    assert ledger.enter([SaveItem(BASE, None)]) == set()
-    assert ledger.enter([SaveItem(change(run_id="other"), None)]) == {"a"}
-    assert ledger.changed == {"a": BASE}
+    ledger = ConflictResolver({})
+    assert ledger.apply_writes([SaveItem(BASE_ITEM, None)]) == set()
+    assert ledger.apply_writes([SaveItem(change_item(run_id="other"), None)]) == {"a"}
+    assert ledger.changed_items == {"a": BASE_ITEM}
 
 
 def test_writes_that_belong_together_are_made_together_or_not_at_all() -> None:
-    ledger = Ledger({"b": change(id="b")})
-    assert ledger.enter([SaveItem(BASE, None), SaveItem(change(id="b", run_id="new"), None)]) == {"b"}
-    assert (ledger.changed, ledger.ended) == ({}, [])
+    ledger = ConflictResolver({"b": change_item(id="b")})
+    assert ledger.apply_writes([SaveItem(BASE_ITEM, None), SaveItem(change_item(id="b", run_id="new"), None)]) == {"b"}
+    assert (ledger.changed_items, ledger.ended_runs) == ({}, [])
 
 
 def test_a_run_goes_to_the_history_with_all_that_others_have_told_of_it() -> None:
-    stored = change(description="from elsewhere", own=9, completed=9, seq=9)
-    ledger = Ledger({"a": stored})
-    assert ledger.enter([AddHistory(Ended(BASE, "deleted", 2.0)), DropItem("a", BASE)]) == set()
-    assert ledger.ended == [Ended(stored, "deleted", 2.0)]
-    assert ledger.changed == {"a": None}
+    stored = change_item(description="from elsewhere", own=9, completed=9, seq=9)
+    ledger = ConflictResolver({"a": stored})
+    assert ledger.apply_writes([AddHistory(EndedRun(BASE_ITEM, "deleted", 2.0)), DropItem("a", BASE_ITEM)]) == set()
+    assert ledger.ended_runs == [EndedRun(stored, "deleted", 2.0)]
+    assert ledger.changed_items == {"a": None}
 
 
 def test_a_state_that_could_wait_comes_to_nothing_when_its_run_has_ended() -> None:
-    ended = change(status="failed", ended_at=2.0)
-    ledger = Ledger({"a": ended})
-    ledger.follow(SaveItem(change(own=6, completed=6), BASE))
-    assert (ledger.changed, ledger.refused) == ({}, {"a"})
+    ended = change_item(status="failed", ended_at=2.0)
+    ledger = ConflictResolver({"a": ended})
+    ledger.apply_queued(SaveItem(change_item(own=6, completed=6), BASE_ITEM))
+    assert (ledger.changed_items, ledger.stale_ids) == ({}, {"a"})
 
 
 # Two servers, whatever they are told
 
 
-OWNER = Owner("k", "ci")
+ITEM_OWNER = Owner("k", "ci")
 
 
-class Server:
+class BoardReplica:
     """A board that writes to what is stored when it is told to, and reads it when it is told to."""
 
     def __init__(self) -> None:
@@ -107,7 +116,7 @@ class Server:
         self.dirty = False
 
     def patch(self, part: str, seq: int, completed: int) -> None:
-        fields = read_write({"part": part, "seq": seq, "completed": completed, "run_id": "r"}, merge=True)
+        fields = parse_write({"part": part, "seq": seq, "completed": completed, "run_id": "r"}, merge=True)
         try:
             done: Change = self.board.patch("a", fields, 2.0)
         except ProblemError:
@@ -117,9 +126,9 @@ class Server:
 
     def flush(self, stored: dict[str, Item]) -> None:
         if self.dirty:
-            ledger = Ledger(dict(stored))
-            ledger.follow(SaveItem(self.board.need("a"), self.base))
-            stored |= {item_id: item for item_id, item in ledger.changed.items() if item is not None}
+            ledger = ConflictResolver(dict(stored))
+            ledger.apply_queued(SaveItem(self.board.require("a"), self.base))
+            stored |= {item_id: item for item_id, item in ledger.changed_items.items() if item is not None}
             self.dirty = False
         self.read(stored)
 
@@ -127,8 +136,8 @@ class Server:
         item = stored["a"]
         if self.dirty:
             assert self.base is not None
-            item = merged(self.base, self.board.need("a"), item)
-        self.board.adopt("a", item)
+            item = three_way_merge(self.base, self.board.require("a"), item)
+        self.board.replace("a", item)
 
 
 @given(
@@ -141,11 +150,11 @@ class Server:
     )
 )
 def test_whatever_two_servers_are_told_in_any_order_the_sum_is_of_the_newest_of_every_part(steps: list) -> None:
-    servers = [Server(), Server()]
-    first = servers[0].board.put("a", read_write({"run_id": "r"}, merge=False), OWNER, 1.0).after
+    servers = [BoardReplica(), BoardReplica()]
+    first = servers[0].board.put("a", parse_write({"run_id": "r"}, merge=False), ITEM_OWNER, 1.0).after
     assert first is not None
     stored = {"a": first}
-    servers[1].board.adopt("a", first)
+    servers[1].board.replace("a", first)
     newest: dict[str, tuple[int, int]] = {}
     for seq, step in enumerate(steps):
         server = servers[step[1]]
@@ -160,5 +169,5 @@ def test_whatever_two_servers_are_told_in_any_order_the_sum_is_of_the_newest_of_
     for server in (*servers, *servers):
         server.flush(stored)
     wanted = sum(completed for _, completed in newest.values()) if newest else None
-    assert [server.board.need("a").completed for server in servers] == [wanted, wanted]
+    assert [server.board.require("a").completed for server in servers] == [wanted, wanted]
     assert stored["a"].completed == wanted

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from progressbar_tracker.server.dashboard.bar import curve
+from progressbar_tracker.server.dashboard.bar import build_curve
 from progressbar_tracker.server.items import samples
-from progressbar_tracker.server.items.samples import LOOK, MOST, Samples
+from progressbar_tracker.server.items.samples import MAX_RUNS_PER_POLL, MAX_SAMPLES, Sampler
 from progressbar_tracker.server.models import (
     AddHistory,
     AddSample,
-    Ended,
+    EndedRun,
     Item,
     Sample,
-    Sampled,
+    SampledRun,
     ThinSamples,
     TrimHistory,
 )
@@ -25,139 +25,144 @@ if TYPE_CHECKING:
     from tests.support.server import FullDisk
 
 
-def item(item_id: str = "a", **fields: object) -> Item:
+def make_item(item_id: str = "a", **fields: object) -> Item:
     return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 0.0, "updated_at": 0.0,
                    **fields})  # fmt: skip
 
 
-def look(taken: Samples, now: float, *changed: Item, there: dict[str, Item] | None = None) -> list[object]:
+def poll_samples(taken: Sampler, now: float, *changed: Item, there: dict[str, Item] | None = None) -> list[object]:
     items = {one.id: one for one in changed} if there is None else there
-    return taken.look([one.id for one in changed], items.get, now)
+    return taken.poll([one.id for one in changed], items.get, now)
 
 
 def test_what_has_changed_is_sampled_if_it_is_running() -> None:
-    items = [item(str(n), value=n / 100, status="running" if n != 7 else "failed") for n in range(50)]
-    taken = look(Samples(), 100.0, *items)
+    items = [make_item(str(n), value=n / 100, status="running" if n != 7 else "failed") for n in range(50)]
+    taken = poll_samples(Sampler(), 100.0, *items)
     assert sorted(int(write.id) for write in taken) == [n for n in range(50) if n != 7]
     assert taken[0] == AddSample("0", "r", Sample(100.0, 0.0, None))
 
 
 def test_samples_are_apart_and_another_run_begins_anew() -> None:
-    taken = Samples()
-    assert len(look(taken, 0.0, item())) == 1
-    assert look(taken, 5.0, item()) == []
-    assert len(look(taken, 5.0, item(run_id="s"))) == 1
-    assert len(look(taken, 15.0, item(run_id="s"))) == 1
+    taken = Sampler()
+    assert len(poll_samples(taken, 0.0, make_item())) == 1
+    assert poll_samples(taken, 5.0, make_item()) == []
+    assert len(poll_samples(taken, 5.0, make_item(run_id="s"))) == 1
+    assert len(poll_samples(taken, 15.0, make_item(run_id="s"))) == 1
 
 
 def test_a_change_in_between_is_sampled_when_it_is_time_though_no_other_follows() -> None:
-    taken, there = Samples(), {"a": item(value=0.1)}
-    look(taken, 0.0, there["a"])
-    there["a"] = item(value=0.2)
-    assert look(taken, 5.0, there["a"]) == []
-    assert taken.look([], there.get, 6.0) == []
-    assert taken.look([], there.get, 7.5) == [AddSample("a", "r", Sample(7.5, 0.2, None))]
-    assert [taken.look([], there.get, float(now)) for now in range(8, 100)] == [[]] * 92
+    taken, there = Sampler(), {"a": make_item(value=0.1)}
+    poll_samples(taken, 0.0, there["a"])
+    there["a"] = make_item(value=0.2)
+    assert poll_samples(taken, 5.0, there["a"]) == []
+    assert taken.poll([], there.get, 6.0) == []
+    assert taken.poll([], there.get, 7.5) == [AddSample("a", "r", Sample(7.5, 0.2, None))]
+    assert [taken.poll([], there.get, float(now)) for now in range(8, 100)] == [[]] * 92
 
 
 def test_a_curve_is_flat_for_as_long_as_nothing_moved() -> None:
-    taken, there = Samples(), {"a": item(value=0.1)}
-    look(taken, 0.0, there["a"])
-    taken.look([], there.get, 999.5)
-    there["a"] = item(value=0.2)
-    drawn = look(taken, 1000.0, there["a"]) + taken.look([], there.get, 1000.5)
+    taken, there = Sampler(), {"a": make_item(value=0.1)}
+    poll_samples(taken, 0.0, there["a"])
+    taken.poll([], there.get, 999.5)
+    there["a"] = make_item(value=0.2)
+    drawn = poll_samples(taken, 1000.0, there["a"]) + taken.poll([], there.get, 1000.5)
     assert drawn == [AddSample("a", "r", Sample(999.5, 0.1, None)), AddSample("a", "r", Sample(1000.5, 0.2, None))]
 
 
 def test_a_long_run_is_sampled_ever_more_seldom_and_never_has_too_many() -> None:
-    taken, kept = Samples(), 0
+    taken, kept = Sampler(), 0
     for second in range(0, 7 * 86400, 10):
-        for write in look(taken, float(second), item()):
+        for write in poll_samples(taken, float(second), make_item()):
             kept = (kept + 1) // 2 if isinstance(write, ThinSamples) else kept + 1
-        assert kept <= MOST
-    assert kept >= MOST // 2
+        assert kept <= MAX_SAMPLES
+    assert kept >= MAX_SAMPLES // 2
 
 
 def test_many_at_once_are_sampled_one_share_after_another() -> None:
-    there = {str(n): item(str(n)) for n in range(LOOK + 10)}
-    taken = Samples()
-    assert len(taken.look(list(there), there.get, 0.0)) == LOOK
-    assert len(taken.look([], there.get, 0.5)) == 10
+    there = {str(n): make_item(str(n)) for n in range(MAX_RUNS_PER_POLL + 10)}
+    taken = Sampler()
+    assert len(taken.poll(list(there), there.get, 0.0)) == MAX_RUNS_PER_POLL
+    assert len(taken.poll([], there.get, 0.5)) == 10
 
 
 def test_a_restart_goes_on_at_the_pace_it_had() -> None:
-    taken = Samples([Sampled("a", "r", 200, 0.0, 199 * 40.0)])
-    assert look(taken, 199 * 40.0 + 10, item()) == []
-    assert len(look(taken, 199 * 40.0 + 40, item())) == 1
+    taken = Sampler([SampledRun("a", "r", 200, 0.0, 199 * 40.0)])
+    assert poll_samples(taken, 199 * 40.0 + 10, make_item()) == []
+    assert len(poll_samples(taken, 199 * 40.0 + 40, make_item())) == 1
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_samples() -> None:
-    taken = Samples()
-    look(taken, 1000.0, item())
-    assert len(look(taken, 10.0, item())) == 1
+    taken = Sampler()
+    poll_samples(taken, 1000.0, make_item())
+    assert len(poll_samples(taken, 10.0, make_item())) == 1
 
 
 def test_what_has_gone_is_forgotten() -> None:
-    taken = Samples()
-    look(taken, 0.0, *(item(str(n)) for n in range(50)))
-    taken.look([str(n) for n in range(1, 50)], {"0": item("0")}.get, 1.0)
+    taken = Sampler()
+    poll_samples(taken, 0.0, *(make_item(str(n)) for n in range(50)))
+    taken.poll([str(n) for n in range(1, 50)], {"0": make_item("0")}.get, 1.0)
     assert set(taken._runs) == {"0"}
 
 
 # In the store
 
 
-def sampled(store: SqliteStore, count: int, run_id: str = "r") -> None:
+def add_samples(store: SqliteStore, count: int, run_id: str = "r") -> None:
     store.commit([AddSample("a", run_id, Sample(float(n), n / count, n)) for n in range(count)]).result(10)
 
 
 def test_a_run_that_has_ended_keeps_fewer_until_the_history_forgets_it(store: SqliteStore) -> None:
-    sampled(store, 250)
-    sampled(store, 3, "s")
-    store.commit([AddHistory(Ended(item(), "succeeded", 300.0)), AddHistory(Ended(item(run_id="s"), "failed", 500.0))])
+    add_samples(store, 250)
+    add_samples(store, 3, "s")
+    store.commit(
+        [
+            AddHistory(EndedRun(make_item(), "succeeded", 300.0)),
+            AddHistory(EndedRun(make_item(run_id="s"), "failed", 500.0)),
+        ]
+    )
     store.flush(10)
-    kept = store.samples("a", "r")
-    assert len(kept) == 84 <= rows.ENDED_SAMPLES
+    kept = store.read_samples("a", "r")
+    assert len(kept) == 84 <= rows.MAX_ENDED_SAMPLES
     assert kept[0].at == 0.0
     store.commit([TrimHistory(400.0)]).result(10)
-    assert store.samples("a", "r") == []
-    assert len(store.samples("a", "s")) == 3
+    assert store.read_samples("a", "r") == []
+    assert len(store.read_samples("a", "s")) == 3
 
 
 def test_a_full_disk_does_not_pile_up_samples(store: SqliteStore, disk: FullDisk) -> None:
     disk.full = True
     for n in range(100):
-        store.later([AddSample("a", "r", Sample(float(n), 0.0, None)), ThinSamples("a", "r")])
+        store.enqueue([AddSample("a", "r", Sample(float(n), 0.0, None)), ThinSamples("a", "r")])
     assert not store.flush(10)
-    assert len(store._behind) <= 2
+    assert len(store._queue) <= 2
     disk.full = False
     assert store.flush(10)
-    assert [one.at for one in store.samples("a", "r")] == [99.0]
+    assert [one.at for one in store.read_samples("a", "r")] == [99.0]
 
 
 # The curve
 
 
 def test_a_curve_of_shares_reaches_from_the_first_sample_to_the_last_state() -> None:
-    drawn = curve([Sample(0.0, 0.0, 0), Sample(10.0, 0.25, 1)], item(value=0.5, completed=2, total=4), 20.0)
+    drawn = build_curve([Sample(0.0, 0.0, 0), Sample(10.0, 0.25, 1)], make_item(value=0.5, completed=2, total=4), 20.0)
     assert drawn is not None
     assert (drawn.points, drawn.top, drawn.counts) == ("0.0,160.0 300.0,120.0 600.0,80.0", "100 %", False)
     assert json.loads(drawn.data) == [[0.0, 0.0], [10.0, 0.25], [20.0, 0.5]]
 
 
 def test_a_curve_of_counts_has_the_highest_count_at_the_top() -> None:
-    drawn = curve([Sample(0.0, 0.0, 10)], item(completed=2000, unit="B"), 20.0)
+    drawn = build_curve([Sample(0.0, 0.0, 10)], make_item(completed=2000, unit="B"), 20.0)
     assert drawn is not None
     assert (drawn.points, drawn.top) == ("0.0,159.2 600.0,0.0", "2,000 B")
-    nothing = curve([Sample(0.0, 0.0, 0)], item(completed=0), 20.0)
+    nothing = build_curve([Sample(0.0, 0.0, 0)], make_item(completed=0), 20.0)
     assert nothing is not None
     assert nothing.points == "0.0,160.0 600.0,160.0"
 
 
 def test_there_is_no_curve_without_two_instants() -> None:
-    assert curve([], item(), 20.0) is None
-    assert curve([Sample(20.0, 0.5, None), Sample(30.0, 0.6, None)], item(), 20.0) is None
+    assert build_curve([], make_item(), 20.0) is None
+    assert build_curve([Sample(20.0, 0.5, None), Sample(30.0, 0.6, None)], make_item(), 20.0) is None
 
 
 def test_the_figures_of_the_module_fit_together() -> None:
-    assert samples.EVERY * samples.MOST < 3600
+    assert samples.MIN_SAMPLE_INTERVAL * samples.MAX_SAMPLES < 3600

@@ -8,7 +8,7 @@ import pytest
 
 from progressbar_tracker.server.budget import CHUNK_BYTES
 from progressbar_tracker.server.items.board import Board, Owner
-from progressbar_tracker.server.items.serializer import pieces, told
+from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 1000])
@@ -16,8 +16,8 @@ def test_pieces_of_a_list_are_the_list(count: int) -> None:
     board = Board(max_items=1000, new_run_id=lambda: "r")
     for n in range(count):
         board.put(f"{n:05}", {"title": f"ü {n}"}, Owner("me", "ci"), 1.0)
-    items = board.listed()
-    parts = list(pieces(items, 2.0, begin=b'{"items":[', end=b"]}"))
-    assert json.loads(b"".join(parts)) == {"items": [told(item, 2.0) for item in items]}
+    items = board.page()
+    parts = list(serialize_items(items, 2.0, prefix=b'{"items":[', suffix=b"]}"))
+    assert json.loads(b"".join(parts)) == {"items": [serialize_item(item, 2.0) for item in items]}
     assert (len(parts) > 1) is (count == 1000)
     assert max(map(len, parts)) < 2 * CHUNK_BYTES

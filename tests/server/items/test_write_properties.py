@@ -13,53 +13,54 @@ from msgspec.structs import asdict
 
 from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
-from progressbar_tracker.server.api.items import _judged
-from progressbar_tracker.server.http.request import decoded_object
+from progressbar_tracker.server.api.items import _apply_op
+from progressbar_tracker.server.http.request import decode_object
 from progressbar_tracker.server.items.board import Board, Change
-from progressbar_tracker.server.items.serializer import told
-from progressbar_tracker.server.items.validation import quick_batch, quick_legacy, read_legacy
+from progressbar_tracker.server.items.serializer import serialize_item
+from progressbar_tracker.server.items.validation import parse_batch_fast, parse_legacy, parse_legacy_fast
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.problems import ProblemError
-from tests.support.server import legacy
+from tests.support.server import make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
-ASKER: Final = Principal("me", "ci", "write")
-WRITABLE: Final = set(_models.ItemWrite.__annotations__) | {"id", "op"}
-SERVERS_OWN: Final = sorted(
-    (set(Item.__struct_fields__) | set(_models.Item.__annotations__)) - WRITABLE | {"boot_id", "deleted", "key_id"}
+WRITE_PRINCIPAL: Final = Principal("me", "ci", "write")
+WRITABLE_FIELDS: Final = set(_models.ItemWrite.__annotations__) | {"id", "op"}
+READ_ONLY_FIELDS: Final = sorted(
+    (set(Item.__struct_fields__) | set(_models.Item.__annotations__)) - WRITABLE_FIELDS
+    | {"boot_id", "deleted", "key_id"}
 )
 
 Op = dict[str, Any]
 
 
-def board() -> Board:
+def make_board() -> Board:
     count = itertools.count(1)
     return Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
 
 
-def told_op(made: Board, op: Op, now: float = 0.0) -> Change | None:
+def apply_op(made: Board, op: Op, now: float = 0.0) -> Change | None:
     """Have an operation judged as a batch has it; ``None`` if it is refused."""
     raw = json.dumps({"ops": [op]}).encode()
-    quick = quick_batch(raw)
-    ops = decoded_object(raw)["ops"] if quick is None else quick
+    quick = parse_batch_fast(raw)
+    ops = decode_object(raw)["ops"] if quick is None else quick
     try:
-        return _judged(made, ASKER, ops[0], now, quick is not None)  # type: ignore[index]
+        return _apply_op(made, WRITE_PRINCIPAL, ops[0], now, quick is not None)  # type: ignore[index]
     except ProblemError:
         return None
 
 
-def held(made: Board) -> list[dict[str, object]]:
-    return [asdict(item) for item in sorted(made.all(), key=lambda item: item.id)]
+def board_state(made: Board) -> list[dict[str, object]]:
+    return [asdict(item) for item in sorted(made.snapshot(), key=lambda item: item.id)]
 
 
-def said(made: Board, item_id: str = "a") -> dict[str, object]:
+def serialize_stable_fields(made: Board, item_id: str = "a") -> dict[str, object]:
     """What is told of an item, but for the instants and what follows from them."""
-    item: dict[str, object] = dict(told(made.need(item_id), 0.0))
-    return {name: item[name] for name in sorted(item.keys() & (WRITABLE | {"status", "value"}))}
+    item: dict[str, object] = dict(serialize_item(made.require(item_id), 0.0))
+    return {name: item[name] for name in sorted(item.keys() & (WRITABLE_FIELDS | {"status", "value"}))}
 
 
 texts = st.sampled_from(["", "x", "two\nlines", "ü😀"])
@@ -89,7 +90,7 @@ patches = st.builds(
 )
 puts = st.builds(lambda some, meta: some if meta is None else {**some, "meta": meta}, fields, st.none() | entries)
 junk = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just({"a": []})
-injected = st.dictionaries(st.sampled_from(SERVERS_OWN), junk, min_size=1)
+injected = st.dictionaries(st.sampled_from(READ_ONLY_FIELDS), junk, min_size=1)
 ops = st.builds(
     lambda name, some, seq, item_id: {"op": name, "id": item_id, **some, **({} if seq is None else {"seq": seq})},
     st.sampled_from(["put", "patch", "patch", "delete"]),
@@ -104,25 +105,25 @@ ops = st.builds(
 
 @given(st.lists(st.tuples(ops, injected), max_size=8))
 def test_what_is_the_servers_makes_no_difference_in_any_write(steps: list[tuple[Op, Op]]) -> None:
-    plain, attacked = board(), board()
+    plain, attacked = make_board(), make_board()
     for now, (op, more) in enumerate(steps):
-        assert (told_op(plain, op, now) is None) is (told_op(attacked, {**more, **op}, now) is None)
-        assert held(plain) == held(attacked)
+        assert (apply_op(plain, op, now) is None) is (apply_op(attacked, {**more, **op}, now) is None)
+        assert board_state(plain) == board_state(attacked)
     assert plain.rev == attacked.rev
 
 
 @given(injected, st.sampled_from([0.0, 0.5, 1.0]))
 def test_part_1_takes_its_five_fields_and_nothing_else(more: Op, value: float) -> None:
     more |= {"status": "failed", "group": "g", "owner": "x", "run_id": "x", "seq": 9, "completed": 3}
-    raw = json.dumps({**more, **legacy("a", value)}).encode()
-    assert (quick_legacy(raw) or read_legacy(decoded_object(raw))) == legacy("a", value)
+    raw = json.dumps({**more, **make_legacy_item("a", value)}).encode()
+    assert (parse_legacy_fast(raw) or parse_legacy(decode_object(raw))) == make_legacy_item("a", value)
 
 
-def test_no_route_lets_a_client_write_what_is_the_servers(shared: Served) -> None:
-    http = shared.client("write")
-    wrong = dict.fromkeys(SERVERS_OWN, "injected")
-    http.post("/progress", json={**wrong, **legacy("l")})
-    http.put("/progress", json={**wrong, **legacy("l", 0.6)})
+def test_no_route_lets_a_client_write_what_is_the_servers(module_server: RunningServer) -> None:
+    http = module_server.client("write")
+    wrong = dict.fromkeys(READ_ONLY_FIELDS, "injected")
+    http.post("/progress", json={**wrong, **make_legacy_item("l")})
+    http.put("/progress", json={**wrong, **make_legacy_item("l", 0.6)})
     http.put("/api/v1/items/p", json={**wrong, "total": 2})
     http.patch("/api/v1/items/p", json={**wrong, "completed": 1})
     http.post("/api/v1/items:batch", json={"ops": [{**wrong, "op": name, "id": "b"} for name in ("put", "patch")]})
@@ -130,17 +131,17 @@ def test_no_route_lets_a_client_write_what_is_the_servers(shared: Served) -> Non
     assert {"l", "p", "b"} <= {item["id"] for item in found}
     assert "injected" not in json.dumps(found)
     assert {item["owner"] for item in found} == {"write"}
-    services = shared.server.app.services
-    assert "injected" not in json.dumps([asdict(item) for item in services.board.all()], default=str)
+    services = module_server.background.app.services
+    assert "injected" not in json.dumps([asdict(item) for item in services.board.snapshot()], default=str)
 
 
 # PATCH and PUT
 
 
-DEFAULTS: Final = {"title": "", "description": "", "unit": "", "meta": {}}
+FIELD_DEFAULTS: Final = {"title": "", "description": "", "unit": "", "meta": {}}
 
 
-def merged(document: object, patch: object) -> object:
+def merge_patch(document: object, patch: object) -> object:
     """RFC 7396, as it is written there."""
     if not isinstance(patch, dict):
         return patch
@@ -149,70 +150,70 @@ def merged(document: object, patch: object) -> object:
         if value is None:
             result.pop(name, None)
         else:
-            result[name] = merged(result.get(name), value)
+            result[name] = merge_patch(result.get(name), value)
     return result
 
 
 @given(puts, st.lists(patches, max_size=4))
 def test_a_patch_merges_as_rfc_7396_has_it(first: Op, later: list[Op]) -> None:
-    made = board()
-    told_op(made, {"op": "put", "id": "a", **first})
+    made = make_board()
+    apply_op(made, {"op": "put", "id": "a", **first})
     for patch in later:
-        before = said(made)
-        assert told_op(made, {"op": "patch", "id": "a", **patch}) is not None
-        expected: Any = merged(before, patch)
-        now = said(made)
+        before = serialize_stable_fields(made)
+        assert apply_op(made, {"op": "patch", "id": "a", **patch}) is not None
+        expected: Any = merge_patch(before, patch)
+        now = serialize_stable_fields(made)
         for name in before.keys() - {"value", "seq", "status"}:
             # An empty text means none where there may be none.
-            wanted = expected.get(name, DEFAULTS.get(name))
+            wanted = expected.get(name, FIELD_DEFAULTS.get(name))
             assert now[name] == (wanted or None if name in {"error", "group", "parent"} else wanted), name
 
 
 @given(puts, patches, st.integers(1, 9))
 def test_a_write_that_comes_again_with_its_number_does_nothing(first: Op, patch: Op, seq: int) -> None:
-    made = board()
-    told_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
+    made = make_board()
+    apply_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
     patch = {"op": "patch", "id": "a", "run_id": "r", **patch, "seq": seq}
-    once = told_op(made, patch, 1.0)
-    rev, state = made.rev, held(made)
+    once = apply_op(made, patch, 1.0)
+    rev, state = made.rev, board_state(made)
     assert once is not None
     for late in (patch, {**patch, "seq": seq - 1}, {**patch, "title": "other"}):
-        again = told_op(made, late, 2.0)
+        again = apply_op(made, late, 2.0)
         assert again is not None
         assert (again.after is again.before, again.writes(), again.durable) == (True, [], False)
-        assert (made.rev, held(made)) == (rev, state)
+        assert (made.rev, board_state(made)) == (rev, state)
 
 
 @given(puts, puts | patches, st.sampled_from(["put", "patch"]), st.sampled_from([None, "r"]))
 def test_a_write_made_twice_is_as_good_as_made_once(first: Op, write: Op, name: str, run_id: str | None) -> None:
-    made = board()
-    told_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
+    made = make_board()
+    apply_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
     write = {"op": name, "id": "a", **write, **({} if run_id is None else {"run_id": run_id})}
-    once = told_op(made, write)
-    state = said(made)
-    twice = told_op(made, write)
+    once = apply_op(made, write)
+    state = serialize_stable_fields(made)
+    twice = apply_op(made, write)
     assert (once is None) is (twice is None)
-    assert said(made) == state
+    assert serialize_stable_fields(made) == state
 
 
 @given(puts, st.sampled_from(["succeeded", "failed", "stopped"]))
 def test_an_end_told_twice_is_one_end(first: Op, status: str) -> None:
-    made = board()
+    made = make_board()
     put = {"op": "put", "id": "a", "run_id": "r", **first, "status": status}
-    once, state = told_op(made, put, 1.0), held(made)
-    twice = told_op(made, put, 2.0)
+    once, state = apply_op(made, put, 1.0), board_state(made)
+    twice = apply_op(made, put, 2.0)
     assert once is not None
     assert twice is not None
-    assert (twice.ended, made.need("a").ended_at) == (None, 1.0)
-    assert [one | {"updated_at": 0, "rev": 0} for one in held(made)] == [
+    assert (twice.ended_run, made.require("a").ended_at) == (None, 1.0)
+    assert [one | {"updated_at": 0, "rev": 0} for one in board_state(made)] == [
         one | {"updated_at": 0, "rev": 0} for one in state
     ]
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(ops, min_size=1, max_size=6))
-def test_a_batch_is_as_good_as_its_operations_one_after_the_other(shared: Served, some: list[Op]) -> None:
-    http = shared.client("write") if len(shared.clients) < 3 else shared.clients[-1]
+def test_a_batch_is_as_good_as_its_operations_one_after_the_other(module_server: RunningServer, some: list[Op]) -> None:
+    http = module_server.client("write") if len(module_server.clients) < 3 else module_server.clients[-1]
     some = [{"op": "put", "id": "a"}, *some]
     try:
         batch = http.post("/api/v1/items:batch", json={"ops": [{**op, "id": f"x{op['id']}"} for op in some]}).json()
@@ -237,7 +238,7 @@ def test_a_batch_is_as_good_as_its_operations_one_after_the_other(shared: Served
         http.post("/api/v1/items:batch", json={"ops": clear})
 
 
-BEGINNINGS: dict[str, list[Op]] = {
+INITIAL_OPS: dict[str, list[Op]] = {
     "running": [],
     "with a total": [{"total": 4, "completed": 1}],
     "a value": [{"value": 0.25}],
@@ -245,21 +246,21 @@ BEGINNINGS: dict[str, list[Op]] = {
     "of parts": [{"part": "p", "seq": 1, "completed": 2}],
     "expected to be heard": [{"heartbeat_timeout": 5}],
 }
-STEPS: list[Op] = [
+STEP_FIELDS: list[Op] = [
     {}, {"completed": 3}, {"completed": 3, "seq": 2}, {"completed": 3, "seq": 0}, {"completed": 3, "run_id": "r"},
     {"completed": 3, "run_id": "another"}, {"completed": None}, {"description": "half"}, {"description": "two\nlines"},
     {"description": None}, {"description": "\a"}, {"seq": 2.0}, {"seq": None}, {"run_id": None}, {"completed": 2**60},
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", STEPS, ids=repr)
-@pytest.mark.parametrize("beginning", BEGINNINGS)
-def test_a_step_in_a_batch_does_what_it_does_alone(shared: Served, beginning: str, step: Op) -> None:
-    http = shared.client("write")
+@pytest.mark.parametrize("step", STEP_FIELDS, ids=repr)
+@pytest.mark.parametrize("beginning", INITIAL_OPS)
+def test_a_step_in_a_batch_does_what_it_does_alone(module_server: RunningServer, beginning: str, step: Op) -> None:
+    http = module_server.client("write")
     try:
         for name in ("batched", "alone"):
             http.put(f"/api/v1/items/{name}", json={"run_id": "r", "seq": 0}).raise_for_status()
-            for write in BEGINNINGS[beginning]:
+            for write in INITIAL_OPS[beginning]:
                 http.patch(f"/api/v1/items/{name}", json=write).raise_for_status()
         op = {"op": "patch", "id": "batched", **step}
         (batched,) = http.post("/api/v1/items:batch", json={"ops": [op]}).json()["results"]
@@ -272,7 +273,7 @@ def test_a_step_in_a_batch_does_what_it_does_alone(shared: Served, beginning: st
     finally:
         http.close()
         clear = [{"op": "delete", "id": name} for name in ("batched", "alone")]
-        shared.client("write").post("/api/v1/items:batch", json={"ops": clear})
+        module_server.client("write").post("/api/v1/items:batch", json={"ops": clear})
 
 
 # Parts
@@ -289,15 +290,15 @@ def test_parts_sum_exactly_in_any_order_and_however_often_each_write_comes(
 ) -> None:
     writes = data.draw(st.permutations(list(counts)))
     writes += data.draw(st.lists(st.sampled_from(writes)))
-    made = board()
-    told_op(made, {"op": "put", "id": "a", "run_id": "r"})
+    made = make_board()
+    apply_op(made, {"op": "put", "id": "a", "run_id": "r"})
     for part, seq in writes:
         named = {"part": part} if part else {}
-        told_op(made, {"op": "patch", "id": "a", "run_id": "r", "seq": seq, "completed": counts[part, seq], **named})
+        apply_op(made, {"op": "patch", "id": "a", "run_id": "r", "seq": seq, "completed": counts[part, seq], **named})
     newest = {part: max(seq for name, seq in counts if name == part) for part, _ in counts}
     # The run's own counter has begun at 0 by the PUT, so what is numbered 0 is nothing new.
     wanted = [counts[part, seq] for part, seq in newest.items() if part or seq]
-    assert made.need("a").completed == (sum(wanted) if wanted else None)
+    assert made.require("a").completed == (sum(wanted) if wanted else None)
 
 
 # Ends, and runs
@@ -305,19 +306,19 @@ def test_parts_sum_exactly_in_any_order_and_however_often_each_write_comes(
 
 @given(st.sampled_from(["succeeded", "failed", "stopped"]), st.lists(st.tuples(ops, st.booleans()), max_size=8))
 def test_an_end_is_final_for_its_run(status: str, later: list[tuple[Op, bool]]) -> None:
-    made = board()
-    told_op(made, {"op": "put", "id": "a", "run_id": "r", "completed": 3, "total": 7})
-    told_op(made, {"op": "patch", "id": "a", "run_id": "r", "status": status}, 1.0)
-    state = said(made)
+    made = make_board()
+    apply_op(made, {"op": "put", "id": "a", "run_id": "r", "completed": 3, "total": 7})
+    apply_op(made, {"op": "patch", "id": "a", "run_id": "r", "status": status}, 1.0)
+    state = serialize_stable_fields(made)
     for now, (op, revives) in enumerate(later, 2):
         if op["op"] != "delete":
             again = {"status": "running"} if revives else {}
-            told_op(made, {**op, **again, "id": "a", "run_id": "r"}, now)
-            assert {**said(made), "seq": 0} == {**state, "seq": 0}
-            assert made.need("a").ended_at == 1.0
+            apply_op(made, {**op, **again, "id": "a", "run_id": "r"}, now)
+            assert {**serialize_stable_fields(made), "seq": 0} == {**state, "seq": 0}
+            assert made.require("a").ended_at == 1.0
 
 
-RUNS: Final = {
+RUN_OPS: Final = {
     "one": [
         {"op": "put", "total": 10, "description": "one", "meta": {"host": "one"}},
         {"op": "patch", "completed": 4},
@@ -332,9 +333,9 @@ RUNS: Final = {
 }
 
 
-def perform(made: Board, steps: Sequence[tuple[str, int]]) -> list[Change | None]:
+def apply_steps(made: Board, steps: Sequence[tuple[str, int]]) -> list[Change | None]:
     return [
-        told_op(made, {**RUNS[run][number], "id": "a", "run_id": run, "seq": number + 1}, float(now))
+        apply_op(made, {**RUN_OPS[run][number], "id": "a", "run_id": run, "seq": number + 1}, float(now))
         for now, (run, number) in enumerate(steps)
     ]
 
@@ -348,27 +349,27 @@ def interleavings(first: list[tuple[str, int]], second: list[tuple[str, int]]) -
 
 
 def test_however_two_runs_of_an_id_come_together_it_ends_with_one_of_them_whole() -> None:
-    steps = {run: [(run, number) for number in range(len(writes))] for run, writes in RUNS.items()}
+    steps = {run: [(run, number) for number in range(len(writes))] for run, writes in RUN_OPS.items()}
     alone = {}
-    for run in RUNS:
-        made = board()
-        assert None not in perform(made, steps[run])
-        alone[run] = said(made)
+    for run in RUN_OPS:
+        made = make_board()
+        assert None not in apply_steps(made, steps[run])
+        alone[run] = serialize_stable_fields(made)
     both = interleavings(steps["one"], steps["two"])
     assert len(both) == 35
     for order in both:
-        made = board()
-        changes = perform(made, order)
+        made = make_board()
+        changes = apply_steps(made, order)
         # Who began later has it; the other went to the history once, as far as it had come, and mixed with nothing.
-        winner = max(RUNS, key=lambda run: order.index((run, 0)))
-        assert said(made) == alone[winner], order
-        gone = [change.ended for change in changes if change is not None and change.ended is not None]
+        winner = max(RUN_OPS, key=lambda run: order.index((run, 0)))
+        assert serialize_stable_fields(made) == alone[winner], order
+        gone = [change.ended_run for change in changes if change is not None and change.ended_run is not None]
         (ended,) = gone
         assert ended.item.run_id != winner
         own = [step for step in order[: order.index((winner, 0))] if step[0] != winner]
-        apart = board()
-        perform(apart, own)
-        assert {**asdict(ended.item), "rev": 0} == {**asdict(apart.need("a")), "rev": 0, "born": ended.item.born} | {
+        apart = make_board()
+        apply_steps(apart, own)
+        assert {**asdict(ended.item), "rev": 0} == {**asdict(apart.require("a")), "rev": 0, "born": ended.item.born} | {
             name: getattr(ended.item, name) for name in ("updated_at", "created_at", "ended_at", "pace_at", "pace_for",
                                                          "pace", "pace_n")
         }  # fmt: skip
@@ -376,11 +377,11 @@ def test_however_two_runs_of_an_id_come_together_it_ends_with_one_of_them_whole(
 
 @given(st.data())
 def test_a_run_that_was_taken_over_changes_nothing_however_often_it_tries(data: st.DataObject) -> None:
-    made = board()
-    perform(made, [("one", 0), ("one", 1), ("two", 0)])
-    state = held(made)
+    made = make_board()
+    apply_steps(made, [("one", 0), ("one", 1), ("two", 0)])
+    state = board_state(made)
     for step in data.draw(st.lists(st.sampled_from([("one", number) for number in range(4)]))):
-        assert perform(made, [step]) == [None]
-        assert held(made) == state
-    told_op(made, {"op": "delete", "id": "a", "run_id": "one"})
-    assert held(made) == state
+        assert apply_steps(made, [step]) == [None]
+        assert board_state(made) == state
+    apply_op(made, {"op": "delete", "id": "a", "run_id": "one"})
+    assert board_state(made) == state

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from progressbar_tracker.server.notifications.addresses import Reach, reach_of
-from progressbar_tracker.server.notifications.webhooks import permitted
+from progressbar_tracker.server.notifications.addresses import AddressScope, classify_address
+from progressbar_tracker.server.notifications.webhooks import is_permitted
 
-REGISTRY: Final = """
+SPECIAL_BLOCKS: Final = """
 0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
 192.0.0.8/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24
 203.0.113.0/24 240.0.0.0/4 255.255.255.255/32
@@ -22,27 +22,29 @@ REGISTRY: Final = """
 """
 """The blocks that are not globally reachable or are deprecated, but for those that stand for another address."""
 
-OTHERS: Final = "224.0.0.0/4 ff00::/8 fec0::/10 ::/96 ::ffff:0:0:0/96 4000::/2 8000::/1 1000::/4 0200::/7 0400::/6"
+OTHER_BLOCKS: Final = (
+    "224.0.0.0/4 ff00::/8 fec0::/10 ::/96 ::ffff:0:0:0/96 4000::/2 8000::/1 1000::/4 0200::/7 0400::/6"
+)
 """Multicast, site-local addresses, forms that are no longer used, and what is not assigned at all."""
 
-METADATA: Final = [
+METADATA_ADDRESSES: Final = [
     "169.254.169.254", "169.254.170.2", "169.254.0.23", "100.100.100.200", "192.0.0.192", "168.63.129.16",
     "fd00:ec2::254", "fd00:ec2::23", "fd00:ec2::253", "fd20:ce::254",
     "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe",
 ]  # fmt: skip
 """Where clouds keep a machine's credentials."""
 
-PRIVATE: Final = [
+PRIVATE_ADDRESSES: Final = [
     "10.0.0.1", "172.31.255.255", "192.168.0.1", "127.0.0.1", "100.64.0.1", "198.19.255.255", "::1", "fd12:3456::1",
 ]  # fmt: skip
-PUBLIC: Final = [
+PUBLIC_ADDRESSES: Final = [
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
     "169.253.255.255", "172.32.0.0", "168.63.129.15", "168.63.129.17", "191.255.255.255", "192.0.1.0",
     "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700:4700::1111", "2001:200::1", "2001:4860:4860::8888",
     "2a00:1450::1", "3ffe:ffff::1", "3fff:1000::1", "2003::1",
 ]  # fmt: skip
 
-FORMS: Final = {
+EMBEDDED_FORMS: Final = {
     "mapped": "::ffff:{hex}", "mapped as text": "::ffff:{text}", "nat64": "64:ff9b::{hex}", "6to4": "2002:{hex}::1",
     "isatap": "2606:4700::5efe:{hex}", "isatap, universal": "2606:4700::200:5efe:{hex}",
     "isatap, group": "2606:4700::100:5efe:{hex}",
@@ -50,7 +52,7 @@ FORMS: Final = {
 }  # fmt: skip
 """How an address of version 6 stands for one of version 4."""
 
-UNUSED_FORMS: Final = {
+REFUSED_FORMS: Final = {
     "compatible": "::{hex}", "translated": "::ffff:0:{hex}", "local nat64": "64:ff9b:1::{hex}",
     "teredo server": "2001:0:{hex}::1", "isatap of a link": "fe80::5efe:{hex}", "teredo": "2001:0:101:101::{inverted}",
     "isatap of a site": "fec0::5efe:{hex}",
@@ -58,7 +60,7 @@ UNUSED_FORMS: Final = {
 """The same; and these are refused whatever they stand for."""
 
 
-def formed(form: str, text: str) -> str:
+def embed_address(form: str, text: str) -> str:
     number = int(ipaddress.IPv4Address(text))
     inverted = number ^ 0xFFFFFFFF
     return form.format(
@@ -66,59 +68,65 @@ def formed(form: str, text: str) -> str:
     )
 
 
-@pytest.mark.parametrize("block", [*REGISTRY.split(), *OTHERS.split()])
+@pytest.mark.parametrize("block", [*SPECIAL_BLOCKS.split(), *OTHER_BLOCKS.split()])
 def test_nothing_of_a_special_block_is_public(block: str) -> None:
     network = ipaddress.ip_network(block)
     step = max(network.num_addresses // 1009, 1)
     for n in range(0, network.num_addresses, step):
-        assert reach_of(str(network[n])) < Reach.PUBLIC
-    assert reach_of(str(network[-1])) < Reach.PUBLIC
+        assert classify_address(str(network[n])) < AddressScope.PUBLIC
+    assert classify_address(str(network[-1])) < AddressScope.PUBLIC
 
 
-@pytest.mark.parametrize("block", [*OTHERS.split(), "169.254.0.0/16", "fe80::/10", "192.0.2.0/24", "2001:db8::/32"])
+@pytest.mark.parametrize(
+    "block", [*OTHER_BLOCKS.split(), "169.254.0.0/16", "fe80::/10", "192.0.2.0/24", "2001:db8::/32"]
+)
 def test_permission_for_a_network_of_ones_own_is_none_for_what_is_no_network(block: str) -> None:
     network = ipaddress.ip_network(block)
-    found = {reach_of(str(network[n])) for n in (0, 2, network.num_addresses // 2, network.num_addresses - 1)}
-    assert found == {Reach.NEVER}
+    found = {classify_address(str(network[n])) for n in (0, 2, network.num_addresses // 2, network.num_addresses - 1)}
+    assert found == {AddressScope.NEVER}
 
 
-@pytest.mark.parametrize("address", METADATA)
+@pytest.mark.parametrize("address", METADATA_ADDRESSES)
 def test_metadata_is_never_reached(address: str) -> None:
     forms = [address]
     if ":" not in address:
-        forms += [formed(form, address) for form in (FORMS | UNUSED_FORMS).values()]
+        forms += [embed_address(form, address) for form in (EMBEDDED_FORMS | REFUSED_FORMS).values()]
     for form in forms:
-        assert not permitted(form, private=True), form
-        assert not permitted(f"{form}%eth0", private=True), form
+        assert not is_permitted(form, allow_private=True), form
+        assert not is_permitted(f"{form}%eth0", allow_private=True), form
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
 def test_a_network_of_ones_own_takes_permission(address: str) -> None:
-    assert (permitted(address, private=False), permitted(address, private=True)) == (False, True)
+    assert (is_permitted(address, allow_private=False), is_permitted(address, allow_private=True)) == (False, True)
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
 def test_the_neighbours_of_special_blocks_are_public(address: str) -> None:
-    assert reach_of(address) is Reach.PUBLIC
+    assert classify_address(address) is AddressScope.PUBLIC
 
 
-@pytest.mark.parametrize(("form", "address"), list(product(FORMS, [*PRIVATE[:6], "1.1.1.1", "0.0.0.0", "224.0.0.1"])))
+@pytest.mark.parametrize(
+    ("form", "address"), list(product(EMBEDDED_FORMS, [*PRIVATE_ADDRESSES[:6], "1.1.1.1", "0.0.0.0", "224.0.0.1"]))
+)
 def test_an_address_that_stands_for_another_is_judged_as_that(form: str, address: str) -> None:
-    assert reach_of(formed(FORMS[form], address)) is reach_of(address)
+    assert classify_address(embed_address(EMBEDDED_FORMS[form], address)) is classify_address(address)
 
 
-@pytest.mark.parametrize(("form", "address"), list(product(UNUSED_FORMS, ["1.1.1.1", "10.0.0.1", "127.0.0.1"])))
+@pytest.mark.parametrize(("form", "address"), list(product(REFUSED_FORMS, ["1.1.1.1", "10.0.0.1", "127.0.0.1"])))
 def test_a_form_that_is_no_longer_used_is_refused(form: str, address: str) -> None:
-    assert reach_of(formed(UNUSED_FORMS[form], address)) is Reach.NEVER
+    assert classify_address(embed_address(REFUSED_FORMS[form], address)) is AddressScope.NEVER
 
 
 def test_isatap_in_a_private_network_is_not_public() -> None:
-    assert reach_of("fd00::5efe:101:101") is Reach.PRIVATE
-    assert reach_of("fd00::5efe:a9fe:a9fe") is Reach.NEVER
+    assert classify_address("fd00::5efe:101:101") is AddressScope.PRIVATE
+    assert classify_address("fd00::5efe:a9fe:a9fe") is AddressScope.NEVER
 
 
 @given(some.ip_addresses())
 def test_what_is_public_is_global_for_python_too(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if reach_of(str(address)) is Reach.PUBLIC and not str(address).startswith(("::ffff:", "2002:", "64:ff9b:")):
+    if classify_address(str(address)) is AddressScope.PUBLIC and not str(address).startswith(
+        ("::ffff:", "2002:", "64:ff9b:")
+    ):
         assert address.is_global
         assert not address.is_multicast

@@ -12,17 +12,17 @@ import pytest
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.notifications.channels import Channels
 
-KEY = bytes(range(32))
-SECRET = "whsec_" + base64.b64encode(KEY).decode()
-HIDDEN = "VerySecretToken"
+SIGNING_KEY = bytes(range(32))
+SIGNING_SECRET = "whsec_" + base64.b64encode(SIGNING_KEY).decode()
+HIDDEN_TEXT = "VerySecretToken"
 
-WHOLE = f"""
+FULL_FILE = f"""
 [channels.phone]
-url = "ntfy://{HIDDEN}"
+url = "ntfy://{HIDDEN_TEXT}"
 
 [channels.hook]
-url = "https://me:{HIDDEN}@hooks.example.org:8443/{HIDDEN}?t={HIDDEN}"
-secret = "{SECRET}"
+url = "https://me:{HIDDEN_TEXT}@hooks.example.org:8443/{HIDDEN_TEXT}?t={HIDDEN_TEXT}"
+secret = "{SIGNING_SECRET}"
 on = ["failed", "50%", "25%"]
 groups = ["nightly"]
 allow_private = true
@@ -34,99 +34,113 @@ all = true
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def channels_path(tmp_path: Path) -> Path:
     return tmp_path / "channels.toml"
 
 
-def written(path: Path, text: str) -> Channels:
+def write_channels(path: Path, text: str) -> Channels:
     path.write_text(text)
     return Channels(path)
 
 
-def refused(path: Path, text: str) -> str:
+def get_error(path: Path, text: str) -> str:
     with pytest.raises(ConfigError) as error:
-        written(path, text)
+        write_channels(path, text)
     message = str(error.value)
     assert "\n" not in message
-    assert HIDDEN not in message
+    assert HIDDEN_TEXT not in message
     return message.removeprefix(str(path))
 
 
 def test_without_a_file_there_are_none() -> None:
     channels = Channels(None)
-    assert (channels.any, channels.wide, channels.percents, channels.all()) == (False, False, (), [])
+    assert (channels.has_channels, channels.has_wildcard, channels.percents, channels.all()) == (False, False, (), [])
     assert not channels.refresh()
 
 
-def test_a_file_says_where_messages_go_and_which(path: Path) -> None:
-    channels = written(path, WHOLE)
+def test_a_file_says_where_messages_go_and_which(channels_path: Path) -> None:
+    channels = write_channels(channels_path, FULL_FILE)
     everything, hook, phone = channels.all()
-    assert (phone.kind, phone.place, phone.events) == ("apprise", "ntfy", ["succeeded", "failed", "stalled", "late"])
-    assert (hook.kind, hook.place, hook.events) == ("webhook", "hooks.example.org:8443", ["failed", "25%", "50%"])
-    assert (hook.secret, hook.groups, hook.allow_private) == (KEY, {"nightly"}, True)
+    assert (phone.kind, phone.destination, phone.events) == (
+        "apprise",
+        "ntfy",
+        ["succeeded", "failed", "stalled", "late"],
+    )
+    assert (hook.kind, hook.destination, hook.events) == ("webhook", "hooks.example.org:8443", ["failed", "25%", "50%"])
+    assert (hook.secret, hook.groups, hook.allow_private) == (SIGNING_KEY, {"nightly"}, True)
     assert (everything.name, everything.all, everything.allow_private) == ("all.of-it_1", True, False)
-    assert (channels.any, channels.wide, channels.percents) == (True, True, (25, 50))
+    assert (channels.has_channels, channels.has_wildcard, channels.percents) == (True, True, (25, 50))
 
 
-def test_nothing_that_is_secret_can_be_seen_of_them(path: Path) -> None:
-    channels = written(path, WHOLE)
-    seen = repr(channels) + repr(channels.all()) + str([channel.place for channel in channels.all()])
-    assert HIDDEN not in seen
-    assert SECRET[6:] not in seen
-    assert repr(KEY) not in seen
+def test_nothing_that_is_secret_can_be_seen_of_them(channels_path: Path) -> None:
+    channels = write_channels(channels_path, FULL_FILE)
+    seen = repr(channels) + repr(channels.all()) + str([channel.destination for channel in channels.all()])
+    assert HIDDEN_TEXT not in seen
+    assert SIGNING_SECRET[6:] not in seen
+    assert repr(SIGNING_KEY) not in seen
 
 
-def test_what_is_secret_may_be_in_files_beside_it(path: Path) -> None:
-    (path.parent / "url").write_text(f"https://hooks.example.org/{HIDDEN}\n")
-    (path.parent / "secret").write_text(f"{SECRET}\n")
-    channels = written(path, '[channels.hook]\nurl_file = "url"\nsecret_file = "secret"\n')
+def test_what_is_secret_may_be_in_files_beside_it(channels_path: Path) -> None:
+    (channels_path.parent / "url").write_text(f"https://hooks.example.org/{HIDDEN_TEXT}\n")
+    (channels_path.parent / "secret").write_text(f"{SIGNING_SECRET}\n")
+    channels = write_channels(channels_path, '[channels.hook]\nurl_file = "url"\nsecret_file = "secret"\n')
     hook = channels.get("hook")
     assert hook is not None
-    assert (hook.url, hook.secret) == (f"https://hooks.example.org/{HIDDEN}", KEY)
+    assert (hook.url, hook.secret) == (f"https://hooks.example.org/{HIDDEN_TEXT}", SIGNING_KEY)
 
 
-def test_a_kind_may_be_named_where_the_address_is_of_both(path: Path) -> None:
-    channels = written(path, '[channels.slack]\nurl = "https://hooks.slack.com/services/A/B/C"\nkind = "apprise"\n')
+def test_a_kind_may_be_named_where_the_address_is_of_both(channels_path: Path) -> None:
+    channels = write_channels(
+        channels_path, '[channels.slack]\nurl = "https://hooks.slack.com/services/A/B/C"\nkind = "apprise"\n'
+    )
     slack = channels.get("slack")
     assert slack is not None
-    assert (slack.kind, slack.place) == ("apprise", "https")
+    assert (slack.kind, slack.destination) == ("apprise", "https")
 
 
-HOOK = '[channels.x]\n\nurl = "https://h.example/"\n'
+HOOK_CHANNEL = '[channels.x]\n\nurl = "https://h.example/"\n'
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HOOK + "secert = 1\n", " line 4: channels.x: unknown field 'secert'; there are url, url_file, kind, "),
-        (HOOK + 'on = ["done"]\n', " line 4: channels.x: unknown event 'done'; there are succeeded, failed, "),
-        (HOOK + 'on = ["0%"]\n', " line 4: channels.x: unknown event '0%'"),
-        (HOOK + 'on = ["100%"]\n', " line 4: channels.x: unknown event '100%'"),
-        (HOOK + 'on = "failed"\n', " line 4: channels.x: on must be a list of texts"),
-        (HOOK + "groups = [1]\n", " line 4: channels.x: groups must be a list of texts"),
-        (HOOK + 'groups = [""]\n', " line 4: channels.x: groups must be names of 1 to 200 characters"),
-        (HOOK + 'all = "yes"\n', " line 4: channels.x: all must be true or false"),
-        (HOOK + 'kind = "fax"\n', " line 4: channels.x: kind must be webhook or apprise, not 'fax'"),
-        (HOOK + f'secret = "{HIDDEN}"\n', " line 4: channels.x: secret must be whsec_ and 24 to 64 bytes in base64"),
-        (HOOK + 'secret = "whsec_QUJD"\n', " line 4: channels.x: secret must be whsec_"),
-        (HOOK + 'url_file = "f"\n', " line 3: channels.x: url and url_file are both there: keep one"),
-        (HOOK + f'secret_file = "missing"\nall = {HIDDEN}', " is no TOML: Invalid value (at line 5, column 7)"),
+        (HOOK_CHANNEL + "secert = 1\n", " line 4: channels.x: unknown field 'secert'; there are url, url_file, kind, "),
+        (HOOK_CHANNEL + 'on = ["done"]\n', " line 4: channels.x: unknown event 'done'; there are succeeded, failed, "),
+        (HOOK_CHANNEL + 'on = ["0%"]\n', " line 4: channels.x: unknown event '0%'"),
+        (HOOK_CHANNEL + 'on = ["100%"]\n', " line 4: channels.x: unknown event '100%'"),
+        (HOOK_CHANNEL + 'on = "failed"\n', " line 4: channels.x: on must be a list of texts"),
+        (HOOK_CHANNEL + "groups = [1]\n", " line 4: channels.x: groups must be a list of texts"),
+        (HOOK_CHANNEL + 'groups = [""]\n', " line 4: channels.x: groups must be names of 1 to 200 characters"),
+        (HOOK_CHANNEL + 'all = "yes"\n', " line 4: channels.x: all must be true or false"),
+        (HOOK_CHANNEL + 'kind = "fax"\n', " line 4: channels.x: kind must be webhook or apprise, not 'fax'"),
+        (
+            HOOK_CHANNEL + f'secret = "{HIDDEN_TEXT}"\n',
+            " line 4: channels.x: secret must be whsec_ and 24 to 64 bytes in base64",
+        ),
+        (HOOK_CHANNEL + 'secret = "whsec_QUJD"\n', " line 4: channels.x: secret must be whsec_"),
+        (HOOK_CHANNEL + 'url_file = "f"\n', " line 3: channels.x: url and url_file are both there: keep one"),
+        (
+            HOOK_CHANNEL + f'secret_file = "missing"\nall = {HIDDEN_TEXT}',
+            " is no TOML: Invalid value (at line 5, column 7)",
+        ),
         ('[channels.x]\nsecret = "whsec_"\n', " line 1: channels.x: url or url_file is missing"),
-        (f'[channels.x]\nurl = "{HIDDEN}"\n', " line 2: channels.x: url is no address such as "),
-        (f'[channels.x]\nurl = "https:///{HIDDEN}"\n', " line 2: channels.x: the url of a webhook must be "),
-        (f'[channels.x]\nurl = "http://[{HIDDEN}"\n', " line 2: channels.x: the url of a webhook must be "),
+        (f'[channels.x]\nurl = "{HIDDEN_TEXT}"\n', " line 2: channels.x: url is no address such as "),
+        (f'[channels.x]\nurl = "https:///{HIDDEN_TEXT}"\n', " line 2: channels.x: the url of a webhook must be "),
+        (f'[channels.x]\nurl = "http://[{HIDDEN_TEXT}"\n', " line 2: channels.x: the url of a webhook must be "),
         ('[channels.x]\nurl = "ntfy://t"\nallow_private = true', " line 3: channels.x: allow_private is for webhooks"),
         ('[channels."a b"]\nurl = "ntfy://t"\n', " line 1: 'a b' is no name of a channel"),
         ('[channels.".."]\nurl = "ntfy://t"\n', " line 1: '..' is no name of a channel"),
         ("[chanels.x]\n", ": there is 'chanels', and not a table [channels.NAME]"),
         ("channels = 3\n", " line 1: there is 'channels', and not a table [channels.NAME]"),
         ("[channels]\nx = 3\n", " line 2: channels.x: must be a table [channels.x]"),
-        (f'[channels.x]\nurl = "{HIDDEN}\n', " is no TOML: Illegal character "),
+        (f'[channels.x]\nurl = "{HIDDEN_TEXT}\n', " is no TOML: Illegal character "),
         ("\n".join(f'[channels.c{n}]\nurl = "ntfy://t"' for n in range(101)), " has 101 channels; 100 are the most"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line_and_without_a_secret(path: Path, text: str, message: str) -> None:
-    assert refused(path, text).startswith(message)
+def test_what_is_wrong_is_named_with_its_line_and_without_a_secret(
+    channels_path: Path, text: str, message: str
+) -> None:
+    assert get_error(channels_path, text).startswith(message)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -134,32 +148,34 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         Channels(tmp_path / "none.toml")
 
 
-def test_a_file_of_a_secret_that_is_not_there_is_named(path: Path) -> None:
-    message = refused(path, HOOK + 'secret_file = "missing"\n')
+def test_a_file_of_a_secret_that_is_not_there_is_named(channels_path: Path) -> None:
+    message = get_error(channels_path, HOOK_CHANNEL + 'secret_file = "missing"\n')
     assert message.startswith(" line 4: secret_file ")
     assert message.endswith("missing cannot be read: No such file or directory")
 
 
-def test_without_apprise_a_sentence_says_how_to_come_by_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apprise_a_sentence_says_how_to_come_by_it(
+    channels_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    message = refused(path, '[channels.x]\nurl = "ntfy://t"\n')
+    message = get_error(channels_path, '[channels.x]\nurl = "ntfy://t"\n')
     assert "it takes apprise: pip install 'progressbar-tracker[notify]'" in message
 
 
-def test_a_change_of_the_file_counts_at_once(path: Path) -> None:
-    channels = written(path, HOOK)
+def test_a_change_of_the_file_counts_at_once(channels_path: Path) -> None:
+    channels = write_channels(channels_path, HOOK_CHANNEL)
     assert not channels.refresh()
-    path.write_text(WHOLE)
+    channels_path.write_text(FULL_FILE)
     assert channels.refresh()
     assert channels.get("phone") is not None
     assert channels.get("x") is None
     assert not channels.refresh()
 
 
-def test_a_change_of_a_file_that_it_names_counts_too(path: Path) -> None:
-    address = path.parent / "url"
+def test_a_change_of_a_file_that_it_names_counts_too(channels_path: Path) -> None:
+    address = channels_path.parent / "url"
     address.write_text("ntfy://one")
-    channels = written(path, '[channels.x]\nurl_file = "url"\n')
+    channels = write_channels(channels_path, '[channels.x]\nurl_file = "url"\n')
     address.write_text("ntfy://another")
     assert channels.refresh()
     x = channels.get("x")
@@ -167,34 +183,36 @@ def test_a_change_of_a_file_that_it_names_counts_too(path: Path) -> None:
     assert x.url == "ntfy://another"
 
 
-def test_a_file_that_breaks_changes_nothing_and_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    channels = written(path, HOOK)
-    path.write_text(HOOK + f'secret = "{HIDDEN}"\n')
+def test_a_file_that_breaks_changes_nothing_and_is_logged_once(
+    channels_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    channels = write_channels(channels_path, HOOK_CHANNEL)
+    channels_path.write_text(HOOK_CHANNEL + f'secret = "{HIDDEN_TEXT}"\n')
     with caplog.at_level(logging.WARNING):
         assert not channels.refresh()
         assert not channels.refresh()
     (line,) = caplog.messages
-    assert line.startswith(f"the channels stay as they were: {path} line 4: channels.x: secret must be")
-    assert HIDDEN not in caplog.text
+    assert line.startswith(f"the channels stay as they were: {channels_path} line 4: channels.x: secret must be")
+    assert HIDDEN_TEXT not in caplog.text
     assert channels.get("x") is not None
-    path.write_text(WHOLE)
+    channels_path.write_text(FULL_FILE)
     assert channels.refresh()
 
 
-def test_a_file_that_is_gone_changes_nothing(path: Path) -> None:
-    channels = written(path, HOOK)
-    path.unlink()
+def test_a_file_that_is_gone_changes_nothing(channels_path: Path) -> None:
+    channels = write_channels(channels_path, HOOK_CHANNEL)
+    channels_path.unlink()
     assert not channels.refresh()
     assert channels.get("x") is not None
-    path.write_text(WHOLE)
+    channels_path.write_text(FULL_FILE)
     assert channels.refresh()
 
 
-def test_a_secret_that_comes_later_is_found_without_a_change_of_the_file(path: Path) -> None:
-    channels = written(path, HOOK)
-    path.write_text('[channels.y]\nurl_file = "url"\n')
+def test_a_secret_that_comes_later_is_found_without_a_change_of_the_file(channels_path: Path) -> None:
+    channels = write_channels(channels_path, HOOK_CHANNEL)
+    channels_path.write_text('[channels.y]\nurl_file = "url"\n')
     assert not channels.refresh()
-    (path.parent / "url").write_text("ntfy://t")
+    (channels_path.parent / "url").write_text("ntfy://t")
     assert channels.refresh()
     assert channels.get("y") is not None
 
@@ -202,7 +220,7 @@ def test_a_secret_that_comes_later_is_found_without_a_change_of_the_file(path: P
 def test_the_readmes_file_is_one(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
     (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    (tmp_path / "team.secret").write_text(SECRET)
-    phone, team = written(tmp_path / "channels.toml", text).all()
+    (tmp_path / "team.secret").write_text(SIGNING_SECRET)
+    phone, team = write_channels(tmp_path / "channels.toml", text).all()
     assert (phone.name, phone.kind, phone.events) == ("phone", "apprise", ["succeeded", "failed", "stalled", "late"])
-    assert (team.kind, team.secret, team.events) == ("webhook", KEY, ["failed", "stopped", "late", "50%"])
+    assert (team.kind, team.secret, team.events) == ("webhook", SIGNING_KEY, ["failed", "stopped", "late", "50%"])

@@ -26,213 +26,233 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server import maintenance
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.notifications import dispatcher
-from progressbar_tracker.server.notifications.dispatcher import FIRST, GIVE_UP, Courier
-from tests.server.test_cluster import Replicas, until
-from tests.support.webhook_receiver import Receiver, reply
+from progressbar_tracker.server.notifications.dispatcher import MAX_MESSAGE_AGE, MIN_BACKOFF_SECONDS, OutboxDispatcher
+from tests.server.test_cluster import ServerGroup, wait_until
+from tests.support.webhook_receiver import WebhookReceiver, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.postgres import Cluster
-    from tests.support.server import Served
+    from tests.support.server import RunningServer
 
-SECRET = "whsec_" + base64.b64encode(bytes(range(40))).decode()
+SIGNING_SECRET = "whsec_" + base64.b64encode(bytes(range(40))).decode()
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
+def receiver() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
         yield receiver
 
 
-def written(folder: Path, receiver: Receiver, more: str = "", **fields: object) -> Path:
+def write_channels(folder: Path, receiver: WebhookReceiver, more: str = "", **fields: object) -> Path:
     """Write a file with one channel, which is called hook."""
     named = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
     path = folder / "channels.toml"
     path.write_text(
-        f'[channels.hook]\nurl = "{receiver.url}?token=VerySecret"\nsecret = "{SECRET}"\nallow_private = true\n'
+        f'[channels.hook]\nurl = "{receiver.url}?token=VerySecret"\nsecret = "{SIGNING_SECRET}"\nallow_private = true\n'
         f"{named}{more}"
     )
     return path
 
 
 @pytest.fixture
-def told(serve: Callable[..., Served], tmp_path: Path, receiver: Receiver) -> Callable[..., Served]:
+def make_hook_server(
+    make_server: Callable[..., RunningServer], tmp_path: Path, receiver: WebhookReceiver
+) -> Callable[..., RunningServer]:
     """Start a server with the channel hook."""
 
-    def start(more: str = "", **fields: object) -> Served:
-        return serve(channels=written(tmp_path, receiver, more, **fields))
+    def start(more: str = "", **fields: object) -> RunningServer:
+        return make_server(channels=write_channels(tmp_path, receiver, more, **fields))
 
     return start
 
 
-def put(served: Served, item_id: str = "a", **fields: object) -> None:
+def put_item(served: RunningServer, item_id: str = "a", **fields: object) -> None:
     body = {"run_id": "r", "notify": ["hook"], **fields}
     assert served.client("write").put(f"/api/v1/items/{item_id}", json=body).is_success
 
 
-def patch(served: Served, item_id: str = "a", **fields: object) -> None:
+def patch_item(served: RunningServer, item_id: str = "a", **fields: object) -> None:
     assert served.client("write").patch(f"/api/v1/items/{item_id}", json={"run_id": "r", **fields}).is_success
 
 
-def documents(receiver: Receiver) -> list[dict[str, object]]:
+def received_documents(receiver: WebhookReceiver) -> list[dict[str, object]]:
     return [json.loads(request.body) for request in receiver.received]
 
 
-def channel(served: Served, name: str = "hook") -> dict[str, object]:
+def get_channel(served: RunningServer, name: str = "hook") -> dict[str, object]:
     listed = served.client("admin").get("/api/v1/channels").json()["channels"]
     return next(one for one in listed if one["name"] == name)
 
 
-def quiet(served: Served) -> bool:
+def is_outbox_empty(served: RunningServer) -> bool:
     """Whether all that was put into the outbox is done with, and something was."""
-    one = channel(served)
+    one = get_channel(served)
     return one["waiting"] == 0 and one["delivered"] + one["given_up"] > 0
 
 
-def tries(served: Served) -> int:
+def count_attempts(served: RunningServer) -> int:
     """How often a message was sent in vain, as far as that is in the outbox."""
-    return sum(notice.attempts for notice in served.server.store.notices(1e12, 10))
+    return sum(notice.attempts for notice in served.background.store.read_due_notices(1e12, 10))
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast_timers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What tests would wait for most."""
-    monkeypatch.setattr(dispatcher, "POLL", 0.05)
-    monkeypatch.setattr(maintenance, "TICK", 0.05)
+    monkeypatch.setattr(dispatcher, "POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL", 0.05)
 
 
 # What is told.
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
-def test_an_end_is_told_signed_with_the_item(told: Callable[..., Served], receiver: Receiver, end: str) -> None:
-    served = told()
-    put(served, title="Import", completed=1, total=4)
-    patch(served, status=end, error="ValueError: no" if end == "failed" else None)
+def test_an_end_is_told_signed_with_the_item(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, end: str
+) -> None:
+    served = make_hook_server()
+    put_item(served, title="Import", completed=1, total=4)
+    patch_item(served, status=end, error="ValueError: no" if end == "failed" else None)
     (request,) = receiver.wait(1)
     document = json.loads(request.body)
     assert (document["type"], document["data"]["title"], document["data"]["status"]) == (f"item.{end}", "Import", end)
     headers = {**request.headers, "webhook-timestamp": str(int(time.time()))}
     with pytest.raises(Exception, match=r"too new|too old"):
-        Webhook(SECRET).verify(request.body, request.headers)  # the server's clock is another in these tests
+        Webhook(SIGNING_SECRET).verify(request.body, request.headers)  # the server's clock is another in these tests
     assert set(headers) >= {"webhook-id", "webhook-signature"}
-    until(lambda: channel(served)["delivered"] == 1)
-    assert channel(served)["delivered_at"] == rfc3339(served.clock())
+    wait_until(lambda: get_channel(served)["delivered"] == 1)
+    assert get_channel(served)["delivered_at"] == rfc3339(served.clock())
 
 
-def test_an_item_that_names_nobody_is_told_to_nobody(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told()
-    put(served, "a", notify=[])
-    patch(served, "a", status="failed")
-    put(served, "b")
-    patch(served, "b", status="failed")
+def test_an_item_that_names_nobody_is_told_to_nobody(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server()
+    put_item(served, "a", notify=[])
+    patch_item(served, "a", status="failed")
+    put_item(served, "b")
+    patch_item(served, "b", status="failed")
     receiver.wait(1)
-    until(lambda: quiet(served))
-    assert [document["data"]["id"] for document in documents(receiver)] == ["b"]
+    wait_until(lambda: is_outbox_empty(served))
+    assert [document["data"]["id"] for document in received_documents(receiver)] == ["b"]
 
 
-def test_a_channel_may_be_told_of_a_group_or_of_all(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told(f'[channels.all]\nurl = "{receiver.url}/all"\nall = true\nallow_private = true\n', groups=["g"])
-    put(served, "a", notify=[], group="g")
+def test_a_channel_may_be_told_of_a_group_or_of_all(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server(
+        f'[channels.all]\nurl = "{receiver.url}/all"\nall = true\nallow_private = true\n', groups=["g"]
+    )
+    put_item(served, "a", notify=[], group="g")
     assert (
         served.client("write")
         .post("/progress", json={"id": "b", "title": "", "description": "", "value": 1, "weight": 0})
         .is_success
     )
-    patch(served, "a", status="failed")
+    patch_item(served, "a", status="failed")
     lines = {(request.line.split()[1], json.loads(request.body)["data"]["id"]) for request in receiver.wait(3)}
     assert lines == {("/hook?token=VerySecret", "a"), ("/hook/all", "a"), ("/hook/all", "b")}
 
 
-def test_a_percentage_is_told_once_it_is_crossed(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told(on=["25%", "75%"])
-    put(served, completed=0, total=100)
+def test_a_percentage_is_told_once_it_is_crossed(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server(on=["25%", "75%"])
+    put_item(served, completed=0, total=100)
     for done in (24, 25, 26, 20, 30, 80):
-        patch(served, completed=done)
+        patch_item(served, completed=done)
     receiver.wait(2)
-    until(lambda: quiet(served))
-    assert {one["type"] for one in documents(receiver)} == {"item.reached"}
-    assert sorted(one["percent"] for one in documents(receiver)) == [25, 75]
+    wait_until(lambda: is_outbox_empty(served))
+    assert {one["type"] for one in received_documents(receiver)} == {"item.reached"}
+    assert sorted(one["percent"] for one in received_documents(receiver)) == [25, 75]
 
 
-def test_silence_is_told_once_and_the_next_one_again(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told(on=["stalled"])
-    put(served, heartbeat_timeout=60)
+def test_silence_is_told_once_and_the_next_one_again(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server(on=["stalled"])
+    put_item(served, heartbeat_timeout=60)
     for count in (1, 2):
-        served.clock.pass_(61)
+        served.clock.advance(61)
         receiver.wait(count)
-        served.clock.pass_(61)
-        until(lambda: quiet(served))
-        patch(served)
-    assert [one["type"] for one in documents(receiver)] == ["item.stalled"] * 2
+        served.clock.advance(61)
+        wait_until(lambda: is_outbox_empty(served))
+        patch_item(served)
+    assert [one["type"] for one in received_documents(receiver)] == ["item.stalled"] * 2
     assert len({request.headers["webhook-id"] for request in receiver.received}) == 2
 
 
-def test_lateness_is_told_once_a_run(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told(on=["late"])
-    put(served, deadline=rfc3339(served.clock() + 30))
-    served.clock.pass_(29)
-    patch(served)
-    served.clock.pass_(2)
+def test_lateness_is_told_once_a_run(make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver) -> None:
+    served = make_hook_server(on=["late"])
+    put_item(served, deadline=rfc3339(served.clock() + 30))
+    served.clock.advance(29)
+    patch_item(served)
+    served.clock.advance(2)
     (request,) = receiver.wait(1)
     document = json.loads(request.body)
     assert (document["type"], document["data"]["late"]) == ("item.late", True)
-    patch(served, deadline=rfc3339(served.clock() + 10))
-    served.clock.pass_(11)
-    put(served, "b", deadline=rfc3339(served.clock()))
+    patch_item(served, deadline=rfc3339(served.clock() + 10))
+    served.clock.advance(11)
+    put_item(served, "b", deadline=rfc3339(served.clock()))
     receiver.wait(2)
-    assert [one["data"]["id"] for one in documents(receiver)] == ["a", "b"]
+    assert [one["data"]["id"] for one in received_documents(receiver)] == ["a", "b"]
 
 
-def test_nothing_is_told_again_after_a_restart(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told(on=["stalled", "late", "failed"])
-    put(served, "a", heartbeat_timeout=60, deadline=rfc3339(served.clock() + 30))
-    put(served, "b", status="failed")
-    served.clock.pass_(61)
+def test_nothing_is_told_again_after_a_restart(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server(on=["stalled", "late", "failed"])
+    put_item(served, "a", heartbeat_timeout=60, deadline=rfc3339(served.clock() + 30))
+    put_item(served, "b", status="failed")
+    served.clock.advance(61)
     receiver.wait(3)
-    until(lambda: channel(served)["delivered"] == 3)
+    wait_until(lambda: get_channel(served)["delivered"] == 3)
     served.restart()
-    served.clock.pass_(61)
-    put(served, "c", status="failed")
+    served.clock.advance(61)
+    put_item(served, "c", status="failed")
     receiver.wait(4)
-    assert [one["data"]["id"] for one in documents(receiver)][3:] == ["c"]
+    assert [one["data"]["id"] for one in received_documents(receiver)][3:] == ["c"]
 
 
 def test_an_unknown_name_refuses_nothing_and_is_logged_once(
-    told: Callable[..., Served], caplog: pytest.LogCaptureFixture
+    make_hook_server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
 ) -> None:
-    served = told()
+    served = make_hook_server()
     with caplog.at_level(logging.WARNING):
-        put(served, "a", notify=["nobody", "hook"])
-        put(served, "b", notify=["nobody"])
+        put_item(served, "a", notify=["nobody", "hook"])
+        put_item(served, "b", notify=["nobody"])
     assert [line for line in caplog.messages if "nobody" in line] == [
         "the item 'a' is to be told to 'nobody', and there is no such channel"
     ]
 
 
 def test_a_changed_file_counts_without_a_restart(
-    told: Callable[..., Served], receiver: Receiver, tmp_path: Path
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
-    served = told(on=["failed"])
-    put(served, "a", status="succeeded")
-    written(tmp_path, receiver, on=["succeeded"])
-    until(lambda: channel(served)["on"] == ["succeeded"])
-    put(served, "b", status="succeeded")
+    served = make_hook_server(on=["failed"])
+    put_item(served, "a", status="succeeded")
+    write_channels(tmp_path, receiver, on=["succeeded"])
+    wait_until(lambda: get_channel(served)["on"] == ["succeeded"])
+    put_item(served, "b", status="succeeded")
     (request,) = receiver.wait(1)
     assert json.loads(request.body)["data"]["id"] == "b"
 
 
-def test_a_file_that_cannot_be_used_is_said_at_the_start(serve: Callable[..., Served], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_said_at_the_start(
+    make_server: Callable[..., RunningServer], tmp_path: Path
+) -> None:
     (tmp_path / "c.toml").write_text("[channels.x]\nurll = 1\n")
     with pytest.raises(ConfigError, match=r"c\.toml line 2: channels\.x: unknown field 'urll'"):
-        serve(channels=tmp_path / "c.toml")
+        make_server(channels=tmp_path / "c.toml")
 
 
-def test_a_tracked_loop_tells_how_it_ended(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told()
-    with ProgressBar(served.server.url, served.keys["write"]) as client:
+def test_a_tracked_loop_tells_how_it_ended(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server()
+    with ProgressBar(served.background.url, served.keys["write"]) as client:
         with pytest.raises(ValueError, match="no"), client.track(total=3, id="a", notify="hook", deadline=3600) as bar:
             bar.advance()
             raise ValueError("no")
@@ -247,80 +267,83 @@ def test_a_tracked_loop_tells_how_it_ended(told: Callable[..., Served], receiver
 
 
 def test_what_fails_is_sent_again_by_the_same_id_until_it_is_taken(
-    told: Callable[..., Served], receiver: Receiver
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
-    served = told()
-    receiver.script += [reply(500), b"", b"garbage\r\n\r\n"]
-    put(served, status="failed")
+    served = make_hook_server()
+    receiver.script += [make_response(500), b"", b"garbage\r\n\r\n"]
+    put_item(served, status="failed")
     for count in (1, 2, 3):
         receiver.wait(count)
-        until(lambda: tries(served) == count)  # noqa: B023 - it is called at once
-        served.clock.pass_(FIRST * 2**count)
+        wait_until(lambda: count_attempts(served) == count)  # noqa: B023 - it is called at once
+        served.clock.advance(MIN_BACKOFF_SECONDS * 2**count)
     receiver.wait(4)
-    until(lambda: channel(served)["delivered"] == 1)
+    wait_until(lambda: get_channel(served)["delivered"] == 1)
     assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
     assert len({request.body for request in receiver.received}) == 1
-    counts = served.server.app.services.notifier.courier.counts["hook"]
+    counts = served.background.app.services.notifier.dispatcher.counts["hook"]
     assert (counts.delivered, counts.failed, counts.given_up) == (1, 3, 0)
 
 
 def test_what_nobody_takes_is_given_up_after_a_day(
-    told: Callable[..., Served], receiver: Receiver, caplog: pytest.LogCaptureFixture
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served = told()
-    receiver.always = reply(503)
+    served = make_hook_server()
+    receiver.default_response = make_response(503)
     for name in "abc":
-        put(served, name, status="failed")
+        put_item(served, name, status="failed")
     receiver.wait(1)
-    until(lambda: channel(served)["error"] is not None)
-    served.clock.pass_(GIVE_UP + 60)
-    until(lambda: channel(served)["given_up"] == 3)
-    assert channel(served)["waiting"] == 0
+    wait_until(lambda: get_channel(served)["error"] is not None)
+    served.clock.advance(MAX_MESSAGE_AGE + 60)
+    wait_until(lambda: get_channel(served)["given_up"] == 3)
+    assert get_channel(served)["waiting"] == 0
     assert len([line for line in caplog.messages if line.startswith("a message to hook is given up: failed of ")]) == 3
     assert "VerySecret" not in caplog.text
 
 
 def test_a_receiver_that_wants_no_more_is_not_asked_again(
-    told: Callable[..., Served], receiver: Receiver, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    make_hook_server: Callable[..., RunningServer],
+    receiver: WebhookReceiver,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
-    served = told()
-    receiver.script.append(reply(410))
-    put(served, "a", status="failed")
-    until(lambda: channel(served)["off"])
-    put(served, "b", status="failed")
-    until(lambda: channel(served)["given_up"] == 2)
+    served = make_hook_server()
+    receiver.script.append(make_response(410))
+    put_item(served, "a", status="failed")
+    wait_until(lambda: get_channel(served)["off"])
+    put_item(served, "b", status="failed")
+    wait_until(lambda: get_channel(served)["given_up"] == 2)
     assert len(receiver.received) == 1
     assert any(line.startswith("the channel hook is off until") for line in caplog.messages)
-    written(tmp_path, receiver, on=["failed"])
-    until(lambda: not channel(served)["off"])
-    put(served, "c", status="failed")
+    write_channels(tmp_path, receiver, on=["failed"])
+    wait_until(lambda: not get_channel(served)["off"])
+    put_item(served, "c", status="failed")
     assert json.loads(receiver.wait(2)[1].body)["data"]["id"] == "c"
 
 
 def test_one_channel_that_hangs_holds_up_neither_another_nor_a_request(
-    told: Callable[..., Served], receiver: Receiver
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
-    with Receiver() as other:
-        other.always = other.hang
-        served = told(f'[channels.slow]\nurl = "{other.url}"\nallow_private = true\n')
-        put(served, "a", notify=["slow"], status="failed")
+    with WebhookReceiver() as other:
+        other.default_response = other.hang
+        served = make_hook_server(f'[channels.slow]\nurl = "{other.url}"\nallow_private = true\n')
+        put_item(served, "a", notify=["slow"], status="failed")
         other.wait(1)
         began = time.monotonic()
-        put(served, "b", status="failed")
+        put_item(served, "b", status="failed")
         receiver.wait(1)
         assert time.monotonic() - began < 5
 
 
 def test_what_was_sent_and_not_marked_is_sent_again_by_the_same_id(
-    told: Callable[..., Served], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_mark(dispatcher: Courier, mark: object) -> None:
-        dispatcher._unmarked[mark.notice_id] = mark
+    async def no_mark(dispatcher: OutboxDispatcher, mark: object) -> None:
+        dispatcher._unrecorded[mark.notice_id] = mark
 
-    served = told()
+    served = make_hook_server()
     with monkeypatch.context() as patched:
-        patched.setattr(Courier, "_mark", no_mark)
-        put(served, status="failed")
+        patched.setattr(OutboxDispatcher, "_record_result", no_mark)
+        put_item(served, status="failed")
         receiver.wait(1)
         served.stop()
     served.start()
@@ -329,27 +352,27 @@ def test_what_was_sent_and_not_marked_is_sent_again_by_the_same_id(
 
 
 def test_a_full_disk_keeps_what_was_delivered_from_being_sent_all_the_time(
-    told: Callable[..., Served], receiver: Receiver, disk: object
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, disk: object
 ) -> None:
-    served = told()
+    served = make_hook_server()
 
     def fill(connection: object) -> None:
         disk.full = True
-        connection.sendall(reply(200))
+        connection.sendall(make_response(200))
 
     receiver.script.append(fill)
-    put(served, status="failed")
+    put_item(served, status="failed")
     receiver.wait(1)
-    until(lambda: served.server.app.services.notifier.courier._unmarked)
+    wait_until(lambda: served.background.app.services.notifier.dispatcher._unrecorded)
     time.sleep(0.3)  # longer than the outbox is left alone
     assert len(receiver.received) == 1
     disk.full = False
-    until(lambda: channel(served)["delivered"] == 1)
+    wait_until(lambda: get_channel(served)["delivered"] == 1)
     assert len(receiver.received) == 1
 
 
-def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, receiver: Receiver) -> None:
-    path = written(tmp_path, receiver, all=True)
+def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, receiver: WebhookReceiver) -> None:
+    path = write_channels(tmp_path, receiver, all=True)
     environ = os.environ | {
         "PROGRESSBAR_CHANNELS": str(path), "PROGRESSBAR_DATABASE": str(tmp_path / "p.db"), "PROGRESSBAR_PORT": "0",
         "PROGRESSBAR_ADMIN_KEY": "a-key-of-our-own-0123456789", "PROGRESSBAR_LOCAL_KEY": "0",
@@ -374,7 +397,7 @@ def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, rec
         process, url = start()
         first, second = receiver.wait(2)
         assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
-        assert Webhook(SECRET).verify(second.body, second.headers)["type"] == "item.failed"
+        assert Webhook(SIGNING_SECRET).verify(second.body, second.headers)["type"] == "item.failed"
     finally:
         process.kill()
         process.communicate(timeout=20)
@@ -384,45 +407,47 @@ def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, rec
 
 
 @pytest.fixture
-def replicas(postgres_cluster: Cluster, postgres_url: str, tmp_path: Path) -> Iterator[Replicas]:
-    made = Replicas(tmp_path, postgres_url)
+def replicas(postgres_cluster: Cluster, postgres_url: str, tmp_path: Path) -> Iterator[ServerGroup]:
+    made = ServerGroup(tmp_path, postgres_url)
     yield made
     made.stop()
 
 
 def test_several_servers_tell_once_and_add_up_what_is_crossed(
-    replicas: Replicas, receiver: Receiver, tmp_path: Path
+    replicas: ServerGroup, receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
-    path = written(tmp_path, receiver, on=["failed", "50%", "stalled", "late"])
+    path = write_channels(tmp_path, receiver, on=["failed", "50%", "stalled", "late"])
     one, other = replicas.start(channels=path), replicas.start(channels=path)
-    put(one, total=100, heartbeat_timeout=60, deadline=rfc3339(replicas.clock() + 30))
-    replicas.every(lambda served: served.client("read").get("/api/v1/items/a").status_code, 200)
+    put_item(one, total=100, heartbeat_timeout=60, deadline=rfc3339(replicas.clock() + 30))
+    replicas.wait_for_all(lambda served: served.client("read").get("/api/v1/items/a").status_code, 200)
     # Neither of them sees the half of it crossed by what it is told itself.
-    patch(one, part="1", completed=30)
-    patch(other, part="2", completed=30)
+    patch_item(one, part="1", completed=30)
+    patch_item(other, part="2", completed=30)
     receiver.wait(1)
-    replicas.clock.pass_(61)
+    replicas.clock.advance(61)
     receiver.wait(3)
     for served in (one, other):
-        patch(served, status="failed")
+        patch_item(served, status="failed")
     receiver.wait(4)
-    until(lambda: channel(one)["waiting"] == 0)
-    assert sorted(one["type"] for one in documents(receiver)) == [
+    wait_until(lambda: get_channel(one)["waiting"] == 0)
+    assert sorted(one["type"] for one in received_documents(receiver)) == [
         "item.failed", "item.late", "item.reached", "item.stalled",
     ]  # fmt: skip
 
 
-def test_when_the_one_that_delivers_goes_another_does(replicas: Replicas, receiver: Receiver, tmp_path: Path) -> None:
-    path = written(tmp_path, receiver)
+def test_when_the_one_that_delivers_goes_another_does(
+    replicas: ServerGroup, receiver: WebhookReceiver, tmp_path: Path
+) -> None:
+    path = write_channels(tmp_path, receiver)
     one, other = replicas.start(channels=path), replicas.start(channels=path)
-    until(lambda: any(served.server.app.services.leads() for served in (one, other)))
-    leader, heir = (one, other) if one.server.app.services.leads() else (other, one)
-    receiver.script.append(reply(500))
-    put(heir, status="failed")
+    wait_until(lambda: any(served.background.app.services.is_leader() for served in (one, other)))
+    leader, heir = (one, other) if one.background.app.services.is_leader() else (other, one)
+    receiver.script.append(make_response(500))
+    put_item(heir, status="failed")
     receiver.wait(1)
-    until(lambda: channel(heir)["error"] is not None)
+    wait_until(lambda: get_channel(heir)["error"] is not None)
     leader.stop()
-    replicas.clock.pass_(FIRST)
+    replicas.clock.advance(MIN_BACKOFF_SECONDS)
     first, second = receiver.wait(2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
@@ -430,7 +455,7 @@ def test_when_the_one_that_delivers_goes_another_does(replicas: Replicas, receiv
 # Mail, by apprise.
 
 
-OTHERS = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of apprise's own
+IGNORE_DEPRECATIONS = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of apprise's own
 
 
 class Mailbox:
@@ -455,61 +480,68 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
     controller.stop()
 
 
-@OTHERS
+@IGNORE_DEPRECATIONS
 def test_mail_arrives_as_it_was_written(
-    serve: Callable[..., Served], tmp_path: Path, mailbox: tuple[Mailbox, int], caplog: pytest.LogCaptureFixture
+    make_server: Callable[..., RunningServer],
+    tmp_path: Path,
+    mailbox: tuple[Mailbox, int],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     box, port = mailbox
     path = tmp_path / "channels.toml"
     path.write_text(f'[channels.mail]\nurl = "mailto://127.0.0.1:{port}?from=p@example.org&to=me@example.org"\n')
-    served = serve(channels=path)
-    put(served, notify=["mail"], title="<b>Import</b> ü", error="E: 1 < 2 & \\n *", status="failed")
-    until(lambda: box.messages)
+    served = make_server(channels=path)
+    put_item(served, notify=["mail"], title="<b>Import</b> ü", error="E: 1 < 2 & \\n *", status="failed")
+    wait_until(lambda: box.messages)
     (message,) = box.messages
     assert message["subject"] == "<b>Import</b> ü has failed"
     assert message["to"] == "me@example.org"
     plain = message.get_body(("plain",))
     assert "E: 1 < 2 & \\n *" in plain.get_content()
-    until(lambda: channel(served, "mail")["delivered"] == 1)
+    wait_until(lambda: get_channel(served, "mail")["delivered"] == 1)
 
 
-@OTHERS
+@IGNORE_DEPRECATIONS
 def test_a_mail_server_that_is_not_there_is_tried_again(
-    serve: Callable[..., Served], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_server: Callable[..., RunningServer], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "channels.toml"
     path.write_text('[channels.mail]\nurl = "mailto://me:VerySecret@127.0.0.1:1?from=p@example.org&to=m@example.org"\n')
-    served = serve(channels=path)
-    put(served, notify=["mail"], status="failed")
-    until(lambda: channel(served, "mail")["error"] is not None)
-    assert channel(served, "mail")["waiting"] == 1
-    assert "mailto did not take it" in str(channel(served, "mail")["error"])
+    served = make_server(channels=path)
+    put_item(served, notify=["mail"], status="failed")
+    wait_until(lambda: get_channel(served, "mail")["error"] is not None)
+    assert get_channel(served, "mail")["waiting"] == 1
+    assert "mailto did not take it" in str(get_channel(served, "mail")["error"])
     assert "VerySecret" not in caplog.text
 
 
 # What admins see of it.
 
 
-def tried(served: Served, name: str = "hook") -> dict[str, object]:
+def send_test(served: RunningServer, name: str = "hook") -> dict[str, object]:
     return served.client("admin").post(f"/api/v1/channels/{name}/test").json()
 
 
-def test_a_test_is_sent_at_once_and_says_what_became_of_it(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told('[channels.dead]\nurl = "http://127.0.0.1:1/"\n')
-    receiver.script += [reply(200), reply(500)]
-    assert tried(served) == {"delivered": True, "detail": None}
-    assert tried(served) == {"delivered": False, "detail": "127.0.0.1 answered 500"}
-    assert [one["type"] for one in documents(receiver)] == ["channel.test"] * 2
-    refused = tried(served, "dead")
+def test_a_test_is_sent_at_once_and_says_what_became_of_it(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server('[channels.dead]\nurl = "http://127.0.0.1:1/"\n')
+    receiver.script += [make_response(200), make_response(500)]
+    assert send_test(served) == {"delivered": True, "detail": None}
+    assert send_test(served) == {"delivered": False, "detail": "127.0.0.1 answered 500"}
+    assert [one["type"] for one in received_documents(receiver)] == ["channel.test"] * 2
+    refused = send_test(served, "dead")
     assert refused["delivered"] is False
     assert "127.0.0.1 is 127.0.0.1, which a webhook may not lead to" in str(refused["detail"])
-    assert channel(served)["delivered"] == 0
+    assert get_channel(served)["delivered"] == 0
 
 
-def test_the_page_shows_what_became_of_the_messages(told: Callable[..., Served], receiver: Receiver) -> None:
-    served = told(on=["failed"])
-    put(served, status="failed")
-    until(lambda: channel(served)["delivered"] == 1)
+def test_the_page_shows_what_became_of_the_messages(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
+    served = make_hook_server(on=["failed"])
+    put_item(served, status="failed")
+    wait_until(lambda: get_channel(served)["delivered"] == 1)
     page = served.browser().get("/channels").text
     assert "<bdi>hook</bdi>" in page
     assert "webhook" in page
@@ -517,31 +549,31 @@ def test_the_page_shows_what_became_of_the_messages(told: Callable[..., Served],
     assert 'aria-label="Test hook"' in page
 
 
-def test_without_channels_the_page_says_how_to_come_by_some(served: Served) -> None:
-    page = served.browser().get("/channels").text
+def test_without_channels_the_page_says_how_to_come_by_some(server: RunningServer) -> None:
+    page = server.browser().get("/channels").text
     assert "[channels.phone]" in page
-    assert served.client("admin").get("/api/v1/channels").json() == {"channels": []}
+    assert server.client("admin").get("/api/v1/channels").json() == {"channels": []}
 
 
 def test_no_secret_is_in_the_database_on_a_page_or_in_the_log(
-    told: Callable[..., Served], receiver: Receiver, caplog: pytest.LogCaptureFixture
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    served = told()
-    receiver.script += [reply(500)]
-    put(served, status="failed")
-    until(lambda: channel(served)["error"] is not None)
-    served.clock.pass_(FIRST)
-    until(lambda: channel(served)["delivered"] == 1)
-    tried(served)
+    served = make_hook_server()
+    receiver.script += [make_response(500)]
+    put_item(served, status="failed")
+    wait_until(lambda: get_channel(served)["error"] is not None)
+    served.clock.advance(MIN_BACKOFF_SECONDS)
+    wait_until(lambda: get_channel(served)["delivered"] == 1)
+    send_test(served)
     seen = served.browser().get("/channels").text + served.client("admin").get("/api/v1/channels").text
-    seen += served.client("admin").get("/metrics").text + repr(served.server.app.services.notifier.channels.all())
+    seen += served.client("admin").get("/metrics").text + repr(served.background.app.services.notifier.channels.all())
     served.stop()
     with sqlite3.connect(served.database) as database:
         seen += "\n".join(database.iterdump())
     database.close()
     served.start()
-    for secret in ("VerySecret", SECRET, SECRET[6:]):
+    for secret in ("VerySecret", SIGNING_SECRET, SIGNING_SECRET[6:]):
         assert secret not in seen
         assert secret not in caplog.text
     assert 'progressbar_notifications_total{channel="hook",result="delivered"} 1.0' in seen

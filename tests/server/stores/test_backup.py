@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.models import AddHistory, DropItem, Ended, Item, SaveItem
+from progressbar_tracker.server.models import AddHistory, DropItem, EndedRun, Item, SaveItem
 from progressbar_tracker.server.stores.sqlite import backup as backups
-from progressbar_tracker.server.stores.sqlite.backup import backup, restore
+from progressbar_tracker.server.stores.sqlite.backup import create_backup, restore_backup
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate
 from progressbar_tracker.server.stores.sqlite.migrations import APPLICATION_ID, MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def item(item_id: str) -> Item:
+def make_item(item_id: str) -> Item:
     return Item(id=item_id, owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0)
 
 
-def ids(path: Path) -> list[str]:
+def list_ids(path: Path) -> list[str]:
     store = SqliteStore(path)
     try:
         return sorted(kept.id for kept in store.load().items)
@@ -34,14 +34,14 @@ def ids(path: Path) -> list[str]:
         store.close()
 
 
-def made(path: Path, *items: str) -> Path:
+def make_database(path: Path, *items: str) -> Path:
     store = SqliteStore(path)
-    store.commit([SaveItem(item(one)) for one in items]).result(10)
+    store.commit([SaveItem(make_item(one)) for one in items]).result(10)
     store.close()
     return path
 
 
-def one_line(reason: str, call: Callable[[], object]) -> None:
+def check_one_line_error(reason: str, call: Callable[[], object]) -> None:
     with pytest.raises(ConfigError, match=reason) as error:
         call()
     assert "\n" not in str(error.value)
@@ -53,7 +53,7 @@ def one_line(reason: str, call: Callable[[], object]) -> None:
 def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
     store: SqliteStore, tmp_path: Path
 ) -> None:
-    store.commit([AddHistory(Ended(item=item("past"), status="succeeded", ended_at=2.0))]).result(10)
+    store.commit([AddHistory(EndedRun(item=make_item("past"), status="succeeded", ended_at=2.0))]).result(10)
     told: list[int] = []
     stop = threading.Event()
 
@@ -61,7 +61,7 @@ def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
         for n in range(1_000_000):
             if stop.is_set():
                 return
-            store.commit([SaveItem(item(f"{n:06}")), *([DropItem(f"{n - 50:06}")] if n >= 50 else [])]).result(10)
+            store.commit([SaveItem(make_item(f"{n:06}")), *([DropItem(f"{n - 50:06}")] if n >= 50 else [])]).result(10)
             told.append(n)
 
     writer = threading.Thread(target=write)
@@ -71,9 +71,9 @@ def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
             while len(told) < 60 * (round + 1):
                 stop.wait(0.001)
             before = told[-1]
-            copied = backup(store.path, tmp_path / "copy.db", replace=True)
+            copied = create_backup(store.path, tmp_path / "copy.db", replace=True)
             after = told[-1] + 2
-            found = ids(tmp_path / "copy.db")
+            found = list_ids(tmp_path / "copy.db")
             last = int(found[-1])
             # Of one instant, and of one after everything that had been answered by then.
             assert before <= last <= after
@@ -87,7 +87,7 @@ def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
 def test_a_backup_is_one_whole_file_that_nobody_else_may_read(store: SqliteStore, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
-    backup(store.path, folder / "copy.db")
+    create_backup(store.path, folder / "copy.db")
     assert [path.name for path in folder.iterdir()] == ["copy.db"]
     assert stat.S_IMODE((folder / "copy.db").stat().st_mode) == 0o600
     opened = sqlite3.connect(folder / "copy.db")
@@ -100,25 +100,27 @@ def test_a_backup_is_one_whole_file_that_nobody_else_may_read(store: SqliteStore
 def test_a_backup_overwrites_nothing_unless_it_is_told_to(store: SqliteStore, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     target.write_text("precious")
-    one_line(r"^there is a file .*copy\.db already$", lambda: backup(store.path, target))
+    check_one_line_error(r"^there is a file .*copy\.db already$", lambda: create_backup(store.path, target))
     assert target.read_text() == "precious"
-    backup(store.path, target, replace=True)
-    assert ids(target) == []
+    create_backup(store.path, target, replace=True)
+    assert list_ids(target) == []
 
 
 def test_a_backup_never_overwrites_the_database_itself_or_one_in_use(store: SqliteStore, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(store.path)
     for target in (store.path, tmp_path / "link.db"):
-        one_line("is the database itself", lambda target=target: backup(store.path, target, replace=True))
+        check_one_line_error(
+            "is the database itself", lambda target=target: create_backup(store.path, target, replace=True)
+        )
     other = SqliteStore(tmp_path / "other.db")
-    one_line("in use", lambda: backup(store.path, tmp_path / "other.db", replace=True))
+    check_one_line_error("in use", lambda: create_backup(store.path, tmp_path / "other.db", replace=True))
     other.close()
 
 
 @pytest.mark.parametrize("target", ["folder", "nowhere/copy.db"])
 def test_a_backup_that_cannot_be_written_says_so(store: SqliteStore, tmp_path: Path, target: str) -> None:
     (tmp_path / "folder").mkdir()
-    one_line(r"is a folder|cannot be written", lambda: backup(store.path, tmp_path / target))
+    check_one_line_error(r"is a folder|cannot be written", lambda: create_backup(store.path, tmp_path / target))
 
 
 def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
@@ -126,16 +128,17 @@ def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
 ) -> None:
     (tmp_path / "copy.db").write_text("the former copy")
     opened = sqlite3.connect
-    monkeypatch.setattr(backups.sqlite3, "connect", lambda *how, **more: _Full(opened(*how, **more)))
+    monkeypatch.setattr(backups.sqlite3, "connect", lambda *how, **more: _FullConnection(opened(*how, **more)))
     before = sorted(path.name for path in tmp_path.iterdir())
-    one_line(
-        "cannot be copied: database or disk is full", lambda: backup(store.path, tmp_path / "copy.db", replace=True)
+    check_one_line_error(
+        "cannot be copied: database or disk is full",
+        lambda: create_backup(store.path, tmp_path / "copy.db", replace=True),
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "copy.db").read_text() == "the former copy"
 
 
-class _Full:
+class _FullConnection:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -148,7 +151,7 @@ class _Full:
         self._connection.close()
 
 
-@pytest.mark.parametrize("call", [backup, restore])
+@pytest.mark.parametrize("call", [create_backup, restore_backup])
 def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], tmp_path: Path) -> None:
     (tmp_path / "letter.db").write_text("this is a letter to my aunt, and no database at all" * 50)
     (tmp_path / "empty.db").touch()
@@ -158,7 +161,9 @@ def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], 
     newer = connect(tmp_path / "newer.db")
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
-    there = made(tmp_path / "target" / "progress.db", "kept") if call is restore else tmp_path / "target.db"
+    there = (
+        make_database(tmp_path / "target" / "progress.db", "kept") if call is restore_backup else tmp_path / "target.db"
+    )
     for name, reason in (
         ("letter.db", "not a database"),
         ("empty.db", "is empty"),
@@ -167,84 +172,87 @@ def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], 
         ("missing.db", "there is no (database|copy) "),
         ("target", "there is no (database|copy) "),
     ):
-        one_line(reason, lambda name=name: call(tmp_path / name, there))
+        check_one_line_error(reason, lambda name=name: call(tmp_path / name, there))
     assert not (tmp_path / "missing.db").exists()
-    if call is restore:
-        assert ids(there) == ["kept"]
+    if call is restore_backup:
+        assert list_ids(there) == ["kept"]
     else:
         assert not there.exists()
 
 
 def test_a_damaged_copy_is_not_put_in_place(tmp_path: Path) -> None:
-    copy, there = made(tmp_path / "copy.db", *map(str, range(300))), made(tmp_path / "progress.db", "kept")
+    copy, there = (
+        make_database(tmp_path / "copy.db", *map(str, range(300))),
+        make_database(tmp_path / "progress.db", "kept"),
+    )
     content = bytearray(copy.read_bytes())
     content[8192:20000] = os.urandom(20000 - 8192)
     copy.write_bytes(content)
-    one_line("copy", lambda: restore(copy, there))
-    assert ids(there) == ["kept"]
+    check_one_line_error("copy", lambda: restore_backup(copy, there))
+    assert list_ids(there) == ["kept"]
 
 
 # Restore
 
 
 def test_a_restored_database_is_the_copy_and_the_former_file_is_kept(tmp_path: Path) -> None:
-    there = made(tmp_path / "progress.db", "a")
-    backup(there, tmp_path / "copy.db")
-    made(there, "b")
-    copied = restore(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
+    there = make_database(tmp_path / "progress.db", "a")
+    create_backup(there, tmp_path / "copy.db")
+    make_database(there, "b")
+    copied = restore_backup(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
     assert copied == (1, 0, 0, tmp_path / "progress.db.20270115T080000Z")
-    assert ids(there) == ["a"]
-    assert ids(copied.former) == ["a", "b"]
-    again = restore(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
-    assert again.former == tmp_path / "progress.db.20270115T080000Z-2"
-    assert ids(copied.former) == ["a", "b"]
+    assert list_ids(there) == ["a"]
+    assert list_ids(copied.previous_path) == ["a", "b"]
+    again = restore_backup(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
+    assert again.previous_path == tmp_path / "progress.db.20270115T080000Z-2"
+    assert list_ids(copied.previous_path) == ["a", "b"]
     assert not list(tmp_path.glob(".*"))
     assert stat.S_IMODE(there.stat().st_mode) == 0o600
 
 
 def test_what_a_killed_server_left_beside_the_former_file_is_kept_and_not_taken_for_the_copys(tmp_path: Path) -> None:
-    copy = made(tmp_path / "copy.db", "copied")
+    copy = make_database(tmp_path / "copy.db", "copied")
     running = SqliteStore(tmp_path / "running.db")
-    running.commit([SaveItem(item("in the log"))]).result(10)
+    running.commit([SaveItem(make_item("in the log"))]).result(10)
     there = tmp_path / "progress.db"
     for end in ("", "-wal"):  # as kill -9 leaves them
         Path(f"{there}{end}").write_bytes(Path(f"{running.path}{end}").read_bytes())
     running.close()
-    former = restore(copy, there).former
+    former = restore_backup(copy, there).previous_path
     assert former is not None
-    assert ids(there) == ["copied"]
-    assert ids(former) == ["in the log"]
+    assert list_ids(there) == ["copied"]
+    assert list_ids(former) == ["in the log"]
 
 
 def test_a_former_file_that_is_damaged_does_not_stop_a_restore(tmp_path: Path) -> None:
-    copy = made(tmp_path / "copy.db", "copied")
+    copy = make_database(tmp_path / "copy.db", "copied")
     there = tmp_path / "progress.db"
     there.write_bytes(os.urandom(5000))
     Path(f"{there}-wal").write_bytes(b"left over")
-    former = restore(copy, there).former
+    former = restore_backup(copy, there).previous_path
     assert former is not None
     assert (former.stat().st_size, Path(f"{former}-wal").read_bytes()) == (5000, b"left over")
-    assert ids(there) == ["copied"]
+    assert list_ids(there) == ["copied"]
 
 
 def test_a_restore_into_a_new_place_makes_it(tmp_path: Path) -> None:
-    copy = made(tmp_path / "copy.db", "a")
-    assert restore(copy, tmp_path / "new" / "progress.db").former is None
-    assert ids(tmp_path / "new" / "progress.db") == ["a"]
-    assert ids(copy) == ["a"]
+    copy = make_database(tmp_path / "copy.db", "a")
+    assert restore_backup(copy, tmp_path / "new" / "progress.db").previous_path is None
+    assert list_ids(tmp_path / "new" / "progress.db") == ["a"]
+    assert list_ids(copy) == ["a"]
 
 
 def test_a_restore_under_a_running_server_is_refused(store: SqliteStore, tmp_path: Path) -> None:
-    store.commit([SaveItem(item("kept"))]).result(10)
-    copy = made(tmp_path / "copy.db", "copied")
-    one_line("a server is running on the database", lambda: restore(copy, store.path))
+    store.commit([SaveItem(make_item("kept"))]).result(10)
+    copy = make_database(tmp_path / "copy.db", "copied")
+    check_one_line_error("a server is running on the database", lambda: restore_backup(copy, store.path))
     assert [kept.id for kept in store.load().items] == ["kept"]
 
 
 def test_a_database_is_not_restored_from_itself(tmp_path: Path) -> None:
-    there = made(tmp_path / "progress.db", "a")
-    one_line("is the database itself", lambda: restore(there, there))
-    assert ids(there) == ["a"]
+    there = make_database(tmp_path / "progress.db", "a")
+    check_one_line_error("is the database itself", lambda: restore_backup(there, there))
+    assert list_ids(there) == ["a"]
 
 
 def test_a_copy_of_an_older_schema_is_led_forward_and_stays_as_it_is(tmp_path: Path) -> None:
@@ -258,7 +266,7 @@ def test_a_copy_of_an_older_schema_is_led_forward_and_stays_as_it_is(tmp_path: P
     old.commit()
     old.close()
     before = copy.read_bytes()
-    restore(copy, tmp_path / "progress.db")
+    restore_backup(copy, tmp_path / "progress.db")
     assert copy.read_bytes() == before
     store = SqliteStore(tmp_path / "progress.db")
     assert [(session.hash, session.seen_at) for session in store.load().sessions] == [("h", None)]
@@ -267,21 +275,21 @@ def test_a_copy_of_an_older_schema_is_led_forward_and_stays_as_it_is(tmp_path: P
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away")
 def test_what_root_restores_belongs_to_whom_the_folder_or_the_file_belonged(tmp_path: Path) -> None:
-    copy = made(tmp_path / "copy.db", "a")
+    copy = make_database(tmp_path / "copy.db", "a")
     folder = tmp_path / "service"
     folder.mkdir()
     os.chown(folder, 1234, 1235)
-    restore(copy, folder / "progress.db")
+    restore_backup(copy, folder / "progress.db")
     assert {(path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()} == {(1234, 1235)}
     os.chown(folder / "progress.db", 2234, 2235)
-    restore(copy, folder / "progress.db")
+    restore_backup(copy, folder / "progress.db")
     assert ((folder / "progress.db").stat().st_uid, (folder / "progress.db").stat().st_gid) == (2234, 2235)
 
 
 # What a copy from elsewhere may hold
 
 
-FOREIGN = {
+FOREIGN_SCHEMAS = {
     "trigger": ["CREATE TRIGGER x AFTER INSERT ON items BEGIN DELETE FROM keys; END"],
     "temporary name": ["CREATE TRIGGER sqlitex AFTER UPDATE ON meta BEGIN SELECT 1; END"],
     "view": ["CREATE VIEW x AS SELECT * FROM keys"],
@@ -304,11 +312,11 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("statements", FOREIGN_SCHEMAS.values(), ids=FOREIGN_SCHEMAS)
 @pytest.mark.parametrize("version", [len(MIGRATIONS), len(MIGRATIONS) - 1])
 def test_a_copy_with_a_foreign_schema_is_refused(tmp_path: Path, statements: list[str], version: int) -> None:
     """A backup may come from anywhere, and what is in its schema would run with what the server writes."""
-    source, database = made(tmp_path / "copy.db", "copied"), made(tmp_path / "progress.db", "kept")
+    source, database = make_database(tmp_path / "copy.db", "copied"), make_database(tmp_path / "progress.db", "kept")
     opened = sqlite3.connect(source, isolation_level=None)
     for statement in statements:
         opened.execute(statement)
@@ -318,8 +326,8 @@ def test_a_copy_with_a_foreign_schema_is_refused(tmp_path: Path, statements: lis
     opened.close()
     if "outbox" in statements[0] and version < len(MIGRATIONS):
         return  # which is what that version is like
-    one_line("it is not as a server left it|cannot be copied", lambda: restore(source, database))
-    assert ids(database) == ["kept"]
+    check_one_line_error("it is not as a server left it|cannot be copied", lambda: restore_backup(source, database))
+    assert list_ids(database) == ["kept"]
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
@@ -329,10 +337,10 @@ def test_a_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> Non
     migrate(opened, source, MIGRATIONS[:version])
     opened.execute("ANALYZE")
     opened.close()
-    restore(source, tmp_path / "progress.db")
-    assert ids(tmp_path / "progress.db") == []
+    restore_backup(source, tmp_path / "progress.db")
+    assert list_ids(tmp_path / "progress.db") == []
 
 
 def test_what_is_in_a_schema_is_not_trusted(store: SqliteStore) -> None:
-    for connection in (store._writer, store._reader, store._past, store._searched):
+    for connection in (store._writer, store._reader, store._history_connection, store._search_connection):
         assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)

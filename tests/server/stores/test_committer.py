@@ -14,51 +14,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class Recording:
+class FakeStore:
     """Keeps what is submitted until a test says what became of it."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
-        self.waiting: list[Callable[[Exception | None], object]] = []
-        self.woken = asyncio.Event()
+        self.written_ids: list[str] = []
+        self.callbacks: list[Callable[[Exception | None], object]] = []
+        self.wake_event = asyncio.Event()
 
     def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
-        self.said += [write.id for write in writes if isinstance(write, DropItem)]
-        self.waiting.append(done)
+        self.written_ids += [write.id for write in writes if isinstance(write, DropItem)]
+        self.callbacks.append(done)
 
     def wake(self) -> None:
-        self.said.append("wake")
-        self.woken.set()
+        self.written_ids.append("wake")
+        self.wake_event.set()
 
 
-def start(committer: Committer, count: int) -> list[asyncio.Future[None]]:
+def start_commits(committer: Committer, count: int) -> list[asyncio.Future[None]]:
     return [asyncio.ensure_future(committer.commit([DropItem(str(n))])) for n in range(count)]
 
 
 def test_the_store_is_woken_once_after_all_that_came_together() -> None:
     async def main() -> list[str]:
-        store = Recording()
+        store = FakeStore()
         committer = Committer(store, 10)
         for count in (3, 1):
-            waiting = start(committer, count)
-            await asyncio.wait_for(store.woken.wait(), 10)
-            store.woken.clear()
-            while store.waiting:
-                store.waiting.pop()(None)
+            waiting = start_commits(committer, count)
+            await asyncio.wait_for(store.wake_event.wait(), 10)
+            store.wake_event.clear()
+            while store.callbacks:
+                store.callbacks.pop()(None)
             await asyncio.wait_for(asyncio.gather(*waiting), 10)
-        return store.said
+        return store.written_ids
 
     assert asyncio.run(main()) == ["0", "1", "2", "wake", "0", "wake"]
 
 
 def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> None:
     async def main() -> list[object]:
-        store = Recording()
-        waiting = start(Committer(store, 10), 5)
-        await asyncio.wait_for(store.woken.wait(), 10)
+        store = FakeStore()
+        waiting = start_commits(Committer(store, 10), 5)
+        await asyncio.wait_for(store.wake_event.wait(), 10)
 
         def commit() -> None:
-            for n, done in enumerate(store.waiting):
+            for n, done in enumerate(store.callbacks):
                 done(StoreError(str(n)) if n == 3 else None)
 
         thread = threading.Thread(target=commit)
@@ -74,31 +74,31 @@ def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> Non
 
 def test_commits_that_do_not_come_back_are_given_up_each_in_its_time() -> None:
     async def main() -> list[object]:
-        store = Recording()
+        store = FakeStore()
         committer = Committer(store, 0.01)
         told: list[object] = []
         for _ in range(2):
-            first = start(committer, 2)
+            first = start_commits(committer, 2)
             told += [type(one) for one in await asyncio.gather(*first, return_exceptions=True)]
-        for done in store.waiting:
+        for done in store.callbacks:
             done(None)  # nobody waits for it any more
         # In the turn of the loop in which it was submitted: later, it might have been given up too.
-        (lands,) = start(committer, 1)
+        (lands,) = start_commits(committer, 1)
         await asyncio.sleep(0)
-        store.waiting.pop()(None)
+        store.callbacks.pop()(None)
         told.append(await lands)
-        return [*told, len(committer._waiting)]
+        return [*told, len(committer._waiters)]
 
     assert asyncio.run(main()) == [CommitTimeoutError] * 4 + [None, 0]
 
 
 def test_a_commit_that_comes_back_is_not_given_up_with_one_that_does_not() -> None:
     async def main() -> list[object]:
-        store = Recording()
+        store = FakeStore()
         committer = Committer(store, 0.01)
-        hangs, lands = start(committer, 2)
+        hangs, lands = start_commits(committer, 2)
         await asyncio.sleep(0)  # both are submitted in this turn of the loop, and no timer is looked at before the next
-        store.waiting[1](None)
+        store.callbacks[1](None)
         await lands
         return list(map(type, await asyncio.gather(hangs, lands, return_exceptions=True)))
 
@@ -107,23 +107,23 @@ def test_a_commit_that_comes_back_is_not_given_up_with_one_that_does_not() -> No
 
 def test_who_goes_away_is_not_missed() -> None:
     async def main() -> None:
-        store = Recording()
-        (waiting,) = start(Committer(store, 10), 1)
-        await asyncio.wait_for(store.woken.wait(), 10)
+        store = FakeStore()
+        (waiting,) = start_commits(Committer(store, 10), 1)
+        await asyncio.wait_for(store.wake_event.wait(), 10)
         waiting.cancel()
         await asyncio.sleep(0)
-        store.waiting.pop()(OSError())
+        store.callbacks.pop()(OSError())
         await asyncio.sleep(0)
 
     asyncio.run(main())
 
 
 def test_a_commit_that_comes_back_after_the_end_of_the_loop_troubles_nobody() -> None:
-    async def main() -> Recording:
-        store = Recording()
-        (waiting,) = start(Committer(store, 10), 1)
-        await asyncio.wait_for(store.woken.wait(), 10)
+    async def main() -> FakeStore:
+        store = FakeStore()
+        (waiting,) = start_commits(Committer(store, 10), 1)
+        await asyncio.wait_for(store.wake_event.wait(), 10)
         waiting.cancel()
         return store
 
-    asyncio.run(main()).waiting.pop()(None)
+    asyncio.run(main()).callbacks.pop()(None)

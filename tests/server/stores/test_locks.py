@@ -10,33 +10,33 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.stores.sqlite import locks
-from progressbar_tracker.server.stores.sqlite.locks import FileLock, file_system_of
+from progressbar_tracker.server.stores.sqlite.locks import FileLock, get_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DESCRIPTORS = Path("/proc/self/fd")
-MOUNT = "{id} 25 0:50 / {where} rw,relatime shared:7 - {kind} server:/export rw,vers=4.2"
+DESCRIPTOR_FOLDER = Path("/proc/self/fd")
+MOUNT_LINE = "{id} 25 0:50 / {where} rw,relatime shared:7 - {kind} server:/export rw,vers=4.2"
 
 
-def no_effect(_handle: int, _how: int) -> None:
+def lock_nothing(_handle: int, _how: int) -> None:
     """Lock nothing, as some FUSE file systems do."""
 
 
-def by_fcntl(handle: int, how: int) -> None:
+def lock_by_fcntl(handle: int, how: int) -> None:
     """Lock by ``fcntl``, as NFS does."""
     fcntl.lockf(handle, how)
 
 
-def refused(_handle: int, _how: int) -> None:
+def refuse_lock(_handle: int, _how: int) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
-def unsupported(_handle: int, _how: int) -> None:
+def raise_unsupported(_handle: int, _how: int) -> None:
     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
-@pytest.mark.parametrize("flock", [no_effect, by_fcntl, refused, unsupported])
+@pytest.mark.parametrize("flock", [lock_nothing, lock_by_fcntl, refuse_lock, raise_unsupported])
 def test_a_file_system_that_emulates_flock_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flock: Callable[[int, int], None]
 ) -> None:
@@ -47,11 +47,11 @@ def test_a_file_system_that_emulates_flock_is_refused(
     assert not (tmp_path / "progress.db").exists()
 
 
-@pytest.mark.parametrize("kind", sorted(locks.REMOTE))
+@pytest.mark.parametrize("kind", sorted(locks.REMOTE_FILE_SYSTEMS))
 def test_a_file_system_of_several_machines_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(locks, "file_system_of", lambda _handle: kind)
+    monkeypatch.setattr(locks, "get_file_system", lambda _handle: kind)
     with pytest.raises(ConfigError, match=rf"\({kind} is shared with other machines\)"):
         FileLock(tmp_path / "progress.db")
 
@@ -60,17 +60,19 @@ def test_the_type_of_a_file_system_is_that_of_the_mount_of_the_file(tmp_path: Pa
     handle = os.open(tmp_path, os.O_RDONLY)
     info = Path(f"/proc/self/fdinfo/{handle}").read_text()
     number = next(line.split()[1] for line in info.splitlines() if line.startswith("mnt_id"))
-    mounts = "\n".join([MOUNT.format(id=1, where="/", kind="ext4"), MOUNT.format(id=number, where="/x", kind="nfs4")])
-    assert file_system_of(handle, mounts) == "nfs4"
-    assert file_system_of(handle, "") == ""
+    mounts = "\n".join(
+        [MOUNT_LINE.format(id=1, where="/", kind="ext4"), MOUNT_LINE.format(id=number, where="/x", kind="nfs4")]
+    )
+    assert get_file_system(handle, mounts) == "nfs4"
+    assert get_file_system(handle, "") == ""
     os.close(handle)
 
 
 def test_a_lock_that_is_refused_leaves_no_descriptor(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "progress.db")
-    before = len(list(DESCRIPTORS.iterdir()))
+    before = len(list(DESCRIPTOR_FOLDER.iterdir()))
     for _ in range(3):
         with pytest.raises(ConfigError, match="is running"):
             FileLock(tmp_path / "progress.db")
-    assert len(list(DESCRIPTORS.iterdir())) == before
+    assert len(list(DESCRIPTOR_FOLDER.iterdir())) == before
     lock.release()

@@ -16,16 +16,16 @@ from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite.files import migrate
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import NO_TLS
+from tests.support.server import TLS_CONTEXT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = keys.new_key("admin", "old", 1.0)
-VERSIONS = range(1, len(MIGRATIONS) + 1)
+OLD_KEY = keys.new_key("admin", "old", 1.0)
+SCHEMA_VERSIONS = range(1, len(MIGRATIONS) + 1)
 
 
-def state(item_id: str, **fields: object) -> str:
+def make_state(item_id: str, **fields: object) -> str:
     """An item as the first version wrote it."""
     return json.dumps({"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0,
                        "updated_at": 1.0, "title": f"The {item_id}", "value": 0.5, "status": "running", "seq": 3,
@@ -33,19 +33,19 @@ def state(item_id: str, **fields: object) -> str:
 
 
 # What is written as soon as there is a place for it: by version, the statements and their values.
-DATA: dict[int, list[tuple[str, tuple[object, ...]]]] = {
+VERSION_STATEMENTS: dict[int, list[tuple[str, tuple[object, ...]]]] = {
     1: [
-        ("INSERT INTO items (id, state) VALUES (?, ?)", ("live", state("live"))),
+        ("INSERT INTO items (id, state) VALUES (?, ?)", ("live", make_state("live"))),
         *(
             (
                 'INSERT INTO history (id, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?)',
-                (name, "night", "failed", at, state(name, status="failed", group="night", error="ValueError: x")),
+                (name, "night", "failed", at, make_state(name, status="failed", group="night", error="ValueError: x")),
             )
             for name, at in (("first", 2e9), ("second", 2e9 + 1))
         ),
         (
             "INSERT INTO keys (key_id, name, type, hash, created_at) VALUES (?, ?, ?, ?, ?)",
-            (KEY.record.key_id, "old", "admin", KEY.record.hash, 1.0),
+            (OLD_KEY.record.key_id, "old", "admin", OLD_KEY.record.hash, 1.0),
         ),
         ("INSERT INTO sessions (hash, created_at, expires_at) VALUES ('browser', 1.0, 4e9)", ()),
     ],
@@ -61,31 +61,31 @@ DATA: dict[int, list[tuple[str, tuple[object, ...]]]] = {
 }
 
 
-def made(path: Path, version: int) -> None:
+def make_database(path: Path, version: int) -> None:
     """Make a database as it was at a version: each thing in it was written when it could first be."""
     database = sqlite3.connect(path, isolation_level=None)
     for now in range(1, version + 1):
         migrate(database, path, MIGRATIONS[:now])
-        for statement, values in DATA.get(now, []):
+        for statement, values in VERSION_STATEMENTS.get(now, []):
             database.execute(statement, values)
     assert database.execute("PRAGMA user_version").fetchone() == (version,)
     database.close()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", SCHEMA_VERSIONS)
 def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(version: int, tmp_path: Path) -> None:
     path = tmp_path / "progress.db"
-    made(path, version)
+    make_database(path, version)
     store = SqliteStore(path)
     loaded = store.load()
     assert [(item.id, item.title, item.value, item.seq) for item in loaded.items] == [("live", "The live", 0.5, 3)]
-    assert [(key.key_id, key.hash) for key in loaded.keys] == [(KEY.record.key_id, KEY.record.hash)]
+    assert [(key.key_id, key.hash) for key in loaded.keys] == [(OLD_KEY.record.key_id, OLD_KEY.record.hash)]
     assert [session.hash for session in loaded.sessions] == ["browser"]
-    assert [row.item.id for row in store.history()] == ["second", "first"]
-    assert [row.item.id for row in store.history(group="night", status="failed", text="THE FIRST")] == ["first"]
-    assert [row.item.error for row in store.history(item_id="second")] == ["ValueError: x"]
-    assert [notice.notice_id for notice in store.notices(2.0, 9)] == (["n"] if version >= 9 else [])
-    assert [sample.value for sample in store.samples("live", "r")] == ([0.25] if version >= 3 else [])
+    assert [row.item.id for row in store.read_history()] == ["second", "first"]
+    assert [row.item.id for row in store.read_history(group="night", status="failed", text="THE FIRST")] == ["first"]
+    assert [row.item.error for row in store.read_history(item_id="second")] == ["ValueError: x"]
+    assert [notice.notice_id for notice in store.read_due_notices(2.0, 9)] == (["n"] if version >= 9 else [])
+    assert [sample.value for sample in store.read_samples("live", "r")] == ([0.25] if version >= 3 else [])
     assert [share.hash for share in loaded.shares] == (["link"] if version >= 4 else [])
     store.close()
     opened = sqlite3.connect(path)
@@ -100,11 +100,11 @@ def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(ver
 
 
 def test_a_server_goes_on_with_a_database_of_the_oldest_schema(tmp_path: Path) -> None:
-    made(tmp_path / "progress.db", 1)
+    make_database(tmp_path / "progress.db", 1)
     settings = Settings(database=tmp_path / "progress.db", port=0, local_key=False)
     with (
         BackgroundServer(settings) as server,
-        httpx.Client(base_url=server.url, headers={"X-API-KEY": KEY.secret}, verify=NO_TLS) as http,
+        httpx.Client(base_url=server.url, headers={"X-API-KEY": OLD_KEY.secret}, verify=TLS_CONTEXT) as http,
     ):
         patch = {"run_id": "r", "seq": 4, "completed": 4, "total": 4, "status": "succeeded"}
         assert http.patch("/api/v1/items/live", json=patch).status_code == 200
@@ -119,7 +119,7 @@ def test_a_server_goes_on_with_a_database_of_the_oldest_schema(tmp_path: Path) -
 
 def test_a_database_of_a_newer_schema_is_refused_in_a_plain_sentence_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "progress.db"
-    made(path, len(MIGRATIONS))
+    make_database(path, len(MIGRATIONS))
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()

@@ -15,7 +15,7 @@ from progressbar_tracker.server.models import (
     AddHistory,
     AddSample,
     DropItem,
-    Ended,
+    EndedRun,
     Item,
     Sample,
     SaveItem,
@@ -23,16 +23,16 @@ from progressbar_tracker.server.models import (
 )
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen
+from progressbar_tracker.server.stores.base import ChangeBatch, ItemRow, OutdatedError
 from progressbar_tracker.server.stores.open import open_store
 from progressbar_tracker.server.stores.postgres import PostgresStore, rows
-from progressbar_tracker.server.stores.postgres.schema import MIGRATIONS, prepare
+from progressbar_tracker.server.stores.postgres.schema import MIGRATIONS, ensure_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Clock:
+class ManualClock:
     def __init__(self) -> None:
         self.now = 10_000.0
 
@@ -41,12 +41,12 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def another(postgres_url: str, clock: Clock) -> Iterator[Callable[[], PostgresStore]]:
+def new_store(postgres_url: str, clock: ManualClock) -> Iterator[Callable[[], PostgresStore]]:
     """Open one more store on the same database."""
     opened: list[PostgresStore] = []
 
@@ -61,11 +61,11 @@ def another(postgres_url: str, clock: Clock) -> Iterator[Callable[[], PostgresSt
 
 
 @pytest.fixture
-def store(another: Callable[[], PostgresStore]) -> PostgresStore:
-    return another()
+def store(new_store: Callable[[], PostgresStore]) -> PostgresStore:
+    return new_store()
 
 
-def item(item_id: str = "a", **fields: object) -> Item:
+def make_item(item_id: str = "a", **fields: object) -> Item:
     return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0, "updated_at": 1.0,
                    **fields})  # fmt: skip
 
@@ -74,37 +74,37 @@ def commit(store: PostgresStore, *writes: object) -> None:
     store.commit(writes).result(10)
 
 
-def followed(store: PostgresStore) -> queue.Queue[Seen]:
-    seen: queue.Queue[Seen] = queue.Queue()
+def follow_changes(store: PostgresStore) -> queue.Queue[ChangeBatch]:
+    seen: queue.Queue[ChangeBatch] = queue.Queue()
     store.follow(seen.put)
     return seen
 
 
-def until(seen: queue.Queue[Seen], wanted: Callable[[Seen], bool]) -> Seen:
+def read_until(seen: queue.Queue[ChangeBatch], wanted: Callable[[ChangeBatch], bool]) -> ChangeBatch:
     while True:
         found = seen.get(timeout=10)
         if wanted(found):
             return found
 
 
-def test_what_one_store_commits_is_told_to_all_that_follow(another):
-    first, second = another(), another()
-    told = [followed(store) for store in (first, second)]
-    commit(first, SaveItem(item(), None))
+def test_what_one_store_commits_is_told_to_all_that_follow(new_store):
+    first, second = new_store(), new_store()
+    told = [follow_changes(store) for store in (first, second)]
+    commit(first, SaveItem(make_item(), None))
     for seen in told:
-        found = until(seen, lambda found: "a" in found.rows)
-        assert found.rows["a"] == Row(1, item())
-    commit(second, AddHistory(Ended(item(), "deleted", 2.0)), DropItem("a", item()))
+        found = read_until(seen, lambda found: "a" in found.rows)
+        assert found.rows["a"] == ItemRow(1, make_item())
+    commit(second, AddHistory(EndedRun(make_item(), "deleted", 2.0)), DropItem("a", make_item()))
     for seen in told:
-        assert until(seen, lambda found: "a" in found.rows).rows["a"] == Row(2, None)
-        assert until(seen, lambda found: found.rev == 2).ended == [Ended(item(), "deleted", 2.0)]
+        assert read_until(seen, lambda found: "a" in found.rows).rows["a"] == ItemRow(2, None)
+        assert read_until(seen, lambda found: found.rev == 2).ended_runs == [EndedRun(make_item(), "deleted", 2.0)]
 
 
-def test_revisions_have_no_gaps_whoever_writes(another):
-    stores = [another(), another()]
+def test_revisions_have_no_gaps_whoever_writes(new_store):
+    stores = [new_store(), new_store()]
     with ThreadPoolExecutor(2) as pool:
         for futures in pool.map(
-            lambda store: [store.commit([SaveItem(item(f"{id(store)} {n}"), None)]) for n in range(50)], stores
+            lambda store: [store.commit([SaveItem(make_item(f"{id(store)} {n}"), None)]) for n in range(50)], stores
         ):
             for future in futures:
                 future.result(10)
@@ -113,62 +113,64 @@ def test_revisions_have_no_gaps_whoever_writes(another):
     assert [rev for (rev,) in found] == list(range(1, 101))
 
 
-def test_a_create_that_comes_second_is_told_what_is_there(another):
-    first, second = another(), another()
-    commit(first, SaveItem(item(), None))
+def test_a_create_that_comes_second_is_told_what_is_there(new_store):
+    first, second = new_store(), new_store()
+    commit(first, SaveItem(make_item(), None))
     with pytest.raises(OutdatedError) as raised:
-        commit(second, SaveItem(item(run_id="other"), None))
-    assert raised.value.rows == {"a": Row(1, item())}
+        commit(second, SaveItem(make_item(run_id="other"), None))
+    assert raised.value.rows == {"a": ItemRow(1, make_item())}
 
 
 def test_what_waits_is_a_base_until_it_is_told(store):
-    seen = followed(store)
-    first, second, third = (item(seq=n, own=n, completed=n) for n in range(3))
+    seen = follow_changes(store)
+    first, second, third = (make_item(seq=n, own=n, completed=n) for n in range(3))
     commit(store, SaveItem(first, None))
-    assert store.waiting("a", 0) is True
-    until(seen, lambda found: found.rev == 1)
-    store.told(1)
-    assert store.waiting("a", 1) is False
-    store.later([SaveItem(second, first)])
-    store.later([SaveItem(third, second)])
-    assert store.waiting("a", 1) in (first, True)  # or it is on its way already
+    assert store.find_pending_base("a", 0) is True
+    read_until(seen, lambda found: found.rev == 1)
+    store.acknowledge(1)
+    assert store.find_pending_base("a", 1) is False
+    store.enqueue([SaveItem(second, first)])
+    store.enqueue([SaveItem(third, second)])
+    assert store.find_pending_base("a", 1) in (first, True)  # or it is on its way already
     assert store.flush(10)
-    assert until(seen, lambda found: "a" in found.rows).rows["a"].item == third
+    assert read_until(seen, lambda found: "a" in found.rows).rows["a"].item == third
 
 
 def test_old_runs_and_their_samples_are_forgotten_in_slices_until_none_is_left(store, monkeypatch):
-    monkeypatch.setattr(rows, "SLICE", 2)
+    monkeypatch.setattr(rows, "TRIM_BATCH_SIZE", 2)
     for n in range(5):
         commit(
-            store, AddSample(str(n), "r", Sample(1.0, 0.5, None)), AddHistory(Ended(item(str(n)), "stopped", float(n)))
+            store,
+            AddSample(str(n), "r", Sample(1.0, 0.5, None)),
+            AddHistory(EndedRun(make_item(str(n)), "stopped", float(n))),
         )
     commit(store, TrimHistory(4.0))
-    while not store.flush(10) or len(store.history()) > 1:
+    while not store.flush(10) or len(store.read_history()) > 1:
         pass  # pytest-timeout ends what never does
-    assert [row.item.id for row in store.history()] == ["4"]
-    assert [len(store.samples(str(n), "r")) for n in range(5)] == [0, 0, 0, 0, 1]
+    assert [row.item.id for row in store.read_history()] == ["4"]
+    assert [len(store.read_samples(str(n), "r")) for n in range(5)] == [0, 0, 0, 0, 1]
 
 
-def test_what_is_gone_is_forgotten_after_an_hour_and_who_was_away_reads_everything_anew(another, clock):
-    store, away = another(), another()
-    commit(store, SaveItem(item("a"), None), SaveItem(item("b"), None))
-    commit(store, DropItem("a", item("a")))
+def test_what_is_gone_is_forgotten_after_an_hour_and_who_was_away_reads_everything_anew(new_store, clock):
+    store, away = new_store(), new_store()
+    commit(store, SaveItem(make_item("a"), None), SaveItem(make_item("b"), None))
+    commit(store, DropItem("a", make_item("a")))
     clock.now += 3601
     commit(store, TrimHistory(0.0))
     with psycopg.connect(store._url) as connection:
         assert connection.execute("SELECT id FROM progressbar_tracker.items").fetchall() == [("b",)]
-    found = until(followed(away), lambda found: found.whole)
+    found = read_until(follow_changes(away), lambda found: found.full)
     assert (set(found.rows), found.rev) == ({"b"}, 3)
 
 
-def test_what_nobody_notifies_of_is_found_by_the_clock(another):
-    store = another()
-    commit(store, SaveItem(item(), None))
-    seen = followed(store)
+def test_what_nobody_notifies_of_is_found_by_the_clock(new_store):
+    store = new_store()
+    commit(store, SaveItem(make_item(), None))
+    seen = follow_changes(store)
     with psycopg.connect(store._url) as connection:  # and no NOTIFY: it is a hint, and may be lost
         connection.execute("UPDATE progressbar_tracker.meta SET rev = rev + 1")
         connection.execute("UPDATE progressbar_tracker.items SET rev = 2, state = NULL, gone_at = 1")
-    found = until(seen, lambda found: "a" in found.rows and found.rows["a"].rev == 2)
+    found = read_until(seen, lambda found: "a" in found.rows and found.rows["a"].rev == 2)
     assert found.rows["a"].item is None
 
 
@@ -179,7 +181,7 @@ def test_without_the_driver_it_is_said_what_to_install(monkeypatch):
 
 
 def test_a_database_of_a_newer_version_is_refused(postgres_url):
-    prepare(postgres_url)
+    ensure_schema(postgres_url)
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE progressbar_tracker.schema SET version = 99")
     with pytest.raises(ConfigError, match=rf"newer version .*schema 99, this one knows {len(MIGRATIONS)}"):
@@ -191,7 +193,7 @@ def test_servers_that_start_at_once_make_one_schema_and_one_key(postgres_url):
     with ThreadPoolExecutor(3) as pool:
         servers = list(pool.map(BackgroundServer, [settings] * 3))
     try:
-        assert [record.name for record in servers[0].store.keys()[0]] == ["admin"]
+        assert [record.name for record in servers[0].store.read_keys()[0]] == ["admin"]
     finally:
         for server in servers:
             server.close()

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.access.key_admin import KeyFile
+from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.models import (
     AddHistory,
     AddSample,
-    Ended,
+    EndedRun,
     Item,
     Probe,
     Sample,
@@ -28,20 +28,20 @@ from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.sqlite import rows
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
-from progressbar_tracker.server.stores.sqlite.rows import TRIMMED
-from progressbar_tracker.server.stores.sqlite.store import LATE, SqliteStore
+from progressbar_tracker.server.stores.sqlite.rows import TRIM_BATCH_SIZE
+from progressbar_tracker.server.stores.sqlite.store import MAX_GROUP_STATES, SqliteStore
 
 if TYPE_CHECKING:
     from tests.support.server import FullDisk
 
 
-def item(item_id: str = "a", **fields: object) -> Item:
+def make_item(item_id: str = "a", **fields: object) -> Item:
     return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0, "updated_at": 1.0,
                    **fields})  # fmt: skip
 
 
 def test_nobody_else_may_read_the_files(store: SqliteStore) -> None:
-    store.commit([SaveItem(item())]).result(10)
+    store.commit([SaveItem(make_item())]).result(10)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in store.path.parent.iterdir()}
     assert modes == dict.fromkeys(("progress.db", "progress.db-shm", "progress.db-wal", "progress.db.lock"), 0o600)
 
@@ -72,27 +72,27 @@ def test_a_file_is_free_again_after_closing(store: SqliteStore) -> None:
 def test_another_process_that_looks_at_the_file_takes_nothing_away(store: SqliteStore) -> None:
     look = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM items').fetchall())"
     for n in range(3):
-        store.commit([SaveItem(item(str(n)))]).result(10)
+        store.commit([SaveItem(make_item(str(n)))]).result(10)
         seen = subprocess.run([sys.executable, "-c", look, store.path], capture_output=True, timeout=30, check=True)
         assert seen.stdout.decode().strip() == str([(str(one),) for one in range(n + 1)])
 
 
 def test_a_failed_commit_fails_its_waiters_and_the_thread_goes_on(store: SqliteStore, disk: FullDisk) -> None:
     disk.full = True
-    failed = [store.commit([SaveItem(item(str(n)))]) for n in range(3)]
+    failed = [store.commit([SaveItem(make_item(str(n)))]) for n in range(3)]
     for future in failed:
         with pytest.raises(StoreError, match="full"):
             future.result(10)
     disk.full = False
-    store.commit([SaveItem(item("later"))]).result(10)
+    store.commit([SaveItem(make_item("later"))]).result(10)
     assert [kept.id for kept in store.load().items] == ["later"]
 
 
 def test_what_may_wait_is_tried_again_after_a_failure(store: SqliteStore, disk: FullDisk) -> None:
     disk.full = True
-    store.later([SaveItem(item("a", seq=1)), SaveItem(item("b", seq=1))])
+    store.enqueue([SaveItem(make_item("a", seq=1)), SaveItem(make_item("b", seq=1))])
     assert not store.flush(10)
-    store.later([SaveItem(item("b", seq=2))])
+    store.enqueue([SaveItem(make_item("b", seq=2))])
     disk.full = False
     assert store.flush(10)
     assert sorted((kept.id, kept.seq) for kept in store.load().items) == [("a", 1), ("b", 2)]
@@ -102,9 +102,9 @@ def test_a_state_that_failed_never_undoes_a_commit_that_came_meanwhile(store: Sq
     tried, go_on = threading.Event(), threading.Event()
     disk.full = True
     disk.before_failing = lambda: (tried.set(), go_on.wait(10))
-    store.later([SaveItem(item("a", seq=1)), SaveItem(item("b", seq=1))])
+    store.enqueue([SaveItem(make_item("a", seq=1)), SaveItem(make_item("b", seq=1))])
     assert tried.wait(10)
-    newer = store.commit([SaveItem(item("a", seq=2))])
+    newer = store.commit([SaveItem(make_item("a", seq=2))])
     disk.full = False
     go_on.set()
     newer.result(10)
@@ -113,9 +113,9 @@ def test_a_state_that_failed_never_undoes_a_commit_that_came_meanwhile(store: Sq
 
 
 def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: SqliteStore) -> None:
-    with store._wake:  # holds the thread back, so that all are one group
-        good = store.commit([SaveItem(item("good"))])
-        bad = store.commit([SaveItem(item("\ud800"))])
+    with store._condition:  # holds the thread back, so that all are one group
+        good = store.commit([SaveItem(make_item("good"))])
+        bad = store.commit([SaveItem(make_item("\ud800"))])
     good.result(10)
     with pytest.raises(StoreError):
         bad.result(10)
@@ -127,21 +127,21 @@ def test_a_locked_file_fails_a_whole_group_after_one_wait(store: SqliteStore) ->
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     begun = time.monotonic()
-    with store._wake:
-        futures = [store.commit([SaveItem(item(str(n)))]) for n in range(20)]
+    with store._condition:
+        futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(20)]
     for future in futures:
         with pytest.raises(StoreError, match="locked"):
             future.result(10)
     assert time.monotonic() - begun < 3  # and not twenty times 0.2 seconds
     other.close()
-    store.commit([SaveItem(item("later"))]).result(10)
+    store.commit([SaveItem(make_item("later"))]).result(10)
 
 
 def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, disk: FullDisk) -> None:
     heard: list[int] = []
     disk.full = True
-    with store._wake:
-        futures = [store.commit([SaveItem(item(str(n)))]) for n in range(4)]
+    with store._condition:
+        futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(4)]
         for n, future in enumerate(futures):
             future.add_done_callback(lambda _, n=n: heard.append(n))
     for future in futures:
@@ -151,17 +151,17 @@ def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, d
 
 
 def test_a_waiter_that_went_away_does_not_stop_the_thread(store: SqliteStore) -> None:
-    with store._wake:
-        gone = store.commit([SaveItem(item("gone"))])
+    with store._condition:
+        gone = store.commit([SaveItem(make_item("gone"))])
         assert not gone.cancel()
-    store.commit([SaveItem(item("later"))]).result(10)
+    store.commit([SaveItem(make_item("later"))]).result(10)
     assert sorted(kept.id for kept in store.load().items) == ["gone", "later"]
 
 
 def test_an_item_that_cannot_be_read_is_left_out_and_logged(
     store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.commit([SaveItem(item("good"))]).result(10)
+    store.commit([SaveItem(make_item("good"))]).result(10)
     other = sqlite3.connect(store.path)
     other.execute("INSERT INTO items VALUES ('bad', '{}')")
     other.commit()
@@ -173,8 +173,8 @@ def test_an_item_that_cannot_be_read_is_left_out_and_logged(
 # Files that cannot be used: one plain sentence each.
 
 
-def refused(path: Path, reason: str) -> None:
-    for opened in (SqliteStore, KeyFile):
+def check_refused(path: Path, reason: str) -> None:
+    for opened in (SqliteStore, KeyAdmin):
         with pytest.raises(ConfigError, match=reason) as error:
             opened(path)
         assert str(path.name) in str(error.value)
@@ -186,13 +186,13 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     made = connect(path)
     made.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     made.close()
-    refused(path, "newer version of progressbar-tracker")
+    check_refused(path, "newer version of progressbar-tracker")
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
     path.write_text("this is a letter to my aunt, and no database at all" * 50)
-    refused(path, "file is not a database")
+    check_refused(path, "file is not a database")
 
 
 def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) -> None:
@@ -201,23 +201,23 @@ def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) ->
     other.execute("CREATE TABLE t (x)")
     other.close()
     before = path.read_bytes()
-    refused(path, "belongs to another program")
+    check_refused(path, "belongs to another program")
     assert path.read_bytes() == before
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.db").mkdir()
-    refused(tmp_path / "p.db", "cannot be")
+    check_refused(tmp_path / "p.db", "cannot be")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's; run the tests on Linux")
 def test_a_folder_that_cannot_be_written_is_refused() -> None:
-    refused(Path("/proc/p.db"), "cannot be")
+    check_refused(Path("/proc/p.db"), "cannot be")
 
 
 def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused(tmp_path / "file" / "p.db", "cannot be")
+    check_refused(tmp_path / "file" / "p.db", "cannot be")
 
 
 # Migrations
@@ -254,7 +254,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_keys_can_be_made_listed_rotated_and_revoked_on_the_file(tmp_path: Path) -> None:
-    with KeyFile(tmp_path / "p.db", now=lambda: 5.0) as file:
+    with KeyAdmin(tmp_path / "p.db", now=lambda: 5.0) as file:
         made = file.create("write", "ci", group="g")
         assert file.list() == [made.record]
         rotated = file.rotate(made.record.key_id)
@@ -268,30 +268,30 @@ def test_keys_can_be_made_listed_rotated_and_revoked_on_the_file(tmp_path: Path)
 
 
 def test_a_file_that_fails_later_is_told_in_one_sentence(store: SqliteStore) -> None:
-    with KeyFile(store.path) as file:
-        file._access._connection.execute("DROP TABLE keys")
+    with KeyAdmin(store.path) as file:
+        file._key_store._connection.execute("DROP TABLE keys")
         for attempt in (file.list, lambda: file.create("write", "ci")):
             with pytest.raises(ConfigError, match=r"progress\.db cannot be used: no such table"):
                 attempt()
 
 
 def test_keys_can_be_changed_while_a_server_holds_the_file(store: SqliteStore) -> None:
-    with KeyFile(store.path) as file:
+    with KeyAdmin(store.path) as file:
         made = file.create("admin", "boss")
-    assert store.keys() == ([made.record], 1)
+    assert store.read_keys() == ([made.record], 1)
 
 
 def test_the_past_is_forgotten_a_little_at_a_time_and_all_of_it(store: SqliteStore) -> None:
-    runs = [Ended(item(str(n), run_id="r"), "succeeded", float(n)) for n in range(3 * TRIMMED)]
+    runs = [EndedRun(make_item(str(n), run_id="r"), "succeeded", float(n)) for n in range(3 * TRIM_BATCH_SIZE)]
     samples = [AddSample(str(n), "r", Sample(1.0, 0.5, None)) for n in range(5)]
     store.commit([*map(AddHistory, runs), *samples]).result(10)
-    store.commit([TrimHistory(2.5 * TRIMMED)]).result(10)
+    store.commit([TrimHistory(2.5 * TRIM_BATCH_SIZE)]).result(10)
     begun = time.monotonic()
-    while len(store.history(limit=1000)) > TRIMMED // 2:
+    while len(store.read_history(limit=1000)) > TRIM_BATCH_SIZE // 2:
         assert time.monotonic() - begun < 10
         time.sleep(0.01)
-    assert [row.ended_at for row in store.history(limit=1)] == [3 * TRIMMED - 1]
-    assert store.samples("4", "r") == []
+    assert [row.ended_at for row in store.read_history(limit=1)] == [3 * TRIM_BATCH_SIZE - 1]
+    assert store.read_samples("4", "r") == []
 
 
 def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> None:
@@ -299,7 +299,7 @@ def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> N
         "1": None, "n < 7": None, '"group" = 1': "history_group", "status = 1": "history_status",
         '"group" = 1 AND status = 1 AND n < 7': "history_group_status", "id = 1": "history_id",
     }.items():  # fmt: skip
-        plan = store._past.execute(
+        plan = store._history_connection.execute(
             f"EXPLAIN QUERY PLAN SELECT * FROM history WHERE {conditions} ORDER BY n DESC LIMIT 9"
         )
         told = " ".join(str(step[-1]) for step in plan)
@@ -308,20 +308,20 @@ def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> N
 
 
 def test_a_commit_does_not_wait_for_all_states_that_may_wait_and_none_is_forgotten(store: SqliteStore) -> None:
-    states = [SaveItem(item(str(n))) for n in range(2 * LATE + 1)]
-    with store._wake:
-        store.later(states)
-        waited = store.commit([SaveItem(item("at once"))])
-        waited.add_done_callback(lambda _: left.append(len(store._behind)))
+    states = [SaveItem(make_item(str(n))) for n in range(2 * MAX_GROUP_STATES + 1)]
+    with store._condition:
+        store.enqueue(states)
+        waited = store.commit([SaveItem(make_item("at once"))])
+        waited.add_done_callback(lambda _: left.append(len(store._queue)))
     left: list[int] = []
     waited.result(10)
     assert store.flush(20)
-    assert left == [LATE + 1]
-    store.later(states)
+    assert left == [MAX_GROUP_STATES + 1]
+    store.enqueue(states)
     path = store.path
     store.close()
     again = SqliteStore(path)
-    assert len(again.load().items) == 2 * LATE + 2
+    assert len(again.load().items) == 2 * MAX_GROUP_STATES + 2
     again.close()
 
 

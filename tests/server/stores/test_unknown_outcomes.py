@@ -14,7 +14,7 @@ import pytest
 
 from progressbar_tracker.server import services
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
-from tests.support.server import FullDisk, Served, legacy
+from tests.support.server import FullDisk, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import Write
 
 
-class Case(NamedTuple):
+class WriteCase(NamedTuple):
     """A write, and what is there after it: the same whether it is sent once or twice."""
 
     method: str
@@ -35,36 +35,36 @@ class Case(NamedTuple):
     failed: int | None = None  # likewise, after a failure that is certain
 
 
-def ops(*some: dict[str, object]) -> dict[str, object]:
+def make_batch(*some: dict[str, object]) -> dict[str, object]:
     return {"ops": list(some)}
 
 
-CASES = {
-    "create": Case("POST", "/progress", legacy("new"), 201),
-    "create ended": Case("POST", "/progress", legacy("new", 1), 201),
-    "update": Case("PUT", "/progress", legacy("old", 0.7)),
-    "end by a value": Case("PUT", "/progress", legacy("old", 1)),
-    "delete of part 1": Case("DELETE", "/progress?id=old"),
-    "put": Case("PUT", "/api/v1/items/new", {"run_id": "n", "seq": 1}, 200, 201),
-    "put without a run": Case("PUT", "/api/v1/items/new", {"title": "x"}, 200, 201),
-    "put that ends": Case("PUT", "/api/v1/items/new", {"run_id": "n", "status": "failed"}, 200, 201),
-    "take over": Case("PUT", "/api/v1/items/old", {"run_id": "n", "seq": 1}),
-    "end": Case("PATCH", "/api/v1/items/old", {"run_id": "r", "seq": 5, "status": "succeeded"}),
-    "end without seq": Case("PATCH", "/api/v1/items/old", {"status": "failed", "error": "x"}),
-    "delete": Case("DELETE", "/api/v1/items/old"),
-    "delete of a run": Case("DELETE", "/api/v1/items/old?run_id=r"),
-    "batch": Case(
+WRITE_CASES = {
+    "create": WriteCase("POST", "/progress", make_legacy_item("new"), 201),
+    "create ended": WriteCase("POST", "/progress", make_legacy_item("new", 1), 201),
+    "update": WriteCase("PUT", "/progress", make_legacy_item("old", 0.7)),
+    "end by a value": WriteCase("PUT", "/progress", make_legacy_item("old", 1)),
+    "delete of part 1": WriteCase("DELETE", "/progress?id=old"),
+    "put": WriteCase("PUT", "/api/v1/items/new", {"run_id": "n", "seq": 1}, 200, 201),
+    "put without a run": WriteCase("PUT", "/api/v1/items/new", {"title": "x"}, 200, 201),
+    "put that ends": WriteCase("PUT", "/api/v1/items/new", {"run_id": "n", "status": "failed"}, 200, 201),
+    "take over": WriteCase("PUT", "/api/v1/items/old", {"run_id": "n", "seq": 1}),
+    "end": WriteCase("PATCH", "/api/v1/items/old", {"run_id": "r", "seq": 5, "status": "succeeded"}),
+    "end without seq": WriteCase("PATCH", "/api/v1/items/old", {"status": "failed", "error": "x"}),
+    "delete": WriteCase("DELETE", "/api/v1/items/old"),
+    "delete of a run": WriteCase("DELETE", "/api/v1/items/old?run_id=r"),
+    "batch": WriteCase(
         "POST", "/api/v1/items:batch",
-        ops(
+        make_batch(
             {"op": "put", "id": "new", "run_id": "n", "seq": 1}, {"op": "delete", "id": "old", "run_id": "r"},
             {"op": "patch", "id": "other", "run_id": "r", "seq": 9, "status": "succeeded"},
         ),
     ),
-    "key": Case("POST", "/api/v1/keys", {"type": "read", "name": "made"}, 201),
-    "rotation": Case("POST", "/api/v1/keys/KEY/rotate"),
-    "revocation": Case("DELETE", "/api/v1/keys/KEY"),
-    "share": Case("POST", "/api/v1/shares", {"group": "g"}, 201),
-    "end of a share": Case("DELETE", "/api/v1/shares/SHARE"),
+    "key": WriteCase("POST", "/api/v1/keys", {"type": "read", "name": "made"}, 201),
+    "rotation": WriteCase("POST", "/api/v1/keys/KEY/rotate"),
+    "revocation": WriteCase("DELETE", "/api/v1/keys/KEY"),
+    "share": WriteCase("POST", "/api/v1/shares", {"group": "g"}, 201),
+    "end of a share": WriteCase("DELETE", "/api/v1/shares/SHARE"),
 }  # fmt: skip
 
 
@@ -73,24 +73,24 @@ class StallingDisk(FullDisk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.free = threading.Event()
-        self.free.set()
+        self.released = threading.Event()
+        self.released.set()
 
-    def perform_all(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
-        self.free.wait(60)
-        super().perform_all(connection, writes)
+    def execute_writes(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+        self.released.wait(60)
+        super().execute_writes(connection, writes)
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingDisk]:
     disk = StallingDisk()
-    monkeypatch.setattr(sqlite_store, "perform_all", disk.perform_all)
-    monkeypatch.setattr(services, "COMMIT", 0.5)
+    monkeypatch.setattr(sqlite_store, "execute_writes", disk.execute_writes)
+    monkeypatch.setattr(services, "COMMIT_TIMEOUT", 0.5)
     yield disk
-    disk.free.set()
+    disk.released.set()
 
 
-class State(NamedTuple):
+class VisibleState(NamedTuple):
     """What is to be seen of a server, without what differs from run to run."""
 
     items: dict[str, object]
@@ -99,19 +99,19 @@ class State(NamedTuple):
     shares: int
 
 
-def state(http: httpx.Client) -> State:
+def get_state(http: httpx.Client) -> VisibleState:
     items = {one["id"]: (one["status"], one["value"], one["run_id"]) for one in http.get("/progress").json()}
     if "new" in items and items["new"][2] != "n":
         items["new"] = (*items["new"][:2], "made up")
     runs = [(one["id"], one["run_id"], one["status"]) for one in http.get("/api/v1/history").json()["items"]]
     keys = [(one["name"], one["revoked_at"] is None) for one in http.get("/api/v1/keys").json()["keys"]]
-    return State(items, runs, sorted(keys), len(http.get("/api/v1/shares").json()["shares"]))
+    return VisibleState(items, runs, sorted(keys), len(http.get("/api/v1/shares").json()["shares"]))
 
 
-class Bench:
+class SampleServer:
     """A server with something of each kind."""
 
-    def __init__(self, serve: Callable[..., Served]) -> None:
+    def __init__(self, serve: Callable[..., RunningServer]) -> None:
         self.served = serve(local_key=False)
         self.http = self.served.client("admin")
         for item in ("old", "other"):
@@ -119,7 +119,7 @@ class Bench:
         self.key = self.http.post("/api/v1/keys", json={"type": "write", "name": "victim"}).json()
         self.share = self.http.post("/api/v1/shares", json={"group": "g"}).json()
 
-    def send(self, case: Case) -> httpx.Response:
+    def send(self, case: WriteCase) -> httpx.Response:
         path = case.path.replace("KEY", self.key["key_id"]).replace("SHARE", self.share["share_id"])
         return self.http.request(case.method, path, json=case.body)
 
@@ -128,22 +128,22 @@ class Bench:
         self.http = self.served.client("admin")
 
 
-def expected(serve: Callable[..., Served], case: Case) -> State:
-    bench = Bench(serve)
+def expected_state(serve: Callable[..., RunningServer], case: WriteCase) -> VisibleState:
+    bench = SampleServer(serve)
     assert bench.send(case).status_code < 300
-    return state(bench.http)
+    return get_state(bench.http)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", WRITE_CASES.values(), ids=WRITE_CASES)
 def test_a_write_of_unknown_outcome_may_be_sent_again(
-    serve: Callable[..., Served], disk: StallingDisk, case: Case
+    make_server: Callable[..., RunningServer], disk: StallingDisk, case: WriteCase
 ) -> None:
-    wanted = expected(serve, case)
-    bench = Bench(serve)
-    disk.free.clear()
+    wanted = expected_state(make_server, case)
+    bench = SampleServer(make_server)
+    disk.released.clear()
     first, second = bench.send(case), bench.send(case)
-    disk.free.set()
-    if case == CASES["update"]:
+    disk.released.set()
+    if case == WRITE_CASES["update"]:
         assert (first.status_code, second.status_code) == (200, 200)  # it may wait
         return
     for answer in (first, second):
@@ -154,22 +154,22 @@ def test_a_write_of_unknown_outcome_may_be_sent_again(
     assert third.status_code == case.status, third.text
     if "ops" in (case.body or {}):
         assert [one["status"] for one in third.json()["results"]] == [200, 200, 200]
-    assert state(bench.http) == wanted
+    assert get_state(bench.http) == wanted
     if case.path.endswith("/rotate"):
         # The secret that the client has goes on for a day, and so does the one of the answer.
         for secret in (bench.key["key"], third.json()["key"]):
             assert bench.served.client(secret).get("/api/key-info").status_code == 200
     bench.restart()
-    assert state(bench.http) == wanted
+    assert get_state(bench.http) == wanted
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", WRITE_CASES.values(), ids=WRITE_CASES)
 def test_a_write_that_failed_for_certain_may_be_sent_again(
-    serve: Callable[..., Served], disk: StallingDisk, case: Case
+    make_server: Callable[..., RunningServer], disk: StallingDisk, case: WriteCase
 ) -> None:
-    wanted = expected(serve, case)
-    bench = Bench(serve)
-    before = state(bench.http)
+    wanted = expected_state(make_server, case)
+    bench = SampleServer(make_server)
+    before = get_state(bench.http)
     disk.full = True
     answer = bench.send(case)
     assert answer.status_code in {503, 200}
@@ -177,46 +177,48 @@ def test_a_write_that_failed_for_certain_may_be_sent_again(
     if answer.status_code == 503:
         assert answer.json()["type"] == "/problems/unavailable"
         assert "nothing was changed" in answer.text
-        assert state(bench.http) == before
+        assert get_state(bench.http) == before
     assert bench.send(case).status_code == (case.status if case.failed is None else case.failed)
-    assert state(bench.http) == wanted
+    assert get_state(bench.http) == wanted
     bench.restart()
-    assert state(bench.http) == wanted
+    assert get_state(bench.http) == wanted
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", WRITE_CASES.values(), ids=WRITE_CASES)
 def test_a_write_that_fails_after_a_stall_leaves_nothing(
-    serve: Callable[..., Served], disk: StallingDisk, case: Case
+    make_server: Callable[..., RunningServer], disk: StallingDisk, case: WriteCase
 ) -> None:
-    wanted = expected(serve, case)
-    bench = Bench(serve)
-    before = state(bench.http)
-    disk.free.clear()
+    wanted = expected_state(make_server, case)
+    bench = SampleServer(make_server)
+    before = get_state(bench.http)
+    disk.released.clear()
     disk.full = True
     answer = bench.send(case)
-    disk.free.set()
+    disk.released.set()
     if answer.status_code == 200:
         return  # it could wait
     assert answer.json()["type"] == "/problems/outcome-unknown"
     while bench.http.get("/readyz").status_code != 503:
         pass
-    assert state(bench.http) == before
+    assert get_state(bench.http) == before
     disk.full = False
     assert bench.send(case).status_code == (case.status if case.failed is None else case.failed)
-    assert state(bench.http) == wanted
+    assert get_state(bench.http) == wanted
     bench.restart()
-    assert state(bench.http) == wanted
+    assert get_state(bench.http) == wanted
 
 
-def test_another_client_may_not_repeat_what_it_did_not_do(serve: Callable[..., Served], disk: StallingDisk) -> None:
+def test_another_client_may_not_repeat_what_it_did_not_do(
+    make_server: Callable[..., RunningServer], disk: StallingDisk
+) -> None:
     """A deletion or a creation that is not theirs is a 404, a 409 or a 403, as ever."""
-    bench = Bench(serve)
-    disk.free.clear()
+    bench = SampleServer(make_server)
+    disk.released.clear()
     assert bench.http.delete("/api/v1/items/old").status_code == 503
-    assert bench.http.post("/progress", json=legacy("new")).status_code == 503
-    disk.free.set()
+    assert bench.http.post("/progress", json=make_legacy_item("new")).status_code == 503
+    disk.released.set()
     other = bench.served.client("other")
     assert other.delete("/api/v1/items/old").status_code == 403
-    assert other.post("/progress", json=legacy("new")).status_code == 409
-    assert bench.http.post("/progress", json=legacy("new", 0.7)).status_code == 409
+    assert other.post("/progress", json=make_legacy_item("new")).status_code == 409
+    assert bench.http.post("/progress", json=make_legacy_item("new", 0.7)).status_code == 409
     assert bench.http.delete("/api/v1/items/old?run_id=x").status_code == 404

@@ -12,45 +12,53 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from progressbar_tracker.server.access.key_admin import KeyFile
-from progressbar_tracker.server.metrics import TABLES
+from progressbar_tracker.server.access.key_admin import KeyAdmin
+from progressbar_tracker.server.metrics import TABLE_NAMES
 from progressbar_tracker.server.models import AddNotice, AddSample, Notice, Sample
 from progressbar_tracker.server.stores import reading
-from progressbar_tracker.server.stores.reading import Skipped, page_of
-from tests.server.test_cluster import until
+from progressbar_tracker.server.stores.reading import SkippedRows, read_page
+from tests.server.test_cluster import wait_until
 from tests.support.postgres import create_database
-from tests.support.server import NOW, Clock, Served, legacy
+from tests.support.server import START_TIME, ManualClock, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STATE = json.dumps(
-    {"id": "x", "owner_id": "k", "owner": "k", "run_id": "r", "created_at": NOW, "updated_at": NOW, "pace_at": NOW}
+VALID_STATE = json.dumps(
+    {
+        "id": "x",
+        "owner_id": "k",
+        "owner": "k",
+        "run_id": "r",
+        "created_at": START_TIME,
+        "updated_at": START_TIME,
+        "pace_at": START_TIME,
+    }
 )
 
 
-def changed(**fields: object) -> str:
-    return json.dumps(json.loads(STATE) | fields)
+def change_state(**fields: object) -> str:
+    return json.dumps(json.loads(VALID_STATE) | fields)
 
 
-STATES = {
+INVALID_STATES = {
     "empty": "",
     "no JSON": "{",
-    "truncated": STATE[: len(STATE) // 2],
+    "truncated": VALID_STATE[: len(VALID_STATE) // 2],
     "null": "null",
     "list": "[]",
     "number": "17",
     "nothing in it": "{}",
-    "wrong type": changed(value="half"),
-    "null field": changed(run_id=None),
-    "unknown status": changed(status="gone"),
-    "huge integer": changed(completed=10**400),
-    "huge instant": changed(updated_at=1e300),
-    "negative instant": changed(created_at=-1e18),
-    "instant as a text": changed(ended_at="yesterday"),
-    "value out of range": changed(value=17.0),
-    "meta": changed(meta={"a": {"b": 1}}),
-    "parts": changed(parts={"a": {"completed": 10**400, "seq": 1}}),
+    "wrong type": change_state(value="half"),
+    "null field": change_state(run_id=None),
+    "unknown status": change_state(status="gone"),
+    "huge integer": change_state(completed=10**400),
+    "huge instant": change_state(updated_at=1e300),
+    "negative instant": change_state(created_at=-1e18),
+    "instant as a text": change_state(ended_at="yesterday"),
+    "value out of range": change_state(value=17.0),
+    "meta": change_state(meta={"a": {"b": 1}}),
+    "parts": change_state(parts={"a": {"completed": 10**400, "seq": 1}}),
     "lone surrogate": '{"id": "\\ud800"}',
     "nested": "[" * 100_000,
 }
@@ -75,13 +83,13 @@ class Database:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
     url = None if request.param == "sqlite" else create_database(request.getfixturevalue("postgres_cluster"))
-    served = Served(tmp_path, Clock(), database=url, local_key=False)
+    served = RunningServer(tmp_path, ManualClock(), database=url, local_key=False)
     http = served.client("admin")
     for name in ("before", "after"):
-        http.post("/progress", json=legacy(name)).raise_for_status()
-        http.post("/progress", json=legacy("gone", 1)).raise_for_status()
+        http.post("/progress", json=make_legacy_item(name)).raise_for_status()
+        http.post("/progress", json=make_legacy_item("gone", 1)).raise_for_status()
         http.delete("/progress?id=gone").raise_for_status()
     http.post("/api/v1/shares", json={"group": "g"}).raise_for_status()
     served.stop()
@@ -90,34 +98,35 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(autouse=True)
-def skipped(monkeypatch: pytest.MonkeyPatch) -> Skipped:
-    skipped = Skipped()
-    monkeypatch.setattr(reading, "skipped", skipped)
+def skipped_rows(monkeypatch: pytest.MonkeyPatch) -> SkippedRows:
+    skipped = SkippedRows()
+    monkeypatch.setattr(reading, "skipped_rows", skipped)
     from progressbar_tracker.server import metrics
 
-    monkeypatch.setattr(metrics, "skipped", skipped)
+    monkeypatch.setattr(metrics, "skipped_rows", skipped)
     return skipped
 
 
-def rows_of(served: Served) -> list[tuple[str, str, tuple[object, ...]]]:
+def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]:
     """Return what to write: the table, a statement and its values."""
     file = Database(served.database).is_file
     rows: list[tuple[str, str, tuple[object, ...]]] = []
-    for state in STATES.values():
+    for state in INVALID_STATES.values():
         name = f"bad-{len(rows)}"
         rows.append(("items", "INSERT INTO items (id, state) VALUES (?, ?)" if file else
                      "INSERT INTO items (id, rev, state) VALUES (?, 1, ?)", (name, state)))  # fmt: skip
         rows.append(("history", 'INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)' if file else
                      "INSERT INTO history (id, status, ended_at, state, rev, run_id, searched) "
-                     "VALUES (?, ?, ?, ?, 1, '', '')", (name, "failed", NOW, state)))  # fmt: skip
-    good = STATE
-    for status, ended_at in (("lost", NOW), ("failed", 1e300), ("failed", -1e18), ("failed", float("inf"))):
+                     "VALUES (?, ?, ?, ?, 1, '', '')", (name, "failed", START_TIME, state)))  # fmt: skip
+    good = VALID_STATE
+    for status, ended_at in (("lost", START_TIME), ("failed", 1e300), ("failed", -1e18), ("failed", float("inf"))):
         rows.append(("history", 'INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)' if file else
                      "INSERT INTO history (id, status, ended_at, state, rev, run_id, searched) "
                      "VALUES (?, ?, ?, ?, 1, '', '')", ("x", status, ended_at, good)))  # fmt: skip
     key = ("name", "type", "hash", "created_at", "expires_at")
     for values in (
-        ("n", "owner", "h1", NOW, None), ("n", "admin", "h2", 1e300, None), ("n", "admin", "h3", NOW, float("inf")),
+        ("n", "owner", "h1", START_TIME, None), ("n", "admin", "h2", 1e300, None), ("n", "admin", "h3", START_TIME,
+        float("inf")),
         ("n", "admin", "h4", -1e300, None),
     ):  # fmt: skip
         document = dict(zip(key, values, strict=True)) | {"key_id": f"bad{values[2]}"}
@@ -133,23 +142,23 @@ def rows_of(served: Served) -> list[tuple[str, str, tuple[object, ...]]]:
             column = "hash" if table == "sessions" else "share_id, hash"
             marks = "?" if table == "sessions" else "?, 'h'"
             rows.append((table, f"INSERT INTO {table} ({column}, created_at, expires_at) VALUES ({marks}, ?, 1e300)",
-                         (f"bad-{number}", NOW)))  # fmt: skip
+                         (f"bad-{number}", START_TIME)))  # fmt: skip
         else:
             for n, state in enumerate(("", "{", "null", "[]", '{"hash": 5}')):
                 rows.append((table, "INSERT INTO credentials (kind, id, state) VALUES (?, ?, ?)",
                              (kind, f"bad-{n}", state)))  # fmt: skip
-    for n, (at, value) in enumerate(((NOW, float("inf")), (1e300, 0.5), (-5.0, 0.5))):
+    for n, (at, value) in enumerate(((START_TIME, float("inf")), (1e300, 0.5), (-5.0, 0.5))):
         rows.append(("samples", "INSERT INTO samples (id, run_id, at, value) VALUES (?, ?, ?, ?)",
                      (f"before-{n}", "r", at, value)))  # fmt: skip
     for n, body in enumerate(("", "{", "[]", "null", "{}")):
         rows.append(("outbox", ("INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
                      "VALUES (?, 'hook', 'a', 'r', 'failed', ?, ?, ?)"),
-                     (f"bad-{n}", 1e300 if body == "{}" else NOW, body, NOW - 100)))  # fmt: skip
+                     (f"bad-{n}", 1e300 if body == "{}" else START_TIME, body, START_TIME - 100)))  # fmt: skip
     if file:
         raw = "CAST(x'ff' AS TEXT)"
         rows += [
             ("items", f"INSERT INTO items (id, state) VALUES ('raw', {raw})", ()),
-            ("items", f"INSERT INTO items (id, state) VALUES ({raw}, ?)", (STATE,)),
+            ("items", f"INSERT INTO items (id, state) VALUES ({raw}, ?)", (VALID_STATE,)),
             ("history", f"INSERT INTO history (id, status, ended_at, state) VALUES ('raw', 'failed', 5, {raw})", ()),
             ("keys", ("INSERT INTO keys (key_id, name, type, hash, created_at) "
              f"VALUES ('raw', {raw}, 'admin', 'h', 5)"), ()),
@@ -161,7 +170,7 @@ def rows_of(served: Served) -> list[tuple[str, str, tuple[object, ...]]]:
     return rows
 
 
-PAGES = (
+PAGE_PATHS = (
     "/", "/history", "/items/before", "/items/x", "/admin", "/channels", "/progress", "/api/v1/items",
     "/api/v1/history", "/api/v1/history.csv", "/api/v1/history.jsonl", "/api/v1/history?q=a", "/api/v1/keys",
     "/api/v1/sessions", "/api/v1/shares", "/metrics", "/api/v1/items/before/samples",
@@ -169,17 +178,17 @@ PAGES = (
 
 
 def test_rows_that_cannot_be_read_are_skipped_and_all_others_are_served(
-    served: Served, skipped: Skipped, caplog: pytest.LogCaptureFixture
+    server: RunningServer, skipped_rows: SkippedRows, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = Database(served.database)
-    rows = rows_of(served)
+    database = Database(server.database)
+    rows = bad_rows(server)
     for _, statement, values in rows:
         database.execute(statement, *values)
     with caplog.at_level(logging.WARNING):
-        served.start()
-        http, browser = served.client("admin"), served.browser()
+        server.start()
+        http, browser = server.client("admin"), server.browser()
         for _ in range(2):
-            for path in PAGES:
+            for path in PAGE_PATHS:
                 for client in (http, browser):
                     assert client.get(path).status_code < 500, path
         assert {one["id"] for one in http.get("/progress").json()} == {"before", "after"}
@@ -192,15 +201,15 @@ def test_rows_that_cannot_be_read_are_skipped_and_all_others_are_served(
             assert found == ["gone", "gone"], query
         assert not any(key["key_id"].startswith(("bad", "raw")) for key in http.get("/api/v1/keys").json()["keys"])
         assert len(http.get("/api/v1/shares").json()["shares"]) == 1
-        store = served.server.store
-        store.commit([AddNotice(Notice("good", "hook", "a", "r", "failed", NOW, "{}", NOW))]).result(10)
-        assert [one.notice_id for one in store.notices(NOW, 1)] == ["good"]
-        store.commit([AddSample("before", "r", Sample(NOW, 0.5, None))]).result(10)
+        store = server.background.store
+        store.commit([AddNotice(Notice("good", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME))]).result(10)
+        assert [one.notice_id for one in store.read_due_notices(START_TIME, 1)] == ["good"]
+        store.commit([AddSample("before", "r", Sample(START_TIME, 0.5, None))]).result(10)
         for n in range(3):
-            assert store.samples(f"before-{n}", "r") == []
+            assert store.read_samples(f"before-{n}", "r") == []
         assert http.put("/api/v1/items/bad-0", json={"run_id": "n"}).status_code == 201
     text = http.get("/metrics").text
-    for table in TABLES:
+    for table in TABLE_NAMES:
         expected = sum(one == table for one, _, _ in rows)
         assert f'progressbar_rows_skipped_total{{table="{table}"}} {float(expected)}' in text
     lines = [line for line in caplog.messages if "cannot be read and is skipped" in line]
@@ -218,13 +227,13 @@ def test_a_page_is_full_however_many_rows_before_cannot_be_read() -> None:
             raise ValueError
         return n
 
-    assert page_of("history", fetch, read, 100, 5) == [98, 91, 84, 77, 70]
-    assert page_of("history", fetch, read, 10, 5) == [7, 0]
-    assert page_of("history", fetch, read, 0, 5) == []
+    assert read_page("history", fetch, read, 100, 5) == [98, 91, 84, 77, 70]
+    assert read_page("history", fetch, read, 10, 5) == [7, 0]
+    assert read_page("history", fetch, read, 0, 5) == []
 
 
-def test_a_key_that_cannot_be_read_grants_nothing(serve: Callable[..., Served]) -> None:
-    served = serve(local_key=False)
+def test_a_key_that_cannot_be_read_grants_nothing(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(local_key=False)
     secret = served.keys["write"]
     served.stop()
     Database(served.database).execute("UPDATE keys SET type = 'owner' WHERE name = 'write'")
@@ -233,13 +242,13 @@ def test_a_key_that_cannot_be_read_grants_nothing(serve: Callable[..., Served]) 
     assert served.client("admin").get("/api/key-info").status_code == 200
 
 
-def test_a_lost_revision_of_the_keys_hides_no_revocation(serve: Callable[..., Served]) -> None:
-    served = serve(local_key=False)
+def test_a_lost_revision_of_the_keys_hides_no_revocation(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(local_key=False)
     served.stop()
     Database(served.database).execute("DELETE FROM meta WHERE name = 'keys_rev'")
     served.start()
     reader = served.client("read")
     assert reader.get("/api/key-info").status_code == 200
-    with KeyFile(Path(str(served.database))) as file:
+    with KeyAdmin(Path(str(served.database))) as file:
         file.revoke(next(key.key_id for key in file.list() if key.name == "read"))
-    until(lambda: reader.get("/api/key-info").status_code == 401)
+    wait_until(lambda: reader.get("/api/key-info").status_code == 401)

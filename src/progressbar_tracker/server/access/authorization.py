@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from progressbar_tracker._models import KEY_TYPES, PERMISSIONS, KeyType, Permission
+from progressbar_tracker._models import KEY_PERMISSIONS, KEY_TYPES, KeyType, Permission
 from progressbar_tracker.server.problems import ProblemError
 
-from .keys import Keyring, credential_ends_at, usable
+from .keys import Keyring, credential_ends_at, is_usable
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.models import SessionRecord
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
 """What a request wants: ``public`` needs nothing, ``any`` a valid key, ``manage`` an admin (keys)."""
 
-OPERATOR: Final = "operator"
+OPERATOR_ID: Final = "operator"
 """The identity of who is signed in to the dashboard by password or link; no key can have this id."""
 
 
-GUEST: Final = "guest"
+GUEST_ID: Final = "guest"
 """The identity of who is not signed in, where the operator lets everybody read; no key can have this id."""
 
 
@@ -46,7 +46,7 @@ class Principal(msgspec.Struct, frozen=True):
     @property
     def permissions(self) -> tuple[Permission, ...]:
         """What it may do."""
-        return PERMISSIONS[self.type]
+        return KEY_PERMISSIONS[self.type]
 
 
 def authorize(principal: Principal | None, action: Action, owner: str | None = None) -> None:
@@ -62,9 +62,9 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
     """
     if action == "public":
         return
-    if principal is None or (principal.id == GUEST and action != "read"):
+    if principal is None or (principal.id == GUEST_ID and action != "read"):
         raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
-    reach = _REACH.get((principal.type, action), "none")
+    reach = _ACTION_SCOPES.get((principal.type, action), "none")
     if reach == "all" or (reach == "own" and (owner is None or owner == principal.id)):
         return
     if action == "manage":
@@ -74,8 +74,8 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
     raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
 
 
-def _reach(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
-    held: tuple[str, ...] = PERMISSIONS[type]
+def _action_scope(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
+    held: tuple[str, ...] = KEY_PERMISSIONS[type]
     if action in {"public", "any"} or (action == "manage" and type == "admin"):
         return "all"
     if action in held or f"{action}_all" in held:
@@ -84,36 +84,40 @@ def _reach(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
 
 
 # Asked once or twice for every write.
-_REACH: Final = {(type, action): _reach(type, action) for type in KEY_TYPES for action in get_args(Action)}
+_ACTION_SCOPES: Final = {
+    (type, action): _action_scope(type, action) for type in KEY_TYPES for action in get_args(Action)
+}
 
 
-def identify(ring: Keyring, secret: str, now: float) -> Principal:
+def identify(keyring: Keyring, secret: str, now: float) -> Principal:
     """Return whom a key stands for.
 
     Raises:
         ProblemError: ``unauthorized``; whoever holds a revoked or expired key is told so.
     """
-    record = ring.find(secret, now)
+    record = keyring.find(secret, now)
     if record is None:
         raise ProblemError("unauthorized", "the key is not known here")
-    if not usable(record, now):
+    if not is_usable(record, now):
         why = "has expired" if record.revoked_at is None else "was revoked"
         raise ProblemError("unauthorized", f"the key {why}")
     return Principal(record.key_id, record.name, record.type, record.group)
 
 
-def signed_in(ring: Keyring, session: SessionRecord, now: float, operator_credential: str) -> Principal | None:
+def principal_of_session(
+    keyring: Keyring, session: SessionRecord, now: float, operator_credential: str
+) -> Principal | None:
     """Return the principal of a session; ``None`` if the credential that it was signed in with has ended.
 
     Args:
-        ring: The keys.
+        keyring: The keys.
         session: The session.
         now: The instant.
         operator_credential: The credential of sessions that were signed in by password or link.
     """
     if session.key_id is None:
-        return Principal(OPERATOR, OPERATOR, "admin") if session.credential == operator_credential else None
-    record = ring.get(session.key_id)
+        return Principal(OPERATOR_ID, OPERATOR_ID, "admin") if session.credential == operator_credential else None
+    record = keyring.get(session.key_id)
     if record is None or now >= credential_ends_at(record, session.credential):
         return None
     return Principal(record.key_id, record.name, record.type, record.group)

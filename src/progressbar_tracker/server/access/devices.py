@@ -12,7 +12,7 @@ import hmac
 import secrets
 from typing import Final
 
-DEVICE: Final = "pbt_device"
+DEVICE_COOKIE_PREFIX: Final = "pbt_device"
 """What the name of the cookie begins with."""
 
 DEVICE_SECONDS: Final = 90 * 86400
@@ -21,7 +21,7 @@ DEVICE_SECONDS: Final = 90 * 86400
 MAX_COOKIE_LENGTH: Final = 200
 
 
-class Devices:
+class DeviceCookies:
     """Makes and checks the cookies.
 
     Args:
@@ -31,12 +31,12 @@ class Devices:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def make(self, now: float) -> str:
+    def issue(self, now: float) -> str:
         """Return a new cookie."""
         signed = f"{secrets.token_urlsafe(9)}.{int(now) + DEVICE_SECONDS}"
         return f"{signed}.{self._sign(signed)}"
 
-    def find(self, cookie: str, now: float) -> str | None:
+    def verify(self, cookie: str, now: float) -> str | None:
         """Return the id of the browser that a cookie is of, or ``None`` if the cookie is not good."""
         signed, _, signature = cookie.rpartition(".")
         device, _, until = signed.partition(".")

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import FieldError, KeyType
 from progressbar_tracker.server.models import KeyRecord, SaveKey
-from progressbar_tracker.server.settings import without_password
+from progressbar_tracker.server.settings import strip_password
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.stores.open import needs_postgres
-from progressbar_tracker.server.stores.reading import text_of
+from progressbar_tracker.server.stores.open import require_postgres_driver
+from progressbar_tracker.server.stores.reading import decode_text
 from progressbar_tracker.server.stores.sqlite.files import connect
-from progressbar_tracker.server.stores.sqlite.locks import opened_beside
-from progressbar_tracker.server.stores.sqlite.rows import perform, read_keys
+from progressbar_tracker.server.stores.sqlite.locks import open_alongside_server
+from progressbar_tracker.server.stores.sqlite.rows import execute_write, read_keys
 
 from . import keys
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class _Access(Protocol):
+class _KeyStore(Protocol):
     """The keys where they are kept. Every method raises :class:`StoreError`."""
 
     def read(self) -> tuple[list[KeyRecord], int]: ...
@@ -39,7 +39,7 @@ class _Access(Protocol):
     def close(self) -> None: ...
 
 
-class KeyFile:
+class KeyAdmin:
     """The keys in a database.
 
     Args:
@@ -52,16 +52,16 @@ class KeyFile:
 
     def __init__(self, database: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._access: _Access
+        self._key_store: _KeyStore
         if isinstance(database, Path):
-            self._shown = str(database)
-            self._access = _File(database)
+            self._display_name = str(database)
+            self._key_store = _SqliteKeyStore(database)
         else:
-            needs_postgres()
-            from progressbar_tracker.server.stores.postgres.keys import PostgresKeys
+            require_postgres_driver()
+            from progressbar_tracker.server.stores.postgres.keys import PostgresKeyStore
 
-            self._shown = without_password(database)
-            self._access = PostgresKeys(database)
+            self._display_name = strip_password(database)
+            self._key_store = PostgresKeyStore(database)
 
     def __enter__(self) -> Self:
         return self
@@ -73,14 +73,14 @@ class KeyFile:
 
     def close(self) -> None:
         """Let go of the database."""
-        self._access.close()
+        self._key_store.close()
 
     def list(self) -> list[KeyRecord]:
         """Return all keys, oldest first."""
         try:
-            records, rev = self._access.read()
+            records, rev = self._key_store.read()
         except StoreError as error:
-            raise self._cannot(error) from error
+            raise self._config_error(error) from error
         return keys.Keyring(records, rev).all()
 
     def create(
@@ -103,41 +103,41 @@ class KeyFile:
 
     def revoke(self, key_id: str) -> KeyRecord:
         """End a key, at once."""
-        record = keys.revoked(self._need(key_id), self._now())
+        record = keys.revoke_key(self._require(key_id), self._now())
         self._save(record)
         return record
 
     def rotate(self, key_id: str) -> keys.NewKey:
         """Give a key a new secret; the old one works for a day more."""
-        record = self._need(key_id)
+        record = self._require(key_id)
         if record.revoked_at is not None:
             raise ConfigError(f"the key {key_id} was revoked")
-        made = keys.rotated(record, self._now())
+        made = keys.rotate_key(record, self._now())
         self._save(made.record)
         return made
 
-    def _need(self, key_id: str) -> KeyRecord:
+    def _require(self, key_id: str) -> KeyRecord:
         for record in self.list():
             if record.key_id == key_id:
                 return record
-        raise ConfigError(f"there is no key {key_id!r} in {self._shown}")
+        raise ConfigError(f"there is no key {key_id!r} in {self._display_name}")
 
     def _save(self, record: KeyRecord) -> None:
         try:
-            self._access.save(record)
+            self._key_store.save(record)
         except StoreError as error:
-            raise self._cannot(error) from error
+            raise self._config_error(error) from error
 
-    def _cannot(self, error: Exception) -> ConfigError:
-        return ConfigError(f"the database {self._shown} cannot be used: {error}")
+    def _config_error(self, error: Exception) -> ConfigError:
+        return ConfigError(f"the database {self._display_name} cannot be used: {error}")
 
 
-class _File:
+class _SqliteKeyStore:
     def __init__(self, path: Path) -> None:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(opened_beside(path))
+            stack.enter_context(open_alongside_server(path))
             self._connection = connect(path)
-            self._connection.text_factory = text_of
+            self._connection.text_factory = decode_text
             stack.callback(self._connection.close)
             self._close = stack.pop_all().close
 
@@ -150,7 +150,7 @@ class _File:
     def save(self, record: KeyRecord) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            perform(self._connection, SaveKey(record))
+            execute_write(self._connection, SaveKey(record))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self._connection.in_transaction:

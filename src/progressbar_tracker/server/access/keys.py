@@ -18,22 +18,22 @@ from progressbar_tracker._models import (
     FieldError,
     KeyType,
     check_text,
-    shown,
+    format_value,
 )
-from progressbar_tracker.server.models import KeyRecord, credential_of, digest
+from progressbar_tracker.server.models import KeyRecord, credential_digest, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-OVERLAP: Final = 24 * 3600.0
+ROTATION_GRACE_SECONDS: Final = 24 * 3600.0
 """Seconds for which the old secret of a rotated key still works."""
 
-KEYS: Final = 1000
+MAX_KEYS: Final = 1000
 """The most keys, those that have ended and are remembered among them."""
 
 NAME_LENGTH: Final = 100
 
-_LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+_ID_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 class NewKey(NamedTuple):
@@ -51,12 +51,12 @@ def check_type(value: object) -> KeyType:
     for name in KEY_TYPES:
         if value == name:
             return name
-    raise FieldError("type", f"type must be one of {', '.join(KEY_TYPES)}, not {shown(value)}")
+    raise FieldError("type", f"type must be one of {', '.join(KEY_TYPES)}, not {format_value(value)}")
 
 
 def check_name(value: object) -> str:
     """Return ``value`` if it can be a key's name: 1 to 100 characters."""
-    return check_text("name", value, NAME_LENGTH, least=1)
+    return check_text("name", value, NAME_LENGTH, min_length=1)
 
 
 def new_key(
@@ -76,9 +76,9 @@ def new_key(
     """
     if expires_at is not None and not expires_at > now:
         raise FieldError("expires_at", "expires_at must be in the future")
-    key_id = "".join(secrets.choice(_LETTERS) for _ in range(8))
+    key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
     type = check_type(type)
-    secret = _secret(type, key_id)
+    secret = _new_secret(type, key_id)
     record = KeyRecord(
         key_id=key_id,
         name=check_name(name),
@@ -91,24 +91,30 @@ def new_key(
     return NewKey(record, secret)
 
 
-def rotated(record: KeyRecord, now: float) -> NewKey:
+def rotate_key(record: KeyRecord, now: float) -> NewKey:
     """Give a key a new secret; the old one works for a day more, the identity stays."""
-    secret = _secret(record.type, record.key_id)
+    secret = _new_secret(record.type, record.key_id)
     return NewKey(
-        replace(record, hash=digest(secret), previous_hash=record.hash, previous_until=now + OVERLAP, imported=False),
+        replace(
+            record,
+            hash=digest(secret),
+            previous_hash=record.hash,
+            previous_until=now + ROTATION_GRACE_SECONDS,
+            imported=False,
+        ),
         secret,
     )
 
 
-def revoked(record: KeyRecord, now: float) -> KeyRecord:
+def revoke_key(record: KeyRecord, now: float) -> KeyRecord:
     """End a key, the old secret of a rotation included. A key that is revoked already keeps its instant."""
     return record if record.revoked_at is not None else replace(record, revoked_at=now)
 
 
-def imported(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
+def import_key(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
     """Return the record of an admin key that came from outside, in the identity of the one imported before."""
     if former is None:
-        key_id = "".join(secrets.choice(_LETTERS) for _ in range(8))
+        key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
         return KeyRecord(key_id=key_id, name="admin", type="admin", hash=digest(secret), created_at=now, imported=True)
     return replace(
         former, type="admin", hash=digest(secret), expires_at=None, previous_hash=None, previous_until=None,
@@ -116,12 +122,12 @@ def imported(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
     )  # fmt: skip
 
 
-def usable(record: KeyRecord, now: float) -> bool:
+def is_usable(record: KeyRecord, now: float) -> bool:
     """Say whether a key works at an instant."""
     return record.revoked_at is None and (record.expires_at is None or now < record.expires_at)
 
 
-def over_since(record: KeyRecord) -> float:
+def key_ended_at(record: KeyRecord) -> float:
     """Return the instant from which on a key works no more; infinite as long as none is known."""
     ends = [instant for instant in (record.revoked_at, record.expires_at) if instant is not None]
     return min(ends, default=math.inf)
@@ -132,7 +138,7 @@ def credential_ends_at(record: KeyRecord | None, credential: str | None) -> floa
 
     Args:
         record: The key as it is now; ``None`` if it is forgotten.
-        credential: See :func:`~.records.credential_of`.
+        credential: See :func:`~.records.credential_digest`.
 
     Returns:
         The instant, infinite if none is known; minus infinity if the key has no such credential (any more).
@@ -140,18 +146,18 @@ def credential_ends_at(record: KeyRecord | None, credential: str | None) -> floa
     if record is None or record.revoked_at is not None:
         return -math.inf
     until = math.inf if record.expires_at is None else record.expires_at
-    if credential == credential_of(record.type, record.hash):
+    if credential == credential_digest(record.type, record.hash):
         return until
-    if record.previous_hash is not None and credential == credential_of(record.type, record.previous_hash):
+    if record.previous_hash is not None and credential == credential_digest(record.type, record.previous_hash):
         return until if record.previous_until is None else min(until, record.previous_until)
     return -math.inf
 
 
-def _secret(type: KeyType, key_id: str) -> str:
+def _new_secret(type: KeyType, key_id: str) -> str:
     return f"pbt_{type[0]}_{key_id}_{secrets.token_urlsafe(32)}"
 
 
-def _event(before: KeyRecord | None, after: KeyRecord) -> str | None:
+def _key_event(before: KeyRecord | None, after: KeyRecord) -> str | None:
     """Return what has become of a key, in two words for the log."""
     if before is None:
         return "key made"
@@ -177,12 +183,12 @@ class Keyring:
         records: Iterable[KeyRecord] = (),
         rev: int = 0,
         *,
-        tell: Callable[[str, KeyRecord], object] = lambda _event, _record: None,
+        on_event: Callable[[str, KeyRecord], object] = lambda _event, _record: None,
     ) -> None:
-        self._tell: Callable[[str, KeyRecord], object] | None = None
+        self._on_event: Callable[[str, KeyRecord], object] | None = None
         self._records: dict[str, KeyRecord] = {}
         self.replace_all(records, rev)
-        self._tell = tell  # of what was there already nobody is to be told
+        self._on_event = on_event  # of what was there already nobody is to be told
 
     def replace_all(self, records: Iterable[KeyRecord], rev: int) -> None:
         """Take over what the store has now."""
@@ -191,9 +197,9 @@ class Keyring:
         self._records = {record.key_id: record for record in records}
         self._by_hash: dict[str, tuple[KeyRecord, float]] = {}
         for record in self._records.values():
-            self._index(record)
-            if self._tell is not None and (event := _event(before.get(record.key_id), record)) is not None:
-                self._tell(event, record)
+            self._index_secrets(record)
+            if self._on_event is not None and (event := _key_event(before.get(record.key_id), record)) is not None:
+                self._on_event(event, record)
 
     def add(self, record: KeyRecord) -> None:
         """Add a key, or replace it."""
@@ -217,21 +223,22 @@ class Keyring:
         found = self._by_hash.get(digest(secret))
         return None if found is None or now >= found[1] else found[0]
 
-    def owner_of(self, secret: str) -> KeyRecord | None:
+    def find_any(self, secret: str) -> KeyRecord | None:
         """Return the key that has or had a secret, though neither may work any more."""
         found = self._by_hash.get(digest(secret))
         return None if found is None else found[0]
 
-    def _index(self, record: KeyRecord) -> None:
+    def _index_secrets(self, record: KeyRecord) -> None:
         if record.previous_hash is not None and record.previous_until is not None:
             self._by_hash[record.previous_hash] = record, record.previous_until
         self._by_hash[record.hash] = record, math.inf
 
-    def last_admin(self, key_id: str, now: float) -> bool:
+    def is_last_admin(self, key_id: str, now: float) -> bool:
         """Say whether no usable admin key would be left without this one."""
         record = self._records.get(key_id)
-        if record is None or record.type != "admin" or not usable(record, now):
+        if record is None or record.type != "admin" or not is_usable(record, now):
             return False
         return not any(
-            other.type == "admin" and usable(other, now) and other.key_id != key_id for other in self._records.values()
+            other.type == "admin" and is_usable(other, now) and other.key_id != key_id
+            for other in self._records.values()
         )

@@ -11,14 +11,14 @@ from typing import Final
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.quota import Quota
 
-WORTH: Final = 10
+BURST_SECONDS: Final = 10
 """Seconds' worth of requests that may come at once."""
 
-CLIENTS: Final = 10_000
+MAX_CLIENTS: Final = 10_000
 """The most clients of whom an instant is kept."""
 
 
-class Allowance:
+class RateLimiter:
     """What each client may send.
 
     Args:
@@ -26,38 +26,38 @@ class Allowance:
     """
 
     def __init__(self, per_second: int) -> None:
-        self._each = 1 / per_second
-        self._most = per_second * WORTH
-        self._paid: dict[str, float] = {}
+        self._interval = 1 / per_second
+        self._burst = per_second * BURST_SECONDS
+        self._paid_until: dict[str, float] = {}
 
-    def take(self, who: str, now: float) -> Quota:
+    def acquire(self, client: str, now: float) -> Quota:
         """Take one request; return what is left.
 
         Args:
-            who: The client.
+            client: The client.
             now: The instant.
 
         Raises:
             ProblemError: ``rate-limited``.
         """
         # After a clock was set back, nobody waits for it to catch up.
-        paid = min(max(self._paid.get(who, now), now), now + WORTH) + self._each
+        paid = min(max(self._paid_until.get(client, now), now), now + BURST_SECONDS) + self._interval
         # Sums of fractions are off by some last digits.
-        room = (WORTH - (paid - now)) / self._each
+        room = (BURST_SECONDS - (paid - now)) / self._interval
         if room < -1e-6:
-            wait = max(1, math.ceil(-room * self._each - 1e-6))
+            wait = max(1, math.ceil(-room * self._interval - 1e-6))
             raise ProblemError(
                 "rate-limited",
-                f"this key may send {self._most // WORTH} requests a second, and {self._most} at once",
+                f"this key may send {self._burst // BURST_SECONDS} requests a second, and {self._burst} at once",
                 retry_after=wait,
-                quota=Quota("requests", self._most, 0, WORTH, wait),
+                quota=Quota("requests", self._burst, 0, BURST_SECONDS, wait),
             )
-        if len(self._paid) >= CLIENTS and who not in self._paid:
-            self._forget(now)
-        self._paid[who] = paid
-        return Quota("requests", self._most, int(room + 1e-6), WORTH)
+        if len(self._paid_until) >= MAX_CLIENTS and client not in self._paid_until:
+            self._evict_idle(now)
+        self._paid_until[client] = paid
+        return Quota("requests", self._burst, int(room + 1e-6), BURST_SECONDS)
 
-    def _forget(self, now: float) -> None:
-        self._paid = {who: paid for who, paid in self._paid.items() if paid > now}
-        while len(self._paid) >= CLIENTS:
-            del self._paid[next(iter(self._paid))]
+    def _evict_idle(self, now: float) -> None:
+        self._paid_until = {who: paid for who, paid in self._paid_until.items() if paid > now}
+        while len(self._paid_until) >= MAX_CLIENTS:
+            del self._paid_until[next(iter(self._paid_until))]

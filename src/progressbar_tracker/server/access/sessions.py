@@ -17,32 +17,32 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from progressbar_tracker.server.models import SessionRecord, digest
-from progressbar_tracker.server.proxies import network_of
+from progressbar_tracker.server.proxies import client_network
 from progressbar_tracker.server.quota import Quota
 
-from .devices import Devices
+from .devices import DeviceCookies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-COOKIE: Final = "pbt_session"
+SESSION_COOKIE_PREFIX: Final = "pbt_session"
 """What the name of the session cookie begins with; see :func:`cookie_names`."""
-ATTEMPTS: Final = 5
+MAX_SIGN_IN_ATTEMPTS: Final = 5
 """Wrong passwords within :data:`WINDOW` seconds from one address; the next one is not even looked at."""
-WINDOW: Final = 60.0
-ADDRESSES: Final = 1000
+ATTEMPT_WINDOW_SECONDS: Final = 60.0
+MAX_ADDRESSES: Final = 1000
 """The most addresses whose attempts are counted."""
-LINKS: Final = 100
+MAX_LINKS: Final = 100
 """The most one-time links that are good."""
-SESSIONS: Final = 100
+MAX_SESSIONS: Final = 100
 """The most sessions of one identity."""
-MAX_ENDED: Final = 10_000
+MAX_ENDED_SESSIONS: Final = 10_000
 """The most ended sessions that are remembered as such."""
-BY_LINK: Final = "link"
+LINK_CREDENTIAL: Final = "link"
 """The credential of a one-time link, where no password is set."""
 
 
-def cookie_names(identity: str, base_path: str, begin: str = COOKIE) -> tuple[str, str]:
+def cookie_names(identity: str, base_path: str, prefix: str = SESSION_COOKIE_PREFIX) -> tuple[str, str]:
     """Return the names of a cookie of a server: over TLS without a base path, and else.
 
     Cookies know no ports, so each server on a host has a name of its own. Servers on one database share it.
@@ -50,34 +50,34 @@ def cookie_names(identity: str, base_path: str, begin: str = COOKIE) -> tuple[st
     Args:
         identity: Of the database.
         base_path: Of the server.
-        begin: What the name begins with: of the session cookie.
+        prefix: What the name begins with: of the session cookie.
     """
-    name = f"{begin}_{digest(f'{identity} {base_path}')[:8]}"
+    name = f"{prefix}_{digest(f'{identity} {base_path}')[:8]}"
     return f"__Host-{name}", name
 
 
-class Links:
+class SignInLinks:
     """One-time sign-in tokens. May be used from any thread."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
+        self._expires_at: dict[str, float] = {}
 
-    def make(self, now: float) -> str:
+    def create(self, now: float) -> str:
         """Return a new token."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._until = {known: until for known, until in self._until.items() if now < until}
-            while len(self._until) >= LINKS:
-                del self._until[next(iter(self._until))]
-            self._until[digest(token)] = now + self._seconds
+            self._expires_at = {known: until for known, until in self._expires_at.items() if now < until}
+            while len(self._expires_at) >= MAX_LINKS:
+                del self._expires_at[next(iter(self._expires_at))]
+            self._expires_at[digest(token)] = now + self._seconds
         return token
 
     def redeem(self, token: str, now: float) -> bool:
         """Say whether a token is good, and make it worthless."""
         with self._lock:
-            until = self._until.pop(digest(token), None)
+            until = self._expires_at.pop(digest(token), None)
         return until is not None and now < until
 
 
@@ -85,7 +85,7 @@ class Sessions:
     """The browsers that are signed in."""
 
     def __init__(self, seconds: float, known: Iterable[SessionRecord] = ()) -> None:
-        self.seconds = seconds
+        self.max_age_seconds = seconds
         self._ended: dict[str, None] = {}
         self.replace_all(known)
 
@@ -100,7 +100,7 @@ class Sessions:
         now: float,
         *,
         key_id: str | None = None,
-        credential: str = BY_LINK,
+        credential: str = LINK_CREDENTIAL,
         until: float = math.inf,
         agent: str = "",
     ) -> tuple[str, SessionRecord]:
@@ -115,16 +115,21 @@ class Sessions:
         """
         cookie = secrets.token_urlsafe(32)
         record = SessionRecord(
-            digest(cookie), now, min(now + self.seconds, until), key_id=key_id, agent=agent, credential=credential
+            digest(cookie),
+            now,
+            min(now + self.max_age_seconds, until),
+            key_id=key_id,
+            agent=agent,
+            credential=credential,
         )
         self._records[record.hash] = record
         return cookie, record
 
-    def make_room(self, key_id: str | None) -> list[SessionRecord]:
+    def evict_oldest(self, key_id: str | None) -> list[SessionRecord]:
         """End the oldest sessions of an identity, so that one more may begin; return what to forget."""
         own = [record for record in self._records.values() if record.key_id == key_id]
         own.sort(key=lambda record: record.created_at)
-        over = own[: max(len(own) - SESSIONS + 1, 0)]
+        over = own[: max(len(own) - MAX_SESSIONS + 1, 0)]
         for record in over:
             self.drop(record)
         return over
@@ -152,7 +157,7 @@ class Sessions:
         """End a session."""
         if self._records.pop(record.hash, None) is not None:
             self._ended[record.hash] = None
-            if len(self._ended) > MAX_ENDED:
+            if len(self._ended) > MAX_ENDED_SESSIONS:
                 del self._ended[next(iter(self._ended))]
 
     def end(self, cookie: str) -> SessionRecord | None:
@@ -162,59 +167,63 @@ class Sessions:
             self.drop(record)
         return record
 
-    def limit(self, ends_at: Callable[[SessionRecord], float]) -> None:
+    def limit_expiry(self, ends_at: Callable[[SessionRecord], float]) -> None:
         """Let each session end when its credential does, at the latest."""
         for record in list(self._records.values()):
             if (until := ends_at(record)) < record.expires_at:
                 self._records[record.hash] = replace(record, expires_at=until)
 
-    def leave(self, stays: Callable[[SessionRecord], bool]) -> list[SessionRecord]:
+    def retain(self, is_valid: Callable[[SessionRecord], bool]) -> list[SessionRecord]:
         """End the sessions that may not stay; return what to forget."""
-        over = [record for record in self._records.values() if not stays(record)]
+        over = [record for record in self._records.values() if not is_valid(record)]
         for record in over:
             self.drop(record)
         return over
 
     def expire(self, now: float) -> list[SessionRecord]:
         """End the sessions whose time is over; return what to forget."""
-        return self.leave(lambda record: now < record.expires_at)
+        return self.retain(lambda record: now < record.expires_at)
 
 
-class Attempts:
+class SignInAttempts:
     """Counts wrong attempts to sign in, per address, within a sliding minute.
 
     Who has an address of version 6 has 2**64 of them: they count as one.
     """
 
     def __init__(self) -> None:
-        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def wait(self, address: str, now: float) -> int | None:
+    def retry_after(self, address: str, now: float) -> int | None:
         """Return the whole seconds for which this address has to wait, or ``None``."""
-        times = self._wrong.get(network_of(address))
-        while times and now - times[0] >= WINDOW:
+        times = self._failures.get(client_network(address))
+        while times and now - times[0] >= ATTEMPT_WINDOW_SECONDS:
             times.popleft()
-        return max(1, int(times[0] + WINDOW - now) + 1) if times and len(times) >= ATTEMPTS else None
+        return (
+            max(1, int(times[0] + ATTEMPT_WINDOW_SECONDS - now) + 1)
+            if times and len(times) >= MAX_SIGN_IN_ATTEMPTS
+            else None
+        )
 
     def quota(self, address: str, now: float) -> Quota:
         """Return how many more attempts there may be from an address."""
-        wait = self.wait(address, now)
-        left = ATTEMPTS - len(self._wrong.get(network_of(address), ()))
-        return Quota("sign-in", ATTEMPTS, left, int(WINDOW), wait)
+        wait = self.retry_after(address, now)
+        left = MAX_SIGN_IN_ATTEMPTS - len(self._failures.get(client_network(address), ()))
+        return Quota("sign-in", MAX_SIGN_IN_ATTEMPTS, left, int(ATTEMPT_WINDOW_SECONDS), wait)
 
-    def right(self, address: str) -> None:
+    def discard_latest(self, address: str) -> None:
         """Take back the latest attempt: it was not wrong."""
-        times = self._wrong.get(network_of(address))
+        times = self._failures.get(client_network(address))
         if times:
             times.pop()
 
-    def begin(self, address: str, now: float) -> None:
+    def record(self, address: str, now: float) -> None:
         """Note an attempt, as wrong until it is known to be right: a hundred at once must not all be looked at."""
-        address = network_of(address)
-        self._wrong.setdefault(address, deque(maxlen=ATTEMPTS)).append(now)
-        self._wrong.move_to_end(address)
-        while len(self._wrong) > ADDRESSES:
-            self._wrong.popitem(last=False)
+        address = client_network(address)
+        self._failures.setdefault(address, deque(maxlen=MAX_SIGN_IN_ATTEMPTS)).append(now)
+        self._failures.move_to_end(address)
+        while len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
 
 
 class Password:
@@ -240,7 +249,7 @@ class Password:
         self._hasher = PasswordHasher()
         self._hash = self._hasher.hash(password, salt=hashlib.sha256(salt.encode()).digest()[:16])
         self.fingerprint = digest(f"{username}\n{self._hash}")
-        self.devices = Devices(hmac.digest(self._hash.encode(), b"devices", hashlib.sha256))
+        self.devices = DeviceCookies(hmac.digest(self._hash.encode(), b"devices", hashlib.sha256))
 
     def __repr__(self) -> str:
         return "Password()"
@@ -260,7 +269,7 @@ class Password:
             return False
 
 
-def same_site(headers: Mapping[bytes, bytes]) -> bool | None:
+def is_same_site(headers: Mapping[bytes, bytes]) -> bool | None:
     """Say whether a request comes from our own pages; ``None`` where the browser does not tell.
 
     Args:

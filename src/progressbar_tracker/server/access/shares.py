@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-SHARES: Final = 1000
+MAX_SHARES: Final = 1000
 """The most shares."""
 
 
@@ -50,7 +50,7 @@ def new_share(now: float, *, group: object = None, item: object = None, expires_
         share_id=secrets.token_hex(4),
         hash=digest(token),
         created_at=now,
-        group=None if group is None else check_text("group", group, GROUP_LENGTH, least=1),
+        group=None if group is None else check_text("group", group, GROUP_LENGTH, min_length=1),
         item=None if item is None else check_id(item, "item"),
         expires_at=expires_at,
     )

@@ -7,68 +7,74 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.http.blocking import run_while_connected
-from progressbar_tracker.server.http.request import Call, decoded
-from progressbar_tracker.server.http.response import Reply, answer
-from progressbar_tracker.server.models import Outcome, rfc3339
+from progressbar_tracker.server.http.request import Request, decode_path_part
+from progressbar_tracker.server.http.response import Response, json_response
+from progressbar_tracker.server.models import DeliveryStats, rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.notifications.channels import Channel
 
-PATIENCE: Final = 14.0
+TEST_TIMEOUT: Final = 14.0
 """Seconds that a test may take: less than the page waits for it."""
 
 
-async def listed(call: Call) -> Reply:
+async def list_channels(request: Request) -> Response:
     """``GET /api/v1/channels``."""
-    return answer({"channels": [_told(*one) for one in await known(call)]})
+    return json_response({"channels": [_serialize_channel(*one) for one in await read_channel_stats(request)]})
 
 
-async def test(call: Call) -> Reply:
+async def test_channel(request: Request) -> Response:
     """``POST /api/v1/channels/{name}/test``: a message of its own, which is sent once and not kept."""
-    notifier = call.services.notifier
+    notifier = request.services.notifier
     notifier.refresh()
-    channel = notifier.channels.get(decoded(call.path["name"].encode("latin-1")))
+    channel = notifier.channels.get(decode_path_part(request.path_params["name"].encode("latin-1")))
     if channel is None:
         raise ProblemError("not-found", "there is no channel with this name")
     try:
-        async with asyncio.timeout(PATIENCE):
-            why = await notifier.courier.test(channel, f"msg_test_{secrets.token_hex(12)}")
+        async with asyncio.timeout(TEST_TIMEOUT):
+            why = await notifier.dispatcher.send_test(channel, f"msg_test_{secrets.token_hex(12)}")
     except TimeoutError:
-        why = f"{channel.place} did not answer within {PATIENCE:.0f} s"
-    return answer({"delivered": why is None, "detail": why})
+        why = f"{channel.destination} did not answer within {TEST_TIMEOUT:.0f} s"
+    return json_response({"delivered": why is None, "detail": why})
 
 
-async def known(call: Call) -> list[tuple[Channel, Outcome, bool]]:
+async def read_channel_stats(request: Request) -> list[tuple[Channel, DeliveryStats, bool]]:
     """Return each channel with what became of the messages to it, and whether it is off.
 
     Raises:
         ProblemError: ``unavailable``.
     """
-    services = call.services
+    services = request.services
     try:
-        found = await run_while_connected(call, services.pools.past, lambda _: services.store.outcomes())
+        found = await run_while_connected(
+            request, services.pools.history, lambda _: services.store.read_delivery_stats()
+        )
         outcomes = {one.channel: one for one in found}
     except StoreError as error:
         raise ProblemError("unavailable", "the outbox cannot be read at the moment", retry_after=5) from error
     notifier = services.notifier
     notifier.refresh()
     return [
-        (channel, outcomes.get(channel.name) or Outcome(channel=channel.name), notifier.courier.off(channel.name))
+        (
+            channel,
+            outcomes.get(channel.name) or DeliveryStats(channel=channel.name),
+            notifier.dispatcher.is_disabled(channel.name),
+        )
         for channel in notifier.channels.all()
     ]
 
 
-def _told(channel: Channel, outcome: Outcome, off: bool) -> dict[str, object]:
+def _serialize_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bool) -> dict[str, object]:
     return {
         "name": channel.name,
         "kind": channel.kind,
-        "place": channel.place,
+        "place": channel.destination,
         "on": channel.events,
         "groups": sorted(channel.groups),
         "all": channel.all,
-        "off": off,
+        "off": is_disabled,
         "waiting": outcome.waiting,
         "delivered": outcome.delivered,
         "given_up": outcome.given_up,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.http.response import Reply, encode
+from progressbar_tracker.server.http.response import Response, encode_json
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.http.request import Call
+    from progressbar_tracker.server.http.request import Request
 
 CACHE_HEADERS: Final = ((b"cache-control", b"max-age=300"),)
 
 
-async def openapi(call: Call) -> Reply:
+async def get_openapi(call: Request) -> Response:
     """``GET /openapi.json``."""
-    return Reply(200, encode(call.services.openapi()), headers=CACHE_HEADERS)
+    return Response(200, encode_json(call.services.openapi()), headers=CACHE_HEADERS)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from progressbar_tracker.server.access.authorization import GUEST
-from progressbar_tracker.server.http.request import Call, checked_text
-from progressbar_tracker.server.http.response import Header, Reply
+from progressbar_tracker.server.access.authorization import GUEST_ID
+from progressbar_tracker.server.http.request import Request, get_query_text
+from progressbar_tracker.server.http.response import Header, Response
 from progressbar_tracker.server.hub import View
 
-EVENTS: Final = b"text/event-stream; charset=utf-8"
-UNBUFFERED: Final[tuple[Header, ...]] = (
+EVENTS_CONTENT_TYPE: Final = b"text/event-stream; charset=utf-8"
+UNBUFFERED_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),  # or nginx would keep it back
 )
 
 
-async def stream(call: Call) -> Reply:
+async def stream_events(request: Request) -> Response:
     """``GET /api/v1/events?group=&id=``: what is there, then what changes."""
-    hub, query = call.services.hub, call.query()
-    view = View(checked_text(query, "group"), checked_text(query, "id"))
-    holder = call.holder
-    address = holder if call.asker.id == GUEST else None
+    hub, query = request.services.hub, request.parse_query()
+    view = View(get_query_text(query, "group"), get_query_text(query, "id"))
+    holder = request.holder
+    address = holder if request.principal.id == GUEST_ID else None
     hub.admit(holder, address=address)
-    seen = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
+    seen = request.headers.get(b"last-event-id", b"").decode("latin-1") or None
     # A guest's stream is counted once: by its network.
-    events = hub.events(view, seen, call.may_go_on, holder)
-    return Reply(200, b"", EVENTS, (*UNBUFFERED, *hub.quota(holder).headers()), events)
+    events = hub.events(view, seen, request.is_still_authorized, holder)
+    return Response(200, b"", EVENTS_CONTENT_TYPE, (*UNBUFFERED_HEADERS, *hub.quota(holder).headers()), events)

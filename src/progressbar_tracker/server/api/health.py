@@ -6,43 +6,43 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server import metrics
-from progressbar_tracker.server.http.response import Reply, answer
+from progressbar_tracker.server.http.response import Response, json_response
 from progressbar_tracker.server.models import Probe
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.http.request import Call
+    from progressbar_tracker.server.http.request import Request
 
 
-async def alive(call: Call) -> Reply:
+async def get_health(request: Request) -> Response:
     """``GET /healthz``."""
-    return answer({"status": "ok", "boot_id": call.services.boot_id})
+    return json_response({"status": "ok", "boot_id": request.services.epoch})
 
 
-async def ready(call: Call) -> Reply:
+async def check_readiness(request: Request) -> Response:
     """``GET /readyz``: 200 if the disk took a write, else 503."""
-    if call.services.stopping:
+    if request.services.is_stopping:
         raise ProblemError("unavailable", "the server is stopping", retry_after=1)
-    probe = call.services.store.commit([Probe(call.services.clock())])
+    probe = request.services.store.commit([Probe(request.services.clock())])
     try:
         await asyncio.wait_for(asyncio.wrap_future(probe), 2.0)
     except (StoreError, TimeoutError) as error:
         detail = error.detail if isinstance(error, StoreError) else None
         raise ProblemError("unavailable", detail or "the server cannot write to its database", retry_after=5) from None
-    return answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
-async def measured(call: Call) -> Reply:
+async def get_metrics(request: Request) -> Response:
     """``GET /metrics``: in Prometheus's text."""
-    services = call.services
+    services = request.services
     now = services.clock()
-    items = services.shown.all()
-    count = metrics.Count()
-    for start in range(0, len(items), metrics.SLICE):
+    items = services.read_board.snapshot()
+    count = metrics.ItemCounts()
+    for start in range(0, len(items), metrics.ITEMS_PER_SLICE):
         if start:
             await asyncio.sleep(0)
-        count.add(items[start : start + metrics.SLICE], now)
+        count.add(items[start : start + metrics.ITEMS_PER_SLICE], now)
     most = services.settings.metrics_items
-    listed = services.shown.listed(limit=most) if most else []
-    return Reply(body=services.metrics.exposed(count, listed, now), type=metrics.TYPE.encode())
+    listed = services.read_board.page(limit=most) if most else []
+    return Response(body=services.metrics.render(count, listed, now), content_type=metrics.CONTENT_TYPE.encode())

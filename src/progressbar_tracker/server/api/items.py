@@ -11,145 +11,161 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from progressbar_tracker._models import BATCH_BYTES, BATCH_OPS, STATUSES, FieldError, OpResult, check_text, shown
-from progressbar_tracker.server.access.authorization import Principal, authorize
-from progressbar_tracker.server.cluster import Judged
-from progressbar_tracker.server.http.request import Call, checked_id, checked_text, decoded_object
-from progressbar_tracker.server.http.response import Header, Reply, answer, in_pieces
-from progressbar_tracker.server.items.board import Board, Change, Owner
-from progressbar_tracker.server.items.index import Order, order
-from progressbar_tracker.server.items.serializer import pieces, told
-from progressbar_tracker.server.items.validation import (
-    quick_batch,
-    quick_write,
-    read_write,
-    sound,
-    sound_step,
+from progressbar_tracker._models import (
+    BATCH_BYTES,
+    BATCH_OPS,
+    ITEM_STATUSES,
+    FieldError,
+    OpResult,
+    check_text,
+    format_value,
 )
-from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.access.authorization import Principal, authorize
+from progressbar_tracker.server.cluster import Verdict
+from progressbar_tracker.server.http.request import Request, decode_object, get_query_text, validate_id
+from progressbar_tracker.server.http.response import Header, Response, json_response, json_stream_response
+from progressbar_tracker.server.items.board import Board, Change, Owner
+from progressbar_tracker.server.items.index import SortKey, sort_key
+from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
+from progressbar_tracker.server.items.validation import (
+    is_valid,
+    is_valid_step,
+    parse_batch_fast,
+    parse_write,
+    parse_write_fast,
+)
+from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from progressbar_tracker.server.items.validation import Op
+    from progressbar_tracker.server.items.validation import BatchOperation
     from progressbar_tracker.server.models import Item
 
-LIMIT: Final = 1000
-MOST: Final = 10_000
+DEFAULT_PAGE_SIZE: Final = 1000
+MAX_PAGE_SIZE: Final = 10_000
 
-DRIFT: Final = 10.0
+ETAG_DRIFT_SECONDS: Final = 10.0
 """Seconds for which a rate and a time left may be told unchanged: they follow from the time alone."""
 
-CURSOR: Final = 2000
+MAX_CURSOR_LENGTH: Final = 2000
 """The most characters of a cursor, which holds an id."""
 
 
-async def listed(call: Call) -> Reply:
+async def list_items(request: Request) -> Response:
     """``GET /api/v1/items``."""
-    services, board = call.services, call.services.board
-    query = call.query()
-    limit = page_limit(query, LIMIT, MOST)
-    after = _cursor(query["after"]) if "after" in query else None
-    group = checked_text(query, "group")
-    status = next((known for known in STATUSES if known == query.get("status")), None)
+    services, board = request.services, request.services.board
+    query = request.parse_query()
+    limit = parse_limit(query, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    after = _decode_cursor(query["after"]) if "after" in query else None
+    group = get_query_text(query, "group")
+    status = next((known for known in ITEM_STATUSES if known == query.get("status")), None)
     if "status" in query and status is None:
-        raise ProblemError("invalid-field", f"status must be one of {', '.join(STATUSES)}", field="status")
+        raise ProblemError("invalid-field", f"status must be one of {', '.join(ITEM_STATUSES)}", field="status")
     now = services.clock()
     # What falls silent or expires in this instant is to be seen under a new revision.
-    services.sweep(now)
-    etag = _etag(call, now)
+    services.sweep_board(now)
+    etag = _build_etag(request, now)
     headers: list[Header] = [(b"etag", etag), (b"cache-control", b"private, no-cache")]
-    if {etag, b"*"} & {tag.strip() for tag in call.headers.get(b"if-none-match", b"").split(b",")}:
-        return Reply(304, headers=tuple(headers))
+    if {etag, b"*"} & {tag.strip() for tag in request.headers.get(b"if-none-match", b"").split(b",")}:
+        return Response(304, headers=tuple(headers))
     rev = services.rev
-    found = board.listed(group=group, status=status, after=after, limit=limit + 1)
+    found = board.page(group=group, status=status, after=after, limit=limit + 1)
     if len(found) > limit:
-        headers.append(next_page(call, query, _told_cursor(found[limit - 1])))
-    page = board.current([item.id for item in found[:limit]], group=group, status=status)
-    return in_pieces(call, pieces(page, now, begin=b'{"items":[', end=b'],"rev":%d}' % rev), headers)
+        headers.append(build_next_link(request, query, _encode_cursor(found[limit - 1])))
+    page = board.iter_items([item.id for item in found[:limit]], group=group, status=status)
+    return json_stream_response(
+        request, serialize_items(page, now, prefix=b'{"items":[', suffix=b'],"rev":%d}' % rev), headers
+    )
 
 
-def _etag(call: Call, now: float) -> bytes:
+def _build_etag(request: Request, now: float) -> bytes:
     """Return the tag of what a list is now: it varies with the query, the board, and the time where that shows."""
-    services = call.services
-    drift = int(now // DRIFT) if services.board.listed(status="running", limit=1) else 0
-    query = zlib.crc32(call.scope["query_string"])
-    return f'W/"{services.life}-{services.board.rev}-{services.rev}-{drift:x}-{query:x}"'.encode()
+    services = request.services
+    drift = int(now // ETAG_DRIFT_SECONDS) if services.board.page(status="running", limit=1) else 0
+    query = zlib.crc32(request.scope["query_string"])
+    return f'W/"{services.boot_id}-{services.board.rev}-{services.rev}-{drift:x}-{query:x}"'.encode()
 
 
-async def one(call: Call) -> Reply:
+async def get_item(request: Request) -> Response:
     """``GET /api/v1/items/{id}``."""
-    item = await call.services.item(call.item_id())
-    return answer(told(item, call.services.clock()))
+    item = await request.services.require_item(request.parse_item_id())
+    return json_response(serialize_item(item, request.services.clock()))
 
 
-async def put(call: Call) -> Reply:
+async def put_item(request: Request) -> Response:
     """``PUT /api/v1/items/{id}``."""
-    return await _write(call, "put")
+    return await _write_item(request, "put")
 
 
-async def patch(call: Call) -> Reply:
+async def patch_item(request: Request) -> Response:
     """``PATCH /api/v1/items/{id}``."""
-    return await _write(call, "patch")
+    return await _write_item(request, "patch")
 
 
-async def _write(call: Call, op: str) -> Reply:
-    item_id = call.item_id()
-    raw = await call.raw_json()
-    quick = quick_write(raw)
-    body = decoded_object(raw) if quick is None else quick
+async def _write_item(request: Request, op: str) -> Response:
+    item_id = request.parse_item_id()
+    raw = await request.read_raw_json()
+    quick = parse_write_fast(raw)
+    body = decode_object(raw) if quick is None else quick
     if body.get("id", item_id) != item_id:
         raise ProblemError("invalid-field", "id is not the one in the path", field="id")
-    services, now = call.services, call.services.clock()
-    change = await services.change(
-        item_id, lambda: _OPS[op](services.board, call.asker, item_id, body, now, quick is not None), call.reauthorize
+    services, now = request.services, request.services.clock()
+    change = await services.change_item(
+        item_id,
+        lambda: _OP_FUNCTIONS[op](services.board, request.principal, item_id, body, now, quick is not None),
+        request.reauthorize,
     )
     assert change.after is not None
     # A client with ever more items is told how far it may go; one with updates, which are many, is told nothing.
-    headers = services.board.quota(call.asker.id).headers() if change.status == 201 else ()
-    return answer(told(change.after, now), change.status, headers)
+    headers = services.board.quota(request.principal.id).headers() if change.status == 201 else ()
+    return json_response(serialize_item(change.after, now), change.status, headers)
 
 
-async def delete(call: Call) -> Reply:
+async def delete_item(request: Request) -> Response:
     """``DELETE /api/v1/items/{id}?run_id=``."""
-    item_id = call.item_id()
-    body: dict[str, object] = {**call.query()}
-    services, now = call.services, call.services.clock()
-    change = await services.change(
+    item_id = request.parse_item_id()
+    body: dict[str, object] = {**request.parse_query()}
+    services, now = request.services, request.services.clock()
+    change = await services.change_item(
         item_id,
-        lambda: _delete(services.board, call.asker, item_id, body, now, False),
-        call.reauthorize,
-        lambda known: _is_deleted(known, call.asker, body),
+        lambda: _apply_delete(services.board, request.principal, item_id, body, now, False),
+        request.reauthorize,
+        lambda known: _is_repeated_delete(known, request.principal, body),
     )
     assert change.before is not None
-    return answer(told(change.before, now))
+    return json_response(serialize_item(change.before, now))
 
 
-async def batch(call: Call) -> Reply:
+async def write_batch(request: Request) -> Response:
     """``POST /api/v1/items:batch``: every operation is judged by itself, and one commit keeps them all."""
-    raw = await call.raw_json(BATCH_BYTES)
-    quick = quick_batch(raw)
-    ops = _ops(decoded_object(raw)) if quick is None else quick
-    services, board = call.services, call.services.board
+    raw = await request.read_raw_json(BATCH_BYTES)
+    quick = parse_batch_fast(raw)
+    ops = _parse_ops(decode_object(raw)) if quick is None else quick
+    services, board = request.services, request.services.board
     now = services.clock()
     results: list[OpResult] = []
 
-    def judge() -> Judged:
-        asker = call.asker
+    def judge() -> Verdict:
+        asker = request.principal
         results.clear()
         changes: list[Change] = []
         refused: list[tuple[str, ProblemError]] = []
         for op in ops:
             try:
-                change = None if quick is None else _progressed(board, asker, op, now)
+                change = None if quick is None else _apply_progress(board, asker, op, now)
                 if change is None:
-                    change = _judged(board, asker, op, now, quick is not None)
+                    change = _apply_op(board, asker, op, now, quick is not None)
             except ProblemError as problem:
                 item_id = op.get("id") if isinstance(op, dict) else None
                 told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
                 if isinstance(op, dict) and op.get("op") == "delete":
                     with contextlib.suppress(ProblemError):
-                        services.unsettled.repeated(told_id, problem, lambda known: _is_deleted(known, asker, op))  # noqa: B023
+                        services.unknown_outcomes.resolve_repeat(
+                            told_id,
+                            problem,
+                            lambda known: _is_repeated_delete(known, asker, op),  # noqa: B023
+                        )
                         results.append({"id": told_id, "status": 200})
                         continue
                 refused.append((told_id, problem))
@@ -157,104 +173,110 @@ async def batch(call: Call) -> Reply:
             else:
                 changes.append(change)
                 results.append({"id": op["id"], "status": change.status})  # type: ignore[index]  # it has been judged
-        return Judged(changes, refused)
+        return Verdict(changes, refused)
 
     ids = [item_id for op in ops if isinstance(op, dict) and isinstance(item_id := op.get("id"), str)]
-    await services.carry_out(judge, call.reauthorize, ids)
+    await services.execute(judge, request.reauthorize, ids)
     made = any(result["status"] in {201, 429} for result in results)
-    headers = services.board.quota(call.asker.id).headers() if made else ()
-    return answer({"results": results, "rev": services.rev}, 200, headers)
+    headers = services.board.quota(request.principal.id).headers() if made else ()
+    return json_response({"results": results, "rev": services.rev}, 200, headers)
 
 
-def _ops(body: dict[str, object]) -> list[object]:
+def _parse_ops(body: dict[str, object]) -> list[object]:
     ops = body.get("ops")
     if ops is None:
-        raise missing("ops")
+        raise missing_field("ops")
     if not isinstance(ops, list):
-        raise ProblemError("invalid-field", f"ops must be a list, not {shown(ops)}", field="ops")
+        raise ProblemError("invalid-field", f"ops must be a list, not {format_value(ops)}", field="ops")
     if len(ops) > BATCH_OPS:
         raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
     return ops
 
 
-def _progressed(board: Board, asker: Principal, op: object, now: float) -> Change | None:
+def _apply_progress(board: Board, principal: Principal, op: object, now: float) -> Change | None:
     """Do what nearly every operation is, a run that has come further, at half the cost; return ``None`` for all others.
 
     Args:
         board: Where.
-        asker: Who.
+        principal: Who.
         op: An operation of which the quick reader has taken the shape.
         now: The instant.
 
     Raises:
         ProblemError: They may not.
     """
-    fields = cast("Op", op)
-    before = board.get(fields.get("id", "")) if fields["op"] == "patch" and sound_step(fields) else None
+    fields = cast("BatchOperation", op)
+    before = board.get(fields.get("id", "")) if fields["op"] == "patch" and is_valid_step(fields) else None
     if before is None:
         return None
-    authorize(asker, "update", before.owner_id)
-    return board.progressed(before, fields, now)
+    authorize(principal, "update", before.owner_id)
+    return board.apply_progress(before, fields, now)
 
 
-def _judged(board: Board, asker: Principal, op: object, now: float, quick: bool) -> Change:
+def _apply_op(board: Board, principal: Principal, op: object, now: float, is_fast: bool) -> Change:
     if not isinstance(op, dict):
         raise ProblemError("invalid-field", "an operation must be an object", field="ops")
     name = op.get("op")
-    perform = _OPS.get(name) if isinstance(name, str) else None
+    perform = _OP_FUNCTIONS.get(name) if isinstance(name, str) else None
     if perform is None:
-        raise ProblemError("invalid-field", f"op must be put, patch or delete, not {shown(name)}", field="op")
+        raise ProblemError("invalid-field", f"op must be put, patch or delete, not {format_value(name)}", field="op")
     item_id = op.get("id")
-    in_order = quick and sound(op)
-    return perform(board, asker, checked_id(item_id) if item_id is None or not in_order else item_id, op, now, in_order)
+    in_order = is_fast and is_valid(op)
+    return perform(
+        board, principal, validate_id(item_id) if item_id is None or not in_order else item_id, op, now, in_order
+    )
 
 
-def _put(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool) -> Change:
-    item = board.get(item_id)
-    authorize(asker, "create" if item is None else "update", None if item is None else item.owner_id)
-    fields = read_write(body, merge=False, in_order=in_order)
-    if asker.group is not None and fields.get("group") is None:
-        fields["group"] = asker.group
-    return board.put(item_id, fields, Owner(asker.id, asker.name), now)
-
-
-def _patch(board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool) -> Change:
-    item = board.get(item_id)
-    authorize(asker, "update", None if item is None else item.owner_id)
-    return board.patch(item_id, read_write(body, merge=True, in_order=in_order), now)
-
-
-def _delete(
-    board: Board, asker: Principal, item_id: str, body: dict[str, object], now: float, in_order: bool
+def _apply_put(
+    board: Board, principal: Principal, item_id: str, body: dict[str, object], now: float, is_validated: bool
 ) -> Change:
     item = board.get(item_id)
-    authorize(asker, "delete", None if item is None else item.owner_id)
+    authorize(principal, "create" if item is None else "update", None if item is None else item.owner_id)
+    fields = parse_write(body, merge=False, is_validated=is_validated)
+    if principal.group is not None and fields.get("group") is None:
+        fields["group"] = principal.group
+    return board.put(item_id, fields, Owner(principal.id, principal.name), now)
+
+
+def _apply_patch(
+    board: Board, principal: Principal, item_id: str, body: dict[str, object], now: float, is_validated: bool
+) -> Change:
+    item = board.get(item_id)
+    authorize(principal, "update", None if item is None else item.owner_id)
+    return board.patch(item_id, parse_write(body, merge=True, is_validated=is_validated), now)
+
+
+def _apply_delete(
+    board: Board, principal: Principal, item_id: str, body: dict[str, object], now: float, is_validated: bool
+) -> Change:
+    item = board.get(item_id)
+    authorize(principal, "delete", None if item is None else item.owner_id)
     run_id = body.get("run_id")
     if run_id is not None:
-        run_id = read_write({"run_id": run_id}, merge=True, in_order=in_order)["run_id"]
+        run_id = parse_write({"run_id": run_id}, merge=True, is_validated=is_validated)["run_id"]
     return board.delete(item_id, now, run_id=run_id)
 
 
-def _is_deleted(known: Change, asker: Principal, body: dict[str, object]) -> bool:
+def _is_repeated_delete(change: Change, principal: Principal, body: dict[str, object]) -> bool:
     """Return whether a change is the deletion that a client asks for again."""
     if (
-        known.after is not None
-        or known.before is None
-        or body.get("run_id", known.before.run_id) != known.before.run_id
+        change.after is not None
+        or change.before is None
+        or body.get("run_id", change.before.run_id) != change.before.run_id
     ):
         return False
-    authorize(asker, "delete", known.before.owner_id)
+    authorize(principal, "delete", change.before.owner_id)
     return True
 
 
-_OPS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float, bool], Change]]] = {
-    "put": _put,
-    "patch": _patch,
-    "delete": _delete,
+_OP_FUNCTIONS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float, bool], Change]]] = {
+    "put": _apply_put,
+    "patch": _apply_patch,
+    "delete": _apply_delete,
 }
 
 
-def page_limit(query: dict[str, str], usual: int, most: int) -> int:
+def parse_limit(query: dict[str, str], default: int, maximum: int) -> int:
     """Return the ``limit`` of a query.
 
     Raises:
@@ -262,29 +284,29 @@ def page_limit(query: dict[str, str], usual: int, most: int) -> int:
     """
     text = query.get("limit")
     if text is None:
-        return usual
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most or len(text) > 9:
-        raise ProblemError("invalid-field", f"limit must be from 1 to {most}", field="limit")
+        return default
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= maximum or len(text) > 9:
+        raise ProblemError("invalid-field", f"limit must be from 1 to {maximum}", field="limit")
     return int(text)
 
 
-def next_page(call: Call, query: dict[str, str], cursor: str) -> Header:
+def build_next_link(request: Request, query: dict[str, str], cursor: str) -> Header:
     """Return the ``Link`` to the next page: relative, so that it holds behind any proxy."""
     again = urlencode({**query, "after": cursor})
-    name = call.scope["path"].rpartition("/")[2]
+    name = request.scope["path"].rpartition("/")[2]
     return b"link", f'<{name}?{again}>; rel="next"'.encode()
 
 
-def _told_cursor(item: Item) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(order(item))).decode().rstrip("=")
+def _encode_cursor(item: Item) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(sort_key(item))).decode().rstrip("=")
 
 
-def _cursor(text: str) -> Order:
+def _decode_cursor(text: str) -> SortKey:
     try:
-        check_text("after", text, CURSOR, least=1)
+        check_text("after", text, MAX_CURSOR_LENGTH, min_length=1)
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(raw, type=tuple[int, float, int, str])
     except FieldError as error:
-        raise of_field(error) from None
+        raise field_problem(error) from None
     except (ValueError, binascii.Error, msgspec.DecodeError):
         raise ProblemError("invalid-field", "after is not a cursor of this list", field="after") from None

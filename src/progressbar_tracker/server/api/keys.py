@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.http.request import Call, decoded
-from progressbar_tracker.server.http.response import Reply, answer
-from progressbar_tracker.server.items.validation import instant
-from progressbar_tracker.server.models import DropKey, SaveKey, told
-from progressbar_tracker.server.problems import ProblemError, missing, of_field
+from progressbar_tracker.server.http.request import Request, decode_path_part
+from progressbar_tracker.server.http.response import Response, json_response
+from progressbar_tracker.server.items.validation import parse_instant
+from progressbar_tracker.server.models import DropKey, SaveKey, serialize_key
+from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 
 from . import limits
 
@@ -22,97 +22,97 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.services import Services
 
 
-async def info(call: Call) -> Reply:
+async def get_key_info(request: Request) -> Response:
     """``GET /api/key-info``: what the key may do, and whom it talks to."""
-    asker = call.asker
-    return answer(
+    asker = request.principal
+    return json_response(
         {
             "type": asker.type,
             "permissions": asker.permissions,
             "name": asker.name,
             "api": ["v1"],
-            "server": {"version": VERSION, "boot_id": call.services.boot_id},
-            "limits": limits.told(call.services.settings),
+            "server": {"version": VERSION, "boot_id": request.services.epoch},
+            "limits": limits.serialize_limits(request.services.settings),
         }
     )
 
 
-async def listed(call: Call) -> Reply:
+async def list_keys(request: Request) -> Response:
     """``GET /api/v1/keys``."""
-    if not await call.services.look_again():
-        call.services.refresh_keys()
-    return answer({"keys": [told(record) for record in call.services.ring.all()]})
+    if not await request.services.reload_credentials():
+        request.services.refresh_keys()
+    return json_response({"keys": [serialize_key(record) for record in request.services.keyring.all()]})
 
 
-async def create(call: Call) -> Reply:
+async def create_key(request: Request) -> Response:
     """``POST /api/v1/keys``: the answer shows the key this once."""
-    body = await call.json()
+    body = await request.read_json()
     for field in ("type", "name"):
         if body.get(field) is None:
-            raise missing(field)
+            raise missing_field(field)
     try:
         group = body.get("group")
         made = keys.new_key(
             keys.check_type(body["type"]),
             keys.check_name(body["name"]),
-            call.services.clock(),
-            expires_at=instant("expires_at", body.get("expires_at")),
+            request.services.clock(),
+            expires_at=parse_instant("expires_at", body.get("expires_at")),
             group=None if group is None else check_text("group", group, 200),
         )
     except FieldError as error:
-        raise of_field(error) from None
-    async with call.services.changing_keys:
-        await call.services.credentials_settled()
-        call.reauthorize()  # there may have been a queue
-        if len(call.services.ring) >= keys.KEYS:
-            raise ProblemError("too-many-keys", f"there are {keys.KEYS} keys, the most there may be")
-        await _keep(call.services, made.record, lambda: [DropKey(made.record.key_id)])
-    return answer({**told(made.record), "key": made.secret}, 201)
+        raise field_problem(error) from None
+    async with request.services.keys_lock:
+        await request.services.wait_for_key_changes()
+        request.reauthorize()  # there may have been a queue
+        if len(request.services.keyring) >= keys.MAX_KEYS:
+            raise ProblemError("too-many-keys", f"there are {keys.MAX_KEYS} keys, the most there may be")
+        await _save_key(request.services, made.record, lambda: [DropKey(made.record.key_id)])
+    return json_response({**serialize_key(made.record), "key": made.secret}, 201)
 
 
-async def revoke(call: Call) -> Reply:
+async def revoke_key(request: Request) -> Response:
     """``DELETE /api/v1/keys/{key_id}``: works no more, at once; what it owns stays."""
     # One at a time: two that each leave the other as the last would leave none.
-    async with call.services.changing_keys:
-        record = await _need(call)
-        now = call.services.clock()
-        if call.services.ring.last_admin(record.key_id, now):
+    async with request.services.keys_lock:
+        record = await _require_key(request)
+        now = request.services.clock()
+        if request.services.keyring.is_last_admin(record.key_id, now):
             raise ProblemError("last-admin-key", "this is the last admin key that works: make another one first")
-        record = keys.revoked(record, now)
-        await _keep(call.services, record)
-    return answer(told(record))
+        record = keys.revoke_key(record, now)
+        await _save_key(request.services, record)
+    return json_response(serialize_key(record))
 
 
-async def rotate(call: Call) -> Reply:
+async def rotate_key(request: Request) -> Response:
     """``POST /api/v1/keys/{key_id}/rotate``: a new secret for the same identity."""
-    async with call.services.changing_keys:
-        record = await _need(call)
-        now = call.services.clock()
-        if not keys.usable(record, now):
+    async with request.services.keys_lock:
+        record = await _require_key(request)
+        now = request.services.clock()
+        if not keys.is_usable(record, now):
             raise ProblemError("invalid-field", "the key works no more: make a new one", field="key_id")
-        made = keys.rotated(record, now)
-        await _keep(call.services, made.record, lambda: _unrotated(call.services, record, made.record))
-    return answer({**told(made.record), "key": made.secret})
+        made = keys.rotate_key(record, now)
+        await _save_key(request.services, made.record, lambda: _undo_rotation(request.services, record, made.record))
+    return json_response({**serialize_key(made.record), "key": made.secret})
 
 
-def _unrotated(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
+def _undo_rotation(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
     """Return what takes back a rotation whose secret was never shown, unless the key has changed since."""
     services.refresh_keys()
-    known = services.ring.get(after.key_id)
+    known = services.keyring.get(after.key_id)
     return [SaveKey(before)] if known is not None and known.hash == after.hash and known.revoked_at is None else []
 
 
-async def _need(call: Call) -> KeyRecord:
-    await call.services.credentials_settled()
+async def _require_key(request: Request) -> KeyRecord:
+    await request.services.wait_for_key_changes()
     # The command line or another server may have changed it a moment ago; that must not be written over.
-    await call.reauthorize_with_stored()
-    record = call.services.ring.get(decoded(call.path["key_id"].encode("latin-1")))
+    await request.reauthorize_with_stored()
+    record = request.services.keyring.get(decode_path_part(request.path_params["key_id"].encode("latin-1")))
     if record is None:
         raise ProblemError("not-found", "there is no key with this key_id")
     return record
 
 
-async def _keep(services: Services, record: KeyRecord, undo: Callable[[], Sequence[Write]] = list) -> None:
-    await services.commit([SaveKey(record)], undo)
-    services.ring.add(record)
-    services.keys_changed()
+async def _save_key(services: Services, record: KeyRecord, undo_writes: Callable[[], Sequence[Write]] = list) -> None:
+    await services.commit([SaveKey(record)], undo_writes)
+    services.keyring.add(record)
+    services.apply_key_changes()

@@ -5,89 +5,91 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.access.authorization import authorize
-from progressbar_tracker.server.http.request import Call, checked_id, decoded_object
-from progressbar_tracker.server.http.response import Reply, answer, in_pieces
+from progressbar_tracker.server.http.request import Request, decode_object, validate_id
+from progressbar_tracker.server.http.response import Response, json_response, json_stream_response
 from progressbar_tracker.server.items.board import Change, Owner
-from progressbar_tracker.server.items.serializer import pieces, told
-from progressbar_tracker.server.items.validation import quick_legacy, read_legacy
+from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
+from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem
     from progressbar_tracker.server.access.authorization import Principal
 
 
-async def listed(call: Call) -> Reply:
+async def list_items(request: Request) -> Response:
     """``GET /progress``: a bare array of all items."""
-    board = call.services.board
-    ids = [item.id for item in board.listed()]
-    return in_pieces(call, pieces(board.current(ids), call.services.clock()))
+    board = request.services.board
+    ids = [item.id for item in board.page()]
+    return json_stream_response(request, serialize_items(board.iter_items(ids), request.services.clock()))
 
 
-async def create(call: Call) -> Reply:
+async def create_item(request: Request) -> Response:
     """``POST /progress``."""
-    body = await _body(call)
-    services, asker = call.services, call.asker
+    body = await _read_legacy_body(request)
+    services, asker = request.services, request.principal
     now = services.clock()
     owner = Owner(asker.id, asker.name)
-    change = await services.change(
+    change = await services.change_item(
         body["id"],
-        lambda: services.board.create(body, owner, now, group=call.asker.group),
-        call.reauthorize,
-        lambda known: _is_created(known, owner, body),
+        lambda: services.board.create(body, owner, now, group=request.principal.group),
+        request.reauthorize,
+        lambda known: _is_repeated_create(known, owner, body),
     )
     assert change.after is not None
-    return answer(told(change.after, now), 201, services.board.quota(owner.id).headers())
+    return json_response(serialize_item(change.after, now), 201, services.board.quota(owner.id).headers())
 
 
-async def update(call: Call) -> Reply:
+async def update_item(request: Request) -> Response:
     """``PUT /progress``."""
-    body = await _body(call)
-    services = call.services
+    body = await _read_legacy_body(request)
+    services = request.services
     now = services.clock()
 
     def judge() -> Change:
-        authorize(call.principal, "update", services.board.need(body["id"]).owner_id)
+        authorize(request.optional_principal, "update", services.board.require(body["id"]).owner_id)
         return services.board.update(body, now)
 
-    change = await services.change(body["id"], judge, call.reauthorize)
+    change = await services.change_item(body["id"], judge, request.reauthorize)
     assert change.after is not None
-    return answer(told(change.after, now))
+    return json_response(serialize_item(change.after, now))
 
 
-async def delete(call: Call) -> Reply:
+async def delete_item(request: Request) -> Response:
     """``DELETE /progress?id=ID``."""
-    item_id = checked_id(call.query().get("id"))
-    services = call.services
+    item_id = validate_id(request.parse_query().get("id"))
+    services = request.services
     now = services.clock()
 
     def judge() -> Change:
-        authorize(call.principal, "delete", services.board.need(item_id).owner_id)
+        authorize(request.optional_principal, "delete", services.board.require(item_id).owner_id)
         return services.board.delete(item_id, now)
 
-    change = await services.change(item_id, judge, call.reauthorize, lambda known: _is_deleted(known, call.principal))
+    change = await services.change_item(
+        item_id, judge, request.reauthorize, lambda known: _is_repeated_delete(known, request.optional_principal)
+    )
     assert change.before is not None
-    return answer(told(change.before, now))
+    return json_response(serialize_item(change.before, now))
 
 
-def _is_created(known: Change, owner: Owner, body: LegacyItem) -> bool:
+def _is_repeated_create(change: Change, owner: Owner, body: LegacyItem) -> bool:
     """Return whether a change is the creation that a client asks for again."""
-    item = known.after
+    item = change.after
     return (
-        known.before is None
+        change.before is None
         and item is not None
         and item.owner_id == owner.id
         and all(getattr(item, name) == value for name, value in body.items())
     )
 
 
-def _is_deleted(known: Change, principal: Principal | None) -> bool:
+def _is_repeated_delete(change: Change, principal: Principal | None) -> bool:
     """Return whether a change is the deletion that a client asks for again."""
-    if known.after is not None or known.before is None:
+    if change.after is not None or change.before is None:
         return False
-    authorize(principal, "delete", known.before.owner_id)
+    authorize(principal, "delete", change.before.owner_id)
     return True
 
 
-async def _body(call: Call) -> LegacyItem:
-    raw = await call.raw_json()
-    return quick_legacy(raw) or read_legacy(decoded_object(raw))
+async def _read_legacy_body(request: Request) -> LegacyItem:
+    raw = await request.read_raw_json()
+    return parse_legacy_fast(raw) or parse_legacy(decode_object(raw))

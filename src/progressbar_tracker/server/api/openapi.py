@@ -9,28 +9,28 @@ import msgspec
 
 from progressbar_tracker.server.http.endpoint import EXEMPT_PATHS, HEALTH_PATHS
 from progressbar_tracker.server.http.request import SAFE_METHODS
-from progressbar_tracker.server.problems import CODES, Code
+from progressbar_tracker.server.problems import PROBLEM_CODES, ProblemCode
 
 from .schemas import Id, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from progressbar_tracker.server.http.route import About, Row
+    from progressbar_tracker.server.http.route import Route, RouteDoc
 
 Document = dict[str, Any]
 """A part of a JSON document."""
 
-ANY_ROUTE: Final[tuple[Code, ...]] = ("internal",)
-ANY_KEY: Final[tuple[Code, ...]] = ("unauthorized", "forbidden", "rate-limited")
-ANY_BODY: Final[tuple[Code, ...]] = ("bad-request", "unsupported-media-type", "body-too-large")
-ANY_JSON: Final[tuple[Code, ...]] = ("malformed-json", "invalid-field")
+COMMON_PROBLEMS: Final[tuple[ProblemCode, ...]] = ("internal-error",)
+AUTH_PROBLEMS: Final[tuple[ProblemCode, ...]] = ("unauthorized", "forbidden", "rate-limited")
+BODY_PROBLEMS: Final[tuple[ProblemCode, ...]] = ("bad-request", "unsupported-media-type", "body-too-large")
+JSON_PROBLEMS: Final[tuple[ProblemCode, ...]] = ("malformed-json", "invalid-field")
 
-JSON: Final = "application/json"
-HTML: Final = "text/html"
-PROBLEM: Final = "application/problem+json"
+JSON_MEDIA_TYPE: Final = "application/json"
+HTML_MEDIA_TYPE: Final = "text/html"
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
-HEADERS: Final[dict[int, dict[str, str]]] = {
+STATUS_HEADERS: Final[dict[int, dict[str, str]]] = {
     303: {"Location": "Where to go on, relative."},
     401: {"WWW-Authenticate": "How to send a key."},
     429: {"Retry-After": "Seconds to wait."},
@@ -38,38 +38,40 @@ HEADERS: Final[dict[int, dict[str, str]]] = {
 }
 """Headers that every answer with a status has."""
 
-QUOTA: Final = {
+QUOTA_HEADERS: Final = {
     "RateLimit-Policy": "What is limited, as in the draft of the IETF: `items`, `streams`, `sign-in` or `requests`.",
     "RateLimit": "How much of it is left.",
 }
 """Headers that an answer may have."""
 
-ALWAYS: Final = {"X-Request-ID": "The request's own, if it is one for a log, or else a new one."}
+COMMON_HEADERS: Final = {"X-Request-ID": "The request's own, if it is one for a log, or else a new one."}
 """Headers that every answer has."""
 
-_PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
-_REF: Final = "#/components/schemas/{name}"
+_PATH_PARAMETER_PATTERN: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
+_REF_TEMPLATE: Final = "#/components/schemas/{name}"
 
 
-def document(rows: Iterable[Row], version: str) -> Document:
+def build_document(routes: Iterable[Route], version: str) -> Document:
     """Return the document of a table of routes.
 
     Args:
-        rows: The table.
+        routes: The table.
         version: The server's.
     """
-    told = [(row, row.about) for row in rows if row.about is not None]
+    told = [(row, row.doc) for row in routes if row.doc is not None]
     shapes: list[object] = [Problem]
     for _, about in told:
-        shapes += [about.takes] if about.takes is not None else []
-        shapes += [about.gives] if not isinstance(about.gives, str) else []
+        shapes += [about.body] if about.body is not None else []
+        shapes += [about.response] if not isinstance(about.response, str) else []
         shapes += [parameter.type for parameter in about.query]
     shapes.append(Id)
-    found, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+    found, components = msgspec.json.schema_components(shapes, ref_template=_REF_TEMPLATE)
     schemas = dict(zip(map(id, shapes), found, strict=False))
     paths: Document = {}
     for row, about in told:
-        paths.setdefault(_PARAMETER.sub(r"{\1}", row.path), {})[row.method.lower()] = _operation(row, about, schemas)
+        paths.setdefault(_PATH_PARAMETER_PATTERN.sub(r"{\1}", row.path), {})[row.method.lower()] = _build_operation(
+            row, about, schemas
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -97,36 +99,36 @@ def document(rows: Iterable[Row], version: str) -> Document:
     }
 
 
-def problems_of(row: Row, about: About) -> tuple[Code, ...]:
+def list_problems(route: Route, doc: RouteDoc) -> tuple[ProblemCode, ...]:
     """Return the problems with which a route may answer."""
-    found = list(ANY_ROUTE)
-    if row.path not in HEALTH_PATHS:
+    found = list(COMMON_PROBLEMS)
+    if route.path not in HEALTH_PATHS:
         found.append("misdirected")
-    if row.path not in EXEMPT_PATHS and row.method in SAFE_METHODS:
+    if route.path not in EXEMPT_PATHS and route.method in SAFE_METHODS:
         found.append("too-many-bytes")
-    if row.action != "public":
+    if route.action != "public":
         found += (
-            ANY_KEY if not row.page else ["forbidden", "rate-limited"]
+            AUTH_PROBLEMS if not route.is_page else ["forbidden", "rate-limited"]
         )  # who is not signed in is sent to the sign-in page
-    if about.takes is not None:
-        found += ANY_BODY
-        found += ANY_JSON if about.media == JSON else []
-    if about.query or "{" in row.path:
+    if doc.body is not None:
+        found += BODY_PROBLEMS
+        found += JSON_PROBLEMS if doc.media_type == JSON_MEDIA_TYPE else []
+    if doc.query or "{" in route.path:
         found.append("bad-request")
-    if "{id" in row.path:
+    if "{id" in route.path:
         found.append("invalid-field")
-    if row.method != "GET" and "unavailable" in about.problems:
+    if route.method != "GET" and "unavailable" in doc.problems:
         found.append("outcome-unknown")
-    return tuple(dict.fromkeys([*found, *about.problems]))
+    return tuple(dict.fromkeys([*found, *doc.problems]))
 
 
-def _operation(row: Row, about: About, schemas: Mapping[int, Document]) -> Document:
+def _build_operation(route: Route, doc: RouteDoc, schemas: Mapping[int, Document]) -> Document:
     operation: Document = {
-        "summary": about.text,
-        "operationId": f"{row.method.lower()} {row.path}",
-        "tags": ["pages" if row.page else row.path.split("/")[1]],
-        "responses": _answers(row, about, schemas),
-        "security": [] if row.action == "public" else [{"key": []}, {"bearer": []}, {"session": []}],
+        "summary": doc.summary,
+        "operationId": f"{route.method.lower()} {route.path}",
+        "tags": ["pages" if route.is_page else route.path.split("/")[1]],
+        "responses": _build_responses(route, doc, schemas),
+        "security": [] if route.action == "public" else [{"key": []}, {"bearer": []}, {"session": []}],
     }
     parameters = [
         {
@@ -135,62 +137,65 @@ def _operation(row: Row, about: About, schemas: Mapping[int, Document]) -> Docum
             "required": True,
             "schema": schemas[id(Id)] if name == "id" else {"type": "string", "minLength": 1},
         }
-        for name in _PARAMETER.findall(row.path)
+        for name in _PATH_PARAMETER_PATTERN.findall(route.path)
     ]
     parameters += [
         {
             "name": parameter.name,
             "in": "query",
-            "description": parameter.text,
-            "required": parameter.name == "id" and row.path == "/progress",
+            "description": parameter.description,
+            "required": parameter.name == "id" and route.path == "/progress",
             "schema": schemas[id(parameter.type)],
         }
-        for parameter in about.query
+        for parameter in doc.query
     ]
     if parameters:
         operation["parameters"] = parameters
-    if about.takes is not None:
+    if doc.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {about.media: {"schema": schemas[id(about.takes)]}},
+            "content": {doc.media_type: {"schema": schemas[id(doc.body)]}},
         }
     return operation
 
 
-def _answers(row: Row, about: About, schemas: Mapping[int, Document]) -> Document:
-    if isinstance(about.gives, str):
-        content: Document = {about.gives: {"schema": {"type": "string"} if about.gives.startswith("text/") else {}}}
+def _build_responses(route: Route, doc: RouteDoc, schemas: Mapping[int, Document]) -> Document:
+    if isinstance(doc.response, str):
+        content: Document = {doc.response: {"schema": {"type": "string"} if doc.response.startswith("text/") else {}}}
     else:
-        content = {JSON: {"schema": schemas[id(about.gives)]}}
-    own: Document = {name: _header(text) for name, text in about.headers}
+        content = {JSON_MEDIA_TYPE: {"schema": schemas[id(doc.response)]}}
+    own: Document = {name: _build_header(text) for name, text in doc.headers}
     answers: Document = {}
-    for status in about.status:
-        answers[str(status)] = {"description": about.text} if status == 303 else {
-            "description": about.text, "headers": own, "content": content,
+    for status in doc.status:
+        answers[str(status)] = {"description": doc.summary} if status == 303 else {
+            "description": doc.summary, "headers": own, "content": content,
         }  # fmt: skip
-    if any(name == "ETag" for name, _ in about.headers):
+    if any(name == "ETag" for name, _ in doc.headers):
         answers["304"] = {"description": "Nothing has changed.", "headers": own}
-    if row.page and row.action != "public":
+    if route.is_page and route.action != "public":
         answers["303"] = {"description": "Nobody is signed in: to the sign-in page."}
-    by_status: dict[int, list[Code]] = {}
-    for code in problems_of(row, about):
-        by_status.setdefault(CODES[code][0], []).append(code)
+    by_status: dict[int, list[ProblemCode]] = {}
+    for code in list_problems(route, doc):
+        by_status.setdefault(PROBLEM_CODES[code][0], []).append(code)
     for number, codes in sorted(by_status.items()):
         examples = {
-            code: {"value": {"type": f"/problems/{code}", "title": CODES[code][1], "status": number}} for code in codes
+            code: {"value": {"type": f"/problems/{code}", "title": PROBLEM_CODES[code][1], "status": number}}
+            for code in codes
         }
         # A browser is told on a page.
-        page = {HTML: {"schema": {"type": "string"}}} if row.page else {}
+        page = {HTML_MEDIA_TYPE: {"schema": {"type": "string"}}} if route.is_page else {}
         answers[str(number)] = {
-            "description": "; ".join(f"`{code}`: {CODES[code][1]}" for code in codes),
-            "content": {PROBLEM: {"schema": schemas[id(Problem)], "examples": examples}, **page},
+            "description": "; ".join(f"`{code}`: {PROBLEM_CODES[code][1]}" for code in codes),
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": schemas[id(Problem)], "examples": examples}, **page},
         }
     for told, answer in answers.items():
-        names = ALWAYS | HEADERS.get(int(told), {})
-        always = {name: {"required": True, **_header(text)} for name, text in names.items()}
-        answer["headers"] = answer.get("headers", {}) | always | {name: _header(text) for name, text in QUOTA.items()}
+        names = COMMON_HEADERS | STATUS_HEADERS.get(int(told), {})
+        always = {name: {"required": True, **_build_header(text)} for name, text in names.items()}
+        answer["headers"] = (
+            answer.get("headers", {}) | always | {name: _build_header(text) for name, text in QUOTA_HEADERS.items()}
+        )
     return answers
 
 
-def _header(text: str) -> Document:
+def _build_header(text: str) -> Document:
     return {"description": text, "schema": {"type": "string"}}

@@ -31,47 +31,52 @@ from progressbar_tracker._models import (
 )
 from progressbar_tracker.server.models import EndStatus  # noqa: TC001
 
-_ID: Final = "video-001"
-LINE: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
+_EXAMPLE_ID: Final = "video-001"
+LINE_PATTERN: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
 """No control characters."""
-LINES: Final = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
+LINES_PATTERN: Final = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
 """None but tabs and ends of lines."""
 
 Id = Annotated[
     str,
     Meta(
-        min_length=1, max_length=ID_LENGTH, pattern=LINE, description="Of the user's choice; no control characters.",
-        examples=[_ID],
+        min_length=1, max_length=ID_LENGTH, pattern=LINE_PATTERN,
+        description="Of the user's choice; no control characters.",
+        examples=[_EXAMPLE_ID],
     ),
 ]  # fmt: skip
-Title = Annotated[str, Meta(max_length=TITLE_LENGTH, pattern=LINE, examples=["Encoding"])]
-Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=LINES, examples=["first pass"])]
+Title = Annotated[str, Meta(max_length=TITLE_LENGTH, pattern=LINE_PATTERN, examples=["Encoding"])]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=LINES_PATTERN, examples=["first pass"])]
 Value = Annotated[float, Meta(ge=0, le=1, description="How much is done; 1 within 1e-9.", examples=[0.25])]
 Count = Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)]
 Weight = Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT, description="The highest is listed first.")]
-Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, pattern=LINE, examples=["frames"])]
+Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, pattern=LINE_PATTERN, examples=["frames"])]
 Group = Annotated[
     str,
     Meta(
-        max_length=GROUP_LENGTH, pattern=LINE, description="A heading to be listed under; an empty one is none.",
+        max_length=GROUP_LENGTH, pattern=LINE_PATTERN,
+        description="A heading to be listed under; an empty one is none.",
         examples=["nightly"],
     ),
 ]  # fmt: skip
-Error = Annotated[str, Meta(max_length=ERROR_LENGTH, pattern=LINES, examples=["ValueError: bad row"])]
-_Entry = Annotated[str, Meta(min_length=1, max_length=META_LENGTH, pattern=LINE)]
-_EntryText = Annotated[str, Meta(max_length=META_LENGTH, pattern=LINES)]
+Error = Annotated[str, Meta(max_length=ERROR_LENGTH, pattern=LINES_PATTERN, examples=["ValueError: bad row"])]
+_MetaKey = Annotated[str, Meta(min_length=1, max_length=META_LENGTH, pattern=LINE_PATTERN)]
+_MetaValue = Annotated[str, Meta(max_length=META_LENGTH, pattern=LINES_PATTERN)]
 Metadata = Annotated[
-    dict[_Entry, _EntryText], Meta(max_length=META_ENTRIES, description="Host, pid, command and the like.")
+    dict[_MetaKey, _MetaValue], Meta(max_length=META_ENTRIES, description="Host, pid, command and the like.")
 ]
-Parent = Annotated[str, Meta(max_length=ID_LENGTH, pattern=LINE, description="The id of the enclosing bar.")]
-RunId = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH, pattern=LINE, description="Which run of the program.")]
+Parent = Annotated[str, Meta(max_length=ID_LENGTH, pattern=LINE_PATTERN, description="The id of the enclosing bar.")]
+RunId = Annotated[
+    str, Meta(min_length=1, max_length=ID_LENGTH, pattern=LINE_PATTERN, description="Which run of the program.")
+]
 Seq = Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT, description="The run's own count of its writes.")]
 Part = Annotated[
-    str, Meta(max_length=PART_LENGTH, pattern=LINE, description="One process's share; counts of parts are summed.")
+    str,
+    Meta(max_length=PART_LENGTH, pattern=LINE_PATTERN, description="One process's share; counts of parts are summed."),
 ]
 Seconds = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
 Notify = Annotated[
-    list[Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, pattern=LINE)]],
+    list[Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, pattern=LINE_PATTERN)]],
     Meta(max_length=NOTIFY_ENTRIES, description="The channels that are told of it, by name.", examples=[["phone"]]),
 ]
 Instant = Annotated[
@@ -186,15 +191,15 @@ class ItemWrite(_ItemWrite, total=False):
 class ItemPatch(_ItemWrite, total=False):
     """What a client may change. Absent keeps, null clears; what is not named here is ignored."""
 
-    meta: Annotated[dict[str, _EntryText | None], Meta(description="Merged entry by entry.")] | None
+    meta: Annotated[dict[str, _MetaValue | None], Meta(description="Merged entry by entry.")] | None
 
 
-class _OpName(TypedDict):
+class _OpBase(TypedDict):
     op: Literal["put", "patch", "delete"]
     id: Id
 
 
-class Op(_OpName, ItemPatch):
+class Op(_OpBase, ItemPatch):
     """One operation."""
 
 
@@ -301,12 +306,12 @@ class Keys(TypedDict):
     keys: list[Key]
 
 
-class _KeyNeeds(TypedDict):
+class _RequiredKeyFields(TypedDict):
     type: KeyType
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE, examples=["ci"])]
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE_PATTERN, examples=["ci"])]
 
 
-class KeyWrite(_KeyNeeds, total=False):
+class KeyWrite(_RequiredKeyFields, total=False):
     """A key to make."""
 
     expires_at: Annotated[Instant | None, Meta(description="In the future, RFC 3339.")]

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progressbar_tracker.server.http.request import decoded
-from progressbar_tracker.server.http.response import answer
+from progressbar_tracker.server.http.request import decode_path_part
+from progressbar_tracker.server.http.response import json_response
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.http.request import Call
-    from progressbar_tracker.server.http.response import Reply
+    from progressbar_tracker.server.http.request import Request
+    from progressbar_tracker.server.http.response import Response
     from progressbar_tracker.server.models import SessionRecord
 
 
-async def listed(call: Call) -> Reply:
+async def list_sessions(request: Request) -> Response:
     """``GET /api/v1/sessions``."""
-    services = call.services
-    own = own_session(call)
-    return answer({"sessions": [_told(record, own) for record in services.sessions.all(services.clock())]})
+    services = request.services
+    own = find_own_session(request)
+    return json_response(
+        {"sessions": [_serialize_session(record, own) for record in services.sessions.all(services.clock())]}
+    )
 
 
-async def revoke(call: Call) -> Reply:
+async def revoke_session(request: Request) -> Response:
     """``DELETE /api/v1/sessions/{session_id}``: signs a browser out, at once."""
-    services = call.services
-    record = services.sessions.get(decoded(call.path["session_id"].encode("latin-1")))
+    services = request.services
+    record = services.sessions.get(decode_path_part(request.path_params["session_id"].encode("latin-1")))
     if record is None:
         raise ProblemError("not-found", "there is no session with this session_id")
-    own = own_session(call)
+    own = find_own_session(request)
     await services.end_session(record)
-    return answer(_told(record, own))
+    return json_response(_serialize_session(record, own))
 
 
-def own_session(call: Call) -> SessionRecord | None:
+def find_own_session(request: Request) -> SessionRecord | None:
     """Return the session of the browser that asks."""
-    cookie = call.cookie()
-    return None if cookie is None else call.services.sessions.find(cookie, call.services.clock())
+    cookie = request.get_session_cookie()
+    return None if cookie is None else request.services.sessions.find(cookie, request.services.clock())
 
 
-def _told(record: SessionRecord, own: SessionRecord | None) -> dict[str, object]:
+def _serialize_session(record: SessionRecord, own: SessionRecord | None) -> dict[str, object]:
     return {
         "session_id": record.session_id,
         "created_at": rfc3339(record.created_at),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.access.keys import usable
+from progressbar_tracker.server.access.keys import is_usable
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .history import instant
+from .history import format_instant
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring
-    from progressbar_tracker.server.models import KeyRecord, Outcome, SessionRecord, ShareRecord
+    from progressbar_tracker.server.models import DeliveryStats, KeyRecord, SessionRecord, ShareRecord
     from progressbar_tracker.server.notifications.channels import Channel
 
 
-def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
+def present_key(key: KeyRecord, now: float) -> dict[str, object]:
     """Return what the template shows of a key."""
     fresh = key.previous_until is not None and now < key.previous_until
     return {
@@ -24,90 +24,90 @@ def shown_key(key: KeyRecord, now: float) -> dict[str, object]:
         "name": key.name,
         "type": key.type,
         "group": key.group or "",
-        "works": usable(key, now),
-        "created": time(key.created_at),
-        "used": time(key.last_used_at),
-        "expires": time(key.expires_at),
-        "revoked": time(key.revoked_at),
-        "previous": time(key.previous_until) if fresh else None,
+        "works": is_usable(key, now),
+        "created": format_time(key.created_at),
+        "used": format_time(key.last_used_at),
+        "expires": format_time(key.expires_at),
+        "revoked": format_time(key.revoked_at),
+        "previous": format_time(key.previous_until) if fresh else None,
     }
 
 
-def shown_share(share: ShareRecord) -> dict[str, object]:
+def present_share(share: ShareRecord) -> dict[str, object]:
     """Return what the template shows of a share."""
     return {
         "id": share.share_id,
         "kind": "group" if share.item is None else "item",
         "name": share.group if share.item is None else share.item,
         "url": None if share.item is None else item_url(share.item),
-        "created": time(share.created_at),
-        "expires": time(share.expires_at),
+        "created": format_time(share.created_at),
+        "expires": format_time(share.expires_at),
     }
 
 
-def shown_session(session: SessionRecord, own: SessionRecord | None, ring: Keyring) -> dict[str, object]:
+def present_session(session: SessionRecord, own: SessionRecord | None, keyring: Keyring) -> dict[str, object]:
     """Return what the template shows of a signed-in browser."""
-    key = None if session.key_id is None else ring.get(session.key_id)
+    key = None if session.key_id is None else keyring.get(session.key_id)
     return {
         "id": session.session_id,
-        "browser": browser(session.agent),
+        "browser": describe_browser(session.agent),
         "agent": session.agent,
         "key": None if key is None else key.name,
         "own": own is not None and own.hash == session.hash,
-        "created": time(session.created_at),
-        "seen": time(session.seen_at or session.created_at),
-        "expires": time(session.expires_at),
+        "created": format_time(session.created_at),
+        "seen": format_time(session.seen_at or session.created_at),
+        "expires": format_time(session.expires_at),
     }
 
 
-def shown_channel(channel: Channel, outcome: Outcome, off: bool) -> dict[str, object]:
+def present_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bool) -> dict[str, object]:
     """Return what the template shows of a channel."""
     whose = "all items" if channel.all else ", ".join(f"the group {group}" for group in sorted(channel.groups))
     return {
         "name": channel.name,
         "kind": channel.kind,
-        "place": channel.place,
+        "place": channel.destination,
         "events": ", ".join(channel.events),
         "whose": whose or "items that name it",
-        "off": off,
+        "off": is_disabled,
         "waiting": outcome.waiting,
         "given_up": outcome.given_up,
         "delivered": outcome.delivered,
-        "last": time(outcome.delivered_at),
+        "last": format_time(outcome.delivered_at),
         "error": outcome.error or "",
     }
 
 
-def browser(agent: str) -> str:
+def describe_browser(agent: str) -> str:
     """Return in a few words which browser calls itself so.
 
-    >>> browser("Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0")
+    >>> describe_browser("Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0")
     'Firefox on Linux'
-    >>> browser("curl/8.5.0"), browser("")
+    >>> describe_browser("curl/8.5.0"), describe_browser("")
     ('curl/8.5.0', 'unknown')
     """
-    name = next((name for mark, name in _BROWSERS if mark in agent), None)
-    system = next((name for mark, name in _SYSTEMS if mark in agent), None)
+    name = next((name for mark, name in _BROWSER_MARKS if mark in agent), None)
+    system = next((name for mark, name in _SYSTEM_MARKS if mark in agent), None)
     if name is None:
         return agent.partition(" ")[0][:40] or "unknown"
     return name if system is None else f"{name} on {system}"
 
 
 # Each calls itself by the names of those before it as well, so the order counts.
-_BROWSERS: Final = (
+_BROWSER_MARKS: Final = (
     ("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS/", "Firefox"), ("CriOS/", "Chrome"),
     ("Chrome/", "Chrome"), ("Safari/", "Safari"),
 )  # fmt: skip
-_SYSTEMS: Final = (
+_SYSTEM_MARKS: Final = (
     ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "Mac"),
     ("CrOS", "ChromeOS"), ("Linux", "Linux"),
 )  # fmt: skip
 
 
-def time(at: float | None) -> tuple[str, str] | None:
+def format_time(at: float | None) -> tuple[str, str] | None:
     """Return an instant for a program and for a reader.
 
-    >>> time(0.0)
+    >>> format_time(0.0)
     ('1970-01-01T00:00:00.000Z', '1970-01-01 00:00 UTC')
     """
-    return None if at is None else (rfc3339(at), instant(at))
+    return None if at is None else (rfc3339(at), format_instant(at))

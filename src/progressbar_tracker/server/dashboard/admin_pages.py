@@ -5,39 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker._models import KEY_TYPES
-from progressbar_tracker.server.api.channels import known
-from progressbar_tracker.server.api.sessions import own_session
-from progressbar_tracker.server.dashboard.admin import shown_channel, shown_key, shown_session, shown_share
+from progressbar_tracker.server.api.channels import read_channel_stats
+from progressbar_tracker.server.api.sessions import find_own_session
+from progressbar_tracker.server.dashboard.admin import present_channel, present_key, present_session, present_share
 
-from .templates import own_url, page
+from .templates import build_base_url, render_page
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.http.request import Call
-    from progressbar_tracker.server.http.response import Reply
+    from progressbar_tracker.server.http.request import Request
+    from progressbar_tracker.server.http.response import Response
 
 
-async def keys(call: Call) -> Reply:
+async def show_keys(request: Request) -> Response:
     """``GET /keys?share=``: what is changed here goes through the API. ``share`` is an item that is to be shared."""
-    services = call.services
-    asked_for = call.query().get("share", "")
+    services = request.services
+    asked_for = request.parse_query().get("share", "")
     services.refresh_keys()
-    own = own_session(call)
+    own = find_own_session(request)
     now = services.clock()
-    shown = [shown_key(record, now) for record in reversed(services.ring.all())]
-    return page(
-        call,
+    shown = [present_key(record, now) for record in reversed(services.keyring.all())]
+    return render_page(
+        request,
         "keys.html",
         types=KEY_TYPES,
-        url=own_url(call),
+        url=build_base_url(request),
         keys=[key for key in shown if key["works"]],
         former=[key for key in shown if not key["works"]],
-        shares=[shown_share(record) for record in reversed(services.shares.all())],
+        shares=[present_share(record) for record in reversed(services.shares.all())],
         share_item=asked_for,
-        sessions=[shown_session(record, own, services.ring) for record in services.sessions.all(now)],
-        groups=sorted({item.group for item in services.board.all() if item.group is not None}),
+        sessions=[present_session(record, own, services.keyring) for record in services.sessions.all(now)],
+        groups=sorted({item.group for item in services.board.snapshot() if item.group is not None}),
     )
 
 
-async def channels(call: Call) -> Reply:
+async def show_channels(request: Request) -> Response:
     """``GET /channels``: whom the server tells of items; what is tried here goes through the API."""
-    return page(call, "channels.html", channels=[shown_channel(*one) for one in await known(call)])
+    return render_page(
+        request, "channels.html", channels=[present_channel(*one) for one in await read_channel_stats(request)]
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from progressbar_tracker._models import is_endless
+from progressbar_tracker._models import is_indeterminate
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .board_view import ICONS, count, duration, pace, percent
-from .history import instant
+from .board_view import STATE_ICONS, format_count, format_duration, format_percent, format_rate
+from .history import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Number
     from progressbar_tracker.server.models import Item, Sample
 
-WIDTH: Final = 600
-HEIGHT: Final = 160
+CURVE_WIDTH: Final = 600
+CURVE_HEIGHT: Final = 160
 
 
-def shown_bar(item: Mapping[str, object]) -> dict[str, object]:
+def present_bar(item: Mapping[str, object]) -> dict[str, object]:
     """Return what the templates show of an item as told on the wire."""
     state = "stalled" if item["stalled"] else str(item["status"])
     completed, total, value, unit = item["completed"], item["total"], item["value"], str(item["unit"])
     assert isinstance(value, float)
     assert completed is None or isinstance(completed, int | float)
     assert total is None or isinstance(total, int | float)
-    endless = is_endless(completed, total, str(item["status"]))
+    endless = is_indeterminate(completed, total, str(item["status"]))
     return {
         "id": item["id"],
         "title": item["title"] or item["id"],
         "url": item_url(str(item["id"])),
         "state": state,
         "late": "late" if item["late"] else "",
-        "icon": ICONS[state],
+        "icon": STATE_ICONS[state],
         "value": None if endless and state in {"running", "stalled"} else value,
-        "percent": "" if endless else percent(value),
-        "count": count(completed, total, unit),
-        "rate": pace(item["rate"], unit),
-        "left": "" if item["eta"] is None else f"{duration(item['eta'])} left",
+        "percent": "" if endless else format_percent(value),
+        "count": format_count(completed, total, unit),
+        "rate": format_rate(item["rate"], unit),
+        "left": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
         "description": item["description"],
         "error": item["error"] or "",
     }
 
 
 class Curve(NamedTuple):
-    """Progress over time, as a line in a box of :data:`WIDTH` by :data:`HEIGHT`.
+    """Progress over time, as a line in a box of :data:`WIDTH` by :data:`CURVE_HEIGHT`.
 
     Attributes:
         points: For the ``points`` of an SVG polyline.
@@ -69,7 +69,7 @@ class Curve(NamedTuple):
     ended: str
 
 
-def curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve | None:
+def build_curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve | None:
     """Return the curve of a run.
 
     Args:
@@ -80,34 +80,35 @@ def curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve | Non
     Returns:
         ``None`` where there is nothing to draw a line between.
     """
-    counts = is_endless(item.completed, item.total, item.status)
-    pairs = [(sample.at, _height(sample.value, sample.completed, counts=counts)) for sample in samples]
+    counts = is_indeterminate(item.completed, item.total, item.status)
+    pairs = [(sample.at, _get_height(sample.value, sample.completed, counts=counts)) for sample in samples]
     pairs = [
         *((at, y) for at, y in pairs if at < ended_at),
-        (ended_at, _height(item.value, item.completed, counts=counts)),
+        (ended_at, _get_height(item.value, item.completed, counts=counts)),
     ]
     first, last = pairs[0][0], pairs[-1][0]
     if last <= first:
         return None
     top = max(y for _, y in pairs) if counts else 1.0
     points = " ".join(
-        f"{(at - first) / (last - first) * WIDTH:.1f},{HEIGHT - _share(y, top) * HEIGHT:.1f}" for at, y in pairs
+        f"{(at - first) / (last - first) * CURVE_WIDTH:.1f},{CURVE_HEIGHT - _clamp_share(y, top) * CURVE_HEIGHT:.1f}"
+        for at, y in pairs
     )
     return Curve(
         points,
         json.dumps(pairs),
-        count(top, None, item.unit) if counts else "100 %",
+        format_count(top, None, item.unit) if counts else "100 %",
         counts,
         rfc3339(first),
-        instant(first),
+        format_instant(first),
         rfc3339(last),
-        instant(last),
+        format_instant(last),
     )
 
 
-def _height(value: float, completed: Number | None, *, counts: bool) -> float:
+def _get_height(value: float, completed: Number | None, *, counts: bool) -> float:
     return float(completed or 0) if counts else value
 
 
-def _share(y: float, top: float) -> float:
+def _clamp_share(y: float, top: float) -> float:
     return min(max(y / top, 0.0), 1.0) if top > 0 else 0.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .board_view import ICONS, count, duration, percent
+from .board_view import STATE_ICONS, format_count, format_duration, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.stores.base import HistoryRow
 
 
-def shown_row(row: HistoryRow) -> dict[str, object]:
+def present_history_run(row: HistoryRow) -> dict[str, object]:
     """Return what the templates show of a run."""
     item = row.item
     return {
@@ -26,35 +26,35 @@ def shown_row(row: HistoryRow) -> dict[str, object]:
         "url": item_url(item.id),
         "group": item.group or "",
         "state": row.status,
-        "icon": ICONS[row.status],
+        "icon": STATE_ICONS[row.status],
         "started_at": rfc3339(item.created_at),
-        "started": instant(item.created_at),
+        "started": format_instant(item.created_at),
         "ended_at": rfc3339(row.ended_at),
-        "ended": instant(row.ended_at),
-        "seconds": seconds(row),
-        "duration": duration(seconds(row)),
-        "percent": "" if item.completed is not None and item.total is None else percent(item.value),
-        "count": count(item.completed, item.total, item.unit),
+        "ended": format_instant(row.ended_at),
+        "seconds": measure_duration(row),
+        "duration": format_duration(measure_duration(row)),
+        "percent": "" if item.completed is not None and item.total is None else format_percent(item.value),
+        "count": format_count(item.completed, item.total, item.unit),
         "error": item.error or "",
         "owner": item.owner,
     }
 
 
-def seconds(row: HistoryRow) -> float:
+def measure_duration(row: HistoryRow) -> float:
     """Return how long a run took."""
     return max(row.ended_at - row.item.created_at, 0.0)
 
 
-def usual(rows: Sequence[HistoryRow]) -> float | None:
+def compute_median_duration(rows: Sequence[HistoryRow]) -> float | None:
     """Return how many seconds the runs that succeeded took, by the middle one of them; ``None`` without any."""
-    took = [seconds(row) for row in rows if row.status == "succeeded"]
+    took = [measure_duration(row) for row in rows if row.status == "succeeded"]
     return median(took) if took else None
 
 
-def instant(at: float) -> str:
+def format_instant(at: float) -> str:
     """Return an instant for reading, in UTC; a script puts the viewer's own time in its place.
 
-    >>> instant(0.0)
+    >>> format_instant(0.0)
     '1970-01-01 00:00 UTC'
     """
     return f"{rfc3339(at)[:16].replace('T', ' ')} UTC"

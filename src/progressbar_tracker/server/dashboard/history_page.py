@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.api.history import ENDS, Filter, cursor, page_query, read
-from progressbar_tracker.server.dashboard.history import shown_row
+from progressbar_tracker.server.api.history import (
+    END_STATUSES,
+    HistoryFilter,
+    build_page_query,
+    parse_cursor,
+    read_history,
+)
+from progressbar_tracker.server.dashboard.history import present_history_run
 
-from .templates import page
+from .templates import render_page
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.http.request import Call
-    from progressbar_tracker.server.http.response import Reply
+    from progressbar_tracker.server.http.request import Request
+    from progressbar_tracker.server.http.response import Response
 
-ROWS: Final = 50
+PAGE_ROWS: Final = 50
 """Runs on a page."""
 
 
-async def history(call: Call) -> Reply:
+async def show_history(request: Request) -> Response:
     """``GET /history?q=&group=&status=&id=&after=``: the runs that have ended, newest first. Works without scripts."""
-    query = call.query()
-    which, after = Filter.of(query, empty=False), cursor({name: text for name, text in query.items() if text})
-    rows = await read(call, which, after, ROWS + 1)
-    shown = rows[:ROWS]
-    return page(
-        call,
+    query = request.parse_query()
+    which, after = (
+        HistoryFilter.from_query(query, allow_empty=False),
+        parse_cursor({name: text for name, text in query.items() if text}),
+    )
+    rows = await read_history(request, which, after, PAGE_ROWS + 1)
+    shown = rows[:PAGE_ROWS]
+    return render_page(
+        request,
         "history.html",
-        runs=[shown_row(row) for row in shown],
+        runs=[present_history_run(row) for row in shown],
         which=which,
-        ends=ENDS,
-        export=page_query(which, None),
-        newest="history" + page_query(which, None) if after is not None else None,
-        older="history" + page_query(which, shown[-1].n) if len(rows) > ROWS else None,
+        ends=END_STATUSES,
+        export=build_page_query(which, None),
+        newest="history" + build_page_query(which, None) if after is not None else None,
+        older="history" + build_page_query(which, shown[-1].n) if len(rows) > PAGE_ROWS else None,
     )

@@ -4,116 +4,124 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.api.events import EVENTS, UNBUFFERED
-from progressbar_tracker.server.api.history import Filter, read
-from progressbar_tracker.server.dashboard.badge import badge_of_group, badge_of_item
-from progressbar_tracker.server.dashboard.bar import shown_bar
-from progressbar_tracker.server.http.response import Header, Reply
-from progressbar_tracker.server.hub import View, bare
-from progressbar_tracker.server.items.serializer import told, told_run
+from progressbar_tracker.server.api.events import EVENTS_CONTENT_TYPE, UNBUFFERED_HEADERS
+from progressbar_tracker.server.api.history import HistoryFilter, read_history
+from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge
+from progressbar_tracker.server.dashboard.bar import present_bar
+from progressbar_tracker.server.http.response import Header, Response
+from progressbar_tracker.server.hub import View, public_view
+from progressbar_tracker.server.items.serializer import serialize_item, serialize_run
 from progressbar_tracker.server.problems import ProblemError
 
-from .templates import page, rendered
+from .templates import render_page, render_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from progressbar_tracker.server.http.request import Call
+    from progressbar_tracker.server.http.request import Request
     from progressbar_tracker.server.models import ShareRecord
 
-PAINTED: Final = 100
+MAX_INITIAL_BARS: Final = 100
 """How many bars the first paint has."""
 
-RECENT: Final = 8
+MAX_ENDED_RUNS: Final = 8
 """Ended runs of a group that are shown."""
 
-_SVG: Final = b"image/svg+xml; charset=utf-8"
-_EMBEDDED: Final[tuple[Header, ...]] = (
+_SVG_CONTENT_TYPE: Final = b"image/svg+xml; charset=utf-8"
+_EMBED_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-cache"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 )
 """A badge is for the pages of others."""
 
 
-async def seen(call: Call) -> Reply:
+async def show_share(request: Request) -> Response:
     """``GET /s/{token}``: the page behind a share; its script adds the bars beyond the first ones."""
-    record = await _need(call)
-    bars, ended = await _within(call, record, PAINTED)
-    return page(
-        call,
+    record = await _require_share(request)
+    bars, ended = await _read_share_bars(request, record, MAX_INITIAL_BARS)
+    return render_page(
+        request,
         "share.html",
         name=record.group if record.item is None else (bars or ended)[0]["title"] if bars or ended else record.item,
         single=record.item is not None,
         bars=bars,
         ended=ended,
-        events=f"{call.path['token']}/events",
+        events=f"{request.path_params['token']}/events",
     )
 
 
-async def stream(call: Call) -> Reply:
+async def stream_share(request: Request) -> Response:
     """``GET /s/{token}/events``: what changes of what the share is for."""
-    record = await _need(call)
-    call.services.hub.admit(record.share_id, address=call.holder)
-    last = call.headers.get(b"last-event-id", b"").decode("latin-1") or None
-    events = call.services.hub.events(_view(record), last, call.may_go_on, record.share_id, call.holder)
-    return Reply(200, b"", EVENTS, (*UNBUFFERED, *call.services.hub.quota(record.share_id).headers()), events)
-
-
-async def badge(call: Call) -> Reply:
-    """``GET /badge/{token}.svg``: a picture of the bar, to be put on other pages."""
-    record = await _need(call)
-    bars, ended = await _within(call, record)
-    shown = (
-        badge_of_item(record.item, next(iter(bars or ended), None))
-        if record.item is not None
-        else badge_of_group(record.group or "", bars)
+    record = await _require_share(request)
+    request.services.hub.admit(record.share_id, address=request.holder)
+    last = request.headers.get(b"last-event-id", b"").decode("latin-1") or None
+    events = request.services.hub.events(
+        _build_view(record), last, request.is_still_authorized, record.share_id, request.holder
     )
-    return Reply(200, rendered("badge.jinja", badge=shown), _SVG, _EMBEDDED)
+    return Response(
+        200,
+        b"",
+        EVENTS_CONTENT_TYPE,
+        (*UNBUFFERED_HEADERS, *request.services.hub.quota(record.share_id).headers()),
+        events,
+    )
 
 
-async def _within(
-    call: Call, record: ShareRecord, limit: int | None = None
+async def render_badge(request: Request) -> Response:
+    """``GET /badge/{token}.svg``: a picture of the bar, to be put on other pages."""
+    record = await _require_share(request)
+    bars, ended = await _read_share_bars(request, record)
+    shown = (
+        build_item_badge(record.item, next(iter(bars or ended), None))
+        if record.item is not None
+        else build_group_badge(record.group or "", bars)
+    )
+    return Response(200, render_template("badge.jinja", badge=shown), _SVG_CONTENT_TYPE, _EMBED_HEADERS)
+
+
+async def _read_share_bars(
+    request: Request, record: ShareRecord, limit: int | None = None
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return what a share shows: what is on the board, and the runs that have left it."""
-    now, view = call.services.clock(), _view(record)
+    now, view = request.services.clock(), _build_view(record)
     if record.item is not None:
-        await call.services.fetch(record.item)
-    items = view.of(call.services.board)[:limit]
-    bars = [_shown(told(item, now)) for item in items]
+        await request.services.fetch_item(record.item)
+    items = view.list_items(request.services.board)[:limit]
+    bars = [_present_public_bar(serialize_item(item, now)) for item in items]
     if record.item is not None and bars:
         return bars, []
-    which = Filter(group=record.group, id=record.item)
-    rows = await read(call, which, None, RECENT if record.item is None else 1)
-    return bars, [_shown(told_run(row.item, row.status, row.ended_at)) for row in rows]
+    which = HistoryFilter(group=record.group, id=record.item)
+    rows = await read_history(request, which, None, MAX_ENDED_RUNS if record.item is None else 1)
+    return bars, [_present_public_bar(serialize_run(row.item, row.status, row.ended_at)) for row in rows]
 
 
-def _shown(item: Mapping[str, object]) -> dict[str, object]:
-    return shown_bar(bare(item))
+def _present_public_bar(item: Mapping[str, object]) -> dict[str, object]:
+    return present_bar(public_view(item))
 
 
-def _view(record: ShareRecord) -> View:
-    return View(record.group, record.item, bare=True)
+def _build_view(record: ShareRecord) -> View:
+    return View(record.group, record.item, is_public=True)
 
 
-async def _need(call: Call) -> ShareRecord:
-    record = _find(call)
-    if record is None and await call.services.look_again():
-        record = _find(call)
+async def _require_share(request: Request) -> ShareRecord:
+    record = _find_share(request)
+    if record is None and await request.services.reload_credentials():
+        record = _find_share(request)
     if record is None:
         # Whether it was guessed, has expired or was revoked is nobody's business.
         raise ProblemError("not-found", "there is nothing at this path")
     shown = record.group, record.item
 
     def is_granted() -> bool:
-        found = _find(call)
+        found = _find_share(request)
         return found is not None and (found.group, found.item) == shown
 
-    call.is_granted = is_granted
+    request.is_granted = is_granted
     return record
 
 
-def _find(call: Call) -> ShareRecord | None:
-    services = call.services
+def _find_share(request: Request) -> ShareRecord | None:
+    services = request.services
     services.check_credentials_age()
-    found = services.shares.find(call.path["token"], services.secure_now())
-    return None if found is None or services.is_over(found.share_id, found.expires_at) else found
+    found = services.shares.find(request.path_params["token"], services.secure_now())
+    return None if found is None or services.is_expired(found.share_id, found.expires_at) else found

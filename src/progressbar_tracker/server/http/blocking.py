@@ -12,11 +12,11 @@ from progressbar_tracker.server.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .request import Call
+    from .request import Request
 
 T = TypeVar("T")
 
-RETRY_SECONDS: Final = 2
+RETRY_AFTER_SECONDS: Final = 2
 """Seconds after which a client may try again if a pool is full."""
 
 
@@ -27,16 +27,18 @@ class ClientGoneError(ProblemError):
         super().__init__("bad-request", "the connection was closed before the answer")
 
 
-async def run_in_pool(call: Call, pool: Pool, work: Callable[[Cancellation], T], *, first_for: str | None = None) -> T:
+async def run_in_pool(
+    request: Request, pool: Pool, work: Callable[[Cancellation], T], *, priority_holder: str | None = None
+) -> T:
     """Return what blocking work returns; it is interrupted if this task is cancelled.
 
     For the parts of a stream, of which the connection is watched already.
 
     Args:
-        call: The request.
+        request: The request.
         pool: Where the work is done.
         work: Is called in a thread, and hands the cancellation to the store.
-        first_for: A holder that is known, whose turn is the next; by default, the key or the address has to wait.
+        priority_holder: A holder that is known, whose turn is the next; by default, the key or the address has to wait.
 
     Raises:
         ProblemError: ``unavailable`` if the pool is full.
@@ -44,17 +46,20 @@ async def run_in_pool(call: Call, pool: Pool, work: Callable[[Cancellation], T],
     cancellation = Cancellation()
     try:
         return await pool.run(
-            lambda: work(cancellation), first_for or call.holder, cancellation, first=first_for is not None
+            lambda: work(cancellation),
+            priority_holder or request.holder,
+            cancellation,
+            priority=priority_holder is not None,
         )
     except PoolFullError as error:
         why = "the server has too much of this kind to do at the moment"
-        raise ProblemError("unavailable", why, retry_after=RETRY_SECONDS) from error
+        raise ProblemError("unavailable", why, retry_after=RETRY_AFTER_SECONDS) from error
     except CancelledWorkError as error:
         raise ClientGoneError from error
 
 
 async def run_while_connected(
-    call: Call, pool: Pool, work: Callable[[Cancellation], T], *, first_for: str | None = None
+    request: Request, pool: Pool, work: Callable[[Cancellation], T], *, priority_holder: str | None = None
 ) -> T:
     """Do the same, and leave the queue or interrupt the work once the client disconnects.
 
@@ -62,8 +67,8 @@ async def run_while_connected(
         ClientGoneError: It has disconnected.
         ProblemError: ``unavailable`` if the pool is full.
     """
-    job = asyncio.ensure_future(run_in_pool(call, pool, work, first_for=first_for))
-    gone = asyncio.ensure_future(call.disconnected())
+    job = asyncio.ensure_future(run_in_pool(request, pool, work, priority_holder=priority_holder))
+    gone = asyncio.ensure_future(request.wait_for_disconnect())
     try:
         await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not job.done():

@@ -9,7 +9,7 @@ GRACE_SECONDS: Final = 1.0
 """A client has this long to send a request before its place may go to another client of its network."""
 
 
-class Place(Protocol):
+class Evictable(Protocol):
     """A connection that may be closed.
 
     Attributes:
@@ -21,10 +21,10 @@ class Place(Protocol):
     since: float
 
 
-_P = TypeVar("_P", bound=Place)
+_P = TypeVar("_P", bound=Evictable)
 
 
-class Places(Generic[_P]):
+class EvictionQueue(Generic[_P]):
     """The connections that may be closed.
 
     Attributes:
@@ -33,46 +33,48 @@ class Places(Generic[_P]):
 
     def __init__(self) -> None:
         self.idle: OrderedDict[_P, None] = OrderedDict()
-        self._owing: dict[str, OrderedDict[_P, None]] = {}
-        self._ranks: defaultdict[int, OrderedDict[str, None]] = defaultdict(OrderedDict)  # networks by their number
-        self._most = 0
+        self._incomplete: dict[str, OrderedDict[_P, None]] = {}
+        self._networks_by_count: defaultdict[int, OrderedDict[str, None]] = defaultdict(
+            OrderedDict
+        )  # networks by their number
+        self._max_count = 0
 
-    def add_owing(self, place: _P) -> None:
+    def mark_incomplete(self, connection: _P) -> None:
         """Note that a client owes the rest of a body."""
-        own = self._owing.setdefault(place.network, OrderedDict())
-        if place in own:
+        own = self._incomplete.setdefault(connection.network, OrderedDict())
+        if connection in own:
             return
-        self._ranks[len(own)].pop(place.network, None)
-        own[place] = None
-        self._ranks[len(own)][place.network] = None
-        self._most = max(self._most, len(own))
+        self._networks_by_count[len(own)].pop(connection.network, None)
+        own[connection] = None
+        self._networks_by_count[len(own)][connection.network] = None
+        self._max_count = max(self._max_count, len(own))
 
-    def remove_owing(self, place: _P) -> None:
+    def mark_complete(self, connection: _P) -> None:
         """Note that a client owes no body."""
-        own = self._owing.get(place.network)
-        if own is None or place not in own:
+        own = self._incomplete.get(connection.network)
+        if own is None or connection not in own:
             return
-        del self._ranks[len(own)][place.network]
-        del own[place]
+        del self._networks_by_count[len(own)][connection.network]
+        del own[connection]
         if own:
-            self._ranks[len(own)][place.network] = None
+            self._networks_by_count[len(own)][connection.network] = None
         else:
-            del self._owing[place.network]
-        while self._most and not self._ranks[self._most]:
-            del self._ranks[self._most]
-            self._most -= 1
+            del self._incomplete[connection.network]
+        while self._max_count and not self._networks_by_count[self._max_count]:
+            del self._networks_by_count[self._max_count]
+            self._max_count -= 1
 
-    def remove(self, place: _P) -> None:
+    def remove(self, connection: _P) -> None:
         """Forget a connection."""
-        self.idle.pop(place, None)
-        self.remove_owing(place)
+        self.idle.pop(connection, None)
+        self.mark_complete(connection)
 
     def evict(self, newcomer: _P, now: float) -> _P:
         """Return the connection to close, and forget it: an idle one, or one of the network that owes most bodies."""
         evicted = next(iter(self.idle), newcomer)
-        if self._most and (evicted is newcomer or now - evicted.since < GRACE_SECONDS):
-            network = next(iter(self._ranks[self._most]))
-            owing = next(iter(self._owing[network]))
+        if self._max_count and (evicted is newcomer or now - evicted.since < GRACE_SECONDS):
+            network = next(iter(self._networks_by_count[self._max_count]))
+            owing = next(iter(self._incomplete[network]))
             if network != newcomer.network or now - owing.since >= GRACE_SECONDS:
                 evicted = owing
         self.remove(evicted)

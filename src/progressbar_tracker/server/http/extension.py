@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-CONNECTION: Final = "progressbar_tracker.connection"
-"""The extension's name in a scope; it stands for a dictionary in which ``connection`` is a :class:`Sending`."""
+CONNECTION_EXTENSION: Final = "progressbar_tracker.connection"
+"""The extension's name in a scope; it stands for a dictionary in which ``connection`` is a :class:`ResponseSender`."""
 
-COMPLETE: Final = "progressbar_tracker.complete"
+REQUEST_COMPLETE_KEY: Final = "progressbar_tracker.complete"
 """A key of a scope. It is there when the whole request had been received before the application was called."""
 
 
-class Sending(Protocol):
+class ResponseSender(Protocol):
     """Sends answers, of which the client may leave some unread.
 
     Attributes:
@@ -20,7 +20,7 @@ class Sending(Protocol):
 
     holder: str
 
-    def send_whole(self, status: int, head: bytes, body: bytes, holder: str, /) -> bool:
+    def send_response(self, status: int, head: bytes, body: bytes, holder: str, /) -> bool:
         """Send an answer that has a body.
 
         Args:

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from progressbar_tracker.server.access.authorization import Action
-    from progressbar_tracker.server.problems import Code
+    from progressbar_tracker.server.problems import ProblemCode
 
-    from .request import Call
-    from .response import Reply
+    from .request import Request
+    from .response import Response
 
 
 class Parameter(msgspec.Struct, frozen=True):
     """A parameter of a query."""
 
     name: str
-    text: str
+    description: str
     type: object = str
 
 
-class About(msgspec.Struct, frozen=True):
+class RouteDoc(msgspec.Struct, frozen=True):
     """What a row of the table says of itself, for people and for ``/openapi.json``.
 
     Attributes:
@@ -38,20 +38,20 @@ class About(msgspec.Struct, frozen=True):
         headers: Headers of the answer, with what they say.
     """
 
-    text: str
-    gives: object
+    summary: str
+    response: object
     status: tuple[int, ...] = (200,)
-    takes: object = None
-    media: str = "application/json"
+    body: object = None
+    media_type: str = "application/json"
     query: tuple[Parameter, ...] = ()
-    problems: tuple[Code, ...] = ()
+    problems: tuple[ProblemCode, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Route: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
+RouteFunction: TypeAlias = "Callable[[Request], Awaitable[Response]]"
 
 
-class Row(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True):
     """One row of the table of routes.
 
     Attributes:
@@ -67,6 +67,6 @@ class Row(msgspec.Struct, frozen=True):
     method: str
     path: str
     action: Action
-    route: Route
-    page: bool = False
-    about: About | None = None
+    function: RouteFunction
+    is_page: bool = False
+    doc: RouteDoc | None = None

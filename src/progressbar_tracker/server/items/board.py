@@ -14,39 +14,39 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from progressbar_tracker._models import LegacyItem, fraction
+from progressbar_tracker._models import LegacyItem, compute_fraction
 from progressbar_tracker.server.models import (
     AddHistory,
     DropItem,
-    Ended,
+    EndedRun,
     EndStatus,
     Item,
     SaveItem,
     Write,
-    lean,
+    intern_texts,
 )
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.quota import Quota
-from progressbar_tracker.server.settings import Periods
+from progressbar_tracker.server.settings import RetentionPolicy
 
 from . import rate
-from .expiry import Schedule
-from .index import Listing
-from .transition import last_seq, outcome
-from .validation import STEP
+from .expiry import ItemTimers
+from .index import ItemIndex
+from .transition import apply_write, last_seq
+from .validation import PROGRESS_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from progressbar_tracker._models import Status
 
-    from .index import Order
-    from .validation import Fields
+    from .index import SortKey
+    from .validation import WriteFields
 
-PAST: Final = 8
+MAX_PAST_RUNS: Final = 8
 """How many former runs of an item are remembered, so that they cannot take it back."""
 
-FOREVER: Final = Periods()
+NO_EXPIRY: Final = RetentionPolicy()
 """Ended items stay."""
 
 
@@ -64,14 +64,14 @@ class Change(msgspec.Struct, frozen=True):
         status: The HTTP status that tells it: 200 or 201.
         before: The item as it was, or ``None``.
         after: The item as it is now, or ``None``.
-        ended: The run that went to the history, if one did.
+        ended_run: The run that went to the history, if one did.
         durable: Must be on disk before it is answered.
     """
 
     status: int
     before: Item | None
     after: Item | None
-    ended: Ended | None = None
+    ended_run: EndedRun | None = None
     durable: bool = False
 
     @property
@@ -88,7 +88,7 @@ class Change(msgspec.Struct, frozen=True):
         if after is before:
             return None
         if after is None:
-            return "item deleted" if self.ended is None or self.ended.status == "deleted" else "item removed"
+            return "item deleted" if self.ended_run is None or self.ended_run.status == "deleted" else "item removed"
         if before is None:
             return "item created"
         if after.run_id != before.run_id:
@@ -101,9 +101,9 @@ class Change(msgspec.Struct, frozen=True):
         """Return what to persist, in order; nothing for a write that was ignored."""
         if self.after is self.before:
             return []
-        if self.ended is None and self.after is not None:
+        if self.ended_run is None and self.after is not None:
             return [SaveItem(self.after, self.before)]
-        writes: list[Write] = [] if self.ended is None else [AddHistory(self.ended)]
+        writes: list[Write] = [] if self.ended_run is None else [AddHistory(self.ended_run)]
         if self.after is not None:
             writes.append(SaveItem(self.after, self.before))
         elif self.before is not None:
@@ -111,16 +111,16 @@ class Change(msgspec.Struct, frozen=True):
         return writes
 
 
-class News(msgspec.Struct, frozen=True):
+class PendingChanges(msgspec.Struct, frozen=True):
     """What a reader of the board has not seen yet.
 
     Attributes:
         groups: By the id of each item that has changed or gone: the groups in which a reader may know it.
-        ended: The runs that went to the history.
+        ended_runs: The runs that went to the history.
     """
 
     groups: dict[str, set[str | None]]
-    ended: list[Ended]
+    ended_runs: list[EndedRun]
 
 
 class Board:
@@ -145,25 +145,25 @@ class Board:
         new_run_id: Callable[[], str],
         items: Iterable[Item] = (),
         silent: bool = False,
-        keep: Periods = FOREVER,
+        keep: RetentionPolicy = NO_EXPIRY,
         give_up: float = math.inf,
     ) -> None:
         self._max_items = max_items
         self._new_run_id = new_run_id
         self._silent = True  # of what was there already nobody is to be told
         self._items: dict[str, Item] = {}
-        self._owned: dict[str, int] = {}
-        self._schedule = Schedule(self._items, keep=keep, give_up=give_up)
+        self._owner_counts: dict[str, int] = {}
+        self._timers = ItemTimers(self._items, keep=keep, give_up=give_up)
         self._overdue: dict[str, None] = {}
-        self._news = News({}, [])
+        self._pending_changes = PendingChanges({}, [])
         self._touched: set[str] = set()
-        self._listing = Listing()
+        self._index = ItemIndex()
         self.rev = 0
         for item in items:
             self.rev = max(self.rev, item.rev)
-            self._put(None, item)
-        self._listing = Listing(self._items.values())
-        self.touched()
+            self._update_indexes(None, item)
+        self._index = ItemIndex(self._items.values())
+        self.drain_touched()
         self._silent = silent
 
     def __len__(self) -> int:
@@ -173,7 +173,7 @@ class Board:
         """Return an item, or ``None``."""
         return self._items.get(item_id)
 
-    def need(self, item_id: str) -> Item:
+    def require(self, item_id: str) -> Item:
         """Return an item.
 
         Raises:
@@ -184,16 +184,16 @@ class Board:
             raise ProblemError("item-not-found", f"there is no item {item_id!r}")
         return item
 
-    def all(self) -> list[Item]:
+    def snapshot(self) -> list[Item]:
         """Return all items, in no order that means anything."""
         return list(self._items.values())
 
-    def listed(
+    def page(
         self,
         *,
         group: str | None = None,
         status: Status | None = None,
-        after: Order | None = None,
+        after: SortKey | None = None,
         limit: int | None = None,
     ) -> list[Item]:
         """Return items: highest weight first, then oldest first. Costs what is returned.
@@ -201,16 +201,16 @@ class Board:
         Args:
             group: Only those of a group.
             status: Only those of a status.
-            after: Begin after this place of the list; see :func:`~.listing.order`.
+            after: Begin after this place of the list; see :func:`~.listing.sort_key`.
             limit: The most items.
         """
-        ids = self._listing.ids(group=group, status=status, after=after)
+        ids = self._index.iter_ids(group=group, status=status, after=after)
         items: Iterator[Item] = map(self._items.__getitem__, ids)
         if group is not None and status is not None:
             items = (item for item in items if item.group == group and item.status == status)
         return list(islice(items, limit))
 
-    def current(self, ids: Iterable[str], *, group: str | None = None, status: str | None = None) -> Iterator[Item]:
+    def iter_items(self, ids: Iterable[str], *, group: str | None = None, status: str | None = None) -> Iterator[Item]:
         """Yield the items of some ids, each as it is when it is asked for; those that have left are passed over.
 
         A list that its client reads slowly keeps no former states of items in memory.
@@ -235,9 +235,9 @@ class Board:
         """
         if body["id"] in self._items:
             raise ProblemError("item-exists", f"an item {body['id']!r} exists already")
-        self._make_room(owner)
+        self._check_quota(owner)
         done = body["value"] >= 1
-        item = self._begun(body["id"], self._new_run_id(), owner, now)
+        item = self._new_item(body["id"], self._new_run_id(), owner, now)
         item = replace(
             item,
             title=body["title"],
@@ -249,7 +249,7 @@ class Board:
             ended_at=now if done else None,
             pace_n=body["value"],
         )
-        return self._changed(201, None, item, durable=True)
+        return self._commit(201, None, item, durable=True)
 
     def update(self, body: LegacyItem, now: float) -> Change:
         """Replace the four fields of part 1; a value of 1 ends the run, a later one below 1 revives it.
@@ -257,7 +257,7 @@ class Board:
         Raises:
             ProblemError: ``item-not-found``.
         """
-        before = self.need(body["id"])
+        before = self.require(body["id"])
         value = body["value"]
         status, ended_at, error = before.status, before.ended_at, before.error
         if value >= 1 and status != "succeeded":
@@ -265,7 +265,7 @@ class Board:
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
         found, found_at, found_n, found_for = (
-            rate.measured(before, value, now)
+            rate.update_rate(before, value, now)
             if before.completed is None
             else (before.pace, before.pace_at, before.pace_n, before.pace_for)
         )
@@ -279,17 +279,17 @@ class Board:
             ended_at=ended_at,
             error=error,
             updated_at=now,
-            rev=self._next(),
+            rev=self._next_rev(),
             pace=found,
             pace_at=found_at,
             pace_n=found_n,
             pace_for=found_for,
         )
-        return self._changed(200, before, after, durable=status != before.status)
+        return self._commit(200, before, after, durable=status != before.status)
 
     # Part 2.
 
-    def put(self, item_id: str, fields: Fields, owner: Owner, now: float) -> Change:
+    def put(self, item_id: str, fields: WriteFields, owner: Owner, now: float) -> Change:
         """Create an item, replace what clients may write of it, or take it over for another run.
 
         Args:
@@ -299,91 +299,91 @@ class Board:
             now: The instant.
 
         Raises:
-            ProblemError: ``too-many-items``, ``ended``, ``other-run`` or ``invalid-field``.
+            ProblemError: ``too-many-items``, ``run-ended``, ``run-superseded`` or ``invalid-field``.
         """
         before = self._items.get(item_id)
         run_id = fields.get("run_id")
         if before is None:
-            self._make_room(owner)
-            return self._started(None, self._begun(item_id, run_id or self._new_run_id(), owner, now), fields, now)
+            self._check_quota(owner)
+            return self._start_run(None, self._new_item(item_id, run_id or self._new_run_id(), owner, now), fields, now)
         if run_id is None or run_id == before.run_id:
-            return self._written(before, fields, now, whole=True)
+            return self._apply(before, fields, now, overwrite=True)
         if run_id in before.past:
-            raise ProblemError("other-run", f"the item {item_id!r} was taken over by a newer run")
+            raise ProblemError("run-superseded", f"the item {item_id!r} was taken over by a newer run")
         if before.owner_id != owner.id:
-            self._make_room(owner)
-        begun = replace(self._begun(item_id, run_id, owner, now), past=(before.run_id, *before.past)[:PAST])
-        return self._started(before, begun, fields, now)
+            self._check_quota(owner)
+        begun = replace(self._new_item(item_id, run_id, owner, now), past=(before.run_id, *before.past)[:MAX_PAST_RUNS])
+        return self._start_run(before, begun, fields, now)
 
-    def patch(self, item_id: str, fields: Fields, now: float) -> Change:
+    def patch(self, item_id: str, fields: WriteFields, now: float) -> Change:
         """Change what the fields name and keep the rest; with no field at all, note a sign of life.
 
         Raises:
-            ProblemError: ``item-not-found``, ``other-run``, ``ended`` or ``invalid-field``.
+            ProblemError: ``item-not-found``, ``run-superseded``, ``run-ended`` or ``invalid-field``.
         """
-        before = self.need(item_id)
-        change = self.progressed(before, fields, now) if STEP.issuperset(fields) else None
+        before = self.require(item_id)
+        change = self.apply_progress(before, fields, now) if PROGRESS_FIELDS.issuperset(fields) else None
         if change is not None:
             return change
-        self._same_run(before, fields.get("run_id"))
-        return self._written(before, fields, now, whole=False)
+        self._check_run(before, fields.get("run_id"))
+        return self._apply(before, fields, now, overwrite=False)
 
-    def progressed(self, before: Item, step: Fields, now: float) -> Change | None:
+    def apply_progress(self, before: Item, fields: WriteFields, now: float) -> Change | None:
         """Do what :meth:`patch` does, where all that is said is that a run has come further.
 
         Args:
             before: The item, as it is on the board.
-            step: No other fields than :data:`~.writes.STEP` has.
+            fields: No other fields than :data:`~.writes.STEP` has.
             now: The instant.
 
         Returns:
             ``None``, and nothing has been done, if there is more to it: the run is another one, has parts or has ended.
         """
-        if before.status != "running" or before.parts or step.get("run_id", before.run_id) != before.run_id:
+        if before.status != "running" or before.parts or fields.get("run_id", before.run_id) != before.run_id:
             return None
-        return self._progressed(before, step, now)
+        return self._apply_progress(before, fields, now)
 
     def delete(self, item_id: str, now: float, *, run_id: str | None = None) -> Change:
         """Take an item off the board; its run goes to the history.
 
         Raises:
-            ProblemError: ``item-not-found`` or ``other-run``.
+            ProblemError: ``item-not-found`` or ``run-superseded``.
         """
-        before = self.need(item_id)
-        self._same_run(before, run_id)
-        return self._changed(200, before, None, ended=_farewell(before, "deleted", now), durable=True)
+        before = self.require(item_id)
+        self._check_run(before, run_id)
+        return self._commit(200, before, None, ended_run=_ended_run(before, "deleted", now), durable=True)
 
     def quota(self, owner_id: str, *, reset: int | None = None) -> Quota:
         """Return how many more items an owner may have."""
-        return Quota("items", self._max_items, self._max_items - self._owned.get(owner_id, 0), reset=reset)
+        return Quota("items", self._max_items, self._max_items - self._owner_counts.get(owner_id, 0), reset=reset)
 
-    def touched(self) -> set[str]:
+    def drain_touched(self) -> set[str]:
         """Return the ids of the items that have come, changed or gone since this was last asked."""
         touched, self._touched = self._touched, set()
         return touched
 
-    def news(self) -> News:
+    def drain_changes(self) -> PendingChanges:
         """Return what has changed since this was last asked."""
-        news, self._news = self._news, News({}, [])
+        news, self._pending_changes = self._pending_changes, PendingChanges({}, [])
         return news
 
-    def restore(self, change: Change) -> Item | None:
+    def rollback(self, change: Change) -> Item | None:
         """Undo a change whose commit failed, unless the item has changed again since; return what is there now."""
         if self._items.get(change.id) is change.after:
-            self._place(change.after, change.before)
-            self._next()
+            self._replace_item(change.after, change.before)
+            self._next_rev()
         return self._items.get(change.id)
 
-    def adopt(self, item_id: str, item: Item | None) -> None:
+    def replace(self, item_id: str, item: Item | None) -> None:
         """Take over what another server has made of an item; ``None`` if it is gone."""
         before = self._items.get(item_id)
         if before is not None or item is not None:
-            self._place(before, item)
-            self._next()
+            self._replace_item(before, item)
+            self._next_rev()
 
-    def tell_ended(self, runs: Iterable[Ended]) -> None:
+    def record_ended_runs(self, runs: Iterable[EndedRun]) -> None:
         """Note runs that went to the history, whichever server sent them there."""
-        self._news.ended.extend(runs)
+        self._pending_changes.ended_runs.extend(runs)
 
     def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
         """Expire ended items whose time is over, note who falls silent or is late, give up who has long been silent.
@@ -394,74 +394,76 @@ class Board:
             now: The instant.
             expire: Whether that is for this server to do.
         """
-        schedule = self._schedule
-        schedule.awake(now)
+        schedule = self._timers
+        schedule.mark_started(now)
         changes = list[Change]()
         if expire:
             # Each leaves before the next is asked for.
             changes += [
-                self._changed(200, item, None, ended=_farewell(item, "deleted", now)) for item in schedule.expired(now)
+                self._commit(200, item, None, ended_run=_ended_run(item, "deleted", now))
+                for item in schedule.pop_expired(now)
             ]
             changes += [
-                self._changed(200, item, None, ended=_farewell(item, "stopped", now)) for item in schedule.given_up(now)
+                self._commit(200, item, None, ended_run=_ended_run(item, "stopped", now))
+                for item in schedule.pop_abandoned(now)
             ]
-        for item in schedule.fallen(now):
+        for item in schedule.newly_overdue(now):
             # Nothing was written, and yet a reader has something new to see.
-            self._next()
-            self._tell(item)
+            self._next_rev()
+            self._record_change(item)
             self._overdue[item.id] = None
         return changes
 
-    def set_clock(self, now: float, seconds: float, fresh: float) -> list[Change]:
+    def set_clock(self, now: float, seconds: float, fresh_since: float) -> list[Change]:
         """Take over that the wall clock was set: silence lasts as long as it did, and nothing lies in the future.
 
-        Every period is counted from now on, see :meth:`Schedule.restart`.
+        Every period is counted from now on, see :meth:`Schedule.restart_server`.
 
         Args:
             now: The instant, by the clock as it is set now.
             seconds: By how much it was set.
-            fresh: A run that was heard of since this instant was heard of after the clock was set.
+            fresh_since: A run that was heard of since this instant was heard of after the clock was set.
 
         Returns:
             What to persist.
         """
         changes = []
         for before in list(self._items.values()):
-            after = _with_clock_set(before, now, seconds, fresh)
+            after = _adjust_to_clock(before, now, seconds, fresh_since)
             if after is not before:
-                after = replace(after, rev=self._next())
+                after = replace(after, rev=self._next_rev())
                 self._items[after.id] = after
                 self._touched.add(after.id)
-                self._tell(after)
+                self._record_change(after)
                 changes.append(Change(200, before, after))
-        self._schedule.restart(now)
+        self._timers.restart(now)
         return changes
 
     def restart_periods(self, now: float) -> None:
         """Count every period from now on; the items stay as they are stored."""
-        self._schedule.restart(now)
+        self._timers.restart(now)
 
-    def overdue(self) -> list[str]:
+    def drain_overdue(self) -> list[str]:
         """Return the ids of the items that have fallen silent or become late since this was last asked."""
         overdue, self._overdue = self._overdue, {}
         return list(overdue)
 
     # The parts they share.
 
-    def _begun(self, item_id: str, run_id: str, owner: Owner, now: float) -> Item:
-        rev = self._next()
+    def _new_item(self, item_id: str, run_id: str, owner: Owner, now: float) -> Item:
+        rev = self._next_rev()
         return Item(
             id=item_id, owner_id=owner.id, owner=owner.name, run_id=run_id, created_at=now, updated_at=now,
             pace_at=now, born=rev, rev=rev,
         )  # fmt: skip
 
-    def _started(self, before: Item | None, begun: Item, fields: Fields, now: float) -> Change:
-        after = lean(self._outcome(begun, fields, now, whole=True))
-        ended = None if before is None else _farewell(before, "stopped", now)
-        return self._changed(201 if before is None else 200, before, after, ended=ended, durable=True)
+    def _start_run(self, before: Item | None, new_item: Item, fields: WriteFields, now: float) -> Change:
+        after = intern_texts(self._apply_write(new_item, fields, now, overwrite=True))
+        ended = None if before is None else _ended_run(before, "stopped", now)
+        return self._commit(201 if before is None else 200, before, after, ended_run=ended, durable=True)
 
-    def _progressed(self, before: Item, fields: Fields, now: float) -> Change:
-        """Do what :meth:`_written` does, at half the cost, for what nearly every write is: a run has come further."""
+    def _apply_progress(self, before: Item, fields: WriteFields, now: float) -> Change:
+        """Do what :meth:`_apply` does, at half the cost, for what nearly every write is: a run has come further."""
         seq = fields.get("seq")
         if seq is None:
             seq = before.seq
@@ -469,48 +471,48 @@ class Board:
             return Change(200, before, before)
         completed = fields.get("completed", before.own)
         if (before.completed is None) is not (completed is None):
-            return self._written(before, fields, now, whole=False)
+            return self._apply(before, fields, now, overwrite=False)
         total, value = before.total, before.value
         if completed is not None and total is not None:
-            value = fraction(completed, total) or 0.0
-        found, found_at, found_n, found_for = rate.measured(before, value if completed is None else completed, now)
+            value = compute_fraction(completed, total) or 0.0
+        found, found_at, found_n, found_for = rate.update_rate(before, value if completed is None else completed, now)
         # Each field by its name: a dictionary of them would double what this costs.
         after = replace(
             before, description=fields.get("description", before.description), own=completed, completed=completed,
             value=value, seq=seq, updated_at=now, pace=found, pace_at=found_at, pace_n=found_n, pace_for=found_for,
-            rev=self._next(),
+            rev=self._next_rev(),
         )  # fmt: skip
         # What `_put` does, as far as there is anything to do: owner, group and place in the list are the same.
         item_id = after.id
         self._items[item_id] = after
         self._touched.add(item_id)
-        self._tell(after)
-        if after.heartbeat_timeout is not None and item_id not in self._schedule.listening:
-            self._schedule.listen(after)
+        self._record_change(after)
+        if after.heartbeat_timeout is not None and item_id not in self._timers.watched_ids:
+            self._timers.watch_heartbeat(after)
         return Change(200, before, after)
 
-    def _written(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Change:
+    def _apply(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Change:
         seq, part = fields.get("seq"), fields.get("part")
         if seq is not None and (last := last_seq(before, part)) is not None and seq <= last:
             return Change(200, before, before)
         if before.status != "running":
             if fields.get("status") == before.status:
                 return Change(200, before, before)
-            raise ProblemError("ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
-        after = self._outcome(before, fields, now, whole=whole)
-        return self._changed(200, before, after, durable=after.status != "running")
+            raise ProblemError("run-ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
+        after = self._apply_write(before, fields, now, overwrite=overwrite)
+        return self._commit(200, before, after, durable=after.status != "running")
 
-    def _outcome(self, before: Item, fields: Fields, now: float, *, whole: bool) -> Item:
-        after = outcome(before, fields, now, rev=self.rev + 1, whole=whole)
+    def _apply_write(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Item:
+        after = apply_write(before, fields, now, rev=self.rev + 1, overwrite=overwrite)
         self.rev = after.rev  # only now: what is refused has no revision
         return after
 
-    def _same_run(self, item: Item, run_id: str | None) -> None:
+    def _check_run(self, item: Item, run_id: str | None) -> None:
         if run_id is not None and run_id != item.run_id:
-            raise ProblemError("other-run", f"the item {item.id!r} belongs to another run")
+            raise ProblemError("run-superseded", f"the item {item.id!r} belongs to another run")
 
-    def _make_room(self, owner: Owner) -> None:
-        if self._owned.get(owner.id, 0) >= self._max_items:
+    def _check_quota(self, owner: Owner) -> None:
+        if self._owner_counts.get(owner.id, 0) >= self._max_items:
             raise ProblemError(
                 "too-many-items",
                 f"the key {owner.name!r} has {self._max_items} items, the most this server keeps for one key; "
@@ -519,54 +521,60 @@ class Board:
                 quota=self.quota(owner.id, reset=60),
             )
 
-    def _next(self) -> int:
+    def _next_rev(self) -> int:
         self.rev += 1
         return self.rev
 
-    def _changed(
-        self, status: int, before: Item | None, after: Item | None, *, ended: Ended | None = None, durable: bool = False
+    def _commit(
+        self,
+        status: int,
+        before: Item | None,
+        after: Item | None,
+        *,
+        ended_run: EndedRun | None = None,
+        durable: bool = False,
     ) -> Change:
-        self._place(before, after)
+        self._replace_item(before, after)
         if after is None:
-            self._next()
-        if ended is not None and not self._silent:
-            self._news.ended.append(ended)
-        return Change(status, before, after, ended, durable)
+            self._next_rev()
+        if ended_run is not None and not self._silent:
+            self._pending_changes.ended_runs.append(ended_run)
+        return Change(status, before, after, ended_run, durable)
 
-    def _place(self, before: Item | None, after: Item | None) -> None:
+    def _replace_item(self, before: Item | None, after: Item | None) -> None:
         """Put ``after`` where ``before`` was, and keep everything that follows from it true."""
-        self._listing.move(before, after)
-        self._put(before, after)
+        self._index.update(before, after)
+        self._update_indexes(before, after)
 
-    def _put(self, before: Item | None, after: Item | None) -> None:
+    def _update_indexes(self, before: Item | None, after: Item | None) -> None:
         """Keep the counts, the heaps and the news true."""
         if after is not None:
             self._touched.add(after.id)
         elif before is not None:
             self._touched.add(before.id)
         if before is not None and (after is None or after.group != before.group):
-            self._tell(before)
+            self._record_change(before)
         if after is not None:
-            self._tell(after)
+            self._record_change(after)
         if before is not None and (after is None or after.owner_id != before.owner_id):
-            left = self._owned[before.owner_id] - 1
+            left = self._owner_counts[before.owner_id] - 1
             if left:
-                self._owned[before.owner_id] = left
+                self._owner_counts[before.owner_id] = left
             else:
-                del self._owned[before.owner_id]
+                del self._owner_counts[before.owner_id]
             if after is None:
                 del self._items[before.id]
         if after is None:
             return
         if before is None or after.owner_id != before.owner_id:
-            self._owned[after.owner_id] = self._owned.get(after.owner_id, 0) + 1
+            self._owner_counts[after.owner_id] = self._owner_counts.get(after.owner_id, 0) + 1
         self._items[after.id] = after
-        self._schedule.moved(before, after)
+        self._timers.item_changed(before, after)
 
-    def _tell(self, item: Item) -> None:
+    def _record_change(self, item: Item) -> None:
         if self._silent:
             return
-        groups = self._news.groups
+        groups = self._pending_changes.groups
         known = groups.get(item.id)
         if known is None:
             groups[item.id] = {item.group}
@@ -574,10 +582,10 @@ class Board:
             known.add(item.group)
 
 
-def _with_clock_set(item: Item, now: float, seconds: float, fresh: float) -> Item:
+def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float) -> Item:
     """Return an item as it would be if the clock had always been as it is set now."""
     created_at, updated_at, pace_at, ended_at = item.created_at, item.updated_at, item.pace_at, item.ended_at
-    if item.status == "running" and not fresh <= updated_at <= now:
+    if item.status == "running" and not fresh_since <= updated_at <= now:
         updated_at, pace_at = updated_at + seconds, pace_at + seconds
     updated_at = min(updated_at, now)
     if ended_at is not None:
@@ -588,8 +596,8 @@ def _with_clock_set(item: Item, now: float, seconds: float, fresh: float) -> Ite
     return replace(item, created_at=found[0], updated_at=found[1], pace_at=found[2], ended_at=found[3])
 
 
-def _farewell(item: Item, otherwise: EndStatus, now: float) -> Ended:
+def _ended_run(item: Item, otherwise: EndStatus, now: float) -> EndedRun:
     """The record of a run that leaves the board: its own end, or ``otherwise``, now."""
     if item.status == "running":
-        return Ended(item, otherwise, now)
-    return Ended(item, item.status, now if item.ended_at is None else item.ended_at)
+        return EndedRun(item, otherwise, now)
+    return EndedRun(item, item.status, now if item.ended_at is None else item.ended_at)

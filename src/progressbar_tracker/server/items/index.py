@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.models import Item
 
-Order: TypeAlias = tuple[int, float, int, str]
+SortKey: TypeAlias = tuple[int, float, int, str]
 """What the list is sorted by; a cursor of a page. No two items have the same, whichever server made them."""
 
-_Shelf: TypeAlias = tuple[str, str | None]
+_Partition: TypeAlias = tuple[str, str | None]
 
-_ALL: _Shelf = ("all", None)
+_ALL_ITEMS: _Partition = ("all", None)
 
 
-def order(item: Item) -> Order:
+def sort_key(item: Item) -> SortKey:
     """Return the sort key of the list: highest weight, then oldest."""
     return -item.weight, item.created_at, item.born, item.id
 
 
-class Listing:
+class ItemIndex:
     """Ids of items in the order of the list."""
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
-        self._shelves: dict[_Shelf, list[Order]] = {_ALL: []}
+        self._partitions: dict[_Partition, list[SortKey]] = {_ALL_ITEMS: []}
         for item in items:
-            place = order(item)
-            for shelf in _shelves(item):
-                self._shelves.setdefault(shelf, []).append(place)
-        for places in self._shelves.values():
+            place = sort_key(item)
+            for shelf in _partitions(item):
+                self._partitions.setdefault(shelf, []).append(place)
+        for places in self._partitions.values():
             places.sort()
 
-    def move(self, before: Item | None, after: Item | None) -> None:
+    def update(self, before: Item | None, after: Item | None) -> None:
         """Note that an item has come, gone or changed."""
         if (
             before is not None
@@ -54,18 +54,20 @@ class Listing:
         ):
             return
         if before is not None:
-            place = order(before)
-            for shelf in _shelves(before):
-                places = self._shelves[shelf]
+            place = sort_key(before)
+            for shelf in _partitions(before):
+                places = self._partitions[shelf]
                 del places[bisect_left(places, place)]
-                if not places and shelf is not _ALL:
-                    del self._shelves[shelf]
+                if not places and shelf is not _ALL_ITEMS:
+                    del self._partitions[shelf]
         if after is not None:
-            place = order(after)
-            for shelf in _shelves(after):
-                insort(self._shelves.setdefault(shelf, []), place)
+            place = sort_key(after)
+            for shelf in _partitions(after):
+                insort(self._partitions.setdefault(shelf, []), place)
 
-    def ids(self, *, group: str | None = None, status: str | None = None, after: Order | None = None) -> Iterator[str]:
+    def iter_ids(
+        self, *, group: str | None = None, status: str | None = None, after: SortKey | None = None
+    ) -> Iterator[str]:
         """Yield ids in order; the list must not change meanwhile.
 
         Args:
@@ -73,19 +75,19 @@ class Listing:
             status: Only from the list of a status; likewise.
             after: Begin after this place.
         """
-        wanted = [_ALL]
+        wanted = [_ALL_ITEMS]
         if group is not None:
             wanted.append(("group", group))
         if status is not None:
             wanted.append(("status", status))
-        places = min((self._shelves.get(shelf, []) for shelf in wanted), key=len)
+        places = min((self._partitions.get(shelf, []) for shelf in wanted), key=len)
         start = 0 if after is None else bisect_right(places, after)
         for place in islice(places, start, None):
             yield place[3]
 
 
-def _shelves(item: Item) -> list[_Shelf]:
-    shelves: list[_Shelf] = [_ALL, ("status", item.status)]
+def _partitions(item: Item) -> list[_Partition]:
+    shelves: list[_Partition] = [_ALL_ITEMS, ("status", item.status)]
     if item.group is not None:
         shelves.append(("group", item.group))
     return shelves

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
-from progressbar_tracker._models import fraction
+from progressbar_tracker._models import compute_fraction
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.models import Item, Part
 
 T = TypeVar("T")
 
-_APART: Final = (
+_MERGED_FIELDS: Final = (
     "title", "description", "unit", "weight", "group", "parent", "meta", "heartbeat_timeout", "deadline_at",
     "notify", "ttl", "total", "own", "status", "error", "ended_at", "value",
 )  # fmt: skip
 """The fields that are merged one by one: who has changed one has his way with it."""
 
 
-_PACE: Final = ("pace", "pace_at", "pace_n", "pace_for")
+_RATE_FIELDS: Final = ("pace", "pace_at", "pace_n", "pace_for")
 """The fields that are one measurement."""
 
 
-def fits(before: Item | None, stored: Item | None) -> bool:
+def is_compatible(before: Item | None, stored: Item | None) -> bool:
     """Say whether a change of ``before`` may be made of what is stored: the same run, and neither ended nor revived.
 
-    >>> fits(None, None)
+    >>> is_compatible(None, None)
     True
     """
     if before is None or stored is None:
@@ -41,7 +41,7 @@ def fits(before: Item | None, stored: Item | None) -> bool:
     return before.run_id == stored.run_id and before.status == stored.status
 
 
-def merged(base: Item, ours: Item, stored: Item) -> Item:
+def three_way_merge(base: Item, ours: Item, stored: Item) -> Item:
     """Return one item of two that have come from ``base`` within one run.
 
     What only one of them has changed is as that one has it. Of what both have changed, the one with the newer ``seq``
@@ -56,9 +56,10 @@ def merged(base: Item, ours: Item, stored: Item) -> Item:
         return ours  # nobody else has written: nearly always, and in a twentieth of the time
     theirs_first = stored.seq > ours.seq
     named: dict[str, object] = {
-        name: _apart(getattr(base, name), getattr(ours, name), getattr(stored, name), theirs_first) for name in _APART
+        name: _merge_field(getattr(base, name), getattr(ours, name), getattr(stored, name), theirs_first)
+        for name in _MERGED_FIELDS
     }
-    parts = stored.parts if ours.parts == base.parts else _parts(base.parts, ours.parts, stored.parts)
+    parts = stored.parts if ours.parts == base.parts else _merge_parts(base.parts, ours.parts, stored.parts)
     paced = ours if ours.pace_at >= stored.pace_at else stored
     named.update(
         parts=parts, seq=max(ours.seq, stored.seq), updated_at=max(ours.updated_at, stored.updated_at),
@@ -68,11 +69,11 @@ def merged(base: Item, ours: Item, stored: Item) -> Item:
     completed = both.own if not parts else sum((part.completed for part in parts.values()), both.own or 0)
     if completed is not None and abs(completed) > 2**53:
         completed = float(completed)  # as every number of the protocol
-    value = fraction(completed, both.total, both.status)
+    value = compute_fraction(completed, both.total, both.status)
     return replace(both, completed=completed, value=both.value if value is None else value)
 
 
-def _apart(base: T, ours: T, stored: T, theirs_first: bool) -> T:
+def _merge_field(base: T, ours: T, stored: T, theirs_first: bool) -> T:
     if ours == base:
         return stored
     if stored == base or not theirs_first:
@@ -80,7 +81,7 @@ def _apart(base: T, ours: T, stored: T, theirs_first: bool) -> T:
     return stored
 
 
-def _parts(base: dict[str, Part], ours: dict[str, Part], stored: dict[str, Part]) -> dict[str, Part]:
+def _merge_parts(base: dict[str, Part], ours: dict[str, Part], stored: dict[str, Part]) -> dict[str, Part]:
     both = dict(stored)
     for name, part in ours.items():
         other = stored.get(name)

@@ -32,7 +32,7 @@ def item_url(item_id: str) -> str:
     return f"items/?id={item_id}" if item_id in (".", "..") else f"items/{quote(item_id, safe='')}"
 
 
-def stalled(item: Item, now: float) -> bool:
+def is_stalled(item: Item, now: float) -> bool:
     """Say whether a running item has given no sign of life for its ``heartbeat_timeout``."""
     return (
         item.status == "running"
@@ -41,20 +41,20 @@ def stalled(item: Item, now: float) -> bool:
     )
 
 
-def late(item: Item, now: float) -> bool:
+def is_late(item: Item, now: float) -> bool:
     """Say whether an item runs still, and its deadline has passed."""
     return item.deadline_at is not None and item.status == "running" and now >= item.deadline_at
 
 
-def told_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
+def serialize_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
     """Return a run of the history as it is told on the wire: the item's fields, with the end that it came to."""
-    return {**told(item, ended_at), "status": status, "stalled": False, "late": False, "rate": None,
+    return {**serialize_item(item, ended_at), "status": status, "stalled": False, "late": False, "rate": None,
             "eta": None, "ended_at": rfc3339(ended_at)}  # fmt: skip
 
 
-def told(item: Item, now: float) -> WireItem:
+def serialize_item(item: Item, now: float) -> WireItem:
     """Return an item as it is told on the wire."""
-    silent = stalled(item, now)
+    silent = is_stalled(item, now)
     return {
         "id": item.id,
         "title": item.title,
@@ -66,7 +66,7 @@ def told(item: Item, now: float) -> WireItem:
         "weight": item.weight,
         "status": item.status,
         "stalled": silent,
-        "late": late(item, now),
+        "late": is_late(item, now),
         "error": item.error,
         "group": item.group,
         "parent": item.parent,
@@ -87,32 +87,32 @@ def told(item: Item, now: float) -> WireItem:
     }
 
 
-def pieces(
+def serialize_items(
     items: Iterable[Item],
     now: float,
-    change: Callable[[bytes], bytes] | None = None,
+    transform: Callable[[bytes], bytes] | None = None,
     *,
-    begin: bytes = b"[",
-    end: bytes = b"]",
+    prefix: bytes = b"[",
+    suffix: bytes = b"]",
 ) -> Iterator[bytes]:
     """Serialize items as a JSON array, in pieces of about :data:`~.budget.CHUNK_BYTES`.
 
     Args:
         items: Read as the pieces are taken.
         now: The instant.
-        change: Applied to the JSON of each item.
-        begin: What the array begins with, and what stands before it.
-        end: What the array ends with, and what stands behind it.
+        transform: Applied to the JSON of each item.
+        prefix: What the array begins with, and what stands before it.
+        suffix: What the array ends with, and what stands behind it.
     """
-    parts, size, comma = [begin], 0, b""
+    parts, size, comma = [prefix], 0, b""
     for item in items:
-        json = _encode(told(item, now))
-        if change is not None:
-            json = change(json)
+        json = _encode(serialize_item(item, now))
+        if transform is not None:
+            json = transform(json)
         parts += (comma, json)
         comma, size = b",", size + len(json)
         if size >= CHUNK_BYTES:
             yield b"".join(parts)
             parts, size = [], 0
-    parts.append(end)
+    parts.append(suffix)
     yield b"".join(parts)

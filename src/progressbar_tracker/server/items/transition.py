@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from progressbar_tracker._models import META_ENTRIES, FieldError, Number, check_number, fraction
+from progressbar_tracker._models import META_ENTRIES, FieldError, Number, check_number, compute_fraction
 from progressbar_tracker.server.models import Item, Part
-from progressbar_tracker.server.problems import ProblemError, of_field
+from progressbar_tracker.server.problems import ProblemError, field_problem
 
 from . import rate
 
 if TYPE_CHECKING:
-    from .validation import Fields
+    from .validation import WriteFields
 
-PARTS: Final = 1000
+MAX_PARTS: Final = 1000
 """The most parts of one run."""
 
-_TAKEN: Final = frozenset(
+_COPIED_FIELDS: Final = frozenset(
     {
         "title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout",
         "deadline_at", "notify", "ttl",
@@ -30,7 +30,7 @@ _TAKEN: Final = frozenset(
 """The fields that become the item's as they are."""
 
 
-def outcome(before: Item, fields: Fields, now: float, *, rev: int, whole: bool) -> Item:
+def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, overwrite: bool) -> Item:
     """Return what an item is after a write of its own run.
 
     Args:
@@ -38,29 +38,31 @@ def outcome(before: Item, fields: Fields, now: float, *, rev: int, whole: bool) 
         fields: What is written.
         now: The instant, seconds since the epoch.
         rev: The revision that the item then has.
-        whole: The fields that are not named are blank then, instead of as they are.
+        overwrite: The fields that are not named are blank then, instead of as they are.
 
     Raises:
         ProblemError: ``invalid-field``: too many parts or entries of meta, or a sum that is no number of the protocol.
     """
     # To replace the whole is to merge into a blank of the same run; the other parts' shares are not this writer's.
-    base = _blank(before, fields) if whole else before
-    named: dict[str, object] = {name: value for name, value in fields.items() if name in _TAKEN}
+    base = _blank_item(before, fields) if overwrite else before
+    named: dict[str, object] = {name: value for name, value in fields.items() if name in _COPIED_FIELDS}
     if "meta" in fields:
-        named["meta"] = _merged_meta(base.meta, fields)
+        named["meta"] = _merge_meta(base.meta, fields)
     if base.parts or fields.get("part") is not None:
-        own, parts, seq = _shares(base, fields, whole=whole)
-        completed = _sum(own, parts)
+        own, parts, seq = _apply_part(base, fields, overwrite=overwrite)
+        completed = _sum_parts(own, parts)
     else:
         own = completed = fields.get("completed", base.own)
         parts, seq = base.parts, fields.get("seq", base.seq)
     total = fields.get("total", base.total)
     status = fields.get("status", base.status)
-    derived = fraction(completed, total, status)
+    derived = compute_fraction(completed, total, status)
     value = fields.get("value", base.value) if derived is None else derived
     position = value if completed is None else completed
     same = (before.completed is None) is (completed is None)
-    found, found_at, found_n, found_for = rate.measured(before, position, now) if same else rate.begun(position, now)
+    found, found_at, found_n, found_for = (
+        rate.update_rate(before, position, now) if same else rate.new_rate(position, now)
+    )
     return replace(
         base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
         ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
@@ -76,7 +78,7 @@ def last_seq(item: Item, part: str | None) -> int | None:
     return None if known is None else known.seq
 
 
-def _blank(item: Item, fields: Fields) -> Item:
+def _blank_item(item: Item, fields: WriteFields) -> Item:
     """The same run with nothing written to it, but for its pace and the shares of the parts."""
     return Item(
         id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
@@ -86,33 +88,33 @@ def _blank(item: Item, fields: Fields) -> Item:
     )  # fmt: skip
 
 
-def _shares(base: Item, fields: Fields, *, whole: bool) -> tuple[Number | None, dict[str, Part], int]:
+def _apply_part(base: Item, fields: WriteFields, *, overwrite: bool) -> tuple[Number | None, dict[str, Part], int]:
     """Return ``own, parts, seq`` after a write."""
     part, seq = fields.get("part"), fields.get("seq")
     if part is None:
         own = fields.get("completed", base.own)
         return own, base.parts, base.seq if seq is None else seq
     known = base.parts.get(part)
-    if known is None and len(base.parts) >= PARTS:
-        raise ProblemError("invalid-field", f"a run has at most {PARTS} parts", field="part")
+    if known is None and len(base.parts) >= MAX_PARTS:
+        raise ProblemError("invalid-field", f"a run has at most {MAX_PARTS} parts", field="part")
     count = fields.get("completed")
     if count is None:
-        count = 0 if whole or known is None or "completed" in fields else known.completed
+        count = 0 if overwrite or known is None or "completed" in fields else known.completed
     last = seq if seq is not None else -1 if known is None else known.seq
     return base.own, {**base.parts, part: Part(count, last)}, base.seq
 
 
-def _sum(own: Number | None, parts: dict[str, Part]) -> Number | None:
+def _sum_parts(own: Number | None, parts: dict[str, Part]) -> Number | None:
     if not parts:
         return own
     # Beyond 2**53 a sum becomes a float, like every number of the protocol.
     try:
         return check_number("completed", sum((part.completed for part in parts.values()), own or 0))
     except FieldError as error:
-        raise of_field(error) from None
+        raise field_problem(error) from None
 
 
-def _merged_meta(base: dict[str, str], fields: Fields) -> dict[str, str]:
+def _merge_meta(base: dict[str, str], fields: WriteFields) -> dict[str, str]:
     cleared = fields.get("meta_cleared", ())
     kept = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
     merged = kept | (fields["meta"] or {})

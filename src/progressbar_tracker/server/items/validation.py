@@ -18,15 +18,15 @@ from msgspec import Meta
 
 from progressbar_tracker._models import (
     BATCH_OPS,
+    COMPLETION_TOLERANCE,
     DESCRIPTION_LENGTH,
     ERROR_LENGTH,
     GROUP_LENGTH,
     ID_LENGTH,
+    ITEM_STATUSES,
     NUMBER_LIMIT,
     PART_LENGTH,
-    STATUSES,
     TITLE_LENGTH,
-    TOLERANCE,
     UNIT_LENGTH,
     WEIGHT_LIMIT,
     FieldError,
@@ -43,15 +43,15 @@ from progressbar_tracker._models import (
     check_text,
     check_value,
     check_weight,
-    shown,
+    format_value,
 )
-from progressbar_tracker.server.problems import missing, of_field
+from progressbar_tracker.server.problems import field_problem, missing_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Fields(ItemWrite, total=False):
+class WriteFields(ItemWrite, total=False):
     """Checked fields of a write.
 
     ``title``, ``description``, ``unit``, ``weight`` and ``meta`` are never ``None``; ``meta_cleared`` names the entries
@@ -62,7 +62,7 @@ class Fields(ItemWrite, total=False):
     deadline_at: float | None
 
 
-class Op(Fields):
+class BatchOperation(WriteFields):
     """Fields of an operation of a batch."""
 
     op: Literal["put", "patch", "delete"]
@@ -84,7 +84,7 @@ _Number: TypeAlias = (
 )
 
 
-class _Write(TypedDict, total=False):
+class _WriteBody(TypedDict, total=False):
     id: _Id
     title: _Title
     description: _Description
@@ -107,15 +107,15 @@ class _Write(TypedDict, total=False):
     ttl: _Seconds | None
 
 
-class _Op(_Write):
+class _OperationBody(_WriteBody):
     op: Literal["put", "patch", "delete"]
 
 
-class _Batch(TypedDict):
-    ops: Annotated[list[_Op], Meta(max_length=BATCH_OPS)]
+class _BatchBody(TypedDict):
+    ops: Annotated[list[_OperationBody], Meta(max_length=BATCH_OPS)]
 
 
-class _Legacy(TypedDict):
+class _LegacyBody(TypedDict):
     id: _Id
     title: _Title
     description: _Description
@@ -123,41 +123,41 @@ class _Legacy(TypedDict):
     weight: _Weight
 
 
-_decode_write = msgspec.json.Decoder(_Write).decode
-_decode_batch = msgspec.json.Decoder(_Batch).decode
-_decode_legacy = msgspec.json.Decoder(_Legacy).decode
-_NOT_TAKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NO_FLOATS: Final = frozenset({"weight", "seq", "value"})
+_decode_write = msgspec.json.Decoder(_WriteBody).decode
+_decode_batch = msgspec.json.Decoder(_BatchBody).decode
+_decode_legacy = msgspec.json.Decoder(_LegacyBody).decode
+_DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_CHECKED_FLOAT_FIELDS: Final = frozenset({"weight", "seq", "value"})
 """The fields of which a float wants a careful look; of ``value`` only if it is close to 0 or 1."""
 
 
-def quick_write(body: bytes) -> dict[str, object] | None:
+def parse_write_fast(body: bytes) -> dict[str, object] | None:
     """Return the fields of a body that is in order; ``None`` if it wants a careful look."""
     try:
         fields = cast("dict[str, object]", _decode_write(body))
-    except _NOT_TAKEN:
+    except _DECODE_ERRORS:
         return None
-    return fields if sound(fields) else None
+    return fields if is_valid(fields) else None
 
 
-def quick_batch(body: bytes) -> list[object] | None:
+def parse_batch_fast(body: bytes) -> list[object] | None:
     """Return the operations of a batch, of which each is in order if it is :func:`sound`; or ``None``."""
     try:
         return cast("list[object]", _decode_batch(body)["ops"])
-    except _NOT_TAKEN:
+    except _DECODE_ERRORS:
         return None
 
 
-def quick_legacy(body: bytes) -> LegacyItem | None:
+def parse_legacy_fast(body: bytes) -> LegacyItem | None:
     """Return a body of part 1 of the protocol that is in order; ``None`` if it wants a careful look."""
     try:
         fields = cast("dict[str, object]", _decode_legacy(body))
-    except _NOT_TAKEN:
+    except _DECODE_ERRORS:
         return None
-    return cast("LegacyItem", fields) if sound(fields) else None
+    return cast("LegacyItem", fields) if is_valid(fields) else None
 
 
-def sound(fields: Mapping[str, object]) -> bool:
+def is_valid(fields: Mapping[str, object]) -> bool:
     """Say whether fields of which the quick reader has taken the shape are in order.
 
     It says no to texts with lines or control characters in them, of which some are, and to what is to be changed by
@@ -169,114 +169,116 @@ def sound(fields: Mapping[str, object]) -> bool:
         if kind is str:
             if not value.isprintable():  # type: ignore[attr-defined]
                 return False
-        elif kind is float and name in _NO_FLOATS and (name != "value" or not _is_plain_share(value)):
+        elif kind is float and name in _CHECKED_FLOAT_FIELDS and (name != "value" or not _is_plain_fraction(value)):
             return False
     return "meta" not in fields and "deadline" not in fields and "notify" not in fields
 
 
-def _is_plain_share(value: object) -> bool:
-    return isinstance(value, float) and (TOLERANCE < value < 1 - 2 * TOLERANCE or value == 1)
+def _is_plain_fraction(value: object) -> bool:
+    return isinstance(value, float) and (COMPLETION_TOLERANCE < value < 1 - 2 * COMPLETION_TOLERANCE or value == 1)
 
 
-STEP: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
+PROGRESS_FIELDS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
 """The fields of a write that says no more than how far a run is."""
 
 
-def sound_step(op: Fields) -> bool:
+def is_valid_step(op: WriteFields) -> bool:
     """Say whether an operation has the fields of :data:`STEP` only, and those are in order.
 
     It takes half the time of :func:`sound`, for it looks at neither id nor run: they are in order if they are those of
     an item that is there.
     """
     text = op.get("description", "")
-    return STEP.issuperset(op) and op.get("seq", 0).__class__ is int and text is not None and text.isprintable()
+    return (
+        PROGRESS_FIELDS.issuperset(op) and op.get("seq", 0).__class__ is int and text is not None and text.isprintable()
+    )
 
 
 # The careful reader
 
 
-def _seq(value: object) -> int:
+def _check_seq(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise FieldTypeError("seq", f"seq must be an int, not {shown(value)}")
+        raise FieldTypeError("seq", f"seq must be an int, not {format_value(value)}")
     if not 0 <= value <= WEIGHT_LIMIT:
-        raise FieldError("seq", f"seq must be from 0 to 2**53, not {shown(value)}")
+        raise FieldError("seq", f"seq must be from 0 to 2**53, not {format_value(value)}")
     return value
 
 
-def _status(value: object) -> Status:
-    for status in STATUSES:
+def _check_status(value: object) -> Status:
+    for status in ITEM_STATUSES:
         if value == status:
             return status
-    raise FieldError("status", f"status must be one of {', '.join(STATUSES)}, not {shown(value)}")
+    raise FieldError("status", f"status must be one of {', '.join(ITEM_STATUSES)}, not {format_value(value)}")
 
 
-def _optional(field: str, limit: int, *, lines: bool = False) -> Callable[[object], str | None]:
+def _optional_text_check(field: str, limit: int, *, lines: bool = False) -> Callable[[object], str | None]:
     # An empty text and none mean the same; one of them has to be the stored one.
-    return lambda value: None if value is None else check_text(field, value, limit, lines=lines) or None
+    return lambda value: None if value is None else check_text(field, value, limit, allow_newlines=lines) or None
 
 
-def _text(field: str, limit: int, *, lines: bool = False) -> Callable[[object], str]:
-    return lambda value: "" if value is None else check_text(field, value, limit, lines=lines)
+def _text_check(field: str, limit: int, *, lines: bool = False) -> Callable[[object], str]:
+    return lambda value: "" if value is None else check_text(field, value, limit, allow_newlines=lines)
 
 
-def _number(field: str) -> Callable[[object], Number | None]:
+def _number_check(field: str) -> Callable[[object], Number | None]:
     return lambda value: None if value is None else check_number(field, value)
 
 
-def _seconds(field: str) -> Callable[[object], float | None]:
+def _seconds_check(field: str) -> Callable[[object], float | None]:
     return lambda value: None if value is None else check_seconds(field, value)
 
 
-_CHECKS: Final[dict[str, Callable[[object], object]]] = {
-    "title": _text("title", TITLE_LENGTH),
-    "description": _text("description", DESCRIPTION_LENGTH, lines=True),
+_FIELD_CHECKS: Final[dict[str, Callable[[object], object]]] = {
+    "title": _text_check("title", TITLE_LENGTH),
+    "description": _text_check("description", DESCRIPTION_LENGTH, lines=True),
     "value": check_value,
-    "completed": _number("completed"),
-    "total": _number("total"),
-    "unit": _text("unit", UNIT_LENGTH),
+    "completed": _number_check("completed"),
+    "total": _number_check("total"),
+    "unit": _text_check("unit", UNIT_LENGTH),
     "weight": lambda value: 0 if value is None else check_weight(value),
-    "status": _status,
-    "error": _optional("error", ERROR_LENGTH, lines=True),
-    "group": _optional("group", GROUP_LENGTH),
-    "parent": _optional("parent", ID_LENGTH),
-    "run_id": lambda value: check_text("run_id", value, ID_LENGTH, least=1),
-    "seq": _seq,
-    "part": _optional("part", PART_LENGTH),
-    "heartbeat_timeout": _seconds("heartbeat_timeout"),
+    "status": _check_status,
+    "error": _optional_text_check("error", ERROR_LENGTH, lines=True),
+    "group": _optional_text_check("group", GROUP_LENGTH),
+    "parent": _optional_text_check("parent", ID_LENGTH),
+    "run_id": lambda value: check_text("run_id", value, ID_LENGTH, min_length=1),
+    "seq": _check_seq,
+    "part": _optional_text_check("part", PART_LENGTH),
+    "heartbeat_timeout": _seconds_check("heartbeat_timeout"),
     "notify": lambda value: () if value is None else check_notify(value),
-    "ttl": _seconds("ttl"),
+    "ttl": _seconds_check("ttl"),
 }
 
 
-def read_write(body: Mapping[str, object], *, merge: bool, in_order: bool = False) -> Fields:
+def parse_write(body: Mapping[str, object], *, merge: bool, is_validated: bool = False) -> WriteFields:
     """Return the checked fields of a PUT, or with ``merge`` of a PATCH.
 
     Args:
         body: The decoded JSON object.
         merge: ``meta`` is merged entry by entry; an entry that is ``None`` is cleared.
-        in_order: The quick reader says so.
+        is_validated: The quick reader says so.
 
     Raises:
         ProblemError: ``invalid-field``, naming the field.
     """
-    if in_order:
-        return cast("Fields", body)
+    if is_validated:
+        return cast("WriteFields", body)
     fields: dict[str, object] = {}
     try:
         for name, value in body.items():
-            check = _CHECKS.get(name)
+            check = _FIELD_CHECKS.get(name)
             if check is not None:
                 fields[name] = check(value)
         if "meta" in body:
-            _read_meta(body["meta"], fields, merge=merge)
+            _parse_meta(body["meta"], fields, merge=merge)
         if "deadline" in body:
-            fields["deadline_at"] = instant("deadline", body["deadline"])
+            fields["deadline_at"] = parse_instant("deadline", body["deadline"])
     except FieldError as error:
-        raise of_field(error) from None
+        raise field_problem(error) from None
     return fields  # type: ignore[return-value]  # each value has just been made by the check of its name
 
 
-def _read_meta(value: object, fields: dict[str, object], *, merge: bool) -> None:
+def _parse_meta(value: object, fields: dict[str, object], *, merge: bool) -> None:
     if value is None:
         fields["meta"] = {}
         fields["meta_cleared"] = ("*",)
@@ -287,11 +289,11 @@ def _read_meta(value: object, fields: dict[str, object], *, merge: bool) -> None
         fields["meta"] = check_meta(value)
 
 
-_END: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+_MAX_INSTANT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """What is told of an instant has a year of four digits, too."""
 
 
-def instant(field: str, value: object) -> float | None:
+def parse_instant(field: str, value: object) -> float | None:
     """Return what a field of a body says, seconds since the epoch.
 
     Raises:
@@ -299,20 +301,20 @@ def instant(field: str, value: object) -> float | None:
     """
     if value is None:
         return None
-    text = check_text(field, value, 40, least=1)
+    text = check_text(field, value, 40, min_length=1)
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise FieldError(field, f"{field} must be an RFC 3339 instant, not {shown(text)}") from None
+        raise FieldError(field, f"{field} must be an RFC 3339 instant, not {format_value(text)}") from None
     if found.tzinfo is None:
-        raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {shown(text)}")
+        raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {format_value(text)}")
     at = found.timestamp()
-    if not 0 <= at < _END:
-        raise FieldError(field, f"{field} must be in the years from 1970 to 9998 in UTC, not {shown(text)}")
+    if not 0 <= at < _MAX_INSTANT:
+        raise FieldError(field, f"{field} must be in the years from 1970 to 9998 in UTC, not {format_value(text)}")
     return at
 
 
-def read_legacy(body: Mapping[str, object]) -> LegacyItem:
+def parse_legacy(body: Mapping[str, object]) -> LegacyItem:
     """Return the checked body of part 1 of the protocol; all five fields are required.
 
     Raises:
@@ -320,14 +322,14 @@ def read_legacy(body: Mapping[str, object]) -> LegacyItem:
     """
     for field in ("id", "title", "description", "value", "weight"):
         if field not in body:
-            raise missing(field)
+            raise missing_field(field)
     try:
         return {
             "id": check_id(body["id"]),
             "title": check_text("title", body["title"], TITLE_LENGTH),
-            "description": check_text("description", body["description"], DESCRIPTION_LENGTH, lines=True),
+            "description": check_text("description", body["description"], DESCRIPTION_LENGTH, allow_newlines=True),
             "value": check_value(body["value"]),
             "weight": check_weight(body["weight"]),
         }
     except FieldError as error:
-        raise of_field(error) from None
+        raise field_problem(error) from None

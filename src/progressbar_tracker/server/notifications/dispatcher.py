@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from progressbar_tracker.server.clock import Jumps, monotonic_of
-from progressbar_tracker.server.logs import tell
-from progressbar_tracker.server.models import MAX_RETRY_SECONDS, WAITING, MarkNotice, Notice, TrimNotices
+from progressbar_tracker.server.clock import ClockJumpDetector, monotonic_of
+from progressbar_tracker.server.logs import log_event
+from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, MarkNotice, Notice, TrimNotices
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.threads import aside
+from progressbar_tracker.server.threads import run_in_daemon_thread
 
 from . import messages
 from .webhooks import DeliveryError, Webhooks
@@ -35,34 +35,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("progressbar_tracker.server.notifications.dispatcher")
 
-POLL: Final = 1.0
+POLL_INTERVAL: Final = 1.0
 """Seconds until the outbox is looked at again without a word: other servers put something in, too."""
 
-BATCH: Final = 50
+BATCH_SIZE: Final = 50
 """How many messages are taken at a time."""
 
-FIRST: Final = 5.0
-LONGEST: Final = MAX_RETRY_SECONDS
+MIN_BACKOFF_SECONDS: Final = 5.0
+MAX_BACKOFF_SECONDS: Final = MAX_RETRY_SECONDS
 """Seconds of the first pause, at the most, and of the longest. Each is a random part of twice the one before."""
 
-GIVE_UP: Final = 86400.0
+MAX_MESSAGE_AGE: Final = 86400.0
 """Seconds for which a message is tried."""
 
-KEPT: Final = 7 * 86400.0
-MOST: Final = 100_000
+OUTBOX_RETENTION: Final = 7 * 86400.0
+MAX_DONE_MESSAGES: Final = 100_000
 """For how long, in seconds, and of how many messages that are done with it is remembered that they were."""
 
-RARELY: Final = 60.0
+TRIM_INTERVAL: Final = 60.0
 """Seconds between two times of forgetting."""
 
-LAST: Final = 1.0
+CLOSE_GRACE_SECONDS: Final = 1.0
 """Seconds that what is under way has at the end."""
 
-PATIENCE: Final = 30.0
+SEND_TIMEOUT: Final = 30.0
 """Seconds that a service which apprise speaks to may take."""
 
 
-class Counts:
+class DeliveryCounts:
     """What became of the attempts of one channel, since the server was started.
 
     Attributes:
@@ -77,7 +77,7 @@ class Counts:
         self.delivered = self.failed = self.given_up = 0
 
 
-class Courier:
+class OutboxDispatcher:
     """Delivers what is in the outbox.
 
     Args:
@@ -99,32 +99,32 @@ class Courier:
         store: Store,
         channels: Channels,
         *,
-        leads: Callable[[], bool],
+        is_leader: Callable[[], bool],
         clock: Callable[[], float],
         public_url: str = "",
         uniform: Callable[[float, float], float] = random.uniform,
         webhooks: Webhooks | None = None,
-        send_letter: Callable[[Channel, messages.Letter], Awaitable[None]] | None = None,
+        send_message: Callable[[Channel, messages.Message], Awaitable[None]] | None = None,
     ) -> None:
-        self.counts: dict[str, Counts] = {}
+        self.counts: dict[str, DeliveryCounts] = {}
         self._store = store
         self._channels = channels
-        self._leads = leads
+        self._is_leader = is_leader
         self._clock = clock
         self._monotonic = monotonic_of(clock)
-        self._jumps = Jumps(clock)
+        self._jumps = ClockJumpDetector(clock)
         self._public_url = public_url
         self._uniform = uniform
         self._webhooks = webhooks or Webhooks()
-        self._send_letter = send_letter or by_apprise
-        self._off: dict[str, Channel] = {}
-        self._resting: dict[str, float] = {}
+        self._send_message = send_message or send_with_apprise
+        self._disabled: dict[str, Channel] = {}
+        self._backoff_until: dict[str, float] = {}
         self._failures: dict[str, int] = {}
-        self._unmarked: dict[str, MarkNotice | None] = {}  # None while it is being noted
+        self._unrecorded: dict[str, MarkNotice | None] = {}  # None while it is being noted
         self._busy: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._trimmed = float("-inf")
-        self._full = self._trouble = False
+        self._trimmed_at = float("-inf")
+        self._is_full = self._is_failing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
@@ -134,7 +134,7 @@ class Courier:
     def start(self) -> None:
         """Begin, if there are channels; may be called again."""
         with self._lock:
-            if self._thread is None and not self._closing and self._channels.any:
+            if self._thread is None and not self._closing and self._channels.has_channels:
                 ready = threading.Event()
                 self._thread = threading.Thread(
                     target=self._run, args=(ready,), name="progressbar-courier", daemon=True
@@ -144,7 +144,7 @@ class Courier:
 
     def wake(self) -> None:
         """Look at the outbox soon: something was put in."""
-        self._call(lambda: None if self._wake is None else self._wake.set())
+        self._call_soon(lambda: None if self._wake is None else self._wake.set())
 
     def close(self, timeout: float = 2.0) -> None:
         """Stop; what is under way is done again by who comes next. Idempotent."""
@@ -155,12 +155,12 @@ class Courier:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
-    def off(self, name: str) -> bool:
+    def is_disabled(self, name: str) -> bool:
         """Say whether a channel was turned off, because whoever it leads to wants no more."""
         channel = self._channels.get(name)
-        return channel is not None and self._off.get(name) == channel
+        return channel is not None and self._disabled.get(name) == channel
 
-    async def test(self, channel: Channel, notice_id: str) -> str | None:
+    async def send_test(self, channel: Channel, notice_id: str) -> str | None:
         """Send a message to a channel now.
 
         Returns:
@@ -172,19 +172,19 @@ class Courier:
             '"status": "running"}'
         )
         notice = Notice(
-            notice_id=notice_id, channel=channel.name, item_id="test", run_id="test", event=messages.TEST, at=now,
+            notice_id=notice_id, channel=channel.name, item_id="test", run_id="test", event=messages.TEST_EVENT, at=now,
             body=sample, next_at=now,
         )  # fmt: skip
         try:
             await self._send(channel, notice)
         except DeliveryError as error:
             return str(error)
-        self._off.pop(channel.name, None)
+        self._disabled.pop(channel.name, None)
         return None
 
     # In its own thread.
 
-    def _call(self, function: Callable[[], object]) -> None:
+    def _call_soon(self, function: Callable[[], object]) -> None:
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # it is closed
@@ -192,62 +192,62 @@ class Courier:
 
     def _run(self, ready: threading.Event) -> None:
         try:
-            asyncio.run(self._work(ready))
+            asyncio.run(self._run_loop(ready))
         except BaseException:  # the thread is ours, and nobody else would hear of it
             logger.exception("the courier stopped")
         finally:
             ready.set()
 
-    async def _work(self, ready: threading.Event) -> None:
+    async def _run_loop(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         ready.set()
         while not self._closing:
             self._wake.clear()
             try:
-                if self._leads():
-                    more = await self._once()
-                    self._trouble = False
+                if self._is_leader():
+                    more = await self._dispatch_due()
+                    self._is_failing = False
                 else:
                     more = False
             except StoreError as error:
                 more = False
-                if not self._trouble:
+                if not self._is_failing:
                     logger.warning("the outbox cannot be read: %s", error)
-                self._trouble = True
+                self._is_failing = True
             except Exception:
                 more = False
                 logger.exception("what is in the outbox could not be sent")
             if not more:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL):
+                    async with asyncio.timeout(POLL_INTERVAL):
                         await self._wake.wait()
         if self._tasks:
             # What is nearly through is marked, so that it need not be sent again.
-            await asyncio.wait(self._tasks, timeout=LAST)
+            await asyncio.wait(self._tasks, timeout=CLOSE_GRACE_SECONDS)
         for task in self._tasks:
             task.cancel()
 
-    async def _once(self) -> bool:
+    async def _dispatch_due(self) -> bool:
         """Send what is due; say whether there may be more at once."""
         now = self._clock()
-        for mark in list(self._unmarked.values()):
+        for mark in list(self._unrecorded.values()):
             if mark is not None:
-                await self._mark(mark)
-        self._jumps.look()
+                await self._record_result(mark)
+        self._jumps.poll()
         self._trim(now)
-        self._resting = {name: until for name, until in self._resting.items() if until > self._monotonic()}
-        due = self._store.notices(now, BATCH, but=[*self._busy, *self._resting])
+        self._backoff_until = {name: until for name, until in self._backoff_until.items() if until > self._monotonic()}
+        due = self._store.read_due_notices(now, BATCH_SIZE, excluded_channels=[*self._busy, *self._backoff_until])
         by_channel: dict[str, list[Notice]] = {}
         for notice in due:
-            if notice.notice_id not in self._unmarked:
+            if notice.notice_id not in self._unrecorded:
                 by_channel.setdefault(notice.channel, []).append(notice)
         for name, some in by_channel.items():
             self._busy.add(name)
             task = asyncio.create_task(self._deliver(name, some))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return len(due) == BATCH and bool(by_channel)
+        return len(due) == BATCH_SIZE and bool(by_channel)
 
     async def _deliver(self, name: str, some: Sequence[Notice]) -> None:
         try:
@@ -256,7 +256,7 @@ class Courier:
                     break
         except Exception:
             logger.exception("the messages to %s could not be sent", name)
-            self._resting[name] = self._monotonic() + LONGEST / 60
+            self._backoff_until[name] = self._monotonic() + MAX_BACKOFF_SECONDS / 60
         finally:
             self._busy.discard(name)
             assert self._wake is not None
@@ -264,9 +264,9 @@ class Courier:
 
     async def _attempt(self, notice: Notice) -> bool:
         """Try to deliver a message; say whether the next may be tried now."""
-        name, counts = notice.channel, self.counts.setdefault(notice.channel, Counts())
+        name, counts = notice.channel, self.counts.setdefault(notice.channel, DeliveryCounts())
         channel = self._channels.get(name)
-        if channel is None or self.off(name):
+        if channel is None or self.is_disabled(name):
             why = "there is no such channel any more" if channel is None else "the channel wants no more (410)"
             await self._give_up(notice, why, counts)
             return True
@@ -277,90 +277,96 @@ class Courier:
         try:
             await self._send(channel, notice)
         except DeliveryError as error:
-            return await self._failed(channel, notice, error, counts)
+            return await self._handle_failure(channel, notice, error, counts)
         counts.delivered += 1
         self._failures.pop(name, None)
-        tell("message delivered", channel=name, event=notice.event, item=notice.item_id)
-        await self._mark(MarkNotice(notice.notice_id, notice.attempts, delivered_at=self._clock()))
+        log_event("message delivered", channel=name, event=notice.event, item=notice.item_id)
+        await self._record_result(MarkNotice(notice.notice_id, notice.attempts, delivered_at=self._clock()))
         return True
 
-    async def _failed(self, channel: Channel, notice: Notice, error: DeliveryError, counts: Counts) -> bool:
+    async def _handle_failure(
+        self, channel: Channel, notice: Notice, error: DeliveryError, counts: DeliveryCounts
+    ) -> bool:
         name, now, attempts, failed_at = channel.name, self._clock(), notice.attempts + 1, self._monotonic()
         counts.failed += 1
-        if error.gone:
-            self._off[name] = channel
+        if error.is_gone:
+            self._disabled[name] = channel
             logger.warning("the channel %s is off until its entry changes or the server is started: %s", name, error)
             await self._give_up(notice, str(error), counts)
             return True
         if self._is_too_old(notice):
             await self._give_up(replace(notice, attempts=attempts), str(error), counts)
         else:
-            pause = self._uniform(0.0, min(LONGEST, FIRST * 2.0 ** min(notice.attempts, 20)))
-            await self._mark(MarkNotice(notice.notice_id, attempts, next_at=now + pause, error=str(error)))
+            pause = self._uniform(0.0, min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(notice.attempts, 20)))
+            await self._record_result(MarkNotice(notice.notice_id, attempts, next_at=now + pause, error=str(error)))
         # The others for it would fail, too, and each may take as long. But none of them is to wait for the one that
         # nobody takes, so the channel is tried again before long.
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        self._resting[name] = failed_at + self._uniform(0.0, min(LONGEST / 60, FIRST * 2.0 ** min(failures - 1, 20)))
+        self._backoff_until[name] = failed_at + self._uniform(
+            0.0, min(MAX_BACKOFF_SECONDS / 60, MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20))
+        )
         if failures == 1:
             logger.warning("a message to %s was not delivered and is tried again: %s", name, error)
         return False
 
     def _is_too_old(self, notice: Notice) -> bool:
-        return self._clock() - notice.at >= GIVE_UP and self._jumps.is_settled(GIVE_UP)
+        return self._clock() - notice.at >= MAX_MESSAGE_AGE and self._jumps.is_settled(MAX_MESSAGE_AGE)
 
-    async def _give_up(self, notice: Notice, why: str, counts: Counts) -> None:
+    async def _give_up(self, notice: Notice, why: str, counts: DeliveryCounts) -> None:
         counts.given_up += 1
         logger.warning("a message to %s is given up: %s of %r; %s", notice.channel, notice.event, notice.item_id, why)
-        await self._mark(MarkNotice(notice.notice_id, notice.attempts, error=why))
+        await self._record_result(MarkNotice(notice.notice_id, notice.attempts, error=why))
 
-    async def _mark(self, mark: MarkNotice) -> None:
+    async def _record_result(self, mark: MarkNotice) -> None:
         """Note what became of a message; what cannot be noted now is noted later, and not sent again until then."""
-        self._unmarked[mark.notice_id] = None
+        self._unrecorded[mark.notice_id] = None
         try:
             await asyncio.wrap_future(self._store.commit([mark]))
         except StoreError:
-            self._unmarked[mark.notice_id] = mark
+            self._unrecorded[mark.notice_id] = mark
         else:
-            del self._unmarked[mark.notice_id]
+            del self._unrecorded[mark.notice_id]
 
     async def _send(self, channel: Channel, notice: Notice) -> None:
         if channel.kind == "webhook":
             await self._webhooks.send(
-                channel, notice.notice_id, int(self._clock()), messages.body(notice, self._public_url)
+                channel, notice.notice_id, int(self._clock()), messages.render_webhook(notice, self._public_url)
             )
         else:
-            await self._send_letter(channel, messages.letter(notice, self._public_url))
+            await self._send_message(channel, messages.render_message(notice, self._public_url))
 
     def _trim(self, now: float) -> None:
-        if self._monotonic() - self._trimmed < RARELY:
+        if self._monotonic() - self._trimmed_at < TRIM_INTERVAL:
             return
-        self._trimmed = self._monotonic()
-        if self._jumps.is_settled(KEPT):
-            self._store.later([TrimNotices(now - KEPT, MOST)])
-        full = sum(outcome.waiting for outcome in self._store.outcomes()) >= WAITING
-        if full and not self._full:
-            logger.warning("the outbox is full: %d messages wait, and what happens now is not told", WAITING)
-        self._full = full
+        self._trimmed_at = self._monotonic()
+        if self._jumps.is_settled(OUTBOX_RETENTION):
+            self._store.enqueue([TrimNotices(now - OUTBOX_RETENTION, MAX_DONE_MESSAGES)])
+        full = sum(outcome.waiting for outcome in self._store.read_delivery_stats()) >= MAX_WAITING_NOTICES
+        if full and not self._is_full:
+            logger.warning(
+                "the outbox is full: %d messages wait, and what happens now is not told", MAX_WAITING_NOTICES
+            )
+        self._is_full = full
 
 
-async def by_apprise(channel: Channel, letter: messages.Letter) -> None:
+async def send_with_apprise(channel: Channel, message: messages.Message) -> None:
     """Send a message by apprise.
 
     Raises:
         DeliveryError: It was not delivered.
     """
     try:
-        async with asyncio.timeout(PATIENCE):
-            why = await aside(lambda: _notify(channel, letter))
+        async with asyncio.timeout(SEND_TIMEOUT):
+            why = await run_in_daemon_thread(lambda: _call_apprise(channel, message))
     except TimeoutError:
-        why = f"{channel.place} did not answer within {PATIENCE:.0f} s"
+        why = f"{channel.destination} did not answer within {SEND_TIMEOUT:.0f} s"
     except Exception as error:  # noqa: BLE001 - whatever a plug-in raises, and its text may hold the address
         why = f"apprise failed: {type(error).__name__}"
     if why is not None:
         raise DeliveryError(why)
 
 
-def _notify(channel: Channel, letter: messages.Letter) -> str | None:
+def _call_apprise(channel: Channel, message: messages.Message) -> str | None:
     """Send a message by apprise; return why it was not delivered."""
     try:
         import apprise
@@ -374,5 +380,5 @@ def _notify(channel: Channel, letter: messages.Letter) -> str | None:
     service = apprise.Apprise(asset=asset)
     if not service.add(channel.url):
         return "apprise does not know such an address"
-    sent = service.notify(body=letter.text, title=letter.title, body_format=apprise.NotifyFormat.TEXT)
-    return None if sent else f"{channel.place} did not take it; the lines of apprise in the log may say why"
+    sent = service.notify(body=message.text, title=message.title, body_format=apprise.NotifyFormat.TEXT)
+    return None if sent else f"{channel.destination} did not take it; the lines of apprise in the log may say why"

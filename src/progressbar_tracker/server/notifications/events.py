@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from progressbar_tracker._models import is_complete
-from progressbar_tracker.server.items.serializer import late, stalled, told
+from progressbar_tracker.server.items.serializer import is_late, is_stalled, serialize_item
 from progressbar_tracker.server.models import AddNotice, Notice
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .channels import Channels
 
-NEWS: Final = 6 * 86400.0
+OVERDUE_NOTICE_MAX_AGE: Final = 6 * 86400.0
 """Seconds after which nobody needs to hear any more that an item fell silent or became late.
 
 Less than for how long the outbox remembers that it was told.
@@ -33,7 +33,7 @@ Less than for how long the outbox remembers that it was told.
 _encode = msgspec.json.Encoder().encode
 
 
-def happened(before: Item | None, after: Item | None, percents: Sequence[int]) -> list[str]:
+def events_of_change(before: Item | None, after: Item | None, percents: Sequence[int]) -> list[str]:
     """Return the events that a change of an item is: its end, or percentages that it has crossed.
 
     A run that begins beyond a percentage has not crossed it, and of one that ends only the end is news.
@@ -59,7 +59,7 @@ def _has_reached(item: Item, percent: int) -> bool:
     return item.total > 0 and is_complete(item.completed * 100, item.total * percent)
 
 
-def overdue(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
+def overdue_events(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
     """Return what an item is by nobody's doing, each with what tells it from the same thing at another time.
 
     Args:
@@ -71,19 +71,19 @@ def overdue(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]]
         The events, and when to look again.
     """
     found, again = list[tuple[str, str]](), None
-    if late(item, now) and item.deadline_at is not None and now - item.deadline_at < NEWS:
+    if is_late(item, now) and item.deadline_at is not None and now - item.deadline_at < OVERDUE_NOTICE_MAX_AGE:
         found.append(("late", ""))
-    if stalled(item, now) and item.heartbeat_timeout is not None:
+    if is_stalled(item, now) and item.heartbeat_timeout is not None:
         due = item.updated_at + item.heartbeat_timeout
         sure = max(due, since + item.heartbeat_timeout)
         if now < sure:
             again = sure
-        elif now - due < NEWS:
+        elif now - due < OVERDUE_NOTICE_MAX_AGE:
             found.append(("stalled", f"{item.updated_at:.3f}"))
     return found, again
 
 
-def notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], now: float) -> list[AddNotice]:
+def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], now: float) -> list[AddNotice]:
     """Return what is to be put into the outbox.
 
     Args:
@@ -92,17 +92,17 @@ def notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], n
         events: What has happened, each with what tells it from the same thing at another time of the same run.
         now: The instant.
     """
-    if not item.notify and not channels.wide:
+    if not item.notify and not channels.has_wildcard:
         return []
     writes = list[AddNotice]()
     body = ""
     for channel in channels.all():
-        if not channel.hears_of(item):
+        if not channel.accepts(item):
             continue
         for event, mark in events:
             if event in channel.on or (event.endswith("%") and int(event[:-1]) in channel.percents):
-                body = body or _encode(told(item, now)).decode()
-                notice_id = identity(channel.name, item.id, item.run_id, event, mark)
+                body = body or _encode(serialize_item(item, now)).decode()
+                notice_id = make_notice_id(channel.name, item.id, item.run_id, event, mark)
                 notice = Notice(
                     notice_id=notice_id, channel=channel.name, item_id=item.id, run_id=item.run_id, event=event,
                     at=now, body=body, next_at=now,
@@ -111,12 +111,12 @@ def notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], n
     return writes
 
 
-def identity(*parts: str) -> str:
+def make_notice_id(*parts: str) -> str:
     """Return the id of what is told by these parts, none of which can hold the character that joins them."""
     return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
 
 
-class Watch:
+class OverdueWatch:
     """Looks for silence and lateness.
 
     Args:
@@ -125,48 +125,48 @@ class Watch:
 
     def __init__(self, now: float) -> None:
         self._since = now
-        self._later: dict[str, float] = {}
-        self._led = False
+        self._recheck_at: dict[str, float] = {}
+        self._was_leader = False
 
-    def deaf(self, now: float) -> None:
+    def pause(self, now: float) -> None:
         """Note that until now nobody could be heard."""
         self._since = now
 
-    def look(
+    def poll(
         self,
-        fallen: Iterable[str],
+        overdue_ids: Iterable[str],
         get: Callable[[str], Item | None],
-        everything: Callable[[], Iterable[Item]],
+        all_items: Callable[[], Iterable[Item]],
         now: float,
         *,
-        leads: bool,
+        is_leader: bool,
     ) -> list[tuple[Item, list[tuple[str, str]]]]:
         """Return the items of which there is something to tell.
 
         Args:
-            fallen: The ids of those that have fallen silent or become late just now.
+            overdue_ids: The ids of those that have fallen silent or become late just now.
             get: Returns an item.
-            everything: Returns all items; for who begins to lead.
+            all_items: Returns all items; for who begins to lead.
             now: The instant.
-            leads: Whether it is for this server to tell.
+            is_leader: Whether it is for this server to tell.
         """
-        if not leads:
-            self._led = False
-            self._later.clear()
+        if not is_leader:
+            self._was_leader = False
+            self._recheck_at.clear()
             return []
-        looked = {item_id for item_id, at in self._later.items() if at <= now}.union(fallen)
-        if not self._led:
-            self._led = True
-            looked.update(item.id for item in everything() if stalled(item, now) or late(item, now))
+        looked = {item_id for item_id, at in self._recheck_at.items() if at <= now}.union(overdue_ids)
+        if not self._was_leader:
+            self._was_leader = True
+            looked.update(item.id for item in all_items() if is_stalled(item, now) or is_late(item, now))
         found = []
         for item_id in sorted(looked):
-            self._later.pop(item_id, None)
+            self._recheck_at.pop(item_id, None)
             item = get(item_id)
             if item is None:
                 continue
-            events, again = overdue(item, now, self._since)
+            events, again = overdue_events(item, now, self._since)
             if again is not None:
-                self._later[item_id] = again
+                self._recheck_at[item_id] = again
             if events:
                 found.append((item, events))
         return found

@@ -6,87 +6,89 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from progressbar_tracker._models import is_endless, whole_percent
+from progressbar_tracker._models import floor_percent, is_indeterminate
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import Notice, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TEST: Final = "test"
+TEST_EVENT: Final = "test"
 """The event that is none: somebody tries a channel."""
 
 
-class Letter(NamedTuple):
+class Message(NamedTuple):
     """A message for people."""
 
     title: str
     text: str
 
 
-def body(notice: Notice, public_url: str = "") -> bytes:
+def render_webhook(notice: Notice, public_url: str = "") -> bytes:
     """Return what a webhook is sent: ``type``, ``timestamp`` and ``data``, the item as it was then.
 
-    A percentage is ``item.reached``, with ``percent`` beside them; ``url`` is the item's page, if the server knows
+    A percentage is ``item.succeeded``, with ``percent`` beside them; ``url`` is the item's page, if the server knows
     the URL that people come by.
     """
     event = notice.event
     document: dict[str, object] = {"type": f"item.{event}", "timestamp": rfc3339(notice.at)}
-    if event == TEST:
+    if event == TEST_EVENT:
         document["type"] = "channel.test"
     elif event.endswith("%"):
         document |= {"type": "item.reached", "percent": int(event[:-1])}
     if public_url:
-        document["url"] = _page(notice, public_url)
+        document["url"] = _page_url(notice, public_url)
     return json.dumps(document | {"data": json.loads(notice.body)}, ensure_ascii=False).encode()
 
 
-def letter(notice: Notice, public_url: str = "") -> Letter:
+def render_message(notice: Notice, public_url: str = "") -> Message:
     """Return what people are told, with a link to the item's page where that is known."""
-    if notice.event == TEST:
-        return Letter(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
+    if notice.event == TEST_EVENT:
+        return Message(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
     item: Mapping[str, object] = json.loads(notice.body)
     name = " ".join(str(item.get("title") or item["id"]).split())
     lines = [
         str(item.get("error") or ""),
         str(item.get("description") or ""),
-        _far(item),
-        _where(item),
-        _page(notice, public_url),
+        _progress_line(item),
+        _origin_line(item),
+        _page_url(notice, public_url),
     ]
-    return Letter(f"{name} {_WORDS.get(notice.event, f'is at {notice.event}')}", "\n".join(filter(None, lines)))
+    return Message(
+        f"{name} {_EVENT_PHRASES.get(notice.event, f'is at {notice.event}')}", "\n".join(filter(None, lines))
+    )
 
 
-def _page(notice: Notice, public_url: str) -> str:
+def _page_url(notice: Notice, public_url: str) -> str:
     if not public_url:
         return ""
-    return f"{public_url}/" if notice.event == TEST else f"{public_url}/{item_url(notice.item_id)}"
+    return f"{public_url}/" if notice.event == TEST_EVENT else f"{public_url}/{item_url(notice.item_id)}"
 
 
-_WORDS: Final = {
+_EVENT_PHRASES: Final = {
     "succeeded": "has succeeded", "failed": "has failed", "stopped": "was stopped", "late": "is late",
     "stalled": "gives no sign of life",
 }  # fmt: skip
 
 
-def _far(item: Mapping[str, object]) -> str:
+def _progress_line(item: Mapping[str, object]) -> str:
     value, completed, total, unit = item["value"], item.get("completed"), item.get("total"), item.get("unit") or ""
     assert isinstance(value, int | float)
     assert completed is None or isinstance(completed, int | float)
     assert total is None or isinstance(total, int | float)
-    parts = [] if is_endless(completed, total, str(item.get("status"))) else [f"{whole_percent(value)} %"]
+    parts = [] if is_indeterminate(completed, total, str(item.get("status"))) else [f"{floor_percent(value)} %"]
     if completed is not None:
         parts.append(f"{completed:,}{f' of {total:,}' if total is not None and total > 0 else ''} {unit}".rstrip())
     began, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
     if isinstance(began, str) and isinstance(ended, str):
         seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
-        parts.append(f"after {_long(max(seconds, 0))}")
+        parts.append(f"after {_duration(max(seconds, 0))}")
     if item.get("late") and item.get("deadline"):
         parts.append(f"its deadline was {item['deadline']}")
     return ", ".join(parts)
 
 
-def _where(item: Mapping[str, object]) -> str:
+def _origin_line(item: Mapping[str, object]) -> str:
     meta = item.get("meta")
     host = meta.get("host") if isinstance(meta, dict) else None
     group = item.get("group")
@@ -99,7 +101,7 @@ def _where(item: Mapping[str, object]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _long(seconds: int) -> str:
+def _duration(seconds: int) -> str:
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from .channels import Channels
-from .dispatcher import Courier
-from .events import Watch, happened, notices
+from .dispatcher import OutboxDispatcher
+from .events import OverdueWatch, build_notices, events_of_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
-NAMED: Final = 1000
+MAX_UNKNOWN_NAMES: Final = 1000
 """The most unknown names that are remembered, so that each is logged once."""
 
 
@@ -38,7 +38,7 @@ class Notifier:
 
     Attributes:
         channels: All channels.
-        courier: Delivers; its ``counts`` say how that goes.
+        dispatcher: Delivers; its ``counts`` say how that goes.
     """
 
     def __init__(
@@ -47,18 +47,20 @@ class Notifier:
         store: Store,
         *,
         public_url: str = "",
-        leads: Callable[[], bool],
+        is_leader: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self.channels = Channels(path)
-        self.courier = Courier(store, self.channels, public_url=public_url, leads=leads, clock=clock)
+        self.dispatcher = OutboxDispatcher(
+            store, self.channels, public_url=public_url, is_leader=is_leader, clock=clock
+        )
         self._store = store
-        self._leads = leads
+        self._is_leader = is_leader
         self._clock = clock
-        self._watch = Watch(clock())
+        self._watch = OverdueWatch(clock())
         self._unknown: set[str] = set()
 
-    def of(self, changes: Iterable[Change]) -> list[AddNotice]:
+    def notices_for(self, changes: Iterable[Change]) -> list[AddNotice]:
         """Return what is to be written together with changes of the board."""
         channels = self.channels
         writes: list[AddNotice] = []
@@ -68,49 +70,54 @@ class Notifier:
                 continue
             if after.notify:
                 if change.durable:
-                    self._look_for(after)
-            elif not channels.wide:
+                    self._warn_unknown_channels(after)
+            elif not channels.has_wildcard:
                 continue
-            events = happened(change.before, after, channels.percents)
+            events = events_of_change(change.before, after, channels.percents)
             if events:
-                writes += notices(channels, after, [(event, "") for event in events], self._clock())
+                writes += build_notices(channels, after, [(event, "") for event in events], self._clock())
         return writes
 
-    def moved(self, before: Item | None, after: Item) -> None:
+    def item_changed(self, before: Item | None, after: Item) -> None:
         """Look at what another server has stored: a percentage may be crossed by what several have added up to."""
         channels = self.channels
-        if channels.percents and (after.notify or channels.wide) and after.status == "running" and self._leads():
-            events = happened(before, after, channels.percents)
+        if (
+            channels.percents
+            and (after.notify or channels.has_wildcard)
+            and after.status == "running"
+            and self._is_leader()
+        ):
+            events = events_of_change(before, after, channels.percents)
             if events:
-                self._store.later(notices(channels, after, [(event, "") for event in events], self._clock()))
+                self._store.enqueue(build_notices(channels, after, [(event, "") for event in events], self._clock()))
 
     def refresh(self) -> None:
         """Take over the file if it has changed."""
         if self.channels.refresh():
             self._unknown.clear()
-            self.courier.start()
+            self.dispatcher.start()
 
-    def sweep(self, board: Board, fallen: Iterable[str], now: float) -> None:
+    def sweep(self, board: Board, overdue_ids: Iterable[str], now: float) -> None:
         """Take over a changed file, and tell of silence and lateness.
 
         Args:
             board: All items.
-            fallen: Those that have fallen silent or become late.
+            overdue_ids: Those that have fallen silent or become late.
             now: The instant.
         """
         self.refresh()
-        if not self.channels.any:
+        if not self.channels.has_channels:
             return
-        if self._store.commits.failing:
-            self._watch.deaf(now)
+        if self._store.commit_stats.is_failing:
+            self._watch.pause(now)
         writes: list[AddNotice] = []
-        for item, events in self._watch.look(fallen, board.get, board.all, now, leads=self._leads()):
-            writes += notices(self.channels, item, events, now)
+        for item, events in self._watch.poll(overdue_ids, board.get, board.snapshot, now, is_leader=self._is_leader()):
+            writes += build_notices(self.channels, item, events, now)
         if writes:
-            self._store.later(writes)
+            self._store.enqueue(writes)
 
-    def _look_for(self, item: Item) -> None:
+    def _warn_unknown_channels(self, item: Item) -> None:
         for name in item.notify:
-            if self.channels.get(name) is None and name not in self._unknown and len(self._unknown) < NAMED:
+            if self.channels.get(name) is None and name not in self._unknown and len(self._unknown) < MAX_UNKNOWN_NAMES:
                 self._unknown.add(name)
                 logger.warning("the item %r is to be told to %r, and there is no such channel", item.id, name)

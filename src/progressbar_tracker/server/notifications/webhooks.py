@@ -18,18 +18,18 @@ from urllib.parse import unquote
 
 import httpx
 
-from progressbar_tracker.server.threads import aside
+from progressbar_tracker.server.threads import run_in_daemon_thread
 
-from .addresses import Reach, reach_of
+from .addresses import AddressScope, classify_address
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from .channels import Channel
 
-    Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+    Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
-TIMEOUT: Final = 10.0
+WEBHOOK_TIMEOUT: Final = 10.0
 """Seconds for everything: the name, the connection, the answer's head."""
 
 
@@ -37,15 +37,15 @@ class DeliveryError(Exception):
     """A message was not delivered; the text says why and holds no secret.
 
     Attributes:
-        gone: Whoever it is for wants no more.
+        is_gone: Whoever it is for wants no more.
     """
 
-    def __init__(self, why: str, *, gone: bool = False) -> None:
-        super().__init__(why)
-        self.gone = gone
+    def __init__(self, reason: str, *, is_gone: bool = False) -> None:
+        super().__init__(reason)
+        self.is_gone = is_gone
 
 
-def signed(notice_id: str, at: int, body: bytes, secret: bytes | None) -> dict[str, str]:
+def sign_headers(notice_id: str, at: int, body: bytes, secret: bytes | None) -> dict[str, str]:
     """Return the headers of a message.
 
     Args:
@@ -61,29 +61,30 @@ def signed(notice_id: str, at: int, body: bytes, secret: bytes | None) -> dict[s
     return headers
 
 
-def permitted(text: str, *, private: bool) -> bool:
+def is_permitted(text: str, *, allow_private: bool) -> bool:
     """Say whether an address may be connected to.
 
     Args:
         text: The address.
-        private: Whether it may be this machine, or one that only a network of its own knows. An address of the link
+        allow_private: Whether it may be this machine, or one that only a network of its own knows. An address of the
+            link
             itself may not: that is where clouds keep a machine's credentials.
 
-    >>> [permitted(text, private=False) for text in ("1.1.1.1", "127.0.0.1", "::ffff:10.0.0.1", "169.254.169.254")]
-    [True, False, False, False]
-    >>> [permitted(text, private=True) for text in ("192.168.0.7", "::1", "169.254.169.254", "224.0.0.1", "0.0.0.0")]
-    [True, True, False, False, False]
+    >>> [is_permitted(text, allow_private=False) for text in ("1.1.1.1", "127.0.0.1", "::ffff:10.0.0.1")]
+    [True, False, False]
+    >>> [is_permitted(text, allow_private=True) for text in ("192.168.0.7", "::1", "169.254.169.254", "0.0.0.0")]
+    [True, True, False, False]
     """
-    return reach_of(text) >= (Reach.PRIVATE if private else Reach.PUBLIC)
+    return classify_address(text) >= (AddressScope.PRIVATE if allow_private else AddressScope.PUBLIC)
 
 
-async def resolved(host: str, port: int) -> Sequence[str]:
+async def resolve_host(host: str, port: int) -> Sequence[str]:
     """Return the addresses that a name stands for.
 
     Raises:
         OSError: There are none.
     """
-    found = await aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    found = await run_in_daemon_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
@@ -99,9 +100,9 @@ class Webhooks:
     def __init__(
         self,
         *,
-        resolve: Resolve = resolved,
+        resolve: Resolver = resolve_host,
         transport: httpx.AsyncBaseTransport | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float = WEBHOOK_TIMEOUT,
     ) -> None:
         self._resolve = resolve
         self._transport = transport
@@ -117,13 +118,13 @@ class Webhooks:
         host = url.raw_host.decode("ascii")
         try:
             async with asyncio.timeout(self._timeout):
-                status = await self._post(channel, url, host, signed(notice_id, at, body, channel.secret), body)
+                status = await self._post(channel, url, host, sign_headers(notice_id, at, body, channel.secret), body)
         except (TimeoutError, httpx.TimeoutException):
             raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
         except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise DeliveryError(f"{host}: {_plain(error)}") from None
+            raise DeliveryError(f"{host}: {_printable_error(error)}") from None
         if status == 410:
-            raise DeliveryError(f"{host} wants no more (410)", gone=True)
+            raise DeliveryError(f"{host} wants no more (410)", is_gone=True)
         if not 200 <= status < 300:
             more = ", and redirects are not followed" if 300 <= status < 400 else ""
             raise DeliveryError(f"{host} answered {status}{more}")
@@ -134,19 +135,19 @@ class Webhooks:
         port = url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._resolve(host.strip("[]"), port)
         for address in addresses:
-            if not permitted(address, private=channel.allow_private):
+            if not is_permitted(address, allow_private=channel.allow_private):
                 why = "" if channel.allow_private else "; allow_private = true lets it, if it is of your own network"
                 raise DeliveryError(f"{host} is {address}, which a webhook may not lead to{why}")
-        headers |= {"host": url.netloc.decode("ascii"), "content-type": "application/json", "user-agent": AGENT}
+        headers |= {"host": url.netloc.decode("ascii"), "content-type": "application/json", "user-agent": USER_AGENT}
         if url.userinfo:
             headers["authorization"] = "Basic " + base64.b64encode(unquote(url.userinfo.decode()).encode()).decode()
         # A transport, and no client: a client would log the address, which may hold a secret, and keep the connection,
         # on which a later message to another name at the same address would go without a look at its certificate.
         transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
         try:
-            tried = addresses[:TRIED]
+            tried = addresses[:MAX_ADDRESSES_TRIED]
             for n, address in enumerate(tried):
-                step = (deadline - loop.time()) * STEP
+                step = (deadline - loop.time()) * STEP_FRACTION
                 # TCP and TLS each take one at the most, and so does the next address.
                 timeout = httpx.Timeout(step, connect=step / (2 * (len(tried) - n)))
                 where = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
@@ -168,17 +169,17 @@ class Webhooks:
                 await transport.aclose()
 
 
-STEP: Final = 0.8
+STEP_FRACTION: Final = 0.8
 """What part of the time that is left the steps of a connection may take: one that times out by itself is closed in good
 order, one that is cancelled meanwhile is left to the collector."""
 
-AGENT: Final = "progressbar-tracker"
+USER_AGENT: Final = "progressbar-tracker"
 
-TRIED: Final = 3
+MAX_ADDRESSES_TRIED: Final = 3
 """The most addresses of a name that are tried."""
 
 
-def _plain(error: BaseException) -> str:
+def _printable_error(error: BaseException) -> str:
     """Return an error in one line, without anything that could colour a terminal."""
     reason = error.strerror if isinstance(error, OSError) else None  # a number tells nobody anything
     text = " ".join((reason or str(error)).split()) or type(error).__name__

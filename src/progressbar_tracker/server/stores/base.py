@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from progressbar_tracker.server.counters import Commits
+    from progressbar_tracker.server.counters import CommitStats
     from progressbar_tracker.server.models import (
-        Ended,
+        DeliveryStats,
+        EndedRun,
         EndStatus,
         Item,
         KeyRecord,
         Notice,
-        Outcome,
         Sample,
-        Sampled,
+        SampledRun,
         SessionRecord,
         ShareRecord,
         Write,
@@ -32,13 +32,13 @@ class StoreError(Exception):
     """The store cannot do it now; the message is for the log.
 
     Attributes:
-        is_certain: Nothing was written, and nothing will be. Else nobody knows.
+        is_rolled_back: Nothing was written, and nothing will be. Else nobody knows.
         detail: Why, for clients; ``None`` where the log alone says it.
     """
 
-    def __init__(self, message: str, *, is_certain: bool = True, detail: str | None = None) -> None:
+    def __init__(self, message: str, *, is_rolled_back: bool = True, detail: str | None = None) -> None:
         super().__init__(message)
-        self.is_certain = is_certain
+        self.is_rolled_back = is_rolled_back
         self.detail = detail
 
 
@@ -49,23 +49,23 @@ class OutdatedError(StoreError):
         rows: What is there instead, by id.
     """
 
-    def __init__(self, rows: Mapping[str, Row]) -> None:
+    def __init__(self, rows: Mapping[str, ItemRow]) -> None:
         super().__init__(f"{len(rows)} items have changed in the meantime")
         self.rows = rows
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class StoredState(msgspec.Struct, frozen=True):
     """All hot state, as of one instant."""
 
     items: list[Item]
     keys: list[KeyRecord]
     keys_rev: int
     sessions: list[SessionRecord]
-    sampled: list[Sampled]
+    sampled_runs: list[SampledRun]
     shares: list[ShareRecord]
 
 
-class Row(msgspec.Struct, frozen=True):
+class ItemRow(msgspec.Struct, frozen=True):
     """What is stored under an id: the item, or ``None`` if it is gone, and the revision at which that came to be."""
 
     rev: int
@@ -81,26 +81,26 @@ class Credentials(msgspec.Struct, frozen=True):
     shares: list[ShareRecord]
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ChangeBatch(msgspec.Struct, frozen=True):
     """What was found in a database that others write to.
 
     Attributes:
         rows: Items that have changed, by id.
-        ended: Runs that went to the history.
+        ended_runs: Runs that went to the history.
         rev: All up to this revision has been told with this; ``None`` if there is more.
         credentials: All of them, if any has changed.
-        whole: These are all items that there are.
-        sampled: What was sampled so far, told to the server that begins to lead.
-        aside: Read beside the order of all that is told, and possibly newer than what is told next.
+        full: These are all items that there are.
+        sampled_runs: What was sampled so far, told to the server that begins to lead.
+        out_of_order: Read beside the order of all that is told, and possibly newer than what is told next.
     """
 
-    rows: Mapping[str, Row] = {}
-    ended: Sequence[Ended] = ()
+    rows: Mapping[str, ItemRow] = {}
+    ended_runs: Sequence[EndedRun] = ()
     rev: int | None = None
     credentials: Credentials | None = None
-    whole: bool = False
-    sampled: Sequence[Sampled] | None = None
-    aside: bool = False
+    full: bool = False
+    sampled_runs: Sequence[SampledRun] | None = None
+    out_of_order: bool = False
 
 
 class HistoryRow(msgspec.Struct, frozen=True):
@@ -112,15 +112,15 @@ class HistoryRow(msgspec.Struct, frozen=True):
     ended_at: float
 
 
-class Submitting(Protocol):
+class WriteQueue(Protocol):
     """What commits in groups. All of this may be called from any thread and never blocks on the disk."""
 
-    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+    def submit(self, writes: Sequence[Write], on_done: Callable[[Exception | None], object], /) -> None:
         """Write all or nothing with the next group.
 
         Args:
             writes: What is to be written. The group waits for :meth:`wake`, or for whatever else begins one.
-            done: Called once, from any thread: when it is on disk, or with the :class:`StoreError` that it failed
+            on_done: Called once, from any thread: when it is on disk, or with the :class:`StoreError` that it failed
                 with. It must not raise.
         """
 
@@ -128,7 +128,7 @@ class Submitting(Protocol):
         """Begin with what was submitted."""
 
 
-def committed(store: Submitting, writes: Sequence[Write]) -> Future[None]:
+def commit_now(store: WriteQueue, writes: Sequence[Write]) -> Future[None]:
     """Have writes committed now; return a future that is done when they are on disk, for a thread to wait for."""
     future: Future[None] = Future()
     # Whoever waits may go away; the write happens all the same, and its future must still take the outcome.
@@ -145,50 +145,50 @@ def committed(store: Submitting, writes: Sequence[Write]) -> Future[None]:
     return future
 
 
-class Store(Submitting, Protocol):
-    """Persistence. ``commit`` and ``later`` may be called from any thread and never block on the disk."""
+class Store(WriteQueue, Protocol):
+    """Persistence. ``commit`` and ``enqueue`` may be called from any thread and never block on the disk."""
 
     @property
-    def commits(self) -> Commits:
+    def commit_stats(self) -> CommitStats:
         """What is counted of the commits."""
 
-    def queued(self) -> int:
+    def count_pending_writes(self) -> int:
         """Return how many writes wait for a commit."""
 
     @property
-    def lost(self) -> StoreError | None:
+    def durability_error(self) -> StoreError | None:
         """Why no write would be found again after a restart, as of the latest commit; ``None`` if each would."""
 
     @property
     def shared(self) -> SharedStore | None:
         """The store itself, if other servers may write to it, too."""
 
-    def load(self) -> Loaded:
+    def load(self) -> StoredState:
         """Return all hot state."""
 
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing; the future is done when it is on disk, or fails with :class:`StoreError`."""
 
-    def later(self, writes: Sequence[Write]) -> None:
+    def enqueue(self, writes: Sequence[Write]) -> None:
         """Write within half a second. A newer state of the same item replaces one that waits."""
 
     def flush(self, timeout: float) -> bool:
         """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
 
     @property
-    def identity(self) -> str:
+    def database_id(self) -> str:
         """What tells this database from any other: 12 characters or more."""
 
-    def has_ended(self, secret_hash: str) -> bool:
+    def is_secret_retired(self, secret_hash: str) -> bool:
         """Say whether a secret was one of a key, and is one no more: it was replaced, or its key is forgotten."""
 
-    def keys(self) -> tuple[list[KeyRecord], int]:
+    def read_keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys, and their revision."""
 
-    def keys_rev(self) -> int:
+    def read_keys_rev(self) -> int:
         """Return the revision of the keys; it grows whenever anyone changes a key."""
 
-    def history(
+    def read_history(
         self,
         *,
         group: str | None = None,
@@ -211,19 +211,19 @@ class Store(Submitting, Protocol):
             cancellation: Interrupts it; it then fails with :class:`StoreError`.
         """
 
-    def samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
+    def read_samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first. May block: use a thread."""
 
-    def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
+    def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
         """Return the notices that are to be sent now, the longest due first. May block: use a thread.
 
         Args:
             now: The instant.
             limit: The most of them.
-            but: Not those for these channels.
+            excluded_channels: Not those for these channels.
         """
 
-    def outcomes(self) -> list[Outcome]:
+    def read_delivery_stats(self) -> list[DeliveryStats]:
         """Return what became of the notices to each channel, as far as is remembered. May block: use a thread."""
 
     def close(self) -> None:
@@ -242,7 +242,7 @@ class SharedStore(Store, Protocol):
     rev: int
 
     @property
-    def leading(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this server is the one that sees to what happens by itself."""
 
     @property
@@ -251,24 +251,24 @@ class SharedStore(Store, Protocol):
 
     @property
     def confirmed_at(self) -> float:
-        """Since when the credentials that were told may have changed, by :func:`~.clock.count_seconds`."""
+        """Since when the credentials that were told may have changed, by :func:`~.clock.read_monotonic`."""
 
     def abandon(self) -> None:
         """Let everything fail that waits for the database, and try nothing again: the server has to end."""
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep other servers that start at the same time from doing the same thing."""
 
-    def follow(self, tell: Callable[[Seen], None]) -> None:
+    def follow(self, publish: Callable[[ChangeBatch], None]) -> None:
         """Tell from now on what becomes of the database, whoever writes it; called from any thread."""
 
-    def read(self, ids: Iterable[str]) -> dict[str, Row]:
+    def read_items(self, ids: Iterable[str]) -> dict[str, ItemRow]:
         """Return what is stored under ids now; what was never there has revision 0. May block: use a thread."""
 
-    def credentials(self) -> Credentials:
+    def read_credentials(self) -> Credentials:
         """Return who may do what now. May block: use a thread."""
 
-    def waiting(self, item_id: str, rev: int) -> Item | bool:
+    def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
         """Say what of this server's own is not yet in the row of an item at a revision.
 
         Returns:
@@ -276,5 +276,5 @@ class SharedStore(Store, Protocol):
             and this is what the oldest of them was made of.
         """
 
-    def told(self, rev: int) -> None:
+    def acknowledge(self, rev: int) -> None:
         """Note that all up to a revision has been taken over."""

@@ -9,15 +9,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.settings import without_password
+from progressbar_tracker.server.settings import strip_password
 
-from .open import needs_postgres
-from .sqlite.files import BUSY, check_ours, distrust, version_of
-from .sqlite.locks import opened_beside
+from .open import require_postgres_driver
+from .sqlite.files import BUSY_TIMEOUT, check_compatibility, harden_connection, read_version
+from .sqlite.locks import open_alongside_server
 from .sqlite.migrations import MIGRATIONS
 
 
-def check(database: Path | str) -> str:
+def check_database(database: Path | str) -> str:
     """Return in a few words what a database holds.
 
     Args:
@@ -35,39 +35,41 @@ def _check_file(path: Path) -> str:
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=rw"
         with (
-            opened_beside(path),
-            contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection,
+            open_alongside_server(path),
+            contextlib.closing(
+                sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+            ) as connection,
         ):
-            distrust(connection)
-            version = version_of(connection)
-            check_ours(connection, path, version)
+            harden_connection(connection)
+            version = read_version(connection)
+            check_compatibility(connection, path, version)
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if said != "ok":
                 raise ConfigError(f"the database {path} is damaged ({said}): put a backup in its place")
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
             (page,) = connection.execute("PRAGMA page_size").fetchone()
-            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES]  # noqa: S608
+            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _COUNTED_TABLES]  # noqa: S608
     except sqlite3.Error as error:
         raise ConfigError(f"the database {path} cannot be read: {error}") from error
     free = shutil.disk_usage(path.absolute().parent).free
-    if free < _LEAST:
+    if free < _MIN_FREE_BYTES:
         raise ConfigError(f"the disk of the database {path} has {free / 1e6:.0f} MB left: make room")
     older = "" if version == len(MIGRATIONS) else f", of the older schema {version}: the server leads it forward"
     # What is deleted leaves room for what comes; the file itself never becomes smaller.
     spare = ""
-    if unused * 2 > pages and unused * page > _SPARE:
+    if unused * 2 > pages and unused * page > _MIN_SPARE_BYTES:
         spare = f", {unused * page / 1e6:.0f} MB of it free for what comes (backup and restore make it small)"
-    return f"{path} is whole, {_held(*counts)}, {path.stat().st_size / 1e6:.1f} MB{spare}{older}"
+    return f"{path} is whole, {_format_counts(*counts)}, {path.stat().st_size / 1e6:.1f} MB{spare}{older}"
 
 
-_TABLES = ("items", "history", "keys")
-_LEAST = 100e6
-_SPARE = 50e6
+_COUNTED_TABLES = ("items", "history", "keys")
+_MIN_FREE_BYTES = 100e6
+_MIN_SPARE_BYTES = 50e6
 
 
 def _check_postgres(url: str) -> str:
-    needs_postgres()
+    require_postgres_driver()
     import psycopg
 
     from .postgres import schema
@@ -78,25 +80,25 @@ def _check_postgres(url: str) -> str:
                 None,
             )
             if there is None:
-                return f"{without_password(url)} is empty: the first server makes its tables"
+                return f"{strip_password(url)} is empty: the first server makes its tables"
             (version,) = connection.execute("SELECT version FROM schema").fetchone() or (0,)
             if version > len(schema.MIGRATIONS):
-                raise ConfigError(f"{without_password(url)} was written by a newer version of progressbar-tracker")
+                raise ConfigError(f"{strip_password(url)} was written by a newer version of progressbar-tracker")
             (standby,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
             if standby:
-                raise ConfigError(f"{without_password(url)} is a standby that takes no writes: name the primary")
+                raise ConfigError(f"{strip_password(url)} is a standby that takes no writes: name the primary")
             found = connection.execute(
                 "SELECT (SELECT count(*) FROM items WHERE state IS NOT NULL), (SELECT count(*) FROM history), "
                 "(SELECT count(*) FROM credentials WHERE kind = 'key'), "
                 "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted)",
-                [schema.LEADING],
+                [schema.LEADER_LOCK_ID],
             ).fetchone() or (0, 0, 0, 0)
     except psycopg.Error as error:
-        raise ConfigError(f"the database {without_password(url)} cannot be used: {schema.plain(error)}") from error
+        raise ConfigError(f"the database {strip_password(url)} cannot be used: {schema.format_error(error)}") from error
     items, runs, keys, leaders = found
     led = "a server runs on it" if leaders else "no server runs on it"
-    return f"{without_password(url)} takes writes, {_held(items, runs, keys)}; {led}"
+    return f"{strip_password(url)} takes writes, {_format_counts(items, runs, keys)}; {led}"
 
 
-def _held(items: int, runs: int, keys: int) -> str:
+def _format_counts(items: int, runs: int, keys: int) -> str:
     return f"{items:,} items, {runs:,} runs of the history, {keys:,} keys"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.models import Write
 
-    from .base import Submitting
+    from .base import WriteQueue
 
 
 class CommitTimeoutError(TimeoutError):
@@ -40,16 +40,18 @@ class Committer:
         patience: How many seconds to wait for a commit, at the most.
     """
 
-    def __init__(self, store: Submitting, patience: float) -> None:
+    def __init__(self, store: WriteQueue, timeout: float) -> None:
         self._store = store
-        self._patience = patience
-        self._told = False  # the store is going to be woken in this turn of the loop
-        self._landed: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+        self._timeout = timeout
+        self._is_wake_scheduled = False  # the store is going to be woken in this turn of the loop
+        self._finished: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
         # Until when who waits, the first to come first, and one timer for the first of them: one for each would cost a
         # twentieth of a create.
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._waiters: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._outcomes: dict[asyncio.Future[None], asyncio.Future[Exception | None]] = {}  # of those that timed out
+        self._late_outcomes: dict[
+            asyncio.Future[None], asyncio.Future[Exception | None]
+        ] = {}  # of those that timed out
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Return when the writes are on disk.
@@ -67,31 +69,31 @@ class Committer:
         waiter: asyncio.Future[None] = loop.create_future()
 
         def done(error: Exception | None) -> None:
-            self._landed.append((waiter, error))
+            self._finished.append((waiter, error))
             # With more than one there, whoever came first has called already.
-            if len(self._landed) == 1:
+            if len(self._finished) == 1:
                 with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
-                    loop.call_soon_threadsafe(self._land)
+                    loop.call_soon_threadsafe(self._resolve_waiters)
 
-        if not self._told:
-            self._told = True
-            loop.call_soon(self._wake)
+        if not self._is_wake_scheduled:
+            self._is_wake_scheduled = True
+            loop.call_soon(self._wake_store)
         self._store.submit(writes, done)
-        until = loop.time() + self._patience
-        self._waiting.append((until, waiter))
+        until = loop.time() + self._timeout
+        self._waiters.append((until, waiter))
         if self._timer is None:
-            self._timer = loop.call_at(until, self._look, loop)
+            self._timer = loop.call_at(until, self._expire_waiters, loop)
         await waiter
 
-    def _wake(self) -> None:
-        self._told = False
+    def _wake_store(self) -> None:
+        self._is_wake_scheduled = False
         self._store.wake()
 
-    def _land(self) -> None:
-        while self._landed:
-            waiter, error = self._landed.popleft()
+    def _resolve_waiters(self) -> None:
+        while self._finished:
+            waiter, error = self._finished.popleft()
             if waiter.done():
-                outcome = self._outcomes.pop(waiter, None)
+                outcome = self._late_outcomes.pop(waiter, None)
                 if outcome is not None and not outcome.done():
                     outcome.set_result(error)
                 continue
@@ -99,20 +101,20 @@ class Committer:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
-        self._forget()
+        self._prune_waiters()
 
-    def _forget(self) -> None:
-        while self._waiting and self._waiting[0][1].done():
-            self._waiting.popleft()
+    def _prune_waiters(self) -> None:
+        while self._waiters and self._waiters[0][1].done():
+            self._waiters.popleft()
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _expire_waiters(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for until, waiter in self._waiting:
+        for until, waiter in self._waiters:
             if until > now:
                 break
             if not waiter.done():
                 outcome: asyncio.Future[Exception | None] = loop.create_future()
-                self._outcomes[waiter] = outcome
+                self._late_outcomes[waiter] = outcome
                 waiter.set_exception(CommitTimeoutError(outcome))
-        self._forget()
-        self._timer = loop.call_at(self._waiting[0][0], self._look, loop) if self._waiting else None
+        self._prune_waiters()
+        self._timer = loop.call_at(self._waiters[0][0], self._expire_waiters, loop) if self._waiters else None

@@ -28,13 +28,13 @@ def open_store(database: Path | str, *, now: Callable[[], float] = time.time) ->
     """
     if isinstance(database, Path):
         return SqliteStore(database, now=now)
-    needs_postgres()
+    require_postgres_driver()
     from .postgres import PostgresStore
 
     return PostgresStore(database, now=now)
 
 
-def needs_postgres() -> None:
+def require_postgres_driver() -> None:
     """Return if the driver is there.
 
     Raises:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final, TypeVar, get_args
 import msgspec
 
 from progressbar_tracker.server.models import (
-    Ended,
+    DeliveryStats,
+    EndedRun,
     EndStatus,
     Item,
     KeyRecord,
     Notice,
-    Outcome,
     Sample,
-    Sampled,
+    SampledRun,
     SessionRecord,
     ShareRecord,
 )
@@ -37,20 +37,20 @@ T = TypeVar("T")
 
 logger = logging.getLogger("progressbar_tracker.server.store")
 
-MAX_REMEMBERED: Final = 10_000
+MAX_SKIPPED_ROWS: Final = 10_000
 """The most rows that are remembered as skipped, so that each is counted and logged once."""
 
 MAX_INSTANT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 MAX_NUMBER: Final = 1e305
 """A number that a client may send is smaller, and so is the sum of some of them."""
 
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
+_ROW_ERRORS: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 _decode_item = msgspec.json.Decoder(Item).decode
 _encode = msgspec.json.Encoder().encode
-_END: Final = frozenset(get_args(EndStatus))
+_END_STATUSES: Final = frozenset(get_args(EndStatus))
 
 
-class Skipped:
+class SkippedRows:
     """The rows that this process could not read."""
 
     def __init__(self) -> None:
@@ -58,27 +58,27 @@ class Skipped:
         self._known: set[tuple[str, str]] = set()
         self.counts: Counter[str] = Counter()
 
-    def note(self, table: str, row: object, error: BaseException) -> None:
+    def record(self, table: str, row: object, error: BaseException) -> None:
         """Count a row that is skipped; its content, which may be a secret, is not logged."""
         name = ascii(row)[:100]
         with self._lock:
-            if (table, name) in self._known or len(self._known) >= MAX_REMEMBERED:
+            if (table, name) in self._known or len(self._known) >= MAX_SKIPPED_ROWS:
                 return
             self._known.add((table, name))
             self.counts[table] += 1
         logger.warning("the row %s of %s cannot be read and is skipped: %s", name, table, type(error).__name__)
 
 
-skipped: Final = Skipped()
+skipped_rows: Final = SkippedRows()
 """Of all stores of the process: a process has one."""
 
 
-def text_of(raw: bytes) -> str:
+def decode_text(raw: bytes) -> str:
     """Return a text of SQLite that may be no UTF-8: it is then refused with its row, and not with all rows."""
     return raw.decode("utf-8", "surrogateescape")
 
 
-def item_of(state: str | bytes, item_id: str | None = None) -> Item:
+def parse_item(state: str | bytes, item_id: str | None = None) -> Item:
     """Return an item.
 
     Args:
@@ -106,20 +106,20 @@ def item_of(state: str | bytes, item_id: str | None = None) -> Item:
     return item
 
 
-def ended_of(state: str, status: str, ended_at: float) -> Ended:
-    """Return a run of the history; raises as :func:`item_of`."""
+def parse_ended_run(state: str, status: str, ended_at: float) -> EndedRun:
+    """Return a run of the history; raises as :func:`parse_item`."""
     _check_end(status, ended_at)
-    return Ended(item_of(state), status, ended_at)  # type: ignore[arg-type]  # it has just been checked
+    return EndedRun(parse_item(state), status, ended_at)  # type: ignore[arg-type]  # it has just been checked
 
 
-def history_of(n: int, status: str, ended_at: float, state: str) -> HistoryRow:
-    """Return a row of the history; raises as :func:`item_of`."""
+def parse_history_row(n: int, status: str, ended_at: float, state: str) -> HistoryRow:
+    """Return a row of the history; raises as :func:`parse_item`."""
     _check_end(status, ended_at)
-    return HistoryRow(n, item_of(state), status, ended_at)  # type: ignore[arg-type]
+    return HistoryRow(n, parse_item(state), status, ended_at)  # type: ignore[arg-type]
 
 
-def record_of(type: type[T], fields: object) -> T:
-    """Return a key, a session, a share, a sample or a notice of its fields; raises as :func:`item_of`."""
+def convert_record(type: type[T], fields: object) -> T:
+    """Return a key, a session, a share, a sample or a notice of its fields; raises as :func:`parse_item`."""
     found = msgspec.convert(fields, type, strict=False)
     _encode(found)  # finds a text that is no UTF-8
     for name in type.__struct_fields__:  # type: ignore[attr-defined]
@@ -131,30 +131,30 @@ def record_of(type: type[T], fields: object) -> T:
     return found
 
 
-def json_of(type: type[T], state: str) -> T:
-    """Return a record of its JSON; raises as :func:`item_of`."""
-    return record_of(type, msgspec.json.decode(state))
+def parse_record(type: type[T], state: str) -> T:
+    """Return a record of its JSON; raises as :func:`parse_item`."""
+    return convert_record(type, msgspec.json.decode(state))
 
 
-def readable(table: str, rows: Iterable[Sequence[object]], read: Callable[..., T]) -> list[T]:
+def parse_rows(table: str, rows: Iterable[Sequence[object]], parse: Callable[..., T]) -> list[T]:
     """Return what can be read of rows.
 
     Args:
         table: The name of the table.
         rows: The first field of each says which row it is.
-        read: Called with the fields of a row.
+        parse: Called with the fields of a row.
     """
     found = []
     for row in rows:
         try:
-            found.append(read(*row))
-        except _UNREADABLE as error:
-            skipped.note(table, _name_of(row), error)
+            found.append(parse(*row))
+        except _ROW_ERRORS as error:
+            skipped_rows.record(table, _get_row_id(row), error)
     return found
 
 
-def page_of(
-    table: str, fetch: Callable[[object, int], Sequence[Sequence[object]]], read: Callable[..., T], after: object,
+def read_page(
+    table: str, fetch: Callable[[object, int], Sequence[Sequence[object]]], parse: Callable[..., T], after: object,
     limit: int,
 ) -> list[T]:  # fmt: skip
     """Return as many rows as fit on a page, however many of them cannot be read.
@@ -162,7 +162,7 @@ def page_of(
     Args:
         table: The name of the table.
         fetch: Returns rows after one, and at most so many; the first field of a row is its place.
-        read: Called with the fields of a row.
+        parse: Called with the fields of a row.
         after: The place of the row before the page.
         limit: The most rows.
     """
@@ -170,61 +170,61 @@ def page_of(
     while len(found) < limit:
         wanted = limit - len(found)
         rows = fetch(after, wanted)
-        found += readable(table, rows, read)
+        found += parse_rows(table, rows, parse)
         if len(rows) < wanted:
             break
         after = rows[-1][0]
     return found
 
 
-def keys_of(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[KeyRecord]:
+def parse_keys(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[KeyRecord]:
     """Return the keys that can be read."""
-    return readable("keys", rows, lambda *row: record_of(KeyRecord, dict(zip(names, row, strict=True))))
+    return parse_rows("keys", rows, lambda *row: convert_record(KeyRecord, dict(zip(names, row, strict=True))))
 
 
-def sessions_of(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[SessionRecord]:
+def parse_sessions(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[SessionRecord]:
     """Return the sessions that can be read."""
-    return readable("sessions", rows, lambda *row: record_of(SessionRecord, dict(zip(names, row, strict=True))))
+    return parse_rows("sessions", rows, lambda *row: convert_record(SessionRecord, dict(zip(names, row, strict=True))))
 
 
-def shares_of(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[ShareRecord]:
+def parse_shares(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[ShareRecord]:
     """Return the shares that can be read."""
-    return readable("shares", rows, lambda *row: record_of(ShareRecord, dict(zip(names, row, strict=True))))
+    return parse_rows("shares", rows, lambda *row: convert_record(ShareRecord, dict(zip(names, row, strict=True))))
 
 
-def samples_of(rows: Iterable[Sequence[object]]) -> list[Sample]:
+def parse_samples(rows: Iterable[Sequence[object]]) -> list[Sample]:
     """Return the samples that can be read."""
-    return readable(
-        "samples", rows, lambda *row: record_of(Sample, dict(zip(Sample.__struct_fields__, row, strict=True)))
+    return parse_rows(
+        "samples", rows, lambda *row: convert_record(Sample, dict(zip(Sample.__struct_fields__, row, strict=True)))
     )
 
 
-def sampled_of(rows: Iterable[Sequence[object]]) -> list[Sampled]:
+def parse_sampled_runs(rows: Iterable[Sequence[object]]) -> list[SampledRun]:
     """Return the counts of samples that can be read."""
-    names = Sampled.__struct_fields__
-    return readable("samples", rows, lambda *row: record_of(Sampled, dict(zip(names, row, strict=True))))
+    names = SampledRun.__struct_fields__
+    return parse_rows("samples", rows, lambda *row: convert_record(SampledRun, dict(zip(names, row, strict=True))))
 
 
-def each_notice(rows: Iterable[Sequence[object]]) -> Iterator[Notice]:
+def iter_notices(rows: Iterable[Sequence[object]]) -> Iterator[Notice]:
     """Yield the notices that can be read."""
     names = Notice.__struct_fields__
     for row in rows:
-        yield from readable("outbox", (row,), lambda *row: record_of(Notice, dict(zip(names, row, strict=True))))
+        yield from parse_rows("outbox", (row,), lambda *row: convert_record(Notice, dict(zip(names, row, strict=True))))
 
 
-def outcomes_of(rows: Iterable[Sequence[object]]) -> list[Outcome]:
+def parse_delivery_stats(rows: Iterable[Sequence[object]]) -> list[DeliveryStats]:
     """Return what became of the notices to each channel, as far as it can be read."""
-    names = Outcome.__struct_fields__
-    return readable("outbox", rows, lambda *row: record_of(Outcome, dict(zip(names, row, strict=True))))
+    names = DeliveryStats.__struct_fields__
+    return parse_rows("outbox", rows, lambda *row: convert_record(DeliveryStats, dict(zip(names, row, strict=True))))
 
 
-def _name_of(row: Sequence[object]) -> object:
+def _get_row_id(row: Sequence[object]) -> object:
     # A session's is the hash of a cookie: the beginning is its public id.
     return row[0][:16] if isinstance(row[0], str) else row[0]
 
 
 def _check_end(status: str, ended_at: float) -> None:
-    if status not in _END:
+    if status not in _END_STATUSES:
         raise ValueError("the end is none")
     _check_instant(ended_at)
 

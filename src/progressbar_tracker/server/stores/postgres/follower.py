@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from progressbar_tracker.server import logs
-from progressbar_tracker.server.clock import count_seconds
-from progressbar_tracker.server.stores.base import Row, Seen
+from progressbar_tracker.server.clock import read_monotonic
+from progressbar_tracker.server.stores.base import ChangeBatch, ItemRow
 
 from . import rows
-from .schema import CHANNEL, LEADING, connect, cut, plain
+from .schema import LEADER_LOCK_ID, NOTIFY_CHANNEL, abort_connection, connect, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("progressbar_tracker.server.store")
 
-POLL: Final = 1.0
+POLL_INTERVAL: Final = 1.0
 """Seconds between two looks when no notification comes."""
 
-GATHER: Final = 0.02
+MIN_POLL_INTERVAL: Final = 0.02
 """Least seconds between two looks: many servers' commits are read at once."""
 
-SLICE: Final = 2000
+MAX_BATCH_ITEMS: Final = 2000
 """The most items that are told at a time: who takes them over has other things to do, too."""
 
 
@@ -46,8 +46,8 @@ class Follower:
         unsure: Asked for items that are to be told whether they have changed or not.
 
     Attributes:
-        leading: This server is the one that leads.
-        confirmed_at: When a look at the credentials began that was answered, by :func:`~.clock.count_seconds`.
+        is_leader: This server is the one that leads.
+        confirmed_at: When a look at the credentials began that was answered, by :func:`~.clock.read_monotonic`.
     """
 
     def __init__(
@@ -56,22 +56,22 @@ class Follower:
         *,
         rev: int,
         credentials_rev: int,
-        tell: Callable[[Seen], None],
-        unsure: Callable[[], set[str]],
+        publish: Callable[[ChangeBatch], None],
+        drain_uncertain: Callable[[], set[str]],
     ) -> None:
         self._url = url
         self._rev = rev
         self._credentials_rev = credentials_rev
-        self._tell = tell
-        self._unsure = unsure
+        self._publish = publish
+        self._drain_uncertain = drain_uncertain
         self._closing = threading.Event()
         self._connection: Connection | None = None
-        self.confirmed_at = count_seconds()
-        self.leading = False
-        self._thread = threading.Thread(target=self._work, name="progressbar-follower", daemon=True)
+        self.confirmed_at = read_monotonic()
+        self.is_leader = False
+        self._thread = threading.Thread(target=self._run_loop, name="progressbar-follower", daemon=True)
         self._thread.start()
 
-    def closing(self) -> None:
+    def request_close(self) -> None:
         """End at the next look; a notification makes it come at once."""
         self._closing.set()
 
@@ -79,79 +79,81 @@ class Follower:
         """Stop, whether or not the database answers."""
         self._closing.set()
         if (connection := self._connection) is not None:
-            cut(connection)
+            abort_connection(connection)
         self._thread.join(0.3)
 
-    def _work(self) -> None:
+    def _run_loop(self) -> None:
         while not self._closing.is_set():
             try:
                 with connect(self._url) as connection:
                     self._connection = connection
-                    connection.execute(f"LISTEN {CHANNEL}")
+                    connection.execute(f"LISTEN {NOTIFY_CHANNEL}")
                     while not self._closing.is_set():
-                        self._look(connection)
-                        for _ in connection.notifies(timeout=POLL, stop_after=1):
+                        self._poll(connection)
+                        for _ in connection.notifies(timeout=POLL_INTERVAL, stop_after=1):
                             pass
-                        self._closing.wait(GATHER)
+                        self._closing.wait(MIN_POLL_INTERVAL)
             except psycopg.Error as error:
                 if not self._closing.is_set():
-                    logger.warning("the database cannot be followed: %s", plain(error))
+                    logger.warning("the database cannot be followed: %s", format_error(error))
             except Exception:
                 logger.exception("the database cannot be followed")
             self._connection = None
-            if self.leading:
-                self.leading = False
-                logs.tell("leadership lost")
-            self._closing.wait(POLL)
+            if self.is_leader:
+                self.is_leader = False
+                logs.log_event("leadership lost")
+            self._closing.wait(POLL_INTERVAL)
 
-    def _look(self, connection: Connection) -> None:
-        if not self.leading:
-            found = connection.execute("SELECT pg_try_advisory_lock(%s)", [LEADING]).fetchone()
+    def _poll(self, connection: Connection) -> None:
+        if not self.is_leader:
+            found = connection.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK_ID]).fetchone()
             if found is not None and found[0]:
-                self._tell(Seen(sampled=rows.sampled(connection)))
-                self.leading = True
-                logs.tell("leadership gained")
-        if unsure := self._unsure():
-            self._tell(Seen(read(connection, unsure)))
-        begun = count_seconds()
+                self._publish(ChangeBatch(sampled_runs=rows.read_sampled_runs(connection)))
+                self.is_leader = True
+                logs.log_event("leadership gained")
+        if unsure := self._drain_uncertain():
+            self._publish(ChangeBatch(read_items(connection, unsure)))
+        begun = read_monotonic()
         meta = connection.execute("SELECT rev, credentials_rev, forgotten_rev FROM meta").fetchone()
         if meta is None:
             return
         rev, credentials_rev, forgotten_rev = meta
         if credentials_rev != self._credentials_rev:
-            credentials = rows.credentials(connection)
-            self._tell(Seen(credentials=credentials))
+            credentials = rows.read_credentials(connection)
+            self._publish(ChangeBatch(credentials=credentials))
             self._credentials_rev = credentials.rev
         self.confirmed_at = begun
         if self._rev < forgotten_rev or rev < self._rev:
             # Away for so long that it is not known any more what went; or the database was put back in time.
-            items, self._rev = whole(connection)
-            self._tell(Seen(items, rev=self._rev, whole=True))
+            items, self._rev = read_all_items(connection)
+            self._publish(ChangeBatch(items, rev=self._rev, full=True))
         elif rev > self._rev:
-            self._read_on(connection, rev)
+            self._read_changes(connection, rev)
 
-    def _read_on(self, connection: Connection, rev: int) -> None:
+    def _read_changes(self, connection: Connection, rev: int) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT id, rev, state FROM items WHERE rev > %s ORDER BY rev", [self._rev])
-            ended = rows.ended_since(connection, self._rev, rev)
-            while found := cursor.fetchmany(SLICE):
-                self._tell(Seen({item_id: rows.row_of(item_id, at, state) for item_id, at, state in found}))
+            ended = rows.read_ended_runs(connection, self._rev, rev)
+            while found := cursor.fetchmany(MAX_BATCH_ITEMS):
+                self._publish(
+                    ChangeBatch({item_id: rows.parse_item_row(item_id, at, state) for item_id, at, state in found})
+                )
         self._rev = rev
-        self._tell(Seen(ended=ended, rev=rev))
+        self._publish(ChangeBatch(ended_runs=ended, rev=rev))
 
 
-def read(connection: Connection, ids: Iterable[str]) -> dict[str, Row]:
+def read_items(connection: Connection, ids: Iterable[str]) -> dict[str, ItemRow]:
     """Return what is stored under ids now."""
     wanted = list(ids)
     found = connection.execute("SELECT id, rev, state FROM items WHERE id = ANY(%s)", [wanted]).fetchall()
-    there = {item_id: rows.row_of(item_id, rev, state) for item_id, rev, state in found}
-    return {item_id: there.get(item_id, Row(0, None)) for item_id in wanted}
+    there = {item_id: rows.parse_item_row(item_id, rev, state) for item_id, rev, state in found}
+    return {item_id: there.get(item_id, ItemRow(0, None)) for item_id in wanted}
 
 
-def whole(connection: Connection) -> tuple[dict[str, Row], int]:
+def read_all_items(connection: Connection) -> tuple[dict[str, ItemRow], int]:
     """Return all items, and the revision of which they are."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         (rev,) = connection.execute("SELECT rev FROM meta").fetchone() or (0,)
         found = connection.execute("SELECT id, rev, state FROM items WHERE state IS NOT NULL").fetchall()
-    return {item_id: rows.row_of(item_id, at, state) for item_id, at, state in found}, int(rev)
+    return {item_id: rows.parse_item_row(item_id, at, state) for item_id, at, state in found}, int(rev)

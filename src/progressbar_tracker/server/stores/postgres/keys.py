@@ -10,7 +10,7 @@ from progressbar_tracker.server.models import KeyRecord, SaveKey
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import rows
-from .schema import CHANNEL, connect, plain, prepare
+from .schema import NOTIFY_CHANNEL, connect, ensure_schema, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class PostgresKeys:
+class PostgresKeyStore:
     """Keys, read and written one at a time.
 
     Args:
@@ -29,17 +29,17 @@ class PostgresKeys:
     """
 
     def __init__(self, url: str) -> None:
-        prepare(url)
+        ensure_schema(url)
         self._connection = connect(url)
 
     def read(self) -> tuple[list[KeyRecord], int]:
         """Return all keys, and their revision."""
-        known = _told(lambda: rows.credentials(self._connection))
+        known = _translate_errors(lambda: rows.read_credentials(self._connection))
         return known.keys, known.rev
 
     def save(self, record: KeyRecord) -> None:
         """Add a key, or replace it whole, and let the servers know."""
-        _told(lambda: self._save(record))
+        _translate_errors(lambda: self._save(record))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -47,13 +47,13 @@ class PostgresKeys:
 
     def _save(self, record: KeyRecord) -> None:
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            rows.perform(cursor, SaveKey(record))
+            rows.execute_write(cursor, SaveKey(record))
             cursor.execute("UPDATE meta SET credentials_rev = credentials_rev + 1")
-            cursor.execute(f"NOTIFY {CHANNEL}")
+            cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
 
 
-def _told(do: Callable[[], T]) -> T:
+def _translate_errors(action: Callable[[], T]) -> T:
     try:
-        return do()
+        return action()
     except psycopg.Error as error:
-        raise StoreError(plain(error)) from error
+        raise StoreError(format_error(error)) from error

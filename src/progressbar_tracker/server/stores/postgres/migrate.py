@@ -9,13 +9,13 @@ import psycopg
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.models import SaveKey, SaveSession, SaveShare
-from progressbar_tracker.server.settings import without_password
-from progressbar_tracker.server.stores.reading import item_of, readable
+from progressbar_tracker.server.settings import strip_password
+from progressbar_tracker.server.stores.reading import parse_item, parse_rows
 from progressbar_tracker.server.stores.sqlite.files import connect as connect_file
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from . import rows
-from .schema import CHANNEL, connect, plain, prepare
+from .schema import NOTIFY_CHANNEL, connect, ensure_schema, format_error
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
 
-class Moved(NamedTuple):
+class MigrationSummary(NamedTuple):
     """How much was moved."""
 
     items: int
@@ -36,7 +36,7 @@ class Moved(NamedTuple):
     notices: int = 0
 
 
-def move(source: Path, url: str) -> Moved:
+def migrate_database(source: Path, url: str) -> MigrationSummary:
     """Copy everything of a database file to a PostgreSQL database that has nothing in it yet.
 
     Items keep their owners, keys their identities and secrets, runs of the history their order. The file stays as it
@@ -51,7 +51,7 @@ def move(source: Path, url: str) -> Moved:
     """
     if not source.is_file():
         raise ConfigError(f"there is no database {source}")
-    prepare(url)
+    ensure_schema(url)
     with contextlib.closing(SqliteStore(source)) as store, contextlib.closing(connect_file(source)) as file:
         known = store.load()
         try:
@@ -61,53 +61,57 @@ def move(source: Path, url: str) -> Moved:
                 cursor.execute("LOCK TABLE meta IN EXCLUSIVE MODE")
                 _check_empty(cursor, url)
                 for key in known.keys:
-                    rows.perform(cursor, SaveKey(key))
+                    rows.execute_write(cursor, SaveKey(key))
                 for session in known.sessions:
-                    rows.perform(cursor, SaveSession(session))
+                    rows.execute_write(cursor, SaveSession(session))
                 for share in known.shares:
-                    rows.perform(cursor, SaveShare(share))
-                _copy(cursor, "COPY ended_secrets (hash) FROM STDIN", file.execute("SELECT hash FROM ended_secrets"))
-                items = _copy(cursor, "COPY items (id, rev, state) FROM STDIN", _items(file))
-                runs = _copy(
+                    rows.execute_write(cursor, SaveShare(share))
+                _copy_rows(
+                    cursor, "COPY ended_secrets (hash) FROM STDIN", file.execute("SELECT hash FROM ended_secrets")
+                )
+                items = _copy_rows(cursor, "COPY items (id, rev, state) FROM STDIN", _read_items(file))
+                runs = _copy_rows(
                     cursor,
                     'COPY history (rev, id, run_id, "group", status, ended_at, searched, state) FROM STDIN',
-                    _history(file, items + 1),
+                    _read_history(file, items + 1),
                 )
-                samples = _copy(
+                samples = _copy_rows(
                     cursor,
                     "COPY samples (id, run_id, at, value, completed) FROM STDIN",
                     file.execute("SELECT id, run_id, at, value, completed FROM samples"),
                 )
-                notices = _copy(
+                notices = _copy_rows(
                     cursor,
-                    f"COPY outbox ({_OUTBOX}) FROM STDIN",
-                    file.execute(f"SELECT {_OUTBOX} FROM outbox"),  # noqa: S608
+                    f"COPY outbox ({_OUTBOX_COLUMNS}) FROM STDIN",
+                    file.execute(f"SELECT {_OUTBOX_COLUMNS} FROM outbox"),  # noqa: S608
                 )
                 cursor.execute(
                     "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + 1", [items + bool(runs)]
                 )
-                cursor.execute(f"NOTIFY {CHANNEL}")
-                moved = Moved(items, runs, samples, len(known.keys), len(known.sessions), len(known.shares), notices)
-                _verify(cursor, file, moved)
+                cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
+                moved = MigrationSummary(
+                    items, runs, samples, len(known.keys), len(known.sessions), len(known.shares), notices
+                )
+                _verify_counts(cursor, file, moved)
         except psycopg.Error as error:
-            raise ConfigError(f"the database {without_password(url)} cannot be used: {plain(error)}") from error
+            raise ConfigError(f"the database {strip_password(url)} cannot be used: {format_error(error)}") from error
     with connect(url) as database:
         database.execute("ANALYZE")
     return moved
 
 
-_OUTBOX: Final = (
+_OUTBOX_COLUMNS: Final = (
     "notice_id, channel, item_id, run_id, event, at, body, attempts, next_at, delivered_at, error"
 )  # fmt: skip
 
 
 def _check_empty(cursor: rows.Cursor, url: str) -> None:
     for table in ("items", "history", "credentials"):
-        if _count(cursor, table):
-            raise ConfigError(f"the database {without_password(url)} is not empty: there are {table} in it")
+        if _count_rows(cursor, table):
+            raise ConfigError(f"the database {strip_password(url)} is not empty: there are {table} in it")
 
 
-def _copy(cursor: rows.Cursor, statement: LiteralString, found: Iterable[tuple[object, ...]]) -> int:
+def _copy_rows(cursor: rows.Cursor, statement: LiteralString, found: Iterable[tuple[object, ...]]) -> int:
     count = 0
     with cursor.copy(statement) as copy:
         for count, row in enumerate(found, 1):  # noqa: B007  # the last is the count
@@ -115,33 +119,33 @@ def _copy(cursor: rows.Cursor, statement: LiteralString, found: Iterable[tuple[o
     return count
 
 
-def _items(file: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+def _read_items(file: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
     for rev, (item_id, state) in enumerate(file.execute("SELECT id, state FROM items"), 1):
         yield item_id, rev, state
 
 
-def _history(file: sqlite3.Connection, rev: int) -> Iterator[tuple[object, ...]]:
+def _read_history(file: sqlite3.Connection, rev: int) -> Iterator[tuple[object, ...]]:
     found = file.execute('SELECT id, "group", status, ended_at, state FROM history ORDER BY n')
     for item_id, group, status, ended_at, state in found:
         # One that cannot be read is moved as it is, and skipped there as it was here.
-        item = next(iter(readable("history", [(item_id, state)], lambda _, text: item_of(text))), None)
-        run_id, searched = ("", item_id.casefold()) if item is None else (item.run_id, rows.searched(item))
+        item = next(iter(parse_rows("history", [(item_id, state)], lambda _, text: parse_item(text))), None)
+        run_id, searched = ("", item_id.casefold()) if item is None else (item.run_id, rows.build_search_text(item))
         yield rev, item_id, run_id, group, status, ended_at, searched, state
 
 
-def _verify(cursor: rows.Cursor, file: sqlite3.Connection, moved: Moved) -> None:
+def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: MigrationSummary) -> None:
     for table, count in (
-        ("items", moved.items), ("history", moved.runs), ("samples", moved.samples), ("outbox", moved.notices),
+        ("items", summary.items), ("history", summary.runs), ("samples", summary.samples), ("outbox", summary.notices),
     ):  # fmt: skip
         (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
-        after = _count(cursor, table)
+        after = _count_rows(cursor, table)
         if not before == after == count:
             raise ConfigError(f"of {before} rows of {table} only {after} arrived; nothing was moved")
-    if (there := _count(cursor, "credentials")) != moved.keys + moved.sessions + moved.shares:
+    if (there := _count_rows(cursor, "credentials")) != summary.keys + summary.sessions + summary.shares:
         raise ConfigError(f"only {there} keys, sessions and shares arrived; nothing was moved")
 
 
-def _count(cursor: rows.Cursor, table: str) -> int:
+def _count_rows(cursor: rows.Cursor, table: str) -> int:
     cursor.execute(f"SELECT count(*) FROM {table}".encode())  # noqa: S608
     (count,) = cursor.fetchone() or (0,)
     return int(count)

@@ -13,22 +13,22 @@ from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
-    NOTICE,
-    WAITING,
+    MAX_WAITING_NOTICES,
+    NOTICE_COLUMNS,
     AddNotice,
     AddSample,
+    DeliveryStats,
     DropKey,
     DropSession,
     DropShare,
-    Ended,
+    EndedRun,
     Item,
     KeyRecord,
     MarkNotice,
     Notice,
-    Outcome,
     Probe,
     Sample,
-    Sampled,
+    SampledRun,
     SaveKey,
     SaveSession,
     SaveShare,
@@ -40,19 +40,19 @@ from progressbar_tracker.server.models import (
     TrimNotices,
     Write,
 )
-from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Row
+from progressbar_tracker.server.stores.base import Credentials, HistoryRow, ItemRow
 from progressbar_tracker.server.stores.reading import (
-    each_notice,
-    ended_of,
-    history_of,
-    item_of,
-    json_of,
-    outcomes_of,
-    page_of,
-    readable,
-    record_of,
-    sampled_of,
-    samples_of,
+    convert_record,
+    iter_notices,
+    parse_delivery_stats,
+    parse_ended_run,
+    parse_history_row,
+    parse_item,
+    parse_record,
+    parse_rows,
+    parse_sampled_runs,
+    parse_samples,
+    read_page,
 )
 
 if TYPE_CHECKING:
@@ -64,23 +64,23 @@ if TYPE_CHECKING:
 
 Cursor: TypeAlias = psycopg.Cursor[TupleRow]
 
-ENDED_SAMPLES: Final = 100
+MAX_ENDED_SAMPLES: Final = 100
 """The most samples that are kept of a run that has ended."""
 
-SLICE: Final = 1000
+TRIM_BATCH_SIZE: Final = 1000
 """The most rows that are forgotten at a time."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_item = msgspec.json.Decoder(Item).decode
 
 
-def row_of(item_id: str, rev: int, state: str | None) -> Row:
+def parse_item_row(item_id: str, rev: int, state: str | None) -> ItemRow:
     """Return a row as a record; one that cannot be read is as one that is gone."""
-    found = [] if state is None else readable("items", [(item_id, state)], lambda one, text: item_of(text, one))
-    return Row(rev, found[0] if found else None)
+    found = [] if state is None else parse_rows("items", [(item_id, state)], lambda one, text: parse_item(text, one))
+    return ItemRow(rev, found[0] if found else None)
 
 
-def locked(cursor: Cursor, ids: Iterable[str]) -> dict[str, Row]:
+def lock_items(cursor: Cursor, ids: Iterable[str]) -> dict[str, ItemRow]:
     """Return the rows of items, which nobody else can change until the end of the transaction.
 
     In the order of their ids: two servers that lock the same rows in two orders would wait for each other for ever.
@@ -91,46 +91,47 @@ def locked(cursor: Cursor, ids: Iterable[str]) -> dict[str, Row]:
     cursor.execute(
         "SELECT id, rev, state FROM items WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         "ORDER BY id FOR UPDATE",
-        [_json(wanted)],
+        [_encode_json(wanted)],
     )
-    return {item_id: row_of(item_id, rev, state) for item_id, rev, state in cursor.fetchall()}
+    return {item_id: parse_item_row(item_id, rev, state) for item_id, rev, state in cursor.fetchall()}
 
 
-def written(
-    cursor: Cursor, changed: Mapping[str, Item | None], stored: Mapping[str, Row], rev: int, now: float
+def write_items(
+    cursor: Cursor, changed: Mapping[str, Item | None], stored: Mapping[str, ItemRow], rev: int, now: float
 ) -> bool:
     """Write items under the revisions after ``rev``; say whether those that are new are new still."""
-    fresh, known = list[_New](), list[_New]()
+    fresh, known = list[_NewRow](), list[_NewRow]()
     for place, (item_id, item) in enumerate(changed.items(), rev + 1):
-        state = None if item is None else _json(item)
+        state = None if item is None else _encode_json(item)
         (known if item_id in stored else fresh).append((item_id, place, state, now if item is None else None))
     if known:
         cursor.execute(
-            f"WITH new (id, rev, state, gone_at) AS ({_NEW}) UPDATE items "  # noqa: S608  # a constant
+            f"WITH new (id, rev, state, gone_at) AS ({_NEW_ROWS_QUERY}) UPDATE items "  # noqa: S608  # a constant
             "SET rev = new.rev, state = new.state, gone_at = new.gone_at FROM new WHERE items.id = new.id",
-            [_json(known)],
+            [_encode_json(known)],
         )
     if fresh:
         cursor.execute(
-            f"INSERT INTO items (id, rev, state, gone_at) {_NEW} ON CONFLICT (id) DO NOTHING", [_json(fresh)]
+            f"INSERT INTO items (id, rev, state, gone_at) {_NEW_ROWS_QUERY} ON CONFLICT (id) DO NOTHING",
+            [_encode_json(fresh)],
         )
         return cursor.rowcount == len(fresh)
     return True
 
 
-_New: TypeAlias = tuple[str, int, str | None, float | None]
+_NewRow: TypeAlias = tuple[str, int, str | None, float | None]
 
 # Thousands of rows in one parameter. As arrays, the driver would escape each text by itself, in Python.
-_NEW: Final = (
+_NEW_ROWS_QUERY: Final = (
     "SELECT row->>0, (row->>1)::bigint, row->>2, (row->>3)::float8 FROM json_array_elements(%s::json) AS rows (row)"
 )
 
 
-def _json(document: object) -> str:
+def _encode_json(document: object) -> str:
     return _encode(document).decode()
 
 
-def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
+def add_history(cursor: Cursor, ended: Sequence[EndedRun], rev: int) -> None:
     """Add runs to the history."""
     if not ended:
         return
@@ -140,7 +141,7 @@ def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
         [
             (
                 rev, run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
-                searched(run.item), _json(run.item),
+                build_search_text(run.item), _encode_json(run.item),
             )
             for run in ended
         ],
@@ -148,8 +149,8 @@ def remembered(cursor: Cursor, ended: Sequence[Ended], rev: int) -> None:
     for run in ended:
         cursor.execute("SELECT count(*) FROM samples WHERE id = %s AND run_id = %s", [run.item.id, run.item.run_id])
         (count,) = cursor.fetchone() or (0,)
-        if count > ENDED_SAMPLES:
-            _keep_samples(cursor, run.item.id, run.item.run_id, -(-count // ENDED_SAMPLES))
+        if count > MAX_ENDED_SAMPLES:
+            _thin_samples(cursor, run.item.id, run.item.run_id, -(-count // MAX_ENDED_SAMPLES))
 
 
 def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
@@ -161,43 +162,44 @@ def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
             "INSERT INTO samples SELECT row->>0, row->>1, (row->>2)::float8, (row->>3)::float8, (row->>4)::float8 "
             "FROM json_array_elements(%s::json) AS rows (row) ON CONFLICT (id, run_id, at) DO UPDATE "
             "SET value = excluded.value, completed = excluded.completed",
-            [_json([(*key, sample.value, sample.completed) for key, sample in newest.items()])],
+            [_encode_json([(*key, sample.value, sample.completed) for key, sample in newest.items()])],
         )
 
 
-def searched(item: Item) -> str:
+def build_search_text(item: Item) -> str:
     """Return what a search of the history looks at."""
     return f"{item.id}\n{item.title}".casefold()
 
 
-def perform(cursor: Cursor, write: Write) -> None:
+def execute_write(cursor: Cursor, write: Write) -> None:
     """Carry out one write that is not of an item's state."""
     match write:
         case ThinSamples(item_id, run_id):
-            _keep_samples(cursor, item_id, run_id, 2)
+            _thin_samples(cursor, item_id, run_id, 2)
         case SaveKey(key):
-            _end_secrets(cursor, key.key_id, stay=[key.hash, key.previous_hash or ""])
-            _save(cursor, "key", key.key_id, key, key.last_used_at)
+            _retire_secrets(cursor, key.key_id, kept=[key.hash, key.previous_hash or ""])
+            _save_credential(cursor, "key", key.key_id, key, key.last_used_at)
         case DropKey(key_id):
-            _end_secrets(cursor, key_id)
+            _retire_secrets(cursor, key_id)
             cursor.execute("DELETE FROM credentials WHERE kind = 'key' AND id = %s", [key_id])
         case TouchKey(key_id, at):
-            _touch(cursor, "key", key_id, at)
+            _touch_credential(cursor, "key", key_id, at)
         case SaveSession(session):
-            _save(cursor, "session", session.hash, session, session.seen_at)
+            _save_credential(cursor, "session", session.hash, session, session.seen_at)
         case TouchSession(hash_, at):
-            _touch(cursor, "session", hash_, at)
+            _touch_credential(cursor, "session", hash_, at)
         case DropSession(hash_):
             cursor.execute("DELETE FROM credentials WHERE kind = 'session' AND id = %s", [hash_])
         case SaveShare(share):
-            _save(cursor, "share", share.share_id, share, None)
+            _save_credential(cursor, "share", share.share_id, share, None)
         case DropShare(share_id):
             cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
         case AddNotice(notice):
             cursor.execute(
-                f"INSERT INTO outbox ({NOTICE}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s WHERE (SELECT count(*) FROM "  # noqa: S608
+                f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s "  # noqa: S608
+                "WHERE (SELECT count(*) FROM "
                 "(SELECT FROM outbox WHERE next_at IS NOT NULL LIMIT %s) AS waiting) < %s ON CONFLICT DO NOTHING",
-                [*astuple(notice), WAITING, WAITING],
+                [*astuple(notice), MAX_WAITING_NOTICES, MAX_WAITING_NOTICES],
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # Of what is done with, only that it was is remembered.
@@ -211,13 +213,13 @@ def perform(cursor: Cursor, write: Write) -> None:
                 "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
                 "at < greatest(%s, (SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET %s)) "
                 "ORDER BY at LIMIT %s)",
-                [before, max(most - 1, 0), SLICE],
+                [before, max(most - 1, 0), TRIM_BATCH_SIZE],
             )
         case Probe(at):
             cursor.execute("UPDATE meta SET probed_at = %s", [at])
 
 
-def trim(cursor: Cursor, what: TrimHistory, forgotten_before: float) -> bool:
+def trim_history(cursor: Cursor, write: TrimHistory, forgotten_before: float) -> bool:
     """Forget runs that are too old or too many, and their samples, and the rows of items that went before an instant.
 
     A slice of them: who waits for a commit must not wait for a million rows.
@@ -225,22 +227,22 @@ def trim(cursor: Cursor, what: TrimHistory, forgotten_before: float) -> bool:
     Returns:
         Whether there is more.
     """
-    if what.latest != math.inf:
+    if write.latest != math.inf:
         cursor.execute(
             "UPDATE history SET ended_at = %s WHERE status = %s AND ended_at > %s",
-            [what.latest, what.status, what.latest],
+            [write.latest, write.status, write.latest],
         )
-    if what.most is not None:
-        where, values = "n <= (SELECT max(n) FROM history) - %s", list[object]([what.most])
-    elif what.status is None:
-        where, values = "ended_at < %s", [what.before]
+    if write.max_runs is not None:
+        where, values = "n <= (SELECT max(n) FROM history) - %s", list[object]([write.max_runs])
+    elif write.status is None:
+        where, values = "ended_at < %s", [write.before]
     else:
-        where, values = "status = %s AND ended_at < %s", [what.status, what.before]
+        where, values = "status = %s AND ended_at < %s", [write.status, write.before]
     cursor.execute(
         f"WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE {where} LIMIT %s) "  # noqa: S608
         "RETURNING id, run_id), gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
         "AND samples.run_id = old.run_id) SELECT count(*) FROM old",
-        [*values, SLICE],
+        [*values, TRIM_BATCH_SIZE],
     )
     (runs,) = cursor.fetchone() or (0,)
     # A server that has not read so far reads everything anew: it could not learn any more that these went.
@@ -249,13 +251,13 @@ def trim(cursor: Cursor, what: TrimHistory, forgotten_before: float) -> bool:
         "SKIP LOCKED) AND gone_at IS NOT NULL RETURNING rev) "
         "UPDATE meta SET forgotten_rev = greatest(forgotten_rev, (SELECT max(rev) FROM old)) "
         "WHERE EXISTS (SELECT FROM old) RETURNING (SELECT count(*) FROM old)",
-        [forgotten_before, SLICE],
+        [forgotten_before, TRIM_BATCH_SIZE],
     )
     (gone,) = cursor.fetchone() or (0,)
-    return bool(runs == SLICE or gone == SLICE)
+    return bool(runs == TRIM_BATCH_SIZE or gone == TRIM_BATCH_SIZE)
 
 
-def place(write: Write) -> object:
+def get_queue_key(write: Write) -> object:
     """Return where a write waits: one that takes the same place replaces it."""
     match write:
         case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
@@ -267,7 +269,7 @@ def place(write: Write) -> object:
     return object()
 
 
-def credentials(connection: Connection) -> Credentials:
+def read_credentials(connection: Connection) -> Credentials:
     """Return who may do what, as of one instant."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -277,28 +279,28 @@ def credentials(connection: Connection) -> Credentials:
     for kind, name, state, used_at in found:
         match kind:
             case "key":
-                keys += readable("keys", [(name, state, used_at)], _key_of)
+                keys += parse_rows("keys", [(name, state, used_at)], _parse_key)
             case "session":
-                sessions += readable("sessions", [(name, state, used_at)], _session_of)
+                sessions += parse_rows("sessions", [(name, state, used_at)], _parse_session)
             case "share":
-                shares += readable("shares", [(name, state)], lambda _, text: json_of(ShareRecord, text))
+                shares += parse_rows("shares", [(name, state)], lambda _, text: parse_record(ShareRecord, text))
     return Credentials(int(rev), keys, sessions, shares)
 
 
-def has_ended(connection: Connection, secret_hash: str) -> bool:
+def is_secret_retired(connection: Connection, secret_hash: str) -> bool:
     """Say whether a secret was one of a key, and is one no more."""
     return connection.execute("SELECT FROM ended_secrets WHERE hash = %s", [secret_hash]).fetchone() is not None
 
 
-def _key_of(_: str, state: str, used_at: float | None) -> KeyRecord:
-    return record_of(KeyRecord, msgspec.json.decode(state, type=dict[str, object]) | {"last_used_at": used_at})
+def _parse_key(_: str, state: str, used_at: float | None) -> KeyRecord:
+    return convert_record(KeyRecord, msgspec.json.decode(state, type=dict[str, object]) | {"last_used_at": used_at})
 
 
-def _session_of(_: str, state: str, used_at: float | None) -> SessionRecord:
-    return record_of(SessionRecord, msgspec.json.decode(state, type=dict[str, object]) | {"seen_at": used_at})
+def _parse_session(_: str, state: str, used_at: float | None) -> SessionRecord:
+    return convert_record(SessionRecord, msgspec.json.decode(state, type=dict[str, object]) | {"seen_at": used_at})
 
 
-def sampled(connection: Connection) -> list[Sampled]:
+def read_sampled_runs(connection: Connection) -> list[SampledRun]:
     """Return how many samples there are of each run that goes on."""
     found = connection.execute(
         "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "
@@ -306,10 +308,10 @@ def sampled(connection: Connection) -> list[Sampled]:
         'WHERE strpos(state, \'"status":"running"\') > 0 AND strpos(state, concat(\'"run_id":"\', run_id, \'"\')) > 0 '
         "GROUP BY samples.id, samples.run_id"
     )
-    return sampled_of(found)
+    return parse_sampled_runs(found)
 
 
-def history(
+def read_history(
     connection: Connection,
     *,
     group: str | None,
@@ -339,36 +341,38 @@ def history(
         )
         return connection.execute(statement.encode(), [*values, after, count]).fetchall()
 
-    return page_of("history", fetch, history_of, 2**63 - 1 if after is None else after, limit)
+    return read_page("history", fetch, parse_history_row, 2**63 - 1 if after is None else after, limit)
 
 
-def ended_since(connection: Connection, rev: int, until: int) -> list[Ended]:
+def read_ended_runs(connection: Connection, rev: int, until: int) -> list[EndedRun]:
     """Return the runs that went to the history after one revision and up to another."""
     found = connection.execute(
         "SELECT n, state, status, ended_at FROM history WHERE rev > %s AND rev <= %s ORDER BY n", [rev, until]
     )
-    return readable("history", found, lambda _, *row: ended_of(*row))
+    return parse_rows("history", found, lambda _, *row: parse_ended_run(*row))
 
 
-def samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
+def read_samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
     """Return the samples of a run, oldest first."""
     found = connection.execute(
         "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
     )
-    return samples_of(found)
+    return parse_samples(found)
 
 
-def notices(connection: Connection, now: float, limit: int, but: Collection[str]) -> list[Notice]:
+def read_due_notices(
+    connection: Connection, now: float, limit: int, excluded_channels: Collection[str]
+) -> list[Notice]:
     """Return the notices that are to be sent now, the longest due first."""
     found = connection.execute(
-        f"SELECT {NOTICE} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "  # noqa: S608
+        f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "  # noqa: S608
         "ORDER BY next_at",
-        [now, now + MAX_RETRY_SECONDS, list(but)],
+        [now, now + MAX_RETRY_SECONDS, list(excluded_channels)],
     )
-    return list(islice(each_notice(found), limit))
+    return list(islice(iter_notices(found), limit))
 
 
-def outcomes(connection: Connection) -> list[Outcome]:
+def read_delivery_stats(connection: Connection) -> list[DeliveryStats]:
     """Return what became of the notices to each channel."""
     found = connection.execute(
         "SELECT channel, count(next_at), count(delivered_at), "
@@ -376,38 +380,38 @@ def outcomes(connection: Connection) -> list[Outcome]:
         "(array_agg(error ORDER BY at DESC) FILTER (WHERE error IS NOT NULL))[1] "
         "FROM outbox GROUP BY channel ORDER BY channel"
     )
-    return outcomes_of(found)
+    return parse_delivery_stats(found)
 
 
-def _save(
+def _save_credential(
     cursor: Cursor, kind: str, record_id: str, record: KeyRecord | SessionRecord | ShareRecord, used_at: float | None
 ) -> None:
     cursor.execute(
         "INSERT INTO credentials (kind, id, state, used_at) VALUES (%s, %s, %s, %s) "
         "ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, used_at = excluded.used_at",
-        [kind, record_id, _json(record), used_at],
+        [kind, record_id, _encode_json(record), used_at],
     )
 
 
-def _end_secrets(cursor: Cursor, key_id: str, stay: Sequence[str] = ()) -> None:
+def _retire_secrets(cursor: Cursor, key_id: str, kept: Sequence[str] = ()) -> None:
     """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
     cursor.execute(
         "INSERT INTO ended_secrets SELECT DISTINCT secret FROM credentials, "
         "LATERAL (VALUES (state::json->>'hash'), (state::json->>'previous_hash')) AS secrets (secret) "
         "WHERE kind = 'key' AND id = %s AND secret IS NOT NULL AND NOT secret = ANY(%s) ON CONFLICT DO NOTHING",
-        [key_id, list(stay)],
+        [key_id, list(kept)],
     )
 
 
-def _touch(cursor: Cursor, kind: str, record_id: str, at: float) -> None:
+def _touch_credential(cursor: Cursor, kind: str, record_id: str, at: float) -> None:
     cursor.execute("UPDATE credentials SET used_at = %s WHERE kind = %s AND id = %s", [at, kind, record_id])
 
 
-def _keep_samples(cursor: Cursor, item_id: str, run_id: str, every: int) -> None:
+def _thin_samples(cursor: Cursor, item_id: str, run_id: str, step: int) -> None:
     """Keep the first sample of a run and every so manieth after it."""
     cursor.execute(
         "DELETE FROM samples USING (SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples "
         "WHERE id = %(id)s AND run_id = %(run)s) AS numbered WHERE samples.id = %(id)s AND samples.run_id = %(run)s "
         "AND samples.at = numbered.at AND numbered.n %% %(every)s <> 1",
-        {"id": item_id, "run": run_id, "every": every},
+        {"id": item_id, "run": run_id, "every": step},
     )

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.settings import without_password
+from progressbar_tracker.server.settings import strip_password
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = psycopg.Connection[TupleRow]
 
-CHANNEL: Final = "progressbar_tracker"
+NOTIFY_CHANNEL: Final = "progressbar_tracker"
 """Where a commit is told of."""
 
-MIGRATING: Final = 0x70627432
-LEADING: Final = 0x70627433
-STARTING: Final = 0x70627434
+MIGRATION_LOCK_ID: Final = 0x70627432
+LEADER_LOCK_ID: Final = 0x70627433
+STARTUP_LOCK_ID: Final = 0x70627434
 """Advisory locks: one for who migrates, one for who leads, one for who makes the first keys."""
 
-CONNECT: Final = 5
+CONNECT_TIMEOUT: Final = 5
 """Seconds in which a connection has to be made."""
 
 MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
@@ -121,28 +121,28 @@ def connect(url: str) -> Connection:
     Raises:
         psycopg.Error: There is none to be had.
     """
-    connection = psycopg.connect(impatient(url), autocommit=True)
+    connection = psycopg.connect(add_timeouts(url), autocommit=True)
     try:
-        configure(connection)
+        set_search_path(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def cut(connection: Connection) -> None:
+def abort_connection(connection: Connection) -> None:
     """End a connection under whatever waits for its answer: that fails at once."""
     with contextlib.suppress(psycopg.Error, OSError, ValueError):
         with socket.socket(fileno=os.dup(connection.pgconn.socket)) as other:
             other.shutdown(socket.SHUT_RDWR)
 
 
-def configure(connection: Connection) -> None:
+def set_search_path(connection: Connection) -> None:
     """Make a connection find our tables."""
     connection.execute("SET search_path TO progressbar_tracker")
 
 
-def impatient(url: str) -> str:
+def add_timeouts(url: str) -> str:
     """Return a connection string with which nothing waits for ever: neither for the network nor for another server.
 
     Raises:
@@ -150,7 +150,7 @@ def impatient(url: str) -> str:
     """
     return make_conninfo(
         url,
-        connect_timeout=CONNECT,
+        connect_timeout=CONNECT_TIMEOUT,
         application_name="progressbar-tracker",
         # A server that stops in the middle of a transaction must not hold up the others for longer than this.
         options="-c idle_in_transaction_session_timeout=5s -c statement_timeout=30s -c lock_timeout=10s",
@@ -161,20 +161,20 @@ def impatient(url: str) -> str:
     )
 
 
-def prepare(url: str) -> None:
+def ensure_schema(url: str) -> None:
     """See to it that a database has the newest schema.
 
     Raises:
         ConfigError: The database cannot be used, in one sentence.
     """
     try:
-        with psycopg.connect(impatient(url), autocommit=True) as connection:
+        with psycopg.connect(add_timeouts(url), autocommit=True) as connection:
             _migrate(connection, url)
     except psycopg.Error as error:
-        raise ConfigError(f"the database {without_password(url)} cannot be used: {plain(error)}") from error
+        raise ConfigError(f"the database {strip_password(url)} cannot be used: {format_error(error)}") from error
 
 
-def plain(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Return an error of the driver in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -183,7 +183,7 @@ def _migrate(connection: Connection, url: str) -> None:
     newest = len(MIGRATIONS)
     with connection.transaction():
         # Two servers that are started at once both want to make the tables.
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATING])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK_ID])
         found = connection.execute("SELECT to_regclass('progressbar_tracker.schema')").fetchone()
         if found is not None and found[0] is not None:
             row = connection.execute("SELECT version FROM progressbar_tracker.schema").fetchone()
@@ -195,7 +195,7 @@ def _migrate(connection: Connection, url: str) -> None:
             version = 0
         if version > newest:
             raise ConfigError(
-                f"the database {without_password(url)} was written by a newer version of progressbar-tracker "
+                f"the database {strip_password(url)} was written by a newer version of progressbar-tracker "
                 f"(schema {version}, this one knows {newest})"
             )
         connection.execute("SET LOCAL search_path TO progressbar_tracker")

@@ -11,13 +11,29 @@ import psycopg
 import psycopg_pool
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.clock import count_seconds
-from progressbar_tracker.server.settings import without_password
-from progressbar_tracker.server.stores.base import Credentials, HistoryRow, Loaded, Row, Seen, StoreError, committed
+from progressbar_tracker.server.clock import read_monotonic
+from progressbar_tracker.server.settings import strip_password
+from progressbar_tracker.server.stores.base import (
+    ChangeBatch,
+    Credentials,
+    HistoryRow,
+    ItemRow,
+    StoredState,
+    StoreError,
+    commit_now,
+)
 
 from . import follower, rows
 from .follower import Follower
-from .schema import CONNECT, STARTING, configure, cut, impatient, plain, prepare
+from .schema import (
+    CONNECT_TIMEOUT,
+    STARTUP_LOCK_ID,
+    abort_connection,
+    add_timeouts,
+    ensure_schema,
+    format_error,
+    set_search_path,
+)
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -25,16 +41,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-    from progressbar_tracker.server.counters import Commits
-    from progressbar_tracker.server.models import EndStatus, Item, KeyRecord, Notice, Outcome, Sample, Write
+    from progressbar_tracker.server.counters import CommitStats
+    from progressbar_tracker.server.models import DeliveryStats, EndStatus, Item, KeyRecord, Notice, Sample, Write
     from progressbar_tracker.server.pools import Cancellation
 
     from .schema import Connection
 
-READERS: Final = 6
+MAX_READ_CONNECTIONS: Final = 6
 """The most connections for reading: more than the searches and other looks at the past take together."""
 
-CANCEL: Final = 2.0
+CANCEL_TIMEOUT: Final = 2.0
 """Seconds in which the database takes note that a search is cancelled."""
 
 
@@ -50,34 +66,34 @@ class PostgresStore:
     """
 
     def __init__(self, url: str, *, now: Callable[[], float] = time.time) -> None:
-        prepare(url)
+        ensure_schema(url)
         self._url = url
-        self._tell: Callable[[Seen], None] = _nobody
+        self._publish: Callable[[ChangeBatch], None] = _discard_batch
         self._follower: Follower | None = None
         self.rev = 0
         self.epoch = ""
         self._credentials_rev = 0
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._loaded_at = count_seconds()
+        self._loaded_at = read_monotonic()
         self._pool = psycopg_pool.ConnectionPool(
-            impatient(url),
+            add_timeouts(url),
             min_size=1,
-            max_size=READERS,
-            timeout=CONNECT,
+            max_size=MAX_READ_CONNECTIONS,
+            timeout=CONNECT_TIMEOUT,
             kwargs={"autocommit": True},
-            configure=self._configure,
+            configure=self._register_connection,
             check=psycopg_pool.ConnectionPool.check_connection,
             name="progressbar-readers",
             open=True,
         )
-        self._writer = Writer(url, now=now, tell=lambda seen: self._tell(seen))
+        self._writer = Writer(url, now=now, publish=lambda seen: self._publish(seen))
         try:
-            with self._reading() as connection:
+            with self._borrow_connection() as connection:
                 (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
                 self.epoch = str(epoch)
         except StoreError as error:
             self.close()
-            raise ConfigError(f"the database {without_password(url)} cannot be used: {error}") from error
+            raise ConfigError(f"the database {strip_password(url)} cannot be used: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +104,7 @@ class PostgresStore:
         self.close()
 
     @property
-    def lost(self) -> None:
+    def durability_error(self) -> None:
         """PostgreSQL itself looks after its files."""
         return
 
@@ -98,9 +114,9 @@ class PostgresStore:
         return self
 
     @property
-    def leading(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this server is the one that sees to what happens by itself."""
-        return self._follower is not None and self._follower.leading
+        return self._follower is not None and self._follower.is_leader
 
     @property
     def credentials_rev(self) -> int:
@@ -109,34 +125,34 @@ class PostgresStore:
 
     @property
     def confirmed_at(self) -> float:
-        """Since when the credentials that were told may have changed, by :func:`~.clock.count_seconds`."""
+        """Since when the credentials that were told may have changed, by :func:`~.clock.read_monotonic`."""
         return self._loaded_at if self._follower is None else max(self._loaded_at, self._follower.confirmed_at)
 
-    def load(self) -> Loaded:
+    def load(self) -> StoredState:
         """Return all hot state; what changes from then on can be followed."""
-        self._loaded_at = count_seconds()
-        with self._reading() as connection:
-            found, self.rev = follower.whole(connection)
-            known = rows.credentials(connection)
-            sampled = rows.sampled(connection)
+        self._loaded_at = read_monotonic()
+        with self._borrow_connection() as connection:
+            found, self.rev = follower.read_all_items(connection)
+            known = rows.read_credentials(connection)
+            sampled = rows.read_sampled_runs(connection)
         self._credentials_rev = known.rev
         items = [row.item for row in found.values() if row.item is not None]
-        return Loaded(items, known.keys, known.rev, known.sessions, sampled, known.shares)
+        return StoredState(items, known.keys, known.rev, known.sessions, sampled, known.shares)
 
-    def follow(self, tell: Callable[[Seen], None]) -> None:
+    def follow(self, publish: Callable[[ChangeBatch], None]) -> None:
         """Tell from now on what becomes of the database since it was loaded."""
-        self._tell = tell
+        self._publish = publish
         self._follower = Follower(
             self._url,
             rev=self.rev,
             credentials_rev=self._credentials_rev,
-            tell=tell,
-            unsure=self._writer.unsure,
+            publish=publish,
+            drain_uncertain=self._writer.drain_uncertain,
         )
 
-    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+    def submit(self, writes: Sequence[Write], on_done: Callable[[Exception | None], object], /) -> None:
         """Write all or nothing with the next group."""
-        self._writer.submit(writes, done)
+        self._writer.submit(writes, on_done)
 
     def wake(self) -> None:
         """Begin with what was submitted."""
@@ -144,79 +160,79 @@ class PostgresStore:
 
     def commit(self, writes: Sequence[Write]) -> Future[None]:
         """Write all or nothing with the next group."""
-        return committed(self, writes)
+        return commit_now(self, writes)
 
-    def later(self, writes: Sequence[Write]) -> None:
+    def enqueue(self, writes: Sequence[Write]) -> None:
         """Write within half a second, of each item only the newest state."""
-        self._writer.later(writes)
+        self._writer.enqueue(writes)
 
     def flush(self, timeout: float) -> bool:
         """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
         return self._writer.flush(timeout)
 
     @property
-    def commits(self) -> Commits:
+    def commit_stats(self) -> CommitStats:
         """What is counted of the commits."""
-        return self._writer.commits
+        return self._writer.commit_stats
 
-    def queued(self) -> int:
+    def count_pending_writes(self) -> int:
         """Return how many writes wait for a commit."""
-        return self._writer.queued()
+        return self._writer.count_pending_writes()
 
-    def waiting(self, item_id: str, rev: int) -> Item | bool:
+    def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
         """Say what of this server's own is not yet in the row of an item at a revision."""
-        return self._writer.waiting(item_id, rev)
+        return self._writer.find_pending_base(item_id, rev)
 
-    def told(self, rev: int) -> None:
+    def acknowledge(self, rev: int) -> None:
         """Note that all up to a revision has been taken over."""
-        self._writer.told(rev)
+        self._writer.acknowledge(rev)
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Keep other servers that start at the same time from doing the same thing.
 
         Raises:
             StoreError: The database does not answer.
         """
-        with self._reading() as connection:
-            connection.execute("SELECT pg_advisory_lock(%s)", [STARTING])
+        with self._borrow_connection() as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [STARTUP_LOCK_ID])
             try:
                 yield
             finally:
-                connection.execute("SELECT pg_advisory_unlock(%s)", [STARTING])
+                connection.execute("SELECT pg_advisory_unlock(%s)", [STARTUP_LOCK_ID])
 
-    def read(self, ids: Iterable[str]) -> dict[str, Row]:
+    def read_items(self, ids: Iterable[str]) -> dict[str, ItemRow]:
         """Return what is stored under ids now."""
-        with self._reading() as connection:
-            return follower.read(connection, ids)
+        with self._borrow_connection() as connection:
+            return follower.read_items(connection, ids)
 
-    def credentials(self) -> Credentials:
+    def read_credentials(self) -> Credentials:
         """Return who may do what now."""
-        with self._reading() as connection:
-            return rows.credentials(connection)
+        with self._borrow_connection() as connection:
+            return rows.read_credentials(connection)
 
     @property
-    def identity(self) -> str:
+    def database_id(self) -> str:
         """What tells this database from any other."""
         return self.epoch
 
-    def has_ended(self, secret_hash: str) -> bool:
+    def is_secret_retired(self, secret_hash: str) -> bool:
         """Say whether a secret was one of a key, and is one no more."""
-        with self._reading() as connection:
-            return rows.has_ended(connection, secret_hash)
+        with self._borrow_connection() as connection:
+            return rows.is_secret_retired(connection, secret_hash)
 
-    def keys(self) -> tuple[list[KeyRecord], int]:
+    def read_keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys, and their revision."""
-        known = self.credentials()
+        known = self.read_credentials()
         return known.keys, known.rev
 
-    def keys_rev(self) -> int:
+    def read_keys_rev(self) -> int:
         """Return the revision of the keys."""
-        with self._reading() as connection:
+        with self._borrow_connection() as connection:
             (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
         return int(rev)
 
-    def history(
+    def read_history(
         self,
         *,
         group: str | None = None,
@@ -228,30 +244,30 @@ class PostgresStore:
         cancellation: Cancellation | None = None,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first."""
-        with self._reading() as connection, _interruptible(connection, cancellation):
-            return rows.history(
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return rows.read_history(
                 connection, group=group, status=status, item_id=item_id, text=text, after=after, limit=limit
             )
 
-    def samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
+    def read_samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first."""
-        with self._reading() as connection, _interruptible(connection, cancellation):
-            return rows.samples(connection, item_id, run_id)
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return rows.read_samples(connection, item_id, run_id)
 
-    def notices(self, now: float, limit: int, *, but: Collection[str] = ()) -> list[Notice]:
+    def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
         """Return the notices that are to be sent now, the longest due first."""
-        with self._reading() as connection:
-            return rows.notices(connection, now, limit, but)
+        with self._borrow_connection() as connection:
+            return rows.read_due_notices(connection, now, limit, excluded_channels)
 
-    def outcomes(self) -> list[Outcome]:
+    def read_delivery_stats(self) -> list[DeliveryStats]:
         """Return what became of the notices to each channel, as far as is remembered."""
-        with self._reading() as connection:
-            return rows.outcomes(connection)
+        with self._borrow_connection() as connection:
+            return rows.read_delivery_stats(connection)
 
     def close(self) -> None:
         """Write what waits, then let go of everything. Idempotent."""
         if self._follower is not None:
-            self._follower.closing()
+            self._follower.request_close()
         self._writer.close()
         if self._follower is not None:
             self._follower.close()
@@ -261,19 +277,19 @@ class PostgresStore:
         """Let everything fail that waits for the database, and try nothing again: the server has to end."""
         self._writer.abandon()
         for connection in list(self._connections):
-            cut(connection)
+            abort_connection(connection)
         if self._follower is not None:
             self._follower.close()
 
-    def _configure(self, connection: Connection) -> None:
-        configure(connection)
+    def _register_connection(self, connection: Connection) -> None:
+        set_search_path(connection)
         self._connections.add(connection)
 
-    def _reading(self) -> _Reading:
-        return _Reading(self._pool)
+    def _borrow_connection(self) -> _ReadConnection:
+        return _ReadConnection(self._pool)
 
 
-class _Reading:
+class _ReadConnection:
     """A connection for reading, whose errors are a store's."""
 
     def __init__(self, pool: psycopg_pool.ConnectionPool[Connection]) -> None:
@@ -283,27 +299,27 @@ class _Reading:
         try:
             return self._context.__enter__()
         except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
-            raise StoreError(plain(error)) from error
+            raise StoreError(format_error(error)) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._context.__exit__(kind, error, trace)
         if isinstance(error, psycopg.Error):
-            raise StoreError(plain(error)) from error
+            raise StoreError(format_error(error)) from error
 
 
-def _interruptible(
+def _interrupt_on_cancel(
     connection: Connection, cancellation: Cancellation | None
 ) -> contextlib.AbstractContextManager[None]:
     """Let a cancellation interrupt what a connection does, until it is given back."""
 
     def interrupt() -> None:
         with contextlib.suppress(psycopg.Error):
-            connection.cancel_safe(timeout=CANCEL)
+            connection.cancel_safe(timeout=CANCEL_TIMEOUT)
 
-    return contextlib.nullcontext() if cancellation is None else cancellation.interrupting(interrupt)
+    return contextlib.nullcontext() if cancellation is None else cancellation.allow_interrupt(interrupt)
 
 
-def _nobody(_: Seen) -> None:
+def _discard_batch(_: ChangeBatch) -> None:
     """Tell nobody."""

@@ -19,10 +19,10 @@ import msgspec
 import psycopg
 
 from progressbar_tracker.server import logs
-from progressbar_tracker.server.counters import Commits
+from progressbar_tracker.server.counters import CommitStats
 from progressbar_tracker.server.models import (
-    ANY,
-    CREDENTIALS,
+    ANY_STATE,
+    CREDENTIAL_WRITES,
     AddHistory,
     AddSample,
     DropItem,
@@ -31,11 +31,11 @@ from progressbar_tracker.server.models import (
     TrimHistory,
     Write,
 )
-from progressbar_tracker.server.stores.base import OutdatedError, Row, Seen, StoreError, committed
+from progressbar_tracker.server.stores.base import ChangeBatch, ItemRow, OutdatedError, StoreError, commit_now
 
 from . import rows
-from .conflicts import Ledger
-from .schema import CHANNEL, connect, cut, plain
+from .conflicts import ConflictResolver
+from .schema import NOTIFY_CHANNEL, abort_connection, connect, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,34 +44,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("progressbar_tracker.server.store")
 
-DELAY: Final = 0.25
+FLUSH_DELAY: Final = 0.25
 """Seconds between two commits of states that may wait."""
 
-RETRY: Final = 1.0
+RETRY_DELAY: Final = 1.0
 """Seconds until a database that was away is asked again; who waits for it meanwhile is refused at once."""
 
-FORGET: Final = 3600.0
+TOMBSTONE_RETENTION: Final = 3600.0
 """Seconds after which the row of an item that is gone is forgotten."""
 
-TRIES: Final = 5
+MAX_ATTEMPTS: Final = 5
 """How often a group is tried anew because another server has made the same item in this very moment."""
 
 
 class _Waiter(msgspec.Struct, eq=False):
     writes: Sequence[Write]
-    first: dict[str, SaveItem]  # states that waited when it came, of the same items
-    done: Callable[[Exception | None], object]
-    ids: frozenset[str]
+    preceding: dict[str, SaveItem]  # states that waited when it came, of the same items
+    on_done: Callable[[Exception | None], object]
+    item_ids: frozenset[str]
 
 
-class _Done(msgspec.Struct):
+class _GroupResult(msgspec.Struct):
     """What became of a group: for each waiter what it is to be told, and the states to try again."""
 
     outcomes: list[tuple[_Waiter, StoreError | None]]
-    again: dict[object, Write]
+    to_retry: dict[object, Write]
     rev: int | None = None
-    changed: frozenset[str] = frozenset()
-    refused: dict[str, Row] = {}
+    changed_ids: frozenset[str] = frozenset()
+    stale_rows: dict[str, ItemRow] = {}
 
 
 class _CollisionError(Exception):
@@ -88,259 +88,269 @@ class Writer:
 
     Attributes:
         credentials_rev: The newest revision of keys, sessions and shares that was written here.
-        commits: What is counted of the commits.
+        commit_stats: What is counted of the commits.
     """
 
-    def __init__(self, url: str, *, now: Callable[[], float], tell: Callable[[Seen], None]) -> None:
+    def __init__(self, url: str, *, now: Callable[[], float], publish: Callable[[ChangeBatch], None]) -> None:
         self.credentials_rev = 0
-        self.commits = Commits()
+        self.commit_stats = CommitStats()
         self._url = url
         self._now = now
-        self._tell = tell
+        self._publish = publish
         self._connection: Connection | None = None
-        self._wake = threading.Condition()
-        self._waiting: list[_Waiter] = []
-        self._behind: dict[object, Write] = {}
-        self._flying_behind: dict[object, Write] = {}
-        self._durable: Counter[str] = Counter()  # ids of what waits for a commit or is on its way
-        self._landed: dict[str, int] = {}  # ids of what was committed, to its revision, in the order of revisions
-        self._unsure: set[str] = set()
-        self._due: float | None = None
-        self._away_until = float("-inf")
-        self._committing = False  # what was sent last is a COMMIT: if it fails, nobody knows what became of it
-        self._closing = self._abandoned = False
-        self._thread = threading.Thread(target=self._work, name="progressbar-store", daemon=True)
+        self._condition = threading.Condition()
+        self._waiters: list[_Waiter] = []
+        self._queue: dict[object, Write] = {}
+        self._in_flight: dict[object, Write] = {}
+        self._pending_ids: Counter[str] = Counter()  # ids of what waits for a commit or is on its way
+        self._committed_revs: dict[
+            str, int
+        ] = {}  # ids of what was committed, to its revision, in the order of revisions
+        self._uncertain_ids: set[str] = set()
+        self._flush_at: float | None = None
+        self._retry_at = float("-inf")
+        self._is_committing = False  # what was sent last is a COMMIT: if it fails, nobody knows what became of it
+        self._is_closing = self._is_abandoned = False
+        self._thread = threading.Thread(target=self._run_loop, name="progressbar-store", daemon=True)
         self._thread.start()
 
-    def submit(self, writes: Sequence[Write], done: Callable[[Exception | None], object], /) -> None:
+    def submit(self, writes: Sequence[Write], on_done: Callable[[Exception | None], object], /) -> None:
         """Write all or nothing with the next group."""
-        with self._wake:
-            closing = self._closing
+        with self._condition:
+            closing = self._is_closing
             if not closing:
-                ids = frozenset(item_id for write in writes if (item_id := _item_of(write)) is not None)
+                ids = frozenset(item_id for write in writes if (item_id := _get_item_id(write)) is not None)
                 # What waits for these items is older, and these writes rest on it: it goes first.
-                first = {item_id: self._behind.pop(item_id) for item_id in ids if item_id in self._behind}
-                self._waiting.append(_Waiter(writes, _saves(first), done, ids))
-                self._durable.update(ids)
+                first = {item_id: self._queue.pop(item_id) for item_id in ids if item_id in self._queue}
+                self._waiters.append(_Waiter(writes, _select_saves(first), on_done, ids))
+                self._pending_ids.update(ids)
         if closing:
-            done(StoreError("the store is closed"))
+            on_done(StoreError("the store is closed"))
 
     def wake(self) -> None:
         """Begin with what was submitted."""
-        with self._wake:
-            self._wake.notify()
+        with self._condition:
+            self._condition.notify()
 
-    def later(self, writes: Iterable[Write]) -> None:
+    def enqueue(self, writes: Iterable[Write]) -> None:
         """Write within a quarter of a second, of each item only the newest state."""
-        with self._wake:
+        with self._condition:
             for write in writes:
-                _queue(self._behind, write)
-            if self._due is None and self._behind:
-                self._due = time.monotonic() + DELAY
-                self._wake.notify()
+                _coalesce_write(self._queue, write)
+            if self._flush_at is None and self._queue:
+                self._flush_at = time.monotonic() + FLUSH_DELAY
+                self._condition.notify()
 
     def flush(self, timeout: float) -> bool:
         """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
-        with self._wake:
-            self._due = None if not self._behind else time.monotonic()
+        with self._condition:
+            self._flush_at = None if not self._queue else time.monotonic()
         try:
-            committed(self, ()).result(timeout)
+            commit_now(self, ()).result(timeout)
         except (StoreError, TimeoutError):
             return False
-        with self._wake:
-            return not self._behind
+        with self._condition:
+            return not self._queue
 
-    def waiting(self, item_id: str, rev: int) -> Item | bool:
+    def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
         """Say what is not yet in the row of an item at a revision: see :class:`~..base.SharedStore`."""
-        with self._wake:
-            if item_id in self._durable or self._landed.get(item_id, 0) > rev:
+        with self._condition:
+            if item_id in self._pending_ids or self._committed_revs.get(item_id, 0) > rev:
                 return True
-            for queue in (self._flying_behind, self._behind):
+            for queue in (self._in_flight, self._queue):
                 save = queue.get(item_id)
                 if isinstance(save, SaveItem):
                     return save.before if isinstance(save.before, Item) else True
         return False
 
-    def told(self, rev: int) -> None:
+    def acknowledge(self, rev: int) -> None:
         """Forget what was committed up to a revision: the follower has told of it."""
-        with self._wake:
-            while self._landed:
-                item_id = next(iter(self._landed))
-                if self._landed[item_id] > rev:
+        with self._condition:
+            while self._committed_revs:
+                item_id = next(iter(self._committed_revs))
+                if self._committed_revs[item_id] > rev:
                     return
-                del self._landed[item_id]
+                del self._committed_revs[item_id]
 
-    def queued(self) -> int:
+    def count_pending_writes(self) -> int:
         """Return how many writes wait for a commit."""
-        with self._wake:
-            return len(self._behind) + sum(len(waiter.writes) for waiter in self._waiting)
+        with self._condition:
+            return len(self._queue) + sum(len(waiter.writes) for waiter in self._waiters)
 
-    def unsure(self) -> set[str]:
+    def drain_uncertain(self) -> set[str]:
         """Return the items of which a commit has failed since this was asked last: the follower reads them anew."""
-        with self._wake:
-            unsure, self._unsure = self._unsure, set()
+        with self._condition:
+            unsure, self._uncertain_ids = self._uncertain_ids, set()
         return unsure
 
     def close(self) -> None:
         """Write what waits, then stop."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        with self._condition:
+            self._is_closing = True
+            self._condition.notify()
         until = time.monotonic() + 10.0
         while self._thread.is_alive() and time.monotonic() < until:
             self._thread.join(0.1)
-            if self._abandoned:
+            if self._is_abandoned:
                 until = min(until, time.monotonic() + 0.3)
 
     def abandon(self) -> None:
         """Give up what is under way: the database does not answer, and the server has to end."""
-        self._abandoned = True
+        self._is_abandoned = True
         if (connection := self._connection) is not None:
-            cut(connection)
+            abort_connection(connection)
 
-    def _work(self) -> None:
+    def _run_loop(self) -> None:
         while True:
-            with self._wake:
-                while not (self._waiting or self._closing or (self._due is not None and self._due <= time.monotonic())):
-                    self._wake.wait(None if self._due is None else max(0.0, self._due - time.monotonic()))
-                waiting, self._waiting = self._waiting, []
-                self._flying_behind, self._behind = self._behind, {}
-                self._due = None
-                closing = self._closing
-            done = self._commit_group(waiting, self._flying_behind)
-            self._land(done)
-            if done.refused:
-                self._tell(Seen(done.refused, aside=True))
+            with self._condition:
+                while not (
+                    self._waiters
+                    or self._is_closing
+                    or (self._flush_at is not None and self._flush_at <= time.monotonic())
+                ):
+                    self._condition.wait(
+                        None if self._flush_at is None else max(0.0, self._flush_at - time.monotonic())
+                    )
+                waiting, self._waiters = self._waiters, []
+                self._in_flight, self._queue = self._queue, {}
+                self._flush_at = None
+                closing = self._is_closing
+            done = self._commit_group(waiting, self._in_flight)
+            self._finish_group(done)
+            if done.stale_rows:
+                self._publish(ChangeBatch(done.stale_rows, out_of_order=True))
             # The newest first: who undoes a change finds the state that this very change made.
             for waiter, error in reversed(done.outcomes):
-                waiter.done(error)
+                waiter.on_done(error)
             if closing:
-                if done.again:
-                    logger.error("%d states could not be written before the end", len(done.again))
+                if done.to_retry:
+                    logger.error("%d states could not be written before the end", len(done.to_retry))
                 self._drop_connection()
                 return
 
-    def _land(self, done: _Done) -> None:
-        with self._wake:
-            self._flying_behind = {}
-            for waiter, _ in done.outcomes:
-                for item_id in waiter.ids:
-                    self._durable[item_id] -= 1
-                    if not self._durable[item_id]:
-                        del self._durable[item_id]
-            if done.rev is not None:
-                for item_id in done.changed:
-                    self._landed.pop(item_id, None)
-                    self._landed[item_id] = done.rev
-            for waiter, error in done.outcomes:
+    def _finish_group(self, result: _GroupResult) -> None:
+        with self._condition:
+            self._in_flight = {}
+            for waiter, _ in result.outcomes:
+                for item_id in waiter.item_ids:
+                    self._pending_ids[item_id] -= 1
+                    if not self._pending_ids[item_id]:
+                        del self._pending_ids[item_id]
+            if result.rev is not None:
+                for item_id in result.changed_ids:
+                    self._committed_revs.pop(item_id, None)
+                    self._committed_revs[item_id] = result.rev
+            for waiter, error in result.outcomes:
                 if error is not None:
-                    self._unsure |= waiter.ids
-                    for save in waiter.first.values():
-                        _queue(done.again, save)
-            if done.again:
-                for write in self._behind.values():
-                    _queue(done.again, write)
-                newer = frozenset().union(*(waiter.ids for waiter in self._waiting))
-                self._behind = {place: write for place, write in done.again.items() if place not in newer}
+                    self._uncertain_ids |= waiter.item_ids
+                    for save in waiter.preceding.values():
+                        _coalesce_write(result.to_retry, save)
+            if result.to_retry:
+                for write in self._queue.values():
+                    _coalesce_write(result.to_retry, write)
+                newer = frozenset().union(*(waiter.item_ids for waiter in self._waiters))
+                self._queue = {place: write for place, write in result.to_retry.items() if place not in newer}
                 # Who has come meanwhile rests on them.
-                for waiter in self._waiting:
-                    for item_id in waiter.ids & done.again.keys():
-                        again = done.again[item_id]
+                for waiter in self._waiters:
+                    for item_id in waiter.item_ids & result.to_retry.keys():
+                        again = result.to_retry[item_id]
                         if isinstance(again, SaveItem):
-                            waiter.first.setdefault(item_id, again)
-                self._due = time.monotonic() + RETRY
+                            waiter.preceding.setdefault(item_id, again)
+                self._flush_at = time.monotonic() + RETRY_DELAY
 
-    def _commit_group(self, waiting: list[_Waiter], behind: dict[object, Write]) -> _Done:
-        if self._abandoned or (time.monotonic() < self._away_until and not self._closing):
+    def _commit_group(self, waiters: list[_Waiter], queued: dict[object, Write]) -> _GroupResult:
+        if self._is_abandoned or (time.monotonic() < self._retry_at and not self._is_closing):
             gone = StoreError("the database does not answer")
-            return _Done([(waiter, gone) for waiter in waiting], dict(behind))
-        size = len(behind) + sum(len(waiter.writes) for waiter in waiting)
+            return _GroupResult([(waiter, gone) for waiter in waiters], dict(queued))
+        size = len(queued) + sum(len(waiter.writes) for waiter in waiters)
         begun = time.perf_counter()
         try:
-            done = self._attempt(waiting, behind)
+            done = self._try_commit(waiters, queued)
         except psycopg.OperationalError as error:
             # The connection: nobody's write is to blame.
             self._drop_connection()
-            self._away_until = time.monotonic() + RETRY
-            if self.commits.note(size, time.perf_counter() - begun, failed=True):
-                logger.error("the store fails: the database does not answer: %s", plain(error))  # noqa: TRY400
-            gone = StoreError(plain(error), is_certain=not self._committing)
-            return _Done([(waiter, gone) for waiter in waiting], dict(behind))
+            self._retry_at = time.monotonic() + RETRY_DELAY
+            if self.commit_stats.record(size, time.perf_counter() - begun, failed=True):
+                logger.error("the store fails: the database does not answer: %s", format_error(error))  # noqa: TRY400
+            gone = StoreError(format_error(error), is_rolled_back=not self._is_committing)
+            return _GroupResult([(waiter, gone) for waiter in waiters], dict(queued))
         except Exception as error:  # noqa: BLE001  # the thread outlives whatever this was
             self._drop_connection()
-            why = StoreError(plain(error), is_certain=not self._committing)
-            if self.commits.note(size, time.perf_counter() - begun, failed=True):
-                logger.error("the store fails: %s", plain(error))  # noqa: TRY400
+            why = StoreError(format_error(error), is_rolled_back=not self._is_committing)
+            if self.commit_stats.record(size, time.perf_counter() - begun, failed=True):
+                logger.error("the store fails: %s", format_error(error))  # noqa: TRY400
         else:
-            if size and self.commits.note(size, time.perf_counter() - begun, failed=False):
-                logs.tell("the store works again")
+            if size and self.commit_stats.record(size, time.perf_counter() - begun, failed=False):
+                logs.log_event("the store works again")
             return done
-        if len(waiting) + bool(behind) == 1:
-            return _Done([(waiter, why) for waiter in waiting], dict(behind))
+        if len(waiters) + bool(queued) == 1:
+            return _GroupResult([(waiter, why) for waiter in waiters], dict(queued))
         # One that cannot be written must not take the others with it.
-        whole = _Done([], {})
-        for one, late in [*(([waiter], {}) for waiter in waiting), ([], behind)]:
+        whole = _GroupResult([], {})
+        for one, late in [*(([waiter], {}) for waiter in waiters), ([], queued)]:
             if one or late:
                 part = self._commit_group(one, late)
                 whole.outcomes += part.outcomes
-                whole.again |= part.again
-                whole.changed |= part.changed
-                whole.refused = whole.refused | part.refused
+                whole.to_retry |= part.to_retry
+                whole.changed_ids |= part.changed_ids
+                whole.stale_rows = whole.stale_rows | part.stale_rows
                 whole.rev = part.rev if part.rev is not None else whole.rev
         return whole
 
-    def _attempt(self, waiting: list[_Waiter], behind: dict[object, Write]) -> _Done:
+    def _try_commit(self, waiters: list[_Waiter], queued: dict[object, Write]) -> _GroupResult:
         """Write a group in one transaction.
 
         Raises:
             psycopg.Error: Nothing was written, or nobody knows.
         """
-        self._committing = False
+        self._is_committing = False
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url)
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             with contextlib.suppress(_CollisionError):
-                return self._transact(self._connection, waiting, behind)
+                return self._transact(self._connection, waiters, queued)
         raise StoreError("another server makes the same items all the time")
 
-    def _transact(self, connection: Connection, waiting: list[_Waiter], behind: dict[object, Write]) -> _Done:
-        self._committing = False
-        late = [write for write in behind.values() if isinstance(write, SaveItem)]
-        ids = {item_id for waiter in waiting for item_id in waiter.ids} | {write.item.id for write in late}
+    def _transact(self, connection: Connection, waiters: list[_Waiter], queued: dict[object, Write]) -> _GroupResult:
+        self._is_committing = False
+        late = [write for write in queued.values() if isinstance(write, SaveItem)]
+        ids = {item_id for waiter in waiters for item_id in waiter.item_ids} | {write.item.id for write in late}
         with connection.transaction(), connection.cursor() as cursor:
-            stored = rows.locked(cursor, ids)
-            ledger = Ledger({item_id: row.item for item_id, row in stored.items()})
+            stored = rows.lock_items(cursor, ids)
+            ledger = ConflictResolver({item_id: row.item for item_id, row in stored.items()})
             outcomes, others = list[tuple[_Waiter, StoreError | None]](), list[Write]()
-            for waiter in waiting:
-                for save in waiter.first.values():
-                    ledger.follow(save)
-                if outdated := ledger.enter(waiter.writes):
-                    there = {item_id: stored.get(item_id, Row(0, None)) for item_id in outdated}
+            for waiter in waiters:
+                for save in waiter.preceding.values():
+                    ledger.apply_queued(save)
+                if outdated := ledger.apply_writes(waiter.writes):
+                    there = {item_id: stored.get(item_id, ItemRow(0, None)) for item_id in outdated}
                     outcomes.append((waiter, OutdatedError(there)))
                 else:
                     outcomes.append((waiter, None))
-                    others += [write for write in waiter.writes if not isinstance(write, _OF_ITEMS)]
+                    others += [write for write in waiter.writes if not isinstance(write, _ITEM_WRITES)]
             for save in late:
-                ledger.follow(save)
-            others += [write for write in behind.values() if not isinstance(write, _OF_ITEMS)]
-            rev = self._write(cursor, ledger, stored, others)
-            self._committing = True
-        refused = {item_id: stored.get(item_id, Row(0, None)) for item_id in ledger.refused - ledger.changed.keys()}
-        return _Done(outcomes, {}, rev, frozenset(ledger.changed), refused)
+                ledger.apply_queued(save)
+            others += [write for write in queued.values() if not isinstance(write, _ITEM_WRITES)]
+            rev = self._write_changes(cursor, ledger, stored, others)
+            self._is_committing = True
+        refused = {
+            item_id: stored.get(item_id, ItemRow(0, None)) for item_id in ledger.stale_ids - ledger.changed_items.keys()
+        }
+        return _GroupResult(outcomes, {}, rev, frozenset(ledger.changed_items), refused)
 
-    def _write(
-        self, cursor: rows.Cursor, ledger: Ledger, stored: dict[str, Row], others: Sequence[Write]
+    def _write_changes(
+        self, cursor: rows.Cursor, ledger: ConflictResolver, stored: dict[str, ItemRow], others: Sequence[Write]
     ) -> int | None:
         rows.add_samples(cursor, [write for write in others if isinstance(write, AddSample)])
         for write in others:
             if isinstance(write, TrimHistory):
-                if rows.trim(cursor, write, self._now() - FORGET):
-                    self.later([write])
+                if rows.trim_history(cursor, write, self._now() - TOMBSTONE_RETENTION):
+                    self.enqueue([write])
             elif not isinstance(write, AddSample):
-                rows.perform(cursor, write)
-        credentials = sum(isinstance(write, CREDENTIALS) for write in others)
-        count = len(ledger.changed)
-        if not (count or ledger.ended or credentials):
+                rows.execute_write(cursor, write)
+        credentials = sum(isinstance(write, CREDENTIAL_WRITES) for write in others)
+        count = len(ledger.changed_items)
+        if not (count or ledger.ended_runs or credentials):
             return None
         # From here until the commit no other server gets a revision: who sees one has seen all before it.
         cursor.execute(
@@ -351,10 +361,10 @@ class Writer:
         if credentials:
             # Before it is committed: too early does no harm, and too late would.
             self.credentials_rev = credentials_rev
-        if not rows.written(cursor, ledger.changed, stored, rev - count, self._now()):
+        if not rows.write_items(cursor, ledger.changed_items, stored, rev - count, self._now()):
             raise _CollisionError
-        rows.remembered(cursor, ledger.ended, rev)
-        cursor.execute(_NOTIFY)
+        rows.add_history(cursor, ledger.ended_runs, rev)
+        cursor.execute(_NOTIFY_STATEMENT)
         return int(rev)
 
     def _drop_connection(self) -> None:
@@ -364,12 +374,12 @@ class Writer:
             self._connection = None
 
 
-_NOTIFY: Final = f"NOTIFY {CHANNEL}"  # one a commit: each takes a lock of the whole server
+_NOTIFY_STATEMENT: Final = f"NOTIFY {NOTIFY_CHANNEL}"  # one a commit: each takes a lock of the whole server
 
-_OF_ITEMS: Final = (SaveItem, DropItem, AddHistory)
+_ITEM_WRITES: Final = (SaveItem, DropItem, AddHistory)
 
 
-def _item_of(write: Write) -> str | None:
+def _get_item_id(write: Write) -> str | None:
     match write:
         case SaveItem(item):
             return item.id
@@ -378,16 +388,16 @@ def _item_of(write: Write) -> str | None:
     return None
 
 
-def _saves(first: dict[str, Write]) -> dict[str, SaveItem]:
+def _select_saves(first: dict[str, Write]) -> dict[str, SaveItem]:
     return {item_id: write for item_id, write in first.items() if isinstance(write, SaveItem)}
 
 
-def _queue(queue: dict[object, Write], write: Write) -> None:
+def _coalesce_write(queue: dict[object, Write], write: Write) -> None:
     """Let a newer write take the place of an older one that waits, and keep what the older one was made of."""
     if isinstance(write, SaveItem):
         older = queue.get(write.item.id)
-        if isinstance(older, SaveItem) and write.before != ANY and older.item.run_id == write.item.run_id:
+        if isinstance(older, SaveItem) and write.before != ANY_STATE and older.item.run_id == write.item.run_id:
             write = SaveItem(write.item, older.before)
         queue[write.item.id] = write
     else:
-        queue[rows.place(write)] = write
+        queue[rows.get_queue_key(write)] = write

@@ -17,34 +17,34 @@ from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
 
-from .files import BUSY, check_ours, check_schema, connect, distrust, version_of
-from .locks import FileLock, check_names, opened_beside
+from .files import BUSY_TIMEOUT, check_compatibility, check_schema, connect, harden_connection, read_version
+from .locks import FileLock, check_single_name, open_alongside_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-BESIDE: Final = ("-wal", "-shm", "-journal")
+COMPANION_SUFFIXES: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database; with another database there, it would be taken for that one's."""
 
 
-class Copied(NamedTuple):
+class CopySummary(NamedTuple):
     """What a copy holds.
 
     Attributes:
         items: How many items.
         runs: How many runs of the history.
         keys: How many keys.
-        former: Where the file is kept that was there before a :func:`restore`.
+        previous_path: Where the file is kept that was there before a :func:`restore`.
     """
 
     items: int
     runs: int
     keys: int
-    former: Path | None = None
+    previous_path: Path | None = None
 
 
-def backup(database: Path, target: Path, *, replace: bool = False) -> Copied:
+def create_backup(database: Path, target: Path, *, replace: bool = False) -> CopySummary:
     """Copy a database into a file of its own, whether or not a server runs on it.
 
     Args:
@@ -56,15 +56,15 @@ def backup(database: Path, target: Path, *, replace: bool = False) -> Copied:
         ConfigError: It cannot be done, in one sentence; ``target`` is then as it was.
     """
     _check_target(database, target, replace=replace)
-    with _reading(database, "database") as source, _unfinished(target) as part:
-        found = _copied(source, part, target)
+    with _open_source(database, "database") as source, _make_temporary(target) as part:
+        found = _copy_database(source, part, target)
         if target.exists() and not replace:
             raise ConfigError(f"there is a file {target} already")
-        _put_in_place(part, target)
+        _install_file(part, target)
     return found
 
 
-def restore(source: Path, database: Path, *, now: Callable[[], float] = time.time) -> Copied:
+def restore_backup(source: Path, database: Path, *, now: Callable[[], float] = time.time) -> CopySummary:
     """Put a copy in the place of a database, led forward to this version's schema; the copy stays as it is.
 
     The file that was there is kept beside it, with the time in its name.
@@ -81,22 +81,22 @@ def restore(source: Path, database: Path, *, now: Callable[[], float] = time.tim
     if database.exists() and source.exists() and database.samefile(source):
         raise ConfigError(f"the copy {source} is the database itself")
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(_reading(source, "copy", is_copy=True))
+        opened = stack.enter_context(_open_source(source, "copy", is_copy=True))
         if opened.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-            check_names(source)  # no copy of backup: a server wrote to it, and its log may be elsewhere
-        check_schema(opened, source, version_of(opened))
+            check_single_name(source)  # no copy of backup: a server wrote to it, and its log may be elsewhere
+        check_schema(opened, source, read_version(opened))
         lock = FileLock(database, create=False)
         stack.callback(lock.release)
-        part = stack.enter_context(_unfinished(database))
-        found = _copied(opened, part, database)
+        part = stack.enter_context(_make_temporary(database))
+        found = _copy_database(opened, part, database)
         with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as made:
-            distrust(made)
-            check_schema(made, source, version_of(made))  # another program may have changed the source meanwhile
+            harden_connection(made)
+            check_schema(made, source, read_version(made))  # another program may have changed the source meanwhile
         connect(part).close()
-        _hand_over(database, part, lock.path)
-        former = _kept_aside(database, now())
-        _put_in_place(part, database)
-    return found._replace(former=former)
+        _match_owner(database, part, lock.path)
+        former = _keep_previous(database, now())
+        _install_file(part, database)
+    return found._replace(previous_path=former)
 
 
 def _check_target(database: Path, target: Path, *, replace: bool) -> None:
@@ -108,38 +108,40 @@ def _check_target(database: Path, target: Path, *, replace: bool) -> None:
         raise ConfigError(f"{target} is the database itself")
     if not replace:
         raise ConfigError(f"there is a file {target} already")
-    if any(_beside(target, end).exists() for end in BESIDE):
+    if any(_companion_path(target, end).exists() for end in COMPANION_SUFFIXES):
         raise ConfigError(f"{target} is a database that is in use")
 
 
 @contextlib.contextmanager
-def _reading(path: Path, what: str, *, is_copy: bool = False) -> Iterator[sqlite3.Connection]:
+def _open_source(path: Path, kind: str, *, is_copy: bool = False) -> Iterator[sqlite3.Connection]:
     """Open a database of ours that is there, without changing it.
 
     Raises:
         ConfigError: It is none, or cannot be read, then or later.
     """
     if not path.is_file():
-        raise ConfigError(f"there is no {what} {path}")
+        raise ConfigError(f"there is no {kind} {path}")
     try:
         # What may be written is opened for writing: else SQLite could not read what a server is writing.
         address = f"file:{quote(str(path.absolute()))}?mode=rw"
         with (
-            opened_beside(path, is_copy=is_copy),
-            contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)) as connection,
+            open_alongside_server(path, is_copy=is_copy),
+            contextlib.closing(
+                sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+            ) as connection,
         ):
-            distrust(connection)
-            version = version_of(connection)
-            check_ours(connection, path, version)
+            harden_connection(connection)
+            version = read_version(connection)
+            check_compatibility(connection, path, version)
             if version == 0:
-                raise ConfigError(f"the {what} {path} is empty")
+                raise ConfigError(f"the {kind} {path} is empty")
             yield connection
     except sqlite3.Error as error:
-        raise ConfigError(f"the {what} {path} cannot be copied: {error}") from error
+        raise ConfigError(f"the {kind} {path} cannot be copied: {error}") from error
 
 
 @contextlib.contextmanager
-def _unfinished(target: Path) -> Iterator[Path]:
+def _make_temporary(target: Path) -> Iterator[Path]:
     """Make an empty file beside a target, with a name that nobody uses; what is left of it at the end is removed."""
     part = target.absolute().with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
@@ -148,24 +150,24 @@ def _unfinished(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
     finally:
-        for name in (part, *(_beside(part, end) for end in BESIDE)):
+        for name in (part, *(_companion_path(part, end) for end in COMPANION_SUFFIXES)):
             with contextlib.suppress(OSError):
                 name.unlink()
 
 
-def _copied(source: sqlite3.Connection, part: Path, target: Path) -> Copied:
+def _copy_database(source: sqlite3.Connection, part: Path, target: Path) -> CopySummary:
     """Copy what is committed now into an empty file, and see that all of it is there."""
     source.execute("VACUUM INTO ?", (str(part),))
     with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
-        distrust(copy)
+        harden_connection(copy)
         (said,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
             raise ConfigError(f"the copy for {target} is damaged, and was not kept: {said}")
         counts = [copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("items", "history", "keys")]  # noqa: S608
-    return Copied(*counts)
+    return CopySummary(*counts)
 
 
-def _hand_over(database: Path, *made: Path) -> None:
+def _match_owner(database: Path, *made: Path) -> None:
     """Give what root has made to whom the database belongs, or else its folder: a server does not run as root."""
     if sys.platform != "win32" and os.geteuid() == 0:
         owner = (database if database.exists() else database.parent).stat()
@@ -173,7 +175,7 @@ def _hand_over(database: Path, *made: Path) -> None:
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _kept_aside(database: Path, now: float) -> Path | None:
+def _keep_previous(database: Path, now: float) -> Path | None:
     """Give a database another name, beside the one it has; return that."""
     if not database.exists():
         return None
@@ -183,33 +185,33 @@ def _kept_aside(database: Path, now: float) -> Path | None:
         again += 1
         aside = database.with_name(f"{name}-{again}")
     # By second names and not by new ones: whenever the machine may stop, what was there is whole under one of them.
-    for end in ("", *BESIDE):
-        there = _beside(database, end)
+    for end in ("", *COMPANION_SUFFIXES):
+        there = _companion_path(database, end)
         if there.exists():
             try:
-                _beside(aside, end).hardlink_to(there)
+                _companion_path(aside, end).hardlink_to(there)
             except OSError:
-                there.rename(_beside(aside, end))
-    for end in BESIDE:
-        _beside(database, end).unlink(missing_ok=True)
+                there.rename(_companion_path(aside, end))
+    for end in COMPANION_SUFFIXES:
+        _companion_path(database, end).unlink(missing_ok=True)
     return aside
 
 
-def _put_in_place(part: Path, target: Path) -> None:
+def _install_file(part: Path, target: Path) -> None:
     """Give a finished file its name, on disk."""
-    _sync(part, os.O_RDWR)
+    _sync_file(part, os.O_RDWR)
     part.replace(target)
     if sys.platform != "win32":
-        _sync(part.parent, os.O_RDONLY)
+        _sync_file(part.parent, os.O_RDONLY)
 
 
-def _sync(path: Path, how: int) -> None:
-    handle = os.open(path, how)
+def _sync_file(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _beside(path: Path, end: str) -> Path:
-    return path.with_name(path.name + end)
+def _companion_path(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

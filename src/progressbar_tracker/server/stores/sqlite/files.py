@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-BUSY: Final = 3.0
+BUSY_TIMEOUT: Final = 3.0
 """Seconds to wait for another connection's transaction; less than a client waits for its answer."""
 
 
@@ -37,9 +37,9 @@ def connect(path: Path) -> sqlite3.Connection:
         raise ConfigError(f"the database {path} cannot be opened: {error.strerror}") from error
     connection = None
     try:
-        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        distrust(connection)
-        _prepare(connection, path)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        harden_connection(connection)
+        _prepare_schema(connection, path)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -49,16 +49,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def distrust(connection: sqlite3.Connection) -> None:
+def harden_connection(connection: sqlite3.Connection) -> None:
     """Let nothing that stands in the schema of a file run code or change the schema: it may come from anywhere."""
     connection.execute("PRAGMA trusted_schema = OFF")
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = version_of(connection)
-    check_ours(connection, path, version)
+def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
+    version = read_version(connection)
+    check_compatibility(connection, path, version)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -66,7 +66,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         migrate(connection, path)
 
 
-def check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None:
+def check_compatibility(connection: sqlite3.Connection, path: Path, version: int) -> None:
     """Return if a database is ours or empty, and of no newer version.
 
     Raises:
@@ -77,7 +77,7 @@ def check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None
             f"the database {path} was written by a newer version of progressbar-tracker (schema {version}, "
             f"this one knows {len(MIGRATIONS)})"
         )
-    application = _pragma(connection, "application_id")
+    application = _read_pragma(connection, "application_id")
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (tables or application or version):
         raise ConfigError(f"the database {path} belongs to another program")
@@ -95,14 +95,14 @@ def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> No
         for migration in MIGRATIONS[:version]:
             for statement in migration:
                 made.execute(statement)
-        expected, found = _schema_of(made), _schema_of(connection)
+        expected, found = _read_schema(made), _read_schema(connection)
     for name in sorted(expected.keys() | found.keys()):
         if found.get(name) != expected.get(name):
             how = "lacks" if name not in found else "has" if name not in expected else "has another"
             raise ConfigError(f"the copy {path} {how} {ascii(' '.join(name))[:100]}: it is not as a server left it")
 
 
-def _schema_of(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
+def _read_schema(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
     """Return table and definition of everything in a schema, by type and name. Spaces differ by version."""
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
     made = {}
@@ -118,8 +118,8 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Seq
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have done it by now.
-        version = version_of(connection)
-        check_ours(connection, path, version) if migrations is MIGRATIONS else None
+        version = read_version(connection)
+        check_compatibility(connection, path, version) if migrations is MIGRATIONS else None
         for migration in migrations[version:]:
             for statement in migration:
                 connection.execute(statement)
@@ -132,11 +132,11 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Seq
         raise
 
 
-def version_of(connection: sqlite3.Connection) -> int:
+def read_version(connection: sqlite3.Connection) -> int:
     """Return the version of a database's schema; 0 before there is one."""
-    return _pragma(connection, "user_version")
+    return _read_pragma(connection, "user_version")
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
+def _read_pragma(connection: sqlite3.Connection, name: str) -> int:
     (value,) = connection.execute(f"PRAGMA {name}").fetchone()
     return int(value)

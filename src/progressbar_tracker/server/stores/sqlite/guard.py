@@ -15,7 +15,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .locks import identity_of
+from .locks import get_file_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,12 +26,12 @@ FINGERPRINT_BYTES: Final = 65_536
 READ_TRIES: Final = 5
 """How often an index is read again that another process changes at the same time."""
 
-_HEADER: Final = struct.Struct("=IIIBBHII8s8s8s")
+_INDEX_HEADER: Final = struct.Struct("=IIIBBHII8s8s8s")
 _WAL_HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
 
 
-class _Index(NamedTuple):
+class _WalIndex(NamedTuple):
     """What the index says of the log: its frames, its salt, and how many of them are in the database."""
 
     page_bytes: int
@@ -58,44 +58,45 @@ class FileGuard:
 
     def __init__(self, path: Path, real: Path, handle: int) -> None:
         self._path = path
-        self.log = real.with_name(real.name + "-wal")
+        self.log_path = real.with_name(real.name + "-wal")
         self._index_path = real.with_name(real.name + "-shm")
         self._handle = handle
-        self._log_handle = os.open(self.log, os.O_RDONLY)
+        self._log_handle = os.open(self.log_path, os.O_RDONLY)
         self._index_handle = os.open(self._index_path, os.O_RDONLY)
         found = path.stat()
         self._identities = [
-            identity_of(found), identity_of(os.fstat(self._log_handle)), identity_of(os.fstat(self._index_handle)),
+            get_file_identity(found), get_file_identity(os.fstat(self._log_handle)),
+            get_file_identity(os.fstat(self._index_handle)),
         ]  # fmt: skip
-        self._seen = found.st_mtime_ns, found.st_size
+        self._last_stat = found.st_mtime_ns, found.st_size
         self._fingerprint = self._read_fingerprint()
         index = self._read_index()
-        self._progress = None if index is None else (index.salt, index.attempted, index.checkpointed)
+        self._checkpoint_progress = None if index is None else (index.salt, index.attempted, index.checkpointed)
 
     def find_fault(self) -> str | None:
         """Return why a commit would not be in the file at the path, or ``None`` if it would."""
-        paths = self._path, self.log, self._index_path
+        paths = self._path, self.log_path, self._index_path
         for path, identity in zip(paths, self._identities, strict=True):
             try:
                 found = path.stat()
             except OSError as error:
                 return f"{path} is gone ({error.strerror})"
-            if identity_of(found) != identity:
+            if get_file_identity(found) != identity:
                 return f"{path} is another file now"
-        if not self._log_is_whole():
-            return f"{self.log} was truncated or overwritten by another program"
+        if not self._is_log_intact():
+            return f"{self.log_path} was truncated or overwritten by another program"
         if self._is_overwritten():
             return f"{self._path} was overwritten by another program"
         return None
 
     def is_moved(self) -> bool:
         """Return whether all that is wrong is the place of the files: what is open is whole."""
-        return self._log_is_whole() and not self._is_overwritten()
+        return self._is_log_intact() and not self._is_overwritten()
 
-    def log_is_ours(self) -> bool:
+    def is_own_log(self) -> bool:
         """Return whether the log at its path is the one that is open."""
         try:
-            return identity_of(self.log.stat()) == self._identities[1]
+            return get_file_identity(self.log_path.stat()) == self._identities[1]
         except OSError:
             return False
 
@@ -104,7 +105,7 @@ class FileGuard:
         os.close(self._log_handle)
         os.close(self._index_handle)
 
-    def _log_is_whole(self) -> bool:
+    def _is_log_intact(self) -> bool:
         index = self._read_index()
         for _ in range(READ_TRIES):
             if index is None or not index.frames or self._has_frames(index):
@@ -114,7 +115,7 @@ class FileGuard:
                 return False
         return True
 
-    def _has_frames(self, index: _Index) -> bool:
+    def _has_frames(self, index: _WalIndex) -> bool:
         if os.fstat(self._log_handle).st_size < index.log_bytes:
             return False
         if os.pread(self._log_handle, 8, 16) != index.salt:
@@ -129,21 +130,21 @@ class FileGuard:
         if index is None:
             return False
         progress, seen = (index.salt, index.attempted, index.checkpointed), (found.st_mtime_ns, found.st_size)
-        if seen == self._seen:
-            self._progress = progress
+        if seen == self._last_stat:
+            self._checkpoint_progress = progress
             return False
-        checkpoint = progress != self._progress or index.checkpointed < index.attempted
+        checkpoint = progress != self._checkpoint_progress or index.checkpointed < index.attempted
         fingerprint = self._read_fingerprint()
-        touched = fingerprint == self._fingerprint and found.st_size == self._seen[1]
+        touched = fingerprint == self._fingerprint and found.st_size == self._last_stat[1]
         if not (checkpoint or touched):
             return True
-        self._seen, self._progress, self._fingerprint = seen, progress, fingerprint
+        self._last_stat, self._checkpoint_progress, self._fingerprint = seen, progress, fingerprint
         return False
 
     def _read_fingerprint(self) -> int:
         return zlib.crc32(os.pread(self._handle, FINGERPRINT_BYTES, 0)) if self._handle >= 0 else 0
 
-    def _read_index(self) -> _Index | None:
+    def _read_index(self) -> _WalIndex | None:
         for _ in range(READ_TRIES):
             raw = os.pread(self._index_handle, 136, 0)
             if len(raw) < 136:
@@ -153,12 +154,12 @@ class FileGuard:
         return None
 
 
-def _parse_index(raw: bytes) -> _Index | None:
-    _, _, _, ready, _, page_bytes, frames, _, checksum, salt, _ = _HEADER.unpack_from(raw)
+def _parse_index(raw: bytes) -> _WalIndex | None:
+    _, _, _, ready, _, page_bytes, frames, _, checksum, salt, _ = _INDEX_HEADER.unpack_from(raw)
     if not ready:
         return None
     (checkpointed,), (attempted,) = struct.unpack_from("=I", raw, 96), struct.unpack_from("=I", raw, 128)
     # Pages of 64 KiB do not fit into the field, and are written as 1.
     size = (page_bytes & 0xFE00) + ((page_bytes & 1) << 16)
     stored = struct.pack(">II", *struct.unpack("=II", checksum))
-    return _Index(size, frames, stored, salt, checkpointed, attempted)
+    return _WalIndex(size, frames, stored, salt, checkpointed, attempted)

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-LOCK_WAIT: Final = 0.5
+LOCK_TIMEOUT: Final = 0.5
 """Seconds to wait for a lock: a command line holds it for an instant when it opens the file."""
 
-REMOTE: Final = frozenset({
+REMOTE_FILE_SYSTEMS: Final = frozenset({
     "9p", "afs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.ceph-fuse", "fuse.gcsfuse", "fuse.glusterfs",
     "fuse.goofys", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "prl_fs",
     "smb2", "smb3", "smbfs", "vboxsf",
 })  # fmt: skip
 """File systems on which another machine may write, and a lock of this one may mean nothing to it."""
 
-_held: dict[tuple[int, int], FileLock] = {}
+_held_locks: dict[tuple[int, int], FileLock] = {}
 """The locks of this process, by device and inode of the database."""
 
 
@@ -39,7 +39,7 @@ class FileLock:
 
     Both locks end with the process. The lock on the database holds for each of its names: symbolic links, hard links
     and bind mounts. It prevents two servers at the same time, not one after the other under two names: a file with
-    several names is refused (:func:`check_names`). The lock on the file beside it covers the moment in which
+    several names is refused (:func:`check_single_name`). The lock on the file beside it covers the moment in which
     :func:`~.copies.restore` replaces the database, and keeps out servers of older versions, which know no other.
 
     POSIX drops all of a process's ``fcntl`` locks on a file when the process closes any descriptor of it, and SQLite
@@ -62,21 +62,21 @@ class FileLock:
 
     def __init__(self, database: Path, *, create: bool = True) -> None:
         self._identity: tuple[int, int] | None = None
-        self.real = real = Path(os.path.realpath(database))
+        self.real_path = real = Path(os.path.realpath(database))
         self.path = path = real.with_name(real.name + ".lock")
-        self.handle = self._beside = -1
+        self.handle = self._lock_handle = -1
         try:
             if real.exists() and not real.is_file():
                 raise ConfigError(f"the database {database} cannot be used: it is not a file")
             real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._refuse_held(database)
-            self._beside = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock_handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             if sys.platform != "win32":
-                self._lock(self._beside, database)
-                _check_locks(self._beside, path, database)
+                self._acquire(self._lock_handle, database)
+                _check_lock_support(self._lock_handle, path, database)
             if sys.platform == "linux" and (create or real.exists()):
                 self._lock_database(database)
-            check_names(database)
+            check_single_name(database)
         except OSError as error:
             self.release()
             named = error.filename or database
@@ -88,62 +88,62 @@ class FileLock:
     def _refuse_held(self, database: Path) -> None:
         """Refuse a file that this process has locked: to open it would cost SQLite its locks when it is closed."""
         with contextlib.suppress(FileNotFoundError):
-            if identity_of(self.real.stat()) in _held:
+            if get_file_identity(self.real_path.stat()) in _held_locks:
                 raise ConfigError(f"a server is running on the database {database} already")
 
     def _lock_database(self, database: Path) -> None:
         # Made here and not by SQLite: only the owner may read it, and the files beside it get the same mode.
-        self.handle = os.open(self.real, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
+        self.handle = os.open(self.real_path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
         found = os.fstat(self.handle)
         if not stat.S_ISREG(found.st_mode):
             raise ConfigError(f"the database {database} cannot be used: it is not a file")
-        self._lock(self.handle, database)
-        if identity_of(self.real.stat()) != identity_of(found):
+        self._acquire(self.handle, database)
+        if get_file_identity(self.real_path.stat()) != get_file_identity(found):
             raise ConfigError(f"the database {database} was replaced while it was opened: start again")
-        self._identity = identity_of(found)
-        _held[self._identity] = self
+        self._identity = get_file_identity(found)
+        _held_locks[self._identity] = self
 
-    def _lock(self, handle: int, database: Path) -> None:
-        until = time.monotonic() + LOCK_WAIT
+    def _acquire(self, handle: int, database: Path) -> None:
+        until = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                    raise ConfigError(_no_locks(database, f"it refuses flock: {error.strerror}")) from error
+                    raise ConfigError(_format_lock_error(database, f"it refuses flock: {error.strerror}")) from error
                 if time.monotonic() >= until:
                     raise ConfigError(f"a server is running on the database {database} already") from error
-                time.sleep(LOCK_WAIT / 10)
+                time.sleep(LOCK_TIMEOUT / 10)
             else:
                 return
 
     def release(self) -> None:
         """Let the next server in."""
         if self._identity is not None:
-            _held.pop(self._identity, None)
+            _held_locks.pop(self._identity, None)
             self._identity = None
-        for handle in (self.handle, self._beside):
+        for handle in (self.handle, self._lock_handle):
             if handle >= 0:
                 os.close(handle)
-        self.handle = self._beside = -1
+        self.handle = self._lock_handle = -1
 
 
-def _leave_locks() -> None:
+def _release_locks() -> None:
     """Close the descriptors in a child after a fork, or the lock would last for as long as the child."""
-    for lock in list(_held.values()):
+    for lock in list(_held_locks.values()):
         lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_locks)
+    os.register_at_fork(after_in_child=_release_locks)
 
 
-def identity_of(found: os.stat_result) -> tuple[int, int]:
+def get_file_identity(found: os.stat_result) -> tuple[int, int]:
     """Return what tells a file from all others for as long as it is open."""
     return found.st_dev, found.st_ino
 
 
-def _check_locks(handle: int, path: Path, database: Path) -> None:
+def _check_lock_support(handle: int, path: Path, database: Path) -> None:
     """Return if ``flock`` on the file system of a database is a lock of its own.
 
     Args:
@@ -156,9 +156,9 @@ def _check_locks(handle: int, path: Path, database: Path) -> None:
     """
     if sys.platform != "linux":
         return
-    kind = file_system_of(handle)
-    if kind in REMOTE:
-        raise ConfigError(_no_locks(database, f"{kind} is shared with other machines"))
+    kind = get_file_system(handle)
+    if kind in REMOTE_FILE_SYSTEMS:
+        raise ConfigError(_format_lock_error(database, f"{kind} is shared with other machines"))
     second = os.open(path, os.O_RDWR)
     try:
         try:
@@ -166,23 +166,23 @@ def _check_locks(handle: int, path: Path, database: Path) -> None:
         except OSError:
             pass
         else:
-            raise ConfigError(_no_locks(database, "flock has no effect there"))
+            raise ConfigError(_format_lock_error(database, "flock has no effect there"))
         try:
             fcntl.lockf(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(_no_locks(database, "flock and fcntl locks are the same there")) from error
+            raise ConfigError(_format_lock_error(database, "flock and fcntl locks are the same there")) from error
     finally:
         os.close(second)
 
 
-def _no_locks(database: Path, why: str) -> str:
+def _format_lock_error(database: Path, reason: str) -> str:
     return (
-        f"the database {database} cannot be used: its file system does not keep a second server out ({why}); "
+        f"the database {database} cannot be used: its file system does not keep a second server out ({reason}); "
         "put it on a local disk, or use PostgreSQL"
     )
 
 
-def file_system_of(handle: int, mounts: str | None = None) -> str:
+def get_file_system(handle: int, mounts: str | None = None) -> str:
     """Return the type of the file system of an open file, as Linux names it; ``""`` where that is not known.
 
     Args:
@@ -193,7 +193,7 @@ def file_system_of(handle: int, mounts: str | None = None) -> str:
         text = Path("/proc/self/mountinfo").read_text("utf-8", "replace") if mounts is None else mounts
     except OSError:
         return ""
-    mount = _mount_of(handle)
+    mount = _get_mount_id(handle)
     for line in text.splitlines():
         fields, _, kind = line.partition(" - ")
         if mount is not None and fields.split(" ", 1)[0] == mount:
@@ -201,7 +201,7 @@ def file_system_of(handle: int, mounts: str | None = None) -> str:
     return ""
 
 
-def _mount_of(handle: int) -> str | None:
+def _get_mount_id(handle: int) -> str | None:
     """Return the number of the mount through which a file was opened, or ``None`` if it is unknown."""
     try:
         flags = Path(f"/proc/self/fdinfo/{handle}").read_text("ascii")
@@ -211,7 +211,7 @@ def _mount_of(handle: int) -> str | None:
     return None if found is None else found[1]
 
 
-def check_names(path: Path) -> None:
+def check_single_name(path: Path) -> None:
     """Return if a database has one name, or does not exist.
 
     The log and the index of SQLite (``-wal``, ``-shm``) belong to a name and not to the file. Under a second name,
@@ -230,14 +230,14 @@ def check_names(path: Path) -> None:
             f"the database {path} cannot be used: the file has several names (hard links), and the latest commits "
             "are in the -wal file beside one of them: keep the name that the server used, and remove the others"
         )
-    if _is_mounted(real):
+    if _is_mount_point(real):
         raise ConfigError(
             f"the database {path} cannot be used: the file itself is a mount point, and the latest commits would "
             "stay outside of it, in the -wal file beside it: mount the folder, not the file"
         )
 
 
-def _is_mounted(real: Path) -> bool:
+def _is_mount_point(real: Path) -> bool:
     """Return whether something is mounted on this very file."""
     if sys.platform != "linux":
         return False
@@ -247,12 +247,12 @@ def _is_mounted(real: Path) -> bool:
             # Closing a descriptor of this kind does not drop the locks that SQLite has on the file.
             handle = os.open(one, os.O_PATH)
             stack.callback(os.close, handle)
-            mounts.append(_mount_of(handle))
+            mounts.append(_get_mount_id(handle))
     return mounts[0] != mounts[1]
 
 
 @contextlib.contextmanager
-def opened_beside(path: Path, *, is_copy: bool = False) -> Iterator[None]:
+def open_alongside_server(path: Path, *, is_copy: bool = False) -> Iterator[None]:
     """Open a database beside a server that may run on it, under the one name that the server knows.
 
     SQLite keeps what is not yet in the file under the file's name: through another name it would not see it, and
@@ -269,13 +269,13 @@ def opened_beside(path: Path, *, is_copy: bool = False) -> Iterator[None]:
     real = Path(os.path.realpath(path))
     if sys.platform != "linux" or (real.exists() and not real.is_file()):
         if not is_copy:
-            check_names(path)
+            check_single_name(path)
         yield
         return
     # Where there is no file, SQLite would make one, and delete the log of a server whose file was moved away.
-    own = _held.get(identity_of(real.stat())) if real.exists() else None
+    own = _held_locks.get(get_file_identity(real.stat())) if real.exists() else None
     if own is not None:
-        _check_name(path, served=True, beside=own.real == real)
+        _check_served_path(path, is_served=True, is_lock_held=own.real_path == real)
         yield
         return
     with contextlib.ExitStack() as stack:
@@ -283,20 +283,22 @@ def opened_beside(path: Path, *, is_copy: bool = False) -> Iterator[None]:
         beside = _is_locked(real.with_name(real.name + ".lock"), stack)
         if served != beside:
             # A server takes one lock after the other.
-            time.sleep(LOCK_WAIT / 10)
+            time.sleep(LOCK_TIMEOUT / 10)
             served = _is_locked(real, stack)
             beside = _is_locked(real.with_name(real.name + ".lock"), stack)
         # Where the lock was removed, the log of a server that runs is still there.
-        _check_name(path, served=served, beside=beside or (served and real.with_name(real.name + "-wal").exists()))
+        _check_served_path(
+            path, is_served=served, is_lock_held=beside or (served and real.with_name(real.name + "-wal").exists())
+        )
         if not (beside or is_copy):
-            check_names(path)
+            check_single_name(path)
         yield
 
 
-def _check_name(path: Path, *, served: bool, beside: bool) -> None:
-    if served and not beside:
+def _check_served_path(path: Path, *, is_served: bool, is_lock_held: bool) -> None:
+    if is_served and not is_lock_held:
         raise ConfigError(f"a server is running on the database {path} under another name: use that one")
-    if beside and not served:
+    if is_lock_held and not is_served:
         raise ConfigError(
             f"a server is running on a file that is no longer at {path}, and writes nothing: "
             "stop it, or put the file back"

@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import astuple
 
 from progressbar_tracker.server.models import (
-    NOTICE,
-    WAITING,
+    MAX_WAITING_NOTICES,
+    NOTICE_COLUMNS,
     AddHistory,
     AddNotice,
     AddSample,
@@ -34,28 +34,28 @@ from progressbar_tracker.server.models import (
     TrimNotices,
     Write,
 )
-from progressbar_tracker.server.stores.reading import keys_of
+from progressbar_tracker.server.stores.reading import parse_keys
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-SAVED: Final = 1000
+ITEMS_PER_STATEMENT: Final = 1000
 """The most items that are saved by one statement."""
 
-SAMPLED: Final = 150
+SAMPLES_PER_STATEMENT: Final = 150
 """The most samples that are kept by one statement: five values each, and an old SQLite takes 999."""
 
-ENDED_SAMPLES: Final = 100
+MAX_ENDED_SAMPLES: Final = 100
 """The most samples that are kept of a run that has ended."""
 
-TRIMMED: Final = 25
+TRIM_BATCH_SIZE: Final = 25
 """The most runs that are forgotten at a time: some milliseconds' work, for which a commit may have to wait."""
 
-FORGOTTEN: Final = 500
+NOTICE_TRIM_SIZE: Final = 500
 """The most notices that are forgotten at a time."""
 
-_KEYS_CHANGED: Final = (
+_KEYS_REV_UPDATE: Final = (
     "INSERT INTO meta (name, value) VALUES ('keys_rev', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
 )
 """A server that runs looks at the keys again; also if the row was lost."""
@@ -63,23 +63,23 @@ _KEYS_CHANGED: Final = (
 _encode = msgspec.json.Encoder().encode
 
 
-def perform_all(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+def execute_writes(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
     """Carry out writes, one after the other, within the transaction that is open."""
     for kind, some in groupby(writes, type):
         if kind is SaveItem:
-            _save(connection, [write.item for write in some if isinstance(write, SaveItem)])
+            _save_items(connection, [write.item for write in some if isinstance(write, SaveItem)])
         elif kind is AddSample:
-            _sample(connection, [write for write in some if isinstance(write, AddSample)])
+            _add_samples(connection, [write for write in some if isinstance(write, AddSample)])
         else:
             for write in some:
-                perform(connection, write)
+                execute_write(connection, write)
 
 
-def perform(connection: sqlite3.Connection, write: Write) -> None:
+def execute_write(connection: sqlite3.Connection, write: Write) -> None:
     """Carry out one write within the transaction that is open."""
     match write:
         case SaveItem(item):
-            _save(connection, [item])
+            _save_items(connection, [item])
         case DropItem(item_id):
             connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
         case AddHistory(ended):
@@ -90,16 +90,16 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                     _encode(ended.item).decode(),
                 ),
             )  # fmt: skip
-            if (count := _count_samples(connection, ended.item)) > ENDED_SAMPLES:
-                _keep_samples(connection, ended.item.id, ended.item.run_id, -(-count // ENDED_SAMPLES))
+            if (count := _count_samples(connection, ended.item)) > MAX_ENDED_SAMPLES:
+                _thin_samples(connection, ended.item.id, ended.item.run_id, -(-count // MAX_ENDED_SAMPLES))
         case TrimHistory() as trim:
-            _trim(connection, trim)
+            _trim_history(connection, trim)
         case AddSample() as sample:
-            _sample(connection, [sample])
+            _add_samples(connection, [sample])
         case ThinSamples(item_id, run_id):
-            _keep_samples(connection, item_id, run_id, 2)
+            _thin_samples(connection, item_id, run_id, 2)
         case SaveKey(key):
-            _end_secrets(connection, key.key_id, stay=(key.hash, key.previous_hash))
+            _retire_secrets(connection, key.key_id, kept=(key.hash, key.previous_hash))
             connection.execute(
                 f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 (
@@ -107,11 +107,11 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                     key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
                 ),
             )  # fmt: skip
-            connection.execute(_KEYS_CHANGED)
+            connection.execute(_KEYS_REV_UPDATE)
         case DropKey(key_id):
-            _end_secrets(connection, key_id)
+            _retire_secrets(connection, key_id)
             connection.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
-            connection.execute(_KEYS_CHANGED)
+            connection.execute(_KEYS_REV_UPDATE)
         case TouchKey(key_id, at):
             connection.execute("UPDATE keys SET last_used_at = ? WHERE key_id = ?", (at, key_id))
         case SaveSession(session):
@@ -134,9 +134,9 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
         case AddNotice(notice):
             connection.execute(
-                f"INSERT INTO outbox ({NOTICE}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
+                f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
                 "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?)) < ? ON CONFLICT DO NOTHING",
-                (*astuple(notice), WAITING, WAITING),
+                (*astuple(notice), MAX_WAITING_NOTICES, MAX_WAITING_NOTICES),
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # Of what is done with, only that it was is remembered.
@@ -150,7 +150,7 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
                 "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
                 "at < max(?, coalesce((SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET ?), "
                 "-1)) ORDER BY at LIMIT ?)",
-                (before, max(most - 1, 0), FORGOTTEN),
+                (before, max(most - 1, 0), NOTICE_TRIM_SIZE),
             )
         case Probe(at):
             # Never the value that is there: SQLite writes no page whose bytes stay the same, and so finds no full disk.
@@ -159,7 +159,7 @@ def perform(connection: sqlite3.Connection, write: Write) -> None:
             )
 
 
-OUTCOMES: Final = (
+DELIVERY_STATS_QUERY: Final = (
     "SELECT channel, sum(next_at IS NOT NULL), sum(delivered_at IS NOT NULL), "
     "sum(next_at IS NULL AND delivered_at IS NULL), max(delivered_at), "
     "(SELECT error FROM outbox AS one WHERE one.channel = outbox.channel AND error IS NOT NULL "
@@ -167,32 +167,32 @@ OUTCOMES: Final = (
 )
 
 
-def _end_secrets(connection: sqlite3.Connection, key_id: str, stay: tuple[str | None, ...] = (None, None)) -> None:
+def _retire_secrets(connection: sqlite3.Connection, key_id: str, kept: tuple[str | None, ...] = (None, None)) -> None:
     """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
     connection.execute(
         "INSERT OR IGNORE INTO ended_secrets SELECT secret FROM (SELECT hash AS secret FROM keys WHERE key_id = ? "
         "UNION SELECT previous_hash FROM keys WHERE key_id = ?) "
         "WHERE secret IS NOT NULL AND secret IS NOT ? AND secret IS NOT ?",
-        (key_id, key_id, *stay),
+        (key_id, key_id, *kept),
     )
 
 
-def _save(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
+def _save_items(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
     # One statement for many: each would wait anew for the interpreter's lock, which the thread that answers requests
     # gives up every 5 ms. Here SQLite reads them all by itself, without the lock.
-    for start in range(0, len(items), SAVED):
+    for start in range(0, len(items), ITEMS_PER_STATEMENT):
         connection.execute(
             "INSERT INTO items SELECT json_extract(value, '$.id'), value FROM json_each(?) WHERE true "
             "ON CONFLICT (id) DO UPDATE SET state = excluded.state",
-            (_encode(items[start : start + SAVED]).decode(),),
+            (_encode(items[start : start + ITEMS_PER_STATEMENT]).decode(),),
         )
 
 
-def _sample(connection: sqlite3.Connection, writes: Sequence[AddSample]) -> None:
+def _add_samples(connection: sqlite3.Connection, writes: Sequence[AddSample]) -> None:
     # One statement for many, for the same reason; and not by way of JSON, for SQLite does not read every number to the
     # last bit.
-    for start in range(0, len(writes), SAMPLED):
-        some = writes[start : start + SAMPLED]
+    for start in range(0, len(writes), SAMPLES_PER_STATEMENT):
+        some = writes[start : start + SAMPLES_PER_STATEMENT]
         connection.execute(
             f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(some))}",  # noqa: S608
             [
@@ -203,26 +203,26 @@ def _sample(connection: sqlite3.Connection, writes: Sequence[AddSample]) -> None
         )
 
 
-def old(trim: TrimHistory) -> tuple[str, tuple[object, ...], str]:
+def build_trim_filter(trim: TrimHistory) -> tuple[str, tuple[object, ...], str]:
     """Return the condition for the runs that are to be forgotten, its values, and which go first."""
-    if trim.most is not None:
-        return "n <= (SELECT max(n) FROM history) - ?", (trim.most,), "n"
+    if trim.max_runs is not None:
+        return "n <= (SELECT max(n) FROM history) - ?", (trim.max_runs,), "n"
     if trim.status is None:
         return "ended_at < ?", (trim.before,), "ended_at"
     return "status = ? AND ended_at < ?", (trim.status, trim.before), "ended_at"
 
 
-def _trim(connection: sqlite3.Connection, trim: TrimHistory) -> None:
+def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> None:
     """Forget the oldest of the runs that are too old or too many: no more than hold nobody up."""
     if trim.latest != math.inf:
         connection.execute(
             "UPDATE history SET ended_at = ? WHERE status = ? AND ended_at > ?", (trim.latest, trim.status, trim.latest)
         )
-    where, values, first = old(trim)
+    where, values, first = build_trim_filter(trim)
     rows = connection.execute(
         "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608
         f"FROM history WHERE {where} ORDER BY {first} LIMIT ?",
-        (*values, TRIMMED),
+        (*values, TRIM_BATCH_SIZE),
     ).fetchall()
     connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
     connection.executemany("DELETE FROM history WHERE n = ?", [(n,) for n, _, _ in rows])
@@ -235,13 +235,13 @@ def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
     return int(count)
 
 
-def _keep_samples(connection: sqlite3.Connection, item_id: str, run_id: str, every: int) -> None:
+def _thin_samples(connection: sqlite3.Connection, item_id: str, run_id: str, step: int) -> None:
     """Keep the first sample of a run and every so manieth after it."""
     connection.execute(
         "DELETE FROM samples WHERE id = ? AND run_id = ? AND at IN (SELECT at FROM ("
         "SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples WHERE id = ? AND run_id = ?"
         ") WHERE n % ? != 1)",
-        (item_id, run_id, item_id, run_id, every),
+        (item_id, run_id, item_id, run_id, step),
     )
 
 
@@ -251,13 +251,13 @@ _KEY_COLUMNS: Final = (
 )
 
 
-def has_ended(connection: sqlite3.Connection, secret_hash: str) -> bool:
+def is_secret_retired(connection: sqlite3.Connection, secret_hash: str) -> bool:
     """Say whether a secret was one of a key, and is one no more."""
     found = connection.execute("SELECT 1 FROM ended_secrets WHERE hash = ?", (secret_hash,)).fetchone()
     return found is not None
 
 
-def read_identity(connection: sqlite3.Connection) -> str:
+def read_database_id(connection: sqlite3.Connection) -> str:
     """Return what tells this database from any other."""
     (number,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
     return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
@@ -278,4 +278,4 @@ def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
     finally:
         connection.execute("COMMIT")
     names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]
-    return keys_of(rows, names), rev
+    return parse_keys(rows, names), rev
