@@ -15,7 +15,7 @@ import pytest
 
 from progressbar_tracker.server import run
 from progressbar_tracker.server.http import connection
-from progressbar_tracker.server.http.connection import _JoiningTransport
+from progressbar_tracker.server.http.joining_transport import JoiningTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def write_all(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
 
     async def main() -> tuple[list[bytes], list[bytes]]:
         transport = FakeTransport()
-        joining = _JoiningTransport(transport, asyncio.get_running_loop())
+        joining = JoiningTransport(transport, asyncio.get_running_loop())
         for data in writes:
             joining.write(data)
         at_once = list(transport.written)
@@ -70,7 +70,7 @@ def test_what_a_stream_goes_on_with_is_not_held_back() -> None:
 def test_closing_takes_what_was_held_along() -> None:
     async def main() -> FakeTransport:
         transport = FakeTransport()
-        joining = _JoiningTransport(transport, asyncio.get_running_loop())
+        joining = JoiningTransport(transport, asyncio.get_running_loop())
         joining.write(RESPONSE_HEAD)
         joining.close()
         await asyncio.sleep(0)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -31,6 +30,7 @@ from progressbar_tracker.server.proxies import client_network
 
 from .eviction import EvictionQueue
 from .extension import CONNECTION_EXTENSION, REQUEST_COMPLETE_KEY
+from .joining_transport import JoiningTransport, count_unacknowledged
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,7 +61,6 @@ MAX_UNCHARGED_HEADERS: Final = FEED_BYTES // HEADER_OVERHEAD_BYTES
 QUEUED_REQUEST_BYTES: Final = 3072
 """About how much memory a pipelined request takes beside its head."""
 
-_RESPONSE_HEAD_PREFIX: Final = b"HTTP/1.1 "
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
 """With it, closing a socket discards what the system holds for it."""
 
@@ -105,7 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin."""
-        self._joining_transport = _JoiningTransport(transport, self.loop)
+        self._joining_transport = JoiningTransport(transport, self.loop)
         # A response is unread, and the next one waits, as soon as the system does not take all of it.
         transport.set_write_buffer_limits(high=0)
         super().connection_made(self._joining_transport)  # type: ignore[arg-type]  # all that uvicorn uses of one
@@ -381,7 +380,7 @@ class Connection(HttpToolsProtocol):
 
     def _count_unread(self) -> int:
         """Return how many bytes the client has not acknowledged, those that the system holds among them."""
-        return self._joining_transport.count_unsent() + _count_unacknowledged(self.transport.get_extra_info("socket"))
+        return self._joining_transport.count_unsent() + count_unacknowledged(self.transport.get_extra_info("socket"))
 
     def _check_unread(self, before: int) -> None:
         """Drop a client that has read nothing since ``before`` bytes were unread."""
@@ -473,95 +472,3 @@ def _find_framing_header(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None
     if found.get(b"content-length", b"0").strip(b" 0"):
         return b"content-length: " + found[b"content-length"]
     return None
-
-
-class _JoiningTransport:
-    """A transport, as far as uvicorn uses it."""
-
-    __slots__ = (
-        "_held_head",
-        "_is_reading_held",
-        "_loop",
-        "_transport",
-        "abort",
-        "count_unsent",
-        "get_extra_info",
-        "is_closing",
-        "pause_reading",
-    )  # fmt: skip
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held_head: bytes | None = None
-        self._is_reading_held = False
-        self.abort = transport.abort
-        self.count_unsent = transport.get_write_buffer_size
-        self.get_extra_info = transport.get_extra_info
-        self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-
-    def write(self, data: bytes) -> None:
-        held = self._held_head
-        if held is not None:
-            self._held_head = None
-            # Only ever two at once: more would reach the transport too late for it to say that its reader is slow.
-            self._send(held + data)
-        elif data.startswith(_RESPONSE_HEAD_PREFIX):
-            self._held_head = data
-            # A stream may have nothing to say for a while, and its head is to be seen.
-            self._loop.call_soon(self._flush)
-        else:
-            self._send(data)
-
-    def resume_reading(self) -> None:
-        """Read on, unless what was read before waits to be parsed."""
-        if not self._is_reading_held:
-            self._transport.resume_reading()
-
-    def hold_reading(self, *, hold: bool, paused: bool) -> None:
-        """Read nothing while ``hold``.
-
-        Args:
-            hold: Whether bytes wait to be parsed.
-            paused: Whether uvicorn wants nothing to be read.
-        """
-        if hold is self._is_reading_held:
-            return
-        self._is_reading_held = hold
-        if not paused and not self.is_closing():
-            if hold:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def write_response(self, data: bytes) -> None:
-        """Write what nothing follows."""
-        self._flush()
-        self._send(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._held_head is not None:
-            held, self._held_head = self._held_head, None
-            self._send(held)
-
-    def _send(self, data: bytes) -> None:
-        if not self.is_closing():  # it may have been dropped in this turn of the loop
-            self._transport.write(data)
-
-
-def _count_unacknowledged(opened: socket.socket | None) -> int:
-    """Return how many bytes the system holds for a socket that the other end has not acknowledged."""
-    if opened is None or sys.platform != "linux":
-        return 0
-    import fcntl
-    import termios
-
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
-    except (OSError, ValueError):  # it is closed already
-        return 0
