@@ -21,7 +21,8 @@ from ._errors import (
 )
 from ._models import Change, Item, KeyInfo
 from ._runtime import configure, flush, stats
-from ._tracking.tracker import Share, Tracker, track
+from ._tracking.share import Share
+from ._tracking.tracker import Tracker, track
 
 __all__ = [
     "AsyncProgressBar",

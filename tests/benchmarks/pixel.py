@@ -22,7 +22,7 @@ EXTRA_SECONDS = 0.7
 LOOPS_PROGRAM = """
 import json, sys, threading, time
 from progressbar_tracker import ProgressBar
-from progressbar_tracker._tracking.tracker import INTERVAL
+from progressbar_tracker._tracking.tracker import DEFAULT_INTERVAL
 
 url, key, loops, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 reached = {}
@@ -41,7 +41,7 @@ with ProgressBar(url, key) as client:
     threads = [threading.Thread(target=loop, args=(client, f"loop-{n}")) for n in range(loops)]
     for thread in threads: thread.start()
     for thread in threads: thread.join()
-print(json.dumps([INTERVAL, reached]))
+print(json.dumps([DEFAULT_INTERVAL, reached]))
 """
 
 # A frame is seen when it is painted: after the call that comes before it.

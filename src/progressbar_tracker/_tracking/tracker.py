@@ -17,15 +17,15 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._models import ID_LENGTH, PART_LENGTH, check_notify, format_value
+from progressbar_tracker._models import ID_LENGTH, check_notify, format_value
 from progressbar_tracker._terminal.display import are_bars_disabled
 from progressbar_tracker._text import clean_number, clean_text
 
 from .deadline import make_deadline
-from .run import Run, classify_error, format_error, get_program_name, intern_options, make_unique_name
+from .run import Run, classify_error, format_error, intern_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._terminal.display import Display
 
     from .deadline import DeadlineLike
+    from .share import Share
 
     class TrackOptions(TypedDict, total=False):
         """The keywords of ``track()``, but for ``client``."""
@@ -51,13 +52,6 @@ if TYPE_CHECKING:
         keep: bool
         notify: str | Sequence[str] | None
         deadline: DeadlineLike | None
-        interval: float
-        display: bool | None
-
-    class PartOptions(TypedDict, total=False):
-        """The keywords of ``Share.track()``."""
-
-        part: str | None
         interval: float
         display: bool | None
 
@@ -284,6 +278,8 @@ class Tracker(Generic[T]):
             ...     with handle.track(part="rows 0 to 3", display=False) as part:
             ...         part.advance(4)
         """
+        from .share import Share
+
         run = self._ensure_started(_get_caller_frame())
         url = None if run.sender is None else run.sender.url
         return Share(url, run.id, run.pin_run_id(), active=run.sender is not None)
@@ -354,62 +350,6 @@ def _get_caller_frame(depth: int = 1) -> FrameType:
         return sys._getframe(depth + 1)  # noqa: SLF001
     except ValueError:  # it is no Python code
         return sys._getframe(1)  # noqa: SLF001
-
-
-class Share(NamedTuple):
-    """A handle on a bar of another process: small, picklable, without the key.
-
-    The item shows the sum of its parts. A part's count is absolute: a process that does a killed one's work again names
-    the same part, and replaces its count instead of adding to it.
-
-    Attributes:
-        url: The server's URL, or ``None`` for the configured one.
-        id: The item's id.
-        run_id: The run that the parts belong to.
-        active: Whether the bar is sent anywhere.
-    """
-
-    url: str | None
-    id: str
-    run_id: str
-    active: bool = True
-
-    @overload
-    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[PartOptions]) -> Tracker[T]: ...
-    @overload
-    def track(self, iterable: None = None, **options: Unpack[PartOptions]) -> Tracker[None]: ...
-    def track(
-        self,
-        iterable: Iterable[T] | AsyncIterable[T] | None = None,
-        *,
-        part: str | None = None,
-        interval: float = DEFAULT_INTERVAL,
-        display: bool | None = False,
-    ) -> Tracker[T] | Tracker[None]:
-        """Track a loop or a block as a part of the bar.
-
-        At its end the server is given the last count before the program goes on, for a process of a pool may be ended
-        the moment its work is done. A server that does not answer is waited for once, for 1.5 seconds at most.
-
-        Args:
-            iterable: What to loop over, or nothing for ``advance()`` and ``update()``.
-            part: Names the piece of work, at most 64 characters; by default one that no other process has.
-            interval: Least seconds between two sends.
-            display: Draw a terminal bar for the part; ``None`` when stderr is a terminal.
-
-        Raises:
-            TypeError, ValueError: As ``track()``.
-        """
-        name = f"{get_program_name()[:20]}-{make_unique_name()}" if part is None else part
-        if name.__class__ is not str or not name:
-            raise TypeError(f"part must be a text that is not empty, not {format_value(part)}")
-        sender = _runtime.get_sender_at(self.url) if self.active and not _runtime.is_disabled() else None
-        run = Run(
-            self.id, intern_options("it", None, False, _check_interval(interval), clean_text(name, PART_LENGTH)), sender
-        )
-        run.title, run.pinned_run_id = name, self.run_id
-        run.display = _select_display(display)
-        return Tracker(cast("Iterable[T] | None", iterable), run)
 
 
 @overload
@@ -485,7 +425,7 @@ def track(
         Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
         notify=notify, deadline=deadline, interval=interval, client=client,
     )  # fmt: skip
-    run.display = _select_display(display)
+    run.display = select_display(display)
     return Tracker(cast("Iterable[T] | None", iterable), run)
 
 
@@ -525,13 +465,13 @@ def create_run(
     sender = None if _runtime.is_disabled() else _runtime.get_sender() if client is None else client.sender
     told = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
     due = None if deadline is None else make_deadline(deadline)
-    fixed = intern_options(unit, group, keep, _check_interval(interval), None, told, due)
+    fixed = intern_options(unit, group, keep, check_interval(interval), None, told, due)
     run = run_class(None if id is None else normalize_id(id), fixed, sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
     return run
 
 
-def _check_interval(interval: object) -> float:
+def check_interval(interval: object) -> float:
     if isinstance(interval, bool) or not isinstance(interval, int | float):
         raise TypeError(f"interval must be a number of seconds, not {format_value(interval)}")
     if not 0.05 <= interval <= 3600:
@@ -539,7 +479,7 @@ def _check_interval(interval: object) -> float:
     return float(interval)
 
 
-def _select_display(display: bool | None) -> Display | None:
+def select_display(display: bool | None) -> Display | None:
     if display is None:
         display = not _runtime.is_disabled() and not are_bars_disabled(os.environ) and _is_stderr_terminal()
     return _runtime.get_display() if display else None
