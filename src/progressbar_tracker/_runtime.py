@@ -88,7 +88,7 @@ def configure(
         >>> configure()  # back to the environment and the config file
     """
     global _default_sender
-    from ._http.exchanges import base_url, check_key
+    from ._http.messages import base_url, check_key
 
     if url is not None:
         base_url(url, "url")

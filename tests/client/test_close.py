@@ -11,7 +11,8 @@ import anyio
 import httpx
 import pytest
 
-from progressbar_tracker._http.exchanges import Request, request_json
+from progressbar_tracker._http.exchanges import request_json
+from progressbar_tracker._http.messages import Request
 from progressbar_tracker._http.transport import AsyncHttpTransport, HttpTransport
 from progressbar_tracker._sender.sender import Sender
 from tests.sender.test_reconciler import FakeSource

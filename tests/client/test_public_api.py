@@ -154,7 +154,7 @@ def test_the_examples_in_the_docstrings_are_true(name):
 def test_there_are_examples_to_run():
     modules = [
         importlib.import_module(f"progressbar_tracker.{name}")
-        for name in ("_client", "_tracking.tracker", "_http.exchanges")
+        for name in ("_client", "_tracking.tracker", "_http.messages")
     ]
     finder = doctest.DocTestFinder()
     assert all(any(test.examples for test in finder.find(module)) for module in modules)

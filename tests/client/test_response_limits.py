@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
-from progressbar_tracker._http.exchanges import MAX_LIST_BYTES, MAX_REPLY_BYTES, Request, request_json
+from progressbar_tracker._http.exchanges import request_json
+from progressbar_tracker._http.messages import MAX_LIST_BYTES, MAX_REPLY_BYTES, Request
 from progressbar_tracker._http.transport import HttpTransport
 
 RESPONSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

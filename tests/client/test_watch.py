@@ -20,7 +20,7 @@ from progressbar_tracker import (
     TransportError,
 )
 from progressbar_tracker._http.event_stream import MAX_RECONNECT_DELAY, EventStream
-from progressbar_tracker._http.exchanges import Reply
+from progressbar_tracker._http.messages import Reply
 from progressbar_tracker.server import hub
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings

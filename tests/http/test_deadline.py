@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker import AsyncProgressBar, ProgressBar, TransportError
-from progressbar_tracker._http.exchanges import Request
+from progressbar_tracker._http.messages import Request
 from progressbar_tracker._http.network import DeadlineBackend
 from progressbar_tracker._http.transport import HttpTransport
 

@@ -24,15 +24,7 @@ from progressbar_tracker import (
     ValidationError,
 )
 from progressbar_tracker._http.exchanges import (
-    Reply,
-    Request,
     ServerProtocol,
-    base_url,
-    check_key,
-    encode_json,
-    error_from_reply,
-    json_of,
-    quote_id,
     request_batch,
     request_json,
     request_key_info,
@@ -40,9 +32,19 @@ from progressbar_tracker._http.exchanges import (
     request_new_key,
     request_revocation,
     request_rotation,
-    retry_after,
 )
 from progressbar_tracker._http.legacy import LegacyState, legacy_item
+from progressbar_tracker._http.messages import (
+    Reply,
+    Request,
+    base_url,
+    check_key,
+    encode_json,
+    error_from_reply,
+    json_of,
+    quote_id,
+    retry_after,
+)
 from progressbar_tracker._models import FieldError, FieldTypeError
 from tests.support.hostile_ids import HOSTILE_IDS
 

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from progressbar_tracker import RateLimitedError
-from progressbar_tracker._http.exchanges import Reply, retry_after
+from progressbar_tracker._http.messages import Reply, retry_after
 from progressbar_tracker._sender.reconciler import MAX_BATCH_SIZE, MAX_RUNS_PER_PLAN, Reconciler
 from progressbar_tracker._sender.sender import Sender
 from tests.sender.test_reconciler import FakeSource

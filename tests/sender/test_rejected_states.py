@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from progressbar_tracker import ConfigError, TransportError, configure, flush, track
-from progressbar_tracker._http.exchanges import ServerProtocol, encode_json
+from progressbar_tracker._http.exchanges import ServerProtocol
+from progressbar_tracker._http.messages import encode_json
 from progressbar_tracker._http.transport import HttpTransport
 from progressbar_tracker._models import check_id, check_meta, check_number, check_text
 from progressbar_tracker._sender.reconciler import Reconciler
@@ -202,7 +203,7 @@ def test_operations_that_are_all_no_json_cost_no_request():
 
 
 def make_batch_reply(results):
-    from progressbar_tracker._http.exchanges import Reply
+    from progressbar_tracker._http.messages import Reply
 
     return Reply(200, {}, json.dumps({"results": results}).encode())
 
@@ -230,7 +231,7 @@ class RefusingDelivery:
         self.known = set()
 
     def __call__(self, ops, timeout):
-        from progressbar_tracker._http.exchanges import Reply, Request, error_from_reply
+        from progressbar_tracker._http.messages import Reply, Request, error_from_reply
 
         if any(op["id"] == "13" for op in ops):
             raise error_from_reply(Reply(self._status, {}, b"{}"), Request("POST", "batch"))

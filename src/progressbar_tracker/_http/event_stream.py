@@ -15,7 +15,7 @@ from progressbar_tracker._errors import (
 )
 from progressbar_tracker._models import Change, check_id, check_text
 
-from .exchanges import MAX_LIST_BYTES, Reply, Request, error_from_reply, unexpected_reply
+from .messages import MAX_LIST_BYTES, Reply, Request, error_from_reply, unexpected_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,7 +35,7 @@ from progressbar_tracker._models import format_value
 from progressbar_tracker._text import clean_detail
 
 from .event_stream import STREAM_READ_TIMEOUT
-from .exchanges import Exchange, Reply, Request, base_url, check_key
+from .messages import Reply, Request, base_url, check_key
 from .proxy import find_proxy
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Change
 
     from .event_stream import EventStream
+    from .exchanges import Exchange
     from .network import Deadline
     from .proxy import Proxy
 

@@ -17,7 +17,7 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
-from progressbar_tracker._http.exchanges import Exchange, Request, base_url, error_from_reply
+from progressbar_tracker._http.messages import Request, base_url, error_from_reply
 from progressbar_tracker._http.proxy import find_proxy
 from progressbar_tracker._text import sanitize_line
 from progressbar_tracker._version import VERSION
@@ -28,6 +28,7 @@ from .streams import PROGRAM_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from progressbar_tracker._http.exchanges import Exchange
     from progressbar_tracker._models import KeyInfo
 
 State: TypeAlias = Literal["ok", "note", "bad"]

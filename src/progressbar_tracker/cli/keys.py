@@ -74,7 +74,7 @@ class _HttpKeys:
     """Keys of a server, over its HTTP interface."""
 
     def __init__(self, url: str) -> None:
-        from progressbar_tracker._http.exchanges import base_url
+        from progressbar_tracker._http.messages import base_url
         from progressbar_tracker._http.transport import HttpTransport
 
         base_url(url, "--url")
@@ -204,7 +204,7 @@ def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: boo
 @click.argument("url")
 def login(url: str) -> None:
     """Store a server and a key for track() and for this command line; asks for the key without echo."""
-    from progressbar_tracker._http.exchanges import base_url
+    from progressbar_tracker._http.messages import base_url
 
     base_url(url, "URL")
     key = ask_secret("Key")

@@ -195,7 +195,7 @@ def pipe(
 
 def _check_url(url: str | None) -> None:
     if url is not None:
-        from progressbar_tracker._http.exchanges import base_url
+        from progressbar_tracker._http.messages import base_url
 
         base_url(url, "--url")
 
