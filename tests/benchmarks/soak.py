@@ -209,13 +209,13 @@ def main():
                     f"{memory:.1f} {files} {threads}" for memory, files, threads in (seen[who][-1][1] for who in seen)
                 ]
                 print_row([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
-                if load.record_failure or program.poll() is not None or now >= seconds:
+                if load.failed or program.poll() is not None or now >= seconds:
                     break
         finally:
             program.kill()
             program.communicate()
             load.close()
-    sys.exit(print_verdict(seen, load.record_failure, quick=given.quick))
+    sys.exit(print_verdict(seen, load.failed, quick=given.quick))
 
 
 def print_verdict(seen, failed, *, quick):
