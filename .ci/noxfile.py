@@ -1,7 +1,7 @@
-"""The project's checks, each with a name: ``nox -f .ci/noxfile.py -s lint types layers tests docs bench``.
+"""Named checks: ``nox -f .ci/noxfile.py -s lint types layers tests docs bench``.
 
-``.ci/run`` calls the same sessions. ``long`` has what takes hours and runs before an issue is closed. Sessions run in
-the environment that nox is installed in, unless they need a Python or packages of their own.
+``.ci/run`` calls these sessions. ``long`` queues the sessions that take hours; run it before an issue is closed.
+Sessions use nox's own environment, unless they need another Python or other packages.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from xml.etree import ElementTree as ET
 
 import nox
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
-MAIN_VERSION = "3.11"
-VERSIONS = (MAIN_VERSION, "3.12", "3.13")
+PROJECT_ROOT = Path(__file__).parents[1]
+BIN_FOLDER = Path(sys.executable).parent
+PYTHON_VERSIONS = ("3.11", "3.12", "3.13")
+"""The supported versions; the first one runs the whole suite."""
 
 INTERPRETER_TESTS = [
     "tests/dropin",
@@ -31,39 +31,51 @@ INTERPRETER_TESTS = [
 ]  # fmt: skip
 """Tests whose result depends on the interpreter."""
 
+LONG_SESSIONS = (
+    "trainers", "fuzz", "crash(sqlite)", "crash(postgres)", "crash(postgres-outage)", "abuse", "soak"
+)  # fmt: skip
+"""Sessions that ``long`` queues, in this order."""
+
+CRASH_ARGUMENTS = {
+    "sqlite": ("--rounds", 80),
+    "postgres": ("--postgres", "--rounds", 50),
+    "postgres-outage": ("--postgres", "--interrupt", "crash", "--rounds", 50),
+}
+"""Arguments of ``tests/end_to_end/crash.py``. The first two kill a server, the last one kills the database."""
+
 nox.options.default_venv_backend = "none"
-nox.options.envdir = str(ROOT / ".nox")
+nox.options.envdir = str(PROJECT_ROOT / ".nox")
 nox.options.sessions = ["lint", "types", "layers", "tests"]
 
 
 def find_python(version: str) -> str | None:
-    """Return the path of an interpreter of that version: on the PATH, or in pyenv's or the system's usual places."""
+    """Return the interpreter of a version, from the PATH, the system's folders or pyenv."""
     candidates = [shutil.which(f"python{version}"), f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"]
     candidates += map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"), reverse=True))
     probe = "import sys; print('%d.%d' % sys.version_info[:2])"
     for candidate in candidates:
         if candidate and Path(candidate).exists():
-            answer = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
-            if answer.stdout.strip() == version:
+            reply = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
+            if reply.stdout.strip() == version:
                 return candidate
     return None
 
 
 def require_python(session: nox.Session, version: str) -> str:
-    """Return the path of an interpreter, or skip the session."""
-    return find_python(version) or session.skip(f"Python {version} is not on this machine")
+    """Return the interpreter of a version, or skip the session."""
+    return find_python(version) or session.skip(f"Python {version} is not installed")
 
 
 def run(session: nox.Session, command: str, *arguments: object) -> None:
-    """Run a command of the environment that nox is in, from the project's root."""
-    session.chdir(ROOT)
-    session.run(str(BIN / command), *map(str, arguments))
+    """Run a command of nox's environment in the project root."""
+    session.chdir(PROJECT_ROOT)
+    session.run(str(BIN_FOLDER / command), *map(str, arguments))
 
 
 def make_venv(session: nox.Session, python: str, *requirements: str) -> Path:
-    """Make an environment and return the folder of its commands."""
+    """Create an environment and return its ``bin`` folder."""
     folder = Path(session.create_tmp()) / "venv"
-    session.chdir(ROOT)
+    session.chdir(PROJECT_ROOT)
     session.run(python, "-m", "venv", "--clear", str(folder))
     session.run(str(folder / "bin/pip"), "install", "--quiet", "--no-compile", *requirements)
     return folder / "bin"
@@ -71,14 +83,15 @@ def make_venv(session: nox.Session, python: str, *requirements: str) -> Path:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format and style."""
+    """Check format, style and spelling."""
     run(session, "ruff", "format", "--check", ".")
     run(session, "ruff", "check", ".")
+    run(session, "codespell")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types: the source with mypy, the public API with pyright, too."""
+    """Check the source with mypy, and the public API with pyright as well."""
     run(session, "mypy")
     run(session, "pyright", "--pythonpath", sys.executable)
 
@@ -91,17 +104,17 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, with coverage unless arguments for pytest are given. A missing program is a failure."""
+    """Run the tests; fail if a program that they need is missing. With arguments for pytest: without coverage."""
     report = Path(session.create_tmp()).resolve() / "report.xml"
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
     run(session, "coverage", "erase")
     run(session, "pytest", "--cov", "--cov-report=term", f"--junit-xml={report}")
-    reasons = {skipped.get("message", "") for skipped in ET.parse(report).iter("skipped")}  # noqa: S314 - ours
+    reasons = {skipped.get("message", "") for skipped in ET.parse(report).iter("skipped")}  # noqa: S314 - written by pytest
     missing = sorted(reason for reason in reasons if "install" in reason or "needs" in reason)
     if missing:
-        session.error(f"tests were skipped because a program or a network is missing: {'; '.join(missing)}")
+        session.error(f"a missing program or network skipped tests: {'; '.join(missing)}")
 
 
 @nox.session
@@ -112,8 +125,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run each benchmark in its short form, to see that it runs; no figure of this counts."""
-    for script in sorted((ROOT / "tests/benchmarks").glob("*.py")):
+    """Run the short form of each benchmark, to prove that it works. Its figures mean nothing."""
+    for script in sorted((PROJECT_ROOT / "tests/benchmarks").glob("*.py")):
         run(session, "python", script, "--quick")
 
 
@@ -125,33 +138,33 @@ def audit(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("version", VERSIONS[1:], ids=VERSIONS[1:])
+@nox.parametrize("version", PYTHON_VERSIONS[1:], ids=PYTHON_VERSIONS[1:])
 def interpreters(session: nox.Session, version: str) -> None:
-    """Run the tests that depend on the interpreter, on another one."""
+    """Run the interpreter's tests on another version."""
     commands = make_venv(session, require_python(session, version), "-e", ".[dev]")
     session.run(str(commands / "pytest"), "-p", "no:cacheprovider", "-r", "", *INTERPRETER_TESTS)
 
 
 @nox.session
-@nox.parametrize("version", VERSIONS, ids=VERSIONS)
+@nox.parametrize("version", PYTHON_VERSIONS, ids=PYTHON_VERSIONS)
 def tqdm(session: nox.Session, version: str) -> None:
-    """Run tqdm's own tests on our class."""
-    session.chdir(ROOT)
+    """Run tqdm's test suite on the drop-in class."""
+    session.chdir(PROJECT_ROOT)
     session.run(".ci/tqdm-suite", require_python(session, version), *session.posargs)
 
 
 @nox.session
-@nox.parametrize("version", VERSIONS, ids=VERSIONS)
+@nox.parametrize("version", PYTHON_VERSIONS, ids=PYTHON_VERSIONS)
 def wheel(session: nox.Session, version: str) -> None:
-    """Install the wheel into a new environment and run the demo."""
+    """Install the wheel in a new environment and run the demo."""
     python = require_python(session, version)
-    away = Path(session.create_tmp()).resolve()
-    shutil.rmtree(away / "dist", ignore_errors=True)
-    run(session, "python", "-m", "build", "--quiet", "--wheel", "--outdir", away / "dist", ".")
-    (built,) = (away / "dist").glob("*.whl")
-    commands = make_venv(session, python, f"{built}[server]")
-    session.chdir(away)
-    environment = {"PROGRESSBAR_CONFIG": str(away / "config.toml"), "HOME": str(away)}
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder / "dist", ignore_errors=True)
+    run(session, "python", "-m", "build", "--quiet", "--wheel", "--outdir", folder / "dist", ".")
+    (wheel_path,) = (folder / "dist").glob("*.whl")
+    commands = make_venv(session, python, f"{wheel_path}[server]")
+    session.chdir(folder)
+    environment = {"PROGRESSBAR_CONFIG": str(folder / "config.toml"), "HOME": str(folder)}
     program = (
         "import progressbar_tracker as p; assert 'site-packages' in p.__file__, p.__file__; "
         "assert sum(p.track(range(10), display=False)) == 45"
@@ -161,9 +174,39 @@ def wheel(session: nox.Session, version: str) -> None:
 
 
 @nox.session
-def long(session: nox.Session) -> None:
-    """Run what takes hours: trainers, kills, abuse, changing credentials, the soak."""
-    session.chdir(ROOT)
+def trainers(session: nox.Session) -> None:
+    """Test the training callbacks with the real packages (1.1 GB)."""
+    session.chdir(PROJECT_ROOT)
     session.run(".ci/training-integrations")
-    run(session, "python", "tests/end_to_end/crash.py")
-    run(session, "python", "tests/benchmarks/soak.py")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Revoke credentials during random requests, for 30 minutes."""
+    run(session, "python", "-m", "tests.security.fuzz_credentials", *(session.posargs or ("--minutes", 30)))
+
+
+@nox.session
+@nox.parametrize("scenario", list(CRASH_ARGUMENTS), ids=list(CRASH_ARGUMENTS))
+def crash(session: nox.Session, scenario: str) -> None:
+    """Kill a server or the database under load, and compare what is left with what was acknowledged."""
+    run(session, "python", "tests/end_to_end/crash.py", *CRASH_ARGUMENTS[scenario], *session.posargs)
+
+
+@nox.session
+def abuse(session: nox.Session) -> None:
+    """Measure the server's memory and response times under abusive loads."""
+    run(session, "python", "tests/benchmarks/abuse.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run a steady load for 30 minutes; fail if memory, files or threads grow."""
+    run(session, "python", "tests/benchmarks/soak.py", *(session.posargs or ("--minutes", 30)))
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """Queue the sessions that take hours; each one also runs alone."""
+    for name in LONG_SESSIONS:
+        session.notify(name)

@@ -1,4 +1,4 @@
-"""A pytest plugin for tqdm's own tests: our class stands wherever tqdm keeps its own."""
+"""A pytest plugin for tqdm's test suite: replaces tqdm's classes with the drop-in class in each of its modules."""
 
 import sys
 
@@ -11,23 +11,23 @@ import tqdm.contrib.concurrent
 import tqdm.contrib.logging
 import tqdm.std
 
-import progressbar_tracker.tqdm as ours
+from progressbar_tracker.tqdm import tqdm as tqdm_class
 
-THEIRS = {tqdm.std.tqdm, tqdm.asyncio.tqdm_asyncio}
+TQDM_CLASSES = {tqdm.std.tqdm, tqdm.asyncio.tqdm_asyncio}
 
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] == "tqdm":
         for key, value in list(vars(module).items()):
-            if isinstance(value, type) and value in THEIRS:
-                setattr(module, key, ours.tqdm)
+            if isinstance(value, type) and value in TQDM_CLASSES:
+                setattr(module, key, tqdm_class)
         for function in vars(module).values():
             defaults = getattr(function, "__defaults__", None)
-            if defaults and any(value in THEIRS for value in defaults if isinstance(value, type)):
+            if defaults and any(value in TQDM_CLASSES for value in defaults if isinstance(value, type)):
                 function.__defaults__ = tuple(
-                    ours.tqdm if isinstance(value, type) and value in THEIRS else value for value in defaults
+                    tqdm_class if isinstance(value, type) and value in TQDM_CLASSES else value for value in defaults
                 )
 
 
 def pytest_report_header() -> str:
-    """Say whose class is tested."""
+    """Name the class under test."""
     return f"tqdm.tqdm is {tqdm.tqdm.__module__}.{tqdm.tqdm.__qualname__}"
