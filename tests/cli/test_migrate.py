@@ -6,7 +6,8 @@ import httpx
 import psycopg
 import pytest
 
-from progressbar_tracker.server.models import AddNotice, Notice
+from progressbar_tracker.server.models import Notice
+from progressbar_tracker.server.mutations import AddNotice
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 

@@ -36,7 +36,7 @@ from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.keys import credential_digest
-from progressbar_tracker.server.models import SaveKey, SaveSession
+from progressbar_tracker.server.mutations import SaveKey, SaveSession
 from progressbar_tracker.server.routes import ROUTES
 from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
 from tests.server.access.test_expired_credentials import (

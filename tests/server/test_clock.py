@@ -13,7 +13,8 @@ from progressbar_tracker.server.app import App, create_app
 from progressbar_tracker.server.clock import JUMP_SECONDS, ClockJumpDetector, SystemClock, monotonic_of
 from progressbar_tracker.server.items.board import Owner
 from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL
-from progressbar_tracker.server.models import AddHistory, EndedRun, MarkNotice, SaveKey
+from progressbar_tracker.server.models import EndedRun
+from progressbar_tracker.server.mutations import AddHistory, MarkNotice, SaveKey
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.settings import DAY_SECONDS, RetentionPolicy, Settings
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
@@ -244,7 +245,8 @@ def test_no_limit_is_longer_than_documented_when_the_clock_is_set(
 
 def test_a_message_that_was_put_off_into_the_future_is_sent(store: SqliteStore) -> None:
     """The pause after a failure is an hour at most; what is due in 20 years was put off while the clock was ahead."""
-    from progressbar_tracker.server.models import AddNotice, Notice
+    from progressbar_tracker.server.models import Notice
+    from progressbar_tracker.server.mutations import AddNotice
 
     notice = Notice("n", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME)
     store.commit([AddNotice(notice), MarkNotice("n", 1, next_at=START_TIME + 20 * YEAR_SECONDS)]).result(10)

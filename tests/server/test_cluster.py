@@ -15,7 +15,7 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.models import SaveKey
+from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import ChangeBatch
 from tests.support.postgres import Cluster, create_database
 from tests.support.server import ManualClock, RunningServer, make_legacy_item

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from progressbar_tracker.server.models import Write
+    from progressbar_tracker.server.mutations import Write
 
 START_TIME = 1_800_000_000.0
 

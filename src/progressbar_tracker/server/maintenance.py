@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, get_args
 from .access.keys import key_ended_at
 from .clock import ClockJumpDetector, monotonic_of
 from .logs import log_event
-from .models import DropKey, DropSession, DropShare, EndStatus, TrimHistory, Write
+from .models import EndStatus
+from .mutations import DropKey, DropSession, DropShare, TrimHistory, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

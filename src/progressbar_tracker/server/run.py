@@ -24,7 +24,8 @@ from .access import keys
 from .app import App, create_app
 from .clock import SystemClock
 from .http.connection import Connection, ConnectionRegistry
-from .models import KeyRecord, SaveKey, Write, digest
+from .models import KeyRecord, digest
+from .mutations import SaveKey, Write
 from .stores.open import open_store
 
 if TYPE_CHECKING:

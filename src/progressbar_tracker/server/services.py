@@ -26,7 +26,7 @@ from progressbar_tracker.server.items.samples import Sampler
 from progressbar_tracker.server.items.serializer import is_stalled
 from progressbar_tracker.server.long_responses import ActiveResponses
 from progressbar_tracker.server.metrics import Metrics
-from progressbar_tracker.server.models import (
+from progressbar_tracker.server.mutations import (
     CREDENTIAL_WRITES,
     DropItem,
     DropSession,

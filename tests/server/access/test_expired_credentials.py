@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.models import SaveKey, credential_digest
+from progressbar_tracker.server.models import credential_digest
+from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.routes import ROUTES
 from tests.support.server import ManualClock, RunningServer
 

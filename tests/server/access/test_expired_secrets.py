@@ -16,7 +16,8 @@ from progressbar_tracker.server.access.authorization import identify, principal_
 from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.access.keys import ROTATION_GRACE_SECONDS, Keyring
 from progressbar_tracker.server.access.sessions import LINK_CREDENTIAL, Sessions
-from progressbar_tracker.server.models import DropKey, SaveKey, credential_digest, digest
+from progressbar_tracker.server.models import credential_digest, digest
+from progressbar_tracker.server.mutations import DropKey, SaveKey
 from progressbar_tracker.server.problems import ProblemError
 from tests.support.sse import SseStream
 

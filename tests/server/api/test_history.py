@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from progressbar_tracker.server.api import history
 from progressbar_tracker.server.dashboard import history_page
-from progressbar_tracker.server.models import AddHistory, EndedRun, Item
+from progressbar_tracker.server.models import EndedRun, Item
+from progressbar_tracker.server.mutations import AddHistory
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from tests.support.server import START_TIME, RunningServer

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from progressbar_tracker.server.api.items import ETAG_DRIFT_SECONDS
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.items.index import sort_key
-from progressbar_tracker.server.models import AddHistory, EndedRun, Item, TrimHistory
+from progressbar_tracker.server.models import EndedRun, Item
+from progressbar_tracker.server.mutations import AddHistory, TrimHistory
 from progressbar_tracker.server.problems import ProblemError
 from tests.server.stores.test_store_contract import reopen  # noqa: F401  # a fixture
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-from progressbar_tracker.server.models import AddHistory, AddSample, Sample, Write
+from progressbar_tracker.server.models import Sample
+from progressbar_tracker.server.mutations import AddHistory, AddSample, Write
 from progressbar_tracker.server.stores.sqlite import rows
 from tests.support.server import START_TIME, RunningServer
 

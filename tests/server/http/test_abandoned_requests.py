@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from progressbar_tracker.server.models import AddHistory, EndedRun, Item
+from progressbar_tracker.server.models import EndedRun, Item
+from progressbar_tracker.server.mutations import AddHistory
 from progressbar_tracker.server.pools import Cancellation
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore

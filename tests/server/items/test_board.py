@@ -12,7 +12,8 @@ from progressbar_tracker.server.items.expiry import STALE_ENTRIES
 from progressbar_tracker.server.items.serializer import is_stalled, serialize_item
 from progressbar_tracker.server.items.transition import MAX_PARTS
 from progressbar_tracker.server.items.validation import WriteFields, parse_legacy, parse_write
-from progressbar_tracker.server.models import AddHistory, DropItem, Item, SaveItem
+from progressbar_tracker.server.models import Item
+from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem
 from progressbar_tracker.server.problems import ProblemError
 
 OWNER_A = Owner("me", "ci")

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.items.merge import is_compatible, three_way_merge
 from progressbar_tracker.server.items.validation import parse_write
-from progressbar_tracker.server.models import AddHistory, DropItem, EndedRun, Item, Part, SaveItem
+from progressbar_tracker.server.models import EndedRun, Item, Part
+from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.postgres.conflicts import ConflictResolver
 

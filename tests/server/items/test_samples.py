@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.dashboard.bar import build_curve
 from progressbar_tracker.server.items import samples
 from progressbar_tracker.server.items.samples import MAX_RUNS_PER_POLL, MAX_SAMPLES, Sampler
-from progressbar_tracker.server.models import (
-    AddHistory,
-    AddSample,
-    EndedRun,
-    Item,
-    Sample,
-    SampledRun,
-    ThinSamples,
-    TrimHistory,
-)
+from progressbar_tracker.server.models import EndedRun, Item, Sample, SampledRun
+from progressbar_tracker.server.mutations import AddHistory, AddSample, ThinSamples, TrimHistory
 from progressbar_tracker.server.stores.sqlite import rows
 
 if TYPE_CHECKING:

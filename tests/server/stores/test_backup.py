@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.models import AddHistory, DropItem, EndedRun, Item, SaveItem
+from progressbar_tracker.server.models import EndedRun, Item
+from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem
 from progressbar_tracker.server.stores.sqlite import backup as backups
 from progressbar_tracker.server.stores.sqlite.backup import create_backup, restore_backup
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate

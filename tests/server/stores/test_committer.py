@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-from progressbar_tracker.server.models import DropItem, Write
+from progressbar_tracker.server.mutations import DropItem, Write
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.committer import Committer, CommitTimeoutError
 

@@ -11,16 +11,8 @@ import psycopg
 import pytest
 
 from progressbar_tracker import ConfigError
-from progressbar_tracker.server.models import (
-    AddHistory,
-    AddSample,
-    DropItem,
-    EndedRun,
-    Item,
-    Sample,
-    SaveItem,
-    TrimHistory,
-)
+from progressbar_tracker.server.models import EndedRun, Item, Sample
+from progressbar_tracker.server.mutations import AddHistory, AddSample, DropItem, SaveItem, TrimHistory
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.base import ChangeBatch, ItemRow, OutdatedError

@@ -14,16 +14,8 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access.key_admin import KeyAdmin
-from progressbar_tracker.server.models import (
-    AddHistory,
-    AddSample,
-    EndedRun,
-    Item,
-    Probe,
-    Sample,
-    SaveItem,
-    TrimHistory,
-)
+from progressbar_tracker.server.models import EndedRun, Item, Sample
+from progressbar_tracker.server.mutations import AddHistory, AddSample, Probe, SaveItem, TrimHistory
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.sqlite import rows
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate

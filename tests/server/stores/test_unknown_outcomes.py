@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.models import Write
+    from progressbar_tracker.server.mutations import Write
 
 
 class WriteCase(NamedTuple):

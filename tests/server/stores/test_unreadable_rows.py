@@ -14,7 +14,8 @@ import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.metrics import TABLE_NAMES
-from progressbar_tracker.server.models import AddNotice, AddSample, Notice, Sample
+from progressbar_tracker.server.models import Notice, Sample
+from progressbar_tracker.server.mutations import AddNotice, AddSample
 from progressbar_tracker.server.stores import reading
 from progressbar_tracker.server.stores.reading import SkippedRows, read_page
 from tests.server.test_cluster import wait_until

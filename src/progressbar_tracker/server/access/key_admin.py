@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import FieldError, KeyType
-from progressbar_tracker.server.models import KeyRecord, SaveKey
+from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.settings import strip_password
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.open import require_postgres_driver
@@ -27,6 +27,8 @@ from . import keys
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from progressbar_tracker.server.models import KeyRecord
 
 
 class _KeyStore(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server import metrics
 from progressbar_tracker.server.http.response import Response, json_response
-from progressbar_tracker.server.models import Probe
+from progressbar_tracker.server.mutations import Probe
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 

@@ -10,7 +10,8 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Response, json_response
 from progressbar_tracker.server.items.validation import parse_instant
-from progressbar_tracker.server.models import DropKey, SaveKey, serialize_key
+from progressbar_tracker.server.models import serialize_key
+from progressbar_tracker.server.mutations import DropKey, SaveKey
 from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 
 from . import limits
@@ -18,7 +19,8 @@ from . import limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from progressbar_tracker.server.models import KeyRecord, Write
+    from progressbar_tracker.server.models import KeyRecord
+    from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.services import Services
 
 

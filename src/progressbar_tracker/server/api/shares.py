@@ -7,7 +7,8 @@ from progressbar_tracker.server.access import shares
 from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Response, json_response
 from progressbar_tracker.server.items.validation import parse_instant
-from progressbar_tracker.server.models import DropShare, SaveShare, ShareRecord, rfc3339
+from progressbar_tracker.server.models import ShareRecord, rfc3339
+from progressbar_tracker.server.mutations import DropShare, SaveShare
 from progressbar_tracker.server.problems import ProblemError, field_problem
 
 

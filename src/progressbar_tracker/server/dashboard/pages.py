@@ -16,7 +16,8 @@ from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Header, Response, redirect
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_run
 from progressbar_tracker.server.logs import log_event
-from progressbar_tracker.server.models import DropSession, SaveSession, credential_digest, digest
+from progressbar_tracker.server.models import credential_digest, digest
+from progressbar_tracker.server.mutations import DropSession, SaveSession
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.access.devices import DeviceCookies
     from progressbar_tracker.server.access.sessions import Password
-    from progressbar_tracker.server.models import KeyRecord, Write
+    from progressbar_tracker.server.models import KeyRecord
+    from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.pools import Cancellation
     from progressbar_tracker.server.services import Services
 

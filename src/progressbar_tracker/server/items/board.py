@@ -15,16 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from progressbar_tracker._models import LegacyItem, compute_fraction
-from progressbar_tracker.server.models import (
-    AddHistory,
-    DropItem,
-    EndedRun,
-    EndStatus,
-    Item,
-    SaveItem,
-    Write,
-    intern_texts,
-)
+from progressbar_tracker.server.models import EndedRun, EndStatus, Item, intern_texts
+from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem, Write
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.quota import Quota
 from progressbar_tracker.server.settings import RetentionPolicy

@@ -10,13 +10,15 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.models import AddSample, Sample, SampledRun, ThinSamples
+from progressbar_tracker.server.models import Sample, SampledRun
+from progressbar_tracker.server.mutations import AddSample, ThinSamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from progressbar_tracker._models import Number
-    from progressbar_tracker.server.models import Item, Write
+    from progressbar_tracker.server.models import Item
+    from progressbar_tracker.server.mutations import Write
 
 MIN_SAMPLE_INTERVAL: Final = 10.0
 """Least seconds between two samples of a run, about."""

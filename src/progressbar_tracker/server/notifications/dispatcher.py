@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from progressbar_tracker.server.clock import ClockJumpDetector, monotonic_of
 from progressbar_tracker.server.logs import log_event
-from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, MarkNotice, Notice, TrimNotices
+from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, Notice
+from progressbar_tracker.server.mutations import MarkNotice, TrimNotices
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.threads import run_in_daemon_thread
 

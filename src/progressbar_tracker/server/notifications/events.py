@@ -15,7 +15,8 @@ import msgspec
 
 from progressbar_tracker._models import is_complete
 from progressbar_tracker.server.items.serializer import is_late, is_stalled, serialize_item
-from progressbar_tracker.server.models import AddNotice, Notice
+from progressbar_tracker.server.models import Notice
+from progressbar_tracker.server.mutations import AddNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from progressbar_tracker.server.items.board import Board, Change
-    from progressbar_tracker.server.models import AddNotice, Item
+    from progressbar_tracker.server.models import Item
+    from progressbar_tracker.server.mutations import AddNotice
     from progressbar_tracker.server.stores.base import Store
 
 logger = logging.getLogger("progressbar_tracker.server.notifications.channels")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         SampledRun,
         SessionRecord,
         ShareRecord,
-        Write,
     )
+    from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.pools import Cancellation
 
 

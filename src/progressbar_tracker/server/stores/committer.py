@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from progressbar_tracker.server.models import Write
+    from progressbar_tracker.server.mutations import Write
 
     from .base import WriteQueue
 

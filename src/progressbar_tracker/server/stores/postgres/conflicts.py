@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from progressbar_tracker.server.items.merge import is_compatible, three_way_merge
-from progressbar_tracker.server.models import ANY_STATE, AddHistory, DropItem, EndedRun, Item, SaveItem, Write
+from progressbar_tracker.server.models import EndedRun, Item
+from progressbar_tracker.server.mutations import ANY_STATE, AddHistory, DropItem, SaveItem, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

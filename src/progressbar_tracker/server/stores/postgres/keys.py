@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
-from progressbar_tracker.server.models import KeyRecord, SaveKey
+from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import rows
@@ -14,6 +14,8 @@ from .schema import NOTIFY_CHANNEL, connect, ensure_schema, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from progressbar_tracker.server.models import KeyRecord
 
 T = TypeVar("T")
 

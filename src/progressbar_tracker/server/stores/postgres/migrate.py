@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import psycopg
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.models import SaveKey, SaveSession, SaveShare
+from progressbar_tracker.server.mutations import SaveKey, SaveSession, SaveShare
 from progressbar_tracker.server.settings import strip_password
 from progressbar_tracker.server.stores.reading import parse_item, parse_rows
 from progressbar_tracker.server.stores.sqlite.files import connect as connect_file

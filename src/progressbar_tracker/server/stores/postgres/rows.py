@@ -15,25 +15,27 @@ from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
     MAX_WAITING_NOTICES,
     NOTICE_COLUMNS,
-    AddNotice,
-    AddSample,
     DeliveryStats,
-    DropKey,
-    DropSession,
-    DropShare,
     EndedRun,
     Item,
     KeyRecord,
-    MarkNotice,
     Notice,
-    Probe,
     Sample,
     SampledRun,
+    SessionRecord,
+    ShareRecord,
+)
+from progressbar_tracker.server.mutations import (
+    AddNotice,
+    AddSample,
+    DropKey,
+    DropSession,
+    DropShare,
+    MarkNotice,
+    Probe,
     SaveKey,
     SaveSession,
     SaveShare,
-    SessionRecord,
-    ShareRecord,
     ThinSamples,
     TouchKey,
     TouchSession,
@@ -58,7 +60,7 @@ from progressbar_tracker.server.stores.reading import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from progressbar_tracker.server.models import TrimHistory
+    from progressbar_tracker.server.mutations import TrimHistory
 
     from .schema import Connection
 

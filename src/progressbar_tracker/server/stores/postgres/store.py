@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from progressbar_tracker.server.counters import CommitStats
-    from progressbar_tracker.server.models import DeliveryStats, EndStatus, Item, KeyRecord, Notice, Sample, Write
+    from progressbar_tracker.server.models import DeliveryStats, EndStatus, Item, KeyRecord, Notice, Sample
+    from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.pools import Cancellation
 
     from .schema import Connection

@@ -20,13 +20,13 @@ import psycopg
 
 from progressbar_tracker.server import logs
 from progressbar_tracker.server.counters import CommitStats
-from progressbar_tracker.server.models import (
+from progressbar_tracker.server.models import Item
+from progressbar_tracker.server.mutations import (
     ANY_STATE,
     CREDENTIAL_WRITES,
     AddHistory,
     AddSample,
     DropItem,
-    Item,
     SaveItem,
     TrimHistory,
     Write,

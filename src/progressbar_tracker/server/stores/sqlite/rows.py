@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import astuple
 
-from progressbar_tracker.server.models import (
-    MAX_WAITING_NOTICES,
-    NOTICE_COLUMNS,
+from progressbar_tracker.server.models import MAX_WAITING_NOTICES, NOTICE_COLUMNS, Item, KeyRecord
+from progressbar_tracker.server.mutations import (
     AddHistory,
     AddNotice,
     AddSample,
@@ -19,8 +18,6 @@ from progressbar_tracker.server.models import (
     DropKey,
     DropSession,
     DropShare,
-    Item,
-    KeyRecord,
     MarkNotice,
     Probe,
     SaveItem,

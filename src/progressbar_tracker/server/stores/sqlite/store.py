@@ -26,26 +26,28 @@ from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
     NOTICE_COLUMNS,
-    AddNotice,
-    AddSample,
     DeliveryStats,
-    DropItem,
     EndStatus,
     Item,
     KeyRecord,
     Notice,
     Sample,
     SampledRun,
-    SaveItem,
     SessionRecord,
     ShareRecord,
+    intern_texts,
+)
+from progressbar_tracker.server.mutations import (
+    AddNotice,
+    AddSample,
+    DropItem,
+    SaveItem,
     ThinSamples,
     TouchKey,
     TouchSession,
     TrimHistory,
     TrimNotices,
     Write,
-    intern_texts,
 )
 from progressbar_tracker.server.stores.base import HistoryRow, StoredState, StoreError, commit_now
 from progressbar_tracker.server.stores.reading import (
