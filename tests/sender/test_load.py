@@ -9,7 +9,8 @@ import pytest
 
 from progressbar_tracker import RateLimitedError
 from progressbar_tracker._http.messages import Reply, retry_after
-from progressbar_tracker._sender.reconciler import MAX_BATCH_SIZE, MAX_RUNS_PER_PLAN, Reconciler
+from progressbar_tracker._sender.backoff import MAX_BATCH_SIZE
+from progressbar_tracker._sender.reconciler import MAX_RUNS_PER_PLAN, Reconciler
 from progressbar_tracker._sender.sender import Sender
 from tests.sender.test_reconciler import FakeSource
 
@@ -144,7 +145,7 @@ def test_an_outage_with_many_items_takes_no_memory():
         for source in sources[round_::50]:
             source.at(round_)
         reconciler.back_off(reconciler.plan(now), now, "away")
-        now = reconciler.not_before
+        now = reconciler.backoff.not_before
         sizes.append(reconciler._schedule._size)
     assert len(reconciler) == 2000
     assert max(sizes) <= 2 * 2000 + 1

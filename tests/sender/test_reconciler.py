@@ -7,10 +7,9 @@ import random
 
 import pytest
 
+from progressbar_tracker._sender.backoff import BACKOFF_CAP, MAX_BATCH_SIZE
 from progressbar_tracker._sender.reconciler import (
-    BACKOFF_CAP,
     HEARTBEAT_INTERVAL,
-    MAX_BATCH_SIZE,
     MAX_RECREATIONS,
     PART_RETRY_TIMEOUT,
     RECREATION_DELAY,
@@ -171,7 +170,7 @@ def test_an_end_that_may_turn_out_otherwise_waits_a_moment(reconciler, existing_
 def test_a_lost_answer_is_mended_by_sampling_anew(reconciler, existing_source):
     reconciler.back_off(reconciler.plan(1.0) or _plan_update(reconciler, existing_source, 4, 1.0), 1.0, "reset")
     existing_source.at(7)
-    (step,) = reconciler.plan(reconciler.not_before)
+    (step,) = reconciler.plan(reconciler.backoff.not_before)
     assert step.op["completed"] == 7
     assert step.op["seq"] > 2
 
@@ -187,17 +186,17 @@ def test_the_back_off_doubles_up_to_its_cap_and_ends_with_the_first_success(reco
     for number in range(12):
         steps = _plan_update(reconciler, existing_source, number, now)
         reconciler.back_off(steps, now, "away")
-        waits.append(reconciler.not_before - now)
-        now = reconciler.not_before
+        waits.append(reconciler.backoff.not_before - now)
+        now = reconciler.backoff.not_before
     assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
     assert max(waits) == waits[-1] == BACKOFF_CAP
     apply_statuses(reconciler, _plan_update(reconciler, existing_source, 99, now), now)
-    assert reconciler.not_before == 0.0
+    assert reconciler.backoff.not_before == 0.0
 
 
 def test_retry_after_is_a_floor(reconciler, existing_source):
     reconciler.back_off(_plan_update(reconciler, existing_source, 1, 1.0), 1.0, "429", retry_after=30.0)
-    assert reconciler.not_before == 31.0
+    assert reconciler.backoff.not_before == 31.0
 
 
 def test_an_item_that_vanished_is_created_again_with_its_full_state(reconciler, existing_source):
@@ -426,7 +425,7 @@ def test_memory_does_not_grow_while_the_server_is_away(reconciler, existing_sour
     now = 1.0
     for number in range(2000):
         reconciler.back_off(_plan_update(reconciler, existing_source, number, now), now, "away")
-        now = reconciler.not_before
+        now = reconciler.backoff.not_before
     assert len(reconciler) == 1
     assert sum(map(len, reconciler._schedule._entries.values())) < 10
 

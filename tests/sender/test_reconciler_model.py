@@ -8,7 +8,8 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from progressbar_tracker._sender.reconciler import MAX_BATCH_SIZE, Reconciler
+from progressbar_tracker._sender.backoff import MAX_BATCH_SIZE
+from progressbar_tracker._sender.reconciler import Reconciler
 from progressbar_tracker._sender.schedule import MIN_COMPACTION_SIZE, NO_BUCKET
 from tests.sender.test_reconciler import FakeSource
 from tests.support.fault_server import ProtocolModel
@@ -107,7 +108,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
             self.apply(steps, [self.server.apply_op(step.op) for step in steps])
 
     def plan_steps(self):
-        if self.now < self.reconciler.not_before:
+        if self.now < self.reconciler.backoff.not_before:
             return []
         steps = self.reconciler.plan(self.now)
         self.check_order(steps)

@@ -248,7 +248,7 @@ class RefusingDelivery:
 @pytest.fixture
 def fast_timers(monkeypatch):
     for name in (
-        "reconciler.BACKOFF_BASE",
+        "backoff.BACKOFF_BASE",
         "sender.WRONG_SERVER_DELAY",
         "sender.KEY_POLL_INTERVAL",
         "worker.STEP_RETRY_DELAY",
@@ -422,7 +422,7 @@ def check_program(faults, path, prelude):
 def configured_environment(faults, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
     monkeypatch.setattr("progressbar_tracker._sender.sender.KEY_POLL_INTERVAL", 0.02)
-    monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.backoff.BACKOFF_BASE", 0.01)
     configure()
     yield monkeypatch
     flush(5)

@@ -235,7 +235,7 @@ def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkey
 
 def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatch, caplog):
     monkeypatch.setattr("progressbar_tracker._sender.worker.STEP_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("progressbar_tracker._sender.reconciler.BACKOFF_BASE", 0.01)
+    monkeypatch.setattr("progressbar_tracker._sender.backoff.BACKOFF_BASE", 0.01)
     deliver, failures = ServerProtocol.deliver, []
 
     def failing(self, ops):

@@ -226,7 +226,7 @@ class Sender:
 
     def flush_if_online(self) -> bool:
         """Flush, but wait for no server that did not answer the last time it was waited for."""
-        if self._is_offline or self._reconciler.failure_count:
+        if self._is_offline or self._reconciler.backoff.failure_count:
             return False
         if self.is_exiting:
             self._deadline = (
@@ -236,7 +236,7 @@ class Sender:
             self._is_offline = not reached
             return reached
         reached = self.flush(EXIT_TIMEOUT)
-        if not reached and not self.is_ready and not self._reconciler.failure_count:
+        if not reached and not self.is_ready and not self._reconciler.backoff.failure_count:
             reached = self.flush(STARTUP_TIMEOUT)  # on a busy machine; the server has not been asked anything yet
         self._is_offline = not reached
         return reached
@@ -260,7 +260,7 @@ class Sender:
         reached = True
         if self.is_busy:
             if timeout is None:
-                timeout = OFFLINE_EXIT_TIMEOUT if self._reconciler.failure_count else EXIT_TIMEOUT
+                timeout = OFFLINE_EXIT_TIMEOUT if self._reconciler.backoff.failure_count else EXIT_TIMEOUT
             timeout -= min(THREAD_JOIN_TIMEOUT, timeout / 2)  # the thread has that long to leave
             self._deadline = self._clock() + timeout
             reached = self._run_flush(_FlushRequest(finalize, is_final=True), timeout)
@@ -290,7 +290,7 @@ class Sender:
         reconciler = self._reconciler
         self._drain_inputs(self._clock())
         now = self._clock()
-        if now >= reconciler.not_before and len(reconciler):
+        if now >= reconciler.backoff.not_before and len(reconciler):
             steps = reconciler.plan(now)
             if steps:
                 self._send(steps)
@@ -337,7 +337,7 @@ class Sender:
             # At the end of a program a server that is away is not waited for, and a setting that is wrong never.
             hopeless = (
                 flush.is_final
-                and reconciler.failure_count > 0
+                and reconciler.backoff.failure_count > 0
                 and self._clock() >= at + OFFLINE_EXIT_TIMEOUT - THREAD_JOIN_TIMEOUT
             )
             wrong = self._setup_error is not None and self._setup_error_at >= at
@@ -386,7 +386,7 @@ class Sender:
                 raise
         else:
             self._is_offline, self._setup_error = False, None
-            if reconciler.failure_count:
+            if reconciler.backoff.failure_count:
                 self._warned_at.clear()
                 log(INFO, "Progress is reported again")
             reconciler.unbatched = self._delivery.unbatched

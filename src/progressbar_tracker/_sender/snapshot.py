@@ -1,4 +1,4 @@
-"""What the sender knows of a tracked run: its state at an instant, how to ask for it, and how two of them differ."""
+"""The state of a tracked run at an instant: how the sender reads it, and the fields of an operation that carry it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Number, Op, Status
 
     class Source(Protocol):
-        """What the sender knows of a tracked run. Read from the sender's thread."""
+        """A tracked run, read from the sender's thread."""
 
-        record: object  # the reconciler's own: its record of the run
+        record: object  # the reconciler's book-keeping of the run
 
         @property
         def id(self) -> str:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
         @property
         def run_id(self) -> str:
-            """Which run of the program this is."""
+            """Unique to this run, in any process."""
 
         @property
         def part(self) -> str | None:
-            """The name of this process's share of the item, or ``None`` for the item itself."""
+            """The name of this process's part of the item, or ``None`` for the item itself."""
 
         @property
         def interval(self) -> float:
@@ -35,31 +35,32 @@ if TYPE_CHECKING:
 
         @property
         def is_tentative(self) -> bool:
-            """Whether the end may still turn out to be another one."""
+            """Whether the end state may still change to failed."""
 
         @property
         def first_send_delay(self) -> float:
-            """Seconds that the run must have lived before it is first sent."""
+            """Seconds from the start of the run to its first send."""
 
         @property
         def is_skippable(self) -> bool:
-            """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
+            """Whether an ended run that was never sent can be skipped."""
 
         def sample(self, before: Snapshot | None = None) -> Snapshot:
-            """Return the state now: ``before`` itself where nothing has changed since."""
+            """Return the state now, or ``before`` itself if it is unchanged."""
 
         def get_static_fields(self) -> StaticFields:
-            """Return what is told once."""
+            """Return the fields that are sent once."""
 
         def finalize(self, fatal_errors: FatalErrors) -> None:
-            """Settle the end for good, for the process ends now; ``fatal_errors`` is of the exception it dies of.
+            """Make the end state final, because the process ends now.
 
-            If any.
+            Args:
+                fatal_errors: The code that the exception came through which ends the process; empty without one.
             """
 
 
 class Snapshot(NamedTuple):
-    """The state of a run at one instant, absolute and immutable. The fields are those of the protocol."""
+    """The state of a run at one instant: absolute, immutable, with the field names of the protocol."""
 
     title: str
     description: str
@@ -71,7 +72,7 @@ class Snapshot(NamedTuple):
 
 
 class StaticFields(NamedTuple):
-    """What is told of a run once, when its item is made."""
+    """The fields of an item that are sent once, when it is created."""
 
     unit: str
     group: str | None
@@ -80,17 +81,31 @@ class StaticFields(NamedTuple):
     deadline: str | None = None
 
 
-# What a server takes an item for that it is told nothing of.
-EMPTY_SNAPSHOT: Final = Snapshot("", "", 0, None, 0, "running", None)
+HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server shows an item as stalled: four heartbeats
+
+EMPTY_SNAPSHOT: Final = Snapshot("", "", 0, None, 0, "running", None)  # the server's defaults
+
+
+def add_static_fields(op: Op, fields: StaticFields, interval: float) -> None:
+    """Put the fields of a new item into ``op``; ``interval`` is that of its run, in seconds."""
+    op["unit"] = fields.unit
+    op["heartbeat_timeout"] = max(HEARTBEAT_TIMEOUT, 4 * interval)
+    if fields.group is not None:
+        op["group"] = fields.group
+    if fields.parent is not None:
+        op["parent"] = fields.parent
+    if fields.notify:
+        op["notify"] = list(fields.notify)
+    if fields.deadline is not None:
+        op["deadline"] = fields.deadline
 
 
 def add_changes(op: Op, new: Snapshot, old: Snapshot) -> None:
-    """Put into ``op`` what ``new`` has otherwise than ``old``."""
-    # Field by field, for this is done for every item at every send.
+    """Put the fields into ``op`` that ``new`` changes. Unrolled, because it runs for each item at each send."""
     if new.completed != old.completed:
         op["completed"] = new.completed
     if new[:2] == old[:2] and new[3:] == old[3:]:
-        return  # as nearly always
+        return  # the common case
     if new.description != old.description:
         op["description"] = new.description
     if new.total != old.total:
