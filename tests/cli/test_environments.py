@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.server_process import open_client
+from tests.support.connections import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ from progressbar_tracker import cli
 from progressbar_tracker.testing import recording
 from tests.support.cli import CLI_COMMAND, write_script
 from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
-from tests.support.server_process import wait_until
+from tests.support.waiting import wait_until
 
 
 class ExecResult:

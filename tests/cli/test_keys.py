@@ -10,7 +10,7 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import PermissionError
-from tests.support.server_process import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["file", "http"])

@@ -14,7 +14,7 @@ import pytest
 from progressbar_tracker._programs import pipe
 from tests.support.cli import CLI_COMMAND
 from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
-from tests.support.server_process import wait_until
+from tests.support.waiting import wait_until
 
 PIPE_DATA = random.Random(0).randbytes(3_000_000) + b"last"
 

@@ -13,7 +13,7 @@ import pytest
 from progressbar_tracker._programs import supervisor
 from tests.support.cli import CLI_COMMAND, write_script
 from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
-from tests.support.server_process import wait_until
+from tests.support.waiting import wait_until
 
 # What is over in an instant is not sent, so each bar goes on when it has been seen.
 BARS_PROGRAM = """

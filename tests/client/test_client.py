@@ -40,6 +40,7 @@ from progressbar_tracker import (
     ValidationError,
 )
 from progressbar_tracker._models import KEY_PERMISSIONS
+from tests.support.connections import find_free_port
 from tests.support.fault_server import HALF_RESPONSE, HANG, RESET, FaultServer
 from tests.support.fault_server import make_response as scripted
 from tests.support.hostile_ids import HOSTILE_IDS
@@ -182,12 +183,6 @@ def server():
     server = FaultServer()
     yield server
     server.close()
-
-
-def find_free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # ---------------------------------------------------------------- the two faces

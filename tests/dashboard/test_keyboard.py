@@ -6,11 +6,11 @@ import re
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
 from playwright.sync_api import expect
-
-from tests.support.browser_site import wait_until
 
 from .test_board import find_row, visible_ids, wait_for_stream
 

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.browser_site import TLS_CONTEXT, BrowserServer
+from tests.support.browser_site import BrowserServer
+from tests.support.connections import TLS_CONTEXT
 
 from .conftest import APPEARANCE_RULES, find_violations, measure_overflow
 

@@ -7,12 +7,13 @@ import signal
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
 from playwright.sync_api import expect
 
 from progressbar_tracker.server import hub as server_live
-from tests.support.browser_site import wait_until
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 
 from .conftest import DEFAULT_OPTIONS

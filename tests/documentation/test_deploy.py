@@ -20,18 +20,13 @@ import pytest
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
+from tests.support.connections import TLS_CONTEXT, find_free_port
 from tests.support.postgres import create_database, drop_database
-from tests.support.server_process import TLS_CONTEXT, wait_until
+from tests.support.waiting import wait_until
 
 PROJECT_ROOT = Path(__file__).parents[2]
 DEPLOY_FOLDER = PROJECT_ROOT / "examples" / "deploy"
 README_TEXT = (DEPLOY_FOLDER / "README.md").read_text("utf-8")
-
-
-def find_free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def find_program(name, package):

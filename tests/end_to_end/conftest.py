@@ -4,7 +4,8 @@ import pytest
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from tests.support.server_process import ServerProcess, list_history, list_items, open_client
+from tests.support.connections import open_client
+from tests.support.server_process import ServerProcess, list_history, list_items
 
 
 class ServerWithKeys:

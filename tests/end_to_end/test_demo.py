@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, demo
-from tests.support.server_process import TLS_CONTEXT, list_items, wait_until
+from tests.support.connections import TLS_CONTEXT
+from tests.support.server_process import list_items
+from tests.support.waiting import wait_until
 
 # A job of half a minute, most of it the same thing again, is no better a test than one of two seconds. The whole of it
 # is done with the wheel, see .ci/run.

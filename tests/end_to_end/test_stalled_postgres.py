@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.postgres import create_database
-from tests.support.server_process import ServerProcess, wait_until
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

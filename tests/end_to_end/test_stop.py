@@ -15,7 +15,9 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
-from tests.support.server_process import ADMIN_KEY, TLS_CONTEXT, ServerProcess, list_items, open_client, wait_until
+from tests.support.connections import TLS_CONTEXT, open_client
+from tests.support.server_process import ADMIN_KEY, ServerProcess, list_items
+from tests.support.waiting import wait_until
 
 STREAM_COUNT = 50
 

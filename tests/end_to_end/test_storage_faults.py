@@ -19,7 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ADMIN_KEY, ServerProcess, open_client, wait_until
+from tests.support.connections import open_client
+from tests.support.server_process import ADMIN_KEY, ServerProcess
+from tests.support.waiting import wait_until
 
 # A loop that goes on for as long as it is fed.
 STEP_PROGRAM = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import joblib
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from progressbar_tracker import track
 from progressbar_tracker.integrations.joblib import Parallel
 from progressbar_tracker.testing import recording
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -70,13 +70,6 @@ def test_what_is_completed_counts_and_not_what_is_dispatched(recorder):
             gate.set()
         thread.join()
     assert final_state(recorder) == ("succeeded", 4, 4, None)
-
-
-def wait_until(reached):
-    deadline = time.monotonic() + 20
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

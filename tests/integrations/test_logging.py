@@ -23,19 +23,13 @@ from progressbar_tracker.integrations._log_lines import Lines
 from progressbar_tracker.integrations.logging import lines, redirect
 from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
+from tests.support.clock import ManualClock
 
 
 @pytest.fixture
 def recorder():
     with recording() as made:
         yield made
-
-
-class ManualClock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def pop_messages(caplog):
 
 @pytest.fixture
 def clock():
-    return ManualClock()
+    return ManualClock(100.0)
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ from tests.server.access.test_expired_credentials import (
     STORE_READ_ROUTES,
     refusal_status,
 )
-from tests.support.server import ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -265,14 +267,6 @@ class HeldStore:
             return work(*arguments, **named)
 
         return held
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + TIMEOUT_SECONDS
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError("it did not come to be")
-        time.sleep(0.005)
 
 
 def get_checked_state(served: RunningServer, victim: EndingCredential) -> object:

@@ -17,8 +17,10 @@ import pytest
 from progressbar_tracker._models import BODY_BYTES
 from progressbar_tracker.server import capacity, run
 from progressbar_tracker.server.http import connection, endpoint, eviction
-from tests.support.server import ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer
 from tests.support.sse import SseStream
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,13 +89,6 @@ def connect(server: RunningServer) -> Iterator[Callable[[], RawConnection]]:
 
 def parse_statuses(said: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", said)]
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 # Slow

@@ -23,7 +23,9 @@ import pytest
 from progressbar_tracker.server.access.keys import Keyring
 from progressbar_tracker.server.access.shares import Shares
 from progressbar_tracker.server.routes import ROUTES
-from tests.support.server import TLS_CONTEXT, ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.connections import TLS_CONTEXT
+from tests.support.server import RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

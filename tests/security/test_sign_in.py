@@ -13,7 +13,8 @@ from hypothesis import strategies as some
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS, DeviceCookies
 from progressbar_tracker.server.access.sessions import ATTEMPT_WINDOW_SECONDS, MAX_SIGN_IN_ATTEMPTS, SignInAttempts
 from progressbar_tracker.server.hub import HEARTBEAT_INTERVAL
-from tests.support.server import ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer
 from tests.support.sse import SseStream
 
 if TYPE_CHECKING:

@@ -20,10 +20,13 @@ from progressbar_tracker.server.items.board import Board, Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
 from tests.server.access.test_authorization import ACCESS_MATRIX
-from tests.support.server import TLS_CONTEXT, ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.connections import TLS_CONTEXT
+from tests.support.server import RunningServer
 from tests.support.sse import SseStream
+from tests.support.waiting import wait_until
 
-from .test_connections import RawConnection, parse_statuses, wait_until
+from .test_connections import RawConnection, parse_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

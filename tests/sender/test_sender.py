@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections import deque
@@ -14,17 +13,12 @@ from progressbar_tracker import ProgressBar, TransportError
 from progressbar_tracker._sender.reconciler import MAX_RECREATIONS, Reconciler
 from progressbar_tracker._sender.sender import Sender, _FlushRequest
 from tests.sender.test_reconciler import FakeSource
+from tests.support.connections import find_free_port
 from tests.support.fault_server import HALF_RESPONSE, HANG, LOST_RESPONSE, RESET, WRITE_KEY, make_response
-from tests.support.server_process import wait_until
+from tests.support.waiting import wait_until
 
 # Where a server is waited for, a request is given up after five seconds. A busy machine takes its time too.
 MAX_LOOP_SECONDS = 4.0
-
-
-def find_closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run_loop(pb, item_id="job"):
@@ -54,7 +48,7 @@ def test_a_misbehaving_server_neither_raises_in_the_loop_nor_slows_it(faults, pb
 
 
 def test_a_server_that_refuses_neither_raises_in_the_loop_nor_slows_it():
-    pb = ProgressBar(f"http://127.0.0.1:{find_closed_port()}", WRITE_KEY, auto_detect=False)
+    pb = ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False)
     took, seen = run_loop(pb)
     assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
     begun = time.perf_counter()
@@ -170,7 +164,7 @@ def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
 
 
 def test_flush_says_false_when_the_server_is_away():
-    pb = ProgressBar(f"http://127.0.0.1:{find_closed_port()}", WRITE_KEY, auto_detect=False)
+    pb = ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
     wait_until(lambda: pb.sender.stats().failed)

@@ -6,7 +6,8 @@ import pytest
 
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import FullDisk, ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.server import FullDisk, RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,9 +18,9 @@ from progressbar_tracker.server.mutations import AddHistory, MarkNotice, SaveKey
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.settings import DAY_SECONDS, RetentionPolicy, Settings
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import START_TIME, RunningServer, make_legacy_item
-
-from .test_cluster import wait_until
+from tests.support.clock import START_TIME
+from tests.support.server import RunningServer, make_legacy_item
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,9 +17,11 @@ from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import ChangeBatch
+from tests.support.clock import ManualClock
 from tests.support.postgres import Cluster, create_database
-from tests.support.server import ManualClock, RunningServer, make_legacy_item
+from tests.support.server import RunningServer, make_legacy_item
 from tests.support.sse import Event, SseStream
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,13 +49,6 @@ class ServerGroup:
     def wait_for_all(self, seen: Callable[[RunningServer], object], wanted: object) -> None:
         """Wait until all servers see the same."""
         wait_until(lambda: [seen(served) for served in self.servers] == [wanted] * len(self.servers))
-
-
-def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to be"
-        threading.Event().wait(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from progressbar_tracker.server import hub as hub_module
 from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board, Owner
-from tests.support.server import START_TIME
+from tests.support.clock import START_TIME
 from tests.support.sse import SseStream
 
 if TYPE_CHECKING:

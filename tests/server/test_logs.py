@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progressbar_tracker.server import logs
-from tests.support.server import ManualClock, RunningServer, make_legacy_item
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,6 +14,7 @@ from progressbar_tracker.server.items.expiry import STALE_ENTRIES, STARTUP_GRACE
 from progressbar_tracker.server.items.validation import parse_write
 from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL
 from progressbar_tracker.server.settings import DAY_SECONDS, RetentionPolicy, Settings
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,12 +122,6 @@ def test_what_comes_and_goes_leaves_nothing_behind_that_waits_for_weeks() -> Non
     assert len(made._timers._expiries) + len(made._timers._abandonments) < 2 * STALE_ENTRIES + 20
     made.sweep(0.0)
     assert {change.id for change in made.sweep(14 * DAY_SECONDS)} == {"stays", "runs"}
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    """The server sweeps by itself, twice a second; pytest-timeout ends what never comes to be."""
-    while not happened():
-        pass
 
 
 def test_each_end_is_remembered_for_as_long_as_it_was_said(make_server: Callable[..., RunningServer]) -> None:

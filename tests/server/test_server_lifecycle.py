@@ -16,7 +16,8 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.run import BackgroundServer, Server
 from progressbar_tracker.server.settings import Settings
-from tests.support.server import TLS_CONTEXT, RunningServer, make_legacy_item
+from tests.support.connections import TLS_CONTEXT, find_free_port
+from tests.support.server import RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,9 +53,7 @@ def test_a_host_that_is_not_ours_is_told_in_one_sentence(tmp_path: Path) -> None
 
 
 def test_a_second_server_on_the_same_database_is_refused_and_frees_its_port(server: RunningServer) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     with pytest.raises(ConfigError, match="a server is running"):
         Server(Settings(database=server.database, port=port))
     with socket.socket() as probe:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
-import time
-
 import httpx
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-
-TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+from tests.support.connections import TLS_CONTEXT
 
 
 class BrowserServer:
@@ -65,11 +61,3 @@ class BrowserServer:
             ops = [{"op": "delete", "id": found} for found in ids]
             self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self._admin).raise_for_status()
             assert self.list_items() == []
-
-
-def wait_until(happened):
-    """Look again and again until it has happened; there is nothing to be told by."""
-    deadline = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)

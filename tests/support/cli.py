@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.server_process import list_history, list_items, open_client
+from tests.support.connections import open_client
+from tests.support.server_process import list_history, list_items
 
 CLI_COMMAND = [sys.executable, "-m", "progressbar_tracker"]
 

@@ -11,7 +11,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+
+from tests.support.connections import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +61,7 @@ class Cluster:
         if self._user is not None:
             with contextlib.suppress(LookupError):
                 shutil.chown(self._folder, self._user)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = find_free_port()
         self._settings = {
             "fsync": "off", "listen_addresses": "127.0.0.1", "port": str(self.port), "max_connections": "200",
             "unix_socket_directories": "", "log_min_messages": "fatal",

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from .server_process import list_history, open_client
+from tests.support.connections import open_client
+
+from .server_process import list_history
 
 PROGRAM_TIMEOUT = 100.0  # seconds
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,30 +10,14 @@ import httpx
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
+from tests.support.connections import TLS_CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from progressbar_tracker.server.mutations import Write
-
-START_TIME = 1_800_000_000.0
-
-# Nothing here speaks TLS, and loading the system's certificates takes longer than most tests.
-TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = START_TIME) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
+    from tests.support.clock import ManualClock
 
 
 class RunningServer:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 
-import httpx
+from tests.support.connections import open_client
 
-TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ADMIN_KEY = "the-admin-key-of-these-tests"
 
 
@@ -81,11 +78,6 @@ class ServerProcess:
         return open_client(self.url, key)
 
 
-def open_client(url, key):
-    # Nothing here speaks TLS, and loading the system's certificates takes longer than most tests.
-    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=60, verify=TLS_CONTEXT)
-
-
 def list_history(http):
     """Return every run that has left the list, newest first, page by page."""
     path, runs = "/api/v1/history?limit=1000", []
@@ -98,11 +90,3 @@ def list_history(http):
 
 def list_items(http):
     return {item["id"]: item for item in http.get("/progress").raise_for_status().json()}
-
-
-def wait_until(happened):
-    """Look again and again until it has happened; there is nothing to be told by."""
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)

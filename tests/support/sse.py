@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from .server import TLS_CONTEXT
+from tests.support.connections import TLS_CONTEXT
 
 if TYPE_CHECKING:
     from .server import RunningServer

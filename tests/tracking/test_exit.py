@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.sender.test_sender import find_closed_port
+from tests.support.connections import find_free_port
 from tests.support.fault_server import HANG, WRITE_KEY
 from tests.support.programs import PROGRAM_TIMEOUT
 
@@ -150,7 +150,7 @@ def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
 @pytest.mark.parametrize("server", ["refuses", "hangs"])
 def test_a_program_whose_server_is_no_use_ends_in_time_and_says_nothing(faults, tmp_path, server):
     faults.default_fault = HANG
-    url = faults.url if server == "hangs" else f"http://127.0.0.1:{find_closed_port()}"
+    url = faults.url if server == "hangs" else f"http://127.0.0.1:{find_free_port()}"
     code = LONG_TIMEOUT_PRELUDE + (
         "t = time.perf_counter()\n"
         "for i in track(range(20), id='job'): time.sleep(0.02)\n"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.sender.test_sender import find_closed_port
+from tests.support.connections import find_free_port
 from tests.support.fault_server import HANG
 from tests.support.programs import PROGRAM_TIMEOUT
 from tests.tracking.test_exit import (
@@ -56,7 +56,7 @@ def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
 @pytest.mark.parametrize("fault", ["hangs", "refuses"])
 def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(faults, tmp_path, fault):
     faults.default_fault = HANG
-    url = faults.url if fault == "hangs" else f"http://127.0.0.1:{find_closed_port()}"
+    url = faults.url if fault == "hangs" else f"http://127.0.0.1:{find_free_port()}"
     done, out, err = run_program(url, LONG_TIMEOUT_PRELUDE + FIRST_AT_EXIT, tmp_path)
     assert (done, err) == (0, "")
     assert float(out) < MAX_EXIT_SECONDS  # 1.5 seconds for both of them, and the imports where no thread can be started

@@ -20,7 +20,7 @@ from tests.http.test_exchanges import make_reply as wire_answer
 from tests.sender.test_reconciler import FakeSource
 from tests.sender.test_sender import MAX_LOOP_SECONDS
 from tests.support.fault_server import HALF_RESPONSE, SILENT, WRITE_KEY, make_response
-from tests.support.server_process import wait_until
+from tests.support.waiting import wait_until
 
 
 def run_loop(pb):

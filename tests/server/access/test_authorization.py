@@ -11,7 +11,8 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
-from tests.support.server import START_TIME, ManualClock, RunningServer, make_legacy_item
+from tests.support.clock import START_TIME, ManualClock
+from tests.support.server import RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

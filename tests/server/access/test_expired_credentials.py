@@ -16,7 +16,8 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.models import credential_digest
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.routes import ROUTES
-from tests.support.server import ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer
 
 from .test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
 

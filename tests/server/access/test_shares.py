@@ -11,13 +11,15 @@ import pytest
 from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge, clean_text, truncate_text
 from progressbar_tracker.server.hub import PUBLIC_FIELDS
 from progressbar_tracker.server.models import rfc3339
-from tests.support.server import START_TIME, RunningServer
+from tests.support.clock import START_TIME
 from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
+
+    from tests.support.server import RunningServer
 
 PRIVATE_FIELDS = {"owner", "meta", "run_id", "parent", "group", "seq"}
 

@@ -21,12 +21,14 @@ from progressbar_tracker.server.models import EndedRun, Item
 from progressbar_tracker.server.mutations import AddHistory
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import START_TIME, RunningServer
+from tests.support.clock import START_TIME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+
+    from tests.support.server import RunningServer
 
 
 def make_item(item_id: str, **fields: object) -> Item:

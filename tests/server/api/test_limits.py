@@ -22,7 +22,9 @@ from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.items import transition
 from progressbar_tracker.server.problems import PROBLEM_CODES, PROBLEM_REMEDIES, ProblemError
 from progressbar_tracker.server.settings import Settings
-from tests.support.server import TLS_CONTEXT, make_legacy_item
+from tests.support.clock import ManualClock
+from tests.support.connections import TLS_CONTEXT
+from tests.support.server import make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +125,7 @@ LIMIT_VIOLATIONS: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] 
 @pytest.fixture(scope="module")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with little room."""
-    from tests.support.server import ManualClock, RunningServer
+    from tests.support.server import RunningServer
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(transition, "MAX_PARTS", 2)

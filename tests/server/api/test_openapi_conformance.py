@@ -23,8 +23,9 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 from progressbar_tracker.server.http.endpoint import _DEFAULT_HEADERS, _SECURITY_HEADERS
 from progressbar_tracker.server.problems import PROBLEM_CODES
 from progressbar_tracker.server.routes import ROUTES
+from tests.support.clock import ManualClock
 from tests.support.postgres import create_database, drop_database
-from tests.support.server import ManualClock, RunningServer
+from tests.support.server import RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

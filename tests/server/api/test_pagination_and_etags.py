@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import httpx
 
     from progressbar_tracker.server.stores.base import Store
-    from tests.support.server import ManualClock, RunningServer
+    from tests.support.clock import ManualClock
+    from tests.support.server import RunningServer
 
 OWNER_A: Final = Owner("me", "ci")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -16,13 +15,15 @@ import pytest
 from progressbar_tracker.server.models import Sample
 from progressbar_tracker.server.mutations import AddHistory, AddSample, Write
 from progressbar_tracker.server.stores.sqlite import rows
-from tests.support.server import START_TIME, RunningServer
+from tests.support.clock import START_TIME
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
 
     import httpx
+
+    from tests.support.server import RunningServer
 
 
 class ElementParser(HTMLParser):
@@ -36,13 +37,6 @@ class ElementParser(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.add(tag)
         self.attributes.update(name for name, _ in attrs)
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 HOSTILE_IDS = ["a/b c", "ü/😀", "100%", "a?b#c", "//x//", "%2F", "a\\b", "a;b=c&d", "..", "."]

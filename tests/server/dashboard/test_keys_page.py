@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.support.server import START_TIME
+from tests.support.clock import START_TIME
 
 if TYPE_CHECKING:
     from tests.support.server import RunningServer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,10 +18,12 @@ from progressbar_tracker.server.pools import Cancellation
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import ManualClock, RunningServer
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 CHANNELS_FILE: Final = '[channels.hook]\nurl = "https://example.invalid/hook"\n'
 
@@ -89,13 +90,6 @@ class PendingRequest:
             self.socket.shutdown(socket.SHUT_WR)
         else:
             self.socket.close()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        threading.Event().wait(0.005)
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])

@@ -16,7 +16,7 @@ from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite.files import migrate
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.server import TLS_CONTEXT
+from tests.support.connections import TLS_CONTEXT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,22 +19,15 @@ from progressbar_tracker.server.stores.base import ChangeBatch, ItemRow, Outdate
 from progressbar_tracker.server.stores.open import open_store
 from progressbar_tracker.server.stores.postgres import PostgresStore, rows
 from progressbar_tracker.server.stores.postgres.schema import MIGRATIONS, ensure_schema
+from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 10_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(10_000.0)
 
 
 @pytest.fixture

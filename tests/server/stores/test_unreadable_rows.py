@@ -18,9 +18,10 @@ from progressbar_tracker.server.models import Notice, Sample
 from progressbar_tracker.server.mutations import AddNotice, AddSample
 from progressbar_tracker.server.stores import reading
 from progressbar_tracker.server.stores.reading import SkippedRows, read_page
-from tests.server.test_cluster import wait_until
+from tests.support.clock import START_TIME, ManualClock
 from tests.support.postgres import create_database
-from tests.support.server import START_TIME, ManualClock, RunningServer, make_legacy_item
+from tests.support.server import RunningServer, make_legacy_item
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,91 @@
+"""Clients and raw sockets for servers on the loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import socket
+import ssl
+import struct
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx
+
+# No test server uses TLS, and loading the system's certificates takes longer than most tests.
+TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def open_client(url: str, key: str | None = None, *, timeout: float = 60.0, **headers: str) -> httpx.Client:
+    """Return a client that sends ``key`` and ``headers`` with each request."""
+    if key is not None:
+        headers["X-API-KEY"] = key
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout, verify=TLS_CONTEXT)
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class RawConnection:
+    """A connection whose bytes the test writes itself. Usable as a context manager.
+
+    Args:
+        url: The server's base URL.
+        timeout: Seconds that connecting, sending and receiving may take.
+        buffer: The size of the receive buffer in bytes.
+        source: The local address, to appear as another client.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 20.0, buffer: int | None = None, source: str | None = None
+    ) -> None:
+        address = urlsplit(url)
+        self.socket = socket.socket()
+        self.socket.settimeout(timeout)
+        if buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        if source is not None:
+            self.socket.bind((source, 0))
+        self.socket.connect((address.hostname, address.port))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Close with a RST instead of a FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def send(self, data: bytes) -> bool:
+        """Return whether the server still accepted the data."""
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def is_readable(self) -> bool:
+        return bool(select.select([self.socket], [], [], 0)[0])
+
+    def read_all(self) -> bytes:
+        """Return all bytes until the server closes the connection."""
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while chunk := self.socket.recv(65536):
+                received += chunk
+        return received
+
+
+def parse_statuses(data: bytes) -> list[int]:
+    """Return the status codes of all responses in ``data``."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", data)]
