@@ -16,7 +16,8 @@ from progressbar_tracker.server.api import history
 from progressbar_tracker.server.budget import CHUNK_BYTES, ByteBudget, Slots
 from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.hub import Hub, View
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
 from tests.server.access.test_authorization import ACCESS_MATRIX

@@ -11,7 +11,7 @@ import pytest
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.app import App, create_app
 from progressbar_tracker.server.clock import JUMP_SECONDS, ClockJumpDetector, SystemClock, monotonic_of
-from progressbar_tracker.server.items.board import Owner
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL
 from progressbar_tracker.server.models import EndedRun
 from progressbar_tracker.server.mutations import AddHistory, MarkNotice, SaveKey

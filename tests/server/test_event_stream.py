@@ -12,7 +12,8 @@ import pytest
 
 from progressbar_tracker.server import hub as hub_module
 from progressbar_tracker.server.hub import Hub, View
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from tests.support.clock import START_TIME
 from tests.support.sse import SseStream
 

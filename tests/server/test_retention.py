@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.expiry import STALE_ENTRIES, STARTUP_GRACE_SECONDS
 from progressbar_tracker.server.items.validation import parse_write
 from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL

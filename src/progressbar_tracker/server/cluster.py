@@ -27,7 +27,7 @@ from .threads import run_in_daemon_thread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from .items.board import Change
+    from .items.change import Change
     from .models import SampledRun
     from .stores.base import Credentials, SharedStore
 

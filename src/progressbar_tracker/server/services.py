@@ -21,7 +21,7 @@ from progressbar_tracker.server.cluster import ClusterSync, Verdict
 from progressbar_tracker.server.counters import RequestMetrics
 from progressbar_tracker.server.hosts import AllowedHosts
 from progressbar_tracker.server.hub import Hub
-from progressbar_tracker.server.items.board import Board, Change
+from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.samples import Sampler
 from progressbar_tracker.server.items.serializer import is_stalled
 from progressbar_tracker.server.long_responses import ActiveResponses
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from progressbar_tracker.server.access.authorization import Principal
+    from progressbar_tracker.server.items.change import Change
     from progressbar_tracker.server.models import Item, KeyRecord, SessionRecord
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials
@@ -142,7 +143,7 @@ class Services:
         self.epoch = boot_id if shared is None else shared.epoch
         self.boot_id = boot_id
         self.board = Board(
-            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, silent=shared is not None,
+            max_items=settings.max_items, new_run_id=new_run_id, items=loaded.items, track_changes=shared is None,
             keep=settings.keep, give_up=settings.give_up,
         )  # fmt: skip
         self.cluster = None if shared is None else ClusterSync(shared, self.board)

@@ -14,7 +14,7 @@ from progressbar_tracker.server.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from progressbar_tracker.server.items.board import Change
+    from progressbar_tracker.server.items.change import Change
 
 MAX_REPEATABLE: Final = 1000
 """The most changes of unknown outcome that are remembered, so that a client may send them again."""

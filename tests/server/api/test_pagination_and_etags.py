@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progressbar_tracker.server.api.items import ETAG_DRIFT_SECONDS
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.index import sort_key
 from progressbar_tracker.server.models import EndedRun, Item
 from progressbar_tracker.server.mutations import AddHistory, TrimHistory

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.items.board import Board, Change, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Change, Owner
 from progressbar_tracker.server.items.expiry import STALE_ENTRIES
 from progressbar_tracker.server.items.serializer import is_stalled, serialize_item
 from progressbar_tracker.server.items.transition import MAX_PARTS
@@ -50,7 +51,7 @@ def make_started_board(**fields: object) -> Board:
 def test_a_created_item_is_running_and_has_a_run_of_its_own() -> None:
     change = make_board().create(parse_legacy(make_body()), OWNER_A, 10.0)
     item = item_after(change)
-    assert (change.status, change.durable) == (201, True)
+    assert (change.created, change.durable) == (True, True)
     assert (item.status, item.run_id, item.seq, item.owner, item.created_at) == ("running", "made-1", 0, "ci", 10.0)
 
 
@@ -113,7 +114,7 @@ def test_part_one_needs_all_five_fields(field: str) -> None:
 
 def test_a_put_creates_with_a_run_id_of_the_servers_where_none_is_named() -> None:
     change = make_board().put("a", {}, OWNER_A, 0.0)
-    assert (change.status, item_after(change).run_id, change.durable) == (201, "made-1", True)
+    assert (change.created, item_after(change).run_id, change.durable) == (True, "made-1", True)
 
 
 def test_a_put_replaces_what_a_patch_keeps() -> None:
@@ -184,7 +185,7 @@ def test_the_same_end_told_twice_is_no_conflict() -> None:
     made = make_started_board(status="succeeded", seq=3)
     before = made.require("a")
     change = made.patch("a", {"run_id": "r", "seq": 4, "status": "succeeded"}, 9.0)
-    assert (change.status, change.writes(), made.require("a")) == (200, [], before)
+    assert (change.created, change.writes(), made.require("a")) == (False, [], before)
 
 
 def test_an_old_write_to_an_ended_run_is_ignored() -> None:
@@ -217,7 +218,7 @@ def test_a_put_of_another_run_takes_over_and_the_old_run_has_stopped() -> None:
     made = make_started_board(title="old", group="g", seq=9)
     change = made.put("a", {"run_id": "new", "title": "new"}, OWNER_A, 7.0)
     item = item_after(change)
-    assert (change.status, change.durable, item.run_id, item.seq, item.created_at) == (200, True, "new", 0, 7.0)
+    assert (change.created, change.durable, item.run_id, item.seq, item.created_at) == (False, True, "new", 0, 7.0)
     assert (item.title, item.group) == ("new", None)
     assert change.ended_run is not None
     assert (change.ended_run.status, change.ended_run.item.title, change.ended_run.ended_at) == ("stopped", "old", 7.0)
@@ -237,7 +238,7 @@ def test_a_run_that_was_taken_over_cannot_take_the_item_back() -> None:
         made.put("a", {"run_id": "r"}, OWNER_A, 2.0)
     assert problem_code(problem) == "run-superseded"
     made.delete("a", 3.0)
-    assert made.put("a", {"run_id": "r"}, OWNER_A, 4.0).status == 201
+    assert made.put("a", {"run_id": "r"}, OWNER_A, 4.0).created
 
 
 def test_deleting_a_running_item_records_it_as_deleted_and_an_ended_one_as_it_ended() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.items.validation import parse_write, parse_write_fast
 from progressbar_tracker.server.models import rfc3339

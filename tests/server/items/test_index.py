@@ -7,7 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.index import ItemIndex, sort_key
 from progressbar_tracker.server.problems import ProblemError
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.merge import is_compatible, three_way_merge
 from progressbar_tracker.server.items.validation import parse_write
 from progressbar_tracker.server.models import EndedRun, Item, Part
@@ -18,7 +19,7 @@ from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.postgres.conflicts import ConflictResolver
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.items.board import Change
+    from progressbar_tracker.server.items.change import Change
 
 BASE_ITEM = Item(
     id="a", owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0, title="t", own=5, completed=5
@@ -112,7 +113,7 @@ class BoardReplica:
     """A board that writes to what is stored when it is told to, and reads it when it is told to."""
 
     def __init__(self) -> None:
-        self.board = Board(max_items=10, new_run_id=lambda: "made", silent=True)
+        self.board = Board(max_items=10, new_run_id=lambda: "made", track_changes=False)
         self.base: Item | None = None
         self.dirty = False
 

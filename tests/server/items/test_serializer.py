@@ -7,7 +7,8 @@ import json
 import pytest
 
 from progressbar_tracker.server.budget import CHUNK_BYTES
-from progressbar_tracker.server.items.board import Board, Owner
+from progressbar_tracker.server.items.board import Board
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 
 

@@ -15,7 +15,7 @@ from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
 from progressbar_tracker.server.api.items import _apply_op
 from progressbar_tracker.server.http.request import decode_object
-from progressbar_tracker.server.items.board import Board, Change
+from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.items.validation import parse_batch_fast, parse_legacy, parse_legacy_fast
 from progressbar_tracker.server.models import Item
@@ -25,6 +25,7 @@ from tests.support.server import make_legacy_item
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from progressbar_tracker.server.items.change import Change
     from tests.support.server import RunningServer
 
 WRITE_PRINCIPAL: Final = Principal("me", "ci", "write")

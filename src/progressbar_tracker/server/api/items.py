@@ -24,7 +24,7 @@ from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.cluster import Verdict
 from progressbar_tracker.server.http.request import Request, decode_object, get_query_text, validate_id
 from progressbar_tracker.server.http.response import Header, Response, json_response, json_stream_response
-from progressbar_tracker.server.items.board import Board, Change, Owner
+from progressbar_tracker.server.items.change import Change, Owner
 from progressbar_tracker.server.items.index import SortKey, sort_key
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 from progressbar_tracker.server.items.validation import (
@@ -39,6 +39,7 @@ from progressbar_tracker.server.problems import ProblemError, field_problem, mis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from progressbar_tracker.server.items.board import Board
     from progressbar_tracker.server.items.validation import BatchOperation
     from progressbar_tracker.server.models import Item
 
@@ -118,8 +119,8 @@ async def _write_item(request: Request, op: str) -> Response:
     )
     assert change.after is not None
     # A client with ever more items is told how far it may go; one with updates, which are many, is told nothing.
-    headers = services.board.quota(request.principal.id).headers() if change.status == 201 else ()
-    return json_response(serialize_item(change.after, now), change.status, headers)
+    headers = services.board.quota(request.principal.id).headers() if change.created else ()
+    return json_response(serialize_item(change.after, now), 201 if change.created else 200, headers)
 
 
 async def delete_item(request: Request) -> Response:
@@ -172,7 +173,7 @@ async def write_batch(request: Request) -> Response:
                 results.append({"id": told_id, "status": problem.status, "problem": problem.document()})
             else:
                 changes.append(change)
-                results.append({"id": op["id"], "status": change.status})  # type: ignore[index]  # it has been judged
+                results.append({"id": op["id"], "status": 201 if change.created else 200})  # type: ignore[index]  # it has been judged
         return Verdict(changes, refused)
 
     ids = [item_id for op in ops if isinstance(op, dict) and isinstance(item_id := op.get("id"), str)]

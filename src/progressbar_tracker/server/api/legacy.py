@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.access.authorization import authorize
 from progressbar_tracker.server.http.request import Request, decode_object, validate_id
 from progressbar_tracker.server.http.response import Response, json_response, json_stream_response
-from progressbar_tracker.server.items.board import Change, Owner
+from progressbar_tracker.server.items.change import Change, Owner
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast
 

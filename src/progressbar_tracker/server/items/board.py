@@ -1,133 +1,49 @@
-"""The board: the hot state of all items, and the rules of what may become of them.
+"""The board: the rules for every operation on the table of items.
 
-Pure: no I/O, no clock of its own (every operation is told ``now``, seconds since the epoch), no knowledge of HTTP or of
-a store. Every operation either raises a :class:`~.problems.ProblemError` and changes nothing, or changes the board and
-returns a :class:`Change` that says what to persist. Who may do it has been decided before.
+Pure: no I/O, no clock (each operation takes ``now``, seconds since the epoch), no knowledge of HTTP or of a store.
+An operation either raises a :class:`~.problems.ProblemError` and changes nothing, or changes the board and returns a
+:class:`~.change.Change` with the writes to persist. The caller has authorized the operation and validated its fields.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from progressbar_tracker._models import LegacyItem, compute_fraction
-from progressbar_tracker.server.models import EndedRun, EndStatus, Item, intern_texts
-from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem, Write
+from progressbar_tracker.server.models import EndedRun, Item, intern_texts
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.quota import Quota
-from progressbar_tracker.server.settings import RetentionPolicy
 
 from . import rate
-from .expiry import ItemTimers
-from .index import ItemIndex
+from .change import Change, Owner, end_run
+from .table import NO_EXPIRY, ItemTable
 from .transition import apply_write, last_seq
 from .validation import PROGRESS_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from progressbar_tracker._models import Status
+    from progressbar_tracker.server.settings import RetentionPolicy
 
-    from .index import SortKey
     from .validation import WriteFields
 
 MAX_PAST_RUNS: Final = 8
-"""How many former runs of an item are remembered, so that they cannot take it back."""
-
-NO_EXPIRY: Final = RetentionPolicy()
-"""Ended items stay."""
+"""Former runs that an item remembers, so that they cannot take it back."""
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Whose items: the identity that owns them, and the name shown for it."""
-
-    id: str
-    name: str
-
-
-class Change(msgspec.Struct, frozen=True):
-    """What an operation did.
-
-    Attributes:
-        status: The HTTP status that tells it: 200 or 201.
-        before: The item as it was, or ``None``.
-        after: The item as it is now, or ``None``.
-        ended_run: The run that went to the history, if one did.
-        durable: Must be on disk before it is answered.
-    """
-
-    status: int
-    before: Item | None
-    after: Item | None
-    ended_run: EndedRun | None = None
-    durable: bool = False
-
-    @property
-    def id(self) -> str:
-        """The item's id."""
-        item = self.after or self.before
-        assert item is not None
-        return item.id
-
-    @property
-    def event(self) -> str | None:
-        """What has become of the item, in two words for the log; ``None`` if it goes on as it was."""
-        before, after = self.before, self.after
-        if after is before:
-            return None
-        if after is None:
-            return "item deleted" if self.ended_run is None or self.ended_run.status == "deleted" else "item removed"
-        if before is None:
-            return "item created"
-        if after.run_id != before.run_id:
-            return "item taken over"
-        if after.status != before.status:
-            return "item resumed" if after.status == "running" else "item ended"
-        return None
-
-    def writes(self) -> list[Write]:
-        """Return what to persist, in order; nothing for a write that was ignored."""
-        if self.after is self.before:
-            return []
-        if self.ended_run is None and self.after is not None:
-            return [SaveItem(self.after, self.before)]
-        writes: list[Write] = [] if self.ended_run is None else [AddHistory(self.ended_run)]
-        if self.after is not None:
-            writes.append(SaveItem(self.after, self.before))
-        elif self.before is not None:
-            writes.append(DropItem(self.before.id, self.before))
-        return writes
-
-
-class PendingChanges(msgspec.Struct, frozen=True):
-    """What a reader of the board has not seen yet.
-
-    Attributes:
-        groups: By the id of each item that has changed or gone: the groups in which a reader may know it.
-        ended_runs: The runs that went to the history.
-    """
-
-    groups: dict[str, set[str | None]]
-    ended_runs: list[EndedRun]
-
-
-class Board:
-    """All items, by id.
+class Board(ItemTable):
+    """All items, and the operations on them.
 
     Args:
-        max_items: The most items of one owner.
+        max_items: The maximum number of items of one owner.
         new_run_id: Makes the id of a run whose writer names none.
-        items: The items of an earlier life.
-        silent: It has no news: what is told of its items is told of another board.
+        items: The items that the store has loaded.
+        track_changes: Record changes for readers; another board publishes them if false.
         keep: How long an ended item without a ``ttl`` of its own stays.
-        give_up: After how many seconds without a sign of life a running item leaves, stopped.
-
-    Attributes:
-        rev: Grows with every change; what one reader has seen can be told by it.
+        give_up: Seconds without a sign of life after which a running item leaves, stopped.
     """
 
     def __init__(
@@ -136,86 +52,14 @@ class Board:
         max_items: int,
         new_run_id: Callable[[], str],
         items: Iterable[Item] = (),
-        silent: bool = False,
+        track_changes: bool = True,
         keep: RetentionPolicy = NO_EXPIRY,
         give_up: float = math.inf,
     ) -> None:
+        super().__init__(items, track_changes=track_changes, keep=keep, give_up=give_up)
         self._max_items = max_items
         self._new_run_id = new_run_id
-        self._silent = True  # of what was there already nobody is to be told
-        self._items: dict[str, Item] = {}
-        self._owner_counts: dict[str, int] = {}
-        self._timers = ItemTimers(self._items, keep=keep, give_up=give_up)
         self._overdue: dict[str, None] = {}
-        self._pending_changes = PendingChanges({}, [])
-        self._touched: set[str] = set()
-        self._index = ItemIndex()
-        self.rev = 0
-        for item in items:
-            self.rev = max(self.rev, item.rev)
-            self._update_indexes(None, item)
-        self._index = ItemIndex(self._items.values())
-        self.drain_touched()
-        self._silent = silent
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def get(self, item_id: str) -> Item | None:
-        """Return an item, or ``None``."""
-        return self._items.get(item_id)
-
-    def require(self, item_id: str) -> Item:
-        """Return an item.
-
-        Raises:
-            ProblemError: ``item-not-found``.
-        """
-        item = self._items.get(item_id)
-        if item is None:
-            raise ProblemError("item-not-found", f"there is no item {item_id!r}")
-        return item
-
-    def snapshot(self) -> list[Item]:
-        """Return all items, in no order that means anything."""
-        return list(self._items.values())
-
-    def page(
-        self,
-        *,
-        group: str | None = None,
-        status: Status | None = None,
-        after: SortKey | None = None,
-        limit: int | None = None,
-    ) -> list[Item]:
-        """Return items: highest weight first, then oldest first. Costs what is returned.
-
-        Args:
-            group: Only those of a group.
-            status: Only those of a status.
-            after: Begin after this place of the list; see :func:`~.listing.sort_key`.
-            limit: The most items.
-        """
-        ids = self._index.iter_ids(group=group, status=status, after=after)
-        items: Iterator[Item] = map(self._items.__getitem__, ids)
-        if group is not None and status is not None:
-            items = (item for item in items if item.group == group and item.status == status)
-        return list(islice(items, limit))
-
-    def iter_items(self, ids: Iterable[str], *, group: str | None = None, status: str | None = None) -> Iterator[Item]:
-        """Yield the items of some ids, each as it is when it is asked for; those that have left are passed over.
-
-        A list that its client reads slowly keeps no former states of items in memory.
-
-        Args:
-            ids: Which.
-            group: Only those that are of a group then.
-            status: Only those that are of a status then.
-        """
-        for item_id in ids:
-            item = self._items.get(item_id)
-            if item is not None and group in (None, item.group) and status in (None, item.status):
-                yield item
 
     # Part 1 of the protocol.
 
@@ -241,7 +85,7 @@ class Board:
             ended_at=now if done else None,
             pace_n=body["value"],
         )
-        return self._commit(201, None, item, durable=True)
+        return self._commit(None, item, durable=True)
 
     def update(self, body: LegacyItem, now: float) -> Change:
         """Replace the four fields of part 1; a value of 1 ends the run, a later one below 1 revives it.
@@ -277,7 +121,7 @@ class Board:
             pace_n=found_n,
             pace_for=found_for,
         )
-        return self._commit(200, before, after, durable=status != before.status)
+        return self._commit(before, after, durable=status != before.status)
 
     # Part 2.
 
@@ -343,39 +187,11 @@ class Board:
         """
         before = self.require(item_id)
         self._check_run(before, run_id)
-        return self._commit(200, before, None, ended_run=_ended_run(before, "deleted", now), durable=True)
+        return self._commit(before, None, ended_run=end_run(before, "deleted", now), durable=True)
 
     def quota(self, owner_id: str, *, reset: int | None = None) -> Quota:
         """Return how many more items an owner may have."""
         return Quota("items", self._max_items, self._max_items - self._owner_counts.get(owner_id, 0), reset=reset)
-
-    def drain_touched(self) -> set[str]:
-        """Return the ids of the items that have come, changed or gone since this was last asked."""
-        touched, self._touched = self._touched, set()
-        return touched
-
-    def drain_changes(self) -> PendingChanges:
-        """Return what has changed since this was last asked."""
-        news, self._pending_changes = self._pending_changes, PendingChanges({}, [])
-        return news
-
-    def rollback(self, change: Change) -> Item | None:
-        """Undo a change whose commit failed, unless the item has changed again since; return what is there now."""
-        if self._items.get(change.id) is change.after:
-            self._replace_item(change.after, change.before)
-            self._next_rev()
-        return self._items.get(change.id)
-
-    def replace(self, item_id: str, item: Item | None) -> None:
-        """Take over what another server has made of an item; ``None`` if it is gone."""
-        before = self._items.get(item_id)
-        if before is not None or item is not None:
-            self._replace_item(before, item)
-            self._next_rev()
-
-    def record_ended_runs(self, runs: Iterable[EndedRun]) -> None:
-        """Note runs that went to the history, whichever server sent them there."""
-        self._pending_changes.ended_runs.extend(runs)
 
     def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
         """Expire ended items whose time is over, note who falls silent or is late, give up who has long been silent.
@@ -392,11 +208,10 @@ class Board:
         if expire:
             # Each leaves before the next is asked for.
             changes += [
-                self._commit(200, item, None, ended_run=_ended_run(item, "deleted", now))
-                for item in schedule.pop_expired(now)
+                self._commit(item, None, ended_run=end_run(item, "deleted", now)) for item in schedule.pop_expired(now)
             ]
             changes += [
-                self._commit(200, item, None, ended_run=_ended_run(item, "stopped", now))
+                self._commit(item, None, ended_run=end_run(item, "stopped", now))
                 for item in schedule.pop_abandoned(now)
             ]
         for item in schedule.newly_overdue(now):
@@ -427,13 +242,9 @@ class Board:
                 self._items[after.id] = after
                 self._touched.add(after.id)
                 self._record_change(after)
-                changes.append(Change(200, before, after))
+                changes.append(Change(before, after))
         self._timers.restart(now)
         return changes
-
-    def restart_periods(self, now: float) -> None:
-        """Count every period from now on; the items stay as they are stored."""
-        self._timers.restart(now)
 
     def drain_overdue(self) -> list[str]:
         """Return the ids of the items that have fallen silent or become late since this was last asked."""
@@ -451,8 +262,8 @@ class Board:
 
     def _start_run(self, before: Item | None, new_item: Item, fields: WriteFields, now: float) -> Change:
         after = intern_texts(self._apply_write(new_item, fields, now, overwrite=True))
-        ended = None if before is None else _ended_run(before, "stopped", now)
-        return self._commit(201 if before is None else 200, before, after, ended_run=ended, durable=True)
+        ended = None if before is None else end_run(before, "stopped", now)
+        return self._commit(before, after, ended_run=ended, durable=True)
 
     def _apply_progress(self, before: Item, fields: WriteFields, now: float) -> Change:
         """Do what :meth:`_apply` does, at half the cost, for what nearly every write is: a run has come further."""
@@ -460,7 +271,7 @@ class Board:
         if seq is None:
             seq = before.seq
         elif seq <= before.seq:
-            return Change(200, before, before)
+            return Change(before, before)
         completed = fields.get("completed", before.own)
         if (before.completed is None) is not (completed is None):
             return self._apply(before, fields, now, overwrite=False)
@@ -481,18 +292,18 @@ class Board:
         self._record_change(after)
         if after.heartbeat_timeout is not None and item_id not in self._timers.watched_ids:
             self._timers.watch_heartbeat(after)
-        return Change(200, before, after)
+        return Change(before, after)
 
     def _apply(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Change:
         seq, part = fields.get("seq"), fields.get("part")
         if seq is not None and (last := last_seq(before, part)) is not None and seq <= last:
-            return Change(200, before, before)
+            return Change(before, before)
         if before.status != "running":
             if fields.get("status") == before.status:
-                return Change(200, before, before)
+                return Change(before, before)
             raise ProblemError("run-ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
         after = self._apply_write(before, fields, now, overwrite=overwrite)
-        return self._commit(200, before, after, durable=after.status != "running")
+        return self._commit(before, after, durable=after.status != "running")
 
     def _apply_write(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Item:
         after = apply_write(before, fields, now, rev=self.rev + 1, overwrite=overwrite)
@@ -513,65 +324,20 @@ class Board:
                 quota=self.quota(owner.id, reset=60),
             )
 
-    def _next_rev(self) -> int:
-        self.rev += 1
-        return self.rev
-
     def _commit(
         self,
-        status: int,
         before: Item | None,
         after: Item | None,
         *,
         ended_run: EndedRun | None = None,
         durable: bool = False,
     ) -> Change:
-        self._replace_item(before, after)
+        self._place(before, after)
         if after is None:
             self._next_rev()
-        if ended_run is not None and not self._silent:
+        if ended_run is not None and self._track_changes:
             self._pending_changes.ended_runs.append(ended_run)
-        return Change(status, before, after, ended_run, durable)
-
-    def _replace_item(self, before: Item | None, after: Item | None) -> None:
-        """Put ``after`` where ``before`` was, and keep everything that follows from it true."""
-        self._index.update(before, after)
-        self._update_indexes(before, after)
-
-    def _update_indexes(self, before: Item | None, after: Item | None) -> None:
-        """Keep the counts, the heaps and the news true."""
-        if after is not None:
-            self._touched.add(after.id)
-        elif before is not None:
-            self._touched.add(before.id)
-        if before is not None and (after is None or after.group != before.group):
-            self._record_change(before)
-        if after is not None:
-            self._record_change(after)
-        if before is not None and (after is None or after.owner_id != before.owner_id):
-            left = self._owner_counts[before.owner_id] - 1
-            if left:
-                self._owner_counts[before.owner_id] = left
-            else:
-                del self._owner_counts[before.owner_id]
-            if after is None:
-                del self._items[before.id]
-        if after is None:
-            return
-        if before is None or after.owner_id != before.owner_id:
-            self._owner_counts[after.owner_id] = self._owner_counts.get(after.owner_id, 0) + 1
-        self._items[after.id] = after
-        self._timers.item_changed(before, after)
-
-    def _record_change(self, item: Item) -> None:
-        if self._silent:
-            return
-        groups = self._pending_changes.groups
-        known = groups.get(item.id)
-        if known is None:
-            groups[item.id] = {item.group}
-        else:
-            known.add(item.group)
+        return Change(before, after, ended_run, durable)
 
 
 def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float) -> Item:
@@ -586,10 +352,3 @@ def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float)
     if found == (item.created_at, item.updated_at, item.pace_at, item.ended_at):
         return item
     return replace(item, created_at=found[0], updated_at=found[1], pace_at=found[2], ended_at=found[3])
-
-
-def _ended_run(item: Item, otherwise: EndStatus, now: float) -> EndedRun:
-    """The record of a run that leaves the board: its own end, or ``otherwise``, now."""
-    if item.status == "running":
-        return EndedRun(item, otherwise, now)
-    return EndedRun(item, item.status, now if item.ended_at is None else item.ended_at)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from progressbar_tracker.server.items.board import Board, Change
+    from progressbar_tracker.server.items.board import Board
+    from progressbar_tracker.server.items.change import Change
     from progressbar_tracker.server.models import Item
     from progressbar_tracker.server.mutations import AddNotice
     from progressbar_tracker.server.stores.base import Store
