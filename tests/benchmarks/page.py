@@ -25,7 +25,7 @@ ITEM_COUNT = 2000
 CHANGES_PER_TICK = 200
 
 TICK_SCRIPT = """async ([changes, ticks, sort]) => {
-    const { hear } = await import(new URL("static/app.js", document.baseURI));
+    const { handleMessage } = await import(new URL("static/app.js", document.baseURI));
     const { items } = await (await fetch("api/v1/items?limit=10000")).json();
     for (let tick = 0; tick < ticks; tick++) {
         const time = new Date().toISOString();
@@ -38,7 +38,7 @@ TICK_SCRIPT = """async ([changes, ticks, sort]) => {
             changed.push(items[at]);
         }
         performance.mark(`begun ${tick}`);
-        hear({ type: "change", time, items: changed, gone: [], ended: [] });
+        handleMessage({ type: "change", time, items: changed, gone: [], ended: [] });
         performance.mark(`done ${tick}`);
         await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
     }

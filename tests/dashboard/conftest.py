@@ -14,8 +14,8 @@ from tests.support.browser_site import BrowserServer
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 SHORTENED_DELAYS = {
-    "stream.js": {b"RETRY = 2000": b"RETRY = 200", b"SPREAD = 1000": b"SPREAD = 100"},
-    "share.js": {b"RETRY = 5000": b"RETRY = 500"},
+    "stream.js": {b"RETRY_DELAY = 2000": b"RETRY_DELAY = 200", b"SPREAD = 1000": b"SPREAD = 100"},
+    "share.js": {b"RETRY_DELAY = 5000": b"RETRY_DELAY = 500"},
 }
 
 # Without motion, which a machine without a graphics card pays for dearly.

@@ -1,4 +1,4 @@
-"""The board as the first paint shows it; ``arrange.js``, ``row.js`` and ``words.js`` say the same in the same words."""
+"""The board as the first paint shows it; ``sort.js``, ``row.js`` and ``format.js`` say the same in the same words."""
 
 from __future__ import annotations
 

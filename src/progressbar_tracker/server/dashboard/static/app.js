@@ -1,273 +1,281 @@
-// The board: keeps the first paint up to date with what the stream says. Texts reach the page through textContent only.
+// The board: keeps the first paint up to date with the event stream. Item texts are set through textContent only.
 
-import { arrange, drifts, moves, sum, told } from "./arrange.js";
-import { offerKey } from "./beginning.js";
-import { inOrder } from "./order.js";
-import { Row, dismissible } from "./row.js";
+import { ICONS, formatDuration, formatInstant, formatPercent, formatTimeOfDay, itemUrl, stateOf, titleOf } from "./format.js";
+import { offerFirstKey } from "./onboarding.js";
+import { reorderChildren } from "./reorder.js";
+import { Row, mayDismiss } from "./row.js";
+import { arrangeItems, mayReorder, mayReorderByProgress, summarize, summaryText } from "./sort.js";
 import { subscribe } from "./stream.js";
-import { tell } from "./title.js";
-import { ICONS, duration, exactly, nameOf, pageOf, percent, stateOf, timeOfDay } from "./words.js";
+import { updateTab } from "./tab_title.js";
 
-const RECENT = 8;
-const UNDO = 6000;
-const CALM = 5000;
-const NAMED = 3;
-const FOLDED = "progress-folded";
+const MAX_RECENT_RUNS = 8;
+const MAX_ANNOUNCED = 3;
+const MAX_BATCH_OPS = 500;
+const MAX_FOLDED_GROUPS = 1000;
+const UNDO_TIMEOUT = 6000;
+const REORDER_DELAY = 5000;
+const FOLDED_STORAGE_KEY = "progress-folded";
 
 const $ = (id) => document.getElementById(id);
 const board = $("board");
-const runs = $("runs");
 const form = $("view");
-const operator = board.hasAttribute("data-operator");
 
 const items = new Map();
 const rows = new Map(Array.from(board.querySelectorAll(".item"), (node) => [node.dataset.id, new Row(node)]));
-const sections = new Map(Array.from(board.children, (node) => [node.dataset.group, section(node)]));
-const dismissed = new Map(); // ids to runs: hidden, and deleted when the time for undoing is over
-let view = asked();
-let offset = 0; // of the server's clock from ours
-let stopped = null; // the instant as of which everything is, while the connection is lost
-let known = false;
-let kept = true; // a key that was made has been seen
-let undoing;
-let drifting; // rows that overtake each other change places now and then, and not all the time
+const sections = new Map(Array.from(board.children, (node) => [node.dataset.group, createSection(node)]));
+const dismissed = new Map(); // ids to runs that are hidden, and deleted when the time to undo is over
+let query = readQuery();
+let clockOffset = 0; // the server's clock minus the browser's, in milliseconds
+let offlineSince = null; // the time of the last update while the connection is lost
+let isLive = false; // whether a snapshot has replaced the first paint
+let isShowingKey = false; // whether a new key is shown, so that the empty board stays
+let recentRuns = [];
+let undoTimer;
+let reorderTimer; // rows that overtake each other move once in a while
 
-// What the reader asks for
+// The query of the reader
 
-function asked() {
-  const query = new URLSearchParams(location.search);
+function readQuery() {
+  const parameters = new URLSearchParams(location.search);
   const value = (name) => {
     const field = form.elements[name];
-    field.value = query.get(name) ?? "";
+    field.value = parameters.get(name) ?? "";
     if (field.value === "" && field.tagName === "SELECT") field.selectedIndex = 0;
     return field.value;
   };
   return { q: value("q").trim(), status: value("status"), sort: value("sort") };
 }
 
-function look() {
+function applyQuery() {
   const next = { q: form.elements.q.value.trim(), status: form.elements.status.value, sort: form.elements.sort.value };
-  if (next.q === view.q && next.status === view.status && next.sort === view.sort) return;
-  view = next;
-  const query = new URLSearchParams(Object.entries(view).filter(([, value]) => value !== ""));
-  const text = query.toString();
+  if (next.q === query.q && next.status === query.status && next.sort === query.sort) return;
+  query = next;
+  const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== "")).toString();
   history.replaceState(null, "", text === "" ? location.pathname : `?${text}`);
-  if (known) place();
+  if (isLive) arrangeBoard();
 }
 
-// What is there
+// Rows and sections
 
-function present() {
+function visibleItems() {
   return Array.from(items.values()).filter((item) => !dismissed.has(item.id));
 }
 
-function shift(item) {
+// Returns whether the board has to be arranged.
+function updateItem(item) {
   const before = items.get(item.id);
   items.set(item.id, item);
   if (dismissed.has(item.id) && dismissed.get(item.id) !== item.run_id) dismissed.delete(item.id);
   let row = rows.get(item.id);
   if (row === undefined) rows.set(item.id, (row = new Row()));
-  row.show(item, before !== undefined && before.updated_at !== item.updated_at);
-  row.pass(now());
+  row.update(item, before !== undefined && before.updated_at !== item.updated_at);
+  row.updateAges(currentTime());
   if (before === undefined) return true;
-  if (drifts(before, item, view)) drifting ??= setTimeout(place, CALM);
-  return moves(before, item, view);
+  if (mayReorderByProgress(before, item, query)) reorderTimer ??= setTimeout(arrangeBoard, REORDER_DELAY);
+  return mayReorder(before, item, query);
 }
 
-function forget(id) {
+function removeItem(id) {
   items.delete(id);
   dismissed.delete(id);
   rows.get(id)?.node.remove();
   return rows.delete(id);
 }
 
-function section(given) {
-  const node = given ?? document.importNode($("section").content.firstElementChild, true);
+function createSection(existing) {
+  const node = existing ?? document.importNode($("section").content.firstElementChild, true);
   const part = (name) => node.querySelector(`summary [data-part=${name}]`);
-  return { node, list: node.querySelector("ul"), group: part("group"), told: part("told"), share: part("share"),
-    percent: part("percent"), items: [] };
+  return { node, list: node.querySelector("ul"), group: part("group"), summary: part("told"), progress: part("share"),
+    percent: part("percent"), ids: [] };
 }
 
-function place() {
-  clearTimeout(drifting);
-  drifting = undefined;
-  const arranged = arrange(present(), view);
+function arrangeBoard() {
+  clearTimeout(reorderTimer);
+  reorderTimer = undefined;
+  const arranged = arrangeItems(visibleItems(), query);
   const focused = document.activeElement;
   const nodes = [];
-  for (const { group, rows: found } of arranged) {
-    let one = sections.get(group);
-    if (one === undefined) {
-      sections.set(group, (one = section()));
-      one.node.dataset.group = group;
+  for (const { group, rows: arrangedRows } of arranged) {
+    let section = sections.get(group);
+    if (section === undefined) {
+      sections.set(group, (section = createSection()));
+      section.node.dataset.group = group;
       const name = group || "Without a group";
-      one.group.firstElementChild.textContent = name;
-      one.share.setAttribute("aria-label", `${name}: the mean of what runs`);
-      one.node.open = !folded().includes(group);
+      section.group.firstElementChild.textContent = name;
+      section.progress.setAttribute("aria-label", `${name}: the mean of what runs`);
+      section.node.open = !readFoldedGroups().includes(group);
     }
-    one.node.classList.toggle("alone", arranged.length === 1 && group === "");
-    one.items = found.map(({ item }) => item.id);
-    nodes.push(one.node);
-    inOrder(one.list, found.map(({ item, depth }) => {
+    section.node.classList.toggle("alone", arranged.length === 1 && group === "");
+    section.ids = arrangedRows.map(({ item }) => item.id);
+    nodes.push(section.node);
+    reorderChildren(section.list, arrangedRows.map(({ item, depth }) => {
       const row = rows.get(item.id);
       row.depth = depth;
       return row.node;
     }));
   }
-  inOrder(board, nodes);
+  reorderChildren(board, nodes);
   for (const [group, { node }] of sections) if (node.parentNode === null) sections.delete(group);
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   $("nothing").hidden = arranged.length > 0 || items.size === 0;
-  $("empty").hidden = items.size > 0 && kept;
+  updateEmptyState();
   $("waiting").hidden = items.size > 0;
   form.hidden = items.size === 0;
 }
 
-function write(node, text) {
+function updateEmptyState() {
+  $("empty").hidden = items.size > 0 && !isShowingKey;
+}
+
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function summarise() {
-  for (const one of sections.values()) {
-    const found = sum(one.items.map((id) => items.get(id)).filter((item) => item !== undefined));
-    write(one.told, told(found));
-    write(one.percent, found.share === null ? "" : percent(found.share));
-    one.share.hidden = found.share === null;
-    if (found.share !== null && one.share.value !== found.share) one.share.value = found.share;
+function updateSummaries() {
+  for (const section of sections.values()) {
+    const summary = summarize(section.ids.map((id) => items.get(id)).filter((item) => item !== undefined));
+    const { meanValue } = summary;
+    setText(section.summary, summaryText(summary));
+    setText(section.percent, meanValue === null ? "" : formatPercent(meanValue));
+    section.progress.hidden = meanValue === null;
+    if (meanValue !== null && section.progress.value !== meanValue) section.progress.value = meanValue;
   }
-  const all = sum(items.values());
-  write($("summary"), items.size === 0 ? "" : told(all));
-  tell(all, stopped !== null);
+  const summary = summarize(items.values());
+  setText($("summary"), items.size === 0 ? "" : summaryText(summary));
+  updateTab(summary, offlineSince !== null);
 }
 
-// What the stream says
+function arrangeAndSummarize() {
+  arrangeBoard();
+  updateSummaries();
+}
 
-function hear(message) {
-  if (message.type === "signed-out") return location.reload(); // the server sends the browser on to the sign-in page
-  if (message.type === "offline") return lose(message.time);
+// Messages of the stream
+
+function handleMessage(message) {
+  if (message.type === "signed-out") return location.reload(); // the server redirects to the sign-in page
+  if (message.type === "offline") return showOffline(message.time);
   if (message.type === "online") return;
-  offset = Date.parse(message.time) - Date.now();
-  if (stopped !== null) find();
-  if (message.type === "snapshot") snapshot(message);
-  else if (message.type === "change") change(message);
+  clockOffset = Date.parse(message.time) - Date.now();
+  if (offlineSince !== null) showOnline();
+  if (message.type === "snapshot") applySnapshot(message);
+  else if (message.type === "change") applyChange(message);
 }
 
-function snapshot({ items: found }) {
-  const news = [];
-  const ids = new Set(found.map((item) => item.id));
-  let gone = false;
-  for (const id of [...rows.keys()]) if (!ids.has(id)) gone = forget(id) || gone;
-  for (const item of found) {
-    notice(news, item);
-    shift(item);
+function applySnapshot({ items: newItems }) {
+  const ended = [];
+  const ids = new Set(newItems.map((item) => item.id));
+  let hasRemoved = false;
+  for (const id of [...rows.keys()]) if (!ids.has(id)) hasRemoved = removeItem(id) || hasRemoved;
+  for (const item of newItems) {
+    collectStateChange(ended, item);
+    updateItem(item);
   }
-  place();
-  summarise();
-  announce(news);
-  if (gone || known) remember();
-  known = true;
+  arrangeAndSummarize();
+  announceStates(ended);
+  if (hasRemoved || isLive) fetchRecentRuns();
+  isLive = true;
   $("more")?.remove();
-  document.documentElement.dataset.live = ""; // the first paint is the script's from here on
+  document.documentElement.dataset.live = "";
 }
 
-function change({ items: found, gone, ended }) {
-  const news = [];
-  let moved = false;
-  for (const run of ended) {
+function applyChange({ items: changedItems, gone, ended: endedRuns }) {
+  const ended = [];
+  let mustArrange = false;
+  for (const run of endedRuns) {
     const before = items.get(run.id);
     if (before !== undefined && before.run_id === run.run_id && before.status === "running" && run.status !== "deleted") {
-      news.push([nameOf(run), run.status]);
+      ended.push([titleOf(run), run.status]);
     }
   }
-  for (const id of gone) moved = forget(id) || moved;
-  for (const item of found) {
-    notice(news, item);
-    moved = shift(item) || moved;
+  for (const id of gone) mustArrange = removeItem(id) || mustArrange;
+  for (const item of changedItems) {
+    collectStateChange(ended, item);
+    mustArrange = updateItem(item) || mustArrange;
   }
-  if (moved) place();
-  summarise();
-  if (ended.length > 0) showRuns(ended.toReversed().concat(recent));
-  announce(news);
+  if (mustArrange) arrangeBoard();
+  updateSummaries();
+  if (endedRuns.length > 0) showRuns(endedRuns.toReversed().concat(recentRuns));
+  announceStates(ended);
 }
 
-function notice(news, item) {
+function collectStateChange(changes, item) {
   const before = items.get(item.id);
   if (before === undefined || before.run_id !== item.run_id) return;
   const state = stateOf(item);
-  if (state !== stateOf(before) && state !== "running") news.push([nameOf(item), state]);
+  if (state !== stateOf(before) && state !== "running") changes.push([titleOf(item), state]);
 }
 
-// Once for all that a tick brings, or a screen reader would never come to an end.
-function announce(news) {
-  if (news.length === 0) return;
-  const named = news.slice(0, NAMED).map(([title, state]) => `${title}: ${state}`);
-  if (news.length > NAMED) named.push(`and ${news.length - NAMED} more`);
-  say(named.join(". "));
+// Announces once per tick and only a few titles, so that a screen reader can keep up.
+function announceStates(changes) {
+  if (changes.length === 0) return;
+  const parts = changes.slice(0, MAX_ANNOUNCED).map(([title, state]) => `${title}: ${state}`);
+  if (changes.length > MAX_ANNOUNCED) parts.push(`and ${changes.length - MAX_ANNOUNCED} more`);
+  announce(parts.join(". "));
 }
 
-function say(text) {
+function announce(text) {
   $("news").textContent = text;
 }
 
-function lose(time) {
-  stopped = time === null ? Date.now() : Date.parse(time);
+function showOffline(time) {
+  offlineSince = time === null ? Date.now() : Date.parse(time);
   document.body.classList.add("offline");
-  $("offline").textContent = `No connection to the server. This is as of ${timeOfDay(stopped)}. Trying again…`;
+  $("offline").textContent = `No connection to the server. This is as of ${formatTimeOfDay(offlineSince)}. Trying again…`;
   $("offline").hidden = false;
-  say("No connection to the server");
-  tell(sum(items.values()), true);
+  announce("No connection to the server");
+  updateTab(summarize(items.values()), true);
 }
 
-function find() {
-  stopped = null;
+function showOnline() {
+  offlineSince = null;
   document.body.classList.remove("offline");
   $("offline").hidden = true;
-  say("The connection is back");
+  announce("The connection is back");
 }
 
-function now() {
-  return stopped ?? Date.now() + offset;
+function currentTime() {
+  return offlineSince ?? Date.now() + clockOffset;
 }
 
-function pass() {
-  if (stopped !== null || !known) return;
-  const instant = now();
-  for (const row of rows.values()) if (row.item !== null) row.pass(instant);
+function updateAges() {
+  if (offlineSince !== null || !isLive) return;
+  const now = currentTime();
+  for (const row of rows.values()) if (row.item !== null) row.updateAges(now);
 }
 
-// What has ended
+// Recently ended runs
 
-let recent = [];
-
-function showRuns(found) {
-  recent = found.slice(0, RECENT);
-  $("recent").hidden = recent.length === 0;
-  runs.replaceChildren(...recent.map(runNode));
+function showRuns(runs) {
+  recentRuns = runs.slice(0, MAX_RECENT_RUNS);
+  $("recent").hidden = recentRuns.length === 0;
+  $("runs").replaceChildren(...recentRuns.map(createRunNode));
 }
 
-function runNode(run) {
+function createRunNode(run) {
   const node = document.importNode($("run").content.firstElementChild, true);
   const part = (name) => node.querySelector(`[data-part=${name}]`);
   node.className = `run ${run.status}`;
   part("icon").textContent = ICONS[run.status];
-  part("link").href = pageOf(run.id);
-  part("title").textContent = nameOf(run);
+  part("link").href = itemUrl(run.id);
+  part("title").textContent = titleOf(run);
   part("word").textContent = run.status;
-  part("took").textContent = `after ${duration(Math.max(Date.parse(run.ended_at) - Date.parse(run.created_at), 0) / 1000)}`;
-  part("ended").textContent = timeOfDay(run.ended_at);
+  part("took").textContent = `after ${formatDuration(Math.max(Date.parse(run.ended_at) - Date.parse(run.created_at), 0) / 1000)}`;
+  part("ended").textContent = formatTimeOfDay(run.ended_at);
   part("ended").dateTime = run.ended_at;
-  part("ended").title = exactly(run.ended_at);
+  part("ended").title = formatInstant(run.ended_at);
   part("failure").hidden = !run.error;
   part("reason").textContent = (run.error ?? "").split("\n", 1)[0];
   part("error").textContent = run.error ?? "";
   return node;
 }
 
-async function remember() {
+async function fetchRecentRuns() {
   try {
-    const reply = await fetch(`api/v1/history?limit=${RECENT}`, { signal: AbortSignal.timeout(10000) });
-    if (reply.ok) showRuns((await reply.json()).items);
+    const response = await fetch(`api/v1/history?limit=${MAX_RECENT_RUNS}`, { signal: AbortSignal.timeout(10000) });
+    if (response.ok) showRuns((await response.json()).items);
   } catch {
-    // The stream says that the connection is lost, and this is asked again when it is back.
+    // The stream reports the lost connection, and the runs are fetched again after the next snapshot.
   }
 }
 
@@ -275,96 +283,94 @@ async function remember() {
 
 function dismiss(id, byKeyboard) {
   const item = items.get(id);
-  if (item === undefined || !dismissible(item)) return;
+  if (item === undefined || !mayDismiss(item)) return;
   dismissed.set(id, item.run_id);
-  place();
-  summarise();
+  arrangeAndSummarize();
   offerUndo();
   if (byKeyboard) $("undo").querySelector("button").focus();
 }
 
 function offerUndo() {
-  const titles = Array.from(dismissed.keys(), (id) => nameOf(items.get(id)));
-  toast(titles.length === 1 ? `Dismissed ${titles[0]}.` : `Dismissed ${titles.length} items.`, true);
-  clearTimeout(undoing);
-  undoing = setTimeout(settle, UNDO);
+  const titles = Array.from(dismissed.keys(), (id) => titleOf(items.get(id)));
+  showToast(titles.length === 1 ? `Dismissed ${titles[0]}.` : `Dismissed ${titles.length} items.`, true);
+  clearTimeout(undoTimer);
+  undoTimer = setTimeout(deleteDismissed, UNDO_TIMEOUT);
 }
 
-function toast(text, undo) {
-  const [words, button] = $("undo").children;
-  words.textContent = text;
-  button.hidden = !undo;
+function showToast(text, hasUndo) {
+  const [label, button] = $("undo").children;
+  label.textContent = text;
+  button.hidden = !hasUndo;
   $("undo").hidden = false;
-  say(text);
+  announce(text);
 }
 
 function closeToast() {
-  clearTimeout(undoing);
+  clearTimeout(undoTimer);
   if ($("undo").contains(document.activeElement)) $("main").focus({ preventScroll: true });
   $("undo").hidden = true;
 }
 
-function undo() {
+function undoDismissals() {
   dismissed.clear();
   closeToast();
-  place();
-  summarise();
+  arrangeAndSummarize();
 }
 
-// Deletes what was dismissed. The run's id keeps a run that has begun since.
-async function settle(keepalive = false) {
+// Sends the run's id along, so that a newer run is not deleted.
+async function deleteDismissed(keepalive = false) {
   const ops = Array.from(dismissed, ([id, run_id]) => ({ op: "delete", id, run_id }));
   closeToast();
-  for (let n = 0; n < ops.length; n += 500) await remove(ops.slice(n, n + 500), keepalive === true);
+  for (let n = 0; n < ops.length; n += MAX_BATCH_OPS) await sendDeletes(ops.slice(n, n + MAX_BATCH_OPS), keepalive === true);
 }
 
-async function remove(ops, keepalive) {
-  let left = [];
+async function sendDeletes(ops, keepalive) {
+  let failedIds = [];
   try {
-    const reply = await fetch("api/v1/items:batch", {
+    const response = await fetch("api/v1/items:batch", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ ops }),
       keepalive,
     });
-    if (!reply.ok) throw new Error(`${reply.status}`);
-    // An item that is gone, or is another run's by now, is none that failed to go.
-    left = (await reply.json()).results.filter(({ status }) => ![200, 404, 409].includes(status)).map(({ id }) => id);
+    if (!response.ok) throw new Error(`${response.status}`);
+    // 404 and 409 are no failures: the item is gone, or belongs to another run now.
+    const { results } = await response.json();
+    failedIds = results.filter(({ status }) => ![200, 404, 409].includes(status)).map(({ id }) => id);
   } catch {
-    left = ops.map(({ id }) => id);
+    failedIds = ops.map(({ id }) => id);
   }
-  const failed = left.filter((id) => dismissed.delete(id));
-  if (failed.length === 0) return;
-  place();
-  summarise();
-  toast(`${failed.length === 1 ? "One item" : `${failed.length} items`} could not be dismissed.`, false);
-  undoing = setTimeout(closeToast, UNDO);
+  const restored = failedIds.filter((id) => dismissed.delete(id));
+  if (restored.length === 0) return;
+  arrangeAndSummarize();
+  showToast(`${restored.length === 1 ? "One item" : `${restored.length} items`} could not be dismissed.`, false);
+  undoTimer = setTimeout(closeToast, UNDO_TIMEOUT);
 }
 
 // Folding
 
-function folded() {
+function readFoldedGroups() {
   try {
-    const kept = JSON.parse(localStorage.getItem(FOLDED) ?? "[]");
-    return Array.isArray(kept) ? kept : [];
+    const groups = JSON.parse(localStorage.getItem(FOLDED_STORAGE_KEY) ?? "[]");
+    return Array.isArray(groups) ? groups : [];
   } catch {
     return [];
   }
 }
 
-function fold({ target }) {
+function saveFoldedGroup({ target }) {
   const group = target.dataset?.group;
-  if (group === undefined || target.open !== folded().includes(group)) return;
-  const others = folded().filter((other) => other !== group);
+  if (group === undefined || target.open !== readFoldedGroups().includes(group)) return;
+  const others = readFoldedGroups().filter((other) => other !== group);
   try {
-    localStorage.setItem(FOLDED, JSON.stringify(target.open ? others : [...others, group].slice(-1000)));
+    localStorage.setItem(FOLDED_STORAGE_KEY, JSON.stringify(target.open ? others : [...others, group].slice(-MAX_FOLDED_GROUPS)));
   } catch {
-    // A browser that keeps nothing folds for as long as the page is open.
+    // Without storage, a group stays folded while the page is open.
   }
 }
 
-for (const [group, { node }] of sections) if (folded().includes(group)) node.open = false;
-board.addEventListener("toggle", fold, true); // it does not bubble
+for (const [group, { node }] of sections) if (readFoldedGroups().includes(group)) node.open = false;
+board.addEventListener("toggle", saveFoldedGroup, true); // toggle does not bubble
 board.addEventListener("click", (event) => {
   const button = event.target.closest(".dismiss");
   if (button !== null) dismiss(button.closest(".item").dataset.id, event.detail === 0);
@@ -373,25 +379,24 @@ board.addEventListener("contentvisibilityautostatechange", ({ target, skipped })
   const row = rows.get(target.dataset.id);
   if (row === undefined) return;
   row.skipped = skipped;
-  if (!skipped) row.draw();
+  if (!skipped) row.drawRates();
 });
-$("undo").querySelector("button").addEventListener("click", undo);
-addEventListener("pagehide", () => settle(true));
-form.addEventListener("input", look);
+$("undo").querySelector("button").addEventListener("click", undoDismissals);
+addEventListener("pagehide", () => deleteDismissed(true));
+form.addEventListener("input", applyQuery);
 form.addEventListener("submit", (event) => event.preventDefault());
 addEventListener("popstate", () => {
-  view = asked();
-  if (known) place();
+  query = readQuery();
+  if (isLive) arrangeBoard();
 });
-if (operator) {
-  offerKey((held) => {
-    kept = !held;
-    $("empty").hidden = items.size > 0 && kept;
+if (board.hasAttribute("data-operator")) {
+  offerFirstKey((isPaused) => {
+    isShowingKey = isPaused;
+    updateEmptyState();
   });
 }
-setInterval(pass, 1000);
-remember();
-subscribe(hear);
+setInterval(updateAges, 1000);
+fetchRecentRuns();
+subscribe(handleMessage);
 
-// For the benchmark of the page.
-export { hear };
+export { handleMessage }; // for the benchmark of the page

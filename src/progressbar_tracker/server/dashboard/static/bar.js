@@ -1,29 +1,30 @@
-// One bar of the pages beside the board. The words are those of bar.py.
+// One bar of the item page and the share page; bar.py renders the same texts at the first paint.
 
-import { ICONS, count, duration, isEndless, nameOf, pace, percent, stateOf } from "./words.js";
+import { ICONS, formatCount, formatDuration, formatPercent, formatRate, isIndeterminate, stateOf, titleOf } from "./format.js";
 
-export function show(node, item) {
+/** Updates a bar; returns an announcement if its state changed and it no longer runs, else "". */
+export function renderBar(node, item) {
   const state = stateOf(item);
-  const endless = isEndless(item);
+  const indeterminate = isIndeterminate(item);
   const fields = {
-    title: nameOf(item),
+    title: titleOf(item),
     icon: ICONS[state],
     state,
     late: item.late ? "late" : "",
-    percent: endless ? "" : percent(item.value),
-    count: count(item),
-    rate: pace(item),
-    left: item.eta === null ? "" : `${duration(item.eta)} left`,
+    percent: indeterminate ? "" : formatPercent(item.value),
+    count: formatCount(item),
+    rate: formatRate(item),
+    left: item.eta === null ? "" : `${formatDuration(item.eta)} left`,
     description: item.description,
     error: item.error ?? "",
   };
   const before = node.dataset.state;
   node.dataset.state = state;
   node.className = `bar ${state}`;
-  const bar = node.querySelector("progress");
-  bar.setAttribute("aria-label", fields.title);
-  if (endless && item.status === "running") bar.removeAttribute("value");
-  else if (!bar.hasAttribute("value") || bar.value !== item.value) bar.value = item.value;
+  const progress = node.querySelector("progress");
+  progress.setAttribute("aria-label", fields.title);
+  if (indeterminate && item.status === "running") progress.removeAttribute("value");
+  else if (!progress.hasAttribute("value") || progress.value !== item.value) progress.value = item.value;
   for (const [name, text] of Object.entries(fields)) {
     const field = node.querySelector(`[data-field=${name}]`);
     if (field.textContent !== text) field.textContent = text;

@@ -1,21 +1,21 @@
-// Tries channels, through the API: each with a message of its own, and says beside it what became of it.
+// Sends a test message to a channel through the API, and shows the result beside the button.
 
-import { send, told } from "./asking.js";
+import { request, showError } from "./api.js";
 
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button[data-do=test]");
   const row = button?.closest("[data-key]");
   if (!row) return;
-  const said = row.querySelector("[role=status]");
+  const status = row.querySelector("[role=status]");
   document.getElementById("problem").hidden = true;
   button.disabled = true;
-  said.textContent = "Sending…";
+  status.textContent = "Sending…";
   try {
-    const { delivered, detail } = await send("POST", `api/v1/channels/${encodeURIComponent(row.dataset.key)}/test`);
-    said.textContent = delivered ? "Delivered." : `Not delivered: ${detail}`;
+    const { delivered, detail } = await request("POST", `api/v1/channels/${encodeURIComponent(row.dataset.key)}/test`);
+    status.textContent = delivered ? "Delivered." : `Not delivered: ${detail}`;
   } catch (error) {
-    said.textContent = "";
-    told(error);
+    status.textContent = "";
+    showError(error);
   } finally {
     button.disabled = false;
   }

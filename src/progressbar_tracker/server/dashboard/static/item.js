@@ -1,48 +1,49 @@
-// Keeps the page of one item up to date: its bar, its times, its curve. What ended is read anew from the server.
+// Keeps the page of one item up to date: its bar, its times, its curve. Reloads the page when a run ends or another begins.
 
-import { show } from "./bar.js";
+import { renderBar } from "./bar.js";
+import { formatCount, formatPercent, isIndeterminate, titleOf } from "./format.js";
+import { localizeTimes } from "./local_time.js";
 import { subscribe } from "./stream.js";
-import { localise } from "./times.js";
-import { count, isEndless, nameOf, percent } from "./words.js";
 
-const WIDTH = 600;
-const HEIGHT = 160;
-const APART = 5; // seconds between two points that are drawn live
-const MOST = 600;
+const CURVE_WIDTH = 600;
+const CURVE_HEIGHT = 160;
+const MIN_POINT_SECONDS = 5; // between two points that are added live
+const MAX_POINTS = 600;
 
 const node = document.querySelector(".bar");
 
 class Curve {
   constructor(svg) {
     this.svg = svg;
-    this.counts = svg.hasAttribute("data-counts");
+    this.showsCounts = svg.hasAttribute("data-counts");
     this.points = JSON.parse(svg.dataset.samples);
   }
 
   add(item) {
     const at = Date.parse(item.ended_at ?? item.updated_at) / 1000;
-    const point = [at, this.counts ? (item.completed ?? 0) : item.value];
-    const [last, before] = [this.points.at(-1), this.points.at(-2)];
+    const point = [at, this.showsCounts ? (item.completed ?? 0) : item.value];
+    const [last, previous] = [this.points.at(-1), this.points.at(-2)];
     if (at < last[0]) return;
-    // The last point is the present one, and moves until it is far enough from the one before.
-    if (before !== undefined && last[0] - before[0] < APART) this.points.pop();
+    // The last point is the current state, and is replaced until it is far enough from the previous one.
+    if (previous !== undefined && last[0] - previous[0] < MIN_POINT_SECONDS) this.points.pop();
     this.points.push(point);
-    if (this.points.length > MOST) this.points = this.points.filter((_, n) => n % 2 === 0 || n === this.points.length - 1);
+    if (this.points.length > MAX_POINTS) this.points = this.points.filter((_, n) => n % 2 === 0 || n === this.points.length - 1);
     this.draw(item);
   }
 
   draw(item) {
-    const first = this.points[0][0];
-    const long = this.points.at(-1)[0] - first || 1;
-    const top = this.counts ? Math.max(...this.points.map(([, y]) => y)) : 1;
-    const drawn = this.points.map(([at, y]) => {
-      const share = top > 0 ? Math.min(Math.max(y / top, 0), 1) : 0;
-      return `${(((at - first) / long) * WIDTH).toFixed(1)},${(HEIGHT - share * HEIGHT).toFixed(1)}`;
+    const start = this.points[0][0];
+    const seconds = this.points.at(-1)[0] - start || 1;
+    const top = this.showsCounts ? Math.max(...this.points.map(([, y]) => y)) : 1;
+    const points = this.points.map(([at, y]) => {
+      const fraction = top > 0 ? Math.min(Math.max(y / top, 0), 1) : 0;
+      return `${(((at - start) / seconds) * CURVE_WIDTH).toFixed(1)},${(CURVE_HEIGHT - fraction * CURVE_HEIGHT).toFixed(1)}`;
     });
-    this.svg.firstElementChild.setAttribute("points", drawn.join(" "));
-    if (this.counts) document.querySelector("[data-curve=top]").textContent = count({ ...item, completed: top, total: null });
-    const end = document.querySelector("[data-curve=end]");
-    end.dateTime = item.ended_at ?? item.updated_at;
+    this.svg.firstElementChild.setAttribute("points", points.join(" "));
+    if (this.showsCounts) {
+      document.querySelector("[data-curve=top]").textContent = formatCount({ ...item, completed: top, total: null });
+    }
+    document.querySelector("[data-curve=end]").dateTime = item.ended_at ?? item.updated_at;
   }
 }
 
@@ -50,36 +51,35 @@ if (node !== null) {
   const svg = document.querySelector(".curve svg");
   const curve = svg === null ? null : new Curve(svg);
   const id = node.dataset.id;
-  const left = document.getElementById("left");
-  let run = null;
+  let runId = null;
 
-  // What only the server knows how to tell: another run's curve, the run that has ended.
-  const anew = () => location.reload();
+  // Only the server has the curve of another run, and the run that has ended.
+  const reload = () => location.reload();
 
-  const seen = (item) => {
-    if (run !== null && run !== item.run_id) return anew();
-    run = item.run_id;
-    left.hidden = true;
-    const news = show(node, item);
-    const far = isEndless(item) ? "" : `${percent(item.value)} - `;
-    document.title = `${far}${nameOf(item)}`;
-    if (news !== "") document.getElementById("news").textContent = news;
+  const update = (item) => {
+    if (runId !== null && runId !== item.run_id) return reload();
+    runId = item.run_id;
+    document.getElementById("left").hidden = true;
+    const announcement = renderBar(node, item);
+    const prefix = isIndeterminate(item) ? "" : `${formatPercent(item.value)} - `;
+    document.title = `${prefix}${titleOf(item)}`;
+    if (announcement !== "") document.getElementById("news").textContent = announcement;
     for (const time of document.querySelectorAll("time[data-time]")) {
       time.dateTime = item[time.dataset.time] ?? "";
       time.closest("div").hidden = time.dateTime === "";
     }
     curve?.add(item);
-    localise(document);
+    localizeTimes(document);
   };
 
   subscribe((message) => {
     if (message.type === "offline") document.getElementById("offline").hidden = false;
     if (message.type === "online") document.getElementById("offline").hidden = true;
-    if (message.type === "signed-out") anew();
+    if (message.type === "signed-out") reload();
     if (message.type !== "snapshot" && message.type !== "change") return;
-    const item = message.items.find((one) => one.id === id);
-    if (item !== undefined) return seen(item);
-    const gone = message.type === "snapshot" || message.gone.includes(id);
-    if (gone && run !== null) anew();
+    const item = message.items.find((candidate) => candidate.id === id);
+    if (item !== undefined) return update(item);
+    const isGone = message.type === "snapshot" || message.gone.includes(id);
+    if (isGone && runId !== null) reload();
   });
 }

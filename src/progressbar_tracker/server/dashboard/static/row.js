@@ -1,164 +1,165 @@
-// One item's row: the nodes of the first paint or copies of the page's template, and only what has changed is written.
+// One row of the board: takes over a row of the first paint or copies the template, and writes only changed values.
 
-import { ICONS, count, duration, exactly, isOpen, nameOf, pace, pageOf, percent, span, stateOf } from "./words.js";
+import {
+  ICONS, formatAge, formatCount, formatDuration, formatInstant, formatPercent, formatRate, isOpenEnded, itemUrl, stateOf, titleOf,
+} from "./format.js";
 
-const SEEN = 40;
-const WIDE = 60;
-const HIGH = 16;
-const SVG = "http://www.w3.org/2000/svg";
+const MAX_RATES = 40;
+const SPARK_WIDTH = 60;
+const SPARK_HEIGHT = 16;
+const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 const template = document.getElementById("row").content.firstElementChild;
-const breaks = document.createNodeIterator(template, NodeFilter.SHOW_TEXT);
-// The line breaks of the template's source, which would be a third of all nodes.
-for (let node; (node = breaks.nextNode()) !== null; ) if (/^\s*\n\s*$/.test(node.data)) node.remove();
+const textNodes = document.createNodeIterator(template, NodeFilter.SHOW_TEXT);
+// Remove the line breaks of the template's source, which would be a third of all nodes.
+for (let node; (node = textNodes.nextNode()) !== null; ) if (/^\s*\n\s*$/.test(node.data)) node.remove();
 
 const { dismisses, who } = document.getElementById("board").dataset;
 
-/** Whether who looks may dismiss it, as far as a name tells; two keys may have one. */
-export function dismissible(item) {
+/** Whether the reader may dismiss an item; compares owners by name, so the server may still refuse. */
+export function mayDismiss(item) {
   return item.status !== "running" && (dismisses === "all" || (dismisses === "own" && item.owner === who));
 }
 
 export class Row {
   #parts = new Map();
   #texts = new Map();
-  #nodes = new Map();
+  #textNodes = new Map();
   #rates = [];
   #line = null;
-  #drawn = true;
+  #ratesDrawn = true;
   #state = "";
-  #length = null;
+  #barValue = null;
   #depth = 0;
 
   constructor(node) {
     this.node = node ?? document.importNode(template, true);
     this.item = null;
-    this.skipped = false; // out of sight, and the browser does not render it
+    this.skipped = false; // true while the row is off screen and the browser does not render it
     for (const part of this.node.querySelectorAll("[data-part]")) this.#parts.set(part.dataset.part, part);
     for (const [name, part] of this.#parts) this.#texts.set(name, part.textContent);
   }
 
-  /** Shows an item; `fresh` when it has just changed, and did not only come to be known. */
-  show(item, fresh) {
+  /** Shows an item; `isUpdate` if the item has just changed, so that its rate is a new sample. */
+  update(item, isUpdate) {
     const before = this.item;
     this.item = item;
     const state = stateOf(item);
-    const title = nameOf(item);
-    const open = isOpen(item);
+    const title = titleOf(item);
+    const isOpen = isOpenEnded(item);
     if (before === null) {
       this.node.dataset.id = item.id;
-      this.#parts.get("link").href = pageOf(item.id);
+      this.#parts.get("link").href = itemUrl(item.id);
     }
     if (before === null || state !== this.#state) {
       this.#state = state;
-      this.#dress();
-      this.#write("icon", ICONS[state]);
-      this.#write("word", state);
+      this.#updateClass();
+      this.#setText("icon", ICONS[state]);
+      this.#setText("word", state);
     }
     if (before === null || before.status !== item.status || before.owner !== item.owner) {
-      this.#parts.get("dismiss").hidden = !dismissible(item);
+      this.#parts.get("dismiss").hidden = !mayDismiss(item);
     }
     const bar = this.#parts.get("bar");
-    if (before === null || title !== nameOf(before)) {
-      this.#write("title", title);
+    if (before === null || title !== titleOf(before)) {
+      this.#setText("title", title);
       bar.setAttribute("aria-label", title);
       this.#parts.get("dismiss").setAttribute("aria-label", `Dismiss ${title}`);
     }
-    // What nobody could see is not drawn: less than a thousandth of a bar.
-    const length = open ? null : item.value > 0 && item.value < 1 ? Math.floor(item.value * 1000) / 1000 : item.value;
-    if (before === null || length !== this.#length) {
-      this.#length = length;
-      if (open) bar.removeAttribute("value");
+    // Steps below a thousandth of the bar are invisible, and not drawn.
+    const barValue = isOpen ? null : item.value > 0 && item.value < 1 ? Math.floor(item.value * 1000) / 1000 : item.value;
+    if (before === null || barValue !== this.#barValue) {
+      this.#barValue = barValue;
+      if (isOpen) bar.removeAttribute("value");
       else bar.value = item.value;
-      // The bar that is seen is moved by the compositor; to let the native one grow would lay out every frame anew.
-      this.#parts.get("fill").style.transform = open ? "" : `translateX(${(length * 100 - 100).toFixed(1)}%)`;
+      // The compositor moves the visible bar; growing the native one would cause a layout in every frame.
+      this.#parts.get("fill").style.transform = isOpen ? "" : `translateX(${(barValue * 100 - 100).toFixed(1)}%)`;
     }
-    this.#write("percent", open ? "" : percent(item.value));
-    this.#write("count", count(item));
-    this.#write("rate", pace(item));
-    this.#write("left", item.eta === null ? "" : `${duration(item.eta)} left`);
-    this.#write("description", item.description);
-    this.#write("owner", item.owner);
+    this.#setText("percent", isOpen ? "" : formatPercent(item.value));
+    this.#setText("count", formatCount(item));
+    this.#setText("rate", formatRate(item));
+    this.#setText("left", item.eta === null ? "" : `${formatDuration(item.eta)} left`);
+    this.#setText("description", item.description);
+    this.#setText("owner", item.owner);
     if (before === null || before.error !== item.error) {
       const error = item.error ?? "";
       this.#parts.get("failure").hidden = error === "";
-      this.#write("reason", error.split("\n", 1)[0]);
-      this.#write("error", error);
+      this.#setText("reason", error.split("\n", 1)[0]);
+      this.#setText("error", error);
     }
     if (before === null || before.created_at !== item.created_at || before.ended_at !== item.ended_at) {
-      const started = `started ${exactly(item.created_at)}`;
-      this.#parts.get("age").title = item.ended_at === null ? started : `${started}, ended ${exactly(item.ended_at)}`;
-      this.begun = Date.parse(item.created_at);
-      this.ended = item.ended_at === null ? null : Date.parse(item.ended_at);
+      const started = `started ${formatInstant(item.created_at)}`;
+      this.#parts.get("age").title = item.ended_at === null ? started : `${started}, ended ${formatInstant(item.ended_at)}`;
+      this.startedAt = Date.parse(item.created_at);
+      this.endedAt = item.ended_at === null ? null : Date.parse(item.ended_at);
     }
-    this.heard = null;
+    this.heardAt = null;
     if (item.stalled) {
-      this.heard = Date.parse(item.updated_at);
-      this.#parts.get("heard").title = exactly(item.updated_at);
+      this.heardAt = Date.parse(item.updated_at);
+      this.#parts.get("heard").title = formatInstant(item.updated_at);
     }
-    this.due = null;
+    this.deadlineAt = null;
     if (item.late) {
-      this.due = Date.parse(item.deadline);
-      this.#parts.get("late").title = exactly(item.deadline);
+      this.deadlineAt = Date.parse(item.deadline);
+      this.#parts.get("late").title = formatInstant(item.deadline);
     }
     if (before !== null && before.run_id !== item.run_id) this.#rates = [];
-    if (fresh && item.rate !== null) {
+    if (isUpdate && item.rate !== null) {
       this.#rates.push(item.rate);
-      if (this.#rates.length > SEEN) this.#rates.shift();
-      this.#drawn = false;
-      if (!this.skipped) this.draw();
+      if (this.#rates.length > MAX_RATES) this.#rates.shift();
+      this.#ratesDrawn = false;
+      if (!this.skipped) this.drawRates();
     }
   }
 
-  /** Writes how long ago things are, at an instant in milliseconds. */
-  pass(now) {
-    const since = this.ended ?? this.begun;
-    const past = span((now - since) / 1000);
-    this.#write("age", this.ended === null ? `for ${past}` : `${past} ago`);
-    this.#write("late", this.due === null ? "" : `${span((now - this.due) / 1000)} late`);
-    this.#write("heard", this.heard === null ? "" : `last heard from ${span((now - this.heard) / 1000)} ago`);
+  /** Updates the texts that depend on the current time, in milliseconds. */
+  updateAges(now) {
+    const age = formatAge((now - (this.endedAt ?? this.startedAt)) / 1000);
+    this.#setText("age", this.endedAt === null ? `for ${age}` : `${age} ago`);
+    this.#setText("late", this.deadlineAt === null ? "" : `${formatAge((now - this.deadlineAt) / 1000)} late`);
+    this.#setText("heard", this.heardAt === null ? "" : `last heard from ${formatAge((now - this.heardAt) / 1000)} ago`);
   }
 
   set depth(depth) {
     if (depth === this.#depth) return;
     this.#depth = depth;
-    this.#dress();
+    this.#updateClass();
   }
 
-  #dress() {
+  #updateClass() {
     this.node.className = `item live ${this.#state}${this.#depth > 0 ? ` child depth-${this.#depth}` : ""}`;
   }
 
-  #write(name, text) {
+  #setText(name, text) {
     if (this.#texts.get(name) === text) return;
     this.#texts.set(name, text);
-    const node = this.#nodes.get(name);
+    const node = this.#textNodes.get(name);
     if (node !== undefined) node.data = text;
     else {
       const part = this.#parts.get(name);
       part.textContent = text;
-      if (part.firstChild !== null) this.#nodes.set(name, part.firstChild);
+      if (part.firstChild !== null) this.#textNodes.set(name, part.firstChild);
     }
   }
 
-  /** Draws the rates this page has seen, over a ground of zero. */
-  draw() {
-    if (this.#drawn || this.#rates.length < 2) return;
-    this.#drawn = true;
+  /** Draws the rates that this page has received, on an axis that starts at zero. */
+  drawRates() {
+    if (this.#ratesDrawn || this.#rates.length < 2) return;
+    this.#ratesDrawn = true;
     if (this.#line === null) {
-      const picture = document.createElementNS(SVG, "svg");
-      picture.setAttribute("viewBox", `0 0 ${WIDE} ${HIGH}`);
-      picture.setAttribute("preserveAspectRatio", "none");
-      picture.setAttribute("aria-hidden", "true");
-      this.#line = document.createElementNS(SVG, "polyline");
-      picture.append(this.#line);
-      this.#parts.get("spark").replaceChildren(picture);
+      const svg = document.createElementNS(SVG_NAMESPACE, "svg");
+      svg.setAttribute("viewBox", `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`);
+      svg.setAttribute("preserveAspectRatio", "none");
+      svg.setAttribute("aria-hidden", "true");
+      this.#line = document.createElementNS(SVG_NAMESPACE, "polyline");
+      svg.append(this.#line);
+      this.#parts.get("spark").replaceChildren(svg);
     }
-    const most = Math.max(...this.#rates) || 1;
-    const step = WIDE / (this.#rates.length - 1);
+    const maximum = Math.max(...this.#rates) || 1;
+    const step = SPARK_WIDTH / (this.#rates.length - 1);
     let points = "";
     for (let n = 0; n < this.#rates.length; n++) {
-      const high = HIGH - 1 - (Math.max(this.#rates[n], 0) / most) * (HIGH - 2);
-      points += `${Math.round(n * step * 10) / 10},${Math.round(high * 10) / 10} `;
+      const y = SPARK_HEIGHT - 1 - (Math.max(this.#rates[n], 0) / maximum) * (SPARK_HEIGHT - 2);
+      points += `${Math.round(n * step * 10) / 10},${Math.round(y * 10) / 10} `;
     }
     this.#line.setAttribute("points", points);
   }

@@ -1,102 +1,102 @@
-// The page behind a share: what it is for, and what becomes of it. Its stream is its own, and shows nothing else.
+// The page of a share. Its own event stream carries only the items of the share.
 
-import { show } from "./bar.js";
+import { renderBar } from "./bar.js";
 
-const RECENT = 8;
-const SILENCE = 45000; // three missed beats
-const RETRY = 5000;
+const MAX_RECENT_RUNS = 8;
+const SILENCE_TIMEOUT = 45000; // three heartbeats
+const RETRY_DELAY = 5000;
 
 const bars = document.getElementById("bars");
 const runs = document.getElementById("runs");
 const offline = document.getElementById("offline");
-const single = bars.hasAttribute("data-single");
-const nodes = new Map(Array.from(bars.children, (node) => [node.dataset.id, node]));
 const news = document.getElementById("news");
+const isSingle = bars.hasAttribute("data-single");
+const nodes = new Map(Array.from(bars.children, (node) => [node.dataset.id, node]));
 
-function blank(id) {
+function createBar(id) {
   const node = document.getElementById("blank").content.firstElementChild.cloneNode(true);
   node.dataset.id = id;
   return node;
 }
 
-function put(item) {
+function updateBar(item) {
   let node = nodes.get(item.id);
-  if (node === undefined) nodes.set(item.id, (node = bars.appendChild(blank(item.id))));
-  const said = show(node, item);
-  if (said !== "") news.textContent = said;
+  if (node === undefined) nodes.set(item.id, (node = bars.appendChild(createBar(item.id))));
+  const announcement = renderBar(node, item);
+  if (announcement !== "") news.textContent = announcement;
 }
 
-function ended(run) {
-  // A share of one item goes on showing how its last run ended.
-  if (single) return put(run);
-  const node = blank(run.id);
-  show(node, run);
+function showEndedRun(run) {
+  // The share of one item keeps showing its last run.
+  if (isSingle) return updateBar(run);
+  const node = createBar(run.id);
+  renderBar(node, run);
   runs.prepend(node);
-  while (runs.children.length > RECENT) runs.lastElementChild.remove();
+  while (runs.children.length > MAX_RECENT_RUNS) runs.lastElementChild.remove();
   document.getElementById("ended").hidden = false;
   news.textContent = `${run.title || run.id}: ${run.status}`;
 }
 
-function drop(id) {
-  if (single) return;
+function removeBar(id) {
+  if (isSingle) return;
   nodes.get(id)?.remove();
   nodes.delete(id);
 }
 
-function settle() {
+function updateEmptyState() {
   document.getElementById("empty").hidden = nodes.size > 0;
 }
 
-function snapshot({ items }) {
-  const there = new Set(items.map((item) => item.id));
-  for (const id of [...nodes.keys()]) if (!there.has(id)) drop(id);
-  items.forEach(put);
+function applySnapshot({ items }) {
+  const ids = new Set(items.map((item) => item.id));
+  for (const id of [...nodes.keys()]) if (!ids.has(id)) removeBar(id);
+  items.forEach(updateBar);
   // In the order of the list: highest weight first, then oldest.
-  if (!single) bars.append(...items.map((item) => nodes.get(item.id)));
-  settle();
+  if (!isSingle) bars.append(...items.map((item) => nodes.get(item.id)));
+  updateEmptyState();
 }
 
-function change(told) {
-  told.ended.forEach(ended);
-  told.gone.forEach(drop);
-  told.items.forEach(put);
-  settle();
+function applyChange({ items, gone, ended }) {
+  ended.forEach(showEndedRun);
+  gone.forEach(removeBar);
+  items.forEach(updateBar);
+  updateEmptyState();
 }
 
-function open() {
+function openStream() {
   const source = new EventSource(bars.dataset.events);
-  let silent;
+  let silenceTimer;
 
-  function heard() {
+  function markAlive() {
     offline.hidden = true;
-    clearTimeout(silent);
-    silent = setTimeout(again, SILENCE);
+    clearTimeout(silenceTimer);
+    silenceTimer = setTimeout(reopen, SILENCE_TIMEOUT);
   }
 
-  function again() {
+  function reopen() {
     source.close();
-    clearTimeout(silent);
+    clearTimeout(silenceTimer);
     offline.hidden = false;
-    setTimeout(open, RETRY);
+    setTimeout(openStream, RETRY_DELAY);
   }
 
-  for (const [name, does] of [["snapshot", snapshot], ["change", change], ["hb", () => {}]]) {
+  for (const [name, apply] of [["snapshot", applySnapshot], ["change", applyChange], ["hb", () => {}]]) {
     source.addEventListener(name, ({ data }) => {
-      heard();
-      does(JSON.parse(data));
+      markAlive();
+      apply(JSON.parse(data));
     });
   }
-  source.onopen = heard;
+  source.onopen = markAlive;
   source.onerror = async () => {
     offline.hidden = false;
-    if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
-    clearTimeout(silent);
-    // Refused. By the server, for the link has ended, or by a proxy, for the server is away?
-    const status = await fetch(bars.dataset.events, { method: "HEAD" }).then((reply) => reply.status, () => 0);
-    if (status !== 404) return again();
+    if (source.readyState !== EventSource.CLOSED) return; // the browser reconnects
+    clearTimeout(silenceTimer);
+    // A 404 means that the share has ended. A proxy answers with another status while the server is down.
+    const status = await fetch(bars.dataset.events, { method: "HEAD" }).then((response) => response.status, () => 0);
+    if (status !== 404) return reopen();
     offline.hidden = true;
     document.getElementById("over").hidden = false;
   };
 }
 
-open();
+openStream();

@@ -1,119 +1,118 @@
-// The connection to the server: one stream of what changes, which all tabs of a browser share.
+// The connection to the server: one event stream, shared by all tabs of a browser.
 //
 //   subscribe((message) => ...) -> leave()
 //
 // A message is { type, ... }:
-//   snapshot    { time, items }               all there is, instead of what was known
-//   change      { time, items, gone, ended }  items by their new state, ids that are gone, runs that have ended
-//   beat        { time }                      nothing has changed, and the connection lives
-//   offline     { time }                      the connection is lost; what is known is as of then (null: nothing is)
-//   online      {}                            it is back
-//   signed-out  {}                            the session is over
+//   snapshot    { time, items }               all items; replaces the known ones
+//   change      { time, items, gone, ended }  changed items, ids of removed items, ended runs
+//   beat        { time }                      no change; the connection is alive
+//   offline     { time }                      the connection is lost; the known state is as of `time` (null: none)
+//   online      {}                            the connection is back
+//   signed-out  {}                            the session has ended
 //
-// The stream is read with fetch and not with EventSource, which neither tells a 401 from a server that is away, nor
-// comes back at a time of our choosing, nor takes the id of the last event along when we open it anew.
+// The stream is read with fetch, not with EventSource. EventSource cannot tell a 401 from a server that is down,
+// cannot be told when to reconnect, and does not send the last event id when it is opened again.
 
-const OPENING = 5000; // without an event for so long, ask for the list instead
-const SILENCE = 45000; // three missed beats
-const RETRY = 2000;
-const SPREAD = 1000; // within which those come back whose streams ended together
-const SLOWEST = 10000;
-const POLL = 2000;
-const WELCOME = 8000;
+const FIRST_EVENT_TIMEOUT = 5000; // without an event for so long, poll the list
+const SILENCE_TIMEOUT = 45000; // three heartbeats
+const RETRY_DELAY = 2000;
+const MAX_RETRY_DELAY = 10000;
+const RECONNECT_SPREAD = 1000; // streams that end together reconnect at random times within it
+const POLL_INTERVAL = 2000;
+const WORKER_TIMEOUT = 8000;
 
 export class Stream {
   #root;
   #emit;
   #items = new Map();
   #time = null;
-  #online = null; // not known yet
-  #life = null; // from a start to the next stop
-  #polling = null; // the same of the loop that asks for the list
-  #aborted = new AbortController();
-  #heard = 0; // when there was a sign of life, or an attempt
-  #events = 0;
-  #last = "";
-  #opening;
-  #watch;
-  #skip = () => {};
+  #isOnline = null; // null until it is known
+  #session = null; // identifies the time from a start to the next stop
+  #polling = null; // identifies the loop that polls the list
+  #abortController = new AbortController();
+  #lastActivityAt = 0; // the time of the last event or attempt
+  #eventCount = 0;
+  #lastEventId = "";
+  #firstEventTimer;
+  #silenceTimer;
+  #endPause = () => {};
 
   constructor(root, emit) {
     this.#root = root;
     this.#emit = emit;
   }
 
-  /** Whether a page that was painted of the state of this event's id would be taken back in time by what is known. */
-  isBehind(painted) {
-    if (painted === "" || this.#last === "") return false;
-    const [epoch, rev] = parted(painted);
-    const [own, known] = parted(this.#last);
-    return epoch !== own || known < rev; // of two lives of the server, the page has seen the later
+  /** Whether the known state is older than the first paint of a page with this event id. */
+  isBehind(pageEventId) {
+    if (pageEventId === "" || this.#lastEventId === "") return false;
+    const [pageEpoch, pageRev] = parseEventId(pageEventId);
+    const [epoch, rev] = parseEventId(this.#lastEventId);
+    return pageEpoch !== epoch || rev < pageRev; // of two epochs, the page has the later one
   }
 
-  /** Returns the messages that bring someone who joins to where the others are. */
-  present() {
+  /** Returns the messages that bring a new subscriber up to date. */
+  currentMessages() {
     const messages = [];
     if (this.#time !== null) messages.push({ type: "snapshot", time: this.#time, items: [...this.#items.values()] });
-    if (this.#online === false) messages.push({ type: "offline", time: this.#time });
+    if (this.#isOnline === false) messages.push({ type: "offline", time: this.#time });
     return messages;
   }
 
   start() {
-    if (this.#life !== null) return;
-    this.#life = {};
-    this.#awaitEvents();
-    this.#watch = setInterval(() => this.#check(), SILENCE / 9);
-    this.#run(this.#life);
+    if (this.#session !== null) return;
+    this.#session = {};
+    this.#startFirstEventTimer();
+    this.#silenceTimer = setInterval(() => this.#abortIfSilent(), SILENCE_TIMEOUT / 9);
+    this.#run(this.#session);
   }
 
   stop() {
-    this.#life = this.#polling = this.#online = this.#time = null;
-    this.#last = "";
+    this.#session = this.#polling = this.#isOnline = this.#time = null;
+    this.#lastEventId = "";
     this.#items.clear();
-    clearInterval(this.#watch);
-    clearTimeout(this.#opening);
-    this.#opening = undefined;
-    this.#aborted.abort();
-    this.#skip();
+    clearInterval(this.#silenceTimer);
+    this.#clearFirstEventTimer();
+    this.#abortController.abort();
+    this.#endPause();
   }
 
-  /** Looks at once: the network is back, the lid is open, somebody looks at the page. */
+  /** Checks the connection at once: the network is back, the computer has resumed, or the page became visible. */
   wake() {
-    this.#check();
-    this.#skip();
+    this.#abortIfSilent();
+    this.#endPause();
   }
 
-  async #run(life) {
+  async #run(session) {
     let failures = 0;
-    while (this.#life === life) {
-      const before = this.#events;
-      const ended = await this.#read();
-      if (this.#life !== life) return;
-      const spoke = this.#events !== before;
-      if (spoke) failures = 0;
-      if (ended && spoke) {
-        // A stream has its time, and a server that stops ends it in good order.
-        await this.#pause(SPREAD * Math.random());
+    while (this.#session === session) {
+      const before = this.#eventCount;
+      const isComplete = await this.#readStream();
+      if (this.#session !== session) return;
+      const hadEvents = this.#eventCount !== before;
+      if (hadEvents) failures = 0;
+      if (isComplete && hadEvents) {
+        // The server ends a stream in good order when it stops, and when the stream reaches its maximum age.
+        await this.#pause(RECONNECT_SPREAD * Math.random());
         continue;
       }
-      this.#awaitEvents();
-      if (this.#polling === null) this.#tell(false);
-      await this.#pause(Math.min(RETRY * 2 ** failures, SLOWEST) * (0.5 + Math.random()));
+      this.#startFirstEventTimer();
+      if (this.#polling === null) this.#setOnline(false);
+      await this.#pause(Math.min(RETRY_DELAY * 2 ** failures, MAX_RETRY_DELAY) * (0.5 + Math.random()));
       failures = Math.min(failures + 1, 8);
     }
   }
 
-  // Reads one stream to its end; false if it broke.
-  async #read() {
-    this.#aborted = new AbortController();
-    const signal = this.#aborted.signal;
-    this.#heard = Date.now();
+  // Reads one stream; returns true if the server ended it, and false if it broke.
+  async #readStream() {
+    this.#abortController = new AbortController();
+    const signal = this.#abortController.signal;
+    this.#lastActivityAt = Date.now();
     try {
-      const headers = this.#last === "" ? {} : { "Last-Event-ID": this.#last };
-      const reply = await fetch(new URL("api/v1/events", this.#root), { headers, signal, cache: "no-store" });
-      if (reply.status === 401) return this.#signOut();
-      if (!reply.ok) return false;
-      const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+      const headers = this.#lastEventId === "" ? {} : { "Last-Event-ID": this.#lastEventId };
+      const response = await fetch(new URL("api/v1/events", this.#root), { headers, signal, cache: "no-store" });
+      if (response.status === 401) return this.#signOut();
+      if (!response.ok) return false;
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
         const { done, value } = await reader.read();
@@ -124,7 +123,7 @@ export class Stream {
           const event = text.slice(0, end);
           text = text.slice(end + 2);
           if (signal.aborted) return false;
-          this.#event(event);
+          this.#handleEvent(event);
         }
       }
     } catch {
@@ -132,81 +131,89 @@ export class Stream {
     }
   }
 
-  #event(text) {
+  #handleEvent(text) {
     let name = "";
     let data = "";
     for (const line of text.split("\n")) {
-      if (line.startsWith("id: ")) this.#last = line.slice(4);
+      if (line.startsWith("id: ")) this.#lastEventId = line.slice(4);
       else if (line.startsWith("event: ")) name = line.slice(7);
       else if (line.startsWith("data: ")) data = line.slice(6);
     }
     if (data === "") return;
-    const told = JSON.parse(data);
-    clearTimeout(this.#opening);
-    this.#opening = undefined;
+    const event = JSON.parse(data);
+    this.#clearFirstEventTimer();
     this.#polling = null;
-    this.#heard = Date.now();
-    this.#events++;
-    if (name === "snapshot") this.#snapshot(told);
-    else if (name === "change") this.#change(told);
-    else if (name === "hb") {
-      this.#time = told.time;
-      this.#emit({ type: "beat", time: told.time });
-    }
-    this.#tell(true);
+    this.#lastActivityAt = Date.now();
+    this.#eventCount++;
+    if (name === "snapshot") this.#applySnapshot(event);
+    else if (name === "change") this.#applyChange(event);
+    else if (name === "hb") this.#applyHeartbeat(event.time);
+    this.#setOnline(true);
   }
 
-  #snapshot({ time, items }) {
+  #applySnapshot({ time, items }) {
     this.#time = time;
     this.#items = new Map(items.map((item) => [item.id, item]));
     this.#emit({ type: "snapshot", time, items });
   }
 
-  #change({ time, items, gone, ended }) {
+  #applyChange({ time, items, gone, ended }) {
     this.#time = time;
     for (const id of gone) this.#items.delete(id);
     for (const item of items) this.#items.set(item.id, item);
     this.#emit({ type: "change", time, items, gone, ended });
   }
 
-  // Some networks keep a stream back until it ends. A list they let through.
-  #awaitEvents() {
-    if (this.#opening === undefined && this.#polling === null) this.#opening = setTimeout(() => this.#poll(), OPENING);
+  #applyHeartbeat(time) {
+    this.#time = time;
+    this.#emit({ type: "beat", time });
+  }
+
+  // Some networks hold a stream back until it ends; a list passes.
+  #startFirstEventTimer() {
+    if (this.#firstEventTimer === undefined && this.#polling === null) {
+      this.#firstEventTimer = setTimeout(() => this.#poll(), FIRST_EVENT_TIMEOUT);
+    }
+  }
+
+  #clearFirstEventTimer() {
+    clearTimeout(this.#firstEventTimer);
+    this.#firstEventTimer = undefined;
   }
 
   async #poll() {
-    this.#opening = undefined;
+    this.#firstEventTimer = undefined;
     const polling = (this.#polling = {});
     let etag = "";
     while (this.#polling === polling) {
       try {
         const headers = etag === "" ? {} : { "If-None-Match": etag };
-        const signal = AbortSignal.timeout(SILENCE / 3);
-        const reply = await fetch(new URL("api/v1/items?limit=10000", this.#root), { headers, signal, cache: "no-store" });
-        const told = reply.status === 200 ? await reply.json() : null;
+        const signal = AbortSignal.timeout(SILENCE_TIMEOUT / 3);
+        const response = await fetch(new URL("api/v1/items?limit=10000", this.#root), { headers, signal, cache: "no-store" });
+        const list = response.status === 200 ? await response.json() : null;
         if (this.#polling !== polling) return;
-        if (reply.status === 401) return void this.#signOut();
-        if (told === null && reply.status !== 304) throw new Error(`${reply.status}`);
-        etag = reply.headers.get("ETag") ?? etag;
-        this.#last = ""; // what is known now is newer than the last event
-        const time = instant(reply);
-        if (told !== null) this.#snapshot({ time, items: told.items });
-        else this.#emit({ type: "beat", time: (this.#time = time) });
-        this.#tell(true);
+        if (response.status === 401) return void this.#signOut();
+        if (list === null && response.status !== 304) throw new Error(`${response.status}`);
+        etag = response.headers.get("ETag") ?? etag;
+        this.#lastEventId = ""; // the list is newer than the last event
+        const time = responseTime(response);
+        if (list !== null) this.#applySnapshot({ time, items: list.items });
+        else this.#applyHeartbeat(time);
+        this.#setOnline(true);
       } catch {
         if (this.#polling !== polling) return;
         etag = "";
-        this.#tell(false);
+        this.#setOnline(false);
       }
-      await new Promise((resolve) => setTimeout(resolve, POLL * (0.75 + Math.random() / 2)));
+      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL * (0.75 + Math.random() / 2)));
     }
   }
 
-  #tell(online) {
-    if (this.#online === online) return;
-    const before = this.#online;
-    this.#online = online;
-    if (!online) this.#emit({ type: "offline", time: this.#time });
+  #setOnline(isOnline) {
+    if (this.#isOnline === isOnline) return;
+    const before = this.#isOnline;
+    this.#isOnline = isOnline;
+    if (!isOnline) this.#emit({ type: "offline", time: this.#time });
     else if (before === false) this.#emit({ type: "online" });
   }
 
@@ -216,14 +223,14 @@ export class Stream {
     return false;
   }
 
-  #check() {
-    if (Date.now() - this.#heard > SILENCE) this.#aborted.abort();
+  #abortIfSilent() {
+    if (Date.now() - this.#lastActivityAt > SILENCE_TIMEOUT) this.#abortController.abort();
   }
 
   #pause(milliseconds) {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, milliseconds);
-      this.#skip = () => {
+      this.#endPause = () => {
         clearTimeout(timer);
         resolve();
       };
@@ -231,64 +238,65 @@ export class Stream {
   }
 }
 
-function parted(id) {
+function parseEventId(id) {
   const at = id.lastIndexOf("-");
   return [id.slice(0, at), Number(id.slice(at + 1))];
 }
 
-function instant(reply) {
-  const told = Date.parse(reply.headers.get("Date") ?? "");
-  return new Date(Number.isNaN(told) ? Date.now() : told).toISOString();
+function responseTime(response) {
+  const time = Date.parse(response.headers.get("Date") ?? "");
+  return new Date(Number.isNaN(time) ? Date.now() : time).toISOString();
 }
 
+/** Subscribes a page through the shared worker, or with its own stream if there is none; returns a function that leaves. */
 export function subscribe(listener) {
   const root = new URL("../", import.meta.url);
   let port = null;
-  let own = null;
+  let ownStream = null;
 
-  function alone() {
-    if (own !== null) return;
+  function startOwnStream() {
+    if (ownStream !== null) return;
     port?.close();
     port = null;
-    own = new Stream(root, listener);
-    own.start();
+    ownStream = new Stream(root, listener);
+    ownStream.start();
   }
 
   function join() {
-    if (own !== null) return own.start();
+    if (ownStream !== null) return ownStream.start();
     if (port === null) return;
-    port.postMessage({ painted: document.body.dataset.painted ?? "" });
+    port.postMessage({ eventId: document.body.dataset.painted ?? "" });
   }
 
   function leave() {
-    if (own !== null) own.stop();
+    if (ownStream !== null) ownStream.stop();
     else port?.postMessage("leave");
   }
 
   function wake() {
     if (document.hidden) return;
-    if (own !== null) own.wake();
+    if (ownStream !== null) ownStream.wake();
     else port?.postMessage("wake");
   }
 
-  if (typeof SharedWorker === "undefined") alone();
+  if (typeof SharedWorker === "undefined") startOwnStream();
   else {
     try {
-      const worker = new SharedWorker(script(new URL("worker.js", import.meta.url)), { type: "module", name: "1" });
-      // One that is older than module workers, or is not let in, never answers.
-      const silent = setTimeout(alone, WELCOME);
+      const worker = new SharedWorker(trustedScriptUrl(new URL("worker.js", import.meta.url)), { type: "module", name: "2" });
+      // A browser without module workers, or one that blocks the worker, never answers.
+      const welcomeTimer = setTimeout(startOwnStream, WORKER_TIMEOUT);
       worker.onerror = () => {
-        clearTimeout(silent);
-        alone();
+        clearTimeout(welcomeTimer);
+        startOwnStream();
       };
       port = worker.port;
       port.onmessage = ({ data }) => {
-        clearTimeout(silent);
-        if (data.type !== "welcome" && own === null) listener(data);
+        clearTimeout(welcomeTimer);
+        if (data.type !== "welcome" && ownStream === null) listener(data);
       };
       join();
     } catch {
-      alone();
+      startOwnStream();
     }
   }
   addEventListener("pagehide", leave);
@@ -298,8 +306,8 @@ export function subscribe(listener) {
   return leave;
 }
 
-// The pages forbid scripts whose place is made up as they run; this one's is known.
-function script(url) {
+// The content security policy requires trusted types for script URLs; this URL is a constant.
+function trustedScriptUrl(url) {
   if (typeof trustedTypes === "undefined") return url;
   return trustedTypes.createPolicy("worker", { createScriptURL: (text) => text }).createScriptURL(url.href);
 }

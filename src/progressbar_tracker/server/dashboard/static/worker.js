@@ -1,11 +1,11 @@
-// Holds the one stream of a browser, and hands what it says to every tab that has joined.
+// Holds the one event stream of a browser, and forwards its messages to every tab that has joined.
 
 import { Stream } from "./stream.js";
 
-const PATIENCE = 1000;
+const CATCH_UP_TIMEOUT = 1000;
 
 const ports = new Set();
-const waiting = new Map(); // ports to what their pages were painted of, which is newer than what is known here
+const waiting = new Map(); // ports to the event ids of their first paint, while those are newer than the stream
 const stream = new Stream(new URL("../", import.meta.url), (message) => {
   for (const port of ports) port.postMessage(message);
   for (const port of waiting.keys()) {
@@ -18,7 +18,7 @@ function admit(port) {
   if (!waiting.has(port) || stream.isBehind(waiting.get(port))) return;
   waiting.delete(port);
   ports.add(port);
-  for (const message of stream.present()) port.postMessage(message);
+  for (const message of stream.currentMessages()) port.postMessage(message);
 }
 
 addEventListener("connect", ({ ports: [port] }) => {
@@ -28,19 +28,19 @@ addEventListener("connect", ({ ports: [port] }) => {
     if (ports.size + waiting.size === 0) stream.stop();
   }
 
-  port.onclose = leave; // of a tab that had no time to say so, where browsers tell it
+  port.onclose = leave; // for a tab that was closed without a message, in browsers that report it
   port.onmessage = ({ data }) => {
     if (data === "wake") stream.wake();
     else if (data === "leave") leave();
     else {
       port.postMessage({ type: "welcome" });
-      waiting.set(port, data.painted);
+      waiting.set(port, data.eventId);
       admit(port);
       setTimeout(() => {
         if (!waiting.has(port)) return;
         waiting.set(port, "");
         admit(port);
-      }, PATIENCE);
+      }, CATCH_UP_TIMEOUT);
       stream.start();
     }
   };
