@@ -108,21 +108,21 @@ def test_a_server_that_cannot_write_is_bad_and_says_so_itself(configured_server,
     monkeypatch.setattr(configured_server.app.services, "is_stopping", True)
     done = command("doctor")
     assert done.code == 1
-    assert split_lines(done)["database"] == ("BAD", "the server is stopping: the server's log and its disk tell more")
+    assert split_lines(done)["database"] == ("BAD", "the server is stopping: check the server's log and its disk")
 
 
 def test_clocks_that_differ_are_told_with_what_to_do(configured_server, command, monkeypatch):
     monkeypatch.setattr(doctor, "parsedate_to_datetime", lambda _: datetime.now(UTC) + timedelta(seconds=90))
     state, text = split_lines(command("doctor"))["clock"]
     assert state == "note"
-    assert re.match(r"the server's is (89|90|91) s ahead: have both set by NTP", text)
+    assert re.match(r"the server's is (89|90|91) s ahead: set both by NTP", text)
 
 
 def test_a_server_of_another_version_is_told_with_what_to_do(configured_server, command, monkeypatch):
     monkeypatch.setattr(doctor, "VERSION", "1.0.0")
     state, text = split_lines(command("doctor"))["server"]
     assert state == "note"
-    assert text.endswith("this is version 1.0.0: bring the older of the two up to date")
+    assert text.endswith("this is version 1.0.0: update the older of the two")
 
 
 def test_a_damaged_database_is_bad(command, tmp_path):

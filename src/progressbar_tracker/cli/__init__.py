@@ -1,7 +1,7 @@
 """The command line: thin shells over the client, the tracker and the server, one file for each noun.
 
-A key is never an argument, where every user of the machine could read it in the process list: it comes from the
-environment, from the config file, or from a prompt without echo. The server is imported by the commands that need it.
+A key is never an argument, because every user of the machine can read the process list. It comes from the environment,
+the config file, or a prompt without echo. Only the commands that need the server import it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if _COMPLETION_VARIABLE in os.environ:
         commands.main(prog_name=PROGRAM_NAME, complete_var=_COMPLETION_VARIABLE)
     try:
-        # Not by main(), which has its own way with interrupts and with a reader that is gone.
-        given = sys.argv[1:] if arguments is None else list(arguments)
-        with commands.make_context(PROGRAM_NAME, given, color=streams.color_mode()) as context:
+        # Not main(): it has exit codes of its own for interrupts and broken pipes.
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        with commands.make_context(PROGRAM_NAME, arguments, color=streams.color_mode()) as context:
             code = commands.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        where = f"{error.ctx.command_path} --help" if error.ctx else f"{PROGRAM_NAME} --help"
-        streams.print_error(f"{error.format_message()} (see: {where})")
+        help_command = f"{error.ctx.command_path} --help" if error.ctx else f"{PROGRAM_NAME} --help"
+        streams.print_error(f"{error.format_message()} (see: {help_command})")
         return 2
     except (click.Abort, EOFError) as error:
         if isinstance(error, EOFError) or isinstance(error.__context__, EOFError):
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         streams.print_error(error.format_message() if isinstance(error, click.ClickException) else str(error))
         return 1
     except BrokenPipeError:
-        streams.discard_output()  # the reader, such as head, has seen enough
+        streams.discard_output()  # a reader such as head has ended
         return 0
     except (OSError, ValueError) as error:
         streams.print_error(_describe_error(error))
@@ -71,7 +71,7 @@ def _describe_error(error: OSError | ValueError) -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, "--version", message="%(version)s")
 def commands() -> None:
-    """See from anywhere how far a program is, when it will be done, and whether it failed."""
+    """Follow programs from anywhere: their progress, their expected end, and their failures."""
 
 
 @commands.command()

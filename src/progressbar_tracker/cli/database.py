@@ -1,4 +1,4 @@
-"""``backup`` and ``restore``: copies of the database file."""
+"""``backup``, ``restore`` and ``migrate``: copies of the database file."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .options import raise_server_missing
+from .options import database_option, require_server
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.stores.sqlite.backup import CopySummary
 
-database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
+
 POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
 file_type = click.Path(path_type=Path)
 
 
-def _resolve_file(database: str | None, tools: str) -> Path:
-    """Return the database file: as given, of the environment, or the usual one."""
-    given = database or os.environ.get("PROGRESSBAR_DATABASE")
-    if not given:
+def _resolve_file(database: str | None) -> Path:
+    """Return the database file: of the option, of the environment, or the default one."""
+    database = database or os.environ.get("PROGRESSBAR_DATABASE")
+    if not database:
         from progressbar_tracker.server.settings import default_database
 
         return default_database()
-    if given.startswith(POSTGRES_SCHEMES):
-        # Not repeated: it may hold a password.
-        raise click.ClickException(f"the database is PostgreSQL's, and so are the tools for copies of it: {tools}")
-    return Path(given)
+    if database.startswith(POSTGRES_SCHEMES):
+        # The message omits the URL, which may contain a password.
+        raise click.ClickException("the database is in PostgreSQL: copy it with pg_dump and pg_restore")
+    return Path(database)
 
 
 def _format_count(number: int, noun: str) -> str:
@@ -46,19 +46,17 @@ def _describe_contents(copied: CopySummary) -> str:
 
 @click.command()
 @click.argument("target", type=file_type)
-@click.option("--force", is_flag=True, help="Replace TARGET if it is there.")
+@click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
 @database_option
 def backup(target: Path, force: bool, database: str | None) -> None:
-    """Copy the database into the file TARGET, while the server runs or not.
+    """Copy the database to the file TARGET. The server may be running.
 
-    The copy is checked before it gets its name, and holds all that was on disk when it was begun.
+    The copy contains every write that was on disk at its start. It is checked before it gets its name.
     """
-    try:
+    with require_server():
         from progressbar_tracker.server.stores.sqlite import backup as files
 
-        source = _resolve_file(database, "pg_dump (and pg_restore for the way back)")
-    except ImportError:
-        raise_server_missing()
+        source = _resolve_file(database)
     copied = files.create_backup(source, target, replace=force)
     click.echo(f"Wrote {target}: {_describe_contents(copied)}.")
 
@@ -67,17 +65,14 @@ def backup(target: Path, force: bool, database: str | None) -> None:
 @click.argument("source", type=file_type)
 @database_option
 def restore(source: Path, database: str | None) -> None:
-    """Put the copy SOURCE in the place of the database, while no server runs on it.
+    """Replace the database with the copy SOURCE. No server may be running on it.
 
-    The file that was there is kept beside it. What has happened since the copy is undone: keys that were revoked work
-    again.
+    The former file stays beside it. Changes since the copy are lost: keys that were revoked since then work again.
     """
-    try:
+    with require_server():
         from progressbar_tracker.server.stores.sqlite import backup as files
 
-        path = _resolve_file(database, "pg_restore (of what pg_dump has written)")
-    except ImportError:
-        raise_server_missing()
+        path = _resolve_file(database)
     copied = files.restore_backup(source, path)
     click.echo(f"Restored {path}: {_describe_contents(copied)}.")
     if copied.previous_path is not None:
@@ -86,21 +81,20 @@ def restore(source: Path, database: str | None) -> None:
 
 @click.command()
 @click.option("--from", "source", type=file_type, required=True, metavar="FILE", help="The database file.")
-@click.option("--to", "url", required=True, metavar="URL", help="postgresql://user@host/name, with nothing in it yet.")
+@click.option("--to", "url", required=True, metavar="URL", help="postgresql://user@host/name, an empty database.")
 def migrate(source: Path, url: str) -> None:
     """Copy everything from a database file to PostgreSQL: items, history, keys, sessions, shares.
 
-    No server may run on the file. All of it arrives, counted, or nothing. The file stays where it is.
+    No server may be running on the file. The copy is complete, with its rows counted, or it fails as a whole. The file
+    stays.
     """
     if not url.startswith(POSTGRES_SCHEMES):
         raise click.ClickException("--to must be a postgresql:// URL")
-    try:
+    with require_server():
         from progressbar_tracker.server.stores.open import require_postgres_driver
 
         require_postgres_driver()
         from progressbar_tracker.server.stores.postgres.migrate import migrate_database
-    except ImportError:
-        raise_server_missing()
     moved = migrate_database(source, url)
     click.echo(
         f"Moved {_format_count(moved.items, 'item')}, {_format_count(moved.runs, 'run')} of the history, "

@@ -1,4 +1,4 @@
-"""``doctor``: what is configured, and whether it works; each line is in order, or says what to do."""
+"""``doctor``: checks the configuration and the server. Each finding that is not ok says what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from progressbar_tracker._http.proxy import find_proxy
 from progressbar_tracker._text import sanitize_line
 from progressbar_tracker._version import VERSION
 
-from .options import json_option, print_json, url_option
+from .options import SERVER_MISSING_MESSAGE, json_option, print_json, url_option
 from .streams import PROGRAM_NAME
 
 if TYPE_CHECKING:
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 State: TypeAlias = Literal["ok", "note", "bad"]
 
 MAX_CLOCK_SKEW: Final = 5.0
-"""Seconds by which two clocks may differ."""
+"""Seconds between the clocks of this machine and of the server."""
 
 SLOW_RESPONSE_SECONDS: Final = 1.0
-"""Seconds after which an answer is slow."""
+"""Response time from which a server counts as slow."""
 
 _STATE_MARKS: Final[Mapping[State, str]] = {"ok": "ok", "note": "note", "bad": "BAD"}
 
 
 class Finding(NamedTuple):
-    """One line: what was looked at, how it is, and what to do about it."""
+    """One line of the report. Its field names are those of ``--json``."""
 
     what: str
     state: State
@@ -52,12 +52,12 @@ class Finding(NamedTuple):
 
 @click.command()
 @url_option
-@click.option("--database", metavar="FILE-OR-URL", help="Look at this database, too (PROGRESSBAR_DATABASE).")
+@click.option("--database", metavar="FILE-OR-URL", help="Also check this database (PROGRESSBAR_DATABASE).")
 @json_option
 def doctor(url: str | None, database: str | None, as_json: bool) -> int:
-    """Look whether tracking works from here: configuration, server, clock, key; and at a database, if there is one.
+    """Check whether tracking works here: configuration, server, clock and key, and a local database if there is one.
 
-    The exit code is 1 if something is bad. Nothing is changed.
+    The exit code is 1 if a finding is bad. Doctor changes nothing.
     """
     findings = [*_check_configuration(url), *_check_database(database)]
     if as_json:
@@ -103,12 +103,12 @@ def _report_versions() -> Finding:
 
 
 def _installed_version(name: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version  # slow, and most commands need it not
+    from importlib.metadata import PackageNotFoundError, version  # slow, and only this command needs it
 
     try:
         return VERSION if name == PROGRAM_NAME else version(name)
     except PackageNotFoundError:
-        return "of unknown version"  # its metadata were left out of the zip file
+        return "of unknown version"  # a zip file without the package's metadata
 
 
 def _check_file_mode(path: Path) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def _check_proxy(url: str) -> Iterator[Finding]:
         yield Finding("proxy", "bad", str(error))
         return
     except ValueError:
-        return  # of the URL itself, which is judged below
+        return  # an invalid URL; _check_server reports it
     if proxy is not None:
         through, host = urlsplit(proxy.url).hostname, urlsplit(url).hostname
         yield Finding(
@@ -145,7 +145,7 @@ def _check_server(url: str, key: str) -> Iterator[Finding]:
         yield Finding("server", "bad", str(error))
         return
     with client:
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             info = client.key_info
         except TransportError as error:
@@ -157,7 +157,7 @@ def _check_server(url: str, key: str) -> Iterator[Finding]:
         except ProgressBarError as error:
             yield Finding("server", "bad", f"{error}: is this a progressbar-tracker server?")
             return
-        yield _describe_server(info, time.monotonic() - begun)
+        yield _describe_server(info, time.monotonic() - started)
         yield _describe_key(info)
     yield from _check_health(url, key, info)
 
@@ -167,12 +167,12 @@ def _describe_server(info: KeyInfo, seconds: float) -> Finding:
         return Finding(
             "server", "note", f"speaks the 1.0.0 protocol ({seconds * 1000:.0f} ms): no status, no groups, no history"
         )
-    told = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms"
+    summary = f"version {info.server_version}, answered in {seconds * 1000:.0f} ms"
     if seconds >= SLOW_RESPONSE_SECONDS:
-        return Finding("server", "note", f"{told}: look at the network and at the load of its machine")
+        return Finding("server", "note", f"{summary}: check the network and the load of its machine")
     if info.server_version.partition(".")[0] != VERSION.partition(".")[0]:
-        return Finding("server", "note", f"{told}; this is version {VERSION}: bring the older of the two up to date")
-    return Finding("server", "ok", told)
+        return Finding("server", "note", f"{summary}; this is version {VERSION}: update the older of the two")
+    return Finding("server", "ok", summary)
 
 
 def _describe_key(info: KeyInfo) -> Finding:
@@ -186,54 +186,52 @@ def _check_health(url: str, key: str, info: KeyInfo) -> Iterator[Finding]:
 
     before = time.time()
     with contextlib.closing(HttpTransport(url, key, timeout=10.0)) as transport:
-        status, date, why = transport.run(_request_readiness())
+        status, date, reason = transport.run(_request_readiness())
     if date is not None:
-        # The header has whole seconds; the middle of the request is when it was written.
+        # The header has whole seconds. The estimate of its instant is the middle of the request.
         skew = parsedate_to_datetime(date).timestamp() + 0.5 - (before + time.time()) / 2
         if abs(skew) > MAX_CLOCK_SKEW:
             yield Finding(
                 "clock", "note",
-                f"the server's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}: have both set by NTP (what is "
-                "shown goes by the server's)",
+                f"the server's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}: set both by NTP (the page "
+                "shows the server's time)",
             )  # fmt: skip
         else:
-            yield Finding("clock", "ok", "as the server's")
+            yield Finding("clock", "ok", "agrees with the server's")
     if info.api and status == 200:
         yield Finding("database", "ok", "takes writes")
     elif info.api:
         yield Finding(
-            "database", "bad", f"{why or f'/readyz answers {status}'}: the server's log and its disk tell more"
+            "database", "bad", f"{reason or f'/readyz answers {status}'}: check the server's log and its disk"
         )
 
 
 def _request_readiness() -> Exchange[tuple[int, str | None, str]]:
     request = Request("GET", "readyz")
     reply = yield request
-    why = "" if reply.status == 200 else error_from_reply(reply, request).detail
-    return reply.status, reply.headers.get("date"), why
+    reason = "" if reply.status == 200 else error_from_reply(reply, request).detail
+    return reply.status, reply.headers.get("date"), reason
 
 
 def _check_database(database: str | None) -> Iterator[Finding]:
-    named = database or os.environ.get("PROGRESSBAR_DATABASE")
+    database = database or os.environ.get("PROGRESSBAR_DATABASE")
     try:
         from progressbar_tracker.server.settings import resolve_database
         from progressbar_tracker.server.stores.check import check_database
     except ImportError:
-        if named:
-            yield Finding(
-                "database", "note", "the server is not installed here: pip install 'progressbar-tracker[server]'"
-            )
+        if database:
+            yield Finding("database", "note", SERVER_MISSING_MESSAGE)
         return
     try:
-        place = resolve_database({}, named)
+        location = resolve_database({}, database)
     except ConfigError as error:
-        if named:  # a user without a home has no file, and needs none
+        if database:  # a user without a home folder has no default file
             yield Finding("database", "bad", str(error))
         return
     try:
-        if not named and isinstance(place, Path) and not place.exists():
+        if not database and isinstance(location, Path) and not location.exists():
             return
-        yield Finding("database", "ok", check_database(place))
+        yield Finding("database", "ok", check_database(location))
     except ConfigError as error:
         yield Finding("database", "bad", str(error))
 

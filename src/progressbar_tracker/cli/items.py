@@ -31,7 +31,7 @@ STATUS_COLOURS: Final = {"succeeded": "green", "failed": "red", "stopped": "yell
 
 @contextlib.contextmanager
 def _connect(url: str | None) -> Iterator[ProgressBar]:
-    """Connect to the server that is named or configured."""
+    """Open a client for the server of ``--url`` or of the configuration."""
     found = _config.discover(os.environ, url=url)
     if found is None:
         raise click.ClickException(
@@ -77,26 +77,26 @@ def list_items(url: str | None, as_json: bool) -> None:
 @url_option
 @json_option
 def get(item_id: str, url: str | None, as_json: bool) -> None:
-    """Show one item in full."""
+    """Show all fields of an item."""
     with _connect(url) as client:
         item = client.get(item_id)
     if as_json:
         print_json(item)
         return
     shown = {name: value for name, value in item.items() if value not in (None, "", {}, [])}
-    wide = max(len(name) for name in shown)
+    width = max(len(name) for name in shown)
     for name, value in shown.items():
-        several = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
-        text = ", ".join(map(str, several)) if isinstance(several, list) else str(value)
-        click.echo(f"{name:<{wide}}  {sanitize_line(text)}")
+        entries = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
+        text = ", ".join(map(str, entries)) if isinstance(entries, list) else str(value)
+        click.echo(f"{name:<{width}}  {sanitize_line(text)}")
 
 
 @click.command("set")
 @click.argument("item_id", metavar="ID")
 @click.argument("value", type=float, required=False)
-@click.option("--title", help="What to call it; by default the id.")
-@click.option("--description", help="Its state in words.")
-@click.option("--weight", type=int, help="Higher is shown first.")
+@click.option("--title", help="Title of the item (default: its id).")
+@click.option("--description", help="State of the item in words.")
+@click.option("--weight", type=int, help="Position in the list: the highest weight is first.")
 @url_option
 def set_item(
     item_id: str,
@@ -106,7 +106,7 @@ def set_item(
     weight: int | None,
     url: str | None,
 ) -> None:
-    """Create or update an item: VALUE from 0 to 1, where 1 ends it as succeeded. What is left out stays."""
+    """Create or update an item. VALUE is from 0 to 1, and 1 ends the item as succeeded. Omitted fields stay."""
     with _connect(url) as client:
         try:
             before = client.get(item_id)
@@ -134,10 +134,12 @@ def remove(item_ids: tuple[str, ...], url: str | None) -> None:
 
 
 @click.command()
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=1.0, help="Seconds between two drawings (1).")
+@click.option(
+    "--interval", type=click.FloatRange(0.2, 3600), default=1.0, help="Seconds between two updates of the screen (1)."
+)
 @url_option
 def watch(interval: float, url: str | None) -> None:
-    """Watch the items until Ctrl-C: live in a terminal, through a pipe a line for each change."""
+    """Follow the items until Ctrl-C: a live table in a terminal, or a line for each change in a pipe."""
     with _connect(url) as client, contextlib.suppress(KeyboardInterrupt):
         if sys.stdout.isatty() and not streams.is_dumb_terminal():
             _watch_screen(client, interval)
@@ -146,35 +148,39 @@ def watch(interval: float, url: str | None) -> None:
 
 
 class _ItemList:
-    """The items as a stream of changes leaves them, in the order of ``ls``."""
+    """The items after each change of a stream, in the order of ``ls``."""
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
-        self.outage: tuple[float, str] | None = None  # since when, and why
+        self.outage: tuple[float, str] | None = None  # its start (monotonic) and its reason
 
     def apply(self, change: Change) -> list[Item]:
-        """Take a change in, and return what is there now."""
+        """Apply a change and return the items."""
         if change.snapshot:
             self._items.clear()
         self._items.update((item["id"], item) for item in change.items)
         for item_id in change.gone:
             self._items.pop(item_id, None)
         self.outage = None
-        return self.items
+        return self.current
 
     @property
-    def items(self) -> list[Item]:
-        """What is there."""
-        now = self._items.copy()  # another thread may take a change in
-        return sorted(now.values(), key=lambda item: (-item["weight"], item.get("created_at", "")))
+    def current(self) -> list[Item]:
+        """A copy, because another thread may apply a change."""
+        return sorted(self._items.copy().values(), key=lambda item: (-item["weight"], item.get("created_at", "")))
 
     def record_outage(self, error: ProgressBarError | None) -> None:
-        """Note that the connection was lost."""
+        """Keep the start and the reason of a lost connection."""
         since = time.monotonic() if self.outage is None else self.outage[0]
         self.outage = since, "the server ended the connection" if error is None else sanitize_line(str(error))
 
     def watch_changes(self, client: ProgressBar, interval: float) -> Iterator[Change]:
-        """Yield changes; a server that speaks only part 1 of the protocol is asked for its list again and again."""
+        """Yield changes of the stream; poll the list if the server has only part 1 of the protocol.
+
+        Args:
+            client: Connected to the server.
+            interval: Seconds between two polls.
+        """
         try:
             yield from client.watch(on_lost=self.record_outage)
         except ItemNotFoundError:
@@ -190,50 +196,50 @@ def _watch_screen(client: ProgressBar, interval: float) -> None:
     import shutil
     import threading
 
-    listed = _ItemList()
-    changed, ended = threading.Event(), []
+    items = _ItemList()
+    changed, errors = threading.Event(), []
 
     def follow() -> None:
         try:
-            for change in listed.watch_changes(client, interval):
-                listed.apply(change)
+            for change in items.watch_changes(client, interval):
+                items.apply(change)
                 changed.set()
-        except (ProgressBarError, RuntimeError) as error:  # the latter at the end, when the client is closed
-            ended.append(error)
+        except (ProgressBarError, RuntimeError) as error:  # RuntimeError: the client is closed
+            errors.append(error)
             changed.set()
 
     threading.Thread(target=follow, daemon=True).start()
     changed.wait()
-    click.echo("\x1b[?1049h\x1b[?25l", nl=False)  # a screen of its own, and no cursor
+    click.echo("\x1b[?1049h\x1b[?25l", nl=False)  # the alternate screen, without a cursor
     try:
-        while not ended:
+        while not errors:
             changed.clear()
             size = shutil.get_terminal_size()
-            lines = _format_lines(items, size.columns) if (items := listed.items) else ["Nothing is running."]
-            if listed.outage is not None:
-                since, reason = listed.outage
+            lines = _format_lines(current, size.columns) if (current := items.current) else ["Nothing is running."]
+            if items.outage is not None:
+                since, reason = items.outage
                 silent = int(time.monotonic() - since)
                 lines.insert(0, click.style(f"No answer for {silent} s: {reason}"[: size.columns], fg="red"))
-            # Each line is cleared behind its text, and the rest of the screen below: nothing flickers.
+            # Clearing only the rest of each line and of the screen avoids flicker.
             frame = "".join(f"{line}\x1b[K\n" for line in lines[: size.lines - 1])
             click.echo(f"\x1b[H{frame}\x1b[J", nl=False)
             changed.wait(interval)
     finally:
         click.echo("\x1b[?25h\x1b[?1049l", nl=False)
-    raise ended[0]
+    raise errors[0]
 
 
 def _watch_lines(client: ProgressBar, interval: float) -> None:
-    listed, before = _ItemList(), dict[str, tuple[str, ...]]()
-    for change in listed.watch_changes(client, interval):
-        now = {item["id"]: item_row(item) for item in listed.apply(change)}
-        for item_id, cells in now.items():
-            if before.get(item_id) != cells:
+    items, printed_rows = _ItemList(), dict[str, tuple[str, ...]]()
+    for change in items.watch_changes(client, interval):
+        rows = {item["id"]: item_row(item) for item in items.apply(change)}
+        for item_id, cells in rows.items():
+            if printed_rows.get(item_id) != cells:
                 click.echo("  ".join(cell for cell in cells if cell))
-        for item_id in before.keys() - now.keys():
+        for item_id in printed_rows.keys() - rows.keys():
             click.echo(f"- gone  {sanitize_line(item_id)}")
         sys.stdout.flush()
-        before = now
+        printed_rows = rows
 
 
 CLI_COMMANDS: Final = (list_items, get, set_item, remove, watch)

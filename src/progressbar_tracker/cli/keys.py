@@ -1,4 +1,4 @@
-"""``keys`` and ``login``: who may do what, and with which key this machine reports."""
+"""``keys`` and ``login``: keys of a server, and the key that this machine reports with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from progressbar_tracker._models import KEY_TYPES
 from progressbar_tracker._text import sanitize_line
 from progressbar_tracker.cli.table import format_table
 
-from .options import json_option, print_json, raise_server_missing, terminal_width
+from .options import database_option, json_option, print_json, require_server, terminal_width
 from .streams import ask_secret, discard_output, is_stdout_closed, print_note
 
 if TYPE_CHECKING:
@@ -28,27 +28,24 @@ if TYPE_CHECKING:
 
 @click.group("keys")
 def keys_group() -> None:
-    """Make, list, revoke and rotate keys: in the server's database file, or with --url over HTTP.
+    """Make, list, revoke and rotate keys: in the server's database, or with --url over HTTP.
 
-    Over HTTP an admin key is needed: PROGRESSBAR_ADMIN_KEY, PROGRESSBAR_API_KEY, the config file, or else it is asked
-    for. A running server takes a change of its file up at once.
+    HTTP needs an admin key: PROGRESSBAR_ADMIN_KEY, PROGRESSBAR_API_KEY, the config file, or else a prompt. A running
+    server applies a change of its database at once.
     """
 
 
-database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
-keys_url_option = click.option("--url", metavar="URL", help="Do it over HTTP, at this server.")
+keys_url_option = click.option("--url", metavar="URL", help="Change the keys of this server over HTTP.")
 
 
 class _DatabaseKeys:
-    """Keys in a database file, told as the HTTP interface tells them."""
+    """Keys in a database, in the form of the HTTP interface."""
 
     def __init__(self, database: str | None) -> None:
-        try:
+        with require_server():
             from progressbar_tracker.server.access.key_admin import KeyAdmin
             from progressbar_tracker.server.models import serialize_key
             from progressbar_tracker.server.settings import resolve_database
-        except ImportError:
-            raise_server_missing()
         self._key_admin = KeyAdmin(resolve_database(os.environ, database))
         self._serialize = serialize_key
 
@@ -56,15 +53,15 @@ class _DatabaseKeys:
         return [self._serialize(record) for record in self._key_admin.list()]
 
     def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
-        made = self._key_admin.create(kind, name, expires_at=expires_at)
-        return {**self._serialize(made.record), "key": made.secret}
+        new = self._key_admin.create(kind, name, expires_at=expires_at)
+        return {**self._serialize(new.record), "key": new.secret}
 
     def revoke(self, key_id: str) -> None:
         self._key_admin.revoke(key_id)
 
     def rotate(self, key_id: str) -> dict[str, object]:
-        made = self._key_admin.rotate(key_id)
-        return {**self._serialize(made.record), "key": made.secret}
+        new = self._key_admin.rotate(key_id)
+        return {**self._serialize(new.record), "key": new.secret}
 
     def close(self) -> None:
         self._key_admin.close()
@@ -95,8 +92,8 @@ class _HttpKeys:
     def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
         from progressbar_tracker._http.exchanges import request_new_key
 
-        told = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC).isoformat()
-        return self._transport.run(request_new_key(kind, name, told))
+        expiry = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC).isoformat()
+        return self._transport.run(request_new_key(kind, name, expiry))
 
     def revoke(self, key_id: str) -> None:
         from progressbar_tracker._http.exchanges import request_revocation
@@ -123,22 +120,24 @@ def _open_keys(database: str | None, url: str | None) -> Iterator[_DatabaseKeys 
         keys.close()
 
 
-def _print_key(made: dict[str, object], *, as_json: bool) -> None:
+def _print_key(key: dict[str, object], *, as_json: bool) -> None:
     try:
         if as_json:
-            print_json(made)
+            print_json(key)
             return
-        click.echo(sanitize_line(made["key"]))
+        click.echo(sanitize_line(key["key"]))
     except OSError as error:
         discard_output()
-        raise click.ClickException(f"key {made['key_id']} cannot be shown ({error.strerror}): revoke it") from None
-    print_note(f"{made['type']} key {made['key_id']} ({made['name']}), shown this once")
+        raise click.ClickException(f"key {key['key_id']} cannot be shown ({error.strerror}): revoke it") from None
+    print_note(f"{key['type']} key {key['key_id']} ({key['name']}), shown only once")
 
 
 @keys_group.command("create")
-@click.option("--type", "kind", type=click.Choice(KEY_TYPES), required=True, help="What the key may do.")
-@click.option("--name", required=True, help="Whose it is; shown as the owner of its items.")
-@click.option("--expires", metavar="DAYS", type=click.FloatRange(0, 36500, min_open=True), help="Days it is good for.")
+@click.option("--type", "kind", type=click.Choice(KEY_TYPES), required=True, help="Permissions of the key.")
+@click.option("--name", required=True, help="Name of its owner, shown with its items.")
+@click.option(
+    "--expires", metavar="DAYS", type=click.FloatRange(0, 36500, min_open=True), help="Days until the key expires."
+)
 @database_option
 @keys_url_option
 @json_option
@@ -150,7 +149,7 @@ def keys_create(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Make a key. It is printed this once, alone on stdout."""
+    """Make a key and print it, this once and alone, on stdout."""
     if is_stdout_closed():
         raise click.ClickException("stdout is closed: the key could not be shown")
     expires_at = None if expires is None else time.time() + expires * 86400
@@ -181,7 +180,7 @@ def keys_list(database: str | None, url: str | None, as_json: bool) -> None:
 @database_option
 @keys_url_option
 def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
-    """Make a key invalid, at once and for good."""
+    """Make a key invalid at once, without a way back."""
     with _open_keys(database, url) as keys:
         keys.revoke(key_id)
     print_note(f"Revoked {key_id}.")
@@ -193,7 +192,7 @@ def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
 @keys_url_option
 @json_option
 def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: bool) -> None:
-    """Give a key a new secret. It keeps its items; the old secret works for another day."""
+    """Give a key a new secret. The key keeps its items, and its old secret works for another day."""
     if is_stdout_closed():
         raise click.ClickException("stdout is closed: the key could not be shown")
     with _open_keys(database, url) as keys:
@@ -203,7 +202,7 @@ def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: boo
 @click.command()
 @click.argument("url")
 def login(url: str) -> None:
-    """Store a server and a key for track() and for this command line; asks for the key without echo."""
+    """Store a server and a key for track() and for this command line. The prompt for the key has no echo."""
     from progressbar_tracker._http.messages import base_url
 
     base_url(url, "URL")

@@ -1,38 +1,47 @@
-"""What commands have in common: names, options, forms of output."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from .streams import PROGRAM_NAME, supports_unicode
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SERVER_MISSING_MESSAGE: Final = f"the server is not installed: pip install '{PROGRAM_NAME}[server]'"
 
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What moves a cursor or turns the direction of writing, and stands in JSON as it is."""
+"""Characters that JSON leaves unescaped, and that move the cursor or change the direction of text."""
 
-url_option = click.option("--url", metavar="URL", help="Server to ask in place of the configured one.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, which programs can rely on.")
+url_option = click.option("--url", metavar="URL", help="Server to use instead of the configured one.")
+database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the fields of the HTTP interface.")
 
 
-def raise_server_missing() -> NoReturn:
-    """Say how to install the server."""
-    raise click.ClickException(SERVER_MISSING_MESSAGE)
+@contextlib.contextmanager
+def require_server() -> Iterator[None]:
+    """Turn an ``ImportError`` of the server into an error that says how to install it."""
+    try:
+        yield
+    except ImportError:
+        raise click.ClickException(SERVER_MISSING_MESSAGE) from None
 
 
 def print_json(document: object) -> None:
-    """Print a document for programs, which is harmless on a terminal as well."""
+    """Print indented JSON that is harmless on a terminal."""
     text = json.dumps(document, ensure_ascii=not supports_unicode(), indent=2)
     click.echo(_CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal, or ``None`` where stdout is none."""
+    """Return the columns of the terminal, or ``None`` if stdout is not a terminal."""
     import shutil
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

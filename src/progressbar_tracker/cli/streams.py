@@ -1,7 +1,7 @@
-"""The standard streams of a command line, which may be closed, full, gone or of another encoding.
+"""The standard streams of a command line, which may be closed, full, broken or of another encoding.
 
-What cannot be encoded is replaced: a foreign title is no reason to fail. What cannot be written is one error, and not a
-traceback at exit. A closed stream raises when it is written to, instead of taking the descriptor of the next file.
+Characters that the encoding lacks are replaced, so that a foreign title is no failure. A failed write is one error
+without a traceback at exit. A write to a closed stream raises, instead of reaching a file that reuses its descriptor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROGRAM_NAME: Final = "progressbar-tracker"
 
 
 class _ClosedStdout(io.TextIOBase):
-    """Stands for a stdout that was closed before the program began."""
+    """Replaces a stdout that was closed before the program started."""
 
     def write(self, text: str, /) -> int:
         if not text:
@@ -30,12 +30,12 @@ class _ClosedStdout(io.TextIOBase):
 
 
 def prepare_streams() -> None:
-    """Make the streams fit for writing any text. Idempotent."""
+    """Make the streams accept any text. Idempotent."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one; not inherited
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one; not inherited
     if sys.stdout is None:
         sys.stdout = _ClosedStdout()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
@@ -44,27 +44,27 @@ def prepare_streams() -> None:
 
 
 def is_stdout_closed() -> bool:
-    """Return whether stdout was closed before the program began."""
+    """Return whether stdout was closed before the program started."""
     return isinstance(sys.stdout, _ClosedStdout)
 
 
 def is_dumb_terminal() -> bool:
-    """Return whether the terminal is one without colours and cursor movements."""
+    """Return whether the terminal lacks colours and cursor movements."""
     return os.name == "posix" and os.environ.get("TERM", "dumb") in ("", "dumb")
 
 
 def color_mode() -> bool | None:
-    """Return ``False`` where no escape codes are to be written, else ``None`` for what the stream is good for."""
+    """Return ``False`` to forbid escape codes, or ``None`` to let click inspect the stream."""
     return False if is_dumb_terminal() or os.environ.get("NO_COLOR") else None
 
 
 def supports_unicode() -> bool:
-    """Return whether stdout takes any text."""
+    """Return whether stdout encodes any text."""
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
 
 
 def ask_secret(text: str) -> str:
-    """Ask for a secret without echo; without a terminal it is a line of stdin.
+    """Prompt for a secret without echo; without a terminal read a line of stdin.
 
     Raises:
         EOFError: Stdin has ended.
@@ -91,12 +91,12 @@ def _has_terminal() -> bool:
 
 
 def print_error(text: str) -> None:
-    """Write to stderr, if that is possible, what went wrong, in one sentence."""
+    """Write an error of one sentence to stderr; ignore a failing stderr."""
     print_note(f"{PROGRAM_NAME}: {text}")
 
 
 def print_note(text: str) -> None:
-    """Write a line to stderr, if that is possible."""
+    """Write a line to stderr; ignore a failing stderr."""
     try:
         click.echo(sanitize_line(text), err=True)
     except (OSError, ValueError):
@@ -104,12 +104,12 @@ def print_note(text: str) -> None:
 
 
 def discard_output() -> None:
-    """Let go of what stdout did not take: the interpreter would write it again at exit, and complain."""
+    """Redirect stdout to the null device: the interpreter would retry a failed flush at exit, and print an error."""
     _redirect_to_null(sys.stdout)
 
 
 def _redirect_to_null(stream: object) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]  # what has none is suppressed
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())  # type: ignore[attr-defined]  # AttributeError is suppressed
+        os.close(null)

@@ -1,6 +1,6 @@
 """Items as rows of a table on a terminal: pure functions from items and a width to lines.
 
-Whatever a title holds, a line stays a line: control characters have no way in, and what is too wide is cut.
+A row is always one line: its cells have no control characters, and a cell that is too wide is truncated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TABLE_HEADINGS: Final = ("STATUS", "DONE", "COUNT", "LEFT", "TITLE", "ID")
 
 
 def format_counts(item: Item) -> str:
-    """Return how many of how many."""
+    """Return the count with its total and unit, or nothing if the count is unknown."""
     completed, total, unit = item.get("completed"), item.get("total"), sanitize_line(item.get("unit"))
     if completed is None:
         return ""
@@ -29,7 +29,7 @@ def format_counts(item: Item) -> str:
 
 
 def format_percent(item: Item) -> str:
-    """Return the percentage, rounded down, for 100 % is what is done; or nothing where it is not known."""
+    """Return the percentage, rounded down because 100 % means done; or nothing if it is unknown."""
     status = item.get("status", "running")
     if status != "succeeded" and is_indeterminate(item.get("completed"), item.get("total"), status):
         return ""
@@ -37,21 +37,21 @@ def format_percent(item: Item) -> str:
 
 
 def display_status(item: Item) -> str:
-    """Return the status, or that it is stalled."""
+    """Return the status, or ``stalled``."""
     return "stalled" if item.get("stalled") else str(item.get("status", "running"))
 
 
 def item_row(item: Item) -> tuple[str, ...]:
-    """Return one item's cells."""
+    """Return an item's cells, in the order of :data:`TABLE_HEADINGS`."""
     title = sanitize_line(item["title"])
-    told = sanitize_line(item.get("error") if item.get("status") == "failed" else item.get("description"))
-    name = display_status(item)
+    details = sanitize_line(item.get("error") if item.get("status") == "failed" else item.get("description"))
+    status = display_status(item)
     return (
-        f"{STATUS_MARKS.get(name, ' ')} {name}{', late' if item.get('late') else ''}",
+        f"{STATUS_MARKS.get(status, ' ')} {status}{', late' if item.get('late') else ''}",
         format_percent(item),
         format_counts(item),
         format_duration(item.get("eta")),
-        f"{title}: {told}" if told else title,
+        f"{title}: {details}" if details else title,
         sanitize_line(item["id"]),
     )
 
@@ -63,7 +63,7 @@ def format_table(
 
     Args:
         rows: Cells, as many in each as there are headings.
-        width: The columns of the terminal, which the widest column is cut to; ``None`` cuts nothing.
+        width: The terminal's width, to which the widest columns are cut; ``None`` cuts nothing.
         headings: The first line.
 
     >>> format_table([("a", "1"), ("bcd", "22")], headings=("N", "V"))
@@ -72,7 +72,7 @@ def format_table(
     lines = [tuple(headings), *(tuple(cells) for cells in rows)]
     widths = [max(display_width(line[column]) for line in lines) for column in range(len(headings))]
     if width is not None:
-        # The widest gives way, down to a few characters.
+        # The widest column shrinks, down to 8 characters.
         while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 8:
             widths[widths.index(max(widths))] -= 1
     return [

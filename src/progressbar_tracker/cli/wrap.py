@@ -1,4 +1,4 @@
-"""``run``, ``exec`` and ``pipe``: programs that know nothing of progress, and pipelines."""
+"""``run``, ``exec`` and ``pipe``: unchanged programs and pipelines as items."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Number
     from progressbar_tracker._tracking.deadline import DeadlineLike
 
-# The rest of the line is the program's, options and all.
 PASSTHROUGH_SETTINGS: Final = {"ignore_unknown_options": False, "allow_interspersed_args": False}
+"""The program gets the rest of the line, including its options."""
 
-send_option = click.option("--url", metavar="URL", help="Server to report to in place of the configured one.")
+send_option = click.option("--url", metavar="URL", help="Server to report to instead of the configured one.")
 
 
 def _read_deadline(context: click.Context, option: click.Parameter, text: str | None) -> DeadlineLike | None:
@@ -39,7 +39,7 @@ def _read_deadline(context: click.Context, option: click.Parameter, text: str | 
 
 
 class ItemOptions(TypedDict):
-    """What the options of :func:`item_options` say of the item."""
+    """The values of the options that :func:`item_options` adds."""
 
     id: str | None
     title: str | None
@@ -49,15 +49,15 @@ class ItemOptions(TypedDict):
 
 
 def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name the item."""
+    """Add the options of the item, a decorator for commands."""
     for option in (
         click.option(
-            "--deadline", metavar="TIME", callback=_read_deadline, help="When it is late: 90s, 1h30m, or an instant."
+            "--deadline", metavar="TIME", callback=_read_deadline, help="The item is late after 90s, 1h30m, an instant."
         ),
-        click.option("--notify", metavar="CHANNEL", multiple=True, help="Whom to tell of it; may be given again."),
-        click.option("--group", help="A heading to sort under."),
-        click.option("--title", help="What to call the item; by default the command, or the id."),
-        click.option("--id", metavar="ID", help="The item's id; the same one again takes the item over."),
+        click.option("--notify", metavar="CHANNEL", multiple=True, help="Notify this channel; repeatable."),
+        click.option("--group", help="Group of the item on the page."),
+        click.option("--title", help="Title of the item (default: the command, or the id)."),
+        click.option("--id", metavar="ID", help="Id of the item; a new run with the same id takes it over."),
     ):
         command = option(command)
     return command
@@ -65,7 +65,7 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("run", context_settings=PASSTHROUGH_SETTINGS)
 @send_option
-@click.option("--job", is_flag=True, help="Show the run itself as an item too; its bars are under it.")
+@click.option("--job", is_flag=True, help="Also show the run as an item, with its bars below it.")
 @item_options
 @click.option("-m", "as_module", is_flag=True, help="Run a module, as python -m does.")
 @click.argument("arguments", metavar="SCRIPT [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -76,25 +76,24 @@ def run_python(
     url: str | None,
     **item: Unpack[ItemOptions],
 ) -> int:
-    """Run a Python program as it is, and show every tqdm bar in it, and in the Pythons it starts, on the server.
+    """Run an unchanged Python program, and show its tqdm bars and those of its Python subprocesses on the server.
 
-    The program is run by the Python that this command is installed in; its arguments, exit code, signals and
-    tracebacks are those of python SCRIPT. --id, --title, --group, --notify and --deadline are those of --job, and
-    imply it.
+    The program runs in this command's Python, with the arguments, exit code, signals and tracebacks of python SCRIPT.
+    --id, --title, --group, --notify and --deadline belong to --job, and imply it.
     """
     _check_url(url)
     if not sys.executable:
-        raise click.ClickException("it is not known where Python is")
+        raise click.ClickException("the path of Python is unknown")
     command = [sys.executable, *(["-m"] if as_module else []), *arguments]
     environ = supervisor.with_tqdm_env(supervisor.with_server_env(os.environ, url))
     if job or any(value not in (None, ()) for value in item.values()):
-        said = ["python", *command[1:]]
+        shown_command = ["python", *command[1:]]
         stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
-        return _supervise(command, supervisor.Job(said, stem, **item), environ, url)
+        return _supervise(command, supervisor.Job(shown_command, stem, **item), environ, url)
     if sys.platform == "win32":
         import subprocess
 
-        # There execve() makes a new process that nobody waits for.
+        # On Windows, execve() starts a process that the caller does not wait for.
         return subprocess.call(command, env=environ)  # noqa: S603
     sys.stdout.flush()
     return os.execve(command[0], command, environ)  # noqa: S606 - no shell is the point
@@ -103,7 +102,7 @@ def run_python(
 @click.command("exec", context_settings=PASSTHROUGH_SETTINGS)
 @send_option
 @item_options
-@click.option("--parse", is_flag=True, help="Move the bar to the percentages or counts that the command prints.")
+@click.option("--parse", is_flag=True, help="Read percentages or counts from the command's output.")
 @click.argument("command", metavar="COMMAND [ARGUMENT]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(
     command: tuple[str, ...],
@@ -113,13 +112,13 @@ def execute(
 ) -> int:
     """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
 
-    Its output passes through untouched and the exit code is its own. Its command line is shown on the server, so
-    secrets belong into the environment.
+    The output passes through unchanged, and the exit code is the program's. The server shows the command line: put
+    secrets into the environment.
     """
     _check_url(url)
     name = os.path.basename(command[0])  # noqa: PTH119
-    wanted = supervisor.Job(command, name, **item)
-    return _supervise(command, wanted, supervisor.with_server_env(os.environ, url), url, read_errors=True, parse=parse)
+    job = supervisor.Job(command, name, **item)
+    return _supervise(command, job, supervisor.with_server_env(os.environ, url), url, read_errors=True, parse=parse)
 
 
 def _supervise(
@@ -156,10 +155,10 @@ def _read_number(context: click.Context, option: click.Parameter, text: str | No
 @click.command("pipe")
 @send_option
 @item_options
-@click.option("--total", metavar="N", callback=_read_number, help="What there will be in all, such as 10000 or 1e6.")
-@click.option("--bytes", "as_bytes", is_flag=True, help="Count bytes. Of a file their total is known.")
-@click.option("--null", is_flag=True, help="Count records that end with a NUL byte, as find -print0 writes them.")
-@click.option("--unit", help="What to call what is counted.")
+@click.option("--total", metavar="N", callback=_read_number, help="Expected count, such as 10000 or 1e6.")
+@click.option("--bytes", "as_bytes", is_flag=True, help="Count bytes. The size of a file is its total.")
+@click.option("--null", is_flag=True, help="Count records that end with a NUL byte, as of find -print0.")
+@click.option("--unit", help="Unit of the count.")
 @click.option("--quiet", is_flag=True, help="No bar on the terminal.")
 def pipe(
     total: Number | None,
@@ -170,7 +169,7 @@ def pipe(
     url: str | None,
     **item: Unpack[ItemOptions],
 ) -> int:
-    """Copy stdin to stdout as it is, and count the lines on the way."""
+    """Copy stdin to stdout unchanged, and count its lines."""
     _check_url(url)
     if as_bytes and null:
         raise click.UsageError("--bytes and --null exclude each other")
