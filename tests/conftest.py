@@ -90,10 +90,9 @@ def forbid_logged_keys(key_leak_detector):
 @pytest.fixture
 def server(tmp_path):
     """A real server with an empty board."""
-    from progressbar_tracker.server.run import BackgroundServer
-    from progressbar_tracker.server.settings import Settings
+    from tests.support.server import start_server
 
-    with BackgroundServer(Settings(database=tmp_path / "progress.db", port=0, local_key=False)) as server:
+    with start_server(tmp_path / "progress.db") as server:
         yield server
 
 

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from progressbar_tracker import cli
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from tests.support.cli import CommandRunner
+from tests.support.server import start_server
 
 
 class CommandResult(NamedTuple):
@@ -25,7 +24,7 @@ class CommandResult(NamedTuple):
 def shell(tmp_path_factory):
     """Our commands as processes, with one server for the module."""
     database = tmp_path_factory.mktemp("shell") / "progress.db"
-    with BackgroundServer(Settings(database=database, port=0, local_key=False)) as server:
+    with start_server(database) as server:
         shell = CommandRunner(server)
         yield shell
         shell.http.close()

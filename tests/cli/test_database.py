@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
+from tests.support.server import start_server
 
 
 def test_a_running_server_is_backed_up_and_the_copy_restored_for_the_next(server, command, monkeypatch, tmp_path):
@@ -28,7 +27,7 @@ def test_a_running_server_is_backed_up_and_the_copy_restored_for_the_next(server
     assert "1 item, 0 runs of the history, 2 keys" in done.out
     assert f"The former file is {server.settings.database}.2" in done.out
     with (
-        BackgroundServer(Settings(database=server.settings.database, port=0, local_key=False)) as again,
+        start_server(server.settings.database) as again,
         ProgressBar(again.url, key) as pb,
     ):
         assert [item["id"] for item in pb.get_all()] == ["before"]

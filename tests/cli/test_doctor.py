@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from progressbar_tracker.cli import doctor
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores import check
+from tests.support.server import start_server
 
 
 def split_lines(done):
@@ -86,7 +85,7 @@ def test_a_config_file_that_others_can_read_is_bad(server, command, monkeypatch,
 
 def test_a_database_is_looked_at_while_a_server_runs_on_it(command, tmp_path):
     path = tmp_path / "progress.db"
-    with BackgroundServer(Settings(database=path, port=0, local_key=False)):
+    with start_server(path):
         done = command("doctor", "--database", path)
     assert split_lines(done)["database"][0] == "ok"
     assert "is whole, 0 items, 0 runs of the history, 1 keys" in split_lines(done)["database"][1]
@@ -94,7 +93,7 @@ def test_a_database_is_looked_at_while_a_server_runs_on_it(command, tmp_path):
 
 def test_room_that_deleted_rows_have_left_is_told_with_what_to_do(command, tmp_path, monkeypatch):
     path = tmp_path / "progress.db"
-    BackgroundServer(Settings(database=path, port=0, local_key=False)).close()
+    start_server(path).close()
     monkeypatch.setattr(check, "_MIN_SPARE_BYTES", 1e6)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE much AS SELECT randomblob(2000000) AS bytes")
@@ -127,7 +126,7 @@ def test_a_server_of_another_version_is_told_with_what_to_do(configured_server, 
 
 def test_a_damaged_database_is_bad(command, tmp_path):
     path = tmp_path / "progress.db"
-    BackgroundServer(Settings(database=path, port=0, local_key=False)).close()
+    start_server(path).close()
     with sqlite3.connect(path) as connection:
         (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.close()
@@ -140,7 +139,7 @@ def test_a_damaged_database_is_bad(command, tmp_path):
 def test_a_postgresql_database_is_looked_at(command, postgres_url):
     empty = command("doctor", "--database", postgres_url)
     assert split_lines(empty)["database"][1].endswith("is empty: the first server makes its tables")
-    with BackgroundServer(Settings(database=postgres_url, port=0, local_key=False)):
+    with start_server(postgres_url):
         done = command("doctor", "--database", postgres_url, "--json")
     (found,) = [one for one in done.json if one["what"] == "database"]
     assert found["state"] == "ok"

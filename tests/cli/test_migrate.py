@@ -8,12 +8,7 @@ import pytest
 
 from progressbar_tracker.server.models import Notice
 from progressbar_tracker.server.mutations import AddNotice
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
-
-
-def start_server(database):
-    return BackgroundServer(Settings(database=database, port=0, local_key=False))
+from tests.support.server import start_server
 
 
 def open_client(server, key):

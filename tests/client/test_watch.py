@@ -22,8 +22,8 @@ from progressbar_tracker import (
 from progressbar_tracker._http.event_stream import MAX_RECONNECT_DELAY, EventStream
 from progressbar_tracker._http.messages import Reply
 from progressbar_tracker.server import hub
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
+from tests.support.connections import open_client
+from tests.support.server import start_server
 
 SERVER_URL = "http://server:8989"
 
@@ -140,18 +140,22 @@ def test_a_reply_that_is_no_stream_is_told_apart():
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return Settings(database=tmp_path / "progress.db", port=0, local_key=False)
+def database(tmp_path):
+    """The path of an empty database."""
+    return tmp_path / "progress.db"
 
 
 @pytest.fixture
 def fast_timers(monkeypatch):
+    """Reconnect after 50 ms, and publish changes every 10 ms."""
+    """Reconnect after 50 ms, and publish changes every 10 ms."""
+    """Reconnect after 50 ms, and publish changes every 10 ms."""
     monkeypatch.setattr("progressbar_tracker._http.event_stream.INITIAL_RECONNECT_DELAY", 0.05)
     monkeypatch.setattr(hub, "TICK_INTERVAL", 0.01)
 
 
-def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, fast_timers, tmp_path):
-    server = BackgroundServer(settings)
+def test_changes_are_seen_and_a_restart_of_the_server_is_survived(database, fast_timers):
+    server = start_server(database)
     key = server.create_key("write", "watcher")
     with ProgressBar(server.url, key) as pb, ProgressBar(server.url, key) as writer:
         writer.create("before", "Title", "about", 0.1)
@@ -160,9 +164,8 @@ def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, fast
         assert (first.snapshot, [item["id"] for item in first.items]) == (True, ["before"])
         writer.update("before", "Title", "about", 0.2)
         assert [item["value"] for item in next(changes).items] == [0.2]
-        again = Settings(database=settings.database, port=server.port, local_key=False)
         server.close()
-        server = BackgroundServer(again)
+        server = start_server(database, port=server.port)
         try:
             assert next(changes).snapshot
             writer.delete("before")
@@ -172,10 +175,10 @@ def test_changes_are_seen_and_a_restart_of_the_server_is_survived(settings, fast
             server.close()
 
 
-def test_a_revoked_key_ends_the_watch(settings, fast_timers):
-    with BackgroundServer(settings) as server:
+def test_a_revoked_key_ends_the_watch(database, fast_timers):
+    with start_server(database) as server:
         key = server.create_key("read", "watcher")
-        admin = httpx.Client(base_url=server.url, headers={"X-API-KEY": server.create_key("admin", "a")})
+        admin = open_client(server.url, server.create_key("admin", "a"))
         with ProgressBar(server.url, key) as pb, admin:
             changes = pb.watch()
             next(changes)
@@ -184,7 +187,7 @@ def test_a_revoked_key_ends_the_watch(settings, fast_timers):
                 next(changes)
 
 
-def test_asyncio_watches_one_group_while_it_writes(settings, fast_timers):
+def test_asyncio_watches_one_group_while_it_writes(database, fast_timers):
     async def main(server, key):
         async with AsyncProgressBar(server.url, key) as pb:
             changes = pb.watch(group="g")
@@ -197,5 +200,5 @@ def test_asyncio_watches_one_group_while_it_writes(settings, fast_timers):
     def put(server, key, item_id, group):
         httpx.put(f"{server.url}/api/v1/items/{item_id}", json={"group": group}, headers={"X-API-KEY": key})
 
-    with BackgroundServer(settings) as server:
+    with start_server(database) as server:
         asyncio.run(main(server, server.create_key("write", "watcher")))

@@ -18,10 +18,9 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from tests.support.connections import TLS_CONTEXT, find_free_port
 from tests.support.postgres import create_database, drop_database
+from tests.support.server import start_server
 from tests.support.waiting import wait_until
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -192,8 +191,7 @@ class NginxProxy:
 def servers(tmp_path_factory, postgres_cluster):
     """Two servers on one PostgreSQL, and what they were told to live under."""
     url = create_database(postgres_cluster)
-    settings = {"database": url, "port": 0, "local_key": False, "admin_key": "the-admin-key-of-these-tests"}
-    servers = [BackgroundServer(Settings(**settings)) for _ in range(2)]
+    servers = [start_server(url, admin_key="the-admin-key-of-these-tests") for _ in range(2)]
     yield servers
     for server in servers:
         server.close()
@@ -213,8 +211,7 @@ def root_site(servers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def subpath_site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nginx-folder")
-    settings = Settings(database=folder / "progress.db", port=0, base_path="/progress", local_key=False)
-    with BackgroundServer(settings) as server:
+    with start_server(folder / "progress.db", base_path="/progress") as server:
         snippet = replace_all(
             (DEPLOY_FOLDER / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}")
         )
@@ -281,11 +278,10 @@ def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(prox
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the whole loopback network")
 def test_clients_behind_nginx_have_addresses_and_the_site_has_its_name(tmp_path):
     """One client guesses passwords until it has to wait, whatever addresses it makes up. Another one signs in."""
-    settings = Settings(
-        database=tmp_path / "progress.db", port=0, base_path="/progress", local_key=False, admin_username="admin",
+    with start_server(
+        tmp_path / "progress.db", base_path="/progress", admin_username="admin",
         admin_password="right", trusted_proxies="127.0.0.1", public_url="https://progress.example/progress",
-    )  # fmt: skip
-    with BackgroundServer(settings) as server:
+    ) as server:  # fmt: skip
         snippet = replace_all(
             (DEPLOY_FOLDER / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}")
         )

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, demo
-from tests.support.connections import TLS_CONTEXT
-from tests.support.server_process import list_items
+from tests.support.connections import TLS_CONTEXT, list_items
 from tests.support.waiting import wait_until
 
 # A job of half a minute, most of it the same thing again, is no better a test than one of two seconds. The whole of it

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.stores.sqlite.backup import create_backup
-from tests.support.server_process import ADMIN_KEY, ServerProcess, list_history, list_items
+from tests.support.connections import list_history, list_items
+from tests.support.server_process import ADMIN_KEY, ServerProcess
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.stores.sqlite.locks import FileLock
-from tests.support.server_process import ServerProcess, list_items
+from tests.support.connections import list_items
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

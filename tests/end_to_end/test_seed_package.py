@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from tests.support import seed_page
+from tests.support.server import start_server
 
 pytestmark = pytest.mark.timeout(240)  # the first test makes the environment, from a network that may be slow
 
@@ -300,8 +299,7 @@ pb = ProgressBar(url, key)
 pb.create("job", "Job", "", 0.5)
 print(json.dumps([item["id"] for item in pb.get_all()]))
 """
-    settings = Settings(database=tmp_path / "sub.db", port=0, base_path="/sub", local_key=False)
-    with BackgroundServer(settings) as server:
+    with start_server(tmp_path / "sub.db", base_path="/sub") as server:
         assert server.url.endswith("/sub")
         assert run_program(code, server.create_key("write", "me"), url=server.url + slash)[0] == ["job"]
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar, TransportError
-from tests.support.server_process import ADMIN_KEY, list_history, list_items
+from tests.support.connections import list_history, list_items
+from tests.support.server_process import ADMIN_KEY
 from tests.support.waiting import wait_until
 
 THREAD_COUNT, ITEMS_PER_THREAD, OPEN_ITEMS = 20, 200, 50

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
-from tests.support.connections import TLS_CONTEXT, open_client
-from tests.support.server_process import ADMIN_KEY, ServerProcess, list_items
+from tests.support.connections import TLS_CONTEXT, RawConnection, list_items, open_client
+from tests.support.server_process import ADMIN_KEY, ServerProcess
 from tests.support.waiting import wait_until
 
 STREAM_COUNT = 50
@@ -30,19 +28,15 @@ def server_process(tmp_path):
 
 
 def open_connection(url, request):
-    address = urlsplit(url)
-    opened = socket.create_connection((address.hostname, address.port), timeout=20)
-    opened.sendall(request.replace("KEY", f"Host: localhost\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
+    opened = RawConnection(url)
+    opened.send(request.replace("KEY", f"Host: localhost\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
     return opened
 
 
 def read_all(opened):
     """Return all that comes until the other end hangs up."""
     with opened:
-        found = b""
-        while some := opened.recv(65536):
-            found += some
-        return found.decode()
+        return opened.read_all().decode()
 
 
 def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(server_process):
@@ -77,7 +71,7 @@ def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_
             open_connection(server_process.url, "GET /api/v1/events HTTP/1.1\nKEY\n\n") for _ in range(STREAM_COUNT)
         ]
         for stream in streams:
-            assert stream.recv(1)
+            assert stream.socket.recv(1)
         bodiless = open_connection(server_process.url, "PUT /api/v1/items/b HTTP/1.1\nKEY\nContent-Length: 50\n\n{")
         headless = open_connection(server_process.url, "PUT /api/v1/items/c HTTP/1.1\nKEY\nContent-Le")
         http.patch("/api/v1/items/a", json={"run_id": "r", "seq": 1, "value": 0.5}).raise_for_status()

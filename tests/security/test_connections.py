@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import select
 import socket
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,6 +16,7 @@ from progressbar_tracker._models import BODY_BYTES
 from progressbar_tracker.server import capacity, run
 from progressbar_tracker.server.http import connection, endpoint, eviction
 from tests.support.clock import ManualClock
+from tests.support.connections import RawConnection, parse_statuses
 from tests.support.server import RunningServer
 from tests.support.sse import SseStream
 from tests.support.waiting import wait_until
@@ -42,53 +41,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         served.stop()
 
 
-class RawConnection:
-    """A connection of which every byte is ours."""
-
-    def __init__(self, served: RunningServer, *, buffer: int | None = None) -> None:
-        address = urlsplit(served.background.url)
-        self.socket = socket.socket()
-        self.socket.settimeout(20)
-        if buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        self.socket.connect((address.hostname, address.port))
-
-    def send(self, data: bytes) -> bool:
-        """Send, and say whether there was still somebody to send it to."""
-        try:
-            self.socket.sendall(data)
-        except OSError:
-            return False
-        return True
-
-    def is_readable(self) -> bool:
-        """Say whether there is something to read."""
-        return bool(select.select([self.socket], [], [], 0)[0])
-
-    def read_all(self) -> bytes:
-        """Return what comes until the other end hangs up."""
-        said = b""
-        with contextlib.suppress(ConnectionError):
-            while more := self.socket.recv(65536):
-                said += more
-        return said
-
-
 @pytest.fixture
 def connect(server: RunningServer) -> Iterator[Callable[[], RawConnection]]:
     """Open connections, closed at the end."""
     with contextlib.ExitStack() as opened:
 
         def open_one() -> RawConnection:
-            raw = RawConnection(server)
-            opened.callback(raw.socket.close)
+            raw = RawConnection(server.url)
+            opened.callback(raw.close)
             return raw
 
         yield open_one
-
-
-def parse_statuses(said: bytes) -> list[int]:
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", said)]
 
 
 # Slow
@@ -350,7 +313,7 @@ def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytes
     opened = []
 
     def status(path: str, key: str = "") -> int:
-        raw = RawConnection(served)
+        raw = RawConnection(served.url)
         opened.append(raw)
         raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: {served.keys.get(key, '')}\r\n\r\n".encode())
         return parse_statuses(raw.socket.recv(65536))[0]
@@ -506,14 +469,14 @@ def test_stream_with_requests_behind_it_ends_with_its_connection(
 
 def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = RunningServer(tmp_path, ManualClock())
-    opened = [RawConnection(served) for _ in range(3)]
+    opened = [RawConnection(served.url) for _ in range(3)]
     try:
         first, second, third = opened
         for raw in (first, second, third, first):
             raw.send(HEALTH_REQUEST)
             assert parse_statuses(raw.socket.recv(65536)) == [200]
         monkeypatch.setattr(capacity, "max_connections", lambda: 3)
-        fourth = RawConnection(served)
+        fourth = RawConnection(served.url)
         opened.append(fourth)
         assert second.read_all() == b""
         for raw in (first, third, fourth):

@@ -12,9 +12,8 @@ from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.routes import ROUTES
 from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
 from tests.support.clock import ManualClock
+from tests.support.connections import RawConnection, parse_statuses
 from tests.support.server import RunningServer, make_legacy_item
-
-from .test_connections import RawConnection, parse_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +151,7 @@ def test_a_page_without_a_name_is_not_ours() -> None:
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "X-API-KEY", "Authorization", "Content-Type"])
 def test_a_header_by_which_something_is_decided_comes_once(server: RunningServer, name: str) -> None:
-    raw = RawConnection(server)
+    raw = RawConnection(server.url)
     first, second = (value.encode() for value in (server.keys["admin"], "other"))
     told = name.encode()
     raw.send(b"GET /healthz HTTP/1.0\r\n%b: %b\r\n%b: %b\r\n\r\n" % (told, first, told, second))
@@ -177,7 +176,7 @@ def test_a_body_that_is_compressed_is_refused_and_not_unpacked(
 
 
 def test_a_body_in_another_transfer_coding_is_refused(server: RunningServer) -> None:
-    raw = RawConnection(server)
+    raw = RawConnection(server.url)
     raw.send(
         b"POST /progress HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: "
         + server.keys["write"].encode() + b"\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -231,7 +230,7 @@ def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(server: Runnin
              b"/static/home.html", b"/static/"],
 )  # fmt: skip
 def test_only_the_files_of_the_pages_are_served(server: RunningServer, path: bytes) -> None:
-    raw = RawConnection(server)
+    raw = RawConnection(server.url)
     raw.send(b"GET " + path + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert parse_statuses(raw.read_all()) == [404]
     raw.socket.close()

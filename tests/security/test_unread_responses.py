@@ -22,12 +22,10 @@ from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
 from tests.server.access.test_authorization import ACCESS_MATRIX
 from tests.support.clock import ManualClock
-from tests.support.connections import TLS_CONTEXT
+from tests.support.connections import TLS_CONTEXT, RawConnection, parse_statuses
 from tests.support.server import RunningServer
 from tests.support.sse import SseStream
 from tests.support.waiting import wait_until
-
-from .test_connections import RawConnection, parse_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +56,7 @@ def send_request(loaded_server: RunningServer) -> Iterator[Callable[..., RawConn
     with contextlib.ExitStack() as opened:
 
         def ask_one(path: str, key: str | None = "read", *, times: int = 1, method: str = "GET") -> RawConnection:
-            raw = RawConnection(loaded_server, buffer=4096)
+            raw = RawConnection(loaded_server.url, buffer=4096)
             opened.callback(raw.socket.close)
             header = "" if key is None else f"X-API-KEY: {loaded_server.keys.get(key, key)}\r\n"
             raw.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode() * times)
@@ -120,7 +118,7 @@ def test_what_is_read_slowly_is_all_there(
 
 @pytest.mark.parametrize("path", [path for path in LARGE_PATHS if path != "/api/v1/events"])
 def test_client_of_http_1_0_is_sent_no_chunks(loaded_server: RunningServer, path: str) -> None:
-    raw = RawConnection(loaded_server)
+    raw = RawConnection(loaded_server.url)
     raw.send(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nX-API-KEY: {loaded_server.keys['admin']}\r\n\r\n".encode())
     head, _, body = raw.read_all().partition(b"\r\n\r\n")
     raw.socket.close()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +12,7 @@ from progressbar_tracker.server.hub import Hub, View
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
 from tests.support.clock import START_TIME
+from tests.support.connections import RawConnection, encode_request
 from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
@@ -185,18 +183,13 @@ def test_a_stream_that_is_left_is_forgotten(server, open_stream) -> None:
     stream, other = open_stream(), open_stream()
     stream.next(), other.next()
     assert hub.stream_count == 2
-    address = urlsplit(server.background.url)
-    with socket.create_connection((address.hostname, address.port)) as raw:
-        raw.sendall(
-            b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: "
-            + server.keys["read"].encode()
-            + b"\r\n\r\n"
-        )
+    with RawConnection(server.url) as raw:
+        raw.send(encode_request("GET", "/api/v1/events", key=server.keys["read"]))
         received = b""
         while b"snapshot" not in received:
-            received += raw.recv(1000)
+            received += raw.socket.recv(1000)
         assert hub.stream_count == 3
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a farewell
+        raw.reset()
     put_item(server, "a", run_id="r")
     other.next()
     put_item(server, "b", run_id="r")
@@ -249,16 +242,9 @@ def test_a_reader_that_takes_nothing_is_cut_off(server, open_stream, monkeypatch
         assert server.client("write").post("/api/v1/items:batch", json={"ops": ops}).status_code == 200
     other = open_stream()
     other.next()
-    address = urlsplit(server.background.url)
-    with socket.socket() as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        raw.connect((address.hostname, address.port))
-        raw.sendall(
-            b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: "
-            + server.keys["read"].encode()
-            + b"\r\n\r\n"
-        )
-        assert raw.recv(1)
+    with RawConnection(server.url, buffer=1024) as raw:
+        raw.send(encode_request("GET", "/api/v1/events", key=server.keys["read"]))
+        assert raw.socket.recv(1)
         for n in range(20):
             put_item(server, "changing", run_id="r", completed=n)
             other.read_until(lambda event, n=n: n in [item["completed"] for item in event.data["items"]])

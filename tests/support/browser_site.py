@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
-
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
-from tests.support.connections import TLS_CONTEXT
+from tests.support.connections import open_client
+from tests.support.server import start_server
 
 
 class BrowserServer:
@@ -18,12 +15,10 @@ class BrowserServer:
         self.start()
         self.key = self.background.create_key("write", "ci")
         self._admin = {"X-API-KEY": self.background.create_key("admin", "reader")}
-        self.http = httpx.Client(
-            base_url=self.background.url, headers={"X-API-KEY": self.key}, timeout=10, verify=TLS_CONTEXT
-        )
+        self.http = open_client(self.background.url, self.key, timeout=10)
 
     def start(self):
-        self.background = BackgroundServer(Settings(port=self._port, **self._settings))
+        self.background = start_server(port=self._port, **self._settings)
         self._port = self.background.port
 
     def stop(self):

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.connections import open_client
-from tests.support.server_process import list_history, list_items
+from tests.support.connections import list_history, list_items, open_client
 
 CLI_COMMAND = [sys.executable, "-m", "progressbar_tracker"]
 

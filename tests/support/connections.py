@@ -24,6 +24,21 @@ def open_client(url: str, key: str | None = None, *, timeout: float = 60.0, **he
     return httpx.Client(base_url=url, headers=headers, timeout=timeout, verify=TLS_CONTEXT)
 
 
+def list_items(http: httpx.Client) -> dict[str, dict[str, object]]:
+    """Return the items of the board by id."""
+    return {item["id"]: item for item in http.get("/progress").raise_for_status().json()}
+
+
+def list_history(http: httpx.Client) -> list[dict[str, object]]:
+    """Return the runs of all history pages, newest first."""
+    path, runs = "/api/v1/history?limit=1000", []
+    while path:
+        response = http.get(path).raise_for_status()
+        runs += response.json()["items"]
+        path = response.url.join(response.links["next"]["url"]) if "next" in response.links else None
+    return runs
+
+
 def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -84,6 +99,18 @@ class RawConnection:
             while chunk := self.socket.recv(65536):
                 received += chunk
         return received
+
+
+def encode_request(
+    method: str, path: str, *headers: str, key: str | None = None, version: str = "1.1", body: str = ""
+) -> bytes:
+    """Return a request to ``localhost``, with a ``Content-Length`` if it has a body."""
+    lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
+    if key is not None:
+        lines.append(f"X-API-KEY: {key}")
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", body]).encode()
 
 
 def parse_statuses(data: bytes) -> list[int]:

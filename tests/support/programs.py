@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.support.connections import open_client
-
-from .server_process import list_history
+from tests.support.connections import list_history, open_client
 
 PROGRAM_TIMEOUT = 100.0  # seconds
 

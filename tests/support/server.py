@@ -5,27 +5,41 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-import httpx
-
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
-from tests.support.connections import TLS_CONTEXT
+from tests.support.connections import list_history, list_items, open_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import httpx
+
     from progressbar_tracker.server.mutations import Write
     from tests.support.clock import ManualClock
 
 
+def start_server(
+    database: Path | str, *, clock: Callable[[], float] | None = None, port: int = 0, **settings: object
+) -> BackgroundServer:
+    """Serve ``database`` from a thread, by default on a free port. Usable as a context manager."""
+    return BackgroundServer(Settings(database=database, port=port, local_key=False, **settings), clock=clock)
+
+
 class RunningServer:
-    """A server, a key of each type, and clients that are closed at the end."""
+    """A server, a key of each type, and clients that :meth:`stop` closes.
+
+    Args:
+        folder: Holds the database, unless ``database`` names one.
+        clock: The server's wall clock; by default the machine's.
+        keys: Secrets by name, of another server on the same database; by default new ones.
+        settings: See :class:`~progressbar_tracker.server.settings.Settings`.
+    """
 
     def __init__(
-        self, folder: Path, clock: ManualClock, *, database: str | None = None, keys: dict[str, str] | None = None,
-        **settings: object,
+        self, folder: Path, clock: ManualClock | None = None, *, database: str | None = None,
+        keys: dict[str, str] | None = None, **settings: object,
     ) -> None:  # fmt: skip
         self.database = folder / "progress.db" if database is None else database
         self.clock = clock
@@ -39,6 +53,10 @@ class RunningServer:
             return
         self.keys = {type: self.background.create_key(type, type) for type in ("read", "write", "admin")}
         self.keys["other"] = self.background.create_key("write", "other")
+
+    @property
+    def url(self) -> str:
+        return self.background.url
 
     @property
     def cookie_name(self) -> str:
@@ -59,16 +77,30 @@ class RunningServer:
         self.start()
 
     def client(self, key: str | None = None, **headers: str) -> httpx.Client:
-        if key is not None:
-            headers["X-API-KEY"] = self.keys.get(key, key)
-        client = httpx.Client(base_url=self.background.url, headers=headers, timeout=60, verify=TLS_CONTEXT)
+        """Return a client with the key of this name, with this secret, or without one."""
+        secret = None if key is None else self.keys.get(key, key)
+        client = open_client(self.url, secret, **headers)
         self.clients.append(client)
         return client
 
     def browser(self) -> httpx.Client:
+        """Return a client that is signed in."""
         browser = self.client(**{"Sec-Fetch-Site": "same-origin"})
         assert browser.get(self.background.create_sign_in_url()).status_code == 303
         return browser
+
+    def items(self) -> dict[str, dict[str, object]]:
+        """Return the items of the board by id."""
+        with open_client(self.url, self.keys["admin"]) as http:
+            return list_items(http)
+
+    def history(self) -> list[dict[str, object]]:
+        """Return the runs of the history, newest first."""
+        with open_client(self.url, self.keys["admin"]) as http:
+            return list_history(http)
+
+    def final_statuses(self) -> dict[str, str]:
+        return {run["id"]: run["status"] for run in self.history()}
 
 
 class FullDisk:

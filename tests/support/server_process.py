@@ -76,17 +76,3 @@ class ServerProcess:
 
     def http(self, key=ADMIN_KEY):
         return open_client(self.url, key)
-
-
-def list_history(http):
-    """Return every run that has left the list, newest first, page by page."""
-    path, runs = "/api/v1/history?limit=1000", []
-    while path:
-        answer = http.get(path).raise_for_status()
-        runs += answer.json()["items"]
-        path = answer.url.join(answer.links["next"]["url"]) if "next" in answer.links else None
-    return runs
-
-
-def list_items(http):
-    return {item["id"]: item for item in http.get("/progress").raise_for_status().json()}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from tests.support.connections import TLS_CONTEXT
+from tests.support.connections import open_client
+from tests.support.server import RunningServer
 
 if TYPE_CHECKING:
     from .server import RunningServer
@@ -27,9 +28,8 @@ class SseStream:
     def __init__(
         self, served: RunningServer, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
     ) -> None:
-        if key is not None:
-            headers["X-API-KEY"] = served.keys.get(key, key)
-        self._client = httpx.Client(base_url=served.background.url, headers=headers, timeout=60, verify=TLS_CONTEXT)
+        secret = None if key is None else served.keys.get(key, key)
+        self._client = open_client(served.url, secret, **headers)
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.status = 0
         self.headers: httpx.Headers = httpx.Headers()

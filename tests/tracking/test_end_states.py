@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from progressbar_tracker import ProgressBar
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
+from tests.support.clock import ManualClock
+from tests.support.server import start_server
 
 PROGRAM_PRELUDE = (
     "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
@@ -226,10 +226,9 @@ def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(programs, pb):
 
 
 def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_its_item_over(tmp_path):
-    now = [1_800_000_000.0]
-    settings = Settings(database=tmp_path / "progress.db", port=0, local_key=False)
+    clock = ManualClock()
     with (
-        BackgroundServer(settings, clock=lambda: now[0]) as server,
+        start_server(tmp_path / "progress.db", clock=clock) as server,
         ProgressBar(server.url, server.create_key("admin", "looker")) as pb,
     ):
         key = server.create_key("write", "program")
@@ -252,9 +251,9 @@ def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_
         first = pb.get("job")
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        now[0] += first["heartbeat_timeout"] - 1
+        clock.advance(first["heartbeat_timeout"] - 1)
         assert pb.get("job")["stalled"] is False
-        now[0] += 2
+        clock.advance(2)
         assert pb.get("job")["stalled"] is True
         process = start()
         second = pb.get("job")

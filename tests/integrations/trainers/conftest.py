@@ -12,9 +12,8 @@ import signal
 
 import pytest
 
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from tests.support.fault_server import FaultServer
+from tests.support.server import start_server
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 REQUIRED_PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets"}
@@ -34,7 +33,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     database = tmp_path_factory.mktemp("server") / "progress.db"
-    with BackgroundServer(Settings(database=database, port=0, local_key=False)) as running:
+    with start_server(database) as running:
         yield running
 
 

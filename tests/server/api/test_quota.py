@@ -15,7 +15,7 @@ from progressbar_tracker.server.access import sessions
 from progressbar_tracker.server.access.rate_limit import BURST_SECONDS, MAX_CLIENTS, RateLimiter
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
-from tests.support.server import make_legacy_item
+from tests.support.server import RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable

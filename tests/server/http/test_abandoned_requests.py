@@ -7,7 +7,6 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,6 +18,7 @@ from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from tests.support.clock import ManualClock
+from tests.support.connections import RawConnection, encode_request, parse_statuses
 from tests.support.server import RunningServer
 from tests.support.waiting import wait_until
 
@@ -74,22 +74,20 @@ def hold_reads(served: RunningServer) -> Iterator[None]:
         yield
 
 
-class PendingRequest:
-    """A request of a client that may go."""
+class PendingRequest(RawConnection):
+    """A request of a client that may disconnect."""
 
     def __init__(self, served: RunningServer, path: str, key: str) -> None:
-        address = urlsplit(served.background.url)
-        self.socket = socket.create_connection((address.hostname, address.port), 20)
-        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: {served.keys[key]}\r\n\r\n"
-        self.socket.sendall(head.encode())
+        super().__init__(served.url)
+        self.send(encode_request("GET", path, key=served.keys[key]))
 
     def disconnect(self, how: str) -> None:
-        if how == "reset":
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         if how == "half-close":
             self.socket.shutdown(socket.SHUT_WR)
+        elif how == "reset":
+            self.reset()
         else:
-            self.socket.close()
+            self.close()
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
@@ -117,7 +115,7 @@ def test_what_a_client_that_has_gone_asked_for_is_dropped(channels_server: Runni
         connection.set_trace_callback(None)
     assert [statement for statement in statements if "history" in statement] == []
     for one in asking:
-        one.socket.close()
+        one.close()
     assert channels_server.client("admin").get(path.format(share=token)).status_code in {200, 404}
 
 
@@ -155,7 +153,7 @@ def test_one_keys_searches_do_not_starve_anothers(channels_server: RunningServer
         ]
     assert b"HTTP/1.1 200" in modest.socket.recv(20_000)
     for one in (*greedy, modest):
-        one.socket.close()
+        one.close()
 
 
 def _has_response(asking: PendingRequest) -> bool:
@@ -239,21 +237,20 @@ def test_a_search_of_postgresql_is_cancelled(postgres_url: str) -> None:
 # Passwords
 
 
-def sign_in(served: RunningServer, source: str, password: str = "wrong", cookie: str = "") -> socket.socket:
+def sign_in(served: RunningServer, source: str, password: str = "wrong", cookie: str = "") -> RawConnection:
     """Send an attempt from an address of this machine."""
-    address = urlsplit(served.background.url)
-    asking = socket.create_connection((address.hostname, address.port), 20, (source, 0))
+    attempt = RawConnection(served.url, source=source)
+    form = "Content-Type: application/x-www-form-urlencoded"
     body = f"username=root&password={password}"
-    head = f"POST /login HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: {len(body)}\r\n"
-    asking.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode())
-    return asking
+    attempt.send(encode_request("POST", "/login", f"Cookie: {cookie}", form, body=body))
+    return attempt
 
 
-def read_status(asking: socket.socket) -> int:
-    with asking:
-        answer = asking.recv(20_000)
-    status = int(answer.split()[1])
-    assert status != 503 or b"\r\nretry-after: " in answer
+def read_status(attempt: RawConnection) -> int:
+    with attempt:
+        response = attempt.socket.recv(20_000)
+    (status,) = parse_statuses(response)
+    assert status != 503 or b"\r\nretry-after: " in response
     return status
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import socket
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,9 +13,10 @@ import pytest
 from progressbar_tracker.server import run
 from progressbar_tracker.server.http import connection
 from progressbar_tracker.server.http.joining_transport import JoiningTransport
+from tests.support.connections import RawConnection, encode_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.support.server import RunningServer
 
@@ -83,43 +81,27 @@ def test_closing_takes_what_was_held_along() -> None:
 # Against a server
 
 
-@contextlib.contextmanager
-def open_connection(served: RunningServer) -> Iterator[socket.socket]:
-    address = urlsplit(served.background.url)
-    with socket.create_connection((address.hostname, address.port), 20) as opened:
-        yield opened
-
-
-def encode_request(method: str = "GET", path: str = "/healthz", *headers: str, version: str = "1.1") -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: localhost", *headers, "", ""]).encode()
-
-
-def read_all(opened: socket.socket) -> bytes:
-    """Return what comes until the other end hangs up."""
-    return b"".join(iter(lambda: opened.recv(65536), b""))
-
-
 def test_requests_that_come_at_once_are_answered_in_their_order(module_server: RunningServer) -> None:
-    with open_connection(module_server) as opened:
+    with RawConnection(module_server.url) as opened:
         names = [f"r{number}" for number in range(5)]
-        opened.sendall(b"".join(encode_request("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
-        opened.sendall(encode_request("GET", "/healthz", "Connection: close"))
-        said = read_all(opened).decode()
+        opened.send(b"".join(encode_request("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
+        opened.send(encode_request("GET", "/healthz", "Connection: close"))
+        said = opened.read_all().decode()
     assert re.findall("x-request-id: (r.)", said) == names
     assert said.count("HTTP/1.1 200 OK\r\n") == said.count("date: ") == said.count('"status"') == 6
 
 
 @pytest.mark.parametrize(
     "last",
-    [encode_request("GET", "/healthz", "Connection: close"), encode_request(version="1.0")],
+    [encode_request("GET", "/healthz", "Connection: close"), encode_request("GET", "/healthz", version="1.0")],
     ids=["asked to close", "HTTP/1.0"],
 )
 def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(
     module_server: RunningServer, last: bytes
 ) -> None:
-    with open_connection(module_server) as opened:
-        opened.sendall(last)
-        said = read_all(opened)
+    with RawConnection(module_server.url) as opened:
+        opened.send(last)
+        said = opened.read_all()
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nconnection: close\r\n" in said
 
@@ -145,10 +127,10 @@ def test_a_connection_with_nothing_to_ask_is_closed_in_time_and_none_before(
 ) -> None:
     monkeypatch.setattr(run, "KEEP_ALIVE_TIMEOUT", 2)
     monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 0.3)
-    with open_connection(make_server()) as opened:
-        opened.sendall(encode_request())
+    with RawConnection(make_server().url) as opened:
+        opened.send(encode_request("GET", "/healthz"))
         begun = time.monotonic()
-        said = read_all(opened)
+        said = opened.read_all()
         took = time.monotonic() - begun
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"408" not in said

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +11,7 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.hosts import MAX_KNOWN_HOSTS, AllowedHosts
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
+from tests.support.connections import RawConnection, parse_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,12 +118,10 @@ def test_refused_host_is_logged_once_and_not_without_end(caplog: pytest.LogCaptu
 
 
 def get_status(served: RunningServer, *lines: str) -> int | None:
-    address = urlsplit(served.background.url)
-    with socket.create_connection((address.hostname, address.port), 20) as opened:
-        opened.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        said = b"".join(iter(lambda: opened.recv(65536), b""))
-    found = re.match(rb"HTTP/1\.1 (\d+)", said)
-    return None if found is None else int(found[1])
+    with RawConnection(served.url) as opened:
+        opened.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        statuses = parse_statuses(opened.read_all())
+    return statuses[0] if statuses else None
 
 
 ROUTE_PATHS = sorted({row.path.partition("{")[0] for row in ROUTES})

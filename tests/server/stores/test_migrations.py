@@ -6,17 +6,15 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.run import BackgroundServer
-from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite.files import migrate
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
-from tests.support.connections import TLS_CONTEXT
+from tests.support.connections import open_client
+from tests.support.server import start_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,10 +99,9 @@ def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(ver
 
 def test_a_server_goes_on_with_a_database_of_the_oldest_schema(tmp_path: Path) -> None:
     make_database(tmp_path / "progress.db", 1)
-    settings = Settings(database=tmp_path / "progress.db", port=0, local_key=False)
     with (
-        BackgroundServer(settings) as server,
-        httpx.Client(base_url=server.url, headers={"X-API-KEY": OLD_KEY.secret}, verify=TLS_CONTEXT) as http,
+        start_server(tmp_path / "progress.db") as server,
+        open_client(server.url, OLD_KEY.secret) as http,
     ):
         patch = {"run_id": "r", "seq": 4, "completed": 4, "total": 4, "status": "succeeded"}
         assert http.patch("/api/v1/items/live", json=patch).status_code == 200
