@@ -88,10 +88,10 @@ def configure(
         >>> configure()  # back to the environment and the config file
     """
     global _default_sender
-    from ._http.messages import base_url, check_key
+    from ._http.messages import check_key, parse_base_url
 
     if url is not None:
-        base_url(url, "url")
+        parse_base_url(url, "url")
     if api_key is not None:
         check_key(api_key)
     _settings.url, _settings.api_key, _settings.path = url, api_key, path

@@ -33,17 +33,17 @@ from progressbar_tracker._http.exchanges import (
     request_revocation,
     request_rotation,
 )
-from progressbar_tracker._http.legacy import LegacyState, legacy_item
+from progressbar_tracker._http.legacy import LegacyState, build_legacy_item
 from progressbar_tracker._http.messages import (
     Reply,
     Request,
-    base_url,
     check_key,
     encode_json,
     error_from_reply,
-    json_of,
+    parse_base_url,
+    parse_json,
+    parse_retry_after,
     quote_id,
-    retry_after,
 )
 from progressbar_tracker._models import FieldError, FieldTypeError
 from tests.support.hostile_ids import HOSTILE_IDS
@@ -120,7 +120,7 @@ def run_exchange(exchange, *replies):
     ],
 )
 def test_a_base_url_ends_in_one_slash(given_url, used):
-    assert base_url(given_url) == used
+    assert parse_base_url(given_url) == used
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_a_base_url_ends_in_one_slash(given_url, used):
 )
 def test_what_is_no_base_url_is_refused_by_the_name_of_the_argument(url):
     with pytest.raises(ConfigError, match=r"^url ") as caught:
-        base_url(url, "url")
+        parse_base_url(url, "url")
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("url", ["http://user:secret@h", "http://secret@h/", "http://:secret@h"])
 def test_a_url_with_a_password_is_refused_and_not_repeated(url):
     with pytest.raises(ConfigError) as caught:
-        base_url(url)
+        parse_base_url(url)
     assert "secret" not in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_a_number_that_json_lacks_is_never_sent(number):
 
 
 def test_the_five_fields_are_checked_and_named_as_the_protocol_has_them():
-    assert legacy_item("x", "X", "a\nb", 1, 7) == {
+    assert build_legacy_item("x", "X", "a\nb", 1, 7) == {
         "id": "x",
         "title": "X",
         "description": "a\nb",
@@ -247,7 +247,7 @@ def test_the_five_fields_are_checked_and_named_as_the_protocol_has_them():
 )
 def test_a_field_that_breaks_a_rule_is_refused_by_its_name(argument, arguments):
     with pytest.raises(FieldError) as caught:
-        legacy_item(*arguments)
+        build_legacy_item(*arguments)
     assert caught.value.field == argument
 
 
@@ -281,16 +281,16 @@ START_TIME = 1_800_000_000.0
     ],
 )
 def test_retry_after_is_seconds_from_0_to_300(text, seconds):
-    assert retry_after(Reply(503, {"retry-after": text}, b""), START_TIME) == seconds
+    assert parse_retry_after(Reply(503, {"retry-after": text}, b""), START_TIME) == seconds
 
 
 def test_without_the_header_there_is_no_retry_after():
-    assert retry_after(Reply(503, {}, b"")) is None
+    assert parse_retry_after(Reply(503, {}, b"")) is None
 
 
 @given(st.text())
 def test_no_retry_after_header_makes_a_client_raise_or_wait_for_long(text):
-    seconds = retry_after(Reply(503, {"retry-after": text}, b""), START_TIME)
+    seconds = parse_retry_after(Reply(503, {"retry-after": text}, b""), START_TIME)
     assert seconds is None or 0.0 <= seconds <= 300.0
 
 
@@ -425,13 +425,13 @@ def test_no_error_shows_the_query_of_the_request():
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_an_empty_success_is_a_success(status):
-    assert json_of(Reply(status, {}, b""), POST_REQUEST) is None
+    assert parse_json(Reply(status, {}, b""), POST_REQUEST) is None
 
 
 @pytest.mark.parametrize("body", [HTML_PAGE, b"ok", b"\xff", b"{", b"[" * 100_000])
 def test_a_success_that_is_no_json_is_an_error_that_doubts_the_url(body):
     with pytest.raises(ResponseError, match="not this protocol: is the URL that of a progress server") as caught:
-        json_of(Reply(200, {"content-type": "text/html"}, body), POST_REQUEST)
+        parse_json(Reply(200, {"content-type": "text/html"}, body), POST_REQUEST)
     assert (caught.value.status_code, caught.value.code) == (200, "unexpected-answer")
     assert "text/html" in str(caught.value)
 
@@ -811,7 +811,7 @@ def test_five_fields_tell_a_trackers_state_and_only_success_is_1(op, description
 
 def test_the_five_fields_of_a_long_failure_still_obey_the_rules():
     state = LegacyState(put_op("a", status="failed", error="x" * 2000), 0.0, 0).to_item(0.0)
-    assert legacy_item(*state.values()) == state
+    assert build_legacy_item(*state.values()) == state
 
 
 def test_the_description_of_a_running_item_tells_counts_rate_and_time_left():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from progressbar_tracker._programs.output_parser import Parser, ProgressFilter, Reading, last_line
+from progressbar_tracker._programs.output_parser import Parser, ProgressFilter, Reading, find_last_line
 
 RECORDED_FOLDER = Path(__file__).parent / "recorded"
 PIECE_SIZES = [7, 100, 65536]
@@ -137,7 +137,7 @@ def test_a_line_of_any_length_costs_no_memory():
 
 
 def test_the_last_line_is_the_last_with_anything_on_it():
-    assert last_line(b"Traceback\n  File\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
-    assert last_line(b" 10%\r 20%\r 30%\r\n") == "30%"
-    assert last_line(b"\xff bad \xc3\n") == "\ufffd bad \ufffd"
-    assert last_line(b"") == ""
+    assert find_last_line(b"Traceback\n  File\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
+    assert find_last_line(b" 10%\r 20%\r 30%\r\n") == "30%"
+    assert find_last_line(b"\xff bad \xc3\n") == "\ufffd bad \ufffd"
+    assert find_last_line(b"") == ""

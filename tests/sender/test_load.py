@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from progressbar_tracker import RateLimitedError
-from progressbar_tracker._http.messages import Reply, retry_after
+from progressbar_tracker._http.messages import Reply, parse_retry_after
 from progressbar_tracker._sender.backoff import MAX_BATCH_SIZE
 from progressbar_tracker._sender.reconciler import MAX_RUNS_PER_PLAN, Reconciler
 from progressbar_tracker._sender.sender import Sender
@@ -39,7 +39,7 @@ def make_reply(text):
     ],
 )
 def test_retry_after_is_read_in_every_form_and_clamped(text, seconds):
-    assert retry_after(make_reply(text), START_TIME) == seconds
+    assert parse_retry_after(make_reply(text), START_TIME) == seconds
 
 
 class BusyDelivery:
@@ -80,8 +80,8 @@ def test_retry_after_gates_all_sends():
 
 
 def test_a_retry_after_beyond_all_reason_silences_for_five_minutes_and_no_longer():
-    assert count_requests(299, retry_after(make_reply("86400"))) == 1
-    assert count_requests(301, retry_after(make_reply("86400"))) == 2
+    assert count_requests(299, parse_retry_after(make_reply("86400"))) == 1
+    assert count_requests(301, parse_retry_after(make_reply("86400"))) == 2
 
 
 class CountingSource(FakeSource):

@@ -15,7 +15,7 @@ from progressbar_tracker._errors import (
 )
 from progressbar_tracker._models import Change, check_id, check_text
 
-from .messages import MAX_LIST_BYTES, Reply, Request, error_from_reply, unexpected_reply
+from .messages import MAX_LIST_BYTES, Reply, Request, error_from_reply, unexpected_reply_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ class EventStream:
     def response_error(self, reply: Reply) -> ResponseError:
         """Return the error that an answer stands for which is no stream."""
         return (
-            unexpected_reply(reply, self.request)
+            unexpected_reply_error(reply, self.request)
             if 200 <= reply.status < 300
             else error_from_reply(reply, self.request)
         )

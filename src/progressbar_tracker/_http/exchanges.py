@@ -14,16 +14,16 @@ from progressbar_tracker._errors import ItemNotFoundError, PermissionError, Resp
 from progressbar_tracker._models import Item, KeyInfo, Op, OpResult, check_id, format_value
 from progressbar_tracker._text import clean_detail
 
-from .legacy import LegacyState, legacy_item
+from .legacy import LegacyState, build_legacy_item
 from .messages import (
     MAX_LIST_BYTES,
     Reply,
     Request,
     encode_json,
     error_from_reply,
-    json_of,
+    parse_json,
     quote_id,
-    unexpected_reply,
+    unexpected_reply_error,
 )
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ Exchange: TypeAlias = "Generator[Request, Reply, T]"
 def request_json(request: Request) -> Exchange[object]:
     """Send one request and return the JSON of its answer."""
     reply = yield request
-    return json_of(reply, request)
+    return parse_json(reply, request)
 
 
 def request_key_info() -> Exchange[KeyInfo]:
     """Ask what the key may do, and what the server speaks."""
     request = Request("GET", "api/key-info")
     reply = yield request
-    document = json_of(reply, request)
+    document = parse_json(reply, request)
     permissions = document.get("permissions") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(permissions, list):
-        raise unexpected_reply(reply, request)
+        raise unexpected_reply_error(reply, request)
     server, api = document.get("server"), document.get("api")
     about = server if isinstance(server, dict) else {}
     return KeyInfo(
@@ -61,7 +61,7 @@ def request_key_info() -> Exchange[KeyInfo]:
 
 def _require_mapping(document: object, reply: Reply, request: Request) -> dict[str, object]:
     if not isinstance(document, dict):
-        raise unexpected_reply(reply, request)
+        raise unexpected_reply_error(reply, request)
     return document
 
 
@@ -69,9 +69,9 @@ def request_keys() -> Exchange[list[dict[str, object]]]:
     """List the keys of a server, without their secrets."""
     request = Request("GET", "api/v1/keys", limit=MAX_LIST_BYTES)
     reply = yield request
-    keys = _require_mapping(json_of(reply, request), reply, request).get("keys")
+    keys = _require_mapping(parse_json(reply, request), reply, request).get("keys")
     if not isinstance(keys, list):
-        raise unexpected_reply(reply, request)
+        raise unexpected_reply_error(reply, request)
     return keys
 
 
@@ -80,7 +80,7 @@ def request_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[di
     body = {"type": kind, "name": name, **({} if expires_at is None else {"expires_at": expires_at})}
     request = Request("POST", "api/v1/keys", encode_json(body))
     reply = yield request
-    return _require_mapping(json_of(reply, request), reply, request)
+    return _require_mapping(parse_json(reply, request), reply, request)
 
 
 def request_revocation(key_id: str) -> Exchange[object]:
@@ -92,7 +92,7 @@ def request_rotation(key_id: str) -> Exchange[dict[str, object]]:
     """Give a key a new secret; the answer has it as ``key``."""
     request = Request("POST", f"api/v1/keys/{quote_id(key_id)}/rotate")
     reply = yield request
-    return _require_mapping(json_of(reply, request), reply, request)
+    return _require_mapping(parse_json(reply, request), reply, request)
 
 
 def request_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
@@ -111,10 +111,10 @@ def request_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
         return [unfit[index] if index in unfit else next(answered) for index in range(len(ops))]
     request = Request("POST", "api/v1/items:batch", body)
     reply = yield request
-    document = json_of(reply, request)
+    document = parse_json(reply, request)
     results = document.get("results") if isinstance(document, dict) else None
     if not isinstance(results, list) or len(results) != len(fit) or not all(_is_result(result) for result in results):
-        raise unexpected_reply(reply, request)
+        raise unexpected_reply_error(reply, request)
     return cast("list[OpResult]", results)
 
 
@@ -199,9 +199,9 @@ class ServerProtocol:
         request = Request("GET", f"api/v1/items/{quote_id(item_id)}")
         reply = yield request
         if reply.status not in (404, 405):
-            document = json_of(reply, request)
+            document = parse_json(reply, request)
             if not isinstance(document, dict):
-                raise unexpected_reply(reply, request)
+                raise unexpected_reply_error(reply, request)
             return cast("Item", document)
         missing = error_from_reply(reply, request)
         if missing.code != "item-not-found":  # a 1.0.0 server does not know the route: look the item up in the list
@@ -217,13 +217,13 @@ class ServerProtocol:
 
     def create(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
         """A new item."""
-        body = encode_json(legacy_item(item_id, title, description, value, weight))
+        body = encode_json(build_legacy_item(item_id, title, description, value, weight))
         yield from self._require_permission("create items", "create")
         yield from request_json(Request("POST", "progress", body))
 
     def update(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
         """New values for an item that exists."""
-        body = encode_json(legacy_item(item_id, title, description, value, weight))
+        body = encode_json(build_legacy_item(item_id, title, description, value, weight))
         yield from self._require_permission("update items", "update_own", "update_all")
         yield from request_json(Request("PUT", "progress", body))
 
@@ -318,9 +318,9 @@ class ServerProtocol:
     def _list_items(self) -> Exchange[list[Item]]:
         request = Request("GET", "progress", limit=MAX_LIST_BYTES)
         reply = yield request
-        document = json_of(reply, request)
+        document = parse_json(reply, request)
         if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
-            raise unexpected_reply(reply, request)
+            raise unexpected_reply_error(reply, request)
         return cast("list[Item]", document)
 
     def _require_permission(self, action: str, *permissions: str) -> Exchange[None]:

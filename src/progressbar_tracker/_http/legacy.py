@@ -28,7 +28,7 @@ MAX_RUNNING_VALUE: Final = 1 - 2 * COMPLETION_TOLERANCE  # part 1 takes 1.0 for 
 MAX_ETA_SECONDS: Final = 1e9  # seconds: what takes 30 years has no time left worth telling
 
 
-def legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
+def build_legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
     """Check the five fields of part 1 and return them as a body.
 
     Raises:

@@ -49,14 +49,14 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def base_url(api_url: object, name: str = "api_url") -> str:
+def parse_base_url(api_url: object, name: str = "api_url") -> str:
     """Return a server's base URL with one final slash.
 
     Raises:
         ConfigError: It is not an ``http`` or ``https`` URL with a host, or it carries a query, a fragment or a
             password, none of which belongs there.
 
-    >>> base_url("http://host:8989/sub")
+    >>> parse_base_url("http://host:8989/sub")
     'http://host:8989/sub/'
     """
     if not isinstance(api_url, str):
@@ -104,7 +104,7 @@ def encode_json(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def retry_after(reply: Reply, now: float | None = None) -> float | None:
+def parse_retry_after(reply: Reply, now: float | None = None) -> float | None:
     """Return how many seconds ``Retry-After`` asks for (a number or a date), from 0 to 300, or ``None``."""
     text = reply.headers.get("retry-after", "").strip()
     if not text:
@@ -162,11 +162,16 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
     if field and field not in detail:
         message = f"{field}: {message}"
     return kind(
-        message, status_code=status, code=code, detail=detail, retry_after=retry_after(reply), request_id=request_id
+        message,
+        status_code=status,
+        code=code,
+        detail=detail,
+        retry_after=parse_retry_after(reply),
+        request_id=request_id,
     )
 
 
-def unexpected_reply(reply: Reply, request: Request) -> ResponseError:
+def unexpected_reply_error(reply: Reply, request: Request) -> ResponseError:
     """Return the error for a 2xx answer that is not of this protocol: a proxy's page, most likely."""
     kind = clean_detail(reply.headers.get("content-type", "no content type"))[:100]
     message = f"{request.method} /{request.path.partition('?')[0]} was answered {reply.status} with {kind}, which is "
@@ -177,7 +182,7 @@ def unexpected_reply(reply: Reply, request: Request) -> ResponseError:
     )
 
 
-def json_of(reply: Reply, request: Request) -> object:
+def parse_json(reply: Reply, request: Request) -> object:
     """Return the JSON of a 2xx reply, and raise what any other stands for."""
     if not 200 <= reply.status < 300:
         raise error_from_reply(reply, request)
@@ -186,4 +191,4 @@ def json_of(reply: Reply, request: Request) -> object:
     try:
         return cast("object", json.loads(reply.body))
     except (ValueError, RecursionError):
-        raise unexpected_reply(reply, request) from None
+        raise unexpected_reply_error(reply, request) from None

@@ -35,7 +35,7 @@ from progressbar_tracker._models import format_value
 from progressbar_tracker._text import clean_detail
 
 from .event_stream import STREAM_READ_TIMEOUT
-from .messages import Reply, Request, base_url, check_key
+from .messages import Reply, Request, check_key, parse_base_url
 from .proxy import find_proxy
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _BaseTransport:
     """What both shells share: where to, with which key, how long to wait. ``repr`` shows no key."""
 
     def __init__(self, api_url: str, api_key: str, timeout: float) -> None:
-        self.url = base_url(api_url)
+        self.url = parse_base_url(api_url)
         # Nothing is to be compressed: a few bytes could be a gigabyte.
         self.headers = {
             "X-API-KEY": check_key(api_key),

@@ -182,12 +182,12 @@ def _is_continuation(accepted: Reading, reading: Reading) -> bool:
     return False  # two bars, one inside the other: to follow both would be to follow neither
 
 
-def last_line(tail: bytes) -> str:
+def find_last_line(tail: bytes) -> str:
     r"""Return the last line with anything on it, of the last bytes that a program wrote.
 
-    >>> last_line(b"one\n\x1b[31mtwo\x1b[0m\r\n\n")
+    >>> find_last_line(b"one\n\x1b[31mtwo\x1b[0m\r\n\n")
     'two'
-    >>> last_line(b"    | ValueError: bad row\n    +------------------------------------\n")
+    >>> find_last_line(b"    | ValueError: bad row\n    +------------------------------------\n")
     'ValueError: bad row'
     """
     for line in reversed(_LINE_ENDS.split(_CURSOR_MOVES.sub(b"\n", tail))):

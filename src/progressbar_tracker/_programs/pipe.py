@@ -113,7 +113,7 @@ def copy_counted(source: int, target: int, count: Callable[[int], None], separat
         count(1)
 
 
-def remaining_size(source: int) -> int | None:
+def get_remaining_size(source: int) -> int | None:
     """Return how many bytes are left of a regular file, or ``None`` for anything else."""
     try:
         about = os.fstat(source)

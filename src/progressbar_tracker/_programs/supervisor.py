@@ -24,7 +24,7 @@ from progressbar_tracker._text import clean_text
 from progressbar_tracker._tracking.run import make_unique_name
 from progressbar_tracker._tracking.tracker import track
 
-from .output_parser import Parser, ProgressFilter, last_line
+from .output_parser import Parser, ProgressFilter, find_last_line
 from .relay import Relay, in_foreground
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ class _StreamTail:
         self._bytes = (self._bytes + data)[-TAIL_BYTES:]
 
     def final_line(self) -> str:
-        return last_line(self._bytes)
+        return find_last_line(self._bytes)
 
 
 class _OutputProgress:

@@ -17,7 +17,7 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
-from progressbar_tracker._http.messages import Request, base_url, error_from_reply
+from progressbar_tracker._http.messages import Request, error_from_reply, parse_base_url
 from progressbar_tracker._http.proxy import find_proxy
 from progressbar_tracker._text import sanitize_line
 from progressbar_tracker._version import VERSION
@@ -139,7 +139,7 @@ def _check_proxy(url: str) -> Iterator[Finding]:
 
 def _check_server(url: str, key: str) -> Iterator[Finding]:
     try:
-        base_url(url)
+        parse_base_url(url)
         client = ProgressBar(url, key, timeout=10.0, auto_detect=False)
     except ProgressBarError as error:
         yield Finding("server", "bad", str(error))

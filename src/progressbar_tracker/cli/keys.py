@@ -71,10 +71,10 @@ class _HttpKeys:
     """Keys of a server, over its HTTP interface."""
 
     def __init__(self, url: str) -> None:
-        from progressbar_tracker._http.messages import base_url
+        from progressbar_tracker._http.messages import parse_base_url
         from progressbar_tracker._http.transport import HttpTransport
 
-        base_url(url, "--url")
+        parse_base_url(url, "--url")
         key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.read_environ_key(os.environ)
         if not key:
             with contextlib.suppress(ConfigError):
@@ -203,9 +203,9 @@ def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: boo
 @click.argument("url")
 def login(url: str) -> None:
     """Store a server and a key for track() and for this command line. The prompt for the key has no echo."""
-    from progressbar_tracker._http.messages import base_url
+    from progressbar_tracker._http.messages import parse_base_url
 
-    base_url(url, "URL")
+    parse_base_url(url, "URL")
     key = ask_secret("Key")
     with ProgressBar(url, key, auto_detect=False) as client:
         info = client.key_info

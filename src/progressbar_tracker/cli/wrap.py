@@ -180,7 +180,7 @@ def pipe(
     item["title"] = item["title"] or item["id"] or "pipe"
     bar = track(
         **item,
-        total=pipeline.remaining_size(0) if as_bytes and total is None else total,
+        total=pipeline.get_remaining_size(0) if as_bytes and total is None else total,
         unit=unit or ("B" if as_bytes else "records" if null else "lines"),
         display=False if quiet else None,
     )
@@ -194,9 +194,9 @@ def pipe(
 
 def _check_url(url: str | None) -> None:
     if url is not None:
-        from progressbar_tracker._http.messages import base_url
+        from progressbar_tracker._http.messages import parse_base_url
 
-        base_url(url, "--url")
+        parse_base_url(url, "--url")
 
 
 CLI_COMMANDS: Final = (run_python, execute, pipe)
