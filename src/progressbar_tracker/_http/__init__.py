@@ -1,1 +1,1 @@
-"""HTTP of the SDK: messages and exchanges without I/O, and the transports that perform them."""
+"""HTTP of the SDK: messages and exchanges without I/O, and the transports that run them."""

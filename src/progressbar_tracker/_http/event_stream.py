@@ -1,4 +1,4 @@
-"""Following a server's stream of changes: what is asked for, what the bytes say, and when to come back. No I/O."""
+"""A subscription to the server's change events: its request, the parser, and the reconnect delay. No I/O."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from progressbar_tracker._errors import ProgressBarError
     from progressbar_tracker._models import Item
 
-STREAM_READ_TIMEOUT: Final = 45.0  # seconds; a server that lives is heard every 15
-INITIAL_RECONNECT_DELAY: Final = 2.0  # seconds at most before coming back, doubled with each failure
-MAX_RECONNECT_DELAY: Final = 30.0
+STREAM_READ_TIMEOUT: Final = 45.0  # seconds; the server sends a heartbeat every 15
+INITIAL_RECONNECT_DELAY: Final = 2.0  # seconds at most; doubled after each failure
+MAX_RECONNECT_DELAY: Final = 30.0  # seconds
 
 
 class EventStream:
-    """One reader of the stream, through all its connections.
+    """A subscription that outlives its connections.
 
     Args:
-        group: Only the items of a group.
+        group: Only the items of this group.
         item_id: Only this item.
-        random: Returns a number from 0 to 1: readers of a server that was away do not come back all at once.
-        on_lost: Called each time a connection is lost, with the reason, or ``None`` where the server ended it.
+        random: Returns a number from 0 to 1. It spreads the reconnects of many clients after an outage.
+        on_lost: Called each time a connection is lost, with the reason, or ``None`` if the server ended it.
 
     Raises:
         ValueError, TypeError: An argument is out of range or of the wrong type.
@@ -49,33 +49,33 @@ class EventStream:
         random: Callable[[], float],
         on_lost: Callable[[ProgressBarError | None], None] | None = None,
     ) -> None:
-        asked: dict[str, str] = {}
+        query: dict[str, str] = {}
         if group is not None:
-            asked["group"] = check_text("group", group, 200, min_length=1)
+            query["group"] = check_text("group", group, 200, min_length=1)
         if item_id is not None:
-            asked["id"] = check_id(item_id)
+            query["id"] = check_id(item_id)
         self.request = Request(
-            "GET", f"api/v1/events?{urlencode(asked)}" if asked else "api/v1/events", limit=MAX_LIST_BYTES
+            "GET", f"api/v1/events?{urlencode(query)}" if query else "api/v1/events", limit=MAX_LIST_BYTES
         )
         self._random = random
         self._on_lost = on_lost
-        self._last_event_id = ""  # the id of the latest event
+        self._last_event_id = ""
         self._failures = 0
         self._buffer = b""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the next request says beside the usual."""
+        """Additional headers of the next request."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         return {**headers, "Last-Event-ID": self._last_event_id} if self._last_event_id else headers
 
     def accept_response(self, status: int, content_type: str) -> bool:
-        """Take in the head of an answer; return whether it is a stream. If not, ``refused`` wants its body."""
+        """Return whether the head of a reply starts a stream. If not, pass the reply to ``response_error``."""
         self._buffer = b""
         return status == 200 and content_type.partition(";")[0].strip() == "text/event-stream"
 
     def response_error(self, reply: Reply) -> ResponseError:
-        """Return the error that an answer stands for which is no stream."""
+        """Return the error for a reply that is not a stream."""
         return (
             unexpected_reply_error(reply, self.request)
             if 200 <= reply.status < 300
@@ -83,10 +83,10 @@ class EventStream:
         )
 
     def feed(self, chunk: bytes) -> list[Change]:
-        """Return what the next bytes of the stream complete.
+        """Return the changes that these bytes complete.
 
         Raises:
-            TransportError: It is no stream of this protocol.
+            TransportError: The bytes are not of this protocol, or an event is too large.
         """
         self._buffer += chunk
         if len(self._buffer) > MAX_LIST_BYTES:
@@ -98,37 +98,38 @@ class EventStream:
             if b"data" not in fields:
                 continue
             self._failures = 0
-            named = fields.get(b"id", b"").decode("ascii", "ignore")
-            self._last_event_id = named if named.isprintable() and named else self._last_event_id  # it becomes a header
+            event_id = fields.get(b"id", b"").decode("ascii", "ignore")
+            if event_id and event_id.isprintable():  # it becomes a header
+                self._last_event_id = event_id
             name = fields.get(b"event", b"")
             if name in (b"snapshot", b"change"):
                 changes.append(self._parse_change(name == b"snapshot", fields[b"data"]))
         return changes
 
     def next_delay(self, error: ProgressBarError | None) -> float:
-        """Return the seconds after which to come back, when a connection has ended.
+        """Return the seconds to wait before the next connection.
 
         Raises:
-            ProgressBarError: ``error``, if coming back would not help, or if there never was an event.
+            ProgressBarError: ``error``, if a retry cannot help or no event ever arrived.
         """
-        final = isinstance(error, PermissionError | ItemNotFoundError | ValidationError)
-        if error is not None and (final or not self._last_event_id):
+        is_permanent = isinstance(error, PermissionError | ItemNotFoundError | ValidationError)
+        if error is not None and (is_permanent or not self._last_event_id):
             raise error
         if self._on_lost is not None:
             self._on_lost(error)
-        longest = min(INITIAL_RECONNECT_DELAY * (1 << self._failures), MAX_RECONNECT_DELAY)
+        max_delay = min(INITIAL_RECONNECT_DELAY * (1 << self._failures), MAX_RECONNECT_DELAY)
         self._failures = min(self._failures + 1, 10)
-        asked = error.retry_after if isinstance(error, ResponseError) else None
-        return max(longest * self._random(), asked or 0.0)
+        retry_after = error.retry_after if isinstance(error, ResponseError) else None
+        return max(max_delay * self._random(), retry_after or 0.0)
 
     def _parse_change(self, snapshot: bool, data: bytes) -> Change:
         try:
-            told = json.loads(data)
-            items, gone, ended = told["items"], told.get("gone", []), told.get("ended", [])
-            lists = all(isinstance(part, list) for part in (items, gone, ended))
-            if lists and all(isinstance(item, dict) for item in (*items, *ended)):
+            event = json.loads(data)
+            items, gone, ended = event["items"], event.get("gone", []), event.get("ended", [])
+            are_lists = all(isinstance(part, list) for part in (items, gone, ended))
+            if are_lists and all(isinstance(item, dict) for item in (*items, *ended)):
                 return Change(
-                    snapshot, cast("list[Item]", items), gone, cast("list[Item]", ended), int(told.get("rev", 0))
+                    snapshot, cast("list[Item]", items), gone, cast("list[Item]", ended), int(event.get("rev", 0))
                 )
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             pass

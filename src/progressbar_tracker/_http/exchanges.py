@@ -35,13 +35,13 @@ Exchange: TypeAlias = "Generator[Request, Reply, T]"
 
 
 def request_json(request: Request) -> Exchange[object]:
-    """Send one request and return the JSON of its answer."""
+    """Send one request and return the JSON of its reply."""
     reply = yield request
     return parse_json(reply, request)
 
 
 def request_key_info() -> Exchange[KeyInfo]:
-    """Ask what the key may do, and what the server speaks."""
+    """Request the key's permissions and the server's protocol versions."""
     request = Request("GET", "api/key-info")
     reply = yield request
     document = parse_json(reply, request)
@@ -49,13 +49,13 @@ def request_key_info() -> Exchange[KeyInfo]:
     if not isinstance(document, dict) or not isinstance(permissions, list):
         raise unexpected_reply_error(reply, request)
     server, api = document.get("server"), document.get("api")
-    about = server if isinstance(server, dict) else {}
+    server_info = server if isinstance(server, dict) else {}
     return KeyInfo(
         clean_detail(document.get("type")) or "unknown",
         tuple(filter(None, map(clean_detail, permissions))),
         tuple(filter(None, map(clean_detail, api))) if isinstance(api, list) else (),
-        clean_detail(about.get("version")),
-        clean_detail(about.get("boot_id")),
+        clean_detail(server_info.get("version")),
+        clean_detail(server_info.get("boot_id")),
     )
 
 
@@ -76,7 +76,7 @@ def request_keys() -> Exchange[list[dict[str, object]]]:
 
 
 def request_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[dict[str, object]]:
-    """Make a key; the answer has the secret as ``key``. ``expires_at`` is an RFC 3339 instant."""
+    """Create a key; the result has the secret as ``key``. ``expires_at`` is an RFC 3339 instant."""
     body = {"type": kind, "name": name, **({} if expires_at is None else {"expires_at": expires_at})}
     request = Request("POST", "api/v1/keys", encode_json(body))
     reply = yield request
@@ -84,49 +84,54 @@ def request_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[di
 
 
 def request_revocation(key_id: str) -> Exchange[object]:
-    """Make a key invalid."""
+    """Revoke a key."""
     return (yield from request_json(Request("DELETE", f"api/v1/keys/{quote_id(key_id)}")))
 
 
 def request_rotation(key_id: str) -> Exchange[dict[str, object]]:
-    """Give a key a new secret; the answer has it as ``key``."""
+    """Replace the secret of a key; the result has it as ``key``."""
     request = Request("POST", f"api/v1/keys/{quote_id(key_id)}/rotate")
     reply = yield request
     return _require_mapping(parse_json(reply, request), reply, request)
 
 
 def request_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
-    """Send many operations at once and return one result for each.
+    """Send operations in one request and return one result for each.
 
-    An operation that is no JSON is not sent, and its result is a 422 of our own: the others are not held up by it.
+    An operation that cannot be serialized gets a local 422 result; the others are sent.
     """
     try:
-        body, fit = encode_json({"ops": ops}), ops
+        body, valid_ops = encode_json({"ops": ops}), ops
     except Exception:
-        unfit = {index: result for index, op in enumerate(ops) if (result := _encoding_failure(op)) is not None}
-        if not unfit:  # a want of memory, for example
+        failures = {index: result for index, op in enumerate(ops) if (result := _encoding_failure(op)) is not None}
+        if not failures:  # such as a MemoryError
             raise
-        fit = [op for index, op in enumerate(ops) if index not in unfit]
-        answered = iter((yield from request_batch(fit)) if fit else ())
-        return [unfit[index] if index in unfit else next(answered) for index in range(len(ops))]
+        valid_ops = [op for index, op in enumerate(ops) if index not in failures]
+        valid_results = iter((yield from request_batch(valid_ops)) if valid_ops else ())
+        return [failures[index] if index in failures else next(valid_results) for index in range(len(ops))]
     request = Request("POST", "api/v1/items:batch", body)
     reply = yield request
     document = parse_json(reply, request)
     results = document.get("results") if isinstance(document, dict) else None
-    if not isinstance(results, list) or len(results) != len(fit) or not all(_is_result(result) for result in results):
+    if not isinstance(results, list) or len(results) != len(valid_ops) or not all(map(_is_result, results)):
         raise unexpected_reply_error(reply, request)
     return cast("list[OpResult]", results)
 
 
 def _encoding_failure(op: Op) -> OpResult | None:
-    """Return the result of an operation that is no JSON, or ``None`` for one that is."""
+    """Return the result of an operation that cannot be serialized, or ``None``."""
     try:
         encode_json(op)
     except MemoryError:
         return None
-    except Exception as error:  # noqa: BLE001 - of whatever a program has made its bar of
-        return {"id": op["id"], "status": 422, "problem": {"detail": f"it is no JSON: {format_value(error, 200)}"}}
+    except Exception as error:  # noqa: BLE001 - a program may pass any object
+        return _encoding_error(op["id"], error)
     return None
+
+
+def _encoding_error(item_id: str, error: Exception) -> OpResult:
+    detail = f"not serializable as JSON: {format_value(error, 200)}"
+    return {"id": item_id, "status": 422, "problem": {"detail": detail}}
 
 
 def _is_result(result: object) -> bool:
@@ -141,12 +146,12 @@ def _is_transient(status: int) -> bool:
 
 
 def _is_missing(op: Op, result: OpResult) -> bool:
-    # Not a delete, which has what it wanted, and not a part, whose item may not be there yet.
+    # A delete has succeeded if the item is gone. The item of a part may not exist yet.
     return result["status"] in (404, 410) and op["op"] != "delete" and "part" not in op
 
 
 def _request_single(item_id: str, request: Request) -> Exchange[OpResult]:
-    """Send one operation by itself and return what a batch would have said of it."""
+    """Send one operation in its own request and return its result in the form of a batch."""
     reply = yield request
     if 200 <= reply.status < 300:
         return {"id": item_id, "status": reply.status}
@@ -157,11 +162,11 @@ def _request_single(item_id: str, request: Request) -> Exchange[OpResult]:
 
 
 class ServerProtocol:
-    """What one client knows of its key, and its calls as exchanges.
+    """The calls of one client as exchanges, with a cache of its key's permissions.
 
     Args:
-        auto_detect: Check permissions here, before anything is sent. When false the server is the judge, and the
-            helpers look the key up when first asked.
+        auto_detect: Check permissions before a request is sent. If false, only the server checks them, and the
+            helpers request the key's permissions on first use.
         clock: Monotonic seconds.
     """
 
@@ -169,31 +174,31 @@ class ServerProtocol:
         self.auto_detect = auto_detect
         self.key_info_cache: KeyInfo | None = None
         self._clock = clock
-        self._legacy_states: dict[str, LegacyState] | None = None  # a tracker's items, on a server without part 2
+        self._legacy_states: dict[str, LegacyState] | None = None  # only on a server of part 1
 
     @property
     def unbatched(self) -> bool:
-        """Whether a tracker's operations travel in a request each."""
+        """Whether each operation of a tracker is sent in its own request."""
         return self._legacy_states is not None
 
     @property
     def boot_id(self) -> str:
-        """Which life of the server answered when it was last asked, or ``""``; see ``deliver``."""
+        """The server's boot id in the latest key info, or ``""``; see ``deliver``."""
         return "" if self.key_info_cache is None else self.key_info_cache.boot_id
 
     def key_info(self) -> Exchange[KeyInfo]:
-        """What the key is and may do; asked once."""
+        """Return type and permissions of the key, from the cache after the first request."""
         if self.key_info_cache is None:
             self.key_info_cache = yield from request_key_info()
         return self.key_info_cache
 
     def get_all(self) -> Exchange[list[Item]]:
-        """Every item, highest weight first."""
+        """Return all items, highest weight first."""
         yield from self._require_permission("read items", "read")
         return (yield from self._list_items())
 
     def get(self, item_id: str) -> Exchange[Item]:
-        """One item by its id."""
+        """Return an item by its id."""
         check_id(item_id, "item_id")
         yield from self._require_permission("read items", "read")
         request = Request("GET", f"api/v1/items/{quote_id(item_id)}")
@@ -204,7 +209,7 @@ class ServerProtocol:
                 raise unexpected_reply_error(reply, request)
             return cast("Item", document)
         missing = error_from_reply(reply, request)
-        if missing.code != "item-not-found":  # a 1.0.0 server does not know the route: look the item up in the list
+        if missing.code != "item-not-found":  # a 1.0.0 server has no such route: search the list
             for item in (yield from self._list_items()):
                 if item.get("id") == item_id:
                     return item
@@ -216,19 +221,17 @@ class ServerProtocol:
         )
 
     def create(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
-        """A new item."""
         body = encode_json(build_legacy_item(item_id, title, description, value, weight))
         yield from self._require_permission("create items", "create")
         yield from request_json(Request("POST", "progress", body))
 
     def update(self, item_id: str, title: str, description: str, value: float, weight: int) -> Exchange[None]:
-        """New values for an item that exists."""
         body = encode_json(build_legacy_item(item_id, title, description, value, weight))
         yield from self._require_permission("update items", "update_own", "update_all")
         yield from request_json(Request("PUT", "progress", body))
 
     def delete(self, item_id: str) -> Exchange[bool]:
-        """Remove an item; false where there was none."""
+        """Delete an item; return false if it did not exist."""
         check_id(item_id, "item_id")
         yield from self._require_permission("delete items", "delete_own", "delete_all")
         try:
@@ -238,80 +241,83 @@ class ServerProtocol:
         return True
 
     def is_admin(self) -> Exchange[bool]:
-        """Whether it is an admin key."""
+        """Return whether the key is an admin key."""
         return (yield from self.key_info()).type == "admin"
 
     def is_read_only(self) -> Exchange[bool]:
-        """Whether it is a read key."""
+        """Return whether the key is a read key."""
         return (yield from self.key_info()).type == "read"
 
     def can_write(self) -> Exchange[bool]:
-        """Whether it may create or update."""
+        """Return whether the key may create or update items."""
         info = yield from self.key_info()
         return any(name in info.permissions for name in ("create", "update_own", "update_all"))
 
     def can_delete(self) -> Exchange[bool]:
-        """Whether it may delete."""
+        """Return whether the key may delete items."""
         info = yield from self.key_info()
         return any(name in info.permissions for name in ("delete_own", "delete_all"))
 
     def deliver(self, ops: Sequence[Op]) -> Exchange[list[OpResult]]:
-        """Carry out a tracker's operations: as one batch, or one by one where the server speaks part 1 only.
+        """Send a tracker's operations: in one batch, or one by one if the server supports only part 1.
 
-        Where an item has vanished, the server is asked which life of it this is, for ``epoch``.
+        If an item is missing, request the server's boot id: a new one means that the server restarted.
         """
         if self._legacy_states is None:
             try:
-                answered = yield from request_batch(ops)
+                results = yield from request_batch(ops)
             except ResponseError as error:
                 if error.status_code not in (404, 405):
                     raise
                 if "v1" in (yield from self.key_info()).api:
                     raise
             else:
-                if any(map(_is_missing, ops, answered)):
-                    with contextlib.suppress(ResponseError):  # the batch was answered, and that is what counts
+                if any(map(_is_missing, ops, results)):
+                    with contextlib.suppress(ResponseError):  # the batch has its results already
                         self.key_info_cache = yield from request_key_info()
-                return answered
+                return results
             self._legacy_states = {}
+        return (yield from self._deliver_one_by_one(ops, self._legacy_states))
+
+    def _deliver_one_by_one(self, ops: Sequence[Op], states: dict[str, LegacyState]) -> Exchange[list[OpResult]]:
         results: list[OpResult] = []
-        trouble: ResponseError | None = None
+        failure: ResponseError | None = None
         for op in ops:
-            if trouble is None or trouble.status_code not in (408, 429, 503):  # else it has to be left in peace
+            if failure is None or failure.status_code not in (408, 429, 503):  # an overloaded server gets no more
                 try:
-                    results.append((yield from self._deliver_unbatched(op, self._legacy_states)))
+                    results.append((yield from self._deliver_unbatched(op, states)))
                     continue
                 except ResponseError as error:
                     if not _is_transient(error.status_code):
                         raise
-                    trouble = error
-            detail = trouble.detail or str(trouble)
-            results.append({"id": op["id"], "status": trouble.status_code, "problem": {"detail": detail}})
-        if trouble is not None and all(_is_transient(result["status"]) for result in results):
-            raise trouble
+                    failure = error
+            detail = failure.detail or str(failure)
+            results.append({"id": op["id"], "status": failure.status_code, "problem": {"detail": detail}})
+        if failure is not None and all(_is_transient(result["status"]) for result in results):
+            raise failure
         return results
 
     def _deliver_unbatched(self, op: Op, states: dict[str, LegacyState]) -> Exchange[OpResult]:
-        # Part 1 replaces whole items, so what earlier operations said is kept and merged here.
+        # A write of part 1 replaces the item, so the fields of earlier operations are merged here.
         item_id = op["id"]
         if op["op"] == "delete":
             states.pop(item_id, None)
             request = Request("DELETE", f"progress?id={quote_id(item_id)}")
             return (yield from _request_single(item_id, request))
-        now, known = self._clock(), states.get(item_id)
-        if known is None or op["op"] == "put":
-            known = LegacyState(op, now, op.get("completed") or 0)
+        now, state = self._clock(), states.get(item_id)
+        if state is None or op["op"] == "put":
+            state = LegacyState(op, now, op.get("completed") or 0)
         else:
-            known = known._replace(op=cast("Op", {**known.op, **op}))
+            state = state._replace(op=cast("Op", {**state.op, **op}))
         try:
-            body = encode_json(known.to_item(now))
+            body = encode_json(state.to_item(now))
         except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
-            return {"id": item_id, "status": 422, "problem": {"detail": f"it is no JSON: {format_value(error, 200)}"}}
-        states[item_id] = known
+            return _encoding_error(item_id, error)
+        states[item_id] = state
         if op["op"] == "patch":
             return (yield from _request_single(item_id, Request("PUT", "progress", body)))
         result = yield from _request_single(item_id, Request("POST", "progress", body))
-        if result["status"] == 409:  # an earlier run's leftovers, or our own create whose answer was lost: adopt it
+        if result["status"] == 409:  # left by an earlier run, or the reply to our create was lost: adopt the item
             result = yield from _request_single(item_id, Request("PUT", "progress", body))
         return result
 

@@ -1,7 +1,7 @@
-"""The five fields that an item has in part 1 of the protocol.
+"""The five fields of an item in part 1 of the protocol.
 
-The explicit client's calls write them. A tracker does on a server that knows no more, which replaces whole items: there
-counts, rate and time left go into the description.
+The explicit client writes these fields. A tracker writes them only if the server supports nothing newer. Such a server
+replaces whole items and has no rate, so counts, rate and ETA are put into the description.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from progressbar_tracker._text import format_amount, format_duration
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem, Number, Op
 
-MAX_RUNNING_VALUE: Final = 1 - 2 * COMPLETION_TOLERANCE  # part 1 takes 1.0 for the end
-MAX_ETA_SECONDS: Final = 1e9  # seconds: what takes 30 years has no time left worth telling
+MAX_RUNNING_VALUE: Final = 1 - 2 * COMPLETION_TOLERANCE  # part 1 treats 1.0 as the end
+MAX_ETA_SECONDS: Final = 1e9  # 30 years; a longer ETA is left out
 
 
 def build_legacy_item(item_id: object, title: object, description: object, value: object, weight: object) -> LegacyItem:
     """Check the five fields of part 1 and return them as a body.
 
     Raises:
-        TypeError, ValueError: naming the argument and its value.
+        TypeError, ValueError: An argument is invalid; the message has its name and value.
     """
     return {
         "id": check_id(item_id, "item_id"),
@@ -44,14 +44,14 @@ def build_legacy_item(item_id: object, title: object, description: object, value
 
 
 class LegacyState(NamedTuple):
-    """What is known of a tracker's item on a server that replaces whole items: part 1 has no patch, and no rate."""
+    """The merged fields of a tracker's item on a server of part 1, which has no patch and no rate."""
 
     op: Op
     started_at: float  # monotonic seconds
     initial_completed: Number
 
     def to_item(self, now: float) -> LegacyItem:
-        """Return the five fields that tell the state best. Counts, rate and time left go into the description."""
+        """Return the five fields. Without a description, counts, rate and ETA are written into it."""
         op = self.op
         completed, total, status = op.get("completed") or 0, op.get("total"), op.get("status", "running")
         description = op.get("description") or self._describe_counts(
@@ -71,12 +71,12 @@ class LegacyState(NamedTuple):
 
     def _describe_counts(self, completed: Number, total: Number | None, now: float | None) -> str:
         unit = self.op.get("unit") or "it"
-        of = "" if total is None or total <= 0 else f"/{format_amount(total, unit)}"
-        told = [f"{format_amount(completed, unit)}{of} {unit}"]
+        of_total = "" if total is None or total <= 0 else f"/{format_amount(total, unit)}"
+        parts = [f"{format_amount(completed, unit)}{of_total} {unit}"]
         elapsed = 0.0 if now is None else now - self.started_at
         rate = (completed - self.initial_completed) / elapsed if elapsed > 0 else 0.0
         if 0 < rate < math.inf:
-            told.append(f"{format_amount(float(f'{rate:.3g}'), unit)} {unit}/s")
+            parts.append(f"{format_amount(float(f'{rate:.3g}'), unit)} {unit}/s")
             if total is not None and total > completed and (left := (total - completed) / rate) < MAX_ETA_SECONDS:
-                told.append(f"{format_duration(left)} left")
-        return ", ".join(told)
+                parts.append(f"{format_duration(left)} left")
+        return ", ".join(parts)

@@ -24,15 +24,19 @@ from progressbar_tracker._text import clean_detail
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_RETRY_AFTER: Final = 300.0  # seconds: no server may silence a client for longer by Retry-After
-MAX_REPLY_BYTES: Final = 4 << 20  # bytes: 500 results of a batch, each with its problem, are a tenth of that
-MAX_LIST_BYTES: Final = 128 << 20  # bytes: 100,000 items of 500 bytes each are less than half of that
+MAX_RETRY_AFTER: Final = 300.0  # seconds; a longer Retry-After is cut
+MAX_REPLY_BYTES: Final = 4 << 20  # ten times a batch of 500 results, each with a problem
+MAX_LIST_BYTES: Final = 128 << 20  # more than twice 100,000 items of 500 bytes each
 
 
 class Request(NamedTuple):
-    """A request, relative to the server's base URL; ``path`` is percent-encoded and has no leading slash.
+    """A request, relative to the server's base URL.
 
-    ``limit`` is how many bytes the body of the answer may have.
+    Attributes:
+        method: The HTTP method.
+        path: Percent-encoded, without a leading slash.
+        body: JSON as UTF-8.
+        limit: Maximum size of the reply's body in bytes.
     """
 
     method: str
@@ -42,7 +46,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A whole answer. The names of ``headers`` are in lower case."""
+    """A complete reply. The names of ``headers`` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,8 +57,8 @@ def parse_base_url(api_url: object, name: str = "api_url") -> str:
     """Return a server's base URL with one final slash.
 
     Raises:
-        ConfigError: It is not an ``http`` or ``https`` URL with a host, or it carries a query, a fragment or a
-            password, none of which belongs there.
+        ConfigError: The text is not an ``http`` or ``https`` URL with a host, or has a query, a fragment or a
+            password.
 
     >>> parse_base_url("http://host:8989/sub")
     'http://host:8989/sub/'
@@ -81,7 +85,7 @@ def check_key(api_key: object, name: str = "api_key") -> str:
     """Return ``api_key`` if an HTTP header can carry it. The error never shows it.
 
     Raises:
-        ConfigError: It is not a string, empty, or has characters other than printable ASCII.
+        ConfigError: The key is not a string, is empty, or has characters other than printable ASCII.
     """
     if not isinstance(api_key, str):
         raise ConfigError(f"{name} must be a string, not {type(api_key).__name__}")
@@ -94,18 +98,18 @@ def check_key(api_key: object, name: str = "api_key") -> str:
 
 
 def quote_id(text: str) -> str:
-    """Percent-encode an id for a path or a query. Dots too where a path would otherwise be shortened by them."""
+    """Percent-encode an id for a path or a query, and its dots if a segment is ``.`` or ``..``."""
     quoted = quote(text, safe="")
     return quoted.replace(".", "%2E") if any(part in (".", "..") for part in text.split("/")) else quoted
 
 
 def encode_json(document: object) -> bytes:
-    """Return JSON as UTF-8. NaN and infinities, which are not JSON, raise ``ValueError``."""
+    """Return JSON as UTF-8. NaN and infinities raise ``ValueError``."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def parse_retry_after(reply: Reply, now: float | None = None) -> float | None:
-    """Return how many seconds ``Retry-After`` asks for (a number or a date), from 0 to 300, or ``None``."""
+    """Return the seconds in ``Retry-After`` (a number or a date), from 0 to 300, or ``None``."""
     text = reply.headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -122,7 +126,7 @@ def parse_retry_after(reply: Reply, now: float | None = None) -> float | None:
 
 
 def error_from_reply(reply: Reply, request: Request) -> ResponseError:
-    """Return the error that a reply which is not 2xx stands for."""
+    """Return the error for a reply that is not 2xx."""
     code = detail = field = ""
     try:
         problem = json.loads(reply.body)
@@ -156,7 +160,7 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
     request_id = reply.headers.get("x-request-id", "")
     if len(request_id) > 128 or not (request_id.isascii() and request_id.isprintable()):
         request_id = ""
-    # Of what is the server's fault its log tells more.
+    # The server's log has details of a 5xx under this id.
     where = f", request {request_id}" if request_id and status >= 500 else ""
     message = f"{detail or reason} ({status} on {request.method} /{path}{where})"
     if field and field not in detail:
@@ -172,7 +176,7 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
 
 
 def unexpected_reply_error(reply: Reply, request: Request) -> ResponseError:
-    """Return the error for a 2xx answer that is not of this protocol: a proxy's page, most likely."""
+    """Return the error for a 2xx reply of another protocol, such as a proxy's page."""
     kind = clean_detail(reply.headers.get("content-type", "no content type"))[:100]
     message = f"{request.method} /{request.path.partition('?')[0]} was answered {reply.status} with {kind}, which is "
     return ResponseError(
@@ -183,7 +187,7 @@ def unexpected_reply_error(reply: Reply, request: Request) -> ResponseError:
 
 
 def parse_json(reply: Reply, request: Request) -> object:
-    """Return the JSON of a 2xx reply, and raise what any other stands for."""
+    """Return the JSON of a 2xx reply, or ``None`` for an empty body; raise the error of any other reply."""
     if not 200 <= reply.status < 300:
         raise error_from_reply(reply, request)
     if not reply.body:

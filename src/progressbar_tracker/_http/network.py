@@ -1,12 +1,11 @@
-"""The network under the synchronous client: that of httpcore, with one deadline for a whole exchange.
+"""Network backend of the synchronous client: httpcore's, with one deadline for a whole exchange.
 
-httpx has a timeout for each single operation on a socket, which begins again with every byte that arrives: a head that
-trickles in, or interim answers without end, would hold a thread for as long as the server likes. Here the timeout that
-travels down to the socket is a ``Deadline``, and each operation gets what is left of it. The asynchronous client has
-no need of this, for its exchanges are cancelled as a whole.
+The timeouts of httpx apply to a single socket operation and restart with every byte. A slow head or endless interim
+responses could block a thread without limit. Here the timeout that reaches the socket is a ``Deadline``, and each
+operation gets the seconds that are left. The asynchronous client cancels its exchanges, so it needs no deadline here.
 
-The time that ``getaddrinfo`` takes is not bounded: nothing can interrupt it. What the system's resolver waits at most
-is set in ``resolv.conf`` (``options timeout:1 attempts:1``), or by the operating system.
+The time of ``getaddrinfo`` is not bounded, because no call can interrupt it. The system's resolver has its own limit,
+for example in ``resolv.conf`` (``options timeout:1 attempts:1``).
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
-WRITE_CHUNK_BYTES: Final = 1 << 14  # that are written between two looks at the clock
+WRITE_CHUNK_BYTES: Final = 1 << 14  # written between two checks of the deadline
 
 
 class Deadline(float):
-    """A timeout in seconds that knows the monotonic instant at which it is over.
+    """A timeout in seconds that also has the monotonic instant at which it expires.
 
-    What knows nothing of this takes it for the seconds that were left when it was made.
+    As a float it is the seconds that were left at its creation.
     """
 
     at: float
 
     def __new__(cls, at: float) -> Self:
         """Return the deadline at a monotonic instant."""
-        made = super().__new__(cls, max(at - time.monotonic(), 0.001))
-        made.at = at
-        return made
+        deadline = super().__new__(cls, max(at - time.monotonic(), 0.001))
+        deadline.at = at
+        return deadline
 
 
 def _remaining_seconds(timeout: float | None, error_type: type[httpcore.TimeoutException]) -> float | None:
@@ -49,7 +48,7 @@ def _remaining_seconds(timeout: float | None, error_type: type[httpcore.TimeoutE
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
-    """Makes connections whose operations end at the deadline of their exchange."""
+    """Opens connections whose operations end at the deadline of their exchange."""
 
     def __init__(self) -> None:
         self._backend = httpcore.SyncBackend()
@@ -62,12 +61,12 @@ class DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to one of a host's addresses. Each has an equal share of the time that is left."""
+        """Connect to one of a host's addresses. Each attempt gets an equal share of the time that is left."""
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for tried, address in enumerate(addresses):
             left = _remaining_seconds(timeout, httpcore.ConnectTimeout)

@@ -1,16 +1,16 @@
-"""Which proxy a request goes through, as the environment says. A pure function of a URL and the environment.
+"""Selects the proxy of a request: a pure function of a URL and the environment.
 
-httpx reads the same variables, and fails for an entry of ``NO_PROXY`` that it cannot parse, for a SOCKS proxy that it
-does not need, and sends loopback traffic to a proxy. ``urllib.request.proxy_bypass_environment`` knows no networks,
-``requests`` none of IPv6. So this is written here, with the meaning that curl gives to the variables:
+httpx reads the same variables, but an entry of ``NO_PROXY`` that it cannot parse is an error, and so is a SOCKS proxy
+that it does not need. It also sends loopback traffic to a proxy. ``urllib.request.proxy_bypass_environment`` supports
+no networks, ``requests`` no networks of IPv6. This module gives the variables the meaning that curl gives them:
 
-* ``http_proxy``, ``https_proxy`` and ``all_proxy``, in lower or upper case; the lower case goes first. A program that
-  runs under CGI (``REQUEST_METHOD`` is set) takes ``http_proxy`` in lower case only: ``HTTP_PROXY`` there is what a
-  client sent as its ``Proxy`` header (CVE-2016-5385).
-* ``no_proxy``: names, each with all below it, addresses and networks of both families, each of these with a port if
-  only that is meant, separated by commas or spaces, or ``*`` for everything. What is nothing of this is ignored.
+* ``http_proxy``, ``https_proxy`` and ``all_proxy`` are read in lower and upper case; lower case has priority. Under CGI
+  (``REQUEST_METHOD`` is set) only lower case ``http_proxy`` is read: there ``HTTP_PROXY`` is the ``Proxy`` header of a
+  client (CVE-2016-5385).
+* ``no_proxy`` lists names (subdomains included), addresses and networks of both families, or ``*`` for all. Entries
+  are separated by commas or spaces and may have a port. Invalid entries are ignored.
 
-A loopback address is never reached through a proxy: it would be the proxy's own, and would be handed the key.
+A loopback address is never reached through a proxy: the proxy would connect to itself, and would receive the key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LEGACY_IPV4: Final = re.compile(r"[0-9a-fx.]+", re.ASCII | re.IGNORECASE)  # su
 
 
 class Proxy(NamedTuple):
-    """A proxy, and the variable that names it. The URL may carry a password and is not shown."""
+    """A proxy and the variable that sets it. ``repr`` hides the URL, which may have a password."""
 
     url: str
     variable: str
@@ -47,10 +47,10 @@ class Proxy(NamedTuple):
 
 
 def find_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for requests to ``url``, or ``None`` where they go there directly.
+    """Return the proxy for requests to ``url``, or ``None`` for a direct connection.
 
     Raises:
-        ConfigError: The variable that applies is not the URL of a proxy. The message does not show its value.
+        ConfigError: The value of the variable is not the URL of a proxy. The message does not show it.
 
     >>> find_proxy("http://server:8989/", {"http_proxy": "proxy:3128"}).url
     'http://proxy:3128'
@@ -59,15 +59,15 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
     variables = _read_variables(environ)
-    chosen = variables.get(parts.scheme) or variables.get("all")
-    if chosen is None or is_local(host) or _is_bypassed(host, port, variables.get("no", ("", ""))[0]):
+    setting = variables.get(parts.scheme) or variables.get("all")
+    if setting is None or is_local(host) or _is_bypassed(host, port, variables.get("no", ("", ""))[0]):
         return None
-    value, variable = chosen
+    value, variable = setting
     return Proxy(_check_proxy_url(value, variable), variable)
 
 
 def is_local(host: str) -> bool:
-    """Say whether a host is this machine by its very name or address.
+    """Return whether a host is this machine, judged by its name or address only.
 
     >>> [is_local(host) for host in ("localhost", "a.localhost.", "127.1", "::ffff:127.0.0.1", "localhost.de")]
     [True, True, True, True, False]
@@ -80,26 +80,27 @@ def is_local(host: str) -> bool:
 
 
 def _read_variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return value and name of each variable that is set, by scheme, and ``no``. The lower case goes first."""
-    found: dict[str, tuple[str, str]] = {}
+    """Return value and name of each variable that is set, by scheme or ``no``. Lower case has priority."""
+    variables: dict[str, tuple[str, str]] = {}
     cgi = "REQUEST_METHOD" in environ
-    for name, value in sorted(environ.items()):  # upper case comes first and is replaced
+    for name, value in sorted(environ.items()):  # upper case sorts first and is replaced
         scheme = name.lower().removesuffix("_proxy")
         if scheme == name.lower() or (cgi and scheme == "http" and name != "http_proxy"):
             continue
-        if name.islower() or scheme not in found:
-            found[scheme] = value.strip(), name
-    return {scheme: one for scheme, one in found.items() if one[0]}  # an empty one in lower case turns off the other
+        if name.islower() or scheme not in variables:
+            variables[scheme] = value.strip(), name
+    # An empty variable in lower case turns off the one in upper case.
+    return {scheme: (value, name) for scheme, (value, name) in variables.items() if value}
 
 
 def _check_proxy_url(value: str, variable: str) -> str:
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
-        fit = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        is_valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        fit = False
-    if not fit or has_control(url) or any(c.isspace() for c in url):
+        is_valid = False
+    if not is_valid or has_control(url) or any(c.isspace() for c in url):
         raise ConfigError(f"{variable} is not the URL of a proxy, such as http://proxy:3128")
     if parts.scheme not in PROXY_SCHEMES:
         raise ConfigError(
@@ -114,14 +115,14 @@ def _is_bypassed(host: str, port: int | None, no_proxy: str) -> bool:
     for entry in re.split(r"[\s,]+", no_proxy):
         if entry == "*":
             return True
-        pattern, wanted = _split_port(entry)
-        if pattern and (wanted is None or wanted == port) and _matches(pattern, name, address):
+        pattern, entry_port = _split_port(entry)
+        if pattern and (entry_port is None or entry_port == port) and _matches(pattern, name, address):
             return True
     return False
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Return an entry's host and port; no host where it is nonsense."""
+    """Return an entry's host and port; an empty host if the entry is invalid."""
     if entry.startswith("["):
         match = _BRACKETED_ENTRY.fullmatch(entry)
         host, digits = ("", None) if match is None else ((match[1] + (match[2] or "")), match[3])
@@ -140,11 +141,11 @@ def _matches(pattern: str, name: str, address: Address | None) -> bool:
             network = ipaddress.ip_network(pattern, strict=False)
         except ValueError:
             return False
-        return address is not None and any(one in network for one in _equivalent_addresses(address))
-    wanted = _normalize_name(pattern.removeprefix("*").removeprefix("."))
+        return address is not None and any(form in network for form in _equivalent_addresses(address))
+    suffix = _normalize_name(pattern.removeprefix("*").removeprefix("."))
     if address is not None:
-        return address == _parse_address(wanted)
-    return bool(wanted) and (name == wanted or name.endswith(f".{wanted}"))
+        return address == _parse_address(suffix)
+    return bool(suffix) and (name == suffix or name.endswith(f".{suffix}"))
 
 
 def _equivalent_addresses(address: Address) -> tuple[Address, ...]:
@@ -154,7 +155,7 @@ def _equivalent_addresses(address: Address) -> tuple[Address, ...]:
 
 
 def _normalize_name(host: str) -> str:
-    """Return a host's name in the form in which names are compared."""
+    """Return a host in lower case and in IDNA, without brackets, zone and final dot."""
     name = host.strip("[]").partition("%")[0].rstrip(".").lower()
     if name.isascii():
         return name

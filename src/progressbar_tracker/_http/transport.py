@@ -1,24 +1,21 @@
-"""HTTP: the only importer of httpx. One pooled client each, one deadline for each exchange, errors of our own.
+"""The transports: run exchanges over httpx, with one deadline each, and map httpx's errors to the library's.
 
-An exchange of ``_wire`` goes in, its result comes out. httpx is imported when the first client is built, and the pool
-is built when the first request is sent: a client that is never used costs nothing, and one that was made before a
-fork never shares its sockets with the child.
+This module is the only importer of httpx. httpx is imported with the first client, and the pool is built for the first
+request. An unused client therefore costs nothing, and a client never shares its sockets with the child of a fork.
 
-All that a call does has to be over within its timeout: connecting, writing, the head of each answer, interim answers,
-the body. Synchronous exchanges have their deadline from ``_network``, asynchronous ones are cancelled by anyio. Only
-the silence in a stream of events has a limit of its own. The size of a body is bounded, for a server that streams
-without end would fill the memory; of an answer's head httpx takes 100 KiB at most.
+The timeout of a call bounds all of its work: connecting, writing, the head of each reply, interim replies, the body.
+``network`` gives synchronous exchanges their deadline; anyio cancels asynchronous ones. Only silence in an event stream
+has a separate limit. The size of a body is bounded, because an endless reply would fill the memory. httpx reads at
+most 100 KiB of a reply's head.
 
-The asynchronous client runs on asyncio and on trio. Connections belong to the event loop in which they were made, so
-each loop has a pool of its own, which is closed when the loop ends.
+The asynchronous client runs on asyncio and on trio. Connections belong to the event loop that opened them, so each loop
+has its own pool, which is closed when the loop ends.
 
-httpx was asked for, and has had no release since December 2024. What could replace it: httpx2 of pydantic, a fork with
-the same interface, in which this module and ``_network`` change their imports; or urllib3, for the synchronous client
-only, with its pool in the place of ``_Transport`` and ``urllib3.Timeout(total=...)`` in that of ``_network``. That it
-stays a change of this one file and ``_network`` is kept by these: exchanges know requests and replies of ``_wire`` and
-no HTTP library; ``_proxy`` decides about proxies; no error of httpx leaves this module; and httpx is named elsewhere
-only as the type of ``transport=`` (``tests/http/test_deadline.py`` holds all of ``src`` to it, but for the server's
-webhooks, which are a client of their own).
+httpx is a requirement of the project and has had no release since December 2024. Candidates to replace it: httpx2 of
+pydantic, a fork with the same interface; or urllib3, for the synchronous client only, with ``Timeout(total=...)`` in
+place of ``network``. The replacement changes this module and ``network`` only: exchanges use no HTTP library, ``proxy``
+selects proxies, and no error of httpx leaves this module. Elsewhere httpx is only the type of ``transport=``.
+``tests/http/test_deadline.py`` checks that for all of ``src``, except the server's webhooks with their own client.
 """
 
 from __future__ import annotations
@@ -53,17 +50,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT: Final = 3.0  # seconds; no server worth waiting for takes longer to accept
-MAX_CONNECTIONS: Final = 100  # of one client; a thread that finds all of them in use waits
+CONNECT_TIMEOUT: Final = 3.0  # seconds; a working server accepts sooner
+MAX_CONNECTIONS: Final = 100  # of one client; further threads wait for a free one
 CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-RESOURCE_ERRNOS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # no fault of a setting
+RESOURCE_ERRNOS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # not caused by a setting
 
 
 def check_timeout(timeout: object) -> float:
-    """Return a time-out in seconds, more than 0 and at most an hour.
+    """Return a timeout in seconds, more than 0 and at most an hour.
 
     Raises:
-        ConfigError: It is not such a number. There is no "wait for ever".
+        ConfigError: The value is not such a number. An unlimited timeout is not supported.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
         raise ConfigError(
@@ -73,18 +70,18 @@ def check_timeout(timeout: object) -> float:
 
 
 class _BaseTransport:
-    """What both shells share: where to, with which key, how long to wait. ``repr`` shows no key."""
+    """URL, headers and timeout of a transport. ``repr`` hides the key."""
 
     def __init__(self, api_url: str, api_key: str, timeout: float) -> None:
         self.url = parse_base_url(api_url)
-        # Nothing is to be compressed: a few bytes could be a gigabyte.
+        # No compression: a few bytes could expand to a gigabyte.
         self.headers = {
             "X-API-KEY": check_key(api_key),
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
         self.timeout = check_timeout(timeout)
-        # Loading the certificates takes longer than all the rest, and plain HTTP needs none: no redirect is followed.
+        # Loading certificates is slow. Plain HTTP needs none, because redirects are not followed.
         self.verify_tls = not self.url.lower().startswith("http:")
 
     def __repr__(self) -> str:
@@ -93,47 +90,46 @@ class _BaseTransport:
     def build_request(
         self, client: httpx.Client | httpx.AsyncClient, request: Request, deadline: Deadline, **headers: str
     ) -> httpx.Request:
-        """Return httpx's form of a request."""
         import httpx
 
         from .network import Deadline
 
         if request.body is not None:
             headers["Content-Type"] = "application/json"
-        connecting = Deadline(min(deadline.at, time.monotonic() + CONNECT_TIMEOUT))
+        connect_deadline = Deadline(min(deadline.at, time.monotonic() + CONNECT_TIMEOUT))
         return client.build_request(
             request.method,
             self.url + request.path,
             content=request.body,
             headers=headers,
-            timeout=httpx.Timeout(deadline, connect=connecting),
+            timeout=httpx.Timeout(deadline, connect=connect_deadline),
         )
 
     def client_options(self, *, network: bool) -> dict[str, Any]:
-        """Return what the clients are made with; ``network`` is whether they use the network at all.
+        """Return the arguments for httpx's clients; ``network`` adds proxy, certificates and limits.
 
         Raises:
-            ConfigError: A variable for proxies or certificates cannot be used.
+            ConfigError: A variable for proxies or certificates is invalid.
         """
         import httpx
 
-        made: dict[str, Any] = {"headers": self.headers, "trust_env": False}
+        options: dict[str, Any] = {"headers": self.headers, "trust_env": False}
         if network:
             proxy = find_proxy(self.url, os.environ)
-            made["proxy"] = None if proxy is None else _to_httpx_proxy(proxy)
-            made["verify"] = _load_certificates() if self.verify_tls else httpx.create_ssl_context(verify=False)
-            # As many may stay open as there may be: the pool closes surplus idle connections, and takes one that it has
-            # just given to another thread for idle until that thread begins to write.
-            made["limits"] = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        return made
+            options["proxy"] = None if proxy is None else _to_httpx_proxy(proxy)
+            options["verify"] = _load_certificates() if self.verify_tls else httpx.create_ssl_context(verify=False)
+            # All connections may stay open. The pool closes surplus idle ones, and counts a connection that it has just
+            # assigned to another thread as idle until that thread writes.
+            options["limits"] = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+        return options
 
     def transport_error(self, error: Exception, request: Request, deadline: Deadline) -> TransportError:
-        """Return our error for one of httpx's or of the system's, with method and URL and without the key."""
+        """Convert an error of httpx or of the system. The result has method and URL, but not the key."""
         import httpx
 
         url = self.url + request.path.partition("?")[0]
         if isinstance(error, httpx.RequestError):
-            # Ours has it as its cause, and what sends errors to another process or to a log may take the cause along.
+            # The original error stays the cause, which may be pickled or logged: remove its headers with the key.
             error.request = httpx.Request(request.method, url)
         if time.monotonic() >= deadline.at and not isinstance(error, _UnusableReplyError):
             reason = f"it was not complete after {float(deadline):.3g} seconds"
@@ -147,38 +143,38 @@ def _error_text(error: Exception) -> str:
 
 
 def _to_httpx_proxy(proxy: Proxy) -> httpx.Proxy:
-    """Return httpx's form of a proxy. No error shows its URL, which may have a password."""
+    """Convert a proxy for httpx. No error shows its URL, which may have a password."""
     import importlib.util
 
     import httpx
 
     try:
-        made = httpx.Proxy(proxy.url)
+        converted = httpx.Proxy(proxy.url)
     except (httpx.InvalidURL, ValueError):
         raise ConfigError(f"{proxy.variable} is not the URL of a proxy, such as http://proxy:3128") from None
-    if made.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+    if converted.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigError(
             f"{proxy.variable} names a SOCKS proxy, for which the package socksio is missing: install httpx[socks], or "
             "name the server in no_proxy"
         )
-    return made
+    return converted
 
 
 def _load_certificates() -> ssl.SSLContext:
-    """Load the certificates that servers are checked by: those that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name."""
+    """Load the trusted certificates; ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the default ones."""
     import httpx
 
     try:
         return httpx.create_ssl_context()
     except (OSError, ValueError) as error:
-        named = [name for name in CERTIFICATE_VARIABLES if os.environ.get(name)]
-        if not named or (type(error) is OSError and error.errno in RESOURCE_ERRNOS):
+        variables = [name for name in CERTIFICATE_VARIABLES if os.environ.get(name)]
+        if not variables or (type(error) is OSError and error.errno in RESOURCE_ERRNOS):
             raise
-        raise ConfigError(f"the certificates cannot be loaded, see {' and '.join(named)}: {error}") from error
+        raise ConfigError(f"the certificates cannot be loaded, see {' and '.join(variables)}: {error}") from error
 
 
 class ClosedError(TransportError, RuntimeError):
-    """The client was closed before this call."""
+    """A call on a client that is closed."""
 
 
 def _deadline_after(timeout: float) -> Deadline:
@@ -188,11 +184,11 @@ def _deadline_after(timeout: float) -> Deadline:
 
 
 class _UnusableReplyError(Exception):
-    """The body of an answer is not worth waiting for."""
+    """The body of a reply is too large or encoded."""
 
 
 class _ReplyReader:
-    """Gathers the body of an answer, within limits."""
+    """Collects the body of a reply, within limits of size and time."""
 
     def __init__(self, response: httpx.Response, limit: int, deadline: Deadline) -> None:
         self._response = response
@@ -205,11 +201,11 @@ class _ReplyReader:
             raise _UnusableReplyError(f"its body is encoded as {format_value(encoding)}, which was not asked for")
 
     def feed(self, chunk: bytes) -> None:
-        """Take a piece in.
+        """Add a chunk.
 
         Raises:
-            _UnfitError: It is too much.
-            TimeoutError: It is too late.
+            _UnusableReplyError: The body is too large.
+            TimeoutError: The deadline has passed.
         """
         self._chunks.append(chunk)
         self._size += len(chunk)
@@ -219,19 +215,18 @@ class _ReplyReader:
             raise TimeoutError
 
     def build_reply(self) -> Reply:
-        """Return the whole answer."""
         headers = {name.lower(): text for name, text in self._response.headers.items()}
         return Reply(self._response.status_code, headers, b"".join(self._chunks))
 
 
 class HttpTransport(_BaseTransport):
-    """Drives exchanges over a pool of connections. Safe to use from several threads.
+    """Runs exchanges over a connection pool. Thread-safe.
 
     Args:
-        api_url: The server's base URL; a path is kept.
+        api_url: The server's base URL, which may have a path.
         api_key: The key, sent as ``X-API-KEY``.
         timeout: Seconds for each exchange.
-        transport: An httpx transport to use in place of the network.
+        transport: An httpx transport that replaces the network.
     """
 
     def __init__(
@@ -243,16 +238,16 @@ class HttpTransport(_BaseTransport):
         self._closed = False
 
     def run(self, exchange: Exchange[T], timeout: float | None = None, *, per_request: bool = False) -> T:
-        """Carry out an exchange and return its result.
+        """Run an exchange and return its result.
 
         Args:
-            exchange: The requests.
-            timeout: Seconds for all of it, in place of the usual ones.
-            per_request: Whether each request has that time for itself.
+            exchange: The generator of requests.
+            timeout: Seconds for the exchange, in place of the transport's timeout.
+            per_request: Whether the timeout applies to each request instead.
 
         Raises:
-            TransportError: There was no usable answer in time.
-            ProgressBarError: What the exchange raises.
+            TransportError: No usable reply arrived in time.
+            ProgressBarError: The exchange raised it.
         """
         seconds = self.timeout if timeout is None else timeout
         deadline = _deadline_after(seconds)
@@ -283,7 +278,7 @@ class HttpTransport(_BaseTransport):
             yield response
         finally:
             response.close()
-            # A pool that is closed while a connection is being made knows nothing of it then.
+            # A pool that was closed during the connect does not close the new connection.
             if self._closed and (connection := response.extensions.get("network_stream")) is not None:
                 connection.close()
 
@@ -295,21 +290,21 @@ class HttpTransport(_BaseTransport):
         return body.build_reply()
 
     def follow(self, event_stream: EventStream) -> Iterator[Change]:
-        """Yield what a server tells over one connection, until it ends.
+        """Yield the changes of one connection until it ends.
 
         Raises:
-            ResponseError: The answer is no stream.
-            TransportError: There was no answer, or the connection broke.
+            ResponseError: The reply is not a stream.
+            TransportError: No reply arrived, or the connection broke.
         """
         request, deadline = event_stream.request, _deadline_after(self.timeout)
         try:
             client = self.open()
-            asked = self.build_request(client, request, deadline, **event_stream.headers)
-            with self._open_response(client, asked) as response:
+            stream_request = self.build_request(client, request, deadline, **event_stream.headers)
+            with self._open_response(client, stream_request) as response:
                 if not event_stream.accept_response(response.status_code, response.headers.get("content-type", "")):
                     raise event_stream.response_error(self._read_reply(response, request, deadline))
-                # From here on only silence has an end. The dictionary is the one that is read before the body is.
-                asked.extensions["timeout"]["read"] = STREAM_READ_TIMEOUT
+                # From here on only silence is limited. httpx reads this dictionary again before the body.
+                stream_request.extensions["timeout"]["read"] = STREAM_READ_TIMEOUT
                 for chunk in response.iter_bytes():
                     deadline = _deadline_after(STREAM_READ_TIMEOUT)
                     yield from event_stream.feed(chunk)
@@ -319,10 +314,10 @@ class HttpTransport(_BaseTransport):
             raise self.transport_error(error, request, deadline) from error
 
     def open(self) -> httpx.Client:
-        """Return the client, built now if it was not. No request is made.
+        """Return the httpx client and build it if needed. Sends no request.
 
         Raises:
-            ConfigError: The environment asks for what httpx cannot do.
+            ConfigError: A variable for proxies or certificates is invalid.
             ClosedError: The transport is closed.
         """
         if self._closed:
@@ -333,8 +328,8 @@ class HttpTransport(_BaseTransport):
     def _build_client(self) -> httpx.Client:
         import httpx
 
-        # After a fork the parent's pool is left alone, never closed: its sockets are the parent's. setdefault is one
-        # atomic step, so no lock is needed, which a fork could leave locked.
+        # After a fork the child never closes the parent's pool, because the sockets belong to the parent. setdefault is
+        # atomic and replaces a lock, which a fork could leave locked.
         network = self._transport
         if network is None:
             network = _make_deadline_transport(**self.client_options(network=True))
@@ -342,12 +337,12 @@ class HttpTransport(_BaseTransport):
         client = self._clients.setdefault(os.getpid(), fresh)
         if client is not fresh:
             fresh.close()
-        if self._closed:  # meanwhile, when there was nothing to close yet
+        if self._closed:  # by another thread, before the client existed
             client.close()
         return client
 
     def close(self) -> None:
-        """Close the connections. Idempotent."""
+        """Close the connections of this process. Idempotent."""
         self._closed = True
         if (client := self._clients.pop(os.getpid(), None)) is not None:
             client.close()
@@ -360,27 +355,27 @@ def _make_deadline_transport(
 
     from .network import DeadlineBackend
 
-    made = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=limits, trust_env=False)
-    # httpx has no argument for it. If that name ever changes, tests/http/test_deadline.py fails.
-    made._pool._network_backend = DeadlineBackend()  # noqa: SLF001
-    return made
+    transport = httpx.HTTPTransport(verify=verify, proxy=proxy, limits=limits, trust_env=False)
+    # httpx has no argument for the backend. tests/http/test_deadline.py fails if these names change.
+    transport._pool._network_backend = DeadlineBackend()  # noqa: SLF001
+    return transport
 
 
 class AsyncHttpTransport(_BaseTransport):
-    """The same for asyncio and trio."""
+    """Runs exchanges on asyncio and trio. Arguments as ``HttpTransport``."""
 
     def __init__(
         self, api_url: str, api_key: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         super().__init__(api_url, api_key, timeout)
         self._transport = transport
-        # By event loop. The generator closes the client when the loop ends, or when this is closed.
+        # By event loop. The generator closes the client when the loop ends or the transport is closed.
         self._clients: weakref.WeakKeyDictionary[object, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
         self._clients = weakref.WeakKeyDictionary()
         self._closed = False
 
     async def run(self, exchange: Exchange[T]) -> T:
-        """Carry out an exchange and return its result. As ``HttpTransport.run``."""
+        """Run an exchange and return its result, as ``HttpTransport.run``."""
         import anyio
 
         deadline = _deadline_after(self.timeout)
@@ -396,7 +391,7 @@ class AsyncHttpTransport(_BaseTransport):
                         return result
                     reply = await self._send(request, deadline)
         except TimeoutError as error:
-            assert request is not None  # there is nothing to wait for before it
+            assert request is not None  # the first wait comes after it
             raise self.transport_error(error, request, deadline) from error
 
     async def _send(self, request: Request, deadline: Deadline) -> Reply:
@@ -416,7 +411,7 @@ class AsyncHttpTransport(_BaseTransport):
             yield response
         finally:
             await response.aclose()
-            # As in `HttpTransport`.
+            # As in HttpTransport._open_response.
             if self._closed and (connection := response.extensions.get("network_stream")) is not None:
                 await connection.aclose()
 
@@ -428,20 +423,20 @@ class AsyncHttpTransport(_BaseTransport):
         return body.build_reply()
 
     async def follow(self, event_stream: EventStream) -> AsyncGenerator[Change, None]:
-        """As ``HttpTransport.follow``."""
+        """Yield the changes of one connection until it ends, as ``HttpTransport.follow``."""
         import anyio
 
         request, deadline = event_stream.request, _deadline_after(self.timeout)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                # No yield in here: a cancel scope belongs to the task that entered it.
+                # No yield inside: a cancel scope belongs to the task that entered it.
                 with anyio.fail_after(self.timeout):
                     client = await self._open()
-                    asked = self.build_request(client, request, deadline, **event_stream.headers)
-                    response = await stack.enter_async_context(self._open_response(client, asked))
+                    stream_request = self.build_request(client, request, deadline, **event_stream.headers)
+                    response = await stack.enter_async_context(self._open_response(client, stream_request))
                     if not event_stream.accept_response(response.status_code, response.headers.get("content-type", "")):
                         raise event_stream.response_error(await self._read_reply(response, request, deadline))
-                asked.extensions["timeout"]["read"] = STREAM_READ_TIMEOUT
+                stream_request.extensions["timeout"]["read"] = STREAM_READ_TIMEOUT
                 async for chunk in response.aiter_bytes():
                     deadline = _deadline_after(STREAM_READ_TIMEOUT)
                     for change in event_stream.feed(chunk):
@@ -466,7 +461,7 @@ class AsyncHttpTransport(_BaseTransport):
         return client
 
     async def close(self) -> None:
-        """Close the connections of this event loop. Idempotent. Those of another one are closed when it ends."""
+        """Close the connections of this event loop; other loops close theirs at their end. Idempotent."""
         self._closed = True
         entry = self._clients.pop(_running_loop(), None)
         if entry is not None:
@@ -474,7 +469,7 @@ class AsyncHttpTransport(_BaseTransport):
 
 
 async def _client_lifetime(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Close a client when this is closed: by ``close()``, or by an event loop that ends its generators."""
+    """Close the client when this generator is closed: by ``close()`` or at the end of the event loop."""
     try:
         yield
     finally:
@@ -482,7 +477,6 @@ async def _client_lifetime(client: httpx.AsyncClient) -> AsyncGenerator[None, No
 
 
 def _running_loop() -> object:
-    """Return what stands for the running event loop."""
     import asyncio
 
     try:

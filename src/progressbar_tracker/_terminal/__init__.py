@@ -1,1 +1,1 @@
-"""The bars in the terminal."""
+"""Terminal bars, drawn by a thread of the library."""

@@ -1,12 +1,11 @@
-"""The terminal bar: tqdm's look, drawn by a thread of ours and by no other.
+"""The terminal bar: looks like tqdm's and is drawn only by the display thread.
 
-Nothing that happens to the terminal reaches the program. The loop's thread hands a run in and, when it has ended, waits
-for the last frame, for what the program prints next must come after it. It waits for a moment only (see
-``_WaitBudget``),
-and it takes no lock. A stream that fails is given up: one line is logged, and the loop goes on without its bar.
+A failure of the terminal never reaches the program. The program's thread adds a run. When the run has ended, it waits
+for the last frame, because later output of the program must follow that frame. The wait is short (see ``_WaitBudget``)
+and takes no lock. A stream that fails is disabled: one line is logged, and the loop continues without its bar.
 
-tqdm only formats a line. Its bars, their lock and their settings in the environment stay out of this: that lock is not
-released when a write fails, and many a setting raises. Bars of tqdm's on the same terminal are kept clear of.
+tqdm only formats a line. Its bars, their lock and most of their environment variables are not used: the lock stays
+locked after a failed write, and many invalid values raise. Rows of tqdm's own bars on the same terminal are left free.
 """
 
 from __future__ import annotations
@@ -38,45 +37,45 @@ if TYPE_CHECKING:
 
         @property
         def started_at(self) -> float:
-            """When it began, in seconds since the epoch."""
+            """Seconds since the epoch."""
 
         @property
         def is_nested(self) -> bool:
-            """Whether it runs inside another one; its bar vanishes at the end."""
+            """Whether the run is inside another one; then its bar disappears at the end."""
 
         def sample(self) -> Snapshot:
-            """Return the state now."""
+            """Return the current state."""
 
         def get_static_fields(self) -> StaticFields:
-            """Return what does not change."""
+            """Return the fields that never change."""
 
     class Bar(Protocol):
-        """What shows one run. Used by the display's thread only; what it raises ends the bar."""
+        """The display of one run, used by the display thread only. An exception removes the bar."""
 
         @property
         def stream(self) -> object:
-            """Where it is drawn; bars on one stream fail together."""
+            """The output stream; bars on one stream fail together."""
 
         def draw(self, snapshot: Snapshot) -> None:
-            """Take in the state now."""
+            """Show the current state."""
 
         def end(self, snapshot: Snapshot) -> None:
-            """Take in the last state."""
+            """Show the last state."""
 
 
 FRAME_INTERVAL: Final = 0.1  # seconds
 ERROR_WIDTH: Final = 40  # columns
-REDRAW_INTERVAL: Final = 1.0  # seconds after which a bar that stands still is drawn again, for its clock goes on
-MAX_WAIT_SECONDS: Final = 0.5  # that the program's threads wait for a last frame at once
-FINALIZER_WAIT_SECONDS: Final = 0.1  # the same in a finalizer, whose thread may hold what drawing needs
-WAIT_FRACTION: Final = 0.05  # of the time that passes, at most, is spent waiting
-MAX_HIDDEN_SECONDS: Final = 1.0  # that the bars stay cleared for tqdm.write()
+REDRAW_INTERVAL: Final = 1.0  # seconds; a bar without progress is redrawn to update its elapsed time
+MAX_WAIT_SECONDS: Final = 0.5  # of the program's thread for one last frame
+FINALIZER_WAIT_SECONDS: Final = 0.1  # the same in a finalizer, whose thread may hold a lock that drawing needs
+WAIT_FRACTION: Final = 0.05  # maximum share of elapsed time that is spent waiting
+MAX_HIDDEN_SECONDS: Final = 1.0  # how long tqdm.write() may keep the bars cleared
 MAX_COLUMNS: Final = 1000
 MAX_CHARSET_LENGTH: Final = 20
 
 
 class _WaitBudget:
-    """How long the program's threads may still wait: half a second, and a twentieth of the time that passes."""
+    """Limits the waits of the program's threads to half a second, plus a twentieth of the time that passes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -84,25 +83,25 @@ class _WaitBudget:
         self._updated_at = clock()
 
     def wait(self, signal: WakeEvent, max_seconds: float) -> bool:
-        """Wait for a signal, ``max_seconds`` seconds at most. Return whether it was set."""
-        begun = self._clock()
-        self._remaining = min(MAX_WAIT_SECONDS, self._remaining + (begun - self._updated_at) * WAIT_FRACTION)
+        """Wait for a signal for at most ``max_seconds``. Return whether it was set."""
+        started_at = self._clock()
+        self._remaining = min(MAX_WAIT_SECONDS, self._remaining + (started_at - self._updated_at) * WAIT_FRACTION)
         timeout = min(self._remaining, max_seconds)
-        done = signal.wait(timeout) if timeout > 0 else False
+        is_set = signal.wait(timeout) if timeout > 0 else False
         self._updated_at = self._clock()
-        self._remaining -= self._updated_at - begun
-        return done
+        self._remaining -= self._updated_at - started_at
+        return is_set
 
 
 class MeterSettings(NamedTuple):
-    """What of tqdm's environment variables is followed."""
+    """The settings that are read from tqdm's environment variables."""
 
     ascii: bool | str | None = None
     columns: int | None = None
 
 
 def read_meter_settings(environ: Mapping[str, str]) -> MeterSettings:
-    """Return the settings in ``TQDM_ASCII`` and ``TQDM_NCOLS``. A value that makes no sense is ignored.
+    """Return the settings in ``TQDM_ASCII`` and ``TQDM_NCOLS``. Invalid values are ignored.
 
     >>> read_meter_settings({"TQDM_ASCII": " .oO", "TQDM_NCOLS": "x"}), read_meter_settings({"TQDM_ASCII": "1"})
     (MeterSettings(ascii=' .oO', columns=None), MeterSettings(ascii=True, columns=None))
@@ -113,17 +112,17 @@ def read_meter_settings(environ: Mapping[str, str]) -> MeterSettings:
         charset = True
     elif text.lower() not in ("", "0", "false", "no", "off") and 2 <= len(text) <= MAX_CHARSET_LENGTH:
         charset = text if text.isprintable() else None
-    wide = columns.isascii() and columns.isdecimal() and len(columns) < 5 and 0 < int(columns) <= MAX_COLUMNS
-    return MeterSettings(charset, int(columns) if wide else None)
+    is_valid = columns.isascii() and columns.isdecimal() and len(columns) < 5 and 0 < int(columns) <= MAX_COLUMNS
+    return MeterSettings(charset, int(columns) if is_valid else None)
 
 
 def are_bars_disabled(environ: Mapping[str, str]) -> bool:
-    """Say whether ``TQDM_DISABLE`` turns the bars off that are drawn by default."""
+    """Return whether ``TQDM_DISABLE`` disables the bars that are drawn by default."""
     return environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false", "no", "off")
 
 
 class _Terminal:
-    """A stream with the bars that are drawn on it."""
+    """A stream with its bars."""
 
     def __init__(self, stream: object, settings: MeterSettings) -> None:
         self.stream = stream
@@ -131,11 +130,11 @@ class _Terminal:
         self.bars: list[_BarLine] = []
         self.settings = settings
         self.first_row = 0
-        with contextlib.suppress(Exception):  # the program may be at its bars
+        with contextlib.suppress(Exception):  # the program may change tqdm's bars at this moment
             self.first_row = count_taken_rows()
 
     def draw(self, *, hidden: bool) -> bool:
-        """Draw all bars, or clear them; return whether the stream took it."""
+        """Draw all bars, or clear them; return whether the stream accepted the output."""
         _, rows = self.screen.size
         lines = [] if hidden else [bar.text for bar in self.bars]
         return self.screen.draw([*[""] * self.first_row, *lines][:rows] if lines else [])
@@ -166,10 +165,10 @@ class _BarLine:
 
     def draw(self, snapshot: Snapshot) -> None:
         now = self._clock()
-        before = self._last_snapshot
-        if snapshot == before and now < self._drawn_at + REDRAW_INTERVAL:
+        previous = self._last_snapshot
+        if snapshot == previous and now < self._drawn_at + REDRAW_INTERVAL:
             return
-        step = snapshot.completed - (0 if before is None else before.completed)
+        step = snapshot.completed - (0 if previous is None else previous.completed)
         if step > 0:
             self._steps(step)
             self._seconds(now - self._progressed_at)
@@ -189,7 +188,7 @@ class _BarLine:
         columns, _ = screen.size
         total = snapshot.total
         if total is not None and not 0 <= snapshot.completed <= total:
-            total = None  # tqdm warns of it
+            total = None  # avoids a warning of tqdm
         failed = snapshot.status == "failed"
         return self._format_meter(
             n=snapshot.completed,
@@ -208,18 +207,16 @@ class _BarLine:
 
 
 class _DisplayedBar(NamedTuple):
-    """A run and its bar."""
-
     run: DisplayedRun
     bar: Bar
 
 
 class Display:
-    """Draws the runs that are given to it.
+    """Draws runs on a stream from a thread of its own.
 
     Args:
         clock: Monotonic seconds.
-        file: Where to draw; by default what ``sys.stderr`` is when a run begins.
+        file: The stream; by default the value of ``sys.stderr`` at the start of a run.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, file: TextIO | None = None) -> None:
@@ -231,22 +228,22 @@ class Display:
         self.reset()
 
     def reset(self) -> None:
-        """Start empty in the child of a fork: the bars on the terminal are the parent's."""
+        """Forget all runs in the child of a fork: the bars belong to the parent."""
         self._bars: dict[int, _DisplayedBar] = {}
         self._terminals: list[_Terminal] = []
         self._added: deque[tuple[DisplayedRun, object]] = deque()
         self._ended: deque[WakeEvent] = deque()
-        self._active_keys: set[int] = set()  # what was added, and neither dropped nor ended
+        self._active_keys: set[int] = set()  # id() of the runs that were added and have neither ended nor been dropped
         self._closing = False
-        self._hidden_at: float | None = None  # when tqdm asked for the rows to be cleared
+        self._hidden_at: float | None = None  # when tqdm cleared the rows
         self._rows: list[Row] = []
-        self._lock = threading.RLock()  # for the thread that draws; no thread of the program's takes it
-        self._drawing_thread = 0  # the thread that does
+        self._lock = threading.RLock()  # held by the display thread; the program's threads never acquire it
+        self._drawing_thread = 0  # id of the thread that draws at the moment
         self._wait_budget = _WaitBudget(self._clock)
         self._worker.reset()
 
     def add(self, run: DisplayedRun, *, quiet: bool = False) -> None:
-        """Show a run from now on. Where no thread can be started for it, one line is logged, unless ``quiet``."""
+        """Show a run from now on. Log one line if no thread can be started, unless ``quiet``."""
         stream = self._current_stream()
         if stream is None or stream is self._failed_stream:
             return
@@ -257,22 +254,22 @@ class Display:
             self._active_keys.clear()
 
     def finish(self, run: DisplayedRun) -> None:
-        """Have the last frame of a run drawn, and wait a moment for it."""
+        """Request the last frame of a run and wait for it within the budget."""
         self._finish(run, MAX_WAIT_SECONDS)
 
     def try_finish(self, run: DisplayedRun) -> None:
-        """Do the same in a finalizer, which may run in any thread and under any lock."""
+        """Like ``finish()``, but with a shorter wait for finalizers, which may run in any thread and under any lock."""
         self._finish(run, FINALIZER_WAIT_SECONDS)
 
     def close(self) -> None:
-        """Have the last frames of all drawn, wait a moment for them, and stop."""
+        """Request the last frames of all runs, wait for them within the budget, and stop."""
         if self._active_keys:
             self._closing = True
             self._finish(None, MAX_WAIT_SECONDS)
         self._worker.stop(FRAME_INTERVAL)
 
     def draw_frame(self) -> float | None:
-        """Draw one frame of all."""
+        """Draw one frame of all bars; return the seconds until the next one, or ``None``."""
         with self._lock:
             self._drawing_thread = threading.get_ident()
             try:
@@ -287,7 +284,7 @@ class Display:
         if run is not None:
             key = id(run)
             if key not in self._active_keys or (run.is_nested and key not in self._bars):
-                return  # it was never seen
+                return  # it was never drawn
         drawn = WakeEvent()
         self._ended.append(drawn)
         if self._worker.needs_start and not self._worker.start(quiet=True):
@@ -300,7 +297,7 @@ class Display:
         return bool(self._added or self._ended)
 
     def _draw_frame(self) -> float | None:
-        ended = [self._ended.popleft() for _ in range(len(self._ended))]  # the runs of these were added before
+        ended = [self._ended.popleft() for _ in range(len(self._ended))]  # their runs are in _added already
         error: BaseException | None = None
         try:
             error = self._open_added()
@@ -314,41 +311,40 @@ class Display:
         self._announce_rows()
         if self._bars:
             return FRAME_INTERVAL
-        return REDRAW_INTERVAL if self._terminals else None  # a last frame waits for its stream
+        return REDRAW_INTERVAL if self._terminals else None  # last frames may wait for a stream
 
     def _open_added(self) -> BaseException | None:
         failure = None
         for _ in range(len(self._added)):
-            shown, stream = self._added.popleft()
+            run, stream = self._added.popleft()
             try:
-                if (shown.is_nested and shown.sample().status != "running") or stream is self._failed_stream:
-                    self._active_keys.discard(id(shown))  # over before it could be seen
+                if (run.is_nested and run.sample().status != "running") or stream is self._failed_stream:
+                    self._active_keys.discard(id(run))  # ended before its first frame
                 else:
-                    self._bars[id(shown)] = _DisplayedBar(shown, self._open_bar(shown, stream))
-            except BaseException as error:  # noqa: BLE001 - a stream of the program's may raise whatever it likes
+                    self._bars[id(run)] = _DisplayedBar(run, self._open_bar(run, stream))
+            except BaseException as error:  # noqa: BLE001 - a stream of the program may raise anything
                 failure = error
-                self._active_keys.discard(id(shown))
+                self._active_keys.discard(id(run))
                 self._disable_stream(stream)
         return failure
 
     def _update_bars(self) -> BaseException | None:
         failure, closing, self._closing = None, self._closing, False
-        for key, (shown, bar) in list(self._bars.items()):
+        for key, (run, bar) in list(self._bars.items()):
             try:
-                snapshot = shown.sample()
-                over = closing or snapshot.status != "running"
-                if over:
+                snapshot = run.sample()
+                has_ended = closing or snapshot.status != "running"
+                if has_ended:
                     bar.end(snapshot)
                 else:
                     bar.draw(snapshot)
             except BaseException as error:  # noqa: BLE001
-                failure, over = error, True
-            if over:
+                failure, has_ended = error, True
+            if has_ended:
                 self._remove_bar(key)
         return failure
 
     def _draw_terminals(self) -> BaseException | None:
-        """Write what has changed."""
         failure, hidden = None, self._is_hidden
         for terminal in list(self._terminals):
             try:
@@ -360,16 +356,16 @@ class Display:
         return failure
 
     def _announce_rows(self) -> None:
-        """Let tqdm know which rows are taken: its bars, and what its ``write()`` prints, are to go elsewhere."""
-        places = [
+        """Reserve the rows in tqdm's set, so that its bars and its ``write()`` leave them free."""
+        positions = [
             (terminal.stream, terminal.first_row + number)
             for terminal in self._terminals
             for number in range(len(terminal.bars))
         ]
-        if places == [(row.fp, row.pos) for row in self._rows]:
+        if positions == [(row.fp, row.pos) for row in self._rows]:
             return
-        with contextlib.suppress(Exception):  # the program may be at its bars; then with the next frame
-            rows = [Row(stream, position, self._hide_bars, self._show_bars) for stream, position in places]
+        with contextlib.suppress(Exception):  # the program may change tqdm's bars: retry with the next frame
+            rows = [Row(stream, position, self._hide_bars, self._show_bars) for stream, position in positions]
             register_rows(rows)
             self._rows = rows
 
@@ -410,5 +406,5 @@ class Display:
         if self._is_error_logged:
             return
         self._is_error_logged = True
-        with contextlib.suppress(BaseException):  # the program's own handlers may write to the same stream
-            log(WARNING, "The terminal bar is turned off: %s: %s", type(error).__name__, error)
+        with contextlib.suppress(BaseException):  # the program's log handlers may write to the same stream
+            log(WARNING, "The terminal bar is disabled: %s: %s", type(error).__name__, error)

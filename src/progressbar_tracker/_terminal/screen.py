@@ -1,8 +1,8 @@
-"""Lines that are redrawn in place on one stream, written so that no lock of the program's is held for long.
+"""Redraws lines in place on one stream, without holding a lock of the program for long.
 
-A standard stream is written past Python's buffers, straight to its descriptor, and only when the descriptor is ready. A
-thread that hangs in ``sys.stderr.write()`` holds the lock of its buffer, and the interpreter aborts at its end because
-of that; a thread that hangs in ``os.write()`` holds nothing. Any other stream is written through its ``write()``.
+The output for a standard stream bypasses Python's buffers: it goes to the descriptor, and only when that is ready. A
+thread that blocks in ``sys.stderr.write()`` holds the lock of the buffer, so the interpreter aborts at exit. A thread
+that blocks in ``os.write()`` holds no lock. Any other stream is written through its ``write()``.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from progressbar_tracker._text import display_width
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STDERR_DESCRIPTOR: Final = 2  # the descriptor that an unknown stream most likely ends in
-READY_TIMEOUT: Final = 0.1  # seconds that a stream which was ready before may take
-CHUNK_SIZE: Final = 4096  # bytes; a pipe that is ready takes as many without blocking
-MAX_FINAL_LINES: Final = 100  # last frames that wait for a stream; older ones are dropped
+STDERR_DESCRIPTOR: Final = 2  # polled for a stream without a descriptor, which most likely writes to stderr
+READY_TIMEOUT: Final = 0.1  # seconds; not applied to a stream that was blocked before
+CHUNK_SIZE: Final = 4096  # bytes that a ready pipe accepts without blocking
+MAX_FINAL_LINES: Final = 100  # that wait for a stream; older ones are dropped
 CURSOR_UP: Final = "\x1b[A"
 
 
 def render_frame(shown_lines: Sequence[str], final_lines: Sequence[str], lines: Sequence[str]) -> str:
-    r"""Return what turns the lines ``shown_lines`` into ``final_lines``, which stay for good, and ``lines`` below them.
+    r"""Return the output that replaces ``shown_lines`` by ``final_lines``, which stay, and ``lines`` below them.
 
-    The cursor rests in the first line, before and after.
+    The cursor is in the first line before and after.
 
     >>> render_frame([], [], ["one", "two"])
     '\n\rtwo\x1b[A\rone'
@@ -37,7 +37,7 @@ def render_frame(shown_lines: Sequence[str], final_lines: Sequence[str], lines: 
     """
     left = list(shown_lines)
     parts = [_render_line(0, final, left.pop(0) if left else "") + "\n" for final in final_lines]
-    # From below, so that the cursor ends in the first line, behind its text.
+    # From the bottom up, so that the cursor ends behind the text of the first line.
     for row in reversed(range(max(len(lines), len(left)))):
         old, new = left[row] if row < len(left) else "", lines[row] if row < len(lines) else ""
         if new != old:
@@ -56,18 +56,18 @@ def _visible_width(text: str) -> int:
 
 
 def _direct_descriptor(stream: Any) -> int | None:
-    """Return the descriptor of a stream that is nothing but a way to it, or ``None``."""
+    """Return the descriptor of a plain text stream, or ``None`` if ``write()`` may have side effects."""
     if os.name != "posix" or type(stream) is not io.TextIOWrapper:
-        return None  # a class of the program's own may do more than write
+        return None  # a class of the program may do more than write
     buffer = stream.buffer
     raw = getattr(buffer, "raw", buffer)
     if type(buffer) not in (io.BufferedWriter, io.BufferedRandom, io.FileIO) or type(raw) is not io.FileIO:
         return None
     try:
-        ascii_too = "\r".encode(stream.encoding) == b"\r"
+        is_ascii_compatible = "\r".encode(stream.encoding) == b"\r"
     except LookupError:
         return None
-    return raw.fileno() if ascii_too else None
+    return raw.fileno() if is_ascii_compatible else None
 
 
 def _file_identity(descriptor: int) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def _file_identity(descriptor: int) -> tuple[int, int]:
 
 
 class Screen:
-    """A stream that lines are drawn on. Used by the display's thread only, and nothing is caught here.
+    """A stream that lines are drawn on, used by the display thread only. Exceptions of the stream are not caught.
 
     Args:
         stream: Any object with ``write()``.
@@ -95,17 +95,17 @@ class Screen:
         self._identity = None if self._descriptor is None else _file_identity(self._descriptor)
         self._polled_descriptor = STDERR_DESCRIPTOR if self._descriptor is None else self._descriptor
         if self._descriptor is None:
-            with contextlib.suppress(Exception):  # it has none
+            with contextlib.suppress(Exception):  # the stream has no descriptor
                 number = stream.fileno()
                 self._polled_descriptor = number if isinstance(number, int) and number >= 0 else STDERR_DESCRIPTOR
         self._shown_lines: list[str] = []
-        self._unwritten = b""  # what a descriptor took only a part of
+        self._unwritten = b""  # rest of a frame that was written in part
         self._is_blocked = False
         self._final_lines: list[str] = []
 
     @property
     def supports_unicode(self) -> bool:
-        """Whether it takes the characters that a smooth bar is made of."""
+        """Whether the encoding has the characters of a smooth bar."""
         try:
             return self._encoding is not None and bool("\u2588\u258f".encode(self._encoding))
         except (UnicodeError, LookupError):
@@ -113,7 +113,7 @@ class Screen:
 
     @property
     def size(self) -> tuple[int | None, int | None]:
-        """Columns and lines of the terminal; ``None`` where it is none."""
+        """Usable columns and lines; ``None`` if the stream is not a terminal."""
         if self._polled_descriptor == STDERR_DESCRIPTOR and self._descriptor is None:
             return None, None
         try:
@@ -123,15 +123,15 @@ class Screen:
         return (columns - 1 if columns > 1 else None), (rows - 1 if rows > 1 else None)
 
     def add_final_line(self, text: str) -> None:
-        """Leave a line above all others for good, with the next frame."""
+        """Queue a line that the next frame leaves permanently above all others."""
         self._final_lines.append(text)
         del self._final_lines[:-MAX_FINAL_LINES]
 
     def draw(self, lines: Sequence[str]) -> bool:
-        """Show these lines. Return whether the stream took them; a stream that is not ready is tried again later.
+        """Show these lines. Return whether the stream accepted them; if not, call again later.
 
         Raises:
-            BaseException: What the stream raises.
+            BaseException: The stream raised it.
         """
         lines = [self._replace_unencodable(line) for line in lines]
         text = render_frame(self._shown_lines, [self._replace_unencodable(final) for final in self._final_lines], lines)
@@ -160,7 +160,7 @@ class Screen:
                 return False
             return True
         if self.stream.closed or _file_identity(self._descriptor) != self._identity:
-            raise ValueError("the stream is closed")  # the number may be that of a file of the program's by now
+            raise ValueError("the stream is closed")  # a file of the program may have this number now
         if self._unwritten:
             self._unwritten = self._write_available(self._descriptor, self._unwritten)
             if self._unwritten:
@@ -173,7 +173,7 @@ class Screen:
         return True
 
     def _write_available(self, descriptor: int, data: bytes) -> bytes:
-        """Write what the descriptor takes without blocking, and return the rest."""
+        """Write as much as possible without blocking, and return the rest."""
         while data and self._is_ready():
             try:
                 data = data[os.write(descriptor, data[:CHUNK_SIZE]) :]
@@ -187,11 +187,11 @@ class Screen:
             return True
         poll = self._select.poll()
         poll.register(self._polled_descriptor, self._select.POLLOUT)
-        # An error makes it ready, too: the write says which.
+        # An error also counts as ready: the write raises it.
         ready = bool(poll.poll(0 if self._is_blocked else READY_TIMEOUT * 1000))
         self._is_blocked = not ready
         return ready
 
 
 def _skip_flush() -> None:
-    """Stand for a flush."""
+    """Do nothing, for a stream without ``flush()``."""

@@ -1,8 +1,8 @@
-"""The rows of a terminal that tqdm's own bars and ours share.
+"""Shares the rows of a terminal with tqdm's own bars.
 
-tqdm knows its bars by a set. A bar of tqdm's takes a row that no member of it has, and ``tqdm.write()`` has all of them
-clear their rows and draw them again. A ``Row`` stands in that set for a row of ours. The set is replaced and never
-changed, for the program's threads may be iterating over it, and tqdm's lock is not ours to take.
+tqdm keeps its bars in a set. A new bar of tqdm uses a row that no member of the set has. ``tqdm.write()`` clears and
+redraws the rows of all members. A ``Row`` in that set reserves a row for this library. The set is replaced and never
+changed: the program's threads may iterate over it, and the library must not acquire tqdm's lock.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Row:
-    """What tqdm asks of a bar that is not its own.
+    """A reserved row, with the attributes that tqdm expects of a bar.
 
     Args:
-        stream: Where it is drawn.
-        position: Which row it is, from 0.
-        hide: Clears all rows of ours, and returns when they are cleared, or soon.
-        show: Has them drawn again.
+        stream: The output stream.
+        position: Row number, from 0.
+        hide: Clears all rows of this library. Returns when they are cleared, or after a short timeout.
+        show: Requests a redraw of the rows.
     """
 
-    # What tqdm's monitor looks at: a bar that is never late.
+    # Read by tqdm's monitor thread: this bar never needs a refresh.
     miniters = 0
     maxinterval = 0.0
     last_print_t = start_t = 0.0
@@ -38,12 +38,12 @@ class Row:
         self._hide = hide
         self._show = show
 
-    def clear(self, nolock: bool = False) -> None:  # noqa: ARG002 - as tqdm has it
-        """Clear the row."""
+    def clear(self, nolock: bool = False) -> None:  # noqa: ARG002 - tqdm's signature
+        """Clear all rows of this library."""
         self._hide()
 
     def refresh(self, nolock: bool = False, lock_args: object = None) -> None:  # noqa: ARG002
-        """Draw the row again."""
+        """Redraw all rows of this library."""
         self._show()
 
     def close(self) -> None:
@@ -55,14 +55,14 @@ def _get_tqdm_class() -> Any:
 
 
 def count_taken_rows() -> int:
-    """Return how many rows tqdm's own bars have, counted from the first."""
+    """Return the number of the first row below tqdm's own bars."""
     bars = getattr(_get_tqdm_class(), "_instances", ())
     positions = [getattr(bar, "pos", None) for bar in bars if not isinstance(bar, Row)]
     return max((abs(position) + 1 for position in positions if isinstance(position, int)), default=0)
 
 
 def register_rows(rows: Sequence[Row]) -> None:
-    """Let tqdm know these rows of ours, and no others."""
+    """Replace this library's rows in tqdm's set by these."""
     tqdm = _get_tqdm_class()
     bars = getattr(tqdm, "_instances", None)
     if type(bars) is WeakSet:
