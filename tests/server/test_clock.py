@@ -194,7 +194,7 @@ def test_what_has_expired_stays_so_however_the_clock_is_set(offline_server: Offl
 
     def works(secret: str) -> bool:
         try:
-            services.identify(secret)
+            services.credentials.identify(secret)
         except ProblemError:
             return False
         return True
@@ -209,7 +209,7 @@ def test_what_has_expired_stays_so_however_the_clock_is_set(offline_server: Offl
             assert not (let_in and (key.secret in refused or clock.monotonic() >= end))
             refused |= set() if let_in else {key.secret}
         for cookie, end in sessions:
-            let_in = services.find_session(cookie) is not None
+            let_in = services.credentials.find_session(cookie) is not None
             assert not (let_in and (cookie in refused or clock.monotonic() >= end))
             refused |= set() if let_in else {cookie}
 

@@ -464,7 +464,7 @@ def test_a_key_that_is_made_while_older_news_of_the_keys_are_taken_over_is_known
     assert shared is not None
     made = keys.new_key("write", "new", 1.0)
     older = shared.read_credentials()
-    waiting, lock = threading.Event(), services.keyring_lock
+    waiting, lock = threading.Event(), services.credentials.keyring_lock
 
     class Told:
         def __enter__(self) -> None:
@@ -475,15 +475,15 @@ def test_a_key_that_is_made_while_older_news_of_the_keys_are_taken_over_is_known
             lock.release()
 
     with lock:
-        services.keyring_lock = Told()  # type: ignore[assignment]
+        services.credentials.keyring_lock = Told()  # type: ignore[assignment]
         taking = threading.Thread(target=services.cluster.apply, args=[ChangeBatch(credentials=older)])  # type: ignore[union-attr]
         taking.start()
         assert waiting.wait(10)
-        services.keyring_lock = lock
+        services.credentials.keyring_lock = lock
         shared.commit([SaveKey(made.record)]).result(10)
         services.keyring.add(made.record)
     taking.join(10)
-    assert services.identify(made.secret).name == "new"
+    assert services.credentials.identify(made.secret).name == "new"
 
 
 def test_no_password_is_told_of_a_database_that_cannot_be_used(tmp_path) -> None:
@@ -531,7 +531,7 @@ def test_key_revoked_before_a_request_is_judged_again_is_refused(
     async def fetch_slowly(ids: object) -> None:
         record = services.keyring.find(served.keys["write"], served.clock())
         assert record is not None
-        await services.commit([SaveKey(keys.revoke_key(record, served.clock()))])
+        await services.unit_of_work.commit([SaveKey(keys.revoke_key(record, served.clock()))])
         await fetch(ids)
 
     served.client("write").put(item_path("there"), json={})

@@ -160,11 +160,11 @@ def test_a_key_that_has_ended_is_forgotten_in_the_end_and_its_items_still_name_i
     served.background.app.maintenance.run_once()
     served.background.store.flush(10)
     assert "gone" in names()
-    assert made["key_id"] in served.background.app.services._touched_at
+    assert made["key_id"] in served.background.app.services.credentials._touched_at
     served.clock.advance(3 * TRIM_INTERVAL)
     wait_until(lambda: "gone" not in names())
     assert names() == {"read", "write", "admin", "other"}
-    assert made["key_id"] not in served.background.app.services._touched_at
+    assert made["key_id"] not in served.background.app.services.credentials._touched_at
     assert served.client("read").get("/api/v1/items/a").json()["owner"] == "gone"
     assert served.client(made["key"]).get("/progress").status_code == 401
 

@@ -94,7 +94,7 @@ def test_keys_changed_on_the_file_are_seen_by_the_running_server(server: Running
         http = server.client(made.secret)
         assert http.post("/progress", json=make_legacy_item("a")).status_code == 201
         file.revoke(made.record.key_id)
-        server.background.app.services.refresh_keys()
+        server.background.app.services.credentials.refresh_keys()
         assert http.get("/progress").json()["detail"] == "the key was revoked"
 
 

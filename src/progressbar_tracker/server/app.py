@@ -21,7 +21,6 @@ from .dashboard.templates import problem_page
 from .http.endpoint import OTHER_LABEL, Endpoint
 from .http.response import Response, redirect
 from .http.route import Route
-from .maintenance import Maintenance
 from .routes import ROUTES
 from .services import Services
 
@@ -45,22 +44,7 @@ class App:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.maintenance = Maintenance(
-            services.board,
-            services.store,
-            services.sessions,
-            services.sampler,
-            services.shares,
-            hub=services.hub,
-            sweep_board=services.sweep_board,
-            is_leader=services.is_leader,
-            refresh_keys=services.refresh_keys,
-            check_responses=services.responses.end_unauthorized,
-            clock=services.clock,
-            set_clock=services.set_clock,
-            history=services.settings.history,
-            keys=services.keyring.all,
-        )
+        self.maintenance = services.maintenance
         self._base_path = services.settings.base_path
         endpoints = {
             path: Endpoint(services, path, rows, problem_page)

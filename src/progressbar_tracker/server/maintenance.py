@@ -1,144 +1,187 @@
-"""What happens by itself, twice a second: items expire, fall silent and are sampled, sessions and shares end."""
+"""Background maintenance, twice a second: expire items, sessions and shares, sample runs, trim the history."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 from .access.keys import key_ended_at
 from .clock import ClockJumpDetector, monotonic_of
-from .logs import log_event
+from .items.serializer import is_stalled
+from .logs import are_events_logged, log_event
 from .models import EndStatus
 from .mutations import DropKey, DropSession, DropShare, TrimHistory, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from .access.sessions import Sessions
-    from .access.shares import Shares
+    from .access.credentials import CredentialCache
+    from .cluster import ClusterSync
     from .hub import Hub
     from .items.board import Board
     from .items.samples import Sampler
-    from .models import KeyRecord
-    from .settings import RetentionPolicy
+    from .long_responses import ActiveResponses
+    from .notifications.notifier import Notifier
+    from .settings import Settings
     from .stores.base import Store
+    from .unit_of_work import UnitOfWork
 
 logger = logging.getLogger("progressbar_tracker.server")
 
 MAINTENANCE_INTERVAL = 0.5
-"""Seconds between two sweeps."""
+"""Seconds between two runs."""
 
 FIRST_TRIM_DELAY = 600.0
-"""Seconds after the start until the first such look: a clock that is wrong at the start is set by then."""
+"""Seconds after the start until the first trim: a clock that is wrong at the start is set by then."""
 
 TRIM_INTERVAL = 3600.0
-"""Seconds between two looks for what is too old: in the history, and among the keys."""
+"""Seconds between two trims of the history and the keys."""
+
+CLOCK_JUMP_GRACE: Final = 2.0
+"""Seconds between a change of the clock and its detection: a run may report by the new clock in this time."""
 
 MAX_CLOCK_LEAD: Final = 86400.0
-"""Seconds by which the end of a run may lie in the future before it is taken to have ended now."""
+"""Seconds by which the end of a run may lie in the future; a later end is moved to the current instant."""
 
 MAX_TRIM_DELAY: Final = 10 * 365 * 86400.0
-"""Seconds for which the history waits, at most, after the clock was set."""
+"""The most seconds for which trims of the history wait after the clock was set."""
 
 SESSION_GRACE_SECONDS: Final = 7 * 86400.0
-"""Seconds for which sessions and shares are kept after the clock was set; those that have expired are refused."""
+"""Seconds for which expired sessions and shares are kept after the clock was set. They are rejected all the same."""
 
 KEY_RETENTION: Final = 90 * 86400.0
-"""Seconds for which a key that works no more is still told of. Items go on naming their owner."""
+"""Seconds for which an ended key is listed. Items continue to name it as their owner."""
 
 MAX_HISTORY_RUNS: Final = 10_000_000
-"""The most runs that the history remembers."""
+"""The most runs in the history."""
+
+
+class MaintainedServices(Protocol):
+    """The services that maintenance works on."""
+
+    settings: Settings
+    store: Store
+    clock: Callable[[], float]
+    board: Board
+    cluster: ClusterSync | None
+    sampler: Sampler
+    hub: Hub
+    notifier: Notifier
+    unit_of_work: UnitOfWork
+    credentials: CredentialCache
+    responses: ActiveResponses
+
+    @property
+    def read_board(self) -> Board:
+        """The board that clients read."""
+
+    def is_leader(self) -> bool:
+        """Return whether this server runs background maintenance for all servers on its database."""
 
 
 class Maintenance:
-    """The sweeps of one server."""
+    """The maintenance of one server."""
 
-    def __init__(
-        self,
-        board: Board,
-        store: Store,
-        sessions: Sessions,
-        sampler: Sampler,
-        shares: Shares,
-        *,
-        hub: Hub,
-        sweep_board: Callable[[float], object],
-        is_leader: Callable[[], bool],
-        refresh_keys: Callable[[], object],
-        check_responses: Callable[[], object],
-        clock: Callable[[], float],
-        set_clock: Callable[[float], object],
-        history: RetentionPolicy,
-        keys: Callable[[], Iterable[KeyRecord]],
-    ) -> None:
-        self._board = board
-        self._store = store
-        self._sessions = sessions
-        self._sampler = sampler
-        self._shares = shares
-        self._hub = hub
-        self._sweep_board = sweep_board
-        self._is_leader = is_leader
-        self._refresh_keys = refresh_keys
-        self._check_responses = check_responses
-        self._clock = clock
-        self._monotonic = monotonic_of(clock)
-        self._jumps = ClockJumpDetector(clock)
-        self._set_clock = set_clock
-        self._history = history
-        self._keys = keys
+    def __init__(self, services: MaintainedServices) -> None:
+        self._services = services
+        self._monotonic = monotonic_of(services.clock)
+        self._jumps = ClockJumpDetector(services.clock)
         self._trimmed_at = self._monotonic() - TRIM_INTERVAL + FIRST_TRIM_DELAY
 
     async def run(self) -> None:
-        """Sweep until cancelled; what goes wrong once is logged and tried again."""
+        """Run until cancelled; a failure is logged, and the next run retries."""
         while True:
             await asyncio.sleep(MAINTENANCE_INTERVAL)
             try:
                 self.run_once()
             except Exception:
-                logger.exception("a sweep failed")
+                logger.exception("maintenance failed")
 
     def run_once(self) -> None:
-        """Do what is due now; of several servers on one database, one writes what comes of it."""
+        """Do everything that is due. In a cluster, only the leader persists the result."""
+        services = self._services
         if seconds := self._jumps.poll():
             logger.warning(
                 "the clock was set %s by %.0f s: what ends or is deleted after a period waits for another full period",
                 "forward" if seconds > 0 else "back",
                 abs(seconds),
             )
-            self._set_clock(seconds)
-        now = self._clock()
-        self._refresh_keys()
-        self._check_responses()
-        self._sweep_board(now)
-        leads = self._is_leader()
-        touched = self._board.drain_touched()
-        writes: list[Write] = self._sampler.poll(touched, self._board.get, now) if leads else []
-        settled = self._jumps.is_settled
-        if settled(SESSION_GRACE_SECONDS) and (over := self._sessions.expire(now)):
-            writes += [DropSession(record.hash) for record in over]
-            for record in over:
-                log_event("session ended", session_id=record.session_id)
-            self._hub.wake()
-        if settled(SESSION_GRACE_SECONDS) and (ended := self._shares.expire(now)):
-            writes += [DropShare(record.share_id) for record in ended]
-            for share in ended:
-                log_event("share ended", share_id=share.share_id)
-            self._hub.wake()
-        if not leads:
+            self.set_clock(seconds)
+        now = services.clock()
+        services.credentials.refresh_keys()
+        services.responses.end_unauthorized()
+        self.sweep_board(now)
+        is_leader = services.is_leader()
+        touched = services.board.drain_touched()
+        writes: list[Write] = services.sampler.poll(touched, services.board.get, now) if is_leader else []
+        if self._jumps.is_settled(SESSION_GRACE_SECONDS):
+            writes += self._expire_credentials(now)
+        if not is_leader:
             return
         if self._monotonic() - self._trimmed_at >= TRIM_INTERVAL:
             self._trimmed_at = self._monotonic()
-            # What ended in the future ended while the clock was ahead.
-            latest = now + MAX_CLOCK_LEAD if settled(MAX_CLOCK_LEAD) else math.inf
-            writes.append(TrimHistory(0.0, max_runs=MAX_HISTORY_RUNS))
-            for status in get_args(EndStatus):
-                period = self._history.seconds_for(status)
-                if settled(min(period, MAX_TRIM_DELAY)):
-                    writes.append(TrimHistory(max(now - period, 0.0), status, latest=latest))
-            if settled(KEY_RETENTION):
-                writes += [DropKey(key.key_id) for key in self._keys() if now - key_ended_at(key) >= KEY_RETENTION]
+            writes += self._trim(now)
         if writes:
-            self._store.enqueue(writes)
+            services.store.enqueue(writes)
+
+    def sweep_board(self, now: float) -> None:
+        """Expire items, and report those that became stalled or late."""
+        services = self._services
+        services.credentials.poll_staleness()
+        read_board, is_leader = services.read_board, services.is_leader()
+        rev = read_board.rev
+        changes = services.board.sweep(now, expire=is_leader)
+        if services.cluster is not None:
+            read_board.sweep(now, expire=False)
+            read_board.drain_overdue()
+        overdue_ids = services.board.drain_overdue()
+        services.notifier.sweep(services.board, overdue_ids, now)
+        if read_board.rev != rev:
+            services.hub.notify()
+        if is_leader and are_events_logged():
+            for item in filter(None, map(services.board.get, overdue_ids)):
+                event = "item stalled" if is_stalled(item, now) else "item late"
+                log_event(event, item=item.id, run_id=item.run_id)
+        if changes:
+            services.unit_of_work.persist_in_background(changes)
+
+    def set_clock(self, seconds: float) -> None:
+        """Adjust the board after the clock was set: no run ends, and no period is shortened."""
+        services = self._services
+        now = services.clock()
+        if services.cluster is not None:
+            # Each server has its own clock, so stored instants stay.
+            services.board.restart_periods(now)
+            services.cluster.stored_board.restart_periods(now)
+            return
+        changes = services.board.set_clock(now, seconds, now - CLOCK_JUMP_GRACE)
+        services.store.enqueue([write for change in changes for write in change.writes()])
+        services.hub.notify()
+
+    def _expire_credentials(self, now: float) -> list[Write]:
+        writes: list[Write] = []
+        for session in self._services.credentials.sessions.expire(now):
+            writes.append(DropSession(session.hash))
+            log_event("session ended", session_id=session.session_id)
+        for share in self._services.credentials.shares.expire(now):
+            writes.append(DropShare(share.share_id))
+            log_event("share ended", share_id=share.share_id)
+        if writes:
+            self._services.hub.wake()
+        return writes
+
+    def _trim(self, now: float) -> list[Write]:
+        is_settled, history = self._jumps.is_settled, self._services.settings.history
+        # A run that ended in the future ended while the clock was ahead.
+        latest = now + MAX_CLOCK_LEAD if is_settled(MAX_CLOCK_LEAD) else math.inf
+        writes: list[Write] = [TrimHistory(0.0, max_runs=MAX_HISTORY_RUNS)]
+        for status in get_args(EndStatus):
+            period = history.seconds_for(status)
+            if is_settled(min(period, MAX_TRIM_DELAY)):
+                writes.append(TrimHistory(max(now - period, 0.0), status, latest=latest))
+        if is_settled(KEY_RETENTION):
+            keys = self._services.credentials.keyring.all()
+            writes += [DropKey(key.key_id) for key in keys if now - key_ended_at(key) >= KEY_RETENTION]
+        return writes

@@ -29,6 +29,21 @@ MAX_WAIT_SECONDS: Final = 10.0
 PRIORITY_WAIT_FACTOR: Final = 4.0
 """How many times as long a job waits whose turn is the next: a slow machine takes long for the one that runs."""
 
+MAX_SEARCHES: Final = 2
+"""The most searches at a time."""
+
+MAX_SHORT_JOBS: Final = 512
+"""The most short jobs, of milliseconds, that wait for a thread of a pool."""
+
+MAX_SHORT_JOBS_OF_HOLDER: Final = 128
+"""The most of them that are of one key or address: many people behind one address may open a link to a share."""
+
+MAX_WAITING_PASSWORDS: Final = 4
+"""The most passwords that wait for their verification."""
+
+MAX_PASSWORD_WAIT: Final = 0.25
+"""Seconds that a password waits for its verification; with the verification, less than half a second."""
+
 INTERRUPT_INTERVAL: Final = 0.05
 """Seconds between two interrupts of a job: one that comes before the job has anything to interrupt has no effect."""
 
@@ -217,3 +232,20 @@ class Pool:
                 turn.set_result(None)
                 return
         self._free_threads += 1
+
+
+class Pools:
+    """The pools of one server, by purpose.
+
+    Attributes:
+        search: Searches of the history for a text.
+        history: Indexed reads of the history, the samples and the outbox.
+        pages: Pages with thousands of items.
+        password: Verifications of passwords; known browsers go first.
+    """
+
+    def __init__(self) -> None:
+        self.search = Pool(MAX_SEARCHES)
+        self.history = Pool(2, max_waiting=MAX_SHORT_JOBS, max_waiting_of_holder=MAX_SHORT_JOBS_OF_HOLDER)
+        self.pages = Pool(2, max_waiting=MAX_SHORT_JOBS, max_waiting_of_holder=MAX_SHORT_JOBS_OF_HOLDER)
+        self.password = Pool(1, max_waiting=MAX_WAITING_PASSWORDS, max_waiting_of_holder=2, max_wait=MAX_PASSWORD_WAIT)

@@ -125,9 +125,9 @@ class Server:
             shared = self.store.shared
             with contextlib.nullcontext() if shared is None else shared.exclusive():
                 # Another server may have made the first keys a moment ago.
-                self.app.services.load_credentials()
+                self.app.services.credentials.load()
                 self._set_up_access(local_config)
-            self.app.services.end_stale_sessions()
+            self.app.services.credentials.end_stale_sessions()
         except BaseException:
             self.close()
             raise
@@ -190,7 +190,7 @@ class Server:
     def _save_key(self, record: KeyRecord) -> None:
         writes: list[Write] = [SaveKey(record)]
         services = self.app.services
-        with services.keyring_lock:
+        with services.credentials.keyring_lock:
             self.store.commit(writes).result(10.0)
             services.keyring.add(record)
 

@@ -88,7 +88,7 @@ class Credential:
             case "demoted":
                 demoted = replace(self.record, type="read")
                 services = self._served.background.app.services
-                with services.keyring_lock:  # or what the server has just read would take its place
+                with services.credentials.keyring_lock:  # or what the server has just read would take its place
                     services.store.commit([SaveKey(demoted)]).result(20)
                     services.keyring.add(demoted)
             case "session ended":

@@ -404,7 +404,7 @@ def test_the_use_of_a_key_is_noted_once_a_minute(server: RunningServer) -> None:
 
     def used() -> str | None:
         assert server.background.store.flush(10)
-        server.background.app.services.refresh_keys()
+        server.background.app.services.credentials.refresh_keys()
         keys, _ = server.background.store.read_keys()
         (key,) = [key for key in keys if key.name == "read"]
         return key.last_used_at

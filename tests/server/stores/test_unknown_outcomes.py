@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from progressbar_tracker.server import services
+from progressbar_tracker.server import unit_of_work
 from progressbar_tracker.server.stores.sqlite import store as sqlite_store
 from tests.support.server import FullDisk, RunningServer, make_legacy_item
 
@@ -85,7 +85,7 @@ class StallingDisk(FullDisk):
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingDisk]:
     disk = StallingDisk()
     monkeypatch.setattr(sqlite_store, "execute_writes", disk.execute_writes)
-    monkeypatch.setattr(services, "COMMIT_TIMEOUT", 0.5)
+    monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 0.5)
     yield disk
     disk.released.set()
 

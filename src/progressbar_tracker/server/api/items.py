@@ -65,7 +65,7 @@ async def list_items(request: Request) -> Response:
         raise ProblemError("invalid-field", f"status must be one of {', '.join(ITEM_STATUSES)}", field="status")
     now = services.clock()
     # What falls silent or expires in this instant is to be seen under a new revision.
-    services.sweep_board(now)
+    services.maintenance.sweep_board(now)
     etag = _build_etag(request, now)
     headers: list[Header] = [(b"etag", etag), (b"cache-control", b"private, no-cache")]
     if {etag, b"*"} & {tag.strip() for tag in request.headers.get(b"if-none-match", b"").split(b",")}:
@@ -112,7 +112,7 @@ async def _write_item(request: Request, op: str) -> Response:
     if body.get("id", item_id) != item_id:
         raise ProblemError("invalid-field", "id is not the one in the path", field="id")
     services, now = request.services, request.services.clock()
-    change = await services.change_item(
+    change = await services.unit_of_work.change_item(
         item_id,
         lambda: _OP_FUNCTIONS[op](services.board, request.principal, item_id, body, now, quick is not None),
         request.reauthorize,
@@ -128,7 +128,7 @@ async def delete_item(request: Request) -> Response:
     item_id = request.parse_item_id()
     body: dict[str, object] = {**request.parse_query()}
     services, now = request.services, request.services.clock()
-    change = await services.change_item(
+    change = await services.unit_of_work.change_item(
         item_id,
         lambda: _apply_delete(services.board, request.principal, item_id, body, now, False),
         request.reauthorize,
@@ -162,7 +162,7 @@ async def write_batch(request: Request) -> Response:
                 told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
                 if isinstance(op, dict) and op.get("op") == "delete":
                     with contextlib.suppress(ProblemError):
-                        services.unknown_outcomes.resolve_repeat(
+                        services.unit_of_work.unknown_outcomes.resolve_repeat(
                             told_id,
                             problem,
                             lambda known: _is_repeated_delete(known, asker, op),  # noqa: B023
@@ -177,7 +177,7 @@ async def write_batch(request: Request) -> Response:
         return Verdict(changes, refused)
 
     ids = [item_id for op in ops if isinstance(op, dict) and isinstance(item_id := op.get("id"), str)]
-    await services.execute(judge, request.reauthorize, ids)
+    await services.unit_of_work.execute(judge, request.reauthorize, ids)
     made = any(result["status"] in {201, 429} for result in results)
     headers = services.board.quota(request.principal.id).headers() if made else ()
     return json_response({"results": results, "rev": services.rev}, 200, headers)

@@ -42,7 +42,7 @@ async def get_key_info(request: Request) -> Response:
 async def list_keys(request: Request) -> Response:
     """``GET /api/v1/keys``."""
     if not await request.services.reload_credentials():
-        request.services.refresh_keys()
+        request.services.credentials.refresh_keys()
     return json_response({"keys": [serialize_key(record) for record in request.services.keyring.all()]})
 
 
@@ -64,7 +64,7 @@ async def create_key(request: Request) -> Response:
     except FieldError as error:
         raise field_problem(error) from None
     async with request.services.keys_lock:
-        await request.services.wait_for_key_changes()
+        await request.services.unit_of_work.wait_for_undo()
         request.reauthorize()  # there may have been a queue
         if len(request.services.keyring) >= keys.MAX_KEYS:
             raise ProblemError("too-many-keys", f"there are {keys.MAX_KEYS} keys, the most there may be")
@@ -99,13 +99,13 @@ async def rotate_key(request: Request) -> Response:
 
 def _undo_rotation(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
     """Return what takes back a rotation whose secret was never shown, unless the key has changed since."""
-    services.refresh_keys()
+    services.credentials.refresh_keys()
     known = services.keyring.get(after.key_id)
     return [SaveKey(before)] if known is not None and known.hash == after.hash and known.revoked_at is None else []
 
 
 async def _require_key(request: Request) -> KeyRecord:
-    await request.services.wait_for_key_changes()
+    await request.services.unit_of_work.wait_for_undo()
     # The command line or another server may have changed it a moment ago; that must not be written over.
     await request.reauthorize_with_stored()
     record = request.services.keyring.get(decode_path_part(request.path_params["key_id"].encode("latin-1")))
@@ -115,6 +115,6 @@ async def _require_key(request: Request) -> KeyRecord:
 
 
 async def _save_key(services: Services, record: KeyRecord, undo_writes: Callable[[], Sequence[Write]] = list) -> None:
-    await services.commit([SaveKey(record)], undo_writes)
+    await services.unit_of_work.commit([SaveKey(record)], undo_writes)
     services.keyring.add(record)
-    services.apply_key_changes()
+    services.credentials.apply_key_changes()

@@ -29,7 +29,7 @@ async def create_item(request: Request) -> Response:
     services, asker = request.services, request.principal
     now = services.clock()
     owner = Owner(asker.id, asker.name)
-    change = await services.change_item(
+    change = await services.unit_of_work.change_item(
         body["id"],
         lambda: services.board.create(body, owner, now, group=request.principal.group),
         request.reauthorize,
@@ -49,7 +49,7 @@ async def update_item(request: Request) -> Response:
         authorize(request.optional_principal, "update", services.board.require(body["id"]).owner_id)
         return services.board.update(body, now)
 
-    change = await services.change_item(body["id"], judge, request.reauthorize)
+    change = await services.unit_of_work.change_item(body["id"], judge, request.reauthorize)
     assert change.after is not None
     return json_response(serialize_item(change.after, now))
 
@@ -64,7 +64,7 @@ async def delete_item(request: Request) -> Response:
         authorize(request.optional_principal, "delete", services.board.require(item_id).owner_id)
         return services.board.delete(item_id, now)
 
-    change = await services.change_item(
+    change = await services.unit_of_work.change_item(
         item_id, judge, request.reauthorize, lambda known: _is_repeated_delete(known, request.optional_principal)
     )
     assert change.before is not None

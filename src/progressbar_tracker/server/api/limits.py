@@ -26,12 +26,6 @@ from progressbar_tracker.server.http.endpoint import SEND_TIMEOUT
 from progressbar_tracker.server.http.request import MAX_TEXT_LENGTH
 from progressbar_tracker.server.items import board, samples, transition
 from progressbar_tracker.server.notifications import dispatcher
-from progressbar_tracker.server.services import (
-    MAX_SEARCHES,
-    MAX_SHORT_JOBS,
-    MAX_SHORT_JOBS_OF_HOLDER,
-    MAX_WAITING_PASSWORDS,
-)
 
 from . import history, items
 
@@ -106,12 +100,12 @@ def list_limits(settings: Settings) -> list[Limit]:
             "rate-limited",
         ),
         Limit("addresses whose attempts are counted", sessions.MAX_ADDRESSES, "The oldest is forgotten."),
-        Limit("searches of the history at a time", MAX_SEARCHES, "It waits for its turn."),
+        Limit("searches of the history at a time", pools.MAX_SEARCHES, "It waits for its turn."),
         Limit("searches of the history that wait", pools.MAX_WAITING, _QUEUE_FULL_NOTE),
         Limit("searches of one key or address that wait", pools.MAX_WAITING_OF_HOLDER, _QUEUE_FULL_NOTE),
-        Limit("other looks at the history, and pages, that wait", MAX_SHORT_JOBS, _QUEUE_FULL_NOTE),
-        Limit("of them, those of one key or address", MAX_SHORT_JOBS_OF_HOLDER, _QUEUE_FULL_NOTE),
-        Limit("passwords that wait to be verified", MAX_WAITING_PASSWORDS, _QUEUE_FULL_NOTE),
+        Limit("other looks at the history, and pages, that wait", pools.MAX_SHORT_JOBS, _QUEUE_FULL_NOTE),
+        Limit("of them, those of one key or address", pools.MAX_SHORT_JOBS_OF_HOLDER, _QUEUE_FULL_NOTE),
+        Limit("passwords that wait to be verified", pools.MAX_WAITING_PASSWORDS, _QUEUE_FULL_NOTE),
         Limit("seconds for which a search, a look or a page waits", int(pools.MAX_WAIT_SECONDS), _QUEUE_FULL_NOTE),
         Limit(
             "days for which a browser that signed in by password is known", DEVICE_SECONDS // 86400, "It is forgotten."

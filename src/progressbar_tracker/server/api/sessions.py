@@ -31,7 +31,7 @@ async def revoke_session(request: Request) -> Response:
     if record is None:
         raise ProblemError("not-found", "there is no session with this session_id")
     own = find_own_session(request)
-    await services.end_session(record)
+    await services.credentials.end_session(record)
     return json_response(_serialize_session(record, own))
 
 

@@ -31,7 +31,7 @@ async def create_share(request: Request) -> Response:
         raise field_problem(error) from None
     if len(request.services.shares) >= shares.MAX_SHARES:
         raise ProblemError("too-many-shares", f"there are {shares.MAX_SHARES} shares, the most there may be")
-    await request.services.commit([SaveShare(made.record)], lambda: [DropShare(made.record.share_id)])
+    await request.services.unit_of_work.commit([SaveShare(made.record)], lambda: [DropShare(made.record.share_id)])
     request.services.shares.add(made.record)
     links = {"token": made.token, "path": f"s/{made.token}", "badge": f"badge/{made.token}.svg"}
     return json_response({**_serialize_share(made.record), **links}, 201)
@@ -42,7 +42,7 @@ async def revoke_share(request: Request) -> Response:
     record = request.services.shares.get(decode_path_part(request.path_params["share_id"].encode("latin-1")))
     if record is None:
         raise ProblemError("not-found", "there is no share with this share_id")
-    await request.services.commit([DropShare(record.share_id)])
+    await request.services.unit_of_work.commit([DropShare(record.share_id)])
     request.services.shares.drop(record)
     request.services.hub.wake()
     return json_response(_serialize_share(record))

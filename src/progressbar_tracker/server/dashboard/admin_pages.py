@@ -20,7 +20,7 @@ async def show_keys(request: Request) -> Response:
     """``GET /keys?share=``: what is changed here goes through the API. ``share`` is an item that is to be shared."""
     services = request.services
     asked_for = request.parse_query().get("share", "")
-    services.refresh_keys()
+    services.credentials.refresh_keys()
     own = find_own_session(request)
     now = services.clock()
     shown = [present_key(record, now) for record in reversed(services.keyring.all())]

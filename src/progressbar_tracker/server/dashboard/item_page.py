@@ -38,7 +38,7 @@ async def show_item(request: Request) -> Response:
     if there is None:
         # A run that left the board a moment ago is in the history when what is being written now is written.
         with contextlib.suppress(ProblemError):
-            await services.commit([])
+            await services.unit_of_work.commit([])
         rows = await read_history(request, HistoryFilter(id=item_id), None, MAX_FORMER_RUNS)
     if there is None and not rows:
         return render_page(request, "item.html", 404, id=item_id, bar=None, runs=[])

@@ -144,7 +144,7 @@ def _get_attempt_source(request: Request) -> str:
 
 def _find_key(services: Services, key: str) -> KeyRecord | None:
     try:
-        services.identify(key)
+        services.credentials.identify(key)
     except ProblemError:
         return None
     return services.keyring.find(key, services.clock())
@@ -175,7 +175,7 @@ async def sign_out(request: Request) -> Response:
     if record is None:
         return redirect("login", gone)
     try:
-        await services.end_session(record)
+        await services.credentials.end_session(record)
     except ProblemError as problem:
         reply = problem_page(request.scope, problem)
         return Response(reply.status, reply.body, reply.content_type, (*reply.headers, *gone))
@@ -215,7 +215,7 @@ async def _start_session(
     if (former := request.get_session_cookie()) is not None and (ended := services.sessions.end(former)) is not None:
         writes.append(DropSession(ended.hash))
     try:
-        await services.commit(writes)
+        await services.unit_of_work.commit(writes)
     except BaseException:
         # The cookie is never sent, and the sessions that made room for it have ended.
         services.sessions.drop(record)

@@ -357,7 +357,7 @@ class Request:
             ProblemError: As :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
         """
         if not await self.services.reload_credentials():
-            self.services.refresh_keys()
+            self.services.credentials.refresh_keys()
         self.reauthorize()
 
     def identify(self) -> None:
@@ -371,10 +371,10 @@ class Request:
             scheme, _, bearer = self.headers.get(b"authorization", b"").partition(b" ")
             secret = bearer.strip() if scheme.lower() == b"bearer" else None
         if secret is not None:
-            self.optional_principal = self.services.identify(secret.decode("latin-1"))
+            self.optional_principal = self.services.credentials.identify(secret.decode("latin-1"))
             return
         cookie = self.get_session_cookie()
-        principal = None if cookie is None else self.services.identify_session(cookie)
+        principal = None if cookie is None else self.services.credentials.identify_session(cookie)
         if principal is None:
             self.optional_principal = (
                 Principal(GUEST_ID, GUEST_ID, "read") if self.services.settings.public_read else None
