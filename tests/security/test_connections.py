@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._models import BODY_BYTES
-from progressbar_tracker.server import capacity, run
-from progressbar_tracker.server.http import connection, endpoint, eviction
+from progressbar_tracker.server import capacity
+from progressbar_tracker.server.http import connection, endpoint, eviction, uvicorn_server
 from tests.support.clock import ManualClock
 from tests.support.connections import RawConnection, parse_statuses
 from tests.support.server import RunningServer
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "REQUEST_READ_TIMEOUT", READ_TIMEOUT)
         patch.setattr(endpoint, "SEND_TIMEOUT", 0.3)
-        patch.setattr(run, "TCP_USER_TIMEOUT", STALLED_BYTES)
+        patch.setattr(uvicorn_server, "TCP_USER_TIMEOUT", STALLED_BYTES)
         served = RunningServer(tmp_path_factory.mktemp("connections"), ManualClock())
         yield served
         served.stop()

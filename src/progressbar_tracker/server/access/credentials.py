@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from progressbar_tracker.server.audit_log import log_key_event
 from progressbar_tracker.server.clock import ClockJumpDetector, monotonic_of, read_monotonic
 from progressbar_tracker.server.logs import log_event
-from progressbar_tracker.server.mutations import DropSession, TouchKey, TouchSession
+from progressbar_tracker.server.mutations import DropSession, SaveKey, TouchKey, TouchSession
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from progressbar_tracker.server.hub import Hub
-    from progressbar_tracker.server.models import SessionRecord
+    from progressbar_tracker.server.models import KeyRecord, SessionRecord
     from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials, Store, StoredState
@@ -34,6 +34,9 @@ logger = logging.getLogger("progressbar_tracker.server")
 
 TOUCH_INTERVAL: Final = 60.0
 """Seconds between two records of when a key or a session was last used."""
+
+SAVE_KEY_TIMEOUT: Final = 10.0
+"""Seconds to wait until a key is on disk at the start."""
 
 MAX_EXPIRED_CREDENTIALS: Final = 100_000
 """The most credentials that are remembered as expired."""
@@ -180,6 +183,16 @@ class CredentialCache:
             key_id: at for key_id, at in self._touched_at.items() if self.keyring.get(key_id) is not None
         }
         self._hub.wake()
+
+    def save_key(self, record: KeyRecord) -> None:
+        """Persist a key and add it to the keyring. Blocks.
+
+        Raises:
+            StoreError: The store cannot write the key.
+        """
+        with self.keyring_lock:
+            self._store.commit([SaveKey(record)]).result(SAVE_KEY_TIMEOUT)
+            self.keyring.add(record)
 
     def load(self) -> None:
         """Load the credentials of a shared database before the first request.
