@@ -14,8 +14,9 @@ import pytest
 from progressbar_tracker.server import budget
 from progressbar_tracker.server.api import history
 from progressbar_tracker.server.budget import CHUNK_BYTES, ByteBudget, Slots
+from progressbar_tracker.server.frames import View
 from progressbar_tracker.server.http import connection, endpoint
-from progressbar_tracker.server.hub import Hub, View
+from progressbar_tracker.server.hub import Hub
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.problems import ProblemError

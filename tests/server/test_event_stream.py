@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server import hub as hub_module
-from progressbar_tracker.server.hub import Hub, View
+from progressbar_tracker.server.frames import View
+from progressbar_tracker.server.hub import Hub
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
 from tests.support.clock import START_TIME

@@ -57,7 +57,6 @@ class AllowedHosts:
         self._suffixes = tuple(name.lstrip("*") for name in names if name.startswith((".", "*.")))
         self._names = {_normalize_address(name.lstrip("*").lstrip(".")) for name in names}
         self._allowed_by_host: dict[bytes, bool] = {}
-        self._logged = 0
 
     def check(self, host: bytes | None) -> None:
         """Return if the server answers under the name in a ``Host`` header.

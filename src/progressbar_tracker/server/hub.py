@@ -1,16 +1,16 @@
-"""The hub: what changes on the board, at most twice a second, as Server-Sent Events that all viewers share.
+"""The hub: publish the changes of the board, at most twice a second, as Server-Sent Events for all subscribers.
 
-A change of the board rings the hub. At the next *tick* each changed item is encoded once, and the ticks are kept in a
-ring. A subscriber is a place in that ring and has no queue of its own: it takes the frames that come after its place,
-each encoded once for all who see the same, and one who has fallen behind the ring is given everything anew. So a
-viewer costs a few bytes, and one who reads slowly costs nobody anything.
+A change of the board notifies the hub. The next *tick* encodes each changed item once. The hub keeps the latest ticks in
+a ring. A subscriber is a position in that ring and has no queue of its own: it reads the frames after its position. A
+subscriber that has fallen behind the ring gets a new snapshot. So a subscriber costs a few bytes, and a slow one does
+not delay the others.
 
-A snapshot that is large is serialized in pieces, as its reader takes them, from the board as it is by then. What has
-changed meanwhile follows as one event of the latest states, so that no bar goes backwards. Of a large event of a tick a
-reader keeps only its place: when the ring forgets the tick, the stream ends.
+A large snapshot is serialized in chunks while its client reads them, from the board of that moment. The changes since
+its beginning follow as one event of the latest states, so that no bar moves backwards. For a large event of a tick, a
+stream keeps only its offset. The stream ends if the ring drops the tick meanwhile.
 
-Ids of events are ``epoch-rev``: the server's boot id, and the board's revision. With ``Last-Event-ID`` a subscriber
-goes on where it was, as long as the ring goes back so far.
+Event ids are ``epoch-rev``: the epoch of the server or its database, and a revision of the board. A subscriber that
+sends ``Last-Event-ID`` resumes there if the ring still has that revision.
 """
 
 from __future__ import annotations
@@ -22,149 +22,55 @@ from collections import Counter, deque
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from . import capacity
 from .budget import CHUNK_BYTES
+from .frames import ItemChange, Tick, View, encode, encode_event, event_prefix, public_json, split_chunks
 from .items.serializer import serialize_item, serialize_items, serialize_run
 from .models import rfc3339
 from .problems import ProblemError
 from .quota import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from .items.board import Board
-    from .models import Item
 
 TICK_INTERVAL: Final = 0.5
-"""Least seconds between two ticks."""
+"""The fewest seconds between two ticks."""
 
 COALESCE_SECONDS: Final = 0.02
-"""Seconds that the first change after a pause waits for others."""
+"""Seconds between the first change after a pause and its tick, to collect more changes."""
 
 MAX_TICKS: Final = 256
-"""How many ticks are kept."""
+"""The most ticks in the ring."""
 
 MAX_RING_BYTES: Final = 16 * 1024 * 1024
-"""The most bytes of ticks that are kept: of many items that all move, a snapshot tells the same in less."""
+"""The most bytes of ticks in the ring: if many items change all the time, a snapshot is smaller."""
 
 MAX_TICK_BYTES: Final = 4 * 1024 * 1024
-"""The most bytes of one tick: of more, subscribers are given a snapshot, which is not kept in memory."""
+"""The most bytes of a tick. Instead of a larger one, subscribers get a snapshot, which is not kept in memory."""
 
 HEARTBEAT_INTERVAL: Final = 15.0
-"""Seconds of silence after which a subscriber is told that the connection lives."""
+"""Seconds without an event after which a subscriber gets a heartbeat."""
 
 MAX_STREAM_AGE: Final = 1800.0
-"""Seconds after which a stream ends, so that none lives for ever; its reader comes back."""
+"""Seconds after which a stream ends; its client reconnects."""
 
 RETRY_MILLISECONDS: Final = 2000
-"""Milliseconds after which a reader comes back; when the server stops, each is given a time of its own up to this."""
+"""Milliseconds until a client reconnects. When the server stops, each client gets a random delay up to this."""
 
 MAX_STREAMS: Final = 5000
-"""The most streams at a time, where the process may have as many; half of them for one key or link."""
+"""The most open streams, if the process may have as many; one key or link may have half of them."""
 
 ADDRESS_FRACTION: Final = 4
-"""Of the streams that are opened without a key, the network of one client may have this fraction, a quarter."""
-
-PUBLIC_FIELDS: Final = (
-    "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "late", "error",
-    "rate", "eta", "deadline", "created_at", "updated_at", "ended_at",
-)  # fmt: skip
-"""The fields of an item that a share shows: not the owner, the host or the command."""
-
-MAX_CACHED_FRAMES: Final = 1000
-"""The most views for which the frame of a tick is kept for whoever sees the same."""
-
-ENTRY_BYTES: Final = 250
-"""About how many bytes of memory an entry of a tick takes beside its JSON."""
+"""Without a key, the network of a client may open this fraction of the streams, a quarter."""
 
 MAX_CACHED_SNAPSHOTS: Final = 100
-"""The most snapshots that are kept for who comes next."""
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, object]).decode
-
-
-class View(NamedTuple):
-    """What a subscriber sees: all items, or those of a group, or one.
-
-    With ``is_public``, of each no more than :data:`PUBLIC_FIELDS`: who has a link is nobody we know.
-    """
-
-    group: str | None = None
-    item: str | None = None
-    is_public: bool = False
-
-    def matches(self, item_id: str, group: str | None) -> bool:
-        """Say whether it sees an item."""
-        return (self.group is None or self.group == group) and (self.item is None or self.item == item_id)
-
-    def list_items(self, board: Board) -> list[Item]:
-        """Return what it sees of a board, in the order of the list."""
-        if self.item is None:
-            return board.page(group=self.group)
-        item = board.get(self.item)
-        return [item] if item is not None and self.matches(item.id, item.group) else []
-
-    def iter_items(self, board: Board) -> Iterator[Item]:
-        """Yield what it sees, in the order that the list has now, each item as it is when it is asked for."""
-        return board.iter_items([item.id for item in self.list_items(board)], group=self.group)
-
-
-class _ItemChange(NamedTuple):
-    """One item that changed in a tick: the groups it is and was in, and its JSON, or ``None`` if it is gone."""
-
-    id: str
-    group: str | None
-    groups: set[str | None]
-    json: bytes | None
-
-
-class _Tick:
-    """What happened up to a revision of the board, since the tick before; ``size`` is what it takes, in bytes."""
-
-    def __init__(self, rev: int, changes: list[_ItemChange], ended_runs: list[tuple[View, bytes]]) -> None:
-        self.rev = rev
-        self.changes = changes
-        self.ended_runs = ended_runs
-        self._frames: dict[View, bytes] = {}
-        self.size = sum(ENTRY_BYTES + len(one.json or b"") for one in changes) + sum(
-            ENTRY_BYTES + len(run) for _, run in ended_runs
-        )
-
-    def frame(self, view: View, epoch: str, time: str) -> bytes:
-        """Return the event for a view, the same bytes for all who see the same; empty if nothing is seen."""
-        known = self._frames.get(view)
-        if known is None:
-            items, gone = [], []
-            for one in self.changes:
-                if one.json is not None and view.matches(one.id, one.group):
-                    items.append(_public_json(one.json) if view.is_public else one.json)
-                elif any(view.matches(one.id, group) for group in one.groups):
-                    gone.append(_encode(one.id))
-            ended = [
-                _public_json(run) if view.is_public else run
-                for where, run in self.ended_runs
-                if view.matches(where.item or "", where.group)
-            ]
-            known = b""
-            if items or gone or ended:
-                known = _encode_event(
-                    "change",
-                    b'{"rev":%d,"time":"%s","items":[%s],"gone":[%s],"ended":[%s]}'
-                    % (self.rev, time.encode(), b",".join(items), b",".join(gone), b",".join(ended)),
-                    epoch,
-                    self.rev,
-                )
-            if len(self._frames) < MAX_CACHED_FRAMES:
-                self._frames[view] = known
-                self.size += ENTRY_BYTES + len(known)
-        return known
+"""The most snapshots that are cached for further subscribers."""
 
 
 class _Snapshot(NamedTuple):
-    """All that a view sees: as of which place in the ring, and which revision of the board."""
+    """The snapshot of a view, as of a position in the ring and a revision of the board."""
 
     position: int
     rev: int
@@ -173,20 +79,20 @@ class _Snapshot(NamedTuple):
 
 
 class Hub:
-    """Tells subscribers what changes.
+    """Publishes changes of a board to subscribers.
 
     Args:
-        board: What is watched.
-        epoch: Tells this life of the server from its others.
-        clock: Seconds since the epoch.
-        stamp: Returns the revision up to which all is on the board, where that is not the board's own: of a database
-            that other servers write to. A change of the board's own is then not yet in it, and is told twice rather
-            than never.
+        board: The board.
+        epoch: The first part of event ids.
+        clock: Returns seconds since the epoch.
+        get_rev: Returns the revision of the database that the board has reached, if other servers write to it, too. A
+            change can be newer than that revision. It is then published twice, so that it is not lost.
 
     Attributes:
-        stream_count: How many there are now.
-        streams_opened: How many there were ever.
-        events_sent: How many events they were sent.
+        stream_count: The number of open streams.
+        streams_opened: The number of streams ever opened.
+        events_sent: The number of events sent.
+        closed: The server is stopping.
     """
 
     def __init__(
@@ -197,9 +103,9 @@ class Hub:
         self._resend_same_rev = get_rev is not None
         self._epoch = epoch
         self._clock = clock
-        self._ring: deque[_Tick] = deque()
-        self._tick_count = 0  # ticks ever
-        self._oldest_rev = self._get_rev()  # from here on the ring knows all
+        self._ring: deque[Tick] = deque()
+        self._tick_count = 0  # since the start
+        self._oldest_rev = self._get_rev()  # the ring has all later changes
         self._snapshots: dict[View, _Snapshot] = {}
         self._wakeup = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -209,7 +115,7 @@ class Hub:
         self.closed = False
 
     def notify(self) -> None:
-        """Note that the board has changed: a tick follows, at once after a pause, else half a second after the last."""
+        """Schedule a tick: soon after a pause, otherwise half a second after the last one."""
         if self._timer is None and not self.closed:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(
@@ -217,81 +123,75 @@ class Hub:
             )
 
     def wake(self) -> None:
-        """Let every subscriber look whether it may go on: a key or a session has changed."""
-        bell, self._wakeup = self._wakeup, asyncio.Event()
-        bell.set()
+        """Wake every stream, to check its authorization or to send a tick."""
+        wakeup, self._wakeup = self._wakeup, asyncio.Event()
+        wakeup.set()
 
     def admit(self, holder: str, *, address: str | None = None) -> None:
-        """Return if there is room for another stream.
+        """Check that there is capacity for another stream.
 
         Args:
-            holder: The key, the share or whatever else it is opened with: none may keep all others out.
-            address: The network of a client without a key, which may not keep out those of other networks either.
+            holder: The key or the share that opens the stream. No holder may take all streams.
+            address: The network of a client without a key. No network may take all of those streams.
 
         Raises:
             ProblemError: ``too-many-streams``.
         """
-        most = min(MAX_STREAMS, capacity.max_streams())
-        own = max(most // ADDRESS_FRACTION, 1)
-        if address is not None and self._streams_by_holder[address] >= own:
-            why = (
-                f"{self._streams_by_holder[address]} streams are open from this network, the most "
-                f"there may be without a key"
-            )
-            quota = Quota("streams", own, 0, reset=30, unit="concurrent-requests")
-            raise ProblemError("too-many-streams", why, retry_after=30, quota=quota)
-        if self.stream_count >= most:
-            raise ProblemError(
-                "too-many-streams", f"{most} streams are open, the most there may be", retry_after=30,
-                quota=self.quota(holder, reset=30),
-            )  # fmt: skip
-        if self._streams_by_holder[holder] >= max(most // 2, 1):
-            why = (
-                f"{self._streams_by_holder[holder]} streams are open with this key or link, the "
-                f"most there may be with one"
-            )
-            raise ProblemError("too-many-streams", why, retry_after=30, quota=self.quota(holder, reset=30))
+        limit = min(MAX_STREAMS, capacity.max_streams())
+        address_limit = max(limit // ADDRESS_FRACTION, 1)
+        if address is not None and self._streams_by_holder[address] >= address_limit:
+            why = f"{self._streams_by_holder[address]} streams are open from this network, the limit without a key"
+            quota = Quota("streams", address_limit, 0, reset=30, unit="concurrent-requests")
+        elif self.stream_count >= limit:
+            why = f"{limit} streams are open, the limit of this server"
+            quota = self.quota(holder, reset=30)
+        elif self._streams_by_holder[holder] >= max(limit // 2, 1):
+            why = f"{self._streams_by_holder[holder]} streams are open with this key or link, the limit for one"
+            quota = self.quota(holder, reset=30)
+        else:
+            return
+        raise ProblemError("too-many-streams", why, retry_after=30, quota=quota)
 
     def quota(self, holder: str, *, reset: int | None = None) -> Quota:
-        """Return how many more streams a holder may have, besides the one that is asked for."""
-        most = min(MAX_STREAMS, capacity.max_streams())
-        own = max(most // 2, 1)
-        left = min(most - self.stream_count, own - self._streams_by_holder[holder]) - 1
-        return Quota("streams", own, left, reset=reset, unit="concurrent-requests")
+        """Return how many more streams a holder may open, the requested one excluded."""
+        limit = min(MAX_STREAMS, capacity.max_streams())
+        holder_limit = max(limit // 2, 1)
+        remaining = min(limit - self.stream_count, holder_limit - self._streams_by_holder[holder]) - 1
+        return Quota("streams", holder_limit, remaining, reset=reset, unit="concurrent-requests")
 
     def close(self) -> None:
-        """End all streams: the server stops."""
+        """End all streams."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
         self.wake()
 
     def tick(self) -> None:
-        """Make frames of what has changed, and wake who waits for them."""
-        news = self._board.drain_changes()
-        if not news.groups and not news.ended_runs:
+        """Encode the pending changes, and wake the streams."""
+        pending = self._board.drain_changes()
+        if not pending.groups and not pending.ended_runs:
             return
         self._snapshots.clear()
         if self.stream_count == 0:
-            # Nobody to encode for. Who comes back with an id from before this is given everything.
+            # No subscribers: skip encoding. A client that reconnects with an older id gets a snapshot.
             self._ring.clear()
             self._oldest_rev = self._get_rev()
             return
         now = self._clock()
-        changed: list[_ItemChange] = []
+        changes: list[ItemChange] = []
         ended: list[tuple[View, bytes]] = []
         size = 0
-        for item_id, groups in news.groups.items():
+        for item_id, groups in pending.groups.items():
             item = self._board.get(item_id)
-            json = None if item is None else _encode(serialize_item(item, now))
-            changed.append(_ItemChange(item_id, None if item is None else item.group, groups, json))
+            json = None if item is None else encode(serialize_item(item, now))
+            changes.append(ItemChange(item_id, None if item is None else item.group, groups, json))
             size += len(json or b"")
             if size > MAX_TICK_BYTES:
                 break
-        for run in news.ended_runs:
+        for run in pending.ended_runs:
             if size > MAX_TICK_BYTES:
                 break
-            json = _encode(serialize_run(run.item, run.status, run.ended_at))
+            json = encode(serialize_run(run.item, run.status, run.ended_at))
             ended.append((View(run.item.group, run.item.id), json))
             size += len(json)
         self._tick_count += 1
@@ -299,18 +199,18 @@ class Hub:
             self._ring.clear()
             self._oldest_rev = self._get_rev()
         else:
-            self._ring.append(_Tick(self._get_rev(), changed, ended))
+            self._ring.append(Tick(self._get_rev(), changes, ended))
             self._trim()
         self.wake()
 
     def _trim(self) -> None:
-        """Forget the oldest ticks, but never the latest: whoever keeps up waits for it."""
+        """Drop the oldest ticks, but never the latest: current subscribers wait for it."""
         ring = self._ring
-        size = sum(tick.size for tick in ring)  # some have become larger since: with each frame
+        size = sum(tick.size for tick in ring)  # ticks grow with each cached frame
         while len(ring) > MAX_TICKS or (size > MAX_RING_BYTES and len(ring) > 1):
-            gone = ring.popleft()
-            size -= gone.size
-            self._oldest_rev = gone.rev
+            dropped = ring.popleft()
+            size -= dropped.size
+            self._oldest_rev = dropped.rev
 
     async def events(
         self,
@@ -320,55 +220,55 @@ class Hub:
         holder: str = "",
         address: str | None = None,
     ) -> AsyncGenerator[bytes]:
-        """Yield events until the stream has lived long enough, may not go on, or the server stops.
+        """Yield events until the stream is too old or no longer authorized, or the server stops.
 
-        A large event is yielded in parts.
+        A large event is yielded in chunks.
 
         Args:
-            view: What is seen.
-            last_event_id: Where the subscriber was, if it comes back.
-            is_still_authorized: Whether its key or session is still good; asked at every change and beat.
-            holder: As for :meth:`admit`.
-            address: As for :meth:`admit`.
+            view: The visible items.
+            last_event_id: The id of the last event that a reconnecting client received.
+            is_still_authorized: Is called at every change and every heartbeat.
+            holder: See :meth:`admit`.
+            address: See :meth:`admit`.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + MAX_STREAM_AGE
         with self._count_stream((holder,) if address is None else (holder, address)):
-            place = self._find_position(last_event_id)
+            position = self._find_position(last_event_id)
             yield b"retry: %d\n\n" % RETRY_MILLISECONDS
             while not self.closed and is_still_authorized() and loop.time() < end:
-                bell = self._wakeup
-                if place is None or place < self._tick_count - len(self._ring):
-                    place, first, others = self._make_snapshot(view)
+                wakeup = self._wakeup
+                if position is None or position < self._tick_count - len(self._ring):
+                    position, first, others = self._make_snapshot(view)
                     self.events_sent += 1
                     yield first
                     while others is not None:
-                        for piece in others:
-                            yield piece
+                        for chunk in others:
+                            yield chunk
                             if self._is_expired(end):
                                 return
-                        # What has changed since the snapshot began, in the latest states.
-                        place, others = self._catch_up(view, place)
-                elif place < self._tick_count:
+                        # The changes since the snapshot began, in the latest states.
+                        position, others = self._catch_up(view, position)
+                elif position < self._tick_count:
                     time, start = rfc3339(self._clock()), 0
-                    part = self._frame_chunk(view, place, time, start)
+                    part = self._frame_chunk(view, position, time, start)
                     self.events_sent += bool(part)
                     while part:
                         yield part
                         if len(part) < CHUNK_BYTES:
                             break
                         start += CHUNK_BYTES
-                        part = self._frame_chunk(view, place, time, start)
+                        part = self._frame_chunk(view, position, time, start)
                     if part is None:
-                        return  # the reader is too slow: it comes back, and is given a snapshot
-                    place += 1
-                elif not await _wait_for_event(bell, HEARTBEAT_INTERVAL):
+                        return  # the client is too slow: it reconnects and gets a snapshot
+                    position += 1
+                elif not await _wait_for_event(wakeup, HEARTBEAT_INTERVAL):
                     self.events_sent += 1
-                    yield _encode_event(
+                    yield encode_event(
                         "hb", b'{"time":"%s"}' % rfc3339(self._clock()).encode(), self._epoch, self._get_rev()
                     )
             if self.closed:
-                # The next process is there soon, and shall not be met by all of them at once.
+                # The next process starts soon. A random delay spreads the clients that reconnect to it.
                 yield b"retry: %d\n\n" % random.randint(RETRY_MILLISECONDS // 4, RETRY_MILLISECONDS)  # noqa: S311
 
     def _is_expired(self, end: float) -> bool:
@@ -382,7 +282,7 @@ class Hub:
     @contextlib.contextmanager
     def _count_stream(self, holders: Sequence[str]) -> Iterator[None]:
         if self.stream_count == 0:
-            self.tick()  # what nobody saw is not to be told
+            self.tick()  # drops changes from before the first subscriber
         self.stream_count += 1
         self.streams_opened += 1
         self._streams_by_holder.update(holders)
@@ -396,106 +296,83 @@ class Hub:
                     del self._streams_by_holder[holder]
 
     def _find_position(self, last_event_id: str | None) -> int | None:
-        """Return the place in the ring after what a subscriber has seen; ``None`` if the ring does not know."""
-        epoch, _, rev = (last_event_id or "").rpartition("-")
-        if epoch != self._epoch or not (rev.isascii() and rev.isdigit()) or len(rev) > 18:
+        """Return the position in the ring after an event; ``None`` if the ring does not have it."""
+        epoch, _, rev_text = (last_event_id or "").rpartition("-")
+        if epoch != self._epoch or not (rev_text.isascii() and rev_text.isdigit()) or len(rev_text) > 18:
             return None
-        seen = int(rev)
-        if not self._oldest_rev <= seen <= self._get_rev():
+        rev = int(rev_text)
+        if not self._oldest_rev <= rev <= self._get_rev():
             return None
-        later = sum(1 for tick in self._ring if tick.rev > seen or (self._resend_same_rev and tick.rev == seen))
+        later = sum(1 for tick in self._ring if tick.rev > rev or (self._resend_same_rev and tick.rev == rev))
         return self._tick_count - later
 
     def _frame_chunk(self, view: View, position: int, time: str, start: int) -> bytes | None:
-        """Return a part of the event of a tick, empty at its end; ``None`` if the ring has forgotten the tick."""
+        """Return a chunk of a tick's event, empty at its end; ``None`` if the ring dropped the tick."""
         if position < self._tick_count - len(self._ring):
             return None
         return self._ring[position - self._tick_count].frame(view, self._epoch, time)[start : start + CHUNK_BYTES]
 
     def _make_snapshot(self, view: View) -> tuple[int, bytes, Iterator[bytes] | None]:
-        """Return the place in the ring that follows a snapshot, its first part, and the others of a large one."""
-        known = self._snapshots.get(view)
-        rev, stamp, now = self._board.rev, self._get_rev(), self._clock()
-        if known is not None and (known.rev, known.stored_rev) == (rev, stamp):
-            return known.position, known.frame, None
-        place = self._tick_count
-        begin = b'%s{"rev":%d,"time":"%s","items":[' % (
-            _event_prefix("snapshot", self._epoch, stamp), stamp, rfc3339(now).encode(),
+        """Return the position after a snapshot, its first chunk, and the other chunks of a large one."""
+        cached = self._snapshots.get(view)
+        rev, stored_rev, now = self._board.rev, self._get_rev(), self._clock()
+        if cached is not None and (cached.rev, cached.stored_rev) == (rev, stored_rev):
+            return cached.position, cached.frame, None
+        position = self._tick_count
+        prefix = b'%s{"rev":%d,"time":"%s","items":[' % (
+            event_prefix("snapshot", self._epoch, stored_rev), stored_rev, rfc3339(now).encode(),
         )  # fmt: skip
-        parts = serialize_items(
-            view.iter_items(self._board), now, _public_json if view.is_public else None, prefix=begin, suffix=b"]}\n\n"
+        chunks = serialize_items(
+            view.iter_items(self._board), now, public_json if view.is_public else None, prefix=prefix, suffix=b"]}\n\n"
         )
-        first = next(parts)
-        second = next(parts, None)
+        first = next(chunks)
+        second = next(chunks, None)
         if second is not None:
-            return place, first, chain((second,), parts)
+            return position, first, chain((second,), chunks)
         if len(self._snapshots) >= MAX_CACHED_SNAPSHOTS:
             self._snapshots.clear()
-        self._snapshots[view] = _Snapshot(place, rev, stamp, first)
-        return place, first, None
+        self._snapshots[view] = _Snapshot(position, rev, stored_rev, first)
+        return position, first, None
 
     def _catch_up(self, view: View, position: int) -> tuple[int, Iterator[bytes] | None]:
-        """Return one event for all ticks from a place on, with the states of now, and the place that follows them.
+        """Return the position after all ticks, and one event for them with the current states.
 
-        There is no event if there is nothing to catch up with, or the ring does not go back so far.
+        There is no event if there are no new ticks, or if the ring dropped some of them.
         """
-        made = self._tick_count
-        if not made - len(self._ring) <= position < made:
+        tick_count = self._tick_count
+        if not tick_count - len(self._ring) <= position < tick_count:
             return position, None
         changed: dict[str, set[str | None]] = {}
         ended: list[bytes] = []
-        for tick in islice(self._ring, position - made + len(self._ring), None):
-            for one in tick.changes:
-                changed.setdefault(one.id, set()).update(one.groups)
-            ended += [run for where, run in tick.ended_runs if view.matches(where.item or "", where.group)]
-        board, now, stamp = self._board, self._clock(), self._get_rev()
-        seen: list[str] = []
+        for tick in islice(self._ring, position - tick_count + len(self._ring), None):
+            for change in tick.changes:
+                changed.setdefault(change.id, set()).update(change.groups)
+            ended += tick.visible_ended_runs(view)
+        board, now, stored_rev = self._board, self._clock(), self._get_rev()
+        visible_ids: list[str] = []
         gone: list[bytes] = []
         for item_id, groups in changed.items():
             item = board.get(item_id)
             if item is not None and view.matches(item_id, item.group):
-                seen.append(item_id)
+                visible_ids.append(item_id)
             elif any(view.matches(item_id, group) for group in groups):
-                gone.append(_encode(item_id))
-        begin = b'%s{"rev":%d,"time":"%s","gone":[%s],"ended":[%s],"items":[' % (
-            _event_prefix("change", self._epoch, stamp), stamp, rfc3339(now).encode(), b",".join(gone),
-            b",".join(map(_public_json, ended) if view.is_public else ended),
+                gone.append(encode(item_id))
+        prefix = b'%s{"rev":%d,"time":"%s","gone":[%s],"ended":[%s],"items":[' % (
+            event_prefix("change", self._epoch, stored_rev), stored_rev, rfc3339(now).encode(), b",".join(gone),
+            b",".join(ended),
         )  # fmt: skip
-        items = board.iter_items(seen, group=view.group)
-        return made, _split_chunks(
-            serialize_items(items, now, _public_json if view.is_public else None, prefix=begin, suffix=b"]}\n\n")
+        items = board.iter_items(visible_ids, group=view.group)
+        return tick_count, split_chunks(
+            serialize_items(items, now, public_json if view.is_public else None, prefix=prefix, suffix=b"]}\n\n")
         )
-
-
-def public_view(item: Mapping[str, object]) -> dict[str, object]:
-    """Return what a share shows of an item, or of a run."""
-    return {field: item[field] for field in PUBLIC_FIELDS}
-
-
-def _public_json(json: bytes) -> bytes:
-    return _encode(public_view(_decode(json)))
 
 
 async def _wait_for_event(wakeup: asyncio.Event, seconds: float) -> bool:
     try:
-        # Not wait_for: Python 3.11's forgets that it was cancelled when the bell has rung in the same instant, and a
-        # stream whose reader has left would go on for as long as streams may live.
+        # Not wait_for: that of Python 3.11 loses a cancellation in the instant in which the event is set. A stream
+        # whose client has disconnected would stay open until its maximum age.
         async with asyncio.timeout(seconds):
             await wakeup.wait()
     except TimeoutError:
         return False
     return True
-
-
-def _split_chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
-    for part in parts:
-        for start in range(0, len(part), CHUNK_BYTES):
-            yield part[start : start + CHUNK_BYTES]
-
-
-def _encode_event(name: str, data: bytes, epoch: str, rev: int) -> bytes:
-    return b"%s%s\n\n" % (_event_prefix(name, epoch, rev), data)
-
-
-def _event_prefix(name: str, epoch: str, rev: int) -> bytes:
-    return b"id: %s-%d\nevent: %s\ndata: " % (epoch.encode(), rev, name.encode())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from progressbar_tracker.server.access.authorization import GUEST_ID
+from progressbar_tracker.server.frames import View
 from progressbar_tracker.server.http.request import Request, get_query_text
 from progressbar_tracker.server.http.response import Header, Response
-from progressbar_tracker.server.hub import View
 
 EVENTS_CONTENT_TYPE: Final = b"text/event-stream; charset=utf-8"
 UNBUFFERED_HEADERS: Final[tuple[Header, ...]] = (

@@ -19,7 +19,7 @@ from progressbar_tracker._models import (
     PART_LENGTH,
     TITLE_LENGTH,
 )
-from progressbar_tracker.server import budget, capacity, hosts, hub, maintenance, pools, proxies
+from progressbar_tracker.server import budget, capacity, frames, hosts, hub, maintenance, pools, proxies
 from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.http.endpoint import SEND_TIMEOUT
@@ -129,7 +129,7 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit("ticks that a stream can go on from", hub.MAX_TICKS, "It begins with a snapshot."),
         Limit("bytes of ticks that a stream can go on from", hub.MAX_RING_BYTES, "It begins with a snapshot."),
         Limit("views of which a snapshot is kept", hub.MAX_CACHED_SNAPSHOTS, "It is made anew."),
-        Limit("views of which the frame of a tick is kept", hub.MAX_CACHED_FRAMES, "It is made anew."),
+        Limit("views of which the frame of a tick is kept", frames.MAX_CACHED_FRAMES, "It is made anew."),
     ]
 
 

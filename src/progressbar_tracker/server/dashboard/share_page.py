@@ -8,8 +8,8 @@ from progressbar_tracker.server.api.events import EVENTS_CONTENT_TYPE, UNBUFFERE
 from progressbar_tracker.server.api.history import HistoryFilter, read_history
 from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge
 from progressbar_tracker.server.dashboard.bar import present_bar
+from progressbar_tracker.server.frames import View, public_view
 from progressbar_tracker.server.http.response import Header, Response
-from progressbar_tracker.server.hub import View, public_view
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_run
 from progressbar_tracker.server.problems import ProblemError
 
