@@ -1,8 +1,8 @@
 """The hub: publish the changes of the board, at most twice a second, as Server-Sent Events for all subscribers.
 
-A change of the board notifies the hub. The next *tick* encodes each changed item once. The hub keeps the latest ticks in
-a ring. A subscriber is a position in that ring and has no queue of its own: it reads the frames after its position. A
-subscriber that has fallen behind the ring gets a new snapshot. So a subscriber costs a few bytes, and a slow one does
+A change of the board notifies the hub. The next *tick* encodes each changed item once. The hub keeps the latest ticks
+in a ring. A subscriber is a position in that ring and has no queue of its own: it reads the frames after its position.
+A subscriber that has fallen behind the ring gets a new snapshot. So a subscriber costs a few bytes, and a slow one does
 not delay the others.
 
 A large snapshot is serialized in chunks while its client reads them, from the board of that moment. The changes since
