@@ -1,4 +1,4 @@
-"""A block: the count is advanced by hand, and an exception ends it as failed."""
+"""A block: `advance()` moves its bar, and an exception ends it as failed."""
 
 import io
 import time

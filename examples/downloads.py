@@ -1,4 +1,4 @@
-"""Downloads with httpx, in bytes: each inside the bar of all of them. They come from a server that is started here."""
+"""Downloads with httpx, in bytes, with a bar for each file and one for all. The example starts its own file server."""
 
 import threading
 import time
@@ -8,23 +8,23 @@ import httpx
 
 from progressbar_tracker import track
 
-SIZE = 500_000
+FILE_BYTES = 500_000
 
 
-class Slow(BaseHTTPRequestHandler):
-    """The server."""
+class SlowFileHandler(BaseHTTPRequestHandler):
+    """Serves one file for any path."""
 
     def do_GET(self) -> None:
-        """Send a file, slowly."""
+        """Send the file within 0.8 seconds."""
         self.send_response(200)
-        self.send_header("Content-Length", str(SIZE))
+        self.send_header("Content-Length", str(FILE_BYTES))
         self.end_headers()
         for _ in range(10):
-            self.wfile.write(bytes(SIZE // 10))
+            self.wfile.write(bytes(FILE_BYTES // 10))
             time.sleep(0.08)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log no requests."""
 
 
 def download(client: httpx.Client, name: str) -> None:
@@ -35,7 +35,7 @@ def download(client: httpx.Client, name: str) -> None:
                 bar.advance(len(chunk))
 
 
-with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+with ThreadingHTTPServer(("127.0.0.1", 0), SlowFileHandler) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with httpx.Client(base_url=f"http://127.0.0.1:{server.server_port}", trust_env=False) as client:
         for name in track(["a.iso", "b.iso"], id="example-downloads", title="Downloads", unit="files"):

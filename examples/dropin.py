@@ -1,10 +1,10 @@
-"""The tqdm drop-in: another import, and the bars are on the server too."""
+"""The tqdm drop-in: only the import changes, and the bars are also on the server."""
 
 import time
 
 from progressbar_tracker.tqdm import tenumerate, tqdm, trange
 
-# disable=None, as ever with tqdm: no terminal bar where there is no terminal. The server's is there all the same.
+# disable=None hides the terminal's bar if there is no terminal, as in tqdm. The server still shows it.
 for _number in trange(100, desc="A range", disable=None, id="example-dropin/range"):
     time.sleep(0.01)
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Any program as one item. --parse moves the bar to what it prints; without, it is running and then over.
+# Any program as one item. --parse reads the progress from its output; without it, the item only starts and ends.
 progressbar-tracker exec --id example-exec --parse -- sh -c '
     for part in 1 2 3 4 5 6 7 8; do
         sleep 0.05

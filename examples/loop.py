@@ -1,4 +1,4 @@
-"""A loop: one line more than without."""
+"""A loop: `track()` is the only change."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A bar inside another's loop names it as its parent."""
+"""A bar inside another bar's loop has that bar as its parent."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""pandas: a CSV file by its bytes, and progress_apply with the drop-in's bar."""
+"""pandas: the bytes of a CSV file, and progress_apply with the drop-in's bar."""
 
 import tempfile
 import time
@@ -23,7 +23,6 @@ with tempfile.TemporaryDirectory() as folder:
         rows += len(chunk)
         time.sleep(0.2)
 
-tqdm.pandas(
-    desc="Squares", disable=None, id="example-pandas/apply"
-)  # disable=None: no terminal bar where is no terminal
+# disable=None: no terminal bar if there is no terminal
+tqdm.pandas(desc="Squares", disable=None, id="example-pandas/apply")
 print(rows, "rows,", pd.Series(range(200)).progress_apply(slow_square).sum())

@@ -1,3 +1,3 @@
 #!/bin/sh
-# A pipeline: lines are counted on their way, and arrive as they were.
+# A pipeline: its lines are counted and pass through unchanged.
 seq 20000 | progressbar-tracker pipe --id example-pipe --total 20000 | sort -n | tail -n 1

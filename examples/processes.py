@@ -1,4 +1,4 @@
-"""One bar that a pool of processes feeds: each reports its own part, and the item shows the sum."""
+"""One bar for a pool of processes: each process reports its own part, and the item shows the sum."""
 
 import time
 from concurrent.futures import ProcessPoolExecutor

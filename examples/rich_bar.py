@@ -1,4 +1,4 @@
-"""rich: its progress on the server, task by task, and track() with its look."""
+"""rich: an item for each task of its progress, and track() with rich's style."""
 
 import time
 

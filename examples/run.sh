@@ -1,5 +1,5 @@
 #!/bin/sh
-# An unchanged Python program, here from stdin: its bars are shown, under an item for the run itself.
+# An unchanged Python program, here from stdin: its bars are below an item for the run.
 progressbar-tracker run --job --id example-run - 3 <<'END'
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A pool of threads: what is done first counts first."""
+"""A pool of threads: the bar counts in the order of completion."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed

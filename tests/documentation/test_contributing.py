@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT_ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted((PROJECT_ROOT / ".github").rglob("*.md"))
+DOCUMENT_PATHS = sorted((PROJECT_ROOT / ".github").rglob("*.md"))
 SEARCH_FOLDERS = [PROJECT_ROOT / folder for folder in ("", "src/progressbar_tracker", "tests/benchmarks")]
 CONTRIBUTING_TEXT = (PROJECT_ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
 
@@ -23,7 +23,7 @@ def find_paths(text):
     return paths - {word for word in paths if word.startswith(".venv/")}, set(re.findall(r"\]\(([^)#:]+)\)", text))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENT_PATHS, ids=lambda path: path.name)
 def test_contributor_document_names_only_existing_paths(document):
     paths, targets = find_paths(document.read_text("utf-8"))
     missing = [path for path in paths if not any((folder / path).exists() for folder in SEARCH_FOLDERS)]

@@ -1,4 +1,4 @@
-"""What ``examples/deploy`` holds is run: the Dockerfile's commands, nginx with its files, the others' own checks."""
+"""Runs ``examples/deploy``: the Dockerfile's commands, nginx with its files, and the checks of systemd and Caddy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ README_TEXT = (DEPLOY_FOLDER / "README.md").read_text("utf-8")
 
 
 def find_program(name, package):
-    # Debian has them where a user's PATH does not look.
+    # Debian installs them in folders that a user's PATH lacks.
     path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
     if path is None:
         pytest.skip(f"needs {name}: install {package}")
@@ -37,14 +37,14 @@ def find_program(name, package):
 
 
 def replace_all(text, *pairs):
-    """Replace what a test has to: each must be there, or the file is not the one that is shipped."""
+    """Replace texts that the shipped file has to contain."""
     for old, new in pairs:
         assert old in text, old
         text = text.replace(old, new)
     return text
 
 
-def test_each_file_is_told_of():
+def test_every_deploy_file_is_listed():
     assert [
         path.name
         for path in DEPLOY_FOLDER.iterdir()
@@ -62,11 +62,11 @@ def read_dockerfile():
 
 
 def get_instruction(name):
-    (text,) = (text for found, text in read_dockerfile() if found == name)
+    (text,) = (text for instruction, text in read_dockerfile() if instruction == name)
     return text
 
 
-def test_the_image_is_made_and_run_as_the_published_page_has_it():
+def test_image_is_documented_as_on_the_published_page():
     line = (
         "docker run -d -p 8989:8080 -e ADMIN_USERNAME=admin -e ADMIN_PASSWORD=your-password progressbar-server:latest"
     )
@@ -78,9 +78,9 @@ def test_the_image_is_made_and_run_as_the_published_page_has_it():
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """Carry out what the Dockerfile says, in a folder instead of a container; return its root and its environment."""
+    """Run the Dockerfile's instructions in a folder instead of a container; return its root and its environment."""
     if "CI" not in os.environ:
-        pytest.skip("pip fetches and installs everything anew, which takes long: CI does it, and CI=1 pytest")
+        pytest.skip("slow, pip downloads all locked dependencies: runs in CI, or with CI=1 pytest")
     root = tmp_path_factory.mktemp("image")
     environ = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
@@ -110,12 +110,12 @@ def image(tmp_path_factory):
 
 
 @pytest.mark.timeout(240)
-def test_the_images_command_serves_and_its_health_check_sees_it(image):
+def test_image_serves_and_its_health_check_succeeds(image):
     root, environ = image
     port = str(find_free_port())
     environ = {**environ, "ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "your-password"}
     assert environ["PROGRESSBAR_PORT"] == "8080"
-    environ["PROGRESSBAR_PORT"] = port  # somebody else may have that one
+    environ["PROGRESSBAR_PORT"] = port  # port 8080 may be in use
     command = json.loads(get_instruction("CMD"))
     check = json.loads(get_instruction("HEALTHCHECK").partition("CMD ")[2])
     server = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, cwd=root)
@@ -131,12 +131,12 @@ def test_the_images_command_serves_and_its_health_check_sees_it(image):
             key = browser.post("/api/v1/keys", json={"type": "write", "name": "ci"}).json()["key"]
         with ProgressBar(url, key) as pb:
             pb.create("a", "A", "", 0.5)
-        # It is reached from outside of the container, and what it keeps is in the volume.
+        # The server is reachable from outside of the container, and its data is in the volume.
         assert is_bound_to_all(int(port))
         assert get_instruction("VOLUME") == "/data"
         assert "progress.db" in {path.name for path in (root / "data").iterdir()}
         assert {path.name for path in root.iterdir()} == {"src", "opt", "data"}
-        server.send_signal(signal.SIGTERM)  # as `docker stop` does
+        server.send_signal(signal.SIGTERM)  # the signal of `docker stop`
         assert server.wait(10) == 0
         assert subprocess.run(check, env=environ, timeout=100, stderr=subprocess.DEVNULL).returncode != 0
     finally:
@@ -153,9 +153,9 @@ def is_bound_to_all(port):
 
 
 class NginxProxy:
-    """nginx with a configuration of ours, as one process of our own."""
+    """A process of nginx with a shipped configuration."""
 
-    def __init__(self, folder, text, **more):
+    def __init__(self, folder, text):
         self.port = find_free_port()
         temporary = "".join(
             f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -164,17 +164,8 @@ class NginxProxy:
         conf = folder / "nginx.conf"
         conf.write_text(text)
         nginx = find_program("nginx", "nginx-light")
-        how = [
-            "-p",
-            str(folder),
-            "-e",
-            "stderr",
-            "-c",
-            str(conf),
-            "-g",
-            f"daemon off; master_process off; pid {folder}/pid;",
-        ]
-        self._process = subprocess.Popen([nginx, *how])
+        directives = f"daemon off; master_process off; pid {folder}/pid;"
+        self._process = subprocess.Popen([nginx, "-p", folder, "-e", "stderr", "-c", conf, "-g", directives])
         wait_until(self._is_ready)
 
     def _is_ready(self):
@@ -189,7 +180,7 @@ class NginxProxy:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory, postgres_cluster):
-    """Two servers on one PostgreSQL, and what they were told to live under."""
+    """Two servers on one PostgreSQL."""
     url = create_database(postgres_cluster)
     servers = [start_server(url, admin_key="the-admin-key-of-these-tests") for _ in range(2)]
     yield servers
@@ -222,44 +213,44 @@ def subpath_site(tmp_path_factory):
 
 @pytest.fixture(params=["root_site", "subpath_site"])
 def proxied_site(request):
-    """The URL that a proxy makes of it, and a write key."""
+    """The URL of a server behind a proxy, and a write key."""
     return request.getfixturevalue(request.param)
 
 
-def test_the_published_client_works_through_nginx(proxied_site):
+def test_published_client_works_through_nginx(proxied_site):
     url, key = proxied_site
     with ProgressBar(api_url=url, api_key=key) as pb:
-        for _ in range(4):  # so that it meets both servers
+        for _ in range(4):  # requests reach both servers
             pb.create("video-001", "Encoding", "starting", 0.0, weight=100)
             pb.update("video-001", "Encoding", "half way", 0.5, weight=100)
             wait_until(lambda: [(item["id"], item["value"]) for item in pb.get_all()] == [("video-001", 0.5)])
             assert pb.delete("video-001")
 
 
-def test_a_stream_through_nginx_is_not_held_back(proxied_site):
+def test_stream_through_nginx_is_not_buffered(proxied_site):
     url, key = proxied_site
     http = httpx.Client(headers={"X-API-KEY": key}, verify=TLS_CONTEXT, timeout=10)
-    begun = time.monotonic()
+    started = time.monotonic()
     with http, http.stream("GET", f"{url}/api/v1/events") as stream:
         lines = stream.iter_lines()
         assert next(line for line in lines if line.startswith("event: ")) == "event: snapshot"
-        assert time.monotonic() - begun < 1
-        begun = time.monotonic()
+        assert time.monotonic() - started < 1
+        started = time.monotonic()
         assert http.put(f"{url}/api/v1/items/streamed", json={"total": 5}).status_code in (200, 201)
         assert '"streamed"' in next(line for line in lines if line.startswith("data: ") and '"streamed"' in line)
-        # A tick, and with two servers what one hears of the other.
-        assert time.monotonic() - begun < 2.5
+        # A tick, and with two servers the replication between them.
+        assert time.monotonic() - started < 2.5
         http.delete(f"{url}/api/v1/items/streamed")
 
 
-def test_the_page_and_its_forms_work_through_nginx(proxied_site):
+def test_pages_and_forms_work_through_nginx(proxied_site):
     url, key = proxied_site
-    # An old browser says no more than where a form comes from; that is compared with the Host that was asked for.
+    # An old browser sends only Origin with a form. The server compares it with the request's Host.
     origin = str(httpx.URL(url).join("/")).rstrip("/")
     with httpx.Client(verify=TLS_CONTEXT, headers={"Origin": origin}) as browser:
-        sent = browser.post(f"{url}/login", data={"key": key})
-        assert sent.status_code == 303, sent.text
-        home = browser.get(httpx.URL(f"{url}/login").join(sent.headers["Location"]))
+        reply = browser.post(f"{url}/login", data={"key": key})
+        assert reply.status_code == 303, reply.text
+        home = browser.get(httpx.URL(f"{url}/login").join(reply.headers["Location"]))
         assert (home.status_code, home.url) == (200, f"{url}/")
         page = browser.get(f"{url}/login").text
         assets = re.findall(r'(?:src|href)="([^"]+\.(?:js|css))"', page)
@@ -268,7 +259,7 @@ def test_the_page_and_its_forms_work_through_nginx(proxied_site):
             assert browser.get(httpx.URL(f"{url}/login").join(asset)).status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(proxied_site):
+def test_too_large_body_is_refused_by_the_server_not_by_nginx(proxied_site):
     url, key = proxied_site
     with httpx.Client(headers={"X-API-KEY": key, "Content-Type": "application/json"}, verify=TLS_CONTEXT) as http:
         reply = http.post(f"{url}/api/v1/items:batch", content=b" " * (3 << 19))
@@ -276,8 +267,8 @@ def test_a_body_that_is_too_large_is_refused_by_the_server_and_not_by_nginx(prox
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the whole loopback network")
-def test_clients_behind_nginx_have_addresses_and_the_site_has_its_name(tmp_path):
-    """One client guesses passwords until it has to wait, whatever addresses it makes up. Another one signs in."""
+def test_clients_behind_nginx_keep_their_addresses(tmp_path):
+    """A client that guesses passwords is limited, whatever addresses it forges. Another client signs in."""
     with start_server(
         tmp_path / "progress.db", base_path="/progress", admin_username="admin",
         admin_password="right", trusted_proxies="127.0.0.1", public_url="https://progress.example/progress",
@@ -303,7 +294,7 @@ def test_clients_behind_nginx_have_addresses_and_the_site_has_its_name(tmp_path)
             proxy.close()
 
 
-def test_a_server_that_goes_away_is_not_missed(root_site, servers):
+def test_nginx_retries_at_another_server_when_one_stops(root_site, servers):
     url, key = root_site
     with ProgressBar(url, key) as pb:
         pb.create("stays", "Stays", "", 0.1)
@@ -313,7 +304,7 @@ def test_a_server_that_goes_away_is_not_missed(root_site, servers):
         pb.delete("stays")
 
 
-def test_the_unit_is_one_that_systemd_understands(tmp_path):
+def test_systemd_unit_is_valid_and_confined(tmp_path):
     analyze = find_program("systemd-analyze", "systemd")
     text = replace_all(
         (DEPLOY_FOLDER / "progressbar-tracker.service").read_text(),
@@ -323,12 +314,12 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path):
     unit = str(tmp_path / "progressbar-tracker.service")
     done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
-    # From 0, which nothing can be done to, to 10.
-    judged = [analyze, "security", "--offline=true", "--threshold=20", unit]
-    assert subprocess.run(judged, capture_output=True, timeout=100).returncode == 0
+    # The exposure is from 0 (safe) to 10; the threshold is in tenths.
+    command = [analyze, "security", "--offline=true", "--threshold=20", unit]
+    assert subprocess.run(command, capture_output=True, timeout=100).returncode == 0
 
 
-def test_the_units_command_and_variables_are_ours():
+def test_systemd_unit_sets_documented_variables():
     text = (DEPLOY_FOLDER / "progressbar-tracker.service").read_text()
     pairs = dict(
         pair.split("=", 1) for line in re.findall(r"^Environment=(.*)", text, re.MULTILINE) for pair in line.split()
@@ -338,7 +329,7 @@ def test_the_units_command_and_variables_are_ours():
     assert pairs["PROGRESSBAR_DATABASE"].startswith("%S/" + re.search(r"StateDirectory=(.*)", text)[1])
 
 
-def test_the_caddyfile_is_one_that_caddy_understands(tmp_path):
+def test_caddyfile_is_valid(tmp_path):
     caddy = shutil.which("caddy")
     text = (DEPLOY_FOLDER / "Caddyfile").read_text()
     assert text.count("reverse_proxy 127.0.0.1:8989") == text.count("flush_interval -1") == 2
@@ -350,7 +341,7 @@ def test_the_caddyfile_is_one_that_caddy_understands(tmp_path):
         assert "127.0.0.1:8989" in done.stdout
 
 
-def test_the_composition_names_what_the_other_files_have():
+def test_compose_file_agrees_with_the_other_files():
     text = (DEPLOY_FOLDER / "compose.yaml").read_text()
     conf = (DEPLOY_FOLDER / "nginx.conf").read_text()
     assert re.findall(r"server (server-\d):8080;", conf) == re.findall(r"^  (server-\d): \*server", text, re.MULTILINE)

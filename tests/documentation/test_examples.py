@@ -1,4 +1,4 @@
-"""Each example runs against a real server, and each is listed."""
+"""Runs each example with a real server."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ EXPECTED_SHELL_RUNS = {
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES_FOLDER.glob("*.py")))
-def test_an_example_runs_and_its_end_is_in_the_history(name, programs):
+def test_example_ends_in_the_history(name, programs):
     done = programs.run_python((EXAMPLES_FOLDER / name).read_text("utf-8"))
     assert (done.returncode, done.stderr) == (0, "")
     assert set(EXPECTED_RUNS[name]) <= programs.final_states()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES_FOLDER.glob("*.sh")))
-def test_a_shell_example_runs_and_its_end_is_in_the_history(name, programs):
+def test_shell_example_ends_in_the_history(name, programs):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = programs.run("sh", EXAMPLES_FOLDER / name, PATH=path)
     assert done.returncode == 0, done.stderr

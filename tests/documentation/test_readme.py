@@ -1,4 +1,4 @@
-"""The README runs as written, and what it lists is what there is."""
+"""Runs the README's code, and compares its lists with the source."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ CONSOLE_LINES = [
 def run_code(code, server, programs):
     code = code.replace("http://your-server:8989", server.url).replace("your-api-key", programs.key)
     done = programs.run_python(code)
-    drawn = done.stderr if "tqdm" in code else ""  # its bars are drawn wherever stderr goes
-    assert (done.returncode, done.stderr) == (0, drawn)
+    expected_stderr = done.stderr if "tqdm" in code else ""  # tqdm's bars need no terminal
+    assert (done.returncode, done.stderr) == (0, expected_stderr)
 
 
 @pytest.mark.parametrize(
     "code", [code for code in PYTHON_BLOCKS if code != QUICK_START], ids=range(1, len(PYTHON_BLOCKS))
 )
-def test_each_python_snippet_runs_as_written(code, server, programs):
+def test_readme_python_snippet_runs_as_written(code, server, programs):
     run_code(code, server, programs)
 
 
-def test_the_quick_start_runs_as_written_and_leaves_its_run_in_the_history(server, programs):
+def test_quick_start_leaves_its_run_in_the_history(server, programs):
     run_code(QUICK_START, server, programs)
     (ended,) = programs.history()
     assert (ended["id"], ended["title"], ended["status"], ended["completed"]) == (
@@ -50,15 +50,15 @@ def test_the_quick_start_runs_as_written_and_leaves_its_run_in_the_history(serve
     )
 
 
-def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
-    """``serve`` as the README has it, but for the port and the file; then the loop, with nothing configured."""
+def test_quick_start_server_configures_the_quick_start_loop(tmp_path):
+    """Only the port and the database file differ from the README. The loop has no configuration."""
     (line,) = (line for line in CONSOLE_LINES if line.endswith(" serve"))
     environ = {**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db"), "PROGRESSBAR_PORT": "0"}
     command = [sys.executable, "-m", "progressbar_tracker", *shlex.split(line)[1:]]
     server = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
     try:
-        for said in server.stdout:
-            if said.startswith("Serving on"):
+        for output in server.stdout:
+            if output.startswith("Serving on"):
                 break
         (tmp_path / "loop.py").write_text(QUICK_START, "utf-8")
         subprocess.run([sys.executable, str(tmp_path / "loop.py")], check=True, timeout=100)
@@ -69,7 +69,7 @@ def test_the_quick_start_server_configures_the_quick_start_loop(tmp_path):
             check=True,
             timeout=100,
         )
-        assert listed.stdout == "[]\n"  # it has succeeded, and left the list
+        assert listed.stdout == "[]\n"  # a succeeded run leaves the list
     finally:
         server.kill()
         server.communicate()
@@ -83,7 +83,7 @@ def test_every_environment_variable_is_documented():
     assert {name for name in known if f"`{name}`" not in README_TEXT} == set()
 
 
-def test_every_command_and_every_option_is_documented():
+def test_every_command_and_option_is_documented():
     commands = {}
     for name, command in cli.commands.commands.items():
         group = command.commands.items() if isinstance(command, click.Group) else [("", command)]
@@ -96,5 +96,5 @@ def test_every_command_and_every_option_is_documented():
     assert [option for option in sorted(options) if not re.search(rf"{option}(?![a-z-])", README_TEXT)] == []
 
 
-def test_the_readme_is_short_enough_to_be_read():
+def test_readme_has_at_most_300_lines():
     assert len(README_TEXT.splitlines()) <= 300
