@@ -272,7 +272,7 @@ def test_a_thread_that_cannot_be_started_is_told_once_however_many_bars_there_ar
         patched.setattr(threading.Thread, "start", refuse)
         for number in range(5):
             assert list(pb.track(range(3), id=f"job{number}")) == [0, 1, 2]
-    assert len([record for record in caplog.records if "want of a thread" in record.message]) == 1
+    assert len([record for record in caplog.records if "no thread can be started" in record.message]) == 1
 
 
 def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):

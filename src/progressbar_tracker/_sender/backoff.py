@@ -1,8 +1,8 @@
 """When the client may send again after a failure, and how much at once.
 
 The delay is exponential with full jitter: ``uniform(0, min(cap, base * 2**failures))``. A library would not make this
-shorter. tenacity reads the number of failures from a retry state of its own type and draws from the global ``random``:
-tests could not inject their numbers, and a program that has seeded ``random`` would get different results.
+shorter: tenacity reads the number of failures from its own retry state. It also draws from the global ``random``, so
+tests could not inject numbers, and a program that has seeded ``random`` would get different results.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
-"""The background sender: samples trackers, asks the reconciler what the server lacks, and delivers it.
+"""The background sender: asks the reconciler for the operations that the server lacks, and delivers them.
 
-A program's thread never waits for it and takes no lock of it: a run is handed in by ``deque.append``, and so is its
-end. One request is in flight at a time. The sender knows a ``deliver`` callable and no HTTP; how that is made
-(configuration, connections, TLS) is the business of ``connect``, called in the sender's thread when something is to be
-sent.
+A program's thread never waits for the sender and takes none of its locks: a run and its end are added by
+``deque.append``. One request is in flight at a time. The sender does not know HTTP: ``connect`` returns a delivery,
+with configuration, connections and TLS. It is called in the sender's thread when there is something to send.
 
-An answer that is no progress server's at all (a redirect, HTML with 200: a hotel's page, a wrong port) backs off for a
-minute, instead of ending the reporting for good: a laptop in a train meets such a page for as long as it takes to sign
-in, and the loop that it tracks may run for days.
+A response that is not from a progress server (a redirect, HTML with 200) backs off for a minute. It does not end the
+reporting: a laptop meets the sign-in page of a train or hotel for a few minutes, and its loop may run for days.
 
-No failure is final but one: that no server is configured. A setting that cannot be used is read again with each
-attempt. A key that is refused is not sent again; what delivers looks for another one where that came from.
+The only permanent failure is that no server is configured. An invalid setting is read again at each attempt. A refused
+key is not sent again; the delivery reads another one from the same source.
 """
 
 from __future__ import annotations
@@ -54,47 +52,45 @@ if TYPE_CHECKING:
             """Deliver operations and return one result for each; ``timeout`` is in seconds for each phase.
 
             Raises:
-                ProgressBarError: There was no usable answer.
+                ProgressBarError: There was no usable response.
             """
 
         @property
         def unbatched(self) -> bool:
-            """Whether each operation is a request of its own, so that there should be few."""
+            """Whether each operation is a request, so that there should be few."""
 
         @property
         def boot_id(self) -> str:
-            """Changes when the server starts anew; ``""`` where it is not known. Asked when an item has vanished."""
+            """Changes when the server restarts; ``""`` if unknown. The server is asked when an item has vanished."""
 
         @property
         def key_source(self) -> str:
-            """Where the key comes from, in words."""
+            """Where the key comes from, for a log line."""
 
         def close(self) -> None:
-            """Give back what belongs to the delivery alone. Idempotent."""
+            """Close the connections that only this delivery uses. Idempotent."""
 
 
-POLL_INTERVAL: Final = 0.1  # seconds between looks at what has ended
+POLL_INTERVAL: Final = 0.1  # seconds between two checks for ended runs
 REQUEST_TIMEOUT: Final = 5.0  # seconds for a phase of a request
 EXIT_TIMEOUT: Final = 1.5  # seconds that the end of a program waits at most
-STARTUP_TIMEOUT: Final = 5.0  # seconds that connecting, with all its imports, may take beyond that
-OFFLINE_EXIT_TIMEOUT: Final = 0.3  # the same when the server is known to be away
-MIN_THREAD_SLEEP: Final = (
-    0.001  # seconds the thread rests at least: a loop that waits for the interpreter's lock gets it
-)
-THREAD_JOIN_TIMEOUT: Final = 0.1  # seconds in which the thread may leave in good order, when it is not in a request
+STARTUP_TIMEOUT: Final = 5.0  # further seconds for connecting, with all its imports
+OFFLINE_EXIT_TIMEOUT: Final = 0.3  # seconds in place of EXIT_TIMEOUT while requests fail
+MIN_THREAD_SLEEP: Final = 0.001  # seconds; lets a program thread that waits for the GIL have it
+THREAD_JOIN_TIMEOUT: Final = 0.1  # seconds for the thread to end if no request is in flight
 WARNING_INTERVAL: Final = 60.0  # seconds between two warnings of one kind
-WRONG_SERVER_DELAY: Final = 60.0  # seconds between attempts when what answers is no progress server
-KEY_POLL_INTERVAL: Final = 2.0  # seconds between looks for another key when the server refuses the one there is
+WRONG_SERVER_DELAY: Final = 60.0  # seconds between attempts while another kind of server answers
+KEY_POLL_INTERVAL: Final = 2.0  # seconds between two reads of the key while the server refuses it
 
 
 class _FlushRequest:
-    """Somebody waits until the server has what there is now."""
+    """A thread waits until the server has the present states."""
 
     __slots__ = ("done", "finalize", "is_final", "requested_at", "succeeded")
 
     def __init__(self, finalize: Callable[[Source], None] | None, *, is_final: bool) -> None:
-        self.finalize = finalize  # has its say about each run first
-        self.is_final = is_final  # nothing comes after it: whatever the back-off says, the server is tried once more
+        self.finalize = finalize  # decides the end of each run first
+        self.is_final = is_final  # the last one: the server is tried once more in spite of a back-off
         self.done = threading.Event()
         self.succeeded = False
         self.requested_at: float | None = None
@@ -104,16 +100,16 @@ class Sender:
     """Keeps one server up to date about the runs of this process.
 
     Args:
-        connect: Returns what delivers operations, or ``None`` when there is no server; raises ``ConfigError`` when
-            the configuration cannot be used. Called in the sender's thread, until it returns.
-        url: The server's, where it is known before connecting.
-        started: Called in the program's thread whenever the sender's thread is started.
-        forked: Called in a child process that was forked without Python's hooks, as uWSGI does it: has to reset this
-            sender, and all that a fork cuts in half.
-        on_error: Told of each error that keeps a state from the server, in the sender's thread.
+        connect: Returns a delivery, or ``None`` if no server is configured; raises ``ConfigError`` if the configuration
+            cannot be used. Called in the sender's thread, until it returns.
+        url: The server's URL, if it is known before connecting.
+        on_start: Called in the program's thread after each start of the sender's thread.
+        on_fork: Called in a child process that was forked without Python's hooks, as by uWSGI. It has to reset this
+            sender and everything else that a fork breaks.
+        on_error: Called in the sender's thread with each error that keeps a state from the server.
         clock: Monotonic seconds.
-        reconciler: Makes what decides what is sent; called anew in the child of a fork.
-        is_exiting: The program is ending, and nobody will flush it any more: each end is delivered before it goes on.
+        make_reconciler: Called again in the child of a fork.
+        is_exiting: The exit hooks already run and no flush will follow: each end is flushed at once.
     """
 
     def __init__(
@@ -140,7 +136,7 @@ class Sender:
         self._delivery: Delivery | None = None
         self._inherited_deliveries: object = None
         self._added_sources: deque[Source] = deque()
-        # Bounded, for the thread may hang or be gone. A mark that is lost costs no more than an interval.
+        # Bounded, because the thread may hang or be gone. A lost entry delays the end by one interval at most.
         self.ended_sources: deque[Source] = deque(maxlen=MAX_ITEMS)
         self._flushes: deque[_FlushRequest] = deque()
         self._pending_flushes: list[_FlushRequest] = []
@@ -148,16 +144,16 @@ class Sender:
         self._warned_at: dict[str, float] = {}
         self.closed = False
         self.is_exiting = is_exiting
-        self._setup_error: str | None = None  # the setting or the key that cannot be used, in words
-        self._setup_error_at = 0.0  # when that was last seen
-        self._is_offline = False  # somebody waited for the server in vain
+        self._setup_error: str | None = None  # why a setting or the key cannot be used
+        self._setup_error_at = 0.0  # the latest instant of that error
+        self._is_offline = False  # the last flush of flush_if_online() timed out
         self._worker = Worker("progressbar-sender", self.step, self._has_new_input)
 
     def __repr__(self) -> str:
         return f"Sender({self._reconciler.stats!r})"
 
     def add(self, source: Source) -> None:
-        """Take a run in. Returns at once: one append, and the start of the thread if it does not run."""
+        """Track a run. Does not wait: one append, and the start of the thread if it does not run."""
         self._check_process()
         if self.closed or self._reconciler.disabled_reason is not None:
             return
@@ -175,12 +171,12 @@ class Sender:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is anything that a flush could be about."""
+        """Whether a flush would have work."""
         return self._has_new_input() or len(self._reconciler) > 0
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has all that it needs to ask the server, or has found that there is none to ask."""
+        """Whether connecting is over, with a connection or an error."""
         return (
             self._delivery is not None or self._setup_error is not None or self._reconciler.disabled_reason is not None
         )
@@ -196,7 +192,7 @@ class Sender:
             timeout: Seconds to wait at most.
 
         Returns:
-            Whether it has; false when the time was up or there is no server.
+            Whether the server has them; false after a timeout or without a server.
         """
         self._check_process()
         return self._run_flush(_FlushRequest(None, is_final=False), timeout)
@@ -212,32 +208,30 @@ class Sender:
             self._wait_for_flush(request, timeout)
         else:
             self._flush_without_thread(request, timeout)
-        request.done.set()  # nobody waits any more, and the thread may forget it
+        request.done.set()  # this thread waits no longer: the sender's thread may drop the request
         with contextlib.suppress(ValueError):
             self._flushes.remove(request)
         return request.succeeded
 
     def _wait_for_flush(self, request: _FlushRequest, timeout: float) -> None:
-        # In short waits. A Ctrl-C ends a wait that it finds in progress, and one that comes in the moment before, or is
-        # taken by another thread, is noticed when the wait is over.
+        # In short waits. Ctrl-C ends a wait in progress. A Ctrl-C just before a wait, or in another thread, is noticed
+        # when the wait is over.
         end = self._clock() + timeout
         while not request.done.is_set() and (left := end - self._clock()) > 0:
             request.done.wait(min(POLL_INTERVAL, left))
 
     def flush_if_online(self) -> bool:
-        """Flush, but wait for no server that did not answer the last time it was waited for."""
+        """Flush, unless the last such flush timed out or requests fail at present."""
         if self._is_offline or self._reconciler.backoff.failure_count:
             return False
         if self.is_exiting:
-            self._deadline = (
-                self._clock() + EXIT_TIMEOUT
-            )  # of the requests too, if no thread can be started to make them
+            # The deadline bounds the requests too: this thread makes them if no thread can be started.
+            self._deadline = self._clock() + EXIT_TIMEOUT
             reached = self._run_flush(_FlushRequest(None, is_final=True), EXIT_TIMEOUT)
-            self._is_offline = not reached
-            return reached
-        reached = self.flush(EXIT_TIMEOUT)
-        if not reached and not self.is_ready and not self._reconciler.backoff.failure_count:
-            reached = self.flush(STARTUP_TIMEOUT)  # on a busy machine; the server has not been asked anything yet
+        else:
+            reached = self.flush(EXIT_TIMEOUT)
+            if not reached and not self.is_ready and not self._reconciler.backoff.failure_count:
+                reached = self.flush(STARTUP_TIMEOUT)  # a busy machine still imports: no request was made yet
         self._is_offline = not reached
         return reached
 
@@ -245,7 +239,7 @@ class Sender:
         """Flush, then stop. Idempotent.
 
         Args:
-            timeout: Seconds to wait at most; by default 1.5, or 0.3 when the server is known to be away.
+            timeout: Seconds to wait at most; by default 1.5, or 0.3 while requests fail.
 
         Returns:
             Whether the server has everything.
@@ -253,7 +247,7 @@ class Sender:
         return self.shut_down(None, timeout)
 
     def shut_down(self, finalize: Callable[[Source], None] | None, timeout: float | None = None) -> bool:
-        """Close, after ``finalize`` has had its say about each run."""
+        """Close, after ``finalize`` has decided the end of each run."""
         if self.closed:
             return True
         self._check_process()
@@ -261,7 +255,7 @@ class Sender:
         if self.is_busy:
             if timeout is None:
                 timeout = OFFLINE_EXIT_TIMEOUT if self._reconciler.backoff.failure_count else EXIT_TIMEOUT
-            timeout -= min(THREAD_JOIN_TIMEOUT, timeout / 2)  # the thread has that long to leave
+            timeout -= min(THREAD_JOIN_TIMEOUT, timeout / 2)  # reserved for the join below
             self._deadline = self._clock() + timeout
             reached = self._run_flush(_FlushRequest(finalize, is_final=True), timeout)
         self.closed = True
@@ -273,20 +267,20 @@ class Sender:
         return reached
 
     def reset(self) -> None:
-        """Start empty in the child of a fork: the runs, the thread and the connection are the parent's."""
+        """Empty the sender in the child of a fork: the runs, the thread and the connection belong to the parent."""
         self._pid = os.getpid()
         self._added_sources = deque()
         self.ended_sources = deque(maxlen=MAX_ITEMS)
         self._flushes = deque()
         self._pending_flushes = []
-        # Out of use, but never finalized: that would close the connection, or complain that nobody had.
+        # Kept, because a finalizer would close the parent's connection, or warn that it is not closed.
         self._inherited_deliveries, self._delivery = (self._inherited_deliveries, self._delivery), None
         self._reconciler.forget_all()
         self._reconciler = self._make_reconciler()
         self._worker.reset()
 
     def step(self) -> float | None:
-        """Do what is due. Return the seconds until the next step, or ``None`` when nothing is left to do."""
+        """Do the work that is due. Return the seconds until the next step, or ``None`` if no work is left."""
         reconciler = self._reconciler
         self._drain_inputs(self._clock())
         now = self._clock()
@@ -308,12 +302,12 @@ class Sender:
 
     def _drain_inputs(self, now: float) -> None:
         reconciler = self._reconciler
-        # The flushes first: what was handed in before one of them is there by then, and must be a part of it.
+        # The flushes first: a flush covers every run that was added before it.
         flushes: list[_FlushRequest] = []
-        with contextlib.suppress(IndexError):  # who gave up waiting takes his own out
+        with contextlib.suppress(IndexError):  # a thread whose wait timed out removes its own request
             while self._flushes:
                 flushes.append(self._flushes.popleft())
-        # Bounded by what is there now: others append meanwhile.
+        # The present lengths, because other threads append meanwhile.
         for _ in range(len(self._added_sources)):
             reconciler.add(self._added_sources.popleft(), now)
         for _ in range(len(self.ended_sources)):
@@ -322,7 +316,7 @@ class Sender:
             if flush.finalize is not None:
                 reconciler.finalize_all(flush.finalize, now)
             flush.requested_at = now
-            # What is wrong may have been mended meanwhile, and a look costs next to nothing.
+            # A wrong setting may be corrected by now, and reading it again is cheap.
             reconciler.make_due(now, is_final=flush.is_final or self._setup_error is not None)
             self._pending_flushes.append(flush)
 
@@ -330,24 +324,24 @@ class Sender:
         reconciler = self._reconciler
         for flush in list(self._pending_flushes):
             at = flush.requested_at or 0.0
-            if flush.done.is_set():  # nobody waited so long
+            if flush.done.is_set():  # its wait timed out
                 self._pending_flushes.remove(flush)
                 continue
             reached = reconciler.disabled_reason is None and not reconciler.is_behind(at)
-            # At the end of a program a server that is away is not waited for, and a setting that is wrong never.
-            hopeless = (
+            # The end of a program does not wait for a server that is away. No flush waits after a wrong setting.
+            is_offline = (
                 flush.is_final
                 and reconciler.backoff.failure_count > 0
                 and self._clock() >= at + OFFLINE_EXIT_TIMEOUT - THREAD_JOIN_TIMEOUT
             )
-            wrong = self._setup_error is not None and self._setup_error_at >= at
-            if reached or hopeless or wrong or reconciler.disabled_reason is not None:
+            is_misconfigured = self._setup_error is not None and self._setup_error_at >= at
+            if reached or is_offline or is_misconfigured or reconciler.disabled_reason is not None:
                 self._pending_flushes.remove(flush)
                 flush.succeeded = reached
                 flush.done.set()
 
     def _flush_without_thread(self, request: _FlushRequest, timeout: float) -> None:
-        # No thread can be started, as at the end of an interpreter: the caller does the work itself.
+        # No thread can be started, as at the end of an interpreter: the calling thread does the work.
         end = self._clock() + timeout
         while not request.done.is_set() and (left := end - self._clock()) > 0:
             try:
@@ -367,11 +361,11 @@ class Sender:
                 if self._delivery is None:
                     reconciler.disable("no server is configured")
                     return
-                if self.closed:  # meanwhile, when there was nothing to close yet
+                if self.closed:  # close() ran meanwhile, and had no delivery to close
                     self._delivery.close()
                     return
-                # Connecting took its time, imports and all. A state that is older than its arrival would look to the
-                # server like a slow beginning and a fast loop.
+                # Connecting took a while. Sample again: from a state that is older than its arrival, the server would
+                # compute a slow start and a fast loop.
                 reconciler.reschedule(steps, self._clock())
                 steps = reconciler.plan(self._clock())
                 if not steps:
@@ -380,7 +374,7 @@ class Sender:
             if len(results) != len(steps):
                 raise TransportError(f"{len(steps)} operations have {len(results)} results")
         except BaseException as error:
-            # Whatever it is, it passes or does not: what was under way is not forgotten, and tried again.
+            # The steps are kept and tried again, whatever the error is.
             self._process_failure(steps, error if isinstance(error, ProgressBarError) else _wrap_unexpected(error))
             if not isinstance(error, Exception):
                 raise
@@ -393,11 +387,11 @@ class Sender:
             reconciler.apply(steps, results, self._clock(), boot_id=self._delivery.boot_id)
 
     def _process_failure(self, steps: list[Step], error: ProgressBarError) -> None:
-        """Draw the consequences of an answer that was of no use."""
         reconciler, now = self._reconciler, self._clock()
-        again, self._setup_error, self._setup_error_at = self._setup_error == str(error), None, now
+        is_known = self._setup_error == str(error)
+        self._setup_error, self._setup_error_at = None, now
         if isinstance(error, ConfigError):
-            # The variable or the file may be mended while the program runs.
+            # A person may correct the variable or the file while the program runs.
             self._setup_error = str(error)
             reconciler.back_off(steps, now, str(error))
             self._warn("config", f"Progress is not reported: {error}", once=True)
@@ -409,27 +403,25 @@ class Sender:
         elif isinstance(error, ResponseError) and error.status_code in (400, 413, 422):
             reconciler.halve_batch(steps, str(error))
         elif isinstance(error, ResponseError):
-            transient = error.status_code in (408, 429) or error.status_code >= 500
-            wait, slower = error.retry_after if transient else WRONG_SERVER_DELAY, error.status_code == 429
-            reconciler.back_off(steps, now, str(error), retry_after=wait, slow_down=slower)
+            is_transient = error.status_code in (408, 429) or error.status_code >= 500
+            wait = error.retry_after if is_transient else WRONG_SERVER_DELAY
+            reconciler.back_off(steps, now, str(error), retry_after=wait, slow_down=error.status_code == 429)
             self._warn("answer", f"Progress cannot be reported at the moment: {error}")
         else:
             reconciler.back_off(steps, now, str(error))
             self._warn("network", f"Progress cannot be reported at the moment: {error}")
-        if not again:
-            with contextlib.suppress(Exception):  # a user's callback may raise whatever it likes
+        if not is_known:
+            with contextlib.suppress(Exception):  # a user's callback may raise anything
                 self._on_error(error)
 
     def _compute_timeout(self) -> float:
-        return (
-            REQUEST_TIMEOUT
-            if self._deadline is None
-            else min(REQUEST_TIMEOUT, max(self._deadline - self._clock(), 0.05))
-        )
+        if self._deadline is None:
+            return REQUEST_TIMEOUT
+        return min(REQUEST_TIMEOUT, max(self._deadline - self._clock(), 0.05))
 
     def _warn(self, kind: str, message: str, *, once: bool = False) -> None:
-        # The first of a kind at once, then one a minute: a program that runs for a week with its server away shall
-        # not fill the disk. Of a setting that is wrong, another line says nothing new.
+        # The first of a kind at once, then one a minute: a week without the server must not fill the disk. A wrong
+        # setting is logged once.
         now = self._clock()
         if now >= self._warned_at.get(kind, -WARNING_INTERVAL) + WARNING_INTERVAL:
             self._warned_at[kind] = math.inf if once else now
@@ -437,6 +429,6 @@ class Sender:
 
 
 def _wrap_unexpected(error: BaseException) -> TransportError:
-    made = TransportError(f"the request failed: {format_value(error, 300)}")
-    made.__cause__ = error
-    return made
+    wrapped = TransportError(f"the request failed: {format_value(error, 300)}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,25 +1,25 @@
-"""Counting that costs next to nothing: the position is kept by C and read from another thread.
+"""Count a loop's items in C, and read the position from another thread.
 
-No Python code runs per item. ``compress(source, repeat(True, maxsize))`` pulls a datum, then one selector, both in C;
-the ``repeat`` counts down, and ``length_hint`` of it, read from the sender's thread, is the exact number handed out.
-An object chained behind the source is asked for its iterator once, at true exhaustion, which tells that from ``break``
-on the last item. A subclass of ``compress`` without a ``__next__`` keeps the C slot and gains a finalizer, which tells
-that the loop let go of the iterator: it may run anywhere and under anybody's lock, so it only sets flags and appends.
+No Python code runs per item. ``compress(source, repeat(True, maxsize))`` pulls an item, then one selector, both in C.
+The ``repeat`` counts down; its ``__length_hint__``, read from the sender's thread, gives the exact number of items.
+``iter()`` of an object that is chained behind the source is called once, at exhaustion: that distinguishes exhaustion
+from ``break`` on the last item. A subclass of ``compress`` without a ``__next__`` keeps the C slot and gains a
+finalizer, which shows that the loop released its iterator. The finalizer may run at any point and under any lock, so it
+only sets flags and appends.
 
-``advance()`` from several threads: ``next()`` of a C iterator is one step under the GIL, and so is ``deque.append``; a
-sum in an attribute is not. What ``advance`` is given other than 1 waits in a deque, folded when it is read or long.
+``advance()`` from several threads: ``next()`` of a C iterator is one step under the GIL, and so is ``deque.append``; an
+addition to an attribute is not. A number other than 1 waits in a deque, which is folded when it is long.
 
-Without the GIL (free-threaded CPython) a step of ``repeat`` is not atomic. A counter that is made there takes the lock
-with every ``advance``, which is as exact, and slower. A loop's count is exact in both, for a loop's iterator belongs to
-one thread at a time, as any iterator does; from another thread it is only read.
+Without the GIL (free-threaded CPython) a step of ``repeat`` is not atomic. A counter takes the lock at each
+``advance()`` there, which is as exact, and slower. A loop's count is exact in both, because one thread at a time uses
+an iterator; other threads only read it.
 
-There is no second, faster path for lists and the like, whose own iterators the sender could ask how much is left. What
-such an iterator has handed out is its length at the beginning less what is left; but a list may grow or shrink during
-the loop, and an iterator that is exhausted has let go of its list, so nothing tells afterwards how many there were. It
-would save 4 ns an item of 7, for an end that is not exact.
+Lists have no faster path, although their iterators report how much is left. A list may grow or shrink during the loop,
+and an exhausted iterator has released its list, so the number of items is lost. The path would save 4 of 7 ns an item,
+and its last count would not be exact.
 
-A counter never holds the user's data, and the user's iterators are never asked for their ``__length_hint__`` from
-another thread. The length hint is that of our own ``repeat``.
+A counter never holds the user's data. No thread calls ``__length_hint__`` of the user's iterators, only of the
+``repeat``.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ if TYPE_CHECKING:
         def release(self) -> None: ...
 
     class LoopListener(Protocol):
-        """Who wants to know of the end of a counted loop. Both calls may come from any thread, at any point."""
+        """Receives the end of a counted loop, in any thread and at any point."""
 
         def on_exhausted(self) -> None:
-            """The source has nothing left. Called in the loop's own thread, as ordinary code."""
+            """Process the exhaustion of the source. Called in the loop's own thread, as ordinary code."""
 
         def on_released(self) -> None:
-            """The loop let go of its iterator. Called by a finalizer: set flags and append, nothing else."""
+            """Process the release of the iterator. Called by a finalizer: set flags and append, nothing else."""
 
     class AsyncLoopListener(LoopListener, Protocol):
-        """A watcher that also hears of an exception of the source, which only an asynchronous loop can see."""
+        """A listener that also receives an exception of the source, which only an asynchronous loop can see."""
 
         def on_source_error(self, error: BaseException) -> None:
-            """The source raised."""
+            """Process an exception of the source."""
 
 
 T = TypeVar("T")
 
 LOCK_TIMEOUT: Final = 1.0  # seconds
 _MAX_STEPS: Final = sys.maxsize
-_MAX_PENDING_DELTAS: Final = 1024  # deltas waiting; more are folded by the thread that adds one
+_MAX_PENDING_DELTAS: Final = 1024  # the thread that adds one more folds them
 
 # Guards folding and setting, which are rare. Module-wide, so that a counter stays small. Replaced after a fork.
-# Re-entrant, for a signal handler or a finalizer may read a count in the middle of a step of the same thread.
+# Re-entrant, because a signal handler or a finalizer may read a count in the middle of a step of the same thread.
 _lock = threading.RLock()
 
 
 def reset_lock() -> None:
-    """Replace the lock in the child of a fork, where the thread that held it may not exist."""
+    """Replace the lock in the child of a fork, which may lack the thread that held it."""
     global _lock
     _lock = threading.RLock()
 
@@ -78,7 +78,7 @@ call_after_fork(reset_lock)
 
 
 def _acquire_lock() -> _Lock:
-    """Take the lock and return it. A lock that is held for so long that its holder must be gone is replaced."""
+    """Acquire and return the lock. If it is held longer than any live thread holds it, replace it."""
     lock = _lock
     while not lock.acquire(True, LOCK_TIMEOUT):
         if lock is _lock:
@@ -88,7 +88,7 @@ def _acquire_lock() -> _Lock:
 
 
 def is_gil_enabled() -> bool:
-    """Say whether one thread at a time runs Python code, so that a step of a C iterator is atomic."""
+    """Return whether one thread at a time runs Python code, so that a step of a C iterator is atomic."""
     return bool(getattr(sys, "_is_gil_enabled", _return_true)())
 
 
@@ -97,7 +97,7 @@ def _return_true() -> bool:
 
 
 class Counter:
-    """How far one run is.
+    """The position of one run.
 
     >>> counter = Counter()
     >>> counter.advance(); counter.advance(2.5); counter.position
@@ -110,46 +110,46 @@ class Counter:
         self._base: Number = 0
         self._deltas: deque[Number] | None = None
         self._yielded: repeat[bool] | None = None
-        self.unit_iterator: repeat[bool] | None = None  # one step of it is one unit, from any thread
-        self.is_exhausted = False  # the source of the latest loop is exhausted
+        self.unit_iterator: repeat[bool] | None = None  # one step is one unit, from any thread
+        self.is_exhausted = False  # of the source of the latest loop
         self._needs_lock = not is_gil_enabled()  # a step of a C iterator is not atomic then
 
     @property
     def has_loop(self) -> bool:
-        """Whether a loop was begun over this counter."""
+        """Whether a loop was started over this counter."""
         return self._yielded is not None
 
     @property
     def position(self) -> Number:
-        """Units done. Of a loop, the item that is being worked on, or was when the loop was left, does not count."""
+        """Units done. The current item of a loop, or the one at which it was left, does not count."""
         # Reading changes nothing, so it may interrupt a step. list() of a deque is one step of C.
         lock = _acquire_lock()
         try:
-            position, deltas, ones, handed = self._base, self._deltas, self.unit_iterator, self._yielded
+            position, deltas, units, yielded = self._base, self._deltas, self.unit_iterator, self._yielded
             if deltas:
                 position += sum(list(deltas))
-            if ones is not None:
-                position += _MAX_STEPS - ones.__length_hint__()
-            return position if handed is None else position + self._loop_count()
+            if units is not None:
+                position += _MAX_STEPS - units.__length_hint__()
+            return position if yielded is None else position + self._loop_count()
         finally:
             lock.release()
 
     def is_at(self, position: Number) -> bool:
-        """Say whether it stands at ``position`` for certain. No lock, which costs as much as all the rest.
+        """Return whether the position is certainly ``position``. Takes no lock, which would double the cost.
 
-        For the sender, which asks ten thousand runs every second whether they have moved since.
+        For the sender, which checks ten thousand runs a second for movement.
         """
         if self._deltas is not None:
-            return False  # they may be being folded, and are in neither place
-        now, ones = self._base, self.unit_iterator
-        if ones is not None:
-            now += _MAX_STEPS - ones.__length_hint__()
-        # A loop that begins anew in this moment may be counted twice. That is never where it stood before.
+            return False  # a fold in progress has them in neither place
+        now, units = self._base, self.unit_iterator
+        if units is not None:
+            now += _MAX_STEPS - units.__length_hint__()
+        # A loop that starts again at this moment may be counted twice. The sum never equals the earlier position.
         return (now if self._yielded is None else now + self._loop_count()) == position
 
     def advance(self, n: Number = 1) -> None:
         """Add ``n`` units. Exact from any number of threads."""
-        # The path of n == 1 is hot: no lock, no attribute that two threads could write at once.
+        # The path of n == 1 is hot: no lock, and no attribute that two threads could write at once.
         if n == 1 and self.unit_iterator is not None:
             next(self.unit_iterator)
         else:
@@ -172,17 +172,17 @@ class Counter:
             lock.release()
 
     def set(self, position: Number) -> None:
-        """Make the position an absolute value; what is added later is added to it."""
+        """Replace the position by an absolute value."""
         lock = _acquire_lock()
         try:
-            step = position - self.position
-            self._base += step
+            delta = position - self.position
+            self._base += delta
         finally:
             lock.release()
 
     def _fold(self, deltas: deque[Number]) -> None:
-        # Under the lock. popleft() takes each delta exactly once, also while others append; the sum is added in one
-        # statement, which no signal handler can come in between.
+        # Under the lock. popleft() takes each delta exactly once, also while other threads append. The sum is added in
+        # one statement, which no signal handler can interrupt.
         total: Number = 0
         with contextlib.suppress(IndexError):  # a signal handler has folded the rest
             for _ in range(len(deltas)):
@@ -192,13 +192,13 @@ class Counter:
     def _loop_count(self) -> int:
         if self._yielded is None:
             return 0
-        handed = _MAX_STEPS - self._yielded.__length_hint__()
-        return handed if self.is_exhausted or handed == 0 else handed - 1
+        count = _MAX_STEPS - self._yielded.__length_hint__()
+        return count if self.is_exhausted or count == 0 else count - 1
 
     def wrap_iterator(self, source: Iterable[T], listener: LoopListener) -> Iterator[T]:
-        """Return a fresh iterator that counts here what ``source`` gives, and tells ``listener`` of its end.
+        """Return a new iterator that counts the items of ``source`` and notifies ``listener`` of its end.
 
-        ``iter()`` is not called on an iterator: ``for`` does not do so either, and ``__next__`` is all it needs.
+        ``iter()`` is not called on an iterator: ``__next__`` is enough, as for ``for``.
         """
         iterator = cast("Iterator[T]", source) if hasattr(type(source), "__next__") else iter(source)
         return _CountedIterator(iterator, _EndIterable(self, listener), self._start_loop(), listener)
@@ -207,19 +207,19 @@ class Counter:
         lock = _acquire_lock()
         try:
             self._base += self._loop_count()
-            self._yielded = handed = repeat(True, _MAX_STEPS)
+            self._yielded = yielded = repeat(True, _MAX_STEPS)
             self.is_exhausted = False
         finally:
             lock.release()
-        return handed
+        return yielded
 
     def wrap_async_iterator(self, source: AsyncIterator[T], listener: AsyncLoopListener) -> AsyncIterator[T]:
-        """The same for an asynchronous iterator, where a step of Python is lost in the cost of awaiting."""
+        """Wrap an asynchronous iterator, in Python: a step costs little beside an ``await``."""
         return _CountedAsyncIterator(self, source, self._start_loop(), listener)
 
 
 class _EndIterable:
-    """Chained behind the source: ``iter()`` of it is the sign that the source is exhausted."""
+    """Chained behind the source: ``iter()`` of it shows that the source is exhausted."""
 
     __slots__ = ("_counter", "_listener")
 
@@ -234,7 +234,7 @@ class _EndIterable:
 
 
 class _SourceIterable:
-    """Chained in front of the end: ``iter()`` of it is the source itself, as it is."""
+    """Chained in front of the end: ``iter()`` of it returns the source unchanged."""
 
     __slots__ = ("_iterator",)
 
@@ -259,7 +259,7 @@ class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a pla
         self._listener = listener
         return self
 
-    # A copy counts nothing and ends nothing: it is a copy of the source, if that can be copied.
+    # A copy is a copy of the source, if that can be copied. It neither counts nor ends the run.
 
     def __copy__(self) -> Iterator[T]:
         from copy import copy
@@ -279,10 +279,10 @@ class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a pla
 
 
 class _CountedAsyncIterator(Generic[T]):
-    """Counts what an asynchronous iterator gives.
+    """Counts the items of an asynchronous iterator.
 
-    It is no asynchronous generator: one that is cancelled or raises is over, and one step of it has to end before the
-    next one begins. A source may go on after either, and several tasks may share it.
+    It is not an asynchronous generator: that is finished by a cancellation or an exception, and one step has to end
+    before the next. A source may continue after both, and several tasks may share it.
     """
 
     __slots__ = ("__weakref__", "_counter", "_listener", "_source", "_yielded")
@@ -312,6 +312,6 @@ class _CountedAsyncIterator(Generic[T]):
         return item
 
     def __del__(self) -> None:
-        watcher = getattr(self, "_listener", None)
-        if watcher is not None:
-            watcher.on_released()
+        listener = getattr(self, "_listener", None)
+        if listener is not None:
+            listener.on_released()

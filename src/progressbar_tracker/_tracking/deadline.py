@@ -1,4 +1,4 @@
-"""When an item is late: an instant, or so many seconds after its run has begun."""
+"""The deadline of an item: an instant, or seconds after the start of its run."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
     DeadlineLike: TypeAlias = datetime | timedelta | float
 
-MAX_DEADLINE_SECONDS: Final = 100 * 365.25 * 86400.0  # seconds: what is later than that is a mistake
+MAX_DEADLINE_SECONDS: Final = 100 * 365.25 * 86400.0  # a longer time is a mistake
 
 _DURATION_PIECE: Final = re.compile(r"(\d+(?:\.\d+)?)(s|min|m|h|d|w)?", re.ASCII)
 _UNIT_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Deadline(NamedTuple):
-    """A point in time that is not known before a run begins, unless it is ``at`` that is given.
+    """An instant, or a duration from which the start of a run makes an instant.
 
     Attributes:
         at: Seconds since the epoch.
-        after: Seconds from the beginning of the run.
+        after: Seconds from the start of the run.
     """
 
     at: float | None = None
     after: float | None = None
 
     def to_rfc3339(self, started_at: float) -> str:
-        """Return the instant as RFC 3339, for a run that began at another, in seconds since the epoch.
+        """Return the instant as RFC 3339 text, for a run that started at ``started_at`` (seconds since the epoch).
 
         >>> Deadline(after=60.0).to_rfc3339(0.0)
         '1970-01-01T00:01:00.000+00:00'
@@ -42,22 +42,21 @@ class Deadline(NamedTuple):
 
 
 def make_deadline(value: DeadlineLike) -> Deadline:
-    """Return what ``deadline=`` stands for.
+    """Convert and validate the argument ``deadline`` of ``track()``.
 
     Args:
-        value: An instant, in local time where it names no zone; or how long a run may take, as a ``timedelta`` or in
-            seconds.
+        value: An instant, in local time if it has no time zone; or a duration, as a ``timedelta`` or in seconds.
 
     Raises:
-        TypeError: It is nothing of these.
-        ValueError: It is no stretch of time from 0 to 100 years, or an instant further away than that.
+        TypeError: The type of ``value`` is another.
+        ValueError: The duration is not from 0 to 100 years, or the instant is not from 1970 to 2169.
 
     >>> make_deadline(90)
     Deadline(at=None, after=90.0)
     """
     seconds: object = value
     if not isinstance(value, int | float):
-        # Not above: this is on the path of `import progressbar_tracker`. Who has such an object has imported it.
+        # Not at the top: this module is on the path of `import progressbar_tracker`. Such an object has imported it.
         from datetime import datetime, timedelta
 
         if isinstance(value, datetime):
@@ -73,7 +72,7 @@ def make_deadline(value: DeadlineLike) -> Deadline:
 def _to_timestamp(value: datetime) -> float:
     try:
         at = value.timestamp()
-    except (OverflowError, ValueError, OSError):  # it lies at an end of the calendar
+    except (OverflowError, ValueError, OSError):  # near an end of the calendar
         at = -1.0
     if not 0 <= at <= 2 * MAX_DEADLINE_SECONDS:
         raise ValueError(f"deadline must be an instant from 1970 to 2169, not {format_value(value)}")
@@ -81,10 +80,10 @@ def _to_timestamp(value: datetime) -> float:
 
 
 def parse_deadline(text: str) -> DeadlineLike:
-    """Return the deadline that a person has typed: ``90s``, ``1h30m``, ``2d``, or an instant as ``2026-01-31 18:00``.
+    """Parse ``90s``, ``1h30m``, ``2d``, or an instant such as ``2026-01-31 18:00``.
 
     Raises:
-        ValueError: It is neither, or out of range.
+        ValueError: The text is neither, or out of range.
 
     >>> parse_deadline("1h30m"), parse_deadline("90"), parse_deadline("2 d")
     (5400.0, 90.0, 172800.0)

@@ -1,7 +1,7 @@
-"""A run that shows somebody else's bar: nothing is counted here, the other bar is read whenever the sender looks.
+"""A run that shows a bar of another library: it is read at each sample, and not counted here.
 
-The other bar is never told of it, so it cannot be slowed or broken by it. It is read in the sender's thread through a
-function, which holds it weakly; when it is gone, what was seen last is the state.
+The other bar does not know of its mirror, so it is neither slowed nor broken by it. The sender's thread reads it
+through a function that holds it weakly. When the bar is gone, its last state stays.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """What another bar showed at one instant. A completed count that is no number leaves the last one."""
+    """The state of another bar at one instant. If ``completed`` is not a number, the last count stays."""
 
     completed: object
     total: object
     title: str | None
     description: str
     unit: str
-    has_ended: bool = False  # nobody said how
+    has_ended: bool = False  # in an unknown way
 
 
 class Mirror(Run):
@@ -41,12 +41,12 @@ class Mirror(Run):
 
     Args:
         id: The item's id, or ``None`` to have one made.
-        options: What is fixed.
-        sender: Who sends it, if anybody.
+        options: The options that do not change.
+        sender: The sender, or ``None`` if the run is not sent.
 
     Attributes:
-        read: Returns the other bar's state, or ``None`` when it is gone. Called from the sender's thread; what it
-            raises is taken as ``None``.
+        read: Returns the other bar's state, or ``None`` when it is gone. Called from the sender's thread. After an
+            exception the last state stays.
     """
 
     __slots__ = ("has_own_title", "left_early", "outer_error_id", "read")
@@ -54,26 +54,26 @@ class Mirror(Run):
     def __init__(self, id: str | None, options: RunOptions, sender: Sender | None) -> None:
         super().__init__(id, options, sender)
         self.read: Callable[[], Reading | None] | None = None
-        self.has_own_title = False  # the title is the user's own, and stays
-        self.left_early = False  # its loop was, in a block
-        self.outer_error_id = 0  # the id() of what was being handled when it began, which is not its own error
+        self.has_own_title = False  # the user's title, which stays
+        self.left_early = False  # the loop in its block
+        self.outer_error_id = 0  # id() of the exception that was being handled at the start: not an error of this run
 
     def poll(self) -> bool:
-        """Read the other bar, and return whether it has ended. Takes no lock, for a finalizer may call it."""
+        """Read the other bar, and return whether it has ended. Takes no lock, because a finalizer may call it."""
         read = self.read
         return read is not None and self._apply_reading(read)
 
     def _apply_reading(self, read: Callable[[], Reading | None], *, is_final: bool = False) -> bool:
         try:
             reading = read()
-        except Exception:  # noqa: BLE001 - it is read while others change it, and it is theirs: the next look may do
+        except Exception:  # noqa: BLE001 - other threads change it meanwhile: the next read may succeed
             return False
         if reading is None:
             return True
         completed = clean_number(reading.completed)
         total = None if reading.total is None else clean_number(reading.total)
         if self.read is not read and not is_final:
-            return False  # another thread has ended the run since, with a later reading
+            return False  # another thread has ended the run meanwhile, with a later reading
         if completed is not None:
             self._base = completed
         self.total = total
@@ -90,19 +90,19 @@ class Mirror(Run):
             self._apply_reading(read, is_final=True)
 
     def sample(self, before: Snapshot | None = None) -> Snapshot:
-        """Return the other bar's state now: ``before`` itself where nothing has changed since."""
+        """Return the other bar's state now, or ``before`` itself if it is unchanged."""
         if self.status == "running" and self.poll() and not self.in_block:
             self.abandon()
         return super().sample(before)
 
     def end(self, status: Status, error: str | None = None) -> None:
-        """End the run with what the other bar shows now, unless it has ended."""
+        """End the run with the present state of the other bar, unless it has ended."""
         if self.status == "running":
             self._poll_finally()
             super().end(status, error)
 
     def abandon(self) -> None:
-        """Nobody will end the run any more: it has succeeded if all is done, else it is left early."""
+        """End the run without a known outcome: succeeded if its total is reached, else left early."""
         if self.status != "running":
             return
         self._poll_finally()
@@ -112,7 +112,7 @@ class Mirror(Run):
             super().abandon()
 
     def finalize(self, fatal_errors: FatalErrors) -> None:
-        """Settle the end, for the process ends now. What is done is done, whatever the process dies of."""
+        """Make the end state final, because the process ends now. A completed run has succeeded in any case."""
         if self.status == "running":
             self._poll_finally()
             if self.is_done:
@@ -121,20 +121,20 @@ class Mirror(Run):
 
     @property
     def is_done(self) -> bool:
-        """Whether all of a known total is done."""
+        """Whether a known total is reached."""
         return self.total is not None and is_complete(self._base, self.total)
 
 
 def start_mirror(
     run: Mirror, frame: FrameType, read: Callable[[], Reading | None], *, parent: Run | None = None
 ) -> None:
-    """Show what ``read`` returns from now on.
+    """Start a run that shows the results of ``read``.
 
     Args:
-        run: A run that is not begun yet.
+        run: A run that is not started yet.
         frame: A frame of the user's code.
-        read: See ``Mirror.read_metrics``. Called in the sender's thread: it takes no lock that anybody works under.
-        parent: The run it is inside of, where that is another than this thread's.
+        read: See ``Mirror.read``. Called in the sender's thread: it must not wait for a lock of the program.
+        parent: The enclosing run, if it is not the current one of this thread.
     """
     run.read = read
     run.poll()
@@ -146,11 +146,10 @@ def start_mirror(
 
 
 def find_user_frame(frame: FrameType | None, *packages: str) -> FrameType:
-    """Return the innermost frame that is neither of these packages' nor of this one's."""
-    here = frame
-    while here is not None and here.f_back is not None:
-        if here.f_globals.get("__name__", "").partition(".")[0] not in (*packages, "progressbar_tracker"):
+    """Return the innermost frame outside ``packages`` and this package."""
+    while frame is not None and frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in (*packages, "progressbar_tracker"):
             break
-        here = here.f_back
-    assert here is not None
-    return here
+        frame = frame.f_back
+    assert frame is not None
+    return frame

@@ -1,11 +1,12 @@
-"""One run of a tracked item, as the sender sees it.
+"""One run of a tracked item, as the sender samples it.
 
-A run ends once. Ordinary code ends it with certainty; a finalizer can only say that the loop was left, and the end is
-*tentative* for a moment, until it is known whether the process dies of an exception that came through the loop's code.
+A run ends once. Ordinary code ends it with certainty. A finalizer only shows that the loop was left: that end is
+*tentative* for a moment, because the process may be dying of an exception that came through the loop's code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -22,6 +23,7 @@ from progressbar_tracker._models import (
     ID_LENGTH,
     TITLE_LENGTH,
     UNIT_LENGTH,
+    format_value,
 )
 from progressbar_tracker._sender.snapshot import Snapshot, StaticFields
 from progressbar_tracker._text import clean_int, clean_number, clean_text, get_script_path
@@ -39,10 +41,10 @@ if TYPE_CHECKING:
 
     from .deadline import Deadline
 
-MAX_FIRST_SEND_DELAY: Final = 0.05  # seconds a run lives before it is first sent; one that ends sooner costs no request
+MAX_FIRST_SEND_DELAY: Final = 0.05  # seconds; a run that ends sooner costs no request
 
-# Which run is the innermost one here: a bar that is made inside another's loop names it as its parent. A context
-# variable keeps threads and asyncio tasks apart.
+# The innermost run: a bar that is made inside the loop of another one has that as its parent. A context variable keeps
+# threads and asyncio tasks apart.
 _current_run: ContextVar[Run | None] = ContextVar("progressbar_tracker_run", default=None)
 
 _run_numbers = itertools.count(1)
@@ -60,13 +62,12 @@ def _take_run_number() -> int:
             _run_numbers_lock.release()
 
 
-# Each is called with every run that begins, in the program's thread: it has to be quick, to take no lock and not to
-# raise. For whoever tells of runs besides the sender and the display.
+# Called with every run that starts, in the program's thread: an observer must be quick, take no lock and not raise.
 start_observers: list[Callable[[Run], None]] = []
 
 
 class _ProcessToken:
-    """A few characters that tell this process from others, made anew after a fork."""
+    """A few characters unique to this process, drawn again after a fork."""
 
     pid = 0
     token = ""
@@ -79,14 +80,30 @@ class _ProcessToken:
 
 
 def make_unique_name() -> str:
-    """Return a name that no other process has, and this one gives only once."""
+    """Return a name that is unique among all processes and calls."""
     return f"{_ProcessToken.get()}-{_take_run_number()}"
 
 
+def normalize_id(value: object) -> str:
+    """Return a valid id. One that is too long is cut, and ends with a digest of the whole id."""
+    if not isinstance(value, str):
+        raise TypeError(f"id must be a string, not {format_value(value)}")
+    value = str.__str__(value)  # not the methods of a subclass
+    if not value:
+        raise ValueError("id must not be empty; leave it out to have one made")
+    if len(value) > ID_LENGTH:
+        with contextlib.suppress(ImportError, OSError):  # without a free file descriptor the id is only cut
+            import hashlib
+
+            digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
+            value = f"{value[: ID_LENGTH - 17]}-{digest}"
+    return clean_text(value, ID_LENGTH)
+
+
 def get_program_name() -> str:
-    """Return a short name of the running program: its script's, without the ending."""
+    """Return the file name of the running script, without its suffix."""
     main = get_script_path()
-    stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - on every short loop's way
+    stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - every short loop runs this
     if stem == "__main__":
         stem = os.path.basename(os.path.dirname(main))  # noqa: PTH119, PTH120
     return {"": "python", "-": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(
@@ -95,9 +112,9 @@ def get_program_name() -> str:
 
 
 def format_error(error: BaseException | str) -> str:
-    """Return ``ValueError: what it says`` for an exception, as the last line of a traceback has it.
+    """Return the last line of a traceback for an exception.
 
-    Of a group it is that of its first failure, and how many others there are.
+    For a group it is the line of its first failure, with the number of the others.
 
     >>> group = ExceptionGroup("", [ValueError("bad row"), OSError(), OSError()])
     >>> format_error(ValueError("bad row")), format_error(group)
@@ -116,20 +133,20 @@ def _format_failure(error: BaseException, others: int) -> str:
 
 
 def find_inherited_parent(item_id: str) -> str | None:
-    """Return the item that encloses the whole process, as ``run --job`` and ``exec`` say in the environment."""
-    named = clean_text(os.environ.get(PARENT_VARIABLE), ID_LENGTH)
-    return named if named and named != item_id else None
+    """Return the item that encloses the process, which ``run --job`` and ``exec`` put into the environment."""
+    parent = clean_text(os.environ.get(PARENT_VARIABLE), ID_LENGTH)
+    return parent if parent and parent != item_id else None
 
 
 class RunOptions(NamedTuple):
-    """What is fixed when a tracker is made. Most bars of a program share one, so it is kept once."""
+    """The options of a tracker that do not change. Most bars of a program share one instance."""
 
     unit: str
     group: str | None
     keep: bool
     interval: float
-    part: str | None = None  # the name of one process's share of an item; None is the item itself
-    notify: tuple[str, ...] = ()  # whom to tell of it
+    part: str | None = None  # the name of this process's part of the item; None is the item itself
+    notify: tuple[str, ...] = ()  # names of channels
     deadline: Deadline | None = None
 
 
@@ -145,21 +162,22 @@ def intern_options(
     notify: tuple[str, ...] = (),
     deadline: Deadline | None = None,
 ) -> RunOptions:
-    """Return the one style with these values."""
-    made = RunOptions(unit, group, keep, interval, part, notify, deadline)
+    """Return the shared instance with these values."""
+    options = RunOptions(unit, group, keep, interval, part, notify, deadline)
     if len(_interned_options) > 1000:  # a program that makes a new unit for each bar
         _interned_options.clear()
-    return _interned_options.setdefault(made, made)
+    return _interned_options.setdefault(options, options)
 
 
 class Run(Counter):
-    """One life of an item: counters, labels, and how it ended. What the sender samples; never the user's data.
+    """One run of an item: counters, labels and the end state. It never holds the user's data.
 
-    There may be 100,000 of them, so what can be shared or worked out is not stored.
+    A program may have 100,000 runs, so values that can be shared or derived are not stored.
 
     Args:
-        id: The item's id, or ``None`` to have one made when it is first needed.
-        options: What is fixed.
+        id: The item's id, or ``None`` to have one generated at its first use.
+        options: The options that do not change.
+        sender: The sender, or ``None`` if the run is not sent.
     """
 
     __slots__ = (
@@ -194,45 +212,41 @@ class Run(Counter):
         self.description = ""
         self.total: Number | None = None
         self.weight = 0
-        self.source_length: int | None = None  # that of the source, where there is no total
-        self.status: Status | None = None  # None: not begun
+        self.source_length: int | None = None  # used if there is no total
+        self.status: Status | None = None  # None: not started
         self.error: str | None = None
         self.in_block = False
         self.is_tentative = False
         self.display: Display | None = None
-        self.started_at = 0.0  # seconds since the epoch; kept for the terminal bar and for deadlines only
+        self.started_at = 0.0  # seconds since the epoch; set for the terminal bar and for deadlines only
         self.caller_code: CodeType | None = None
         self.parent: Run | None = None
-        self.record: object = None  # the sender's own
-        self.pinned_run_id: str | None = None  # of a run that has parts elsewhere, and of its parts
+        self.record: object = None  # the reconciler's book-keeping
+        self.pinned_run_id: str | None = None  # of a run that has parts in other processes, and of these parts
 
     def create_successor(self) -> Run:
         """Return a new run of the same item with the same labels."""
-        run = Run(self._id, self.options, self.sender)
+        return self._copy_labels(Run(self._id, self.options, self.sender))
+
+    def create_detached(self) -> Run:
+        """Return a run with the same labels and state that is neither sent nor drawn."""
+        run = self._copy_labels(Run(self.id, self.options, None))
+        run.source_length, run.status, run.error = self.source_length, self.status, self.error
+        run.set(self.position)
+        return run
+
+    def _copy_labels(self, run: Run) -> Run:
         run.title, run.description, run.total, run.weight = self.title, self.description, self.total, self.weight
         run.pinned_run_id = self.pinned_run_id
         return run
 
-    def create_detached(self) -> Run:
-        """Return a run with the same labels in the same state, which is neither sent nor drawn."""
-        run = Run(self.id, self.options, None)
-        run.title, run.description, run.total, run.weight = self.title, self.description, self.total, self.weight
-        run.source_length, run.status, run.error, run.pinned_run_id = (
-            self.source_length,
-            self.status,
-            self.error,
-            self.pinned_run_id,
-        )
-        run.set(self.position)
-        return run
-
     def pin_run_id(self) -> str:
-        """Fix the run's name, so that other processes can add to it, and return it."""
+        """Fix and return the id of the run, so that other processes can add parts to it."""
         self.pinned_run_id = self.run_id
         return self.pinned_run_id
 
     def start(self, frame: FrameType, *, in_block: bool) -> None:
-        """Begin now, in the code of ``frame``."""
+        """Start now, in the code of ``frame``."""
         self.status = "running"
         self.in_block = in_block
         self.caller_code = frame.f_code
@@ -248,24 +262,24 @@ class Run(Counter):
             observe(self)
 
     def make_current(self) -> None:
-        """From now on, a run that begins in this thread or task is an inner one of this."""
+        """Make this run the parent of the runs that start in this thread or task."""
         _current_run.set(self)
 
     @property
     def id(self) -> str:
-        """The item's id: the user's, or a readable one made when it is first needed."""
+        """The item's id: the user's, or a readable one that is generated at its first use."""
         if self._id is None:
             self._id = f"{get_program_name()}-{_ProcessToken.get()}-{self._number}"
         return self._id
 
     @property
     def run_id(self) -> str:
-        """Tells this run from all others, of any process."""
+        """Unique to this run, in any process."""
         return self.pinned_run_id or f"{_ProcessToken.get()}-{self._number}"
 
     @property
     def part(self) -> str | None:
-        """The name of one process's share of the item, or ``None`` for the item itself."""
+        """The name of this process's part of the item, or ``None`` for the item itself."""
         return self.options.part
 
     @property
@@ -285,34 +299,34 @@ class Run(Counter):
 
     @property
     def first_send_delay(self) -> float:
-        """Seconds before the first send: inner bars that live shorter than the interval cost no request."""
+        """Seconds from the start to the first send: inner bars that end within an interval cost no request."""
         return self.options.interval if self.parent is not None else min(MAX_FIRST_SEND_DELAY, self.options.interval)
 
     @property
     def is_skippable(self) -> bool:
-        """Whether it has ended in a way that nobody needs to hear of if nobody heard of its beginning."""
+        """Whether an ended run that was never sent can be skipped."""
         return self.status in ("succeeded", "stopped") and not self.options.keep and self.pinned_run_id is None
 
     def sample(self, before: Snapshot | None = None) -> Snapshot:
-        """Return the state now: ``before`` itself where nothing has changed since."""
-        # The status is read before the position: if the run ends in between, the next sample has both.
+        """Return the state now, or ``before`` itself if it is unchanged."""
+        # The status is read before the position: if the run ends between the two, the next sample has both.
         status, error = self.status, self.error
         total = self.source_length if self.total is None else self.total
         title = self._id if self.title is None else self.title
         description, weight = self.description, self.weight
-        # Nearly always nothing but the position has moved, or not even that: then no text is looked at again.
+        # The common case: at most the position has changed, and the texts are clean already.
         if before is not None:
-            told_title, told_description, told_position, told_total, told_weight, told_status, _ = before
+            old_title, old_description, old_position, old_total, old_weight, old_status, _ = before
             if (
-                title is told_title
-                and description is told_description
-                and total is told_total
-                and weight is told_weight
-                and status == told_status
+                title is old_title
+                and description is old_description
+                and total is old_total
+                and weight is old_weight
+                and status == old_status
             ):
-                if self.is_at(told_position) or (completed := clean_number(self.position)) is None:
+                if self.is_at(old_position) or (completed := clean_number(self.position)) is None:
                     return before
-                return Snapshot(told_title, told_description, completed, told_total, told_weight, told_status, error)
+                return Snapshot(old_title, old_description, completed, old_total, old_weight, old_status, error)
         completed = clean_number(self.position)
         return Snapshot(
             clean_text(title, TITLE_LENGTH),
@@ -325,7 +339,7 @@ class Run(Counter):
         )
 
     def get_static_fields(self) -> StaticFields:
-        """Return what is told once, when the item is made."""
+        """Return the fields that are sent once, with the creation of the item."""
         group, deadline = self.options.group, self.options.deadline
         return StaticFields(
             clean_text(self.options.unit, UNIT_LENGTH),
@@ -336,30 +350,30 @@ class Run(Counter):
         )
 
     def end(self, status: Status, error: str | None = None) -> None:
-        """End the run, unless it has ended. Called by ordinary code in the program's thread."""
+        """End the run, unless it has ended. For ordinary code in the program's thread."""
         if self.status == "running":
             self.error = error
             self.status = status
             if self.sender is not None:
                 self.sender.ended_sources.append(self)
                 if self.options.part is not None or self.sender.is_exiting:
-                    # The process may be ended without ceremony the moment its work is done, as a pool's workers are.
+                    # The process may be killed the moment its work is done, as the workers of a pool are.
                     self.sender.flush_if_online()
             if self.display is not None:
                 self.display.finish(self)
 
     def on_exhausted(self) -> None:
-        """The loop came to its end. In a block that is not the end yet: the block may still raise."""
+        """End the run as succeeded after its loop, unless it is in a block, which may still raise."""
         if not self.in_block:
             self.end("succeeded")
 
     def on_released(self) -> None:
-        """The loop let go. Called by a finalizer: attributes and one append, and no waiting for a lock."""
+        """Abandon the run of a loop. For finalizers, see ``abandon``."""
         if not self.in_block:
             self.abandon()
 
     def abandon(self) -> None:
-        """Nobody will end the run any more. Called by finalizers, as ``released``."""
+        """End the run tentatively as stopped. For finalizers: sets attributes, appends once, waits for no lock."""
         if self.status == "running":
             self.is_tentative = True
             self.status = "stopped"
@@ -369,32 +383,34 @@ class Run(Counter):
                 self.display.try_finish(self)
 
     def on_source_error(self, error: BaseException) -> None:
-        """An asynchronous source raised."""
+        """End the run with an exception of its source, unless that is a stop or the run is in a block."""
         if self.in_block:
             return
         status, text = classify_error(error)
-        # A cancellation may be that of one step, as by a timeout, after which the loop goes on. A loop that does not
-        # go on lets go of its iterator.
+        # A cancellation may concern one step, as by a timeout, and the loop continues. Otherwise the loop releases its
+        # iterator.
         if status != "stopped":
             self.end(status, text)
 
     def finalize(self, fatal_errors: FatalErrors) -> None:
-        """Settle the end, for the process ends now; ``fatal_errors`` is of the exception that it dies of."""
+        """Make the end state final, because the process ends now.
+
+        Args:
+            fatal_errors: The code that the exception came through which ends the process; empty without one.
+        """
         if self.status == "running":
             self.is_tentative = True
             self.status = "stopped"
-        if (
-            self.is_tentative
-            and self.caller_code is not None
-            and (found := fatal_errors.get(self.caller_code)) is not None
-        ):
-            self.error = _format_failure(*found)
-            self.status = "failed"
+        if self.is_tentative and self.caller_code is not None:
+            failure = fatal_errors.get(self.caller_code)
+            if failure is not None:
+                self.error = _format_failure(*failure)
+                self.status = "failed"
         self.is_tentative = False
 
 
 def classify_error(error: BaseException) -> tuple[Status, str | None]:
-    """Return how a block that was left by ``error`` has ended: a request to stop is no failure.
+    """Return the status and error text of a block that was left by ``error``. A request to stop is not a failure.
 
     >>> classify_error(ValueError("no")), classify_error(SystemExit(0)), classify_error(KeyboardInterrupt())
     (('failed', 'ValueError: no'), ('stopped', None), ('failed', 'KeyboardInterrupt'))

@@ -1,11 +1,11 @@
-"""A tqdm bar that is shown on the server too: how it is read, and how its beginning and its end are seen.
+"""Show a tqdm bar on the server too: read its state, and hook its start and its end.
 
-Nothing of a bar's own work is changed: not a display hook, not ``update``. A bar is read from the sender's thread, and
-so costs its loop nothing. What is hooked is what happens once a bar: a loop or a block over it begins, and it ends.
+The bar's own work is unchanged, including ``update`` and the display hooks. The sender's thread reads the bar, so its
+loop has no extra cost. Hooks exist only for events that happen once per bar: a loop or a block starts, and it ends.
 
-How a bar ended is known from who closes it. tqdm's own loop does so in a ``finally``, where the exception that came
-through it, if any, is at hand: none is a loop that came to its end, ``GeneratorExit`` one that was left early. A block
-knows by itself. What is left early may turn out to be the process's death, as with ``track()``.
+The caller of ``close`` shows how a bar ended. tqdm's own loop closes it in a ``finally``, where the exception that came
+through the loop is available. Without one the loop reached its end; ``GeneratorExit`` means that it was left early. A
+block receives its exception. A loop that was left early may be part of a dying process, as with ``track()``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 original_init = std_tqdm.__init__
-_DISABLE_POSITION: Final = (
-    list(inspect.signature(original_init).parameters).index("disable") - 1
-)  # its place among the arguments
+# The index of ``disable`` among the positional arguments.
+_DISABLE_POSITION: Final = list(inspect.signature(original_init).parameters).index("disable") - 1
 
-MIRROR_ATTRIBUTE: Final = "_progressbar_mirror"  # the attribute of a bar that is shown; None while it is being made
+MIRROR_ATTRIBUTE: Final = "_progressbar_mirror"  # of a bar that is shown; None while the bar is being made
 
 
 class _BarReader:
-    """Reads a tqdm bar, which it holds weakly. Equal texts stay the same objects, so that nobody compares them."""
+    """Reads a tqdm bar, held weakly. Unchanged texts stay the same objects, so that comparing them is cheap."""
 
     __slots__ = ("_bar", "_desc", "_has_own_title", "_postfix", "_text", "_title")
 
@@ -58,19 +57,19 @@ class _BarReader:
         n, total = bar.n, bar.total
         scale = bar.unit_scale
         if scale is not False and scale is not True and isinstance(scale, int | float):
-            n, total = n * scale, total and total * scale  # as the terminal shows it
+            n, total = n * scale, total and total * scale  # as in the terminal
         if bar.desc is not self._desc or bar.postfix is not self._postfix:
             self._desc, self._postfix = bar.desc, bar.postfix
             desc = str(self._desc or "").strip().removesuffix(":")
             postfix = "" if self._postfix is None else str(self._postfix)
             self._title = desc or None
             self._text = " \N{MIDDLE DOT} ".join(filter(None, (desc, postfix))) if self._has_own_title else postfix
-        ended = bool(bar.disable) and not isinstance(bar, _HiddenMarker)
-        return Reading(n, total, self._title, self._text, str(bar.unit).strip(), ended)
+        has_ended = bool(bar.disable) and not isinstance(bar, _HiddenMarker)
+        return Reading(n, total, self._title, self._text, str(bar.unit).strip(), has_ended)
 
 
 class _RunReference:
-    """The run of one bar. A copy of the bar finds it in its dictionary, too, and is not the bar."""
+    """The run of one bar. A copy of the bar has it in its dictionary too, but has no run."""
 
     __slots__ = ("_bar_id", "run")
 
@@ -82,17 +81,17 @@ class _RunReference:
         return self.run if id(bar) == self._bar_id else None
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()  # to copy and pickle, there is nothing
+        return type(None), ()  # copies and pickles contain None in its place
 
 
 def find_run(bar: object) -> Mirror | None:
-    """Return the run that shows a bar, if one does."""
-    owned = getattr(bar, "__dict__", {}).get(MIRROR_ATTRIBUTE)
-    return owned.get_run(bar) if isinstance(owned, _RunReference) else None
+    """Return the run that shows a bar, or ``None``."""
+    reference = getattr(bar, "__dict__", {}).get(MIRROR_ATTRIBUTE)
+    return reference.get_run(bar) if isinstance(reference, _RunReference) else None
 
 
 def attach_mirror(bar: Any, run: Mirror, frame: FrameType) -> None:
-    """Begin to show a bar that is made and not disabled."""
+    """Start to show a bar that is complete and not disabled."""
     bar.__dict__[MIRROR_ATTRIBUTE] = _RunReference(bar, run)
     run.has_own_title = run.title is not None
     run.outer_error_id = id(sys.exception())
@@ -101,7 +100,7 @@ def attach_mirror(bar: Any, run: Mirror, frame: FrameType) -> None:
 
 
 def _on_enter(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
-    """A loop or a block over a bar begins: what is made in it is inside it."""
+    """Make the run of a bar the parent of the runs that start in its loop or block."""
     run = find_run(bar)
     if run is not None and run.status == "running":
         run.caller_code = find_user_frame(frame, "tqdm").f_code
@@ -111,61 +110,61 @@ def _on_enter(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
 
 
 def _on_close(bar: object, frame: FrameType) -> None:
-    """Somebody closes a bar: see who, and so how it ended."""
+    """End the run of a bar, in the way that the caller of ``close`` shows."""
     run = find_run(bar)
     if run is None or run.status != "running":
         return
     error = sys.exception()
-    while frame.f_code.co_name == "close" and frame.f_back is not None:  # a subclass's own
+    while frame.f_code.co_name == "close" and frame.f_back is not None:  # the method of a subclass
         frame = frame.f_back
-    by = frame.f_code.co_name if frame.f_globals.get("__name__", "").startswith("tqdm.") else ""
-    if by == "__del__":
+    caller = frame.f_code.co_name if frame.f_globals.get("__name__", "").startswith("tqdm.") else ""
+    if caller == "__del__":
         run.abandon()
-    elif by == "__exit__":
-        run.poll()  # _left() knows how
-    elif by in ("__iter__", "__anext__"):
-        # What is being handled further out, and was so when the loop began, is not the loop's.
+    elif caller == "__exit__":
+        run.poll()  # _on_exit() ends the run
+    elif caller in ("__iter__", "__anext__"):
+        # An exception that was being handled before the loop is not the loop's.
         trace = None if error is None else error.__traceback__
-        through = error if trace is not None and trace.tb_frame is frame else None
-        if isinstance(through, StopIteration | StopAsyncIteration):
-            through = None
+        loop_error = error if trace is not None and trace.tb_frame is frame else None
+        if isinstance(loop_error, StopIteration | StopAsyncIteration):
+            loop_error = None
         if run.in_block:
             run.poll()
-            run.left_early = through is not None
-        elif through is None:
+            run.left_early = loop_error is not None
+        elif loop_error is None:
             run.end("succeeded")
         else:
-            run.on_source_error(through)
+            run.on_source_error(loop_error)
     elif error is None or id(error) == run.outer_error_id:
         run.end("succeeded")
     else:
-        # In a finally, or in an except: the error may be the end of everything, or of a loop that was to end so.
+        # In a finally or an except: the error may end the process, or be the normal end of the loop.
         run.abandon()
 
 
 def _on_exit(bar: object, error: BaseException | None) -> None:
-    """A block was left."""
+    """End the run of a bar whose block was left."""
     run = find_run(bar)
     if run is not None:
         if error is not None:
             run.end(*classify_error(error))
         else:
-            early = run.left_early or (run.has_loop and not run.is_exhausted)
-            run.end("stopped" if early else "succeeded")
+            left_early = run.left_early or (run.has_loop and not run.is_exhausted)
+            run.end("stopped" if left_early else "succeeded")
 
 
 def is_auto_disabled(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Say whether a bar is to be turned off where there is no terminal."""
+    """Return whether the arguments disable a bar where there is no terminal (``disable=None``)."""
     return (args[_DISABLE_POSITION] if len(args) > _DISABLE_POSITION else options.get("disable", False)) is None
 
 
 def attach_hidden_mirror(
     bar: Any, run: Mirror, args: tuple[Any, ...], options: dict[str, Any], frame: FrameType
 ) -> None:
-    """Begin to show a bar that tqdm has turned off for want of a terminal, and so keeps no state of."""
-    given = inspect.signature(original_init).bind_partial(None, *args, **options).arguments
-    bar.desc, bar.unit, bar.unit_scale, bar.postfix = given.get("desc"), given.get("unit", "it"), False, None
-    if postfix := given.get("postfix"):
+    """Start to show a bar that tqdm has disabled without a terminal. tqdm keeps no state of such a bar."""
+    arguments = inspect.signature(original_init).bind_partial(None, *args, **options).arguments
+    bar.desc, bar.unit, bar.unit_scale, bar.postfix = arguments.get("desc"), arguments.get("unit", "it"), False, None
+    if postfix := arguments.get("postfix"):
         try:
             bar.set_postfix(refresh=False, **postfix)
         except TypeError:
@@ -175,8 +174,7 @@ def attach_hidden_mirror(
     attach_mirror(bar, run, frame)
 
 
-# What a bar that is shown does when it begins and ends, round what it does anyway. The drop-in, a mirrored bar's class
-# and all of tqdm's bars are made to do it in the same way.
+# Hooks around the original methods. The drop-in, the class of a mirrored bar and tqdm's own bars use the same ones.
 
 
 def _wrap_close(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -214,16 +212,20 @@ def _wrap_exit(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def build_hooks(kind: type) -> dict[str, Callable[..., Any]]:
-    """Return the methods that a class of bars gets in the place of its own."""
-    makers = {
+    """Return the methods that replace those of a class of bars."""
+    wrappers = {
         "close": _wrap_close,
         "__iter__": _wrap_iter,
         "__aiter__": _wrap_iter,
         "__enter__": _wrap_enter,
         "__exit__": _wrap_exit,
     }
-    plain = {name: getattr(kind, name, None) for name in makers}
-    return {name: functools.wraps(found)(makers[name](found)) for name, found in plain.items() if found is not None}
+    hooks: dict[str, Callable[..., Any]] = {}
+    for name, wrap in wrappers.items():
+        original = getattr(kind, name, None)
+        if original is not None:
+            hooks[name] = functools.wraps(original)(wrap(original))
+    return hooks
 
 
 def _new_instance(kind: type, *args: Any) -> Any:
@@ -232,9 +234,9 @@ def _new_instance(kind: type, *args: Any) -> Any:
 
 def _make_reduce_ex(kind: Any) -> Callable[..., Any]:
     def __reduce_ex__(self: Any, protocol: int) -> Any:  # noqa: N807
-        # A class that is made while the program runs cannot be found by pickle: its base can.
+        # pickle cannot import a class that is made while the program runs, but its base.
         make, (_, *rest), *more = kind.__reduce_ex__(self, protocol)
-        # pickle wants an object made by copyreg.__newobj__ to be of that very class.
+        # pickle requires that an object made by copyreg.__newobj__ has exactly that class.
         return _new_instance if make.__name__ == "__newobj__" else make, (kind, *rest), *more
 
     return __reduce_ex__
@@ -242,8 +244,7 @@ def _make_reduce_ex(kind: Any) -> Callable[..., Any]:
 
 @functools.cache
 def get_mirrored_class(kind: type) -> type:
-    # A class of its own, and not methods in the bar's dictionary: those would hold the bar, and it would not be
-    # finalized when it is let go of.
+    # Not methods in the bar's dictionary: these would hold the bar, and delay its finalizer.
     return type(
         kind.__name__,
         (kind,),
@@ -257,13 +258,13 @@ def get_mirrored_class(kind: type) -> type:
 
 
 class _HiddenMarker:
-    """Marks the classes of bars that tqdm has turned off, and that count for the server only."""
+    """Marks the classes of bars that tqdm has disabled, and that count for the server only."""
 
     __slots__ = ()
 
 
 class _LoopListener:
-    """Hands on the end of a loop, and holds the bar as long, which nobody else may."""
+    """Passes the end of a loop to the run, and holds the bar until then. The run must not hold it."""
 
     __slots__ = ("bar", "on_exhausted", "on_released")
 
@@ -274,7 +275,7 @@ class _LoopListener:
 
 
 def _update_hidden(self: Any, n: float | None = 1) -> None:
-    with contextlib.suppress(TypeError):  # a bar that is turned off takes anything
+    with contextlib.suppress(TypeError):  # a disabled bar accepts any argument
         self.n += n
 
 
@@ -283,9 +284,8 @@ def _iterate_hidden(self: Any) -> Iterator[Any]:
     if run is None or run.status != "running":
         return iter(self.iterable)
     _on_enter(self, sys._getframe(1))  # noqa: SLF001
-    return run.wrap_iterator(
-        iter(self.iterable), _LoopListener(self, run)
-    )  # as track() counts: cheaper than tqdm's own way past such a bar
+    # Counted as by track(), which is cheaper than tqdm's own loop over a disabled bar.
+    return run.wrap_iterator(iter(self.iterable), _LoopListener(self, run))
 
 
 @functools.cache
@@ -306,7 +306,7 @@ _exit_hook_registered = False
 
 
 def _register_exit_hook() -> None:
-    # After the sender's own hook was registered, and so run before it.
+    # Registered after the sender's hook, so that it runs before it.
     global _exit_hook_registered
     if not _exit_hook_registered:
         _exit_hook_registered = True
@@ -314,7 +314,7 @@ def _register_exit_hook() -> None:
 
 
 def _close_open_bars() -> None:
-    """Close what is still open, while the interpreter is whole: 3.13.0 crashes where tqdm's finalizer does it later."""
+    """Close the open bars while the interpreter is complete: in 3.13.0, tqdm's finalizer crashes later."""
     for bar in list(getattr(std_tqdm, "_instances", ())):
         run = find_run(bar)
         if run is not None:
@@ -323,18 +323,17 @@ def _close_open_bars() -> None:
 
 
 def _close_bar(bar: Any) -> None:
-    """Close a bar if tqdm's lock can be had: it stays taken when a write has failed in another thread."""
-    lock = bar.get_lock()
-    parts = getattr(lock, "locks", [lock])  # one for processes and one for threads
-    taken = []
+    """Close a bar if tqdm's lock is free in time: it stays locked after a failed write in another thread."""
+    tqdm_lock = bar.get_lock()
+    acquired = []
     try:
-        for part in parts:
-            if not part.acquire(timeout=LOCK_TIMEOUT):
+        for lock in getattr(tqdm_lock, "locks", [tqdm_lock]):  # one for processes and one for threads
+            if not lock.acquire(timeout=LOCK_TIMEOUT):
                 return
-            taken.append(part)
+            acquired.append(lock)
         bar.close()
-    except Exception as error:  # noqa: BLE001 - its stream is gone: no reason to leave the other bars open
+    except Exception as error:  # noqa: BLE001 - its stream is gone: the other bars are closed all the same
         log(DEBUG, "A bar could not be closed: %r", error)
     finally:
-        for part in reversed(taken):
-            part.release()
+        for lock in reversed(acquired):
+            lock.release()

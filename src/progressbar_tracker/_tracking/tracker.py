@@ -1,31 +1,30 @@
-"""``track()``: wrap a loop, or use a block, and the server knows how far it is and how it ended.
+"""``track()``: report the progress and the end of a loop or a block to the server.
 
-A ``Tracker`` holds the user's iterable and its current ``Run``; the run is what the sender reads, and it never holds
-the user's data. Each iteration or block is a run of its own.
+A ``Tracker`` holds the user's iterable and its current ``Run``. The sender reads the run, which never holds the user's
+data. Each iteration or block is a run of its own.
 
-How a run ends, and what is known of it:
+The end of a run:
 
-* a bare loop that comes to its end has *succeeded*; one that is left early is *stopped*, for nothing in Python tells
-  ``break`` from an exception to a wrapper. It is raised to *failed* when the process then dies of an exception that
-  passed through the loop's code;
-* a block knows: *failed* with the exception's text, *stopped* when its loop was left early, else *succeeded*.
+* A bare loop that reaches its end has *succeeded*. A loop that is left early is *stopped*, because a wrapper cannot
+  distinguish ``break`` from an exception. It becomes *failed* if the process then dies of an exception that came
+  through the loop's code.
+* A block is *failed* with the text of its exception, *stopped* if its loop was left early, else *succeeded*.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._models import ID_LENGTH, check_notify, format_value
+from progressbar_tracker._models import check_notify, format_value
 from progressbar_tracker._terminal.display import are_bars_disabled
-from progressbar_tracker._text import clean_number, clean_text
+from progressbar_tracker._text import clean_number
 
 from .deadline import make_deadline
-from .run import Run, classify_error, format_error, intern_options
+from .run import Run, classify_error, format_error, intern_options, normalize_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from .share import Share
 
     class TrackOptions(TypedDict, total=False):
-        """The keywords of ``track()``, but for ``client``."""
+        """The keywords of ``track()`` except ``client``."""
 
         id: str | None
         title: str | None
@@ -66,20 +65,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Run)
 
-DEFAULT_INTERVAL: Final = 0.5  # seconds between two sends of an item, by default
+DEFAULT_INTERVAL: Final = 0.5  # seconds between two sends of an item
 
 
 class Tracker(Generic[T]):
-    """An iterable and a context manager that reports how far it is. Made by ``track()``.
+    """An iterable and context manager that reports its progress. Made by ``track()``.
 
-    A copy of it, by ``copy``, ``deepcopy`` or ``pickle``, is a handle that has no effect on the original: it counts for
-    itself and reports nothing.
+    A copy by ``copy``, ``deepcopy`` or ``pickle`` counts separately, reports nothing and has no effect on the original.
 
     Attributes:
-        title: What to call it. ``None`` stands for the id, or where the loop is.
-        description: Its state in words; sent with the next update.
-        total: Units in all; ``None`` where that is not known. Taken from ``len()`` where the source has one.
-        weight: Higher is shown first.
+        title: The name that is shown. ``None`` stands for the id, or for the place of the loop in the program.
+        description: The present state as text; sent with the next update.
+        total: The number of units; ``None`` if it is unknown. By default ``len()`` of the source, if it has one.
+        weight: Items with a higher weight are shown first.
     """
 
     __slots__ = ("_iterable", "_run", "_unit_iterator")
@@ -87,7 +85,7 @@ class Tracker(Generic[T]):
     def __init__(self, iterable: Iterable[T] | AsyncIterable[T] | None, run: Run) -> None:
         self._iterable = iterable
         self._run = run
-        self._unit_iterator: Iterator[bool] | None = None  # the running counter's, for advance()
+        self._unit_iterator: Iterator[bool] | None = None  # of the current run, for advance()
 
     @property
     def id(self) -> str:
@@ -96,7 +94,7 @@ class Tracker(Generic[T]):
 
     @property
     def title(self) -> str | None:
-        """What to call it."""
+        """The name that is shown, or ``None``."""
         return self._run.title
 
     @title.setter
@@ -105,7 +103,7 @@ class Tracker(Generic[T]):
 
     @property
     def description(self) -> str:
-        """Its state in words."""
+        """The present state as text."""
         return self._run.description
 
     @description.setter
@@ -114,7 +112,7 @@ class Tracker(Generic[T]):
 
     @property
     def total(self) -> Number | None:
-        """Units in all."""
+        """The number of units, or ``None`` if it is unknown."""
         return self._run.source_length if self._run.total is None else self._run.total
 
     @total.setter
@@ -123,7 +121,7 @@ class Tracker(Generic[T]):
 
     @property
     def weight(self) -> int:
-        """Higher is shown first."""
+        """Items with a higher weight are shown first."""
         return self._run.weight
 
     @weight.setter
@@ -132,12 +130,12 @@ class Tracker(Generic[T]):
 
     @property
     def completed(self) -> Number:
-        """Units done so far in the latest run."""
+        """Units done in the latest run."""
         return self._run.position
 
     @property
     def status(self) -> Status | None:
-        """How the latest run is doing or has ended; ``None`` before the first."""
+        """The status of the latest run; ``None`` before the first."""
         return self._run.status
 
     def __repr__(self) -> str:
@@ -147,7 +145,7 @@ class Tracker(Generic[T]):
         return len(self._iterable)  # type: ignore[arg-type]  # raises what len() of the source raises
 
     def __bool__(self) -> bool:
-        return True  # not that of len(): an empty source is no missing tracker
+        return True  # not len(): a tracker with an empty source is still a tracker
 
     def __iter__(self) -> Iterator[T]:
         if self._iterable is None:
@@ -177,7 +175,7 @@ class Tracker(Generic[T]):
         return _rebuild_tracker, (self._iterable, run.id, labels, run.position, run.status, run.error)
 
     def __del__(self) -> None:
-        # Used by hand and never closed. A loop's run lives on in its iterator, a block holds its tracker.
+        # For a tracker that was never closed: a loop's run lives on in its iterator, and a block holds its tracker.
         run = getattr(self, "_run", None)
         if run is not None and run.in_block:
             run.abandon()
@@ -199,12 +197,12 @@ class Tracker(Generic[T]):
         self._unit_iterator = None
 
     def advance(self, n: Number = 1) -> None:
-        """Add ``n`` units to what is done. Exact from any number of threads, with the GIL and without it.
+        """Add ``n`` units. Exact from any number of threads, with the GIL and without it.
 
         Raises:
             TypeError: ``n`` is not a number.
         """
-        # Counter.advance() once more, for a call less: one step of a C iterator.
+        # Counter.advance() inlined, to save a call: one step of a C iterator.
         if n == 1 and self._unit_iterator is not None:
             next(self._unit_iterator)
         else:
@@ -214,7 +212,7 @@ class Tracker(Generic[T]):
         number = clean_number(n)
         if number is None:
             if isinstance(n, float):
-                return  # NaN or beyond all bounds: there is nothing sensible to count
+                return  # NaN or out of bounds: not countable
             raise TypeError(f"n must be a number, not {format_value(n)}")
         run = self._ensure_started(_get_caller_frame(2))
         run.advance(number)
@@ -229,14 +227,14 @@ class Tracker(Generic[T]):
         description: str | None = None,
         weight: int | None = None,
     ) -> None:
-        """Set what is given, and leave the rest.
+        """Set the given values; ``None`` leaves a value unchanged.
 
         Args:
             completed: Units done, as an absolute number.
-            total: Units in all.
-            title: What to call it.
-            description: Its state in words.
-            weight: Higher is shown first.
+            total: The number of units.
+            title: The name that is shown.
+            description: The present state as text.
+            weight: Items with a higher weight are shown first.
 
         Raises:
             TypeError: ``completed`` is not a number.
@@ -257,24 +255,24 @@ class Tracker(Generic[T]):
             run.set(position)
 
     def fail(self, error: BaseException | str) -> None:
-        """End the run as failed, with an exception or a text as the reason. It stays listed."""
+        """End the run as failed, with an exception or a text as the reason. The item stays listed."""
         self._ensure_started(_get_caller_frame()).end("failed", format_error(error))
         self._unit_iterator = None
 
     def close(self) -> None:
-        """End the run if it has not ended: stopped when its loop is not through, else succeeded. Idempotent."""
+        """End the run unless it has ended: as stopped if its loop is incomplete, else as succeeded. Idempotent."""
         run = self._run
         run.end("stopped" if run.has_loop and not run.is_exhausted else "succeeded")
         self._unit_iterator = None
 
     def share(self) -> Share:
-        """Return a small handle with which other processes add to this bar, each with a part of its own.
+        """Return a small handle by which other processes add to this bar, each with a part of its own.
 
-        The bar is begun by this, and ends here: when its loop or block does.
+        The call starts the bar. The bar ends in this process, with its loop or block.
 
         Example:
             >>> with track(total=4, id="shared", display=False) as bar:
-            ...     handle = bar.share()  # give it to a process, and there:
+            ...     handle = bar.share()  # pass it to another process, and there:
             ...     with handle.track(part="rows 0 to 3", display=False) as part:
             ...         part.advance(4)
         """
@@ -285,19 +283,19 @@ class Tracker(Generic[T]):
         return Share(url, run.id, run.pin_run_id(), active=run.sender is not None)
 
     def _start_loop_run(self, frame: FrameType) -> Run:
-        """Return the run that a loop beginning now belongs to."""
+        """Return the run for a loop that starts now: that of the block around it, or a new one."""
         run = self._run
         if run.status != "running" or not run.in_block:
             run = self._start_run(frame, in_block=False)
         if run.total is None:
             try:
                 run.source_length = len(self._iterable)  # type: ignore[arg-type]
-            except (Exception, SystemExit):  # noqa: BLE001 - no length, or a length that fails: then there is none
+            except (Exception, SystemExit):  # noqa: BLE001 - no length, or a __len__ that raises
                 run.source_length = None
         return run
 
     def _ensure_started(self, frame: FrameType) -> Run:
-        """Return the run, begun now if it was not: a tracker may be used without a loop and a block."""
+        """Return the run, and start it first if needed: a tracker may be used without a loop or a block."""
         return self._run if self._run.status is not None else self._start_run(frame, in_block=True)
 
     def _start_run(self, frame: FrameType, *, in_block: bool) -> Run:
@@ -310,18 +308,18 @@ class Tracker(Generic[T]):
         run.make_current()
         if run.display is not None:
             run.started_at = time.time()
-            run.display.add(run, quiet=run.sender is not None)  # which has the same to say
+            run.display.add(run, quiet=run.sender is not None)  # the sender logs the same failures
         if run.sender is not None:
             run.sender.add(run)
         return run
 
 
 class _DetachedTracker(Tracker[T]):
-    """A copy of a tracker: it counts for itself, and is neither sent nor drawn."""
+    """A copy of a tracker that counts separately, and is neither sent nor drawn."""
 
     __slots__ = ()
 
-    def _start_run(self, frame: FrameType, *, in_block: bool) -> Run:  # noqa: ARG002 - as the tracker has it
+    def _start_run(self, frame: FrameType, *, in_block: bool) -> Run:  # noqa: ARG002 - the signature of Tracker
         if self._run.status is not None:
             self._run = self._run.create_successor()
         self._run.status = "running"
@@ -345,10 +343,10 @@ def _rebuild_tracker(
 
 
 def _get_caller_frame(depth: int = 1) -> FrameType:
-    """Return the frame of the code that uses a tracker, to recognise it in a traceback."""
+    """Return the frame of the code that uses a tracker, to recognize that code in a traceback."""
     try:
         return sys._getframe(depth + 1)  # noqa: SLF001
-    except ValueError:  # it is no Python code
+    except ValueError:  # the caller is not Python code
         return sys._getframe(1)  # noqa: SLF001
 
 
@@ -379,29 +377,30 @@ def track(
 ) -> Tracker[T] | Tracker[None]:
     """Wrap a loop, or make a block, whose progress is shown on the server.
 
-    The item is created when the loop or the block begins, updated at most once an ``interval``, and gets its end state;
-    then it leaves the list for the history, unless it failed or ``keep`` is set. Nothing of this is done in the loop's
-    thread, and nothing of it can raise there. Without a configured server only the terminal bar is shown.
+    The item is created when the loop or the block starts, and updated at most once an ``interval``. When the run has
+    ended, the item moves from the list to the history, unless the run failed or ``keep`` is set. None of this runs in
+    the loop's thread or can raise there. Without a configured server only the terminal bar is shown.
 
     Args:
-        iterable: What to loop over, synchronous or asynchronous; or nothing, for ``advance()`` and ``update()``.
-        id: The item's id. The same program started again with the same id takes the item over. Without one a unique
-            id is made.
-        title: What to call it; by default the id, or the place in the program.
-        description: Its state in words.
-        total: Units in all; by default ``len(iterable)`` where there is one. All is done at ``total`` exactly, or
-            within 1e-9 of it if it or the count is a float. Of 0 no percentage is shown until the run ends.
-        unit: What is counted, at most 20 characters; ``"B"`` for bytes.
-        weight: Higher is shown first.
-        group: A heading to sort under.
+        iterable: The source of the loop, synchronous or asynchronous; ``None`` for ``advance()`` and ``update()``.
+        id: The item's id; by default a unique one. A program that is started again with the same id takes the item
+            over.
+        title: The name that is shown; by default the id, or the place in the program.
+        description: The present state as text.
+        total: The number of units; by default ``len(iterable)``, if there is one. The run is complete at exactly
+            ``total``, or within 1e-9 of it if ``total`` or the count is a float. With 0 no percentage is shown until
+            the run ends.
+        unit: The name of a unit, at most 20 characters; ``"B"`` for bytes.
+        weight: Items with a higher weight are shown first.
+        group: The heading under which the item is listed.
         keep: Leave the item listed after it has succeeded or stopped.
-        notify: Whom to tell how it ends, and when it is stalled or late: the name of a channel that the server's
-            operator has set up, or several of them, at most 8.
-        deadline: When it is late, if it runs still: an instant, in local time where the ``datetime`` names no zone; or
-            how long each run may take, as a ``timedelta`` or in seconds.
+        notify: The channels that are notified when the run ends, or when the item is stalled or late: one name or up to
+            8. The server's operator sets up channels.
+        deadline: A running item is late after this instant, in local time if the ``datetime`` has no time zone. A
+            ``timedelta`` or a number of seconds starts with each run.
         interval: Least seconds between two sends, 0.05 to 3600.
-        client: A ``ProgressBar`` whose server and key to use in place of the configured ones.
-        display: Draw a terminal bar; by default when stderr is a terminal.
+        client: A ``ProgressBar`` whose server and key replace the configured ones.
+        display: Draw a terminal bar; by default if stderr is a terminal.
 
     Returns:
         A ``Tracker``: iterable, context manager, with ``advance()``, ``update()``, ``fail()`` and ``close()``.
@@ -418,9 +417,9 @@ def track(
         ...     bar.completed
         100
     """
-    kind = type(iterable)  # for is satisfied with nothing else, and asking the object may run code of its own
+    kind = type(iterable)  # as `for` does; an attribute of the object itself may run code of its own
     if not (iterable is None or hasattr(kind, "__iter__") or hasattr(kind, "__aiter__")):
-        iter(cast("Iterable[T]", iterable))  # it also takes what has only __getitem__, and says what it will not take
+        iter(cast("Iterable[T]", iterable))  # accepts an object with only __getitem__, else raises a clear error
     run = create_run(
         Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
         notify=notify, deadline=deadline, interval=interval, client=client,
@@ -445,10 +444,10 @@ def create_run(
     total: Number | None = None,
     interval: float = DEFAULT_INTERVAL,
 ) -> R:
-    """Return a new run with the labels of ``track()``, which has their meaning.
+    """Validate the arguments of ``track()`` and return a new run with them.
 
     Raises:
-        TypeError, ValueError: An argument is not what ``track()`` takes.
+        TypeError, ValueError: As ``track()``.
     """
     if title.__class__ is not str and title is not None:
         raise TypeError(f"title must be a string, not {format_value(title)}")
@@ -463,15 +462,16 @@ def create_run(
     if weight.__class__ is not int:
         raise TypeError(f"weight must be an int, not {format_value(weight)}")
     sender = None if _runtime.is_disabled() else _runtime.get_sender() if client is None else client.sender
-    told = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
+    channels = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
     due = None if deadline is None else make_deadline(deadline)
-    fixed = intern_options(unit, group, keep, check_interval(interval), None, told, due)
-    run = run_class(None if id is None else normalize_id(id), fixed, sender)
+    options = intern_options(unit, group, keep, check_interval(interval), None, channels, due)
+    run = run_class(None if id is None else normalize_id(id), options, sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
     return run
 
 
 def check_interval(interval: object) -> float:
+    """Return ``interval`` as a float if it is a number of seconds from 0.05 to 3600."""
     if isinstance(interval, bool) or not isinstance(interval, int | float):
         raise TypeError(f"interval must be a number of seconds, not {format_value(interval)}")
     if not 0.05 <= interval <= 3600:
@@ -480,6 +480,7 @@ def check_interval(interval: object) -> float:
 
 
 def select_display(display: bool | None) -> Display | None:
+    """Return the terminal display, or ``None`` if no bar is to be drawn; ``None`` decides by stderr."""
     if display is None:
         display = not _runtime.is_disabled() and not are_bars_disabled(os.environ) and _is_stderr_terminal()
     return _runtime.get_display() if display else None
@@ -488,21 +489,5 @@ def select_display(display: bool | None) -> Display | None:
 def _is_stderr_terminal() -> bool:
     try:
         return bool(sys.stderr.isatty())
-    except (Exception, SystemExit):  # noqa: BLE001 - there is none, it is closed, or a stand-in without the method
+    except (Exception, SystemExit):  # noqa: BLE001 - stderr is missing, closed, or an object without the method
         return False
-
-
-def normalize_id(value: object) -> str:
-    """Return an id that the server takes. One that is too long keeps its beginning and gets a digest of the whole."""
-    if not isinstance(value, str):
-        raise TypeError(f"id must be a string, not {format_value(value)}")
-    value = str.__str__(value)  # without the methods of a subclass
-    if not value:
-        raise ValueError("id must not be empty; leave it out to have one made")
-    if len(value) > ID_LENGTH:
-        with contextlib.suppress(ImportError, OSError):  # without a free descriptor it is only cut
-            import hashlib
-
-            digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
-            value = f"{value[: ID_LENGTH - 17]}-{digest}"
-    return clean_text(value, ID_LENGTH)
