@@ -1,7 +1,7 @@
-"""Wrap a loop in ``track(...)``, close the laptop, and see from anywhere how far it is and how it ended.
+"""Wrap a loop in ``track(...)`` and follow its progress and its end from anywhere.
 
-``track`` is for loops and blocks, ``ProgressBar`` and ``AsyncProgressBar`` are the explicit client. Importing this
-imports no HTTP library, no TLS and no asyncio: each is imported where it is first needed.
+``track`` is for loops and blocks; ``ProgressBar`` and ``AsyncProgressBar`` are the explicit client. The import of this
+package loads no HTTP library, no TLS and no asyncio: they are imported at their first use.
 """
 
 from ._client import AsyncProgressBar, ProgressBar

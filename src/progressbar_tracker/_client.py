@@ -1,7 +1,7 @@
-"""``ProgressBar`` and ``AsyncProgressBar``: the explicit client of the published SDK, complete.
+"""``ProgressBar`` and ``AsyncProgressBar``: the explicit client of the published SDK.
 
-Thin shells: what is asked and what an answer means is in ``_wire``, how it travels in ``_transport``. Only the
-signatures and the documentation live here. The explicit client never hides an error.
+Only the signatures and the documentation are here. ``_http.exchanges`` builds requests and interprets responses, and
+``_http.transport`` sends them. The explicit client never hides an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0  # seconds
-UNKNOWN_KEY_MESSAGE = "What the key may do is not known yet: %s"
+UNKNOWN_KEY_MESSAGE = "The permissions of the key are not known yet: %s"
 
 
 class ProgressBar:
@@ -38,17 +38,17 @@ class ProgressBar:
     Args:
         api_url: Base URL of the server; it may have a path.
         api_key: A read, write or admin key.
-        auto_detect: Ask at once what the key may do, and refuse here what it may not. When false nothing is asked,
-            and the server is the judge.
-        timeout: Seconds in which a call has to be over, more than 0: connecting, the whole answer, however slowly it
-            comes. Only the time that the system takes to look up a host's name is not bounded by it.
+        auto_detect: Request the permissions of the key at once, and refuse a forbidden call without a request. When
+            false, only the server checks permissions.
+        timeout: Seconds, more than 0, for a whole call: the connection and the complete response. Only the lookup of
+            the host's name is not bounded by it.
         transport: An httpx transport in place of the network, for tests and unusual networks.
 
     Raises:
-        ConfigError: The URL, the key or the time-out cannot be used. A server that is not there is no error yet: it
-            is logged, and the first call raises the reason.
+        ConfigError: The URL, the key or the timeout is invalid. A server without a response is logged here; the first
+            call raises the error.
 
-    One pool of connections is kept; ``close()`` or a ``with`` block gives it back. Safe to use from several threads.
+    The client has one connection pool; ``close()`` or a ``with`` block closes it. Safe to use from several threads.
 
     Example:
         >>> import httpx
@@ -72,13 +72,13 @@ class ProgressBar:
         from ._http.transport import HttpTransport
 
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
-        self._wire = ServerProtocol(auto_detect=auto_detect)
+        self._protocol = ServerProtocol(auto_detect=auto_detect)
         self._sender = _runtime.create_sender(
             lambda: _runtime.HttpDelivery(self._transport, owns_transport=False), self._transport.url
         )
         if auto_detect:
             try:
-                self._transport.run(self._wire.key_info())
+                self._transport.run(self._protocol.key_info())
             except ProgressBarError as error:
                 log(WARNING, UNKNOWN_KEY_MESSAGE, error)
 
@@ -88,35 +88,35 @@ class ProgressBar:
         Raises:
             PermissionError: The key may not read.
             ResponseError: The server refused for another reason.
-            TransportError: There was no answer.
+            TransportError: There was no usable response.
         """
-        return self._transport.run(self._wire.get_all())
+        return self._transport.run(self._protocol.get_all())
 
     def get(self, item_id: str) -> Item:
-        """Return the item with the id ``parse_item_id``.
+        """Return the item with the id ``item_id``.
 
         Raises:
-            ItemNotFoundError: There is none (a ``ValueError``).
+            ItemNotFoundError: There is no such item (a ``ValueError``).
             PermissionError, ResponseError, TransportError: As for ``get_all``.
         """
-        return self._transport.run(self._wire.get(item_id))
+        return self._transport.run(self._protocol.get(item_id))
 
     def create(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
         """Create an item.
 
         Args:
             item_id: A unique id of 1 to 200 characters, none of them a control character.
-            title: What to call it, at most 200 characters.
-            description: Its state in words, at most 2000 characters.
-            value: How much is done, 0.0 to 1.0; a sum of fractions that is off by 1e-9 at most is taken for 1.0.
-            weight: Higher is shown first; within +-2**53.
+            title: The name that is shown, at most 200 characters.
+            description: The present state as text, at most 2000 characters.
+            value: The completed fraction, 0.0 to 1.0; a sum of fractions that is off by at most 1e-9 counts as 1.0.
+            weight: Items with a higher weight are shown first; within +-2**53.
 
         Raises:
             ItemExistsError: The id is taken (a ``ValueError``).
             ValueError, TypeError: An argument is out of range or of the wrong type; nothing was sent.
             PermissionError, ResponseError, TransportError: As for ``get_all``.
         """
-        self._transport.run(self._wire.create(item_id, title, description, value, weight))
+        self._transport.run(self._protocol.create(item_id, title, description, value, weight))
 
     def update(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
         """Replace title, description, value and weight of an item. Arguments as for ``create``.
@@ -125,48 +125,48 @@ class ProgressBar:
 
         Raises:
             ItemNotFoundError: There is no such item (a ``ValueError``).
-            PermissionError: The key may not update, or the item is another key's.
+            PermissionError: The key may not update, or the item belongs to another key.
             ValueError, TypeError, ResponseError, TransportError: As for ``create``.
         """
-        self._transport.run(self._wire.update(item_id, title, description, value, weight))
+        self._transport.run(self._protocol.update(item_id, title, description, value, weight))
 
     def delete(self, item_id: str) -> bool:
-        """Delete an item. Return whether there was one: an item that is gone already is no error.
+        """Delete an item. Return whether it existed; a missing item is not an error.
 
         Raises:
-            PermissionError: The key may not delete, or the item is another key's.
+            PermissionError: The key may not delete, or the item belongs to another key.
             ValueError, TypeError, ResponseError, TransportError: As for ``create``.
         """
-        return self._transport.run(self._wire.delete(item_id))
+        return self._transport.run(self._protocol.delete(item_id))
 
     def is_admin(self) -> bool:
-        """Return whether the key is an admin key; asks the server if that is not known yet."""
-        return self._transport.run(self._wire.is_admin())
+        """Return whether the key is an admin key; the first call may make a request."""
+        return self._transport.run(self._protocol.is_admin())
 
     def is_read_only(self) -> bool:
-        """Return whether the key is a read key; asks the server if that is not known yet."""
-        return self._transport.run(self._wire.is_read_only())
+        """Return whether the key is a read key; the first call may make a request."""
+        return self._transport.run(self._protocol.is_read_only())
 
     def can_write(self) -> bool:
-        """Return whether the key may create or update; asks the server if that is not known yet."""
-        return self._transport.run(self._wire.can_write())
+        """Return whether the key may create or update; the first call may make a request."""
+        return self._transport.run(self._protocol.can_write())
 
     def can_delete(self) -> bool:
-        """Return whether the key may delete; asks the server if that is not known yet."""
-        return self._transport.run(self._wire.can_delete())
+        """Return whether the key may delete; the first call may make a request."""
+        return self._transport.run(self._protocol.can_delete())
 
     @property
     def key_info(self) -> KeyInfo:
-        """The key's type and permissions and the server's version; asked for once.
+        """The key's type and permissions and the server's version; requested once.
 
         Raises:
             PermissionError, ResponseError, TransportError: As for ``get_all``.
         """
-        return self._transport.run(self._wire.key_info())
+        return self._transport.run(self._protocol.key_info())
 
     @property
     def sender(self) -> Sender:
-        """The background sender of the trackers that are bound to this client: ``stats()``, ``flush(timeout)``."""
+        """The background sender of the trackers of this client: ``stats()``, ``flush(timeout)``."""
         return self._sender
 
     @overload
@@ -176,7 +176,7 @@ class ProgressBar:
     def track(
         self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
     ) -> Tracker[T] | Tracker[None]:
-        """Return ``progressbar_tracker.track(...)`` bound to this client's server and key: the same keywords."""
+        """Track with this client's server and key. The keywords are those of ``progressbar_tracker.track``."""
         return track(cast("Iterable[T]", iterable), client=self, **options)
 
     def watch(
@@ -186,22 +186,22 @@ class ProgressBar:
         item_id: str | None = None,
         on_lost: Callable[[ProgressBarError | None], None] | None = None,
     ) -> Iterator[Change]:
-        """Iterate over what is there and then over what changes, at most twice a second, for as long as one likes.
+        """Iterate over a snapshot of the items and then over the changes, at most twice a second, without an end.
 
-        A connection that is lost after the first event is made again, and goes on where it was.
+        After the first event, the client reconnects a lost connection and resumes the stream.
 
         Args:
             group: Only the items of a group.
             item_id: Only this item.
-            on_lost: Called each time the connection is lost, with the reason, or ``None`` where the server ended it.
+            on_lost: Called after each lost connection with the error, or with ``None`` if the server ended the stream.
 
         Returns:
-            An iterator of ``Change``: first a snapshot of all items, then those that are new, have changed or are gone.
-            After a long break there is a snapshot again.
+            An iterator of ``Change``: first a snapshot of all items, then the new, changed and removed ones. After a
+            long break there is a snapshot again.
 
         Raises:
             PermissionError: The key may not read, or no longer.
-            ItemNotFoundError: The server speaks only part 1 of the protocol, which has no stream.
+            ItemNotFoundError: The server implements only part 1 of the protocol, which has no stream.
             ValueError, TypeError, ResponseError, TransportError: As for ``create``; the last two only before the
                 first event.
         """
@@ -211,19 +211,19 @@ class ProgressBar:
 
         return self._follow_changes(EventStream(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
-    def _follow_changes(self, follower: EventStream) -> Iterator[Change]:
+    def _follow_changes(self, stream: EventStream) -> Iterator[Change]:
         import time
 
         while True:
-            lost: ProgressBarError | None = None
+            reason: ProgressBarError | None = None
             try:
-                yield from self._transport.follow(follower)
+                yield from self._transport.follow(stream)
             except ProgressBarError as error:
-                lost = error
-            time.sleep(follower.next_delay(lost))
+                reason = error
+            time.sleep(stream.next_delay(reason))
 
     def close(self) -> None:
-        """Send what is tracked through this client and not sent yet, then close the connections. Idempotent."""
+        """Flush the trackers of this client, then close the connections. Idempotent."""
         self._sender.close()
         self._transport.close()
 
@@ -242,9 +242,9 @@ class ProgressBar:
 class AsyncProgressBar:
     """``ProgressBar`` for asyncio and trio: the same arguments and the same methods, awaited.
 
-    It may be used in one event loop after another: each has connections of its own, which are closed when it ends.
-    The key is looked up at the first call or on entering ``async with``, for a constructor cannot wait. ``key_info``
-    is awaited as well: ``info = await pb.key_info``.
+    It may be used in one event loop after another. Each loop has its own connections, which are closed when it ends.
+    A constructor cannot await, so the first call or ``async with`` requests the permissions of the key. ``key_info`` is
+    awaited too: ``info = await pb.key_info``.
 
     Example:
         >>> import asyncio, httpx
@@ -269,7 +269,7 @@ class AsyncProgressBar:
         from ._http.transport import AsyncHttpTransport, HttpTransport
 
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
-        self._wire = ServerProtocol(auto_detect=auto_detect)
+        self._protocol = ServerProtocol(auto_detect=auto_detect)
         self._tracking_transport = tracking = HttpTransport(api_url, api_key, timeout=DEFAULT_TIMEOUT)
         self._sender = _runtime.create_sender(
             lambda: _runtime.HttpDelivery(tracking, owns_transport=True), tracking.url
@@ -277,48 +277,48 @@ class AsyncProgressBar:
 
     async def get_all(self) -> list[Item]:
         """As ``ProgressBar.get_all``."""
-        return await self._transport.run(self._wire.get_all())
+        return await self._transport.run(self._protocol.get_all())
 
     async def get(self, item_id: str) -> Item:
         """As ``ProgressBar.get``."""
-        return await self._transport.run(self._wire.get(item_id))
+        return await self._transport.run(self._protocol.get(item_id))
 
     async def create(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
         """As ``ProgressBar.create``."""
-        await self._transport.run(self._wire.create(item_id, title, description, value, weight))
+        await self._transport.run(self._protocol.create(item_id, title, description, value, weight))
 
     async def update(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
-        """As ``ProgressBar.update_item``."""
-        await self._transport.run(self._wire.update(item_id, title, description, value, weight))
+        """As ``ProgressBar.update``."""
+        await self._transport.run(self._protocol.update(item_id, title, description, value, weight))
 
     async def delete(self, item_id: str) -> bool:
-        """As ``ProgressBar.delete_item``."""
-        return await self._transport.run(self._wire.delete(item_id))
+        """As ``ProgressBar.delete``."""
+        return await self._transport.run(self._protocol.delete(item_id))
 
     async def is_admin(self) -> bool:
         """As ``ProgressBar.is_admin``."""
-        return await self._transport.run(self._wire.is_admin())
+        return await self._transport.run(self._protocol.is_admin())
 
     async def is_read_only(self) -> bool:
         """As ``ProgressBar.is_read_only``."""
-        return await self._transport.run(self._wire.is_read_only())
+        return await self._transport.run(self._protocol.is_read_only())
 
     async def can_write(self) -> bool:
         """As ``ProgressBar.can_write``."""
-        return await self._transport.run(self._wire.can_write())
+        return await self._transport.run(self._protocol.can_write())
 
     async def can_delete(self) -> bool:
         """As ``ProgressBar.can_delete``."""
-        return await self._transport.run(self._wire.can_delete())
+        return await self._transport.run(self._protocol.can_delete())
 
     @property
     def key_info(self) -> Awaitable[KeyInfo]:
         """As ``ProgressBar.key_info``, awaited."""
-        return self._transport.run(self._wire.key_info())
+        return self._transport.run(self._protocol.key_info())
 
     @property
     def sender(self) -> Sender:
-        """As ``ProgressBar.get_sender``. It has a thread and a connection of its own, whatever ``transport`` is."""
+        """As ``ProgressBar.sender``. It has its own thread and connection, independent of ``transport``."""
         return self._sender
 
     @overload
@@ -328,7 +328,7 @@ class AsyncProgressBar:
     def track(
         self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
     ) -> Tracker[T] | Tracker[None]:
-        """As ``ProgressBar.track``; nothing to await but the items of an asynchronous iterable."""
+        """As ``ProgressBar.track``; only the items of an asynchronous iterable are awaited."""
         return track(cast("Iterable[T]", iterable), client=self, **options)
 
     def watch(
@@ -345,18 +345,18 @@ class AsyncProgressBar:
 
         return self._follow_changes(EventStream(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
 
-    async def _follow_changes(self, follower: EventStream) -> AsyncIterator[Change]:
+    async def _follow_changes(self, stream: EventStream) -> AsyncIterator[Change]:
         import anyio
 
         while True:
-            lost: ProgressBarError | None = None
+            reason: ProgressBarError | None = None
             try:
-                async with contextlib.aclosing(self._transport.follow(follower)) as changes:
+                async with contextlib.aclosing(self._transport.follow(stream)) as changes:
                     async for change in changes:
                         yield change
             except ProgressBarError as error:
-                lost = error
-            await anyio.sleep(follower.next_delay(lost))
+                reason = error
+            await anyio.sleep(stream.next_delay(reason))
 
     async def close(self) -> None:
         """As ``ProgressBar.close``."""
@@ -367,7 +367,7 @@ class AsyncProgressBar:
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
-        if self._wire.auto_detect and self._wire.key_info_cache is None:
+        if self._protocol.auto_detect and self._protocol.key_info_cache is None:
             try:
                 await self.key_info
             except ProgressBarError as error:

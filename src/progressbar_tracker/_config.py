@@ -1,11 +1,11 @@
-"""Where the server's URL and the key come from.
+"""Find the server's URL and the key.
 
 Order of discovery: arguments, ``configure()``, the environment (``PROGRESSBAR_URL``, ``PROGRESSBAR_API_KEY`` or
-``PROGRESSBAR_API_KEY_FILE``), the user's config file. A URL only ever meets a key of its own layer or one that was
-given for the same URL: a key must not travel to a server it was not meant for.
+``PROGRESSBAR_API_KEY_FILE``), the user's config file. A URL is combined only with a key of the same layer, or with one
+that is configured for the same URL: a key must not be sent to another server.
 
-The environment and the file's path are arguments, so that no test can touch the real ones. ``tomllib`` and
-``platformdirs`` are imported where needed: this module is on the path of ``import progressbar_tracker``.
+The environment and the file's path are arguments, so that tests cannot touch the real ones. ``tomllib`` and
+``platformdirs`` are imported at their first use: this module is on the path of ``import progressbar_tracker``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Config(NamedTuple):
 
     Attributes:
         url: The server's base URL, such as ``"http://localhost:8989"``.
-        api_key: The key. Not shown by ``repr``.
-        source: Where the URL was found, in words for a person.
-        key_source: The same of the key.
+        api_key: The key; hidden by ``repr``.
+        source: Where the URL was found, for a message.
+        key_source: Where the key was found, for a message.
     """
 
     url: str
@@ -47,11 +47,11 @@ class Config(NamedTuple):
 
 
 def get_user_config_path(environ: Mapping[str, str]) -> Path:
-    """Return the path of the user's config file: ``PROGRESSBAR_CONFIG``, or where the system keeps such files."""
+    """Return the path of the user's config file: ``PROGRESSBAR_CONFIG``, or the default of the system."""
     from pathlib import Path
 
-    if named := environ.get(CONFIG_VARIABLE):
-        return Path(named)
+    if path := environ.get(CONFIG_VARIABLE):
+        return Path(path)
     import platformdirs
 
     folder = resolve_user_folder(lambda: platformdirs.user_config_path("progressbar-tracker", appauthor=False))
@@ -61,19 +61,19 @@ def get_user_config_path(environ: Mapping[str, str]) -> Path:
 
 
 def resolve_user_folder(find: Callable[[], Path]) -> Path | None:
-    """Return what ``find`` does, or ``None`` for a user without a home: no ``HOME``, and no entry in passwd."""
+    """Return the result of ``find``, or ``None`` for a user without a home: no ``HOME`` and no entry in passwd."""
     try:
         folder = find()
     except RuntimeError:
         return None
-    return None if folder.parts[:1] == ("~",) else folder  # as earlier versions of platformdirs have it
+    return None if folder.parts[:1] == ("~",) else folder  # earlier versions of platformdirs return "~"
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file that a person wrote, without the mark that some editors put before it.
+    """Return the text of a file that a person wrote, without a byte order mark.
 
     Raises:
-        ConfigError: It cannot be read, or is not UTF-8.
+        ConfigError: The file cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text("utf-8-sig")
@@ -84,7 +84,7 @@ def read_text(path: Path) -> str:
 
 
 def read_user_config(path: Path) -> Config | None:
-    """Return what the config file says, or ``None`` where there is no such file.
+    """Read the config file, or return ``None`` if it does not exist.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or lacks ``url`` or ``api_key``.
@@ -117,19 +117,19 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
     import json
     import tempfile
 
-    # A JSON string is a TOML basic string, but for DEL, which only TOML wants escaped.
+    # A JSON string is a TOML basic string, except that TOML requires DEL to be escaped.
     text = "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
         for name, value in (("url", url), ("api_key", api_key))
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # mkstemp makes the file 0600 from its first instant; the rename makes it whole or absent.
+        # mkstemp creates the file with mode 0600; the rename makes it complete or absent.
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write("# Where track() sends progress to. Written by progressbar-tracker.\n" + text)
-            os.replace(temporary, path)  # noqa: PTH105 - pathlib's replace() says the same with one object more
+            os.replace(temporary, path)  # noqa: PTH105 - pathlib's replace() needs one object more
         except BaseException:
             os.unlink(temporary)  # noqa: PTH108
             raise
@@ -140,83 +140,83 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
         raise ConfigError(f"the config file {path} cannot be written: {error.strerror or error}") from error
 
 
-def add_error_source(found: Config, error: ConfigError) -> ConfigError:
-    """Return an error about a URL or a key with the place it was found in, for a person has to mend it there.
+def add_error_source(config: Config, error: ConfigError) -> ConfigError:
+    """Prefix an error about a URL or a key with the place where a person has to correct it.
 
-    Such an error begins with the name of the argument. One of another kind names its variable, and stays as it is.
+    Such an error starts with the name of the argument. An error that names its variable is returned unchanged.
     """
     name = str(error).partition(" ")[0]
-    source = {"api_url": found.source, "api_key": found.key_source}.get(name)
+    source = {"api_url": config.source, "api_key": config.key_source}.get(name)
     return error if source is None else ConfigError(f"{source}: {error}")
 
 
 def is_disabled(environ: Mapping[str, str]) -> bool:
-    """Say whether ``PROGRESSBAR_DISABLE`` turns tracking off: any value but empty, 0, no, off and false does."""
+    """Return whether ``PROGRESSBAR_DISABLE`` turns tracking off: any value except empty, 0, no, off and false."""
     return environ.get(DISABLE_VARIABLE, "").strip().lower() not in ("", "0", "no", "off", "false")
 
 
 def read_environ_key(environ: Mapping[str, str]) -> str | None:
-    """Return the key that the environment names, directly or as a file.
+    """Return the key from the environment, directly or from the file that it names.
 
     Raises:
         ConfigError: ``PROGRESSBAR_API_KEY_FILE`` names a file that cannot be read or is empty.
     """
-    found = _find_environ_key(environ)
-    return None if found is None else found[0]
+    key_and_source = _find_environ_key(environ)
+    return None if key_and_source is None else key_and_source[0]
 
 
 def _find_environ_key(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the key that the environment names, and where it says so."""
+    """Return the key from the environment, and its source for a message."""
     if key := environ.get(API_KEY_VARIABLE):
         return key, API_KEY_VARIABLE
-    if not (named := environ.get(API_KEY_FILE_VARIABLE)):
+    if not (path := environ.get(API_KEY_FILE_VARIABLE)):
         return None
     from pathlib import Path
 
     try:
-        key = read_text(Path(named)).strip()
+        key = read_text(Path(path)).strip()
     except ConfigError as error:
-        raise ConfigError(f"{API_KEY_FILE_VARIABLE} names {named}, which cannot be read: {error}") from error
+        raise ConfigError(f"{API_KEY_FILE_VARIABLE} names {path}, which cannot be read: {error}") from error
     if not key:
-        raise ConfigError(f"{API_KEY_FILE_VARIABLE} names {named}, which is empty")
-    return key, f"the file {named}, which {API_KEY_FILE_VARIABLE} names"
+        raise ConfigError(f"{API_KEY_FILE_VARIABLE} names {path}, which is empty")
+    return key, f"the file {path}, which {API_KEY_FILE_VARIABLE} names"
 
 
 def discover(
     environ: Mapping[str, str], *, url: str | None = None, api_key: str | None = None, path: Path | None = None
 ) -> Config | None:
-    """Find the server and the key, or return ``None`` where nothing is configured.
+    """Find the server and the key, or return ``None`` if none is configured.
 
     Args:
         environ: The environment, usually ``os.environ``.
-        url: A URL given in code; goes before everything else.
-        api_key: A key given in code.
-        path: The config file; by default ``user_config_path(environ)``.
+        url: A URL from the program; overrides every other source.
+        api_key: A key from the program.
+        path: The config file; by default ``get_user_config_path(environ)``.
 
     Raises:
-        ConfigError: A setting is there and cannot be used, or a URL comes without a key.
+        ConfigError: A setting cannot be used, or there is a URL without a key.
 
     >>> discover({"PROGRESSBAR_URL": "http://server:8989", "PROGRESSBAR_API_KEY": "k"}).source
     'PROGRESSBAR_URL'
     """
     env_url = environ.get(URL_VARIABLE) or None
-    wanted, source = (url, "configure()") if url else (env_url, URL_VARIABLE)
-    # A key without a URL beside it is for whatever server is configured.
+    server_url, source = (url, "configure()") if url else (env_url, URL_VARIABLE)
+    # A key without a URL of the same layer is for any configured server.
     if api_key:
-        found: tuple[str, str] | None = api_key, "configure()"
+        key: tuple[str, str] | None = api_key, "configure()"
     else:
-        found = _find_environ_key(environ) if not url or not env_url or is_same_server(url, env_url) else None
-    if wanted and found:
-        return Config(wanted, found[0], source, found[1])
+        key = _find_environ_key(environ) if not url or not env_url or is_same_server(url, env_url) else None
+    if server_url and key:
+        return Config(server_url, key[0], source, key[1])
     file = _read_default_config(environ) if path is None else read_user_config(path)
-    if not wanted:
-        if file is None and found:
+    if not server_url:
+        if file is None and key:
             raise ConfigError(f"there is a key but no server: set {URL_VARIABLE} as well")
-        return file if file is None or not found else file._replace(api_key=found[0], key_source=found[1])
-    if file is not None and is_same_server(file.url, wanted):
-        return Config(wanted, file.api_key, source, file.key_source)
+        return file if file is None or not key else file._replace(api_key=key[0], key_source=key[1])
+    if file is not None and is_same_server(file.url, server_url):
+        return Config(server_url, file.api_key, source, file.key_source)
     raise ConfigError(
-        f"there is no key for {wanted}: set {API_KEY_VARIABLE}, or run: progressbar-tracker login {wanted}"
+        f"there is no key for {server_url}: set {API_KEY_VARIABLE}, or run: progressbar-tracker login {server_url}"
     )
 
 
@@ -228,6 +228,6 @@ def _read_default_config(environ: Mapping[str, str]) -> Config | None:
     return read_user_config(path)
 
 
-def is_same_server(one: str, other: str) -> bool:
-    """Say whether two URLs are those of one server."""
-    return one.rstrip("/") == other.rstrip("/")
+def is_same_server(url: str, other: str) -> bool:
+    """Return whether two URLs differ at most in slashes at the end."""
+    return url.rstrip("/") == other.rstrip("/")

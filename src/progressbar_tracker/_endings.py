@@ -1,12 +1,11 @@
-"""How exceptions end what they come through. The one place that classifies them, for loops, blocks, bars and programs.
+"""Classify the exception that ends a loop, a block, a bar or a program.
 
 A run ends in one of three ways: it *succeeded*, it was *stopped*, or it *failed*. An exception is a stop if it is a
-request to stop: a cancellation, the end of a generator, or an exit without an error. Everything else is a failure,
-``KeyboardInterrupt`` and an exit with a code included. A group is a stop if all that it holds are stops.
+request to stop: a cancellation, the end of a generator, or an exit without an error. Every other exception is a
+failure, including ``KeyboardInterrupt`` and an exit with a code. A group is a stop if all of its members are.
 
-To teach this module another library, add a line to ``_CANCELLATION_CLASSES`` or ``_EXIT_CLASSES``. No library is
-imported for it: a
-class is recognized by its package and its name, and so is each class that is derived from it.
+To support another library, add a line to ``_CANCELLATION_CLASSES`` or ``_EXIT_CLASSES``. No library is imported: a
+class and its subclasses are recognized by the package and the name of the class.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
     FatalErrors: TypeAlias = Mapping[CodeType, tuple[BaseException, int]]
 
-# The package at the root and the class: libraries move their classes between modules of their own.
+# The root package and the class, because libraries move their classes between modules.
 _CANCELLATION_CLASSES: Final = frozenset(
     {
         ("asyncio", "CancelledError"),  # anyio's too, on asyncio
-        ("concurrent", "CancelledError"),  # and that of dask.distributed
+        ("concurrent", "CancelledError"),  # also for dask.distributed
         ("curio", "CancelledError"),
         ("greenlet", "GreenletExit"),  # gevent and eventlet
         ("trio", "Cancelled"),  # anyio's too, on trio
@@ -34,7 +33,7 @@ _EXIT_CLASSES: Final = frozenset({("asyncclick", "Exit"), ("click", "Exit"), ("t
 
 
 def is_stop(error: BaseException) -> bool:
-    """Return whether an exception is a request to stop, and no failure.
+    """Return whether an exception is a request to stop, not a failure.
 
     >>> is_stop(GeneratorExit()), is_stop(SystemExit(0)), is_stop(SystemExit(3)), is_stop(ValueError())
     (True, True, False, False)
@@ -43,7 +42,7 @@ def is_stop(error: BaseException) -> bool:
 
 
 def iter_failures(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions that make this one a failure: itself or, of a group, its leaves in their order.
+    """Yield the exceptions that make this one a failure: itself, or the leaves of a group in their order.
 
     >>> group = BaseExceptionGroup("", [ValueError(1), ExceptionGroup("", [KeyError(2)]), GeneratorExit()])
     >>> list(iter_failures(group))
@@ -53,47 +52,47 @@ def iter_failures(error: BaseException) -> Iterator[BaseException]:
 
 
 def get_primary_failure(error: BaseException) -> tuple[BaseException, int]:
-    """Return the exception that names a failure, and how many others there are: of a group, its first leaf.
+    """Return the exception that names a failure and the number of the others. For a group it is the first leaf.
 
     >>> get_primary_failure(ExceptionGroup("two", [ValueError(1), KeyError(2)]))
     (ValueError(1), 1)
     """
-    found = list(iter_failures(error)) or list(_iter_leaves(error))
-    return found[0], len(found) - 1
+    failures = list(iter_failures(error)) or list(_iter_leaves(error))
+    return failures[0], len(failures) - 1
 
 
 def map_fatal_errors(fatal_error: BaseException | None) -> FatalErrors:
     """Map the code that a fatal exception came through to its failure, see :func:`get_primary_failure`.
 
-    The failure of a group that came through some code is the one that is named for it. An exception came through the
-    code of those as well that it was raised from, or while they were handled. A cancellation counts among these only
-    if another exception stands for it, such as the ``KeyboardInterrupt`` of ``asyncio.run()`` or the ``TimeoutError``
-    of ``asyncio.timeout()``: a task group that fails cancels what it holds, and hides that.
+    Each member of a group is the failure of the code that it came through. The code of an exception includes that of
+    its causes and contexts. A cancellation among these counts only if another exception replaces it, such as the
+    ``KeyboardInterrupt`` of ``asyncio.run()`` or the ``TimeoutError`` of ``asyncio.timeout()``. A task group that fails
+    cancels its tasks too, and hides that.
     """
     if fatal_error is None or is_stop(fatal_error):
         return {}
     first, others = get_primary_failure(fatal_error)
-    found: dict[CodeType, tuple[BaseException, int]] = {}
-    seen: set[tuple[int, bool]] = set()
+    failures: dict[CodeType, tuple[BaseException, int]] = {}
+    visited: set[tuple[int, bool]] = set()
     for error in iter_failures(fatal_error):
-        for code in _iter_code_objects(error, seen):
-            found.setdefault(code, (error, others))
-    for code in _iter_code_objects(fatal_error, seen):
-        found.setdefault(code, (first, others))
-    return found
+        for code in _iter_code_objects(error, visited):
+            failures.setdefault(code, (error, others))
+    for code in _iter_code_objects(fatal_error, visited):
+        failures.setdefault(code, (first, others))
+    return failures
 
 
-def _iter_leaves(error: BaseException) -> Iterator[BaseException]:
-    waiting, seen = [error], {id(error)}
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseExceptionGroup):
-            for member in reversed(one.exceptions):
-                if id(member) not in seen:  # one exception may be in several groups
-                    seen.add(id(member))
-                    waiting.append(member)
+def _iter_leaves(root: BaseException) -> Iterator[BaseException]:
+    pending, visited = [root], {id(root)}
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            for member in reversed(error.exceptions):
+                if id(member) not in visited:  # one exception may be in several groups
+                    visited.add(id(member))
+                    pending.append(member)
         else:
-            yield one
+            yield error
 
 
 def _is_single_stop(error: BaseException) -> bool:
@@ -111,27 +110,27 @@ def _is_single_stop(error: BaseException) -> bool:
 
 
 def _is_success(code: object) -> bool:
-    # Any other object is printed by the interpreter, which exits with 1.
+    # The interpreter prints any other object and exits with 1.
     return code is None or (isinstance(code, int) and code == 0)
 
 
-def _iter_code_objects(error: BaseException, seen: set[tuple[int, bool]]) -> Iterator[CodeType]:
-    """Yield the code that an exception and all that it is linked to came through, without what is ``seen``."""
-    waiting = [(error, False)]
-    while waiting:
-        one, stands_for_stop = waiting.pop()
-        if (id(one), stands_for_stop) in seen:
+def _iter_code_objects(root: BaseException, visited: set[tuple[int, bool]]) -> Iterator[CodeType]:
+    """Yield the code that an exception and all linked exceptions came through, except the ``visited`` ones."""
+    pending = [(root, False)]
+    while pending:
+        error, is_replaced = pending.pop()
+        if (id(error), is_replaced) in visited:
             continue
-        seen.add((id(one), stands_for_stop))
-        if stands_for_stop or not is_stop(one):
-            step = one.__traceback__
+        visited.add((id(error), is_replaced))
+        if is_replaced or not is_stop(error):
+            step = error.__traceback__
             while step is not None:
                 yield step.tb_frame.f_code
                 step = step.tb_next
-        replaces = not isinstance(one, BaseExceptionGroup)
-        if isinstance(one, BaseExceptionGroup):
-            waiting += [(member, False) for member in one.exceptions]
-        if one.__cause__ is not None:
-            waiting.append((one.__cause__, replaces))
-        if one.__context__ is not None:
-            waiting.append((one.__context__, replaces and not one.__suppress_context__))
+        replaces = not isinstance(error, BaseExceptionGroup)
+        if isinstance(error, BaseExceptionGroup):
+            pending += [(member, False) for member in error.exceptions]
+        if error.__cause__ is not None:
+            pending.append((error.__cause__, replaces))
+        if error.__context__ is not None:
+            pending.append((error.__context__, replaces and not error.__suppress_context__))

@@ -1,10 +1,10 @@
-"""Every error this package raises, and the one warning it gives.
+"""The errors and the warning of this package.
 
     ProgressBarError
-    |- ConfigError (ValueError)               a variable or a file that cannot be used, named
-    |- TransportError                         no usable answer came back
-    |- ResponseError                          the server answered, and the answer was no
-    |  |- PermissionError (builtins.PermissionError)   401, 403, or a permission the key is known to lack
+    |- ConfigError (ValueError)               names a variable or a file that cannot be used
+    |- TransportError                         no usable response
+    |- ResponseError                          the server refused the request
+    |  |- PermissionError (builtins.PermissionError)   401, 403, or a permission that the key is known to lack
     |  |- ValidationError (ValueError)        400, 413, 422
     |  |- ItemNotFoundError (ValueError)      404
     |  |- ItemExistsError (ValueError)        409 on create
@@ -13,8 +13,8 @@
     |  |- ServerError                         5xx
     TrackingWarning (UserWarning)
 
-The 1.0.0 SDK documented ``except PermissionError`` and ``except ValueError``; both go on working, whether the name
-comes from here or from ``builtins``. The explicit client raises these; the tracker never does.
+The 1.0.0 SDK documented ``except PermissionError`` and ``except ValueError``. Both still work, with the name from here
+or from ``builtins``. The explicit client raises these errors; the tracker never does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ProgressBarError(Exception):
     """The root of all errors of this package."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process pools; the default recipe loses keyword-only arguments.
+        # Process pools pickle exceptions, and the default __reduce__ loses keyword-only arguments.
         return (_rebuild, (type(self), self.args, dict(self.__dict__)))
 
 
@@ -57,11 +57,11 @@ class ConfigError(ProgressBarError, ValueError):
 
 
 class TransportError(ProgressBarError):
-    """No usable answer: refused, timed out, cut off, or not HTTP.
+    """No usable response: the connection was refused, timed out or cut off, or the response was not HTTP.
 
     Attributes:
         method: The HTTP method of the request.
-        url: Where it went. Never carries the key.
+        url: The URL of the request. It never contains the key.
     """
 
     def __init__(self, message: str, *, method: str = "", url: str = "") -> None:
@@ -71,14 +71,14 @@ class TransportError(ProgressBarError):
 
 
 class ResponseError(ProgressBarError):
-    """The server answered, and the answer was no.
+    """The server refused the request.
 
     Attributes:
-        status_code: The HTTP status; 403 also where the key is known to lack the permission and nothing was sent.
-        code: The last part of the problem's ``type``, such as ``"item-exists"``; ``""`` where there is none.
-        detail: The server's own sentence, or ``""``.
+        status_code: The HTTP status. 403 also without a request, if the key is known to lack the permission.
+        code: The last part of the problem's ``type``, such as ``"item-exists"``; ``""`` without a problem.
+        detail: The server's explanation, or ``""``.
         retry_after: Seconds to wait before another attempt, or ``None``.
-        request_id: What the request is called in the server's log, or ``""``.
+        request_id: The id of the request in the server's log, or ``""``.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class ResponseError(ProgressBarError):
 
 
 class PermissionError(ResponseError, builtins.PermissionError):
-    """The key is unknown, revoked or expired (401), or may not do this (403)."""
+    """The key is unknown, revoked or expired (401), or lacks the permission (403)."""
 
 
 class ValidationError(ResponseError, ValueError):
-    """The server found a field missing, malformed or out of range."""
+    """A field is missing, malformed or out of range."""
 
 
 class ItemNotFoundError(ResponseError, ValueError):
@@ -116,7 +116,7 @@ class ItemExistsError(ResponseError, ValueError):
 
 
 class ConflictError(ResponseError):
-    """The item belongs to another run by now."""
+    """Another run has taken the item over."""
 
 
 class RateLimitedError(ResponseError):
@@ -124,8 +124,8 @@ class RateLimitedError(ResponseError):
 
 
 class ServerError(ResponseError):
-    """The server failed, or is not able to answer at the moment."""
+    """The server failed or is overloaded."""
 
 
 class TrackingWarning(UserWarning):
-    """Tracking was asked for in a way that cannot work; the program itself is not affected."""
+    """Tracking cannot work as requested. The program is not affected."""

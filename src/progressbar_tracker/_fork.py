@@ -1,9 +1,9 @@
-"""What a fork cuts in half, and how the child mends it: an import that a thread of ours was in the middle of.
+"""Repair an import in the child of a fork that a background thread of the parent had in progress.
 
-A child that is forked while another thread imports a module inherits that module half made, and its lock taken for
-ever: the first ``import`` of it in the child hangs, in the program's own code as well. Our threads import HTTP and
-tqdm, a few tenths of a second, once. To let forks wait for that would be worse: they would wait with the locks of
-``logging`` and others in hand, which an import may want. So the child forgets what was half made, and imports anew.
+Such a child inherits a partial module, and the module's lock stays locked: the first ``import`` of it in the child
+hangs, in the program's own code as well. The background threads import HTTP and tqdm once, for a few tenths of a
+second. Forks must not wait for that: they would hold the locks of ``logging`` and others, which an import may need. So
+the child forgets the partial modules and imports them again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class _ImportGuard:
-    """``with importing:`` around an import in a thread of ours."""
+    """``with importing:`` around an import in a background thread."""
 
     def __init__(self) -> None:
-        self._threads: list[int] = []  # one entry for each that is in it, as often as it is
+        self._threads: list[int] = []  # the ident of a thread once for each nested block
         self._last_exit_at = 0.0  # monotonic seconds
 
     def __enter__(self) -> None:
@@ -36,15 +36,15 @@ class _ImportGuard:
         self._threads.remove(threading.get_ident())
 
     def was_active_since(self, instant: float) -> bool:
-        """Say whether a thread was importing at some time since a monotonic instant, that is after 0."""
+        """Return whether a thread was importing at some time since a monotonic instant above 0."""
         return bool(self._threads) or self._last_exit_at >= instant
 
     def repair_after_fork(self) -> None:
-        """Forget, in the child, the modules that only threads of the parent's could have completed."""
+        """Forget the modules that a thread of the parent was importing. Runs in the child."""
         lost, self._threads = set(self._threads) - {threading.get_ident()}, []
         if not lost:
             return
-        # There is no public way to a module's lock. Where this is not how it is kept, nothing is mended.
+        # A module's lock has no public interface. An interpreter that stores it elsewhere gets no repair.
         bootstrap = sys.modules.get("_frozen_importlib") or sys.modules.get("importlib._bootstrap")
         locks = getattr(bootstrap, "_module_locks", None)
         if not isinstance(locks, dict):
@@ -66,12 +66,12 @@ _resets: list[Callable[[], object]] = []
 
 
 def call_after_fork(reset: Callable[[], object]) -> None:
-    """Have a function called in every child of a fork that tracks, before anything else of ours is reset there."""
+    """Register a function for every child of a fork that tracks. It runs before the senders are reset."""
     _resets.append(reset)
 
 
 def reset_after_fork() -> None:
-    """Repair imports in a child of a fork, and call what was registered."""
+    """Call the registered functions in the child of a fork, and repair its imports."""
     for reset in _resets:
         reset()
     importing.repair_after_fork()

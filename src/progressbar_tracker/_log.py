@@ -1,6 +1,6 @@
-"""The package's logger, found when the first line is written: ``logging`` is half the cost of importing a package.
+"""The package's logger. ``logging`` is imported with the first line: it would double the import time of the package.
 
-Everything is logged under ``progressbar_tracker``. A NullHandler keeps a program that never configured logging quiet.
+All lines go to the logger ``progressbar_tracker``. Its NullHandler prevents output in a program without logging.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ERROR: Final = 40
 
 
 def log(level: int, message: str, *args: object, exc_info: bool = False) -> None:
-    """Write a line to the logger ``progressbar_tracker``; ``level`` and ``args`` are those of ``logging``.
+    """Log a line; ``level`` and ``args`` are those of ``logging``.
 
-    A handler or a filter of the program that raises, or an import without a free file descriptor, costs the line only.
+    The line is lost if a handler or filter of the program raises, or the import has no free file descriptor.
     """
     with contextlib.suppress(Exception):
         with importing:

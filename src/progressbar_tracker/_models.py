@@ -1,11 +1,11 @@
-"""The shapes that travel between client and server, each defined once, and the rules their fields obey.
+"""The shapes that travel between client and server, each defined once, and the rules for their fields.
 
-Both sides read this module: the client checks arguments with the ``check_*`` functions before anything is sent, the
-server checks bodies with the same ones, so the two can never disagree about a limit. The shapes are ``TypedDict``
-classes because the published interface hands out dictionaries, and because msgspec on the server decodes straight
-into them; with ``total=False`` an absent key means "keep" and ``None`` means "clear", which is RFC 7396 for free.
+The client validates arguments with the ``check_*`` functions before it sends anything, and the server validates bodies
+with the same functions, so both have the same limits. The shapes are ``TypedDict`` classes, because the published
+interface returns dictionaries, and msgspec on the server decodes directly into them. With ``total=False`` an absent key
+means "keep" and ``None`` means "clear", as in RFC 7396.
 
-Nothing here imports more than ``typing`` and ``math``: this is on the path of ``import progressbar_tracker``.
+Only ``typing`` and ``math`` are imported: this module is on the path of ``import progressbar_tracker``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NOTIFY_ENTRIES: Final = 8
 NOTIFY_LENGTH: Final = 64
 WEIGHT_LIMIT: Final = 2**53
 NUMBER_LIMIT: Final = 1e300
-COMPLETION_TOLERANCE: Final = 1e-9  # of the whole, within which a float is taken for it
+COMPLETION_TOLERANCE: Final = 1e-9  # the fraction of a total that a float may miss and still be complete
 BODY_BYTES: Final = 64 * 1024
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_OPS: Final = 500
@@ -56,7 +56,7 @@ class LegacyItem(TypedDict):
 
 
 class Item(TypedDict):
-    """One tracked bar as the server tells it; see ``protocol.md`` for each field's meaning."""
+    """One tracked item as the server serializes it; ``protocol.md`` describes each field."""
 
     id: str
     title: str
@@ -88,14 +88,14 @@ class Item(TypedDict):
 
 
 class Change(NamedTuple):
-    """What ``watch()`` yields: all there is at first, then what has changed.
+    """An event of ``watch()``: first a snapshot of all items, then the changes.
 
     Attributes:
-        snapshot: Whether ``items`` is everything; what is not in it is not there any more.
-        items: The items that are there, or are new, or have changed; each whole.
-        gone: The ids of the items that are no longer there.
-        ended: The runs that went to the history; with ``status`` also ``"deleted"``.
-        rev: The server's revision: grows with every change.
+        snapshot: Whether ``items`` is complete: an item that it lacks does not exist any more.
+        items: All items of a snapshot, else the new and changed ones; each with all fields.
+        gone: The ids of the removed items.
+        ended: The runs that moved to the history; their ``status`` may also be ``"deleted"``.
+        rev: The server's revision, which grows with every change.
     """
 
     snapshot: bool
@@ -106,7 +106,7 @@ class Change(NamedTuple):
 
 
 class ItemWrite(TypedDict, total=False):
-    """What a client may write. Absent keeps, ``None`` clears; everything else is the server's own."""
+    """The fields that a client may write. An absent key keeps a value, ``None`` clears it."""
 
     title: str | None
     description: str | None
@@ -139,7 +139,7 @@ class Op(_OpName, ItemWrite):
 
 
 class Problem(TypedDict, total=False):
-    """RFC 9457: why the answer is no. ``field`` names the argument at fault where there is one."""
+    """The reason of a refusal, see RFC 9457. ``field`` names the invalid argument, if there is one."""
 
     type: str
     title: str
@@ -154,20 +154,20 @@ class _OpStatus(TypedDict):
 
 
 class OpResult(_OpStatus, total=False):
-    """What became of one operation of a batch."""
+    """The result of one operation of a batch."""
 
     problem: Problem
 
 
 class KeyInfo(NamedTuple):
-    """What a server says of a key, and of itself.
+    """The properties of a key and of its server.
 
     Attributes:
         type: ``"read"``, ``"write"`` or ``"admin"``.
-        permissions: What the key may do, such as ``("read", "create", "update_own", "delete_own")``.
+        permissions: The permissions of the key, such as ``("read", "create", "update_own", "delete_own")``.
         api: Versions beyond the original protocol, such as ``("v1",)``; empty for a 1.0.0 server.
         server_version: The server's version, or ``""``.
-        boot_id: Changes whenever the server starts anew, or ``""``.
+        boot_id: Changes at every start of the server; ``""`` if it is not known.
     """
 
     type: str
@@ -178,19 +178,19 @@ class KeyInfo(NamedTuple):
 
 
 class FieldError(ValueError):
-    """A field that breaks a rule. ``field`` is its name; the server answers 422 with it."""
+    """A field that breaks a rule. ``field`` is its name; the server responds with 422."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process pools; the default recipe loses the field.
+        # Process pools pickle exceptions, and the default __reduce__ loses the field.
         return (type(self), (self.field, str(self)))
 
 
 class FieldTypeError(FieldError, TypeError):
-    """A field of the wrong type. Both a ``TypeError`` and a ``ValueError``, like the server's 422."""
+    """A field of the wrong type. Both a ``TypeError`` and a ``ValueError``, because the server's 422 covers both."""
 
 
 def format_value(value: object, limit: int = 80) -> str:
@@ -201,18 +201,18 @@ def format_value(value: object, limit: int = 80) -> str:
     """
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything, and that of a huge int does
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything, and repr() of a huge int raises
         text = f"<{type(value).__name__}: repr() raised {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def has_control(text: str) -> bool:
-    r"""Say whether a text holds control characters or lone surrogates, which neither JSON nor a database carries.
+    r"""Return whether a text has control characters or lone surrogates, which JSON or a database would refuse.
 
     >>> has_control("tab\there"), has_control("fine: ü 😀")
     (True, False)
     """
-    # isprintable() is one pass in C and true for nearly every title; the slow look is for spaces and such.
+    # isprintable() is one pass in C and true for nearly every title. The slow check handles unusual spaces and the like.
     return not text.isprintable() and any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in text)
 
 
@@ -220,15 +220,15 @@ def check_text(field: str, value: object, limit: int, *, min_length: int = 0, al
     """Return ``value`` if it is a string of ``min_length`` to ``limit`` characters without control characters.
 
     Args:
-        field: The name to give in the error.
-        value: What to check.
-        limit: The most characters allowed.
-        min_length: The fewest characters allowed.
+        field: The name of the field in the error.
+        value: Any object.
+        limit: The maximum number of characters.
+        min_length: The minimum number of characters.
         allow_newlines: Allow newlines and tabs.
 
     Raises:
         FieldTypeError: It is not a string.
-        FieldError: It is too short, too long, or holds control characters.
+        FieldError: It is too short, too long, or has control characters.
     """
     if not isinstance(value, str):
         raise FieldTypeError(field, f"{field} must be a string, not {format_value(value)}")
@@ -250,7 +250,7 @@ def check_id(value: object, field: str = "id") -> str:
 def check_number(field: str, value: object) -> Number:
     """Return ``value`` if it is a finite int or float (``bool`` is not), within +-1e300.
 
-    An int beyond 2**53 comes back as a float: every party to the protocol can hold it then.
+    An int beyond 2**53 is returned as a float, which every party to the protocol can represent.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FieldTypeError(field, f"{field} must be a number, not {format_value(value)}")
@@ -308,7 +308,7 @@ def check_meta(value: object, field: str = "meta") -> dict[str, str]:
 
 
 def check_notify(value: object, field: str = "notify") -> tuple[str, ...]:
-    """Return ``value`` if it is a list of at most 8 names of channels, each of 1 to 64 characters; each name once.
+    """Return ``value`` without duplicates if it is a list of at most 8 channel names of 1 to 64 characters.
 
     >>> check_notify(["phone", "team", "phone"])
     ('phone', 'team')
@@ -321,7 +321,7 @@ def check_notify(value: object, field: str = "notify") -> tuple[str, ...]:
 
 
 def is_complete(completed: Number, total: Number) -> bool:
-    """Return whether all is done. Ints are compared exactly; if one is a float, 1e-9 of the total may be missing.
+    """Return whether the total is reached. Ints are compared exactly; with a float, 1e-9 of the total may be missing.
 
     >>> is_complete(2**53 - 1, 2**53), is_complete(sum([0.1] * 10), 1), is_complete(0.99, 1), is_complete(12, 10)
     (False, True, False, True)
@@ -334,9 +334,9 @@ def is_complete(completed: Number, total: Number) -> bool:
 
 
 def is_indeterminate(completed: Number | None, total: Number | None, status: str) -> bool:
-    """Return whether no share can be shown: something is counted, and it is not known how much there is to do.
+    """Return whether units are counted without a usable total, so that no percentage can be shown.
 
-    A total of zero, or below, tells nothing while the run goes on: a percentage of nothing would be 0 or 100.
+    A total of zero or below has no meaning while the run is running: its percentage would be 0 or 100.
 
     >>> is_indeterminate(5, None, "running"), is_indeterminate(0, 0, "running"), is_indeterminate(0, 0, "stopped")
     (True, True, False)
@@ -345,10 +345,10 @@ def is_indeterminate(completed: Number | None, total: Number | None, status: str
 
 
 def compute_fraction(completed: Number | None, total: Number | None, status: str = "running") -> float | None:
-    """Return how much is done, 0 to 1, or ``None`` where there are no counts to tell it from.
+    """Return the completed fraction, 0 to 1, or ``None`` without a count and a total.
 
-    Never rounds up to 1 what is not complete: the last item in work is not done, however many came before it. Of a
-    total of zero nothing is done until the run has succeeded.
+    An incomplete run is never rounded up to 1, however large its total is. With a total of zero the fraction is 0 until
+    the run has succeeded.
 
     >>> [compute_fraction(*counts) for counts in ((2**53 - 1, 2**53), (5, None), (12, 10), (-0.0, 10))]
     [0.9999999999999999, None, 1.0, 0.0]
@@ -361,12 +361,12 @@ def compute_fraction(completed: Number | None, total: Number | None, status: str
         return 1.0 if status == "succeeded" else 0.0
     if is_complete(completed, total):
         return 1.0
-    # In this order, for of two that are equal the first is taken: no -0.0.
+    # max() returns the first of two equal numbers, so this order avoids -0.0.
     return min(max(0.0, completed / total), math.nextafter(1.0, 0.0))
 
 
 def floor_percent(value: float) -> int:
-    """Return a share of 1 as a whole percentage: rounded down, and 100 only at the end.
+    """Return a fraction as an integer percentage: rounded down, and 100 only at the end.
 
     >>> floor_percent(0.29), floor_percent(math.nextafter(1.0, 0.0)), floor_percent(1.0)
     (29, 99, 100)

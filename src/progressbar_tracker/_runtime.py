@@ -1,7 +1,7 @@
-"""The process's own sender and display, and the hooks that end them well: flush, exit, fork.
+"""The process's sender and display, and the hooks for flush, exit and fork.
 
-Everything is lazy: importing this starts nothing, and a program that tracks nothing has no hook. The configuration is
-looked for in the sender's thread, when the first run has lived long enough to be worth a request.
+Everything is lazy: the import starts nothing, and a program that tracks nothing has no hook. The sender's thread reads
+the configuration before the first request.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from ._sender.snapshot import Source
 
 FLUSH_TIMEOUT: Final = 5.0  # seconds
-INTERRUPT_GRACE_SECONDS: Final = 1.0  # seconds from Ctrl-C to the hooks of the end, in which its traceback is printed
+INTERRUPT_GRACE_SECONDS: Final = 1.0  # from Ctrl-C to the exit hooks; the traceback is printed meanwhile
 
 
 class _Settings:
-    """What ``configure()`` was told."""
+    """The arguments of ``configure()``."""
 
     __slots__ = ("api_key", "on_error", "path", "url")
 
@@ -59,7 +59,7 @@ _default_sender: Sender | None = None
 _display: Display | None = None
 _hooks_registered = False
 _child_hook_pid = 0
-_is_exiting = False  # the hook was made in one of the hooks that run at the end, and will not be called
+_is_exiting = False  # the exit hook was registered by another exit hook, and will not run
 
 
 def configure(
@@ -69,16 +69,16 @@ def configure(
     path: Path | None = None,
     on_error: Callable[[ProgressBarError], None] | None = None,
 ) -> None:
-    """Say in code where ``track()`` reports to; goes before the environment and the config file.
+    """Set the server that ``track()`` reports to. Overrides the environment and the config file.
 
-    What is tracked already stays with the server it was begun on.
+    Running trackers stay with their server.
 
     Args:
         url: The server's base URL.
         api_key: The key.
         path: A config file in place of the user's.
-        on_error: Called, in the background thread, with each error that keeps a state from its server, of clients of
-            your own too. What it raises is swallowed.
+        on_error: Called in the background thread with each error that keeps a state from its server, including those of
+            a ``ProgressBar``. An exception that it raises is ignored.
 
     Raises:
         ConfigError: The URL or the key cannot be used.
@@ -111,7 +111,7 @@ def get_sender() -> Sender:
 
 @contextlib.contextmanager
 def replace_sender(replacement: Sender) -> Iterator[None]:
-    """Put another sender in the place of the configured server's while the block runs."""
+    """Replace the sender of the configured server while the block runs."""
     global _default_sender
     earlier, _default_sender = _default_sender, replacement
     try:
@@ -123,21 +123,21 @@ def replace_sender(replacement: Sender) -> Iterator[None]:
 def get_sender_at(url: str | None) -> Sender:
     """Return the sender of the server at ``url``, or of the configured one.
 
-    It may be that of a client which the parent of a fork made, with its key; else the configuration must have a key for
-    that very URL.
+    A forked process uses the sender and key of the parent's client. Without one, the configuration needs a key for
+    exactly this URL.
     """
     if url is None:
         return get_sender()
-    for one in list(_senders):
-        if one.url == url and not one.closed:
-            return one
+    for sender in list(_senders):
+        if sender.url == url and not sender.closed:
+            return sender
     return create_sender(lambda: _connect_to(url), url)
 
 
 def create_sender(connect: Connector, url: str | None = None) -> Sender:
     """Return a sender that is flushed, closed and reset with the others."""
     _register_hooks()
-    made = Sender(
+    sender = Sender(
         connect,
         url=url,
         on_start=_register_child_exit,
@@ -146,12 +146,12 @@ def create_sender(connect: Connector, url: str | None = None) -> Sender:
         make_reconciler=lambda: Reconciler(meta=_collect_meta),
         is_exiting=_is_exiting,
     )
-    _senders.add(made)
-    return made
+    _senders.add(sender)
+    return sender
 
 
 def get_display() -> Display:
-    """Return the terminal's display."""
+    """Return the terminal display of the process."""
     global _display
     if _display is None:
         _register_hooks()
@@ -160,17 +160,17 @@ def get_display() -> Display:
 
 
 class HttpDelivery:
-    """Delivers over HTTP.
+    """Delivers operations over HTTP.
 
-    A key that the server has refused is never sent again. Each later delivery looks first whether there is another one
-    where the key came from, and fails without a request as long as there is none.
+    A key that the server has refused is never sent again. Each later delivery first reads the key from its source
+    again, and fails without a request while the key is the same.
 
     Args:
-        transport: What carries the requests.
-        owned: Whether closing the delivery closes the transport too.
-        key_source: Where the key comes from, in words.
-        renew: Returns a transport with the key that is configured now and where that comes from, or ``None`` where it
-            is that of the transport in its argument.
+        transport: The transport of the requests.
+        owns_transport: Closing the delivery closes the transport too.
+        key_source: Where the key comes from, for a log line.
+        reload_transport: Receives the present transport. Returns one with the key that is configured now, and the
+            source of that key; ``None`` if the key is the same.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class HttpDelivery:
 
         self._transport = transport
         self._owns_transport = owns_transport
-        self._wire = ServerProtocol()
+        self._protocol = ServerProtocol()
         self._reload_transport = reload_transport
         self._permission_error: PermissionError | None = None
         self.key_source = key_source
@@ -193,43 +193,43 @@ class HttpDelivery:
         _silence_httpx()
 
     def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
-        """Deliver operations; see ``_sender.Delivery``."""
+        """Deliver operations; see ``_sender.sender.Delivery``."""
         if self._permission_error is not None and not self._reload_key():
             raise self._permission_error.with_traceback(None)
         while True:
             try:
-                return self._transport.run(self._wire.deliver(ops), timeout, per_request=self._wire.unbatched)
+                return self._transport.run(self._protocol.deliver(ops), timeout, per_request=self._protocol.unbatched)
             except PermissionError as error:
                 if not self._reload_key():
                     self._permission_error = error
                     raise
 
     def _reload_key(self) -> bool:
-        """Take the key that is configured now. Return whether it is another one."""
+        """Use the key that is configured now. Return whether it has changed."""
         try:
-            renewed = self._reload_transport(self._transport)
-        except (ConfigError, OSError):  # the file is being replaced, for example
+            reloaded = self._reload_transport(self._transport)
+        except (ConfigError, OSError):  # for example, the file is being replaced
             return False
-        if renewed is None:
+        if reloaded is None:
             return False
         if self._owns_transport:
             self._transport.close()
-        (self._transport, self.key_source), self._owns_transport = renewed, True
-        self._wire.key_info_cache = self._permission_error = None
+        (self._transport, self.key_source), self._owns_transport = reloaded, True
+        self._protocol.key_info_cache = self._permission_error = None
         return True
 
     @property
     def unbatched(self) -> bool:
-        """Whether each operation is a request of its own."""
-        return self._wire.unbatched
+        """Whether each operation is a request."""
+        return self._protocol.unbatched
 
     @property
     def boot_id(self) -> str:
-        """Which life of the server answered, where that was asked."""
-        return self._wire.boot_id
+        """Changes when the server restarts; ``""`` if it is not known."""
+        return self._protocol.boot_id
 
     def close(self) -> None:
-        """Close the transport if it is owned."""
+        """Close the transport, if the delivery owns it."""
         if self._owns_transport:
             self._transport.close()
 
@@ -241,7 +241,7 @@ def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
         timeout: Seconds to wait at most, for all servers together.
 
     Returns:
-        Whether they have; false also when no server is configured and something was tracked.
+        Whether the servers have them; false also if something was tracked without a configured server.
 
     Example:
         >>> flush(timeout=1.0)
@@ -249,14 +249,14 @@ def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
     """
     end = time.monotonic() + timeout
     reached = True
-    for one in list(_senders):
-        if one.is_busy and not one.closed:
-            reached = one.flush(max(end - time.monotonic(), 0.0)) and reached
+    for sender in list(_senders):
+        if sender.is_busy and not sender.closed:
+            reached = sender.flush(max(end - time.monotonic(), 0.0)) and reached
     return reached
 
 
 def stats() -> Stats:
-    """Return what the sender of the configured server counted so far.
+    """Return the counts of the sender of the configured server.
 
     Example:
         >>> stats().dropped
@@ -266,47 +266,46 @@ def stats() -> Stats:
 
 
 def is_disabled() -> bool:
-    """Return whether ``PROGRESSBAR_DISABLE`` turns everything off."""
+    """Return whether ``PROGRESSBAR_DISABLE`` turns tracking off."""
     return _config.is_disabled(os.environ)
 
 
 def get_fatal_exception() -> BaseException | None:
-    """Return the exception that the process ends of, if it does: the one whose traceback Python has shown."""
-    found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
-    return found if isinstance(found, BaseException) else None  # a program may have put anything there
+    """Return the exception that ends the process, whose traceback Python has printed, or ``None``."""
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
+    return error if isinstance(error, BaseException) else None  # a program may have assigned anything
 
 
 def shutdown() -> None:
-    """Send the last states, within 1.5 seconds in all. Runs at the end of the process."""
-    begun = time.monotonic()
-    fatal = get_fatal_exception()
-    found = map_fatal_errors(fatal)
+    """Send the last states within 1.5 seconds. Runs at the end of the process."""
+    started_at = time.monotonic()
+    fatal_error = get_fatal_exception()
+    fatal_errors = map_fatal_errors(fatal_error)
 
-    def conclude(source: Source) -> None:
-        source.finalize(found)
+    def finalize(source: Source) -> None:
+        source.finalize(fatal_errors)
 
     if _display is not None:
         _display.close()
-    open_senders = [one for one in list(_senders) if not one.closed]
-    end = begun + EXIT_TIMEOUT
-    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C: whoever is in a hurry is not kept waiting
-        for one in open_senders:
+    open_senders = [sender for sender in list(_senders) if not sender.closed]
+    end = started_at + EXIT_TIMEOUT
+    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+        for sender in open_senders:
             left = end - time.monotonic()
-            one.shut_down(conclude, None if len(open_senders) == 1 else max(left, 0.0))
+            sender.shut_down(finalize, None if len(open_senders) == 1 else max(left, 0.0))
     if (
-        isinstance(fatal, KeyboardInterrupt)
-        and importing.was_active_since(begun - INTERRUPT_GRACE_SECONDS)
+        isinstance(fatal_error, KeyboardInterrupt)
+        and importing.was_active_since(started_at - INTERRUPT_GRACE_SECONDS)
         and not hasattr(sys, "ps1")
     ):
-        _end_by_interrupt()
+        _restore_interrupt_flag()
 
 
-def _end_by_interrupt() -> None:
-    """Let the interpreter remember that its program was interrupted.
+def _restore_interrupt_flag() -> None:
+    """Set the flag again by which the interpreter ends with SIGINT after an interrupt, so that a shell script ends too.
 
-    It notes so in a flag, and when all is done it ends by SIGINT, so that a shell knows to stop its script as well. But
-    the flag is of the latest text that was executed, by whatever thread, and modules that are imported have texts of
-    their own executed for their named tuples and dataclasses.
+    Every execution of source text in any thread resets the flag. Modules that are imported execute source text for
+    their named tuples and dataclasses.
     """
     with contextlib.suppress(KeyboardInterrupt):
         exec("raise KeyboardInterrupt")  # noqa: S102
@@ -316,7 +315,7 @@ def _register_hooks() -> None:
     global _hooks_registered, _is_exiting
     if not _hooks_registered:
         _hooks_registered = True
-        # There is no public way to know that the hooks of the end are being called.
+        # There is no public way to know that the exit hooks are running.
         _is_exiting = getattr(threading, "_SHUTTING_DOWN", False)
         atexit.register(shutdown)
         if hasattr(os, "register_at_fork"):
@@ -329,26 +328,26 @@ def _report_error(error: ProgressBarError) -> None:
 
 
 def _register_child_exit() -> None:
-    """See to the exit of a child process: those of fork and forkserver skip what atexit knows."""
+    """Register the exit hook of a multiprocessing child: with fork and forkserver it skips atexit."""
     global _child_hook_pid
     try:
-        child = sys.modules["multiprocessing.process"].parent_process() is not None
+        is_child = sys.modules["multiprocessing.process"].parent_process() is not None
     except (KeyError, AttributeError, NameError):
-        child = False  # in a child it is imported. Here another thread may be at it, as ours is for the terminal bar
-    if not child or _child_hook_pid == os.getpid():
+        is_child = False  # a child has imported it. Elsewhere a thread may be importing it, as that of the display does
+    if not is_child or _child_hook_pid == os.getpid():
         return
     _child_hook_pid = os.getpid()
     try:
         from multiprocessing.util import Finalize
-    except (ImportError, OSError):  # there is no descriptor left to read it with
+    except (ImportError, OSError):  # no file descriptor is left for the import
         return
     Finalize(None, shutdown, exitpriority=0)
 
 
 def _reset_after_fork() -> None:
     reset_after_fork()
-    for one in list(_senders):
-        one.reset()
+    for sender in list(_senders):
+        sender.reset()
     if _display is not None:
         _display.reset()
 
@@ -363,8 +362,8 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Delivery | None:
     def discover() -> _config.Config | None:
         return _config.discover(os.environ, url=url, api_key=api_key, path=path)
 
-    found = discover()
-    if found is None:
+    config = discover()
+    if config is None:
         log(
             INFO,
             "Progress is shown here only: run 'progressbar-tracker serve', or set %s and %s",
@@ -374,30 +373,34 @@ def _connect_to(url: str | None, api_key: str | None = None) -> Delivery | None:
         return None
     from ._http.transport import HttpTransport
 
-    log(DEBUG, "Progress is reported to %s, from %s", found.url, found.source)
+    log(DEBUG, "Progress is reported to %s, from %s", config.url, config.source)
 
-    def renew(used: HttpTransport) -> tuple[HttpTransport, str] | None:
-        now = discover()
-        if now is None or not _config.is_same_server(now.url, used.url):  # a key never travels to another server
+    def reload_transport(present: HttpTransport) -> tuple[HttpTransport, str] | None:
+        new = discover()
+        if new is None or not _config.is_same_server(new.url, present.url):  # a key is never sent to another server
             return None
-        renewed = HttpTransport(now.url, now.api_key, timeout=REQUEST_TIMEOUT)
-        if renewed.headers == used.headers:
+        transport = HttpTransport(new.url, new.api_key, timeout=REQUEST_TIMEOUT)
+        if transport.headers == present.headers:
             return None
-        log(INFO, "The key is read again, from %s", now.key_source)
-        return renewed, now.key_source
+        log(INFO, "The key is read again, from %s", new.key_source)
+        return transport, new.key_source
 
     try:
-        transport = HttpTransport(found.url, found.api_key, timeout=REQUEST_TIMEOUT)
-        return HttpDelivery(transport, owns_transport=True, key_source=found.key_source, reload_transport=renew)
+        return HttpDelivery(
+            HttpTransport(config.url, config.api_key, timeout=REQUEST_TIMEOUT),
+            owns_transport=True,
+            key_source=config.key_source,
+            reload_transport=reload_transport,
+        )
     except ConfigError as error:
-        raise _config.add_error_source(found, error) from error
+        raise _config.add_error_source(config, error) from error
 
 
 _extra_meta: dict[str, str] = {}
 
 
 def set_meta(**entries: str) -> None:
-    """Tell this, or tell it otherwise, of the program with each item that is made from now on."""
+    """Add or replace entries of the ``meta`` field of the items that are created from now on."""
     _extra_meta.update(entries)
 
 
@@ -406,17 +409,17 @@ def _collect_meta() -> dict[str, str]:
         with importing:
             import socket
         host = socket.gethostname()
-    except (ImportError, OSError, ValueError):  # no free file descriptor, or a name that cannot be decoded
+    except (ImportError, OSError, ValueError):  # no free file descriptor, or an undecodable name
         host = ""
     script = os.path.basename(get_script_path())  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script
     entries = {"host": host, "pid": str(os.getpid()), "program": program, **_extra_meta}
-    fit = {clean_text(name, META_LENGTH): clean_text(text, META_LENGTH) for name, text in entries.items() if name}
-    return dict(list(fit.items())[:META_ENTRIES])
+    clean = {clean_text(name, META_LENGTH): clean_text(text, META_LENGTH) for name, text in entries.items() if name}
+    return dict(list(clean.items())[:META_ENTRIES])
 
 
 def _is_foreign_record(record: LogRecord) -> bool:
-    """Drop httpx's line for each request that the sender makes; the program's own requests are logged as ever."""
+    """Return whether a log record of httpx is about the program's own requests, and not the sender's."""
     return record.threadName != "progressbar-sender"
 
 

@@ -1,4 +1,4 @@
-"""Turn what a program says about itself into texts and numbers that a server takes. Nothing here raises."""
+"""Convert a program's texts and numbers to valid ones, and format them for people. Nothing here raises."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._models import NUMBER_LIMIT, WEIGHT_LIMIT, has_control
 if TYPE_CHECKING:
     from ._models import Number
 
-MAX_DETAIL_LENGTH: Final = 1000  # characters of what a server says that are kept
+MAX_DETAIL_LENGTH: Final = 1000  # characters of a server's explanation
 
 
 def clean_text(value: object, limit: int, *, allow_newlines: bool = False) -> str:
-    r"""Return a text that the server takes, whatever comes.
+    r"""Convert any object to a valid text of at most ``limit`` characters.
 
-    Control characters become spaces, and lone surrogates, as in a file name that is not UTF-8, the sign for "unknown".
+    Control characters become spaces. Lone surrogates, as in a file name that is not UTF-8, become U+FFFD.
 
     >>> clean_text("a\x00b" + "c" * 10, 6), clean_text("caf\udce9", 6)
     ('a bcc…', 'caf\ufffd')
@@ -28,9 +28,9 @@ def clean_text(value: object, limit: int, *, allow_newlines: bool = False) -> st
         text = value
     else:
         try:
-            # The methods of a subclass of str are not trusted: only its characters count.
+            # Methods of a subclass of str are not called: they may raise or lie.
             text = "" if value is None else str.__str__(value if isinstance(value, str) else str(value))
-        except Exception as error:  # noqa: BLE001 - a user's __str__ may raise whatever it likes
+        except Exception as error:  # noqa: BLE001 - a user's __str__ may raise anything
             text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
     if has_control(text):
         allowed = "\n\t" if allow_newlines else ""
@@ -43,33 +43,33 @@ def _replace_character(character: str) -> str:
 
 
 def clean_number(value: object) -> Number | None:
-    """Return a number that the server takes, of exactly the type ``int`` or ``float``, or ``None``."""
+    """Convert an object to a valid number of exactly the type ``int`` or ``float``, or return ``None``."""
     kind = type(value)
     if kind is not int and kind is not float:
         try:
             value = _to_plain_number(value)
-        except Exception:  # noqa: BLE001 - see clean()
+        except Exception:  # noqa: BLE001 - see clean_text()
             return None
     number = cast("Number", value)
     if not -NUMBER_LIMIT <= number <= NUMBER_LIMIT:
         return None
-    # Every party to the protocol can hold a float of this size, not every one an int.
+    # Every party to the protocol can represent a float of this size, but not every one an int.
     return float(number) if kind is not float and not -WEIGHT_LIMIT <= number <= WEIGHT_LIMIT else number
 
 
 def _to_plain_number(value: object) -> Number:
-    # The operators of a subclass are not trusted: only its value counts. JSON has a form of its own for a bool.
+    # Operators of a subclass are not called. A bool becomes an int, because JSON would write it as true or false.
     if isinstance(value, int):
         return int.__add__(value, 0)
     if isinstance(value, float):
         return float.__add__(value, 0.0)
-    if hasattr(value, "__index__"):  # numpy's, for example
+    if hasattr(value, "__index__"):  # for example numpy's integers
         return int.__add__(index(value), 0)
-    return float.__add__(float(value), 0.0)  # type: ignore[arg-type]  # of numpy and decimal, for example
+    return float.__add__(float(value), 0.0)  # type: ignore[arg-type]  # for example of numpy and decimal
 
 
 def clean_int(value: object) -> int:
-    """Return an int that the server takes, or 0."""
+    """Return a valid int, or 0."""
     if not issubclass(type(value), int):
         return 0
     number = int.__add__(cast("int", value), 0)
@@ -77,7 +77,7 @@ def clean_int(value: object) -> int:
 
 
 def get_script_path() -> str:
-    """Return ``sys.argv[0]``, or ``""`` where a program has removed it or put something else there."""
+    """Return ``sys.argv[0]``, or ``""`` if the program has removed it or replaced it by an object of another type."""
     try:
         return os.fsdecode(sys.argv[0])
     except (AttributeError, LookupError, TypeError):
@@ -85,7 +85,7 @@ def get_script_path() -> str:
 
 
 def clean_detail(value: object) -> str:
-    r"""Return what a server says in words, fit for a log: one line, not too long; ``""`` if it is no text.
+    r"""Return a server's explanation as one bounded line for a log; ``""`` if it is not a string.
 
     >>> clean_detail("a\x1b[2Jb\n"), clean_detail({"a": 1})
     ('a [2Jb ', '')
@@ -97,7 +97,7 @@ def clean_detail(value: object) -> str:
 
 
 def display_width(text: str) -> int:
-    """Return how many columns a terminal needs for a text: two for a wide character, none for a combining one.
+    """Return the number of terminal columns of a text: two for a wide character, none for a combining one.
 
     >>> display_width("abc"), display_width("日本"), display_width("e\u0301")
     (3, 4, 1)
@@ -111,30 +111,30 @@ def display_width(text: str) -> int:
 
 
 def sanitize_line(text: object) -> str:
-    """Return a text on one line and without anything that moves a cursor or turns the direction of writing."""
+    """Return a text on one line, without characters that move the cursor or change the writing direction."""
     line = " ".join(str(text or "").split())
     return "".join(c for c in line if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
 
 
 def truncate(text: str, width: int) -> str:
-    """Return a text that needs at most ``width`` columns.
+    """Cut a text to at most ``width`` columns.
 
     >>> truncate("abcdef", 4), truncate("日本語", 4)
     ('abc…', '日…')
     """
     if display_width(text) <= width:
         return text
-    kept, used = [], 0
+    characters, used = [], 0
     for character in text:
         used += display_width(character)
         if used > width - 1:
             break
-        kept.append(character)
-    return "".join(kept) + "…" if width > 0 else ""
+        characters.append(character)
+    return "".join(characters) + "…" if width > 0 else ""
 
 
 def format_duration(seconds: float | None) -> str:
-    """Return seconds as people say them.
+    """Format seconds for people, with the two or three largest units.
 
     >>> format_duration(5), format_duration(65), format_duration(3700), format_duration(200000), format_duration(None)
     ('00:05', '01:05', '1:01:40', '2d 07h', '')
@@ -143,16 +143,16 @@ def format_duration(seconds: float | None) -> str:
         return ""
     if not seconds < 1e9:
         return "ages"
-    whole = int(seconds)
-    if whole >= 86400:
-        return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
-    if whole >= 3600:
-        return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
-    return f"{whole // 60:02}:{whole % 60:02}"
+    total = int(seconds)
+    if total >= 86400:
+        return f"{total // 86400}d {total % 86400 // 3600:02}h"
+    if total >= 3600:
+        return f"{total // 3600}:{total % 3600 // 60:02}:{total % 60:02}"
+    return f"{total // 60:02}:{total % 60:02}"
 
 
 def format_amount(number: Number, unit: str) -> str:
-    """Return a number as short as it may be; bytes with a prefix.
+    """Format a number briefly; bytes with a prefix.
 
     >>> format_amount(1234567, "B"), format_amount(1234567, "it"), format_amount(0.5, "s"), format_amount(10**300, "B")
     ('1.2M', '1234567', '0.5', '1e+300')
