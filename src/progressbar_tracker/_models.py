@@ -212,7 +212,7 @@ def has_control(text: str) -> bool:
     >>> has_control("tab\there"), has_control("fine: ü 😀")
     (True, False)
     """
-    # isprintable() is one pass in C and true for nearly every title. The slow check handles unusual spaces and the like.
+    # isprintable() is one pass in C and true for nearly every title; unusual spaces need the slow check.
     return not text.isprintable() and any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in text)
 
 
