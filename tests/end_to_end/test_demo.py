@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 # is done with the wheel, see .ci/run.
 SHORT_DEMO_PROGRAM = """
 from progressbar_tracker import __main__, demo
-demo.MOST, demo.PACKAGES = 500_000, ("json", "http")
+demo.MAX_INPUT_BYTES, demo.HASHED_PACKAGES = 500_000, ("json", "http")
 __main__.main()
 """
 
