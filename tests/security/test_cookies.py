@@ -11,7 +11,7 @@ import pytest
 from progressbar_tracker.server.access.sessions import LINK_CREDENTIAL, Sessions, cookie_names
 from progressbar_tracker.server.models import SessionRecord
 from progressbar_tracker.server.routes import ROUTES
-from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
+from tests.support.access import ACCESS_MATRIX, create_resources, fill_template, get_state
 from tests.support.clock import ManualClock
 from tests.support.connections import TLS_CONTEXT
 from tests.support.server import FullDisk, RunningServer

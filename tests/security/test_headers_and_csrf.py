@@ -10,7 +10,7 @@ import pytest
 from progressbar_tracker.server.access.sessions import is_same_site
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.routes import ROUTES
-from tests.server.access.test_authorization import ACCESS_MATRIX, create_resources, fill_template, get_state
+from tests.support.access import ACCESS_MATRIX, create_resources, fill_template, get_state
 from tests.support.clock import ManualClock
 from tests.support.connections import RawConnection, parse_statuses
 from tests.support.server import RunningServer, make_legacy_item

@@ -21,7 +21,7 @@ from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
-from tests.server.access.test_authorization import ACCESS_MATRIX
+from tests.support.access import ACCESS_MATRIX
 from tests.support.clock import ManualClock
 from tests.support.connections import TLS_CONTEXT, RawConnection, parse_statuses
 from tests.support.server import RunningServer

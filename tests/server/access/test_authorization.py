@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -11,6 +10,13 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.routes import ROUTES
+from tests.support.access import (
+    ACCESS_MATRIX,
+    PRINCIPAL_NAMES,
+    create_resources,
+    fill_template,
+    get_state,
+)
 from tests.support.clock import START_TIME, ManualClock
 from tests.support.server import RunningServer, make_legacy_item
 
@@ -21,92 +27,6 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.http.route import Route
 
-PRINCIPAL_NAMES: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
-"""``own`` and ``other`` are write keys: the owner of the item, and the owner of another.
-
-``share`` sends the token of a link in place of a key.
-"""
-
-KEYLESS_STATUSES: Final = dict.fromkeys(("nobody", "unknown", "revoked", "expired", "share"), 401)
-
-
-class Expected(NamedTuple):
-    """The path to ask for, the body, and who gets what; who is not named is refused by ``KEYLESS_STATUSES``."""
-
-    path: str
-    body: dict[str, object] | None
-    statuses: dict[str, int]
-
-
-def for_everyone(status: int) -> dict[str, int]:
-    return dict.fromkeys(PRINCIPAL_NAMES, status)
-
-
-def for_key_holders(status: int) -> dict[str, int]:
-    return KEYLESS_STATUSES | dict.fromkeys(("read", "own", "other", "admin"), status)
-
-
-def for_writers(status: int) -> dict[str, int]:
-    return for_key_holders(status) | {"read": 403}
-
-
-OWNER_STATUSES: Final = for_writers(200) | {"other": 403}
-ADMIN_STATUSES: Final = for_key_holders(403) | {"admin": 200}
-PAGE_STATUSES: Final = for_key_holders(200) | dict.fromkeys(KEYLESS_STATUSES, 303)
-
-# What stands for {id} is an item of the key "own"; {new} is an id that is not taken; {key_id} a key made for the test;
-# {share} the token of a share of the item, and {share_id} its id.
-ACCESS_MATRIX: Final = {
-    ("GET", "/progress"): Expected("/progress", None, for_key_holders(200)),
-    ("POST", "/progress"): Expected("/progress", make_legacy_item("{new}"), for_writers(201)),
-    ("PUT", "/progress"): Expected("/progress", make_legacy_item("{id}"), OWNER_STATUSES),
-    ("DELETE", "/progress"): Expected("/progress?id={id}", None, OWNER_STATUSES),
-    ("GET", "/api/key-info"): Expected("/api/key-info", None, for_key_holders(200)),
-    ("POST", "/api/v1/items:batch"): Expected("/api/v1/items:batch", {"ops": []}, for_key_holders(200)),
-    ("GET", "/api/v1/items"): Expected("/api/v1/items", None, for_key_holders(200)),
-    ("GET", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, for_key_holders(200)),
-    ("PUT", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", {"run_id": "taken over"}, OWNER_STATUSES),
-    ("PATCH", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", {"completed": 1}, OWNER_STATUSES),
-    ("DELETE", "/api/v1/items/{id:path}"): Expected("/api/v1/items/{id}", None, OWNER_STATUSES),
-    ("GET", "/api/v1/events"): Expected("/api/v1/events", None, for_key_holders(200)),
-    ("GET", "/api/v1/history"): Expected("/api/v1/history", None, for_key_holders(200)),
-    ("GET", "/api/v1/history.csv"): Expected("/api/v1/history.csv", None, for_key_holders(200)),
-    ("GET", "/api/v1/history.json"): Expected("/api/v1/history.json", None, for_key_holders(200)),
-    ("GET", "/api/v1/keys"): Expected("/api/v1/keys", None, ADMIN_STATUSES),
-    ("POST", "/api/v1/keys"): Expected("/api/v1/keys", {"type": "read", "name": "n"}, ADMIN_STATUSES | {"admin": 201}),
-    ("DELETE", "/api/v1/keys/{key_id}"): Expected("/api/v1/keys/{key_id}", None, ADMIN_STATUSES),
-    ("POST", "/api/v1/keys/{key_id}/rotate"): Expected("/api/v1/keys/{key_id}/rotate", None, ADMIN_STATUSES),
-    ("GET", "/api/v1/sessions"): Expected("/api/v1/sessions", None, ADMIN_STATUSES),
-    ("DELETE", "/api/v1/sessions/{session_id}"): Expected("/api/v1/sessions/{session_id}", None, ADMIN_STATUSES),
-    ("GET", "/api/v1/shares"): Expected("/api/v1/shares", None, ADMIN_STATUSES),
-    ("POST", "/api/v1/shares"): Expected("/api/v1/shares", {"item": "{id}"}, ADMIN_STATUSES | {"admin": 201}),
-    ("DELETE", "/api/v1/shares/{share_id}"): Expected("/api/v1/shares/{share_id}", None, ADMIN_STATUSES),
-    ("GET", "/api/v1/channels"): Expected("/api/v1/channels", None, ADMIN_STATUSES),
-    ("POST", "/api/v1/channels/{name}/test"): Expected(
-        "/api/v1/channels/none/test", None, ADMIN_STATUSES | {"admin": 404}
-    ),
-    ("GET", "/s/{token}"): Expected("/s/{share}", None, for_everyone(200)),
-    ("GET", "/s/{token}/events"): Expected("/s/{share}/events", None, for_everyone(200)),
-    ("GET", "/badge/{token}.svg"): Expected("/badge/{share}.svg", None, for_everyone(200)),
-    ("GET", "/healthz"): Expected("/healthz", None, for_everyone(200)),
-    ("GET", "/readyz"): Expected("/readyz", None, for_everyone(200)),
-    ("GET", "/metrics"): Expected("/metrics", None, for_key_holders(200)),
-    ("GET", "/openapi.json"): Expected("/openapi.json", None, for_everyone(200)),
-    ("GET", "/docs"): Expected("/docs", None, for_everyone(200)),
-    ("GET", "/problems/{code}"): Expected("/problems/internal-error", None, for_everyone(200)),
-    ("GET", "/"): Expected("/", None, PAGE_STATUSES),
-    ("GET", "/items/{id:path}"): Expected("/items/{id}", None, PAGE_STATUSES),
-    ("GET", "/history"): Expected("/history", None, PAGE_STATUSES),
-    ("GET", "/keys"): Expected("/keys", None, ADMIN_STATUSES | dict.fromkeys(KEYLESS_STATUSES, 303)),
-    ("GET", "/channels"): Expected("/channels", None, ADMIN_STATUSES | dict.fromkeys(KEYLESS_STATUSES, 303)),
-    ("GET", "/login"): Expected("/login", None, for_everyone(200)),
-    ("POST", "/login"): Expected("/login", None, for_everyone(415)),
-    ("POST", "/logout"): Expected("/logout", None, for_everyone(303)),
-    ("GET", "/auth/{token}"): Expected("/auth/guessed", None, for_everyone(403)),
-    ("HEAD", "/auth/{token}"): Expected("/auth/guessed", None, for_everyone(200)),
-    ("GET", "/static/{name}"): Expected("/static/app.js", None, for_everyone(200)),
-}
-
 BATCH_OPS: Final = {
     "put a new one": ({"op": "put", "id": "{new}"}, {"read": 403, "own": 201, "other": 201, "admin": 201}),
     "put over one": (
@@ -116,8 +36,6 @@ BATCH_OPS: Final = {
     "patch": ({"op": "patch", "id": "{id}", "completed": 1}, {"read": 403, "own": 200, "other": 403, "admin": 200}),
     "delete": ({"op": "delete", "id": "{id}"}, {"read": 403, "own": 200, "other": 403, "admin": 200}),
 }
-
-_item_numbers = count()
 
 
 @pytest.fixture(scope="module")
@@ -144,42 +62,8 @@ def client(matrix_server: RunningServer) -> httpx.Client:
     return matrix_server.client()
 
 
-def create_resources(asked: RunningServer, http: httpx.Client, template: object) -> dict[str, str]:
-    """Make what the template names; return what stands for the names."""
-    number = next(_item_numbers)
-    names = {"{id}": f"item-{number}", "{new}": f"new-{number}"}
-    admin = {"X-API-KEY": asked.keys["admin"]}
-    if "{id}" in str(template) or "{share" in str(template):
-        headers = {"X-API-KEY": asked.keys["own"]}
-        assert http.put(f"/api/v1/items/{names['{id}']}", json={"run_id": "r"}, headers=headers).status_code == 201
-    if "{key_id}" in str(template):
-        made = http.post("/api/v1/keys", json={"type": "write", "name": "n"}, headers=admin).json()
-        names["{key_id}"] = made["key_id"]
-    if "{share" in str(template):
-        made = http.post("/api/v1/shares", json={"item": names["{id}"]}, headers=admin).json()
-        names |= {"{share}": made["token"], "{share_id}": made["share_id"]}
-    if "{session_id}" in str(template):
-        names["{session_id}"] = asked.background.app.services.sessions.begin(asked.clock())[1].session_id
-    return names
-
-
-def fill_template(template: object, names: dict[str, str]) -> object:
-    if isinstance(template, dict):
-        return {name: fill_template(value, names) for name, value in template.items()}
-    if isinstance(template, str):
-        for name, value in names.items():
-            template = template.replace(name, value)
-    return template
-
-
 def make_headers(asked: RunningServer, asker: str) -> dict[str, str]:
     return {} if asker == "nobody" else {"X-API-KEY": asked.keys[asker]}
-
-
-def get_state(asked: RunningServer) -> object:
-    services = asked.background.app.services
-    found = [(key.key_id, key.hash, key.revoked_at) for key in services.keyring.all()]
-    return services.board.page(), found, services.shares.all(), services.sessions.all(asked.clock())
 
 
 def test_every_route_has_a_row_in_the_matrix() -> None:
