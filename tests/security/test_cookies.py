@@ -91,10 +91,10 @@ def revoke(browser: httpx.Client, served: RunningServer) -> httpx.Response:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
-    from progressbar_tracker.server.stores.sqlite import store
+    from progressbar_tracker.server.stores.sqlite import writer
 
     disk = FullDisk()
-    monkeypatch.setattr(store, "execute_writes", disk.execute_writes)
+    monkeypatch.setattr(writer, "execute_writes", disk.execute_writes)
     return disk
 
 

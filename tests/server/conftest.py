@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.stores.sqlite import store as sqlite_store
+from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from tests.support.clock import ManualClock
 from tests.support.server import FullDisk, RunningServer
@@ -50,7 +50,7 @@ def server(make_server: Callable[..., RunningServer]) -> RunningServer:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     disk = FullDisk()
-    monkeypatch.setattr(sqlite_store, "execute_writes", disk.execute_writes)
+    monkeypatch.setattr(sqlite_writer, "execute_writes", disk.execute_writes)
     return disk
 
 

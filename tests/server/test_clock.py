@@ -55,7 +55,7 @@ class OfflineServer:
     def __init__(self, path: Path, ahead: float = 0.0) -> None:
         self.clock = ServerClocks()
         self.clock.wall += ahead
-        self.store = SqliteStore(path, now=self.clock)
+        self.store = SqliteStore(path)
         settings = Settings(
             database=path,
             keep=RetentionPolicy(KEEP_SECONDS),

@@ -333,7 +333,7 @@ class HeldStore:
             yield
         finally:
             self.released.set()
-            del self._store.submit
+            self._store.submit = submit
 
     def _wrap(self, work: Callable[..., object]) -> Callable[..., object]:
         def held(*arguments: object, **named: object) -> object:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
-from progressbar_tracker.server.stores.sqlite import store as sqlite_store
+from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
 from tests.support.connections import list_history, list_items, open_client
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.mutations import Write
+    from progressbar_tracker.server.mutations import TrimHistory, Write
     from tests.support.clock import ManualClock
 
 
@@ -110,14 +110,14 @@ class FullDisk:
         self.full = False
         self.before_failing: Callable[[], object] = lambda: None
 
-    def execute_writes(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    def execute_writes(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> list[TrimHistory]:
         if self.full:
             self.before_failing()
             raise sqlite3.OperationalError("database or disk is full")
-        _perform_all(connection, writes)
+        return _execute_writes(connection, writes)
 
 
-_perform_all = sqlite_store.execute_writes
+_execute_writes = sqlite_writer.execute_writes
 
 
 def make_legacy_item(item_id: str, value: float = 0.5, **fields: object) -> dict[str, object]:

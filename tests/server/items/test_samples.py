@@ -126,7 +126,7 @@ def test_a_full_disk_does_not_pile_up_samples(store: SqliteStore, disk: FullDisk
     for n in range(100):
         store.enqueue([AddSample("a", "r", Sample(float(n), 0.0, None)), ThinSamples("a", "r")])
     assert not store.flush(10)
-    assert len(store._queue) <= 2
+    assert len(store._writer._queue) <= 2
     disk.full = False
     assert store.flush(10)
     assert [one.at for one in store.read_samples("a", "r")] == [99.0]

@@ -343,5 +343,5 @@ def test_a_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> Non
 
 
 def test_what_is_in_a_schema_is_not_trusted(store: SqliteStore) -> None:
-    for connection in (store._writer, store._reader, store._history_connection, store._search_connection):
+    for connection in (store._write_connection, store._reader, store._history_connection, store._search_connection):
         assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from progressbar_tracker.server.mutations import Write
+    from progressbar_tracker.server.stores.group_commit import GroupResult
+    from progressbar_tracker.server.stores.postgres.writer import PostgresWaiter
 
 
 @pytest.fixture
@@ -119,6 +124,60 @@ def test_what_waits_is_a_base_until_it_is_told(store):
     assert store.find_pending_base("a", 1) in (first, True)  # or it is on its way already
     assert store.flush(10)
     assert read_until(seen, lambda found: "a" in found.rows).rows["a"].item == third
+
+
+class FailingGroups:
+    """Makes the next attempts to write a group fail, each after ``released``."""
+
+    def __init__(self, store: PostgresStore, count: int) -> None:
+        self.reached, self.released = threading.Event(), threading.Event()
+        self._left = count
+        self._write_group = store._writer._write_group
+        store._writer._write_group = self._fail_or_write
+
+    def _fail_or_write(self, waiters: list[PostgresWaiter], queued: dict[object, Write]) -> GroupResult[PostgresWaiter]:
+        if self._left:
+            self._left -= 1
+            self.reached.set()
+            assert self.released.wait(10)
+            raise RuntimeError("the group fails")
+        return self._write_group(waiters, queued)
+
+
+def make_states() -> list[Item]:
+    return [make_item(seq=n, own=n, completed=n) for n in range(4)]
+
+
+def read_seq(store: PostgresStore) -> int:
+    while not store.flush(10):
+        pass  # a failed state waits to be retried
+    return store.read_items(["a"])["a"].item.seq
+
+
+def test_state_queued_behind_a_commit_survives_an_earlier_failure(store):
+    states = make_states()
+    commit(store, SaveItem(states[0], None))
+    groups = FailingGroups(store, 1)
+    store.enqueue([SaveItem(states[1], states[0])])
+    assert groups.reached.wait(10)
+    future = store.commit([SaveItem(states[2], states[1])])
+    store.enqueue([SaveItem(states[3], states[2])])
+    groups.released.set()
+    future.result(10)
+    assert read_seq(store) == 3
+
+
+def test_newest_state_is_retried_if_a_group_fails(store):
+    states = make_states()
+    commit(store, SaveItem(states[0], None))
+    groups = FailingGroups(store, 3)  # the group, and its two parts
+    groups.released.set()
+    with store._writer._condition:
+        store.enqueue([SaveItem(states[1], states[0])])
+        future = store.commit([SaveItem(states[2], states[1])])
+        store.enqueue([SaveItem(states[3], states[2])])
+    assert future.exception(10) is not None
+    assert read_seq(store) == 3
 
 
 def test_old_runs_and_their_samples_are_forgotten_in_slices_until_none_is_left(store, monkeypatch):

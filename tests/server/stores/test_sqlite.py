@@ -21,7 +21,8 @@ from progressbar_tracker.server.stores.sqlite import rows
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.rows import TRIM_BATCH_SIZE
-from progressbar_tracker.server.stores.sqlite.store import MAX_GROUP_STATES, SqliteStore
+from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from progressbar_tracker.server.stores.sqlite.writer import MAX_GROUP_STATES
 
 if TYPE_CHECKING:
     from tests.support.server import FullDisk
@@ -39,7 +40,10 @@ def test_nobody_else_may_read_the_files(store: SqliteStore) -> None:
 
 
 def test_a_commit_is_on_disk_in_full(store: SqliteStore) -> None:
-    pragmas = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+    pragmas = {
+        name: store._write_connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous")
+    }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2}
 
 
@@ -105,7 +109,7 @@ def test_a_state_that_failed_never_undoes_a_commit_that_came_meanwhile(store: Sq
 
 
 def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: SqliteStore) -> None:
-    with store._condition:  # holds the thread back, so that all are one group
+    with store._writer._condition:  # holds the thread back, so that all are one group
         good = store.commit([SaveItem(make_item("good"))])
         bad = store.commit([SaveItem(make_item("\ud800"))])
     good.result(10)
@@ -115,11 +119,11 @@ def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: Sqli
 
 
 def test_a_locked_file_fails_a_whole_group_after_one_wait(store: SqliteStore) -> None:
-    store._writer.execute("PRAGMA busy_timeout = 200")
+    store._write_connection.execute("PRAGMA busy_timeout = 200")
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     begun = time.monotonic()
-    with store._condition:
+    with store._writer._condition:
         futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(20)]
     for future in futures:
         with pytest.raises(StoreError, match="locked"):
@@ -132,7 +136,7 @@ def test_a_locked_file_fails_a_whole_group_after_one_wait(store: SqliteStore) ->
 def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, disk: FullDisk) -> None:
     heard: list[int] = []
     disk.full = True
-    with store._condition:
+    with store._writer._condition:
         futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(4)]
         for n, future in enumerate(futures):
             future.add_done_callback(lambda _, n=n: heard.append(n))
@@ -143,7 +147,7 @@ def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, d
 
 
 def test_a_waiter_that_went_away_does_not_stop_the_thread(store: SqliteStore) -> None:
-    with store._condition:
+    with store._writer._condition:
         gone = store.commit([SaveItem(make_item("gone"))])
         assert not gone.cancel()
     store.commit([SaveItem(make_item("later"))]).result(10)
@@ -301,10 +305,10 @@ def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> N
 
 def test_a_commit_does_not_wait_for_all_states_that_may_wait_and_none_is_forgotten(store: SqliteStore) -> None:
     states = [SaveItem(make_item(str(n))) for n in range(2 * MAX_GROUP_STATES + 1)]
-    with store._condition:
+    with store._writer._condition:
         store.enqueue(states)
         waited = store.commit([SaveItem(make_item("at once"))])
-        waited.add_done_callback(lambda _: left.append(len(store._queue)))
+        waited.add_done_callback(lambda _: left.append(len(store._writer._queue)))
     left: list[int] = []
     waited.result(10)
     assert store.flush(20)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from progressbar_tracker.server import unit_of_work
-from progressbar_tracker.server.stores.sqlite import store as sqlite_store
+from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
 from tests.support.server import FullDisk, RunningServer, make_legacy_item
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from progressbar_tracker.server.mutations import Write
+    from progressbar_tracker.server.mutations import TrimHistory, Write
 
 
 class WriteCase(NamedTuple):
@@ -76,15 +76,15 @@ class StallingDisk(FullDisk):
         self.released = threading.Event()
         self.released.set()
 
-    def execute_writes(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    def execute_writes(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> list[TrimHistory]:
         self.released.wait(60)
-        super().execute_writes(connection, writes)
+        return super().execute_writes(connection, writes)
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingDisk]:
     disk = StallingDisk()
-    monkeypatch.setattr(sqlite_store, "execute_writes", disk.execute_writes)
+    monkeypatch.setattr(sqlite_writer, "execute_writes", disk.execute_writes)
     monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 0.5)
     yield disk
     disk.released.set()

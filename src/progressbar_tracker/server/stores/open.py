@@ -27,7 +27,7 @@ def open_store(database: Path | str, *, now: Callable[[], float] = time.time) ->
         ConfigError: It cannot be used, in one sentence.
     """
     if isinstance(database, Path):
-        return SqliteStore(database, now=now)
+        return SqliteStore(database)
     require_postgres_driver()
     from .postgres import PostgresStore
 

@@ -259,18 +259,6 @@ def trim_history(cursor: Cursor, write: TrimHistory, forgotten_before: float) ->
     return bool(runs == TRIM_BATCH_SIZE or gone == TRIM_BATCH_SIZE)
 
 
-def get_queue_key(write: Write) -> object:
-    """Return where a write waits: one that takes the same place replaces it."""
-    match write:
-        case AddSample(id=one) | ThinSamples(id=one) | TouchKey(key_id=one) | TouchSession(hash=one):
-            return type(write), one
-        case AddNotice(notice):
-            return AddNotice, notice.notice_id
-        case TrimNotices():
-            return TrimNotices
-    return object()
-
-
 def read_credentials(connection: Connection) -> Credentials:
     """Return who may do what, as of one instant."""
     with connection.transaction():

@@ -20,8 +20,8 @@ from progressbar_tracker.server.stores.base import (
     ItemRow,
     StoredState,
     StoreError,
-    commit_now,
 )
+from progressbar_tracker.server.stores.group_commit import GroupCommitStore
 
 from . import follower, rows
 from .follower import Follower
@@ -34,16 +34,13 @@ from .schema import (
     format_error,
     set_search_path,
 )
-from .writer import Writer
+from .writer import PostgresWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from types import TracebackType
 
-    from progressbar_tracker.server.counters import CommitStats
     from progressbar_tracker.server.models import DeliveryStats, EndStatus, Item, KeyRecord, Notice, Sample
-    from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.pools import Cancellation
 
     from .schema import Connection
@@ -55,7 +52,7 @@ CANCEL_TIMEOUT: Final = 2.0
 """Seconds in which the database takes note that a search is cancelled."""
 
 
-class PostgresStore:
+class PostgresStore(GroupCommitStore):
     """A store in a PostgreSQL database, which other servers may use at the same time.
 
     Args:
@@ -87,7 +84,8 @@ class PostgresStore:
             name="progressbar-readers",
             open=True,
         )
-        self._writer = Writer(url, now=now, publish=lambda seen: self._publish(seen))
+        self._writer = PostgresWriter(url, now=now, publish=lambda batch: self._publish(batch))
+        super().__init__(self._writer)
         try:
             with self._borrow_connection() as connection:
                 (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
@@ -150,35 +148,6 @@ class PostgresStore:
             publish=publish,
             drain_uncertain=self._writer.drain_uncertain,
         )
-
-    def submit(self, writes: Sequence[Write], on_done: Callable[[Exception | None], object], /) -> None:
-        """Write all or nothing with the next group."""
-        self._writer.submit(writes, on_done)
-
-    def wake(self) -> None:
-        """Begin with what was submitted."""
-        self._writer.wake()
-
-    def commit(self, writes: Sequence[Write]) -> Future[None]:
-        """Write all or nothing with the next group."""
-        return commit_now(self, writes)
-
-    def enqueue(self, writes: Sequence[Write]) -> None:
-        """Write within half a second, of each item only the newest state."""
-        self._writer.enqueue(writes)
-
-    def flush(self, timeout: float) -> bool:
-        """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
-        return self._writer.flush(timeout)
-
-    @property
-    def commit_stats(self) -> CommitStats:
-        """What is counted of the commits."""
-        return self._writer.commit_stats
-
-    def count_pending_writes(self) -> int:
-        """Return how many writes wait for a commit."""
-        return self._writer.count_pending_writes()
 
     def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
         """Say what of this server's own is not yet in the row of an item at a revision."""

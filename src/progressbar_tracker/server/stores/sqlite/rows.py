@@ -60,16 +60,20 @@ _KEYS_REV_UPDATE: Final = (
 _encode = msgspec.json.Encoder().encode
 
 
-def execute_writes(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
-    """Carry out writes, one after the other, within the transaction that is open."""
+def execute_writes(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[TrimHistory]:
+    """Execute writes in order, within the open transaction; return the trims that left runs to delete."""
+    unfinished = list[TrimHistory]()
     for kind, some in groupby(writes, type):
         if kind is SaveItem:
             _save_items(connection, [write.item for write in some if isinstance(write, SaveItem)])
         elif kind is AddSample:
             _add_samples(connection, [write for write in some if isinstance(write, AddSample)])
+        elif kind is TrimHistory:
+            unfinished += [trim for trim in some if isinstance(trim, TrimHistory) and _trim_history(connection, trim)]
         else:
             for write in some:
                 execute_write(connection, write)
+    return unfinished
 
 
 def execute_write(connection: sqlite3.Connection, write: Write) -> None:
@@ -89,8 +93,6 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
             )  # fmt: skip
             if (count := _count_samples(connection, ended.item)) > MAX_ENDED_SAMPLES:
                 _thin_samples(connection, ended.item.id, ended.item.run_id, -(-count // MAX_ENDED_SAMPLES))
-        case TrimHistory() as trim:
-            _trim_history(connection, trim)
         case AddSample() as sample:
             _add_samples(connection, [sample])
         case ThinSamples(item_id, run_id):
@@ -200,29 +202,27 @@ def _add_samples(connection: sqlite3.Connection, writes: Sequence[AddSample]) ->
         )
 
 
-def build_trim_filter(trim: TrimHistory) -> tuple[str, tuple[object, ...], str]:
-    """Return the condition for the runs that are to be forgotten, its values, and which go first."""
-    if trim.max_runs is not None:
-        return "n <= (SELECT max(n) FROM history) - ?", (trim.max_runs,), "n"
-    if trim.status is None:
-        return "ended_at < ?", (trim.before,), "ended_at"
-    return "status = ? AND ended_at < ?", (trim.status, trim.before), "ended_at"
-
-
-def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> None:
-    """Forget the oldest of the runs that are too old or too many: no more than hold nobody up."""
+def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> bool:
+    """Delete a batch of the oldest runs that are too old or too many; return whether there may be more."""
     if trim.latest != math.inf:
         connection.execute(
             "UPDATE history SET ended_at = ? WHERE status = ? AND ended_at > ?", (trim.latest, trim.status, trim.latest)
         )
-    where, values, first = build_trim_filter(trim)
+    order, values = "ended_at", list[object]([trim.before])
+    if trim.max_runs is not None:
+        order, where, values = "n", "n <= (SELECT max(n) FROM history) - ?", [trim.max_runs]
+    elif trim.status is None:
+        where = "ended_at < ?"
+    else:
+        where, values = "status = ? AND ended_at < ?", [trim.status, trim.before]
     rows = connection.execute(
         "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608
-        f"FROM history WHERE {where} ORDER BY {first} LIMIT ?",
+        f"FROM history WHERE {where} ORDER BY {order} LIMIT ?",
         (*values, TRIM_BATCH_SIZE),
     ).fetchall()
     connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
     connection.executemany("DELETE FROM history WHERE n = ?", [(n,) for n, _, _ in rows])
+    return len(rows) == TRIM_BATCH_SIZE
 
 
 def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
