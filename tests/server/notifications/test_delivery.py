@@ -225,7 +225,7 @@ def test_an_unknown_name_refuses_nothing_and_is_logged_once(
         put_item(served, "a", notify=["nobody", "hook"])
         put_item(served, "b", notify=["nobody"])
     assert [line for line in caplog.messages if "nobody" in line] == [
-        "the item 'a' is to be told to 'nobody', and there is no such channel"
+        "the item 'a' names the channel 'nobody', which does not exist"
     ]
 
 

@@ -1,8 +1,8 @@
-"""Which addresses the server may connect to on its own account.
+"""Classify the addresses that the server may connect to.
 
-An address is public only if it is unicast of the open internet. Both tables are our own: Python's ``is_global`` differs
-between its versions, and knows neither the addresses at which clouds keep a machine's credentials nor all forms in
-which an address of version 6 stands for one of version 4. Source: the IANA registries of special-purpose addresses.
+Only unicast addresses of the open internet are public. Python's ``is_global`` is not used: it differs between versions,
+and lacks cloud metadata addresses and some IPv6 forms of IPv4 addresses. Source: the IANA registries of
+special-purpose addresses.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class AddressScope(enum.IntEnum):
-    """Where an address leads; of two, the lesser counts."""
+    """Reach of an address. If two apply, the lower one counts."""
 
     NEVER = 0
-    """To nothing that a connection may be made to: a link, a multicast group, a cloud's metadata, nowhere."""
+    """Link-local, multicast, cloud metadata, unspecified or invalid: no connection is allowed."""
     PRIVATE = 1
-    """To this machine, or to one that only a network of its own knows."""
+    """This machine, or a private network."""
     PUBLIC = 2
 
 
@@ -39,7 +39,7 @@ _METADATA_ADDRESSES: Final = frozenset(
 )
 
 _METADATA_NETWORKS: Final = _parse_networks("fd00:ec2::/32 fd20:ce::/32 fd00:c1::/32 fd00:42::/32")
-"""Amazon, Google, Oracle, Scaleway: more than one address of each hands out credentials."""
+"""Amazon, Google, Oracle, Scaleway: several addresses of each serve credentials."""
 
 _PRIVATE_NETWORKS: Final = _parse_networks(
     "10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 172.16.0.0/12 192.168.0.0/16 198.18.0.0/15 ::1/128 fc00::/7"
@@ -51,16 +51,16 @@ _SPECIAL_NETWORKS: Final = _parse_networks(
 )
 
 _UNICAST_NETWORK: Final = ipaddress.IPv6Network("2000::/3")
-"""All of version 6 that is assigned for the open internet; the rest is refused without a table."""
+"""The IPv6 space assigned to the open internet. All other IPv6 addresses are refused."""
 
 _NAT64_NETWORK: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 _ISATAP_PREFIXES: Final = frozenset({0x0000_5EFE, 0x0100_5EFE, 0x0200_5EFE, 0x0300_5EFE})
-"""The upper half of an interface identifier of which the lower half is an address of version 4."""
+"""Upper halves of an interface identifier whose lower half is an IPv4 address."""
 
 
 def classify_address(text: str) -> AddressScope:
-    """Return where an address leads; what is no address leads nowhere.
+    """Return the scope of an address; invalid text is ``NEVER``.
 
     >>> [classify_address(text).name for text in ("1.1.1.1", "::ffff:10.0.0.1", "169.254.169.254")]
     ['PUBLIC', 'PRIVATE', 'NEVER']
@@ -74,7 +74,7 @@ def classify_address(text: str) -> AddressScope:
 
 def _classify(address: Address) -> AddressScope:
     if isinstance(address, ipaddress.IPv6Address):
-        # Carried to the address of version 4 by the system or by a gateway.
+        # The system or a gateway forwards these to the embedded IPv4 address.
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64_NETWORK:
             inner = _last_32_bits(address)
@@ -85,14 +85,14 @@ def _classify(address: Address) -> AddressScope:
     ):
         return AddressScope.NEVER
     if any(address in network for network in _PRIVATE_NETWORKS):
-        found = AddressScope.PRIVATE
+        scope = AddressScope.PRIVATE
     elif isinstance(address, ipaddress.IPv4Address) or address in _UNICAST_NETWORK:
-        found = AddressScope.PUBLIC
+        scope = AddressScope.PUBLIC
     else:
         return AddressScope.NEVER
     if isinstance(address, ipaddress.IPv6Address) and (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP_PREFIXES:
-        return min(found, _classify(_last_32_bits(address)))
-    return found
+        return min(scope, _classify(_last_32_bits(address)))
+    return scope
 
 
 def _last_32_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:

@@ -1,8 +1,8 @@
-"""The channels to which the operator has items told, read from a file of his: TOML, with a table for each.
+"""Notification channels, read from the operator's TOML file with one table per channel.
 
-Addresses and secrets stay in that file, or in files that it names. They are never in the database, on a page or in a
-log: what is told of a channel is its name, its kind and, of a webhook, the host. All servers of one database are given
-the same file. A change of it takes effect at once; one that cannot be read is told in the log, and changes nothing.
+Addresses and secrets stay in that file or in files that it names, never in the database, on a page or in a log. Only
+the name, the kind and the host of a webhook are shown. All servers of one database use the same file. A change
+takes effect at once. An invalid file is logged and changes nothing.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 ChannelKind: TypeAlias = Literal["webhook", "apprise"]
 
 EVENT_NAMES: Final = ("succeeded", "failed", "stopped", "stalled", "late")
-"""What can happen to an item, beside coming to a percentage."""
+"""Events of an item, in addition to percentages."""
 
 DEFAULT_EVENTS: Final = frozenset({"succeeded", "failed", "stalled", "late"})
-"""What a channel is told of that does not say."""
+"""Events of a channel without ``on``."""
 
 MAX_CHANNELS: Final = 100
-"""The most channels."""
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""The most bytes of a file."""
+"""Of the channel file, and of each file that it names."""
 
 _NAME_PATTERN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NOTIFY_LENGTH - 1}}}")
 _PERCENT_PATTERN: Final = re.compile(r"([1-9]\d?)%")
@@ -49,17 +48,16 @@ _CHANNEL_FIELDS: Final = ("url", "url_file", "kind", "secret", "secret_file", "o
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
-    """Where messages go, and which.
+    """A destination of messages, and the events that it subscribes to.
 
     Attributes:
-        kind: How they are sent.
-        url: Where to; a secret.
-        secret: What a webhook is signed with, the bytes.
-        on: The events it is told of.
-        percents: The percentages it is told of.
-        groups: The groups whose items it is told of, whether they name it or not.
-        all: It is told of all items.
-        allow_private: A webhook may lead to this machine, or to another that only its network knows.
+        url: The destination; a secret.
+        secret: The key that signs webhooks.
+        on: Subscribed events.
+        percents: Subscribed percentages.
+        groups: Groups whose items it subscribes to, even if they do not name the channel.
+        all: It subscribes to all items.
+        allow_private: A webhook may connect to this machine or to a private network.
     """
 
     name: str
@@ -77,9 +75,9 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def destination(self) -> str:
-        """Where it leads, as far as that is no secret: a webhook's host, or the kind of service.
+        """The part of the URL that is not secret: a webhook's host, or the scheme of an Apprise URL.
 
-        What stands for a host in an address of apprise is a token for many services.
+        For many Apprise services, the host part of the URL is a token.
         """
         if self.kind == "apprise":
             return self.url.partition("://")[0].lower()
@@ -87,27 +85,26 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def events(self) -> list[str]:
-        """What it is told of, in words."""
+        """The subscribed events and percentages, as in the file."""
         return [event for event in EVENT_NAMES if event in self.on] + [f"{percent}%" for percent in self.percents]
 
     def accepts(self, item: Item) -> bool:
-        """Say whether it is told of an item."""
+        """Return whether it subscribes to an item."""
         return self.all or self.name in item.notify or item.group in self.groups
 
 
 class Channels:
-    """All channels.
+    """All channels of a file.
 
     Args:
         path: The file; ``None`` for none.
 
     Raises:
-        ConfigError: It cannot be read, in one sentence that names what is wrong with it and never a secret.
+        ConfigError: The file is invalid. The message is one sentence without secrets.
 
     Attributes:
-        has_channels: There are some.
-        has_wildcard: Some are told of items that do not name them.
-        percents: All percentages that some are told of, in rising order.
+        has_wildcard: Some channels subscribe to items that do not name them.
+        percents: All subscribed percentages, in rising order.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -126,15 +123,15 @@ class Channels:
         return len(self._channels)
 
     def get(self, name: str) -> Channel | None:
-        """Return a channel by its name."""
+        """Return a channel by name."""
         return self._channels.get(name)
 
     def all(self) -> list[Channel]:
-        """Return all channels, by their names."""
+        """Return all channels, sorted by name."""
         return sorted(self._channels.values(), key=lambda channel: channel.name)
 
     def refresh(self) -> bool:
-        """Look whether a file has changed, and take it over; say whether it was."""
+        """Reload the file if it or a secret file has changed; return whether new channels are in effect."""
         if self._path is None or _stat_files([self._path, *self._secret_files]) == self._file_state:
             return False
         try:
@@ -143,43 +140,42 @@ class Channels:
             if str(error) != self._last_error:
                 self._last_error = str(error)
                 logger.warning("the channels stay as they were: %s", error)
-            self._file_state = None  # it may be another file that is lacking, so it is looked at again
+            self._file_state = None  # the error may be in a secret file, so read it again next time
             return False
         self._last_error = ""
         return True
 
     def _load(self, path: Path) -> None:
-        seen = _stat_files([path])  # what is written while it is read will be another state
+        file_state = _stat_files([path])  # taken first, so that a write during the read is noticed
         channels, files = read_channels(path)
         self._secret_files = tuple(files)
-        self._file_state = seen + _stat_files(self._secret_files)
+        self._file_state = file_state + _stat_files(self._secret_files)
         self._replace_all(channels)
 
     def _replace_all(self, channels: Iterable[Channel]) -> None:
         self._channels: dict[str, Channel] = {channel.name: channel for channel in channels}
-        found = self._channels.values()
-        self.has_channels = bool(found)
-        self.has_wildcard = any(channel.all or channel.groups for channel in found)
-        self.percents = tuple(sorted({percent for channel in found for percent in channel.percents}))
+        self.has_channels = bool(self._channels)
+        self.has_wildcard = any(channel.all or channel.groups for channel in self._channels.values())
+        self.percents = tuple(sorted({percent for channel in self._channels.values() for percent in channel.percents}))
 
 
 def _stat_files(files: Iterable[Path]) -> tuple[tuple[int, int, int] | None, ...]:
-    """Return what tells a file that was changed from the same one before."""
-    found: list[tuple[int, int, int] | None] = []
+    """Return time, size and inode of each file; ``None`` if it is missing."""
+    states: list[tuple[int, int, int] | None] = []
     for path in files:
         try:
-            about = path.stat()
-            found.append((about.st_mtime_ns, about.st_size, about.st_ino))
+            stat = path.stat()
+            states.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
         except OSError:
-            found.append(None)
-    return tuple(found)
+            states.append(None)
+    return tuple(states)
 
 
 def read_channels(path: Path) -> tuple[list[Channel], list[Path]]:
     """Return the channels of a file, and the files that it names.
 
     Raises:
-        ConfigError: It cannot be read, in one sentence.
+        ConfigError: The file is invalid, in one sentence.
     """
     text = _read_text(path, str(path))
     try:
@@ -188,9 +184,9 @@ def read_channels(path: Path) -> tuple[list[Channel], list[Path]]:
         raise ConfigError(f"{path} is no TOML: {_redact_error(error)}") from None
     tables = document.pop("channels", {})
     if document or not isinstance(tables, dict):
-        wrong = next(iter(document), "channels")
+        key = next(iter(document), "channels")
         raise ConfigError(
-            f"{path}{_line_suffix(text, wrong)}: there is {format_value(wrong)}, and not a table [channels.NAME]"
+            f"{path}{_line_suffix(text, key)}: there is {format_value(key)}, and not a table [channels.NAME]"
         )
     if len(tables) > MAX_CHANNELS:
         raise ConfigError(f"{path} has {len(tables)} channels; {MAX_CHANNELS} are the most")
@@ -255,10 +251,10 @@ class _ChannelReader:
             raise self._config_error("kind", f"kind must be webhook or apprise, not {format_value(kind)}")
         try:
             parts = urlsplit(url)
-            fit = scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            is_valid = scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            fit = False
-        if not fit:
+            is_valid = False
+        if not is_valid:
             raise self._config_error("url", "the url of a webhook must be an http:// or https:// address with a host")
         return "webhook"
 
@@ -298,31 +294,31 @@ class _ChannelReader:
         return frozenset(groups)
 
     def _read_texts(self, table: Mapping[str, object], field: str) -> list[str]:
-        found = table.get(field, [])
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        texts = table.get(field, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise self._config_error(field, f"{field} must be a list of texts")
-        return found
+        return texts
 
     def _read_flag(self, table: Mapping[str, object], field: str) -> bool:
-        found = table.get(field, False)
-        if not isinstance(found, bool):
+        flag = table.get(field, False)
+        if not isinstance(flag, bool):
             raise self._config_error(field, f"{field} must be true or false")
-        return found
+        return flag
 
     def _read_secret(self, table: Mapping[str, object], field: str) -> str | None:
-        """Return a text that is in the table, or in a file that the table names."""
-        given, named = table.get(field), table.get(f"{field}_file")
-        if given is not None and named is not None:
+        """Return the text of a field, or of the file that its ``_file`` field names."""
+        value, file_name = table.get(field), table.get(f"{field}_file")
+        if value is not None and file_name is not None:
             raise self._config_error(field, f"{field} and {field}_file are both there: keep one")
-        if given is not None:
-            if not isinstance(given, str) or not given:
+        if value is not None:
+            if not isinstance(value, str) or not value:
                 raise self._config_error(field, f"{field} must be a text")
-            return given
-        if named is None:
+            return value
+        if file_name is None:
             return None
-        if not isinstance(named, str) or not named:
+        if not isinstance(file_name, str) or not file_name:
             raise self._config_error(f"{field}_file", f"{field}_file must be the name of a file")
-        path = self._path.parent / named
+        path = self._path.parent / file_name
         self.files.append(path)
         text = _read_text(
             path, f"{self._path}{_line_suffix(self._text, self._name, f'{field}_file')}: {field}_file {path}"
@@ -331,8 +327,10 @@ class _ChannelReader:
             raise self._config_error(f"{field}_file", f"{field}_file {path} is empty")
         return text
 
-    def _config_error(self, field: str, why: str) -> ConfigError:
-        return ConfigError(f"{self._path}{_line_suffix(self._text, self._name, field)}: channels.{self._name}: {why}")
+    def _config_error(self, field: str, reason: str) -> ConfigError:
+        return ConfigError(
+            f"{self._path}{_line_suffix(self._text, self._name, field)}: channels.{self._name}: {reason}"
+        )
 
 
 def _read_text(path: Path, label: str) -> str:
@@ -349,22 +347,22 @@ def _read_text(path: Path, label: str) -> str:
 
 
 def _line_suffix(text: str, name: str, field: str = "") -> str:
-    """Return ``" line 5"``, where a field of a table is, or the table; nothing where that is not found."""
-    within, found = False, 0
+    """Return ``" line 5"`` for a field of a table, else for the table; ``""`` if neither is found."""
+    is_in_table, table_line = False, 0
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip().replace('"', "").replace("'", "")
         if words.startswith("["):
-            within = words.strip("[] ").removeprefix("channels.") == name
-            found = number if within else found
-        elif (within and field and re.match(rf"{re.escape(field)}\s*=", words)) or (
-            not found and re.match(rf"{re.escape(name)}\s*=", words)
+            is_in_table = words.strip("[] ").removeprefix("channels.") == name
+            table_line = number if is_in_table else table_line
+        elif (is_in_table and field and re.match(rf"{re.escape(field)}\s*=", words)) or (
+            not table_line and re.match(rf"{re.escape(name)}\s*=", words)
         ):
             return f" line {number}"
-    return f" line {found}" if found else ""
+    return f" line {table_line}" if table_line else ""
 
 
 def _redact_error(error: tomllib.TOMLDecodeError) -> str:
-    """Return what is wrong, and where, without what stands there: it may be a secret."""
-    where = re.search(r"\(at (?:line \d+, column \d+|end of document)\)$", str(error))
-    what = re.split(r"[:('\"]", str(error))[0].strip()
-    return f"{what or 'it cannot be read'} {where[0] if where else ''}".strip()
+    """Return the error and its position without the text of the file, which may be a secret."""
+    position = re.search(r"\(at (?:line \d+, column \d+|end of document)\)$", str(error))
+    reason = re.split(r"[:('\"]", str(error))[0].strip()
+    return f"{reason or 'it cannot be read'} {position[0] if position else ''}".strip()

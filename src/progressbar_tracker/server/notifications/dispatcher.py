@@ -1,9 +1,8 @@
-"""The courier: takes what is due from the outbox, and sends it until it is delivered or a day is over.
+"""Deliver due messages from the outbox, and retry each for a day.
 
-One of several servers does so, the one that leads; in a thread with an event loop of its own, so that no service that
-hangs holds up a request. Each channel has its messages one after the other, and one that fails rests, with all that
-waits for it, for a random time that grows. What was sent is marked afterwards: a server that dies in between sends it
-again, by the same id.
+Only the leader delivers. Its thread has a separate event loop, so that a hanging service does not delay requests.
+Messages of one channel are sent in sequence. A failed message pauses its channel for a random, growing time. A message
+is marked after it was sent: a server that dies in between sends it again, with the same id.
 """
 
 from __future__ import annotations
@@ -37,39 +36,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger("progressbar_tracker.server.notifications.dispatcher")
 
 POLL_INTERVAL: Final = 1.0
-"""Seconds until the outbox is looked at again without a word: other servers put something in, too."""
+"""Seconds between two reads of the outbox without a wake-up: other servers add messages, too."""
 
 BATCH_SIZE: Final = 50
-"""How many messages are taken at a time."""
 
 MIN_BACKOFF_SECONDS: Final = 5.0
 MAX_BACKOFF_SECONDS: Final = MAX_RETRY_SECONDS
-"""Seconds of the first pause, at the most, and of the longest. Each is a random part of twice the one before."""
+"""Upper bounds of the first and of the longest pause. The bound doubles with each attempt; the pause is random."""
 
 MAX_MESSAGE_AGE: Final = 86400.0
-"""Seconds for which a message is tried."""
+"""Seconds for which a message is retried."""
 
 OUTBOX_RETENTION: Final = 7 * 86400.0
 MAX_DONE_MESSAGES: Final = 100_000
-"""For how long, in seconds, and of how many messages that are done with it is remembered that they were."""
+"""Seconds, and number, of done messages to keep: a repeated event finds its own id and sends nothing."""
 
 TRIM_INTERVAL: Final = 60.0
-"""Seconds between two times of forgetting."""
+"""Seconds between two trims of the outbox."""
 
 CLOSE_GRACE_SECONDS: Final = 1.0
-"""Seconds that what is under way has at the end."""
+"""Seconds for in-flight messages when the server closes."""
 
 SEND_TIMEOUT: Final = 30.0
-"""Seconds that a service which apprise speaks to may take."""
+"""Seconds for one message through Apprise."""
 
 
 class DeliveryCounts:
-    """What became of the attempts of one channel, since the server was started.
+    """Delivery counters of one channel since the start of the server.
 
     Attributes:
-        delivered: Messages that were taken.
-        failed: Attempts in vain.
-        given_up: Messages that are not tried any more.
+        delivered: Messages.
+        failed: Attempts.
+        given_up: Messages that are not retried.
     """
 
     __slots__ = ("delivered", "failed", "given_up")
@@ -79,20 +77,20 @@ class DeliveryCounts:
 
 
 class OutboxDispatcher:
-    """Delivers what is in the outbox.
+    """Delivers the messages of the outbox.
 
     Args:
-        store: With the outbox.
-        channels: Where to.
-        leads: Whether it is for this server to do.
+        store: The store with the outbox.
+        channels: The destinations.
+        is_leader: Whether this server delivers.
         clock: Seconds since the epoch.
-        public_url: The URL that people come by, for links; ``""`` where it is not known.
-        uniform: Returns a random number between two.
+        public_url: Base URL for links; ``""`` if unknown.
+        uniform: Returns a random number between two bounds.
         webhooks: Sends webhooks.
-        send_letter: Sends a message for people, or raises :class:`~.webhooks.DeliveryError`.
+        send_message: Sends any other message, or raises :class:`~.webhooks.DeliveryError`.
 
     Attributes:
-        counts: By the name of the channel.
+        counts: Delivery counters by channel name.
     """
 
     def __init__(
@@ -121,7 +119,7 @@ class OutboxDispatcher:
         self._disabled: dict[str, Channel] = {}
         self._backoff_until: dict[str, float] = {}
         self._failures: dict[str, int] = {}
-        self._unrecorded: dict[str, MarkNotice | None] = {}  # None while it is being noted
+        self._unrecorded: dict[str, MarkNotice | None] = {}  # None while the commit runs
         self._busy: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._trimmed_at = float("-inf")
@@ -133,22 +131,22 @@ class OutboxDispatcher:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin, if there are channels; may be called again."""
+        """Start the thread if there are channels. Idempotent."""
         with self._lock:
             if self._thread is None and not self._closing and self._channels.has_channels:
                 ready = threading.Event()
                 self._thread = threading.Thread(
-                    target=self._run, args=(ready,), name="progressbar-courier", daemon=True
+                    target=self._run, args=(ready,), name="progressbar-dispatcher", daemon=True
                 )
                 self._thread.start()
                 ready.wait(5.0)
 
     def wake(self) -> None:
-        """Look at the outbox soon: something was put in."""
+        """Read the outbox soon: a message was added."""
         self._call_soon(lambda: None if self._wake is None else self._wake.set())
 
     def close(self, timeout: float = 2.0) -> None:
-        """Stop; what is under way is done again by who comes next. Idempotent."""
+        """Stop. In-flight messages are resent after the next start. Idempotent."""
         with self._lock:
             self._closing = True
             thread = self._thread
@@ -157,19 +155,19 @@ class OutboxDispatcher:
             thread.join(timeout)
 
     def is_disabled(self, name: str) -> bool:
-        """Say whether a channel was turned off, because whoever it leads to wants no more."""
+        """Return whether the receiver unsubscribed. A changed entry enables the channel again."""
         channel = self._channels.get(name)
         return channel is not None and self._disabled.get(name) == channel
 
     async def send_test(self, channel: Channel, notice_id: str) -> str | None:
-        """Send a message to a channel now.
+        """Send a test message now.
 
         Returns:
-            Why it was not delivered, or ``None`` if it was.
+            The reason of a failure, or ``None`` if it was delivered.
         """
         now = self._clock()
         sample = (
-            '{"id": "test", "title": "A test", "description": "Somebody tries this channel.", "value": 0.5, '
+            '{"id": "test", "title": "A test", "description": "A test of this channel.", "value": 0.5, '
             '"status": "running"}'
         )
         notice = Notice(
@@ -194,8 +192,8 @@ class OutboxDispatcher:
     def _run(self, ready: threading.Event) -> None:
         try:
             asyncio.run(self._run_loop(ready))
-        except BaseException:  # the thread is ours, and nobody else would hear of it
-            logger.exception("the courier stopped")
+        except BaseException:  # an error that ends the thread has no other reporter
+            logger.exception("the dispatcher stopped")
         finally:
             ready.set()
 
@@ -207,30 +205,30 @@ class OutboxDispatcher:
             self._wake.clear()
             try:
                 if self._is_leader():
-                    more = await self._dispatch_due()
+                    has_more = await self._dispatch_due()
                     self._is_failing = False
                 else:
-                    more = False
+                    has_more = False
             except StoreError as error:
-                more = False
+                has_more = False
                 if not self._is_failing:
                     logger.warning("the outbox cannot be read: %s", error)
                 self._is_failing = True
             except Exception:
-                more = False
-                logger.exception("what is in the outbox could not be sent")
-            if not more:
+                has_more = False
+                logger.exception("messages of the outbox could not be sent")
+            if not has_more:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_INTERVAL):
                         await self._wake.wait()
         if self._tasks:
-            # What is nearly through is marked, so that it need not be sent again.
+            # A message that finishes now is marked, and is not sent again.
             await asyncio.wait(self._tasks, timeout=CLOSE_GRACE_SECONDS)
         for task in self._tasks:
             task.cancel()
 
     async def _dispatch_due(self) -> bool:
-        """Send what is due; say whether there may be more at once."""
+        """Send a batch of due messages; return whether more are due now."""
         now = self._clock()
         for mark in list(self._unrecorded.values()):
             if mark is not None:
@@ -243,16 +241,16 @@ class OutboxDispatcher:
         for notice in due:
             if notice.notice_id not in self._unrecorded:
                 by_channel.setdefault(notice.channel, []).append(notice)
-        for name, some in by_channel.items():
+        for name, notices in by_channel.items():
             self._busy.add(name)
-            task = asyncio.create_task(self._deliver(name, some))
+            task = asyncio.create_task(self._deliver(name, notices))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return len(due) == BATCH_SIZE and bool(by_channel)
 
-    async def _deliver(self, name: str, some: Sequence[Notice]) -> None:
+    async def _deliver(self, name: str, notices: Sequence[Notice]) -> None:
         try:
-            for notice in some:
+            for notice in notices:
                 if self._closing or not await self._attempt(notice):
                     break
         except Exception:
@@ -264,15 +262,15 @@ class OutboxDispatcher:
             self._wake.set()
 
     async def _attempt(self, notice: Notice) -> bool:
-        """Try to deliver a message; say whether the next may be tried now."""
+        """Make one attempt; return whether the channel may send its next message now."""
         name, counts = notice.channel, self.counts.setdefault(notice.channel, DeliveryCounts())
         channel = self._channels.get(name)
         if channel is None or self.is_disabled(name):
-            why = "there is no such channel any more" if channel is None else "the channel wants no more (410)"
-            await self._give_up(notice, why, counts)
+            reason = "there is no such channel any more" if channel is None else "the channel wants no more (410)"
+            await self._give_up(notice, reason, counts)
             return True
         if name in self._failures and self._is_too_old(notice):
-            # One of the others has just been tried, and is to be for it, too.
+            # The failure of another message counts as an attempt for this one.
             await self._give_up(notice, "nothing for this channel could be delivered for a day", counts)
             return True
         try:
@@ -300,26 +298,28 @@ class OutboxDispatcher:
         else:
             pause = self._uniform(0.0, min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(notice.attempts, 20)))
             await self._record_result(MarkNotice(notice.notice_id, attempts, next_at=now + pause, error=str(error)))
-        # The others for it would fail, too, and each may take as long. But none of them is to wait for the one that
-        # nobody takes, so the channel is tried again before long.
+        # Pause the channel: its other messages would probably fail, too. The pause is short, because the failure may
+        # concern only this message.
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         self._backoff_until[name] = failed_at + self._uniform(
             0.0, min(MAX_BACKOFF_SECONDS / 60, MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20))
         )
         if failures == 1:
-            logger.warning("a message to %s was not delivered and is tried again: %s", name, error)
+            logger.warning("a message to %s was not delivered and is retried: %s", name, error)
         return False
 
     def _is_too_old(self, notice: Notice) -> bool:
         return self._clock() - notice.at >= MAX_MESSAGE_AGE and self._jumps.is_settled(MAX_MESSAGE_AGE)
 
-    async def _give_up(self, notice: Notice, why: str, counts: DeliveryCounts) -> None:
+    async def _give_up(self, notice: Notice, reason: str, counts: DeliveryCounts) -> None:
         counts.given_up += 1
-        logger.warning("a message to %s is given up: %s of %r; %s", notice.channel, notice.event, notice.item_id, why)
-        await self._record_result(MarkNotice(notice.notice_id, notice.attempts, error=why))
+        logger.warning(
+            "a message to %s is given up: %s of %r; %s", notice.channel, notice.event, notice.item_id, reason
+        )
+        await self._record_result(MarkNotice(notice.notice_id, notice.attempts, error=reason))
 
     async def _record_result(self, mark: MarkNotice) -> None:
-        """Note what became of a message; what cannot be noted now is noted later, and not sent again until then."""
+        """Persist the result of a message. If that fails, retry it before the message may be sent again."""
         self._unrecorded[mark.notice_id] = None
         try:
             await asyncio.wrap_future(self._store.commit([mark]))
@@ -344,36 +344,34 @@ class OutboxDispatcher:
             self._store.enqueue([TrimNotices(now - OUTBOX_RETENTION, MAX_DONE_MESSAGES)])
         full = sum(outcome.waiting for outcome in self._store.read_delivery_stats()) >= MAX_WAITING_NOTICES
         if full and not self._is_full:
-            logger.warning(
-                "the outbox is full: %d messages wait, and what happens now is not told", MAX_WAITING_NOTICES
-            )
+            logger.warning("the outbox is full: %d messages wait, and new events are dropped", MAX_WAITING_NOTICES)
         self._is_full = full
 
 
 async def send_with_apprise(channel: Channel, message: messages.Message) -> None:
-    """Send a message by apprise.
+    """Send a message through Apprise.
 
     Raises:
         DeliveryError: It was not delivered.
     """
     try:
         async with asyncio.timeout(SEND_TIMEOUT):
-            why = await run_in_daemon_thread(lambda: _call_apprise(channel, message))
+            reason = await run_in_daemon_thread(lambda: _call_apprise(channel, message))
     except TimeoutError:
-        why = f"{channel.destination} did not answer within {SEND_TIMEOUT:.0f} s"
-    except Exception as error:  # noqa: BLE001 - whatever a plug-in raises, and its text may hold the address
-        why = f"apprise failed: {type(error).__name__}"
-    if why is not None:
-        raise DeliveryError(why)
+        reason = f"{channel.destination} did not answer within {SEND_TIMEOUT:.0f} s"
+    except Exception as error:  # noqa: BLE001  # a plug-in may raise any error, and its text may contain the URL
+        reason = f"apprise failed: {type(error).__name__}"
+    if reason is not None:
+        raise DeliveryError(reason)
 
 
 def _call_apprise(channel: Channel, message: messages.Message) -> str | None:
-    """Send a message by apprise; return why it was not delivered."""
+    """Send a message; return the reason of a failure."""
     try:
         import apprise
     except ImportError:
         return "it takes apprise: pip install 'progressbar-tracker[notify]'"
-    # No redirects, which could lead anywhere; no other text than ours, and that as it is.
+    # A redirect could lead to any address. Apprise must neither add to the text nor interpret it.
     asset = apprise.AppriseAsset(
         app_id="progressbar-tracker", app_desc="Progress", secure_logging=True, http_redirects=False,
         interpret_escapes=False,

@@ -1,9 +1,9 @@
-"""What is to be told, and to whom: pure, for who asks passes the clock.
+"""Derive events from items, and notices for channels from events. Pure: the clock is an argument.
 
-A notice's id follows from channel, run and event, so two servers that see the same thing make one notice of it. Ends
-and percentages are seen where an item changes, and are written with the change. Silence and lateness come about by
-nobody writing, and are looked for by the server that leads: not before it has listened itself for as long, or all that
-could not reach a server that was away would be told as silent when it comes back.
+The id of a notice is a hash of channel, run and event, so two servers that see the same event create one notice. Ends
+and percentages are found when an item changes, and are written with the change. Stalled and late items change without a
+write, so the leader polls for them. It reports a stalled item only after it has listened for the item's heartbeat
+timeout: runs cannot reach a server during its own outage.
 """
 
 from __future__ import annotations
@@ -26,30 +26,27 @@ if TYPE_CHECKING:
     from .channels import Channels
 
 OVERDUE_NOTICE_MAX_AGE: Final = 6 * 86400.0
-"""Seconds after which nobody needs to hear any more that an item fell silent or became late.
-
-Less than for how long the outbox remembers that it was told.
-"""
+"""Seconds after which a stalled or late event is no longer reported; less than the retention of the outbox."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def events_of_change(before: Item | None, after: Item | None, percents: Sequence[int]) -> list[str]:
-    """Return the events that a change of an item is: its end, or percentages that it has crossed.
+    """Return the events of a change: the end of the run, or the percentages that it crossed.
 
-    A run that begins beyond a percentage has not crossed it, and of one that ends only the end is news.
+    A run that starts beyond a percentage does not cross it. A run that ends reports only its end.
 
     Args:
-        before: The item as it was; ``None`` if there was none.
-        after: The item as it is; ``None`` if it is gone.
-        percents: The percentages of interest, in rising order.
+        before: The item before the change; ``None`` for a new item.
+        after: The item after the change; ``None`` for a deleted item.
+        percents: Subscribed percentages, in rising order.
     """
     if after is None:
         return []
-    same = before is not None and before.run_id == after.run_id
+    is_same_run = before is not None and before.run_id == after.run_id
     if after.status != "running":
-        return [] if same and before is not None and before.status == after.status else [after.status]
-    if not percents or not same or before is None or not before.value < after.value:
+        return [] if is_same_run and before is not None and before.status == after.status else [after.status]
+    if not percents or not is_same_run or before is None or not before.value < after.value:
         return []
     return [f"{percent}%" for percent in percents if _has_reached(after, percent) and not _has_reached(before, percent)]
 
@@ -61,37 +58,37 @@ def _has_reached(item: Item, percent: int) -> bool:
 
 
 def overdue_events(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
-    """Return what an item is by nobody's doing, each with what tells it from the same thing at another time.
+    """Return time-based events, each with a deduplication key.
 
     Args:
         item: The item.
-        now: The instant.
-        since: Since when this server has listened.
+        now: The current instant.
+        since: The instant since which this server listens.
 
     Returns:
-        The events, and when to look again.
+        The events, and the instant of the next check.
     """
-    found, again = list[tuple[str, str]](), None
+    events, recheck_at = list[tuple[str, str]](), None
     if is_late(item, now) and item.deadline_at is not None and now - item.deadline_at < OVERDUE_NOTICE_MAX_AGE:
-        found.append(("late", ""))
+        events.append(("late", ""))
     if is_stalled(item, now) and item.heartbeat_timeout is not None:
-        due = item.updated_at + item.heartbeat_timeout
-        sure = max(due, since + item.heartbeat_timeout)
-        if now < sure:
-            again = sure
-        elif now - due < OVERDUE_NOTICE_MAX_AGE:
-            found.append(("stalled", f"{item.updated_at:.3f}"))
-    return found, again
+        due_at = item.updated_at + item.heartbeat_timeout
+        certain_at = max(due_at, since + item.heartbeat_timeout)
+        if now < certain_at:
+            recheck_at = certain_at
+        elif now - due_at < OVERDUE_NOTICE_MAX_AGE:
+            events.append(("stalled", f"{item.updated_at:.3f}"))
+    return events, recheck_at
 
 
 def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], now: float) -> list[AddNotice]:
-    """Return what is to be put into the outbox.
+    """Return the outbox writes for the channels that subscribe to the events.
 
     Args:
         channels: All channels.
-        item: What it is about.
-        events: What has happened, each with what tells it from the same thing at another time of the same run.
-        now: The instant.
+        item: The item of the events.
+        events: Events, each with a deduplication key within the run.
+        now: The current instant.
     """
     if not item.notify and not channels.has_wildcard:
         return []
@@ -100,10 +97,10 @@ def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, st
     for channel in channels.all():
         if not channel.accepts(item):
             continue
-        for event, mark in events:
+        for event, key in events:
             if event in channel.on or (event.endswith("%") and int(event[:-1]) in channel.percents):
                 body = body or _encode(serialize_item(item, now)).decode()
-                notice_id = make_notice_id(channel.name, item.id, item.run_id, event, mark)
+                notice_id = make_notice_id(channel.name, item.id, item.run_id, event, key)
                 notice = Notice(
                     notice_id=notice_id, channel=channel.name, item_id=item.id, run_id=item.run_id, event=event,
                     at=now, body=body, next_at=now,
@@ -113,15 +110,15 @@ def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, st
 
 
 def make_notice_id(*parts: str) -> str:
-    """Return the id of what is told by these parts, none of which can hold the character that joins them."""
+    """Return a stable id. The parts are joined by NUL, which none of them can contain."""
     return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
 
 
 class OverdueWatch:
-    """Looks for silence and lateness.
+    """Finds stalled and late items.
 
     Args:
-        now: Since when this server listens.
+        now: The instant since which this server listens.
     """
 
     def __init__(self, now: float) -> None:
@@ -130,7 +127,7 @@ class OverdueWatch:
         self._was_leader = False
 
     def pause(self, now: float) -> None:
-        """Note that until now nobody could be heard."""
+        """Restart the listening period: the server accepted no writes until now."""
         self._since = now
 
     def poll(
@@ -142,32 +139,32 @@ class OverdueWatch:
         *,
         is_leader: bool,
     ) -> list[tuple[Item, list[tuple[str, str]]]]:
-        """Return the items of which there is something to tell.
+        """Return items with their time-based events.
 
         Args:
-            overdue_ids: The ids of those that have fallen silent or become late just now.
-            get: Returns an item.
-            all_items: Returns all items; for who begins to lead.
-            now: The instant.
-            is_leader: Whether it is for this server to tell.
+            overdue_ids: Items that have just become stalled or late.
+            get: Returns an item by its id.
+            all_items: Returns all items; called when this server becomes the leader.
+            now: The current instant.
+            is_leader: Whether this server is the leader; no other server reports these events.
         """
         if not is_leader:
             self._was_leader = False
             self._recheck_at.clear()
             return []
-        looked = {item_id for item_id, at in self._recheck_at.items() if at <= now}.union(overdue_ids)
+        due_ids = {item_id for item_id, at in self._recheck_at.items() if at <= now}.union(overdue_ids)
         if not self._was_leader:
             self._was_leader = True
-            looked.update(item.id for item in all_items() if is_stalled(item, now) or is_late(item, now))
-        found = []
-        for item_id in sorted(looked):
+            due_ids.update(item.id for item in all_items() if is_stalled(item, now) or is_late(item, now))
+        result = []
+        for item_id in sorted(due_ids):
             self._recheck_at.pop(item_id, None)
             item = get(item_id)
             if item is None:
                 continue
-            events, again = overdue_events(item, now, self._since)
-            if again is not None:
-                self._recheck_at[item_id] = again
+            events, recheck_at = overdue_events(item, now, self._since)
+            if recheck_at is not None:
+                self._recheck_at[item_id] = recheck_at
             if events:
-                found.append((item, events))
-        return found
+                result.append((item, events))
+        return result

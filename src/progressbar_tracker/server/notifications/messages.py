@@ -1,4 +1,4 @@
-"""What a message says: a JSON body for programs, a title and some lines for people. Pure."""
+"""Render messages: a JSON body for webhooks, a title and text lines for other services. Pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TEST_EVENT: Final = "test"
-"""The event that is none: somebody tries a channel."""
+"""Pseudo-event of a test message."""
 
 
 class Message(NamedTuple):
-    """A message for people."""
+    """A message as plain text."""
 
     title: str
     text: str
 
 
 def render_webhook(notice: Notice, public_url: str = "") -> bytes:
-    """Return what a webhook is sent: ``type``, ``timestamp`` and ``data``, the item as it was then.
+    """Return the JSON body of a webhook: ``type``, ``timestamp``, and ``data`` with the item at that time.
 
-    A percentage is ``item.succeeded``, with ``percent`` beside them; ``url`` is the item's page, if the server knows
-    the URL that people come by.
+    A percentage has the type ``item.reached`` and a field ``percent``. ``url``, the page of the item, is present if the
+    public URL is known.
     """
     event = notice.event
     document: dict[str, object] = {"type": f"item.{event}", "timestamp": rfc3339(notice.at)}
@@ -42,7 +42,7 @@ def render_webhook(notice: Notice, public_url: str = "") -> bytes:
 
 
 def render_message(notice: Notice, public_url: str = "") -> Message:
-    """Return what people are told, with a link to the item's page where that is known."""
+    """Return title and text, with a link to the item's page if the public URL is known."""
     if notice.event == TEST_EVENT:
         return Message(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
     item: Mapping[str, object] = json.loads(notice.body)
@@ -79,9 +79,9 @@ def _progress_line(item: Mapping[str, object]) -> str:
     parts = [] if is_indeterminate(completed, total, str(item.get("status"))) else [f"{floor_percent(value)} %"]
     if completed is not None:
         parts.append(f"{completed:,}{f' of {total:,}' if total is not None and total > 0 else ''} {unit}".rstrip())
-    began, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
-    if isinstance(began, str) and isinstance(ended, str):
-        seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+    started, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
+    if isinstance(started, str) and isinstance(ended, str):
+        seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
         parts.append(f"after {_duration(max(seconds, 0))}")
     if item.get("late") and item.get("deadline"):
         parts.append(f"its deadline was {item['deadline']}")

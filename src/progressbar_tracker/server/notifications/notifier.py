@@ -1,4 +1,4 @@
-"""Telling people: from what happens on the board to messages on their way."""
+"""Turn changes of the board into messages for the outbox."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
 MAX_UNKNOWN_NAMES: Final = 1000
-"""The most unknown names that are remembered, so that each is logged once."""
+"""Unknown channel names to remember, so that each is logged once."""
 
 
 class Notifier:
-    """What one server does to tell people.
+    """The notifications of one server.
 
     Args:
         path: The file of the channels; ``None`` for none.
-        store: With the outbox.
-        public_url: The URL that people come by; ``""`` where it is not known.
-        leads: Whether this server is the one that sees to what happens by itself.
+        store: The store with the outbox.
+        public_url: Base URL for links; ``""`` if unknown.
+        is_leader: Whether this server runs background maintenance.
         clock: Seconds since the epoch.
 
     Raises:
-        ConfigError: The file cannot be used.
+        ConfigError: The file is invalid.
 
     Attributes:
-        channels: All channels.
-        dispatcher: Delivers; its ``counts`` say how that goes.
+        dispatcher: Delivers the messages and counts the results.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Notifier:
         self._unknown: set[str] = set()
 
     def notices_for(self, changes: Iterable[Change]) -> list[AddNotice]:
-        """Return what is to be written together with changes of the board."""
+        """Return the outbox writes to commit together with changes of the board."""
         channels = self.channels
         writes: list[AddNotice] = []
         for change in changes:
@@ -81,7 +80,7 @@ class Notifier:
         return writes
 
     def item_changed(self, before: Item | None, after: Item) -> None:
-        """Look at what another server has stored: a percentage may be crossed by what several have added up to."""
+        """Report percentages that the progress of several servers crosses together, if this server is the leader."""
         channels = self.channels
         if (
             channels.percents
@@ -94,18 +93,18 @@ class Notifier:
                 self._store.enqueue(build_notices(channels, after, [(event, "") for event in events], self._clock()))
 
     def refresh(self) -> None:
-        """Take over the file if it has changed."""
+        """Reload the channels if their file has changed."""
         if self.channels.refresh():
             self._unknown.clear()
             self.dispatcher.start()
 
     def sweep(self, board: Board, overdue_ids: Iterable[str], now: float) -> None:
-        """Take over a changed file, and tell of silence and lateness.
+        """Reload changed channels, and report stalled and late items.
 
         Args:
             board: All items.
-            overdue_ids: Those that have fallen silent or become late.
-            now: The instant.
+            overdue_ids: Items that have just become stalled or late.
+            now: The current instant.
         """
         self.refresh()
         if not self.channels.has_channels:
@@ -122,4 +121,4 @@ class Notifier:
         for name in item.notify:
             if self.channels.get(name) is None and name not in self._unknown and len(self._unknown) < MAX_UNKNOWN_NAMES:
                 self._unknown.add(name)
-                logger.warning("the item %r is to be told to %r, and there is no such channel", item.id, name)
+                logger.warning("the item %r names the channel %r, which does not exist", item.id, name)

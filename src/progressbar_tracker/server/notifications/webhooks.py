@@ -1,9 +1,8 @@
-"""Webhooks, as Standard Webhooks has them: signed, with an id that stays the same however often one is sent.
+"""Send webhooks after the Standard Webhooks specification: signed, with an id that all attempts share.
 
-An address is the operator's, and yet it must not lead where he did not mean it to: a name may stand for this machine
-today that stood for another yesterday. So a name is resolved once, each address that it stands for is judged, and the
-connection is made to an address that was judged, with the name in TLS and in ``Host``. Redirects are not followed, the
-environment's proxies are not used, and of the answer nothing is read but its status.
+DNS rebinding could point the operator's host name at an internal address. So each name is resolved once, every address
+of it is checked, and the connection uses a checked address, with the name in TLS and ``Host``. Redirects and proxies
+from the environment are not followed. Only the status of a response is read.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
     Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 WEBHOOK_TIMEOUT: Final = 10.0
-"""Seconds for everything: the name, the connection, the answer's head."""
+"""Seconds for one attempt: name resolution, connection and response head."""
 
 
 class DeliveryError(Exception):
-    """A message was not delivered; the text says why and holds no secret.
+    """A message was not delivered. The text gives the reason and contains no secret.
 
     Attributes:
-        is_gone: Whoever it is for wants no more.
+        is_gone: The receiver unsubscribed.
     """
 
     def __init__(self, reason: str, *, is_gone: bool = False) -> None:
@@ -49,10 +48,10 @@ def sign_headers(notice_id: str, at: int, body: bytes, secret: bytes | None) -> 
     """Return the headers of a message.
 
     Args:
-        notice_id: Its id.
-        at: When this attempt is made, in whole seconds since the epoch.
-        body: The body.
-        secret: What it is signed with; without one it is not.
+        notice_id: The same for all attempts.
+        at: The instant of this attempt, in whole seconds since the epoch.
+        body: The signed body.
+        secret: The signing key; without one, the message is not signed.
     """
     headers = {"webhook-id": notice_id, "webhook-timestamp": str(at)}
     if secret is not None:
@@ -62,13 +61,12 @@ def sign_headers(notice_id: str, at: int, body: bytes, secret: bytes | None) -> 
 
 
 def is_permitted(text: str, *, allow_private: bool) -> bool:
-    """Say whether an address may be connected to.
+    """Return whether a webhook may connect to an address.
 
     Args:
         text: The address.
-        allow_private: Whether it may be this machine, or one that only a network of its own knows. An address of the
-            link
-            itself may not: that is where clouds keep a machine's credentials.
+        allow_private: Permit this machine and private networks. Link-local addresses remain refused: clouds serve
+            credentials there.
 
     >>> [is_permitted(text, allow_private=False) for text in ("1.1.1.1", "127.0.0.1", "::ffff:10.0.0.1")]
     [True, False, False]
@@ -79,13 +77,13 @@ def is_permitted(text: str, *, allow_private: bool) -> bool:
 
 
 async def resolve_host(host: str, port: int) -> Sequence[str]:
-    """Return the addresses that a name stands for.
+    """Return the addresses of a name.
 
     Raises:
         OSError: There are none.
     """
-    found = await run_in_daemon_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    entries = await run_in_daemon_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 class Webhooks:
@@ -93,8 +91,8 @@ class Webhooks:
 
     Args:
         resolve: Returns the addresses of a name.
-        transport: Makes the requests; by default over the network.
-        timeout: Seconds for a message.
+        transport: Sends the requests; the network by default.
+        timeout: Seconds for one attempt.
     """
 
     def __init__(
@@ -109,10 +107,10 @@ class Webhooks:
         self._timeout = timeout
 
     async def send(self, channel: Channel, notice_id: str, at: int, body: bytes) -> None:
-        """Send a message once.
+        """Make one attempt.
 
         Raises:
-            DeliveryError: It was not taken, or nobody knows.
+            DeliveryError: The message was refused, or its outcome is unknown.
         """
         url = httpx.URL(channel.url)
         host = url.raw_host.decode("ascii")
@@ -126,8 +124,8 @@ class Webhooks:
         if status == 410:
             raise DeliveryError(f"{host} wants no more (410)", is_gone=True)
         if not 200 <= status < 300:
-            more = ", and redirects are not followed" if 300 <= status < 400 else ""
-            raise DeliveryError(f"{host} answered {status}{more}")
+            hint = ", and redirects are not followed" if 300 <= status < 400 else ""
+            raise DeliveryError(f"{host} answered {status}{hint}")
 
     async def _post(self, channel: Channel, url: httpx.URL, host: str, headers: dict[str, str], body: bytes) -> int:
         loop = asyncio.get_running_loop()
@@ -136,29 +134,29 @@ class Webhooks:
         addresses = await self._resolve(host.strip("[]"), port)
         for address in addresses:
             if not is_permitted(address, allow_private=channel.allow_private):
-                why = "" if channel.allow_private else "; allow_private = true lets it, if it is of your own network"
-                raise DeliveryError(f"{host} is {address}, which a webhook may not lead to{why}")
+                hint = "" if channel.allow_private else "; allow_private = true permits addresses of your own network"
+                raise DeliveryError(f"{host} is {address}, which a webhook may not lead to{hint}")
         headers |= {"host": url.netloc.decode("ascii"), "content-type": "application/json", "user-agent": USER_AGENT}
         if url.userinfo:
             headers["authorization"] = "Basic " + base64.b64encode(unquote(url.userinfo.decode()).encode()).decode()
-        # A transport, and no client: a client would log the address, which may hold a secret, and keep the connection,
-        # on which a later message to another name at the same address would go without a look at its certificate.
+        # A client would log the URL, which may contain a secret. It would also reuse the connection for another name at
+        # the same address, without checking that name's certificate.
         transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
         try:
-            tried = addresses[:MAX_ADDRESSES_TRIED]
-            for n, address in enumerate(tried):
+            candidates = addresses[:MAX_ADDRESSES_TRIED]
+            for n, address in enumerate(candidates):
                 step = (deadline - loop.time()) * STEP_FRACTION
-                # TCP and TLS each take one at the most, and so does the next address.
-                timeout = httpx.Timeout(step, connect=step / (2 * (len(tried) - n)))
-                where = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
+                # TCP and TLS each use the connect timeout once per address.
+                timeout = httpx.Timeout(step, connect=step / (2 * (len(candidates) - n)))
+                target = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
                 request = httpx.Request(
-                    "POST", where, headers=headers, content=body,
+                    "POST", target, headers=headers, content=body,
                     extensions={"sni_hostname": host, "timeout": timeout.as_dict()},
                 )  # fmt: skip
                 try:
                     response = await transport.handle_async_request(request)
                 except (httpx.ConnectError, httpx.ConnectTimeout):
-                    if n + 1 == len(tried):
+                    if n + 1 == len(candidates):
                         raise
                     continue
                 await response.aclose()
@@ -170,17 +168,16 @@ class Webhooks:
 
 
 STEP_FRACTION: Final = 0.8
-"""What part of the time that is left the steps of a connection may take: one that times out by itself is closed in good
-order, one that is cancelled meanwhile is left to the collector."""
+"""Part of the remaining time for the steps of a connection. A step that times out closes its connection; a cancelled
+step leaves it to the garbage collector."""
 
 USER_AGENT: Final = "progressbar-tracker"
 
 MAX_ADDRESSES_TRIED: Final = 3
-"""The most addresses of a name that are tried."""
 
 
 def _printable_error(error: BaseException) -> str:
-    """Return an error in one line, without anything that could colour a terminal."""
-    reason = error.strerror if isinstance(error, OSError) else None  # a number tells nobody anything
+    """Return the error as one line without terminal control characters."""
+    reason = error.strerror if isinstance(error, OSError) else None  # without the error number
     text = " ".join((reason or str(error)).split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
