@@ -51,7 +51,7 @@ def test_a_real_loop_comes_goes_and_is_among_what_has_ended(server, visit):
     ended = page.locator("#runs .run").first
     expect(ended).to_contain_text("A loop")
     expect(ended).to_contain_text("succeeded")
-    expect(page.locator("#news")).to_have_text("A loop: succeeded")
+    expect(page.locator("#announcement")).to_have_text("A loop: succeeded")
 
 
 def test_the_page_reads_without_scripts(server, visit):
@@ -71,10 +71,10 @@ def test_who_is_silent_is_seen_to_be(server, visit):
     server.put("a", title="Import", heartbeat_timeout=0.2)
     page = wait_for_stream(visit())
     expect(find_row(page, "a").locator(".state")).to_contain_text("stalled")
-    expect(find_row(page, "a").locator(".heard")).to_have_text(re.compile(r"last heard from \d+ s ago"))
+    expect(find_row(page, "a").locator(".last-heard")).to_have_text(re.compile(r"last heard from \d+ s ago"))
     server.patch("a", heartbeat_timeout=60, value=0.1)
     expect(find_row(page, "a").locator(".state")).to_contain_text("running")
-    expect(find_row(page, "a").locator(".heard")).to_be_empty()
+    expect(find_row(page, "a").locator(".last-heard")).to_be_empty()
 
 
 def test_an_error_can_be_read_in_full(server, visit):
@@ -158,7 +158,7 @@ def test_search_status_and_order_are_kept_in_the_url(server, visit):
     assert visible_ids(page) == ["i1"]
     assert page.get_by_label("Search").input_value() == "import"
     page.get_by_label("Search").fill("nothing of the kind")
-    expect(page.locator("#nothing")).to_be_visible()
+    expect(page.locator("#no-match")).to_be_visible()
     page.get_by_role("link", name="Show everything").click()
     wait_for_stream(page)
     assert visible_ids(page) == ["i0", "i1", "i2"]

@@ -41,7 +41,7 @@ def channels_server(server, receiver, tmp_path):
 def test_the_test_button_says_what_became_of_the_message(channels_server, receiver, visit):
     receiver.script += [make_response(500), make_response(200)]
     page = visit("channels")
-    row = page.locator("tr[data-key=team]")
+    row = page.locator("tr[data-id=team]")
     row.get_by_role("button", name="Test team").click()
     expect(row.get_by_role("status")).to_have_text("Not delivered: 127.0.0.1 answered 500")
     row.get_by_role("button", name="Test team").click()

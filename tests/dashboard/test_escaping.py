@@ -100,7 +100,7 @@ def test_a_hostile_query_is_what_is_looked_for_and_nothing_else(server, visit):
     expect(page.get_by_label("Search")).to_have_value(text)
     expect(page.get_by_label("Status")).to_have_value("")
     expect(page.get_by_label("Order")).to_have_value("")
-    expect(page.locator("#nothing")).to_be_visible()
+    expect(page.locator("#no-match")).to_be_visible()
 
 
 # Runs before anything of a page does.

@@ -51,7 +51,7 @@ def test_the_board_by_keyboard(server, visit):
     expect(find_row(page, "b")).to_have_count(0)
     tab_to(page, "Status")
     page.keyboard.press("ArrowDown")  # running
-    expect(page.locator("#nothing")).to_be_visible()
+    expect(page.locator("#no-match")).to_be_visible()
     press_enter_on(page, "Show everything")
     wait_for_stream(page)
     tab_to(page, "Order")
@@ -78,9 +78,9 @@ def test_an_item_is_shared_and_the_history_read_by_keyboard(server, visit):
     expect(page.get_by_label("Id, or name of the group")).to_have_value("a")
     tab_to(page, "Id, or name of the group")
     press_enter_on(page, "Make a link")
-    expect(page.locator("#shared-name")).to_be_focused()
+    expect(page.locator("#new-share-name")).to_be_focused()
     press_enter_on(page, "Copy the link")
-    expect(page.locator("#shared .copied").first).to_have_text(re.compile("Copied|Ctrl"))
+    expect(page.locator("#new-share .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     with page.expect_navigation():
         press_enter_on(page, "I have kept it")
     press_enter_on(page, "Revoke the share of a")
@@ -106,7 +106,7 @@ def test_a_key_is_looked_after_by_keyboard(server, visit):
     tab_to(page, "May")
     page.keyboard.press("ArrowDown")  # only read
     press_enter_on(page, "Make a key")
-    expect(page.locator("#made-name")).to_be_focused()
+    expect(page.locator("#new-key-name")).to_be_focused()
     press_enter_on(page, "Copy the key")
     with page.expect_navigation():
         press_enter_on(page, "I have kept it")
@@ -119,7 +119,7 @@ def test_a_key_is_looked_after_by_keyboard(server, visit):
         tab_to(page, "Revoke", backwards=True)
         page.keyboard.press("Enter")
     press_enter_on(page, "Keys that work no more")
-    expect(page.locator(".former tr", has_text="robot").first).to_contain_text("read")
+    expect(page.locator(".former-keys tr", has_text="robot").first).to_contain_text("read")
     tab_to(page, "Sign out")
 
 

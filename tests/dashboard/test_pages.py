@@ -33,13 +33,13 @@ def test_an_items_page_follows_it_to_its_end(server, visit):
     before = page.locator(".curve polyline").get_attribute("points") if page.locator(".curve").count() else ""
     server.patch("a/b c", completed=4, status="succeeded")
     expect(find_field(page, "state")).to_have_text("succeeded")
-    expect(page.locator("#news")).to_have_text("Import: succeeded")
+    expect(page.locator("#announcement")).to_have_text("Import: succeeded")
     if before:
         assert page.locator(".curve polyline").get_attribute("points") != before
     server.delete("a/b c")
-    expect(page.locator("#left")).to_be_visible()  # the page was read anew
-    expect(page.locator(".runs-of tbody tr")).to_have_count(1)
-    expect(page.locator(".usual")).to_contain_text("Usually")
+    expect(page.locator("#gone-notice")).to_be_visible()  # the page was read anew
+    expect(page.locator(".item-runs tbody tr")).to_have_count(1)
+    expect(page.locator(".usual-duration")).to_contain_text("Usually")
     expect(page.locator("h1")).to_have_text("Import")
 
 
@@ -65,14 +65,14 @@ def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
     page.get_by_label("Name", exact=True).fill("<b>robot</b>")
     page.get_by_label("Expires").first.select_option("30")
     page.get_by_role("button", name="Make a key").click()
-    expect(page.locator("#made-name")).to_be_focused()
+    expect(page.locator("#new-key-name")).to_be_focused()
     secret = page.locator("#secret").input_value()
     assert is_key_accepted(server, secret)
     expect(page.locator("#snippet")).to_contain_text(f'configure(url="{server.background.url}", api_key="{secret}")')
     # As on a page that came over plain HTTP from another machine: there is no clipboard to ask for.
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.get_by_role("button", name="Copy the key").click()
-    expect(page.locator("#made .copied").first).to_have_text(re.compile("Copied|Ctrl"))
+    expect(page.locator("#new-key .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     assert page.evaluate("document.getElementById('secret').selectionEnd") == len(secret)
     with page.expect_navigation():  # a dialog that is opened before it would be gone
         page.get_by_role("button", name="I have kept it").first.click()
@@ -82,7 +82,7 @@ def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
 
     row.get_by_role("button", name="Rotate").click()
     page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
-    expect(page.locator("#made")).to_be_visible()
+    expect(page.locator("#new-key")).to_be_visible()
     newer = page.locator("#secret").input_value()
     assert newer != secret
     assert is_key_accepted(server, newer)
@@ -95,8 +95,8 @@ def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
     row.get_by_role("button", name="Revoke").click()
     page.keyboard.press("Tab")  # Cancel has the focus: who presses Enter at once has revoked nothing
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
-    page.locator(".former summary").click()
-    expect(page.locator(".former tr", has_text="<b>robot</b>").first).to_contain_text("revoked")
+    page.locator(".former-keys summary").click()
+    expect(page.locator(".former-keys tr", has_text="<b>robot</b>").first).to_contain_text("revoked")
     assert not is_key_accepted(server, newer)
 
 
@@ -116,7 +116,7 @@ def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(serv
     page.get_by_role("link", name="Share this item").click()
     expect(page.get_by_label("Id, or name")).to_have_value("shared")
     page.get_by_role("button", name="Make a link").click()
-    expect(page.locator("#shared-name")).to_be_focused()
+    expect(page.locator("#new-share-name")).to_be_focused()
     link, markdown = page.locator("#link").input_value(), page.locator("#markdown").input_value()
     badge = re.search(r"!\[Progress\]\((.*?)\)", markdown)[1]
     assert httpx.get(badge, verify=TLS_CONTEXT).headers["Content-Type"].startswith("image/svg+xml")
@@ -132,7 +132,7 @@ def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(serv
     page.get_by_role("button", name="Revoke the share of shared").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(page.get_by_text("Nothing is shared.")).to_be_visible()
-    expect(anonymous_page.locator("#over")).to_be_visible()
+    expect(anonymous_page.locator("#ended-notice")).to_be_visible()
 
 
 def test_a_group_that_is_shared_shows_what_comes_and_goes(server, visit, anonymous_page):
@@ -166,7 +166,7 @@ def test_a_share_comes_back_when_the_server_does(own_server, anonymous_page):
     own_server.patch("a", completed=3)
     expect(find_field(anonymous_page, "percent")).to_have_text("75 %")
     expect(anonymous_page.locator("#offline")).to_be_hidden()
-    expect(anonymous_page.locator("#over")).to_be_hidden()
+    expect(anonymous_page.locator("#ended-notice")).to_be_hidden()
 
 
 def test_a_guest_sees_the_board_where_everybody_may_read(tmp_path, anonymous_page):
@@ -216,12 +216,12 @@ def test_hostile_text_is_text_on_every_page_and_goes_nowhere(server, visit):
         server.batch([{"op": "patch", "id": text, "description": f"changed {text}", "status": "failed"}])
         expect(find_field(page, "description")).to_have_text(f"changed {text}")
         server.batch([{"op": "delete", "id": text}])
-        expect(page.locator("#left")).to_be_visible()
+        expect(page.locator("#gone-notice")).to_be_visible()
     page.goto(f"{server.background.url}/history?q={quote(text)}&group={quote(text)}")
     expect(page.locator("tbody tr")).to_have_count(2)
     page.goto(f"{server.background.url}/keys?share={quote(text)}")
     page.get_by_role("button", name="Make a link").click()
-    expect(page.locator("#shared")).to_be_visible()
+    expect(page.locator("#new-share")).to_be_visible()
     page.goto(page.locator("#link").input_value())
     expect(find_field(page, "title")).to_have_text(text)
     server.batch([{"op": "put", "id": text, "title": f"again {text}", "run_id": "again"}])

@@ -66,7 +66,7 @@ def test_the_keyboard_reaches_everything(server, visit):
     fill_board(server)
     page = wait_for_stream(visit())
     page.locator("body").press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.evaluate("document.activeElement.className") == "skip-link"
     reached = []
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -160,8 +160,8 @@ def test_a_screen_reader_is_told_of_ends_once_and_of_ticks_never(server, visit):
     page = wait_for_stream(visit())
     server.batch([{"op": "patch", "id": f"i{n}", "value": 0.2} for n in range(5)])
     expect(find_row(page, "i4").locator(".percent")).to_have_text("20 %")
-    expect(page.locator("#news")).to_be_empty()
+    expect(page.locator("#announcement")).to_be_empty()
     server.batch([{"op": "patch", "id": f"i{n}", "status": "failed"} for n in range(5)])
-    expect(page.locator("#news")).to_have_text("Job 0: failed. Job 1: failed. Job 2: failed. and 2 more")
+    expect(page.locator("#announcement")).to_have_text("Job 0: failed. Job 1: failed. Job 2: failed. and 2 more")
     assert page.locator("[aria-live]").count() == 1
     assert page.locator("[role=alert]").count() == 0

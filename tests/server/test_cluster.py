@@ -300,9 +300,9 @@ def test_an_items_page_is_there_at_every_server_and_says_where_its_stream_goes_o
     stream.close()
     assert first is not None
     epoch, _, rev = first.id.rpartition("-")
-    painted, painted_rev = re.search(r'data-painted="(.+?)-(\d+)"', page.text).groups()
-    assert painted == epoch
-    assert int(painted_rev) <= int(rev)
+    page_epoch, page_rev = re.search(r'data-event-id="(.+?)-(\d+)"', page.text).groups()
+    assert page_epoch == epoch
+    assert int(page_rev) <= int(rev)
 
 
 # Streams

@@ -229,7 +229,9 @@ def test_who_signs_in_with_a_key_may_do_what_the_key_may(
     http = module_server.client(**{"Sec-Fetch-Site": "same-origin"})
     assert http.post("/login", data={"key": f" {module_server.keys[name]} "}).status_code == 303
     page = http.get("/").text
-    assert f'data-dismisses="{ {"read": "none", "write": "own", "admin": "all"}[name] }" data-who="{name}"' in page
+    assert (
+        f'data-dismissible="{ {"read": "none", "write": "own", "admin": "all"}[name] }" data-user-name="{name}"' in page
+    )
     assert ("Make a write key" in page) is (name == "admin")
     assert "Sign out" in page
     mine = f"/api/v1/items/{name}-{'admin' if name == 'read' else name}"

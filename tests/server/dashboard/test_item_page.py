@@ -108,10 +108,10 @@ def test_the_page_shows_the_runs_and_how_long_they_usually_take(
     assert "Usually 2 min<" in page
     assert page.count('<tr role="row" class="') == 4
     assert "no longer on the board; this is" in page
-    assert '<p id="left" class="notice">' in page
+    assert '<p id="gone-notice" class="notice">' in page
     assert "Broken" in page
     http.put("/api/v1/items/often", json={"run_id": "now"})
-    assert '<p id="left" class="notice" hidden>' in browser.get("/items/often").text
+    assert '<p id="gone-notice" class="notice" hidden>' in browser.get("/items/often").text
 
 
 def test_a_run_that_has_just_left_the_board_is_waited_for(

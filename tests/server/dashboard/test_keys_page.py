@@ -32,7 +32,7 @@ def test_the_page_lists_the_keys_and_never_a_secret_or_a_hash(server: RunningSer
         assert secret not in page
         assert secret[-43:] not in page
     assert not any(record.hash in page for record in server.background.app.services.keyring.all())
-    assert len(re.findall(r'data-do="revoke"', page)) == working.count("data-key=")
+    assert len(re.findall(r'data-action="revoke"', page)) == working.count("data-id=")
 
 
 def test_the_page_is_for_admins(server: RunningServer) -> None:

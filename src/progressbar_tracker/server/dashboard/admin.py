@@ -24,12 +24,12 @@ def present_key(key: KeyRecord, now: float) -> dict[str, object]:
         "name": key.name,
         "type": key.type,
         "group": key.group or "",
-        "works": is_usable(key, now),
+        "is_usable": is_usable(key, now),
         "created": format_time(key.created_at),
-        "used": format_time(key.last_used_at),
+        "last_used": format_time(key.last_used_at),
         "expires": format_time(key.expires_at),
         "revoked": format_time(key.revoked_at),
-        "previous": format_time(key.previous_until) if fresh else None,
+        "previous_until": format_time(key.previous_until) if fresh else None,
     }
 
 
@@ -45,7 +45,7 @@ def present_share(share: ShareRecord) -> dict[str, object]:
     }
 
 
-def present_session(session: SessionRecord, own: SessionRecord | None, keyring: Keyring) -> dict[str, object]:
+def present_session(session: SessionRecord, current: SessionRecord | None, keyring: Keyring) -> dict[str, object]:
     """Return what the template shows of a signed-in browser."""
     key = None if session.key_id is None else keyring.get(session.key_id)
     return {
@@ -53,27 +53,27 @@ def present_session(session: SessionRecord, own: SessionRecord | None, keyring: 
         "browser": describe_browser(session.agent),
         "agent": session.agent,
         "key": None if key is None else key.name,
-        "own": own is not None and own.hash == session.hash,
+        "is_current": current is not None and current.hash == session.hash,
         "created": format_time(session.created_at),
-        "seen": format_time(session.seen_at or session.created_at),
+        "last_seen": format_time(session.seen_at or session.created_at),
         "expires": format_time(session.expires_at),
     }
 
 
 def present_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bool) -> dict[str, object]:
     """Return what the template shows of a channel."""
-    whose = "all items" if channel.all else ", ".join(f"the group {group}" for group in sorted(channel.groups))
+    scope = "all items" if channel.all else ", ".join(f"the group {group}" for group in sorted(channel.groups))
     return {
         "name": channel.name,
         "kind": channel.kind,
-        "place": channel.destination,
+        "destination": channel.destination,
         "events": ", ".join(channel.events),
-        "whose": whose or "items that name it",
-        "off": is_disabled,
+        "scope": scope or "items that name it",
+        "is_disabled": is_disabled,
         "waiting": outcome.waiting,
         "given_up": outcome.given_up,
         "delivered": outcome.delivered,
-        "last": format_time(outcome.delivered_at),
+        "last_delivered": format_time(outcome.delivered_at),
         "error": outcome.error or "",
     }
 

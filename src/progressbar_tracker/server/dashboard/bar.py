@@ -41,7 +41,7 @@ def present_bar(item: Mapping[str, object]) -> dict[str, object]:
         "percent": "" if endless else format_percent(value),
         "count": format_count(completed, total, unit),
         "rate": format_rate(item["rate"], unit),
-        "left": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
+        "eta": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
         "description": item["description"],
         "error": item["error"] or "",
     }
@@ -62,9 +62,9 @@ class Curve(NamedTuple):
     points: str
     data: str
     top: str
-    counts: bool
-    began_at: str
-    began: str
+    shows_counts: bool
+    started_at: str
+    started: str
     ended_at: str
     ended: str
 

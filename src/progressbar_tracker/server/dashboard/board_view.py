@@ -65,49 +65,49 @@ _MAX_ANCESTORS: Final = 100
 _URGENCY_ORDER: Final = ("failed", "stalled", "running", "stopped", "succeeded")
 
 
-def present_board(items: Sequence[WireItem], view: BoardQuery, now: float) -> dict[str, object]:
+def present_board(items: Sequence[WireItem], query: BoardQuery, now: float) -> dict[str, object]:
     """Return what the template shows of the board.
 
     Args:
         items: All items, in the order of the list.
-        view: What is asked for.
+        query: What is asked for.
         now: Seconds since the epoch.
     """
     sections: list[dict[str, object]] = []
-    room, more, characters = MAX_INITIAL_ROWS, 0, 0
-    for group, rows in _arrange_items(items, view):
+    room, omitted_rows, characters = MAX_INITIAL_ROWS, 0, 0
+    for group, rows in _arrange_items(items, query):
         for place, (item, _) in enumerate(rows[:room]):
             characters += len(item["description"]) + len(item["error"] or "")
             if characters > MAX_INITIAL_CHARACTERS:
                 room = place
                 break
-        more += max(len(rows) - room, 0)
+        omitted_rows += max(len(rows) - room, 0)
         if room == 0:
             continue
-        running = _summarize([item for item, _ in rows])
-        share = running["share"]
+        summary = _summarize([item for item, _ in rows])
+        mean_value = summary["mean_value"]
         sections.append(
             {
-                "group": group,
-                "told": _format_summary(running),
-                "share": share,
-                "percent": "" if share is None else format_percent(share),
+                "name": group,
+                "summary": _format_summary(summary),
+                "mean_value": mean_value,
+                "percent": "" if mean_value is None else format_percent(mean_value),
                 "rows": [{**present_item(item, now), "depth": depth} for item, depth in rows[:room]],
             }
         )
         room = max(room - len(rows), 0)
-    blank = {**present_item(_BLANK_ITEM, now), "depth": 0}
+    blank_item = {**present_item(_BLANK_ITEM, now), "depth": 0}
     return {
-        "view": view,
-        "statuses": STATUS_LABELS.items(),
-        "sorts": SORT_LABELS.items(),
-        "listed": len(items),
+        "query": query,
+        "status_labels": STATUS_LABELS.items(),
+        "sort_labels": SORT_LABELS.items(),
+        "item_count": len(items),
         "summary": _format_summary(_summarize(items)) if items else "",
         "sections": sections,
-        "more": more,
-        "blank": blank,
+        "omitted_rows": omitted_rows,
+        "blank_item": blank_item,
         "blank_run": present_run({**_BLANK_ITEM, "ended_at": rfc3339(now)}),
-        "blank_section": {"group": "", "told": "", "share": None, "percent": "", "rows": []},
+        "blank_section": {"name": "", "summary": "", "mean_value": None, "percent": "", "rows": []},
     }
 
 
@@ -129,12 +129,12 @@ def present_item(item: WireItem, now: float) -> dict[str, object]:
         "percent": "" if _is_open_ended(item) else format_percent(value),
         "count": format_count(completed, total, unit),
         "rate": format_rate(item["rate"], unit),
-        "left": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
+        "eta": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
         "age": f"for {format_age(now - _parse_instant(begun))}"
         if ended is None
         else f"{format_age(now - _parse_instant(ended))} ago",
-        "since": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
-        "heard": f"last heard from {format_age(now - _parse_instant(item['updated_at']))} ago"
+        "age_title": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
+        "last_heard": f"last heard from {format_age(now - _parse_instant(item['updated_at']))} ago"
         if item["stalled"]
         else "",
         "late": "" if not item["late"] else f"{format_age(now - _parse_instant(item['deadline'] or ''))} late",
@@ -154,7 +154,7 @@ def present_run(run: Mapping[str, object]) -> dict[str, object]:
         "title": run["title"] or run["id"],
         "state": state,
         "icon": STATE_ICONS[state],
-        "took": f"after {format_duration(max(_parse_instant(ended) - _parse_instant(str(run['created_at'])), 0))}",
+        "duration": f"after {format_duration(max(_parse_instant(ended) - _parse_instant(str(run['created_at'])), 0))}",
         "ended_at": ended,
         "reason": error.split("\n", 1)[0],
         "error": error,
@@ -173,13 +173,13 @@ def _parse_instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _matches(item: WireItem, view: BoardQuery) -> bool:
-    if view.status == "ended":
+def _matches(item: WireItem, query: BoardQuery) -> bool:
+    if query.status == "ended":
         if item["status"] == "running":
             return False
-    elif view.status not in ("", _get_state(item)):
+    elif query.status not in ("", _get_state(item)):
         return False
-    sought = view.q.lower()
+    sought = query.q.lower()
     texts = (item["title"] or item["id"], item["id"], item["description"], item["group"] or "", item["owner"])
     return not sought or any(sought in text.lower() for text in texts)
 
@@ -199,9 +199,9 @@ def _sort_items(items: list[WireItem], sort: str) -> list[WireItem]:
     return items
 
 
-def _arrange_items(items: Sequence[WireItem], view: BoardQuery) -> list[tuple[str, list[tuple[WireItem, int]]]]:
+def _arrange_items(items: Sequence[WireItem], query: BoardQuery) -> list[tuple[str, list[tuple[WireItem, int]]]]:
     """Return groups in order with their items and depths, children beneath their parents."""
-    shown = _sort_items([item for item in items if _matches(item, view)], view.sort)
+    shown = _sort_items([item for item in items if _matches(item, query)], query.sort)
     known = {item["id"]: item for item in shown}
     children: dict[str, list[WireItem]] = {}
     sections: dict[str, list[tuple[WireItem, int]]] = {}
@@ -240,18 +240,18 @@ class _Summary(TypedDict):
     running: int
     stalled: int
     failed: int
-    share: float | None
+    mean_value: float | None
 
 
 def _summarize(items: Sequence[WireItem]) -> _Summary:
     """Count what runs, and take the mean of the shares that are known."""
     running = [item for item in items if item["status"] == "running"]
-    shares = [item["value"] for item in running if not _is_open_ended(item)]
+    values = [item["value"] for item in running if not _is_open_ended(item)]
     return {
         "running": len(running),
         "stalled": sum(item["stalled"] for item in running),
         "failed": sum(item["status"] == "failed" for item in items),
-        "share": sum(shares) / len(shares) if shares else None,
+        "mean_value": sum(values) / len(values) if values else None,
     }
 
 

@@ -69,6 +69,6 @@ async def show_problem(request: Request) -> Response:
         code=found,
         status=status,
         meaning=meaning,
-        cure=PROBLEM_REMEDIES[found],
+        remedy=PROBLEM_REMEDIES[found],
         routes=routes,
     )

@@ -26,19 +26,19 @@ PAGE_ROWS: Final = 50
 async def show_history(request: Request) -> Response:
     """``GET /history?q=&group=&status=&id=&after=``: the runs that have ended, newest first. Works without scripts."""
     query = request.parse_query()
-    which, after = (
+    history_filter, after = (
         HistoryFilter.from_query(query, allow_empty=False),
         parse_cursor({name: text for name, text in query.items() if text}),
     )
-    rows = await read_history(request, which, after, PAGE_ROWS + 1)
+    rows = await read_history(request, history_filter, after, PAGE_ROWS + 1)
     shown = rows[:PAGE_ROWS]
     return render_page(
         request,
         "history.html",
         runs=[present_history_run(row) for row in shown],
-        which=which,
-        ends=END_STATUSES,
-        export=build_page_query(which, None),
-        newest="history" + build_page_query(which, None) if after is not None else None,
-        older="history" + build_page_query(which, shown[-1].n) if len(rows) > PAGE_ROWS else None,
+        filter=history_filter,
+        statuses=END_STATUSES,
+        export_query=build_page_query(history_filter, None),
+        newest_url="history" + build_page_query(history_filter, None) if after is not None else None,
+        older_url="history" + build_page_query(history_filter, shown[-1].n) if len(rows) > PAGE_ROWS else None,
     )

@@ -34,18 +34,18 @@ async def show_item(request: Request) -> Response:
     await services.fetch_item(item_id)
     rows = await read_history(request, HistoryFilter(id=item_id), None, MAX_FORMER_RUNS)
     now = services.clock()
-    there, state_of = services.read_board.get(item_id) or services.board.get(item_id), board_event_id(request)
-    if there is None:
+    current, event_id = services.read_board.get(item_id) or services.board.get(item_id), board_event_id(request)
+    if current is None:
         # A run that left the board a moment ago is in the history when what is being written now is written.
         with contextlib.suppress(ProblemError):
             await services.unit_of_work.commit([])
         rows = await read_history(request, HistoryFilter(id=item_id), None, MAX_FORMER_RUNS)
-    if there is None and not rows:
+    if current is None and not rows:
         return render_page(request, "item.html", 404, id=item_id, bar=None, runs=[])
     wire: Mapping[str, object]
     ended_at: float | None
-    if there is not None:
-        state, wire, ended_at = there, serialize_item(there, now), there.ended_at
+    if current is not None:
+        state, wire, ended_at = current, serialize_item(current, now), current.ended_at
     else:
         last = rows[0]
         state, wire, ended_at = last.item, serialize_run(last.item, last.status, last.ended_at), last.ended_at
@@ -57,13 +57,13 @@ async def show_item(request: Request) -> Response:
         )
     except StoreError:
         samples = []
-    took = compute_median_duration(rows)
+    usual_seconds = compute_median_duration(rows)
     return render_page(
         request,
         "item.html",
         id=item_id,
-        painted=state_of,
-        listed=there is not None,
+        event_id=event_id,
+        is_on_board=current is not None,
         bar=present_bar(wire),
         group=state.group,
         parent=None if state.parent is None else {"id": state.parent, "url": item_url(state.parent)},
@@ -88,7 +88,9 @@ async def show_item(request: Request) -> Response:
         ],
         meta=sorted(state.meta.items()),
         curve=build_curve(samples, state, now if ended_at is None else ended_at),
-        usual=None if took is None else format_age(took),
+        usual_duration=None if usual_seconds is None else format_age(usual_seconds),
         runs=[present_history_run(row) for row in rows],
-        more="history" + build_page_query(HistoryFilter(id=item_id), None) if len(rows) == MAX_FORMER_RUNS else None,
+        all_runs_url="history" + build_page_query(HistoryFilter(id=item_id), None)
+        if len(rows) == MAX_FORMER_RUNS
+        else None,
     )

@@ -57,8 +57,8 @@ async def show_board(request: Request) -> Response:
     """``GET /``: the dashboard, with everything on it at the first paint."""
     services = request.services
     now = services.clock()
-    view = BoardQuery.from_query(request.parse_query())
-    items, state = services.read_board.page(), board_event_id(request)
+    query = BoardQuery.from_query(request.parse_query())
+    items, event_id = services.read_board.page(), board_event_id(request)
     try:
         runs = await run_while_connected(
             request,
@@ -68,7 +68,7 @@ async def show_board(request: Request) -> Response:
     except StoreError:
         runs = []
     permissions = request.principal.permissions
-    dismisses = "all" if "delete_all" in permissions else "own" if "delete_own" in permissions else "none"
+    dismissible = "all" if "delete_all" in permissions else "own" if "delete_own" in permissions else "none"
     # Thousands of items take longer to write down than others should have to wait.
     return await run_while_connected(
         request,
@@ -76,11 +76,11 @@ async def show_board(request: Request) -> Response:
         lambda _: render_page(
             request,
             "home.html",
-            **present_board([serialize_item(item, now) for item in items], view, now),
+            **present_board([serialize_item(item, now) for item in items], query, now),
             runs=[present_run(serialize_run(row.item, row.status, row.ended_at)) for row in runs],
-            dismisses=dismisses,
-            painted=state,
-            url=build_base_url(request),
+            dismissible=dismissible,
+            event_id=event_id,
+            base_url=build_base_url(request),
         ),
     )
 
@@ -255,7 +255,9 @@ def _build_cookie(request: Request, name: str, value: str, seconds: int) -> Head
 
 
 def _render_login(request: Request, message: str = "", status: int = 200, wait: int | None = None) -> Response:
-    reply = render_page(request, "login.html", status, message=message, password=request.services.password is not None)
+    reply = render_page(
+        request, "login.html", status, message=message, has_password=request.services.password is not None
+    )
     headers: tuple[Header, ...] = () if wait is None else ((b"retry-after", b"%d" % wait),)
     if request.scope["method"] == "POST":
         headers += request.services.sign_in_attempts.quota(

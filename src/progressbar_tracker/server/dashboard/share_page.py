@@ -43,10 +43,10 @@ async def show_share(request: Request) -> Response:
         request,
         "share.html",
         name=record.group if record.item is None else (bars or ended)[0]["title"] if bars or ended else record.item,
-        single=record.item is not None,
+        is_single=record.item is not None,
         bars=bars,
         ended=ended,
-        events=f"{request.path_params['token']}/events",
+        events_url=f"{request.path_params['token']}/events",
     )
 
 

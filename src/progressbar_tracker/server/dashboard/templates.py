@@ -34,14 +34,16 @@ def render_page(request: Request, template: str, status: int = 200, /, **values:
         values: What the template shows; it is given ``up`` as well, ``operator`` if who looks is an admin, and as
             ``who`` the name of who is signed in.
     """
-    asker = (
-        None
-        if request.optional_principal is None or request.optional_principal.id == GUEST_ID
-        else request.optional_principal
-    )
-    operator = asker is not None and asker.type == "admin"
-    who = None if asker is None else asker.name
-    values = {"up": relative_root(request.scope), "operator": operator, "who": who, "painted": None, **values}
+    principal = request.optional_principal
+    if principal is not None and principal.id == GUEST_ID:
+        principal = None
+    values = {
+        "relative_root": relative_root(request.scope),
+        "is_admin": principal is not None and principal.type == "admin",
+        "user_name": None if principal is None else principal.name,
+        "event_id": None,
+        **values,
+    }
     return Response(status, render_template(template, **values), HTML_CONTENT_TYPE)
 
 
@@ -54,9 +56,9 @@ def problem_page(scope: Scope, problem: ProblemError) -> Response:
     detail = document["detail"]
     body = render_template(
         "problem.html",
-        up=relative_root(scope),
-        painted=None,
-        told=document["title"],
+        relative_root=relative_root(scope),
+        event_id=None,
+        heading=document["title"],
         detail=f"{detail[:1].upper()}{detail[1:]}.",
     )
     return Response(reply.status, body, HTML_CONTENT_TYPE, reply.headers)

@@ -24,11 +24,11 @@ export function showError(error) {
 
 /** Resolves to whether the reader confirmed. */
 export function confirm(question, consequence, yes) {
-  const dialog = document.getElementById("ask");
+  const dialog = document.getElementById("confirm");
   document.getElementById("problem").hidden = true;
-  document.getElementById("ask-what").textContent = question;
-  document.getElementById("ask-why").textContent = consequence;
-  document.getElementById("ask-yes").textContent = yes;
+  document.getElementById("confirm-question").textContent = question;
+  document.getElementById("confirm-consequence").textContent = consequence;
+  document.getElementById("confirm-yes").textContent = yes;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));

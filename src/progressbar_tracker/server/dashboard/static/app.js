@@ -18,7 +18,7 @@ const FOLDED_STORAGE_KEY = "progress-folded";
 
 const $ = (id) => document.getElementById(id);
 const board = $("board");
-const form = $("view");
+const form = $("query");
 
 const items = new Map();
 const rows = new Map(Array.from(board.querySelectorAll(".item"), (node) => [node.dataset.id, new Row(node)]));
@@ -83,9 +83,9 @@ function removeItem(id) {
 }
 
 function createSection(existing) {
-  const node = existing ?? document.importNode($("section").content.firstElementChild, true);
+  const node = existing ?? document.importNode($("section-template").content.firstElementChild, true);
   const part = (name) => node.querySelector(`summary [data-part=${name}]`);
-  return { node, list: node.querySelector("ul"), group: part("group"), summary: part("told"), progress: part("share"),
+  return { node, list: node.querySelector("ul"), group: part("group"), summary: part("summary"), progress: part("progress"),
     percent: part("percent"), ids: [] };
 }
 
@@ -105,7 +105,7 @@ function arrangeBoard() {
       section.progress.setAttribute("aria-label", `${name}: the mean of what runs`);
       section.node.open = !readFoldedGroups().includes(group);
     }
-    section.node.classList.toggle("alone", arranged.length === 1 && group === "");
+    section.node.classList.toggle("no-header", arranged.length === 1 && group === "");
     section.ids = arrangedRows.map(({ item }) => item.id);
     nodes.push(section.node);
     reorderChildren(section.list, arrangedRows.map(({ item, depth }) => {
@@ -117,7 +117,7 @@ function arrangeBoard() {
   reorderChildren(board, nodes);
   for (const [group, { node }] of sections) if (node.parentNode === null) sections.delete(group);
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
-  $("nothing").hidden = arranged.length > 0 || items.size === 0;
+  $("no-match").hidden = arranged.length > 0 || items.size === 0;
   updateEmptyState();
   $("waiting").hidden = items.size > 0;
   form.hidden = items.size === 0;
@@ -175,7 +175,7 @@ function applySnapshot({ items: newItems }) {
   announceStates(ended);
   if (hasRemoved || isLive) fetchRecentRuns();
   isLive = true;
-  $("more")?.remove();
+  $("omitted")?.remove();
   document.documentElement.dataset.live = "";
 }
 
@@ -215,7 +215,7 @@ function announceStates(changes) {
 }
 
 function announce(text) {
-  $("news").textContent = text;
+  $("announcement").textContent = text;
 }
 
 function showOffline(time) {
@@ -253,14 +253,14 @@ function showRuns(runs) {
 }
 
 function createRunNode(run) {
-  const node = document.importNode($("run").content.firstElementChild, true);
+  const node = document.importNode($("run-template").content.firstElementChild, true);
   const part = (name) => node.querySelector(`[data-part=${name}]`);
   node.className = `run ${run.status}`;
   part("icon").textContent = ICONS[run.status];
   part("link").href = itemUrl(run.id);
   part("title").textContent = titleOf(run);
-  part("word").textContent = run.status;
-  part("took").textContent = `after ${formatDuration(Math.max(Date.parse(run.ended_at) - Date.parse(run.created_at), 0) / 1000)}`;
+  part("state").textContent = run.status;
+  part("duration").textContent = `after ${formatDuration(Math.max(Date.parse(run.ended_at) - Date.parse(run.created_at), 0) / 1000)}`;
   part("ended").textContent = formatTimeOfDay(run.ended_at);
   part("ended").dateTime = run.ended_at;
   part("ended").title = formatInstant(run.ended_at);
@@ -389,7 +389,7 @@ addEventListener("popstate", () => {
   query = readQuery();
   if (isLive) arrangeBoard();
 });
-if (board.hasAttribute("data-operator")) {
+if (board.hasAttribute("data-admin")) {
   offerFirstKey((isPaused) => {
     isShowingKey = isPaused;
     updateEmptyState();

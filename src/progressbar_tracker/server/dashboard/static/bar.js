@@ -14,7 +14,7 @@ export function renderBar(node, item) {
     percent: indeterminate ? "" : formatPercent(item.value),
     count: formatCount(item),
     rate: formatRate(item),
-    left: item.eta === null ? "" : `${formatDuration(item.eta)} left`,
+    eta: item.eta === null ? "" : `${formatDuration(item.eta)} left`,
     description: item.description,
     error: item.error ?? "",
   };

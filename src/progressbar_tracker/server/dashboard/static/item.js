@@ -59,11 +59,11 @@ if (node !== null) {
   const update = (item) => {
     if (runId !== null && runId !== item.run_id) return reload();
     runId = item.run_id;
-    document.getElementById("left").hidden = true;
+    document.getElementById("gone-notice").hidden = true;
     const announcement = renderBar(node, item);
     const prefix = isIndeterminate(item) ? "" : `${formatPercent(item.value)} - `;
     document.title = `${prefix}${titleOf(item)}`;
-    if (announcement !== "") document.getElementById("news").textContent = announcement;
+    if (announcement !== "") document.getElementById("announcement").textContent = announcement;
     for (const time of document.querySelectorAll("time[data-time]")) {
       time.dateTime = item[time.dataset.time] ?? "";
       time.closest("div").hidden = time.dateTime === "";

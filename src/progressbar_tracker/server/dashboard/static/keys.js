@@ -2,8 +2,8 @@
 
 import { confirm, enableCopyButtons, request, showError } from "./api.js";
 
-const keyForm = document.getElementById("create");
-const shareForm = document.getElementById("share");
+const keyForm = document.getElementById("key-form");
+const shareForm = document.getElementById("share-form");
 // The URL that this browser uses: behind a proxy, the server's own may differ.
 const baseUrl = new URL("./", location.href).href.replace(/\/$/, "");
 
@@ -21,12 +21,12 @@ function usageSnippet({ type, key }) {
 }
 
 function showSecret(key) {
-  document.getElementById("made-name").textContent = `The key of ${key.name}`;
+  document.getElementById("new-key-name").textContent = `The key of ${key.name}`;
   document.getElementById("secret").value = key.key;
   document.getElementById("snippet").textContent = usageSnippet(key);
-  document.getElementById("made").hidden = false;
+  document.getElementById("new-key").hidden = false;
   keyForm.hidden = true;
-  document.getElementById("made-name").focus();
+  document.getElementById("new-key-name").focus();
 }
 
 keyForm.addEventListener("submit", async (event) => {
@@ -45,12 +45,12 @@ shareForm.addEventListener("submit", async (event) => {
   if (days !== "") body.expires_at = instantAfter(days);
   await runOnce(shareForm, async () => {
     const { path, badge } = await request("POST", "api/v1/shares", body);
-    document.getElementById("shared-name").textContent = `The link to ${name}`;
+    document.getElementById("new-share-name").textContent = `The link to ${name}`;
     document.getElementById("link").value = `${baseUrl}/${path}`;
     document.getElementById("markdown").value = `[![Progress](${baseUrl}/${badge})](${baseUrl}/${path})`;
-    document.getElementById("shared").hidden = false;
+    document.getElementById("new-share").hidden = false;
     shareForm.hidden = true;
-    document.getElementById("shared-name").focus();
+    document.getElementById("new-share-name").focus();
   });
 });
 
@@ -104,18 +104,18 @@ const ACTIONS = {
 };
 
 document.addEventListener("click", async ({ target }) => {
-  const button = target.closest("button[data-do]");
-  const row = button?.closest("[data-key]");
-  const { question, consequence, yes, run } = ACTIONS[button?.dataset.do] ?? {};
+  const button = target.closest("button[data-action]");
+  const row = button?.closest("[data-id]");
+  const { question, consequence, yes, run } = ACTIONS[button?.dataset.action] ?? {};
   if (!row || !run || !(await confirm(question(button.dataset.name), consequence, yes))) return;
   try {
-    await run(row.dataset.key);
+    await run(row.dataset.id);
   } catch (error) {
     showError(error);
   }
 });
 
-for (const id of ["kept", "link-kept"]) document.getElementById(id).addEventListener("click", () => location.replace("keys"));
+for (const id of ["key-saved", "link-saved"]) document.getElementById(id).addEventListener("click", () => location.replace("keys"));
 // The browser's back button must not show a secret again.
 addEventListener("pagehide", () => {
   for (const id of ["secret", "link", "markdown"]) document.getElementById(id).value = "";

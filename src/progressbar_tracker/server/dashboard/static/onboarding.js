@@ -6,16 +6,16 @@ const $ = (id) => document.getElementById(id);
 
 /** Offers to create a key; calls `setPaused` with true while one is shown, and with false when the reader has saved it. */
 export function offerFirstKey(setPaused) {
-  const [button] = $("make").children;
-  $("make").hidden = false;
+  const [button] = $("create-key").children;
+  $("create-key").hidden = false;
   button.addEventListener("click", () => createKey(button, setPaused));
-  $("key").addEventListener("focus", () => $("key").select());
-  $("copy").addEventListener("click", copyKey);
-  $("kept").addEventListener("click", () => {
-    $("key").value = "";
-    $("key-place").textContent = "your write key";
-    $("made").hidden = true;
-    $("make").hidden = false;
+  $("secret").addEventListener("focus", () => $("secret").select());
+  $("copy-key").addEventListener("click", copyKey);
+  $("key-saved").addEventListener("click", () => {
+    $("secret").value = "";
+    $("snippet-key").textContent = "your write key";
+    $("new-key").hidden = true;
+    $("create-key").hidden = false;
     setPaused(false);
   });
 }
@@ -31,20 +31,20 @@ async function createKey(button, setPaused) {
     const result = await response.json();
     if (!response.ok) throw new Error(result.detail);
     setPaused(true);
-    $("key").value = result.key;
-    $("key-place").textContent = result.key;
-    $("make").hidden = true;
-    $("made").hidden = false;
-    $("key").focus();
+    $("secret").value = result.key;
+    $("snippet-key").textContent = result.key;
+    $("create-key").hidden = true;
+    $("new-key").hidden = false;
+    $("secret").focus();
   } catch (error) {
-    $("news").textContent = `No key was made: ${error.message}`;
+    $("announcement").textContent = `No key was made: ${error.message}`;
     button.textContent = "No key was made. Try again";
   }
   button.disabled = false;
 }
 
 async function copyKey() {
-  const isCopied = await copyText($("key"));
-  $("copy").textContent = isCopied ? "Copied" : "Press Ctrl+C";
-  $("news").textContent = isCopied ? "The key is copied" : "The key is selected: copy it";
+  const isCopied = await copyText($("secret"));
+  $("copy-key").textContent = isCopied ? "Copied" : "Press Ctrl+C";
+  $("announcement").textContent = isCopied ? "The key is copied" : "The key is selected: copy it";
 }

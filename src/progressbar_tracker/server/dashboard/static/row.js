@@ -8,16 +8,16 @@ const MAX_RATES = 40;
 const SPARK_WIDTH = 60;
 const SPARK_HEIGHT = 16;
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
-const template = document.getElementById("row").content.firstElementChild;
+const template = document.getElementById("row-template").content.firstElementChild;
 const textNodes = document.createNodeIterator(template, NodeFilter.SHOW_TEXT);
 // Remove the line breaks of the template's source, which would be a third of all nodes.
 for (let node; (node = textNodes.nextNode()) !== null; ) if (/^\s*\n\s*$/.test(node.data)) node.remove();
 
-const { dismisses, who } = document.getElementById("board").dataset;
+const { dismissible, userName } = document.getElementById("board").dataset;
 
 /** Whether the reader may dismiss an item; compares owners by name, so the server may still refuse. */
 export function mayDismiss(item) {
-  return item.status !== "running" && (dismisses === "all" || (dismisses === "own" && item.owner === who));
+  return item.status !== "running" && (dismissible === "all" || (dismissible === "own" && item.owner === userName));
 }
 
 export class Row {
@@ -54,7 +54,7 @@ export class Row {
       this.#state = state;
       this.#updateClass();
       this.#setText("icon", ICONS[state]);
-      this.#setText("word", state);
+      this.#setText("state", state);
     }
     if (before === null || before.status !== item.status || before.owner !== item.owner) {
       this.#parts.get("dismiss").hidden = !mayDismiss(item);
@@ -77,7 +77,7 @@ export class Row {
     this.#setText("percent", isOpen ? "" : formatPercent(item.value));
     this.#setText("count", formatCount(item));
     this.#setText("rate", formatRate(item));
-    this.#setText("left", item.eta === null ? "" : `${formatDuration(item.eta)} left`);
+    this.#setText("eta", item.eta === null ? "" : `${formatDuration(item.eta)} left`);
     this.#setText("description", item.description);
     this.#setText("owner", item.owner);
     if (before === null || before.error !== item.error) {
@@ -95,7 +95,7 @@ export class Row {
     this.heardAt = null;
     if (item.stalled) {
       this.heardAt = Date.parse(item.updated_at);
-      this.#parts.get("heard").title = formatInstant(item.updated_at);
+      this.#parts.get("last-heard").title = formatInstant(item.updated_at);
     }
     this.deadlineAt = null;
     if (item.late) {
@@ -116,7 +116,7 @@ export class Row {
     const age = formatAge((now - (this.endedAt ?? this.startedAt)) / 1000);
     this.#setText("age", this.endedAt === null ? `for ${age}` : `${age} ago`);
     this.#setText("late", this.deadlineAt === null ? "" : `${formatAge((now - this.deadlineAt) / 1000)} late`);
-    this.#setText("heard", this.heardAt === null ? "" : `last heard from ${formatAge((now - this.heardAt) / 1000)} ago`);
+    this.#setText("last-heard", this.heardAt === null ? "" : `last heard from ${formatAge((now - this.heardAt) / 1000)} ago`);
   }
 
   set depth(depth) {

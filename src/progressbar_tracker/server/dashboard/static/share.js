@@ -9,12 +9,12 @@ const RETRY_DELAY = 5000;
 const bars = document.getElementById("bars");
 const runs = document.getElementById("runs");
 const offline = document.getElementById("offline");
-const news = document.getElementById("news");
+const news = document.getElementById("announcement");
 const isSingle = bars.hasAttribute("data-single");
 const nodes = new Map(Array.from(bars.children, (node) => [node.dataset.id, node]));
 
 function createBar(id) {
-  const node = document.getElementById("blank").content.firstElementChild.cloneNode(true);
+  const node = document.getElementById("bar-template").content.firstElementChild.cloneNode(true);
   node.dataset.id = id;
   return node;
 }
@@ -95,7 +95,7 @@ function openStream() {
     const status = await fetch(bars.dataset.events, { method: "HEAD" }).then((response) => response.status, () => 0);
     if (status !== 404) return reopen();
     offline.hidden = true;
-    document.getElementById("over").hidden = false;
+    document.getElementById("ended-notice").hidden = false;
   };
 }
 

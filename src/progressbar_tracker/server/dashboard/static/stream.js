@@ -265,7 +265,7 @@ export function subscribe(listener) {
   function join() {
     if (ownStream !== null) return ownStream.start();
     if (port === null) return;
-    port.postMessage({ eventId: document.body.dataset.painted ?? "" });
+    port.postMessage({ eventId: document.body.dataset.eventId ?? "" });
   }
 
   function leave() {
