@@ -38,7 +38,7 @@ def make_reply(text):
         ("Fri, 99 Foo 2026 99:99:99 GMT", None),
     ],
 )
-def test_retry_after_is_read_in_every_form_and_clamped(text, seconds):
+def test_retry_after_is_parsed_in_every_form_and_bounded(text, seconds):
     assert parse_retry_after(make_reply(text), START_TIME) == seconds
 
 
@@ -74,12 +74,12 @@ def count_requests(seconds, wait):
     return len(busy.requested_at)
 
 
-def test_retry_after_gates_all_sends():
+def test_retry_after_delays_all_requests():
     assert count_requests(4.9, 5.0) == 1
     assert count_requests(29.9, 5.0) == 6
 
 
-def test_a_retry_after_beyond_all_reason_silences_for_five_minutes_and_no_longer():
+def test_huge_retry_after_delays_requests_by_five_minutes():
     assert count_requests(299, parse_retry_after(make_reply("86400"))) == 1
     assert count_requests(301, parse_retry_after(make_reply("86400"))) == 2
 
@@ -94,7 +94,7 @@ class CountingSource(FakeSource):
         return super().sample()
 
 
-def test_a_hundred_thousand_live_items_are_looked_at_in_slices():
+def test_hundred_thousand_live_items_are_sampled_in_slices():
     CountingSource.sample_count = 0
     reconciler, now = Reconciler(), 0.0
     for number in range(100_000):
@@ -119,7 +119,7 @@ def test_a_hundred_thousand_live_items_are_looked_at_in_slices():
     assert most <= MAX_RUNS_PER_PLAN
 
 
-def test_the_book_keeping_of_an_item_takes_few_bytes():
+def test_record_of_an_item_takes_few_bytes():
     sources = [FakeSource(f"i{number}") for number in range(20_000)]
     for source in sources:
         source.record = None  # so that the attribute is there before the measurement
@@ -135,7 +135,7 @@ def test_the_book_keeping_of_an_item_takes_few_bytes():
     assert used / len(sources) < 400
 
 
-def test_an_outage_with_many_items_takes_no_memory():
+def test_outage_with_many_items_takes_no_memory():
     reconciler, now = Reconciler(uniform=lambda low, high: high), 0.0
     sources = [FakeSource(f"i{number}") for number in range(2000)]
     for source in sources:

@@ -92,7 +92,7 @@ def existing_source(reconciler):
     return source
 
 
-def test_a_new_run_is_put_whole(reconciler):
+def test_new_run_is_put_with_all_fields(reconciler):
     reconciler.add(FakeSource().at(3), 0.0)
     (step,) = reconciler.plan(0.0)
     assert step.op["op"] == "put"
@@ -106,7 +106,7 @@ def test_a_run_is_not_sent_before_its_delay(reconciler):
     assert op_names(reconciler.plan(0.5)) == ["put"]
 
 
-def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
+def test_run_that_ends_before_its_first_send_is_elided(reconciler):
     source = FakeSource(first_send_delay=0.5)
     reconciler.add(source, 0.0)
     reconciler.mark_ended(source.at(10, "succeeded"), 0.125)
@@ -116,7 +116,7 @@ def test_a_run_that_ends_before_its_first_send_costs_nothing(reconciler):
 
 
 @pytest.mark.parametrize(("status", "keep"), [("failed", False), ("succeeded", True), ("stopped", True)])
-def test_a_short_run_that_shall_stay_listed_is_sent_all_the_same(reconciler, status, keep):
+def test_short_run_that_stays_listed_is_sent(reconciler, status, keep):
     source = FakeSource(keep=keep, first_send_delay=0.5)
     reconciler.add(source, 0.0)
     reconciler.mark_ended(source.at(10, status), 0.125)
@@ -126,7 +126,7 @@ def test_a_short_run_that_shall_stay_listed_is_sent_all_the_same(reconciler, sta
     assert len(reconciler) == 0
 
 
-def test_only_what_changed_is_patched_and_at_most_once_an_interval(reconciler, existing_source):
+def test_only_changed_fields_are_patched_once_an_interval(reconciler, existing_source):
     existing_source.at(4)
     assert reconciler.plan(0.5) == []
     (step,) = reconciler.plan(1.0)
@@ -137,13 +137,13 @@ def test_only_what_changed_is_patched_and_at_most_once_an_interval(reconciler, e
     }
 
 
-def test_nothing_is_sent_while_nothing_changes_until_the_heartbeat(reconciler, existing_source):
+def test_unchanged_run_sends_only_heartbeats(reconciler, existing_source):
     assert reconciler.plan(HEARTBEAT_INTERVAL - 1) == []
     (step,) = reconciler.plan(HEARTBEAT_INTERVAL)
     assert set(step.op) == {"op", "id", "run_id", "seq"}
 
 
-def test_the_end_state_and_the_delete_go_in_one_request_before_all_else(reconciler, existing_source):
+def test_end_state_and_delete_are_first_in_one_request(reconciler, existing_source):
     other = FakeSource("b")
     reconciler.add(other, 0.0)
     reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
@@ -160,14 +160,14 @@ def test_a_failed_run_stays_listed(reconciler, existing_source):
     assert steps[0].op["error"] == "ValueError: no"
 
 
-def test_an_end_that_may_turn_out_otherwise_waits_a_moment(reconciler, existing_source):
+def test_tentative_end_is_delayed(reconciler, existing_source):
     existing_source.is_tentative = True
     reconciler.mark_ended(existing_source.at(4, "stopped"), 0.125)
     assert reconciler.plan(0.125) == []
     assert op_names(reconciler.plan(0.125 + SETTLE_DELAY)) == ["patch", "delete"]
 
 
-def test_a_lost_answer_is_mended_by_sampling_anew(reconciler, existing_source):
+def test_lost_response_leads_to_a_new_sample(reconciler, existing_source):
     reconciler.back_off(reconciler.plan(1.0) or _plan_update(reconciler, existing_source, 4, 1.0), 1.0, "reset")
     existing_source.at(7)
     (step,) = reconciler.plan(reconciler.backoff.not_before)
@@ -181,7 +181,7 @@ def _plan_update(reconciler, source, completed, now):
     return reconciler.plan(now)
 
 
-def test_the_back_off_doubles_up_to_its_cap_and_ends_with_the_first_success(reconciler, existing_source):
+def test_backoff_doubles_to_its_cap_until_a_success(reconciler, existing_source):
     waits, now = [], 1.0
     for number in range(12):
         steps = _plan_update(reconciler, existing_source, number, now)
@@ -194,25 +194,25 @@ def test_the_back_off_doubles_up_to_its_cap_and_ends_with_the_first_success(reco
     assert reconciler.backoff.not_before == 0.0
 
 
-def test_retry_after_is_a_floor(reconciler, existing_source):
+def test_retry_after_is_the_minimum_delay(reconciler, existing_source):
     reconciler.back_off(_plan_update(reconciler, existing_source, 1, 1.0), 1.0, "429", retry_after=30.0)
     assert reconciler.backoff.not_before == 31.0
 
 
-def test_an_item_that_vanished_is_created_again_with_its_full_state(reconciler, existing_source):
+def test_vanished_item_is_created_again_with_all_fields(reconciler, existing_source):
     apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 404)
     assert reconciler.plan(1.0) == []  # others have lost theirs in the same instant
     (step,) = reconciler.plan(1.0 + RECREATION_JITTER)
     assert (step.op["op"], step.op["completed"], step.op["title"]) == ("put", 4, "title")
 
 
-def test_an_end_that_finds_its_item_vanished_does_not_wait_to_create_it_again(reconciler, existing_source):
+def test_end_of_a_vanished_item_creates_it_again_at_once(reconciler, existing_source):
     reconciler.mark_ended(existing_source.at(4, "failed", "ValueError: no"), 1.0)
     apply_statuses(reconciler, reconciler.plan(1.0), 1.0, 404)
     assert op_names(reconciler.plan(1.0)) == ["put"]
 
 
-def test_what_a_restarted_server_has_lost_is_created_again_however_often_it_restarts(reconciler, existing_source):
+def test_items_lost_by_any_restart_are_created_again(reconciler, existing_source):
     now = 1.0
     for life in range(5 * MAX_RECREATIONS):
         steps = _plan_update(reconciler, existing_source, life + 1, now)
@@ -223,7 +223,7 @@ def test_what_a_restarted_server_has_lost_is_created_again_however_often_it_rest
         now += 1.0
 
 
-def test_what_many_items_have_lost_is_created_again_in_batches_at_times_of_chance():
+def test_many_lost_items_are_created_again_in_random_batches():
     chances = iter(number / 1000 for number in range(1000))
     reconciler = Reconciler(uniform=lambda low, high: low + (high - low) * next(chances))
     sources = [FakeSource(f"i{number}") for number in range(300)]
@@ -244,9 +244,7 @@ def test_what_many_items_have_lost_is_created_again_in_batches_at_times_of_chanc
     assert max(sizes) > 1
 
 
-def test_a_person_who_deletes_an_item_again_and_again_has_the_last_word_while_the_server_lives(
-    reconciler, existing_source
-):
+def test_repeatedly_deleted_item_stays_deleted(reconciler, existing_source):
     created, warnings, now = [], [], 1.0
     while existing_source.record is not None:
         steps = _plan_update(reconciler, existing_source, existing_source.now.completed + 1, now)
@@ -262,7 +260,7 @@ def test_a_person_who_deletes_an_item_again_and_again_has_the_last_word_while_th
     assert len(warnings) == 1
 
 
-def test_a_program_that_has_seeded_the_random_numbers_gets_the_ones_it_expects():
+def test_global_random_generator_is_not_used():
     random.seed(1)
     expected = random.random()
     random.seed(1)
@@ -272,7 +270,7 @@ def test_a_program_that_has_seeded_the_random_numbers_gets_the_ones_it_expects()
     assert random.random() == expected
 
 
-def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, existing_source):
+def test_item_that_keeps_vanishing_is_dropped_with_one_warning(reconciler, existing_source):
     now = 1.0
     warnings = []
     for number in range(MAX_RECREATIONS + 1):
@@ -286,7 +284,7 @@ def test_an_item_that_keeps_vanishing_is_left_alone(reconciler, existing_source)
 
 
 @pytest.mark.parametrize(("late", "arrives"), [(PART_RETRY_TIMEOUT - 1, True), (PART_RETRY_TIMEOUT + 1, False)])
-def test_a_part_that_has_ended_waits_long_for_its_item_and_not_for_ever(reconciler, late, arrives):
+def test_ended_part_waits_a_bounded_time_for_its_item(reconciler, late, arrives):
     part = FakeSource(part="rows")
     reconciler.add(part, 0.0)
     reconciler.mark_ended(part.at(100, "succeeded"), 0.0)
@@ -301,14 +299,14 @@ def test_a_part_that_has_ended_waits_long_for_its_item_and_not_for_ever(reconcil
     assert sent == (100 if arrives else None)
 
 
-def test_an_item_that_another_run_took_over_is_left_alone_with_one_warning(reconciler, existing_source):
+def test_item_taken_over_is_dropped_with_one_warning(reconciler, existing_source):
     warnings = apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 409)
     assert len(warnings) == 1
     assert reconciler.plan(100.0) == []
 
 
 @pytest.mark.parametrize("status", [400, 403, 422])
-def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, existing_source, status):
+def test_refused_item_is_dropped_alone(reconciler, existing_source, status):
     other = FakeSource("b")
     reconciler.add(other, 1.0)
     steps = _plan_update(reconciler, existing_source, 4, 1.0)
@@ -316,7 +314,7 @@ def test_a_refused_item_is_given_up_and_the_others_go_on(reconciler, existing_so
     assert [step.op["id"] for step in _plan_update(reconciler, other, 5, 2.0)] == ["b"]
 
 
-def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, existing_source):
+def test_server_error_for_an_item_delays_it_alone(reconciler, existing_source):
     other = FakeSource("b")
     reconciler.add(other, 1.0)
     apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 500, 201)
@@ -328,13 +326,13 @@ def test_a_server_error_for_one_item_holds_back_that_item_alone(reconciler, exis
     assert [step.op["id"] for step in reconciler.plan(1.0 + 1.5 * RECREATION_DELAY)] == ["a"]
 
 
-def test_a_delete_of_what_is_gone_is_a_success(reconciler, existing_source):
+def test_delete_of_a_missing_item_is_a_success(reconciler, existing_source):
     reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
     apply_statuses(reconciler, reconciler.plan(0.125), 0.125, 200, 404)
     assert len(reconciler) == 0
 
 
-def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_right_order(reconciler, existing_source):
+def test_reused_id_before_its_delete_is_sent_in_order(reconciler, existing_source):
     reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
     reconciler.add(FakeSource(run_id="r2"), 0.25)
     steps = reconciler.plan(0.25)
@@ -345,7 +343,7 @@ def test_the_same_id_again_before_its_delete_was_sent_is_one_request_in_the_righ
     ]
 
 
-def test_a_thousand_short_runs_of_one_id_cost_one_item(reconciler):
+def test_thousand_short_runs_of_one_id_are_elided(reconciler):
     for number in range(1000):
         source = FakeSource(run_id=f"r{number}", first_send_delay=0.5)
         reconciler.add(source, 0.0)
@@ -354,7 +352,7 @@ def test_a_thousand_short_runs_of_one_id_cost_one_item(reconciler):
     assert reconciler.stats.elided == 1000
 
 
-def test_two_live_runs_of_one_id_give_one_warning_and_the_newer_wins(reconciler, existing_source):
+def test_two_live_runs_of_an_id_warn_and_the_newer_wins(reconciler, existing_source):
     reconciler.add(FakeSource(run_id="r2"), 0.25)
     (warning,) = pop_warnings(reconciler)
     assert "twice" in warning
@@ -374,7 +372,7 @@ def test_a_batch_has_at_most_five_hundred_operations(reconciler):
     assert sent == 2 * MAX_BATCH_SIZE
 
 
-def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_given_up(reconciler):
+def test_too_large_batch_is_halved_down_to_the_item(reconciler):
     for number in range(4):
         reconciler.add(FakeSource(f"i{number}"), 0.0)
     steps = reconciler.plan(0.0)
@@ -390,7 +388,7 @@ def test_a_batch_that_is_too_large_is_halved_and_one_item_that_is_too_large_give
     assert len(reconciler) == 0
 
 
-def test_beyond_the_limit_runs_are_counted_and_not_tracked():
+def test_runs_beyond_the_limit_are_counted_as_dropped():
     reconciler = Reconciler(max_items=2)
     for number in range(5):
         reconciler.add(FakeSource(f"i{number}"), 0.0)
@@ -398,7 +396,7 @@ def test_beyond_the_limit_runs_are_counted_and_not_tracked():
     assert reconciler.stats.dropped == 3
 
 
-def test_a_flush_is_behind_until_the_state_of_its_instant_is_acknowledged(reconciler, existing_source):
+def test_flush_is_behind_until_its_state_is_acknowledged(reconciler, existing_source):
     existing_source.at(4)
     assert reconciler.is_behind(0.5)
     reconciler.make_due(0.5)
@@ -408,7 +406,7 @@ def test_a_flush_is_behind_until_the_state_of_its_instant_is_acknowledged(reconc
     assert not reconciler.is_behind(0.5)
 
 
-def test_the_last_flush_tries_once_more_what_the_server_has_put_off(reconciler, existing_source):
+def test_final_flush_retries_a_postponed_item_once(reconciler, existing_source):
     (step,) = _plan_update(reconciler, existing_source, 3, 1.0)
     reconciler.apply([step], [{"id": "a", "status": 503}], 1.0)
     reconciler.mark_ended(existing_source.at(10, "succeeded"), 1.1)
@@ -421,7 +419,7 @@ def test_the_last_flush_tries_once_more_what_the_server_has_put_off(reconciler, 
     assert reconciler.plan(1.3) == []  # once
 
 
-def test_memory_does_not_grow_while_the_server_is_away(reconciler, existing_source):
+def test_memory_is_constant_during_an_outage(reconciler, existing_source):
     now = 1.0
     for number in range(2000):
         reconciler.back_off(_plan_update(reconciler, existing_source, number, now), now, "away")
@@ -430,7 +428,7 @@ def test_memory_does_not_grow_while_the_server_is_away(reconciler, existing_sour
     assert sum(map(len, reconciler._schedule._entries.values())) < 10
 
 
-def test_nothing_is_due_when_nothing_is_left(reconciler, existing_source):
+def test_reconciler_without_runs_has_no_wake_time(reconciler, existing_source):
     reconciler.mark_ended(existing_source.at(10, "succeeded"), 0.125)
     reconciler.make_due(0.25)
     apply_statuses(reconciler, reconciler.plan(0.25), 0.25)

@@ -184,7 +184,7 @@ ReconcilerMachine.TestCase.settings = hypothesis.settings(max_examples=80, state
 TestReconcilerModel = ReconcilerMachine.TestCase
 
 
-def test_a_late_end_does_not_take_the_item_back_from_a_newer_run_of_the_same_id():
+def test_late_end_does_not_replace_a_newer_run():
     reconciler, server = Reconciler(uniform=lambda low, high: high), ProtocolModel()
     first, second = FakeSource(run_id="r1", keep=True), FakeSource(run_id="r2", keep=True)
     reconciler.add(first, 0.0)
@@ -197,7 +197,7 @@ def test_a_late_end_does_not_take_the_item_back_from_a_newer_run_of_the_same_id(
     assert server.items["a"]["run_id"] == "r2"
 
 
-def test_an_old_run_goes_first_even_if_the_new_one_was_due_before_it():
+def test_older_run_is_sent_first_in_any_schedule_order():
     reconciler = Reconciler(uniform=lambda low, high: high)
     first, second = FakeSource(run_id="r1", keep=True), FakeSource(run_id="r2", keep=True)
     reconciler.add(first, 0.0)
@@ -209,7 +209,7 @@ def test_an_old_run_goes_first_even_if_the_new_one_was_due_before_it():
     assert [step.op["run_id"] for step in reconciler.plan(1.0)] == ["r1", "r2"]
 
 
-def test_a_delete_that_finds_nothing_since_its_create_was_put_off_is_sent_again_with_it():
+def test_delete_after_a_postponed_create_is_sent_again():
     reconciler, server = Reconciler(uniform=lambda low, high: high), ProtocolModel()
     source = FakeSource()
     reconciler.add(source, 0.0)
@@ -223,7 +223,7 @@ def test_a_delete_that_finds_nothing_since_its_create_was_put_off_is_sent_again_
     assert [(run["id"], run["status"]) for run in server.history] == [("a", "succeeded")]
 
 
-def test_a_run_whose_state_cannot_be_told_is_given_up_alone_with_a_warning():
+def test_unserializable_run_is_dropped_with_a_warning():
     class Broken(FakeSource):
         def sample(self, before=None):
             raise TypeError("no number")
@@ -236,7 +236,7 @@ def test_a_run_whose_state_cannot_be_told_is_given_up_alone_with_a_warning():
     assert len(reconciler) == 1
 
 
-def test_a_flush_in_every_turn_of_a_slow_bar_leaves_no_trail_in_memory():
+def test_flush_at_every_step_of_a_slow_bar_is_bounded():
     reconciler = Reconciler()
     source = FakeSource()
     source.interval = 3600.0
@@ -248,7 +248,7 @@ def test_a_flush_in_every_turn_of_a_slow_bar_leaves_no_trail_in_memory():
     assert len(reconciler._schedule._entries) <= MIN_COMPACTION_SIZE + 1
 
 
-def test_a_bar_with_a_long_interval_is_not_called_stalled_between_two_sends():
+def test_heartbeat_timeout_exceeds_a_long_interval():
     reconciler = Reconciler()
     source = FakeSource()
     source.interval = 600.0
@@ -257,7 +257,7 @@ def test_a_bar_with_a_long_interval_is_not_called_stalled_between_two_sends():
     assert step.op["heartbeat_timeout"] > 2 * 600
 
 
-def test_after_a_429_the_intervals_are_doubled_and_shrink_by_a_tenth_a_minute():
+def test_429_doubles_intervals_that_recover_by_the_minute():
     reconciler, source = Reconciler(uniform=lambda low, high: 0.0), FakeSource()
     reconciler.add(source, 0.0)
     reconciler.back_off(reconciler.plan(0.0), 0.0, "429", retry_after=0.0, slow_down=True)

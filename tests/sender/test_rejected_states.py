@@ -115,7 +115,7 @@ def describe_value(value):
 
 
 @pytest.mark.parametrize("value", HOSTILE_TEXTS, ids=describe_value)
-def test_clean_returns_what_the_server_takes(value):
+def test_clean_text_returns_a_valid_text(value):
     try:
         text = clean_text(value, 200)
     except (SystemExit, GeneratorExit):
@@ -126,7 +126,7 @@ def test_clean_returns_what_the_server_takes(value):
 
 
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS, ids=describe_value)
-def test_count_returns_what_the_server_takes(value):
+def test_clean_number_returns_a_valid_number(value):
     try:
         number = clean_number(value)
     except SystemExit:
@@ -140,7 +140,7 @@ def test_count_returns_what_the_server_takes(value):
 
 @pytest.mark.parametrize("value", HOSTILE_TEXTS, ids=describe_value)
 @pytest.mark.parametrize("field", ["title", "description", "total", "weight", "error"])
-def test_state_that_is_hostile_holds_up_no_other(faults, pb, field, value):
+def test_hostile_state_does_not_delay_other_items(faults, pb, field, value):
     with pb.track(total=2, id="other", keep=True) as other:
         with pb.track(total=2, id="bad", keep=True, interval=0.05) as bad:
             setattr(bad._run, field, value)
@@ -153,7 +153,7 @@ def test_state_that_is_hostile_holds_up_no_other(faults, pb, field, value):
 
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS, ids=describe_value)
 @pytest.mark.parametrize("field", ["total", "weight", "_base"])
-def test_number_that_is_hostile_holds_up_no_other(faults, pb, field, value):
+def test_hostile_number_does_not_delay_other_items(faults, pb, field, value):
     with pb.track(total=2, id="other", keep=True) as other:
         bad = pb.track(total=2, id="bad", keep=True, interval=0.05)
         bad.advance(0)
@@ -184,7 +184,7 @@ def test_source_whose_attribute_raises_is_dropped_alone(field, error):
 
 
 @pytest.mark.parametrize("bad", ["\ud800", math.nan, 10**5000, {1}, object()], ids=describe_value)
-def test_operation_that_is_no_json_has_a_422_of_our_own(bad):
+def test_unserializable_operation_gets_a_local_422(bad):
     ops = [{"op": "put", "id": str(number), "run_id": "r", "seq": 1, "title": "t"} for number in range(3)]
     ops[1]["title"] = bad
     exchange = ServerProtocol().deliver(ops)
@@ -195,7 +195,7 @@ def test_operation_that_is_no_json_has_a_422_of_our_own(bad):
     assert [result["status"] for result in stop.value.value] == [201, 422, 200]
 
 
-def test_operations_that_are_all_no_json_cost_no_request():
+def test_only_unserializable_operations_make_no_request():
     exchange = ServerProtocol().deliver([{"op": "put", "id": "a", "title": math.nan}])
     with pytest.raises(StopIteration) as stop:
         next(exchange)
@@ -209,7 +209,7 @@ def make_batch_reply(results):
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_one_state_for_which_the_whole_request_is_refused_is_dropped_alone(status):
+def test_state_that_refuses_a_whole_batch_is_dropped_alone(status):
     refusing = RefusingDelivery(status)
     sender = Sender(lambda: refusing, clock=lambda: 1000.0)
     sender._worker.start = lambda **_: False
@@ -284,7 +284,7 @@ def fast_timers(monkeypatch):
 )
 @pytest.mark.parametrize("where", ["open", "run"])
 @pytest.mark.usefixtures("fast_timers")
-def test_failure_of_any_kind_passes(faults, pb, monkeypatch, error, where):
+def test_reporting_recovers_from_any_error(faults, pb, monkeypatch, error, where):
     well, left = getattr(HttpTransport, where), [0] * 5
 
     def fail(self, *args, **options):
@@ -324,7 +324,7 @@ INVALID_REPLIES = {
 
 @pytest.mark.parametrize("status", [200, 201, 204, 206, 299, 500, 502, 503, 504, 507, 408, 425, 301, 302, 407, 418])
 @pytest.mark.usefixtures("fast_timers")
-def test_answer_of_any_status_passes(faults, pb, status):
+def test_reporting_recovers_from_any_status(faults, pb, status):
     faults.script.extend([make_response(status, b"" if status == 204 else b"<html>", Content_Type="text/html")] * 3)
     check_recovery(faults, pb)
 
@@ -332,7 +332,7 @@ def test_answer_of_any_status_passes(faults, pb, status):
 @pytest.mark.parametrize("body", INVALID_REPLIES.values(), ids=INVALID_REPLIES)
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.usefixtures("fast_timers")
-def test_answer_of_any_body_passes(faults, pb, status, body):
+def test_reporting_recovers_from_any_body(faults, pb, status, body):
     faults.script.extend([make_response(status, body)] * 3)
     check_recovery(faults, pb)
 
@@ -341,14 +341,14 @@ def test_answer_of_any_body_passes(faults, pb, status, body):
     "told", ["-5", "-inf", "nan", "0", "1e-400", "x" * 1000, "Thu, 01 Jan 1970 00:00:00 GMT", "\x7f"]
 )
 @pytest.mark.usefixtures("fast_timers")
-def test_retry_after_of_any_kind_passes(faults, pb, told):
+def test_reporting_recovers_from_any_retry_after(faults, pb, told):
     faults.script.extend([make_response(503, b"{}", Retry_After=told)] * 3)
     check_recovery(faults, pb)
 
 
 @pytest.mark.parametrize("fault", [RESET, HALF_RESPONSE, LOST_RESPONSE], ids=["reset", "half", "lost"])
 @pytest.mark.usefixtures("fast_timers")
-def test_connection_that_breaks_passes(faults, pb, fault):
+def test_reporting_recovers_from_a_broken_connection(faults, pb, fault):
     faults.script.extend([fault] * 5)
     check_recovery(faults, pb)
 
@@ -394,12 +394,12 @@ assert stats().dropped == 0, stats()
         "_runtime.set_meta(job='\\udcff' * 500, **{'n' * 500: 'x', '': 'y'})",
     ],
 )
-def test_surroundings_of_any_kind_are_reported(faults, tmp_path, prelude):
+def test_program_in_any_environment_is_reported(faults, tmp_path, prelude):
     check_program(faults, tmp_path / "job.py", prelude)
 
 
 @pytest.mark.skipif(sys.platform == "win32" or sys.platform == "darwin", reason="such names cannot be had there")
-def test_script_whose_name_is_no_utf8_is_reported(faults, tmp_path):
+def test_script_with_a_non_utf8_name_is_reported(faults, tmp_path):
     check_program(faults, os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py"), "")
 
 
@@ -467,7 +467,7 @@ def set_key(source, key, faults, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", KEY_SOURCES)
-def test_key_that_was_rotated_is_read_again_at_once(faults, configured_environment, tmp_path, caplog, source):
+def test_rotated_key_is_read_again_at_once(faults, configured_environment, tmp_path, caplog, source):
     server = KeyServer(faults, "old")
     set_key(source, "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
@@ -482,9 +482,7 @@ def test_key_that_was_rotated_is_read_again_at_once(faults, configured_environme
 
 
 @pytest.mark.parametrize("source", KEY_SOURCES)
-def test_key_that_is_refused_is_sent_again_when_its_source_has_changed(
-    faults, configured_environment, tmp_path, caplog, source
-):
+def test_refused_key_is_replaced_when_its_source_changes(faults, configured_environment, tmp_path, caplog, source):
     server = KeyServer(faults, "new")
     named = set_key(source, "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
@@ -506,7 +504,7 @@ def test_key_that_is_refused_is_sent_again_when_its_source_has_changed(
     assert f"({named})" in warnings[0]
 
 
-def test_key_file_that_is_gone_for_a_while_passes(faults, configured_environment, tmp_path):
+def test_missing_key_file_is_read_when_it_is_back(faults, configured_environment, tmp_path):
     server = KeyServer(faults, "old")
     set_key("file", "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
@@ -522,7 +520,7 @@ def test_key_file_that_is_gone_for_a_while_passes(faults, configured_environment
     assert flush(20)
 
 
-def test_key_never_travels_to_another_server(faults, configured_environment, tmp_path):
+def test_key_is_never_sent_to_another_server(faults, configured_environment, tmp_path):
     KeyServer(faults, "right")
     set_key("config", "wrong", faults, tmp_path, configured_environment)
     configured_environment.delenv("PROGRESSBAR_URL")
@@ -535,7 +533,7 @@ def test_key_never_travels_to_another_server(faults, configured_environment, tmp
     assert set(sent_keys(faults)) == {"wrong"}
 
 
-def test_setting_that_is_mended_is_noticed(faults, configured_environment, caplog):
+def test_corrected_setting_is_read_again(faults, configured_environment, caplog):
     configured_environment.setenv("PROGRESSBAR_API_KEY_FILE", "/nonexistent/key")
     with track(total=3, id="job", keep=True) as bar:
         bar.advance(3)
@@ -546,7 +544,7 @@ def test_setting_that_is_mended_is_noticed(faults, configured_environment, caplo
     assert [record.levelname for record in caplog.records if record.levelno >= 30] == ["WARNING"]
 
 
-def test_key_of_a_variable_that_no_header_can_carry_is_named_by_its_source(faults, configured_environment, caplog):
+def test_key_invalid_in_a_header_is_logged_by_its_source(faults, configured_environment, caplog):
     configured_environment.setenv("PROGRESSBAR_API_KEY", "clé")
     with track(total=3, id="job", keep=True) as bar:
         bar.advance(3)
@@ -558,7 +556,7 @@ def test_key_of_a_variable_that_no_header_can_carry_is_named_by_its_source(fault
 @pytest.mark.parametrize(
     "value", [None, 5, {"a": 1}, ["x"], "a\x1b[2J\nb", "\ud800", "x" * 10_000, "fine"], ids=describe_value
 )
-def test_sentence_is_one_line_fit_for_a_log(value):
+def test_clean_detail_returns_one_bounded_line(value):
     text = clean_detail(value)
     assert text.isprintable()
     assert len(text) <= 1000

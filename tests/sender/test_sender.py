@@ -37,7 +37,7 @@ def run_loop(pb, item_id="job"):
      make_response(200, b"<html>hotel</html>", Content_Type="text/html")],
     ids=["hang", "reset", "half", "lost", "500", "503", "429", "302", "portal"],
 )  # fmt: skip
-def test_a_misbehaving_server_neither_raises_in_the_loop_nor_slows_it(faults, pb, fault):
+def test_misbehaving_server_neither_breaks_nor_slows_the_loop(faults, pb, fault):
     faults.default_fault = fault
     took, seen = run_loop(pb)
     assert seen == list(range(10))
@@ -47,7 +47,7 @@ def test_a_misbehaving_server_neither_raises_in_the_loop_nor_slows_it(faults, pb
     assert time.perf_counter() - begun < MAX_LOOP_SECONDS
 
 
-def test_a_server_that_refuses_neither_raises_in_the_loop_nor_slows_it():
+def test_refused_connection_neither_breaks_nor_slows_the_loop():
     pb = ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False)
     took, seen = run_loop(pb)
     assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
@@ -56,7 +56,7 @@ def test_a_server_that_refuses_neither_raises_in_the_loop_nor_slows_it():
     assert time.perf_counter() - begun < MAX_LOOP_SECONDS
 
 
-def test_the_last_state_arrives_when_the_server_comes_back(faults, pb):
+def test_last_state_is_sent_when_the_server_is_back(faults, pb):
     faults.script.extend([make_response(500), RESET, HALF_RESPONSE])
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(10)
@@ -64,7 +64,7 @@ def test_the_last_state_arrives_when_the_server_comes_back(faults, pb):
     assert faults.items["job"]["completed"] == 10
 
 
-def test_a_create_whose_answer_was_lost_is_not_made_twice(faults, pb):
+def test_create_with_a_lost_response_makes_one_item(faults, pb):
     faults.script.append(LOST_RESPONSE)
     with pb.track(total=10, id="job") as bar:
         faults.wait_for(lambda: "job" in faults.items)
@@ -74,7 +74,7 @@ def test_a_create_whose_answer_was_lost_is_not_made_twice(faults, pb):
     assert len({op["run_id"] for op in faults.ops}) == 1
 
 
-def test_a_server_that_was_wiped_gets_the_item_again(faults, pb):
+def test_wiped_server_gets_the_item_again(faults, pb):
     with pb.track(total=10, id="job", interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
         faults.items.clear()
@@ -82,7 +82,7 @@ def test_a_server_that_was_wiped_gets_the_item_again(faults, pb):
         faults.wait_for(lambda: faults.items.get("job", {}).get("completed") == 3)
 
 
-def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, pb, caplog, monkeypatch):
+def test_server_that_restarts_often_gets_the_item_each_time(faults, pb, caplog, monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.reconciler.RECREATION_JITTER", 0.01)
     with pb.track(total=10, id="job", interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
@@ -94,7 +94,7 @@ def test_a_server_that_restarts_again_and_again_gets_the_item_each_time(faults, 
     assert caplog.records == []
 
 
-def test_an_item_that_was_taken_over_is_left_to_the_other_run(faults, pb, caplog):
+def test_item_taken_over_is_left_to_the_other_run(faults, pb, caplog):
     with pb.track(total=10, id="job", interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
         faults.items["job"]["run_id"] = "another"
@@ -132,7 +132,7 @@ def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
     assert [record for record in caplog.records if record.name.startswith("httpx")] == []
 
 
-def test_the_thread_ends_when_there_is_nothing_left_and_comes_again(faults, pb, monkeypatch):
+def test_idle_thread_ends_and_starts_again(faults, pb, monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.worker.IDLE_TIMEOUT", 0.1)
     for number in range(2):
         with pb.track(total=1, id=f"job{number}", keep=True) as bar:
@@ -144,7 +144,7 @@ def test_the_thread_ends_when_there_is_nothing_left_and_comes_again(faults, pb, 
     assert len(faults.items) == 2
 
 
-def test_without_threads_the_loop_runs_and_one_warning_tells(faults, pb, monkeypatch, caplog):
+def test_loop_without_threads_runs_with_a_warning(faults, pb, monkeypatch, caplog):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
@@ -154,7 +154,7 @@ def test_without_threads_the_loop_runs_and_one_warning_tells(faults, pb, monkeyp
     assert sum("no thread can be started" in record.message for record in caplog.records) >= 1
 
 
-def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
+def test_flush_without_a_thread_sends_in_the_calling_thread(faults, pb, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("progressbar_tracker._sender.worker.Worker.start", lambda self, **_: False)
         with pb.track(total=1, id="job", keep=True) as bar:
@@ -163,7 +163,7 @@ def test_flush_without_a_thread_does_the_work_itself(faults, pb, monkeypatch):
     assert faults.items["job"]["status"] == "succeeded"
 
 
-def test_flush_says_false_when_the_server_is_away():
+def test_flush_returns_false_when_the_server_is_away():
     pb = ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
@@ -173,7 +173,7 @@ def test_flush_says_false_when_the_server_is_away():
     pb.close()
 
 
-def test_close_twice_is_as_good_as_once(faults, pb):
+def test_second_close_is_harmless(faults, pb):
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
     assert pb.sender.close(5)
@@ -181,7 +181,7 @@ def test_close_twice_is_as_good_as_once(faults, pb):
     assert faults.items["job"]["status"] == "succeeded"
 
 
-def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
+def test_hour_of_outage_logs_a_line_a_minute(caplog):
     """The step by hand, with a clock of the test's: no thread, no time passes."""
     now = 0.0
 
@@ -208,7 +208,7 @@ def test_an_hour_of_outage_costs_constant_memory_and_a_line_a_minute(caplog):
     assert len(sender._reconciler) == 1
 
 
-def test_recovery_is_told_once(faults, pb, caplog):
+def test_recovery_is_logged_once(faults, pb, caplog):
     caplog.set_level(logging.INFO, "progressbar_tracker")
     faults.script.append(make_response(500))
     with pb.track(total=1, id="job", keep=True) as bar:
@@ -218,7 +218,7 @@ def test_recovery_is_told_once(faults, pb, caplog):
     assert told == ["WARNING", "INFO"]
 
 
-def test_a_flush_covers_a_run_that_was_handed_in_just_before_it(faults, pb):
+def test_flush_covers_a_run_that_was_added_just_before(faults, pb):
     """The hand-over of both falls into the sender's taking in: after it has counted the runs, before the flushes."""
     sender, source = pb.sender, FakeSource(keep=True)
     flush = _FlushRequest(None, is_final=False)

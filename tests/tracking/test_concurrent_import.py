@@ -21,7 +21,7 @@ def make_partial_module():
 
 
 @pytest.mark.parametrize("module", [make_empty_module, make_partial_module])
-def test_a_bar_may_begin_while_another_thread_imports_multiprocessing(monkeypatch, pb, module):
+def test_bar_starts_during_a_multiprocessing_import(monkeypatch, pb, module):
     """As the display's thread does, on a terminal, when it imports tqdm."""
     monkeypatch.setitem(sys.modules, "multiprocessing.process", module())
     assert list(track([1, 2], client=pb)) == [1, 2]

@@ -43,12 +43,12 @@ SOURCE_MAKERS = {
 
 
 @pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
-def test_a_counted_loop_yields_what_the_source_yields(make):
+def test_counted_loop_yields_the_items_of_the_source(make):
     assert list(Counter().wrap_iterator(make(), Listener())) == list(make())
 
 
 @pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
-def test_the_item_that_is_worked_on_does_not_count_yet(make):
+def test_current_item_of_a_loop_is_not_counted(make):
     counter = Counter()
     seen = [counter.position for _ in counter.wrap_iterator(make(), Listener())]
     assert seen == [0, 1, 2, 3]
@@ -59,7 +59,7 @@ STEP_LISTS = st.lists(st.sampled_from(["next", "loop", 1, 3, 2.5, "set", "fold"]
 
 
 @given(STEP_LISTS)
-def test_whether_it_still_stands_where_it_stood_is_never_answered_wrongly(steps):
+def test_is_at_after_any_steps_never_claims_an_old_position(steps):
     counter, loop = Counter(), iter(())
     counter.is_exhausted = False
     for step in steps:
@@ -79,7 +79,7 @@ def test_whether_it_still_stands_where_it_stood_is_never_answered_wrongly(steps)
         assert counter.is_at(counter.position) or counter._deltas is not None
 
 
-def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
+def test_is_at_with_a_held_lock_does_not_wait():
     counter = Counter()
     counter.advance()
     held, over = threading.Event(), threading.Event()
@@ -100,14 +100,14 @@ def test_a_run_that_has_not_moved_is_known_without_waiting_for_a_lock():
         thread.join()
 
 
-def test_the_end_of_the_source_is_told_once_and_then_the_release():
+def test_listener_gets_the_exhaustion_once_then_the_release():
     watcher = Listener()
     for _ in Counter().wrap_iterator([1], watcher):
         pass
     assert watcher.calls == ["exhausted", "released"]
 
 
-def test_break_on_the_last_item_is_no_exhaustion():
+def test_break_on_the_last_item_is_not_exhaustion():
     counter, watcher = Counter(), Listener()
     for item in counter.wrap_iterator([1, 2, 3], watcher):
         if item == 3:
@@ -115,7 +115,7 @@ def test_break_on_the_last_item_is_no_exhaustion():
     assert (counter.position, counter.is_exhausted, watcher.calls) == (2, False, ["released"])
 
 
-def test_an_exception_in_the_source_is_no_exhaustion():
+def test_exception_in_the_source_is_not_exhaustion():
     def source():
         yield 1
         raise ValueError("broken source")
@@ -133,7 +133,7 @@ def test_an_empty_source_is_exhausted_at_zero():
     assert (counter.position, counter.is_exhausted) == (0, True)
 
 
-def test_a_list_that_grows_during_the_loop_is_counted_as_it_is_looped():
+def test_list_that_grows_during_the_loop_is_counted_exactly():
     counter, items = Counter(), [1, 2, 3]
     for item in counter.wrap_iterator(items, Listener()):
         if item == 1:
@@ -141,7 +141,7 @@ def test_a_list_that_grows_during_the_loop_is_counted_as_it_is_looped():
     assert counter.position == 5
 
 
-def test_a_second_loop_over_the_same_counter_adds_to_the_first():
+def test_second_loop_over_a_counter_adds_to_the_first():
     counter = Counter()
     for _ in range(2):
         for _ in counter.wrap_iterator([1, 2, 3], Listener()):
@@ -149,7 +149,7 @@ def test_a_second_loop_over_the_same_counter_adds_to_the_first():
     assert counter.position == 6
 
 
-def test_an_iterator_that_nobody_finishes_is_released_when_it_is_dropped():
+def test_unfinished_iterator_is_released_when_it_is_dropped():
     counter, watcher = Counter(), Listener()
     iterator = iter(counter.wrap_iterator([1, 2, 3], watcher))
     next(iterator)
@@ -191,7 +191,7 @@ def test_advance_from_eight_threads_loses_nothing():
     assert counter.position == 5000 * (8 + sum(range(8)))
 
 
-def test_reading_while_others_advance_never_goes_backwards_and_ends_exact():
+def test_position_read_during_advances_never_decreases():
     counter = Counter()
     done = threading.Event()
     readings: list[float] = []
@@ -211,7 +211,7 @@ def test_reading_while_others_advance_never_goes_backwards_and_ends_exact():
 
 
 @given(st.lists(st.one_of(st.integers(-(10**6), 10**6), st.just(1)), max_size=50), st.integers(-100, 100))
-def test_a_position_that_was_set_is_what_later_steps_add_to(steps, start):
+def test_later_steps_add_to_a_position_that_was_set(steps, start):
     counter = Counter()
     counter.advance(17)
     counter.advance()
@@ -221,7 +221,7 @@ def test_a_position_that_was_set_is_what_later_steps_add_to(steps, start):
     assert counter.position == start + sum(steps)
 
 
-def test_a_long_row_of_deltas_does_not_pile_up():
+def test_pending_deltas_are_bounded():
     counter = Counter()
     for _ in range(100_000):
         counter.advance(2)
@@ -229,7 +229,7 @@ def test_a_long_row_of_deltas_does_not_pile_up():
     assert counter.position == 200_000
 
 
-def test_an_asynchronous_loop_counts_and_tells_its_end():
+def test_async_loop_is_counted_and_its_end_is_notified():
     async def source():
         for item in range(3):
             yield item
@@ -245,7 +245,7 @@ def test_an_asynchronous_loop_counts_and_tells_its_end():
     assert calls == ["exhausted", "released"]
 
 
-def test_an_asynchronous_source_that_raises_is_told_with_its_exception():
+def test_async_source_that_raises_notifies_its_exception():
     async def source():
         yield 1
         raise ValueError("no more")
@@ -260,7 +260,7 @@ def test_an_asynchronous_source_that_raises_is_told_with_its_exception():
     assert asyncio.run(main()) == ["raised ValueError('no more')", "released"]
 
 
-def test_a_signal_handler_may_read_and_advance_in_the_middle_of_a_step():
+def test_signal_handler_during_a_step_can_read_and_advance():
     import signal
 
     counter = Counter()

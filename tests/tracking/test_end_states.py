@@ -138,7 +138,7 @@ def item_state(item):
 
 @pytest.mark.parametrize("form", LOOP_CODE)
 @pytest.mark.parametrize("case", END_CASES)
-def test_the_server_is_told_the_end_as_it_was(programs, pb, case, form):
+def test_program_that_ends_leaves_its_true_end_on_the_server(programs, pb, case, form):
     given = END_CASES[case]
     # Asyncio turns Ctrl-C into a cancellation, which comes at the next await.
     body = given.body.replace("time.sleep", "await asyncio.sleep") if form == "async for" else given.body
@@ -147,7 +147,7 @@ def test_the_server_is_told_the_end_as_it_was(programs, pb, case, form):
     assert item_state(get_final_item(programs, pb)) == EXPECTED_ENDS[case][form], done.stderr
 
 
-def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(programs, pb):
+def test_return_from_a_loop_or_a_block_is_stopped(programs, pb):
     code = """
     def bare():
         for i in track(range(5), id="bare", keep=True):
@@ -163,7 +163,7 @@ def test_a_return_out_of_a_loop_is_stopped_and_out_of_a_block_too(programs, pb):
     assert item_state(pb.get("bare")) == item_state(pb.get("block")) == ("stopped", 2, None)
 
 
-def test_a_generator_that_is_closed_is_stopped_in_all_forms(programs, pb):
+def test_closed_generator_is_stopped_in_all_forms(programs, pb):
     code = """
     def bare():
         for i in track(range(5), id="bare", keep=True): yield i
@@ -190,7 +190,7 @@ def test_a_generator_that_is_closed_is_stopped_in_all_forms(programs, pb):
         assert item_state(pb.get(item_id)) == ("stopped", 1, None)
 
 
-def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(programs, pb):
+def test_loop_that_never_starts_leaves_no_item(programs, pb):
     code = """
     never = track(range(5), id="never", keep=True)
     with track(range(5), id="block", keep=True): pass
@@ -201,7 +201,7 @@ def test_a_loop_that_is_never_begun_leaves_nothing_and_an_empty_block_succeeds(p
     assert item_state(pb.get("block")) == ("succeeded", 0, None)
 
 
-def test_a_tracker_that_is_looped_over_twice_is_two_runs(programs, pb):
+def test_second_loop_over_a_tracker_is_a_second_run(programs, pb):
     code = """
     twice = track(range(5), id="job")
     for i in twice: flush(20)
@@ -213,7 +213,7 @@ def test_a_tracker_that_is_looped_over_twice_is_two_runs(programs, pb):
     assert [item_state(item) for item in programs.history()] == [("stopped", 3, None), ("succeeded", 5, None)]
 
 
-def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(programs, pb):
+def test_sigterm_with_the_documented_handler_is_reported(programs, pb):
     code = """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with track(range(5), id="job") as bar:
@@ -225,7 +225,7 @@ def test_the_recipe_for_sigterm_makes_it_an_end_that_is_told(programs, pb):
     assert item_state(pb.get("job")) == ("failed", 2, "SystemExit: terminated")
 
 
-def test_a_killed_program_is_stalled_after_the_time_out_and_started_again_takes_its_item_over(tmp_path):
+def test_killed_program_stalls_and_its_successor_takes_over(tmp_path):
     clock = ManualClock()
     with (
         start_server(tmp_path / "progress.db", clock=clock) as server,

@@ -20,7 +20,7 @@ from tests.support.fault_server import WRITE_KEY, make_response
 from tests.tracking.test_exit import run_program
 
 
-def test_bars_of_parallel_tasks_do_not_become_each_others_parents(faults, pb):
+def test_bars_of_parallel_tasks_have_separate_parents(faults, pb):
     async def job(name, both):
         for _ in pb.track([1], id=f"outer-{name}", keep=True):
             await both.wait()
@@ -37,7 +37,7 @@ def test_bars_of_parallel_tasks_do_not_become_each_others_parents(faults, pb):
     assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
 
 
-def test_bars_of_parallel_threads_do_not_become_each_others_parents(faults, pb):
+def test_bars_of_parallel_threads_have_separate_parents(faults, pb):
     both = threading.Barrier(2)
 
     def job(name):
@@ -56,7 +56,7 @@ def test_bars_of_parallel_threads_do_not_become_each_others_parents(faults, pb):
     assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
 
 
-def test_an_async_loop_that_is_left_hanging_in_a_closed_event_loop_is_stopped(faults, pb):
+def test_async_loop_left_in_a_closed_event_loop_is_stopped(faults, pb):
     async def source():
         for number in range(5):
             yield number
@@ -75,7 +75,7 @@ def test_an_async_loop_that_is_left_hanging_in_a_closed_event_loop_is_stopped(fa
     faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "stopped")
 
 
-def test_a_bar_is_used_and_flushed_after_its_event_loop_was_closed(faults, pb):
+def test_bar_after_its_event_loop_was_closed_still_counts(faults, pb):
     async def main():
         bar = pb.track(total=3, id="job", keep=True)
         bar.advance()
@@ -97,12 +97,12 @@ FULL_PROGRAM = (
 
 
 @pytest.mark.parametrize("variable", ["PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONOPTIMIZE", "PYTHONUTF8"])
-def test_a_program_in_another_mode_is_tracked_without_a_word(faults, tmp_path, variable):
+def test_program_in_another_python_mode_is_tracked_silently(faults, tmp_path, variable):
     assert run_program(faults.url, FULL_PROGRAM, tmp_path, **{variable: "1"}) == (0, "", "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
 
 
-def test_a_program_whose_green_threads_replace_the_real_ones_is_tracked(faults, tmp_path):
+def test_program_with_patched_green_threads_is_tracked(faults, tmp_path):
     pytest.importorskip("gevent")
     code = "from gevent import monkey; monkey.patch_all()\n" + FULL_PROGRAM
     done, _, err = run_program(faults.url, code, tmp_path, PYTHONWARNINGS="default")
@@ -125,7 +125,7 @@ def test_a_program_whose_green_threads_replace_the_real_ones_is_tracked(faults, 
         (b"2.1-dev", {}, False),
     ],
 )
-def test_a_uwsgi_without_threads_is_known_by_its_version_and_options(monkeypatch, version, options, without):
+def test_uwsgi_threads_follow_its_version_and_options(monkeypatch, version, options, without):
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=version, opt=options))
     assert is_threadless() is without
 
@@ -137,7 +137,7 @@ def test_without_uwsgi_there_are_threads(monkeypatch):
     assert is_threadless() is False
 
 
-def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults, pb, monkeypatch, caplog):
+def test_uwsgi_without_threads_runs_bars_with_one_warning(faults, pb, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=b"2.0.26", opt={}))
     for number in range(3):
         assert list(pb.track(range(3), id=f"job{number}")) == [0, 1, 2]
@@ -148,7 +148,7 @@ def test_in_a_uwsgi_without_threads_bars_just_run_and_one_warning_says_so(faults
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(faults, tmp_path):
+def test_child_forked_without_python_hooks_has_its_own_sender(faults, tmp_path):
     code = (
         "import ctypes\n"
         "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(20)\n"
@@ -168,7 +168,7 @@ def test_a_child_that_was_forked_without_pythons_hooks_has_a_sender_of_its_own(f
     assert faults.items["parent"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
 
 
-def test_the_key_is_in_no_log_repr_pickle_or_traceback(faults, caplog):
+def test_key_is_absent_from_logs_reprs_pickles_and_tracebacks(faults, caplog):
     caplog.set_level(logging.DEBUG)
     told = []
     with ProgressBar(faults.url, WRITE_KEY, auto_detect=False) as pb:
@@ -194,14 +194,14 @@ def test_the_key_is_in_no_log_repr_pickle_or_traceback(faults, caplog):
     assert not [text for text in told if WRITE_KEY in text or "faultkey" in text]
 
 
-def test_a_key_that_cannot_be_used_is_not_shown(caplog, monkeypatch, tmp_path):
+def test_invalid_key_is_not_shown(caplog, monkeypatch, tmp_path):
     code = "import logging; logging.basicConfig(level=0)\nwith track(total=1, id='j') as b: b.advance()\nflush(1)"
     done, out, err = run_program("http://127.0.0.1:9", code, tmp_path, PROGRESSBAR_API_KEY="geheim-\u00e4")
     assert done == 0
     assert "geheim" not in out + err
 
 
-def test_an_embedded_interpreter_without_argv_and_stderr_is_no_trouble(faults, tmp_path):
+def test_interpreter_without_argv_and_stderr_is_tracked(faults, tmp_path):
     code = "sys.argv = []; sys.stderr = None\n" + FULL_PROGRAM
     assert run_program(faults.url, code, tmp_path) == (0, "", "")
     assert faults.items["job"]["status"] == "succeeded"

@@ -115,12 +115,12 @@ FAILURE_ERRORS = {
 
 
 @pytest.mark.parametrize("kind", STOP_ERRORS)
-def test_a_request_to_stop_is_no_failure(kind):
+def test_request_to_stop_is_classified_as_stopped(kind):
     assert classify_error(STOP_ERRORS[kind]) == ("stopped", None)
 
 
 @pytest.mark.parametrize("text", FAILURE_ERRORS)
-def test_anything_else_is_a_failure_with_its_text(text):
+def test_other_exception_is_classified_as_failed_with_its_text(text):
     assert classify_error(FAILURE_ERRORS[text]) == ("failed", text)
 
 
@@ -129,7 +129,7 @@ def test_an_exit_code_that_cannot_be_compared_is_a_failure():
 
 
 @pytest.mark.parametrize("kind", STOP_ERRORS)
-def test_a_block_that_is_asked_to_stop_is_stopped(kind):
+def test_block_with_a_request_to_stop_is_stopped(kind):
     with recording() as recorded:
         with contextlib.suppress(BaseException), track(total=3, id="job", display=False):
             raise STOP_ERRORS[kind]
@@ -141,7 +141,7 @@ def test_a_user_can_fail_a_bar_with_a_cancellation():
     assert format_error(ERROR_GROUPS["group of cancellations"]) == "CancelledError (and 1 other)"
 
 
-def test_the_number_of_others_is_kept_where_the_text_is_cut():
+def test_cut_error_text_keeps_the_number_of_other_errors():
     text = format_error(ExceptionGroup("", [ValueError("x" * 5000), OSError()]))
     assert len(text) == ERROR_LENGTH
     assert text.endswith("x… (and 1 other)")
@@ -167,7 +167,7 @@ def flatten(error):
 
 
 @given(ERROR_TREES)
-def test_a_group_is_what_its_leaves_are(error):
+def test_group_is_classified_by_its_leaves(error):
     failing = [leaf for leaf in flatten(error) if not is_stop(leaf)]
     assert list(iter_failures(error)) == failing
     assert is_stop(error) is (not failing)
@@ -175,7 +175,7 @@ def test_a_group_is_what_its_leaves_are(error):
         assert get_primary_failure(error) == (failing[0], len(failing) - 1)
 
 
-def test_an_exception_that_is_in_many_groups_is_counted_once():
+def test_exception_in_many_groups_is_counted_once():
     error = ValueError("one")
     for _ in range(200):
         error = ExceptionGroup("", [error, error])
@@ -247,7 +247,7 @@ DEATH_CASES = {
 
 
 @pytest.mark.parametrize("case", DEATH_CASES)
-def test_a_death_is_that_of_the_loop_its_exception_came_through(case):
+def test_fatal_error_is_mapped_to_the_loop_it_came_through(case):
     dying, text = DEATH_CASES[case]
     found, others = map_fatal_errors(dying)[raise_value_error.__code__]
     note = "" if not others else f" (and {others} other{'s' if others > 1 else ''})"
@@ -266,16 +266,16 @@ def test_a_death_is_that_of_the_loop_its_exception_came_through(case):
     ],
     ids=["none", "itself", "alone in a group", "in a group", "behind a task group", "behind a group that shows it"],
 )
-def test_a_loop_that_was_cancelled_is_not_what_a_process_dies_of(dying):
+def test_cancelled_loop_is_not_mapped_to_a_fatal_error(dying):
     assert raise_cancelled.__code__ not in map_fatal_errors(dying)
 
 
-def test_a_cancellation_that_another_exception_stands_for_is_a_death():
+def test_replaced_cancellation_is_mapped_to_the_fatal_error():
     assert raise_cancelled.__code__ in map_fatal_errors(raise_while_handling(raise_cancelled, KeyboardInterrupt()))
     assert raise_cancelled.__code__ in map_fatal_errors(raise_and_catch(TimeoutError(), catch_error(raise_cancelled)))
 
 
-def test_a_chain_that_leads_back_to_itself_ends():
+def test_cyclic_exception_chain_ends():
     one, other = ValueError(1), ValueError(2)
     one.__context__, other.__context__ = other, one
     assert map_fatal_errors(make_group(one, other)) == {}
@@ -465,7 +465,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("case", PROGRAM_CODE)
-def test_a_program_of_tasks_tells_how_its_loop_ended(faults, tmp_path, case):
+def test_program_with_tasks_reports_the_end_of_its_loop(faults, tmp_path, case):
     code, status, error = PROGRAM_CODE[case]
     for library in ("anyio", "trio", "gevent"):
         if f"import {library}\n" in code:

@@ -121,14 +121,14 @@ LOOP_BODY_CODE = "    if first:\n        first = False\n        flush(20)\n"  # 
         ),
     ],
 )  # fmt: skip
-def test_the_end_of_a_program_is_told_as_it_was(faults, tmp_path, code, status, completed, error, exit_code):
+def test_end_of_a_program_is_reported(faults, tmp_path, code, status, completed, error, exit_code):
     done, _, err = run_program(faults.url, LOOP_START_CODE + code.replace("{body}", LOOP_BODY_CODE), tmp_path)
     assert done == exit_code, err
     run_ = get_final_item(faults)
     assert (run_["status"], run_["completed"], run_.get("error")) == (status, completed, error)
 
 
-def test_an_unrelated_exception_much_later_does_not_make_an_old_break_a_failure(faults, tmp_path):
+def test_later_unrelated_exception_does_not_fail_a_stopped_loop(faults, tmp_path):
     code = "def search():\n    for i in track(range(5), id='job'):\n        flush(20)\n        if i == 2: break\n"
     done, _, err = run_program(faults.url, code + "search()\nraise RuntimeError('unrelated')", tmp_path)
     assert done == 1
@@ -136,7 +136,7 @@ def test_an_unrelated_exception_much_later_does_not_make_an_old_break_a_failure(
     assert get_final_item(faults)["status"] == "stopped"
 
 
-def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
+def test_short_program_reports_its_exact_count(faults, tmp_path):
     # httpx first: on a busy machine its import alone takes longer than an exit may.
     code = (
         "import httpx\nwith track(total=20000, id='job', keep=True) as bar:\n    for i in range(20000): bar.advance()"
@@ -148,7 +148,7 @@ def test_a_short_program_leaves_its_exact_count_behind(faults, tmp_path):
 
 
 @pytest.mark.parametrize("server", ["refuses", "hangs"])
-def test_a_program_whose_server_is_no_use_ends_in_time_and_says_nothing(faults, tmp_path, server):
+def test_program_with_an_unusable_server_ends_in_time_silently(faults, tmp_path, server):
     faults.default_fault = HANG
     url = faults.url if server == "hangs" else f"http://127.0.0.1:{find_free_port()}"
     code = LONG_TIMEOUT_PRELUDE + (
@@ -165,12 +165,12 @@ def test_a_program_whose_server_is_no_use_ends_in_time_and_says_nothing(faults, 
     assert whole < MAX_EXIT_SECONDS
 
 
-def test_without_a_configuration_a_program_runs_as_without_us(tmp_path):
+def test_program_without_a_configuration_runs_unchanged(tmp_path):
     done, out, err = run_program("", "print(sum(track(range(10), id='job')))", tmp_path)
     assert (done, out, err) == (0, "45\n", "")
 
 
-def test_an_interrupted_bare_loop_has_failed(faults, tmp_path):
+def test_interrupted_bare_loop_is_failed(faults, tmp_path):
     code = "for i in track(range(5), id='job'):\n    flush(20)\n    print('ready', flush=True)\n    " + WAIT_CODE
     process = start_program(faults.url, code, tmp_path)
     assert process.stdout.readline() == "ready\n"
@@ -179,7 +179,7 @@ def test_an_interrupted_bare_loop_has_failed(faults, tmp_path):
     assert (get_final_item(faults)["status"], get_final_item(faults)["error"]) == ("failed", "KeyboardInterrupt")
 
 
-def test_a_forked_child_leaves_its_parents_bar_alone_and_has_its_own(faults, tmp_path):
+def test_forked_child_has_its_own_bar_and_not_its_parents(faults, tmp_path):
     code = (
         "bar = track(total=10, id='job', keep=True)\nbar.advance(3)\nflush(20)\n"
         "pid = os.fork()\n"
@@ -198,7 +198,7 @@ def test_a_forked_child_leaves_its_parents_bar_alone_and_has_its_own(faults, tmp
     assert faults.items["job"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
 
 
-def test_a_fork_in_the_middle_of_an_import_of_ours_leaves_the_child_able_to_import_the_same(faults, tmp_path):
+def test_fork_during_an_import_lets_the_child_import_again(faults, tmp_path):
     code = (
         "bar = track(total=10, id='job', keep=True)\nbar.advance(3)\n"
         "while 'httpx' not in sys.modules: pass\n"  # the sender's thread is in the middle of importing it

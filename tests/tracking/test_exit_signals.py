@@ -46,7 +46,7 @@ FIRST_AT_EXIT = (
 )
 
 
-def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
+def test_bars_first_made_in_an_atexit_handler_are_sent(faults, tmp_path):
     done, _, err = run_program(faults.url, FIRST_AT_EXIT, tmp_path)
     assert (done, err) == (0, "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
@@ -54,7 +54,7 @@ def test_bars_first_made_in_an_atexit_handler_arrive(faults, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["hangs", "refuses"])
-def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(faults, tmp_path, fault):
+def test_bars_made_at_exit_do_not_wait_for_a_missing_server(faults, tmp_path, fault):
     faults.default_fault = HANG
     url = faults.url if fault == "hangs" else f"http://127.0.0.1:{find_free_port()}"
     done, out, err = run_program(url, LONG_TIMEOUT_PRELUDE + FIRST_AT_EXIT, tmp_path)
@@ -62,7 +62,7 @@ def test_bars_first_made_in_an_atexit_handler_wait_for_no_server_that_is_away(fa
     assert float(out) < MAX_EXIT_SECONDS  # 1.5 seconds for both of them, and the imports where no thread can be started
 
 
-def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults, tmp_path):
+def test_bar_first_made_at_exit_is_sent_by_a_flush(faults, tmp_path):
     code = (
         "import atexit\n@atexit.register\ndef last():\n"
         "    for _ in track(range(3), id='job', keep=True): pass\n    print(flush(20))\n"
@@ -71,7 +71,7 @@ def test_a_bar_first_made_in_an_atexit_handler_arrives_when_it_is_flushed(faults
     assert faults.items["job"]["completed"] == 3
 
 
-def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, tmp_path):
+def test_bar_made_after_the_last_flush_is_harmless(faults, tmp_path):
     code = (
         "import atexit\n@atexit.register\ndef last():\n"
         "    for _ in track(range(3), id='late', keep=True): pass\n    print(flush(1))\n"
@@ -83,7 +83,7 @@ def test_a_bar_in_an_atexit_handler_after_the_last_flush_is_no_trouble(faults, t
     assert faults.items["job"]["status"] == "succeeded"
 
 
-def test_a_generator_that_is_held_to_the_end_is_stopped(faults, tmp_path):
+def test_generator_held_until_the_exit_is_stopped(faults, tmp_path):
     code = (
         "def numbers():\n    for i in track(range(9), id='job', keep=True): yield i\n"
         "held = numbers(); next(held); next(held)\nflush(20)"
@@ -92,7 +92,7 @@ def test_a_generator_that_is_held_to_the_end_is_stopped(faults, tmp_path):
     assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("stopped", 1)
 
 
-def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_was(faults, tmp_path):
+def test_loop_of_a_daemon_thread_is_stopped_at_the_exit(faults, tmp_path):
     code = (
         "begun = threading.Event()\n"
         "def work():\n"
@@ -104,7 +104,7 @@ def test_a_daemon_thread_that_is_still_looping_at_the_end_is_stopped_where_it_wa
     assert (get_final_item(faults)["status"], get_final_item(faults)["completed"] < 10**6) == ("stopped", True)
 
 
-def test_a_program_that_exits_in_a_thread_of_its_own_is_still_told(faults, tmp_path):
+def test_bar_of_a_thread_that_outlives_the_main_is_reported(faults, tmp_path):
     code = (
         "def work():\n"
         "    with track(total=2, id='job', keep=True) as bar: flush(20); bar.advance(2)\n"
@@ -123,7 +123,7 @@ ENDLESS_CLOSE = LONG_TIMEOUT_PRELUDE + (
 
 
 @pytest.mark.parametrize("during", ["the loop", "the last flush"])
-def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_path, during):
+def test_ctrl_c_with_a_hanging_server_ends_the_program_at_once(faults, tmp_path, during):
     faults.default_fault = HANG
     if during == "the loop":
         code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT_CODE
@@ -136,7 +136,7 @@ def test_ctrl_c_with_a_server_that_hangs_ends_the_program_at_once(faults, tmp_pa
     assert done == (-signal.SIGINT if during == "the loop" else 0)
 
 
-def test_ctrl_c_that_another_thread_takes_ends_the_last_flush_too(faults, tmp_path):
+def test_ctrl_c_in_another_thread_ends_the_last_flush(faults, tmp_path):
     faults.default_fault = HANG
     code = (
         BAR_CODE + "flush(0.1)  # has the thread started\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
@@ -148,7 +148,7 @@ def test_ctrl_c_that_another_thread_takes_ends_the_last_flush_too(faults, tmp_pa
     assert done == 0
 
 
-def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadline(faults, tmp_path):
+def test_single_ctrl_c_with_a_hanging_server_ends_in_time(faults, tmp_path):
     faults.default_fault = HANG
     code = "for i in track(range(9), id='job', keep=True):\n    print('ready', flush=True)\n    " + WAIT_CODE
     took, done, _, err = interrupt_program(
@@ -160,7 +160,7 @@ def test_one_ctrl_c_with_a_server_that_hangs_ends_the_program_within_the_deadlin
     assert err.count("Traceback") == 1
 
 
-def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(faults, tmp_path):
+def test_ctrl_c_during_an_import_still_ends_by_the_signal(faults, tmp_path):
     (tmp_path / "httpx.py").write_text(
         "import collections, os, signal, threading, time\n"
         "os.kill(os.getpid(), signal.SIGINT)\n"
@@ -184,7 +184,7 @@ def test_ctrl_c_while_the_sender_is_importing_is_still_the_end_by_a_signal(fault
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
-def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
+def test_program_that_handles_ctrl_c_keeps_its_exit_code(faults, tmp_path):
     code = (
         "try:\n    for i in track([1], id='job', keep=True): raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\n"
     )
@@ -192,7 +192,7 @@ def test_a_program_that_dealt_with_ctrl_c_exits_as_it_says(faults, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_path, number):
+def test_killed_program_leaves_a_running_item(faults, tmp_path, number):
     code = BAR_CODE + "flush(20)\nprint('ready', flush=True)\ntime.sleep(300)\n"
     took, done, _, err = interrupt_program(faults, start_program(faults.url, code, tmp_path), number)
     assert (done, err, took < MAX_EXIT_SECONDS) == (-number, "", True)  # and not the minutes that it had to go
@@ -200,12 +200,12 @@ def test_a_program_that_is_killed_leaves_its_item_to_the_heartbeat(faults, tmp_p
     assert faults.items["job"]["heartbeat_timeout"] > 0
 
 
-def test_os_exit_runs_nothing_of_ours(faults, tmp_path):
+def test_os_exit_skips_the_exit_hook(faults, tmp_path):
     assert run_program(faults.url, BAR_CODE + "flush(20)\nbar.advance()\nos._exit(7)\n", tmp_path) == (7, "", "")
     assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("running", 3)
 
 
-def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, tmp_path):
+def test_sigterm_turned_into_sys_exit_is_stopped(faults, tmp_path):
     code = (
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
         "with track(total=9, id='job', keep=True) as bar:\n"
@@ -216,7 +216,7 @@ def test_a_program_that_turns_sigterm_into_sys_exit_is_told_as_stopped(faults, t
     assert (get_final_item(faults)["status"], get_final_item(faults)["completed"]) == ("stopped", 3)
 
 
-def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
+def test_exit_with_many_bars_reports_every_end(faults, tmp_path):
     code = (
         "bars = [track(total=2, id=f'job{n}', keep=True) for n in range(1500)]\n"
         "for bar in bars: bar.advance()\n"
@@ -227,7 +227,7 @@ def test_the_exit_of_a_program_with_many_bars_tells_every_end(faults, tmp_path):
     assert {item["status"] for item in faults.items.values()} == {"stopped"}
 
 
-def test_the_program_can_close_and_flush_as_often_as_it_likes(faults, tmp_path):
+def test_repeated_close_and_flush_are_harmless(faults, tmp_path):
     code = (
         "from progressbar_tracker import ProgressBar\n"
         "pb = ProgressBar(os.environ['PROGRESSBAR_URL'], os.environ['PROGRESSBAR_API_KEY'])\n"

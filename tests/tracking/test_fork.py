@@ -61,7 +61,7 @@ LOCK_CODE = {
 
 
 @pytest.mark.parametrize("lock", LOCK_CODE)
-def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(faults, tmp_path, lock):
+def test_forked_child_gets_no_held_lock_of_its_parent(faults, tmp_path, lock):
     code = (
         "loaded()\n" + LOCK_CODE[lock] + "\n"
         "held, over = threading.Event(), threading.Event()\n"
@@ -76,7 +76,7 @@ def test_a_child_of_a_fork_never_meets_a_lock_that_a_thread_of_its_parent_held(f
     assert faults.items["child"]["completed"] == faults.items["parent"]["completed"] == 2
 
 
-def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(faults, tmp_path):
+def test_fork_during_a_request_keeps_the_parents_connection(faults, tmp_path):
     code = (
         "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(); assert flush(20)\n"
         "bar.advance(); sys.stdin.readline()\n"
@@ -94,7 +94,7 @@ def test_a_fork_in_the_middle_of_a_request_leaves_the_parents_connection_alone(f
 
 
 @pytest.mark.parametrize("share", ["", "bar.share()\n"], ids=["alone", "shared"])
-def test_a_child_that_ends_its_parents_loop_says_nothing_of_it(faults, tmp_path, share):
+def test_child_that_ends_its_parents_loop_sends_nothing(faults, tmp_path, share):
     code = (
         "bar = track(total=9, id='job', keep=True); bar.advance(3); " + (share or "\n") + "assert flush(20)\n"
         "def work():\n"
@@ -111,7 +111,7 @@ def test_a_child_that_ends_its_parents_loop_says_nothing_of_it(faults, tmp_path,
     assert pid != faults.items["job"]["meta"]["pid"]
 
 
-def test_a_loop_that_is_gone_through_in_the_child_too_is_told_by_the_parent_alone(faults, tmp_path):
+def test_loop_run_by_parent_and_child_is_sent_by_the_parent(faults, tmp_path):
     code = (
         "pids = []\n"
         "for i in track(range(4), id='job', keep=True):\n"
@@ -132,7 +132,7 @@ def test_a_loop_that_is_gone_through_in_the_child_too_is_told_by_the_parent_alon
     )
 
 
-def test_a_nested_fork_has_bars_of_its_own_on_every_level(faults, tmp_path):
+def test_nested_fork_has_its_own_bars_on_every_level(faults, tmp_path):
     code = (
         "def first():\n"
         "    ok = own_bar('first')\n"
@@ -148,7 +148,7 @@ def test_a_nested_fork_has_bars_of_its_own_on_every_level(faults, tmp_path):
     assert len({item["meta"]["pid"] for item in faults.items.values()}) == 3
 
 
-def test_a_storm_of_forks_loses_no_bar(faults, tmp_path):
+def test_many_forks_lose_no_bar(faults, tmp_path):
     code = (
         "loaded()\n"
         "bar = track(total=20, id='job', keep=True, interval=0.05)\n"
@@ -176,7 +176,7 @@ def test_a_generated_id_is_unique_after_a_fork(faults, tmp_path):
     assert len(faults.items) == 5
 
 
-def test_a_child_in_development_mode_complains_of_no_connection_left_open(faults, tmp_path):
+def test_child_in_development_mode_has_no_open_connection(faults, tmp_path):
     code = (
         "import gc\n"
         "bar = track(total=2, id='job', keep=True); bar.advance(); assert flush(20)\n"
@@ -190,7 +190,7 @@ def test_a_child_in_development_mode_complains_of_no_connection_left_open(faults
     assert (done, err) == (0, "")
 
 
-def test_a_pool_that_is_terminated_takes_nobody_with_it(faults, tmp_path):
+def test_terminated_pool_keeps_the_bar_of_the_parent(faults, tmp_path):
     code = (
         "import multiprocessing\n"
         "loaded()\n"

@@ -65,21 +65,21 @@ def hanging_dns(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_black_hole_costs_the_loop_nothing_and_the_exit_little(unresponsive_address, scheme):
+def test_unresponsive_server_delays_neither_loop_nor_exit(unresponsive_address, scheme):
     pb = ProgressBar(f"{scheme}://{unresponsive_address}", WRITE_KEY, auto_detect=False)
     took, seen = run_loop(pb)
     assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
     check_close_time(pb)
 
 
-def test_name_servers_that_hang_delay_only_the_senders_thread(hanging_dns):
+def test_hanging_name_servers_delay_only_the_senders_thread(hanging_dns):
     pb = ProgressBar(hanging_dns, WRITE_KEY, auto_detect=False)
     took, seen = run_loop(pb)
     assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
     check_close_time(pb)
 
 
-def test_tls_to_a_port_without_it_is_one_more_failure(faults):
+def test_tls_to_a_plain_port_is_a_counted_failure(faults):
     pb = ProgressBar(faults.url.replace("http:", "https:"), WRITE_KEY, auto_detect=False)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
@@ -90,14 +90,14 @@ def test_tls_to_a_port_without_it_is_one_more_failure(faults):
 
 
 @pytest.mark.parametrize("fault", [SILENT, HALF_RESPONSE], ids=["headers and then silence", "half a body"])
-def test_an_answer_that_breaks_off_neither_slows_the_loop_nor_the_exit(faults, pb, fault):
+def test_truncated_response_delays_neither_loop_nor_exit(faults, pb, fault):
     faults.default_fault = fault
     took, seen = run_loop(pb)
     assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
     check_close_time(pb)
 
 
-def test_making_and_advancing_a_bar_does_no_io_in_the_programs_thread(pb, monkeypatch):
+def test_bar_does_no_io_in_the_programs_thread(pb, monkeypatch):
     program, used, real = threading.current_thread(), [], socket.socket
 
     class Watched(real):
@@ -147,7 +147,7 @@ class UnprintableValue:
         pytest.param("title", "\ud800", id="surrogate"),
     ],
 )
-def test_what_cannot_be_told_as_json_reaches_the_server_made_fit(faults, pb, field, value):
+def test_value_that_json_lacks_is_sent_as_a_valid_one(faults, pb, field, value):
     with pb.track(total=3, id="job", keep=True) as bar:
         setattr(bar, field, value)
         bar.advance(2)
@@ -163,7 +163,7 @@ def kill_thread(thread):
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 
-def test_a_senders_thread_that_is_killed_goes_on_with_what_it_had(faults, pb, monkeypatch):
+def test_killed_senders_thread_continues_with_its_runs(faults, pb, monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.worker.STEP_RETRY_DELAY", 0.01)
     with pb.track(total=10, id="job", keep=True, interval=0.05) as bar:
         faults.wait_for(lambda: "job" in faults.items)
@@ -174,7 +174,7 @@ def test_a_senders_thread_that_is_killed_goes_on_with_what_it_had(faults, pb, mo
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, MemoryError, RecursionError, SystemExit, GeneratorExit])
-def test_step_that_raises_is_called_again_for_good(kind, caplog):
+def test_step_that_raises_is_always_called_again(kind, caplog):
     """The worker waits longer each time, and logs the first failure only."""
     tries, recovered = [], threading.Event()
 
@@ -196,7 +196,7 @@ def test_step_that_raises_is_called_again_for_good(kind, caplog):
     assert len(logged) == 1 + 20 - 6  # the pause is a minute from the seventh on, cut short by the test
 
 
-def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
+def test_thread_whose_log_handler_raises_continues(monkeypatch):
     class Raising(logging.Handler):
         def emit(self, record):
             raise OSError(28, "No space left on device")
@@ -221,7 +221,7 @@ def test_thread_whose_log_handler_raises_goes_on(monkeypatch):
         logger.removeHandler(handler)
 
 
-def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkeypatch):
+def test_thread_stopped_after_its_last_step_ends_at_once(monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.worker.IDLE_POLL_DELAY", 30.0)
     monkeypatch.setattr("progressbar_tracker._sender.worker.IDLE_TIMEOUT", 30.0)
     stepped = threading.Event()
@@ -233,7 +233,7 @@ def test_a_thread_that_is_stopped_just_after_its_last_step_leaves_at_once(monkey
     assert not thread.is_alive()
 
 
-def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatch, caplog):
+def test_delivery_with_an_unexpected_error_loses_no_record(faults, pb, monkeypatch, caplog):
     monkeypatch.setattr("progressbar_tracker._sender.worker.STEP_RETRY_DELAY", 0.01)
     monkeypatch.setattr("progressbar_tracker._sender.backoff.BACKOFF_BASE", 0.01)
     deliver, failures = ServerProtocol.deliver, []
@@ -253,7 +253,7 @@ def test_a_delivery_that_fails_unforeseen_loses_no_record(faults, pb, monkeypatc
     assert "ZeroDivisionError('a bug')" in caplog.text
 
 
-def test_when_the_sender_is_broken_flush_and_close_say_so_and_raise_nothing(pb, monkeypatch, caplog):
+def test_flush_and_close_of_a_broken_sender_return_false(pb, monkeypatch, caplog):
     monkeypatch.setattr(Sender, "step", lambda self: 1 / 0)
     pb.sender._worker._step = pb.sender.step
     pb.sender._worker._start_failures = MAX_START_FAILURES
@@ -264,7 +264,7 @@ def test_when_the_sender_is_broken_flush_and_close_say_so_and_raise_nothing(pb, 
     assert "division by zero" in caplog.text
 
 
-def test_a_thread_that_cannot_be_started_is_told_once_however_many_bars_there_are(pb, monkeypatch, caplog):
+def test_missing_thread_is_logged_once_for_many_bars(pb, monkeypatch, caplog):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
@@ -275,7 +275,7 @@ def test_a_thread_that_cannot_be_started_is_told_once_however_many_bars_there_ar
     assert len([record for record in caplog.records if "no thread can be started" in record.message]) == 1
 
 
-def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
+def test_input_of_a_hanging_thread_is_bounded(monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.sender.MAX_ITEMS", 100)
     sender = Sender(lambda: None)
     monkeypatch.setattr(sender._worker, "start", lambda **_: False)
@@ -287,7 +287,7 @@ def test_what_a_hanging_thread_does_not_take_in_is_bounded(monkeypatch):
     assert sender.stats().dropped == 900
 
 
-def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
+def test_flushes_that_timed_out_are_forgotten():
     class Away:
         unbatched = False
         boot_id = ""
@@ -307,7 +307,7 @@ def test_flushes_that_nobody_waits_for_any_more_are_forgotten():
     sender.close(0.01)
 
 
-def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_server(monkeypatch):
+def test_part_waits_for_a_sender_that_still_imports(monkeypatch):
     monkeypatch.setattr("progressbar_tracker._sender.sender.EXIT_TIMEOUT", 0.01)
     impatient = threading.Event()
     told = []
@@ -342,7 +342,7 @@ def test_a_part_waits_for_a_sender_that_is_still_importing_and_not_only_for_the_
     sender.close(1.0)
 
 
-def test_a_raising_on_error_is_swallowed():
+def test_on_error_that_raises_is_ignored():
     class Away:
         unbatched = False
         boot_id = ""
@@ -377,7 +377,7 @@ def test_a_raising_on_error_is_swallowed():
         [{"id": "a", "status": 200}] * 2,
     ],
 )
-def test_a_batch_answer_that_is_not_of_the_protocol_is_a_failure_and_no_crash(faults, pb, caplog, results):
+def test_batch_response_outside_the_protocol_is_a_failure(faults, pb, caplog, results):
     faults.default_fault = make_response(200, json.dumps({"results": results}).encode())
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(7)
@@ -386,7 +386,7 @@ def test_a_batch_answer_that_is_not_of_the_protocol_is_a_failure_and_no_crash(fa
     assert "not this protocol" in caplog.text
 
 
-def test_a_1_0_0_server_that_is_busy_is_left_in_peace_as_a_whole():
+def test_busy_1_0_0_server_gets_no_further_request():
     wire = ServerProtocol()
     wire._legacy_states = {}
     ops = [{"op": "put", "id": f"i{number}", "run_id": "r", "seq": 1, "title": "t"} for number in range(5)]
@@ -399,14 +399,14 @@ def test_a_1_0_0_server_that_is_busy_is_left_in_peace_as_a_whole():
     assert [result["status"] for result in stop.value.value] == [201, 429, 429, 429, 429]
 
 
-def test_nothing_is_logged_above_debug_while_all_is_well(faults, pb, caplog):
+def test_normal_operation_logs_nothing_above_debug(faults, pb, caplog):
     caplog.set_level(logging.INFO, "progressbar_tracker")
     run_loop(pb)
     assert pb.sender.flush(20)
     assert caplog.records == []
 
 
-def test_beyond_the_limit_a_loop_just_runs(faults):
+def test_runs_beyond_the_limit_are_not_tracked(faults):
     sender = Sender(lambda: None, make_reconciler=lambda: Reconciler(max_items=3))
     for number in range(10):
         sender._reconciler.add(FakeSource(f"i{number}"), 0.0)

@@ -103,7 +103,7 @@ def collect_items(iterable):
 
 
 @pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
-def test_an_iterable_that_for_takes_gives_the_same_items(make):
+def test_any_iterable_yields_the_same_items_when_tracked(make):
     plain = collect_items(make())
     with recording() as made:
         tracked = collect_items(track(make(), id="job", display=False))
@@ -112,7 +112,7 @@ def test_an_iterable_that_for_takes_gives_the_same_items(make):
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), StopIteration(), KeyboardInterrupt(), SystemExit(2)])
-def test_an_iterable_whose_iter_raises_raises_the_same(error):
+def test_error_of_iter_is_raised_unchanged(error):
     class Refuses:
         def __iter__(self):
             raise error
@@ -124,7 +124,7 @@ def test_an_iterable_whose_iter_raises_raises_the_same(error):
 
 
 @pytest.mark.parametrize("kind", [int, type("NoIterator", (), {"__iter__": lambda self: 3}), OnlyNext])
-def test_what_for_refuses_is_refused_with_the_same_type(kind):
+def test_non_iterable_raises_the_same_type_as_for(kind):
     with pytest.raises(TypeError):
         for _ in kind():
             pass
@@ -133,7 +133,7 @@ def test_what_for_refuses_is_refused_with_the_same_type(kind):
             pass
 
 
-def test_an_asynchronous_iterator_needs_only_anext():
+def test_async_iterator_needs_only_anext():
     class Next:
         left = 3
 
@@ -181,7 +181,7 @@ def test_a_copy_of_a_tracker_has_no_effect_on_it(make, used):
 
 
 @pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
-def test_a_copy_of_a_loop_s_iterator_goes_on_by_itself(make):
+def test_copy_of_a_loops_iterator_is_independent(make):
     with recording() as made:
         iterator = iter(track([1, 2, 3], id="job", display=False))
         next(iterator)
@@ -195,13 +195,13 @@ def test_a_copy_of_a_loop_s_iterator_goes_on_by_itself(make):
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
-def test_an_iterator_that_cannot_be_copied_refuses_as_ever(make):
+def test_iterator_without_copy_support_still_raises(make):
     with pytest.raises(TypeError, match="generator"):
         make(iter(track((n for n in range(3)), display=False)))
 
 
 @pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
-def test_a_share_survives_being_copied(make):
+def test_copied_share_is_equal(make):
     with track(total=1, id="job", display=False) as bar:
         share = bar.share()
         assert make(share) == share
@@ -280,7 +280,7 @@ interpreters.destroy(made)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no interpreter forbids daemon threads")
-def test_an_interpreter_without_daemon_threads_loops_as_ever():
+def test_interpreter_without_daemon_threads_runs_the_loop():
     program = subprocess.run([sys.executable, "-c", SUBINTERPRETER_PROGRAM], capture_output=True, text=True, timeout=60)
     first, *lines = program.stdout.splitlines()
     assert "no thread can be started" in first
@@ -329,19 +329,19 @@ async def take_all(iterator):
 
 
 @pytest.mark.parametrize("once", [raise_once, wait_once, end_once])
-def test_asynchronous_source_goes_on_after_a_step_that_failed(once):
+def test_async_source_continues_after_a_failed_step(once):
     bare = asyncio.run(take_all(aiter(AsyncSteps(once))))
     assert asyncio.run(take_all(aiter(track(AsyncSteps(once), display=False)))) == bare
     assert 5 in bare
 
 
-def test_step_that_timed_out_does_not_end_the_run():
+def test_async_step_that_timed_out_does_not_end_the_run():
     with recording() as recorded:
         asyncio.run(take_all(aiter(track(AsyncSteps(wait_once), id="steps", keep=True))))
     assert (recorded["steps"].status, recorded["steps"].completed) == ("succeeded", 5)
 
 
-def test_two_tasks_share_an_asynchronous_source():
+def test_two_tasks_can_share_an_async_source():
     async def nothing():
         await asyncio.sleep(0)
 
@@ -358,7 +358,7 @@ def test_two_tasks_share_an_asynchronous_source():
     assert (recorded["shared"].status, recorded["shared"].completed) == ("succeeded", 5)
 
 
-def test_break_out_of_an_asynchronous_loop_leaves_no_task():
+def test_break_out_of_an_async_loop_leaves_no_task():
     code = """if True:
     import asyncio
     from progressbar_tracker import track

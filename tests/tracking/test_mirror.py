@@ -9,7 +9,7 @@ from progressbar_tracker._tracking.mirror import Mirror, Reading
 from progressbar_tracker._tracking.run import intern_options
 
 
-def test_a_look_that_comes_late_does_not_replace_the_last_count():
+def test_late_reading_does_not_replace_the_last_count():
     """The sender's thread may be in the middle of reading while the program ends the run."""
     run = Mirror("x", intern_options("it", None, keep=False, interval=0.5), None)
     reading, go_on = threading.Event(), threading.Event()

@@ -31,29 +31,29 @@ def record_loop(**options: object) -> Recording:
     return seen
 
 
-def test_without_them_nothing_is_told() -> None:
+def test_run_without_options_has_no_channel_and_deadline() -> None:
     assert (record_loop()["a"].notify, record_loop()["a"].deadline) == ((), None)
 
 
 @pytest.mark.parametrize(("given_", "names"), [("phone", ("phone",)), (["a", "b", "a"], ("a", "b")), ((), ())])
-def test_one_channel_or_several_are_named(given_: object, names: tuple[str, ...]) -> None:
+def test_notify_takes_one_channel_or_several(given_: object, names: tuple[str, ...]) -> None:
     assert record_loop(notify=given_)["a"].notify == names
 
 
 @pytest.mark.parametrize("wrong", [5, [5], {"a": 1}, True, b"a"])
-def test_what_is_no_name_is_refused(wrong: object) -> None:
+def test_notify_of_a_wrong_type_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="notify"):
         track([], notify=wrong)
 
 
 @pytest.mark.parametrize("wrong", [[""], "a" * 65, "a\n", list("abcdefghi")])
-def test_what_no_channel_is_called_is_refused(wrong: object) -> None:
+def test_notify_with_an_invalid_name_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="notify"):
         track([], notify=wrong)
 
 
 @pytest.mark.parametrize("stretch", [90, 90.0, timedelta(seconds=90)])
-def test_a_stretch_of_time_begins_with_the_run(stretch: object) -> None:
+def test_duration_starts_with_the_run(stretch: object) -> None:
     with recording() as seen:
         loop = track([1], id="a", display=False, deadline=stretch)
         before = time.time()
@@ -61,7 +61,7 @@ def test_a_stretch_of_time_begins_with_the_run(stretch: object) -> None:
     assert before + 90 - 0.001 <= parse_timestamp(seen["a"].deadline) <= time.time() + 90
 
 
-def test_each_run_has_as_long() -> None:
+def test_each_run_has_its_own_deadline() -> None:
     with recording() as seen:
         loop = track([1], id="a", display=False, deadline=90)
         list(loop)
@@ -70,35 +70,35 @@ def test_each_run_has_as_long() -> None:
     assert second >= first  # and not the same instant twice
 
 
-def test_an_instant_is_that_instant() -> None:
+def test_instant_is_sent_unchanged() -> None:
     instant = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert parse_timestamp(record_loop(deadline=instant)["a"].deadline) == instant.timestamp()
 
 
-def test_an_instant_without_a_zone_is_local_time() -> None:
+def test_instant_without_a_time_zone_is_local_time() -> None:
     instant = datetime(2031, 7, 2, 3, 4, 5)  # noqa: DTZ001
     assert parse_timestamp(record_loop(deadline=instant)["a"].deadline) == time.mktime(instant.timetuple())
 
 
 @pytest.mark.parametrize("wrong", ["tomorrow", True, [], object(), 1j])
-def test_what_is_no_time_is_refused(wrong: object) -> None:
+def test_deadline_of_a_wrong_type_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="deadline"):
         track([], deadline=wrong)
 
 
 @pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, 1e12, timedelta(-1), datetime.min, datetime.max])  # noqa: DTZ901
-def test_a_time_that_cannot_be_is_refused(wrong: object) -> None:
+def test_deadline_out_of_range_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="deadline"):
         track([], deadline=wrong)
 
 
 @given(st.floats(0, 3e9) | st.datetimes(datetime(1970, 1, 3), datetime(2160, 1, 1)))  # noqa: DTZ001
-def test_whatever_is_taken_is_told_to_the_millisecond(due: float | datetime) -> None:
+def test_accepted_deadline_is_exact_to_the_millisecond(due: float | datetime) -> None:
     at = due.timestamp() if isinstance(due, datetime) else due
     assert parse_timestamp(make_deadline(due).to_rfc3339(0.0)) == pytest.approx(at, abs=0.0011)
 
 
-def test_the_drop_in_has_them_too() -> None:
+def test_drop_in_takes_notify_and_deadline() -> None:
     with recording() as seen:
         list(tqdm([1], id="a", notify="phone", deadline=60, disable=None))
     assert seen["a"].notify == ("phone",)
@@ -108,21 +108,21 @@ def test_the_drop_in_has_them_too() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1h30m", 5400), ("1.5 h", 5400), ("2d", 172800), ("1w", 604800)]
 )
-def test_a_person_types_a_stretch_of_time(text: str, seconds: float) -> None:
+def test_typed_duration_is_parsed(text: str, seconds: float) -> None:
     assert parse_deadline(text) == seconds
 
 
-def test_a_person_types_an_instant() -> None:
+def test_typed_instant_is_parsed() -> None:
     assert parse_deadline(" 2031-01-02T03:04Z ") == datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1h-2m", "h", "1e3", "2031-13-01", "500y", "99999999999"])
-def test_what_is_neither_is_refused(text: str) -> None:
+def test_other_typed_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"time such as|deadline"):
         parse_deadline(text)
 
 
-def test_the_command_line_has_them_too() -> None:
+def test_command_line_validates_the_deadline() -> None:
     with recording() as seen:
         ended = CliRunner().invoke(pipe, ["--deadline", "soon"])
     assert ended.exit_code == 2
@@ -130,12 +130,12 @@ def test_the_command_line_has_them_too() -> None:
     assert len(seen) == 0
 
 
-def test_a_server_of_the_original_protocol_is_told_neither() -> None:
+def test_legacy_item_has_neither_notify_nor_deadline() -> None:
     op = {"op": "put", "id": "a", "title": "t", "completed": 1, "total": 2, "notify": ["x"], "deadline": "2031-01-01"}
     assert set(LegacyState(op, 0.0, 0).to_item(1.0)) == {"id", "title", "description", "value", "weight"}
 
 
-def test_what_is_late_says_so_in_the_list() -> None:
+def test_late_item_is_marked_in_the_list() -> None:
     item = {"id": "a", "title": "t", "value": 0.5, "status": "running", "late": True}
     assert item_row(item)[0] == "> running, late"
     assert item_row({**item, "late": False})[0] == "> running"

@@ -51,7 +51,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("pool", ["Pool", "ProcessPoolExecutor"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_the_item_shows_the_exact_sum_of_a_pools_parts(programs, pb, method, pool):
+def test_item_is_the_exact_sum_of_a_pools_parts(programs, pb, method, pool):
     run_program(programs, POOL_PROGRAM.replace("METHOD", repr(method)).replace("POOL", repr(pool)))
     item = pb.get("job")
     assert (item["status"], item["completed"]) == ("succeeded", sum(100 + number for number in range(8)))
@@ -81,12 +81,12 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_workers_share_is_replaced_when_another_does_its_work_again(programs, pb):
+def test_part_of_a_killed_worker_is_replaced_by_its_successor(programs, pb):
     run_program(programs, KILLED_PROGRAM)
     assert pb.get("job")["completed"] == 100
 
 
-def test_parts_and_the_bars_own_count_add_up(pb):
+def test_parts_are_added_to_the_bars_own_count(pb):
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(2)
         with bar.share().track() as part:
@@ -97,7 +97,7 @@ def test_parts_and_the_bars_own_count_add_up(pb):
     assert pb.get("job")["completed"] == 9
 
 
-def test_a_part_is_on_the_server_when_its_block_is_left(pb):
+def test_part_is_on_the_server_at_the_end_of_its_block(pb):
     with pb.track(total=10, id="job") as bar:
         with bar.share().track(part="a") as part:
             part.advance(3)
@@ -112,7 +112,7 @@ def test_a_handle_is_small_and_has_no_key(server):
         assert pickle.loads(data) == bar.share()
 
 
-def test_a_handle_of_a_bar_that_is_sent_nowhere_is_of_no_harm(monkeypatch):
+def test_handle_of_an_unsent_bar_is_inactive(monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     with track(total=10, id="job") as bar:
         share = bar.share()
@@ -122,7 +122,7 @@ def test_a_handle_of_a_bar_that_is_sent_nowhere_is_of_no_harm(monkeypatch):
     assert share.active is False
 
 
-def test_a_handle_whose_server_has_no_key_here_warns_and_goes_on(caplog):
+def test_handle_without_a_key_for_its_server_warns(caplog):
     with Share("http://elsewhere:8989", "job", "r").track() as part:
         part.advance(3)
     (record,) = caplog.records
@@ -130,7 +130,7 @@ def test_a_handle_whose_server_has_no_key_here_warns_and_goes_on(caplog):
     _runtime.get_sender_at("http://elsewhere:8989").close()  # it looks for a key until then
 
 
-def test_late_parts_of_a_bar_that_has_ended_are_left_out_quietly(pb):
+def test_part_of_an_ended_bar_is_ignored(pb):
     with pb.track(total=10, id="job", keep=True) as bar:
         share = bar.share()
     assert pb.sender.flush(20)
@@ -141,6 +141,6 @@ def test_late_parts_of_a_bar_that_has_ended_are_left_out_quietly(pb):
 
 
 @pytest.mark.parametrize("part", [5, ""])
-def test_a_part_without_a_proper_name_is_refused(part):
+def test_part_with_an_invalid_name_is_refused(part):
     with pytest.raises(TypeError, match="part"):
         Share(None, "job", "r").track(part=part)

@@ -19,7 +19,7 @@ def test_a_loop_is_recorded_with_its_end_and_its_count():
     assert (run.title, run.unit, run.group, run.keep) == ("A job", "rows", "night", False)
 
 
-def test_a_state_in_between_can_be_asked_for():
+def test_intermediate_state_is_recorded():
     with recording() as recorded, track(total=4, id="job") as bar:
         bar.advance(2)
         assert (recorded["job"].status, recorded["job"].completed) == ("running", 2)
@@ -32,7 +32,7 @@ def test_a_failure_is_recorded_with_its_text():
     assert (recorded["job"].status, recorded["job"].error) == ("failed", "ValueError: bad row")
 
 
-def test_each_run_of_an_id_is_recorded_and_the_newest_is_what_the_id_gives():
+def test_each_run_is_recorded_and_the_id_gives_the_newest():
     with recording() as recorded:
         for rows in ([1], [1, 2]):
             for _ in track(rows, id="job"):
@@ -42,7 +42,7 @@ def test_each_run_of_an_id_is_recorded_and_the_newest_is_what_the_id_gives():
     assert len({run.run_id for run in recorded}) == len(recorded) == 2
 
 
-def test_an_id_that_was_not_tracked_is_named_with_those_that_were():
+def test_unknown_id_raises_with_the_tracked_ids():
     with recording() as recorded:
         list(track([1], id="job"))
     assert "other" not in recorded
@@ -67,7 +67,7 @@ def test_no_thread_is_started_and_nothing_is_sent():
         assert threading.active_count() == before
 
 
-def test_after_the_block_the_configured_server_is_back(faults, monkeypatch):
+def test_recording_restores_the_configured_server(faults, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
     with recording() as recorded:
@@ -78,14 +78,14 @@ def test_after_the_block_the_configured_server_is_back(faults, monkeypatch):
     assert "recorded" not in faults.items
 
 
-def test_a_recording_can_be_given_as_the_client():
+def test_recording_can_be_the_client():
     with recording() as recorded:
         pass
     list(track([1], id="job", client=recorded))
     assert "job" in recorded
 
 
-def test_trackers_of_a_client_of_their_own_are_not_affected(faults):
+def test_recording_does_not_affect_an_explicit_client(faults):
     with ProgressBar(faults.url, "key", auto_detect=False) as pb:
         with recording() as recorded:
             list(pb.track([1], id="job", keep=True))

@@ -21,7 +21,7 @@ def wait_for_status(faults, status, item_id="job"):
     return faults.items[item_id]
 
 
-def test_the_item_is_there_while_the_loop_runs(faults, pb):
+def test_item_exists_while_the_loop_runs(faults, pb):
     for number in pb.track(range(10), id="job", title="A job"):
         if number == 4:
             assert pb.sender.flush(20)
@@ -29,7 +29,7 @@ def test_the_item_is_there_while_the_loop_runs(faults, pb):
     assert (item["title"], item["completed"], item["total"], item["status"]) == ("A job", 4, 10, "running")
 
 
-def test_a_loop_that_came_to_its_end_succeeded_and_left_the_list(faults, pb):
+def test_exhausted_loop_has_succeeded_and_leaves_the_list(faults, pb):
     for number in pb.track(range(10), id="job"):
         if number == 0:
             pb.sender.flush(20)
@@ -44,7 +44,7 @@ def test_keep_leaves_a_finished_item_listed(faults, pb):
     assert wait_for_status(faults, "succeeded")["completed"] == 10
 
 
-def test_a_loop_that_was_left_early_is_stopped_with_the_count_before(faults, pb):
+def test_loop_left_early_is_stopped_with_its_count(faults, pb):
     for number in pb.track(range(10), id="job"):
         pb.sender.flush(20)
         if number == 3:
@@ -53,7 +53,7 @@ def test_a_loop_that_was_left_early_is_stopped_with_the_count_before(faults, pb)
     assert (run["status"], run["completed"], run.get("error")) == ("stopped", 3, None)
 
 
-def test_a_block_that_raises_failed_and_stays_listed_with_the_reason(faults, pb):
+def test_block_that_raises_is_failed_and_stays_listed(faults, pb):
     with pytest.raises(ValueError, match="bad row 3"):
         with pb.track(total=10, id="job") as bar:
             bar.advance(3)
@@ -62,7 +62,7 @@ def test_a_block_that_raises_failed_and_stays_listed_with_the_reason(faults, pb)
     assert (item["completed"], item["error"]) == (3, "ValueError: bad row 3")
 
 
-def test_a_loop_in_a_block_that_raises_is_failed_and_not_stopped(faults, pb):
+def test_loop_in_a_block_that_raises_is_failed(faults, pb):
     with pytest.raises(KeyError):
         with pb.track([1, 2, 3], id="job") as bar:
             for number in bar:
@@ -71,7 +71,7 @@ def test_a_loop_in_a_block_that_raises_is_failed_and_not_stopped(faults, pb):
     assert wait_for_status(faults, "failed")["error"] == "KeyError: 'two'"
 
 
-def test_a_loop_in_a_block_that_is_left_by_break_is_stopped(faults, pb):
+def test_loop_in_a_block_left_by_break_is_stopped(faults, pb):
     with pb.track([1, 2, 3], id="job", keep=True) as bar:
         for number in bar:
             if number == 2:
@@ -79,7 +79,7 @@ def test_a_loop_in_a_block_that_is_left_by_break_is_stopped(faults, pb):
     assert wait_for_status(faults, "stopped")["completed"] == 1
 
 
-def test_advance_and_update_set_what_the_server_sees(faults, pb):
+def test_advance_and_update_change_the_item(faults, pb):
     with pb.track(total=100, id="job", unit="B", keep=True) as bar:
         bar.advance(10)
         bar.advance()
@@ -93,7 +93,7 @@ def test_advance_and_update_set_what_the_server_sees(faults, pb):
     assert (item["title"], item["description"]) == ("Renamed", "half")
 
 
-def test_a_tracker_without_loop_or_block_begins_with_the_first_step_and_ends_with_close(faults, pb):
+def test_tracker_without_loop_or_block_ends_with_close(faults, pb):
     bar = pb.track(total=3, id="job", keep=True)
     bar.advance(3)
     bar.close()
@@ -101,7 +101,7 @@ def test_a_tracker_without_loop_or_block_begins_with_the_first_step_and_ends_wit
     assert wait_for_status(faults, "succeeded")["completed"] == 3
 
 
-def test_a_tracker_that_is_dropped_without_close_is_stopped(faults, pb):
+def test_tracker_dropped_without_close_is_stopped(faults, pb):
     bar = pb.track(total=3, id="job", keep=True)
     bar.advance()
     del bar
@@ -115,7 +115,7 @@ def test_fail_ends_the_run_with_a_text(faults, pb):
     assert wait_for_status(faults, "failed")["error"] == "disk full"
 
 
-def test_twenty_thousand_steps_arrive_exactly_in_few_requests(faults, pb):
+def test_many_steps_are_sent_exactly_in_few_requests(faults, pb):
     with pb.track(total=20_000, id="job", keep=True) as bar:
         for _ in range(20_000):
             bar.advance()
@@ -124,7 +124,7 @@ def test_twenty_thousand_steps_arrive_exactly_in_few_requests(faults, pb):
     assert len(faults.requests) <= 3
 
 
-def test_an_async_loop_is_tracked_like_any_other(faults, pb):
+def test_async_loop_is_tracked(faults, pb):
     async def source():
         for number in range(5):
             yield number
@@ -136,7 +136,7 @@ def test_an_async_loop_is_tracked_like_any_other(faults, pb):
     assert wait_for_status(faults, "succeeded")["completed"] == 5
 
 
-def test_an_async_source_that_raises_fails_with_its_text(faults, pb):
+def test_async_source_that_raises_is_failed_with_its_text(faults, pb):
     async def source():
         yield 1
         raise OSError("line dropped")
@@ -150,7 +150,7 @@ def test_an_async_source_that_raises_fails_with_its_text(faults, pb):
     assert wait_for_status(faults, "failed")["error"] == "OSError: line dropped"
 
 
-def test_without_an_id_each_run_has_a_readable_one_of_its_own(faults, pb):
+def test_run_without_an_id_gets_a_readable_one(faults, pb):
     for _ in range(2):
         for _ in pb.track([1], keep=True):
             pass
@@ -178,25 +178,25 @@ def test_a_bar_after_another_has_no_parent(faults, pb):
     assert faults.items["second"].get("parent") is None
 
 
-def test_a_tracker_can_be_looped_over_again_as_a_new_run(faults, pb):
+def test_tracker_can_be_iterated_again_as_a_new_run(faults, pb):
     tracker = pb.track([1, 2, 3], id="job", keep=True)
     assert list(tracker) == list(tracker) == [1, 2, 3]
     assert wait_for_status(faults, "succeeded")["completed"] == 3
 
 
-def test_len_is_that_of_the_source_and_an_empty_source_is_true():
+def test_len_is_that_of_the_source_but_truth_is_not():
     assert len(track([1, 2, 3])) == 3
     assert bool(track([]))
     with pytest.raises(TypeError):
         len(track(iter([])))
 
 
-def test_a_tracker_without_an_iterable_says_how_it_is_used():
+def test_iteration_without_an_iterable_names_the_with_block():
     with pytest.raises(TypeError, match="with block"):
         iter(track(total=3))
 
 
-def test_hostile_text_is_made_fit_instead_of_lost(faults, pb):
+def test_invalid_text_is_cleaned_and_sent(faults, pb):
     class Unprintable:
         def __str__(self):
             raise RuntimeError
@@ -228,22 +228,22 @@ def test_hostile_text_is_made_fit_instead_of_lost(faults, pb):
         ({"total": "ten"}, "total"),
     ],
 )
-def test_arguments_of_the_wrong_kind_are_named_at_once(arguments, named):
+def test_invalid_argument_raises_at_once_with_its_name(arguments, named):
     with pytest.raises((TypeError, ValueError), match=named):
         track([1], **arguments)
 
 
-def test_something_that_cannot_be_looped_over_is_refused_at_once():
+def test_non_iterable_is_refused_at_once():
     with pytest.raises(TypeError, match="int"):
         track(5)
 
 
-def test_advance_by_something_that_is_no_number_is_a_type_error(pb):
+def test_advance_by_a_non_number_raises_type_error(pb):
     with pb.track(total=3, id="job") as bar, pytest.raises(TypeError, match="n must be a number"):
         bar.advance("one")
 
 
-def test_numbers_of_other_kinds_are_counted_and_mixed(faults, pb):
+def test_numbers_of_other_types_are_counted(faults, pb):
     from decimal import Decimal
 
     with pb.track(total=10, id="job", keep=True) as bar:
@@ -265,14 +265,14 @@ def test_advance_from_eight_threads_is_exact_on_the_server(faults, pb):
     assert wait_for_status(faults, "succeeded")["completed"] == 8000
 
 
-def test_a_fresh_tracker_does_no_io_until_it_is_used(faults, pb):
+def test_unused_tracker_does_no_io(faults, pb):
     tracker = pb.track(range(3), id="job")
     assert isinstance(tracker, Tracker)
     assert pb.sender.flush(1)
     assert faults.requests == []
 
 
-def test_a_server_that_speaks_part_one_only_gets_counts_in_the_description(old_server):
+def test_legacy_server_gets_counts_in_the_description(old_server):
     from progressbar_tracker import ProgressBar
     from tests.support.fault_server import WRITE_KEY
 
@@ -288,7 +288,7 @@ def test_a_server_that_speaks_part_one_only_gets_counts_in_the_description(old_s
     assert old_server.items["job"]["description"] == "failed: ValueError: bad row"
 
 
-def test_without_a_server_the_loop_runs_and_the_place_to_configure_one_is_told_once(caplog):
+def test_missing_server_is_logged_once_with_its_variable(caplog):
     caplog.set_level("INFO", "progressbar_tracker")
     for _ in range(2):
         with track(total=1, id="job", keep=True) as bar:
@@ -319,7 +319,7 @@ def test_the_environment_configures_the_server(faults, monkeypatch):
     assert wait_for_status(faults, "succeeded")
 
 
-def test_a_setting_that_cannot_be_used_is_named_with_its_place(monkeypatch, caplog):
+def test_invalid_setting_is_logged_with_its_source(monkeypatch, caplog):
     monkeypatch.setenv("PROGRESSBAR_URL", "server:8989")
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
     for _ in track([1], id="job", keep=True):
@@ -330,7 +330,7 @@ def test_a_setting_that_cannot_be_used_is_named_with_its_place(monkeypatch, capl
     assert "server:8989" in record.message
 
 
-def test_on_error_hears_of_each_failure_and_what_it_raises_is_swallowed(faults, pb):
+def test_on_error_gets_each_failure_and_may_raise(faults, pb):
     heard = []
 
     def callback(error):
@@ -346,7 +346,7 @@ def test_on_error_hears_of_each_failure_and_what_it_raises_is_swallowed(faults, 
     assert faults.items["job"]["status"] == "succeeded"
 
 
-def test_a_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
+def test_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
     faults.default_fault = make_response(401, b'{"detail": "unknown key"}')
     for number in range(3):
         for _ in pb.track([1], id=f"job{number}", keep=True):
