@@ -17,7 +17,7 @@ from progressbar_tracker.server.metrics import TABLE_NAMES
 from progressbar_tracker.server.models import Notice, Sample
 from progressbar_tracker.server.mutations import AddNotice, AddSample
 from progressbar_tracker.server.stores import reading
-from progressbar_tracker.server.stores.reading import SkippedRows, read_page
+from progressbar_tracker.server.stores.reading import SkippedRows, read_history_page
 from tests.support.clock import START_TIME, ManualClock
 from tests.support.postgres import create_database
 from tests.support.server import RunningServer, make_legacy_item
@@ -219,19 +219,14 @@ def test_rows_that_cannot_be_read_are_skipped_and_all_others_are_served(
     assert "Traceback" not in caplog.text
 
 
-def test_a_page_is_full_however_many_rows_before_cannot_be_read() -> None:
-    def fetch(after: object, count: int) -> list[tuple[object, ...]]:
-        assert isinstance(after, int)
-        return [(n, n % 7) for n in range(after - 1, max(after - 1 - count, -1), -1)]
+@pytest.mark.parametrize(("after", "page"), [(100, [98, 91, 84, 77, 70]), (10, [7, 0]), (0, [])])
+def test_history_page_is_full_despite_unreadable_rows(after: int, page: list[int]) -> None:
+    states = (VALID_STATE, *["{}"] * 6)
 
-    def read(n: int, rest: int) -> int:
-        if rest:
-            raise ValueError
-        return n
+    def fetch(after: int, count: int) -> list[tuple[object, ...]]:
+        return [(n, "succeeded", 1.0, states[n % 7]) for n in range(after - 1, max(after - 1 - count, -1), -1)]
 
-    assert read_page("history", fetch, read, 100, 5) == [98, 91, 84, 77, 70]
-    assert read_page("history", fetch, read, 10, 5) == [7, 0]
-    assert read_page("history", fetch, read, 0, 5) == []
+    assert [row.n for row in read_history_page(fetch, after, 5)] == page
 
 
 def test_a_key_that_cannot_be_read_grants_nothing(make_server: Callable[..., RunningServer]) -> None:

@@ -11,7 +11,8 @@ import math
 import threading
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar, get_args
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
 
@@ -31,7 +32,7 @@ from progressbar_tracker.server.models import (
 from .base import HistoryRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -39,6 +40,9 @@ logger = logging.getLogger("progressbar_tracker.server.store")
 
 MAX_SKIPPED_ROWS: Final = 10_000
 """The most rows that are remembered as skipped, so that each is counted and logged once."""
+
+MAX_ROW: Final = 2**63 - 1
+"""No row of the history has this number."""
 
 MAX_INSTANT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 MAX_NUMBER: Final = 1e305
@@ -48,6 +52,10 @@ _ROW_ERRORS: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError
 _decode_item = msgspec.json.Decoder(Item).decode
 _encode = msgspec.json.Encoder().encode
 _END_STATUSES: Final = frozenset(get_args(EndStatus))
+_TABLES: Final[dict[type, str]] = {
+    KeyRecord: "keys", SessionRecord: "sessions", ShareRecord: "shares", Sample: "samples", SampledRun: "samples",
+    Notice: "outbox", DeliveryStats: "outbox",
+}  # fmt: skip
 
 
 class SkippedRows:
@@ -153,69 +161,49 @@ def parse_rows(table: str, rows: Iterable[Sequence[object]], parse: Callable[...
     return found
 
 
-def read_page(
-    table: str, fetch: Callable[[object, int], Sequence[Sequence[object]]], parse: Callable[..., T], after: object,
-    limit: int,
-) -> list[T]:  # fmt: skip
-    """Return as many rows as fit on a page, however many of them cannot be read.
+def read_history_page(
+    fetch: Callable[[int, int], Sequence[Sequence[Any]]], after: int | None, limit: int
+) -> list[HistoryRow]:
+    """Return a full page of the history, however many of its rows cannot be read.
 
     Args:
-        table: The name of the table.
-        fetch: Returns rows after one, and at most so many; the first field of a row is its place.
-        parse: Called with the fields of a row.
-        after: The place of the row before the page.
-        limit: The most rows.
+        fetch: Returns the rows before ``n``, newest first, up to a number; the first field of a row is its ``n``.
+        after: The row before the page; ``None`` for the first page.
+        limit: The size of the page.
     """
-    found: list[T] = []
-    while len(found) < limit:
-        wanted = limit - len(found)
+    page = list[HistoryRow]()
+    after = MAX_ROW if after is None else after
+    while len(page) < limit:
+        wanted = limit - len(page)
         rows = fetch(after, wanted)
-        found += parse_rows(table, rows, parse)
+        page += parse_rows("history", rows, parse_history_row)
         if len(rows) < wanted:
             break
         after = rows[-1][0]
-    return found
+    return page
 
 
-def parse_keys(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[KeyRecord]:
-    """Return the keys that can be read."""
-    return parse_rows("keys", rows, lambda *row: convert_record(KeyRecord, dict(zip(names, row, strict=True))))
+def combine_filters(*filters: tuple[str, object]) -> tuple[str, list[object]]:
+    """Return the conditions whose value is not ``None``, each followed by ``AND``, and their values."""
+    used = [(condition, value) for condition, value in filters if value is not None]
+    return "".join(f"{condition} AND " for condition, _ in used), [value for _, value in used]
 
 
-def parse_sessions(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[SessionRecord]:
-    """Return the sessions that can be read."""
-    return parse_rows("sessions", rows, lambda *row: convert_record(SessionRecord, dict(zip(names, row, strict=True))))
+def parse_records(type: type[T], rows: Iterable[Sequence[object]], names: Sequence[str] = ()) -> list[T]:
+    """Return the records that can be read.
+
+    Args:
+        type: The record: a key, a session, a share, a sample or a row of the outbox.
+        rows: Rows of its table.
+        names: The fields in the order of the columns; by default the fields of the record.
+    """
+    names = names or type.__struct_fields__  # type: ignore[attr-defined]
+    return parse_rows(_TABLES[type], rows, lambda *row: convert_record(type, dict(zip(names, row, strict=True))))
 
 
-def parse_shares(rows: Iterable[Sequence[object]], names: Sequence[str]) -> list[ShareRecord]:
-    """Return the shares that can be read."""
-    return parse_rows("shares", rows, lambda *row: convert_record(ShareRecord, dict(zip(names, row, strict=True))))
-
-
-def parse_samples(rows: Iterable[Sequence[object]]) -> list[Sample]:
-    """Return the samples that can be read."""
-    return parse_rows(
-        "samples", rows, lambda *row: convert_record(Sample, dict(zip(Sample.__struct_fields__, row, strict=True)))
-    )
-
-
-def parse_sampled_runs(rows: Iterable[Sequence[object]]) -> list[SampledRun]:
-    """Return the counts of samples that can be read."""
-    names = SampledRun.__struct_fields__
-    return parse_rows("samples", rows, lambda *row: convert_record(SampledRun, dict(zip(names, row, strict=True))))
-
-
-def iter_notices(rows: Iterable[Sequence[object]]) -> Iterator[Notice]:
-    """Yield the notices that can be read."""
-    names = Notice.__struct_fields__
-    for row in rows:
-        yield from parse_rows("outbox", (row,), lambda *row: convert_record(Notice, dict(zip(names, row, strict=True))))
-
-
-def parse_delivery_stats(rows: Iterable[Sequence[object]]) -> list[DeliveryStats]:
-    """Return what became of the notices to each channel, as far as it can be read."""
-    names = DeliveryStats.__struct_fields__
-    return parse_rows("outbox", rows, lambda *row: convert_record(DeliveryStats, dict(zip(names, row, strict=True))))
+def read_notices(rows: Iterable[Sequence[object]], limit: int) -> list[Notice]:
+    """Return the first notices that can be read; no further row is fetched."""
+    return list(islice((notice for row in rows for notice in parse_records(Notice, (row,))), limit))
 
 
 def _get_row_id(row: Sequence[object]) -> object:

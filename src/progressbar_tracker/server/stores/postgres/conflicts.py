@@ -77,10 +77,6 @@ class ConflictResolver:
         else:
             self.stale_ids.add(item_id)
 
-    def get_item(self, item_id: str) -> Item | None:
-        """Return what there is of an item, with all that was taken over."""
-        return self._get_item(item_id)
-
     def _get_item(self, item_id: str) -> Item | None:
         return self.changed_items[item_id] if item_id in self.changed_items else self._stored.get(item_id)
 

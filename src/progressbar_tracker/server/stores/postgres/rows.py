@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -44,17 +43,15 @@ from progressbar_tracker.server.mutations import (
 )
 from progressbar_tracker.server.stores.base import Credentials, HistoryRow, ItemRow
 from progressbar_tracker.server.stores.reading import (
+    combine_filters,
     convert_record,
-    iter_notices,
-    parse_delivery_stats,
     parse_ended_run,
-    parse_history_row,
     parse_item,
     parse_record,
+    parse_records,
     parse_rows,
-    parse_sampled_runs,
-    parse_samples,
-    read_page,
+    read_history_page,
+    read_notices,
 )
 
 if TYPE_CHECKING:
@@ -298,7 +295,7 @@ def read_sampled_runs(connection: Connection) -> list[SampledRun]:
         'WHERE strpos(state, \'"status":"running"\') > 0 AND strpos(state, concat(\'"run_id":"\', run_id, \'"\')) > 0 '
         "GROUP BY samples.id, samples.run_id"
     )
-    return parse_sampled_runs(found)
+    return parse_records(SampledRun, found)
 
 
 def read_history(
@@ -312,26 +309,21 @@ def read_history(
     limit: int,
 ) -> list[HistoryRow]:
     """Return runs of the history, newest first."""
-    conditions, values = ["true"], list[object]()
-    for condition, value in (
+    conditions, values = combine_filters(
         ('"group" = %s', group),
         ("status = %s", status),
         ("id = %s", item_id),
         ("strpos(searched, %s) > 0", None if text is None else text.casefold()),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    where = " AND ".join(conditions)
+    )
 
-    def fetch(after: object, count: int) -> list[tuple[object, ...]]:
+    def fetch(after: int, count: int) -> list[tuple[object, ...]]:
         statement = (
-            f"SELECT n, status, ended_at, state FROM history WHERE {where} AND n < %s "  # noqa: S608
+            f"SELECT n, status, ended_at, state FROM history WHERE {conditions}n < %s "  # noqa: S608
             "ORDER BY n DESC LIMIT %s"
         )
         return connection.execute(statement.encode(), [*values, after, count]).fetchall()
 
-    return read_page("history", fetch, parse_history_row, 2**63 - 1 if after is None else after, limit)
+    return read_history_page(fetch, after, limit)
 
 
 def read_ended_runs(connection: Connection, rev: int, until: int) -> list[EndedRun]:
@@ -347,7 +339,7 @@ def read_samples(connection: Connection, item_id: str, run_id: str) -> list[Samp
     found = connection.execute(
         "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
     )
-    return parse_samples(found)
+    return parse_records(Sample, found)
 
 
 def read_due_notices(
@@ -359,7 +351,7 @@ def read_due_notices(
         "ORDER BY next_at",
         [now, now + MAX_RETRY_SECONDS, list(excluded_channels)],
     )
-    return list(islice(iter_notices(found), limit))
+    return read_notices(found, limit)
 
 
 def read_delivery_stats(connection: Connection) -> list[DeliveryStats]:
@@ -370,7 +362,7 @@ def read_delivery_stats(connection: Connection) -> list[DeliveryStats]:
         "(array_agg(error ORDER BY at DESC) FILTER (WHERE error IS NOT NULL))[1] "
         "FROM outbox GROUP BY channel ORDER BY channel"
     )
-    return parse_delivery_stats(found)
+    return parse_records(DeliveryStats, found)
 
 
 def _save_credential(

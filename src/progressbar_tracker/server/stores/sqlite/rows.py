@@ -31,7 +31,7 @@ from progressbar_tracker.server.mutations import (
     TrimNotices,
     Write,
 )
-from progressbar_tracker.server.stores.reading import parse_keys
+from progressbar_tracker.server.stores.reading import parse_records
 
 if TYPE_CHECKING:
     import sqlite3
@@ -275,4 +275,4 @@ def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
     finally:
         connection.execute("COMMIT")
     names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]
-    return parse_keys(rows, names), rev
+    return parse_records(KeyRecord, rows, names), rev

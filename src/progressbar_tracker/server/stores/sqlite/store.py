@@ -9,8 +9,7 @@ import re
 import sqlite3
 import threading
 import time
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -32,17 +31,13 @@ from progressbar_tracker.server.models import (
 from progressbar_tracker.server.stores.base import HistoryRow, StoredState, StoreError
 from progressbar_tracker.server.stores.group_commit import GroupCommitStore
 from progressbar_tracker.server.stores.reading import (
+    combine_filters,
     decode_text,
-    iter_notices,
-    parse_delivery_stats,
-    parse_history_row,
     parse_item,
+    parse_records,
     parse_rows,
-    parse_sampled_runs,
-    parse_samples,
-    parse_sessions,
-    parse_shares,
-    read_page,
+    read_history_page,
+    read_notices,
 )
 
 from .files import connect
@@ -64,9 +59,6 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.pools import Cancellation
 
 logger = logging.getLogger("progressbar_tracker.server.store")
-
-MAX_ROW: Final = 2**63 - 1
-"""No row of the history has this number."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -126,14 +118,15 @@ class SqliteStore(GroupCommitStore):
             rows = self._reader.execute("SELECT id, CAST(state AS BLOB) FROM items")
             items = parse_rows("items", rows, lambda item_id, state: intern_texts(parse_item(state, item_id)))
             names = SessionRecord.__struct_fields__
-            sessions = parse_sessions(self._reader.execute(f"SELECT {', '.join(names)} FROM sessions"), names)  # noqa: S608
+            rows = self._reader.execute(f"SELECT {', '.join(names)} FROM sessions")  # noqa: S608
+            sessions = parse_records(SessionRecord, rows)
         keys, rev = self.read_keys()
         return StoredState(items, keys, rev, sessions, self._load_sampled_runs(items), self._load_shares())
 
     def _load_shares(self) -> list[ShareRecord]:
         with self._reader_lock, _ErrorTranslation():
             rows = self._reader.execute('SELECT share_id, hash, created_at, "group", item, expires_at FROM shares')
-            return parse_shares(rows, ("share_id", "hash", "created_at", "group", "item", "expires_at"))
+            return parse_records(ShareRecord, rows, ("share_id", "hash", "created_at", "group", "item", "expires_at"))
 
     def _load_sampled_runs(self, items: Iterable[Item]) -> list[SampledRun]:
         running = [(item.id, item.run_id) for item in items if item.status == "running"]
@@ -145,7 +138,7 @@ class SqliteStore(GroupCommitStore):
                 "GROUP BY run.key",
                 (_encode(running).decode(),),
             ).fetchall()
-        return parse_sampled_runs(rows)
+        return parse_records(SampledRun, rows)
 
     @property
     def database_id(self) -> str:
@@ -180,17 +173,9 @@ class SqliteStore(GroupCommitStore):
         cancellation: Cancellation | None = None,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first."""
-        conditions, values = ["1"], list[object]()
-        for condition, value in (
-            ('"group" = ?', group),
-            ("status = ?", status),
-            ("id = ?", item_id),
-            _build_text_condition(text),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                values.append(value)
-        where = " AND ".join(conditions)
+        conditions, values = combine_filters(
+            ('"group" = ?', group), ("status = ?", status), ("id = ?", item_id), _build_text_condition(text)
+        )
         lock, connection = (
             (self._history_lock, self._history_connection)
             if text is None
@@ -198,14 +183,14 @@ class SqliteStore(GroupCommitStore):
         )
         with lock, _interrupt_on_cancel(connection, cancellation), _ErrorTranslation():
 
-            def fetch(after: object, count: int) -> list[tuple[object, ...]]:
+            def fetch(after: int, count: int) -> list[tuple[object, ...]]:
                 return connection.execute(
-                    f"SELECT n, status, ended_at, state FROM history WHERE {where} AND n < ? "  # noqa: S608
+                    f"SELECT n, status, ended_at, state FROM history WHERE {conditions}n < ? "  # noqa: S608
                     "ORDER BY n DESC LIMIT ?",
                     (*values, after, count),
                 ).fetchall()
 
-            return read_page("history", fetch, parse_history_row, MAX_ROW if after is None else after, limit)
+            return read_history_page(fetch, after, limit)
 
     def read_samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first."""
@@ -213,7 +198,7 @@ class SqliteStore(GroupCommitStore):
             rows = self._history_connection.execute(
                 "SELECT at, value, completed FROM samples WHERE id = ? AND run_id = ? ORDER BY at", (item_id, run_id)
             ).fetchall()
-        return parse_samples(rows)
+        return parse_records(Sample, rows)
 
     def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
         """Return the notices that are to be sent now, the longest due first."""
@@ -223,13 +208,13 @@ class SqliteStore(GroupCommitStore):
                 "AND channel NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at",
                 (now, now + MAX_RETRY_SECONDS, _encode(list(excluded_channels)).decode()),
             )
-            return list(islice(iter_notices(rows), limit))
+            return read_notices(rows, limit)
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
         """Return what became of the notices to each channel, as far as is remembered."""
         with self._history_lock, _ErrorTranslation():
             rows = self._history_connection.execute(DELIVERY_STATS_QUERY).fetchall()
-        return parse_delivery_stats(rows)
+        return parse_records(DeliveryStats, rows)
 
     def close(self) -> None:
         """Write what waits, stop the thread, close the file."""
