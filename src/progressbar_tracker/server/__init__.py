@@ -1,6 +1,6 @@
 """The server: ``progressbar-tracker serve``.
 
-A request travels route -> auth -> board (pure rules) -> store (group commit or write-behind) -> answer. Each step hands
-on and none reaches back; ``records`` and ``problems`` are the two vocabularies they share. The parts are started from
-:mod:`progressbar_tracker.server.run`; importing this package alone loads nothing.
+A request travels connection -> endpoint -> api -> authorization -> board (pure rules) -> unit of work -> store and hub.
+Each step calls the next one and none calls back; ``models``, ``mutations`` and ``problems`` are their shared types.
+:mod:`progressbar_tracker.server.run` starts a server; importing this package alone loads nothing.
 """

@@ -1,4 +1,4 @@
-"""The composition root: one ASGI application out of settings and a store."""
+"""The ASGI application, created from settings and a store."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class App:
     """The ASGI application.
 
     Attributes:
-        services: What it consists of.
-        maintenance: What happens by itself while it is served.
+        services: The parts of the server.
+        maintenance: Runs while the application is served.
     """
 
     def __init__(self, services: Services) -> None:
@@ -53,7 +53,7 @@ class App:
         self._base_redirect = Endpoint(
             services, self._base_path, [Route("GET", self._base_path, "public", _redirect_to_board)], problem_page
         )
-        # The router tries one pattern after another; a path that does not vary needs none.
+        # The router tries one pattern after another; a path without parameters is looked up instead.
         self._static_endpoints = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._router = Router(
             routes=[StarletteRoute(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "{" in path],
@@ -63,20 +63,20 @@ class App:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection of any kind."""
+        """Serve a request, or the lifespan of the process."""
         if scope["type"] == "http":
-            # Routing sees the path as it was sent: an id may hold an encoded slash, and bytes that are no UTF-8 are
-            # to be refused rather than replaced.
+            # Routes match the raw path: an id may contain an encoded slash, and bytes that are not UTF-8 must be
+            # rejected, not replaced.
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             path = raw.decode("latin-1")
             base = self._base_path
             if base and path == base:
                 await self._base_redirect(scope, receive, send)
                 return
-            # A proxy may have taken the base path off already.
+            # A proxy may have removed the base path.
             if base and path.startswith(base + "/"):
                 path = path[len(base) :]
-            scope["path"], scope["root_path"] = path, ""  # nobody else has this scope
+            scope["path"], scope["root_path"] = path, ""  # the scope is not shared
             fixed = self._static_endpoints.get(path)
             if fixed is not None:
                 await fixed(scope, receive, send)
@@ -97,7 +97,7 @@ class App:
             await asyncio.to_thread(self.services.notifier.dispatcher.close)
 
 
-# A run's id is no secret, and asking the system for each costs as much as all the rest of a create where that is slow.
+# A run id is not secret. On some systems, a random number from the system costs as much as the rest of a create.
 _run_id_source: Final[random.Random] = random.Random(secrets.randbits(128))  # noqa: S311
 
 
@@ -109,14 +109,14 @@ def create_app(
     boot_id: str | None = None,
     new_run_id: Callable[[], str] = lambda: f"{_run_id_source.getrandbits(64):016x}",
 ) -> App:
-    """Put a server together; whoever calls closes the store.
+    """Create a server; the caller closes the store.
 
     Args:
-        settings: See :class:`~.settings.MeterSettings`.
-        store: Where state is kept; it is loaded here.
-        clock: Seconds since the epoch; see :mod:`~.clock`. By default the machine's.
-        boot_id: Tells this life of the server from its other lives; made up unless given.
-        new_run_id: Makes the id of a run whose writer names none.
+        settings: See :class:`~.settings.Settings`.
+        store: Persists the state, which is loaded here.
+        clock: Returns seconds since the epoch; see :mod:`~.clock`. The machine's clock by default.
+        boot_id: Differs each time the server starts; random by default.
+        new_run_id: Returns a run id for a client that sends none.
     """
     boot_id = boot_id or secrets.token_hex(6)
     return App(
@@ -134,7 +134,7 @@ def create_app(
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """Return the OpenAPI document of all routes. Treat it as read-only: it is built once, on first use."""
+    """Return the OpenAPI document of all routes, built on first use. Treat it as read-only."""
     return openapi.build_document(ROUTES, VERSION)
 
 

@@ -1,7 +1,7 @@
-"""How many bytes the server holds for its clients, and how many long responses: in all, and for one client.
+"""Limits on the bytes and the long responses that the server holds for clients: in total, and for one client.
 
-A response that its client does not read stays in memory. So does the part of a body that has been received. Both are
-charged to a *holder*: the identity of a key, or the network of a client without one. Nothing here does I/O.
+An unread response stays in memory, and so does the received part of a body. Both are charged to a *holder*: the
+identity of a key, or the network of a client without one. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from typing import Final
 from .problems import ProblemError
 
 MAX_UNREAD_MEBIBYTES: Final = 64
-"""How much is held for all clients, unless the operator sets another limit."""
+"""The most mebibytes for all clients, unless the operator sets another limit."""
 
 HOLDER_FRACTION: Final = 4
-"""One holder has at most this fraction, a quarter."""
+"""One holder may have this fraction of a limit, a quarter."""
 
 ANONYMOUS_PREFIX: Final = "address "
-"""What the holder of a client without a key begins with. All of them together have half of the budget."""
+"""The prefix of holders without a key. All of them together may have half of the budget."""
 
 CHUNK_BYTES: Final = 64 * 1024
-"""About how much of a large response is serialized before its client has taken what came before."""
+"""About the bytes of a large response that are serialized before its client has read the previous ones."""
 
 MAX_EXPORTS: Final = 64
-"""The most exports at a time."""
+"""The most concurrent exports."""
 
 UNREAD_TIMEOUT: Final = 10.0
-"""Seconds in which a client that leaves a response unread has to read some of it."""
+"""Seconds in which a client must read some of an unread response."""
 
 RETRY_AFTER: Final = 10
-"""Seconds after which a refused client should try again: unread responses are dropped by then."""
+"""Seconds after which a rejected client should retry: unread responses are dropped by then."""
 
 
 class ByteBudget:
-    """The bytes that are held for clients.
+    """Counts the bytes that are held for clients.
 
     Args:
-        max_bytes: The most for all holders.
+        max_bytes: The most bytes for all holders.
 
     Attributes:
-        held_bytes: How many are held now.
-        refused: How many requests were refused.
-        dropped: How many connections were closed because their client did not read.
+        held_bytes: The bytes that are held now.
+        refused: The number of rejected requests.
+        dropped: The number of connections that were closed because their client did not read.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -53,7 +53,7 @@ class ByteBudget:
         self._anonymous_bytes = 0
 
     def charge(self, holder: str, size: int) -> bool:
-        """Charge bytes that are held already; return whether the holder and the server are within their limits."""
+        """Charge bytes that are already held, and return whether holder and server are within their limits."""
         self.held_bytes += size
         self._held[holder] += size
         if holder.startswith(ANONYMOUS_PREFIX):
@@ -63,7 +63,7 @@ class ByteBudget:
         return self.held_bytes <= self.max_bytes and self._held[holder] <= self.max_holder_bytes
 
     def release(self, holder: str, size: int) -> None:
-        """Take back what was charged."""
+        """Subtract bytes that were charged."""
         self.held_bytes -= size
         self._held[holder] -= size
         if holder.startswith(ANONYMOUS_PREFIX):
@@ -72,11 +72,11 @@ class ByteBudget:
             del self._held[holder]
 
     def admit(self, holder: str, size: int = 0) -> None:
-        """Return if more bytes may be held.
+        """Check that more bytes may be held.
 
         Args:
             holder: The client.
-            size: The bytes that are known to be needed.
+            size: The required bytes, as far as they are known.
 
         Raises:
             ProblemError: ``too-many-bytes``.
@@ -95,11 +95,11 @@ class ByteBudget:
 
 
 class Slots:
-    """How many of a thing there are at a time.
+    """Limits concurrent work of one kind.
 
     Args:
-        name: What they are, in the plural.
-        most: The most for all holders.
+        name: The kind, in the plural.
+        limit: The most slots for all holders.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -109,27 +109,27 @@ class Slots:
 
     @property
     def in_use(self) -> int:
-        """How many there are now."""
+        """The number of slots in use."""
         return self._in_use.total()
 
     def acquire(self, holder: str) -> None:
-        """Take one.
+        """Take a slot.
 
         Raises:
             ProblemError: ``too-many-streams``.
         """
-        own = max(self._limit // HOLDER_FRACTION, 1)
-        if self._in_use[holder] >= own:
-            why = f"{own} {self._name} are under way for this client, the most there may be for one"
+        holder_limit = max(self._limit // HOLDER_FRACTION, 1)
+        if self._in_use[holder] >= holder_limit:
+            why = f"{holder_limit} {self._name} are running for this client, the limit for one"
         elif self.in_use >= self._limit:
-            why = f"{self._limit} {self._name} are under way, the most there may be"
+            why = f"{self._limit} {self._name} are running, the limit of this server"
         else:
             self._in_use[holder] += 1
             return
         raise ProblemError("too-many-streams", why, retry_after=RETRY_AFTER)
 
     def release(self, holder: str) -> None:
-        """Give one back."""
+        """Return a slot."""
         self._in_use[holder] -= 1
         if not self._in_use[holder]:
             del self._in_use[holder]

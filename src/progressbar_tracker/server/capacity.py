@@ -1,4 +1,4 @@
-"""How much room the process has: each connection is a file, and a process may have only so many."""
+"""Limits that follow from the process's limit of open files: each connection is a file."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 from typing import Final
 
 RESERVED_FILES: Final = 128
-"""Files that are needed for other things than connections."""
+"""Files that are reserved for other uses than connections."""
 
 
 MAX_OPEN_FILES: Final = 65_536
-"""Files that are asked of the system."""
+"""The limit of open files that is requested from the system."""
 
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""The most bytes of a request's line and headers; what comes in one piece is let pass up to four times as many."""
+"""The most bytes of a request line and headers. A request that arrives in one read may use up to four times this."""
 
 
 def raise_open_file_limit() -> None:
-    """Ask the system for as many files as this process may have; 1,024 are what most begin with."""
+    """Raise the limit of open files to the hard limit; the usual soft limit is 1,024."""
     if sys.platform == "win32":
         return
     import resource
@@ -27,12 +27,12 @@ def raise_open_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # a system may allow less than it says
+        with contextlib.suppress(OSError, ValueError):  # the system may allow less than the hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def max_connections() -> int:
-    """Return how many connections there may be."""
+    """Return the most connections at a time."""
     if sys.platform == "win32":
         return 1000
     import resource
@@ -42,5 +42,5 @@ def max_connections() -> int:
 
 
 def max_streams() -> int:
-    """Return how many of them may be streams: whoever watches must leave some for who writes."""
+    """Return the most connections that may be streams: viewers must leave capacity for writers."""
     return max_connections() * 3 // 4

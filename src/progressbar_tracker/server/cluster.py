@@ -1,13 +1,12 @@
-"""One of several servers on one database: keeps its board in step with what the others write.
+"""Synchronizes the board of one server with other servers on the same database.
 
-Each server judges what it is sent by its own board, at once, and what may wait is answered from memory as if it were
-alone. What has to be durable is judged once more by the store, against what is stored. If that is no longer what the
-board had, the board takes over what is stored and the request is judged anew: so two servers that are sent the same
-create give one 201 and one 409. What a board refuses because of what it remembers may be true no longer either, and is
-judged anew after a look at what is stored.
+Each server validates writes against its in-memory board at once. Non-durable writes are acknowledged from memory. The
+store validates durable writes again, against the stored states. If a stored state differs from the board's, the board
+takes the stored one and the request is executed again. So of two identical creates on two servers, one gets 201 and the
+other 409. A refusal of a board may be outdated, too: the request is executed again after reading the stored states.
 
-What viewers are told is what is stored, and nothing else: a second board, which only the follower writes, in the order
-of the database. What the first board has judged may still come to nothing, and no bar is to be seen going backwards.
+Viewers see stored states only, on a second board, which only the follower updates, in the order of the database.
+Changes of the first board may still be rolled back, and no bar may move backwards.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ logger = logging.getLogger("progressbar_tracker.server")
 T = TypeVar("T")
 
 MAX_ATTEMPTS: Final = 10
-"""How often a request is judged anew: each time another server was faster."""
+"""The most executions of a request; each time another server changed the same items first."""
 
 READ_TIMEOUT: Final = 15.0
-"""Seconds that a request waits for a database that is there and does not answer."""
+"""Seconds that a request waits for a database that accepts connections but does not answer."""
 
 RETRYABLE_CODES: Final = frozenset({"item-not-found", "item-exists", "run-superseded", "run-ended", "forbidden"})
-"""The refusals that rest on what a board remembers."""
+"""The refusals that depend on the in-memory state of the board."""
 
 
 def _ignore(*_: object) -> None:
-    """Do nothing: nobody follows yet."""
+    pass
 
 
 class Verdict(NamedTuple):
-    """What a board made of a request.
+    """The result of a request on the board.
 
     Attributes:
-        changes: What it changed.
-        problems: The problems, with the ids that they are about.
+        changes: The changes.
+        problems: The refusals, each with the id of its item.
     """
 
     changes: Sequence[Change]
@@ -62,15 +61,15 @@ class Verdict(NamedTuple):
 
 
 class ClusterSync:
-    """Keeps a board in step.
+    """Synchronizes a board with a shared store.
 
     Args:
-        store: The store that is shared.
-        board: What is kept in step.
+        store: The shared store.
+        board: The board that executes requests.
 
     Attributes:
-        stored_board: The board of what is stored.
-        rev: All that was written up to this revision of the database is on the board.
+        stored_board: The board with the stored items.
+        rev: The revision of the database that :attr:`stored_board` has reached.
     """
 
     def __init__(self, store: SharedStore, board: Board) -> None:
@@ -88,11 +87,11 @@ class ClusterSync:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this server is the one that sees to what happens by itself."""
+        """Whether this server runs background maintenance for all servers on the database."""
         return self._store.is_leader
 
     def get_rev(self) -> int:
-        """Return :attr:`rev`."""
+        """Return :attr:`rev`; for callers that need a function."""
         return self.rev
 
     def follow(
@@ -103,13 +102,13 @@ class ClusterSync:
         apply_samples: Callable[[Sequence[SampledRun]], object],
         item_changed: Callable[[Item | None, Item], object] = _ignore,
     ) -> None:
-        """Follow the database from now on, in the loop that runs.
+        """Follow the database from now on, in the running event loop.
 
         Args:
-            notify: Told when there is something new to tell viewers.
-            apply_credentials: Given who may do what, whenever anyone changes it; older news may come after newer.
-            apply_samples: Given what was sampled so far, when this server begins to lead.
-            item_changed: Given each item that is stored anew, as it was and as it is.
+            notify: Is called when the stored board has changed.
+            apply_credentials: Receives all credentials after each change, sometimes out of order.
+            apply_samples: Receives the runs with samples when this server becomes the leader.
+            item_changed: Receives each newly stored item: its previous and its current state.
         """
         self._notify = notify
         self._apply_credentials = apply_credentials
@@ -119,18 +118,18 @@ class ClusterSync:
         self._store.follow(self._schedule_apply)
 
     def apply(self, batch: ChangeBatch) -> None:
-        """Take over what was seen in the database."""
+        """Apply changes from the database to both boards."""
         rows = batch.rows
         if batch.full:
-            there = {item.id for board in (self._board, self.stored_board) for item in board.snapshot()}
-            rows = dict.fromkeys(there - rows.keys(), ItemRow(batch.rev or 0, None)) | dict(rows)
+            known_ids = {item.id for board in (self._board, self.stored_board) for item in board.snapshot()}
+            rows = dict.fromkeys(known_ids - rows.keys(), ItemRow(batch.rev or 0, None)) | dict(rows)
         for item_id, row in rows.items():
             self._apply_row(item_id, row)
             if not batch.out_of_order:
                 if row.item is not None:
                     self._item_changed(self.stored_board.get(item_id), row.item)
                 self.stored_board.replace(item_id, row.item)
-        self.stored_board.drain_touched()  # which is for who takes samples, of the other board
+        self.stored_board.drain_touched()  # samples are taken from the other board
         if batch.ended_runs:
             self.stored_board.record_ended_runs(batch.ended_runs)
         if batch.rev is not None:
@@ -144,7 +143,7 @@ class ClusterSync:
             self._notify()
 
     async def fetch(self, ids: Iterable[str]) -> None:
-        """Take over what is stored under ids now.
+        """Apply the stored states of some items.
 
         Raises:
             ProblemError: ``unavailable``.
@@ -152,14 +151,14 @@ class ClusterSync:
         self.apply(ChangeBatch(await self._read(self._store.read_items, list(ids)), out_of_order=True))
 
     async def refresh(self) -> None:
-        """Take over who may do what now. All who ask while a look is under way share the next one.
+        """Apply the stored credentials. Concurrent calls share the next read.
 
         Raises:
             ProblemError: ``unavailable``.
         """
-        looks = self._refresh_count
+        refresh_count = self._refresh_count
         async with self._refresh_lock:
-            if self._refresh_count == looks:  # or one has begun since, and that is soon enough
+            if self._refresh_count == refresh_count:  # otherwise a read has begun since this call
                 self._refresh_count += 1
                 self.apply(ChangeBatch(credentials=await self._read(self._store.read_credentials)))
 
@@ -169,57 +168,57 @@ class ClusterSync:
         persist_changes: Callable[[Sequence[Change]], Awaitable[None]],
         reauthorize: Callable[[], object],
     ) -> Verdict:
-        """Have a request judged until what came of it is true for all servers.
+        """Execute a request until its result is valid for all servers.
 
         Args:
-            decide: Judges the request by the board as it is; may be called again after its changes were undone.
-            persist_changes: Keeps changes; undoes them if that fails.
-            reauthorize: Called before ``decide`` is called again: the credential may have ended in the meantime.
+            decide: Applies the request to the board; is called again after a rollback.
+            persist_changes: Persists changes, or rolls them back if that fails.
+            reauthorize: Is called before ``decide`` is called again. It raises if the credential has ended meanwhile.
 
         Returns:
-            What came of it.
+            The result on the board.
 
         Raises:
             ProblemError: ``unavailable``.
         """
-        sure: set[str] = set()
+        verified_ids: set[str] = set()
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 reauthorize()
-            judged = decide()
-            doubtful = {
+            verdict = decide()
+            unverified_ids = {
                 item_id
-                for item_id, problem in judged.problems
-                if problem.code in RETRYABLE_CODES and item_id not in sure
+                for item_id, problem in verdict.problems
+                if problem.code in RETRYABLE_CODES and item_id not in verified_ids
             }
-            if doubtful:
-                self.rollback(judged.changes)
-                await self.fetch(doubtful)
-                sure |= doubtful
+            if unverified_ids:
+                self.rollback(verdict.changes)
+                await self.fetch(unverified_ids)
+                verified_ids |= unverified_ids
                 continue
             try:
-                await persist_changes(judged.changes)
+                await persist_changes(verdict.changes)
             except OutdatedError as outdated:
                 self.apply(ChangeBatch(outdated.rows, out_of_order=True))
-                sure.clear()
+                verified_ids.clear()
                 continue
-            return judged
-        raise ProblemError("unavailable", "other servers write the same items all the time", retry_after=1)
+            return verdict
+        raise ProblemError("unavailable", "other servers write to the same items all the time", retry_after=1)
 
     def rollback(self, changes: Sequence[Change]) -> None:
-        """Undo changes that were not kept."""
+        """Undo changes that were not persisted."""
         for change in reversed(changes):
             self._board.rollback(change)
 
     def _apply_row(self, item_id: str, row: ItemRow) -> None:
-        waiting = self._store.find_pending_base(item_id, row.rev)
-        if waiting is True:
+        pending_base = self._store.find_pending_base(item_id, row.rev)
+        if pending_base is True:
             return
         item = row.item
-        if isinstance(waiting, Item) and item is not None:
-            ours = self._board.get(item_id)
-            if ours is not None and is_compatible(ours, item):
-                item = three_way_merge(waiting, ours, item)
+        if isinstance(pending_base, Item) and item is not None:
+            current = self._board.get(item_id)
+            if current is not None and is_compatible(current, item):
+                item = three_way_merge(pending_base, current, item)
         self._board.replace(item_id, item)
 
     def _schedule_apply(self, batch: ChangeBatch) -> None:
@@ -230,7 +229,7 @@ class ClusterSync:
         try:
             self.apply(batch)
         except Exception:
-            logger.exception("what another server wrote could not be taken over")
+            logger.exception("changes of another server could not be applied")
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         try:

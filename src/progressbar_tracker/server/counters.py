@@ -1,6 +1,6 @@
-"""What is counted while it happens, for ``/metrics`` to tell: plain numbers, for each request may spend a microsecond.
+"""Counters for ``/metrics``: plain numbers, because counting a request may cost only a microsecond.
 
-One thread writes to each of them. Others may read at any time, and may then find a count that is one ahead of its sum.
+One thread writes each counter. Other threads may read at any time, and may see a count that is one ahead of its sum.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ DURATION_BOUNDS: Final = (
     2.5,
     10.0,
 )
-"""Bounds of durations: from an update in memory to a disk that hangs."""
+"""Bucket bounds of durations in seconds: from an update in memory to a hanging disk."""
 
 SIZE_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
-"""Bounds of how many writes a commit holds."""
+"""Bucket bounds of the number of writes in a commit."""
 
 
 class Histogram:
-    """How many values lay up to each of some bounds, and their sum.
+    """Counts values by upper bounds, and sums them.
 
     Args:
-        bounds: In rising order; what lies above the last one is counted, too.
+        bounds: The upper bounds, ascending. Larger values are counted, too.
 
     Example:
         >>> histogram = Histogram((1.0, 10.0))
@@ -58,7 +58,7 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many values there were."""
+        """The number of values."""
         return sum(self._counts)
 
     def observe(self, value: float) -> None:
@@ -67,16 +67,16 @@ class Histogram:
         self.sum += value
 
     def buckets(self) -> list[tuple[str, int]]:
-        """Return each bound with the count of all up to it, as Prometheus has them."""
+        """Return each bound with the cumulative count, as Prometheus expects them."""
         return list(zip([*map(str, self._bounds), "+Inf"], accumulate(self._counts), strict=True))
 
 
 class RouteStats:
-    """The answers of one route to one method.
+    """Counts the responses of one route to one method.
 
     Attributes:
-        counts: How many, by the first digit of the status.
-        durations: What they took, until they could be sent.
+        counts: The number of responses, by the first digit of the status.
+        durations: Seconds until a response could be sent.
     """
 
     __slots__ = ("counts", "durations")
@@ -86,19 +86,19 @@ class RouteStats:
         self.durations = Histogram(DURATION_BOUNDS)
 
     def record(self, status: int, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         self.counts[status // 100] += 1
         self.durations.observe(seconds)
 
 
 class CommitStats:
-    """The commits of a store.
+    """Counts the commits of a store.
 
     Attributes:
-        sizes: How many writes each held.
-        durations: What each took, whether it succeeded or not.
-        failures: How many failed.
-        is_failing: Whether the latest one did.
+        sizes: The number of writes in each commit.
+        durations: Seconds of each commit, failed ones included.
+        failures: The number of failed commits.
+        is_failing: The latest commit failed.
     """
 
     def __init__(self) -> None:
@@ -108,27 +108,27 @@ class CommitStats:
         self.is_failing = False
 
     def record(self, writes: int, seconds: float, *, failed: bool) -> bool:
-        """Count a commit; say whether the store began to fail with it, or to work again."""
+        """Count a commit, and return whether the store began to fail or to work again with it."""
         self.sizes.observe(writes)
         self.durations.observe(seconds)
         self.failures += failed
-        turned = failed is not self.is_failing
+        has_changed = failed is not self.is_failing
         self.is_failing = failed
-        return turned
+        return has_changed
 
 
 class RequestMetrics:
-    """What one server counts of its requests."""
+    """Counts the responses of one server."""
 
     def __init__(self) -> None:
         self._stats: dict[tuple[str, str], RouteStats] = {}
 
     def stats_of(self, method: str, route: str) -> RouteStats:
-        """Return where the answers of a route to a method are counted."""
+        """Return the counters of a route and a method, created on first use."""
         return self._stats.setdefault((method, route), RouteStats())
 
     def iter_stats(self) -> Iterator[tuple[str, str, RouteStats]]:
-        """Yield method, route and answers of all that was ever asked for."""
-        for (method, route), answers in self._stats.items():
-            if any(answers.counts):
-                yield method, route, answers
+        """Yield method, route and counters of each route that has answered a request."""
+        for (method, route), stats in self._stats.items():
+            if any(stats.counts):
+                yield method, route, stats

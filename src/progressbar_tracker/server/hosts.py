@@ -1,7 +1,7 @@
-"""Under which names the server answers.
+"""The host names under which the server answers.
 
-A page of another site can have its own name lead to this machine (DNS rebinding), and then the browser lets it read
-what the server shows to everybody. Its requests carry that name in ``Host``, and are refused.
+A page of another site can resolve its own name to this machine (DNS rebinding). The browser then lets it read all that
+the server shows without a key. Such requests carry the foreign name in ``Host``, and are rejected.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ from .problems import ProblemError
 logger = logging.getLogger("progressbar_tracker.server")
 
 MAX_KNOWN_HOSTS: Final = 1000
-"""The most values of ``Host`` whose verdict is remembered, and the most that are logged."""
+"""The most values of ``Host`` whose verdict is cached, and the most that are logged."""
 
 _HOST_PATTERN: Final = re.compile(r"\*|(\*?\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*")
 
 
 class AllowedHosts:
-    """The names under which the server answers.
+    """Checks the ``Host`` header of requests.
 
     Args:
-        text: Names and addresses with commas between them: ``*.example.org`` and ``.example.org`` stand for a name and
-            all below it, ``*`` for every name. Empty: loopback names only where ``listens_on`` is a loopback address,
-            and else every name, because the names of the machine are not known.
-        listens_on: The address that the server listens on, or a name for it, which is allowed then, too.
-        public_url: Its host is allowed, too; may be empty.
+        text: Names and addresses, separated by commas. ``*.example.org`` and ``.example.org`` match a name and all its
+            subdomains, ``*`` matches every name. If empty and ``listens_on`` is a loopback address, only loopback names
+            are allowed. If empty otherwise, every name is allowed, because the names of the machine are not known.
+        listens_on: The address or name that the server listens on. The name is allowed if ``text`` is empty.
+        public_url: The public base URL, or ``""``; its host is allowed, too.
 
     Raises:
-        ConfigError: One of them is no name.
+        ConfigError: An entry is not a name.
     """
 
     def __init__(self, text: str, *, listens_on: str, public_url: str = "") -> None:
-        given = [part.strip() for part in text.split(",") if part.strip()]
-        for part in given:
+        entries = [part.strip() for part in text.split(",") if part.strip()]
+        for part in entries:
             if _parse_address(part) is None and not _HOST_PATTERN.fullmatch(part):
                 raise ConfigError(
                     "PROGRESSBAR_ALLOWED_HOSTS must be names such as progress.example.org or *.example.org, without "
                     f"a scheme or a port and with commas between them, not {part!r}"
                 )
         is_name = _parse_address(listens_on) is None
-        self._allows_any = "*" in given or (not given and not all(map(_is_loopback, _resolve_addresses(listens_on))))
-        names = [part.lower().rstrip(".") for part in given if part != "*"]
-        if is_name and not given:
+        self._allows_any = "*" in entries or (
+            not entries and not all(map(_is_loopback, _resolve_addresses(listens_on)))
+        )
+        names = [part.lower().rstrip(".") for part in entries if part != "*"]
+        if is_name and not entries:
             names.append(listens_on.lower().rstrip("."))
         if public_url and (public := urlsplit(public_url).hostname):
             names.append(public)
@@ -59,19 +61,19 @@ class AllowedHosts:
         self._allowed_by_host: dict[bytes, bool] = {}
 
     def check(self, host: bytes | None) -> None:
-        """Return if the server answers under the name in a ``Host`` header.
+        """Check the value of a ``Host`` header.
 
         Raises:
-            ProblemError: ``bad-request`` if there is none, ``misdirected`` for another name.
+            ProblemError: ``bad-request`` without a value, ``misdirected`` for another name.
         """
         verdict = self._allowed_by_host.get(host) if host else None
         if verdict is None:
             if not host:
-                raise ProblemError("bad-request", "the request names no Host")
+                raise ProblemError("bad-request", "the request has no Host header")
             verdict = self._evaluate(host)
         if not verdict:
             raise ProblemError(
-                "misdirected", "the server does not answer under the name in Host: its operator may add it to "
+                "misdirected", "the server does not answer under the name in Host: its operator can add it to "
                 "--allowed-hosts (PROGRESSBAR_ALLOWED_HOSTS)",
             )  # fmt: skip
 
@@ -97,9 +99,9 @@ class AllowedHosts:
 
 
 def _normalize_address(name: str) -> str:
-    """Return an address in its usual form, without brackets; a name as it is."""
-    found = _parse_address(name)
-    return name if found is None else str(found)
+    """Return an address in its canonical form, without brackets; a name stays unchanged."""
+    address = _parse_address(name)
+    return name if address is None else str(address)
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -110,17 +112,17 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def _resolve_addresses(host: str) -> list[str]:
-    """Return the addresses that a server listens on; a name of this machine may lead to loopback, as Debian's does."""
+    """Return the addresses that a server listens on. The machine's own name can be a loopback name, as on Debian."""
     if _parse_address(host) is not None:
         return [host]
     try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        return [str(address[4][0]) for address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError):
-        return [host]  # the server says why when it tries to listen
+        return [host]  # the server reports the error when it listens
 
 
 def _is_loopback(host: str) -> bool:
-    found = _parse_address(host)
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return host == "localhost" or (found is not None and found.is_loopback)
+    address = _parse_address(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return host == "localhost" or (address is not None and address.is_loopback)

@@ -1,9 +1,9 @@
-"""What a server writes about itself: one line for each change of state, as text for people or JSON for programs.
+"""The log of a server: one line for each change of state, as text for people or as JSON for programs.
 
-The parts of the server log as any library does, under ``progressbar_tracker.server``; :func:`tell` does so for changes
-of state, with fields. :func:`configure` is for the process that is the server: it decides where lines go and how they
-look. No text of a user's can end a line or colour a terminal, and no kind of line can come so often that it is the
-lines that cost: beyond :data:`MOST` a second the others of a kind are counted, and told as a number.
+All modules log under ``progressbar_tracker.server``; :func:`log_event` logs a change of state with fields.
+:func:`configure` sets the output and the format for the server's process. Text of users cannot end a line or color a
+terminal. Frequent lines cannot slow the server down: beyond :data:`MAX_LINES_PER_SECOND`, lines of a kind are counted,
+and only their number is logged.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 
 EVENT_LOGGER: Final = "progressbar_tracker.server"
 ACCESS_LOGGER: Final = "progressbar_tracker.server.access"
-"""The loggers of changes of state, and of requests."""
+"""The loggers of changes of state and of requests."""
 
 MAX_LINES_PER_SECOND: Final = 20
-"""The most lines of a kind within :data:`WINDOW`; of requests, which are asked for, all are written."""
+"""The most lines of a kind within :data:`RATE_WINDOW`. Lines of requests are not limited: the operator enables them."""
 
 RATE_WINDOW: Final = 1.0
 _MAX_LINE_KINDS: Final = 1000
 
 REQUEST_ID: ContextVar[bytes] = ContextVar("request")
-"""The id of the request that is being answered."""
+"""The id of the current request."""
 
 _REQUEST_ID_PATTERN: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _PLAIN_VALUE: Final = re.compile(r"[\w.:/+@{}-]+")
 
-# No secret, and to ask the system for each would cost as much as the rest of a small request.
+# Request ids are not secret. On some systems, random numbers from the system cost as much as a small request.
 random_bits: Final = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311
 _events: Final = logging.getLogger(EVENT_LOGGER)
 _handlers: Final[list[RateLimitedOutput]] = []
 
 
 def choose_request_id(candidate: bytes) -> bytes:
-    """Return the id that a request came with, if it is one to be written down, else a new one."""
+    """Return the request id of the client if it is safe to log, otherwise a new one."""
     return candidate if _REQUEST_ID_PATTERN.fullmatch(candidate) else b"%016x" % random_bits(64)
 
 
@@ -61,32 +61,31 @@ def log_event(event: str, /, **fields: object) -> None:
     """Log a change of state.
 
     Args:
-        event: What has happened, in few words that are always the same, such as ``"item created"``.
-        fields: To what. Never a secret.
+        event: A few constant words, such as ``"item created"``.
+        fields: The subjects of the event. Never a secret.
     """
-    # To make a record that is then not written would cost twenty microseconds, of thousands a second.
+    # Creating a record that is not written would cost 20 µs, thousands of times a second.
     if are_events_logged() and all(handler.admit(EVENT_LOGGER, logging.INFO, event) for handler in _handlers):
         _events.info(event, extra={"fields": fields, "admitted": True})
 
 
 def are_events_logged() -> bool:
-    """Say whether anybody wants to know of changes of state."""
+    """Return whether changes of state are logged."""
     return _events.isEnabledFor(logging.INFO)
 
 
 def configure(log_format: LogFormat, level: LogLevel | None, stream: TextIO) -> logging.Handler:
-    """Write all lines of this process to a stream from now on.
+    """Write all log lines of this process to a stream.
 
     Args:
-        log_format: How a line looks.
-        level: From which level on; without one, text begins at warnings and JSON at changes of state.
-        stream: Where to.
+        log_format: The format of a line.
+        level: The lowest level. By default, text begins at warnings and JSON at changes of state.
+        stream: The output.
     """
     level = level or ("info" if log_format == "json" else "warning")
     handler = RateLimitedOutput(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    # Other libraries tell their warnings only: what they say below that may hold what is none of a log's business,
-    # such as the address of a webhook.
+    # Other libraries log warnings only: their lower levels may contain secrets, such as the URL of a webhook.
     logging.getLogger().addHandler(handler)
     _handlers.append(handler)
     for name in ("progressbar_tracker", "uvicorn"):
@@ -103,7 +102,7 @@ def _record_fields(record: logging.LogRecord) -> Mapping[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """A line is a JSON object in ASCII, so that nothing in it can be taken for anything but text."""
+    """Formats a record as a JSON object in ASCII, so that users' text cannot imitate structure."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -120,7 +119,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; that of an error is followed by its traceback, set off by a bar."""
+    """Formats a record as a line for people; an error's traceback follows, each line with a bar."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -135,7 +134,7 @@ class TextFormatter(logging.Formatter):
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Return a text with all that moves, colours, breaks or hides escaped.
+    r"""Return a text with control, color, line-breaking and invisible characters escaped.
 
     >>> escape_unprintable("a" + chr(10) + "b")
     'a\\nb'
@@ -151,7 +150,7 @@ def _format_value(value: object) -> str:
 
 
 class _LineCount:
-    """Lines of one kind: how many since an instant, and how many of them were not written."""
+    """Counts the lines of one kind since an instant, and those that were suppressed."""
 
     __slots__ = ("count", "started_at", "suppressed")
 
@@ -162,11 +161,11 @@ class _LineCount:
 
 
 class RateLimitedOutput(logging.StreamHandler[TextIO]):
-    """Writes lines, of each kind so many a second, and then how many others there were.
+    """Writes a limited number of lines of each kind a second, then the number of suppressed ones.
 
     Args:
-        stream: Where to.
-        clock: Seconds that only go forward.
+        stream: The output.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -176,22 +175,22 @@ class RateLimitedOutput(logging.StreamHandler[TextIO]):
         self._timer: threading.Timer | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or count it."""
+        """Write or count a line."""
         with contextlib.suppress(LookupError):
             record.request = REQUEST_ID.get().decode("ascii")
-        known = record.name == ACCESS_LOGGER or hasattr(record, "admitted")
-        if known or self.admit(record.name, record.levelno, str(record.msg)):
+        is_admitted = record.name == ACCESS_LOGGER or hasattr(record, "admitted")
+        if is_admitted or self.admit(record.name, record.levelno, str(record.msg)):
             super().emit(record)
 
     def close(self) -> None:
-        """Tell what was left out, and stop."""
+        """Flush the numbers of suppressed lines, and stop."""
         if self in _handlers:
             _handlers.remove(self)
         self.flush_suppressed()
         super().close()
 
     def flush_suppressed(self) -> None:
-        """Tell how many lines were left out."""
+        """Write the numbers of suppressed lines."""
         assert self.lock is not None
         with self.lock:
             self._timer = None
@@ -203,15 +202,15 @@ class RateLimitedOutput(logging.StreamHandler[TextIO]):
             self._line_counts.clear()
 
     def admit(self, name: str, level: int, text: str) -> bool:
-        """Say whether one more line of a kind is to be written; count it if not."""
+        """Return whether a line may be written; a suppressed one is counted."""
         assert self.lock is not None
         with self.lock:
-            now, place = self._clock(), (name, level, text)
-            kind = self._line_counts.get(place)
+            now, key = self._clock(), (name, level, text)
+            kind = self._line_counts.get(key)
             if kind is None or now - kind.started_at >= RATE_WINDOW:
                 if (kind is not None and kind.suppressed) or len(self._line_counts) >= _MAX_LINE_KINDS:
                     self.flush_suppressed()
-                kind = self._line_counts[place] = _LineCount(now)
+                kind = self._line_counts[key] = _LineCount(now)
             kind.count += 1
             if kind.count <= MAX_LINES_PER_SECOND:
                 return True

@@ -1,4 +1,4 @@
-"""The long responses that are being sent: each is ended once its client would no longer be authorized for it."""
+"""The long responses in flight: end each one when its client is no longer authorized for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _ActiveResponse(NamedTuple):
 
 
 class ActiveResponses:
-    """The responses that are being sent."""
+    """Tracks the long responses in flight."""
 
     def __init__(self) -> None:
         self._active: dict[Hashable, list[_ActiveResponse]] = {}
@@ -24,26 +24,26 @@ class ActiveResponses:
     def track(
         self, credential: Hashable, is_still_authorized: Callable[[], bool], end: Callable[[], object]
     ) -> Iterator[None]:
-        """Have a response ended by :meth:`check` as long as the context lasts.
+        """Let :meth:`end_unauthorized` end a response while the context lasts.
 
         Args:
-            credential: Responses with equal credentials are authorized alike.
-            is_still_authorized: Whether the client is still authorized.
+            credential: Responses with equal credentials have equal authorization.
+            is_still_authorized: Returns whether the client is still authorized.
             end: Ends the response.
         """
-        opened = _ActiveResponse(is_still_authorized, end)
-        self._active.setdefault(credential, []).append(opened)
+        response = _ActiveResponse(is_still_authorized, end)
+        self._active.setdefault(credential, []).append(response)
         try:
             yield
         finally:
-            alike = self._active[credential]
-            alike.remove(opened)
-            if not alike:
+            responses = self._active[credential]
+            responses.remove(response)
+            if not responses:
                 del self._active[credential]
 
     def end_unauthorized(self) -> None:
-        """End the responses whose clients are no longer authorized. Costs one look a credential."""
-        for alike in list(self._active.values()):
-            if not alike[0].is_still_authorized():
-                for opened in list(alike):
-                    opened.end()
+        """End the responses of unauthorized clients. Costs one check for each credential."""
+        for responses in list(self._active.values()):
+            if not responses[0].is_still_authorized():
+                for response in list(responses):
+                    response.end()

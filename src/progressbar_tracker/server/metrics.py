@@ -1,7 +1,7 @@
-"""What ``/metrics`` tells, in Prometheus's text: declared in one list, read off the parts when it is asked for.
+"""The metrics of ``/metrics`` in Prometheus's text format, declared in one list.
 
-Nothing is kept here and nothing is global: the parts count what happens to them as plain numbers, and a server that
-is asked reads them, its own and no other's.
+The parts of a server count their events as plain numbers. A request reads those of its own server; there is no global
+registry and no state here.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 TABLE_NAMES: Final = ("history", "items", "keys", "outbox", "samples", "sessions", "shares")
-"""The tables of which rows are counted that cannot be read."""
+"""The tables whose unreadable rows are counted."""
 
 ITEMS_PER_SLICE: Final = 5000
-"""How many items are counted until others have their turn."""
+"""Items counted per event-loop turn."""
 
 
 class Metric(NamedTuple):
-    """One metric, as it is told to who reads ``/docs``."""
+    """The definition of a metric, also shown in ``/docs``."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
@@ -50,40 +50,40 @@ class Metric(NamedTuple):
 
 
 METRIC_DEFINITIONS: Final[tuple[Metric, ...]] = (
-    Metric("progressbar_build_info", "gauge", "Always 1; which version serves, from what.", ("version", "store")),
+    Metric("progressbar_build_info", "gauge", "Always 1; version and store of the server.", ("version", "store")),
     Metric(
-        "progressbar_http_requests_total", "counter", "Requests answered; streams when they begin.",
+        "progressbar_http_requests_total", "counter", "HTTP requests answered; a stream counts when it starts.",
         ("route", "method", "status"),
     ),
     Metric(
-        "progressbar_http_request_duration_seconds", "histogram", "Seconds until an answer was ready.",
+        "progressbar_http_request_duration_seconds", "histogram", "Seconds until a response was ready.",
         ("route", "method"),
     ),
-    Metric("progressbar_items", "gauge", "Items on the list.", ("status",)),
-    Metric("progressbar_items_stalled", "gauge", "Running items that give no sign of life."),
+    Metric("progressbar_items", "gauge", "Items on the board.", ("status",)),
+    Metric("progressbar_items_stalled", "gauge", "Running items without a sign of life."),
     Metric(
-        "progressbar_item_progress", "gauge", "From 0 to 1; of as many items as PROGRESSBAR_METRICS_ITEMS says.",
+        "progressbar_item_progress", "gauge", "Progress of the first PROGRESSBAR_METRICS_ITEMS items, from 0 to 1.",
         ("item", "group", "status"),
     ),
-    Metric("progressbar_sse_connections", "gauge", "Streams of events that are open."),
-    Metric("progressbar_sse_connections_opened_total", "counter", "Streams of events ever opened."),
-    Metric("progressbar_sse_events_sent_total", "counter", "Events sent to streams."),
-    Metric("progressbar_store_commit_size", "histogram", "Writes in a commit of the store."),
-    Metric("progressbar_store_commit_duration_seconds", "histogram", "Seconds that a commit took."),
+    Metric("progressbar_sse_connections", "gauge", "Open event streams."),
+    Metric("progressbar_sse_connections_opened_total", "counter", "Event streams opened."),
+    Metric("progressbar_sse_events_sent_total", "counter", "Events sent to event streams."),
+    Metric("progressbar_store_commit_size", "histogram", "Writes per commit of the store."),
+    Metric("progressbar_store_commit_duration_seconds", "histogram", "Seconds per commit of the store."),
     Metric("progressbar_store_commit_failures_total", "counter", "Commits that failed."),
     Metric(
         "progressbar_rows_skipped_total", "counter",
-        "Rows of the database that could not be read; the log names each of them once.", ("table",),
+        "Database rows that could not be read; the log names each of them once.", ("table",),
     ),
     Metric("progressbar_store_pending_writes", "gauge", "Writes that wait for a commit."),
     Metric(
-        "progressbar_notifications_total", "counter", "What became of notifications; failed ones are tried again.",
+        "progressbar_notifications_total", "counter", "Notifications by result; failed ones are retried.",
         ("channel", "result"),
     ),
-    Metric("progressbar_leader", "gauge", "1 if this server sees to what happens by itself, as one of all does."),
-    Metric("progressbar_keys", "gauge", "Keys that are known, ended ones included.", ("type",)),
+    Metric("progressbar_leader", "gauge", "1 if this server is the leader that runs background maintenance."),
+    Metric("progressbar_keys", "gauge", "Keys, ended ones included.", ("type",)),
     Metric("progressbar_sessions", "gauge", "Browsers that are signed in."),
-    Metric("progressbar_shares", "gauge", "Shares that are known."),
+    Metric("progressbar_shares", "gauge", "Shares."),
     Metric("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
     Metric("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
     Metric("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
@@ -91,13 +91,13 @@ METRIC_DEFINITIONS: Final[tuple[Metric, ...]] = (
     Metric("process_open_fds", "gauge", "Number of open file descriptors."),
     Metric("process_max_fds", "gauge", "Maximum number of open file descriptors."),
 )  # fmt: skip
-"""All metrics. Those of the process are told where the system tells them."""
+"""All metrics. Those of the process are present only if the operating system provides them."""
 
 _METRICS_BY_NAME: Final = {metric.name: metric for metric in METRIC_DEFINITIONS}
 
 
 class MetricSources(Protocol):
-    """What is read: the services of a server."""
+    """The services that the metrics are read from."""
 
     request_metrics: RequestMetrics
     store: Store
@@ -108,14 +108,14 @@ class MetricSources(Protocol):
 
     @property
     def read_board(self) -> Board:
-        """The board that viewers are told of."""
+        """The board that clients read."""
 
     def is_leader(self) -> bool:
-        """Say whether this server sees to what happens by itself."""
+        """Return whether this server runs background maintenance for all servers on its database."""
 
 
 class DeliveryTotals(Protocol):
-    """What became of the notifications of a channel."""
+    """The number of notifications of a channel, by result."""
 
     delivered: int
     failed: int
@@ -127,7 +127,7 @@ def _no_deliveries() -> Mapping[str, DeliveryTotals]:
 
 
 class ItemCounts:
-    """Items by status, counted a slice at a time."""
+    """Counts items by status, a slice at a time."""
 
     def __init__(self) -> None:
         self.by_status: Counter[str] = Counter()
@@ -140,12 +140,12 @@ class ItemCounts:
 
 
 class Metrics:
-    """The metrics of one server.
+    """Renders the metrics of one server.
 
     Args:
-        parts: What they are read off.
-        version: The server's.
-        notified: Returns what became of notifications, by channel.
+        sources: The services of the server.
+        version: The version of the server.
+        delivery_totals: Returns the number of notifications, by channel and result.
     """
 
     def __init__(
@@ -162,28 +162,28 @@ class Metrics:
         ProcessCollector(registry=self._process)
 
     def render(self, item_counts: ItemCounts, progress_items: Sequence[Item], now: float) -> bytes:
-        """Return the text.
+        """Return the metrics as text.
 
         Args:
-            item_counts: All items, counted.
-            progress_items: The items whose progress is told.
-            now: The instant.
+            item_counts: The counts of all items.
+            progress_items: The items with a progress metric.
+            now: The current instant.
         """
         registry = _FamilyRegistry([*self._iter_families(item_counts, progress_items, now), *self._process.collect()])
         return generate_latest(registry)
 
     def _iter_families(self, item_counts: ItemCounts, progress_items: Sequence[Item], now: float) -> Iterator[Family]:
-        parts = self._sources
+        sources = self._sources
         yield _make_gauge(
-            "progressbar_build_info", (1, self._version, "sqlite" if parts.store.shared is None else "postgresql")
+            "progressbar_build_info", (1, self._version, "sqlite" if sources.store.shared is None else "postgresql")
         )
         requests = _make_counter("progressbar_http_requests_total")
         seconds = _make_histogram("progressbar_http_request_duration_seconds")
-        for method, route, answers in parts.request_metrics.iter_stats():
-            seconds.add_metric([route, method], answers.durations.buckets(), answers.durations.sum)
-            for digit, number in enumerate(answers.counts):
-                if number:
-                    requests.add_metric([route, method, f"{digit}xx"], number)
+        for method, route, stats in sources.request_metrics.iter_stats():
+            seconds.add_metric([route, method], stats.durations.buckets(), stats.durations.sum)
+            for digit, count in enumerate(stats.counts):
+                if count:
+                    requests.add_metric([route, method, f"{digit}xx"], count)
         yield requests
         yield seconds
         yield _make_gauge(
@@ -193,37 +193,37 @@ class Metrics:
         yield _make_gauge(
             "progressbar_item_progress",
             *(
-                (one.value, one.id, one.group or "", "stalled" if is_stalled(one, now) else one.status)
-                for one in progress_items
+                (item.value, item.id, item.group or "", "stalled" if is_stalled(item, now) else item.status)
+                for item in progress_items
             ),
         )
-        hub, commits = parts.hub, parts.store.commit_stats
+        hub, commit_stats = sources.hub, sources.store.commit_stats
         yield _make_gauge("progressbar_sse_connections", (hub.stream_count,))
         yield _make_counter("progressbar_sse_connections_opened_total", hub.streams_opened)
         yield _make_counter("progressbar_sse_events_sent_total", hub.events_sent)
-        yield _make_histogram("progressbar_store_commit_size", commits.sizes)
-        yield _make_histogram("progressbar_store_commit_duration_seconds", commits.durations)
-        yield _make_counter("progressbar_store_commit_failures_total", commits.failures)
+        yield _make_histogram("progressbar_store_commit_size", commit_stats.sizes)
+        yield _make_histogram("progressbar_store_commit_duration_seconds", commit_stats.durations)
+        yield _make_counter("progressbar_store_commit_failures_total", commit_stats.failures)
         rows = _make_counter("progressbar_rows_skipped_total")
         for table in TABLE_NAMES:
             rows.add_metric([table], skipped_rows.counts[table])
         yield rows
-        yield _make_gauge("progressbar_store_pending_writes", (parts.store.count_pending_writes(),))
+        yield _make_gauge("progressbar_store_pending_writes", (sources.store.count_pending_writes(),))
         notifications = _make_counter("progressbar_notifications_total")
         for channel, counts in sorted(dict(self._delivery_totals()).items()):
             notifications.add_metric([channel, "delivered"], counts.delivered)
             notifications.add_metric([channel, "failed"], counts.failed)
             notifications.add_metric([channel, "given_up"], counts.given_up)
         yield notifications
-        yield _make_gauge("progressbar_leader", (parts.is_leader(),))
-        keys = Counter(key.type for key in parts.keyring.all())
+        yield _make_gauge("progressbar_leader", (sources.is_leader(),))
+        keys = Counter(key.type for key in sources.keyring.all())
         yield _make_gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
-        yield _make_gauge("progressbar_sessions", (len(parts.sessions.all(now)),))
-        yield _make_gauge("progressbar_shares", (len(parts.shares.all()),))
+        yield _make_gauge("progressbar_sessions", (len(sources.sessions.all(now)),))
+        yield _make_gauge("progressbar_shares", (len(sources.shares.all()),))
 
 
 class _FamilyRegistry:
-    """What has been collected, as a registry."""
+    """A registry of collected metrics."""
 
     def __init__(self, families: Sequence[Family]) -> None:
         self._families = families

@@ -1,7 +1,7 @@
-"""What the server remembers: the records that board, keys and sessions make and the stores keep.
+"""The entities of the server: board, keys and sessions create them, and stores persist them.
 
-All are immutable, so that the writer thread may encode a record at leisure while the board goes on with its successor.
-Instants are seconds since the epoch.
+All are immutable: the writer thread encodes one while the board continues with its successor. Instants are seconds
+since the epoch.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ EndStatus: TypeAlias = Literal["succeeded", "failed", "stopped", "deleted"]
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
-    """One process's share of a run: its own count, and its own write counter."""
+    """One process's contribution to a run: its own count, and the sequence number of its writes."""
 
     completed: Number
     seq: int
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One item as it stands. A write replaces it; nothing in it is ever changed in place.
+    """The state of an item. A write replaces it.
 
-    It can be in no cycle, so Python need not look for one among a hundred thousand of them.
+    Items are excluded from garbage collection: they cannot be part of a cycle, and there may be a hundred thousand.
 
     Attributes:
-        own: ``completed`` as told by writers that name no part.
-        parts: The shares of the named parts of this run.
-        past: The latest runs this item was taken from; they may not take it back.
-        born: The revision of its creation: a stable order among items of the same instant.
-        rev: The revision of its latest change.
-        deadline_at: When it is late, if it runs still.
-        notify: The channels that are told of it, by name.
-        pace: Smoothed progress per second, in the unit of ``completed``, else in ``value``.
-        pace_at: When it last moved, to the position ``pace_n``, ``pace_for`` seconds after the time before.
+        own: ``completed`` as written without a part.
+        parts: The named parts of the run.
+        past: The latest runs that this item was taken over from; they cannot take it back.
+        born: The revision of the creation; sorts items of the same instant.
+        rev: The revision of the latest change.
+        deadline_at: The instant at which a running item becomes late.
+        notify: The names of the channels that receive its notifications.
+        pace: Smoothed progress per second, in the unit of ``completed``, otherwise of ``value``.
+        pace_at: The instant of the latest progress. It led to the position ``pace_n``, and came ``pace_for`` seconds
+            after the progress before.
     """
 
     id: str
@@ -82,20 +83,20 @@ _NO_PARTS: Final[dict[str, Part]] = {}
 
 
 MAX_INTERNED_TEXTS: Final = 10_000
-"""The most texts that are kept to be shared."""
+"""The most interned texts."""
 
 _interned_texts: Final[dict[str, str]] = {}
 
 
 def _intern_text(text: str) -> str:
-    """Return the same text, as the object that others have already. Not ``sys.intern``, which may keep it for ever."""
+    """Return an equal text that other items share. Not ``sys.intern``, which may keep it until the process ends."""
     if len(_interned_texts) >= MAX_INTERNED_TEXTS:
         _interned_texts.clear()
     return _interned_texts.setdefault(text, text)
 
 
 def intern_texts(item: Item) -> Item:
-    """Return the same item, which shares with others what is the same text: a third of what an item takes."""
+    """Return an equal item with shared texts, which saves a third of its memory."""
     return replace(
         item,
         owner_id=_intern_text(item.owner_id),
@@ -110,7 +111,7 @@ def intern_texts(item: Item) -> Item:
 
 
 class EndedRun(msgspec.Struct, frozen=True):
-    """A run that left the board, for the history."""
+    """A run that left the board for the history."""
 
     item: Item
     status: EndStatus
@@ -118,7 +119,7 @@ class EndedRun(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """How far a run was at an instant."""
+    """The progress of a run at an instant."""
 
     at: float
     value: float
@@ -126,7 +127,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class SampledRun(msgspec.Struct, frozen=True):
-    """How many samples there are of a run, and the instants of the first and the last."""
+    """The number of samples of a run, and the instants of the first and the last one."""
 
     id: str
     run_id: str
@@ -136,14 +137,14 @@ class SampledRun(msgspec.Struct, frozen=True):
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as the server knows it: never the secret, only its hash.
+    """A key with the hash of its secret.
 
     Attributes:
-        key_id: The public identity; what owns items.
-        hash: SHA-256 of the whole key, as hex.
-        previous_hash: The hash before the latest rotation, good until ``previous_until``.
-        group: The group of items written with this key that name none.
-        imported: Came from the environment, in a form of its own.
+        key_id: The public id; it owns items.
+        hash: The SHA-256 of the whole key, as hex.
+        previous_hash: The hash before the latest rotation, valid until ``previous_until``.
+        group: The group of items that are written without one.
+        imported: The key comes from the environment and may have any format.
     """
 
     key_id: str
@@ -164,14 +165,13 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionRecord(msgspec.Struct, frozen=True):
-    """A signed-in browser: the hash of its cookie, and its life.
+    """A session of a browser, with the hash of its cookie.
 
     Attributes:
-        key_id: The key it was signed in with, which it stands for as long as that works; ``None`` for the
-            administrator's password and for one-time links.
-        agent: What the browser called itself.
-        credential: A digest of the credential that it was signed in with: it ends when that credential does. See
-            :func:`credential_digest`; for the operator, :attr:`~.sessions.Password.fingerprint`.
+        key_id: The key that signed in; ``None`` for the administrator's password and for one-time links.
+        agent: The user agent of the browser.
+        credential: A digest of the credential that signed in; the session ends when that ends. See
+            :func:`credential_digest`, and :attr:`~.sessions.Password.fingerprint` for the operator.
     """
 
     hash: str
@@ -184,7 +184,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
 
     @property
     def session_id(self) -> str:
-        """What it is called in the open; neither the cookie nor its hash can be had from it."""
+        """The public id; neither the cookie nor its hash can be derived from it."""
         return self.hash[:16]
 
     def __repr__(self) -> str:
@@ -192,7 +192,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
 
 
 class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A read-only link to a group or to an item: the hash of its token, and its life."""
+    """A read-only link to a group or to an item, with the hash of its token."""
 
     share_id: str
     hash: str
@@ -206,14 +206,14 @@ class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A message about an event of a run, on its way to a channel.
+    """A message to a channel about an event of a run.
 
     Attributes:
-        notice_id: The same for the same channel, run and event, whoever makes it: so it is made once.
-        at: When it happened.
-        body: The item as it was told then, in JSON.
-        attempts: How often it was sent in vain.
-        next_at: When it is to be sent.
+        notice_id: A deduplication key: the same channel, run and event always have the same id.
+        at: The instant of the event.
+        body: The item at that instant, as JSON.
+        attempts: The number of failed attempts.
+        next_at: The instant of the next attempt.
     """
 
     notice_id: str
@@ -228,17 +228,17 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 NOTICE_COLUMNS: Final = ", ".join(Notice.__struct_fields__)
-"""The columns of a notice, in the stores' words and in the order of its fields."""
+"""Comma-separated column names of :class:`Notice`, in field order."""
 
 
 class DeliveryStats(msgspec.Struct, frozen=True):
-    """What became of the messages to a channel.
+    """The delivery statistics of a channel.
 
     Attributes:
-        waiting: How many are still to be sent.
-        given_up: How many of those that are remembered never will be.
-        delivered_at: When the latest one was delivered.
-        error: Why one could not be, the latest that is not delivered.
+        waiting: The number of pending messages.
+        given_up: The number of abandoned messages in the outbox.
+        delivered_at: The instant of the latest delivery.
+        error: The latest error of an undelivered message.
     """
 
     channel: str
@@ -250,10 +250,10 @@ class DeliveryStats(msgspec.Struct, frozen=True):
 
 
 MAX_RETRY_SECONDS: Final = 3600.0
-"""The longest pause between two attempts at a message; what is due later was put off while the clock was ahead."""
+"""The longest delay between two attempts. A later one was scheduled while the clock was ahead."""
 
 MAX_WAITING_NOTICES: Final = 10_000
-"""The most notices that wait in the outbox; what happens while it is full is not told."""
+"""The most pending notices. An event is dropped while the outbox is full."""
 
 
 def rfc3339(instant: float) -> str:
@@ -268,22 +268,22 @@ def rfc3339(instant: float) -> str:
 
 @lru_cache(maxsize=4096)
 def _format_second(second: int) -> str:
-    # Every answer tells three instants or more, and most of them lie in the same few seconds.
+    # Each response has three instants or more, and most of them are in the same few seconds.
     return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def digest(secret: str) -> str:
-    """Return the SHA-256 of a secret as hex, which is all that is ever kept of it."""
+    """Return the SHA-256 of a secret as hex; secrets themselves are never stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def credential_digest(type: KeyType, secret_hash: str) -> str:
-    """Return what a session keeps of a key: with another secret or another type the key is another credential."""
+    """Return the digest of a key that a session stores: it differs after a rotation or a change of the type."""
     return digest(f"{type} {secret_hash}")
 
 
 def serialize_key(key: KeyRecord) -> dict[str, object]:
-    """Return a key as it is told to admins, over HTTP and by the command line alike: everything but its hashes."""
+    """Return a key without its hashes, for the HTTP API and the command line."""
     return {
         "key_id": key.key_id,
         "name": key.name,
