@@ -1,7 +1,7 @@
-"""Pools of threads for blocking work: one for each purpose, so that no purpose holds up another.
+"""Thread pools for blocking work: one for each purpose, so that no purpose delays another.
 
-A pool runs a few jobs at a time. What waits is bounded, the holders of waiting jobs take turns, and a job of which the
-task is cancelled leaves the queue, or is interrupted if it runs.
+A pool runs a few jobs at a time. Its queue is bounded, and the holders of waiting jobs take turns. If the task of a job
+is cancelled, the job leaves the queue, or is interrupted if it runs.
 """
 
 from __future__ import annotations
@@ -12,31 +12,33 @@ import threading
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from .threads import start_daemon_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
 MAX_WAITING: Final = 64
-"""The most jobs that wait for a thread of a pool."""
+"""The most jobs in the queue of a pool."""
 
 MAX_WAITING_OF_HOLDER: Final = 8
-"""The most of them that are of one key or address."""
+"""The most jobs of one key or address in the queue."""
 
 MAX_WAIT_SECONDS: Final = 10.0
-"""How long a job waits for a thread, by default."""
+"""The default of the seconds that a job waits for a thread."""
 
 PRIORITY_WAIT_FACTOR: Final = 4.0
-"""How many times as long a job waits whose turn is the next: a slow machine takes long for the one that runs."""
+"""A job with priority waits this many times as long: on a slow machine, the running job takes long."""
 
 MAX_SEARCHES: Final = 2
 """The most searches at a time."""
 
 MAX_SHORT_JOBS: Final = 512
-"""The most short jobs, of milliseconds, that wait for a thread of a pool."""
+"""The most jobs in a queue if each takes milliseconds."""
 
 MAX_SHORT_JOBS_OF_HOLDER: Final = 128
-"""The most of them that are of one key or address: many people behind one address may open a link to a share."""
+"""The most of them of one key or address: many people behind one address may open a link to a share."""
 
 MAX_WAITING_PASSWORDS: Final = 4
 """The most passwords that wait for their verification."""
@@ -45,15 +47,15 @@ MAX_PASSWORD_WAIT: Final = 0.25
 """Seconds that a password waits for its verification; with the verification, less than half a second."""
 
 INTERRUPT_INTERVAL: Final = 0.05
-"""Seconds between two interrupts of a job: one that comes before the job has anything to interrupt has no effect."""
+"""Seconds between two interrupts of a job. An interrupt has no effect before the job does something interruptible."""
 
 
 class PoolFullError(Exception):
-    """Too many jobs wait, or this one has waited for too long."""
+    """The queue is full, or the job has waited for too long."""
 
 
 class CancelledWorkError(Exception):
-    """The job was cancelled before it began to do anything."""
+    """The job was cancelled before it did anything."""
 
 
 class Cancellation:
@@ -67,10 +69,10 @@ class Cancellation:
 
     @contextlib.contextmanager
     def allow_interrupt(self, interrupt: Callable[[], object]) -> Iterator[None]:
-        """Let :meth:`cancel` call ``interrupt`` while the block runs, and never after.
+        """Let :meth:`cancel` call ``interrupt`` while the block runs, and never later.
 
         Raises:
-            CancelledWorkError: It is cancelled already.
+            CancelledWorkError: The job is already cancelled.
         """
         with self._lock:
             if self._cancelled:
@@ -88,7 +90,7 @@ class Cancellation:
         threading.Thread(target=self._interrupt_until_finished, name="progressbar-interrupt", daemon=True).start()
 
     def finish(self) -> None:
-        """Note that the job has ended."""
+        """Stop interrupting: the job has ended."""
         self._finished.set()
 
     def _interrupt_until_finished(self) -> None:
@@ -101,13 +103,13 @@ class Cancellation:
 
 
 class Pool:
-    """Threads for one purpose. To be used on one event loop.
+    """Threads for one purpose, used on one event loop.
 
     Args:
-        threads: How many jobs run at a time.
-        max_waiting: The most jobs that wait; one more takes the place of the latest of the holder with the most.
-        max_waiting_of_holder: The most that wait of one holder.
-        max_wait: Seconds that a job waits.
+        threads: The number of concurrent jobs.
+        max_waiting: The most jobs in the queue. A job beyond it replaces the latest job of the holder with the most.
+        max_waiting_of_holder: The most jobs of one holder in the queue.
+        max_wait: The most seconds that a job waits.
     """
 
     def __init__(
@@ -126,52 +128,37 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for a thread."""
+        """The number of jobs in the queue."""
         return sum(map(len, self._queues.values()))
 
     async def run(
         self, work: Callable[[], T], holder: str, cancellation: Cancellation | None = None, *, priority: bool = False
     ) -> T:
-        """Return what ``work`` returns, or raise what it raises; called in a thread.
+        """Run ``work`` in a thread, and return its result.
 
         Args:
             work: The job.
-            holder: The key or the address that it is for.
-            cancellation: Interrupts the job if this task is cancelled. Without one, it runs to its end.
-            priority: The next turn is this holder's, and if the pool is full, another's job goes.
+            holder: The key or the address of the client.
+            cancellation: Interrupts the job if this task is cancelled. Without one, the job runs to its end.
+            priority: Take the next turn. If the queue is full, replace another holder's job.
 
         Raises:
-            PoolFullError: It has not begun.
+            PoolFullError: The job was not started.
         """
         await self._acquire_thread(holder, priority=priority)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
 
-        def land(set_outcome: Callable[[], object]) -> None:
-            self._release_thread()
-            if not done.done():
-                set_outcome()
-
-        def run() -> None:
-            set_outcome: Callable[[], object]
+        def run() -> T:
             try:
-                result = work()
-            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-                failure = error
-                set_outcome = lambda: done.set_exception(failure)  # noqa: E731
-            else:
-                set_outcome = lambda: done.set_result(result)  # noqa: E731
-            if cancellation is not None:
-                cancellation.finish()
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(land, set_outcome)
+                return work()
+            finally:
+                if cancellation is not None:
+                    cancellation.finish()
 
         try:
-            # Not of an executor: its threads are waited for at the end of the process.
-            threading.Thread(target=run, name="progressbar-pool", daemon=True).start()
+            done = start_daemon_thread(run, name="progressbar-pool", on_end=self._release_thread)
         except RuntimeError as error:
             self._release_thread()
-            raise PoolFullError("no thread can be started") from error
+            raise PoolFullError("the system cannot start a thread") from error
         try:
             return await done
         except asyncio.CancelledError:
@@ -180,24 +167,24 @@ class Pool:
             raise
 
     async def _acquire_thread(self, holder: str, *, priority: bool) -> None:
-        """Wait for a thread.
+        """Wait for a free thread.
 
         Raises:
-            PoolFullError: There is none to be had in time.
+            PoolFullError: No thread became free in time.
         """
         if self._free_threads:
             self._free_threads -= 1
             return
         queue = self._queues.get(holder, ())
         if len(queue) >= self._max_waiting_of_holder:
-            raise PoolFullError("too much of one holder waits")
+            raise PoolFullError("too many jobs of one holder wait")
         if self.waiting >= self._max_waiting:
             longest = max(reversed(list(self._queues.values())), key=len)
             if len(longest) <= len(queue) + 1 and not priority:
-                raise PoolFullError("too much waits")
+                raise PoolFullError("too many jobs wait")
             latest = longest.pop()
             if not latest.done():
-                latest.set_exception(PoolFullError("another holder has less than this one"))
+                latest.set_exception(PoolFullError("another holder has fewer waiting jobs"))
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(holder, deque()).append(turn)
         if priority:
@@ -208,9 +195,9 @@ class Pool:
         except BaseException as error:
             self._remove_turn(holder, turn)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._release_thread()  # it was this one's turn in the same instant
+                self._release_thread()  # the turn came in the same instant
             if isinstance(error, TimeoutError):
-                raise PoolFullError("it has waited for too long") from error
+                raise PoolFullError("the job has waited for too long") from error
             raise
 
     def _remove_turn(self, holder: str, turn: asyncio.Future[None]) -> None:
@@ -222,12 +209,12 @@ class Pool:
                 del self._queues[holder]
 
     def _release_thread(self) -> None:
-        """Give the thread to the next holder, or back."""
+        """Pass the thread to the next holder, or make it free."""
         while self._queues:
             holder, queue = self._queues.popitem(last=False)
             turn = queue.popleft() if queue else None
             if queue:
-                self._queues[holder] = queue  # behind all others
+                self._queues[holder] = queue  # behind the other holders
             if turn is not None and not turn.done():
                 turn.set_result(None)
                 return

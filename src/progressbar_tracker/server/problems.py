@@ -1,7 +1,7 @@
-"""Every reason for which the server says no, by code.
+"""The codes of all problems that the server can answer with.
 
-The code is the last part of the problem's ``type``; the client maps it to an exception, so a code is part of the
-interface and is never reused for another meaning.
+The code is the last part of the problem's ``type``. The client maps it to an exception, so a code is part of the
+interface, and never gets another meaning.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PROBLEM_CODES: Final[dict[ProblemCode, tuple[int, str]]] = {
     "forbidden": (403, "The key may not do this"),
     "item-not-found": (404, "No item has this id"),
     "not-found": (404, "Nothing is here"),
-    "method-not-allowed": (405, "The method does not fit the path"),
+    "method-not-allowed": (405, "The path does not support this method"),
     "item-exists": (409, "An item with this id exists"),
     "run-superseded": (409, "The item belongs to another run"),
     "run-ended": (409, "The run has ended"),
-    "last-admin-key": (409, "The last admin key stays"),
+    "last-admin-key": (409, "The last admin key cannot be removed"),
     "too-many-keys": (409, "Too many keys"),
     "too-many-shares": (409, "Too many shares"),
     "body-too-large": (413, "The body is too large"),
@@ -41,8 +41,8 @@ PROBLEM_CODES: Final[dict[ProblemCode, tuple[int, str]]] = {
     "too-many-items": (429, "Too many items"),
     "rate-limited": (429, "Too many requests"),
     "too-many-streams": (503, "Too many streams are open"),
-    "too-many-bytes": (503, "Too much waits to be read"),
-    "misdirected": (421, "The server does not have this name"),
+    "too-many-bytes": (503, "Too many responses are unread"),
+    "misdirected": (421, "The server does not answer under this name"),
     "internal-error": (500, "The server failed"),
     "unavailable": (503, "The server cannot write at the moment"),
     "outcome-unknown": (503, "It is not known whether this was written"),
@@ -50,50 +50,51 @@ PROBLEM_CODES: Final[dict[ProblemCode, tuple[int, str]]] = {
 
 
 PROBLEM_REMEDIES: Final[dict[ProblemCode, str]] = {
-    "bad-request": "Mend the request as the detail says: its path, its query or the shape of its body.",
-    "malformed-json": "Send JSON in UTF-8; NaN and lone surrogates are none.",
-    "unauthorized": "Send a key that this server knows in X-API-KEY; an admin makes another for one that ended.",
-    "forbidden": "Use a key that may do it: a write key changes its own items only, keys and shares take an admin key.",
+    "bad-request": "Correct the request as the detail says: its path, its query or the shape of its body.",
+    "malformed-json": "Send valid UTF-8 JSON. NaN and lone surrogates are not allowed.",
+    "unauthorized": "Send a key of this server in X-API-KEY. An admin can create a new one if yours has ended.",
+    "forbidden": "Use a key with the permission: a write key changes its own items only; keys and shares need an admin "
+    "key.",
     "item-not-found": "Create the item first; it may have been deleted, or have expired by its ttl.",
-    "not-found": "Look at the path; what was a share or a key here may have been revoked.",
-    "method-not-allowed": "Use a method that Allow names.",
-    "item-exists": "Update the item, or take another id.",
-    "run-superseded": "A newer run has the item: fall silent, or take it over by a PUT with a run_id of your own.",
-    "run-ended": "What has ended stays so: begin a new run by a PUT with another run_id.",
-    "last-admin-key": "Make another admin key first.",
-    "too-many-keys": "Use one key for many programs; keys that have ended are forgotten some time later.",
-    "too-many-shares": "Revoke shares that nobody looks at, or let them expire.",
+    "not-found": "Check the path; the share or key may have been revoked.",
+    "method-not-allowed": "Use a method that the Allow header names.",
+    "item-exists": "Update the item, or use another id.",
+    "run-superseded": "A newer run has the item: stop writing, or take it over by a PUT with your own run_id.",
+    "run-ended": "An ended run cannot change: start a new run by a PUT with another run_id.",
+    "last-admin-key": "Create another admin key first.",
+    "too-many-keys": "Use one key for many programs; ended keys are deleted some time later.",
+    "too-many-shares": "Revoke unused shares, or let them expire.",
     "body-too-large": "Send less: 64 KiB in a request, 1 MiB and 500 operations in a batch.",
     "unsupported-media-type": "Send the body as application/json.",
-    "invalid-field": "Mend the field that `field` names, as the detail says.",
+    "invalid-field": "Correct the field that `field` names, as the detail says.",
     "too-many-items": "Delete items, let ended ones expire by a ttl, or raise PROGRESSBAR_MAX_ITEMS.",
-    "rate-limited": "Wait for as many seconds as Retry-After says; a batch or a stream takes fewer requests.",
-    "too-many-streams": "Wait for as many seconds as Retry-After says, or ask for the list instead.",
-    "too-many-bytes": "Read the responses that were asked for, then wait for as many seconds as Retry-After says; the "
-    "operator may raise PROGRESSBAR_MAX_UNREAD.",
-    "misdirected": "Use a name that the server has; its operator adds names by PROGRESSBAR_ALLOWED_HOSTS.",
-    "internal-error": "It is the server's fault, and its log says why.",
-    "unavailable": "Send it again after as many seconds as Retry-After says; the log of the server says why.",
-    "outcome-unknown": "Send the same request again after as many seconds as Retry-After says: what was written is not "
-    "written twice. The storage of the server did not answer in time.",
+    "rate-limited": "Wait for the seconds in Retry-After; a batch or a stream needs fewer requests.",
+    "too-many-streams": "Wait for the seconds in Retry-After, or request the list instead.",
+    "too-many-bytes": "Read the requested responses, then wait for the seconds in Retry-After. The operator can raise "
+    "PROGRESSBAR_MAX_UNREAD.",
+    "misdirected": "Use a name of the server; its operator can add names to PROGRESSBAR_ALLOWED_HOSTS.",
+    "internal-error": "The server has a bug; its log has the details.",
+    "unavailable": "Retry after the seconds in Retry-After; the log of the server has the reason.",
+    "outcome-unknown": "Retry the same request after the seconds in Retry-After: it is never written twice. The "
+    "storage of the server did not answer in time.",
 }
-"""What whoever gets a problem can do about it."""
+"""What a client can do about each problem."""
 
 
 DEFAULT_RETRY_AFTER: Final = 5
-"""Seconds after which to try again where nobody knows better."""
+"""The default of Retry-After, in seconds."""
 
 
 class ProblemError(Exception):
-    """The answer is no; ``code`` says which no, ``detail`` why in one sentence.
+    """A refusal of the server.
 
     Attributes:
-        code: One of :data:`PROBLEM_CODES`.
-        detail: A sentence for people.
-        field: The field at fault, where there is one.
-        retry_after: Whole seconds to wait before another attempt, or ``None``.
-        allow: The methods that fit, for ``method-not-allowed``.
-        quota: The limit that was reached, where there is one to tell of.
+        code: A key of :data:`PROBLEM_CODES`.
+        detail: The reason, as a sentence for people.
+        field: The invalid field, if the problem is about one.
+        retry_after: Whole seconds until the next attempt, or ``None``.
+        allow: The supported methods, for ``method-not-allowed``.
+        quota: The exhausted limit, if there is one.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class ProblemError(Exception):
         self.code = code
         self.detail = detail
         self.field = field
-        # Whoever is to come back is told when.
+        # Temporary problems always have a Retry-After.
         self.retry_after = (
             DEFAULT_RETRY_AFTER if retry_after is None and PROBLEM_CODES[code][0] in {429, 503} else retry_after
         )
@@ -123,7 +124,7 @@ class ProblemError(Exception):
         return PROBLEM_CODES[self.code][0]
 
     def document(self) -> Problem:
-        """Return the RFC 9457 document."""
+        """Return the problem as an RFC 9457 document."""
         status, title = PROBLEM_CODES[self.code]
         document: Problem = {
             "type": f"/problems/{self.code}",

@@ -1,7 +1,7 @@
-"""Which client a request comes from, where trusted proxies pass requests on. Pure.
+"""Find the client of a request that trusted proxies forwarded. Pure.
 
-A client can write any ``X-Forwarded-For``, and each proxy appends the address that it was called from. So the list is
-read from the right, as long as the addresses are those of trusted proxies. ``X-Forwarded-Host`` is never read.
+A client can send any ``X-Forwarded-For``, and each proxy appends the address of its own client. So the list is read
+from the right, while its addresses are those of trusted proxies. ``X-Forwarded-Host`` is never read.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_HOPS: Final = 32
-"""The most proxies in a row that are believed."""
+"""The most proxies in a chain."""
 
 _LOOPBACK_NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 
 
 class Origin(NamedTuple):
-    """Where a request comes from.
+    """The origin of a request.
 
     Attributes:
-        address: The client's address.
-        scheme: What a trusted proxy says that the client used, ``"http"`` or ``"https"``; ``None`` if none says so.
+        address: The address of the client.
+        scheme: The scheme that the client hop_count according to a trusted proxy: ``"http"``, ``"https"`` or ``None``.
     """
 
     address: str
@@ -36,13 +36,13 @@ class Origin(NamedTuple):
 
 
 class TrustedProxies:
-    """The proxies whose word is taken.
+    """The proxies whose headers are trusted.
 
     Args:
-        text: Addresses and networks with commas between them; ``loopback`` for this machine's.
+        text: Addresses and networks, separated by commas; ``loopback`` for those of this machine.
 
     Raises:
-        ConfigError: One of them is no address.
+        ConfigError: An entry is not an address or a network.
     """
 
     def __init__(self, text: str) -> None:
@@ -62,14 +62,14 @@ class TrustedProxies:
         return bool(self._networks)
 
     def find_origin(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Origin:
-        """Return where a request comes from.
+        """Return the origin of a request.
 
         Args:
-            peer: The address of the other end of the connection.
+            peer: The address of the connection's peer.
             headers: The headers of the request, with names in lower case.
         """
-        found = _parse_address(peer)
-        if found is None or not self._trusts(found):
+        peer_address = _parse_address(peer)
+        if peer_address is None or not self._trusts(peer_address):
             return Origin(peer)
         hops: list[str] = []
         schemes: list[str] = []
@@ -78,17 +78,17 @@ class TrustedProxies:
                 hops += value.decode("latin-1").split(",")
             elif name == b"x-forwarded-proto":
                 schemes += value.decode("latin-1").lower().split(",")
-        address, used = found, 0
+        address, hop_count = peer_address, 0
         for hop in reversed(hops[-MAX_HOPS:]):
-            before = _parse_address(hop)
-            if before is None:
-                break  # what is further left was not written by a proxy that we know
-            address, used = before, used + 1
-            if not self._trusts(before):
+            hop_address = _parse_address(hop)
+            if hop_address is None:
+                break  # entries further left do not come from a trusted proxy
+            address, hop_count = hop_address, hop_count + 1
+            if not self._trusts(hop_address):
                 break
-        # A scheme for each hop tells what that hop's client used; else the nearest proxy's word counts.
-        at = max(used, 1) if len(schemes) == len(hops) else 1
-        scheme = schemes[-at].strip() if schemes else ""
+        # With one scheme per hop, use that of the client's hop; otherwise that of the nearest proxy.
+        position = max(hop_count, 1) if len(schemes) == len(hops) else 1
+        scheme = schemes[-position].strip() if schemes else ""
         return Origin(str(address), scheme if scheme in {"http", "https"} else None)
 
     def _trusts(self, address: _Address) -> bool:
@@ -96,20 +96,20 @@ class TrustedProxies:
 
 
 def client_network(address: str) -> str:
-    """Return what a client without a key is counted by: its address, or the /64 of its address of version 6.
+    """Return the network of a client without a key, for its limits: its IPv4 address, or the /64 of its IPv6 address.
 
     >>> [client_network(text) for text in ("192.0.2.7", "2001:db8:1:2:aaaa::7", "::ffff:192.0.2.7", "x")]
     ['192.0.2.7', '2001:db8:1:2::', '192.0.2.7', 'x']
     """
     try:
-        found = ipaddress.IPv6Address(address.partition("%")[0])
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
-    return str(found.ipv4_mapped or ipaddress.IPv6Address(int(found) >> 64 << 64))
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed) >> 64 << 64))
 
 
 def _parse_address(text: str) -> _Address | None:
-    """Return the address in an entry of the list, which may have brackets, quotes, a port or a zone."""
+    """Return the address in an entry of the list; it may have brackets, quotes, a port or a zone."""
     text = text.strip().strip('"').strip()
     if text.startswith("["):
         inside, closing, port = text[1:].partition("]")
@@ -121,10 +121,10 @@ def _parse_address(text: str) -> _Address | None:
         if not _is_port(f":{port}"):
             return None
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, ipaddress.IPv6Address) else parsed
 
 
 def _is_port(text: str) -> bool:
@@ -132,7 +132,7 @@ def _is_port(text: str) -> bool:
 
 
 def _unmap_network(network: _Network) -> _Network:
-    """Return the network of version 4 for one of mapped addresses."""
+    """Return the IPv4 network of a network of mapped addresses; others stay unchanged."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
     if mapped is None or network.prefixlen < 96:
         return network

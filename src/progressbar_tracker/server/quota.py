@@ -1,6 +1,6 @@
-"""How much is left of what is limited, told in the header fields ``RateLimit-Policy`` and ``RateLimit``.
+"""A limit and its remaining amount, as the header fields ``RateLimit-Policy`` and ``RateLimit``.
 
-They are those of the IETF's draft "RateLimit header fields for HTTP": lists of structured fields, a policy by its name.
+They follow the IETF draft "RateLimit header fields for HTTP": lists of structured fields, with a policy's name first.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import msgspec
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """One policy, and where one client is with it.
+    """The state of one policy for one client.
 
     Attributes:
-        name: Of the policy.
-        limit: How much there may be.
-        remaining: How much of it is left.
-        window: The seconds in which there may be as much, where it comes back by itself.
-        reset: The seconds until there is more.
-        unit: What is counted, if not requests.
+        name: The name of the policy.
+        limit: The most units.
+        remaining: The units that are left.
+        window: The seconds in which the full limit is restored, if time restores it.
+        reset: The seconds until more is available.
+        unit: The unit, if it is not a request.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Quota(msgspec.Struct, frozen=True):
     unit: str | None = None
 
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the two fields.
+        """Return both fields, encoded.
 
         >>> Quota("items", 10, 3).headers()
         ((b'ratelimit-policy', b'"items";q=10'), (b'ratelimit', b'"items";r=3'))

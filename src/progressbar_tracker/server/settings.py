@@ -1,4 +1,4 @@
-"""What can be set of a server, and where it is set: arguments, then the environment."""
+"""The settings of a server: read from arguments, then from the environment."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _UNIT_SECONDS: Final = {
 
 
 class RetentionPolicy(msgspec.Struct, frozen=True):
-    """How long something is kept, by how it ended; seconds, infinite for ever.
+    """How long something is kept, by end status; in seconds, infinite for ever.
 
     Attributes:
-        default: For all that ``by_status`` does not name.
-        by_status: By status.
+        default: For statuses that ``by_status`` does not name.
+        by_status: Seconds by status.
     """
 
     default: float = math.inf
     by_status: dict[str, float] = {}
 
     def seconds_for(self, status: str) -> float:
-        """Return how long what ended so is kept."""
+        """Return how long something with this end status is kept."""
         return self.by_status.get(status, self.default)
 
 
@@ -56,44 +56,44 @@ def parse_period(name: str, text: str) -> float:
     7776000.0
 
     Raises:
-        ConfigError: It is none; the message begins with ``name``.
+        ConfigError: The text is not a period; the message begins with ``name``.
     """
     if text == "forever":
         return math.inf
-    found = re.fullmatch(r"(\d{1,6})([smhdwy])", text)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,6})([smhdwy])", text)
+    if match is None:
         raise ConfigError(f"{name} must be a period such as 90s, 12h, 30d or forever, not {text!r}")
-    return int(found[1]) * _UNIT_SECONDS[found[2]]
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def parse_retention(name: str, text: str, default: float) -> RetentionPolicy:
-    """Return periods by status.
+    """Return periods by end status.
 
     >>> parse_retention("PROGRESSBAR_HISTORY", "90d,failed=1y", math.inf)
-    Periods(others=7776000.0, named={'failed': 31536000.0})
+    RetentionPolicy(default=7776000.0, by_status={'failed': 31536000.0})
 
     Args:
-        name: What a message begins with.
-        text: Periods, of which one may be of no status: it is for all others.
-        default: For all others, if none is.
+        name: The variable, for error messages.
+        text: Periods, separated by commas. One of them may have no status: it is the default.
+        default: The default if the text has none.
 
     Raises:
-        ConfigError: One cannot be read.
+        ConfigError: An entry is not valid.
     """
-    named = dict[str, float]()
+    by_status = dict[str, float]()
     for part in filter(None, (part.strip() for part in text.split(","))):
         status, equals, rest = part.rpartition("=")
         if not equals:
             default = parse_period(name, rest)
         elif status in get_args(EndStatus):
-            named[status] = parse_period(name, rest)
+            by_status[status] = parse_period(name, rest)
         else:
             raise ConfigError(f"{name} knows {', '.join(get_args(EndStatus))}, not {status!r}")
-    return RetentionPolicy(default, named)
+    return RetentionPolicy(default, by_status)
 
 
 class SettingsOverrides(TypedDict, total=False):
-    """Settings given as arguments; ``None`` is as good as absent."""
+    """Settings from arguments; ``None`` means that the argument is absent."""
 
     host: str | None
     port: int | None
@@ -122,37 +122,37 @@ class SettingsOverrides(TypedDict, total=False):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """A server's settings.
+    """The settings of a server.
 
     Attributes:
         host: The address to listen on.
         port: The port; 0 takes a free one.
-        database: The SQLite file, made if it is not there; or the ``postgresql://`` URL of a database, which other
-            servers may use at the same time.
-        base_path: The path under which everything lives, such as ``"/p"``; ``""`` for none.
-        public_url: The URL that people come by, for links that leave the server; ``""`` where it is not known.
-        admin_username: With ``admin_password``: who may sign in to the dashboard.
-        admin_password: See there. Never shown.
-        admin_key: An admin key from outside, 24 characters or more. Never shown.
-        local_key: See to a write key in the user's config file.
+        database: The SQLite file, created if it does not exist; or the ``postgresql://`` URL of a database, which
+            several servers may share.
+        base_path: The path prefix of all URLs, such as ``"/p"``; ``""`` for none.
+        public_url: The public base URL, used in links; ``""`` if it is not known.
+        admin_username: The administrator's name for the dashboard, together with ``admin_password``.
+        admin_password: See ``admin_username``. Never shown.
+        admin_key: An admin key to import, 24 characters or more. Never shown.
+        local_key: Write a usable write key to the user's config file.
         max_items: The most items of one key.
-        max_requests: The most requests a second of one key; 0 for any number.
-        max_unread: The most mebibytes of responses that wait for clients to read them; a quarter of it for one client.
-        trusted_proxies: The proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed; see
+        max_requests: The most requests a second of one key; 0 for no limit.
+        max_unread: The most mebibytes of unread responses of all clients; one client may have a quarter.
+        trusted_proxies: The proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are trusted; see
             :class:`~.proxies.TrustedProxies`.
         allowed_hosts: The names under which the server answers; see :class:`~.hosts.AllowedHosts`.
-        public_read: Let everybody who reaches the server read without a key or signing in.
-        keep: How long an ended item that has no ``ttl`` of its own stays on the list.
-        history: How long the history is kept.
-        give_up: After how many seconds without a sign of life a running item leaves the list, stopped.
-        metrics_items: Of how many items ``/metrics`` tells the progress: the first of the list.
-        log_format: How a line of the log looks.
-        log_level: From which level on lines are written; ``None`` for what suits the format.
-        access_log: Write a line for each request.
-        channels: The file that says whom to tell of items; see :mod:`~.channels`.
-        credential_age: For how many seconds keys and sessions are accepted while PostgreSQL does not answer.
+        public_read: Allow reading without a key and without signing in.
+        keep: How long an ended item without its own ``ttl`` stays on the board.
+        history: How long ended runs stay in the history.
+        give_up: Seconds without a sign of life after which a running item is stopped and leaves the board.
+        metrics_items: The number of items with a progress metric: the first of the list.
+        log_format: The format of log lines.
+        log_level: The lowest level of log lines; ``None`` for the default of the format.
+        access_log: Log each request.
+        channels: The TOML file with notification channels; see :mod:`~.notifications.channels`.
+        credential_age: Seconds for which keys and sessions are accepted while PostgreSQL does not answer.
         session_seconds: How long a browser stays signed in.
-        sign_in_seconds: How long a one-time sign-in link is good.
+        sign_in_seconds: How long a one-time sign-in link is valid.
     """
 
     database: Path | str
@@ -198,8 +198,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.give_up < 60:
             raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
-            shown = strip_password(self.public_url)
-            raise ConfigError(f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {shown!r}")
+            redacted = strip_password(self.public_url)
+            raise ConfigError(f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {redacted!r}")
         base = self.base_path
         if base and (
             not base.startswith("/") or base.endswith("/") or any(c in base for c in "?#% \\") or "//" in base
@@ -210,8 +210,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.admin_key is not None and not (self.admin_key.isascii() and self.admin_key.isprintable()):
             raise ConfigError("PROGRESSBAR_ADMIN_KEY must be printable ASCII: it travels in a header")
         if (self.admin_username is None) != (self.admin_password is None):
-            lacking = "ADMIN_PASSWORD" if self.admin_password is None else "ADMIN_USERNAME"
-            raise ConfigError(f"ADMIN_USERNAME and ADMIN_PASSWORD go together: {lacking} is not set")
+            missing = "ADMIN_PASSWORD" if self.admin_password is None else "ADMIN_USERNAME"
+            raise ConfigError(f"ADMIN_USERNAME and ADMIN_PASSWORD go together: {missing} is not set")
         TrustedProxies(self.trusted_proxies)
         AllowedHosts(self.allowed_hosts, listens_on=self.host, public_url=self.public_url)
 
@@ -225,14 +225,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **overrides: Unpack[SettingsOverrides]) -> Settings:
-        """Return the settings of an environment, with arguments going first.
+        """Return the settings of an environment; arguments override variables.
 
         Raises:
-            ConfigError: A value cannot be used; the message names the variable.
+            ConfigError: A value is not valid; the message names the variable.
         """
-        given = {name: value for name, value in overrides.items() if value is not None}
-        environ = _drop_overridden(environ, given)
-        found: dict[str, object] = {
+        arguments = {name: value for name, value in overrides.items() if value is not None}
+        environ = _drop_overridden(environ, arguments)
+        variables: dict[str, object] = {
             "host": environ.get("PROGRESSBAR_HOST") or None,
             "port": None if is_service_address(environ.get(PORT_VARIABLE, "")) else _read_int(environ, PORT_VARIABLE),
             "base_path": environ.get("PROGRESSBAR_BASE_PATH") or None,
@@ -257,27 +257,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "access_log": _read_bool(environ, "PROGRESSBAR_ACCESS_LOG"),
             "channels": environ.get("PROGRESSBAR_CHANNELS") or None,
         }
-        merged = {name: value for name, value in found.items() if value is not None} | given
+        merged = {name: value for name, value in variables.items() if value is not None} | arguments
         merged["database"] = resolve_database(environ, merged.get("database"))
-        # "/p/" and "/" are what people write.
+        # Users write "/p/" and "/", too.
         merged["base_path"] = str(merged.get("base_path", "")).rstrip("/")
         merged["public_url"] = str(merged.get("public_url", "")).rstrip("/")
-        for name, others in (("keep", math.inf), ("history", 90 * DAY_SECONDS)):
+        for name, default in (("keep", math.inf), ("history", 90 * DAY_SECONDS)):
             if name in merged:
-                merged[name] = parse_retention(f"PROGRESSBAR_{name.upper()}", str(merged[name]), others)
+                merged[name] = parse_retention(f"PROGRESSBAR_{name.upper()}", str(merged[name]), default)
         if "channels" in merged:
             merged["channels"] = Path(str(merged["channels"]))
         for name in ("give_up", "credential_age"):
             if name in merged:
                 merged[name] = parse_period(f"PROGRESSBAR_{name.upper()}", str(merged[name]))
-        for name, known in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
+        for name, choices in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
             if name in merged:
-                merged[name] = _check_choice(f"PROGRESSBAR_{name.upper()}", str(merged[name]), known)
-        return cls(**merged)  # type: ignore[arg-type]  # each value was read by the reader of its name
+                merged[name] = _check_choice(f"PROGRESSBAR_{name.upper()}", str(merged[name]), choices)
+        return cls(**merged)  # type: ignore[arg-type]  # each value was parsed above
 
 
 def is_service_address(text: str) -> bool:
-    """Return whether ``PROGRESSBAR_PORT`` is what Kubernetes sets for a service that is called ``progressbar``.
+    """Return whether ``PROGRESSBAR_PORT`` was set by Kubernetes, for a service that is called ``progressbar``.
 
     >>> is_service_address("tcp://10.0.0.7:8989"), is_service_address("8989")
     (True, False)
@@ -286,23 +286,23 @@ def is_service_address(text: str) -> bool:
 
 
 def _drop_overridden(environ: Mapping[str, str], overrides: Iterable[str]) -> dict[str, str]:
-    """Return an environment without the variables that arguments override: those are not looked at."""
+    """Return an environment without the variables that arguments override: those are not validated."""
     names = {prefix + name.upper() for name in overrides for prefix in ("PROGRESSBAR_", "")}
     return {name: text for name, text in environ.items() if name.removesuffix("_FILE") not in names}
 
 
-def resolve_database(environ: Mapping[str, str], given: object = None) -> Path | str:
-    """Return the database: as given, of the environment, or the usual file.
+def resolve_database(environ: Mapping[str, str], database: object = None) -> Path | str:
+    """Return the database of an argument, of the environment, or the default file.
 
     Raises:
-        ConfigError: It is the URL of another kind of database.
+        ConfigError: It is the URL of an unsupported database.
     """
-    text = str(given or environ.get("PROGRESSBAR_DATABASE") or "")
+    text = str(database or environ.get("PROGRESSBAR_DATABASE") or "")
     return _parse_database(text) if text else default_database()
 
 
 def default_database() -> Path:
-    """Return the database file where the system keeps a user's data."""
+    """Return the database file in the system's folder for user data."""
     import platformdirs
 
     folder = resolve_user_folder(lambda: platformdirs.user_data_path("progressbar-tracker", appauthor=False))
@@ -326,7 +326,7 @@ def strip_password(url: str) -> str:
     >>> strip_password("postgresql://me:secret@host:5432/bars?sslmode=require")
     'postgresql://me@host:5432/bars'
     """
-    # By hand: it has to work for what is no URL, too.
+    # Without a URL parser: the text may not be a valid URL.
     scheme, colon, rest = url.partition("?")[0].partition("://")
     authority, slash, path = rest.partition("/")
     user, at, host = authority.rpartition("@")

@@ -1,7 +1,7 @@
-"""Changes of items whose outcome is not known: the store did not answer for as long as a request waits.
+"""Changes of items with an unknown outcome: the store did not answer while the request waited.
 
-They happen still, or fail. Until that is known, no other change of these items is judged. A client that sends the same
-request again is then answered as if the first one had been.
+Their commit still succeeds or fails later. Until then, no other change of these items is executed. If a client repeats
+the request, it gets the response of the first one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.items.change import Change
 
 MAX_REPEATABLE: Final = 1000
-"""The most changes of unknown outcome that are remembered, so that a client may send them again."""
+"""The most changes of unknown outcome that a client may repeat."""
 
 
 class UnknownOutcomeError(ProblemError):
-    """Whether something was written is not known.
+    """The outcome of a commit is unknown.
 
     Attributes:
-        outcome: Done when it is known, with what the store failed with; ``None`` if it will not be.
+        outcome: Resolves to ``None`` or to the error of the store; ``None`` if the outcome stays unknown.
     """
 
     def __init__(self, outcome: asyncio.Future[Exception | None] | None = None) -> None:
@@ -37,14 +37,14 @@ class UnknownOutcomeError(ProblemError):
 
 
 class UnknownOutcomes:
-    """The changes of one server whose outcome is not known, or was not known in time."""
+    """Tracks the changes with an unknown outcome, and those whose outcome was late."""
 
     def __init__(self) -> None:
         self._outcomes: dict[str, asyncio.Future[Exception | None]] = {}
         self._repeatable: dict[str, Change] = {}
 
     def record(self, changes: Sequence[Change], outcome: asyncio.Future[Exception | None] | None) -> None:
-        """Note changes, and what tells their outcome in the end."""
+        """Track changes, and the future of their outcome."""
         for change in changes:
             self._repeatable.pop(change.id, None)
             self._repeatable[change.id] = change
@@ -60,7 +60,7 @@ class UnknownOutcomes:
             self._outcomes.pop(change.id, None)
 
     def forget(self, changes: Sequence[Change]) -> None:
-        """Forget what was not known of items: they have changed again, or it was undone."""
+        """Stop tracking items: they have changed again, or were rolled back."""
         if self._repeatable:
             for change in changes:
                 self._repeatable.pop(change.id, None)
@@ -70,11 +70,11 @@ class UnknownOutcomes:
 
         Args:
             ids: The items.
-            seconds: How long, at most.
-            reauthorize: Called after a wait; raises if the client may no longer do it.
+            seconds: The most seconds to wait.
+            reauthorize: Is called after a wait. It raises if the client is no longer authorized.
 
         Raises:
-            UnknownOutcomeError: It is still not known.
+            UnknownOutcomeError: An outcome is still unknown.
         """
         if not self._outcomes:
             return
@@ -86,17 +86,17 @@ class UnknownOutcomes:
             reauthorize()
 
     def resolve_repeat(self, item_id: str, problem: ProblemError, is_repeat: Callable[[Change], bool]) -> Change:
-        """Return the change that a client asks for again because its outcome was not known in time.
+        """Return the earlier change of unknown outcome that a client repeats.
 
         Args:
             item_id: The item.
-            problem: Why the request is refused.
-            is_repeat: Whether a change is the one that is asked for.
+            problem: The reason for which the repeated request is refused.
+            is_repeat: Returns whether a change is the requested one.
 
         Raises:
             ProblemError: ``problem``, if there is no such change.
         """
-        known = self._repeatable.get(item_id) if problem.code in {"item-not-found", "item-exists"} else None
-        if known is None or not is_repeat(known):
+        change = self._repeatable.get(item_id) if problem.code in {"item-not-found", "item-exists"} else None
+        if change is None or not is_repeat(change):
             raise problem
-        return known
+        return change
