@@ -78,8 +78,8 @@ def test_each_change_of_state_is_a_line_with_its_fields(make_server: Callable[..
         browser.post("/logout")
         served.client().post("/login", data={"key": "wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
         assert event_messages(stream) == [
-            "item created", "item taken over", "item ended", "item removed", "key made", "key rotated", "key revoked",
-            "share made", "share ended", "session begun", "session ended", "sign-in refused",
+            "item created", "item taken over", "item ended", "item removed", "key created", "key rotated",
+            "key revoked", "share created", "share ended", "session started", "session ended", "sign-in refused",
         ]  # fmt: skip
     first = parse_lines(stream)[0]
     assert {"item": "a", "run_id": "one", "status": "running", "request_id": "first", "level": "info"}.items() <= (
@@ -162,7 +162,7 @@ def test_what_fails_in_a_request_names_its_id(
 @given(HOSTILE_TEXTS, HOSTILE_TEXTS)
 def test_no_text_breaks_a_line_of_json(text: str, name: str) -> None:
     with capture_logs("json") as stream:
-        logs.log_event("key made", name=text, **{f"f{name}": name})
+        logs.log_event("key created", name=text, **{f"f{name}": name})
         logging.getLogger("uvicorn.error").warning("it said %s", text)
         _log_exception(text)
     found = stream.getvalue()
@@ -177,7 +177,7 @@ def test_no_text_breaks_a_line_of_json(text: str, name: str) -> None:
 @given(HOSTILE_TEXTS)
 def test_no_text_breaks_a_line_for_people(text: str) -> None:
     with capture_logs("text") as stream:
-        logs.log_event("key made", name=text)
+        logs.log_event("key created", name=text)
         logging.getLogger("uvicorn.error").warning("it said %s", text)
         _log_exception(text)
     first, second, third, *rest = stream.getvalue().split("\n")
@@ -232,7 +232,7 @@ def test_the_number_comes_by_itself_when_the_flood_is_over(monkeypatch: pytest.M
 def test_text_begins_at_warnings_and_json_at_changes_of_state() -> None:
     for form, seen in (("text", 1), ("json", 2)):
         with capture_logs(form, None) as stream:  # type: ignore[arg-type]
-            logs.log_event("key made")
+            logs.log_event("key created")
             logging.getLogger(logs.EVENT_LOGGER).warning("look")
             logging.getLogger("httpx").info("POST https://hooks.example.org/secret")
         assert stream.getvalue().count("\n") == seen

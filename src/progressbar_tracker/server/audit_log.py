@@ -36,10 +36,10 @@ def log_credential_writes(writes: Sequence[Write]) -> None:
     for write in writes:
         match write:
             case SaveSession(session):
-                logs.log_event("session begun", session_id=session.session_id, key_id=session.key_id)
+                logs.log_event("session started", session_id=session.session_id, key_id=session.key_id)
             case DropSession(hash_):
                 logs.log_event("session ended", session_id=hash_[:16])
             case SaveShare(share):
-                logs.log_event("share made", share_id=share.share_id, item=share.item, group=share.group)
+                logs.log_event("share created", share_id=share.share_id, item=share.item, group=share.group)
             case DropShare(share_id):
                 logs.log_event("share ended", share_id=share_id)

@@ -1,1 +1,1 @@
-"""Who may do what: keys, sessions, shares, and the limits on attempts."""
+"""Authentication and authorization: keys, sessions, shares, and the limits on attempts."""

@@ -1,6 +1,6 @@
-"""Who is asking, and whether they may.
+"""Authorize principals.
 
-:func:`authorize` is the one place that decides; every route and every operation of a batch asks it.
+:func:`authorize` is the only place that decides; every route and every operation of a batch calls it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import SessionRecord
 
 Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
-"""What a request wants: ``public`` needs nothing, ``any`` a valid key, ``manage`` an admin (keys)."""
+"""The action of a request: ``public`` needs no key, ``any`` a valid key, ``manage`` an admin key."""
 
 OPERATOR_ID: Final = "operator"
-"""The identity of who is signed in to the dashboard by password or link; no key can have this id."""
+"""The id of the principal that signed in by password or link; no key can have it."""
 
 
 GUEST_ID: Final = "guest"
-"""The identity of who is not signed in, where the operator lets everybody read; no key can have this id."""
+"""The id of a principal without key and session, if reading is public; no key can have it."""
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks: a key, the operator at a browser, or a guest.
+    """The author of a request: a key, the operator in a browser, or a guest.
 
     Attributes:
-        id: The identity that owns items.
-        name: What is shown for it.
-        type: The permissions it has.
-        group: The group of items it writes without naming one.
+        id: The id that owns items.
+        name: The display name.
+        type: The type of key with the same permissions.
+        group: The group of items that are written without one.
     """
 
     id: str
@@ -45,17 +45,17 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def permissions(self) -> tuple[Permission, ...]:
-        """What it may do."""
+        """The permissions of the principal's type."""
         return KEY_PERMISSIONS[self.type]
 
 
 def authorize(principal: Principal | None, action: Action, owner: str | None = None) -> None:
-    """Return if ``principal`` may do ``action``, to an item of ``owner`` where there is one.
+    """Check that a principal may perform an action.
 
     Args:
-        principal: Who asks, or ``None`` for nobody known.
-        action: What they want.
-        owner: The identity that owns the item; ``None`` where there is no item (yet).
+        principal: The principal, or ``None`` if it is unknown.
+        action: The action.
+        owner: The id that owns the item; ``None`` if there is no item (yet).
 
     Raises:
         ProblemError: ``unauthorized`` or ``forbidden``.
@@ -64,40 +64,40 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
         return
     if principal is None or (principal.id == GUEST_ID and action != "read"):
         raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
-    reach = _ACTION_SCOPES.get((principal.type, action), "none")
-    if reach == "all" or (reach == "own" and (owner is None or owner == principal.id)):
+    scope = _ACTION_SCOPES.get((principal.type, action), "none")
+    if scope == "all" or (scope == "own" and (owner is None or owner == principal.id)):
         return
     if action == "manage":
-        raise ProblemError("forbidden", f"this takes an admin key, not a {principal.type} key")
-    if reach == "none":
+        raise ProblemError("forbidden", f"this needs an admin key, not a {principal.type} key")
+    if scope == "none":
         raise ProblemError("forbidden", f"a {principal.type} key may not {action} items")
     raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
 
 
 def _action_scope(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
-    held: tuple[str, ...] = KEY_PERMISSIONS[type]
+    permissions: tuple[str, ...] = KEY_PERMISSIONS[type]
     if action in {"public", "any"} or (action == "manage" and type == "admin"):
         return "all"
-    if action in held or f"{action}_all" in held:
+    if action in permissions or f"{action}_all" in permissions:
         return "all"
-    return "own" if f"{action}_own" in held else "none"
+    return "own" if f"{action}_own" in permissions else "none"
 
 
-# Asked once or twice for every write.
+# Precomputed: every write looks up a scope once or twice.
 _ACTION_SCOPES: Final = {
     (type, action): _action_scope(type, action) for type in KEY_TYPES for action in get_args(Action)
 }
 
 
 def identify(keyring: Keyring, secret: str, now: float) -> Principal:
-    """Return whom a key stands for.
+    """Return the principal of a key.
 
     Raises:
-        ProblemError: ``unauthorized``; whoever holds a revoked or expired key is told so.
+        ProblemError: ``unauthorized``; the detail says whether the key was revoked or has expired.
     """
     record = keyring.find(secret, now)
     if record is None:
-        raise ProblemError("unauthorized", "the key is not known here")
+        raise ProblemError("unauthorized", "this server does not know the key")
     if not is_usable(record, now):
         why = "has expired" if record.revoked_at is None else "was revoked"
         raise ProblemError("unauthorized", f"the key {why}")
@@ -107,12 +107,12 @@ def identify(keyring: Keyring, secret: str, now: float) -> Principal:
 def principal_of_session(
     keyring: Keyring, session: SessionRecord, now: float, operator_credential: str
 ) -> Principal | None:
-    """Return the principal of a session; ``None`` if the credential that it was signed in with has ended.
+    """Return the principal of a session; ``None`` if its credential has ended.
 
     Args:
         keyring: The keys.
         session: The session.
-        now: The instant.
+        now: The current instant.
         operator_credential: The credential of sessions that were signed in by password or link.
     """
     if session.key_id is None:

@@ -1,8 +1,7 @@
-"""Browsers that the administrator has signed in with before, by a cookie.
+"""Cookies that recognize the browsers in which the administrator signed in before.
 
-The cookie signs nobody in. An attempt that comes with one waits in a queue of its own and is counted apart, so that a
-flood of guesses does not keep the administrator out. It is signed and not stored: a change of the password ends all of
-them, and each ends by itself.
+Such a cookie does not sign in. An attempt with one has its own queue and counter, so a flood of guesses does not lock
+the administrator out. A cookie is signed, not stored. It expires, and a change of the password invalidates all of them.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ import secrets
 from typing import Final
 
 DEVICE_COOKIE_PREFIX: Final = "pbt_device"
-"""What the name of the cookie begins with."""
+"""The prefix of the cookie's name."""
 
 DEVICE_SECONDS: Final = 90 * 86400
-"""How long a cookie is good."""
+"""Seconds until a cookie expires."""
 
 MAX_COOKIE_LENGTH: Final = 200
 
 
 class DeviceCookies:
-    """Makes and checks the cookies.
+    """Issues and verifies the cookies.
 
     Args:
-        key: What they are signed with.
+        key: The key of the signatures.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -37,7 +36,7 @@ class DeviceCookies:
         return f"{signed}.{self._sign(signed)}"
 
     def verify(self, cookie: str, now: float) -> str | None:
-        """Return the id of the browser that a cookie is of, or ``None`` if the cookie is not good."""
+        """Return the id of a cookie's browser, or ``None`` if the cookie is not valid."""
         signed, _, signature = cookie.rpartition(".")
         device, _, until = signed.partition(".")
         if len(cookie) > MAX_COOKIE_LENGTH or not cookie.isascii() or not until.isdigit():

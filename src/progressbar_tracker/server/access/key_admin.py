@@ -1,6 +1,6 @@
-"""The keys of a database, for the command line: works whether or not servers run on it.
+"""Administer the keys of a database from the command line, with or without running servers.
 
-A running server notices the changed revision of the keys within half a second.
+A running server loads changed keys within half a second.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class _KeyStore(Protocol):
-    """The keys where they are kept. Every method raises :class:`StoreError`."""
+    """The stored keys. Every method raises :class:`StoreError`."""
 
     def read(self) -> tuple[list[KeyRecord], int]: ...
 
@@ -42,14 +42,14 @@ class _KeyStore(Protocol):
 
 
 class KeyAdmin:
-    """The keys in a database.
+    """The keys of a database.
 
     Args:
-        database: The file, made where it is not there; or the URL of a PostgreSQL database.
-        now: Seconds since the epoch.
+        database: The SQLite file, created if it does not exist; or the URL of a PostgreSQL database.
+        now: Returns seconds since the epoch.
 
     Raises:
-        ConfigError: The database cannot be used, in one sentence; from every method too.
+        ConfigError: The database cannot be used, in one sentence. Every method raises it, too.
     """
 
     def __init__(self, database: Path | str, *, now: Callable[[], float] = time.time) -> None:
@@ -74,7 +74,7 @@ class KeyAdmin:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._key_store.close()
 
     def list(self) -> list[KeyRecord]:
@@ -88,35 +88,35 @@ class KeyAdmin:
     def create(
         self, type: KeyType, name: str, *, expires_at: float | None = None, group: str | None = None
     ) -> keys.NewKey:
-        """Make a key; its ``secret`` is told this once.
+        """Create a key; its secret cannot be read again.
 
         Args:
             type: ``"read"``, ``"write"`` or ``"admin"``.
-            name: For people.
+            name: The display name.
             expires_at: Seconds since the epoch, or ``None``.
-            group: The group of items written with it that name none.
+            group: The group of items that are written without one.
         """
         try:
-            made = keys.new_key(type, name, self._now(), expires_at=expires_at, group=group)
+            created = keys.new_key(type, name, self._now(), expires_at=expires_at, group=group)
         except FieldError as error:
             raise ConfigError(str(error)) from error
-        self._save(made.record)
-        return made
+        self._save(created.record)
+        return created
 
     def revoke(self, key_id: str) -> KeyRecord:
-        """End a key, at once."""
+        """End a key at once."""
         record = keys.revoke_key(self._require(key_id), self._now())
         self._save(record)
         return record
 
     def rotate(self, key_id: str) -> keys.NewKey:
-        """Give a key a new secret; the old one works for a day more."""
+        """Replace the secret of a key; the old one works for another day."""
         record = self._require(key_id)
         if record.revoked_at is not None:
             raise ConfigError(f"the key {key_id} was revoked")
-        made = keys.rotate_key(record, self._now())
-        self._save(made.record)
-        return made
+        created = keys.rotate_key(record, self._now())
+        self._save(created.record)
+        return created
 
     def _require(self, key_id: str) -> KeyRecord:
         for record in self.list():

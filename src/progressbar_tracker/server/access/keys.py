@@ -1,7 +1,7 @@
-"""Keys: their form, their life, and finding the one that a request carries.
+"""Keys: their format and lifecycle, and the lookup of a request's key.
 
-A key reads ``pbt_<r|w|a>_<8 characters of public id>_<43 characters of secret>``. Only its SHA-256 is kept: the secret
-has 256 bits of its own, so a slow hash would protect nothing and cost every request. Nothing here does I/O.
+A key has the format ``pbt_<r|w|a>_<8 characters of public id>_<43 characters of secret>``. Only its SHA-256 is stored.
+The secret has 256 random bits, so a slow hash would add no protection and delay every request. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 ROTATION_GRACE_SECONDS: Final = 24 * 3600.0
-"""Seconds for which the old secret of a rotated key still works."""
+"""Seconds for which the old secret of a rotated key works."""
 
 MAX_KEYS: Final = 1000
-"""The most keys, those that have ended and are remembered among them."""
+"""The most keys, ended keys that are still listed included."""
 
 NAME_LENGTH: Final = 100
 
@@ -37,7 +37,7 @@ _ID_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 class NewKey(NamedTuple):
-    """A key just made: the record to keep and the secret to show once."""
+    """A new key: its record, and its secret, which is shown once."""
 
     record: KeyRecord
     secret: str
@@ -47,7 +47,7 @@ class NewKey(NamedTuple):
 
 
 def check_type(value: object) -> KeyType:
-    """Return ``value`` if it is the name of a type of key."""
+    """Return ``value`` if it is a type of key."""
     for name in KEY_TYPES:
         if value == name:
             return name
@@ -55,21 +55,21 @@ def check_type(value: object) -> KeyType:
 
 
 def check_name(value: object) -> str:
-    """Return ``value`` if it can be a key's name: 1 to 100 characters."""
+    """Return ``value`` if it is a valid name of a key: 1 to 100 characters."""
     return check_text("name", value, NAME_LENGTH, min_length=1)
 
 
 def new_key(
     type: KeyType, name: str, now: float, *, expires_at: float | None = None, group: str | None = None
 ) -> NewKey:
-    """Make a key.
+    """Create a key.
 
     Args:
         type: ``"read"``, ``"write"`` or ``"admin"``.
-        name: For people; two keys of one name are two owners all the same.
-        now: The instant, seconds since the epoch.
-        expires_at: When it stops working, or ``None``.
-        group: The group of items that are written with it and name none.
+        name: The display name; two keys with the same name are different owners.
+        now: The current instant.
+        expires_at: The instant at which the key expires, or ``None``.
+        group: The group of items that are written without one.
 
     Raises:
         FieldError: A field breaks a rule.
@@ -92,7 +92,7 @@ def new_key(
 
 
 def rotate_key(record: KeyRecord, now: float) -> NewKey:
-    """Give a key a new secret; the old one works for a day more, the identity stays."""
+    """Replace the secret of a key; the old one works for another day, and the id stays."""
     secret = _new_secret(record.type, record.key_id)
     return NewKey(
         replace(
@@ -107,12 +107,12 @@ def rotate_key(record: KeyRecord, now: float) -> NewKey:
 
 
 def revoke_key(record: KeyRecord, now: float) -> KeyRecord:
-    """End a key, the old secret of a rotation included. A key that is revoked already keeps its instant."""
+    """End a key and its old secret. The instant of an earlier revocation stays."""
     return record if record.revoked_at is not None else replace(record, revoked_at=now)
 
 
 def import_key(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
-    """Return the record of an admin key that came from outside, in the identity of the one imported before."""
+    """Return the record of an admin key from the settings; it keeps the id of the key imported before."""
     if former is None:
         key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
         return KeyRecord(key_id=key_id, name="admin", type="admin", hash=digest(secret), created_at=now, imported=True)
@@ -123,25 +123,25 @@ def import_key(secret: str, now: float, former: KeyRecord | None) -> KeyRecord:
 
 
 def is_usable(record: KeyRecord, now: float) -> bool:
-    """Say whether a key works at an instant."""
+    """Return whether a key works at an instant."""
     return record.revoked_at is None and (record.expires_at is None or now < record.expires_at)
 
 
 def key_ended_at(record: KeyRecord) -> float:
-    """Return the instant from which on a key works no more; infinite as long as none is known."""
+    """Return the instant at which a key ends; infinite if none is known."""
     ends = [instant for instant in (record.revoked_at, record.expires_at) if instant is not None]
     return min(ends, default=math.inf)
 
 
 def credential_ends_at(record: KeyRecord | None, credential: str | None) -> float:
-    """Return the instant at which a credential of this key ends.
+    """Return the instant at which a credential of a key ends.
 
     Args:
-        record: The key as it is now; ``None`` if it is forgotten.
-        credential: See :func:`~.records.credential_digest`.
+        record: The key; ``None`` if it was deleted.
+        credential: See :func:`~.models.credential_digest`.
 
     Returns:
-        The instant, infinite if none is known; minus infinity if the key has no such credential (any more).
+        The instant; infinite if none is known, minus infinity if the key does not have this credential.
     """
     if record is None or record.revoked_at is not None:
         return -math.inf
@@ -158,9 +158,9 @@ def _new_secret(type: KeyType, key_id: str) -> str:
 
 
 def _key_event(before: KeyRecord | None, after: KeyRecord) -> str | None:
-    """Return what has become of a key, in two words for the log."""
+    """Return the log event for a change of a key."""
     if before is None:
-        return "key made"
+        return "key created"
     if after.revoked_at is not None and before.revoked_at is None:
         return "key revoked"
     return None if after.hash == before.hash else "key rotated"
@@ -171,11 +171,11 @@ class Keyring:
 
     Args:
         records: The keys.
-        rev: See below.
-        tell: Told what becomes of a key from then on, in two words.
+        rev: See :attr:`rev`.
+        on_event: Receives later changes: an event of two words, and the key.
 
     Attributes:
-        rev: The revision of the keys in the store that this ring shows.
+        rev: The revision of the stored keys that the keyring shows.
     """
 
     def __init__(
@@ -188,10 +188,10 @@ class Keyring:
         self._on_event: Callable[[str, KeyRecord], object] | None = None
         self._records: dict[str, KeyRecord] = {}
         self.replace_all(records, rev)
-        self._on_event = on_event  # of what was there already nobody is to be told
+        self._on_event = on_event  # the initial keys are no events
 
     def replace_all(self, records: Iterable[KeyRecord], rev: int) -> None:
-        """Take over what the store has now."""
+        """Replace all keys by the stored ones."""
         before = self._records
         self.rev = rev
         self._records = {record.key_id: record for record in records}
@@ -202,7 +202,7 @@ class Keyring:
                 self._on_event(event, record)
 
     def add(self, record: KeyRecord) -> None:
-        """Add a key, or replace it."""
+        """Add or replace a key."""
         self.replace_all([*self._records.values(), record], self.rev)
 
     def __len__(self) -> int:
@@ -217,16 +217,15 @@ class Keyring:
         return sorted(self._records.values(), key=lambda record: (record.created_at, record.key_id))
 
     def find(self, secret: str, now: float) -> KeyRecord | None:
-        """Return the key that a secret belongs to, whether it is still usable or not, or ``None``."""
-        # Looked up by its hash and not compared with one: how long that takes tells nothing that would help, for nobody
-        # can steer a hash byte by byte.
-        found = self._by_hash.get(digest(secret))
-        return None if found is None or now >= found[1] else found[0]
+        """Return the key of a secret, also if the key has ended; ``None`` if there is none."""
+        # A lookup by hash leaks nothing useful through its duration: no client can choose a hash byte by byte.
+        entry = self._by_hash.get(digest(secret))
+        return None if entry is None or now >= entry[1] else entry[0]
 
     def find_any(self, secret: str) -> KeyRecord | None:
-        """Return the key that has or had a secret, though neither may work any more."""
-        found = self._by_hash.get(digest(secret))
-        return None if found is None else found[0]
+        """Return the key that has or had a secret, even if both have ended."""
+        entry = self._by_hash.get(digest(secret))
+        return None if entry is None else entry[0]
 
     def _index_secrets(self, record: KeyRecord) -> None:
         if record.previous_hash is not None and record.previous_until is not None:
@@ -234,7 +233,7 @@ class Keyring:
         self._by_hash[record.hash] = record, math.inf
 
     def is_last_admin(self, key_id: str, now: float) -> bool:
-        """Say whether no usable admin key would be left without this one."""
+        """Return whether no usable admin key would remain without this one."""
         record = self._records.get(key_id)
         if record is None or record.type != "admin" or not is_usable(record, now):
             return False

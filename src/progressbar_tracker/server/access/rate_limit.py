@@ -1,6 +1,6 @@
-"""How many requests a client may send: so many a second in the long run, and some seconds' worth of them at once.
+"""Limit the rate of requests of each client, with bursts. Pure.
 
-The generic cell rate algorithm: of each client one instant is kept, up to which its requests are paid for. Pure.
+It uses the generic cell rate algorithm: for each client, it keeps the instant up to which its requests are paid.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.quota import Quota
 
 BURST_SECONDS: Final = 10
-"""Seconds' worth of requests that may come at once."""
+"""Seconds' worth of requests that may arrive at once."""
 
 MAX_CLIENTS: Final = 10_000
-"""The most clients of whom an instant is kept."""
+"""The most clients whose instant is kept."""
 
 
 class RateLimiter:
-    """What each client may send.
+    """The rate limit of each client.
 
     Args:
-        per_second: Requests a second, in the long run.
+        per_second: The average number of requests a second.
     """
 
     def __init__(self, per_second: int) -> None:
@@ -31,21 +31,21 @@ class RateLimiter:
         self._paid_until: dict[str, float] = {}
 
     def acquire(self, client: str, now: float) -> Quota:
-        """Take one request; return what is left.
+        """Count a request, and return the remaining quota.
 
         Args:
             client: The client.
-            now: The instant.
+            now: Monotonic seconds.
 
         Raises:
             ProblemError: ``rate-limited``.
         """
-        # After a clock was set back, nobody waits for it to catch up.
+        # No client waits for a clock that was set back.
         paid = min(max(self._paid_until.get(client, now), now), now + BURST_SECONDS) + self._interval
-        # Sums of fractions are off by some last digits.
-        room = (BURST_SECONDS - (paid - now)) / self._interval
-        if room < -1e-6:
-            wait = max(1, math.ceil(-room * self._interval - 1e-6))
+        # The tolerance covers rounding errors of sums.
+        remaining = (BURST_SECONDS - (paid - now)) / self._interval
+        if remaining < -1e-6:
+            wait = max(1, math.ceil(-remaining * self._interval - 1e-6))
             raise ProblemError(
                 "rate-limited",
                 f"this key may send {self._burst // BURST_SECONDS} requests a second, and {self._burst} at once",
@@ -55,9 +55,9 @@ class RateLimiter:
         if len(self._paid_until) >= MAX_CLIENTS and client not in self._paid_until:
             self._evict_idle(now)
         self._paid_until[client] = paid
-        return Quota("requests", self._burst, int(room + 1e-6), BURST_SECONDS)
+        return Quota("requests", self._burst, int(remaining + 1e-6), BURST_SECONDS)
 
     def _evict_idle(self, now: float) -> None:
-        self._paid_until = {who: paid for who, paid in self._paid_until.items() if paid > now}
+        self._paid_until = {client: paid for client, paid in self._paid_until.items() if paid > now}
         while len(self._paid_until) >= MAX_CLIENTS:
             del self._paid_until[next(iter(self._paid_until))]

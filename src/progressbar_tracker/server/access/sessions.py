@@ -1,7 +1,7 @@
-"""Signing in to the dashboard: one-time links, sessions, and the administrator's password.
+"""Sign in to the dashboard: one-time links, sessions, and the administrator's password.
 
-Links live in memory, sessions in the store as well; of both only the hash is kept. A session is a row on the server
-and not a signed cookie, because only a row can be revoked.
+Links are kept in memory, sessions also in the store; only their hashes are kept. A session is a row and not a signed
+cookie, because only a row can be revoked.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 SESSION_COOKIE_PREFIX: Final = "pbt_session"
-"""What the name of the session cookie begins with; see :func:`cookie_names`."""
+"""The prefix of the session cookie's name; see :func:`cookie_names`."""
 MAX_SIGN_IN_ATTEMPTS: Final = 5
-"""Wrong passwords within :data:`WINDOW` seconds from one address; the next one is not even looked at."""
+"""Wrong passwords from one address within :data:`ATTEMPT_WINDOW_SECONDS`; the next one is not verified."""
 ATTEMPT_WINDOW_SECONDS: Final = 60.0
 MAX_ADDRESSES: Final = 1000
 """The most addresses whose attempts are counted."""
 MAX_LINKS: Final = 100
-"""The most one-time links that are good."""
+"""The most valid one-time links."""
 MAX_SESSIONS: Final = 100
 """The most sessions of one identity."""
 MAX_ENDED_SESSIONS: Final = 10_000
-"""The most ended sessions that are remembered as such."""
+"""The most ended sessions that are remembered."""
 LINK_CREDENTIAL: Final = "link"
-"""The credential of a one-time link, where no password is set."""
+"""The credential of sessions that one-time links began, if no password is set."""
 
 
 def cookie_names(identity: str, base_path: str, prefix: str = SESSION_COOKIE_PREFIX) -> tuple[str, str]:
-    """Return the names of a cookie of a server: over TLS without a base path, and else.
+    """Return the names of a server's cookie: over TLS without a base path, and otherwise.
 
-    Cookies know no ports, so each server on a host has a name of its own. Servers on one database share it.
+    Cookies ignore ports, so each server on a host needs its own name. Servers on one database share it.
 
     Args:
-        identity: Of the database.
-        base_path: Of the server.
-        prefix: What the name begins with: of the session cookie.
+        identity: The id of the database.
+        base_path: The base path of the server.
+        prefix: The prefix of the name.
     """
     name = f"{prefix}_{digest(f'{identity} {base_path}')[:8]}"
     return f"__Host-{name}", name
 
 
 class SignInLinks:
-    """One-time sign-in tokens. May be used from any thread."""
+    """One-time sign-in tokens. Thread-safe."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -68,32 +68,32 @@ class SignInLinks:
         """Return a new token."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._expires_at = {known: until for known, until in self._expires_at.items() if now < until}
+            self._expires_at = {token_hash: until for token_hash, until in self._expires_at.items() if now < until}
             while len(self._expires_at) >= MAX_LINKS:
                 del self._expires_at[next(iter(self._expires_at))]
             self._expires_at[digest(token)] = now + self._seconds
         return token
 
     def redeem(self, token: str, now: float) -> bool:
-        """Say whether a token is good, and make it worthless."""
+        """Return whether a token is valid, and invalidate it."""
         with self._lock:
             until = self._expires_at.pop(digest(token), None)
         return until is not None and now < until
 
 
 class Sessions:
-    """The browsers that are signed in."""
+    """The sessions of signed-in browsers, in memory."""
 
-    def __init__(self, seconds: float, known: Iterable[SessionRecord] = ()) -> None:
+    def __init__(self, seconds: float, records: Iterable[SessionRecord] = ()) -> None:
         self.max_age_seconds = seconds
         self._ended: dict[str, None] = {}
-        self.replace_all(known)
+        self.replace_all(records)
 
-    def replace_all(self, known: Iterable[SessionRecord]) -> None:
-        """Take over what the store has now, but for sessions that have ended and could not be dropped there yet."""
-        there = {record.hash: record for record in known}
-        self._ended = {hash_: None for hash_ in self._ended if hash_ in there}
-        self._records = {hash_: record for hash_, record in there.items() if hash_ not in self._ended}
+    def replace_all(self, records: Iterable[SessionRecord]) -> None:
+        """Replace all sessions by the stored ones, except ended sessions that are not dropped there yet."""
+        stored = {record.hash: record for record in records}
+        self._ended = {hash_: None for hash_ in self._ended if hash_ in stored}
+        self._records = {hash_: record for hash_, record in stored.items() if hash_ not in self._ended}
 
     def begin(
         self,
@@ -104,14 +104,14 @@ class Sessions:
         until: float = math.inf,
         agent: str = "",
     ) -> tuple[str, SessionRecord]:
-        """Return the cookie of a new session, and the record to keep.
+        """Return the cookie and the record of a new session.
 
         Args:
-            now: The instant.
-            key_id: The key it stands for, if it was signed in with one.
-            credential: See :class:`~.records.SessionRecord`.
-            until: When it ends, at the latest.
-            agent: What the browser calls itself.
+            now: The current instant.
+            key_id: The key that signed in, if any.
+            credential: See :class:`~.models.SessionRecord`.
+            until: The latest end.
+            agent: The user agent of the browser.
         """
         cookie = secrets.token_urlsafe(32)
         record = SessionRecord(
@@ -126,28 +126,28 @@ class Sessions:
         return cookie, record
 
     def evict_oldest(self, key_id: str | None) -> list[SessionRecord]:
-        """End the oldest sessions of an identity, so that one more may begin; return what to forget."""
+        """End the oldest sessions of an identity to make room for a new one, and return them."""
         own = [record for record in self._records.values() if record.key_id == key_id]
         own.sort(key=lambda record: record.created_at)
-        over = own[: max(len(own) - MAX_SESSIONS + 1, 0)]
-        for record in over:
+        oldest = own[: max(len(own) - MAX_SESSIONS + 1, 0)]
+        for record in oldest:
             self.drop(record)
-        return over
+        return oldest
 
     def find(self, cookie: str, now: float) -> SessionRecord | None:
-        """Return the session of a cookie, if it is still going."""
+        """Return the live session of a cookie."""
         record = self._records.get(digest(cookie))
         return record if record is not None and now < record.expires_at else None
 
     def touch(self, record: SessionRecord, now: float) -> None:
-        """Note that a session is used."""
+        """Record that a session was used."""
         if record.hash in self._records:
             self._records[record.hash] = replace(record, seen_at=now)
 
     def all(self, now: float) -> list[SessionRecord]:
-        """Return the sessions that are going, newest first."""
-        going = [record for record in self._records.values() if now < record.expires_at]
-        return sorted(going, key=lambda record: record.created_at, reverse=True)
+        """Return the live sessions, newest first."""
+        live = [record for record in self._records.values() if now < record.expires_at]
+        return sorted(live, key=lambda record: record.created_at, reverse=True)
 
     def get(self, session_id: str) -> SessionRecord | None:
         """Return a session by its public id."""
@@ -161,41 +161,41 @@ class Sessions:
                 del self._ended[next(iter(self._ended))]
 
     def end(self, cookie: str) -> SessionRecord | None:
-        """End the session of a cookie; return what to forget."""
+        """End the session of a cookie, and return it."""
         record = self._records.get(digest(cookie))
         if record is not None:
             self.drop(record)
         return record
 
     def limit_expiry(self, ends_at: Callable[[SessionRecord], float]) -> None:
-        """Let each session end when its credential does, at the latest."""
+        """Shorten each session to the end of its credential."""
         for record in list(self._records.values()):
             if (until := ends_at(record)) < record.expires_at:
                 self._records[record.hash] = replace(record, expires_at=until)
 
     def retain(self, is_valid: Callable[[SessionRecord], bool]) -> list[SessionRecord]:
-        """End the sessions that may not stay; return what to forget."""
-        over = [record for record in self._records.values() if not is_valid(record)]
-        for record in over:
+        """End the sessions that are not valid, and return them."""
+        ended = [record for record in self._records.values() if not is_valid(record)]
+        for record in ended:
             self.drop(record)
-        return over
+        return ended
 
     def expire(self, now: float) -> list[SessionRecord]:
-        """End the sessions whose time is over; return what to forget."""
+        """End the expired sessions, and return them."""
         return self.retain(lambda record: now < record.expires_at)
 
 
 class SignInAttempts:
-    """Counts wrong attempts to sign in, per address, within a sliding minute.
+    """Counts wrong attempts to sign in, by address, within a sliding minute.
 
-    Who has an address of version 6 has 2**64 of them: they count as one.
+    The addresses of an IPv6 network count as one: a client has 2**64 of them.
     """
 
     def __init__(self) -> None:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def retry_after(self, address: str, now: float) -> int | None:
-        """Return the whole seconds for which this address has to wait, or ``None``."""
+        """Return the whole seconds that an address must wait, or ``None``."""
         times = self._failures.get(client_network(address))
         while times and now - times[0] >= ATTEMPT_WINDOW_SECONDS:
             times.popleft()
@@ -206,19 +206,19 @@ class SignInAttempts:
         )
 
     def quota(self, address: str, now: float) -> Quota:
-        """Return how many more attempts there may be from an address."""
+        """Return the remaining attempts of an address."""
         wait = self.retry_after(address, now)
         left = MAX_SIGN_IN_ATTEMPTS - len(self._failures.get(client_network(address), ()))
         return Quota("sign-in", MAX_SIGN_IN_ATTEMPTS, left, int(ATTEMPT_WINDOW_SECONDS), wait)
 
     def discard_latest(self, address: str) -> None:
-        """Take back the latest attempt: it was not wrong."""
+        """Remove the latest attempt: it was right."""
         times = self._failures.get(client_network(address))
         if times:
             times.pop()
 
     def record(self, address: str, now: float) -> None:
-        """Note an attempt, as wrong until it is known to be right: a hundred at once must not all be looked at."""
+        """Count an attempt before it is verified: a hundred concurrent ones must not all be verified."""
         address = client_network(address)
         self._failures.setdefault(address, deque(maxlen=MAX_SIGN_IN_ATTEMPTS)).append(now)
         self._failures.move_to_end(address)
@@ -229,17 +229,17 @@ class SignInAttempts:
 class Password:
     """The administrator's name and password, hashed with Argon2id.
 
-    A verification costs a sixth of a second of a core on purpose, so it is for a pool of one thread.
+    A verification takes a sixth of a second of CPU time on purpose, so it runs in a pool of one thread.
 
     Args:
         username: The name.
         password: The password.
-        salt: The same for all servers of a database and at every start, so that the hash is the same, too.
+        salt: The same for all servers on a database and at every start, to get the same hash.
 
     Attributes:
-        fingerprint: A digest that changes with the name or the password. Guessing a password by it costs an Argon2id
-            hash for each guess.
-        devices: The cookies of browsers that signed in with it.
+        fingerprint: A digest that changes with the name or the password. Each guess of a password by the fingerprint
+            costs an Argon2id hash.
+        devices: The cookies of browsers in which the administrator signed in.
     """
 
     def __init__(self, username: str, password: str, salt: str) -> None:
@@ -255,10 +255,10 @@ class Password:
         return "Password()"
 
     def matches(self, username: str, password: str) -> bool:
-        """Say whether these are the administrator's. Blocks."""
-        right = self._verify(password)
-        # Compared after the hash in any case: how long it takes does not tell which of the two was wrong.
-        return hmac.compare_digest(username.encode(), self._username.encode()) and right
+        """Return whether name and password are the administrator's. Blocks."""
+        is_right = self._verify(password)
+        # Compared after the hash in any case, so that the duration does not leak which of the two was wrong.
+        return hmac.compare_digest(username.encode(), self._username.encode()) and is_right
 
     def _verify(self, password: str) -> bool:
         from argon2.exceptions import VerificationError
@@ -270,10 +270,10 @@ class Password:
 
 
 def is_same_site(headers: Mapping[bytes, bytes]) -> bool | None:
-    """Say whether a request comes from our own pages; ``None`` where the browser does not tell.
+    """Return whether a request comes from our own pages; ``None`` if the browser sends no origin.
 
     Args:
-        headers: Lower-case names to values.
+        headers: Values by lower-case names.
     """
     site = headers.get(b"sec-fetch-site")
     if site is not None:

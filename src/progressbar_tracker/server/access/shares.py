@@ -1,6 +1,7 @@
-"""Shares: links that show a group or an item to whoever has them, and nothing else.
+"""Shares: links that show a group or an item without a key.
 
-The token is in the link and only its hash is kept, so a share can be revoked and expires, but never be shown again.
+The link contains the token, and only its hash is stored. So a share can be revoked and can expire, but its link cannot
+be shown again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_SHARES: Final = 1000
 
 
 class NewShare(NamedTuple):
-    """A share just made: the record to keep and the token to show once."""
+    """A new share: its record, and its token, which is shown once."""
 
     record: ShareRecord
     token: str
@@ -30,13 +31,13 @@ class NewShare(NamedTuple):
 
 
 def new_share(now: float, *, group: object = None, item: object = None, expires_at: float | None = None) -> NewShare:
-    """Make a share of either a group or an item.
+    """Create a share of either a group or an item.
 
     Args:
-        now: The instant, seconds since the epoch.
+        now: The current instant.
         group: The name of a group.
-        item: The id of an item; it need not be there yet.
-        expires_at: When it ends, or ``None``.
+        item: The id of an item; it need not exist yet.
+        expires_at: The instant at which the share expires, or ``None``.
 
     Raises:
         FieldError: A field breaks a rule.
@@ -60,19 +61,19 @@ def new_share(now: float, *, group: object = None, item: object = None, expires_
 class Shares:
     """The shares of the server, in memory."""
 
-    def __init__(self, known: Iterable[ShareRecord] = ()) -> None:
-        self.replace_all(known)
+    def __init__(self, records: Iterable[ShareRecord] = ()) -> None:
+        self.replace_all(records)
 
-    def replace_all(self, known: Iterable[ShareRecord]) -> None:
-        """Take over what the store has now."""
-        self._by_hash = {record.hash: record for record in known}
+    def replace_all(self, records: Iterable[ShareRecord]) -> None:
+        """Replace all shares by the stored ones."""
+        self._by_hash = {record.hash: record for record in records}
 
     def add(self, record: ShareRecord) -> None:
         """Add a share."""
         self._by_hash[record.hash] = record
 
     def find(self, token: str, now: float) -> ShareRecord | None:
-        """Return the share of a token, if it is still good."""
+        """Return the valid share of a token."""
         record = self._by_hash.get(digest(token))
         return record if record is not None and (record.expires_at is None or now < record.expires_at) else None
 
@@ -92,8 +93,10 @@ class Shares:
         self._by_hash.pop(record.hash, None)
 
     def expire(self, now: float) -> list[ShareRecord]:
-        """End the shares whose time is over; return what to forget."""
-        over = [one for one in self._by_hash.values() if one.expires_at is not None and now >= one.expires_at]
-        for record in over:
+        """End the expired shares, and return them."""
+        expired = [
+            record for record in self._by_hash.values() if record.expires_at is not None and now >= record.expires_at
+        ]
+        for record in expired:
             self.drop(record)
-        return over
+        return expired
