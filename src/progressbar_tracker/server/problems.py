@@ -78,7 +78,7 @@ PROBLEM_REMEDIES: Final[dict[ProblemCode, str]] = {
     "outcome-unknown": "Retry the same request after the seconds in Retry-After: it is never written twice. The "
     "storage of the server did not answer in time.",
 }
-"""What a client can do about each problem."""
+"""The remedy of each problem, for clients."""
 
 
 DEFAULT_RETRY_AFTER: Final = 5

@@ -34,7 +34,7 @@ _UNIT_SECONDS: Final = {
 
 
 class RetentionPolicy(msgspec.Struct, frozen=True):
-    """How long something is kept, by end status; in seconds, infinite for ever.
+    """How long something is kept, by end status; in seconds, ``math.inf`` without an end.
 
     Attributes:
         default: For statuses that ``by_status`` does not name.
