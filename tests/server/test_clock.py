@@ -107,9 +107,7 @@ def offline_server(tmp_path: Path) -> Iterator[OfflineServer]:
 
 @pytest.mark.parametrize("seconds", [sign * jump for jump in CLOCK_JUMPS for sign in (1, -1)])
 @pytest.mark.parametrize("back", [True, False], ids=["and back", "for good"])
-def test_a_clock_that_is_set_deletes_and_ends_nothing(
-    offline_server: OfflineServer, seconds: float, back: bool
-) -> None:
+def test_clock_set_deletes_and_ends_nothing(offline_server: OfflineServer, seconds: float, back: bool) -> None:
     """91 days ahead for 1.2 s, five hours ahead for good: nothing leaves before its period has passed."""
     offline_server.end_run("past")
     offline_server.put("ended", status="failed")
@@ -138,7 +136,7 @@ def test_a_clock_that_is_set_deletes_and_ends_nothing(
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_period_is_cut_short_however_the_clock_is_set(offline_server: OfflineServer, seed: int) -> None:
+def test_clock_set_at_random_never_shortens_a_period(offline_server: OfflineServer, seed: int) -> None:
     choose = random.Random(seed)
     ended: dict[str, float] = {}
     heard: dict[str, float] = {}
@@ -177,7 +175,7 @@ def test_no_period_is_cut_short_however_the_clock_is_set(offline_server: Offline
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_what_has_expired_stays_so_however_the_clock_is_set(offline_server: OfflineServer, seed: int) -> None:
+def test_expired_credential_stays_expired_if_the_clock_is_set(offline_server: OfflineServer, seed: int) -> None:
     choose = random.Random(seed)
     services, clock = offline_server.services, offline_server.clock
     made, sessions = [], []
@@ -215,9 +213,7 @@ def test_what_has_expired_stays_so_however_the_clock_is_set(offline_server: Offl
 
 
 @pytest.mark.parametrize("seconds", [sign * jump for jump in CLOCK_JUMPS for sign in (1, -1)])
-def test_no_limit_is_longer_than_documented_when_the_clock_is_set(
-    make_server: Callable[..., RunningServer], seconds: float
-) -> None:
+def test_clock_set_never_extends_a_rate_limit(make_server: Callable[..., RunningServer], seconds: float) -> None:
     clock = ServerClocks()
     served = make_server(max_requests=1)
     served.stop()
@@ -243,7 +239,7 @@ def test_no_limit_is_longer_than_documented_when_the_clock_is_set(
     assert answer.status_code == 403
 
 
-def test_a_message_that_was_put_off_into_the_future_is_sent(store: SqliteStore) -> None:
+def test_message_scheduled_by_a_wrong_clock_is_sent(store: SqliteStore) -> None:
     """The pause after a failure is an hour at most; what is due in 20 years was put off while the clock was ahead."""
     from progressbar_tracker.server.models import Notice
     from progressbar_tracker.server.mutations import AddNotice
@@ -255,7 +251,7 @@ def test_a_message_that_was_put_off_into_the_future_is_sent(store: SqliteStore) 
     assert store.read_due_notices(START_TIME, 10) == []
 
 
-def test_items_of_the_future_do_not_stay_for_ever(make_server: Callable[..., RunningServer]) -> None:
+def test_items_of_the_future_expire(make_server: Callable[..., RunningServer]) -> None:
     """A server that begins with a clock that is right again clamps what a clock ahead has stamped."""
     served = make_server(keep=RetentionPolicy(60.0), history=RetentionPolicy(60.0))
     served.clock.now = START_TIME + YEAR_SECONDS
@@ -270,7 +266,7 @@ def test_items_of_the_future_do_not_stay_for_ever(make_server: Callable[..., Run
     wait_until(lambda: [(one["id"], one["stalled"]) for one in http.get("/progress").json()] == [("run", True)])
 
 
-def test_a_jump_is_logged_once(offline_server: OfflineServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_clock_jump_is_logged_once(offline_server: OfflineServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         offline_server.jump(91 * DAY_SECONDS)
         for _ in range(5):
@@ -280,7 +276,7 @@ def test_a_jump_is_logged_once(offline_server: OfflineServer, caplog: pytest.Log
     ]
 
 
-def test_small_steps_add_up_to_a_jump() -> None:
+def test_small_clock_steps_add_up_to_a_jump() -> None:
     clock = ServerClocks()
     jumps = ClockJumpDetector(clock)
     found = []
@@ -292,7 +288,7 @@ def test_small_steps_add_up_to_a_jump() -> None:
     assert not jumps.is_settled(KEY_RETENTION)
 
 
-def test_the_clock_of_the_machine_is_not_set_by_itself() -> None:
+def test_system_clock_reports_no_jump() -> None:
     clock = SystemClock()
     jumps = ClockJumpDetector(clock)
     assert monotonic_of(clock)() <= monotonic_of(clock)()
@@ -300,7 +296,7 @@ def test_the_clock_of_the_machine_is_not_set_by_itself() -> None:
     assert jumps.is_settled(1e12)
 
 
-def test_a_clock_that_is_wrong_at_the_start_deletes_no_history(tmp_path: Path) -> None:
+def test_clock_wrong_at_the_start_deletes_no_history(tmp_path: Path) -> None:
     """NTP sets it a moment later."""
     first = OfflineServer(tmp_path / "progress.db")
     first.end_run("past")

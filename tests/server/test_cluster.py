@@ -117,7 +117,7 @@ def has_progress(item_id: str, completed: int) -> Callable[[Event], bool]:
 # Items
 
 
-def test_an_item_made_at_one_server_is_there_at_every_other_at_once(replica_servers, unique_id) -> None:
+def test_item_created_on_one_server_exists_on_all_at_once(replica_servers, unique_id) -> None:
     a, b, c = replica_servers
     assert a.client("write").put(item_path(unique_id), json={"run_id": "r", "completed": 1}).status_code == 201
     assert b.client("read").get(item_path(unique_id)).json()["completed"] == 1
@@ -126,7 +126,7 @@ def test_an_item_made_at_one_server_is_there_at_every_other_at_once(replica_serv
     )
 
 
-def test_a_state_told_to_one_server_is_listed_by_all_soon(replica_servers, unique_id) -> None:
+def test_state_written_to_one_server_is_soon_listed_by_all(replica_servers, unique_id) -> None:
     a, *others = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 1, "completed": 1, "total": 10})
     a.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": 2, "completed": 5, "description": "half"})
@@ -136,7 +136,7 @@ def test_a_state_told_to_one_server_is_listed_by_all_soon(replica_servers, uniqu
         assert get_field(served, unique_id, "value") == 0.5
 
 
-def test_of_two_creates_at_two_servers_one_is_made(replica_servers, unique_id) -> None:
+def test_two_creates_on_two_servers_give_one_item(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     ids = [f"{unique_id} {n}" for n in range(30)]
     clients = [a.client("write"), b.client("other")]
@@ -148,7 +148,7 @@ def test_of_two_creates_at_two_servers_one_is_made(replica_servers, unique_id) -
     assert [sorted(pair) for pair in pairs] == [[201, 409]] * len(ids)
 
 
-def test_a_run_that_is_taken_over_at_one_server_may_write_at_no_other(replica_servers, unique_id) -> None:
+def test_run_taken_over_on_one_server_cannot_write_to_any(replica_servers, unique_id) -> None:
     a, b, c = replica_servers
     b.client("write").put(item_path(unique_id), json={"run_id": "old", "seq": 1, "completed": 7})
     assert a.client("write").put(item_path(unique_id), json={"run_id": "new", "completed": 1}).status_code == 200
@@ -167,7 +167,7 @@ def test_a_run_that_is_taken_over_at_one_server_may_write_at_no_other(replica_se
     assert [(run["run_id"], run["status"], run["completed"]) for run in runs] == [("old", "stopped", 7)]
 
 
-def test_an_end_told_to_one_server_is_final_at_all(replica_servers, unique_id) -> None:
+def test_end_written_to_one_server_is_final_on_all(replica_servers, unique_id) -> None:
     a, b, c = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "completed": 1})
     assert b.client("write").get(item_path(unique_id)).status_code == 200
@@ -181,7 +181,7 @@ def test_an_end_told_to_one_server_is_final_at_all(replica_servers, unique_id) -
     wait_until(lambda: [get_field(served, unique_id) for served in replica_servers] == [1, 1, 1])
 
 
-def test_what_is_deleted_at_one_server_is_gone_at_all(replica_servers, unique_id) -> None:
+def test_item_deleted_on_one_server_is_gone_on_all(replica_servers, unique_id) -> None:
     a, b, c = replica_servers
     b.client("write").put(item_path(unique_id), json={"run_id": "r", "completed": 3})
     assert c.client("write").delete(item_path(unique_id)).status_code == 200
@@ -191,7 +191,7 @@ def test_what_is_deleted_at_one_server_is_gone_at_all(replica_servers, unique_id
     wait_until(lambda: [get_field(served, unique_id, "id") for served in replica_servers] == [unique_id] * 3)
 
 
-def test_the_parts_that_several_servers_are_told_sum_up_exactly(replica_servers, unique_id) -> None:
+def test_parts_written_to_several_servers_sum_exactly(replica_servers, unique_id) -> None:
     replica_servers[0].client("write").put(item_path(unique_id), json={"run_id": "r", "total": 3000})
 
     def work(part: int) -> None:
@@ -205,7 +205,7 @@ def test_the_parts_that_several_servers_are_told_sum_up_exactly(replica_servers,
     assert [get_field(served, unique_id, "value") for served in replica_servers] == [1.0] * 3
 
 
-def test_of_writes_that_come_by_two_ways_the_newest_stays(replica_servers, unique_id) -> None:
+def test_writes_through_two_servers_keep_the_newest(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 0, "completed": 0})
     clients = [a.client("write"), b.client("write")]
@@ -214,7 +214,7 @@ def test_of_writes_that_come_by_two_ways_the_newest_stays(replica_servers, uniqu
     wait_until(lambda: [get_field(served, unique_id) for served in replica_servers] == [100] * 3)
 
 
-def test_a_batch_is_judged_whole_by_what_is_stored(replica_servers, unique_id) -> None:
+def test_batch_is_executed_on_the_stored_states(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     first, second = f"{unique_id} 1", f"{unique_id} 2"
     a.client("write").put(item_path(first), json={"run_id": "r", "completed": 1})
@@ -233,7 +233,7 @@ def test_a_batch_is_judged_whole_by_what_is_stored(replica_servers, unique_id) -
     assert run["completed"] == 2
 
 
-def test_an_item_expires_once(replicas) -> None:
+def test_item_expires_once_in_a_cluster(replicas) -> None:
     a, b = replicas.start(), replicas.start()
     wait_until(lambda: [served.background.store.is_leader for served in (a, b)].count(True) == 1)
     a.client("write").put(item_path("x"), json={"run_id": "r", "status": "succeeded", "ttl": 5})
@@ -244,7 +244,7 @@ def test_an_item_expires_once(replicas) -> None:
     assert [(run["id"], run["status"]) for run in runs] == [("x", "succeeded")]
 
 
-def test_when_the_leader_goes_another_leads(replicas) -> None:
+def test_leader_stopped_another_server_leads(replicas) -> None:
     a = replicas.start()
     wait_until(lambda: a.background.store.is_leader)
     b = replicas.start()
@@ -257,7 +257,7 @@ def test_when_the_leader_goes_another_leads(replicas) -> None:
 # Credentials
 
 
-def test_a_key_made_at_one_server_works_at_every_other_at_once_until_it_is_revoked(replica_servers) -> None:
+def test_key_works_on_every_server_until_it_is_revoked(replica_servers) -> None:
     a, b, c = replica_servers
     made = a.client("admin").post("/api/v1/keys", json={"type": "read", "name": "wall"}).json()
     assert [served.client(made["key"]).get("/progress").status_code for served in (b, c)] == [200, 200]
@@ -272,7 +272,7 @@ def test_a_key_made_at_one_server_works_at_every_other_at_once_until_it_is_revok
     stream.close()
 
 
-def test_who_signs_in_at_one_server_is_signed_in_at_every_other_and_out_again(replica_servers) -> None:
+def test_session_is_valid_on_every_server_until_sign_out(replica_servers) -> None:
     a, b, _ = replica_servers
     browser = a.browser()
     cookie = dict(browser.cookies)
@@ -283,14 +283,14 @@ def test_who_signs_in_at_one_server_is_signed_in_at_every_other_and_out_again(re
     wait_until(lambda: other.get("/api/v1/keys").status_code == 401)
 
 
-def test_a_link_made_at_one_server_shows_its_item_at_every_other(replica_servers, unique_id) -> None:
+def test_share_works_on_every_server(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "title": "shared"})
     made = a.client("admin").post("/api/v1/shares", json={"item": unique_id}).json()
     assert "shared" in b.client().get(f"/{made['path']}").text
 
 
-def test_an_items_page_is_there_at_every_server_and_says_where_its_stream_goes_on(replica_servers, unique_id) -> None:
+def test_item_page_works_on_every_server_with_its_event_id(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "title": "paged"})
     page = b.client("read").get(f"/items/{unique_id}")
@@ -308,9 +308,7 @@ def test_an_items_page_is_there_at_every_server_and_says_where_its_stream_goes_o
 # Streams
 
 
-def test_a_viewer_of_one_server_sees_within_a_second_what_another_is_told(
-    replica_servers, unique_id, open_stream
-) -> None:
+def test_viewer_sees_writes_to_another_server_within_a_second(replica_servers, unique_id, open_stream) -> None:
     a, b, _ = replica_servers
     stream = open_stream(a)
     assert stream.next().name == "snapshot"
@@ -326,7 +324,7 @@ def test_a_viewer_of_one_server_sees_within_a_second_what_another_is_told(
     assert sorted(took)[2] < 1.0, took
 
 
-def test_a_stream_goes_on_at_another_server_with_nothing_missed(replica_servers, unique_id, open_stream) -> None:
+def test_stream_resumes_on_another_server_without_a_gap(replica_servers, unique_id, open_stream) -> None:
     a, b, c = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 0, "completed": 0})
     wait_until(lambda: get_field(c, unique_id) == 0)
@@ -352,7 +350,7 @@ def test_a_stream_goes_on_at_another_server_with_nothing_missed(replica_servers,
     keeps_the_ring.close()
 
 
-def test_a_run_that_ends_is_told_once_to_the_viewers_of_every_server(replica_servers, unique_id, open_stream) -> None:
+def test_ended_run_is_published_once_by_every_server(replica_servers, unique_id, open_stream) -> None:
     streams = [open_stream(served) for served in replica_servers]
     for stream in streams:
         assert stream.next().name == "snapshot"
@@ -385,7 +383,7 @@ def isolated_server(own_cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Clus
     served.stop()
 
 
-def test_while_the_database_is_away_creates_are_refused_and_all_else_goes_on(isolated_server) -> None:
+def test_database_away_refuses_creates_and_accepts_updates(isolated_server) -> None:
     cluster, served = isolated_server
     http = served.client("write")
     http.put(item_path("x"), json={"run_id": "r", "seq": 0, "completed": 0})
@@ -410,7 +408,7 @@ def test_while_the_database_is_away_creates_are_refused_and_all_else_goes_on(iso
     )
 
 
-def test_a_state_that_waits_for_the_database_is_written_when_it_is_back(isolated_server) -> None:
+def test_state_queued_without_database_is_written_later(isolated_server) -> None:
     cluster, served = isolated_server
     http = served.client("write")
     http.put(item_path("x"), json={"run_id": "r", "seq": 0, "completed": 0})
@@ -427,7 +425,7 @@ def test_a_state_that_waits_for_the_database_is_written_when_it_is_back(isolated
     wait_until(lambda: stored() == "3")
 
 
-def test_a_database_that_hangs_holds_up_nobody_who_reads(isolated_server) -> None:
+def test_hanging_database_delays_no_reader(isolated_server) -> None:
     cluster, served = isolated_server
     http = served.client("write")
     http.put(item_path("x"), json={"run_id": "r", "seq": 0, "completed": 0})
@@ -443,7 +441,7 @@ def test_a_database_that_hangs_holds_up_nobody_who_reads(isolated_server) -> Non
     wait_until(lambda: served.client().get("/readyz").status_code == 200)
 
 
-def test_a_tracked_program_notices_nothing_and_its_end_arrives(isolated_server) -> None:
+def test_tracked_program_survives_a_database_outage(isolated_server) -> None:
     cluster, served = isolated_server
     pb = ProgressBar(served.background.url, served.keys["write"])
     with pb.track(total=10, id="tracked", keep=True, display=False) as bar:
@@ -458,7 +456,7 @@ def test_a_tracked_program_notices_nothing_and_its_end_arrives(isolated_server) 
     assert (get_field(served, "tracked"), get_field(served, "tracked", "status")) == (10, "succeeded")
 
 
-def test_a_key_that_is_made_while_older_news_of_the_keys_are_taken_over_is_known_at_once(replicas: ServerGroup) -> None:
+def test_key_created_during_an_older_read_is_usable_at_once(replicas: ServerGroup) -> None:
     services = replicas.start().background.app.services
     shared = services.store.shared
     assert shared is not None
@@ -486,7 +484,7 @@ def test_a_key_that_is_made_while_older_news_of_the_keys_are_taken_over_is_known
     assert services.credentials.identify(made.secret).name == "new"
 
 
-def test_no_password_is_told_of_a_database_that_cannot_be_used(tmp_path) -> None:
+def test_unusable_database_error_shows_no_password(tmp_path) -> None:
     from progressbar_tracker import ConfigError
 
     with pytest.raises(ConfigError) as raised:
@@ -495,7 +493,7 @@ def test_no_password_is_told_of_a_database_that_cannot_be_used(tmp_path) -> None
     assert "postgresql://me@127.0.0.1:1/bars" in str(raised.value)
 
 
-def test_each_server_counts_what_it_has_done_itself_and_one_of_them_leads(
+def test_each_server_has_its_own_metrics_and_one_leads(
     replica_servers: tuple[RunningServer, ...],
 ) -> None:
     one = replica_servers[0].client("write")
@@ -519,7 +517,7 @@ def test_each_server_counts_what_it_has_done_itself_and_one_of_them_leads(
     assert told(replica_servers[0], "progressbar_store_commit_size_count ") >= 3
 
 
-def test_key_revoked_before_a_request_is_judged_again_is_refused(
+def test_key_revoked_before_a_retried_decision_is_refused(
     replicas: ServerGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A board that does not know an item looks it up, and the request is judged once more after that."""
@@ -539,7 +537,7 @@ def test_key_revoked_before_a_request_is_judged_again_is_refused(
     assert served.client("write").patch(item_path("not there"), json={"value": 0.5}).status_code == 401
 
 
-def test_a_session_that_ended_while_the_database_was_away_stays_ended(
+def test_session_ended_without_database_stays_ended(
     isolated_server: tuple[Cluster, RunningServer],
 ) -> None:
     cluster, served = isolated_server

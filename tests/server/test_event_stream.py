@@ -44,7 +44,7 @@ def event_ids(event: object) -> list[str]:
     return [item["id"] for item in event.data["items"]]
 
 
-def test_a_stream_begins_with_all_there_is_and_goes_on_with_what_changes(server, open_stream) -> None:
+def test_stream_sends_a_snapshot_then_changes(server, open_stream) -> None:
     put_item(server, "a", run_id="r", completed=1, total=4)
     stream = open_stream()
     first = stream.next()
@@ -58,7 +58,7 @@ def test_a_stream_begins_with_all_there_is_and_goes_on_with_what_changes(server,
     assert changed["a"] == server.client("read").get("/api/v1/items/a").json()
 
 
-def test_an_item_that_goes_is_told_as_gone_and_its_run_as_ended(server, open_stream) -> None:
+def test_deleted_item_is_published_as_gone_and_ended(server, open_stream) -> None:
     put_item(server, "a", run_id="r", completed=4, total=4, status="succeeded")
     stream = open_stream()
     stream.next()
@@ -69,7 +69,7 @@ def test_an_item_that_goes_is_told_as_gone_and_its_run_as_ended(server, open_str
     assert run == server.client("read").get("/api/v1/history").json()["items"][0]
 
 
-def test_a_group_sees_its_own_items_and_those_that_leave_it(server, open_stream) -> None:
+def test_group_stream_shows_its_items_and_those_that_leave(server, open_stream) -> None:
     put_item(server, "mine", run_id="r", group="g")
     put_item(server, "other", run_id="r", group="h")
     stream = open_stream(query="?group=g")
@@ -82,7 +82,7 @@ def test_a_group_sees_its_own_items_and_those_that_leave_it(server, open_stream)
     assert event_ids(stream.next()) == ["other"]
 
 
-def test_one_item_can_be_watched(server, open_stream) -> None:
+def test_stream_of_one_item_shows_only_that(server, open_stream) -> None:
     put_item(server, "a b", run_id="r")
     put_item(server, "c", run_id="r")
     stream = open_stream(query="?id=a%20b")
@@ -92,7 +92,7 @@ def test_one_item_can_be_watched(server, open_stream) -> None:
     assert event_ids(stream.next()) == ["a b"]
 
 
-def test_who_comes_back_goes_on_where_it_was(server, open_stream) -> None:
+def test_reconnect_with_a_known_id_resumes(server, open_stream) -> None:
     keeper = open_stream()  # as long as nobody looks, nothing is kept
     put_item(server, "a", run_id="r")
     keeper.read_until(lambda event: "a" in event_ids(event))
@@ -107,13 +107,13 @@ def test_who_comes_back_goes_on_where_it_was(server, open_stream) -> None:
 
 
 @pytest.mark.parametrize("last", ["", "nonsense", "other-1", "-", "x-99999999999999999999", "\u00e9-1"])
-def test_who_comes_back_from_elsewhere_is_given_everything(server, open_stream, last) -> None:
+def test_reconnect_with_an_unknown_id_gets_a_snapshot(server, open_stream, last) -> None:
     put_item(server, "a", run_id="r")
     stream = open_stream(**{"Last-Event-ID": last.encode("latin-1")} if last else {})
     assert stream.next().name == "snapshot"
 
 
-def test_a_place_of_the_future_or_of_another_life_is_not_believed(server, open_stream) -> None:
+def test_reconnect_with_a_future_or_foreign_id_gets_a_snapshot(server, open_stream) -> None:
     stream = open_stream()
     epoch, _, rev = stream.next().id.rpartition("-")
     assert open_stream(**{"Last-Event-ID": f"{epoch}-{int(rev) + 1}"}).next().name == "snapshot"
@@ -121,7 +121,7 @@ def test_a_place_of_the_future_or_of_another_life_is_not_believed(server, open_s
     assert open_stream(**{"Last-Event-ID": f"{epoch}-{rev}"}).next().name == "snapshot"
 
 
-def test_last_event_id_with_a_digit_that_is_no_ascii_gives_a_snapshot(server, open_stream, caplog) -> None:
+def test_last_event_id_with_a_non_ascii_digit_gets_a_snapshot(server, open_stream, caplog) -> None:
     epoch, _, _ = open_stream().next().id.rpartition("-")
     for rev in ("\xb2", "\xb9\xb3", "1\xb2"):
         stream = open_stream(**{"Last-Event-ID": f"{epoch}-{rev}".encode("latin-1")})
@@ -129,7 +129,7 @@ def test_last_event_id_with_a_digit_that_is_no_ascii_gives_a_snapshot(server, op
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_beat_is_heard_when_nothing_changes(server, open_stream, monkeypatch) -> None:
+def test_idle_stream_sends_heartbeats(server, open_stream, monkeypatch) -> None:
     monkeypatch.setattr(hub_module, "HEARTBEAT_INTERVAL", 0.05)
     stream = open_stream()
     assert stream.next().name == "snapshot"
@@ -137,7 +137,7 @@ def test_a_beat_is_heard_when_nothing_changes(server, open_stream, monkeypatch) 
     assert (beat.name, beat.data) == ("hb", {"time": "2027-01-15T08:00:00.000Z"})
 
 
-def test_a_silent_item_is_told_as_stalled(server, open_stream) -> None:
+def test_item_without_a_sign_of_life_is_published_as_stalled(server, open_stream) -> None:
     put_item(server, "a", run_id="r", heartbeat_timeout=5)
     stream = open_stream()
     stream.next()
@@ -146,13 +146,13 @@ def test_a_silent_item_is_told_as_stalled(server, open_stream) -> None:
     assert [item["stalled"] for item in event.data["items"]] == [True]
 
 
-def test_a_stream_ends_after_its_life(server, open_stream, monkeypatch) -> None:
+def test_stream_ends_at_its_maximum_age(server, open_stream, monkeypatch) -> None:
     monkeypatch.setattr(hub_module, "MAX_STREAM_AGE", 0.0)
     stream = open_stream()
     assert stream.next() is None
 
 
-def test_a_revoked_key_ends_its_streams_and_no_others(server, open_stream) -> None:
+def test_revoked_key_ends_only_its_streams(server, open_stream) -> None:
     revoked, other = open_stream("other"), open_stream("read")
     assert (revoked.next().name, other.next().name) == ("snapshot", "snapshot")
     key_id = server.keys["other"].split("_")[2]
@@ -162,7 +162,7 @@ def test_a_revoked_key_ends_its_streams_and_no_others(server, open_stream) -> No
     assert event_ids(other.next()) == ["a"]
 
 
-def test_signing_out_ends_the_streams_of_the_session(server, open_stream) -> None:
+def test_sign_out_ends_the_streams_of_the_session(server, open_stream) -> None:
     browser = server.browser()
     cookie = browser.cookies[server.cookie_name]
     stream = open_stream(None, Cookie=f"{server.cookie_name}={cookie}")
@@ -171,7 +171,7 @@ def test_signing_out_ends_the_streams_of_the_session(server, open_stream) -> Non
     assert stream.next() is None
 
 
-def test_stopping_the_server_does_not_wait_for_streams(server, open_stream) -> None:
+def test_server_stop_does_not_wait_for_streams(server, open_stream) -> None:
     streams = [open_stream() for _ in range(5)]
     for stream in streams:
         stream.next()
@@ -179,7 +179,7 @@ def test_stopping_the_server_does_not_wait_for_streams(server, open_stream) -> N
     assert [stream.next() for stream in streams] == [None] * 5
 
 
-def test_a_stream_that_is_left_is_forgotten(server, open_stream) -> None:
+def test_disconnected_stream_is_removed(server, open_stream) -> None:
     hub = server.background.app.services.hub
     stream, other = open_stream(), open_stream()
     stream.next(), other.next()
@@ -199,7 +199,7 @@ def test_a_stream_that_is_left_is_forgotten(server, open_stream) -> None:
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns: int) -> None:
+def test_disconnect_at_the_instant_of_a_change_is_noticed(turns: int) -> None:
     async def forgotten() -> bool:
         bell = asyncio.Event()
         waiting = asyncio.create_task(hub_module._wait_for_event(bell, 60.0))
@@ -216,7 +216,7 @@ def test_a_reader_that_leaves_in_the_instant_of_a_change_is_forgotten_too(turns:
     assert asyncio.run(forgotten())
 
 
-def test_one_stream_too_many_is_refused(server, open_stream, monkeypatch) -> None:
+def test_stream_beyond_the_limit_is_refused(server, open_stream, monkeypatch) -> None:
     monkeypatch.setattr(hub_module, "MAX_STREAMS", 1)
     open_stream().next()
     reply = server.client("read").get("/api/v1/events")
@@ -224,7 +224,7 @@ def test_one_stream_too_many_is_refused(server, open_stream, monkeypatch) -> Non
     assert reply.json()["type"] == "/problems/too-many-streams"
 
 
-def test_the_headers_keep_proxies_from_holding_it_back(server, open_stream) -> None:
+def test_stream_headers_disable_buffering_in_proxies(server, open_stream) -> None:
     stream = open_stream()
     stream.next()
     assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -233,7 +233,7 @@ def test_the_headers_keep_proxies_from_holding_it_back(server, open_stream) -> N
     assert server.client("read").head("/api/v1/events").status_code == 200
 
 
-def test_a_reader_that_takes_nothing_is_cut_off(server, open_stream, monkeypatch) -> None:
+def test_client_that_does_not_read_is_disconnected(server, open_stream, monkeypatch) -> None:
     from progressbar_tracker.server.http import endpoint
 
     monkeypatch.setattr(endpoint, "SEND_TIMEOUT", 0.2)
@@ -261,7 +261,7 @@ def make_board() -> Board:
     return Board(max_items=1000, new_run_id=lambda: "run")
 
 
-def test_all_who_see_the_same_share_the_same_bytes() -> None:
+def test_equal_views_share_the_same_bytes() -> None:
     import asyncio
 
     async def main() -> None:
@@ -281,7 +281,7 @@ def test_all_who_see_the_same_share_the_same_bytes() -> None:
     asyncio.run(main())
 
 
-def test_who_falls_behind_the_ring_is_given_everything_anew() -> None:
+def test_subscriber_behind_the_ring_gets_a_snapshot() -> None:
     import asyncio
 
     async def main() -> None:
@@ -298,7 +298,7 @@ def test_who_falls_behind_the_ring_is_given_everything_anew() -> None:
     asyncio.run(main())
 
 
-def test_the_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     async def main() -> None:
@@ -328,7 +328,7 @@ def test_the_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pyt
     asyncio.run(main())
 
 
-def test_who_comes_back_to_what_the_ring_has_forgotten_is_given_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconnect_to_a_dropped_tick_gets_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     async def main() -> None:
@@ -352,7 +352,7 @@ def test_who_comes_back_to_what_the_ring_has_forgotten_is_given_everything(monke
     asyncio.run(main())
 
 
-def test_nobody_watching_costs_nothing_but_a_note() -> None:
+def test_change_without_subscribers_is_not_encoded() -> None:
     watched = make_board()
     hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
     watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)

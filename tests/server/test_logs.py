@@ -59,7 +59,7 @@ def event_messages(stream: io.StringIO) -> list[str]:
     return [str(line["message"]) for line in parse_lines(stream) if line["logger"] == logs.EVENT_LOGGER]
 
 
-def test_each_change_of_state_is_a_line_with_its_fields(make_server: Callable[..., RunningServer]) -> None:
+def test_each_change_of_state_logs_a_line_with_fields(make_server: Callable[..., RunningServer]) -> None:
     with capture_logs("json") as stream:
         served = make_server()
         http, admin = served.client("write", **{"X-Request-ID": "first"}), served.client("admin")
@@ -90,7 +90,7 @@ def test_each_change_of_state_is_a_line_with_its_fields(make_server: Callable[..
         assert secret not in stream.getvalue()
 
 
-def test_who_falls_silent_is_a_line(make_server: Callable[..., RunningServer]) -> None:
+def test_stalled_item_logs_a_line(make_server: Callable[..., RunningServer]) -> None:
     served = make_server()
     served.client("write").put("/api/v1/items/a", json={"heartbeat_timeout": 5})
     with capture_logs("json") as stream:
@@ -99,9 +99,7 @@ def test_who_falls_silent_is_a_line(make_server: Callable[..., RunningServer]) -
             pass
 
 
-def test_a_store_that_fails_and_works_again_is_two_lines(
-    make_server: Callable[..., RunningServer], disk: FullDisk
-) -> None:
+def test_store_failure_and_recovery_log_two_lines(make_server: Callable[..., RunningServer], disk: FullDisk) -> None:
     served = make_server()
     http = served.client("write")
     with capture_logs("json") as stream:
@@ -114,7 +112,7 @@ def test_a_store_that_fails_and_works_again_is_two_lines(
     assert told == ["the store fails: database or disk is full", "the store works again"]
 
 
-def test_who_begins_to_lead_says_so(postgres_url: str, tmp_path: Path) -> None:
+def test_new_leader_logs_a_line(postgres_url: str, tmp_path: Path) -> None:
     with capture_logs("json") as stream:
         served = RunningServer(tmp_path, ManualClock(), database=postgres_url)
         while "leadership gained" not in event_messages(stream):  # pytest-timeout ends what never comes to be
@@ -123,13 +121,13 @@ def test_who_begins_to_lead_says_so(postgres_url: str, tmp_path: Path) -> None:
     assert event_messages(stream)[-1] == "leadership lost"
 
 
-def test_nothing_of_a_request_is_written_unless_it_is_asked_for(module_server: RunningServer) -> None:
+def test_requests_are_not_logged_by_default(module_server: RunningServer) -> None:
     with capture_logs("json") as stream:
         module_server.client("read").get("/progress")
     assert parse_lines(stream) == []
 
 
-def test_a_request_is_a_line_without_what_may_be_a_secret(make_server: Callable[..., RunningServer]) -> None:
+def test_access_log_omits_possible_secrets(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(access_log=True)
     with capture_logs("json") as stream:
         http = served.client("write", **{"X-Request-ID": "it"})
@@ -147,7 +145,7 @@ def test_a_request_is_a_line_without_what_may_be_a_secret(make_server: Callable[
     assert isinstance(first["ms"], float)
 
 
-def test_what_fails_in_a_request_names_its_id(
+def test_error_in_a_request_logs_its_id(
     make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = make_server()
@@ -160,7 +158,7 @@ def test_what_fails_in_a_request_names_its_id(
 
 
 @given(HOSTILE_TEXTS, HOSTILE_TEXTS)
-def test_no_text_breaks_a_line_of_json(text: str, name: str) -> None:
+def test_user_text_cannot_break_a_json_line(text: str, name: str) -> None:
     with capture_logs("json") as stream:
         logs.log_event("key created", name=text, **{f"f{name}": name})
         logging.getLogger("uvicorn.error").warning("it said %s", text)
@@ -175,7 +173,7 @@ def test_no_text_breaks_a_line_of_json(text: str, name: str) -> None:
 
 
 @given(HOSTILE_TEXTS)
-def test_no_text_breaks_a_line_for_people(text: str) -> None:
+def test_user_text_cannot_break_a_text_line(text: str) -> None:
     with capture_logs("text") as stream:
         logs.log_event("key created", name=text)
         logging.getLogger("uvicorn.error").warning("it said %s", text)
@@ -193,7 +191,7 @@ def _log_exception(text: str) -> None:
         logging.getLogger(logs.EVENT_LOGGER).exception("it failed")
 
 
-def test_a_flood_of_one_kind_is_a_few_lines_and_a_number() -> None:
+def test_flood_of_one_kind_logs_a_few_lines_and_a_count() -> None:
     clock, stream = ManualClock(), io.StringIO()
     handler = logs.RateLimitedOutput(stream, clock=clock)
     for kind in ("item created", "item ended"):
@@ -209,7 +207,7 @@ def test_a_flood_of_one_kind_is_a_few_lines_and_a_number() -> None:
     assert found.count("980 more: item created") == found.count("980 more: item ended") == 1
 
 
-def test_a_change_of_state_that_is_not_written_is_counted_all_the_same() -> None:
+def test_suppressed_change_of_state_is_counted() -> None:
     with capture_logs("json") as stream:
         for n in range(100):
             logs.log_event("item created", item=str(n))
@@ -218,7 +216,7 @@ def test_a_change_of_state_that_is_not_written_is_counted_all_the_same() -> None
     assert found[-1] == "80 more: item created"
 
 
-def test_the_number_comes_by_itself_when_the_flood_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suppressed_count_is_logged_after_the_flood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "RATE_WINDOW", 0.01)
     stream = io.StringIO()
     handler = logs.RateLimitedOutput(stream, clock=ManualClock())
@@ -229,7 +227,7 @@ def test_the_number_comes_by_itself_when_the_flood_is_over(monkeypatch: pytest.M
     handler.close()
 
 
-def test_text_begins_at_warnings_and_json_at_changes_of_state() -> None:
+def test_default_level_is_warning_for_text_and_info_for_json() -> None:
     for form, seen in (("text", 1), ("json", 2)):
         with capture_logs(form, None) as stream:  # type: ignore[arg-type]
             logs.log_event("key created")

@@ -39,7 +39,7 @@ def make_labels(**of: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(of.items()))
 
 
-def test_a_request_is_counted_by_its_route_and_not_by_its_path(module_server: RunningServer) -> None:
+def test_request_is_counted_by_route_not_by_path(module_server: RunningServer) -> None:
     http = module_server.client("write")
     http.put("/api/v1/items/one", json={})
     http.put("/api/v1/items/two", json={})
@@ -53,7 +53,7 @@ def test_a_request_is_counted_by_its_route_and_not_by_its_path(module_server: Ru
     assert 0 < found["progressbar_http_request_duration_seconds_sum"][make_labels(**route)] < 30
 
 
-def test_what_nobody_has_a_route_for_fills_no_series(module_server: RunningServer) -> None:
+def test_unknown_path_adds_no_series(module_server: RunningServer) -> None:
     http = module_server.client()
     for n in range(20):
         http.get(f"/guessed/{n}")
@@ -69,7 +69,7 @@ def test_what_nobody_has_a_route_for_fills_no_series(module_server: RunningServe
     )
 
 
-def test_items_are_counted_by_status_and_silent_ones_beside(make_server: Callable[..., RunningServer]) -> None:
+def test_items_are_counted_by_status_and_stalled_apart(make_server: Callable[..., RunningServer]) -> None:
     served = make_server()
     http = served.client("write")
     for n, status in enumerate(["running", "running", "failed", "succeeded", "stopped"]):
@@ -85,7 +85,7 @@ def test_items_are_counted_by_status_and_silent_ones_beside(make_server: Callabl
     assert "progressbar_item_progress" not in found
 
 
-def test_the_progress_of_items_is_told_if_it_is_wanted_and_of_no_more_than_was_said(
+def test_item_progress_is_exported_up_to_the_setting(
     make_server: Callable[..., RunningServer],
 ) -> None:
     served = make_server(metrics_items=2)
@@ -101,7 +101,7 @@ def test_the_progress_of_items_is_told_if_it_is_wanted_and_of_no_more_than_was_s
     assert "forged" not in found
 
 
-def test_commits_and_their_failures_are_counted(make_server: Callable[..., RunningServer], disk: FullDisk) -> None:
+def test_commits_and_failures_are_counted(make_server: Callable[..., RunningServer], disk: FullDisk) -> None:
     served = make_server()
     http = served.client("write")
     http.post("/progress", json=make_legacy_item("a"))
@@ -116,7 +116,7 @@ def test_commits_and_their_failures_are_counted(make_server: Callable[..., Runni
     assert before["progressbar_store_commit_duration_seconds_count"] == before["progressbar_store_commit_size_count"]
 
 
-def test_streams_and_what_they_are_sent_are_counted(make_server: Callable[..., RunningServer]) -> None:
+def test_streams_and_their_events_are_counted(make_server: Callable[..., RunningServer]) -> None:
     served = make_server()
     stream = SseStream(served, "read")
     stream.read_until(lambda event: event.name == "snapshot")
@@ -133,7 +133,7 @@ def test_streams_and_what_they_are_sent_are_counted(make_server: Callable[..., R
     assert read_metrics(served)["progressbar_sse_connections_opened_total"][()] == 0
 
 
-def test_what_became_of_notifications_is_told_by_channel(
+def test_notifications_are_counted_by_channel_and_result(
     make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = make_server()
@@ -146,7 +146,7 @@ def test_what_became_of_notifications_is_told_by_channel(
     }
 
 
-def test_each_server_tells_its_own(make_server: Callable[..., RunningServer]) -> None:
+def test_each_server_exports_its_own_metrics(make_server: Callable[..., RunningServer]) -> None:
     one, other = make_server(), make_server()
     one.client().get("/healthz")
     asked = make_labels(method="GET", route="/healthz", status="2xx")
@@ -154,14 +154,14 @@ def test_each_server_tells_its_own(make_server: Callable[..., RunningServer]) ->
     assert "progressbar_http_requests_total" not in read_metrics(other)
 
 
-def test_a_bearer_reads_them_and_nobody_without_a_key(module_server: RunningServer) -> None:
+def test_metrics_need_a_key_and_accept_a_bearer_token(module_server: RunningServer) -> None:
     bearer = {"Authorization": f"Bearer {module_server.keys['read']}"}
     assert module_server.client(**bearer).get("/metrics").status_code == 200
     assert module_server.client().get("/metrics").status_code == 401
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process's own are those that the system tells")
-def test_what_is_told_is_what_is_declared_and_what_is_declared_is_documented(
+def test_exported_metrics_are_declared_and_documented(
     make_server: Callable[..., RunningServer],
 ) -> None:
     served = make_server(metrics_items=1)
@@ -190,7 +190,7 @@ HISTOGRAM_SUFFIXES = ("_bucket", "_count", "_sum")
 # What is counted
 
 
-def test_a_value_on_a_bound_lies_within_it() -> None:
+def test_histogram_value_on_a_bound_is_within_it() -> None:
     histogram = Histogram((1.0, 2.0))
     for value in (1.0, 1.5, 2.0, 3.0):
         histogram.observe(value)
@@ -198,7 +198,7 @@ def test_a_value_on_a_bound_lies_within_it() -> None:
     assert (histogram.count, histogram.sum) == (4, 7.5)
 
 
-def test_a_store_turns_when_it_begins_to_fail_and_when_it_works_again() -> None:
+def test_commit_stats_report_changes_between_success_and_failure() -> None:
     commits = CommitStats()
     turns = [commits.record(1, 0.1, failed=failed) for failed in (False, True, True, False, False)]
     assert turns == [False, True, False, True, False]
@@ -209,7 +209,7 @@ def test_a_store_turns_when_it_begins_to_fail_and_when_it_works_again() -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/api/v1/items/none", "/", "/static/app.js", "/s/guessed"])
-def test_every_answer_has_the_id_of_its_request(module_server: RunningServer, path: str) -> None:
+def test_every_response_has_the_request_id(module_server: RunningServer, path: str) -> None:
     made = module_server.client("read").get(path).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{16}", made)
     assert module_server.client("read").get(path).headers["x-request-id"] != made
@@ -217,7 +217,7 @@ def test_every_answer_has_the_id_of_its_request(module_server: RunningServer, pa
     assert given.headers["x-request-id"] == "trace-1:a/b=="
 
 
-def test_a_stream_and_a_refused_method_have_one_too(module_server: RunningServer) -> None:
+def test_stream_and_refused_method_have_a_request_id(module_server: RunningServer) -> None:
     http = module_server.client("read", **{"X-Request-ID": "mine"})
     with http.stream("GET", "/api/v1/events") as answer:
         assert answer.headers["x-request-id"] == "mine"
@@ -225,5 +225,5 @@ def test_a_stream_and_a_refused_method_have_one_too(module_server: RunningServer
 
 
 @pytest.mark.parametrize("given", [b"", b" ", b"a b", b"x" * 129, b"a\x1b[31m", b"a\xff", b"a\nforged", b"<b>", b"a;b"])
-def test_an_id_that_is_not_fit_to_be_written_down_is_replaced(given: bytes) -> None:
+def test_unsafe_request_id_is_replaced(given: bytes) -> None:
     assert re.fullmatch(rb"[0-9a-f]{16}", choose_request_id(given))

@@ -34,7 +34,7 @@ async def run_pending() -> None:
         await asyncio.sleep(0)
 
 
-def test_holders_take_turns() -> None:
+def test_pool_holders_take_turns() -> None:
     async def play() -> list[str]:
         gate, pool = HeldWork(), Pool(1)
         names = ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
@@ -47,7 +47,7 @@ def test_holders_take_turns() -> None:
     assert asyncio.run(play()) == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
 
 
-def test_who_goes_first_waits_for_what_runs_alone_even_if_the_pool_is_full() -> None:
+def test_priority_job_waits_only_for_the_running_one() -> None:
     async def play() -> tuple[list[str], list[object]]:
         gate, pool = HeldWork(), Pool(1, max_waiting=3)
         tasks = [asyncio.create_task(pool.run(lambda name=name: gate.work(name), name)) for name in "abcd"]
@@ -64,7 +64,7 @@ def test_who_goes_first_waits_for_what_runs_alone_even_if_the_pool_is_full() -> 
     assert [type(result) for result in results] == [str, str, PoolFullError, PoolFullError, str, str]
 
 
-def test_what_waits_is_bounded_for_a_holder_and_in_all() -> None:
+def test_queue_is_bounded_per_holder_and_in_total() -> None:
     async def play() -> tuple[list[object], int]:
         gate, pool = HeldWork(), Pool(1, max_waiting=6, max_waiting_of_holder=4)
         holders = [*"aaaaaa", *"bbbb", "c"]
@@ -82,7 +82,7 @@ def test_what_waits_is_bounded_for_a_holder_and_in_all() -> None:
     assert all(isinstance(result, str | PoolFullError) for result in results)
 
 
-def test_a_job_waits_no_longer_than_the_pool_lets_it() -> None:
+def test_waiting_job_times_out() -> None:
     async def play() -> None:
         gate, pool = HeldWork(), Pool(1, max_wait=0.01)
         first = asyncio.create_task(pool.run(lambda: gate.work("a"), "a"))
@@ -99,7 +99,7 @@ def test_a_job_waits_no_longer_than_the_pool_lets_it() -> None:
 
 @given(some.lists(some.tuples(some.sampled_from("abc"), some.booleans()), max_size=12), some.integers(1, 3))
 @settings(max_examples=60, deadline=None)
-def test_every_thread_comes_back_whatever_is_cancelled(jobs: list[tuple[str, bool]], threads: int) -> None:
+def test_cancelled_jobs_release_every_thread(jobs: list[tuple[str, bool]], threads: int) -> None:
     """Cancelled while it waits, while it runs, or in the instant in which its turn comes."""
 
     async def play() -> None:
@@ -124,7 +124,7 @@ def test_every_thread_comes_back_whatever_is_cancelled(jobs: list[tuple[str, boo
     asyncio.run(play())
 
 
-def test_what_was_cancelled_before_it_began_does_nothing() -> None:
+def test_job_cancelled_before_its_start_does_nothing() -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     cancellation.finish()
@@ -132,7 +132,7 @@ def test_what_was_cancelled_before_it_began_does_nothing() -> None:
         pytest.fail("it began")
 
 
-def test_an_interrupt_comes_again_until_the_work_ends_and_never_after() -> None:
+def test_interrupt_repeats_until_the_job_ends() -> None:
     cancellation, calls = Cancellation(), []
     again = threading.Event()
 
@@ -150,7 +150,7 @@ def test_an_interrupt_comes_again_until_the_work_ends_and_never_after() -> None:
     assert len(calls) == count
 
 
-def test_the_outcome_of_the_work_is_the_outcome() -> None:
+def test_pool_returns_the_result_or_error_of_the_job() -> None:
     def fail() -> None:
         raise LookupError("x")
 

@@ -41,13 +41,13 @@ def list_ids(made: Board) -> set[str]:
 END_CASES = [(status, {"status": status}) for status in ("succeeded", "failed", "stopped")]
 
 
-def test_without_a_word_what_has_ended_stays() -> None:
+def test_ended_item_stays_by_default() -> None:
     made = make_board(*END_CASES)
     assert made.sweep(1000 * DAY_SECONDS) == []
     assert len(made) == 3
 
 
-def test_what_has_ended_leaves_when_its_end_says_so_and_keeps_that_end() -> None:
+def test_ended_item_leaves_after_the_period_of_its_status() -> None:
     made = make_board(
         *END_CASES, keep=RetentionPolicy(2 * HOUR_SECONDS, {"succeeded": HOUR_SECONDS, "failed": math.inf})
     )
@@ -60,7 +60,7 @@ def test_what_has_ended_leaves_when_its_end_says_so_and_keeps_that_end() -> None
     assert list_ids(made) == {"failed"}
 
 
-def test_an_items_own_ttl_goes_before_what_is_set_for_all() -> None:
+def test_ttl_of_an_item_overrides_the_setting() -> None:
     made = make_board(
         ("soon", {"status": "failed", "ttl": 5}),
         ("late", {"status": "failed", "ttl": 10 * HOUR_SECONDS}),
@@ -70,7 +70,7 @@ def test_an_items_own_ttl_goes_before_what_is_set_for_all() -> None:
     assert [change.id for change in made.sweep(10 * HOUR_SECONDS)] == ["late"]
 
 
-def test_what_runs_stays_however_short_ended_items_are_kept() -> None:
+def test_running_item_stays_regardless_of_keep() -> None:
     made = make_board(("a", {}), keep=RetentionPolicy(0.0))
     made.sweep(DAY_SECONDS)
     assert list_ids(made) == {"a"}
@@ -78,7 +78,7 @@ def test_what_runs_stays_however_short_ended_items_are_kept() -> None:
     assert [change.id for change in made.sweep(DAY_SECONDS)] == ["a"]
 
 
-def test_who_has_been_silent_for_too_long_is_given_up_and_who_gives_a_sign_is_not() -> None:
+def test_item_without_a_sign_of_life_is_given_up() -> None:
     made = make_board(("silent", {}), ("alive", {}), ("ended", {"status": "failed"}), give_up=DAY_SECONDS)
     made.sweep(0.0)
     made.patch("alive", {}, DAY_SECONDS / 2)
@@ -89,7 +89,7 @@ def test_who_has_been_silent_for_too_long_is_given_up_and_who_gives_a_sign_is_no
     assert list_ids(made) == {"ended"}
 
 
-def test_a_run_that_begins_anew_is_watched_anew() -> None:
+def test_new_run_gets_a_new_give_up_period() -> None:
     made = make_board(("a", {"run_id": "one", "status": "failed"}), give_up=DAY_SECONDS)
     made.sweep(0.0)
     made.put("a", parse_write({"run_id": "two"}, merge=False), OWNER_A, 10 * DAY_SECONDS)
@@ -97,7 +97,7 @@ def test_a_run_that_begins_anew_is_watched_anew() -> None:
     assert [change.id for change in made.sweep(11 * DAY_SECONDS)] == ["a"]
 
 
-def test_nobody_is_given_up_for_a_silence_while_the_server_was_away() -> None:
+def test_silence_while_the_server_was_down_does_not_count() -> None:
     before = make_board(("a", {}))
     made = make_board(items=before.snapshot(), give_up=DAY_SECONDS)
     assert made.sweep(2 * DAY_SECONDS) == []
@@ -105,14 +105,14 @@ def test_nobody_is_given_up_for_a_silence_while_the_server_was_away() -> None:
     assert [change.id for change in made.sweep(2 * DAY_SECONDS + STARTUP_GRACE_SECONDS)] == ["a"]
 
 
-def test_another_server_than_the_one_that_leads_gives_nobody_up() -> None:
+def test_only_the_leader_gives_items_up() -> None:
     made = make_board(("a", {}), give_up=DAY_SECONDS)
     made.sweep(0.0, expire=False)
     assert made.sweep(2 * DAY_SECONDS, expire=False) == []
     assert [change.id for change in made.sweep(2 * DAY_SECONDS)] == ["a"]
 
 
-def test_what_comes_and_goes_leaves_nothing_behind_that_waits_for_weeks() -> None:
+def test_deleted_items_leave_no_timers() -> None:
     made = make_board(
         ("stays", {"status": "failed"}), ("runs", {}), keep=RetentionPolicy(14 * DAY_SECONDS), give_up=14 * DAY_SECONDS
     )
@@ -125,7 +125,7 @@ def test_what_comes_and_goes_leaves_nothing_behind_that_waits_for_weeks() -> Non
     assert {change.id for change in made.sweep(14 * DAY_SECONDS)} == {"stays", "runs"}
 
 
-def test_each_end_is_remembered_for_as_long_as_it_was_said(make_server: Callable[..., RunningServer]) -> None:
+def test_history_keeps_each_status_for_its_period(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(history=RetentionPolicy(DAY_SECONDS, {"failed": 10 * DAY_SECONDS}))
     http = served.client("write")
     for status in ("succeeded", "failed"):
@@ -144,7 +144,7 @@ def test_each_end_is_remembered_for_as_long_as_it_was_said(make_server: Callable
     wait_until(lambda: not remembered())
 
 
-def test_a_key_that_has_ended_is_forgotten_in_the_end_and_its_items_still_name_it(
+def test_ended_key_is_deleted_and_its_items_keep_its_name(
     make_server: Callable[..., RunningServer],
 ) -> None:
     served = make_server()
@@ -172,7 +172,7 @@ def test_a_key_that_has_ended_is_forgotten_in_the_end_and_its_items_still_name_i
 # The settings
 
 
-def test_periods_are_read_by_status() -> None:
+def test_retention_text_is_parsed_by_status() -> None:
     made = Settings.from_environ(
         {"PROGRESSBAR_KEEP": "succeeded=1h, failed=7d", "PROGRESSBAR_HISTORY": "30d,failed=forever"}, give_up="2w"
     )
@@ -192,6 +192,6 @@ def test_periods_are_read_by_status() -> None:
         ("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud"), ("ACCESS_LOG", "perhaps"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named(name: str, text: str) -> None:
+def test_invalid_retention_text_is_named(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"^PROGRESSBAR_{name} "):
         Settings.from_environ({f"PROGRESSBAR_{name}": text})

@@ -39,7 +39,7 @@ class FakeConfig:
         self.writes += 1
 
 
-def test_a_port_in_use_is_told_in_one_sentence(server: RunningServer, tmp_path: Path) -> None:
+def test_port_in_use_is_reported_in_one_sentence(server: RunningServer, tmp_path: Path) -> None:
     port = server.background.port
     with pytest.raises(ConfigError, match=rf"^cannot listen on 127\.0\.0\.1 port {port}: ") as error:
         Server(Settings(database=tmp_path / "another.db", port=port))
@@ -47,12 +47,12 @@ def test_a_port_in_use_is_told_in_one_sentence(server: RunningServer, tmp_path: 
     assert not (tmp_path / "another.db").exists()
 
 
-def test_a_host_that_is_not_ours_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_foreign_host_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^cannot listen on host\.invalid"):
         Server(Settings(database=tmp_path / "p.db", host="host.invalid", port=0))
 
 
-def test_a_second_server_on_the_same_database_is_refused_and_frees_its_port(server: RunningServer) -> None:
+def test_second_server_on_a_database_fails_and_frees_its_port(server: RunningServer) -> None:
     port = find_free_port()
     with pytest.raises(ConfigError, match="a server is running"):
         Server(Settings(database=server.database, port=port))
@@ -60,16 +60,14 @@ def test_a_second_server_on_the_same_database_is_refused_and_frees_its_port(serv
         probe.bind(("127.0.0.1", port))
 
 
-def test_closing_twice_is_fine_and_the_file_is_free_then(server: RunningServer) -> None:
+def test_close_is_idempotent_and_frees_the_database(server: RunningServer) -> None:
     server.stop()
     server.background.close()
     BackgroundServer(server.settings).close()
 
 
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")])
-def test_the_url_is_one_that_works_on_this_machine(
-    make_server: Callable[..., RunningServer], host: str, shown: str
-) -> None:
+def test_server_url_works_on_this_machine(make_server: Callable[..., RunningServer], host: str, shown: str) -> None:
     try:
         served = make_server(host=host)
     except ConfigError:
@@ -78,7 +76,7 @@ def test_the_url_is_one_that_works_on_this_machine(
     assert served.client().get("/healthz").status_code == 200
 
 
-def test_an_admin_key_from_outside_is_imported_and_replaced(make_server: Callable[..., RunningServer]) -> None:
+def test_admin_key_of_the_settings_is_imported_and_replaced(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(admin_key="first-" * 5)
     assert not any("admin key" in sentence for sentence in served.output)
     assert served.client("first-" * 5).get("/api/v1/keys").status_code == 200
@@ -88,7 +86,7 @@ def test_an_admin_key_from_outside_is_imported_and_replaced(make_server: Callabl
     assert served.client("first-" * 5).get("/api/v1/keys").status_code == 401
 
 
-def test_keys_changed_on_the_file_are_seen_by_the_running_server(server: RunningServer) -> None:
+def test_keys_changed_in_the_file_are_loaded_by_the_server(server: RunningServer) -> None:
     with KeyAdmin(server.database, now=server.clock) as file:
         made = file.create("write", "from the file")
         http = server.client(made.secret)
@@ -98,14 +96,14 @@ def test_keys_changed_on_the_file_are_seen_by_the_running_server(server: Running
         assert http.get("/progress").json()["detail"] == "the key was revoked"
 
 
-def test_the_sweep_notices_changed_keys_by_itself(server: RunningServer) -> None:
+def test_maintenance_loads_changed_keys(server: RunningServer) -> None:
     with KeyAdmin(server.database, now=server.clock) as file:
         made = file.create("write", "from the file")
     server.background.app.maintenance.run_once()
     assert server.background.app.services.keyring.get(made.record.key_id) is not None
 
 
-def test_the_sweep_expires_items_and_sessions_and_trims_the_history(server: RunningServer) -> None:
+def test_maintenance_expires_items_and_sessions_and_trims(server: RunningServer) -> None:
     http, browser = server.client("write"), server.browser()
     http.put("/api/v1/items/a", json={"ttl": 5, "status": "failed"})
     server.clock.advance(5)
@@ -125,7 +123,7 @@ def test_the_sweep_expires_items_and_sessions_and_trims_the_history(server: Runn
 # The key for local use
 
 
-def test_the_first_start_gives_the_user_a_url_and_a_working_key(tmp_path: Path) -> None:
+def test_first_start_writes_url_and_key_to_the_config_file(tmp_path: Path) -> None:
     config = FakeConfig()
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), local_config=config) as server:
         assert config.found is not None
@@ -135,7 +133,7 @@ def test_the_first_start_gives_the_user_a_url_and_a_working_key(tmp_path: Path) 
         assert (info["type"], info["name"]) == ("write", "local")
 
 
-def test_a_key_that_still_works_is_left_alone_and_only_the_port_follows(tmp_path: Path) -> None:
+def test_working_local_key_stays_and_the_url_is_updated(tmp_path: Path) -> None:
     config = FakeConfig()
     settings = Settings(database=tmp_path / "p.db", port=0)
     with BackgroundServer(settings, local_config=config) as server:
@@ -147,7 +145,7 @@ def test_a_key_that_still_works_is_left_alone_and_only_the_port_follows(tmp_path
         assert config.found == (server.url, key)
 
 
-def test_a_key_that_does_not_work_is_replaced_in_the_same_identity(tmp_path: Path) -> None:
+def test_ended_local_key_is_replaced_with_the_same_id(tmp_path: Path) -> None:
     settings = Settings(database=tmp_path / "p.db", port=0)
     config = FakeConfig()
     with BackgroundServer(settings, local_config=config):
@@ -161,14 +159,14 @@ def test_a_key_that_does_not_work_is_replaced_in_the_same_identity(tmp_path: Pat
 
 
 @pytest.mark.parametrize("url", ["https://progress.example.org", "http://192.0.2.7:8989", "http://[2001:db8::1]:80"])
-def test_another_machines_server_in_the_config_file_is_left_alone(tmp_path: Path, url: str) -> None:
+def test_config_file_of_another_server_is_left_alone(tmp_path: Path, url: str) -> None:
     config, said = FakeConfig(url, "theirs"), []
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), print_line=said.append, local_config=config):
         assert (config.found, config.writes) == ((url, "theirs"), 0)
     assert any(url in sentence for sentence in said)
 
 
-def test_the_local_key_can_be_turned_off(tmp_path: Path) -> None:
+def test_local_key_can_be_disabled(tmp_path: Path) -> None:
     config = FakeConfig()
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0, local_key=False), local_config=config):
         assert config.found is None
@@ -210,7 +208,7 @@ def process(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order_with_everything_written(process: Callable, number: signal.Signals) -> None:
+def test_signal_stops_the_server_with_everything_written(process: Callable, number: signal.Signals) -> None:
     running, http = process()
     http.put("/api/v1/items/a", json={})
     http.patch("/api/v1/items/a", json={"title": "just now"})
@@ -221,7 +219,7 @@ def test_a_signal_ends_it_in_order_with_everything_written(process: Callable, nu
     assert http.get("/api/v1/items/a").json()["title"] == "just now"
 
 
-def test_nothing_that_was_acknowledged_is_lost_when_it_is_killed(process: Callable) -> None:
+def test_acknowledged_write_survives_a_kill(process: Callable) -> None:
     running, http = process()
     for n in range(30):
         http.put(f"/api/v1/items/{n}", json={"run_id": "r"}).raise_for_status()
@@ -237,7 +235,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_it_is_killed(process: Callab
     assert len(http.get("/api/v1/history").json()["items"]) == 10
 
 
-def test_importing_the_package_alone_loads_nothing_heavy() -> None:
+def test_import_of_the_package_loads_nothing_heavy() -> None:
     code = "import sys, json, progressbar_tracker.server; print(json.dumps([m for m in sys.modules]))"
     # A measurement of coverage loads modules of its own.
     environ = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}

@@ -9,13 +9,13 @@ from progressbar_tracker.cli.serve import serve
 from progressbar_tracker.server.settings import Settings, default_database
 
 
-def test_without_anything_set_there_are_defaults() -> None:
+def test_empty_environment_gives_defaults() -> None:
     made = Settings.from_environ({})
     assert (made.host, made.port, made.base_path, made.local_key) == ("127.0.0.1", 8989, "", True)
     assert made.database == default_database()
 
 
-def test_the_environment_is_read_and_arguments_go_first(tmp_path: Path) -> None:
+def test_arguments_override_the_environment(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("pass phrase\n")
     environ = {
         "PROGRESSBAR_HOST": "0.0.0.0",
@@ -54,7 +54,7 @@ OPTION_NAMES = sorted(option.name for option in serve.params if option.name != "
 
 
 @pytest.mark.parametrize("name", OPTION_NAMES)
-def test_an_option_goes_before_its_variable_valid_or_not(name: str) -> None:
+def test_argument_overrides_even_an_invalid_variable(name: str) -> None:
     value, text = INVALID_VALUES[name]
     variable = f"PROGRESSBAR_{name.upper()}"
     without = getattr(Settings.from_environ({}, **{name: value}), name)
@@ -62,28 +62,28 @@ def test_an_option_goes_before_its_variable_valid_or_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in OPTION_NAMES if INVALID_VALUES[name][1] is not None])
-def test_an_invalid_variable_that_is_in_use_is_named(name: str) -> None:
+def test_invalid_variable_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^PROGRESSBAR_{name.upper()} "):
         Settings.from_environ({f"PROGRESSBAR_{name.upper()}": INVALID_VALUES[name][1] or ""})
 
 
-def test_a_secret_given_in_code_goes_before_its_file() -> None:
+def test_secret_argument_overrides_its_file() -> None:
     environ = {"PROGRESSBAR_ADMIN_KEY_FILE": "/does/not/exist", "PROGRESSBAR_ADMIN_KEY": "short"}
     assert Settings.from_environ(environ, admin_key="k" * 24).admin_key == "k" * 24
 
 
 @pytest.mark.parametrize("text", ["tcp://10.0.0.7:8989", "udp://10.0.0.7:53", "tcp://[fd00::7]:8989", " tcp://a:1 "])
-def test_a_port_that_is_a_services_address_is_ignored(text: str) -> None:
+def test_port_set_by_kubernetes_is_ignored(text: str) -> None:
     assert Settings.from_environ({"PROGRESSBAR_PORT": text}).port == 8989
 
 
 @pytest.mark.parametrize("text", ["http://10.0.0.7:8989", "tcp://", "10.0.0.7:8989", "tcp://a b"])
-def test_a_port_that_is_no_number_otherwise_is_named(text: str) -> None:
+def test_port_that_is_not_a_number_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="PROGRESSBAR_PORT"):
         Settings.from_environ({"PROGRESSBAR_PORT": text})
 
 
-def test_a_repr_shows_no_secret() -> None:
+def test_settings_repr_shows_no_secret() -> None:
     environ = {"ADMIN_USERNAME": "u", "ADMIN_PASSWORD": "hidden", "PROGRESSBAR_ADMIN_KEY": "hidden" * 5}
     assert "hidden" not in repr(Settings.from_environ(environ))
 
@@ -110,7 +110,7 @@ def test_a_repr_shows_no_secret() -> None:
         ({"ADMIN_USERNAME": "root", "ADMIN_PASSWORD_FILE": "/dev/null"}, "ADMIN_PASSWORD_FILE"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
+def test_invalid_value_is_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigError, match=named) as error:
         Settings.from_environ(environ)
     assert "secret" not in str(error.value)

@@ -66,14 +66,14 @@ def make_headers(asked: RunningServer, asker: str) -> dict[str, str]:
     return {} if asker == "nobody" else {"X-API-KEY": asked.keys[asker]}
 
 
-def test_every_route_has_a_row_in_the_matrix() -> None:
+def test_every_route_is_in_the_access_matrix() -> None:
     assert set(ACCESS_MATRIX) == {(row.method, row.path) for row in ROUTES}
     assert all(set(expected.statuses) == set(PRINCIPAL_NAMES) for expected in ACCESS_MATRIX.values())
 
 
 @pytest.mark.parametrize("asker", PRINCIPAL_NAMES)
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
-def test_everybody_gets_what_the_matrix_says(
+def test_each_principal_gets_the_status_of_the_matrix(
     matrix_server: RunningServer, client: httpx.Client, row: object, asker: str
 ) -> None:
     expected = ACCESS_MATRIX[row.method, row.path]
@@ -105,7 +105,7 @@ def public_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
-def test_a_guest_may_read_and_nothing_else_where_everybody_may_read(public_server: RunningServer, row: Route) -> None:
+def test_guest_can_only_read_if_reading_is_public(public_server: RunningServer, row: Route) -> None:
     expected = ACCESS_MATRIX[row.method, row.path]
     nobody = public_server.clients[0] if public_server.clients else public_server.client()
     names = create_resources(public_server, nobody, (expected.path, expected.body))
@@ -117,7 +117,7 @@ def test_a_guest_may_read_and_nothing_else_where_everybody_may_read(public_serve
     assert get_state(public_server) == before
 
 
-def test_a_key_that_does_not_work_makes_no_guest_of_its_holder(public_server: RunningServer) -> None:
+def test_invalid_key_is_not_treated_as_guest(public_server: RunningServer) -> None:
     http = public_server.client("pbt_r_unknown")
     assert http.get("/api/v1/items").status_code == 401
     assert http.get("/").status_code == 303
@@ -125,7 +125,7 @@ def test_a_key_that_does_not_work_makes_no_guest_of_its_holder(public_server: Ru
 
 @pytest.mark.parametrize("asker", ["read", "own", "other", "admin"])
 @pytest.mark.parametrize("name", BATCH_OPS)
-def test_every_operation_of_a_batch_is_judged_by_itself(
+def test_each_operation_of_a_batch_is_authorized(
     matrix_server: RunningServer, client: httpx.Client, name: str, asker: str
 ) -> None:
     op, statuses = BATCH_OPS[name]
@@ -140,7 +140,7 @@ def test_every_operation_of_a_batch_is_judged_by_itself(
         assert get_state(matrix_server) == before
 
 
-def test_a_key_is_also_read_from_a_bearer_header_and_never_from_the_query(
+def test_key_is_read_from_a_bearer_header_not_from_the_query(
     matrix_server: RunningServer, client: httpx.Client
 ) -> None:
     key = matrix_server.keys["read"]
@@ -149,18 +149,18 @@ def test_a_key_is_also_read_from_a_bearer_header_and_never_from_the_query(
         assert client.get("/progress", params={name: key}).status_code == 401
 
 
-def test_two_keys_of_one_name_are_two_owners(matrix_server: RunningServer, client: httpx.Client) -> None:
+def test_two_keys_with_one_name_are_two_owners(matrix_server: RunningServer, client: httpx.Client) -> None:
     first, second = (matrix_server.background.create_key("write", "twin") for _ in range(2))
     assert client.post("/progress", json=make_legacy_item("twins"), headers={"X-API-KEY": first}).status_code == 201
     assert client.put("/progress", json=make_legacy_item("twins"), headers={"X-API-KEY": second}).status_code == 403
 
 
-def test_a_write_key_sees_everyones_items(matrix_server: RunningServer, client: httpx.Client) -> None:
+def test_write_key_reads_items_of_all_owners(matrix_server: RunningServer, client: httpx.Client) -> None:
     client.post("/progress", json=make_legacy_item("seen"), headers=make_headers(matrix_server, "own"))
     listed = client.get("/progress", headers=make_headers(matrix_server, "other")).json()
     assert "seen" in [item["id"] for item in listed]
 
 
-def test_an_action_that_is_not_known_is_not_allowed() -> None:
+def test_unknown_action_is_forbidden() -> None:
     with pytest.raises(ProblemError):
         authorize(Principal("k", "n", "write"), "something else", None)  # type: ignore[arg-type]

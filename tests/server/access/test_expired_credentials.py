@@ -45,7 +45,7 @@ def ending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     served.stop()
 
 
-def test_every_row_that_changes_something_is_known_here() -> None:
+def test_every_writing_route_is_covered() -> None:
     """A new route is in the test below by itself; one that acts by its head has to be named."""
     assert {(row.method, row.path) for row in WRITE_ROUTES} >= DECIDED_BY_HEAD | REQUEST_BODIES.keys()
 
@@ -53,7 +53,7 @@ def test_every_row_that_changes_something_is_known_here() -> None:
 @pytest.mark.parametrize(
     ("row", "how"), list(product(WRITE_ROUTES, ENDING_KINDS)), ids=lambda value: getattr(value, "path", value)
 )
-def test_write_whose_credential_ends_during_the_body_is_refused(ending: RunningServer, row: Route, how: str) -> None:
+def test_credential_ending_during_the_body_refuses_the_write(ending: RunningServer, row: Route, how: str) -> None:
     credential = EndingCredential(ending, how)
     with SplitRequest(ending, row, credential.headers) as request:
         request.send(request.head)
@@ -71,9 +71,7 @@ def test_write_whose_credential_ends_during_the_body_is_refused(ending: RunningS
 @pytest.mark.parametrize(
     ("row", "how"), list(product(STORE_READ_ROUTES, ENDING_KINDS)), ids=lambda value: getattr(value, "path", value)
 )
-def test_read_whose_credential_ends_during_the_search_shows_nothing(
-    ending: RunningServer, row: Route, how: str
-) -> None:
+def test_credential_ending_during_a_search_hides_the_result(ending: RunningServer, row: Route, how: str) -> None:
     credential, held = EndingCredential(ending, how), HeldStore(ending)
     with held.hold_reads(), SplitRequest(ending, row, credential.headers) as request:
         request.send(request.head)
@@ -84,7 +82,7 @@ def test_read_whose_credential_ends_during_the_search_shows_nothing(
 
 
 @pytest.mark.parametrize("row", READ_ROUTES, ids=route_name)
-def test_read_that_waits_for_the_store_is_known_here(ending: RunningServer, row: Route) -> None:
+def test_every_waiting_read_is_covered(ending: RunningServer, row: Route) -> None:
     credential, held = EndingCredential(ending, "revoked"), HeldStore(ending)
     with held.hold_reads(), SplitRequest(ending, row, credential.headers) as request:
         request.send(request.head)
@@ -96,7 +94,7 @@ def test_read_that_waits_for_the_store_is_known_here(ending: RunningServer, row:
 
 
 @pytest.mark.parametrize("path", ["/s/{token}", "/badge/{token}.svg"])
-def test_share_that_is_revoked_during_the_search_shows_nothing(ending: RunningServer, path: str) -> None:
+def test_share_revoked_during_a_search_hides_the_result(ending: RunningServer, path: str) -> None:
     admin = ending.client("admin")
     share = admin.post("/api/v1/shares", json={"group": "g"}).json()
     held = HeldStore(ending)
@@ -109,7 +107,7 @@ def test_share_that_is_revoked_during_the_search_shows_nothing(ending: RunningSe
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_change_of_a_key_that_waits_for_another_is_authorized_after_it(ending: RunningServer, method: str) -> None:
+def test_queued_key_change_is_authorized_after_the_first(ending: RunningServer, method: str) -> None:
     """Changes of keys are carried out one at a time, and each may take as long as the disk does."""
     services, held = ending.background.app.services, HeldStore(ending)
     names = create_resources(ending, ending.client(), "{key_id}")

@@ -91,7 +91,7 @@ def sign_in_with(served: RunningServer, secret: str) -> httpx.Client:
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
 @pytest.mark.parametrize("end", ENDING_ACTIONS)
-def test_a_session_and_its_stream_end_with_their_secret(
+def test_session_and_stream_end_with_the_secret(
     server: RunningServer, end: Callable[[RunningServer, str], None], restarted: bool
 ) -> None:
     secret = server.background.create_key("admin", "ending", expires_at=server.clock() + 3 * 86400)
@@ -116,7 +116,7 @@ def test_a_session_and_its_stream_end_with_their_secret(
         assert server.background.store.flush(10)
 
 
-def test_a_stream_does_not_go_on_as_a_guests(make_server: Callable[..., RunningServer]) -> None:
+def test_stream_of_an_ended_session_does_not_become_a_guests(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(public_read=True)
     browser = sign_in_with(served, served.keys["write"])
     stream = SseStream(served, None, Cookie=f"{served.cookie_name}={browser.cookies[served.cookie_name]}")
@@ -128,7 +128,7 @@ def test_a_stream_does_not_go_on_as_a_guests(make_server: Callable[..., RunningS
         stream.close()
 
 
-def test_a_session_of_the_secret_that_stays_goes_on(server: RunningServer) -> None:
+def test_session_of_the_current_secret_stays(server: RunningServer) -> None:
     secret = server.background.create_key("write", "rotating")
     key_id, http = secret.split("_")[2], server.client("admin")
     newest = http.post(f"/api/v1/keys/{key_id}/rotate").json()["key"]
@@ -142,7 +142,7 @@ STEP_LISTS = some.lists(some.sampled_from(["rotate", "sign in", "wait an hour", 
 
 @given(STEP_LISTS)
 @settings(max_examples=300, deadline=None)
-def test_a_session_works_exactly_while_its_secret_does(steps: list[str]) -> None:
+def test_session_is_valid_exactly_while_its_secret_is(steps: list[str]) -> None:
     """The model: whatever becomes of a key, a session is accepted if and only if the secret it rests on is."""
     now, made = 0.0, keys.new_key("write", "k", 0.0, expires_at=5 * 86400.0)
     ring, sessions, secrets = Keyring([made.record]), Sessions(1e9), [made.secret]
@@ -188,7 +188,7 @@ PASSWORD_CHANGES = [
     ("before", "after", "stays", "by"),
     [*((*row, "link") for row in PASSWORD_CHANGES), *((*row, "password") for row in PASSWORD_CHANGES if row[0])],
 )
-def test_the_operators_sessions_end_when_the_password_changes(
+def test_operator_sessions_end_when_the_password_changes(
     make_server: Callable[..., RunningServer], before: dict[str, str], after: dict[str, str], stays: bool, by: str
 ) -> None:
     served = make_server(**before)
@@ -254,7 +254,7 @@ def given_key_server(request: pytest.FixtureRequest, make_server: Callable[..., 
 
 
 @pytest.mark.parametrize("end", EXTERNAL_KEY_ENDINGS)
-def test_a_given_admin_key_that_ended_is_refused_at_each_start(
+def test_ended_admin_key_of_the_settings_is_always_refused(
     given_key_server: RunningServer, end: Callable[[RunningServer, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also once the key itself is forgotten, 90 days later."""
@@ -276,7 +276,7 @@ def test_a_given_admin_key_that_ended_is_refused_at_each_start(
 
 @pytest.mark.parametrize("type", ["read", "write", "admin"])
 @pytest.mark.parametrize("forgotten", [False, True])
-def test_an_ended_key_of_the_servers_own_is_no_admin_key_either(
+def test_ended_generated_key_cannot_be_imported(
     given_key_server: RunningServer, caplog: pytest.LogCaptureFixture, type: str, forgotten: bool
 ) -> None:
     secret = given_key_server.background.create_key(type, "own")
@@ -290,9 +290,7 @@ def test_an_ended_key_of_the_servers_own_is_no_admin_key_either(
     assert "PROGRESSBAR_ADMIN_KEY" in caplog.text
 
 
-def test_a_key_that_may_not_manage_does_not_become_an_admin_key(
-    server: RunningServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_lesser_key_cannot_be_imported_as_admin_key(server: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
     server.stop()
     server.settings = replace(server.settings, admin_key=server.keys["write"])
     server.start()
@@ -300,7 +298,7 @@ def test_a_key_that_may_not_manage_does_not_become_an_admin_key(
     assert "is a write key and is refused" in caplog.text
 
 
-def test_a_new_given_key_takes_the_identity_of_a_revoked_one(given_key_server: RunningServer) -> None:
+def test_imported_key_takes_the_id_of_a_revoked_one(given_key_server: RunningServer) -> None:
     before = get_key_id(given_key_server, EXTERNAL_ADMIN_KEY)
     revoke(given_key_server, before)
     given_key_server.stop()
@@ -311,7 +309,7 @@ def test_a_new_given_key_takes_the_identity_of_a_revoked_one(given_key_server: R
     assert get_key_id(given_key_server, OTHER_ADMIN_KEY) == before
 
 
-def test_a_key_revoked_at_one_server_is_refused_by_another(
+def test_key_revoked_on_one_server_cannot_be_imported_by_another(
     make_server: Callable[..., RunningServer], postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = make_server(admin_key=EXTERNAL_ADMIN_KEY, database=postgres_url)

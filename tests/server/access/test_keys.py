@@ -12,17 +12,17 @@ from progressbar_tracker.server.problems import ProblemError
 
 
 @pytest.mark.parametrize("type", ["read", "write", "admin"])
-def test_a_key_tells_its_type_and_its_public_id(type: str) -> None:
+def test_key_contains_its_type_and_public_id(type: str) -> None:
     made = keys.new_key(type, "ci", 0.0)
     assert re.fullmatch(rf"pbt_{type[0]}_{made.record.key_id}_[A-Za-z0-9_-]{{43}}", made.secret)
 
 
-def test_no_two_keys_are_alike() -> None:
+def test_keys_are_unique() -> None:
     made = [keys.new_key("write", "ci", 0.0) for _ in range(50)]
     assert len({key.secret for key in made}) == len({key.record.key_id for key in made}) == 50
 
 
-def test_neither_the_record_nor_any_repr_holds_the_secret() -> None:
+def test_record_and_reprs_do_not_contain_the_secret() -> None:
     made = keys.new_key("write", "ci", 0.0)
     tail = made.secret[-43:]
     assert tail not in repr(made)
@@ -30,7 +30,7 @@ def test_neither_the_record_nor_any_repr_holds_the_secret() -> None:
     assert not any(tail in str(getattr(made.record, field)) for field in made.record.__struct_fields__)
 
 
-def test_a_ring_finds_a_key_by_its_whole_secret_only() -> None:
+def test_keyring_finds_a_key_by_its_whole_secret_only() -> None:
     made = keys.new_key("write", "ci", 0.0)
     ring = Keyring([made.record])
     assert ring.find(made.secret, 1.0) == made.record
@@ -38,7 +38,7 @@ def test_a_ring_finds_a_key_by_its_whole_secret_only() -> None:
         assert ring.find(wrong, 1.0) is None
 
 
-def test_a_rotated_key_works_with_both_secrets_for_a_day() -> None:
+def test_rotated_key_works_with_both_secrets_for_a_day() -> None:
     old = keys.new_key("write", "ci", 0.0)
     new = keys.rotate_key(old.record, 100.0)
     ring = Keyring([new.record])
@@ -47,7 +47,7 @@ def test_a_rotated_key_works_with_both_secrets_for_a_day() -> None:
     assert ring.find(old.secret, 100.0 + keys.ROTATION_GRACE_SECONDS) is None
 
 
-def test_whoever_holds_a_key_that_ended_is_told_so() -> None:
+def test_ended_key_gets_the_reason() -> None:
     made = keys.new_key("write", "ci", 0.0, expires_at=10.0)
     ring = Keyring([made.record])
     assert identify(ring, made.secret, 9.0).name == "ci"
@@ -60,7 +60,7 @@ def test_whoever_holds_a_key_that_ended_is_told_so() -> None:
         identify(ring, "pbt_w_unknown", 6.0)
 
 
-def test_an_imported_key_may_have_any_form_and_keeps_its_identity_when_replaced() -> None:
+def test_imported_key_keeps_its_id_when_replaced() -> None:
     first = keys.import_key("a secret from outside, long", 0.0, None)
     ring = Keyring([first])
     assert ring.find("a secret from outside, long", 1.0) == first
@@ -71,7 +71,7 @@ def test_an_imported_key_may_have_any_form_and_keeps_its_identity_when_replaced(
     assert ring.find("a secret from outside, long", 1.0) is None
 
 
-def test_the_last_admin_key_is_known() -> None:
+def test_keyring_knows_the_last_admin_key() -> None:
     admin, other = keys.new_key("admin", "a", 0.0), keys.new_key("admin", "b", 0.0, expires_at=10.0)
     ring = Keyring([admin.record, other.record, keys.new_key("write", "w", 0.0).record])
     assert not ring.is_last_admin(admin.record.key_id, 5.0)
@@ -90,7 +90,7 @@ def test_the_last_admin_key_is_known() -> None:
         ({"group": "g" * 201}, "group"),
     ],
 )
-def test_a_key_that_breaks_a_rule_is_not_made(fields: dict[str, object], field: str) -> None:
+def test_invalid_key_is_not_created(fields: dict[str, object], field: str) -> None:
     with pytest.raises(FieldError) as error:
         keys.new_key(**{"type": "write", "name": "ci", "now": 1.0, **fields})
     assert error.value.field == field

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.server import RunningServer
 
 
-def test_an_admin_sees_which_browsers_are_signed_in(server: RunningServer) -> None:
+def test_admin_lists_sessions(server: RunningServer) -> None:
     other = server.browser()
     server.clock.advance(100)
     browser = server.browser()
@@ -31,7 +31,7 @@ def test_an_admin_sees_which_browsers_are_signed_in(server: RunningServer) -> No
     assert not any(record.hash in page for record in server.background.app.services.sessions.all(server.clock()))
 
 
-def test_which_browser_it_is_and_with_which_key_is_listed_and_survives(server: RunningServer) -> None:
+def test_agent_and_key_of_a_session_survive_a_restart(server: RunningServer) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0"
     for name in (agent, "<b>" * 200):
         server.client(**{"User-Agent": name}).post("/login", data={"key": server.keys["write"]})
@@ -47,7 +47,7 @@ def test_which_browser_it_is_and_with_which_key_is_listed_and_survives(server: R
     assert "<b>" not in page
 
 
-def test_when_a_browser_was_last_seen_is_noted_once_a_minute_and_survives(server: RunningServer) -> None:
+def test_last_use_of_a_session_is_recorded_once_a_minute(server: RunningServer) -> None:
     browser = server.browser()
 
     def seen() -> str:
@@ -65,7 +65,7 @@ def test_when_a_browser_was_last_seen_is_noted_once_a_minute_and_survives(server
     assert seen() == "2027-01-15T08:01:00.000Z"
 
 
-def test_a_revoked_browser_is_signed_out_and_its_streams_end(server: RunningServer) -> None:
+def test_revoked_session_ends_with_its_streams(server: RunningServer) -> None:
     browser, other = server.browser(), server.browser()
     cookie = other.cookies[server.cookie_name]
     stream = SseStream(server, None, Cookie=f"{server.cookie_name}={cookie}")
@@ -85,7 +85,7 @@ def test_a_revoked_browser_is_signed_out_and_its_streams_end(server: RunningServ
     assert other.get("/").status_code == 303
 
 
-def test_a_guest_reads_the_pages_and_the_stream_only_where_it_is_turned_on(
+def test_guest_reads_pages_and_stream_only_if_enabled(
     make_server: Callable[..., RunningServer],
 ) -> None:
     closed, public = make_server(), make_server(public_read=True)
@@ -110,7 +110,7 @@ def test_a_guest_reads_the_pages_and_the_stream_only_where_it_is_turned_on(
         stream.close()
 
 
-def test_who_is_signed_in_stays_the_operator_where_everybody_may_read(
+def test_signed_in_operator_is_no_guest_if_reading_is_public(
     make_server: Callable[..., RunningServer],
 ) -> None:
     public = make_server(public_read=True)
@@ -122,7 +122,7 @@ def test_who_is_signed_in_stays_the_operator_where_everybody_may_read(
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_a_guest_changes_nothing(make_server: Callable[..., RunningServer], method: str) -> None:
+def test_guest_cannot_write(make_server: Callable[..., RunningServer], method: str) -> None:
     public = make_server(public_read=True)
     public.client("write").put("/api/v1/items/a", json={"run_id": "r"})
     assert public.client().request(method, "/api/v1/items/a", json={"title": "x"}).status_code == 401

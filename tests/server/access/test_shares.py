@@ -47,7 +47,7 @@ def open_stream(server: RunningServer) -> Iterator[Callable[[dict[str, str]], Ss
         stream.close()
 
 
-def test_a_link_shows_what_it_is_for_and_nothing_else(server: RunningServer) -> None:
+def test_share_shows_only_its_subject(server: RunningServer) -> None:
     meta = {"host": "secret-host", "command": "secret-command"}
     put_item(
         server,
@@ -77,7 +77,7 @@ def test_a_link_shows_what_it_is_for_and_nothing_else(server: RunningServer) -> 
         assert text not in both.replace(group["token"], ""), text
 
 
-def test_a_link_to_an_item_goes_on_showing_how_it_ended(server: RunningServer) -> None:
+def test_share_of_an_item_shows_how_it_ended(server: RunningServer) -> None:
     made = create_share(server, item="job")
     nobody = server.client()
     assert "Nothing to be seen yet" in nobody.get(f"/{made['path']}").text
@@ -88,7 +88,7 @@ def test_a_link_to_an_item_goes_on_showing_how_it_ended(server: RunningServer) -
     assert "succeeded" in page
 
 
-def test_a_link_to_a_group_shows_what_has_ended_in_it(server: RunningServer) -> None:
+def test_share_of_a_group_shows_its_ended_runs(server: RunningServer) -> None:
     made = create_share(server, group="g")
     put_item(server, "in", run_id="r", title="Inside", group="g", status="failed", error="OSError: x")
     put_item(server, "out", run_id="r", title="Outside")
@@ -100,7 +100,9 @@ def test_a_link_to_a_group_shows_what_has_ended_in_it(server: RunningServer) -> 
     assert "Outside" not in page
 
 
-def test_its_stream_shows_the_same(server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]) -> None:
+def test_share_stream_shows_the_same_fields(
+    server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]
+) -> None:
     put_item(server, "a", run_id="secret-run", title="Mine", group="g", meta={"host": "secret-host"})
     put_item(server, "b", run_id="r", group="h")
     stream = open_stream(create_share(server, group="g"))
@@ -120,7 +122,7 @@ def test_its_stream_shows_the_same(server: RunningServer, open_stream: Callable[
     assert "secret" not in json.dumps([first.data, change.data, gone.data])
 
 
-def test_revoking_ends_its_streams_and_no_others(
+def test_revoked_share_ends_only_its_streams(
     server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]
 ) -> None:
     revoked, other = create_share(server, item="a"), create_share(server, item="a")
@@ -132,7 +134,9 @@ def test_revoking_ends_its_streams_and_no_others(
     assert [item["id"] for item in stays.next().data["items"]] == ["a"]
 
 
-def test_expiry_ends_its_streams(server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]) -> None:
+def test_expired_share_ends_its_streams(
+    server: RunningServer, open_stream: Callable[[dict[str, str]], SseStream]
+) -> None:
     stream = open_stream(create_share(server, item="a", expires_at=rfc3339(START_TIME + 60)))
     assert stream.next().name == "snapshot"
     server.clock.advance(61)
@@ -147,7 +151,7 @@ def get_responses(http: httpx.Client, token: str) -> list[tuple[int, bytes]]:
     ]
 
 
-def test_a_guessed_a_revoked_and_an_expired_link_are_the_same_404(server: RunningServer) -> None:
+def test_guessed_revoked_and_expired_shares_give_the_same_404(server: RunningServer) -> None:
     revoked, expired = (
         create_share(server, item="a"),
         create_share(server, item="a", expires_at=rfc3339(START_TIME + 1)),
@@ -161,7 +165,7 @@ def test_a_guessed_a_revoked_and_an_expired_link_are_the_same_404(server: Runnin
         assert get_responses(nobody, token) == [(404, nothing.content)] * 3, token
 
 
-def test_shares_survive_a_restart_and_only_their_hash_is_kept(server: RunningServer) -> None:
+def test_shares_survive_a_restart_as_hashes(server: RunningServer) -> None:
     made = create_share(server, group="g")
     gone = create_share(server, item="a")
     server.client("admin").delete(f"/api/v1/shares/{gone['share_id']}")
@@ -191,14 +195,12 @@ def test_shares_survive_a_restart_and_only_their_hash_is_kept(server: RunningSer
         ({"item": "a", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
     ],
 )
-def test_a_share_that_breaks_a_rule_is_not_made(
-    module_server: RunningServer, body: dict[str, object], field: str
-) -> None:
+def test_invalid_share_is_not_created(module_server: RunningServer, body: dict[str, object], field: str) -> None:
     reply = module_server.client("admin").post("/api/v1/shares", json=body)
     assert (reply.status_code, reply.json()["field"]) == (422, field)
 
 
-def test_the_admins_page_lists_the_shares(server: RunningServer) -> None:
+def test_admin_page_lists_shares(server: RunningServer) -> None:
     made = create_share(server, item="a/<b>", expires_at=rfc3339(START_TIME + 60))
     page = server.browser().get("/keys?share=%22%3E%3Cb%3E").text
     assert "a/&lt;b&gt;" in page
@@ -215,7 +217,7 @@ def get_badge(served: RunningServer, made: dict[str, str]) -> tuple[httpx.Respon
     return reply, [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_the_badge_is_a_picture_of_the_bar(server: RunningServer) -> None:
+def test_badge_shows_the_bar(server: RunningServer) -> None:
     made, of_group = create_share(server, item="a"), create_share(server, group="g")
     assert get_badge(server, made)[1] == ["a", "waiting"]
     put_item(server, "a", run_id="r", title="</text><script>alert(1)</script>&", completed=1, total=4, group="g")
@@ -238,26 +240,26 @@ def make_bar(**fields: object) -> dict[str, object]:
     return {"title": "t", "state": "running", "value": 0.5, "percent": "50 %", "count": "", **fields}
 
 
-def test_a_badge_tells_a_count_where_there_is_no_total() -> None:
+def test_badge_without_a_total_shows_the_count() -> None:
     assert build_item_badge("a", make_bar(value=None, percent="", count="7 files"))[2:] == ("7 files", "#1a67c7", 0.0)
     assert build_item_badge("a", make_bar(state="succeeded", value=None, percent="", count="7"))[2:] == (
         "✓ succeeded", "#17754a", 240.0,
     )  # fmt: skip
 
 
-def test_the_badge_of_a_group_tells_what_is_wrong() -> None:
+def test_badge_of_a_group_shows_problems() -> None:
     assert build_group_badge("g", [make_bar(), make_bar(state="failed")]).state == "1 running, 50 %, 1 failed"
     assert build_group_badge("g", [make_bar(state="failed")]).state == "1 failed"
     assert build_group_badge("g", [make_bar(state="stalled", value=None)]).state == "1 running, 0 %, 1 stalled"
 
 
 @pytest.mark.parametrize("text", ["\ufffe", "\uffff", "\u202e", "\u2066", "\ud800", "\x00", "\U000e0001"])
-def test_nothing_in_a_badge_breaks_it_or_turns_it_around(text: str) -> None:
+def test_badge_escapes_and_isolates_text(text: str) -> None:
     assert clean_text(f"a{text}b") == "ab"
     assert len(truncate_text("w" * 300, 24)) == 24
 
 
-def test_a_title_leaves_room_for_the_state() -> None:
+def test_long_title_leaves_space_for_the_state() -> None:
     short, long = (build_item_badge("a", make_bar(title="w" * 99, state=state)) for state in ("running", "succeeded"))
     assert len(short.title) > len(long.title) >= 6
     assert short.full == "w" * 99
