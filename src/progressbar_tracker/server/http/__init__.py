@@ -1,1 +1,1 @@
-"""HTTP: connections, and the way from a request to its route and back."""
+"""HTTP: connections, requests, responses, and the endpoint between ASGI and the routes."""

@@ -1,4 +1,4 @@
-"""Blocking work of a request: in the pool of its purpose, and only while the client is there."""
+"""Run the blocking work of a request in the pool for its purpose, while the client is connected."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRY_AFTER_SECONDS: Final = 2
-"""Seconds after which a client may try again if a pool is full."""
+"""Sent as Retry-After if a pool is full."""
 
 
 class ClientGoneError(ProblemError):
-    """The client has disconnected, and nobody reads the answer."""
+    """The client has disconnected, so that no response can be sent."""
 
     def __init__(self) -> None:
         super().__init__("bad-request", "the connection was closed before the answer")
@@ -30,15 +30,15 @@ class ClientGoneError(ProblemError):
 async def run_in_pool(
     request: Request, pool: Pool, work: Callable[[Cancellation], T], *, priority_holder: str | None = None
 ) -> T:
-    """Return what blocking work returns; it is interrupted if this task is cancelled.
+    """Return the result of blocking work; interrupt it if this task is cancelled.
 
-    For the parts of a stream, of which the connection is watched already.
+    For parts of a stream, whose endpoint watches the connection already.
 
     Args:
         request: The request.
-        pool: Where the work is done.
-        work: Is called in a thread, and hands the cancellation to the store.
-        priority_holder: A holder that is known, whose turn is the next; by default, the key or the address has to wait.
+        pool: The pool of threads.
+        work: Called in a thread; passes the cancellation to the store.
+        priority_holder: A known holder that goes first in the queue; by default, the request queues under its holder.
 
     Raises:
         ProblemError: ``unavailable`` if the pool is full.
@@ -52,8 +52,8 @@ async def run_in_pool(
             priority=priority_holder is not None,
         )
     except PoolFullError as error:
-        why = "the server has too much of this kind to do at the moment"
-        raise ProblemError("unavailable", why, retry_after=RETRY_AFTER_SECONDS) from error
+        detail = "the server has too much of this kind to do at the moment"
+        raise ProblemError("unavailable", detail, retry_after=RETRY_AFTER_SECONDS) from error
     except CancelledWorkError as error:
         raise ClientGoneError from error
 
@@ -61,21 +61,21 @@ async def run_in_pool(
 async def run_while_connected(
     request: Request, pool: Pool, work: Callable[[Cancellation], T], *, priority_holder: str | None = None
 ) -> T:
-    """Do the same, and leave the queue or interrupt the work once the client disconnects.
+    """Return the result as :func:`run_in_pool` does; leave the queue or interrupt the work if the client disconnects.
 
     Raises:
-        ClientGoneError: It has disconnected.
+        ClientGoneError: The client has disconnected.
         ProblemError: ``unavailable`` if the pool is full.
     """
-    job = asyncio.ensure_future(run_in_pool(request, pool, work, priority_holder=priority_holder))
-    gone = asyncio.ensure_future(request.wait_for_disconnect())
+    work_task = asyncio.ensure_future(run_in_pool(request, pool, work, priority_holder=priority_holder))
+    disconnect_task = asyncio.ensure_future(request.wait_for_disconnect())
     try:
-        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not job.done():
+        await asyncio.wait({work_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
+        if not work_task.done():
             raise ClientGoneError
-        return job.result()
+        return work_task.result()
     finally:
-        for task in (job, gone):
+        for task in (work_task, disconnect_task):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task

@@ -1,15 +1,13 @@
-"""One HTTP connection: uvicorn's, with what it lacks.
+"""An HTTP connection: uvicorn's protocol with limits, and with responses that are sent in one piece.
 
-The head of an answer and its body leave in one piece. uvicorn writes the two apart; each write is a system call, and
-wakes the client. It also looks at each header of each answer, and arms a timer after it. So an application that has all
-of an answer may hand it over as it is, by an extension of ASGI (:mod:`.extension`), and one timer serves all time-outs
-of a connection. This bypass of uvicorn stays because it was measured: a PUT of one item, as a ratio to a bare Starlette
-application, is 1.07 with it, 0.80 without the extension, and 0.65 without the joining transport either
-(``tests/benchmarks/requests.py --rounds 6``).
+uvicorn writes the head and the body of a response separately, validates each header, and arms a timer after each
+response. Here, a transport joins head and body (:mod:`.joining_transport`), an ASGI extension sends a complete response
+as it is (:mod:`.extension`), and one timer serves all timeouts of a connection. Measured with
+``tests/benchmarks/requests.py --rounds 6``: a PUT of one item, as a ratio to a bare Starlette application, is 1.07,
+0.80 without the extension, and 0.65 without the joining transport too.
 
-Every client that reaches the port can open connections, so each is bounded: the size of a head, the time in which a
-request has to arrive, how many requests are read ahead, how much of a response may be unread and for how long, and how
-many connections there are.
+Every client that reaches the port can open connections. So there are limits on the size of a head, the time that a
+request takes to arrive, the requests read ahead, the unread bytes of responses and their age, and the connections.
 """
 
 from __future__ import annotations
@@ -41,46 +39,46 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.budget import ByteBudget
 
 REQUEST_READ_TIMEOUT: Final = 20.0
-"""Seconds in which the head of a request has to come, and its body if that is small."""
+"""Seconds within which the head of a request, and a small body, must arrive."""
 
 MIN_BODY_RATE: Final = 1024.0
-"""Bytes a second at which a body has to come, at the least."""
+"""The slowest rate, in bytes a second, at which a body may arrive."""
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-"""The most bytes of a request that are read, be it only to throw them away: what is refused is still being sent."""
+"""The most bytes read of a request. Clients keep sending the body of a refused one, and it is discarded."""
 
 FEED_BYTES: Final = 4096
-"""How much of what arrives is parsed before the requests in it are answered: pipelined requests wait as bytes."""
+"""Bytes parsed before the requests in them are answered: pipelined requests wait as bytes."""
 
 HEADER_OVERHEAD_BYTES: Final = 160
-"""About how much memory a header takes beside its text."""
+"""Approximate memory of a header in addition to its text."""
 
 MAX_UNCHARGED_HEADERS: Final = FEED_BYTES // HEADER_OVERHEAD_BYTES
-"""A head with more headers is charged to its client, like one of more than :data:`FEED_BYTES`."""
+"""A head with more headers is charged to its client, as is one of more than :data:`FEED_BYTES`."""
 
 QUEUED_REQUEST_BYTES: Final = 3072
-"""About how much memory a pipelined request takes beside its head."""
+"""Approximate memory of a pipelined request in addition to its head."""
 
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
-"""With it, closing a socket discards what the system holds for it."""
+"""Socket option: discard the unsent bytes when the socket is closed."""
 
 
 class _HeadError(Exception):
-    """A head that is refused, from inside the parser."""
+    """Refuses a head from inside the parser."""
 
     def __init__(self, status: HTTPStatus) -> None:
         self.status = status
 
 
 class ConnectionRegistry:
-    """What the connections of one server share.
+    """The state that the connections of one server share.
 
     Args:
-        budget: Charged with what clients leave unread.
+        budget: Charged with the bytes that clients leave unread.
 
     Attributes:
-        places: The connections that may be closed to make room.
-        idle: Those of them that wait for a request.
+        places: The connections that may be evicted.
+        idle: Those that wait for a request.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
@@ -90,12 +88,12 @@ class ConnectionRegistry:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol, on a transport that holds a head back until its body comes.
+    """uvicorn's protocol on a joining transport.
 
     Attributes:
-        since: When the present request began to come, or else the latest.
+        since: The loop time at which the latest request began to arrive, or the latest response ended.
         holder: The client that unread bytes are charged to.
-        network: The network of the other end.
+        network: The network of the client.
     """
 
     def __init__(self, *arguments: Any, registry: ConnectionRegistry, **named: Any) -> None:
@@ -103,32 +101,31 @@ class Connection(HttpToolsProtocol):
         self._registry = registry
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
-        """Begin."""
+        """Start the timer, and evict a connection if there are too many."""
         self._joining_transport = JoiningTransport(transport, self.loop)
-        # A response is unread, and the next one waits, as soon as the system does not take all of it.
+        # Pause as soon as the socket does not take all of a response.
         transport.set_write_buffer_limits(high=0)
-        super().connection_made(self._joining_transport)  # type: ignore[arg-type]  # all that uvicorn uses of one
-        # Whoever listens to uvicorn's: a path may hold the token of a share, or one that signs in.
+        super().connection_made(self._joining_transport)  # type: ignore[arg-type]  # it has all that uvicorn uses
+        # Disable uvicorn's access log: paths can contain share and sign-in tokens.
         self.access_log = False
         self._is_reading_head = True
-        self._received_bytes = 0  # bytes of the present request
-        # The other end owes us the rest of a request, and has since then. Who has just come owes us one.
+        self._received_bytes = 0  # bytes of the current request
+        # True while a request is incomplete; `since` is when it started. A new connection awaits its first request.
         self._is_request_incomplete = True
         self.since = self.loop.time()
         self._timer = self.loop.call_later(REQUEST_READ_TIMEOUT, self._check_timeout)
-        self._encoded_defaults: tuple[object, bytes] = (None, b"")  # uvicorn's headers, and how they are sent
+        self._encoded_defaults: tuple[object, bytes] = (None, b"")  # uvicorn's header list, and its encoding
         self._extensions: dict[str, dict[object, object]] = {CONNECTION_EXTENSION: {"connection": self}}
-        self._unparsed = b""  # received, and not parsed yet
-        self._answered_cycle: RequestResponseCycle | None = (
-            None  # the request that is answered, if others wait behind it
-        )
+        self._unparsed = b""  # received, but not parsed yet
+        # The request that is being answered if others are queued behind it.
+        self._answered_cycle: RequestResponseCycle | None = None
         self.network = client_network("" if self.client is None else self.client[0])
         self._network_holder = ANONYMOUS_PREFIX + self.network
         self.holder = self._network_holder
-        self._head_charge = 0  # of the head that is arriving
-        self._head_charges: dict[RequestResponseCycle, int] = {}  # of requests that are not answered yet
+        self._head_charge = 0  # for the head that is arriving
+        self._head_charges: dict[RequestResponseCycle, int] = {}  # for requests that are not answered yet
         self._unparsed_charge = 0
-        self._is_body_incomplete = False  # the rest of a body
+        self._is_body_incomplete = False
         self._is_input_ignored = False
         self._unread_charge: tuple[str, int] | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -137,9 +134,9 @@ class Connection(HttpToolsProtocol):
             self._evict_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Release all charges, and wake the requests that are still being answered."""
         self._timer.cancel()
-        self._extensions.clear()  # or it would take a collection to be rid of this
+        self._extensions.clear()  # break the reference cycle, so that this is freed without a GC pass
         self._unparsed = b""
         self._registry.places.remove(self)
         self._registry.budget.release(
@@ -147,7 +144,7 @@ class Connection(HttpToolsProtocol):
         )
         self._head_charge = self._unparsed_charge = 0
         self._head_charges.clear()
-        # uvicorn tells the request that came last, and not those that came before it and are still answered.
+        # uvicorn notifies only the latest request, and not earlier ones that are still being answered.
         for cycle in (self._answered_cycle, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None:
                 cycle.disconnected = True
@@ -155,10 +152,10 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         self._answered_cycle = None
         super().connection_lost(exc)
-        self._release_unread()  # uvicorn resumes its own state only
+        self._release_unread()  # uvicorn resumes only its own state
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse the data, or queue it behind bytes that are not parsed yet."""
         if not self._is_request_incomplete:
             self._is_request_incomplete = True
             self.since = self.loop.time()
@@ -169,14 +166,14 @@ class Connection(HttpToolsProtocol):
             self._feed(data)
 
     def _feed_unparsed(self) -> None:
-        """Parse what has been received, as far as it is answered without a queue."""
+        """Parse received bytes until a request has to be queued."""
         rest, done = self._unparsed, 0
         while done < len(rest) and not self.pipeline and not self.transport.is_closing():
             self._feed(rest[done : done + FEED_BYTES])
             done += FEED_BYTES
         self._unparsed = b"" if self.transport.is_closing() else rest[done:]
         if rest and not self._unparsed:
-            self.since = self.loop.time()  # only now does the client owe us what is missing
+            self.since = self.loop.time()  # the client is only now responsible for the missing rest
         self._joining_transport.hold_reading(hold=bool(self._unparsed), paused=self.flow.read_paused)
         self._charge_unparsed()
 
@@ -187,7 +184,7 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # The server speaks nothing else. The request itself is answered, and nothing after it.
+            # No other protocol is supported. The request is answered, and later input ignored.
             self.cycle.keep_alive = False
             if (framing := _find_framing_header(self.cycle.scope["headers"])) is None:
                 self._is_input_ignored = True
@@ -195,7 +192,7 @@ class Connection(HttpToolsProtocol):
                 self.parser = httptools.HttpRequestParser(_BodyCallbacks(self))
                 self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
                 body = data[upgrade.args[0] :]
-                self._received_bytes -= len(body)  # it is counted again
+                self._received_bytes -= len(body)  # it is counted again below
                 self._feed(body)
         except httptools.HttpParserError as error:
             cause = error.__context__
@@ -211,7 +208,7 @@ class Connection(HttpToolsProtocol):
                 if not self._charge_head():
                     self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
                 elif self.url and data.endswith(b"\n") and self.parser.get_http_version().startswith("0"):
-                    self._refuse(HTTPStatus.BAD_REQUEST)  # such a client sends no headers, and waits
+                    self._refuse(HTTPStatus.BAD_REQUEST)  # an HTTP/0.9 client sends no headers and waits
         if not self._is_reading_head and not self._is_body_incomplete and not self.transport.is_closing():
             self._is_body_incomplete = True
             self._registry.places.mark_incomplete(self)
@@ -223,7 +220,7 @@ class Connection(HttpToolsProtocol):
         self._is_reading_head = True
 
     def on_headers_complete(self) -> None:
-        """Have a request answered."""
+        """Validate the head, charge it, and start the application."""
         if (
             self._received_bytes > MAX_HEAD_BYTES
             and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES
@@ -231,7 +228,7 @@ class Connection(HttpToolsProtocol):
             raise _HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         for name, value in self.headers:
             if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise _HeadError(HTTPStatus.BAD_REQUEST)  # a proxy may see another end of this request
+                raise _HeadError(HTTPStatus.BAD_REQUEST)  # a proxy may see another end of the request
         former: RequestResponseCycle | None = self.cycle
         queued = 0 if former is None or former.response_complete else QUEUED_REQUEST_BYTES
         if (
@@ -244,16 +241,16 @@ class Connection(HttpToolsProtocol):
         self._is_reading_head = False
         self._registry.idle.pop(self, None)
         if self._head_charge:
-            # The application has the head until it has answered.
+            # The application holds the head until the response is complete.
             self._head_charges[self.cycle] = self._head_charge
             self._head_charge = 0
-        # What follows a body in chunks would be added to the head: a key, an origin.
+        # Otherwise trailers of a chunked body, such as a key or an origin, would be added to the head.
         self.headers = []
 
     def on_message_complete(self) -> None:
-        """Note that all of a request is there."""
+        """Mark the request as complete."""
         if self.parser.should_upgrade() and _find_framing_header(self.cycle.scope["headers"]) is not None:
-            return  # the parser says so of a request that asks for another protocol, before its body
+            return  # the parser reports an upgrade request as complete before its body
         super().on_message_complete()
         self.scope[REQUEST_COMPLETE_KEY] = True  # type: ignore[typeddict-unknown-key]  # an extension of ours
         self._is_reading_head = True
@@ -264,19 +261,19 @@ class Connection(HttpToolsProtocol):
         self._received_bytes = 0
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or wait for it."""
+        """Start the next queued request, or wait for one."""
         if self._head_charges:
             self._release_head(self._answered_cycle or self.cycle)
         if self.pipeline:
             self._answered_cycle = self.pipeline[-1][0]
             super().on_response_complete()
             if self._unparsed:
-                self._feed_unparsed()  # it may begin with the rest of the request that is answered now
+                self._feed_unparsed()  # it may begin with the rest of the request that is answered next
             return
         self._answered_cycle = None
         if self.cycle.body:
-            self.cycle.body = bytearray()  # it was answered unread
-        # As uvicorn does it, but for the timer.
+            self.cycle.body = bytearray()  # the application did not read it
+        # As in uvicorn, but without its timer.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self._registry.idle[self] = None
@@ -287,7 +284,7 @@ class Connection(HttpToolsProtocol):
                 self._feed_unparsed()
 
     def _charge_head(self, queued_bytes: int = 0) -> bool:
-        """Charge a head that is large or waits for its turn; return whether its client may have it."""
+        """Charge a large or queued head; return whether the budget of the client allows it."""
         more = self._received_bytes + len(self.headers) * HEADER_OVERHEAD_BYTES + queued_bytes - self._head_charge
         if more < FEED_BYTES and not queued_bytes:
             return True
@@ -298,18 +295,18 @@ class Connection(HttpToolsProtocol):
         return False
 
     def _release_head(self, answered: RequestResponseCycle) -> None:
-        """Forget the head of a request that is answered."""
+        """Release the head of an answered request."""
         size = self._head_charges.pop(answered, 0)
         if not size:
             return
         self._registry.budget.release(self._network_holder, size)
-        former, answered.scope = answered.scope, {}  # type: ignore[typeddict-item]  # uvicorn reads it no more
+        former, answered.scope = answered.scope, {}  # type: ignore[typeddict-item]  # uvicorn no longer reads it
         if self.scope is former:
             self.scope = answered.scope
             self.url = b""
 
     def _charge_unparsed(self) -> None:
-        """Charge the received bytes that wait to be parsed."""
+        """Charge the received bytes that are not parsed yet."""
         more = len(self._unparsed) - self._unparsed_charge
         self._unparsed_charge += more
         if more < 0:
@@ -319,44 +316,44 @@ class Connection(HttpToolsProtocol):
             self.abort()
 
     def send_response(self, status: int, head: bytes, body: bytes, holder: str, /) -> bool:
-        """Send an answer in one piece; see :class:`~.extension.ResponseSender`."""
+        """Send a response in one piece; see :class:`~.extension.ResponseSender`."""
         cycle: RequestResponseCycle = self.cycle
-        # With requests that came before their turn, it is the one of the latest and not the one that is answered.
+        # With a pipeline, `cycle` is the latest request and not the one that is answered.
         if self.pipeline or not cycle.keep_alive or cycle.disconnected or self.flow.write_paused:
             return False
-        usual = self._encoded_defaults
-        if usual[0] is not cycle.default_headers:  # another list each second, with the date
-            told = b"".join(b"%s: %s\r\n" % header for header in cycle.default_headers)
-            usual = self._encoded_defaults = (cycle.default_headers, told)
+        defaults = self._encoded_defaults
+        if defaults[0] is not cycle.default_headers:  # a new list each second, with the date
+            encoded = b"".join(b"%s: %s\r\n" % header for header in cycle.default_headers)
+            defaults = self._encoded_defaults = (cycle.default_headers, encoded)
         self.holder = holder
         cycle.waiting_for_100_continue = False
         cycle.response_started = cycle.response_complete = True
-        self._joining_transport.write_response(b"".join((STATUS_LINE[status], usual[1], head, b"\r\n", body)))
+        self._joining_transport.write_response(b"".join((STATUS_LINE[status], defaults[1], head, b"\r\n", body)))
         cycle.message_event.set()
         cycle.on_response()
         return True
 
     def send_until_close(self) -> None:
-        """Have the response that begins now end with its connection: HTTP/1.0 knows no chunks."""
+        """End the response that begins now by closing the connection, as HTTP/1.0 has no chunks."""
         cycle: RequestResponseCycle = self.cycle
         cycle.chunked_encoding = False
         cycle.expected_content_length = _UnboundedLength()
 
     async def drain(self) -> None:
-        """Return when the system has taken all that was sent."""
+        """Return when the socket has taken all sent bytes."""
         if self.flow.write_paused:
             await self.flow.drain()
 
     def abort(self) -> None:
-        """Drop the connection at once, with all that the client has not been sent."""
-        opened = self.transport.get_extra_info("socket")
-        if opened is not None:
-            with contextlib.suppress(OSError, ValueError):  # it is closed already
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        """Reset the connection at once, and discard unsent bytes."""
+        connection_socket = self.transport.get_extra_info("socket")
+        if connection_socket is not None:
+            with contextlib.suppress(OSError, ValueError):  # closed already
+                connection_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self._joining_transport.abort()
 
     def pause_writing(self) -> None:
-        """Charge what the system did not take."""
+        """Charge the bytes that the socket did not take."""
         super().pause_writing()
         size = self._joining_transport.count_unsent()
         self._unread_charge = self.holder, size
@@ -366,7 +363,7 @@ class Connection(HttpToolsProtocol):
             self.loop.call_soon(self.abort)
 
     def resume_writing(self) -> None:
-        """Go on: the system has taken all."""
+        """Release the charge: the socket has taken all bytes."""
         self._release_unread()
         super().resume_writing()
 
@@ -379,11 +376,11 @@ class Connection(HttpToolsProtocol):
             self._unread_timer = None
 
     def _count_unread(self) -> int:
-        """Return how many bytes the client has not acknowledged, those that the system holds among them."""
+        """Return how many sent bytes the client has not acknowledged, including those in the socket's buffer."""
         return self._joining_transport.count_unsent() + count_unacknowledged(self.transport.get_extra_info("socket"))
 
     def _check_unread(self, before: int) -> None:
-        """Drop a client that has read nothing since ``before`` bytes were unread."""
+        """Abort the connection if its client has read nothing since ``before`` bytes were unread."""
         unread = self._count_unread()
         if unread >= before:
             self._registry.budget.dropped += 1
@@ -393,13 +390,13 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_answering(self) -> bool:
-        """Whether an answer is being made or sent."""
-        # uvicorn's annotation leaves out that there is none at first.
+        """Whether a response is being built or sent."""
+        # uvicorn's annotation omits the initial None.
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _check_timeout(self) -> None:
-        """Cut off who has owed us the rest of a request for too long, or has had nothing to ask for long enough."""
+        """Close the connection if its request takes too long to arrive, or if it has been idle for too long."""
         if self._is_request_incomplete and not self._unparsed:
             left = self.since + REQUEST_READ_TIMEOUT - self.loop.time()
             if self.is_answering and not self._is_reading_head:
@@ -409,24 +406,24 @@ class Connection(HttpToolsProtocol):
         else:
             left = self.since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
-            # Who owes us nothing may begin to at any time.
+            # A request may begin at any time, so check again within its timeout.
             self._timer = self.loop.call_later(min(left, REQUEST_READ_TIMEOUT), self._check_timeout)
         elif self._received_bytes == 0:
-            # A browser that connects in advance would take an answer for one to its first request.
+            # No response: a browser that connects in advance would take it for the one to its first request.
             self.transport.close()
         elif not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def _evict_connection(self) -> None:
-        """Close the connection that has the least claim to its place; it may be this one."""
+        """Close the connection that is evicted first; it may be this one."""
         evicted = self._registry.places.evict(self, self.loop.time())
         if evicted.is_answering:
-            evicted._refuse(HTTPStatus.SERVICE_UNAVAILABLE)  # noqa: SLF001  # its body did not come
+            evicted._refuse(HTTPStatus.SERVICE_UNAVAILABLE)  # noqa: SLF001  # its body did not arrive
         else:
             evicted.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Say why, unless an answer is on its way, and hang up."""
+        """Send the status unless a response has started, and close the connection."""
         if not (self.is_answering and self.cycle.response_started):
             text = status.phrase.encode()
             self.transport.write(
@@ -438,7 +435,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _UnboundedLength(int):
-    """The length of a response that ends with its connection, as uvicorn reckons with it: never exceeded or missed."""
+    """A content length for uvicorn that is never exceeded or missed, for a response that ends with its connection."""
 
     def __lt__(self, _other: object) -> bool:
         return False
@@ -453,22 +450,22 @@ class _UnboundedLength(int):
 
 
 class _BodyCallbacks:
-    """Takes the body of a request that asks for another protocol, which the parser of its head leaves out."""
+    """Parser callbacks for the body of an upgrade request, which the parser of its head leaves out."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.on_body = connection.on_body
 
     def on_message_complete(self) -> None:
-        self._connection._is_input_ignored = True  # noqa: SLF001 - one class in two parts
+        self._connection._is_input_ignored = True  # noqa: SLF001 - a part of the connection
         self._connection.on_message_complete()
 
 
 def _find_framing_header(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Return the header by which the end of a body is found, or ``None`` where there is no body."""
-    found = dict(headers)
-    if b"transfer-encoding" in found:
-        return b"transfer-encoding: " + found[b"transfer-encoding"]
-    if found.get(b"content-length", b"0").strip(b" 0"):
-        return b"content-length: " + found[b"content-length"]
+    """Return the header that determines the end of the body; ``None`` without a body."""
+    by_name = dict(headers)
+    if b"transfer-encoding" in by_name:
+        return b"transfer-encoding: " + by_name[b"transfer-encoding"]
+    if by_name.get(b"content-length", b"0").strip(b" 0"):
+        return b"content-length: " + by_name[b"content-length"]
     return None

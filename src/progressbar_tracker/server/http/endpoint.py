@@ -1,6 +1,6 @@
-"""All methods of one path: the thin layer between ASGI and the routes.
+"""All methods of one path: the layer between ASGI and the routes.
 
-Everything that is true of every route is here: who asks, whether they may, how an error is told, what is counted.
+It does what every route needs: identify and authorize the client, render problems, set headers, count and log.
 """
 
 from __future__ import annotations
@@ -51,27 +51,27 @@ _DEFAULT_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-"""What holds for answers that do not say otherwise."""
+"""Headers of responses that do not set them."""
 _CLOSE_HEADER: Final = (b"connection", b"close")
 
 SEND_TIMEOUT: Final = 10.0
-"""Seconds in which the reader of a stream has to take what it is sent."""
+"""Seconds within which the client of a stream must read a sent chunk."""
 
 ENDING_TIMEOUT: Final = 0.5
-"""Seconds in which a stream may end in good order once its client is no longer authorized."""
+"""Seconds that a stream has to end in good order once its client is no longer authorized."""
 
 PAGE_CHARGE_BYTES: Final = 512 * 1024
-"""What a page is charged with while it is made, beside its body if that is large."""
+"""Charge of a page while it is rendered, in addition to its body if that is large."""
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""What is answered under any name."""
+"""Paths that accept any Host header."""
 
 EXEMPT_PATHS: Final = HEALTH_PATHS | {"/login", "/auth/{token}"}
-"""What is read whatever else clients leave unread: health, and what signs a browser in. Their answers are small."""
+"""Paths that are exempt from the limit on unread bytes: health and sign-in. Their responses are small."""
 
 _BODILESS_STATUSES: Final = frozenset({204, 304})
 _HEADER_BREAK_PATTERN: Final = re.compile(rb"[\r\n\x00]")
-"""What ends a header before its end."""
+"""Bytes that would end a header early."""
 
 
 def _encode_headers(headers: Iterable[Header]) -> bytes:
@@ -79,37 +79,37 @@ def _encode_headers(headers: Iterable[Header]) -> bytes:
 
 
 _ENCODED_DEFAULTS: Final = _encode_headers([*_SECURITY_HEADERS, *_DEFAULT_HEADERS])
-"""What the head of an answer begins with that says nothing of :data:`_DEFAULT_HEADER_NAMES` itself."""
+"""Pre-encoded headers for responses that do not override :data:`_DEFAULT_HEADER_NAMES`."""
 _DEFAULT_HEADER_NAMES: Final = frozenset(name for name, _ in _DEFAULT_HEADERS)
-"""The headers of which an answer may say so itself."""
+"""The headers that a response may override."""
 
 ProblemRenderer: TypeAlias = "Callable[[Scope, ProblemError], Response]"
 
 _KNOWN_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OTHER_LABEL: Final = "other"
-"""What stands for a method or a path that is none of ours, in metrics and in the log: nobody shall fill them."""
+"""Label for unknown methods and paths in metrics and in the log, to bound their cardinality."""
 
 
 class Endpoint:
     """All methods of one path, as an ASGI application.
 
     Args:
-        services: What the server consists of.
-        path: The path as it is counted and logged: a template, for what stands in its places may be a secret.
-        rows: Those of the path; without any, nothing is there.
-        refused: Tells a problem on a page.
+        services: The services of the server.
+        path: The path for metrics and the log: a template, as its parameters may be secrets.
+        routes: The routes of the path; without any, every method is a 404.
+        render_problem: Renders a problem as a page.
     """
 
     def __init__(self, services: Services, path: str, routes: Iterable[Route], render_problem: ProblemRenderer) -> None:
         self._services = services
         self._path = path
-        self._routes = {row.method: row for row in routes}
-        pages = not self._routes or any(row.is_page for row in self._routes.values())
-        self._render_problem = render_problem if pages else _render_json_problem
+        self._routes = {route.method: route for route in routes}
+        has_pages = not self._routes or any(route.is_page for route in self._routes.values())
+        self._render_problem = render_problem if has_pages else _render_json_problem
         if "GET" in self._routes:
             self._routes.setdefault("HEAD", self._routes["GET"])
         self._allowed_methods = tuple(sorted(self._routes))
-        # Found by the method alone when a request comes.
+        # Complete in advance, so that a request looks its method up and nothing else.
         self._route_stats = {
             method: services.request_metrics.stats_of(method, path) for method in (*_KNOWN_METHODS, OTHER_LABEL)
         }
@@ -119,80 +119,80 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        begun = time.perf_counter()
-        call = Request(self._services, scope, receive)
-        REQUEST_ID.set(call.id)
+        started_at = time.perf_counter()
+        request = Request(self._services, scope, receive)
+        REQUEST_ID.set(request.id)
         try:
-            reply = await self._build_response(call)
-            seconds = time.perf_counter() - begun
-            (self._route_stats.get(scope["method"]) or self._route_stats[OTHER_LABEL]).record(reply.status, seconds)
+            response = await self._build_response(request)
+            seconds = time.perf_counter() - started_at
+            (self._route_stats.get(scope["method"]) or self._route_stats[OTHER_LABEL]).record(response.status, seconds)
             if self._is_access_logged:
-                self._log_access(call, reply.status, seconds)
-            if reply.stream is not None and scope["method"] != "HEAD":
-                await _send_stream(call, reply, reply.stream, receive, send)
-            elif len(reply.body) > CHUNK_BYTES and scope["method"] != "HEAD":
-                await _send_stream(call, reply, slice_body(reply.body), receive, send)
-            elif not _try_send_full(call, reply):
-                await _send_response(call, send, reply)
+                self._log_access(request, response.status, seconds)
+            if response.stream is not None and scope["method"] != "HEAD":
+                await _send_stream(request, response, response.stream, receive, send)
+            elif len(response.body) > CHUNK_BYTES and scope["method"] != "HEAD":
+                await _send_stream(request, response, slice_body(response.body), receive, send)
+            elif not _try_send_full(request, response):
+                await _send_response(request, send, response)
         finally:
-            if call.cleanups is not None:
-                for end in call.cleanups:
-                    end()
+            if request.cleanups is not None:
+                for cleanup in request.cleanups:
+                    cleanup()
 
     async def _build_response(self, request: Request) -> Response:
         scope = request.scope
-        row = self._routes.get(scope["method"])
+        route = self._routes.get(scope["method"])
         try:
             request.validate_head(any_host=self._is_health)
-            if row is None:
+            if route is None:
                 if not self._routes:
                     raise ProblemError("not-found", "there is nothing at this path")
                 raise ProblemError(
                     "method-not-allowed", f"{scope['method']} does not fit this path", allow=self._allowed_methods
                 )
-            if row.action != "public":
+            if route.action != "public":
                 if self._services.cluster is None:
                     request.identify()
                 else:
                     await _identify_in_cluster(request)
                 if self._services.rate_limiter is not None and request.optional_principal is not None:
                     request.apply_rate_limit(self._services.rate_limiter)
-                authorize(request.optional_principal, row.action)
-                request.action = row.action
-                if row.action == "manage" and row.method not in SAFE_METHODS:
+                authorize(request.optional_principal, route.action)
+                request.action = route.action
+                if route.action == "manage" and route.method not in SAFE_METHODS:
                     await request.authorize_with_stored()
-            if row.method in SAFE_METHODS and not self._is_exempt:
-                reply = await self._run_read_route(request, row)
+            if route.method in SAFE_METHODS and not self._is_exempt:
+                response = await self._run_read_route(request, route)
             else:
-                reply = await row.function(request)
+                response = await route.function(request)
         except ProblemError as problem:
-            if row is not None and row.is_page and problem.code == "unauthorized":
+            if route is not None and route.is_page and problem.code == "unauthorized":
                 return redirect(f"{relative_root(scope)}login")
             return self._render_problem(scope, problem)
         except asyncio.CancelledError:
             if not self._services.is_stopping:
                 raise
-            # The server waits no longer: for the rest of a body, or for the disk.
+            # Cancelled by the shutdown, while it waited for the rest of a body or for the disk.
             return self._render_problem(scope, ProblemError("unavailable", "the server is stopping", retry_after=1))
         except Exception:
-            # The path itself may hold a sign-in token.
+            # Log the template: the path itself may contain a sign-in token.
             logger.exception("%s %s failed", scope["method"], self._path)
             return self._render_problem(scope, ProblemError("internal-error", "the server failed; its log says why"))
         else:
-            return reply
+            return response
 
     async def _run_read_route(self, request: Request, route: Route) -> Response:
-        """Return what a client reads, if it reads what it was sent before."""
+        """Run a route that reads, unless the client leaves too many bytes unread."""
         budget = self._services.budget
         if budget.held_bytes:
             budget.admit(request.holder)
         if route.is_page:
             request.reserve(PAGE_CHARGE_BYTES)
-        reply = await route.function(request)
+        response = await route.function(request)
         request.reauthorize()  # the route may have waited for the store
-        if len(reply.body) > CHUNK_BYTES:
-            request.reserve(len(reply.body))
-        return reply
+        if len(response.body) > CHUNK_BYTES:
+            request.reserve(len(response.body))
+        return response
 
     def _log_access(self, request: Request, status: int, seconds: float) -> None:
         method = request.scope["method"]
@@ -207,17 +207,17 @@ class Endpoint:
 
 
 async def _identify_in_cluster(request: Request) -> None:
-    """Find out who asks; where that is nobody known, after a look whether another server has let them in."""
+    """Identify the client; if its credential is unknown, reload the credentials that another server may have stored."""
     try:
         request.identify()
-        known = request.optional_principal is not None and (
+        is_known = request.optional_principal is not None and (
             request.optional_principal.id != GUEST_ID or request.get_session_cookie() is None
         )
     except ProblemError as problem:
         if problem.code != "unauthorized":
             raise
-        known = False
-    if not known and (
+        is_known = False
+    if not is_known and (
         request.get_session_cookie() is not None or request.headers.keys() & {b"x-api-key", b"authorization"}
     ):
         await request.services.reload_credentials()
@@ -229,33 +229,33 @@ def _render_json_problem(_: Scope, problem: ProblemError) -> Response:
 
 
 def _build_headers(request: Request, response: Response) -> list[Header]:
-    """Return the headers that every answer has, and those of its own."""
-    own = {name for name, _ in response.headers}
-    usual = [header for header in _DEFAULT_HEADERS if header[0] not in own] if own else _DEFAULT_HEADERS
-    return [*_SECURITY_HEADERS, (b"x-request-id", request.id), *request.quota_headers, *response.headers, *usual]
+    """Return the default headers, and the response's own ones, which override them."""
+    own_names = {name for name, _ in response.headers}
+    defaults = [header for header in _DEFAULT_HEADERS if header[0] not in own_names] if own_names else _DEFAULT_HEADERS
+    return [*_SECURITY_HEADERS, (b"x-request-id", request.id), *request.quota_headers, *response.headers, *defaults]
 
 
 def _try_send_full(request: Request, response: Response) -> bool:
-    """Send an answer in one piece, if it has a body, and its own headers nothing that wants a look: nearly all."""
+    """Send a response in one piece through the extension; return ``False`` if it has to go through ASGI."""
     if response.status in _BODILESS_STATUSES or request.scope["method"] == "HEAD" or request.services.is_stopping:
         return False
     connection = _get_connection(request)
     if connection is None:
         return False
-    own = response.headers
-    if not own and not request.quota_headers:
-        begin = b"%bx-request-id: %b\r\n" % (_ENCODED_DEFAULTS, request.id)  # an update's
-    elif any(_HEADER_BREAK_PATTERN.search(value) for _, value in own):
+    headers = response.headers
+    if not headers and not request.quota_headers:
+        prefix = b"%bx-request-id: %b\r\n" % (_ENCODED_DEFAULTS, request.id)  # an update of an item
+    elif any(_HEADER_BREAK_PATTERN.search(value) for _, value in headers):
         return False
-    elif _DEFAULT_HEADER_NAMES.isdisjoint([name for name, _ in own]):
-        begin = b"%b%bx-request-id: %b\r\n" % (
+    elif _DEFAULT_HEADER_NAMES.isdisjoint([name for name, _ in headers]):
+        prefix = b"%b%bx-request-id: %b\r\n" % (
             _ENCODED_DEFAULTS,
-            _encode_headers((*request.quota_headers, *own)),
+            _encode_headers((*request.quota_headers, *headers)),
             request.id,
         )
     else:
-        begin = _encode_headers(_build_headers(request, response))
-    head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (begin, response.content_type, len(response.body))
+        prefix = _encode_headers(_build_headers(request, response))
+    head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (prefix, response.content_type, len(response.body))
     return connection.send_response(response.status, head, response.body, request.holder)
 
 
@@ -265,7 +265,6 @@ def _get_connection(request: Request) -> ResponseSender | None:
 
 
 async def _send_response(request: Request, send: Send, response: Response) -> None:
-    """Send an answer, with the headers that every answer has."""
     headers = _build_headers(request, response)
     if response.status not in _BODILESS_STATUSES:
         headers.append((b"content-type", response.content_type))
@@ -279,9 +278,9 @@ async def _send_response(request: Request, send: Send, response: Response) -> No
 async def _send_stream(
     request: Request, response: Response, stream: AsyncGenerator[bytes], receive: Receive, send: Send
 ) -> None:
-    """Send a stream until it ends, its reader leaves, or reads nothing for :data:`SEND_TIMEOUT` seconds.
+    """Send a stream until it ends, its client disconnects, or reads nothing for :data:`SEND_TIMEOUT` seconds.
 
-    What only shows something also ends within a second of its client's credential.
+    The stream of a safe method also ends within a second after its client's credential has ended.
     """
     connection = _get_connection(request)
     headers = [*_build_headers(request, response), (b"content-type", response.content_type)]
@@ -292,49 +291,48 @@ async def _send_stream(
     if connection is not None:
         connection.holder = request.holder
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def end() -> None:
-        if not over.done():
-            over.set_result(None)
+        if not ended.done():
+            ended.set_result(None)
 
-    async def left() -> None:
+    async def wait_for_disconnect() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    async def pump() -> None:
+    async def send_chunks() -> None:
         async for chunk in stream:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                # What comes next is not even serialized before this is on its way.
+                # Serialize the next chunk only when the socket has taken this one.
                 if connection is not None:
                     await connection.drain()
             if len(chunk) >= CHUNK_BYTES // 2:
-                await asyncio.sleep(0)  # others have their turns
+                await asyncio.sleep(0)  # let other tasks run
         await send({"type": "http.response.body", "body": b""})
 
-    tasks = [asyncio.create_task(left()), asyncio.create_task(pump())]
-    is_read = request.scope["method"] in SAFE_METHODS
+    tasks = [asyncio.create_task(wait_for_disconnect()), asyncio.create_task(send_chunks())]
     watch = (
         request.services.responses.track(request.credential, request.is_still_authorized, end)
-        if is_read
+        if request.scope["method"] in SAFE_METHODS
         else contextlib.nullcontext()
     )
     try:
         with watch:
-            await asyncio.wait([*tasks, over], return_when=asyncio.FIRST_COMPLETED)
-            if over.done() and response.content_type.startswith(b"text/event-stream"):
+            await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
+            if ended.done() and response.content_type.startswith(b"text/event-stream"):
                 request.services.hub.wake()
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=ENDING_TIMEOUT)
     finally:
-        completed = tasks[1].done()
+        is_complete = tasks[1].done()
         for task in tasks:
             task.cancel()
-        for done in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(done, TimeoutError):
-                completed = False
-            elif isinstance(done, Exception):
-                logger.error("a stream failed", exc_info=done)
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, TimeoutError):
+                is_complete = False
+            elif isinstance(result, Exception):
+                logger.error("a stream failed", exc_info=result)
         await stream.aclose()
-        if connection is not None and not completed and not request.services.is_stopping:
+        if connection is not None and not is_complete and not request.services.is_stopping:
             connection.abort()

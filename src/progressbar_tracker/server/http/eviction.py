@@ -1,4 +1,4 @@
-"""Which connection is closed when there are too many. Pure."""
+"""Choose the connection to close when there are too many. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict, defaultdict
 from typing import Final, Generic, Protocol, TypeVar
 
 GRACE_SECONDS: Final = 1.0
-"""A client has this long to send a request before its place may go to another client of its network."""
+"""Time that a client has to send a request before another client of its network may replace it."""
 
 
 class Evictable(Protocol):
@@ -28,19 +28,18 @@ class EvictionQueue(Generic[_P]):
     """The connections that may be closed.
 
     Attributes:
-        idle: The connections that wait for a request, in the order of their latest activity.
+        idle: Connections that wait for a request, in the order of their latest activity.
     """
 
     def __init__(self) -> None:
         self.idle: OrderedDict[_P, None] = OrderedDict()
         self._incomplete: dict[str, OrderedDict[_P, None]] = {}
-        self._networks_by_count: defaultdict[int, OrderedDict[str, None]] = defaultdict(
-            OrderedDict
-        )  # networks by their number
+        # Networks by their number of incomplete bodies.
+        self._networks_by_count: defaultdict[int, OrderedDict[str, None]] = defaultdict(OrderedDict)
         self._max_count = 0
 
     def mark_incomplete(self, connection: _P) -> None:
-        """Note that a client owes the rest of a body."""
+        """Record that the body of a request is incomplete."""
         own = self._incomplete.setdefault(connection.network, OrderedDict())
         if connection in own:
             return
@@ -50,7 +49,7 @@ class EvictionQueue(Generic[_P]):
         self._max_count = max(self._max_count, len(own))
 
     def mark_complete(self, connection: _P) -> None:
-        """Note that a client owes no body."""
+        """Record that no body is incomplete."""
         own = self._incomplete.get(connection.network)
         if own is None or connection not in own:
             return
@@ -65,17 +64,17 @@ class EvictionQueue(Generic[_P]):
             self._max_count -= 1
 
     def remove(self, connection: _P) -> None:
-        """Forget a connection."""
+        """Remove a closed connection; no effect if it is unknown."""
         self.idle.pop(connection, None)
         self.mark_complete(connection)
 
     def evict(self, newcomer: _P, now: float) -> _P:
-        """Return the connection to close, and forget it: an idle one, or one of the network that owes most bodies."""
+        """Remove and return the connection to close: an idle one, or one of the network with most incomplete bodies."""
         evicted = next(iter(self.idle), newcomer)
         if self._max_count and (evicted is newcomer or now - evicted.since < GRACE_SECONDS):
             network = next(iter(self._networks_by_count[self._max_count]))
-            owing = next(iter(self._incomplete[network]))
-            if network != newcomer.network or now - owing.since >= GRACE_SECONDS:
-                evicted = owing
+            candidate = next(iter(self._incomplete[network]))
+            if network != newcomer.network or now - candidate.since >= GRACE_SECONDS:
+                evicted = candidate
         self.remove(evicted)
         return evicted

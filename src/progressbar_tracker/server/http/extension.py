@@ -1,18 +1,18 @@
-"""What a connection offers an application beyond ASGI: to take an answer in one piece, and to say what is unread."""
+"""The ASGI extension of a connection: send a response in one piece, wait for unread bytes, abort."""
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
 CONNECTION_EXTENSION: Final = "progressbar_tracker.connection"
-"""The extension's name in a scope; it stands for a dictionary in which ``connection`` is a :class:`ResponseSender`."""
+"""The extension's name in a scope. Its value is a dictionary whose ``connection`` is a :class:`ResponseSender`."""
 
 REQUEST_COMPLETE_KEY: Final = "progressbar_tracker.complete"
-"""A key of a scope. It is there when the whole request had been received before the application was called."""
+"""A key of a scope, present if the whole request had arrived before the application was called."""
 
 
 class ResponseSender(Protocol):
-    """Sends answers, of which the client may leave some unread.
+    """Sends responses, and accounts for their unread bytes.
 
     Attributes:
         holder: The client that unread bytes are charged to.
@@ -21,24 +21,24 @@ class ResponseSender(Protocol):
     holder: str
 
     def send_response(self, status: int, head: bytes, body: bytes, holder: str, /) -> bool:
-        """Send an answer that has a body.
+        """Send a response that has a body.
 
         Args:
-            status: Its status.
-            head: Its headers, checked and joined, each with its end of line, and ``Content-Length`` among them.
-            body: Its body.
+            status: The HTTP status.
+            head: The encoded headers, each with its line end, including ``Content-Length``.
+            body: The body.
             holder: The client that the bytes are charged to until it has read them.
 
         Returns:
-            Whether it was sent. It is not where it has to be the last on its connection, or where that cannot take it
-            now: then it is to be sent as usual.
+            Whether it was sent. If not, because it must be the last one on the connection or the connection cannot
+            take it now, send it through ASGI.
         """
 
     def send_until_close(self) -> None:
-        """Have the response that begins now end with its connection: HTTP/1.0 knows no chunks."""
+        """End the response that begins now by closing the connection, as HTTP/1.0 has no chunks."""
 
     async def drain(self) -> None:
-        """Return when the system has taken all that was sent."""
+        """Return when the socket has taken all sent bytes."""
 
     def abort(self) -> None:
-        """Drop the connection at once, with all that the client has not been sent."""
+        """Reset the connection at once, and discard unsent bytes."""

@@ -102,14 +102,14 @@ class JoiningTransport:
             self._transport.write(data)
 
 
-def count_unacknowledged(opened: socket.socket | None) -> int:
+def count_unacknowledged(client_socket: socket.socket | None) -> int:
     """Return how many bytes in the socket's send buffer are not acknowledged; 0 where the system cannot report it."""
-    if opened is None or sys.platform != "linux":
+    if client_socket is None or sys.platform != "linux":
         return 0
     import fcntl
     import termios
 
     try:
-        return int(struct.unpack("i", fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
-    except (OSError, ValueError):  # it is closed already
+        return int(struct.unpack("i", fcntl.ioctl(client_socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+    except (OSError, ValueError):  # closed already
         return 0

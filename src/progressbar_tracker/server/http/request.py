@@ -1,4 +1,4 @@
-"""A request, as the routes see it: who asks, how much body is read, and what is read out of it."""
+"""A request as the routes see it: identify and authorize its client, and read and parse its parts within limits."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _decode = msgspec.json.Decoder().decode
 
 MAX_TEXT_LENGTH: Final = 200
-"""The most characters of a text that a query looks for."""
+"""The most characters of a search text."""
 
 RESERVE_STEP_BYTES: Final = 4096
-"""How much more of a body has come when its client is charged with it again."""
+"""Bytes of a body that arrive between two charges to its client."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _HTTP_VERSIONS: Final = frozenset({"1.1", "1.0"})
@@ -45,7 +45,7 @@ _UNIQUE_HEADERS: Final = (
     b"host", b"origin", b"sec-fetch-site", b"x-api-key", b"authorization", b"content-type", b"content-encoding",
     b"transfer-encoding",
 )  # fmt: skip
-"""The headers by which something is decided: a proxy that reads the first and we the last might decide differently."""
+"""Security-relevant headers. Duplicates are rejected, because a proxy may use a different one."""
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -53,14 +53,14 @@ class Request:
     """One request.
 
     Attributes:
-        services: What the server consists of.
-        headers: Lower-case names to values; of a repeated one, the last.
-        id: What the request is called in the log and in its answer.
-        optional_principal: Who asks; ``None`` on public routes.
-        quota_headers: What is left of the requests of who asks, as headers, where they are counted.
-        path_params: The parts of the path that vary, not yet decoded.
+        services: The services of the server.
+        headers: Lower-case names to values; the last one of repeated headers.
+        id: The id of the request in the log and in its response.
+        optional_principal: The identity of the client; ``None`` on public routes.
+        quota_headers: Headers with the remaining requests of the client, if a rate limit applies.
+        path_params: The parameters of the path, not decoded yet.
         action: The action of the route, ``"public"`` until the endpoint has authorized it.
-        cleanups: Called when the response has been sent, or could not be.
+        cleanups: Called when sending the response has succeeded or failed.
         is_granted: For public routes: whether the token in the path is still valid; set by the route that checks it.
     """
 
@@ -86,8 +86,8 @@ class Request:
         self.scope = scope
         self._receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        given = self.headers.get(b"x-request-id")
-        self.id = b"%016x" % random_bits(64) if given is None else choose_request_id(given)
+        client_id = self.headers.get(b"x-request-id")
+        self.id = b"%016x" % random_bits(64) if client_id is None else choose_request_id(client_id)
         self.optional_principal: Principal | None = None
         self.quota_headers: tuple[Header, ...] = ()
         self.path_params: Mapping[str, str] = scope.get("path_params", {})
@@ -100,13 +100,13 @@ class Request:
 
     @property
     def principal(self) -> Principal:
-        """Who asks, on a route that is not public."""
+        """The identity of the client, on a route that is not public."""
         assert self.optional_principal is not None
         return self.optional_principal
 
     @property
     def origin(self) -> Origin:
-        """Where the request comes from; headers are believed from trusted proxies only."""
+        """The address and scheme of the client; forwarding headers count from trusted proxies only."""
         if self._origin is None:
             client = self.scope.get("client")
             self._origin = self.services.proxies.find_origin(client[0] if client else "", self.scope["headers"])
@@ -119,7 +119,7 @@ class Request:
 
     @property
     def holder(self) -> str:
-        """What limits count by: the identity of a key or a session, else the network that the client is in."""
+        """The client that limits apply to: the id of a key or a session, else the network of the address."""
         principal = self.optional_principal
         if principal is None or principal.id == GUEST_ID:
             return f"{ANONYMOUS_PREFIX}{client_network(self.address)}"
@@ -127,7 +127,7 @@ class Request:
 
     @property
     def credential(self) -> Hashable:
-        """What the request is authorized by, and for what."""
+        """The key of this authorization: the credential and the action."""
         if self.is_granted is not None:
             return self.path_params.get("token")
         headers = self.headers
@@ -135,7 +135,7 @@ class Request:
 
     @property
     def is_secure(self) -> bool:
-        """Whether a browser came by TLS: by a trusted proxy's word, or by its own, a lie in which harms only itself."""
+        """Whether the browser uses TLS, according to a trusted proxy or to itself; a false Origin harms only itself."""
         return (
             self.scope["scheme"] == "https"
             or self.origin.scheme == "https"
@@ -143,7 +143,7 @@ class Request:
         )
 
     def add_cleanup(self, callback: Callable[[], object]) -> None:
-        """Have something called when the response has been sent, or could not be."""
+        """Call ``callback`` when sending the response has succeeded or failed."""
         if self.cleanups is None:
             self.cleanups = []
         self.cleanups.append(callback)
@@ -160,10 +160,10 @@ class Request:
         self.add_cleanup(lambda: budget.release(holder, size))
 
     def validate_head(self, *, any_host: bool = False) -> None:
-        """Return if the head of the request is in order.
+        """Validate the version, the host, and the uniqueness of headers.
 
         Args:
-            any_host: Whether the request may be for any host. Balancers ask for the health of a server by its address.
+            any_host: Whether any host is allowed. Balancers check the health of a server by its address.
 
         Raises:
             ProblemError: ``bad-request`` or ``misdirected``.
@@ -183,12 +183,12 @@ class Request:
         """Return the id in the path.
 
         Raises:
-            ProblemError: ``bad-request`` for broken escapes, ``invalid-field`` for what is no id.
+            ProblemError: ``bad-request`` for broken escapes, ``invalid-field`` for an invalid id.
         """
         return validate_id(decode_path_part(self.path_params["id"].encode("latin-1")))
 
     def parse_query(self) -> dict[str, str]:
-        """Return the query; of a repeated name, the last.
+        """Return the query; the last value of repeated names.
 
         Raises:
             ProblemError: ``bad-request``.
@@ -206,12 +206,12 @@ class Request:
     async def read_body(self, limit: int) -> bytes:
         """Return the body.
 
-        The client decides how long its body takes, so the request is authorized again with every part of the body that
-        had to be waited for. A route takes :attr:`asker` after this, never before.
+        The client decides how long its body takes, so every part that arrives later authorizes the request again. A
+        route reads :attr:`principal` after this call, never before.
 
         Raises:
-            ProblemError: ``body-too-large``; no more than the limit is ever held. ``unsupported-media-type`` or
-                ``bad-request`` for what is compressed. ``unauthorized`` or ``forbidden`` if the credential ended.
+            ProblemError: ``body-too-large``; at most the limit is buffered. ``unsupported-media-type`` or
+                ``bad-request`` for an encoded body. ``unauthorized`` or ``forbidden`` if the credential has ended.
         """
         if self._body is not None:
             return self._body
@@ -219,8 +219,8 @@ class Request:
             raise ProblemError("bad-request", "the body may be sent in chunks, and in no other Transfer-Encoding")
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ProblemError("unsupported-media-type", "send the body as it is, with no Content-Encoding")
-        told = self.headers.get(b"content-length", b"")
-        if told.isdigit() and int(told[:20]) > limit:
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > limit:
             raise _too_large_problem(limit)
         message = await self._receive()
         body: bytes = message.get("body", b"")
@@ -237,7 +237,7 @@ class Request:
     async def _read_remaining(self, body: bytes, limit: int) -> tuple[bytes, Message]:
         received, reserved = bytearray(body), 0
         while True:
-            # A client may send all but the last byte of many bodies, and wait.
+            # Charged while it arrives: a client may send all but the last byte of many bodies, and wait.
             if len(received) - reserved >= RESERVE_STEP_BYTES:
                 self.reserve(len(received) - reserved)
                 reserved = len(received)
@@ -256,24 +256,28 @@ class Request:
         return decode_object(await self.read_raw_json(limit))
 
     async def read_raw_json(self, limit: int = BODY_BYTES) -> bytes:
-        """Return the body, which is said to be JSON.
+        """Return the body if its media type is JSON.
 
         Raises:
             ProblemError: ``unsupported-media-type`` or ``body-too-large``.
         """
-        kind = self.headers.get(b"content-type")
-        if kind and kind != JSON_CONTENT_TYPE and kind.partition(b";")[0].strip().lower() != JSON_CONTENT_TYPE:
+        media_type = self.headers.get(b"content-type")
+        if (
+            media_type
+            and media_type != JSON_CONTENT_TYPE
+            and media_type.partition(b";")[0].strip().lower() != JSON_CONTENT_TYPE
+        ):
             raise ProblemError("unsupported-media-type", "send the body as application/json")
         return await self.read_body(limit)
 
     async def read_form(self) -> dict[str, str]:
-        """Return the body, an HTML form.
+        """Return the fields of an HTML form.
 
         Raises:
             ProblemError: ``unsupported-media-type``, ``body-too-large`` or ``bad-request``.
         """
-        kind = self.headers.get(b"content-type", b"")
-        if kind.partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
+        media_type = self.headers.get(b"content-type", b"")
+        if media_type.partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
             raise ProblemError("unsupported-media-type", "send the body as application/x-www-form-urlencoded")
         body = await self.read_body(BODY_BYTES)
         try:
@@ -282,34 +286,34 @@ class Request:
             raise ProblemError("bad-request", "the form is not valid UTF-8") from None
 
     def get_session_cookie(self) -> str | None:
-        """Return the session cookie, if one came along."""
+        """Return the session cookie, if there is one."""
         return self._get_cookie(self.services.cookie_names)
 
     def find_device(self) -> str | None:
-        """Return the id of a browser that the administrator has signed in with before."""
+        """Return the id of the browser if the administrator has signed in with it before."""
         password, cookie = self.services.password, self._get_cookie(self.services.device_cookie_names)
         return None if password is None or cookie is None else password.devices.verify(cookie, self.services.clock())
 
     def _get_cookie(self, names: tuple[str, str]) -> str | None:
-        found = self.parse_cookies()
+        cookies = self.parse_cookies()
         secure, plain = names
-        return found.get(secure, found.get(plain))
+        return cookies.get(secure, cookies.get(plain))
 
     def parse_cookies(self) -> dict[str, str]:
-        """Return the cookies that came along; of a repeated name the first, which has the longest path."""
-        found: dict[str, str] = {}
+        """Return the cookies; the first one of repeated names, which has the longest path."""
+        cookies: dict[str, str] = {}
         for pair in self.headers.get(b"cookie", b"").decode("latin-1").split(";"):
             name, _, value = pair.strip().partition("=")
-            found.setdefault(name, value)
-        return found
+            cookies.setdefault(name, value)
+        return cookies
 
     async def wait_for_disconnect(self) -> None:
-        """Return once the client has disconnected. To be called when the body is read; what is left of it is lost."""
+        """Return when the client has disconnected. Call it after the body is read; a rest of the body is discarded."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def apply_rate_limit(self, limiter: RateLimiter) -> None:
-        """Count this request among those of who asks.
+        """Count this request towards the rate limit of its client.
 
         Raises:
             ProblemError: ``rate-limited``.
@@ -317,7 +321,7 @@ class Request:
         self.quota_headers = limiter.acquire(self.holder, self.services.monotonic()).headers()
 
     def reauthorize(self) -> None:
-        """Identify the client and authorize the action of the route again: time has passed since the head was read.
+        """Identify the client and authorize the action of the route again, because time has passed.
 
         Raises:
             ProblemError: ``unauthorized`` or ``forbidden``; ``not-found`` for a token in the path.
@@ -329,20 +333,20 @@ class Request:
             authorize(self.optional_principal, self.action)
 
     def is_still_authorized(self) -> bool:
-        """Say whether the same request of the same client would be authorized now."""
+        """Return whether the same request of the same client would be authorized now."""
         before = self.optional_principal
         try:
             self.reauthorize()
         except ProblemError:
             return False
-        # A client that was signed in does not become a guest in the middle of an answer.
+        # A signed-in client does not become a guest in the middle of a response.
         return before is None or (self.optional_principal is not None and self.optional_principal.id == before.id)
 
     async def authorize_with_stored(self) -> None:
         """Read the body, then authorize by the credentials as they are stored now.
 
-        For changes of keys, sessions and shares: another server or the command line may have ended the credential a
-        moment ago, and nothing else that is done with it would last beyond it.
+        Needed for changes of keys, sessions and shares, as their effects outlast the credential, which another server
+        or the command line may have just ended.
 
         Raises:
             ProblemError: As :meth:`read` and :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
@@ -361,10 +365,10 @@ class Request:
         self.reauthorize()
 
     def identify(self) -> None:
-        """Find out who asks.
+        """Set the principal from the key or the session cookie.
 
         Raises:
-            ProblemError: ``unauthorized`` for a key that does not work; ``forbidden`` for another site's request.
+            ProblemError: ``unauthorized`` for an invalid key; ``forbidden`` for a request from another site.
         """
         secret = self.headers.get(b"x-api-key")
         if secret is None:
@@ -380,7 +384,7 @@ class Request:
                 Principal(GUEST_ID, GUEST_ID, "read") if self.services.settings.public_read else None
             )
             return
-        # A browser sends the cookie along whoever wrote the page; a key it does not.
+        # A browser sends the cookie, unlike a key, with requests of any site.
         if self.scope["method"] not in SAFE_METHODS and not is_same_site(self.headers):
             raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
         self.optional_principal = principal
@@ -401,7 +405,7 @@ def decode_path_part(raw: bytes) -> str:
 
 
 def validate_id(value: object) -> str:
-    """Return ``value`` if it can be an item's id.
+    """Return ``value`` if it is a valid item id.
 
     Raises:
         ProblemError: ``invalid-field``.
@@ -415,7 +419,7 @@ def validate_id(value: object) -> str:
 
 
 def get_query_text(query: Mapping[str, str], name: str) -> str | None:
-    """Return what a query looks for, a text as there may be one in a field; ``None`` if it does not say.
+    """Return a search text of a query, validated like an item's text; ``None`` if it is missing.
 
     Raises:
         ProblemError: ``invalid-field``.
@@ -427,7 +431,7 @@ def get_query_text(query: Mapping[str, str], name: str) -> str | None:
 
 
 def decode_json(body: bytes) -> object:
-    """Return what a body says.
+    """Decode a JSON body.
 
     Raises:
         ProblemError: ``malformed-json``.
@@ -438,8 +442,8 @@ def decode_json(body: bytes) -> object:
         raise ProblemError("malformed-json", "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
-    # NaN, 1e999 and lone surrogates stop msgspec without a word about the field. The lenient parser lets them through
-    # to the field's own check, which names it.
+    # msgspec rejects NaN, 1e999 and lone surrogates without naming the field. The lenient parser accepts them, and the
+    # validation of the field names it.
     try:
         document: object = json.loads(body.decode())
     except (ValueError, RecursionError):
@@ -448,7 +452,7 @@ def decode_json(body: bytes) -> object:
 
 
 def decode_object(body: bytes) -> dict[str, object]:
-    """Return what a body says, if it is a JSON object.
+    """Decode a body that must be a JSON object.
 
     Raises:
         ProblemError: ``malformed-json`` or ``bad-request``.

@@ -1,4 +1,4 @@
-"""An answer, as the routes make it."""
+"""The responses that routes return."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Header: TypeAlias = tuple[bytes, bytes]
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer. One that is a stream has no body but what the stream yields, until it ends."""
+    """A response. With a stream, the body is what the stream yields until it ends."""
 
     status: int = 200
     body: bytes = b""
@@ -36,17 +36,17 @@ class Response(msgspec.Struct, frozen=True):
 
 
 def json_response(document: object, status: int = 200, headers: Iterable[Header] = ()) -> Response:
-    """Return an answer in JSON."""
+    """Serialize a document as JSON."""
     return Response(status, encode_json(document), headers=tuple(headers))
 
 
 def json_stream_response(request: Request, pieces: Iterator[bytes], headers: Iterable[Header] = ()) -> Response:
-    """Return an answer in JSON whose pieces are serialized as the client reads them.
+    """Return a JSON response whose pieces are serialized as the client reads them.
 
     Args:
-        request: The request; what the answer takes is charged to its client.
-        pieces: The parts of the answer, at least one; a second one is there only if the answer is large.
-        headers: Its headers.
+        request: The request, whose client is charged with the buffered bytes.
+        pieces: The parts of the body, at least one. Only a large response has more than one.
+        headers: The headers of the response.
 
     Raises:
         ProblemError: ``too-many-bytes``.
@@ -59,22 +59,22 @@ def json_stream_response(request: Request, pieces: Iterator[bytes], headers: Ite
     return Response(200, headers=tuple(headers), stream=_chain_pieces(first, second, pieces))
 
 
-async def _chain_pieces(first: bytes, second: bytes, others: Iterator[bytes]) -> AsyncGenerator[bytes]:
+async def _chain_pieces(first: bytes, second: bytes, rest: Iterator[bytes]) -> AsyncGenerator[bytes]:
     yield first
     yield second
-    for piece in others:
+    for piece in rest:
         yield piece
 
 
 async def slice_body(body: bytes) -> AsyncGenerator[bytes]:
-    """Yield a body in parts that are sent one by one."""
+    """Yield a body in chunks of ``CHUNK_BYTES``."""
     view = memoryview(body)
     for start in range(0, len(body), CHUNK_BYTES):
         yield bytes(view[start : start + CHUNK_BYTES])
 
 
 def problem_response(problem: ProblemError) -> Response:
-    """Return a problem as an answer."""
+    """Return a problem as ``application/problem+json``."""
     headers: list[Header] = []
     if problem.code == "unauthorized":
         headers.append(_WWW_AUTHENTICATE)
@@ -88,14 +88,11 @@ def problem_response(problem: ProblemError) -> Response:
 
 
 def redirect(location: str, headers: Iterable[Header] = ()) -> Response:
-    """Send a browser on to a URL relative to the one it asked for."""
+    """Redirect a browser to a URL relative to the requested one."""
     return Response(303, b"", b"text/plain", ((b"location", location.encode()), *headers))
 
 
 def relative_root(scope: Scope) -> str:
-    """Return the way from the path that is asked for to the root, as a relative URL.
-
-    It holds under any base path and behind any proxy.
-    """
+    """Return the relative URL from the requested path to the root; it is valid under any base path and proxy."""
     path: str = scope["path"]
     return "../" * (path.count("/") - 1)

@@ -1,4 +1,4 @@
-"""A route: its method and path, the action that it needs, what answers it, and its documentation."""
+"""A route: its method and path, the action that it requires, its function, and its documentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A parameter of a query."""
+    """A query parameter."""
 
     name: str
     description: str
@@ -25,17 +25,17 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class RouteDoc(msgspec.Struct, frozen=True):
-    """What a row of the table says of itself, for people and for ``/openapi.json``.
+    """The documentation of a route, for ``/docs`` and ``/openapi.json``.
 
     Attributes:
-        text: What it does, in a sentence.
-        gives: What a success answers: a shape, or a media type.
-        status: The status of that; more than one where it depends.
-        takes: The shape of the body.
-        media: The media type of the body.
-        query: The parameters of the query.
-        problems: What it may refuse with, beyond what every route may.
-        headers: Headers of the answer, with what they say.
+        summary: The effect of the route, in a sentence.
+        response: The shape or the media type of a successful response.
+        status: The status codes of a success.
+        body: The shape of the request body.
+        media_type: The media type of the request body.
+        query: The query parameters.
+        problems: The problem codes, beyond those of every route.
+        headers: Response headers with their descriptions.
     """
 
     summary: str
@@ -52,16 +52,16 @@ RouteFunction: TypeAlias = "Callable[[Request], Awaitable[Response]]"
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One row of the table of routes.
+    """One entry of the table of routes.
 
     Attributes:
-        method: The HTTP method. HEAD comes with GET.
-        path: In Starlette's notation.
-        action: What the request wants, at least; a route that finds an item asks again with its owner.
-        route: What answers.
-        page: For people: who is not signed in is sent to the sign-in page, and a browser is told on a page what is
-            wrong.
-        about: What it says of itself.
+        method: The HTTP method. GET includes HEAD.
+        path: The path in Starlette's notation.
+        action: The least action that the request requires; a route that finds an item authorizes again with its owner.
+        function: Returns the response.
+        is_page: Whether it is for browsers: unauthorized ones are redirected to the sign-in page, and problems are
+            rendered as pages.
+        doc: The documentation.
     """
 
     method: str
