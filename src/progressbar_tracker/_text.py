@@ -1,8 +1,12 @@
-"""Convert a program's texts and numbers to valid ones, and format them for people. Nothing here raises."""
+"""Texts and numbers for people and for a server: clean, escape, truncate, parse and format. Nothing here does I/O.
+
+The functions that clean a value of the tracked program never raise.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import unicodedata
 from operator import index
@@ -85,15 +89,65 @@ def get_script_path() -> str:
 
 
 def clean_detail(value: object) -> str:
-    r"""Return a server's explanation as one bounded line for a log; ``""`` if it is not a string.
+    r"""Return a text of a server for a log: one line of at most 1,000 characters; ``""`` if it is no text.
 
     >>> clean_detail("a\x1b[2Jb\n"), clean_detail({"a": 1})
     ('a [2Jb ', '')
     """
-    if not isinstance(value, str):
-        return ""
-    text = value[:MAX_DETAIL_LENGTH]
-    return "".join(" " if has_control(c) else c for c in text) if has_control(text) else text
+    return clean_text(value[: MAX_DETAIL_LENGTH + 1], MAX_DETAIL_LENGTH) if isinstance(value, str) else ""
+
+
+def sanitize_line(text: object, *, keep: str = "") -> str:
+    r"""Return a text on one line, without characters that move a cursor or change the direction of writing.
+
+    Args:
+        text: Any object; ``None`` is the empty text.
+        keep: Characters that stay all the same, such as the joiner of emoji.
+
+    >>> sanitize_line(" a\x1b[2J\n\u202eb "), sanitize_line(None), sanitize_line("👩\u200d🚀", keep="\u200d")
+    ('a[2J b', '', '👩\u200d🚀')
+    """
+    line = " ".join(str(text or "").split())
+    if line.isprintable():
+        return line
+    return "".join(c for c in line if c in keep or not (unicodedata.category(c) in _HIDDEN or c in _NONCHARACTERS))
+
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs"})  # control, format and surrogate characters
+_NONCHARACTERS: Final = "\ufffe\uffff"  # XML cannot hold them
+
+
+def summarize_error(error: BaseException) -> str:
+    r"""Return the message of an error on one line, without the number of an ``OSError``.
+
+    >>> [summarize_error(error) for error in (OSError(13, "Permission denied"), ValueError("a\nb"), KeyError())]
+    ['Permission denied', 'a b', 'KeyError']
+    """
+    reason = error.strerror if isinstance(error, OSError) else None
+    return sanitize_line(reason or error) or type(error).__name__
+
+
+def escape_unprintable(text: str) -> str:
+    r"""Return a text whose line breaks and other characters that do not print are escape sequences.
+
+    >>> print(escape_unprintable("a\nb\x1b"))
+    a\nb\x1b
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def escape_json_controls(document: str) -> str:
+    r"""Return JSON text that is harmless on a terminal: escape characters that JSON allows, but a terminal obeys.
+
+    >>> print(escape_json_controls('["\x9b2J\u202e"]'))
+    ["\u009b2J\u202e"]
+    """
+    return _JSON_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+_JSON_CONTROLS: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def display_width(text: str) -> int:
@@ -108,12 +162,6 @@ def display_width(text: str) -> int:
         0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
-
-
-def sanitize_line(text: object) -> str:
-    """Return a text on one line, without characters that move the cursor or change the writing direction."""
-    line = " ".join(str(text or "").split())
-    return "".join(c for c in line if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
 
 
 def truncate(text: str, width: int) -> str:
@@ -133,22 +181,96 @@ def truncate(text: str, width: int) -> str:
     return "".join(characters) + "…" if width > 0 else ""
 
 
-def format_duration(seconds: float | None) -> str:
-    """Format seconds for people, with the two or three largest units.
+def parse_duration(text: str, *, default_unit: str = "") -> float:
+    """Return the seconds of a duration such as ``90s``, ``1.5h``, ``1h30m`` or ``2 d``.
 
-    >>> format_duration(5), format_duration(65), format_duration(3700), format_duration(200000), format_duration(None)
+    Args:
+        text: Numbers with the units s, m or min, h, d, w and y (365 days).
+        default_unit: The unit of a number without one; by default such a number is an error.
+
+    Raises:
+        ValueError: The text is no duration.
+
+    >>> parse_duration("1h30m"), parse_duration("1y"), parse_duration("90", default_unit="s")
+    (5400.0, 31536000.0, 90.0)
+    """
+    compact = text.replace(" ", "")
+    pieces: list[tuple[str, str]] = _DURATION_PIECE.findall(compact)
+    try:
+        seconds = [float(number) * _UNIT_SECONDS[unit or default_unit] for number, unit in pieces]
+    except KeyError:
+        seconds = []
+    if not seconds or "".join(number + unit for number, unit in pieces) != compact:
+        raise ValueError(f"{text!r} is not a duration such as 90s or 1h30m")
+    return sum(seconds)
+
+
+_UNIT_SECONDS: Final = {
+    "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0
+}  # fmt: skip
+
+_DURATION_PIECE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(s|min|m|h|d|w|y)?", re.ASCII)
+
+
+def format_duration(seconds: float, *, decimals: int = 0) -> str:
+    """Return a duration in its two largest units, for a page or a message.
+
+    Args:
+        seconds: The duration.
+        decimals: The decimals of seconds below a minute.
+
+    >>> format_duration(59.4), format_duration(303), format_duration(3700), format_duration(200000)
+    ('59 s', '5 min 3 s', '1 h 1 min', '2 d 7 h')
+    >>> format_duration(2.345, decimals=1), format_duration(1e9)
+    ('2.3 s', 'ages')
+    """
+    if not seconds < _MAX_SECONDS:
+        return "ages"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.{decimals}f} s" if decimals else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def format_clock(seconds: float | None) -> str:
+    """Return a duration as a clock shows it, for a terminal; ``""`` for ``None``.
+
+    >>> format_clock(5), format_clock(65), format_clock(3700), format_clock(200000), format_clock(None)
     ('00:05', '01:05', '1:01:40', '2d 07h', '')
     """
     if seconds is None:
         return ""
-    if not seconds < 1e9:
+    if not seconds < _MAX_SECONDS:
         return "ages"
-    total = int(seconds)
-    if total >= 86400:
-        return f"{total // 86400}d {total % 86400 // 3600:02}h"
-    if total >= 3600:
-        return f"{total // 3600}:{total % 3600 // 60:02}:{total % 60:02}"
-    return f"{total // 60:02}:{total % 60:02}"
+    whole = int(seconds)
+    if whole >= 86400:
+        return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
+    return f"{whole // 60:02}:{whole % 60:02}"
+
+
+def format_age(seconds: float) -> str:
+    """Return how old something is, at a glance.
+
+    >>> format_age(12.7), format_age(150), format_age(11520), format_age(40000), format_age(200000)
+    ('12 s', '2 min', '3 h 12 min', '11 h', '2 d')
+    """
+    past = max(int(seconds), 0)
+    if past < 60:
+        return f"{past} s"
+    if past < 3600:
+        return f"{past // 60} min"
+    if past < 36000:
+        return f"{past // 3600} h {past % 3600 // 60} min"
+    return f"{past // 3600} h" if past < 172800 else f"{past // 86400} d"
+
+
+_MAX_SECONDS: Final = 1e9  # 32 years: an estimate beyond that has no meaning
 
 
 def format_amount(number: Number, unit: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._tracking.deadline import parse_deadline
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.expiry import STALE_ENTRIES, STARTUP_GRACE_SECONDS
@@ -184,12 +185,18 @@ def test_retention_text_is_parsed_by_status() -> None:
     assert named.history == RetentionPolicy(90 * DAY_SECONDS, {"failed": 365 * DAY_SECONDS})
 
 
+@pytest.mark.parametrize("text", ["1h30m", "1.5h", "90min", "1h 30m"])
+def test_period_has_the_form_of_a_deadline(text: str) -> None:
+    settings = Settings.from_environ({"PROGRESSBAR_KEEP": text, "PROGRESSBAR_GIVE_UP": text})
+    assert (settings.keep.default, settings.give_up, parse_deadline(text)) == (5400.0, 5400.0, 5400.0)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("KEEP", "7"), ("KEEP", "running=1h"), ("KEEP", "succeeded=soon"), ("KEEP", "-1d"), ("HISTORY", "1d=failed"),
-        ("GIVE_UP", "1s"), ("GIVE_UP", "failed=1d"), ("METRICS_ITEMS", "-1"), ("METRICS_ITEMS", "all"),
-        ("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud"), ("ACCESS_LOG", "perhaps"),
+        ("GIVE_UP", "1s"), ("GIVE_UP", "1h30"), ("GIVE_UP", "failed=1d"), ("METRICS_ITEMS", "-1"),
+        ("METRICS_ITEMS", "all"), ("LOG_FORMAT", "xml"), ("LOG_LEVEL", "loud"), ("ACCESS_LOG", "perhaps"),
     ],
 )  # fmt: skip
 def test_invalid_retention_text_is_named(name: str, text: str) -> None:

@@ -106,7 +106,8 @@ def test_drop_in_takes_notify_and_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1h30m", 5400), ("1.5 h", 5400), ("2d", 172800), ("1w", 604800)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1h30m", 5400), ("1.5 h", 5400), ("2d", 172800), ("1w", 604800), ("1y", 31536000)],
 )
 def test_typed_duration_is_parsed(text: str, seconds: float) -> None:
     assert parse_deadline(text) == seconds

@@ -19,7 +19,7 @@ from progressbar_tracker._models import (
     check_weight,
     compute_fraction,
 )
-from progressbar_tracker._text import format_amount, format_duration
+from progressbar_tracker._text import format_amount, format_clock
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem, Number, Op
@@ -78,5 +78,5 @@ class LegacyState(NamedTuple):
         if 0 < rate < math.inf:
             parts.append(f"{format_amount(float(f'{rate:.3g}'), unit)} {unit}/s")
             if total is not None and total > completed and (left := (total - completed) / rate) < MAX_ETA_SECONDS:
-                parts.append(f"{format_duration(left)} left")
+                parts.append(f"{format_clock(left)} left")
         return ", ".join(parts)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from progressbar_tracker import _config, _runtime
 from progressbar_tracker._models import META_LENGTH
 from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
-from progressbar_tracker._text import clean_text
+from progressbar_tracker._text import clean_text, format_duration
 from progressbar_tracker._tracking.run import make_unique_name
 from progressbar_tracker._tracking.tracker import track
 
@@ -169,7 +169,7 @@ def _report_exit(bar: Tracker[None], code: int, elapsed: float, last_output: str
     how = describe_exit(code)
     if is_followed and code == 0 and bar.total is not None:
         bar.update(completed=bar.total)
-    bar.update(description=f"{how} after {format_elapsed(elapsed)}")
+    bar.update(description=f"{how} after {format_duration(elapsed, decimals=1)}")
     if code:
         bar.fail(f"{how}: {last_output}" if last_output else how)
     else:
@@ -188,20 +188,6 @@ def describe_exit(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
-
-
-def format_elapsed(seconds: float) -> str:
-    """Return a time in words.
-
-    >>> format_elapsed(2.345), format_elapsed(75), format_elapsed(3725)
-    ('2.3 s', '1:15 min', '1:02:05 h')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} h"
 
 
 def exit_like_child(code: int) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from progressbar_tracker._models import format_value
+from progressbar_tracker._text import parse_duration
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     DeadlineLike: TypeAlias = datetime | timedelta | float
 
 MAX_DEADLINE_SECONDS: Final = 100 * 365.25 * 86400.0  # a longer time is a mistake
-
-_DURATION_PIECE: Final = re.compile(r"(\d+(?:\.\d+)?)(s|min|m|h|d|w)?", re.ASCII)
-_UNIT_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Deadline(NamedTuple):
@@ -91,11 +88,9 @@ def parse_deadline(text: str) -> DeadlineLike:
     from datetime import datetime
 
     due: DeadlineLike
-    bare = text.strip().replace(" ", "")
-    pieces = _DURATION_PIECE.findall(bare)
-    if pieces and "".join(number + unit for number, unit in pieces) == bare:
-        due = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in pieces)
-    else:
+    try:
+        due = parse_duration(text, default_unit="s")
+    except ValueError:
         try:
             due = datetime.fromisoformat(text.strip())
         except ValueError:

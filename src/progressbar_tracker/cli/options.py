@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 from typing import TYPE_CHECKING, Final
 
 import click
+
+from progressbar_tracker._text import escape_json_controls
 
 from .streams import PROGRAM_NAME, supports_unicode
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVER_MISSING_MESSAGE: Final = f"the server is not installed: pip install '{PROGRAM_NAME}[server]'"
-
-_CONTROL_CHARACTERS: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that JSON leaves unescaped, and that move the cursor or change the direction of text."""
 
 url_option = click.option("--url", metavar="URL", help="Server to use instead of the configured one.")
 database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
@@ -37,7 +35,7 @@ def require_server() -> Iterator[None]:
 def print_json(document: object) -> None:
     """Print indented JSON that is harmless on a terminal."""
     text = json.dumps(document, ensure_ascii=not supports_unicode(), indent=2)
-    click.echo(_CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    click.echo(escape_json_controls(text))
 
 
 def terminal_width() -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker._models import floor_percent, is_indeterminate
-from progressbar_tracker._text import display_width, format_amount, format_duration, sanitize_line, truncate
+from progressbar_tracker._text import display_width, format_amount, format_clock, sanitize_line, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ def item_row(item: Item) -> tuple[str, ...]:
         f"{STATUS_MARKS.get(status, ' ')} {status}{', late' if item.get('late') else ''}",
         format_percent(item),
         format_counts(item),
-        format_duration(item.get("eta")),
+        format_clock(item.get("eta")),
         f"{title}: {details}" if details else title,
         sanitize_line(item["id"]),
     )

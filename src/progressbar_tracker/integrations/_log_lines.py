@@ -15,7 +15,7 @@ from progressbar_tracker._endings import map_fatal_errors
 from progressbar_tracker._models import compute_fraction, floor_percent
 from progressbar_tracker._runtime import get_fatal_exception
 from progressbar_tracker._sender.worker import Worker
-from progressbar_tracker._text import format_amount, format_duration, sanitize_line
+from progressbar_tracker._text import format_amount, format_clock, sanitize_line
 from progressbar_tracker._tracking.run import start_observers
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def format_running(state: Snapshot, unit: str, seconds: float, new_units: Number
     total = state.total if state.total is not None and state.total > 0 else None
     share = "" if total is None else f"{floor_percent(compute_fraction(state.completed, total) or 0.0)} % "
     left = (total - state.completed) / rate if total is not None and rate else None
-    clock = f"{format_duration(max(left, 0.0))} left" if left is not None else format_duration(seconds)
+    clock = f"{format_clock(max(left, 0.0))} left" if left is not None else format_clock(seconds)
     pace = (
         f"{format_amount(rate, unit) if unit == 'B' else format(rate, '.3g')} {sanitize_line(unit)}/s" if rate else ""
     )
@@ -68,7 +68,7 @@ def format_ended(state: Snapshot, unit: str, seconds: float) -> str:
     """
     error = f": {sanitize_line(state.error)}" if state.error else ""
     return (
-        f"{sanitize_line(state.title)}: {state.status} after {format_duration(seconds)}, "
+        f"{sanitize_line(state.title)}: {state.status} after {format_clock(seconds)}, "
         f"{_format_counts(state, unit)}{error}"
     )
 

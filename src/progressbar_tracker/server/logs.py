@@ -19,6 +19,8 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TextIO, TypeAlias
 
+from progressbar_tracker._text import escape_unprintable
+
 from .models import rfc3339
 
 if TYPE_CHECKING:
@@ -131,17 +133,6 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             lines += [f"  | {escape_unprintable(line)}" for line in self.formatException(record.exc_info).split("\n")]
         return "\n".join(lines)
-
-
-def escape_unprintable(text: str) -> str:
-    r"""Return a text with control, color, line-breaking and invisible characters escaped.
-
-    >>> escape_unprintable("a" + chr(10) + "b")
-    'a\\nb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _format_value(value: object) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from progressbar_tracker._config import read_text, resolve_user_folder
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._text import parse_duration
 
 from .budget import MAX_UNREAD_MEBIBYTES
 from .hosts import AllowedHosts
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 
 DAY_SECONDS: Final = 86400.0
 PORT_VARIABLE: Final = "PROGRESSBAR_PORT"
-_UNIT_SECONDS: Final = {
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-    "d": DAY_SECONDS,
-    "w": 7 * DAY_SECONDS,
-    "y": 365 * DAY_SECONDS,
-}
 
 
 class RetentionPolicy(msgspec.Struct, frozen=True):
@@ -60,10 +53,10 @@ def parse_period(name: str, text: str) -> float:
     """
     if text == "forever":
         return math.inf
-    match = re.fullmatch(r"(\d{1,6})([smhdwy])", text)
-    if match is None:
-        raise ConfigError(f"{name} must be a period such as 90s, 12h, 30d or forever, not {text!r}")
-    return int(match[1]) * _UNIT_SECONDS[match[2]]
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a period such as 90s, 1h30m, 30d or forever, not {text!r}") from None
 
 
 def parse_retention(name: str, text: str, default: float) -> RetentionPolicy:

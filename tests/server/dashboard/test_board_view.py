@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from progressbar_tracker._text import format_duration
 from progressbar_tracker.server.dashboard.board_view import (
     format_count,
-    format_duration,
     format_number,
     format_percent,
     format_rate,

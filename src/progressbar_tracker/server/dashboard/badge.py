@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from progressbar_tracker._text import sanitize_line, truncate
 
 from .board_view import STATE_ICONS, format_percent
 
@@ -15,6 +16,9 @@ BAR_WIDTH: Final = 240
 
 LETTER_WIDTH: Final = 7
 """The width of a usual letter."""
+
+ZERO_WIDTH_JOINER: Final = "\u200d"
+"""Joins emoji to one picture."""
 
 # They are read on light pages and on dark ones.
 STATE_COLOURS: Final = {
@@ -73,32 +77,8 @@ def build_group_badge(group: str, bars: Sequence[Mapping[str, object]]) -> Badge
 
 
 def _build_badge(title: str, state: str, word: str, share: float) -> Badge:
-    full, word = clean_text(title), clean_text(word)
+    full, word = sanitize_line(title, keep=ZERO_WIDTH_JOINER), sanitize_line(word)
     room = max(BAR_WIDTH // LETTER_WIDTH - len(word) - 1, 6)
     return Badge(
-        truncate_text(full, room), full, word, STATE_COLOURS[state], round(min(max(share, 0.0), 1.0) * BAR_WIDTH, 1)
+        truncate(full, room), full, word, STATE_COLOURS[state], round(min(max(share, 0.0), 1.0) * BAR_WIDTH, 1)
     )
-
-
-def clean_text(text: str) -> str:
-    r"""Return a text without what XML cannot hold and what would turn the line around.
-
-    >>> clean_text("a\ufffeb\u202ec")
-    'abc'
-    """
-    return "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Cn", "Co"} or c == "\u200d")
-
-
-def truncate_text(text: str, max_width: int) -> str:
-    """Return as much of a text as there is room for, in letters of usual width; a wide one takes two.
-
-    >>> truncate_text("abc", 4), truncate_text("abcdef", 4), truncate_text("進捗状況", 5)
-    ('abc', 'abc…', '進捗…')
-    """
-    taken, place = 0, 0
-    for number, letter in enumerate(text):
-        width = 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if taken + width <= max_width - 1:
-            place = number + 1
-        taken += width
-    return text if taken <= max_width else text[:place] + "…"

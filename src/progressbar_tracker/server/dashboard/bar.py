@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import is_indeterminate
+from progressbar_tracker._text import format_duration
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .board_view import STATE_ICONS, format_count, format_duration, format_percent, format_rate
+from .board_view import STATE_ICONS, format_count, format_percent, format_rate
 from .history import format_instant
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def present_bar(item: Mapping[str, object]) -> dict[str, object]:
     """Return what the templates show of an item as told on the wire."""
     state = "stalled" if item["stalled"] else str(item["status"])
     completed, total, value, unit = item["completed"], item["total"], item["value"], str(item["unit"])
+    left = item["eta"]
     assert isinstance(value, float)
+    assert left is None or isinstance(left, int | float)
     assert completed is None or isinstance(completed, int | float)
     assert total is None or isinstance(total, int | float)
     endless = is_indeterminate(completed, total, str(item["status"]))
@@ -41,7 +44,7 @@ def present_bar(item: Mapping[str, object]) -> dict[str, object]:
         "percent": "" if endless else format_percent(value),
         "count": format_count(completed, total, unit),
         "rate": format_rate(item["rate"], unit),
-        "eta": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
+        "eta": "" if left is None else f"{format_duration(left)} left",
         "description": item["description"],
         "error": item["error"] or "",
     }

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypedDict
 
 from progressbar_tracker._models import floor_percent, is_indeterminate
+from progressbar_tracker._text import format_age, format_duration
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
@@ -326,38 +327,6 @@ def _scale_unit(unit: str, maximum: float) -> tuple[str, Callable[[float], str]]
 
 
 _BYTE_UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
-
-
-def format_duration(seconds: object) -> str:
-    """Return seconds for reading.
-
-    >>> format_duration(59.4), format_duration(3700), format_duration(200000)
-    ('59 s', '1 h 1 min', '2 d 7 h')
-    """
-    assert isinstance(seconds, int | float)
-    if seconds < 60:
-        return f"{int(seconds)} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    if seconds < 86400:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
-    return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h" if seconds < 1e9 else "ages"
-
-
-def format_age(seconds: float) -> str:
-    """Return how old something is, at a glance.
-
-    >>> format_age(12.7), format_age(150), format_age(11520), format_age(40000), format_age(200000)
-    ('12 s', '2 min', '3 h 12 min', '11 h', '2 d')
-    """
-    past = max(int(seconds), 0)
-    if past < 60:
-        return f"{past} s"
-    if past < 3600:
-        return f"{past // 60} min"
-    if past < 36000:
-        return f"{past // 3600} h {past % 3600 // 60} min"
-    return f"{past // 3600} h" if past < 172800 else f"{past // 86400} d"
 
 
 _BLANK_ITEM: Final[WireItem] = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from progressbar_tracker._text import format_duration
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .board_view import STATE_ICONS, format_count, format_duration, format_percent
+from .board_view import STATE_ICONS, format_count, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

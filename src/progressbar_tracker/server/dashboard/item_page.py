@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker._text import format_age
 from progressbar_tracker.server.api.history import HistoryFilter, build_page_query, read_history
 from progressbar_tracker.server.dashboard.bar import build_curve, present_bar
-from progressbar_tracker.server.dashboard.board_view import format_age
 from progressbar_tracker.server.dashboard.history import compute_median_duration, format_instant, present_history_run
 from progressbar_tracker.server.http.blocking import run_while_connected
 from progressbar_tracker.server.http.request import Request, validate_id

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import floor_percent, is_indeterminate
+from progressbar_tracker._text import format_duration
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import Notice, rfc3339
 
@@ -82,7 +83,7 @@ def _progress_line(item: Mapping[str, object]) -> str:
     started, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
     if isinstance(started, str) and isinstance(ended, str):
         seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
-        parts.append(f"after {_duration(max(seconds, 0))}")
+        parts.append(f"after {format_duration(max(seconds, 0))}")
     if item.get("late") and item.get("deadline"):
         parts.append(f"its deadline was {item['deadline']}")
     return ", ".join(parts)
@@ -99,15 +100,3 @@ def _origin_line(item: Mapping[str, object]) -> str:
         f"on {host}" if host else "",
     ]
     return ", ".join(filter(None, parts))
-
-
-def _duration(seconds: int) -> str:
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min"
-    return (
-        f"{seconds // 3600} h {seconds % 3600 // 60} min"
-        if seconds < 86400
-        else f"{seconds // 86400} d {seconds % 86400 // 3600} h"
-    )

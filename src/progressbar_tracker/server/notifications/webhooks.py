@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import httpx
 
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.threads import run_in_daemon_thread
 
 from .addresses import AddressScope, classify_address
@@ -120,7 +121,7 @@ class Webhooks:
         except (TimeoutError, httpx.TimeoutException):
             raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
         except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise DeliveryError(f"{host}: {_printable_error(error)}") from None
+            raise DeliveryError(f"{host}: {summarize_error(error)[:200]}") from None
         if status == 410:
             raise DeliveryError(f"{host} wants no more (410)", is_gone=True)
         if not 200 <= status < 300:
@@ -174,10 +175,3 @@ step leaves it to the garbage collector."""
 USER_AGENT: Final = "progressbar-tracker"
 
 MAX_ADDRESSES_TRIED: Final = 3
-
-
-def _printable_error(error: BaseException) -> str:
-    """Return the error as one line without terminal control characters."""
-    reason = error.strerror if isinstance(error, OSError) else None  # without the error number
-    text = " ".join((reason or str(error)).split()) or type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]

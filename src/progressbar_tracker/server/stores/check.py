@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.settings import strip_password
 
 from .open import require_postgres_driver
@@ -94,7 +95,7 @@ def _check_postgres(url: str) -> str:
                 [schema.LEADER_LOCK_ID],
             ).fetchone() or (0, 0, 0, 0)
     except psycopg.Error as error:
-        raise ConfigError(f"the database {strip_password(url)} cannot be used: {schema.format_error(error)}") from error
+        raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
     items, runs, keys, leaders = found
     led = "a server runs on it" if leaders else "no server runs on it"
     return f"{strip_password(url)} takes writes, {_format_counts(items, runs, keys)}; {led}"

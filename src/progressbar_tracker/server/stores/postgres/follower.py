@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server import logs
 from progressbar_tracker.server.clock import read_monotonic
 from progressbar_tracker.server.stores.base import ChangeBatch, ItemRow
 
 from . import rows
-from .schema import LEADER_LOCK_ID, NOTIFY_CHANNEL, abort_connection, connect, format_error
+from .schema import LEADER_LOCK_ID, NOTIFY_CHANNEL, abort_connection, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -95,7 +96,7 @@ class Follower:
                         self._closing.wait(MIN_POLL_INTERVAL)
             except psycopg.Error as error:
                 if not self._closing.is_set():
-                    logger.warning("the database cannot be followed: %s", format_error(error))
+                    logger.warning("the database cannot be followed: %s", summarize_error(error))
             except Exception:
                 logger.exception("the database cannot be followed")
             self._connection = None

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import rows
-from .schema import NOTIFY_CHANNEL, connect, ensure_schema, format_error
+from .schema import NOTIFY_CHANNEL, connect, ensure_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,4 +59,4 @@ def _translate_errors(action: Callable[[], T]) -> T:
     try:
         return action()
     except psycopg.Error as error:
-        raise StoreError(format_error(error)) from error
+        raise StoreError(summarize_error(error)) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import psycopg
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.mutations import SaveKey, SaveSession, SaveShare
 from progressbar_tracker.server.settings import strip_password
 from progressbar_tracker.server.stores.reading import parse_item, parse_rows
@@ -15,7 +16,7 @@ from progressbar_tracker.server.stores.sqlite.files import connect as connect_fi
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from . import rows
-from .schema import NOTIFY_CHANNEL, connect, ensure_schema, format_error
+from .schema import NOTIFY_CHANNEL, connect, ensure_schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -94,7 +95,7 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                 )
                 _verify_counts(cursor, file, moved)
         except psycopg.Error as error:
-            raise ConfigError(f"the database {strip_password(url)} cannot be used: {format_error(error)}") from error
+            raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
     with connect(url) as database:
         database.execute("ANALYZE")
     return moved

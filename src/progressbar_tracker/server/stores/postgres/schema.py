@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.settings import strip_password
 
 if TYPE_CHECKING:
@@ -171,12 +172,7 @@ def ensure_schema(url: str) -> None:
         with psycopg.connect(add_timeouts(url), autocommit=True) as connection:
             _migrate(connection, url)
     except psycopg.Error as error:
-        raise ConfigError(f"the database {strip_password(url)} cannot be used: {format_error(error)}") from error
-
-
-def format_error(error: BaseException) -> str:
-    """Return an error of the driver in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
 
 
 def _migrate(connection: Connection, url: str) -> None:

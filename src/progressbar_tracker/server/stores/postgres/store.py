@@ -11,6 +11,7 @@ import psycopg
 import psycopg_pool
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.clock import read_monotonic
 from progressbar_tracker.server.settings import strip_password
 from progressbar_tracker.server.stores.base import (
@@ -31,7 +32,6 @@ from .schema import (
     abort_connection,
     add_timeouts,
     ensure_schema,
-    format_error,
     set_search_path,
 )
 from .writer import PostgresWriter
@@ -269,14 +269,14 @@ class _ReadConnection:
         try:
             return self._context.__enter__()
         except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
-            raise StoreError(format_error(error)) from error
+            raise StoreError(summarize_error(error)) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._context.__exit__(kind, error, trace)
         if isinstance(error, psycopg.Error):
-            raise StoreError(format_error(error)) from error
+            raise StoreError(summarize_error(error)) from error
 
 
 def _interrupt_on_cancel(

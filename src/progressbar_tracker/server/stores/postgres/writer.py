@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.mutations import (
     ANY_STATE,
@@ -38,7 +39,7 @@ from progressbar_tracker.server.stores.group_commit import (
 
 from . import rows
 from .conflicts import ConflictResolver
-from .schema import NOTIFY_CHANNEL, abort_connection, connect, format_error
+from .schema import NOTIFY_CHANNEL, abort_connection, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -191,7 +192,7 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
 
     def _classify_failure(self, error: Exception) -> tuple[StoreError, bool]:
         self._drop_connection()
-        reason = format_error(error)
+        reason = summarize_error(error)
         is_lost = isinstance(error, psycopg.OperationalError)
         if is_lost:
             self._retry_at = time.monotonic() + RETRY_DELAY
