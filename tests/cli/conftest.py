@@ -22,7 +22,7 @@ class CommandResult(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    """Our commands as processes, with one server for the module."""
+    """The command line in processes, with one server for the module."""
     database = tmp_path_factory.mktemp("shell") / "progress.db"
     with start_server(database) as server:
         shell = CommandRunner(server)
@@ -40,7 +40,7 @@ def configured_server(server, monkeypatch):
 
 @pytest.fixture
 def command(capsys):
-    """Run a command line in this process; what it prints is what a pipe would get."""
+    """Run a command line in this process, with its output captured as in a pipe."""
 
     def run(*arguments: str) -> CommandResult:
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The table of commands and environments: in each cell there is an exit code and at most one sentence, no traceback."""
+"""Each command in each environment: an exit code, at most one sentence, and no traceback."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ COMMAND_LINES = {
     "wrong usage": ["ls", "--nope"],
     "serve": ["serve", "--port", "0", "--database", "{folder}/served.db"],
     "serve, usual file": ["serve", "--port", "0"],
-    "login": ["login", "{url}"],  # the last, for it writes the configuration anew
+    "login": ["login", "{url}"],  # the last one: it overwrites the configuration
 }
 EXIT_CODES = {
     "get missing": 1, "rm missing": 1, "exec missing": 127, "keys revoke": 1, "keys rotate": 1, "migrate": 1,
@@ -68,11 +68,11 @@ PRINTING_COMMANDS = (
     "restore", "login", "doctor", "version", "--version", "--help",
 )  # fmt: skip
 SILENT_COMMANDS = ("set", "rm", "exec", "pipe", "run", "run --job")
-"""Of these nothing is said where all is well; the others write to stdout then."""
+"""Commands without output on success; the others write to stdout."""
 
 
 class Environment(NamedTuple):
-    """What is different in an environment. A variable that is ``None`` is not set."""
+    """The differences of an environment from the plain one. A variable that is ``None`` is not set."""
 
     variables: Mapping[str, str | None] = MappingProxyType({})
     options: tuple[str, ...] = ()
@@ -86,12 +86,12 @@ class Environment(NamedTuple):
 
     @property
     def is_stderr_readable(self):
-        """Whether a sentence can be read."""
+        """Whether the test can read an error sentence."""
         return self.stderr is None and "2>&-" not in self.closed
 
     @property
     def is_stdout_readable(self):
-        """Whether output can be read."""
+        """Whether the test can read output."""
         return self.stdout is None and " >&-" not in self.closed
 
 
@@ -100,7 +100,7 @@ def failing_codes(*names, code=1):
 
 
 NO_HOME_VARIABLES = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PROGRESSBAR_CONFIG"))
-UNWRITABLE_HOME_VARIABLES = {**NO_HOME_VARIABLES, "HOME": "/proc/self"}  # where nothing can be made, by root neither
+UNWRITABLE_HOME_VARIABLES = {**NO_HOME_VARIABLES, "HOME": "/proc/self"}  # not even root can make a file there
 UNSET_VARIABLES = {"PROGRESSBAR_URL": None, "PROGRESSBAR_API_KEY": None}
 CONFIG_TEXT = 'url = "{url}"\napi_key = "{key}"\n'
 UNREADABLE_CODES = failing_codes(*CLIENT_COMMANDS, "doctor", "serve", "serve, usual file")
@@ -176,24 +176,24 @@ def fill_placeholders(value, **values):
     if isinstance(value, bytes):
         return value.replace(b"{key}", values["key"].encode()).replace(b"{url}", values["url"].encode())
     if isinstance(value, list):
-        return [fill_placeholders(one, **values) for one in value]
+        return [fill_placeholders(entry, **values) for entry in value]
     return value
 
 
-def run_commands(world, site, folder):
-    """Run each command in a world; return what each has written, and its exit code."""
-    values = {"url": site.url, "key": site.key, "folder": str(folder)}
+def run_commands(environment, shell, folder):
+    """Run each command in an environment; yield its name, output, errors and exit code."""
+    values = {"url": shell.url, "key": shell.key, "folder": str(folder)}
     (folder / "hello.py").write_text("print('hello')\n")
-    (folder / "in").write_text(site.key + "\n")
-    closed = world.closed + " "
+    (folder / "in").write_text(shell.key + "\n")
+    closed = environment.closed + " "
     jobs = []
     for number, arguments in enumerate(COMMAND_LINES.values()):
         out, err = str(folder / f"{number}.out"), str(folder / f"{number}.err")
         job = {
             "arguments": fill_placeholders(arguments, **values), "out": out, "err": err, "stdin": str(folder / "in"),
-            "stdout": world.stdout or out, "stderr": world.stderr or err,
+            "stdout": environment.stdout or out, "stderr": environment.stderr or err,
             "until": {"watch": "huge", "serve": "Serving on"}.get(arguments[0] if arguments else ""),
-            **{name: fill_placeholders(value, **values) for name, value in world.job.items()},
+            **{name: fill_placeholders(value, **values) for name, value in environment.job.items()},
         }  # fmt: skip
         for name, sign in (("stdin", " <&- "), ("stdout", " >&- "), ("stderr", " 2>&- ")):
             if sign in closed:
@@ -201,10 +201,10 @@ def run_commands(world, site, folder):
         jobs.append(job)
     (folder / "jobs").write_text(json.dumps(jobs))
     environ = {
-        **site.environ, "HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config"),
+        **shell.environ, "HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config"),
         "XDG_DATA_HOME": str(folder / "data"), "PROGRESSBAR_CONFIG": str(folder / "conf" / "config.toml"),
     }  # fmt: skip
-    for name, data in (("PROGRESSBAR_CONFIG", world.config), ("PROGRESSBAR_API_KEY_FILE", world.key_file)):
+    for name, data in (("PROGRESSBAR_CONFIG", environment.config), ("PROGRESSBAR_API_KEY_FILE", environment.key_file)):
         if data is not None:
             path = folder / name
             path.write_bytes(
@@ -214,10 +214,11 @@ def run_commands(world, site, folder):
             )
             path.chmod(0o600)
             environ[name] = str(path)
-    environ |= {name: value for name, value in world.variables.items() if value is not None}
-    environ = {name: value for name, value in environ.items() if world.variables.get(name, "") is not None}
-    line = shlex.join([sys.executable, *world.options, str(DRIVER_PATH), str(folder / "jobs")])
-    done = subprocess.run(["sh", "-c", line + world.closed], env=environ, cwd=folder, capture_output=True, timeout=110)
+    environ |= {name: value for name, value in environment.variables.items() if value is not None}
+    environ = {name: value for name, value in environ.items() if environment.variables.get(name, "") is not None}
+    line = shlex.join([sys.executable, *environment.options, str(DRIVER_PATH), str(folder / "jobs")])
+    line += environment.closed
+    done = subprocess.run(["sh", "-c", line], env=environ, cwd=folder, capture_output=True, timeout=110)
     assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
     codes = json.loads((folder / "jobs.codes").read_text())
     for name, job, code in zip(COMMAND_LINES, jobs, codes, strict=True):
@@ -225,42 +226,42 @@ def run_commands(world, site, folder):
         yield name, *texts, code
 
 
-def find_faults(world, name, out, err, code):
-    """Yield what is wrong in one cell."""
-    expected = {**EXIT_CODES, **world.codes}.get(name, 0)
+def find_faults(environment, name, out, err, code):
+    """Yield each fault of a command in an environment."""
+    expected = {**EXIT_CODES, **environment.codes}.get(name, 0)
     if code != expected:
         yield f"exit code {code}, not {expected}"
-    programs_own = name.startswith("run") and world.stdout is not None
+    is_output_of_program = name.startswith("run") and environment.stdout is not None
     for sign in ("Traceback", "ignored", "Warning", "\x1b", "0" * 30):
-        if sign in out + err and not programs_own:
+        if sign in out + err and not is_output_of_program:
             yield f"{sign!r} is written"
-    if code and world.is_stderr_readable and name != "doctor" and not programs_own:
+    if code and environment.is_stderr_readable and name != "doctor" and not is_output_of_program:
         if not err.startswith("progressbar-tracker: ") or err.count("\n") != 1 or not err.strip("\n").isprintable():
             yield "not one sentence"
-    elif code == 0 and world.is_stdout_readable and name not in SILENT_COMMANDS and not out:
+    elif code == 0 and environment.is_stdout_readable and name not in SILENT_COMMANDS and not out:
         yield "nothing is written"
 
 
-@pytest.mark.parametrize("world", TEST_ENVIRONMENTS)
-def test_each_command_has_an_exit_code_and_a_sentence_in_each_world(shell_with_items, tmp_path, world):
-    given = TEST_ENVIRONMENTS[world]
-    wrong = [
+@pytest.mark.parametrize("environment_name", TEST_ENVIRONMENTS)
+def test_command_in_each_environment_has_one_sentence_at_most(shell_with_items, tmp_path, environment_name):
+    environment = TEST_ENVIRONMENTS[environment_name]
+    faults = [
         f"{name}: {fault}\n{out[-300:]}{err[-900:]}"
-        for name, out, err, code in run_commands(given, shell_with_items, tmp_path)
-        for fault in find_faults(given, name, out, err, code)
+        for name, out, err, code in run_commands(environment, shell_with_items, tmp_path)
+        for fault in find_faults(environment, name, out, err, code)
     ]
-    assert not wrong, "\n".join(wrong)
+    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.parametrize("line", ["ls", "ls --json", "get film", "keys list --database {folder}/p.db", "--help"])
-def test_a_reader_that_is_gone_is_no_failure(shell_with_items, tmp_path, line):
+def test_closed_pipe_of_a_reader_is_no_failure(shell_with_items, tmp_path, line):
     line = line.format(folder=tmp_path)
     done = shell_with_items.bash(f"set -o pipefail; pbt {line} | true; pbt {line} | head -1 >/dev/null")
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("metadata", ["with", "without"])
-def test_a_zip_file_of_the_package_knows_its_version(shell_with_items, tmp_path, metadata):
+def test_zip_file_of_the_package_has_its_version(shell_with_items, tmp_path, metadata):
     source = Path(__file__).parents[2] / "src" / "progressbar_tracker"
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__main__.py").write_text("from progressbar_tracker.__main__ import main\nmain()\n")
@@ -269,14 +270,14 @@ def test_a_zip_file_of_the_package_knows_its_version(shell_with_items, tmp_path,
         (tmp_path / "app" / "progressbar_tracker-1.dist-info").mkdir()
         (tmp_path / "app" / "progressbar_tracker-1.dist-info" / "METADATA").write_text("Name: x\nVersion: 1\n")
     zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
-    # Without the installed package, and without the metadata of what it is made of.
+    # A path without the installed package, and without the metadata of its dependencies.
     packages = tmp_path / "packages"
     packages.mkdir()
-    for found in Path(pytest.__file__).parents[1].iterdir():
-        if not found.name.startswith(("progressbar", "__editable__", "_progressbar")) and found.suffix not in (
+    for entry in Path(pytest.__file__).parents[1].iterdir():
+        if not entry.name.startswith(("progressbar", "__editable__", "_progressbar")) and entry.suffix not in (
             ".pth", ".dist-info",
         ):  # fmt: skip
-            (packages / found.name).symlink_to(found)
+            (packages / entry.name).symlink_to(entry)
     command = [sys.executable, "-S", str(tmp_path / "app.pyz")]
     environ = {**shell_with_items.environ, "PYTHONPATH": str(packages)}
     version = subprocess.run([*command, "version"], env=environ, capture_output=True, text=True)
@@ -290,21 +291,21 @@ def test_a_zip_file_of_the_package_knows_its_version(shell_with_items, tmp_path,
     ("variables", "colored"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
 )
 @pytest.mark.parametrize("command", [["ls"], ["watch"]])
-def test_a_terminal_gets_escape_codes_if_it_is_good_for_them(shell_with_items, command, variables, colored):
-    ours, theirs = pty.openpty()
+def test_terminal_gets_escape_codes_only_if_supported(shell_with_items, command, variables, colored):
+    master, terminal = pty.openpty()
     process = shell_with_items.start(
-        *command, environ={"TERM": "xterm", **variables}, stdout=theirs, stderr=theirs, stdin=theirs
+        *command, environ={"TERM": "xterm", **variables}, stdout=terminal, stderr=terminal, stdin=terminal
     )
-    os.close(theirs)
-    shown = b""
+    os.close(terminal)
+    output = b""
     with contextlib.suppress(OSError):  # the end of a terminal
-        while more := os.read(ours, 65536):
-            shown += more
-            if b"bad" in shown and command == ["watch"]:
+        while chunk := os.read(master, 65536):
+            output += chunk
+            if b"bad" in output and command == ["watch"]:
                 process.send_signal(signal.SIGINT)
     process.wait(60)
-    os.close(ours)
-    assert b"bad" in shown
-    assert (b"\x1b[31m" in shown) is colored
+    os.close(master)
+    assert b"bad" in output
+    assert (b"\x1b[31m" in output) is colored
     if variables.get("TERM") == "dumb":
-        assert b"\x1b" not in shown
+        assert b"\x1b" not in output

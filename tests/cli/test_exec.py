@@ -1,4 +1,4 @@
-"""``exec``, and ``run --job``: any program as one item, and nothing else about it changed."""
+"""``exec`` and ``run --job``: any program as one item, otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ExecResult:
 
 @pytest.fixture
 def run(capfdbinary):
-    """Run a command line in this process, on real descriptors; return what it wrote and the one run it recorded."""
+    """Run a command line in this process on real descriptors; return its output and its only recorded run."""
 
     def run(*arguments):
         with recording() as recorded:
@@ -44,7 +44,7 @@ def sh(text, *options):
     return ["exec", *options, "--", "sh", "-c", text]
 
 
-def test_a_program_that_succeeds_is_an_item_that_succeeded(run):
+def test_exec_of_a_successful_program_ends_succeeded(run):
     done = run(*sh("echo out; echo err >&2", "--id", "job", "--group", "nightly"))
     assert (done.code, done.out, done.err) == (0, b"out\n", b"err\n")
     assert (done.run.id, done.run.status, done.run.group) == ("job", "succeeded", "nightly")
@@ -52,96 +52,96 @@ def test_a_program_that_succeeds_is_an_item_that_succeeded(run):
     assert done.run.description.startswith("exit code 0 after 0.")
 
 
-def test_a_program_that_fails_tells_its_code_and_its_last_words(run):
+def test_exec_of_a_failed_program_has_its_code_and_last_line(run):
     done = run(*sh("echo first >&2; printf '\\033[31mno such table\\033[0m\\n\\n' >&2; exit 3"))
     assert done.code == 3
     assert (done.run.status, done.run.error) == ("failed", "exit code 3: no such table")
 
 
 @pytest.mark.parametrize("parse", [[], ["--parse"]])
-def test_its_output_passes_byte_for_byte(run, tmp_path, parse):
+def test_exec_passes_the_output_unchanged(run, tmp_path, parse):
     data = os.urandom(500_000)
     (tmp_path / "data").write_bytes(data)
     done = run(*sh(f"cat {tmp_path}/data; cat {tmp_path}/data >&2", *parse))
     assert (done.out, done.err) == (data, data)
 
 
-def test_a_command_that_is_not_there_is_one_line_and_127(run):
+def test_exec_of_a_missing_command_exits_with_127(run):
     done = run("exec", "--id", "typo", "--", "no-such-command", "-x")
     assert (done.code, done.err) == (127, b"progressbar-tracker: no-such-command: command not found\n")
     assert (done.run.status, done.run.error) == ("failed", "no-such-command: command not found")
 
 
-def test_a_file_that_cannot_be_executed_is_one_line_and_126(run, tmp_path):
+def test_exec_of_a_file_without_permission_exits_with_126(run, tmp_path):
     path = write_script(tmp_path, "echo no")
     done = run("exec", "--", str(path))
     assert (done.code, done.err) == (126, f"progressbar-tracker: {path}: Permission denied\n".encode())
 
 
-def test_a_script_that_names_no_interpreter_is_a_shells(run, tmp_path):
+def test_exec_runs_a_script_without_interpreter_in_a_shell(run, tmp_path):
     path = write_script(tmp_path, "echo $1 $#\n")
     path.chmod(0o755)
     assert run("exec", "--", str(path), "a b").out == b"a b 1\n"
 
 
-def test_arguments_are_the_programs_own(run):
+def test_exec_passes_all_arguments_to_the_program(run):
     code = "import sys; print(sys.argv[1:])"
-    wanted = ["--id", "x", "--", "-h", "", "ü ", "--parse"]
-    assert run("exec", sys.executable, "-c", code, *wanted).out == f"{wanted}\n".encode()
+    arguments = ["--id", "x", "--", "-h", "", "ü ", "--parse"]
+    assert run("exec", sys.executable, "-c", code, *arguments).out == f"{arguments}\n".encode()
 
 
-def test_how_it_ended_is_known_where_children_are_ignored(shell):
+def test_exec_knows_the_exit_code_with_ignored_sigchld(shell):
     code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, *CLI_COMMAND, *sh("exit 3")], env=shell.environ, timeout=100)
     assert done.returncode == 3
 
 
-def test_disabled_it_only_runs_the_program(shell):
+def test_exec_when_disabled_only_runs_the_program(shell):
     done = shell.run(*sh("exit 3", "--id", "disabled"), environ={"PROGRESSBAR_DISABLE": "1"})
     assert done.returncode == 3
     assert shell.item("disabled") is None
 
 
-def test_what_the_shell_holds_open_for_it_is_open(shell):
+def test_exec_passes_open_descriptors_to_the_program(shell):
     assert shell.bash("pbt exec -- cat <(echo held)").stdout == b"held\n"
 
 
-def test_a_title_takes_the_commands_place(run):
+def test_exec_title_replaces_the_command_line(run):
     done = run(*sh("true", "--title", "Backup"))
     assert done.run.title == "Backup"
     assert "sh" not in done.run.description
 
 
-def test_parse_moves_the_bar(run):
+def test_exec_parse_moves_the_bar(run):
     done = run(*sh("for i in 1 2 3; do printf '\\r%d/4 [' $i; done; echo; echo out >&2", "--parse"))
     assert (done.run.completed, done.run.total, done.run.status) == (4, 4, "succeeded")
     done = run(*sh("echo ' 40%'; exit 1", "--parse"))
     assert (done.run.completed, done.run.total, done.run.status) == (40, 100, "failed")
 
 
-def test_what_it_leaves_running_does_not_hold_us(run):
-    done = run(*sh("sleep 300 & echo $! >&2"))  # the limit of the test is for the one that waits for it
+def test_exec_does_not_wait_for_background_processes(run):
+    done = run(*sh("sleep 300 & echo $! >&2"))  # longer than the test's timeout
     os.kill(int(done.err), signal.SIGKILL)
     assert done.code == 0
 
 
-def test_what_it_leaves_talking_does_not_hold_us_either(run):
+def test_exec_does_not_wait_for_a_writing_background_process(run):
     done = run(*sh("(while :; do echo talk >&2; sleep 0.05; done) & echo $!; exit 4"))
     os.kill(int(done.out), signal.SIGKILL)
     assert done.code == 4
 
 
-def test_a_program_killed_by_a_signal_takes_us_with_it(shell):
+def test_exec_ends_by_the_signal_that_killed_the_program(shell):
     done = shell.run(*sh("kill -KILL $$", "--id", "killed"))
     assert done.returncode == -signal.SIGKILL
     assert shell.item("killed")["error"] == "killed by SIGKILL"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_us_alone_is_the_programs(shell, number):
-    # No terminal sent it, for there is none: a session of its own.
+def test_exec_forwards_its_signals_to_the_program(shell, number):
+    # The session of its own has no terminal that could send the signal to the whole group.
     name = number.name.removeprefix("SIG")
-    # What it waits for holds nothing: a signal that comes before it has become a sleep is lost.
+    # The sleep holds no pipe open, because a kill before its exec is lost.
     text = f"trap 'echo caught {name}; kill $!; exit 9' {name}; sleep 30 >&- 2>&- & echo ready; wait"
     with shell.start(*sh(text), stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout.readline() == b"ready\n"
@@ -150,12 +150,12 @@ def test_a_signal_to_us_alone_is_the_programs(shell, number):
         assert process.wait(20) == 9
 
 
-def test_what_nohup_ignores_stays_ignored(shell):
+def test_exec_keeps_ignored_signals_ignored(shell):
     done = shell.bash("trap '' HUP INT; pbt exec -- sh -c 'kill -HUP $$; kill -INT $$; echo alive'")
     assert done.stdout == b"alive\n"
 
 
-def test_the_item_tells_where_it_runs_and_bars_inside_are_under_it(shell, tmp_path):
+def test_exec_item_has_metadata_and_is_the_parent_of_bars(shell, tmp_path):
     path = write_script(
         tmp_path, "from progressbar_tracker import track\nfor _ in track([1], id='inner', keep=True): pass"
     )
@@ -167,37 +167,37 @@ def test_the_item_tells_where_it_runs_and_bars_inside_are_under_it(shell, tmp_pa
 
 
 @pytest.mark.parametrize("server", ["refuses", "hangs"])
-def test_a_server_that_is_away_changes_nothing(server):
+def test_exec_without_a_server_keeps_output_and_exit_code(server):
     hung = FaultServer() if server == "hangs" else None
     if hung is not None:
         hung.default_fault = HANG
     url = hung.url if hung is not None else "http://127.0.0.1:1"
     environ = {**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": WRITE_KEY}
-    began = time.monotonic()
+    started = time.monotonic()
     done = subprocess.run(
         [*CLI_COMMAND, *sh("echo out; echo err >&2; exit 5")], env=environ, capture_output=True, timeout=100
     )
     assert (done.returncode, done.stdout, done.stderr) == (5, b"out\n", b"err\n")
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - started < 40
     if hung is not None:
         hung.close()
 
 
 class Terminal:
-    """A process on a terminal that it controls, as one in a window."""
+    """A process with a controlling terminal, as in a window."""
 
     def __init__(self, environ, *command):
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.execve(command[0], command, environ)
-        termios.tcsetwinsize(self.master, (33, 77))  # before the command has got so far as to look
+        termios.tcsetwinsize(self.master, (33, 77))  # before the command reads the size
         self.output = b""
 
     def read_until(self, text, timeout=100):
         deadline = time.monotonic() + timeout
         while text not in self.output:
             ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
-            assert ready, f"waited in vain for {text!r}: {self.output!r}"
+            assert ready, f"timeout before {text!r}: {self.output!r}"
             try:
                 self.output += os.read(self.master, 10_000)
             except OSError:
@@ -213,14 +213,14 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
 
-def test_on_a_terminal_stderr_stays_one(shell):
-    # One write for each line: what goes to stdout meanwhile comes in between. And past sys.stderr, which a handler may
-    # find in the middle of a write.
+def test_exec_on_a_terminal_keeps_stderr_a_terminal(shell):
+    # One write for each line, because output to stdout may come in between. Not by sys.stderr, because a signal handler
+    # may interrupt one of its writes.
     code = (
         "import os, signal, time\n"
-        "def say(word): os.write(2, f'{word} {os.isatty(2)} {tuple(os.get_terminal_size(2))}\\n'.encode())\n"
-        "def resized(*_):\n  if os.get_terminal_size(2) == (100, 40): say('now'); os._exit(3)\n"
-        "signal.signal(signal.SIGWINCH, resized); say('ready')\n"
+        "def report(word): os.write(2, f'{word} {os.isatty(2)} {tuple(os.get_terminal_size(2))}\\n'.encode())\n"
+        "def resized(*_):\n  if os.get_terminal_size(2) == (100, 40): report('now'); os._exit(3)\n"
+        "signal.signal(signal.SIGWINCH, resized); report('ready')\n"
         "while True: time.sleep(0.1)"
     )
     terminal = Terminal(shell.environ, *CLI_COMMAND, "exec", "--id", "screen", "--", sys.executable, "-c", code)
@@ -231,7 +231,7 @@ def test_on_a_terminal_stderr_stays_one(shell):
     assert shell.item("screen")["error"] == "exit code 3: now True (100, 40)"
 
 
-def test_a_pager_gets_its_keys_from_the_terminal_that_is_its_stderr(shell):
+def test_exec_pager_reads_keys_from_its_stderr(shell):
     code = (
         "import os, tty, termios; before = termios.tcgetattr(2); tty.setcbreak(2); print('ready', flush=True)\n"
         "print('key', os.read(2, 1)); termios.tcsetattr(2, termios.TCSADRAIN, before)"
@@ -245,7 +245,7 @@ def test_a_pager_gets_its_keys_from_the_terminal_that_is_its_stderr(shell):
     assert terminal.wait() == 0
 
 
-def test_ctrl_c_on_a_terminal_is_the_programs_to_answer(shell):
+def test_exec_ctrl_c_reaches_the_program_once(shell):
     text = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"
     terminal = Terminal(shell.environ, *CLI_COMMAND, *sh(text, "--id", "interrupted"))
     terminal.read_until(b"ready")
@@ -256,7 +256,7 @@ def test_ctrl_c_on_a_terminal_is_the_programs_to_answer(shell):
     assert shell.item("interrupted")["status"] == "failed"
 
 
-def test_ctrl_z_stops_all_and_fg_goes_on(shell):
+def test_exec_ctrl_z_stops_and_fg_resumes(shell):
     text = "echo pid $$ ready; read x; echo got $x"
     terminal = Terminal({**shell.environ, "PS1": "$ "}, "/bin/bash", "--norc", "--noprofile", "-i")
     terminal.write(f"'{sys.executable}' -m progressbar_tracker exec --id paused -- sh -c '{text}'\n".encode())
@@ -264,12 +264,12 @@ def test_ctrl_z_stops_all_and_fg_goes_on(shell):
     stat = Path("/proc", re.search(rb"pid (\d+) ready", terminal.output)[1].decode(), "stat")
     terminal.write(b"\x1a")
     terminal.read_until(b"Stopped")
-    wait_until(lambda: " T " in stat.read_text())  # until then it may still read what is typed
+    wait_until(lambda: " T " in stat.read_text())  # until it is stopped, it may read the typed text
     terminal.output = terminal.output.partition(b"Stopped")[2]
     terminal.read_until(b"$ ")
     terminal.output = b""
     terminal.write(b"fg\n")
-    terminal.read_until(b"echo got $x'\r\n")  # the shell says what goes on, with the terminal in order again
+    terminal.read_until(b"echo got $x'\r\n")  # the shell names the resumed job, after it has restored the terminal
     terminal.write(b"word\n")
     terminal.read_until(b"got word")
     terminal.write(b"exit 0\n")

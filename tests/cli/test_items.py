@@ -1,4 +1,4 @@
-"""``ls``, ``get``, ``set``, ``rm``, ``watch``: items from the command line, against a real server."""
+"""``ls``, ``get``, ``set``, ``rm`` and ``watch`` with a real server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from progressbar_tracker import Change, ProgressBar, TransportError
 from progressbar_tracker.cli import items
 
 
-def test_set_creates_an_item_and_ls_shows_it(configured_server, command):
+def test_set_creates_an_item_that_ls_shows(configured_server, command):
     assert command("set", "job", "0.42", "--title", "A job", "--description", "going on").code == 0
     done = command("ls")
     heading, line = done.out.splitlines()
@@ -22,7 +22,7 @@ def test_set_creates_an_item_and_ls_shows_it(configured_server, command):
     assert line.endswith("job")
 
 
-def test_set_leaves_what_is_not_named(configured_server, command):
+def test_set_keeps_omitted_fields(configured_server, command):
     command("set", "job", "0.5", "--title", "A job", "--description", "first", "--weight", "7")
     command("set", "job", "--description", "second")
     item = command("get", "job", "--json").json
@@ -35,45 +35,45 @@ def test_set_to_one_ends_the_item(configured_server, command):
     assert command("get", "job", "--json").json["status"] == "succeeded"
 
 
-def test_ls_as_json_is_the_servers_list(configured_server, command):
+def test_ls_json_is_the_servers_list(configured_server, command):
     command("set", "a", "0.1")
     command("set", "b", "0.2", "--weight", "5")
     assert [item["id"] for item in command("ls", "--json").json] == ["b", "a"]
 
 
-def test_ls_of_nothing_says_so_beside_the_output(configured_server, command):
+def test_ls_without_items_writes_a_note_to_stderr(configured_server, command):
     done = command("ls")
     assert (done.code, done.out, done.err) == (0, "", "Nothing is running.\n")
 
 
-def test_get_shows_one_item_in_full(configured_server, command):
+def test_get_shows_all_fields(configured_server, command):
     command("set", "job", "0.5", "--title", "A job")
     done = command("get", "job")
     assert ["title", "A", "job"] in [line.split() for line in done.out.splitlines()]
 
 
-def test_rm_deletes_and_names_what_was_not_there(configured_server, command):
+def test_rm_deletes_items_and_names_missing_ones(configured_server, command):
     command("set", "a", "0.5")
     done = command("rm", "a", "b")
     assert (done.code, done.err) == (1, "progressbar-tracker: there is no item with the id b\n")
     assert command("ls", "--json").json == []
 
 
-def test_output_through_a_pipe_has_no_colours(configured_server, command):
+def test_ls_through_a_pipe_has_no_colours(configured_server, command):
     command("set", "job", "1")
     assert "\x1b" not in command("ls").out
 
 
-def test_a_hostile_title_stays_on_its_line(configured_server, command):
-    configured_title = "a‮b" + "日本語" * 10
-    command("set", "job", "0.5", "--title", configured_title)
+def test_ls_keeps_a_hostile_title_on_one_line(configured_server, command):
+    title = "a‮b" + "日本語" * 10
+    command("set", "job", "0.5", "--title", title)
     lines = command("ls").out.splitlines()
     assert len(lines) == 2
     assert "‮" not in lines[1]
 
 
 @pytest.mark.parametrize("arguments", [["get", "nope"], ["rm", "nope"]])
-def test_an_item_that_is_not_there_is_one_line_and_exit_code_1(configured_server, command, arguments):
+def test_missing_item_is_one_line_and_exit_code_1(configured_server, command, arguments):
     done = command(*arguments)
     assert done.code == 1
     assert done.out == ""
@@ -82,17 +82,17 @@ def test_an_item_that_is_not_there_is_one_line_and_exit_code_1(configured_server
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "field"),
     [
         (["set", "job", "1.5"], "value"),
         (["set", "x" * 201, "0.5"], "item_id"),
         (["set", "job", "0.5", "--title", "x" * 201], "title"),
     ],
 )
-def test_a_bad_value_is_named_in_one_line(configured_server, command, arguments, named):
+def test_invalid_value_is_named_in_one_line(configured_server, command, arguments, field):
     done = command(*arguments)
     assert (done.code, done.err.count("\n")) == (1, 1)
-    assert named in done.err
+    assert field in done.err
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_wrong_usage_is_one_line_and_exit_code_2(command, arguments):
     assert "--help" in done.err
 
 
-def test_without_a_configuration_the_way_to_one_is_told(command):
+def test_ls_without_configuration_says_how_to_configure(command):
     done = command("ls")
     assert done.code == 1
     assert "PROGRESSBAR_URL" in done.err
     assert "login" in done.err
 
 
-def test_a_setting_that_cannot_be_used_is_named(monkeypatch, command):
+def test_invalid_setting_is_named(monkeypatch, command):
     monkeypatch.setenv("PROGRESSBAR_URL", "server:8989")
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
     done = command("ls")
@@ -122,7 +122,7 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch, command):
     assert "PROGRESSBAR_URL" in done.err
 
 
-def test_a_server_that_is_away_is_one_line(monkeypatch, command):
+def test_unreachable_server_is_one_line(monkeypatch, command):
     monkeypatch.setenv("PROGRESSBAR_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "key")
     done = command("ls")
@@ -130,7 +130,7 @@ def test_a_server_that_is_away_is_one_line(monkeypatch, command):
     assert "http://127.0.0.1:1" in done.err
 
 
-def test_a_refused_key_is_one_line_without_the_key(server, monkeypatch, command):
+def test_refused_key_is_one_line_without_the_key(server, monkeypatch, command):
     monkeypatch.setenv("PROGRESSBAR_URL", server.url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "wrong-key-for-the-test")
     done = command("ls")
@@ -143,7 +143,7 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured_server, c
     with ProgressBar(configured_server.url, configured_server.create_key("admin", "a")) as pb:
         pb.create("job", "Job", "", 0.1)
 
-        def watched(client, **options):
+        def watch_with_changes(client, **options):
             changes = watch(client, **options)
             yield next(changes)
             pb.update("job", "Job", "", 0.5)
@@ -152,7 +152,7 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured_server, c
             yield next(changes)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(ProgressBar, "watch", watched)
+        monkeypatch.setattr(ProgressBar, "watch", watch_with_changes)
         done = command("watch")
     assert done.code == 0
     assert [line.split()[:4] for line in done.out.splitlines()] == [
@@ -162,18 +162,18 @@ def test_watch_through_a_pipe_prints_a_line_for_each_change(configured_server, c
     ]
 
 
-def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured_server, command, monkeypatch):
+def test_watch_restores_the_terminal(configured_server, command, monkeypatch):
     command("set", "job", "0.5", "--title", "A job")
     sizes = iter([os.terminal_size((80, 24))])
 
-    def size():
-        if (found := next(sizes, None)) is None:
+    def get_terminal_size():
+        if (size := next(sizes, None)) is None:
             raise KeyboardInterrupt
-        return found
+        return size
 
-    with monkeypatch.context() as patched:  # no longer than for the command, for pytest asks for the size too
+    with monkeypatch.context() as patched:  # only during the command, because pytest reads the size as well
         patched.setattr("sys.stdout.isatty", lambda: True, raising=False)
-        patched.setattr(shutil, "get_terminal_size", size)
+        patched.setattr(shutil, "get_terminal_size", get_terminal_size)
         done = command("watch")
     assert done.code == 0
     assert done.out.startswith("\x1b[?1049h")
@@ -181,7 +181,7 @@ def test_watch_in_a_terminal_redraws_and_leaves_it_as_it_was(configured_server, 
     assert done.out.endswith("\x1b[?1049l")
 
 
-def test_watch_of_a_server_without_a_stream_asks_for_the_list(command, monkeypatch):
+def test_watch_without_a_stream_polls_the_list(command, monkeypatch):
     from tests.support.fault_server import WRITE_KEY, FaultServer
 
     server = FaultServer(legacy=True)
@@ -200,15 +200,15 @@ def test_watch_of_a_server_without_a_stream_asks_for_the_list(command, monkeypat
     assert (done.code, done.out.split()[:4]) == (0, [">", "running", "50", "%"])
 
 
-def test_watch_says_since_when_the_server_is_away(monkeypatch):
-    listed = items._ItemList()
+def test_watch_keeps_the_start_of_an_outage(monkeypatch):
+    item_list = items._ItemList()
     now = iter([100.0, 103.0])
     monkeypatch.setattr(items.time, "monotonic", lambda: next(now))
-    listed.record_outage(None)
-    listed.record_outage(TransportError("no answer", method="GET", url="u"))
-    assert listed.outage == (100.0, "no answer")
-    listed.apply(Change(True, [], [], [], 1))
-    assert listed.outage is None
+    item_list.record_outage(None)
+    item_list.record_outage(TransportError("no answer", method="GET", url="u"))
+    assert item_list.outage == (100.0, "no answer")
+    item_list.apply(Change(True, [], [], [], 1))
+    assert item_list.outage is None
 
 
 def test_version_is_that_of_the_package(command):

@@ -1,4 +1,4 @@
-"""From a database file to PostgreSQL, and keys in a PostgreSQL database."""
+"""``migrate`` from a database file to PostgreSQL, and ``keys`` in a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from progressbar_tracker.server.models import Notice
 from progressbar_tracker.server.mutations import AddNotice
 from tests.support.server import start_server
+from tests.support.waiting import wait_until
 
 
 def open_client(server, key):
@@ -17,7 +18,7 @@ def open_client(server, key):
 
 @pytest.fixture
 def filled_database(tmp_path):
-    """A file with something of everything in it: the path, the keys, and what a reader saw there."""
+    """A file with rows of each kind: its path, keys, the path of a share, and the responses of its server."""
     path = tmp_path / "progress.db"
     with start_server(path) as server:
         write, admin = server.create_key("write", "ci"), server.create_key("admin", "boss")
@@ -32,20 +33,20 @@ def filled_database(tmp_path):
                 notice_id="n", channel="phone", item_id="a", run_id="r", event="failed", at=1.0, body="{}", next_at=2.0
             )
             server.store.commit([AddNotice(notice)]).result(10)
-            seen = {path: boss.get(path).json() for path in ("/progress", "/api/v1/history", "/api/v1/keys")}
-    return path, write, admin, share, seen
+            responses = {path: boss.get(path).json() for path in ("/progress", "/api/v1/history", "/api/v1/keys")}
+    return path, write, admin, share, responses
 
 
-def test_everything_is_there_afterwards_and_every_key_works(filled_database, postgres_url, command):
-    path, write, admin, share, seen = filled_database
+def test_migrate_moves_all_data_and_every_key_works(filled_database, postgres_url, command):
+    path, write, admin, share, responses = filled_database
     done = command("migrate", "--from", path, "--to", postgres_url)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Moved 20 items, 10 runs of the history, ")
     with start_server(postgres_url) as server, open_client(server, write) as writer, open_client(server, admin) as boss:
-        for path, before in seen.items():
+        for path, before in responses.items():
             after = boss.get(path).json()
-            for known in (before, after) if path.endswith("keys") else ():
-                for key in known if isinstance(known, list) else known["keys"]:
+            for document in (before, after) if path.endswith("keys") else ():
+                for key in document if isinstance(document, list) else document["keys"]:
                     key.pop("last_used_at")
             assert after == before
         assert [notice.notice_id for notice in server.store.read_due_notices(3.0, 9)] == ["n"]
@@ -53,16 +54,16 @@ def test_everything_is_there_afterwards_and_every_key_works(filled_database, pos
         assert httpx.get(f"{server.url}/{share}").status_code == 200
 
 
-def test_a_database_that_is_not_empty_is_left_alone(filled_database, postgres_url, command):
+def test_migrate_leaves_a_database_with_items_alone(filled_database, postgres_url, command):
     command("migrate", "--from", filled_database[0], "--to", postgres_url)
-    again = command("migrate", "--from", filled_database[0], "--to", postgres_url)
-    assert again.code == 1
-    assert "is not empty: there are items in it" in again.err
+    done = command("migrate", "--from", filled_database[0], "--to", postgres_url)
+    assert done.code == 1
+    assert "is not empty: there are items in it" in done.err
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM progressbar_tracker.items").fetchone() == (20,)
 
 
-def test_nothing_is_moved_while_a_server_runs_on_the_file(tmp_path, postgres_url, command):
+def test_migrate_refuses_the_file_of_a_running_server(tmp_path, postgres_url, command):
     with start_server(tmp_path / "progress.db"):
         done = command("migrate", "--from", tmp_path / "progress.db", "--to", postgres_url)
     assert done.code == 1
@@ -70,30 +71,28 @@ def test_nothing_is_moved_while_a_server_runs_on_the_file(tmp_path, postgres_url
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "told"),
+    ("source", "target", "reason"),
     [
         ("missing.db", "postgresql://127.0.0.1:1/x", "there is no database"),
         ("there.db", "postgresql://me:very-secret@127.0.0.1:1/x", "postgresql://me@127.0.0.1:1/x cannot be used"),
         ("there.db", "mysql://127.0.0.1/x", "--to must be a postgresql:// URL"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_without_the_password(tmp_path, command, source, target, told):
+def test_migrate_failure_is_one_line_without_the_password(tmp_path, command, source, target, reason):
     start_server(tmp_path / "there.db").close()
     done = command("migrate", "--from", tmp_path / source, "--to", target)
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-    assert told in done.err
+    assert reason in done.err
     assert "very-secret" not in done.err
 
 
-def test_keys_are_made_and_revoked_in_the_database_that_a_server_uses(postgres_url, command, monkeypatch):
+def test_keys_in_postgresql_change_for_a_running_server(postgres_url, command, monkeypatch):
     monkeypatch.setenv("PROGRESSBAR_DATABASE", postgres_url)
     with start_server(postgres_url) as server:
         key = command("keys", "create", "--type", "write", "--name", "ci").out.strip()
         with open_client(server, key) as client:
             assert client.get("/api/key-info").json()["type"] == "write"
-        listed = command("keys", "list", "--json").json
-        (made,) = [one for one in listed if one["name"] == "ci"]
-        assert command("keys", "revoke", made["key_id"]).code == 0
+        (record,) = [record for record in command("keys", "list", "--json").json if record["name"] == "ci"]
+        assert command("keys", "revoke", record["key_id"]).code == 0
         with open_client(server, key) as client:
-            while client.get("/api/key-info").status_code == 200:
-                pass  # until it has come round; pytest-timeout ends what never does
+            wait_until(lambda: client.get("/api/key-info").status_code != 200)

@@ -1,4 +1,4 @@
-"""``pipe``: byte for byte, counted, with the manners of ``cat``."""
+"""``pipe`` copies like ``cat``, and counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIPE_DATA = random.Random(0).randbytes(3_000_000) + b"last"
 
 
 def copy_through_pipes(feed, separator=b"\n", *, blocking=True):
-    """Copy through two pipes; return what came out and the count."""
+    """Copy pieces through two pipes; return the output and the count. An empty piece is a pause of 20 ms."""
     (source, entry), (exit_, target) = os.pipe(), os.pipe()
     os.set_blocking(source, blocking)
     os.set_blocking(target, blocking)
@@ -52,18 +52,18 @@ def copy_through_pipes(feed, separator=b"\n", *, blocking=True):
     ("separator", "count"),
     [(b"\n", PIPE_DATA.count(b"\n") + 1), (b"\0", PIPE_DATA.count(b"\0") + 1), (None, len(PIPE_DATA))],
 )
-def test_what_comes_out_is_what_went_in_and_is_counted(separator, count, blocking):
+def test_copy_is_unchanged_and_counted(separator, count, blocking):
     pieces = [PIPE_DATA[at : at + 60_000] for at in range(0, len(PIPE_DATA), 60_000)]
-    pieces.insert(3, b"")  # a pause, in which there is nothing to read
+    pieces.insert(3, b"")  # a pause without data
     assert copy_through_pipes(pieces, separator, blocking=blocking) == (PIPE_DATA, count)
 
 
 @pytest.mark.parametrize(("data", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"\n\n", 2)])
-def test_a_last_line_without_a_newline_counts(data, lines):
+def test_copy_counts_a_last_line_without_newline(data, lines):
     assert copy_through_pipes([data] if data else []) == (data, lines)
 
 
-def test_bytes_are_counted_where_the_kernel_cannot_move_them(tmp_path):
+def test_copy_counts_bytes_without_splice(tmp_path):
     (tmp_path / "in").write_bytes(PIPE_DATA)
     (tmp_path / "out").write_bytes(b"before")
     counts = []
@@ -73,19 +73,19 @@ def test_bytes_are_counted_where_the_kernel_cannot_move_them(tmp_path):
     assert sum(counts) == len(PIPE_DATA)
 
 
-def test_a_line_is_there_at_once_and_the_item_is_in_the_history(shell):
+def test_pipe_passes_each_line_at_once(shell):
     with shell.start("pipe", "--id", "slow", "--total", "2", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         for line in (b"one\n", b"two"):
             process.stdin.write(line)
             process.stdin.flush()
-            assert os.read(process.stdout.fileno(), 100) == line  # hangs if it is held back
+            assert os.read(process.stdout.fileno(), 100) == line  # hangs if the line is buffered
         process.stdin.close()
         assert process.wait(20) == 0
     item = shell.item("slow")
     assert (item["status"], item["completed"], item["total"], item["unit"]) == ("succeeded", 2, 2, "lines")
 
 
-def test_the_total_of_a_file_is_its_size(shell, tmp_path):
+def test_pipe_bytes_of_a_file_has_its_size_as_total(shell, tmp_path):
     (tmp_path / "in").write_bytes(PIPE_DATA)
     done = shell.bash(f"pbt pipe --bytes --id file < {tmp_path}/in | cmp - {tmp_path}/in")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -93,14 +93,14 @@ def test_the_total_of_a_file_is_its_size(shell, tmp_path):
     assert (item["completed"], item["total"], item["unit"]) == (len(PIPE_DATA), len(PIPE_DATA), "B")
 
 
-def test_a_reader_that_has_seen_enough_ends_all_in_silence(shell):
+def test_pipe_with_a_closed_reader_ends_silently(shell):
     done = shell.bash("set -o pipefail; yes | pbt pipe --id enough | head -n 2; echo ${PIPESTATUS[@]}")
     assert done.stdout == b"y\ny\n141 141 0\n"
     assert done.stderr == b""
     assert shell.item("enough")["status"] == "stopped"
 
 
-def test_a_signal_ends_it_and_the_item_says_which(shell):
+def test_pipe_killed_by_a_signal_names_it(shell):
     with shell.start("pipe", "--id", "ended", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdin.write(b"line\n")
         process.stdin.flush()
@@ -114,7 +114,7 @@ def test_a_signal_ends_it_and_the_item_says_which(shell):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("pbt pipe 0>/dev/null", "cannot read: Bad file descriptor"),
         ("pbt pipe <&-", "stdin is closed"),
@@ -122,28 +122,28 @@ def test_a_signal_ends_it_and_the_item_says_which(shell):
         ("echo | pbt pipe > /dev/full", "cannot write: No space left on device"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_one_line_and_exit_code_1(shell, line, said):
+def test_pipe_with_a_broken_stream_is_one_line_and_exit_code_1(shell, line, message):
     done = shell.bash(line)
-    assert (done.returncode, done.stderr.decode()) == (1, f"progressbar-tracker: {said}\n")
+    assert (done.returncode, done.stderr.decode()) == (1, f"progressbar-tracker: {message}\n")
 
 
 @pytest.mark.parametrize("total", ["abc", "-1", "nan", "inf", "10k", ""])
-def test_a_total_that_is_no_number_is_wrong_usage(command, total):
+def test_pipe_total_that_is_no_number_is_wrong_usage(command, total):
     done = command("pipe", "--total", total)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "--total" in done.err
 
 
-def test_bytes_and_null_exclude_each_other(command):
+def test_pipe_bytes_and_null_exclude_each_other(command):
     assert command("pipe", "--bytes", "--null").code == 2
 
 
-def test_a_url_that_is_none_is_one_line(command):
+def test_pipe_invalid_url_is_one_line(command):
     done = command("pipe", "--url", "server:8989")
     assert (done.code, done.err.count("\n")) == (1, 1)
 
 
-def test_neighbours_are_let_go_before_a_server_that_hangs_is_waited_for():
+def test_pipe_closes_its_output_before_it_waits_for_the_server():
     hung = FaultServer()
     hung.default_fault = HANG
     environ = {**os.environ, "PROGRESSBAR_URL": hung.url, "PROGRESSBAR_API_KEY": WRITE_KEY}
@@ -154,15 +154,15 @@ def test_neighbours_are_let_go_before_a_server_that_hangs_is_waited_for():
             process.stdin.write(b"a\n")
             process.stdin.flush()
             assert os.read(process.stdout.fileno(), 100) == b"a\n"
-            wait_until(lambda: hung.requests)  # the server has a request, and says nothing
+            wait_until(lambda: hung.requests)  # the server has a request that it never answers
             process.stdin.write(b"b\n")
             process.stdin.close()
             assert os.read(process.stdout.fileno(), 100) == b"b\n"
             assert process.stdout.read() == b""
-            assert process.poll() is None  # it is still trying, and nobody waits
-            began = time.monotonic()
+            assert process.poll() is None  # still reporting, but its reader is free
+            started = time.monotonic()
             assert process.wait(20) == 0
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - started < 10
             assert process.stderr.read() == b""
     finally:
         hung.close()

@@ -1,4 +1,4 @@
-"""``run``: a Python program as it is, with its tqdm bars on the server."""
+"""``run``: an unchanged Python program with its tqdm bars on the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.cli import CLI_COMMAND, write_script
 from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
 from tests.support.waiting import wait_until
 
-# What is over in an instant is not sent, so each bar goes on when it has been seen.
+# A very short bar is never sent. So each bar pauses until the test has seen it.
 BARS_PROGRAM = """
 import pathlib, sys, time
 from tqdm import tqdm
@@ -34,14 +34,14 @@ print(json.dumps({
     "argv": sys.argv, "path": sys.path, "name": __name__, "file": __file__, "pid": os.getpid(),
     "flags": list(sys.flags), "orig": sys.orig_argv, "custom": "sitecustomize" in sys.modules,
     "loaded": [name for name in sys.modules if name.startswith(("tqdm", "progressbar_tracker"))],
-    "said": sys.stdin.read(),
+    "stdin": sys.stdin.read(),
 }))
 sys.exit(9)
 """
 
 
-def run_plain(*arguments, **how):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, timeout=100, **how)
+def run_plain(*arguments, **options):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, timeout=100, **options)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def items_by_title(shell):
 
 
 def run_and_check(shell, folder, *arguments, bars):
-    """Run a program whose bars come one after the other."""
+    """Run a program with several bars, one at a time."""
     with shell.start("run", *arguments, stderr=subprocess.PIPE) as process:
         for title in bars:
             wait_until(lambda title=title: title in items_by_title(shell))
@@ -63,7 +63,7 @@ def run_and_check(shell, folder, *arguments, bars):
     assert process.returncode == 0, err
 
 
-def test_a_program_sees_what_it_always_sees(shell, tmp_path):
+def test_run_keeps_the_programs_environment(shell, tmp_path):
     import json
 
     path = write_script(tmp_path, STATE_PROGRAM)
@@ -71,14 +71,14 @@ def test_a_program_sees_what_it_always_sees(shell, tmp_path):
     expected = json.loads(run_plain(path, *arguments, input=b"word").stdout)
     with shell.start("run", path, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         out, _ = process.communicate(b"word", timeout=100)
-    found = json.loads(out)
+    state = json.loads(out)
     assert process.returncode == 9
-    assert found["pid"] == process.pid  # nobody stands between: signals, stops and exit codes are its own
-    assert found == {**expected, "pid": process.pid}
-    assert found["loaded"] == []
+    assert state["pid"] == process.pid  # no process in between: signals, stops and exit codes are the program's
+    assert state == {**expected, "pid": process.pid}
+    assert state["loaded"] == []
 
 
-def test_the_bars_of_an_unchanged_script_are_on_the_server(shell, bars, tmp_path):
+def test_run_shows_the_bars_of_an_unchanged_script(shell, bars, tmp_path):
     run_and_check(shell, tmp_path, bars, "An unchanged script", bars=["An unchanged script"])
     item = items_by_title(shell)["An unchanged script"]
     assert (item["status"], item["completed"], item["parent"]) == ("succeeded", 30, None)
@@ -94,7 +94,7 @@ def test_the_bars_of_an_unchanged_script_are_on_the_server(shell, bars, tmp_path
         ["interrupted.py"],
     ],
 )
-def test_what_goes_wrong_is_told_by_python_itself(shell, tmp_path, arguments):
+def test_run_keeps_pythons_own_errors(shell, tmp_path, arguments):
     for name, text in {
         "syntax.py": "def f(:\n",
         "raises.py": "def f():\n    1 / 0\nf()\n",
@@ -111,7 +111,7 @@ def test_what_goes_wrong_is_told_by_python_itself(shell, tmp_path, arguments):
     assert expected.returncode != 0
 
 
-def test_processes_that_it_starts_are_covered(shell, tmp_path, bars):
+def test_run_shows_the_bars_of_subprocesses(shell, tmp_path, bars):
     path = write_script(
         tmp_path,
         f"""
@@ -133,7 +133,7 @@ if __name__ == "__main__":
     run_and_check(shell, tmp_path, path, bars=["of a subprocess", "of spawn", "of fork"])
 
 
-def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars, tmp_path):
+def test_run_job_is_the_parent_of_its_bars(shell, bars, tmp_path):
     run_and_check(shell, tmp_path, "--job", "--id", "the-run", bars, "A bar of the run", bars=["A bar of the run"])
     job, bar = shell.item("the-run"), items_by_title(shell)["A bar of the run"]
     assert (job["status"], job["title"]) == ("succeeded", f"python {bars} 'A bar of the run'")
@@ -142,18 +142,18 @@ def test_with_job_the_run_is_an_item_and_its_bars_are_under_it(shell, bars, tmp_
     assert {"host", "pid", "command"} <= set(job["meta"])
 
 
-def test_a_job_that_fails_says_how_and_ends_alike(shell, tmp_path):
+def test_run_job_that_is_killed_ends_by_the_same_signal(shell, tmp_path):
     path = write_script(
         tmp_path, "import os, sys\nprint('gone', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 15)"
     )
-    done = shell.run("run", "--title", "A run", path)  # a title is that of a job
+    done = shell.run("run", "--title", "A run", path)  # --title implies --job
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"gone\n")
     job = items_by_title(shell)["A run"]
     assert (job["status"], job["error"]) == ("failed", "killed by SIGTERM")
 
 
-def test_a_server_that_hangs_changes_nothing(tmp_path):
-    # It waits for a word, so that the server has a request by then.
+def test_run_with_a_hanging_server_keeps_the_output(tmp_path):
+    # The program waits for a line of input, which it gets after the server's first request.
     path = write_script(tmp_path, "import tqdm\nfor n in tqdm.tqdm(range(3)): print(n)\ninput()\n1 / 0")
     expected = run_plain(path, input=b"\n")
     hung = FaultServer()
@@ -168,7 +168,7 @@ def test_a_server_that_hangs_changes_nothing(tmp_path):
     assert err.splitlines()[-4:] == expected.stderr.splitlines()[-4:]
 
 
-def test_a_key_does_not_travel_to_another_server():
+def test_key_is_not_passed_to_another_server():
     environ = {"PROGRESSBAR_URL": "http://one:1", "PROGRESSBAR_API_KEY": "secret", "PATH": "/bin"}
     assert supervisor.with_server_env(environ, "http://two:1") == {"PATH": "/bin", "PROGRESSBAR_URL": "http://two:1"}
     assert supervisor.with_server_env(environ, "http://one:1/")["PROGRESSBAR_API_KEY"] == "secret"
@@ -176,7 +176,7 @@ def test_a_key_does_not_travel_to_another_server():
     assert supervisor.with_server_env(environ, None) == environ
 
 
-def test_the_path_of_the_user_stays_and_ours_is_there_once():
+def test_python_path_gets_the_bootstrap_folder_once():
     (folder,) = supervisor.with_tqdm_env({})["PYTHONPATH"].split(os.pathsep)
     assert sorted(path.name for path in Path(folder).glob("*.py")) == [
         "_progressbar_tracker_hook.py",
@@ -187,29 +187,29 @@ def test_the_path_of_the_user_stays_and_ours_is_there_once():
     assert twice["PYTHONPATH"].split(os.pathsep) == [folder, "a", "", "b"]
 
 
-# --- what Python finds when it starts ---------------------------------------------------------------------------------
+# --- the bootstrap at the start of Python -----------------------------------------------------------------------------
 
 
-def run_bootstrapped(code, *folders, **how):
-    """Run code in a Python that finds our folder and others."""
+def run_bootstrapped(code, *folders, **options):
+    """Run code in a Python whose path has the bootstrap folder and other folders."""
     path = supervisor.with_tqdm_env({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
-    return run_plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **how)
+    return run_plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **options)
 
 
-def test_the_environments_own_sitecustomize_runs_and_is_the_only_one(tmp_path):
+def test_bootstrap_runs_the_environments_sitecustomize(tmp_path):
     write_script(tmp_path, "import builtins; builtins.mark = __file__", "sitecustomize.py")
     done = run_bootstrapped("import sitecustomize; print(mark, sitecustomize.__file__)", tmp_path)
     assert done.stdout.decode().split() == [str(tmp_path / "sitecustomize.py")] * 2
 
 
-def test_what_the_environments_own_sitecustomize_raises_is_told_as_ever(tmp_path):
+def test_bootstrap_keeps_the_error_of_sitecustomize(tmp_path):
     write_script(tmp_path, "1 / 0", "sitecustomize.py")
     expected = run_plain("-c", "print(1)", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert b"ZeroDivisionError" in expected.stderr
     assert run_bootstrapped("print(1)", tmp_path).stderr == expected.stderr
 
 
-def test_a_python_without_the_package_is_left_in_peace():
+def test_bootstrap_ignores_a_python_without_the_package():
     code = (
         "import sys; sys.modules['progressbar_tracker'] = None\n"  # the import fails
         "import tqdm; print(tqdm.__name__, len(list(tqdm.tqdm([1], disable=True))))"
@@ -218,7 +218,7 @@ def test_a_python_without_the_package_is_left_in_peace():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"tqdm 1\n", b"")
 
 
-def test_a_mirror_that_fails_is_passed_over(tmp_path):
+def test_bootstrap_ignores_a_failing_mirror(tmp_path):
     package = tmp_path / "progressbar_tracker"
     package.mkdir()
     write_script(package, "raise RuntimeError('broken')", "__init__.py")
@@ -226,12 +226,12 @@ def test_a_mirror_that_fails_is_passed_over(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
 
 
-def test_the_mirror_is_switched_on_by_the_import_and_nothing_is_left_of_the_hook():
+def test_bootstrap_mirrors_at_the_import_and_removes_its_hook():
     code = (
         "import sys\n"
         "hooks = lambda: [type(f).__module__ for f in sys.meta_path if 'progressbar' in type(f).__module__]\n"
         "print(hooks(), 'progressbar_tracker' in sys.modules)\n"
-        "import importlib.util; importlib.util.find_spec('tqdm'); print(len(hooks()))\n"  # a look is no import
+        "import importlib.util; importlib.util.find_spec('tqdm'); print(len(hooks()))\n"  # find_spec is no import
         "from tqdm.auto import trange\n"
         "import tqdm\n"
         "print(hooks(), 'progressbar_tracker.tqdm' in sys.modules)\n"
@@ -246,11 +246,11 @@ def test_the_mirror_is_switched_on_by_the_import_and_nothing_is_left_of_the_hook
     ]
 
 
-def test_threads_that_import_it_at_once_all_get_it():
+def test_bootstrap_import_from_many_threads_is_safe():
     code = (
         "import threading\n"
         "def work():\n"
-        "    import tqdm, progressbar_tracker.tqdm as ours\n"
+        "    import tqdm, progressbar_tracker.tqdm\n"
         "    done.append(tqdm.tqdm)\n"
         "done = []\n"
         "threads = [threading.Thread(target=work) for _ in range(8)]\n"

@@ -1,4 +1,4 @@
-"""``serve`` as a process of its own."""
+"""``serve`` in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from progressbar_tracker import ProgressBar, _config
 
 @pytest.fixture
 def start_serve(tmp_path):
-    """Start ``serve`` with a data folder and a config file of the test's own; read its first lines."""
-    started = []
+    """Start ``serve`` processes with a database and a config file of the test's own; kill them at the end."""
+    processes = []
 
     def start(*arguments, **environ):
         process = subprocess.Popen(
@@ -29,16 +29,17 @@ def start_serve(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        started.append(process)
+        processes.append(process)
         return process
 
     yield start
-    for process in started:
+    for process in processes:
         process.kill()
         process.communicate()
 
 
 def read_url(process):
+    """Return the server's URL and its output up to the line with it."""
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -55,8 +56,8 @@ def read_refusal(process):
     return err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are told on Linux only")
-def test_it_takes_as_many_files_as_it_may_have(start_serve):
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows another process's limits")
+def test_serve_raises_its_limit_of_files(start_serve):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -66,52 +67,52 @@ def test_it_takes_as_many_files_as_it_may_have(start_serve):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     read_url(process)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] == wanted
+    expected = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] == expected
 
 
-def test_the_first_start_makes_track_work_without_any_configuration(start_serve, tmp_path):
-    url, said = read_url(start_serve("--port", "0"))
-    assert "admin key" in said
-    assert "/auth/" in said
+def test_serve_first_start_configures_track(start_serve, tmp_path):
+    url, output = read_url(start_serve("--port", "0"))
+    assert "admin key" in output
+    assert "/auth/" in output
     path = _config.get_user_config_path(os.environ)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     code = (
         "from progressbar_tracker import flush, track\nfor i in track(range(3), id='job', keep=True): pass\nflush(20)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
-    found = _config.discover(os.environ)
-    assert found.url == url
-    with ProgressBar(found.url, found.api_key) as pb:
+    config = _config.discover(os.environ)
+    assert config.url == url
+    with ProgressBar(config.url, config.api_key) as pb:
         assert pb.get("job")["status"] == "succeeded"
 
 
-def test_no_local_key_leaves_the_config_file_alone(start_serve):
+def test_serve_no_local_key_leaves_the_config_file_alone(start_serve):
     read_url(start_serve("--port", "0", "--no-local-key"))
     assert not _config.get_user_config_path(os.environ).exists()
 
 
-def test_a_given_admin_key_works_and_is_not_printed(start_serve, tmp_path):
+def test_serve_admin_key_of_a_file_works_and_is_not_printed(start_serve, tmp_path):
     secret = "an-admin-key-of-our-own-making"
     (tmp_path / "key").write_text(secret + "\n")
-    url, said = read_url(start_serve("--port", "0", PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key")))
-    assert secret not in said
-    assert "admin key" not in said
+    url, output = read_url(start_serve("--port", "0", PROGRESSBAR_ADMIN_KEY_FILE=str(tmp_path / "key")))
+    assert secret not in output
+    assert "admin key" not in output
     with ProgressBar(url, secret) as pb:
         assert pb.is_admin()
 
 
-def test_everything_lives_under_the_base_path(start_serve):
+def test_serve_base_path_prefixes_all_routes(start_serve):
     url, _ = read_url(start_serve("--port", "0", "--base-path", "/p/"))
     assert url.endswith("/p")
-    found = _config.discover(os.environ)
-    with ProgressBar(found.url, found.api_key) as pb:
+    config = _config.discover(os.environ)
+    with ProgressBar(config.url, config.api_key) as pb:
         pb.create("job", "Job", "", 0.5)
         assert pb.get("job")["value"] == 0.5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_good_order(start_serve, number):
+def test_serve_exits_cleanly_on_a_signal(start_serve, number):
     process = start_serve("--port", "0")
     read_url(process)
     process.send_signal(number)
@@ -119,12 +120,12 @@ def test_a_signal_ends_it_in_good_order(start_serve, number):
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_second_server_on_the_same_file_is_refused_in_one_sentence(start_serve, tmp_path):
+def test_serve_refuses_a_second_server_on_the_file(start_serve, tmp_path):
     read_url(start_serve("--port", "0"))
     assert "progress.db" in read_refusal(start_serve("--port", "0"))
 
 
-def test_a_port_in_use_is_refused_in_one_sentence(start_serve):
+def test_serve_refuses_a_port_in_use(start_serve):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -132,12 +133,12 @@ def test_a_port_in_use_is_refused_in_one_sentence(start_serve):
         assert port in read_refusal(start_serve("--port", port))
 
 
-def test_a_file_that_is_no_database_is_refused_in_one_sentence(start_serve, tmp_path):
+def test_serve_refuses_a_file_that_is_no_database(start_serve, tmp_path):
     (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
     assert "progress.db" in read_refusal(start_serve("--port", "0"))
 
 
-def test_in_json_every_line_is_json_also_when_it_does_not_come_to_serving(start_serve, tmp_path):
+def test_serve_json_log_has_a_failed_start(start_serve, tmp_path):
     (tmp_path / "progress.db").write_text("this is no database at all, just a long enough line of text\n" * 40)
     _, err = (process := start_serve("--port", "0", "--log-format", "json")).communicate(timeout=100)
     assert process.returncode == 1
@@ -146,13 +147,13 @@ def test_in_json_every_line_is_json_also_when_it_does_not_come_to_serving(start_
     assert "progress.db" in line["message"]
 
 
-def test_a_bad_variable_is_named(start_serve):
+def test_serve_names_an_invalid_variable(start_serve):
     assert "PROGRESSBAR_PORT" in read_refusal(start_serve(PROGRESSBAR_PORT="many"))
 
 
-def test_the_keys_in_the_file_can_be_changed_while_it_serves(start_serve, tmp_path):
+def test_keys_create_works_while_serve_runs(start_serve, tmp_path):
     url, _ = read_url(start_serve("--port", "0"))
-    made = subprocess.run(
+    created = subprocess.run(
         [sys.executable, "-m", "progressbar_tracker", "keys", "create", "--type", "read", "--name", "wall"],
         env={**os.environ, "PROGRESSBAR_DATABASE": str(tmp_path / "progress.db")},
         capture_output=True,
@@ -160,7 +161,7 @@ def test_the_keys_in_the_file_can_be_changed_while_it_serves(start_serve, tmp_pa
         check=True,
         timeout=100,
     )
-    with ProgressBar(url, made.stdout.strip()) as pb:
+    with ProgressBar(url, created.stdout.strip()) as pb:
         assert pb.is_read_only()
 
 
@@ -172,7 +173,7 @@ KUBERNETES_VARIABLES = {
 }  # fmt: skip
 
 
-def test_what_kubernetes_sets_for_a_service_of_the_name_is_ignored_in_a_line(start_serve):
+def test_serve_ignores_kubernetes_service_variables(start_serve):
     process = start_serve("--port", "0", **KUBERNETES_VARIABLES)
     read_url(process)
     process.terminate()
