@@ -7,9 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from .cli import run
+    from .cli import run_command_line
 
-    sys.exit(run())
+    sys.exit(run_command_line())
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def command(capsys):
 
     def run(*arguments: str) -> CommandResult:
         capsys.readouterr()
-        code = cli.run([str(argument) for argument in arguments])
+        code = cli.run_command_line([str(argument) for argument in arguments])
         return CommandResult(code, *capsys.readouterr())
 
     return run

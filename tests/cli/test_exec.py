@@ -33,7 +33,7 @@ def run(capfdbinary):
 
     def run(*arguments):
         with recording() as recorded:
-            code = cli.run(list(arguments))
+            code = cli.run_command_line(list(arguments))
         (only,) = recorded
         return ExecResult(code, *capfdbinary.readouterr(), only)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from progressbar_tracker import track
 from progressbar_tracker._http.legacy import LegacyState
 from progressbar_tracker._tracking.deadline import make_deadline, parse_deadline
+from progressbar_tracker.cli.pipe import pipe
 from progressbar_tracker.cli.table import item_row
-from progressbar_tracker.cli.wrap import pipe
 from progressbar_tracker.testing import Recording, recording
 from progressbar_tracker.tqdm import tqdm
 

@@ -15,7 +15,8 @@ import click
 from progressbar_tracker._errors import ProgressBarError
 from progressbar_tracker._version import VERSION
 
-from . import database, doctor, items, keys, serve, streams, wrap
+from . import database, doctor, items, keys, pipe, run, serve, streams
+from . import exec as exec_command
 from .streams import PROGRAM_NAME
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _COMPLETION_VARIABLE: Final = "_PROGRESSBAR_TRACKER_COMPLETE"
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 with one line on stderr, or 2 for wrong usage."""
     streams.prepare_streams()
     if _COMPLETION_VARIABLE in os.environ:
@@ -81,7 +82,7 @@ def version() -> None:
 
 
 for _command in (
-    *serve.CLI_COMMANDS, *wrap.CLI_COMMANDS, *items.CLI_COMMANDS, *keys.CLI_COMMANDS, *database.CLI_COMMANDS,
-    *doctor.CLI_COMMANDS,
+    *serve.CLI_COMMANDS, *run.CLI_COMMANDS, *exec_command.CLI_COMMANDS, *pipe.CLI_COMMANDS, *items.CLI_COMMANDS,
+    *keys.CLI_COMMANDS, *database.CLI_COMMANDS, *doctor.CLI_COMMANDS,
 ):  # fmt: skip
     commands.add_command(_command)
