@@ -1,8 +1,7 @@
-"""``progressbar-tracker demo``: a server with a temporary database, and a real job that it shows.
+"""``progressbar-tracker demo``: a server with a temporary database, and real jobs as examples.
 
-The job reads the files of Python's standard library: it hashes them (a bar inside a bar), compresses them (bytes),
-looks for files to search (nobody knows how many), checks a backup whose last part cannot be read (it fails half-way),
-and searches for a word until it is found (left early).
+The jobs read the files of Python's standard library. They hash files (nested bars), compress them (bytes), find files
+(unknown total), check a backup with a broken link (fails half-way), and search for a word (stops at the first match).
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ITEM_GROUP: Final = "standard library"
-CHUNK_BYTES: Final = 64 * 1024  # bytes
-MAX_INPUT_BYTES: Final = 16_000_000  # bytes to compress: ten seconds or so of a slow core
+CHUNK_BYTES: Final = 64 * 1024
+MAX_INPUT_BYTES: Final = 16_000_000  # to compress: about ten seconds on a slow core
 HASHED_PACKAGES: Final = ("asyncio", "email", "encodings", "http", "importlib", "json", "logging", "unittest", "xml")
 
 
@@ -35,8 +34,8 @@ def run_demo(*, once: bool, port: int, print_line: Callable[[str], None]) -> Non
     """Run the demo.
 
     Args:
-        once: Return when the work is done, instead of waiting for Ctrl-C.
-        port: The server's port; 0 for a free one.
+        once: Return after the jobs, instead of waiting for Ctrl-C.
+        port: The server's port; 0 selects a free one.
         print_line: Prints a line.
     """
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
@@ -54,18 +53,18 @@ def run_demo(*, once: bool, port: int, print_line: Callable[[str], None]) -> Non
         if not once:
             print_line("The server stays until Ctrl-C. A fresh sign-in link: " + server.create_sign_in_url())
             while True:
-                time.sleep(1.0)  # not for ever: a Ctrl-C in the moment before it would not end it
+                time.sleep(1.0)  # short sleeps: a Ctrl-C just before an endless wait would be lost
 
 
 def run_jobs(pb: ProgressBar, folder: Path) -> str:
-    """Do all of it: the compressing in a thread beside the rest, so that several bars move at once.
+    """Run all jobs. The compression runs in a thread, so that several bars move at once.
 
     Returns:
-        Why the check of the backup failed.
+        The reason why the check of the backup failed.
     """
     library = Path(sysconfig.get_path("stdlib"))
-    compressing = threading.Thread(target=compress_files, args=(pb, library), daemon=True)
-    compressing.start()
+    compression = threading.Thread(target=compress_files, args=(pb, library), daemon=True)
+    compression.start()
     hash_packages(pb, library)
     names = find_files(pb, library)
     failure = "it did not"
@@ -74,32 +73,32 @@ def run_jobs(pb: ProgressBar, folder: Path) -> str:
     except OSError as error:
         failure = f"{type(error).__name__} on {Path(str(error.filename)).name}"
     search_files(pb, names)
-    compressing.join()
+    compression.join()
     return failure
 
 
 def hash_packages(pb: ProgressBar, library: Path) -> str:
-    """Hash each package file by file: a bar for the packages, and inside it one for the files of each."""
+    """Hash packages, with a bar for the packages and a nested bar for the files of each."""
     total = hashlib.sha256()
     folders = [library / name for name in HASHED_PACKAGES if (library / name).is_dir()]
     for package in pb.track(folders, id="hash", title="Hash packages", unit="packages", group=ITEM_GROUP, weight=30):
         for path in pb.track(
             sorted(package.rglob("*.py")), title=f"Hash {package.name}", unit="files", group=ITEM_GROUP
         ):
-            # Many rounds, as one would for a password: a job has to take its time to be worth watching.
+            # Many rounds make the job slow enough to watch.
             total.update(hashlib.pbkdf2_hmac("sha256", path.read_bytes(), b"demo", 40_000))
     return total.hexdigest()
 
 
 def iter_modules(library: Path) -> Iterator[Path]:
-    """Find the library's modules, without what was installed beside it."""
+    """Yield the modules of the standard library, without site-packages."""
     for path in library.rglob("*.py"):
         if "site-packages" not in path.parts:
             yield path
 
 
 def compress_files(pb: ProgressBar, library: Path) -> int:
-    """Compress files and count the bytes, in a block: the exact count is advanced by hand."""
+    """Compress files and count bytes, with explicit calls of ``advance()``."""
     paths, size = [], 0
     for path in iter_modules(library):
         if size < MAX_INPUT_BYTES:
@@ -118,18 +117,18 @@ def compress_files(pb: ProgressBar, library: Path) -> int:
 
 
 def find_files(pb: ProgressBar, library: Path) -> list[Path]:
-    """Walk the tree: how many files there are is known only at the end."""
+    """Find all files; their number is unknown until the end."""
 
-    def checked() -> Iterator[Path]:
+    def checksum_files() -> Iterator[Path]:
         for path in iter_modules(library):
             zlib.crc32(path.read_bytes())
             yield path
 
-    return list(pb.track(checked(), id="find", title="Find and checksum files", unit="files", group=ITEM_GROUP))
+    return list(pb.track(checksum_files(), id="find", title="Find and checksum files", unit="files", group=ITEM_GROUP))
 
 
 def check_backup(pb: ProgressBar, library: Path, folder: Path) -> None:
-    """Read a backup of links; one in the middle leads nowhere, and the block fails with the reason."""
+    """Read a backup of links. A broken link in the middle raises and fails the item."""
     backup = folder / "backup"
     backup.mkdir()
     sources = sorted(library.glob("*.py"))[:60]
@@ -144,9 +143,9 @@ def check_backup(pb: ProgressBar, library: Path, folder: Path) -> None:
 
 
 def search_files(pb: ProgressBar, paths: list[Path]) -> Path | None:
-    """Search until the first hit: the loop is left early, which is no failure."""
+    """Search until the first match. The early end of the loop is not a failure."""
     for path in pb.track(paths, id="search", title="Search for a word", unit="files", group=ITEM_GROUP, keep=True):
-        time.sleep(0.002)  # somebody's slow disk
+        time.sleep(0.002)  # simulates a slow disk
         if b"zipimporter" in path.read_bytes():
             return path
     return None

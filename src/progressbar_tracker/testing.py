@@ -1,4 +1,4 @@
-"""For the tests of programs that use ``track()``: what would have been told to the server, without one.
+"""Test programs that use ``track()``: record the runs that would be sent, without a server.
 
     >>> from progressbar_tracker import track
     >>> with recording() as recorded:
@@ -7,8 +7,8 @@
     >>> recorded["import"].status, recorded["import"].completed
     ('succeeded', 3)
 
-No thread is started and nothing is sent: the state of a run is read when it is asked for, so a test waits for nothing.
-Unlike a server, the record also has the runs that are too short to cost a request.
+No thread is started and no request is sent. The state of a run is read on access, so a test never waits. The record
+also has runs that are too short to be sent to a server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["RecordedRun", "Recording", "recording"]
 
 
 class RecordedRun(NamedTuple):
-    """The state of one run when it was asked for. The fields are those of the server's items."""
+    """The state of a run at the time of access. The fields are those of the server's items."""
 
     id: str
     run_id: str
@@ -50,7 +50,7 @@ class RecordedRun(NamedTuple):
 
 
 class _RecordingSender(Sender):
-    """Takes runs in and sends nothing."""
+    """Collects runs and sends nothing."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
@@ -59,12 +59,12 @@ class _RecordingSender(Sender):
     def add(self, source: Source) -> None:
         self.sources.append(source)
 
-    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - there is nothing to wait for
+    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - nothing is pending
         return True
 
 
 class Recording:
-    """What was tracked, in the order in which it began. Index it with an id for the newest run of that id."""
+    """The recorded runs in order of their start. Index it with an id to get the newest run of that id."""
 
     def __init__(self) -> None:
         self.sender: Sender = _RecordingSender()
@@ -72,7 +72,7 @@ class Recording:
 
     @property
     def runs(self) -> list[RecordedRun]:
-        """Every run so far."""
+        """All runs so far."""
         assert isinstance(self.sender, _RecordingSender)
         return [_record_run(source) for source in self.sender.sources]
 
@@ -80,13 +80,13 @@ class Recording:
         """Return the newest run of an id.
 
         Raises:
-            KeyError: There is none; the message lists what there is.
+            KeyError: No run has this id; the message lists the ids.
         """
         runs = self.runs
         for run in reversed(runs):
             if run.id == item_id:
                 return run
-        raise KeyError(f"{item_id!r} was not tracked; there is {[run.id for run in runs]}")
+        raise KeyError(f"{item_id!r} was not tracked; tracked: {[run.id for run in runs]}")
 
     def __contains__(self, item_id: object) -> bool:
         return any(run.id == item_id for run in self.runs)
@@ -99,7 +99,7 @@ class Recording:
 
 
 def _record_run(source: Source) -> RecordedRun:
-    snapshot, setting = source.sample(), source.get_static_fields()
+    snapshot, static_fields = source.sample(), source.get_static_fields()
     return RecordedRun(
         id=source.id,
         run_id=source.run_id,
@@ -107,25 +107,25 @@ def _record_run(source: Source) -> RecordedRun:
         status=snapshot.status,
         completed=snapshot.completed,
         total=snapshot.total,
-        unit=setting.unit,
+        unit=static_fields.unit,
         title=snapshot.title,
         description=snapshot.description,
         weight=snapshot.weight,
         error=snapshot.error,
-        group=setting.group,
-        parent=setting.parent,
+        group=static_fields.group,
+        parent=static_fields.parent,
         keep=source.keep,
-        notify=setting.notify,
-        deadline=setting.deadline,
+        notify=static_fields.notify,
+        deadline=static_fields.deadline,
     )
 
 
 @contextlib.contextmanager
 def recording() -> Iterator[Recording]:
-    """Record what ``track()`` tells while the block runs, in place of the configured server.
+    """Record the runs of ``track()`` while the block runs, instead of sending them to the configured server.
 
-    Trackers that are bound to a client of their own are not affected.
+    Trackers with an explicit client are not affected.
     """
-    made = Recording()
-    with _runtime.replace_sender(made.sender):
-        yield made
+    record = Recording()
+    with _runtime.replace_sender(record.sender):
+        yield record

@@ -1,10 +1,10 @@
-"""tqdm with a second display: the terminal bar as ever, and the same bar on the server.
+"""tqdm with a second display: the usual terminal bar, and the same bar on the server.
 
-``from progressbar_tracker.tqdm import tqdm`` in place of ``from tqdm import tqdm`` is the whole change. ``install()``
-does without it: every tqdm bar of the process is shown, whoever made it. ``mirror(bar)`` shows one that exists already.
+Import ``tqdm`` from ``progressbar_tracker.tqdm`` instead of ``tqdm``; no other change is needed. ``install()`` needs no
+change of imports: it shows every tqdm bar of the process. ``mirror(bar)`` shows a bar that exists already.
 
-``disable=True`` turns both displays off. ``disable=None``, which turns a bar off where stderr is no terminal, as in a
-batch job, hides the terminal's only: such a bar counts for the server, as ``track()`` does.
+``disable=True`` disables both displays. ``disable=None`` hides the terminal bar if stderr is not a terminal, as in a
+batch job. Such a bar is still shown on the server, as with ``track()``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ R = TypeVar("R")
 if TYPE_CHECKING:
 
     class _Bar(Generic[T]):
-        """The parts of tqdm's own class that are typed."""
+        """Type annotations for tqdm's class."""
 
         iterable: Iterable[T] | None
         n: float
@@ -105,11 +105,11 @@ if TYPE_CHECKING:
         ) -> AbstractContextManager[IO[AnyStr]]: ...
 
 else:
-    _Bar = {T: auto_tqdm}  # so that _Bar[T] is the class itself: a Generic among the bases would change what it is
+    _Bar = {T: auto_tqdm}  # _Bar[T] is the class itself: Generic as a base would change the class
 
 
-class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
-    """See below: the text of tqdm's own class belongs to it, for tqdm's command line reads its options from there."""
+class tqdm(_Bar[T]):  # noqa: N801 - same name as in tqdm
+    """Set below: the text contains that of tqdm's class, because tqdm's command line reads its options from it."""
 
     if TYPE_CHECKING:
 
@@ -132,7 +132,7 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
 
         def __init__(
             self,
-            *args: Any,  # tqdm's own. Which of them are given matters: the environment may hold the others
+            *args: Any,  # tqdm's. The environment may set those that are not passed
             id: str | None = None,
             title: str | None = None,
             group: str | None = None,
@@ -143,15 +143,15 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
             client: HasSender | None = None,
             **options: Any,
         ) -> None:
-            # Before anything is drawn, for what is wrong here. tqdm's constructor calls methods of the bar.
+            # Invalid arguments raise before anything is drawn. tqdm's constructor calls methods of the bar.
             run = create_run(
                 Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
                 client=client,
             )  # fmt: skip
             self.__dict__[MIRROR_ATTRIBUTE] = None
             if auto_tqdm is tqdm_asyncio:
-                # Past its constructor, which would take an iterator of everything, should it be needed in an async for:
-                # some start processes, or can give but one.
+                # Skip its constructor, which creates an iterator of every iterable in case of an async for. Some
+                # iterables start processes then, or allow only one iterator.
                 super(tqdm_asyncio, self).__init__(*args, **options)
             else:
                 super().__init__(*args, **options)
@@ -162,19 +162,19 @@ class tqdm(_Bar[T]):  # noqa: N801 - its name is the point
 
     @classmethod
     def get_lock(cls) -> object:
-        """Return the lock for drawing: that of tqdm's own class, but kept here too, where it can be deleted."""
+        """Return the drawing lock of tqdm's class. It is stored here too, where it can be deleted."""
         if "_lock" not in tqdm.__dict__:
             tqdm._lock = auto_tqdm.get_lock()
         return super().get_lock()
 
     @functools.cached_property
     def iterable_awaitable(self) -> bool:
-        """Whether the iterable is an asynchronous one."""
+        """Whether the iterable is asynchronous."""
         return hasattr(self.iterable, "__anext__") or hasattr(self.iterable, "__aiter__")
 
     @functools.cached_property
     def iterable_next(self) -> Callable[[], Any]:
-        """What gives the next item to an ``async for``, which may also be over an ordinary iterable."""
+        """The function that returns the next item for ``async for``, which also accepts ordinary iterables."""
         source: Any = self.iterable
         if not self.iterable_awaitable:
             step: Callable[[], Any] = (source if hasattr(source, "__next__") else iter(source)).__next__
@@ -187,11 +187,11 @@ for _name, _hook in build_hooks(auto_tqdm).items():
     setattr(tqdm, _name, _hook)
 tqdm.__doc__ = f"""tqdm's bar on the terminal, and the same bar on the server.
 
-    Takes what tqdm takes, and of its own, as keywords: id, title, group, weight, keep, notify, deadline and client, as
-    track() has them.
-    Without a title the server shows the description as one; the postfix is shown beside it.
+    Accepts the arguments of tqdm, and as keywords id, title, group, weight, keep, notify, deadline and client of
+    track().
+    Without a title the server shows the description as title, with the postfix beside it.
 
-    What tqdm says of its own:
+    The documentation of tqdm:
 {std_tqdm.__doc__}"""
 
 
@@ -207,26 +207,26 @@ def mirror(
     deadline: DeadlineLike | None = None,
     client: HasSender | None = None,
 ) -> B:
-    """Show a tqdm bar that exists already, of any of tqdm's classes, on the server from now on.
+    """Show an existing bar of any tqdm class on the server from now on.
 
     Args:
-        bar: The bar: of ``tqdm``, ``tqdm.notebook``, ``tqdm.rich`` or a class derived from one.
-        id: The item's id. The same program started again with the same id takes the item over. Without one a unique
-            id is made.
-        title: What to call it; by default the bar's description.
-        group: A heading to sort under.
-        weight: Higher is shown first.
-        keep: Leave the item listed after it has succeeded or stopped.
-        notify: Whom to tell of it; see ``track()``.
-        deadline: When it is late; see ``track()``.
-        client: A ``ProgressBar`` whose server and key to use in place of the configured ones.
+        bar: A bar of ``tqdm``, ``tqdm.notebook``, ``tqdm.rich`` or a derived class.
+        id: The item's id. A restart of the program with the same id continues the item. By default a unique id is
+            generated.
+        title: By default the bar's description.
+        group: Heading on the dashboard.
+        weight: Items with a higher weight are shown first.
+        keep: Keep the item on the board after it has succeeded or stopped.
+        notify: Names of the channels to notify; see ``track()``.
+        deadline: Instant after which the item is late; see ``track()``.
+        client: A ``ProgressBar`` that replaces the configured server and key.
 
     Returns:
         The bar.
 
     Raises:
-        TypeError: ``bar`` is no tqdm bar, or another argument has the wrong type.
-        ValueError: ``bar`` is closed or disabled, or is shown already.
+        TypeError: ``bar`` is not a tqdm bar, or another argument has the wrong type.
+        ValueError: ``bar`` is closed, disabled or already shown.
 
     Example:
         >>> import io, tqdm
@@ -256,12 +256,12 @@ def mirror(
 
 _lock = threading.Lock()
 LOCK_TIMEOUT: Final = 1.0  # seconds
-_replaced_methods: dict[tuple[type, str], tuple[object, object]] = {}  # by what, and what was there
+_replaced_methods: dict[tuple[type, str], tuple[object, object]] = {}  # (hook, original) by class and method
 _is_installed = False
 
 
 def _wrap_init(original: Callable[..., Any]) -> Callable[..., Any]:
-    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - tracebacks name it
+    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - shown in tracebacks
         if not _is_installed or MIRROR_ATTRIBUTE in self.__dict__:
             original(self, *args, **options)
             return
@@ -280,18 +280,18 @@ def _wrap_init(original: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _hold_lock() -> Iterator[None]:
-    taken = _lock.acquire(timeout=LOCK_TIMEOUT)  # else its holder is gone, as in the child of a fork
+    is_acquired = _lock.acquire(timeout=LOCK_TIMEOUT)  # in the child of a fork the holder does not exist
     try:
         yield
     finally:
-        if taken:
+        if is_acquired:
             _lock.release()
 
 
 def install() -> None:
-    """Show every tqdm bar that this process makes from now on, whatever was imported first and under which name.
+    """Show every new tqdm bar of this process, bars of libraries included, in any order of imports.
 
-    Bars inside libraries included. Methods of tqdm's class are replaced, not names. Idempotent.
+    The function replaces methods of tqdm's class, not names in modules. Idempotent.
 
     Example:
         >>> install()
@@ -300,27 +300,27 @@ def install() -> None:
     global _is_installed
     with _hold_lock():
         _is_installed = True
-        new = {(std_tqdm, name): hook for name, hook in build_hooks(std_tqdm).items()}
-        new[std_tqdm, "__init__"] = functools.wraps(original_init)(_wrap_init(original_init))
-        new[tqdm_asyncio, "__aiter__"] = build_hooks(tqdm_asyncio)["__aiter__"]
-        for (kind, name), hook in new.items():
+        hooks = {(std_tqdm, name): hook for name, hook in build_hooks(std_tqdm).items()}
+        hooks[std_tqdm, "__init__"] = functools.wraps(original_init)(_wrap_init(original_init))
+        hooks[tqdm_asyncio, "__aiter__"] = build_hooks(tqdm_asyncio)["__aiter__"]
+        for (kind, name), hook in hooks.items():
             if (kind, name) not in _replaced_methods:
-                _replaced_methods[kind, name] = hook, kind.__dict__[name]  # which may be a descriptor
+                _replaced_methods[kind, name] = hook, kind.__dict__[name]  # not getattr: it may be a descriptor
                 setattr(kind, name, hook)
 
 
 def uninstall() -> None:
-    """Leave the bars that are made from now on alone. Idempotent.
+    """Stop showing new bars. Idempotent.
 
-    Those that are shown stay shown; how they end is then known from their counts only.
+    Bars that are shown already stay on the server; their result is then derived from their counts.
     """
     global _is_installed
     with _hold_lock():
         _is_installed = False
-        for (kind, name), (ours, plain) in list(_replaced_methods.items()):
-            # Where somebody else has wrapped ours it has to stay, and does nothing of its own for new bars.
-            if kind.__dict__[name] is ours:
-                setattr(kind, name, plain)
+        for (kind, name), (hook, original) in list(_replaced_methods.items()):
+            # A hook that other code has wrapped must stay; it ignores new bars.
+            if kind.__dict__[name] is hook:
+                setattr(kind, name, original)
                 del _replaced_methods[kind, name]
 
 
@@ -370,7 +370,7 @@ def tmap(function: Callable[..., R], *iterables: Iterable[Any], **options: Any) 
 
 
 def thread_map(function: Callable[..., R], *iterables: Iterable[Any], **options: Any) -> list[R]:
-    """Return the list of ``map()``, worked out by threads. Options as ``tqdm``, and ``max_workers``, ``chunksize``.
+    """Run ``map()`` in threads and return a list. Options as ``tqdm``, and ``max_workers``, ``chunksize``.
 
     Example:
         >>> thread_map(abs, [-1, 2], disable=True)
@@ -380,5 +380,5 @@ def thread_map(function: Callable[..., R], *iterables: Iterable[Any], **options:
 
 
 def process_map(function: Callable[..., R], *iterables: Iterable[Any], **options: Any) -> list[R]:
-    """Return the list of ``map()``, worked out by processes. Options as ``thread_map``."""
+    """Run ``map()`` in processes and return a list. Options as ``thread_map``."""
     return cast("list[R]", concurrent.process_map(function, *iterables, **{"tqdm_class": tqdm, **options}))

@@ -1,1 +1,1 @@
-"""Programs run under the command line: supervised, parsed, and their bars relayed."""
+"""Supervises programs that the command line runs: relays and parses their output."""

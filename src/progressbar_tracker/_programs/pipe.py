@@ -1,7 +1,7 @@
-"""What flows through is counted: ``cat`` with a bar.
+"""Copies stdin to stdout and counts: ``cat`` with a bar.
 
-As fast as a pipe and byte for byte: one buffer that is read into, written from and counted in, or on Linux, where only
-bytes are counted, the kernel moves them and they are never seen here. What was read is written at once.
+The copy is exact and as fast as a pipe. One buffer serves for reading, writing and counting. On Linux the kernel moves
+the data (``splice``) if only bytes are counted. Data is written as soon as it is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._tracking.tracker import Tracker
 
-BUFFER_BYTES: Final = 1 << 18  # bytes: beyond this nothing is gained, and the processor's cache is lost
+BUFFER_BYTES: Final = 1 << 18  # a larger buffer is not faster and does not fit the processor's cache
 
 
 class _ReadError(OSError):
@@ -37,13 +37,13 @@ class _InterruptedError(BaseException):
 
 
 def run_pipe(bar: Tracker[None], separator: bytes | None) -> int:
-    """Copy stdin to stdout, and count into a bar what ``copy()`` counts.
+    """Copy stdin to stdout and advance a bar by the bytes or records, as ``copy_counted()``.
 
     Returns:
-        How to end: 0, or the negative number of the signal to die of, SIGPIPE where the reader has gone.
+        0, or the negative number of the signal to exit by: SIGPIPE if the reader has closed the pipe.
 
     Raises:
-        OSError: It cannot be read or written, in words for a person.
+        OSError: A read or write failed; the message is written for the user.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
@@ -56,12 +56,12 @@ def run_pipe(bar: Tracker[None], separator: bytes | None) -> int:
             msvcrt.setmode(descriptor, os.O_BINARY)
     code = 0
     with contextlib.suppress(SystemExit), bar:
-        bar.share()  # told to the server however short it is
+        bar.share()  # short runs are sent too
         try:
             copy_counted(0, 1, bar.advance, separator)
         except BrokenPipeError:
             code = -getattr(signal, "SIGPIPE", 0)
-            raise SystemExit(0) from None  # the reader has seen enough: stopped, and no failure
+            raise SystemExit(0) from None  # the reader closed the pipe: stopped, not failed
         except _InterruptedError as interrupt:
             code = -interrupt.number
             bar.fail(describe_exit(code))
@@ -70,10 +70,10 @@ def run_pipe(bar: Tracker[None], separator: bytes | None) -> int:
             bar.fail(text)
             raise OSError(text) from None
         finally:
-            # The neighbours are let go before the last state is sent, which may take a moment.
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, 0)
-            os.dup2(nowhere, 1)
+            # Release the neighbours in the pipeline first: sending the last state may take a moment.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, 0)
+            os.dup2(null, 1)
     return code
 
 
@@ -82,44 +82,44 @@ def _raise_interrupted(number: int, frame: FrameType | None) -> NoReturn:  # noq
 
 
 def copy_counted(source: int, target: int, count: Callable[[int], None], separator: bytes | None) -> None:
-    """Copy one descriptor to another until its end.
+    """Copy one descriptor to another until end of file.
 
     Args:
-        source: Where to read.
-        target: Where to write.
-        count: Called with what each piece adds: separators, or bytes.
-        separator: What ends a record, one byte; ``None`` counts bytes. A last record without one counts too.
+        source: Descriptor to read.
+        target: Descriptor to write.
+        count: Called with the number of bytes or records in each chunk.
+        separator: One byte that ends a record; ``None`` counts bytes. A last record without it counts too.
 
     Raises:
-        _ReadError: The source cannot be read.
-        BrokenPipeError: Nobody reads the target any more.
-        OSError: The target cannot be written.
+        _ReadError: Reading the source failed.
+        BrokenPipeError: The reader closed the target.
+        OSError: Writing the target failed.
     """
     if separator is None and _splice(source, target, count):
         return
     buffer = bytearray(BUFFER_BYTES)
     view = memoryview(buffer)
-    whole = True
+    ends_with_separator = True
     while size := _read_into(source, view):
         write_all(target, view[:size])
         if separator is None:
             count(size)
             continue
-        found = buffer.count(separator, 0, size)
-        if found:
-            count(found)
-        whole = buffer[size - 1] == separator[0]
-    if not whole:
+        records = buffer.count(separator, 0, size)
+        if records:
+            count(records)
+        ends_with_separator = buffer[size - 1] == separator[0]
+    if not ends_with_separator:
         count(1)
 
 
 def get_remaining_size(source: int) -> int | None:
-    """Return how many bytes are left of a regular file, or ``None`` for anything else."""
+    """Return the unread bytes of a regular file, or ``None`` for any other descriptor."""
     try:
-        about = os.fstat(source)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
             return None
-        return max(about.st_size - os.lseek(source, 0, os.SEEK_CUR), 0)
+        return max(status.st_size - os.lseek(source, 0, os.SEEK_CUR), 0)
     except OSError:
         return None
 
@@ -139,7 +139,7 @@ def _read_into(source: int, view: memoryview) -> int:
 
 
 def _splice(source: int, target: int, count: Callable[[int], None]) -> bool:
-    """Have the kernel move everything. Return false, with nothing lost, where it will not."""
+    """Let the kernel move the rest. Return false, without data loss, if it does not support these descriptors."""
     if not hasattr(os, "splice"):
         return False
     while True:
@@ -148,7 +148,7 @@ def _splice(source: int, target: int, count: Callable[[int], None]) -> bool:
         except BrokenPipeError:
             raise
         except OSError:
-            return False  # neither is a pipe, one does not block, or is broken: reading and writing will tell
+            return False  # no pipe, non-blocking or broken: read and write report the cause
         if not moved:
             return True
         count(moved)

@@ -1,10 +1,10 @@
-"""What a program writes, carried to one of our streams and seen on the way.
+"""Relays the output of a program to stdout or stderr, and passes it to observers.
 
-Byte for byte, and as soon as it comes: through a pipe, or through a terminal where ours is one, so that the program
-draws as ever. That terminal translates nothing, for ours does.
+The output is relayed unchanged and at once, through a pipe, or through a pseudo-terminal if the target is a terminal,
+so that the program draws as usual. The pseudo-terminal translates no output, because the real one does.
 
-A pager reads its keys from the terminal that is its stderr. So where a program puts that terminal into the mode for
-single keys, the keys of ours are lent to it until it puts it back.
+A pager reads keys from the terminal on its stderr. When a program sets that terminal to single-key mode, keys from the
+real terminal are forwarded to it until it resets the mode.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-CHUNK_BYTES: Final = 65536  # bytes
-QUIET_TIMEOUT: Final = (
-    0.1  # seconds without output after the program's end, when something it left behind holds the stream
-)
-DRAIN_TIMEOUT: Final = 1.0  # seconds that is read for at most
-TERMINAL_POLL_INTERVAL: Final = 0.1  # seconds between looks at the terminal's mode: nothing tells of a change
+CHUNK_BYTES: Final = 65536
+# After the program's end a process that it left behind may hold the stream open. Reading stops after this silence,
+# and in any case after DRAIN_TIMEOUT.
+QUIET_TIMEOUT: Final = 0.1  # seconds
+DRAIN_TIMEOUT: Final = 1.0  # seconds
+TERMINAL_POLL_INTERVAL: Final = 0.1  # seconds between checks of the terminal's mode, which has no change event
 
 
 class Relay:
-    """Carries what a program writes to one of our streams, in a thread, and lets it be seen on the way.
+    """Relays one stream of a program in a thread.
 
     Args:
-        target: Our stream's descriptor, 1 or 2.
-        seers: Called with each piece after it was written.
+        target: Descriptor to write to, 1 or 2.
+        observers: Called with each chunk after it was written.
     """
 
     def __init__(self, target: int, observers: Sequence[Callable[[bytes], None]]) -> None:
@@ -46,7 +46,7 @@ class Relay:
 
     def _open_pair(self) -> tuple[int, int]:
         if os.isatty(self._target) and hasattr(os, "openpty"):
-            with contextlib.suppress(OSError):  # there may be none left, or none in a container
+            with contextlib.suppress(OSError):  # none is left, or the container has none
                 source, child = os.openpty()
                 self._source, self._is_terminal = source, True
                 self._copy_terminal_mode(child)
@@ -55,7 +55,7 @@ class Relay:
         return os.pipe()
 
     def _copy_terminal_mode(self, child: int) -> None:
-        """Have the program's terminal be as ours is, but for what would be done twice."""
+        """Copy the target's modes, except output processing and echo, which would be applied twice."""
         import termios
 
         with contextlib.suppress(OSError, termios.error):
@@ -65,7 +65,7 @@ class Relay:
             termios.tcsetattr(child, termios.TCSANOW, attributes)
 
     def resize(self) -> bool:
-        """Give the program's terminal the size of ours. Return whether it has one."""
+        """Copy the target's size to the pseudo-terminal. Return whether there is one."""
         if not self._is_terminal:
             return False
         import termios
@@ -75,17 +75,17 @@ class Relay:
         return True
 
     def start(self) -> None:
-        """Begin; the program has its end of the stream."""
+        """Start the thread. The program must have been started with ``child_descriptor``."""
         os.close(self.child_descriptor)
         self._thread.start()
 
     def close(self) -> None:
-        """Close everything; there is no program."""
-        for one in (self._source, self.child_descriptor, self._stop_reader, self._stop_writer):
-            os.close(one)
+        """Close all descriptors of a relay that was never started."""
+        for descriptor in (self._source, self.child_descriptor, self._stop_reader, self._stop_writer):
+            os.close(descriptor)
 
     def finish(self) -> None:
-        """Wait until all that the program wrote has been passed on; it has ended."""
+        """Wait until the output is relayed, after the program has ended."""
         os.close(self._stop_writer)
         self._thread.join()
         os.close(self._stop_reader)
@@ -97,10 +97,8 @@ class Relay:
             selector.register(self._stop_reader, selectors.EVENT_READ)
             deadline: float | None = None
             while deadline is None or time.monotonic() < deadline:
-                pause = (
-                    QUIET_TIMEOUT if deadline is not None else TERMINAL_POLL_INTERVAL if keyboard is not None else None
-                )
-                ready = {key.fd for key, _ in selector.select(pause)}
+                timeout = None if keyboard is None else TERMINAL_POLL_INTERVAL
+                ready = {key.fd for key, _ in selector.select(timeout if deadline is None else QUIET_TIMEOUT)}
                 if self._source in ready:
                     if not self._relay_chunk():
                         break
@@ -114,7 +112,7 @@ class Relay:
                     keyboard.update(selector)
             if keyboard is not None:
                 keyboard.release(selector)
-        # The program, where it still writes, hears now that nobody reads: as it would of the stream itself.
+        # A process that still writes gets an error, as if the stream itself were closed.
         self._is_terminal = False
         os.close(self._source)
 
@@ -123,15 +121,15 @@ class Relay:
             data = os.read(self._source, CHUNK_BYTES)
             write_all(self._target, data)
         except OSError:
-            return False  # a terminal's end of file; or our reader is gone
-        for see in self._observers:
-            with contextlib.suppress(Exception):  # what is seen must never hinder what is passed on
-                see(data)
+            return False  # end of file of a terminal, or the reader of our stream is gone
+        for observe in self._observers:
+            with contextlib.suppress(Exception):  # an observer must never stop the relay
+                observe(data)
         return bool(data)
 
 
 class _Keyboard:
-    """Lends the keys of our terminal to a program that wants them from another."""
+    """Forwards keys from the real terminal to the pseudo-terminal of a program."""
 
     def __init__(self, master: int) -> None:
         self._master = master
@@ -139,12 +137,12 @@ class _Keyboard:
         self._saved_attributes: list[int | list[bytes | int]] = []
 
     def update(self, selector: selectors.BaseSelector) -> None:
-        """Begin or end, as the program's terminal is set now."""
+        """Start or stop forwarding, according to the mode of the program's terminal."""
         import termios
 
         try:
-            wanted = not termios.tcgetattr(self._master)[3] & termios.ICANON
-            if wanted and self._terminal is None and in_foreground():
+            is_single_key = not termios.tcgetattr(self._master)[3] & termios.ICANON
+            if is_single_key and self._terminal is None and in_foreground():
                 self._terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
                 selector.register(self._terminal, selectors.EVENT_READ)
                 self._saved_attributes = termios.tcgetattr(self._terminal)
@@ -152,18 +150,18 @@ class _Keyboard:
                 attributes[3] &= ~(termios.ICANON | termios.ECHO)
                 attributes[6][termios.VMIN], attributes[6][termios.VTIME] = 1, 0
                 termios.tcsetattr(self._terminal, termios.TCSADRAIN, attributes)
-            elif not wanted:
+            elif not is_single_key:
                 self.release(selector)
         except (OSError, termios.error):
             self.release(selector)
 
     def forward_input(self, ready: set[int]) -> None:
-        """Hand on what was typed."""
+        """Forward the keys that were typed."""
         if self._terminal in ready:
             os.write(self._master, os.read(self._terminal, CHUNK_BYTES))
 
     def release(self, selector: selectors.BaseSelector) -> None:
-        """Leave our terminal as it was. Idempotent."""
+        """Restore the mode of the real terminal. Idempotent."""
         import termios
 
         if self._terminal is not None:
@@ -175,7 +173,7 @@ class _Keyboard:
 
 
 def in_foreground() -> bool:
-    """Say whether the terminal's Ctrl-C goes to our process group."""
+    """Return whether this process group receives Ctrl-C from the terminal."""
     if sys.platform == "win32":
         return True
     try:
@@ -191,10 +189,10 @@ def in_foreground() -> bool:
 
 
 def write_all(target: int, data: bytes | memoryview) -> None:
-    """Write everything, waiting where the descriptor does not.
+    """Write all data, and wait if the descriptor is non-blocking.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The write failed.
     """
     view = memoryview(data)
     while view:
@@ -205,7 +203,7 @@ def write_all(target: int, data: bytes | memoryview) -> None:
 
 
 def wait_ready(descriptor: int, event: int) -> None:
-    """Wait until a descriptor that does not block can be read or written."""
+    """Wait until a non-blocking descriptor is readable or writable."""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, event)
         selector.select()

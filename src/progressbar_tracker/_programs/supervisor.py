@@ -1,8 +1,8 @@
-"""A program as one item: started, waited for, its signals passed on, its end told.
+"""Runs a program as one item: starts it, forwards signals, waits, and reports its exit.
 
-``supervise`` stays out of the way. The child has our stdin, stdout, process group and terminal, so Ctrl-C, Ctrl-Z and
-job control reach it from the terminal as they would without us; what reaches us alone is handed on. We end as it ended:
-by the same code, or of the same signal.
+The child inherits stdin, stdout, process group and terminal, so Ctrl-C, Ctrl-Z and job control reach it directly.
+Signals that only the supervisor receives are forwarded. The supervisor exits like the child: with the same code, or by
+the same signal.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.tracker import Tracker
 
-TAIL_BYTES: Final = 8192  # bytes of stderr in which its last line is looked for
-EXIT_NOT_FOUND: Final = 127  # the shells' code
-EXIT_NOT_EXECUTABLE: Final = 126
+TAIL_BYTES: Final = 8192  # of stderr that are kept for its last line
+EXIT_NOT_FOUND: Final = 127  # exit code of the shells
+EXIT_NOT_EXECUTABLE: Final = 126  # exit code of the shells
 
-# A signal that the terminal sends goes to the whole process group, the program included. The others come to us alone.
+# The terminal sends its signals to the whole process group, which includes the program. The others must be forwarded.
 _TERMINAL_SIGNALS: Final = [name for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name)]
 _FORWARDED_SIGNALS: Final = [name for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Job(NamedTuple):
-    """What the item of a program is called.
+    """The item of a program.
 
     Attributes:
         command: The program and its arguments, as the user wrote them.
-        name: What an id begins with that is made.
+        name: Prefix of a generated id.
         id: The item's id.
         title: By default the command.
-        group: A heading to sort under.
-        notify: Whom to tell of it.
-        deadline: When it is late.
+        group: Heading on the dashboard.
+        notify: Names of the channels to notify.
+        deadline: Instant after which the item is late.
     """
 
     command: Sequence[str]
@@ -66,7 +66,7 @@ class Job(NamedTuple):
 
 
 class NotStartedError(Exception):
-    """The program could not be started. ``code`` is what a shell would exit with."""
+    """The program could not be started. ``code`` is the exit code of a shell in this case."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -85,17 +85,17 @@ def supervise(
 
     Args:
         command: The program and its arguments.
-        job: What to call the item. Bars that the program makes have it as their parent.
+        job: The item. It is the parent of the bars that the program creates.
         environ: The program's environment.
-        read_errors: Relay stderr, for the error's text.
-        parse: Relay stdout and stderr, and look for progress in them.
+        read_errors: Relay stderr, to report its last line as the error.
+        parse: Relay stdout and stderr, and parse progress from them.
 
     Returns:
-        The exit code, negative for a signal, as ``subprocess`` has it.
+        The exit code, or the negative number of a signal, as in ``subprocess``.
 
     Raises:
-        NotStartedError: It could not be started; the item has failed.
-        ValueError: The id cannot be one.
+        NotStartedError: The program could not be started; the item has failed.
+        ValueError: The id is invalid.
     """
     line = shlex.join(job.command)
     bar = track(
@@ -110,15 +110,15 @@ def supervise(
     relays: list[Relay] = []
     tail = _StreamTail()
     with _SignalForwarder() as signals:
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
-            gauge = _OutputProgress(bar) if parse else None
+            progress = _OutputProgress(bar) if parse else None
             streams: dict[str, int] = {}
             if parse:
-                relays.append(Relay(1, [gauge.make_reader()] if gauge else []))
+                relays.append(Relay(1, [progress.make_reader()] if progress else []))
                 streams["stdout"] = relays[-1].child_descriptor
             if parse or read_errors:
-                relays.append(Relay(2, [tail.feed, *([gauge.make_reader()] if gauge else [])]))
+                relays.append(Relay(2, [tail.feed, *([progress.make_reader()] if progress else [])]))
                 streams["stderr"] = relays[-1].child_descriptor
             process = _start_process(command, {**environ, _config.PARENT_VARIABLE: bar.id}, streams)
         except NotStartedError as error:
@@ -128,56 +128,55 @@ def supervise(
             bar.fail(str(error))
             raise
         signals.forward_to(process, relays)
-        about = {"command": line, "pid": str(process.pid), "program": job.name}
-        _runtime.set_meta(**{name: clean_text(text, META_LENGTH) for name, text in about.items()})
-        bar.share()  # begins it; and other processes name it, so it is told of however short it is
+        meta = {"command": line, "pid": str(process.pid), "program": job.name}
+        _runtime.set_meta(**{name: clean_text(text, META_LENGTH) for name, text in meta.items()})
+        bar.share()  # starts the item; short runs are sent too, because other processes refer to it
         for relay in relays:
             relay.start()
         code = process.wait()
-        took = time.monotonic() - began
+        elapsed = time.monotonic() - started_at
     for relay in relays:
         relay.finish()
-    _report_exit(bar, code, took, tail.final_line(), is_followed=gauge is not None and gauge.is_followed)
+    _report_exit(bar, code, elapsed, tail.final_line(), is_followed=progress is not None and progress.is_followed)
     return code
 
 
 def with_server_env(environ: Mapping[str, str], url: str | None) -> dict[str, str]:
-    """Return an environment whose programs report to ``url``, if there is one, with a key that is meant for it."""
-    made = dict(environ)
+    """Return an environment that reports to ``url`` if it is set, without the key of another server."""
+    result = dict(environ)
     if url is not None:
         if environ.get(_config.URL_VARIABLE) and not _config.is_same_server(url, environ[_config.URL_VARIABLE]):
-            made.pop(_config.API_KEY_VARIABLE, None)
-            made.pop(_config.API_KEY_FILE_VARIABLE, None)
-        made[_config.URL_VARIABLE] = url
-    return made
+            result.pop(_config.API_KEY_VARIABLE, None)
+            result.pop(_config.API_KEY_FILE_VARIABLE, None)
+        result[_config.URL_VARIABLE] = url
+    return result
 
 
 def with_tqdm_env(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which every Python that starts shows its tqdm bars, and so do those that it starts.
+    """Return an environment in which every Python process mirrors its tqdm bars, child processes included.
 
-    Not reached is a Python without ``site`` (``-S``), without the environment (``-E``, ``-I``, or started with one of
-    its own), or without this package.
+    Exceptions: a Python without ``site`` (``-S``), without this environment (``-E``, ``-I`` or a new one), or without
+    this package.
     """
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap")  # noqa: PTH100, PTH118, PTH120
     paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path != folder]
-    # An empty entry would be the current folder; an empty variable is none.
+    # An empty entry means the current folder, but an empty variable means no entry.
     return {**environ, "PYTHONPATH": os.pathsep.join([folder, *paths] if paths != [""] else [folder])}
 
 
 def _report_exit(bar: Tracker[None], code: int, elapsed: float, last_output: str, *, is_followed: bool) -> None:
-    """Tell how it ended."""
-    how = describe_exit(code)
+    reason = describe_exit(code)
     if is_followed and code == 0 and bar.total is not None:
         bar.update(completed=bar.total)
-    bar.update(description=f"{how} after {format_duration(elapsed, decimals=1)}")
+    bar.update(description=f"{reason} after {format_duration(elapsed, decimals=1)}")
     if code:
-        bar.fail(f"{how}: {last_output}" if last_output else how)
+        bar.fail(f"{reason}: {last_output}" if last_output else reason)
     else:
         bar.close()
 
 
 def describe_exit(code: int) -> str:
-    """Return how a program ended, in words.
+    """Return an exit code of ``subprocess`` as text.
 
     >>> describe_exit(3), describe_exit(-9)
     ('exit code 3', 'killed by SIGKILL')
@@ -191,13 +190,13 @@ def describe_exit(code: int) -> str:
 
 
 def exit_like_child(code: int) -> int:
-    """Send the last state, then end as the program did: die of its signal, or return its exit code.
+    """Flush the last state, then exit by the child's signal or return its exit code.
 
-    A program that is over at once is told of all the same, even where it takes us longer to get ready to tell.
+    If the child ended before the sender was ready, wait for the sender, so that short runs are reported too.
     """
     if not _runtime.is_disabled():
-        sender, end = _runtime.get_sender(), time.monotonic() + STARTUP_TIMEOUT
-        while not sender.is_ready and time.monotonic() < end and not sender.flush(0.1):
+        sender, deadline = _runtime.get_sender(), time.monotonic() + STARTUP_TIMEOUT
+        while not sender.is_ready and time.monotonic() < deadline and not sender.flush(0.1):
             pass
     if code >= 0:
         return code
@@ -205,20 +204,20 @@ def exit_like_child(code: int) -> int:
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        # The core that matters is the program's.
+        # Only the child's core dump is useful.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with contextlib.suppress(OSError, ValueError):
-        signal.signal(-code, signal.SIG_DFL)  # nothing to set for SIGKILL
+        signal.signal(-code, signal.SIG_DFL)  # SIGKILL has no handler to set
     os.kill(os.getpid(), -code)
-    return 128 - code  # process 1 of a container does not die of a signal
+    return 128 - code  # process 1 of a container ignores the signal
 
 
 def _start_process(
     command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int]
 ) -> subprocess.Popen[bytes]:
     def popen(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        # What we were given to hold open, such as <(...) of a shell, is the program's. Ours is never inherited.
-        return subprocess.Popen(  # noqa: S603 - what the user asks for
+        # The program inherits open descriptors, such as <(...) of a shell. Those of this library are not inheritable.
+        return subprocess.Popen(  # noqa: S603 - the command is the user's
             arguments, env=environ, close_fds=False, stdout=streams.get("stdout"), stderr=streams.get("stderr")
         )
 
@@ -228,13 +227,13 @@ def _start_process(
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            # A script that does not name its interpreter: execvp(3) and the shells have it read by a shell.
+            # A script without an interpreter line: execvp(3) and the shells run it with a shell.
             import shutil
 
             path = shutil.which(command[0]) or command[0]
             return popen(["/bin/sh", path, *command[1:]])
     except FileNotFoundError:
-        # With a path it is the file that is missing, or the interpreter that it names.
+        # For a path, either the file or its interpreter is missing.
         reason = "No such file or directory" if os.sep in command[0] else "command not found"
         raise NotStartedError(f"{command[0]}: {reason}", EXIT_NOT_FOUND) from None
     except (OSError, ValueError) as error:
@@ -243,7 +242,7 @@ def _start_process(
 
 
 class _SignalForwarder:
-    """While the block runs, signals are the program's business."""
+    """Forwards signals to the program while the block runs."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -254,12 +253,12 @@ class _SignalForwarder:
     def __enter__(self) -> Self:
         for name in (*_TERMINAL_SIGNALS, *_FORWARDED_SIGNALS, "SIGWINCH"):
             number = getattr(signal, name, None)
-            # What we were started to ignore, under nohup for example, the program ignores as well.
+            # The program inherits ignored signals, for example under nohup.
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 self._former_handlers[number] = signal.signal(number, self._handle)
         children = getattr(signal, "SIGCHLD", None)
         if children is not None and signal.getsignal(children) == signal.SIG_IGN:
-            # Or nobody could tell how the program has ended.
+            # With SIG_IGN the exit code of the program would be lost.
             self._former_handlers[children] = signal.signal(children, signal.SIG_DFL)
         return self
 
@@ -268,7 +267,7 @@ class _SignalForwarder:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def forward_to(self, process: subprocess.Popen[bytes], relays: Sequence[Relay]) -> None:
-        """Hand signals on to a program from now on, and those that came before it was there."""
+        """Forward signals to a program from now on, and those that arrived before its start."""
         self._process, self._relays = process, relays
         while self._pending:
             self._handle(self._pending.pop(0), None)
@@ -280,7 +279,7 @@ class _SignalForwarder:
         if signal.Signals(number).name == "SIGWINCH":
             resized = [relay.resize() for relay in self._relays]
             if True not in resized:
-                return  # the terminal has told the program itself
+                return  # the program received it from the terminal
         elif signal.Signals(number).name in _TERMINAL_SIGNALS and in_foreground():
             return
         with contextlib.suppress(OSError):
@@ -288,7 +287,7 @@ class _SignalForwarder:
 
 
 class _StreamTail:
-    """Keeps the end of a stream."""
+    """Keeps the last bytes of a stream."""
 
     def __init__(self) -> None:
         self._bytes = b""
@@ -301,24 +300,24 @@ class _StreamTail:
 
 
 class _OutputProgress:
-    """Moves a bar to what is read from the streams of a program."""
+    """Updates a bar from the output streams of a program."""
 
     def __init__(self, bar: Tracker[None]) -> None:
         self._bar = bar
         self._filter = ProgressFilter()
-        self._lock = threading.Lock()  # each stream has a thread
+        self._lock = threading.Lock()  # each stream has its own thread
         self.is_followed = False
 
     def make_reader(self) -> Callable[[bytes], None]:
-        """Return what takes in one more stream."""
+        """Return a callback for the chunks of one more stream."""
         parser = Parser()
 
-        def see(data: bytes) -> None:
-            found = parser.feed(data)
-            if found is None:
+        def read_chunk(data: bytes) -> None:
+            newest = parser.feed(data)
+            if newest is None:
                 return
             with self._lock:
-                reading = self._filter.accept(found)
+                reading = self._filter.accept(newest)
                 if reading is not None:
                     self.is_followed = True
                     phase = self._filter.phase
@@ -328,4 +327,4 @@ class _OutputProgress:
                         description=f"phase {phase}" if phase > 1 else None,
                     )
 
-        return see
+        return read_chunk

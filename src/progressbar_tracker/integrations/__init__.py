@@ -1,1 +1,1 @@
-"""Neighbours: one file for each third party, which is imported there alone."""
+"""Integrations with third-party libraries, one module each. No other module imports the library."""

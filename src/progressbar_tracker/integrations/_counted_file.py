@@ -1,4 +1,4 @@
-"""A file that is given to somebody else to read, and how far it was read. For ``integrations.pandas``."""
+"""Counts the bytes that pandas reads from a file. For ``integrations.pandas``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUFFER_BYTES: Final = 1 << 16
 
 
 class _CountedFile(io.RawIOBase):
-    """A file that knows how far it was read. It does not close the one it reads from."""
+    """A file that records its position. Its close leaves the underlying file open."""
 
     def __init__(self, raw: io.RawIOBase, position: int) -> None:
         self._raw = raw
@@ -28,9 +28,9 @@ class _CountedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        read = self._raw.readinto(buffer)
-        self.position += read or 0
-        return read
+        count = self._raw.readinto(buffer)
+        self.position += count or 0
+        return count
 
     def seekable(self) -> bool:
         return self._raw.seekable()
@@ -44,11 +44,11 @@ class _CountedFile(io.RawIOBase):
 
 
 class CsvInput:
-    """What pandas is given to read, and how far it is: in bytes or, where those cannot be seen, in rows.
+    """The input of pandas, with its progress in bytes, or in rows if the bytes cannot be counted.
 
     Args:
-        source: What the user gave.
-        options: Those for pandas; the compression is put in where it follows from the name.
+        source: The user's path or file.
+        options: Options for pandas. The compression is added if it follows from the name.
     """
 
     def __init__(self, source: CsvSource, options: dict[str, Any]) -> None:
@@ -60,16 +60,16 @@ class CsvInput:
         self._is_partial = options.get("nrows") is not None
         raw: Any = source
         if isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source):
-            path = os.path.expanduser(os.fspath(source))  # noqa: PTH111 - as pandas does
+            path = os.path.expanduser(os.fspath(source))  # noqa: PTH111 - like pandas
             if options.get("compression", "infer") == "infer":
                 endings = (ending for ending in COMPRESSION_BY_SUFFIX if path.lower().endswith(ending))
                 options["compression"] = COMPRESSION_BY_SUFFIX.get(max(endings, key=len, default=""))
-            self._opened_file = raw = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with the input
+            self._opened_file = raw = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed by close()
         if not hasattr(raw, "readinto"):
             return
         position = 0
         if isinstance(raw, io.FileIO | io.BufferedReader):
-            self.size = os.fstat(raw.fileno()).st_size or None  # nothing is the size of a pipe
+            self.size = os.fstat(raw.fileno()).st_size or None  # a pipe has size 0
         elif isinstance(raw, io.BytesIO):
             self.size = raw.getbuffer().nbytes
         if self.size is not None:
@@ -83,11 +83,11 @@ class CsvInput:
         return Reading(self._counted_file.position, self.size, None, "", unit="B")
 
     def finish(self) -> None:
-        """All was read: of an archive not every byte is."""
+        """Set the position to the size after the last row: some bytes of an archive are never read."""
         if self._counted_file is not None and self.size is not None and not self._is_partial:
             self._counted_file.position = self.size
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file if this object opened it."""
         if self._opened_file is not None:
             self._opened_file.close()

@@ -1,4 +1,4 @@
-"""Bars as lines of a log: what they say is worked out by pure functions, and written from a thread of its own."""
+"""Bars as log lines: pure functions format them, and a background thread writes them."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ if TYPE_CHECKING:
     from progressbar_tracker._sender.snapshot import Snapshot
     from progressbar_tracker._tracking.run import Run
 
-POLL_INTERVAL: Final = 0.5  # seconds between looks at what has ended
-MAX_FOLLOWED_RUNS: Final = 1000  # bars that are followed at a time
-JOIN_TIMEOUT: Final = 0.5  # seconds that closing waits for a line that is being written
+POLL_INTERVAL: Final = 0.5  # seconds between checks for ended bars
+MAX_FOLLOWED_RUNS: Final = 1000
+JOIN_TIMEOUT: Final = 0.5  # seconds that a close waits for a line in progress
 
 
 def format_running(state: Snapshot, unit: str, seconds: float, new_units: Number) -> str:
-    """Return the line of a bar that runs.
+    """Return the log line of a running bar.
 
     Args:
-        state: How it is.
-        unit: What is counted.
-        seconds: How long it runs.
-        new_units: What was done in that time.
+        state: The current state.
+        unit: Unit of the counts.
+        seconds: Seconds since the start.
+        new_units: Units completed in these seconds.
 
     >>> from progressbar_tracker._sender.snapshot import Snapshot
-    >>> format_running(Snapshot("import", "", 450, 1000, 0, "format_running", None), "it", 36.6, 450)
+    >>> format_running(Snapshot("import", "", 450, 1000, 0, "running", None), "it", 36.6, 450)
     'import: 45 % 450/1000 it, 12.3 it/s, 00:44 left'
-    >>> format_running(Snapshot("log", "tail", 7, None, 0, "format_running", None), "it", 14.0, 7)
+    >>> format_running(Snapshot("log", "tail", 7, None, 0, "running", None), "it", 14.0, 7)
     'log: 7 it, 0.5 it/s, 00:14, tail'
     """
     rate = new_units / seconds if seconds > 0 and new_units > 0 else 0.0
     total = state.total if state.total is not None and state.total > 0 else None
-    share = "" if total is None else f"{floor_percent(compute_fraction(state.completed, total) or 0.0)} % "
+    percent = "" if total is None else f"{floor_percent(compute_fraction(state.completed, total) or 0.0)} % "
     left = (total - state.completed) / rate if total is not None and rate else None
     clock = f"{format_clock(max(left, 0.0))} left" if left is not None else format_clock(seconds)
-    pace = (
+    speed = (
         f"{format_amount(rate, unit) if unit == 'B' else format(rate, '.3g')} {sanitize_line(unit)}/s" if rate else ""
     )
-    parts = (f"{share}{_format_counts(state, unit)}", pace, clock, sanitize_line(state.description))
+    parts = (f"{percent}{_format_counts(state, unit)}", speed, clock, sanitize_line(state.description))
     return f"{sanitize_line(state.title)}: {', '.join(filter(None, parts))}"
 
 
 def format_ended(state: Snapshot, unit: str, seconds: float) -> str:
-    """Return the last line of a bar.
+    """Return the last log line of a bar.
 
     >>> from progressbar_tracker._sender.snapshot import Snapshot
     >>> format_ended(Snapshot("import", "", 450, 1000, 0, "failed", "ValueError: bad row"), "it", 36.6)
@@ -74,12 +74,12 @@ def format_ended(state: Snapshot, unit: str, seconds: float) -> str:
 
 
 def _format_counts(state: Snapshot, unit: str) -> str:
-    of = "" if state.total is None else f"/{format_amount(state.total, unit)}"
-    return f"{format_amount(state.completed, unit)}{of} {sanitize_line(unit)}".strip()
+    of_total = "" if state.total is None else f"/{format_amount(state.total, unit)}"
+    return f"{format_amount(state.completed, unit)}{of_total} {sanitize_line(unit)}".strip()
 
 
 class _FollowedRun:
-    """A bar, and what was told of it."""
+    """A bar and the state of its log lines."""
 
     __slots__ = ("due_at", "has_waited", "initial_count", "run", "started_at", "was_logged")
 
@@ -89,7 +89,7 @@ class _FollowedRun:
         self.initial_count = initial_count
         self.due_at = started_at + interval
         self.was_logged = False
-        self.has_waited = False  # for the end to become certain
+        self.has_waited = False  # one poll, for a tentative end to become final
 
 
 class _StartedRun(NamedTuple):
@@ -99,12 +99,12 @@ class _StartedRun(NamedTuple):
 
 
 class Lines:
-    """Writes the lines. Made by ``lines()``; a handle to close it, and a block.
+    """Writes log lines until it is closed. ``lines()`` creates it; usable as a ``with`` block.
 
     Args:
-        logger: Where to.
+        logger: The logger.
         interval: Seconds between two lines of a bar.
-        level: Their level.
+        level: Log level of the lines.
         clock: Monotonic seconds.
     """
 
@@ -124,7 +124,7 @@ class Lines:
         start_observers.append(self._on_run_start)
 
     def reset(self) -> None:
-        """Start empty in the child of a fork: the bars so far are the parent's."""
+        """Forget all bars in the child of a fork: they belong to the parent."""
         self._started_runs: deque[_StartedRun] = deque(maxlen=MAX_FOLLOWED_RUNS)
         self._followed_runs: list[_FollowedRun] = []
         self._lock = threading.Lock()
@@ -139,7 +139,7 @@ class Lines:
         self.close()
 
     def close(self) -> None:
-        """Write of what has ended by now, and nothing any more. Idempotent."""
+        """Log the bars that have ended, then stop. Idempotent."""
         if self._on_run_start in start_observers:
             start_observers.remove(self._on_run_start)
             _open_lines.pop(self._logger.name, None)
@@ -147,54 +147,54 @@ class Lines:
             self._log_due_lines(is_final=True)
 
     def finalize(self) -> None:
-        """Close at the end of the process, which settles how the bars have ended."""
+        """Close at the exit of the process, after the final results of the bars are known."""
         fatal = map_fatal_errors(get_fatal_exception())
         self._worker.stop(JOIN_TIMEOUT)
         if self._lock.acquire(timeout=JOIN_TIMEOUT):
             try:
                 self._drain_started()
-                for one in self._followed_runs:
-                    one.run.finalize(fatal)
+                for followed in self._followed_runs:
+                    followed.run.finalize(fatal)
             finally:
                 self._lock.release()
         self.close()
 
     def step(self) -> float | None:
-        """Write the lines that are due. Return the seconds until the next look."""
+        """Log the lines that are due. Return the seconds until the next call, or ``None``."""
         return POLL_INTERVAL if self._log_due_lines(is_final=False) else None
 
     def _on_run_start(self, run: Run) -> None:
-        if run.sender is not None:  # without one everything is turned off
+        if run.sender is not None:  # None if tracking is disabled
             self._started_runs.append(_StartedRun(run, self._clock(), run.position))
             if self._worker.needs_start:
                 self._worker.start()
 
     def _drain_started(self) -> None:
         for _ in range(len(self._started_runs)):
-            begun = self._started_runs.popleft()
+            started = self._started_runs.popleft()
             if len(self._followed_runs) < MAX_FOLLOWED_RUNS:
-                self._followed_runs.append(_FollowedRun(*begun, self._interval))
+                self._followed_runs.append(_FollowedRun(*started, self._interval))
 
     def _log_due_lines(self, *, is_final: bool) -> bool:
         if not self._lock.acquire(timeout=JOIN_TIMEOUT):
-            return True  # a handler of the log hangs
+            return True  # a log handler blocks
         try:
             self._drain_started()
             now = self._clock()
             self._followed_runs = [
-                one for one in self._followed_runs if not self._log_line(one, now, is_final=is_final)
+                followed for followed in self._followed_runs if not self._log_line(followed, now, is_final=is_final)
             ]
             return bool(self._followed_runs)
         finally:
             self._lock.release()
 
     def _log_line(self, followed: _FollowedRun, now: float, *, is_final: bool) -> bool:
-        """Write a line if one is due. Return whether it was the last."""
+        """Log a line if one is due. Return whether it was the last."""
         state = followed.run.sample()
         unit = followed.run.options.unit
         seconds = now - followed.started_at
         if state.status != "running":
-            # A loop that was left early may turn out to be the death of the program. That is known soon.
+            # A loop that ended early may be caused by a fatal exception, which is known by the next poll.
             if followed.run.is_tentative and not is_final and not followed.has_waited:
                 followed.has_waited = True
                 return False
@@ -222,10 +222,10 @@ def _register_hooks() -> None:
 
 
 def _finalize_all() -> None:
-    for one in list(_open_lines.values()):
-        one.finalize()
+    for open_lines in list(_open_lines.values()):
+        open_lines.finalize()
 
 
 def _reset_after_fork() -> None:
-    for one in list(_open_lines.values()):
-        one.reset()
+    for open_lines in list(_open_lines.values()):
+        open_lines.reset()

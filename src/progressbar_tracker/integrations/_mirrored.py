@@ -1,6 +1,6 @@
-"""A run that shows a neighbour's own count, with the labels that the user gave it.
+"""Runs that read the count of a third-party object, with the user's labels.
 
-What ``tqdm.py`` does for tqdm's bars, for those of others. Nothing is asked of them but to be read.
+``tqdm.py`` does the same for tqdm's bars. The object is only read, never changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from progressbar_tracker._tracking.tracker import HasSender
 
     class Labels(TypedDict, total=False):
-        """The keywords of ``track()`` that say what an item is, and not how far."""
+        """The keywords of ``track()`` that describe an item, not its progress."""
 
         id: str | None
         title: str | None
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 def make_mirror(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
-    """Return a run that is not begun yet.
+    """Return a run that has not started.
 
     Args:
-        labels: The user's.
-        title: What to call it where the user does not say.
-        unit: What is counted.
+        labels: The user's labels.
+        title: Default title.
+        unit: Unit of the counts.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
     """
     known = {"id", "title", "group", "weight", "keep", "notify", "deadline", "interval", "client"}
     if unknown := sorted(set(labels) - known):
-        raise TypeError(f"unknown arguments: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        raise TypeError(f"unknown arguments: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     run = create_run(Mirror, unit=unit, **labels)
     run.has_own_title = run.title is not None
     if not run.has_own_title:

@@ -1,6 +1,6 @@
-"""The terminal bars of ``integrations.rich``: our display's thread and life, with rich's look.
+"""The terminal bars of ``integrations.rich``: drawn by rich in the display thread.
 
-One live display of rich's at a time shows all bars that run; when the last has ended it is left on the screen.
+One live display of rich at a time shows all running bars. It stays on the screen after the last bar has ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Bar:
-    """One run as a task of rich's."""
+    """One run as a task of rich."""
 
     def __init__(self, display: RichDisplay, stream: object, title: str, *, leave: bool) -> None:
         self.stream = stream
@@ -41,9 +41,7 @@ class _Bar:
         label = escape(text)
         if snapshot.status == "failed":
             label = f"[red]{label} {escape(truncate(snapshot.error or 'failed', ERROR_WIDTH))}[/]"
-        total = (
-            snapshot.total if snapshot.total is not None and snapshot.total > 0 else None
-        )  # rich takes 0 of 0 for all
+        total = snapshot.total if (snapshot.total or 0) > 0 else None  # rich shows 0 of 0 as 100 %
         self._display.progress.update(self._task, completed=snapshot.completed, total=total, description=label)
 
     def end(self, snapshot: Snapshot) -> None:
@@ -56,13 +54,13 @@ class _Bar:
 
 
 class RichDisplay(Display):
-    """Draws the runs that are given to it with rich, on rich's own console: what is printed meanwhile goes above."""
+    """Draws runs with rich, on rich's console. Other output of the program appears above the bars."""
 
     progress: Progress
     bars = 0
 
     def reset(self) -> None:
-        """Start empty in the child of a fork, where nobody draws what the parent began, and its locks may be taken."""
+        """Forget all bars in the child of a fork: no thread draws them there, and the locks may be held."""
         super().reset()
         if self.bars:
             for name in ("stdout", "stderr"):
@@ -71,7 +69,7 @@ class RichDisplay(Display):
         self.bars = 0
 
     def try_finish(self, run: DisplayedRun) -> None:
-        """Do nothing in a finalizer: which locks rich needs is its own affair. The thread will draw it soon."""
+        """Do nothing in a finalizer: rich may need a lock that is held. The display thread draws the end soon."""
 
     def _current_stream(self) -> object:
         return get_console()
@@ -80,7 +78,7 @@ class RichDisplay(Display):
         try:
             if self.bars:
                 self.progress.refresh()
-        except BaseException as error:  # noqa: BLE001 - a console that is gone is no reason for the loop to fail
+        except BaseException as error:  # noqa: BLE001 - a lost console must not stop the display thread
             self._disable_stream(self.progress.console)
             return error
         return None
@@ -100,11 +98,11 @@ class RichDisplay(Display):
                 TaskProgressColumn(show_speed=True),
                 TimeRemainingColumn(elapsed_when_finished=True),
                 console=get_console(),
-                auto_refresh=False,  # the display's thread does it
+                auto_refresh=False,  # the display thread refreshes
             )
             try:
                 self.progress.start()
-            except Exception as error:  # noqa: BLE001 - it is gone, or, up to rich 14.0, taken by a live display
+            except Exception as error:  # noqa: BLE001 - the console is closed or, up to rich 14.0, in use by a live display
                 log(DEBUG, "rich's console cannot be drawn on: %r", error)
                 self.progress = Progress(disable=True)
         return _Bar(self, stream, run.sample().title, leave=not run.is_nested)
@@ -112,16 +110,16 @@ class RichDisplay(Display):
 
 @functools.cache
 def _get_display() -> RichDisplay:
-    made = RichDisplay()
-    _runtime.get_display()  # its hook at the end of the process is to be there first, and so to come last
-    atexit.register(made.close)
+    display = RichDisplay()
+    _runtime.get_display()  # registers its exit hook first, so that it runs last
+    atexit.register(display.close)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=made.reset)
-    return made
+        os.register_at_fork(after_in_child=display.reset)
+    return display
 
 
-def select_display(wanted: bool | None) -> RichDisplay | None:
-    """Return the display if it is wanted: by default if rich's console is a terminal."""
-    if wanted is None:
-        wanted = not _runtime.is_disabled() and get_console().is_terminal
-    return _get_display() if wanted else None
+def select_display(is_enabled: bool | None) -> RichDisplay | None:
+    """Return the display if it is enabled; ``None`` enables it if rich's console is a terminal."""
+    if is_enabled is None:
+        is_enabled = not _runtime.is_disabled() and get_console().is_terminal
+    return _get_display() if is_enabled else None

@@ -1,10 +1,10 @@
-"""One fit, as its bars: the whole, and inside it what is going on now. For the callbacks of the training libraries.
+"""The bars of a training: one for the fit, and a nested one for the current phase. Used by the training callbacks.
 
-The whole counts epochs (or steps), with the latest loss and metrics as its description. Within an epoch it moves in
-fractions, so that a fit of one long epoch has a pace too. The bar inside is one item for the whole fit, however many
-epochs there are: it is renamed and set back at each, and shows the validations in between as well.
+The fit bar counts epochs (or steps); its description shows the latest loss and metrics. During an epoch it moves in
+fractions, so that a fit of one long epoch has a rate too. The phase bar is one item for all epochs and validations: it
+is renamed and reset at the start of each.
 
-A fit ends as a ``with`` block does: an exception fails it, with its text.
+A fit ends like a ``with`` block: an exception fails it, with the exception's text.
 """
 
 from __future__ import annotations
@@ -36,82 +36,82 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-METRICS_INTERVAL: Final = 0.5  # seconds between two looks at the metrics: reading one may wait for the accelerator
+METRICS_INTERVAL: Final = 0.5  # seconds between reads of the metrics; a read may wait for the accelerator
 
-# The fits that began inside the watched call that is running here.
+# The fits that started inside the wrapped call of this context.
 _started_fits: ContextVar[list[Fit] | None] = ContextVar("progressbar_tracker_fits", default=None)
 
 
 class Fit:
-    """The bars of one fit after the other, never of two at a time.
+    """The bars of consecutive fits, never of two at a time.
 
     Attributes:
-        stage_name: The validation, test or prediction that is going on, or nothing.
-        stage_done: Batches of it.
+        stage_name: The current validation, test or prediction, or ``""``.
+        stage_done: Completed batches of the stage.
 
     Args:
-        options: Those of ``track()``. No terminal bar is drawn unless ``display`` is set: the libraries draw their own.
+        options: Options of ``track()``. The default of ``display`` is false, because the libraries draw their own bars.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
     """
 
     def __init__(self, options: FitOptions) -> None:
         self._options: FitOptions = {"display": False, **options}
-        track(**self._options)  # so that a wrong option is told here, and not in the middle of a training
+        track(**self._options)  # an invalid option raises here, not during the training
         self._fit_bar: Tracker[None] | None = None
         self._phase_bar: Tracker[None] | None = None
         self._context = contextvars.copy_context()
         self._metrics: dict[str, float] = {}
         self._metrics_read_at = 0.0
         self._pending_metrics: Callable[[], Mapping[str, object]] | None = None
-        self._is_standalone = False  # a stage that is inside no fit
+        self._is_standalone = False  # a stage outside of a fit
         self._stage_total: object = None
         self.stage_name = ""
         self.stage_done = 0
 
     def __reduce__(self) -> tuple[type[Fit], tuple[FitOptions]]:
-        return Fit, (self._options,)  # what is running here is not running in the copy
+        return Fit, (self._options,)  # a copy has no running bars
 
     @property
     def is_running(self) -> bool:
-        """Whether a fit has begun and not ended."""
+        """Whether a fit has started and not ended."""
         return self._fit_bar is not None
 
     def start(self, title: str, total: object, *, unit: str, position: float = 0, stage: str = "") -> None:
-        """Begin. A fit that is still running was left without a word.
+        """Start a fit. A fit that is still running was abandoned and is stopped.
 
         Args:
-            title: What to call it if the user has not said.
-            total: Units in all; what is no number above zero stands for unknown.
-            unit: What is counted.
-            position: Where it begins: above zero when it is resumed.
-            stage: Tells an item of its own that is no fit, by the end of its id.
+            title: Default title.
+            total: Total units; a value that is not a number above zero means unknown.
+            unit: Unit of the counts.
+            position: Completed units at the start; above zero for a resumed fit.
+            stage: Suffix of the id for a separate item that is not a fit.
         """
         self.stop()
         options = self._options.copy()
         name = options.get("id")
         if stage and name is not None:
             options["id"] = f"{name}/{stage}"
-        own = options.get("title")
+        user_title = options.get("title")
         if stage:
-            options["title"] = f"{own}, {stage}" if own else title
-        elif own is None and name is None:
+            options["title"] = f"{user_title}, {stage}" if user_title else title
+        elif user_title is None and name is None:
             options["title"] = title
         self._metrics, self._metrics_read_at, self._pending_metrics = {}, 0.0, None
-        self._fit_bar = whole = track(total=parse_length(total), unit=unit, **options)
-        whole.update(completed=_round_position(position))
-        self._context = contextvars.copy_context()  # in which the whole is the innermost bar
-        if (begun := _started_fits.get()) is not None:
-            begun.append(self)
+        self._fit_bar = fit_bar = track(total=parse_length(total), unit=unit, **options)
+        fit_bar.update(completed=_round_position(position))
+        self._context = contextvars.copy_context()  # a context with the fit bar as the innermost bar
+        if (started := _started_fits.get()) is not None:
+            started.append(self)
 
     def set_total(self, total: object) -> None:
-        """Set the units in all."""
+        """Set the total units of the fit."""
         if self._fit_bar is not None:
             self._fit_bar.total = parse_length(total)
 
     def set_position(self, position: float, values: Callable[[], Mapping[str, object]] | None = None) -> None:
-        """Set how far the whole is. The metrics are asked for now and then."""
+        """Set the position of the fit. ``values`` is called at most once every ``METRICS_INTERVAL``."""
         if self._fit_bar is None:
             return
         self._fit_bar.update(completed=_round_position(position))
@@ -121,7 +121,7 @@ class Fit:
                 self.update_metrics({})
 
     def update_metrics(self, values: Mapping[str, object], note: str = "") -> None:
-        """Say what the metrics are now; those that are not named keep their last value."""
+        """Show new values of metrics; the others keep their last value."""
         if self._fit_bar is None:
             return
         self._metrics_read_at = time.monotonic()
@@ -129,26 +129,25 @@ class Fit:
         for name, value in {**(unread() if unread else {}), **values}.items():
             with contextlib.suppress(Exception):  # a table, a text, a tensor with many values
                 self._metrics[name] = float(value)  # type: ignore[arg-type]
-        said = [note] if note else []
-        self._fit_bar.update(
-            description=", ".join(said + [f"{name} {value:.4g}" for name, value in self._metrics.items()])
-        )
+        parts = [note] if note else []
+        parts += [f"{name} {value:.4g}" for name, value in self._metrics.items()]
+        self._fit_bar.update(description=", ".join(parts))
 
     def update_phase(self, title: str, done: int, total: object) -> None:
-        """Say what is going on inside, and how far that is."""
+        """Show the current phase and its progress in the nested bar."""
         if self._fit_bar is None:
             return
         if self._phase_bar is None:
             options: FitOptions = {**self._options, "id": f"{self._fit_bar.id}/now", "title": title, "keep": False}
             self._phase_bar = track(total=parse_length(total), unit="steps", **options)
-            # Whatever other bars are open here, this one belongs inside the whole.
+            # The phase bar is always nested in the fit bar, whatever other bars are open here.
             self._context.copy().run(self._phase_bar.update, completed=done)
         else:
             self._phase_bar.total = parse_length(total)
             self._phase_bar.update(title=title, completed=done)
 
     def start_stage(self, name: str, total: object, title: str) -> None:
-        """Begin a validation, test or prediction: inside the fit that is running, else as an item of its own."""
+        """Start a validation, test or prediction, nested in a running fit or as a separate item."""
         if self._fit_bar is None:
             self.start(title, total, unit="batches", stage=name)
             self._is_standalone = True
@@ -156,7 +155,7 @@ class Fit:
         self.update_stage(0)
 
     def update_stage(self, done: int) -> None:
-        """Set how far the stage is."""
+        """Set the completed batches of the stage."""
         self.stage_done = done
         if self._is_standalone:
             self.set_position(done)
@@ -164,7 +163,7 @@ class Fit:
             self.update_phase(self.stage_name.capitalize(), done, self._stage_total)
 
     def end_stage(self, values: Mapping[str, object] | None = None, *, close_bar: bool = False) -> None:
-        """End the stage; ``close_bar`` where nothing is told of the steps that follow."""
+        """End the stage. Set ``close_bar`` if the library does not report the steps that follow."""
         if values:
             self.update_metrics(values)
         self.stage_name = ""
@@ -175,7 +174,7 @@ class Fit:
             self._phase_bar = None
 
     def end(self, *, early: bool = False) -> None:
-        """End well. A fit that is stopped early has succeeded: whoever stopped it had what they wanted."""
+        """End with success. Early stopping is a success too: the training reached its goal."""
         try:
             self.update_metrics({}, "stopped early" if early else "")
         finally:
@@ -184,15 +183,15 @@ class Fit:
                     bar.close()
 
     def fail(self, error: BaseException) -> None:
-        """End as a block that is left by this exception."""
-        whole, inside = self._detach_bars()
-        if inside is not None:  # one failure is one failed item: what is inside has only stopped
-            inside.__exit__(GeneratorExit, GeneratorExit(), None)
-        if whole is not None:
-            whole.__exit__(type(error), error, None)
+        """End like a block that this exception leaves."""
+        fit_bar, phase_bar = self._detach_bars()
+        if phase_bar is not None:  # one failure is one failed item: the phase has only stopped
+            phase_bar.__exit__(GeneratorExit, GeneratorExit(), None)
+        if fit_bar is not None:
+            fit_bar.__exit__(type(error), error, None)
 
     def stop(self) -> None:
-        """End what is still running, for it was left without a word."""
+        """Stop an abandoned fit, if one is running."""
         self.fail(GeneratorExit())
 
     def _detach_bars(self) -> tuple[Tracker[None] | None, Tracker[None] | None]:
@@ -203,7 +202,7 @@ class Fit:
 
 
 def parse_length(value: object) -> Number | None:
-    """Return a number of steps or epochs, or ``None`` where it is unknown: none, endless, or not above zero.
+    """Return a number of steps or epochs, or ``None`` unless it is finite and above zero.
 
     >>> parse_length(3), parse_length(float("inf")), parse_length(-1), parse_length(None)
     (3, None, None, None)
@@ -213,13 +212,13 @@ def parse_length(value: object) -> Number | None:
 
 
 def compute_epoch_fraction(done: int, total: object) -> float:
-    """Return the part of an epoch that is done, from 0 to 1; 0 where that is unknown.
+    """Return the completed fraction of an epoch, from 0 to 1; 0 if the total is unknown.
 
     >>> compute_epoch_fraction(1, 4), compute_epoch_fraction(1, None)
     (0.25, 0)
     """
-    known = parse_length(total)
-    return 0 if known is None else min(done / known, 1)
+    length = parse_length(total)
+    return 0 if length is None else min(done / length, 1)
 
 
 def _round_position(position: float) -> Number:
@@ -227,7 +226,7 @@ def _round_position(position: float) -> Number:
 
 
 def log_errors(hook: Callable[P, None]) -> Callable[P, None]:
-    """Keep what a hook raises from the training: it is logged."""
+    """Log the exceptions of a hook instead of raising them into the training."""
 
     @functools.wraps(hook)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -236,7 +235,7 @@ def log_errors(hook: Callable[P, None]) -> Callable[P, None]:
         except Exception:  # noqa: BLE001 - tracking never hurts the tracked program
             log(
                 WARNING,
-                "The training goes on, but its progress was not told by %s",
+                "The training continues, but %s failed to report its progress",
                 getattr(hook, "__qualname__", hook),
                 exc_info=True,
             )
@@ -245,10 +244,9 @@ def log_errors(hook: Callable[P, None]) -> Callable[P, None]:
 
 
 def wrap_methods(owner: type, *names: str) -> None:
-    """Wrap methods, once, so that an exception that leaves one fails the fits that began inside it.
+    """Wrap methods once, so that an exception also fails the fits that started inside the call.
 
-    For libraries that tell their callbacks nothing of exceptions. The call itself, its result and the exception are
-    the same.
+    For libraries that do not pass exceptions to callbacks. Arguments, result and exception of a call are unchanged.
     """
     for name in names:
         method = getattr(owner, name)
@@ -259,12 +257,12 @@ def wrap_methods(owner: type, *names: str) -> None:
 def _wrap_method(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        begun: list[Fit] = []
-        token = _started_fits.set(begun)
+        started: list[Fit] = []
+        token = _started_fits.set(started)
         try:
             return method(*args, **kwargs)
         except BaseException as error:
-            for fit in begun:
+            for fit in started:
                 log_errors(fit.fail)(error)
             raise
         finally:

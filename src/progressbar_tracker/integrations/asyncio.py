@@ -1,4 +1,4 @@
-"""asyncio: ``as_completed`` and ``gather`` with a bar. An ``async for`` needs no more than ``track()``.
+"""asyncio: ``as_completed`` and ``gather`` with a bar. For an ``async for`` use ``track()``.
 
 from progressbar_tracker.integrations.asyncio import as_completed, gather
 
@@ -34,18 +34,18 @@ def as_completed(
     client: HasSender | None = None,
     **options: Unpack[TrackOptions],
 ) -> Tracker[Awaitable[T]]:
-    """Return ``asyncio.as_completed()`` with a bar, for one loop. From Python 3.13 on the loop may be an ``async for``.
+    """Return ``asyncio.as_completed()`` with a bar, for one loop. Python 3.13 also allows an ``async for``.
 
-    The count is that of what the loop is through with; as with ``track()`` the one at hand does not count yet.
+    The bar counts the passes of the loop that are complete, as in ``track()``.
 
     Args:
-        aws: What to await.
+        aws: The awaitables.
         timeout: Seconds after which the loop raises ``TimeoutError``.
-        client: As ``track()`` has it.
-        **options: Those of ``track()``.
+        client: A ``ProgressBar`` that replaces the configured server and key.
+        **options: Options of ``track()``.
 
     Raises:
-        TypeError, ValueError: As ``track()``. Nothing is awaited then.
+        TypeError, ValueError: As in ``track()``, before any awaitable starts.
 
     Example:
         >>> async def double(n: int) -> int:
@@ -57,7 +57,7 @@ def as_completed(
     """
     awaitables = list(aws)
     options.setdefault("total", len(set(map(id, awaitables))))
-    track(client=client, **options)  # raises what there is to be raised, before anything is begun
+    track(client=client, **options)  # raises for invalid options before any awaitable starts
     return track(asyncio.as_completed(awaitables, timeout=timeout), client=client, **options)
 
 
@@ -81,21 +81,21 @@ async def gather(
     client: HasSender | None = None,
     **options: Unpack[TrackOptions],
 ) -> list[T] | list[T | BaseException]:
-    """Await all at once, with a bar of those that are done, in whatever order they are.
+    """Run ``asyncio.gather()`` with a bar of the awaitables that are done.
 
-    It ends as a block does: *failed* with the text of the exception that is raised, *stopped* when it is cancelled.
+    The item ends like a block: *failed* with the text of an exception, *stopped* on cancellation.
 
     Args:
-        *aws: What to await.
-        return_exceptions: Return exceptions among the results, in place of raising the first.
-        client: As ``track()`` has it.
-        **options: Those of ``track()``.
+        *aws: The awaitables.
+        return_exceptions: Return exceptions among the results instead of raising the first.
+        client: A ``ProgressBar`` that replaces the configured server and key.
+        **options: Options of ``track()``.
 
     Returns:
         The results in the order of ``aws``.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
 
     Example:
         >>> async def double(n: int) -> int:
@@ -108,17 +108,19 @@ async def gather(
     options.setdefault("total", len(set(map(id, aws))))
     with track(client=client, **options) as bar:
 
-        def done(future: asyncio.Future[T]) -> None:
+        def count_done(future: asyncio.Future[T]) -> None:
             if not future.cancelled():
                 bar.advance()
 
         futures: dict[int, asyncio.Future[T]] = {}
         try:
-            for one in aws:
-                if id(one) not in futures:  # the same twice is done once, as asyncio has it
-                    futures[id(one)] = asyncio.ensure_future(one)
-                    futures[id(one)].add_done_callback(done)
-            return await asyncio.gather(*[futures[id(one)] for one in aws], return_exceptions=return_exceptions)
+            for awaitable in aws:
+                if id(awaitable) not in futures:  # asyncio runs a repeated awaitable once
+                    futures[id(awaitable)] = asyncio.ensure_future(awaitable)
+                    futures[id(awaitable)].add_done_callback(count_done)
+            return await asyncio.gather(
+                *[futures[id(awaitable)] for awaitable in aws], return_exceptions=return_exceptions
+            )
         finally:
             for future in futures.values():
-                future.remove_done_callback(done)  # what goes on after the first exception is not counted any more
+                future.remove_done_callback(count_done)  # after the first exception the others are not counted

@@ -1,14 +1,14 @@
-"""dask: a callback that tells how far each ``compute()`` of a local scheduler is.
+"""dask: a callback that reports the progress of each ``compute()`` of a local scheduler.
 
     from progressbar_tracker.integrations.dask import TrackCallback
 
     with TrackCallback(id="sums"):
         array.sum().compute()
 
-    TrackCallback().register()  # for every compute() from now on
+    TrackCallback().register()  # for every later compute()
 
-``dask.distributed`` tells callbacks nothing: loop over ``track(as_completed(futures), total=len(futures))``. tqdm's own
-callback does the same with our bar: ``tqdm.dask.TqdmCallback(tqdm_class=progressbar_tracker.tqdm.tqdm)``.
+``dask.distributed`` does not call callbacks: loop over ``track(as_completed(futures), total=len(futures))``. An
+alternative is tqdm's callback: ``tqdm.dask.TqdmCallback(tqdm_class=progressbar_tracker.tqdm.tqdm)``.
 """
 
 from __future__ import annotations
@@ -40,15 +40,14 @@ __all__ = ["TrackCallback"]
 
 
 class TrackCallback(Callback):
-    """Tells how far each computation is, in tasks of its graph. One that raises is failed, with the exception's text.
+    """Reports each computation in tasks of its graph. An exception fails the item, with its text.
 
     Args:
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``,
-            ``notify``, ``deadline``, ``interval`` and ``client``, as ``track()`` has
-            them. Without a title it is ``"dask"``.
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval`` and
+            ``client`` of ``track()``. The default title is ``"dask"``.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
 
     Example:
         >>> import dask
@@ -60,11 +59,11 @@ class TrackCallback(Callback):
     def __init__(self, **labels: Unpack[Labels]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._labels = labels
-        self._runs: dict[int, Mirror] = {}  # by the id() of the state of their computation
-        make_mirror(labels, title="dask")  # raises what there is to be raised
+        self._runs: dict[int, Mirror] = {}  # by id() of the computation's state
+        make_mirror(labels, title="dask")  # validates the labels
 
-    def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:  # noqa: ARG002 - as dask calls it
-        finished = state["finished"]  # a set, that dask adds to
+    def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:  # noqa: ARG002 - dask's signature
+        finished = state["finished"]  # a set that dask extends
         total = sum(len(state[name]) for name in ("ready", "waiting", "running", "finished"))
         run = self._runs[id(state)] = make_mirror(self._labels, title="dask")
         frame = find_user_frame(sys._getframe(1), "dask")  # noqa: SLF001
@@ -73,7 +72,7 @@ class TrackCallback(Callback):
     def _finish(self, dsk: Mapping[Any, Any], state: Mapping[str, Any], errored: bool) -> None:  # noqa: ARG002
         run = self._runs.pop(id(state), None)
         if run is None:
-            return  # it was over before it could begin
+            return  # the computation failed before its start
         error = sys.exception()
         if not errored:
             run.end("succeeded")

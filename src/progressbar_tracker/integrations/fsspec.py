@@ -1,4 +1,4 @@
-"""fsspec: a callback that tells how far a transfer is, of one file in bytes, of many in files.
+"""fsspec: a callback that reports the progress of a transfer, in bytes for one file, in files for many.
 
     import fsspec
     from progressbar_tracker.integrations.fsspec import TrackCallback
@@ -7,8 +7,8 @@
     with TrackCallback(id="backup") as callback:
         fs.put("photos/", "bucket/photos/", recursive=True, callback=callback)
 
-The files of a transfer of many are items inside it. Without a ``with`` it ends when the callback is let go of, and how
-is then known from the counts only.
+The files of a transfer of many are nested items. Without a ``with`` block the item ends when the callback is garbage
+collected, and its result is derived from the counts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["TrackCallback"]
 
 
 class _Counts:
-    """What a callback was told. Apart from it, so that it can be let go of while this is still to be read."""
+    """The counts of a callback. A separate object, so that the callback can be freed before the last sample."""
 
     __slots__ = ("size", "unit", "value")
 
@@ -54,15 +54,14 @@ class _Counts:
 
 
 class TrackCallback(fsspec.Callback):
-    """Tells how far the transfer is that it is given to.
+    """Reports the progress of a transfer.
 
     Args:
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``,
-            ``notify``, ``deadline``, ``interval`` and ``client``, as ``track()`` has
-            them. Without a title it is ``"Transfer"``; the items inside have the names of their files.
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval`` and
+            ``client`` of ``track()``. The default title is ``"Transfer"``; nested items have the names of their files.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
 
     Example:
         >>> import os
@@ -75,7 +74,7 @@ class TrackCallback(fsspec.Callback):
     """
 
     def __init__(self, **labels: Unpack[Labels]) -> None:
-        self._counts = _Counts()  # first of all: what is missing is taken for a method that does nothing
+        self._counts = _Counts()  # first: fsspec replaces a missing attribute by a method that does nothing
         self._labels = labels
         self._parent_run: Mirror | None = None
         self._run = make_mirror(labels, title="Transfer")
@@ -83,7 +82,7 @@ class TrackCallback(fsspec.Callback):
 
     @property
     def size(self) -> int | None:
-        """Bytes or files in all; ``None`` where that is not known."""
+        """Total bytes or files; ``None`` if unknown."""
         return self._counts.size
 
     @size.setter
@@ -92,7 +91,7 @@ class TrackCallback(fsspec.Callback):
 
     @property
     def value(self) -> int:
-        """Bytes or files done."""
+        """Completed bytes or files."""
         return self._counts.value
 
     @value.setter
@@ -100,7 +99,7 @@ class TrackCallback(fsspec.Callback):
         self._counts.value = value
 
     def set_size(self, size: int | None) -> None:
-        """Take the size in. The next one, after all is done, is that of another transfer."""
+        """Set the total. If the current transfer is complete, this starts the next one."""
         if self._run.status == "running":
             self._run.poll()
             if self._run.is_done:
@@ -110,20 +109,20 @@ class TrackCallback(fsspec.Callback):
         super().set_size(size)
 
     def absolute_update(self, value: int) -> None:
-        """Set what is done."""
+        """Set the completed count."""
         self._start_run()
         super().absolute_update(value)
 
     def relative_update(self, inc: int = 1) -> None:
-        """Add to what is done."""
+        """Increase the completed count."""
         self._start_run()
         super().relative_update(inc)
 
-    def branched(self, path_1: str, path_2: str, **kwargs: Any) -> TrackCallback:  # noqa: ARG002 - as fsspec calls it
-        """Return the callback of one file of many."""
+    def branched(self, path_1: str, path_2: str, **kwargs: Any) -> TrackCallback:  # noqa: ARG002 - fsspec's signature
+        """Return the callback for one file of many."""
         self._counts.unit = "files"
         self._start_run()
-        # Of an address all behind the name is left out: it may be a signature.
+        # The query of a URL is left out: it may be a signature.
         name = str(path_1).partition("?")[0].rstrip("/").rpartition("/")[2]
         labels: Labels = {**self._labels, "id": None, "title": name or "file", "keep": False}
         child = TrackCallback(**labels)
@@ -131,11 +130,11 @@ class TrackCallback(fsspec.Callback):
         return child
 
     def branch(self, path_1: str, path_2: str, kwargs: dict[str, Any]) -> None:
-        """Do the same for those that know no ``branched()``."""
+        """Support the file systems that do not call ``branched()``."""
         kwargs["callback"] = self.branched(path_1, path_2)
 
     def close(self) -> None:
-        """End with success, if it has begun and not ended. Idempotent."""
+        """Mark a running item as succeeded. Idempotent."""
         self._run.end("succeeded")
 
     def __exit__(
@@ -152,7 +151,7 @@ class TrackCallback(fsspec.Callback):
     def _start_run(self) -> None:
         if self._run.status == "running":
             return
-        if self._run.status is not None:  # it is used once more
+        if self._run.status is not None:  # the callback is used again
             self._run = make_mirror(self._labels, title="Transfer")
         frame = find_user_frame(sys._getframe(2), "fsspec")  # noqa: SLF001
         start_mirror(self._run, frame, self._counts, parent=self._parent_run)

@@ -1,11 +1,11 @@
-"""joblib: ``Parallel`` with a bar of the tasks that are completed.
+"""joblib: ``Parallel`` with a bar of completed tasks.
 
     from joblib import delayed
     from progressbar_tracker.integrations.joblib import Parallel
 
     results = Parallel(n_jobs=4, id="squares", total=1000)(delayed(square)(n) for n in range(1000))
 
-A ``Parallel`` that returns a generator needs none of it:
+A ``Parallel`` that returns a generator works with ``track()``:
 
     for result in track(joblib.Parallel(n_jobs=4, return_as="generator_unordered")(tasks), total=1000):
         ...
@@ -44,26 +44,26 @@ __all__ = ["Parallel"]
 
 
 class Parallel(joblib.Parallel):
-    """``joblib.Parallel`` with a bar: one for each call.
+    """``joblib.Parallel`` with one bar for each call.
 
-    It counts what is completed, as joblib does: not what is dispatched, and a batch as so many tasks as it has.
+    The bar counts completed tasks, not dispatched ones, and each task of a batch.
 
     Args:
-        *args: Those of ``joblib.Parallel``.
-        total: Tasks in all; by default ``len()`` of what it is called with, where that has one. A generator has none.
-        id: As ``track()`` has it, and so the following.
+        *args: Arguments of ``joblib.Parallel``.
+        total: Number of tasks; by default ``len()`` of the iterable. A generator has no length.
+        id: The item's id; see ``track()`` for this and the following arguments.
         title: By default ``"Parallel"``.
-        group: A heading to sort under.
-        weight: Higher is shown first.
-        keep: Leave the item listed after it has succeeded or stopped.
-        notify: Whom to tell of it.
-        deadline: When it is late.
-        interval: Least seconds between two sends.
-        client: A client of your own.
-        **options: Those of ``joblib.Parallel``.
+        group: Heading on the dashboard.
+        weight: Items with a higher weight are shown first.
+        keep: Keep the item on the board after it has succeeded or stopped.
+        notify: Names of the channels to notify.
+        deadline: Instant after which the item is late.
+        interval: Minimum seconds between two requests.
+        client: A ``ProgressBar`` that replaces the configured server and key.
+        **options: Options of ``joblib.Parallel``.
 
     Raises:
-        TypeError, ValueError: As ``track()``; ``return_as`` is not ``"list"``.
+        TypeError, ValueError: As in ``track()``, or ``return_as`` is not ``"list"``.
 
     Example:
         >>> Parallel(n_jobs=1, id="absolute")([joblib.delayed(abs)(-2), joblib.delayed(abs)(1)])
@@ -99,19 +99,19 @@ class Parallel(joblib.Parallel):
             "deadline": deadline, "interval": interval, "client": client,
         }  # fmt: skip
         self._completed = 0
-        make_mirror(self._labels, title="Parallel")  # raises what there is to be raised
+        make_mirror(self._labels, title="Parallel")  # validates the labels
 
     def __call__(self, iterable: Iterable[Any]) -> Any:
-        """Do the tasks, and return the list of their results."""
+        """Run the tasks and return the list of their results."""
         total: Number | None = self._total
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         run = make_mirror(self._labels, title="Parallel")
         self._completed = 0
-        me = weakref.ref(self)
+        self_reference = weakref.ref(self)
 
         def read() -> Reading | None:
-            parallel = me()
+            parallel = self_reference()
             return None if parallel is None else Reading(parallel._completed, total, None, "", unit="tasks")  # noqa: SLF001
 
         start_mirror(run, sys._getframe(1), read)  # noqa: SLF001
@@ -120,11 +120,11 @@ class Parallel(joblib.Parallel):
         except BaseException as error:
             run.end(*classify_error(error))
             raise
-        self._completed = len(results)  # the last results are there before they are counted
+        self._completed = len(results)  # joblib returns before it counts the last results
         run.end("succeeded")
         return results
 
     def print_progress(self) -> None:
-        """Do what joblib does whenever a batch is completed, and see how many tasks that makes."""
+        """Update the count; joblib calls this after each completed batch."""
         self._completed = self.n_completed_tasks
         super().print_progress()

@@ -1,17 +1,17 @@
-"""Keras: a callback that tells how far ``fit()`` is. For Keras 3, with any backend.
+"""Keras: a callback that reports the progress of ``fit()``. For Keras 3, with any backend.
 
     from progressbar_tracker.integrations.keras import TrackCallback
 
     model.fit(x, y, epochs=10, callbacks=[TrackCallback(id="mnist")])
 
-The item counts epochs; inside it is one for the steps of the current epoch, or of its validation. ``evaluate()`` and
-``predict()`` with the callback, outside a fit, are items of their own: ``mnist/test``, ``mnist/prediction``.
+The item counts epochs. A nested item counts the steps of the current epoch or of its validation. Outside a fit,
+``evaluate()`` and ``predict()`` with the callback are separate items: ``mnist/test``, ``mnist/prediction``.
 
-Keras tells a callback nothing of an exception. So the first callback that is made wraps ``fit``, ``evaluate`` and
-``predict`` of ``keras.Model`` once: they do what they did, and one that raises fails the item with the exception's
-text. A fit that is stopped early has succeeded.
+Keras does not pass exceptions to callbacks. So the first callback wraps ``fit``, ``evaluate`` and ``predict`` of
+``keras.Model`` once. Their behaviour stays the same, and an exception also fails the item with its text. A fit that
+stops early has succeeded.
 
-Where a fit runs in several processes, give the callback to the first process only.
+If a fit runs in several processes, pass the callback to the first process only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ try:
     import keras
 except ModuleNotFoundError as error:
     if error.name != "keras":
-        raise  # its backend is missing, say
+        raise  # for example the backend is missing
     raise ImportError("keras is not installed: pip install keras", name="keras") from error
 
 from ._training import Fit, compute_epoch_fraction, log_errors, wrap_methods
@@ -37,28 +37,27 @@ if TYPE_CHECKING:
 
 
 class TrackCallback(keras.callbacks.Callback):
-    """Tells how far a fit is.
+    """Reports the progress of a fit.
 
     Args:
-        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``,
-            ``notify``, ``deadline``, ``interval``, ``client`` and ``display``, as
-            ``track()`` has them; a terminal bar is drawn only if ``display`` is true.
+        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval``,
+            ``client`` and ``display`` of ``track()``. A terminal bar is drawn only if ``display`` is true.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
     """
 
     def __init__(self, **options: Unpack[FitOptions]) -> None:
         super().__init__()
         self._bars = Fit(options)
         self._epoch = 0
-        self._epoch_steps = 0  # steps of the epoch
-        self._batch_counts: dict[str, int] = {}  # batches of the pass before: all that is known of a generator's length
+        self._epoch_steps = 0
+        self._batch_counts: dict[str, int] = {}  # of the previous pass: the only hint of a generator's length
         wrap_methods(keras.Model, "fit", "evaluate", "predict")
 
     @log_errors
     def on_train_begin(self, logs: Logs = None) -> None:
-        self._bars.stop()  # an earlier fit that nobody ended; this one begins with the epoch that it is resumed at
+        self._bars.stop()  # ends an abandoned fit; the new one starts with its first epoch, which may be a resumed one
 
     @log_errors
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -95,7 +94,7 @@ class TrackCallback(keras.callbacks.Callback):
     def on_test_end(self, logs: Logs = None) -> None:
         stage = self._bars.stage_name
         self._batch_counts[stage] = self._bars.stage_done
-        self._bars.end_stage(logs if stage == "test" else None)  # those of a fit come with the epoch's
+        self._bars.end_stage(logs if stage == "test" else None)  # in a fit they arrive with the epoch's metrics
 
     @log_errors
     def on_predict_begin(self, logs: Logs = None) -> None:
@@ -116,6 +115,6 @@ class TrackCallback(keras.callbacks.Callback):
         self._bars.update_phase(f"Epoch {self._epoch + 1}", done, steps)
 
     def _start_stage(self, stage: str) -> None:
-        # Within a fit the parameters are still those of the training.
+        # During a fit, self.params still has the values of the training.
         steps = self._batch_counts.get(stage) if self._bars.is_running else self.params.get("steps")
         self._bars.start_stage(stage, steps, f"{stage.capitalize()} of {self.model.name}")

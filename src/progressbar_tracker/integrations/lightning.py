@@ -1,15 +1,15 @@
-"""Lightning: a callback that tells how far a trainer is. For ``lightning`` and for ``pytorch_lightning``.
+"""Lightning: a callback that reports the progress of a trainer. For ``lightning`` and ``pytorch_lightning``.
 
     from progressbar_tracker.integrations.lightning import TrackCallback
 
     Trainer(max_epochs=10, callbacks=[TrackCallback(id="mnist")]).fit(model)
 
-The item counts epochs, or steps where only those are limited; inside it is one for the steps of the current epoch, or
-of its validation. ``validate()``, ``test()`` and ``predict()`` are items of their own: ``mnist/validation``, and so on.
-Only the first process tells anything.
+The item counts epochs, or steps if only steps are limited. A nested item counts the steps of the current epoch or of
+its validation. ``validate()``, ``test()`` and ``predict()`` are separate items, such as ``mnist/validation``. Only the
+first process reports.
 
-Both packages may be installed, ``lightning`` even brings the other one. The callback is of the one that is imported
-already, and works with both.
+Both packages may be installed; ``lightning`` even requires the other one. The callback inherits from the class of the
+package that is imported already, and works with both.
 """
 
 from __future__ import annotations
@@ -47,15 +47,14 @@ if not TYPE_CHECKING:
 
 
 class TrackCallback(Callback):
-    """Tells how far a trainer is.
+    """Reports the progress of a trainer.
 
     Args:
-        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``,
-            ``notify``, ``deadline``, ``interval``, ``client`` and ``display``, as
-            ``track()`` has them; a terminal bar is drawn only if ``display`` is true.
+        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval``,
+            ``client`` and ``display`` of ``track()``. A terminal bar is drawn only if ``display`` is true.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
     """
 
     def __init__(self, **options: Unpack[FitOptions]) -> None:
@@ -64,12 +63,12 @@ class TrackCallback(Callback):
 
     @log_errors
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
-        self._start_fit(trainer, pl_module)  # many a fit fails in its check
+        self._start_fit(trainer, pl_module)  # a fit can fail in this check
 
     @log_errors
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._start_fit(trainer, pl_module)
-        self._bars.set_total(_compute_total(trainer))  # only now is it known how long an epoch is
+        self._bars.set_total(_compute_total(trainer))  # the length of an epoch is unknown before
         self._update_epoch(trainer, _count_resumed_batches(trainer))
 
     @log_errors
@@ -82,7 +81,7 @@ class TrackCallback(Callback):
 
     @log_errors
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        # An epoch whose steps are counted is at its end by them, or was left in its middle.
+        # If the steps are counted, they give the position, also for an epoch that ended early.
         if not _is_step_based(trainer) and parse_length(trainer.num_training_batches) is None:
             self._bars.set_position(trainer.current_epoch + 1)
         self._bars.update_metrics(trainer.callback_metrics)
@@ -115,7 +114,7 @@ class TrackCallback(Callback):
 
     @log_errors
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._bars.update_stage(self._bars.stage_done + 1)  # the index that is given begins anew with each data loader
+        self._bars.update_stage(self._bars.stage_done + 1)  # batch_idx restarts with each data loader
 
     @log_errors
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -126,11 +125,10 @@ class TrackCallback(Callback):
 
     def _start_fit(self, trainer: Any, pl_module: Any) -> None:
         if trainer.is_global_zero and not self._bars.is_running:
-            unit, at = (
-                "steps" if _is_step_based(trainer) else "epochs",
-                _compute_position(trainer, _count_resumed_batches(trainer)),
-            )
-            self._bars.start(f"Fit of {type(pl_module).__name__}", _compute_total(trainer), unit=unit, position=at)
+            unit = "steps" if _is_step_based(trainer) else "epochs"
+            position = _compute_position(trainer, _count_resumed_batches(trainer))
+            title = f"Fit of {type(pl_module).__name__}"
+            self._bars.start(title, _compute_total(trainer), unit=unit, position=position)
 
     def _start_stage(self, trainer: Any, pl_module: Any, name: str, batches: Any) -> None:
         if trainer.is_global_zero:
@@ -148,7 +146,7 @@ def _is_step_based(trainer: Any) -> bool:
 
 
 def _compute_total(trainer: Any) -> float | None:
-    """Return the epochs, or steps, that the fit has at most."""
+    """Return the maximum epochs, or steps, of the fit."""
     if _is_step_based(trainer):
         return parse_length(trainer.max_steps)
     batches, steps = parse_length(trainer.num_training_batches), parse_length(trainer.max_steps)
@@ -157,13 +155,13 @@ def _compute_total(trainer: Any) -> float | None:
 
 
 def _compute_position(trainer: Any, done: int = 0) -> float:
-    """Return where the fit is, after so many batches of the epoch."""
+    """Return the position of the fit after ``done`` batches of the current epoch."""
     if _is_step_based(trainer):
         return int(trainer.global_step)
     return float(trainer.current_epoch + compute_epoch_fraction(done, trainer.num_training_batches))
 
 
 def _count_resumed_batches(trainer: Any) -> int:
-    """Return how many batches of its first epoch a fit has behind it that goes on from a checkpoint."""
+    """Return the completed batches of the first epoch of a fit that resumes from a checkpoint."""
     loop = trainer.fit_loop
     return loop.batch_idx + 1 if loop.restarting else 0

@@ -1,17 +1,17 @@
-"""logging: log lines that do not tear the terminal bar, and bars as log lines where there is no terminal.
+"""logging: log output above the terminal bar, and bars as log lines where there is no terminal.
 
     import logging
     from progressbar_tracker.integrations.logging import lines, redirect
 
     logging.basicConfig(level=logging.INFO)
-    with redirect():  # what is logged to the terminal stands above the bars
+    with redirect():  # log output on the terminal appears above the bars
         for row in track(rows):
             logging.info("at %s", row)
 
     lines(interval=30)  # "import: 45 % 450/1000 it, 12.3 it/s, 00:45 left", for Docker and CI
 
-Both are for the bars of ``track()``, of tqdm and of these integrations; ``lines()`` knows tqdm's bars by the drop-in or
-its ``install()``. No server is needed.
+Both support the bars of ``track()``, of tqdm and of the integrations. ``lines()`` supports tqdm's bars through the
+drop-in or its ``install()``. No server is needed.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ MAX_LINE_INTERVAL: Final = 86400.0
 
 
 class _AboveBarsStream:
-    """A terminal's stream that writes above the bars, of tqdm or of rich."""
+    """A terminal stream that writes above the bars of tqdm or rich."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        for now in (sys.stdout, sys.stderr):
-            if getattr(now, "rich_proxied_file", None) is self._stream:  # while bars of rich's are on the screen
-                return now.write(text)
+        for current in (sys.stdout, sys.stderr):
+            if getattr(current, "rich_proxied_file", None) is self._stream:  # during a live display of rich
+                return current.write(text)
         with std_tqdm.external_write_mode(file=self._stream):
             return self._stream.write(text)
 
@@ -59,21 +59,21 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
         return False
     try:
         return stream in (sys.stdout, sys.stderr) or bool(stream.isatty())
-    except Exception:  # noqa: BLE001 - a stream that is closed, or is none
+    except Exception:  # noqa: BLE001 - closed, or not a stream
         return False
 
 
 @contextlib.contextmanager
 def redirect(loggers: Iterable[logging.Logger] | None = None) -> Iterator[None]:
-    """Let what is logged to the terminal stand above the bars while the block runs.
+    """Write log output on the terminal above the bars while the block runs.
 
-    The handlers stay as they are, with their formats and levels: only where they write to is another.
+    Only the streams of the handlers are replaced; formats and levels stay.
 
     Args:
-        loggers: Whose handlers; by default those of all loggers, and those that are added in the block.
+        loggers: The loggers whose handlers are redirected. By default all loggers, and handlers added in the block.
 
     Raises:
-        TypeError: There is one that is no logger.
+        TypeError: An element is not a logger.
 
     Example:
         >>> with redirect():
@@ -81,57 +81,57 @@ def redirect(loggers: Iterable[logging.Logger] | None = None) -> Iterator[None]:
     """
     if loggers is None:
         known = list(logging.root.manager.loggerDict.values())
-        chosen = [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
+        selected = [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
     else:
-        chosen = list(loggers)
-    for logger in chosen:
+        selected = list(loggers)
+    for logger in selected:
         if not isinstance(logger, logging.Logger):
             raise TypeError(f"loggers must be loggers, not {format_value(logger)}")
     with contextlib.ExitStack() as stack:
 
-        def above(handler: logging.Handler) -> None:
+        def redirect_handler(handler: logging.Handler) -> None:
             if _writes_to_terminal(handler):
                 terminal = cast("logging.StreamHandler[TextIO]", handler)
                 stack.callback(_restore_stream, terminal, terminal.stream)
                 terminal.setStream(cast("TextIO", _AboveBarsStream(terminal.stream)))
 
-        for handler in dict.fromkeys(handler for logger in chosen for handler in logger.handlers):
-            above(handler)
+        for handler in dict.fromkeys(handler for logger in selected for handler in logger.handlers):
+            redirect_handler(handler)
         if loggers is None:
-            # What the block configures, or logging itself when it is first used and nobody has.
-            add = logging.Logger.addHandler
+            # Handlers that the block adds, and logging's last resort if none is configured.
+            original = logging.Logger.addHandler
 
-            def adding(logger: logging.Logger, hdlr: logging.Handler) -> None:
-                above(hdlr)
-                add(logger, hdlr)
+            def add_handler(logger: logging.Logger, hdlr: logging.Handler) -> None:
+                redirect_handler(hdlr)
+                original(logger, hdlr)
 
-            stack.callback(setattr, logging.Logger, "addHandler", add)
-            logging.Logger.addHandler = adding  # type: ignore[method-assign, assignment]
-            last = logging.StreamHandler(cast("TextIO", _AboveBarsStream(sys.stderr)))
-            last.setLevel(logging.WARNING)
+            stack.callback(setattr, logging.Logger, "addHandler", original)
+            logging.Logger.addHandler = add_handler  # type: ignore[method-assign, assignment]
+            last_resort = logging.StreamHandler(cast("TextIO", _AboveBarsStream(sys.stderr)))
+            last_resort.setLevel(logging.WARNING)
             stack.callback(setattr, logging, "lastResort", logging.lastResort)
-            logging.lastResort = last
+            logging.lastResort = last_resort
         yield
 
 
 def _restore_stream(handler: logging.StreamHandler[TextIO], stream: TextIO) -> None:
-    if isinstance(handler.stream, _AboveBarsStream):  # else somebody has changed it meanwhile
+    if isinstance(handler.stream, _AboveBarsStream):  # else the program has replaced it
         handler.setStream(stream)
 
 
 def lines(interval: float = 30.0, *, logger: logging.Logger | str | None = None, level: int = logging.INFO) -> Lines:
-    """Write a line to a log for each bar: one an interval while it runs, and one at its end that says how it ended.
+    """Log the progress of each bar once an interval, and its result at the end.
 
-    Of the bars inside others only those that live as long as an interval are told of. A failure is a warning at least.
-    At most 1000 bars at a time are followed. Called once more for the same logger it takes the place of the first.
+    Nested bars are logged only if they run for at least one interval. A failure has at least level WARNING. At most
+    1000 bars are followed at a time. A second call for the same logger replaces the first.
 
     Args:
         interval: Seconds between two lines of a bar, 0.1 to 86400.
         logger: A logger or its name; by default ``progressbar_tracker.lines``.
-        level: The level of the lines. The logger has to let it through: ``logging.basicConfig(level=logging.INFO)``.
+        level: Log level of the lines. Enable it in the logger: ``logging.basicConfig(level=logging.INFO)``.
 
     Returns:
-        A handle to ``close()``, or to use as a block; without it they are written until the program ends.
+        A handle with ``close()``, usable as a ``with`` block. Without a close, lines are logged until the program ends.
 
     Raises:
         TypeError: An argument has the wrong type.

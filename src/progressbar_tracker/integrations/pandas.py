@@ -1,4 +1,4 @@
-"""pandas: ``read_csv`` with a bar of bytes. ``progress_apply`` and its like come with the drop-in.
+"""pandas: ``read_csv`` with a bar of bytes. The drop-in provides ``progress_apply`` and similar methods.
 
     from progressbar_tracker.integrations.pandas import read_csv
 
@@ -8,11 +8,10 @@
 
     from progressbar_tracker.tqdm import tqdm
 
-    tqdm.pandas(desc="Squares")  # and then
+    tqdm.pandas(desc="Squares")
     table.progress_apply(square, axis=1)
 
-The bar is that of the bytes that were read, which are some ahead of the rows that were returned. A compressed file is
-counted as it is on the disk.
+The bar counts bytes read, which are ahead of the rows returned. For a compressed file it counts compressed bytes.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ __all__ = ["Chunks", "read_csv"]
 
 
 class Chunks:
-    """The chunks of a file: for one loop, which may stand in a ``with`` block, and then its end is known exactly."""
+    """The chunks of a file, for one loop. In a ``with`` block the end of the loop is known exactly."""
 
     def __init__(self, reader: Any, source: CsvInput, run: Mirror) -> None:
         self._reader = reader
@@ -57,7 +56,7 @@ class Chunks:
         self._run = run
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
-        """Give one chunk after the other."""
+        """Start the item and yield the chunks."""
         return self._iterate(sys._getframe(1))  # noqa: SLF001
 
     def _iterate(self, frame: FrameType) -> Iterator[pd.DataFrame]:
@@ -126,26 +125,26 @@ def read_csv(
     r"""Return ``pandas.read_csv()`` with a bar of the bytes that were read.
 
     Args:
-        source: A path, or a file that is open for reading bytes. Of an address or a file of text only rows are
-            counted, and there is no total.
-        chunksize: Rows of a chunk; without it the whole is returned.
-        id: As ``track()`` has it, and so the following.
+        source: A path, or a file opened for reading bytes. For a URL or a text file only rows are counted, without a
+            total.
+        chunksize: Rows of a chunk; by default the whole table is returned.
+        id: The item's id; see ``track()`` for this and the following arguments.
         title: By default the file's name, or ``"read_csv"``.
-        group: A heading to sort under.
-        weight: Higher is shown first.
-        keep: Leave the item listed after it has succeeded or stopped.
-        notify: Whom to tell of it.
-        deadline: When it is late.
-        interval: Least seconds between two sends.
-        client: A client of your own.
-        **options: Those of ``pandas.read_csv()``, but for ``iterator``.
+        group: Heading on the dashboard.
+        weight: Items with a higher weight are shown first.
+        keep: Keep the item on the board after it has succeeded or stopped.
+        notify: Names of the channels to notify.
+        deadline: Instant after which the item is late.
+        interval: Minimum seconds between two requests.
+        client: A ``ProgressBar`` that replaces the configured server and key.
+        **options: Options of ``pandas.read_csv()`` except ``iterator``.
 
     Returns:
         The table or, with a ``chunksize``, an iterable of tables.
 
     Raises:
-        TypeError, ValueError: As ``track()``; ``iterator`` is set.
-        Exception: What ``pandas.read_csv()`` raises.
+        TypeError, ValueError: As in ``track()``, or ``iterator`` is set.
+        Exception: ``pandas.read_csv()`` raised it.
 
     Example:
         >>> import io
@@ -159,21 +158,21 @@ def read_csv(
         "deadline": deadline, "interval": interval, "client": client,
     }  # fmt: skip
     name = getattr(source, "name", source)
-    plain = isinstance(name, str | os.PathLike) and "://" not in str(name)  # an address may hold a secret
-    run = make_mirror(labels, title=os.path.basename(os.fspath(cast("str", name))) if plain else "read_csv")  # noqa: PTH119
-    given = CsvInput(source, options)
+    is_path = isinstance(name, str | os.PathLike) and "://" not in str(name)  # a URL may contain a secret
+    run = make_mirror(labels, title=os.path.basename(os.fspath(cast("str", name))) if is_path else "read_csv")  # noqa: PTH119
+    csv_input = CsvInput(source, options)
     if chunksize is None:
-        start_mirror(run, sys._getframe(1), given)  # noqa: SLF001
+        start_mirror(run, sys._getframe(1), csv_input)  # noqa: SLF001
     try:
-        read: Any = pd.read_csv(given.file, chunksize=chunksize, **options)
+        table: Any = pd.read_csv(csv_input.file, chunksize=chunksize, **options)
     except BaseException as error:
-        given.close()
+        csv_input.close()
         run.end(*classify_error(error))
         raise
     if chunksize is not None:
-        return Chunks(read, given, run)
-    given.rows = len(read)
-    given.finish()
-    given.close()
+        return Chunks(table, csv_input, run)
+    csv_input.rows = len(table)
+    csv_input.finish()
+    csv_input.close()
     run.end("succeeded")
-    return cast("pd.DataFrame", read)
+    return cast("pd.DataFrame", table)

@@ -1,9 +1,9 @@
-"""rich: its progress bars on the server, and ``track()`` with rich's look.
+"""rich: show rich's progress bars on the server, and ``track()`` with bars that look like rich's.
 
     from rich.progress import Progress
     from progressbar_tracker.integrations.rich import mirror, track
 
-    with mirror(Progress(), id="import") as progress:  # each of its tasks is an item: import/0, import/1, ...
+    with mirror(Progress(), id="import") as progress:  # each task is an item: import/0, import/1, ...
         task = progress.add_task("Rows", total=1000)
         for row in range(1000):
             progress.advance(task)
@@ -11,8 +11,8 @@
     for row in track(range(1000), id="rows"):  # exact counts, and a bar that looks like rich's
         ...
 
-A task is read from the sender's thread. It has *succeeded* when it is finished, or when the progress stops and its
-total was never known; it is *stopped* when the progress stops before, *failed* when an exception left its block.
+The sender's thread reads a task. The task has *succeeded* when it is finished, or when the progress stops and the total
+is unknown. It is *stopped* when the progress stops earlier, and *failed* when an exception leaves the block.
 """
 
 from __future__ import annotations
@@ -57,14 +57,12 @@ P = TypeVar("P", bound=Progress)
 T = TypeVar("T")
 
 _TASKS_ATTRIBUTE: Final = "_progressbar_tasks"
-_RESET_METHOD: Final = (
-    "_reset"  # of a task of rich's; not public, but update() is called for each item, and this is not
-)
+_RESET_METHOD: Final = "_reset"  # of rich's Task; private, but called rarely, unlike update()
 _BYTE_COLUMNS: Final = (DownloadColumn, FileSizeColumn, TransferSpeedColumn)
 
 
 class _TaskReader:
-    """Reads a task, which is over when its progress is gone. Without it: the task's last count is still to be had."""
+    """Reads a task. If its progress is garbage collected, the task has ended; its last count stays readable."""
 
     __slots__ = ("_description", "_has_own_title", "_progress", "_task", "_title", "_unit")
 
@@ -72,7 +70,7 @@ class _TaskReader:
         self._progress = weakref.ref(progress)
         self._task = task
         self._unit = unit
-        self._has_own_title = has_own_title  # the title is the user's, and the task's own stands beside it
+        self._has_own_title = has_own_title  # the user set a title; the task's title becomes the description
         self._description = self._title = ""
 
     def __call__(self) -> Reading:
@@ -84,15 +82,15 @@ class _TaskReader:
             except MarkupError:
                 self._title = str(task.description)
         ended = task.finished_time is not None or self._progress() is None
-        beside = self._title if self._has_own_title else ""
-        return Reading(task.completed, task.total, self._title, beside, unit=self._unit, has_ended=ended)
+        description = self._title if self._has_own_title else ""
+        return Reading(task.completed, task.total, self._title, description, unit=self._unit, has_ended=ended)
 
 
 class _TaskMirrors:
-    """The items of a progress, and what it does besides when it is told to do something once a task.
+    """The items of a progress, and replacements for the methods that it calls once a task.
 
-    Its methods become attributes of the progress. Another class for it, which would be plainer, makes each update half
-    as slow again: an object that changes its class loses the interpreter's quick ways to its attributes.
+    The methods become attributes of the progress. A new ``__class__`` would be simpler, but makes each update 50 %
+    slower: an object that changes its class loses the interpreter's fast attribute access.
     """
 
     def __init__(self, progress: Progress, labels: Labels, unit: str) -> None:
@@ -100,7 +98,7 @@ class _TaskMirrors:
         self._labels = labels
         self._unit = unit
         self._runs: dict[TaskID, Mirror] = {}
-        self._outer_error_id = id(sys.exception())  # what was being handled before
+        self._outer_error_id = id(sys.exception())  # raised before, so not by the block
         for name in ("start", "stop", "add_task", "remove_task"):
             setattr(progress, name, getattr(self, name))
         setattr(progress, _TASKS_ATTRIBUTE, self)
@@ -108,7 +106,7 @@ class _TaskMirrors:
     @property
     def progress(self) -> Progress:
         progress = self._progress()
-        assert progress is not None  # who else calls its methods
+        assert progress is not None  # only the progress calls these methods
         return progress
 
     def start(self) -> None:
@@ -126,11 +124,11 @@ class _TaskMirrors:
 
     def add_task(self, *args: Any, **options: Any) -> TaskID:
         progress = self.progress
-        made = type(progress).add_task(progress, *args, **options)
+        task_id = type(progress).add_task(progress, *args, **options)
         for task in progress.tasks:
-            if task.id == made:
+            if task.id == task_id:
                 self.mirror_task(task, sys._getframe(1))  # noqa: SLF001
-        return made
+        return task_id
 
     def remove_task(self, task_id: TaskID) -> None:
         progress = self.progress
@@ -158,27 +156,27 @@ class _TaskMirrors:
         )
 
     def _hook_reset(self, task: Task) -> None:
-        """See it begin anew: by ``Progress.reset()``, or with another total. What was finished may be so no more."""
-        me = weakref.ref(task)
+        """Detect a restart: ``Progress.reset()`` or a new total can make a finished task run again."""
+        task_reference = weakref.ref(task)
 
         def reset() -> None:
-            again = me()
-            assert again is not None
-            run = self._runs.get(again.id)
+            task = task_reference()
+            assert task is not None
+            run = self._runs.get(task.id)
             if run is not None:
-                run.sample()  # it may be finished, and nobody has looked yet
-            type(again)._reset(again)  # noqa: SLF001
-            self.mirror_task(again, sys._getframe(1))  # noqa: SLF001
+                run.sample()  # the task may have finished after the last sample
+            type(task)._reset(task)  # noqa: SLF001
+            self.mirror_task(task, sys._getframe(1))  # noqa: SLF001
 
         setattr(task, _RESET_METHOD, reset)
 
     def _end_runs(self, frame: FrameType) -> None:
-        """The progress was stopped: see by whom, and so how its tasks ended."""
+        """End the runs of a stopped progress. The calling frame and the current exception decide how."""
         error = sys.exception()
         if error is not None and id(error) == self._outer_error_id:
             error = None
-        of_block = frame.f_code.co_name == "__exit__"
-        for run in list(self._runs.values()):  # others may add to them
+        is_block_exit = frame.f_code.co_name == "__exit__"
+        for run in list(self._runs.values()):  # other threads may add runs
             if run.status != "running":
                 continue
             run.poll()
@@ -186,30 +184,29 @@ class _TaskMirrors:
                 run.end("succeeded")
             elif error is None:
                 run.end("stopped")
-            elif of_block:
+            elif is_block_exit:
                 run.end(*classify_error(error))
             else:
-                run.abandon()  # in a finally, or an except: the error may be the end of everything, or of nothing
+                run.abandon()  # in a finally or except clause: the exception may or may not end the program
         self._runs.clear()
 
 
 def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) -> P:
-    """Show the tasks of a ``rich.progress.Progress`` on the server: those that it has, and those that are added.
+    """Show the current and future tasks of a ``rich.progress.Progress`` on the server.
 
     Args:
-        progress: The progress, before or after it is started.
-        unit: What its tasks count; by default ``"B"`` if one of its columns shows bytes, else ``"it"``.
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``,
-            ``notify``, ``deadline``, ``interval`` and ``client``, as ``track()`` has
-            them. An item's id is the ``id``, a slash and the number of its task. Without a title each has its
-            description for one.
+        progress: The progress, before or after its start.
+        unit: Unit of the tasks; by default ``"B"`` if a column shows bytes, else ``"it"``.
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval`` and
+            ``client`` of ``track()``. An item's id is the ``id``, a slash and the task's number. The task's
+            description is the default title.
 
     Returns:
         The progress.
 
     Raises:
-        TypeError: ``progress`` is none of rich's, or another argument has the wrong type.
-        ValueError: ``progress`` is shown already, or another argument is out of range.
+        TypeError: ``progress`` is not a rich ``Progress``, or another argument has the wrong type.
+        ValueError: ``progress`` is already shown, or another argument is out of range.
 
     Example:
         >>> with mirror(Progress(disable=True), id="copy") as progress:
@@ -222,7 +219,7 @@ def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) ->
         raise ValueError("progress is shown already")
     if unit is None:
         unit = "B" if any(isinstance(column, _BYTE_COLUMNS) for column in progress.columns) else "it"
-    make_mirror(labels, title="", unit=unit)  # raises what there is to be raised
+    make_mirror(labels, title="", unit=unit)  # validates the labels
     tasks = _TaskMirrors(progress, labels, unit)
     for task in progress.tasks:
         tasks.mirror_task(task, sys._getframe(1))  # noqa: SLF001
@@ -241,12 +238,12 @@ def track(iterable: Any = None, **options: Any) -> Any:
     """Return ``progressbar_tracker.track()`` with a terminal bar that looks like rich's.
 
     Args:
-        iterable: What to loop over, or nothing.
-        **options: Those of ``progressbar_tracker.track()``. The bar is drawn on rich's console, by default when that is
-            a terminal.
+        iterable: The iterable of the loop, or nothing.
+        **options: Options of ``progressbar_tracker.track()``. The bar is drawn on rich's console, by default only if
+            that is a terminal.
 
     Raises:
-        TypeError, ValueError: As ``progressbar_tracker.track()``.
+        TypeError, ValueError: As in ``progressbar_tracker.track()``.
 
     Example:
         >>> sum(track([1, 2, 3], id="adding", display=False))

@@ -1,16 +1,15 @@
-"""Hugging Face Transformers: a callback that tells how far a ``Trainer`` is.
+"""Hugging Face Transformers: a callback that reports the progress of a ``Trainer``.
 
     from progressbar_tracker.integrations.transformers import TrackCallback
 
     Trainer(model, args, train_dataset=rows, callbacks=[TrackCallback(id="mnist")]).train()
 
-The item counts optimizer steps of ``state.max_steps``, as the trainer's own bar and its checkpoints do: that number
-is known for every training, also where epochs are fractions of one or have no length. The epoch is in the description.
-Each evaluation has an item inside it; outside a training it is an item of its own. Only the first process tells
-anything.
+The item counts optimizer steps of ``state.max_steps``, like the trainer's bar and its checkpoints. That number is known
+for every training, even for fractions of an epoch and epochs of unknown length. The description shows the epoch. Each
+evaluation is a nested item, or a separate item outside a training. Only the first process reports.
 
-A trainer tells its callbacks nothing of an exception. So the first callback that is made wraps ``Trainer.train``,
-``evaluate`` and ``predict`` once: they do what they did, and one that raises fails the item with the exception's text.
+A trainer does not pass exceptions to callbacks. So the first callback wraps ``Trainer.train``, ``evaluate`` and
+``predict`` once. Their behaviour stays the same, and an exception also fails the item with its text.
 """
 
 from __future__ import annotations
@@ -34,15 +33,14 @@ if TYPE_CHECKING:
 
 
 class TrackCallback(TrainerCallback):
-    """Tells how far a trainer is.
+    """Reports the progress of a trainer.
 
     Args:
-        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``,
-            ``notify``, ``deadline``, ``interval``, ``client`` and ``display``, as
-            ``track()`` has them; a terminal bar is drawn only if ``display`` is true.
+        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval``,
+            ``client`` and ``display`` of ``track()``. A terminal bar is drawn only if ``display`` is true.
 
     Raises:
-        TypeError, ValueError: As ``track()``.
+        TypeError, ValueError: As in ``track()``.
     """
 
     def __init__(self, **options: Unpack[FitOptions]) -> None:
@@ -102,6 +100,6 @@ class TrackCallback(TrainerCallback):
 
 
 def _filter_metrics(logs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the metrics without the trainer's measurements of itself."""
-    noise = ("_runtime", "_per_second", "_time", "total_flos")
-    return {name: value for name, value in (logs or {}).items() if not name.endswith(noise)}
+    """Return the metrics without the trainer's own performance data."""
+    performance_suffixes = ("_runtime", "_per_second", "_time", "total_flos")
+    return {name: value for name, value in (logs or {}).items() if not name.endswith(performance_suffixes)}

@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - a folder for sys.path, and no package
-"""Mirrors tqdm's bars from the moment that a program imports tqdm, and costs one that does not next to nothing.
+"""Mirrors tqdm's bars as soon as a program imports tqdm. Programs without tqdm pay almost nothing.
 
-Found through ``sitecustomize``, before the program begins: it imports nothing that Python has not imported by then.
+``sitecustomize`` imports this before the program starts, so it imports only modules that Python has loaded already.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-NAME = "tqdm"  # the package, not tqdm.std: every import of a part of it has the whole package imported first
+NAME = "tqdm"  # the package, not tqdm.std: an import of a submodule imports the package first
 
 
 class Finder:
-    """Stands before the other finders, waits for one import, and has ``installed`` called when that is done."""
+    """First finder of ``sys.meta_path``: waits for the import of tqdm, then calls ``install``."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what the other finders find for tqdm, with the mirror to be switched on after it."""
+        """Return the other finders' spec of tqdm, extended to enable the mirror after the import."""
         if name != NAME:
             return None
         for finder in list(sys.meta_path):
@@ -44,19 +44,19 @@ class Finder:
         def exec_module(module: ModuleType) -> None:
             loader.__dict__.pop("exec_module", None)
             original(module)
-            # A new list, for another thread may be walking along the old one and would miss a finder.
+            # A new list: another thread may iterate over the old one and would miss a finder.
             sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
             install()
 
-        try:  # noqa: SIM105 - contextlib is not there yet
-            # On this one object, so that the module's loader stays what it is for everybody else.
+        try:  # noqa: SIM105 - contextlib is not loaded yet
+            # Set on this instance only: the loader's class stays unchanged for other modules.
             loader.exec_module = exec_module  # type: ignore[method-assign]
         except (AttributeError, TypeError):
             pass
 
 
 def install() -> None:
-    """Switch the mirror on, where this Python has the package; in silence where it has not."""
+    """Enable the mirror, or do nothing if this Python lacks the package."""
     try:
         from progressbar_tracker import tqdm
 
@@ -66,8 +66,8 @@ def install() -> None:
 
 
 def watch() -> None:
-    """Begin to wait for tqdm."""
-    if NAME in sys.modules:  # a .pth file may have imported it
+    """Enable the mirror now if tqdm is imported, otherwise at its import."""
+    if NAME in sys.modules:  # a .pth file can import it earlier
         install()
     else:
         sys.meta_path.insert(0, Finder())

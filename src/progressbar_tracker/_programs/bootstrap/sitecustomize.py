@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - a folder for sys.path, and no package
-"""Python imports this when it starts, for ``progressbar-tracker run`` has put this folder at the head of PYTHONPATH.
+"""Python imports this at startup, because ``progressbar-tracker run`` puts this folder first in PYTHONPATH.
 
-It may be a Python of any age, with or without this package, that runs anything: so nothing here is newer than it need
-be, and whatever goes wrong is passed over in silence. The folder leaves sys.path before the program could see it.
+The Python may be of any version and may lack this package. So this module uses only old syntax and ignores all errors.
+It removes the folder from sys.path before the program starts.
 """
 
 import os
@@ -19,6 +19,6 @@ _here = os.path.normcase(os.path.dirname(os.path.abspath(__file__)))  # noqa: PT
 sys.path[:] = [path for path in sys.path if os.path.normcase(path) != _here]
 sys.modules.pop("sitecustomize", None)
 
-# The environment's own. Where there is none this raises what Python expects in that case, and nothing is left of this
-# module; and what the environment's own raises is reported as it would be without us.
+# Import the environment's own sitecustomize. If there is none, Python gets the error that it expects, and this
+# module leaves no trace. Python reports an error of the environment's module as usual.
 import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401
