@@ -155,7 +155,7 @@ class ProgressFilter:
         self._rejected_count = 0
 
     def accept(self, reading: Reading) -> Reading | None:
-        """Return the reading if the bar shall show it, else ``None``."""
+        """Return the reading for the bar to show, or ``None`` to ignore it."""
         if reading == self._previous:
             return None  # a repeated line, or the complete form of the last one
         self._previous, accepted = reading, self._accepted

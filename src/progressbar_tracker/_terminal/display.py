@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 FRAME_INTERVAL: Final = 0.1  # seconds
 ERROR_WIDTH: Final = 40  # columns
-REDRAW_INTERVAL: Final = 1.0  # seconds; a bar without progress is redrawn to update its elapsed time
+REDRAW_INTERVAL: Final = 1.0  # seconds; updates the elapsed time of a bar without progress
 MAX_WAIT_SECONDS: Final = 0.5  # of the program's thread for one last frame
 FINALIZER_WAIT_SECONDS: Final = 0.1  # the same in a finalizer, whose thread may hold a lock that drawing needs
 WAIT_FRACTION: Final = 0.05  # maximum share of elapsed time that is spent waiting

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-NAME = "tqdm"  # the package, not tqdm.std: an import of a submodule imports the package first
+WATCHED_PACKAGE = "tqdm"  # the package, not tqdm.std: an import of a submodule imports the package first
 
 
 class Finder:
@@ -24,7 +24,7 @@ class Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the other finders' spec of tqdm, extended to enable the mirror after the import."""
-        if name != NAME:
+        if name != WATCHED_PACKAGE:
             return None
         for finder in list(sys.meta_path):
             if finder is self or not hasattr(finder, "find_spec"):
@@ -67,7 +67,7 @@ def install() -> None:
 
 def watch() -> None:
     """Enable the mirror now if tqdm is imported, otherwise at its import."""
-    if NAME in sys.modules:  # a .pth file can import it earlier
+    if WATCHED_PACKAGE in sys.modules:  # a .pth file can import it earlier
         install()
     else:
         sys.meta_path.insert(0, Finder())
