@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """The clock of the servers of this test."""
     return ManualClock()
 
 
 @pytest.fixture
 def make_server(tmp_path: Path, clock: ManualClock) -> Iterator[Callable[..., RunningServer]]:
-    """Start servers, each in a folder of its own."""
-    made: list[RunningServer] = []
+    """Start servers, each in its own folder."""
+    servers: list[RunningServer] = []
 
     def start(**settings: object) -> RunningServer:
-        folder = tmp_path / str(len(made))
-        made.append(RunningServer(folder, clock, **settings))
-        return made[-1]
+        folder = tmp_path / str(len(servers))
+        servers.append(RunningServer(folder, clock, **settings))
+        return servers[-1]
 
     yield start
-    for served in made:
+    for served in servers:
         served.stop()
 
 
 @pytest.fixture(scope="module")
 def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests of a file; each uses ids of its own."""
+    """One server for all tests of a file; each test uses its own ids."""
     served = RunningServer(tmp_path_factory.mktemp("shared"), ManualClock())
     yield served
     served.stop()
@@ -44,11 +45,13 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 @pytest.fixture
 def server(make_server: Callable[..., RunningServer]) -> RunningServer:
+    """A server with default settings."""
     return make_server()
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
+    """The disk of the SQLite stores, which the test can fill."""
     disk = FullDisk()
     monkeypatch.setattr(sqlite_writer, "execute_writes", disk.execute_writes)
     return disk
@@ -56,6 +59,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    """An empty SQLite store."""
     store = SqliteStore(tmp_path / "progress.db")
     yield store
     store.close()

@@ -1,4 +1,4 @@
-"""The wall clock is set, forward and back, by seconds and by years, while a server runs."""
+"""A running server whose wall clock is set forward and back, by seconds and by years."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLOCK_JUMPS = (1.2, 30.0, 3600.0, 5 * 3600.0, DAY_SECONDS, 91 * DAY_SECONDS, YEA
 
 
 class ServerClocks:
-    """A wall clock that is set by hand, and a monotonic one that goes on."""
+    """A wall clock that the test sets, and a monotonic clock that only advances."""
 
     def __init__(self) -> None:
         self.wall, self.counted = START_TIME, 1000.0
@@ -50,7 +50,7 @@ class ServerClocks:
 
 
 class OfflineServer:
-    """A server without a socket, swept by hand."""
+    """A server without a socket; the test runs its maintenance."""
 
     def __init__(self, path: Path, ahead: float = 0.0) -> None:
         self.clock = ServerClocks()
@@ -67,14 +67,14 @@ class OfflineServer:
         self.app: App = create_app(settings, self.store, clock=self.clock)
         self.services = self.app.services
         self.board = self.services.board
-        # Streams need a loop, and there are none here.
+        # Without an event loop there are no streams.
         self.services.hub.notify = self.services.hub.wake = lambda: None  # type: ignore[method-assign]
 
     def sweep(self) -> None:
         self.app.maintenance.run_once()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; a program that runs gives a sign of life, and the server sweeps, all the while."""
+        """Advance both clocks and run maintenance."""
         self.clock.advance(seconds)
         self.sweep()
 
@@ -87,7 +87,7 @@ class OfflineServer:
         self.store.enqueue(change.writes())
 
     def end_run(self, item_id: str) -> None:
-        """Let a run end and go to the history."""
+        """End a run and move it to the history."""
         self.put(item_id, status="succeeded")
         item = self.board.require(item_id)
         self.board.delete(item_id, self.clock())
@@ -108,11 +108,11 @@ def offline_server(tmp_path: Path) -> Iterator[OfflineServer]:
 @pytest.mark.parametrize("seconds", [sign * jump for jump in CLOCK_JUMPS for sign in (1, -1)])
 @pytest.mark.parametrize("back", [True, False], ids=["and back", "for good"])
 def test_clock_set_deletes_and_ends_nothing(offline_server: OfflineServer, seconds: float, back: bool) -> None:
-    """91 days ahead for 1.2 s, five hours ahead for good: nothing leaves before its period has passed."""
+    """For example 91 days forward for 1.2 s, or five hours forward for good: each period passes in full."""
     offline_server.end_run("past")
     offline_server.put("ended", status="failed")
     offline_server.put("running", heartbeat_timeout=60.0)
-    offline_server.advance(700.0)  # programs have come back by now
+    offline_server.advance(700.0)  # longer than the grace period after a start
     offline_server.board.patch("running", {}, offline_server.clock())
     offline_server.advance(TICK_SECONDS)
     offline_server.jump(seconds)
@@ -139,27 +139,27 @@ def test_clock_set_deletes_and_ends_nothing(offline_server: OfflineServer, secon
 def test_clock_set_at_random_never_shortens_a_period(offline_server: OfflineServer, seed: int) -> None:
     choose = random.Random(seed)
     ended: dict[str, float] = {}
-    heard: dict[str, float] = {}
-    remembered: dict[str, float] = {}
+    reported_at: dict[str, float] = {}
+    history_since: dict[str, float] = {}
     slack = 4 * JUMP_SECONDS + 2 * TICK_SECONDS
     for n in range(60):
         now = offline_server.clock.monotonic()
-        what = choose.random()
-        if what < 0.15:
+        chance = choose.random()
+        if chance < 0.15:
             offline_server.put(f"ended-{n}", status="succeeded")
             ended[f"ended-{n}"] = now
-        elif what < 0.3:
+        elif chance < 0.3:
             offline_server.put(f"running-{n}")
-            heard[f"running-{n}"] = now
-        elif what < 0.4:
+            reported_at[f"running-{n}"] = now
+        elif chance < 0.4:
             offline_server.end_run(f"past-{n}")
-            remembered[f"past-{n}"] = now
-        elif what < 0.5 and heard:
-            item_id = choose.choice(sorted(heard))
+            history_since[f"past-{n}"] = now
+        elif chance < 0.5 and reported_at:
+            item_id = choose.choice(sorted(reported_at))
             if offline_server.board.get(item_id) is not None:
                 offline_server.board.patch(item_id, {}, offline_server.clock())
-                heard[item_id] = now
-        elif what < 0.75:
+                reported_at[item_id] = now
+        elif chance < 0.75:
             offline_server.advance(choose.choice((TICK_SECONDS, 60.0, 3600.0, DAY_SECONDS)))
         else:
             offline_server.jump(choose.choice((1, -1)) * choose.choice(CLOCK_JUMPS))
@@ -167,25 +167,27 @@ def test_clock_set_at_random_never_shortens_a_period(offline_server: OfflineServ
                 offline_server.advance(choose.choice((TICK_SECONDS, 1.2)))
         offline_server.sweep()
         now = offline_server.clock.monotonic()
-        there = {item.id for item in offline_server.board.snapshot()}
-        assert all(now - at >= KEEP_SECONDS - slack for item_id, at in ended.items() if item_id not in there)
-        assert all(now - at >= GIVE_UP_SECONDS - slack for item_id, at in heard.items() if item_id not in there)
+        present_ids = {item.id for item in offline_server.board.snapshot()}
+        assert all(now - at >= KEEP_SECONDS - slack for item_id, at in ended.items() if item_id not in present_ids)
+        assert all(
+            now - at >= GIVE_UP_SECONDS - slack for item_id, at in reported_at.items() if item_id not in present_ids
+        )
         past = offline_server.history()
-        assert all(now - at >= HISTORY_SECONDS - slack for item_id, at in remembered.items() if item_id not in past)
+        assert all(now - at >= HISTORY_SECONDS - slack for item_id, at in history_since.items() if item_id not in past)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_expired_credential_stays_expired_if_the_clock_is_set(offline_server: OfflineServer, seed: int) -> None:
     choose = random.Random(seed)
     services, clock = offline_server.services, offline_server.clock
-    made, sessions = [], []
+    credentials, sessions = [], []
     for n in range(5):
         key = keys.new_key(
             "read", str(n), clock(), expires_at=clock() + choose.choice((10.0, 3600.0, DAY_SECONDS, YEAR_SECONDS))
         )
         offline_server.store.commit([SaveKey(key.record)]).result(10)
         services.keyring.add(key.record)
-        made.append((key, clock.monotonic() + (key.record.expires_at or 0) - clock()))
+        credentials.append((key, clock.monotonic() + (key.record.expires_at or 0) - clock()))
         cookie, record = services.sessions.begin(clock(), until=clock() + choose.choice((10.0, 3600.0, DAY_SECONDS)))
         sessions.append((cookie, clock.monotonic() + record.expires_at - clock()))
     refused: set[str] = set()
@@ -202,7 +204,7 @@ def test_expired_credential_stays_expired_if_the_clock_is_set(offline_server: Of
             offline_server.advance(choose.choice((TICK_SECONDS, 60.0, 3600.0, DAY_SECONDS)))
         else:
             offline_server.jump(choose.choice((1, -1)) * choose.choice(CLOCK_JUMPS))
-        for key, end in made:
+        for key, end in credentials:
             let_in = works(key.secret)
             assert not (let_in and (key.secret in refused or clock.monotonic() >= end))
             refused |= set() if let_in else {key.secret}
@@ -223,36 +225,36 @@ def test_clock_set_never_extends_a_rate_limit(make_server: Callable[..., Running
     waits = []
     for _ in range(3):
         for _ in range(12):
-            answer = http.get("/api/key-info")
-            if answer.status_code == 429:
-                waits.append(int(answer.headers["retry-after"]))
+            response = http.get("/api/key-info")
+            if response.status_code == 429:
+                waits.append(int(response.headers["retry-after"]))
         for _ in range(7):
-            answer = browser.post("/login", data={"key": "wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
-            if answer.status_code == 429:
-                waits.append(int(answer.headers["retry-after"]))
+            response = browser.post("/login", data={"key": "wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
+            if response.status_code == 429:
+                waits.append(int(response.headers["retry-after"]))
         clock.wall = max(clock.wall + seconds, YEAR_SECONDS)
     assert waits
     assert max(waits) <= 61
     clock.advance(61.0)
     assert http.get("/api/key-info").status_code == 200
-    answer = browser.post("/login", data={"key": "wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
-    assert answer.status_code == 403
+    response = browser.post("/login", data={"key": "wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
+    assert response.status_code == 403
 
 
 def test_message_scheduled_by_a_wrong_clock_is_sent(store: SqliteStore) -> None:
-    """The pause after a failure is an hour at most; what is due in 20 years was put off while the clock was ahead."""
+    """A retry is at most an hour away. One that is due in 20 years was scheduled while the clock was ahead."""
     from progressbar_tracker.server.models import Notice
     from progressbar_tracker.server.mutations import AddNotice
 
     notice = Notice("n", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME)
     store.commit([AddNotice(notice), MarkNotice("n", 1, next_at=START_TIME + 20 * YEAR_SECONDS)]).result(10)
-    assert [one.notice_id for one in store.read_due_notices(START_TIME, 10)] == ["n"]
+    assert [notice.notice_id for notice in store.read_due_notices(START_TIME, 10)] == ["n"]
     store.commit([MarkNotice("n", 1, next_at=START_TIME + 3000)]).result(10)
     assert store.read_due_notices(START_TIME, 10) == []
 
 
 def test_items_of_the_future_expire(make_server: Callable[..., RunningServer]) -> None:
-    """A server that begins with a clock that is right again clamps what a clock ahead has stamped."""
+    """A server that starts with a correct clock limits timestamps that were written while the clock was ahead."""
     served = make_server(keep=RetentionPolicy(60.0), history=RetentionPolicy(60.0))
     served.clock.now = START_TIME + YEAR_SECONDS
     http = served.client("write")
@@ -263,7 +265,7 @@ def test_items_of_the_future_expire(make_server: Callable[..., RunningServer]) -
     served.start()
     http = served.client("write")
     served.clock.advance(70.0)
-    wait_until(lambda: [(one["id"], one["stalled"]) for one in http.get("/progress").json()] == [("run", True)])
+    wait_until(lambda: [(item["id"], item["stalled"]) for item in http.get("/progress").json()] == [("run", True)])
 
 
 def test_clock_jump_is_logged_once(offline_server: OfflineServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -279,12 +281,12 @@ def test_clock_jump_is_logged_once(offline_server: OfflineServer, caplog: pytest
 def test_small_clock_steps_add_up_to_a_jump() -> None:
     clock = ServerClocks()
     jumps = ClockJumpDetector(clock)
-    found = []
+    steps = []
     for _ in range(10):
         clock.wall += 0.9
         clock.advance(TICK_SECONDS)
-        found.append(jumps.poll())
-    assert sum(found) >= 9 - JUMP_SECONDS - 0.9
+        steps.append(jumps.poll())
+    assert sum(steps) >= 9 - JUMP_SECONDS - 0.9
     assert not jumps.is_settled(KEY_RETENTION)
 
 
@@ -297,7 +299,7 @@ def test_system_clock_reports_no_jump() -> None:
 
 
 def test_clock_wrong_at_the_start_deletes_no_history(tmp_path: Path) -> None:
-    """NTP sets it a moment later."""
+    """NTP corrects the clock a moment after the start."""
     first = OfflineServer(tmp_path / "progress.db")
     first.end_run("past")
     assert first.history() == {"past"}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ServerGroup:
-    """Servers on one database, which share their clock and their keys."""
+    """Servers on one database, with one clock and the same keys."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
@@ -46,16 +46,16 @@ class ServerGroup:
         for served in self.servers:
             served.stop()
 
-    def wait_for_all(self, seen: Callable[[RunningServer], object], wanted: object) -> None:
-        """Wait until all servers see the same."""
-        wait_until(lambda: [seen(served) for served in self.servers] == [wanted] * len(self.servers))
+    def wait_for_all(self, read: Callable[[RunningServer], object], expected: object) -> None:
+        """Wait until ``read`` returns the expected value for all servers."""
+        wait_until(lambda: [read(served) for served in self.servers] == [expected] * len(self.servers))
 
 
 @pytest.fixture(scope="module")
 def module_replicas(
     postgres_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningServer, RunningServer, RunningServer]]:
-    """Three servers for all tests of the file that leave them as they were; each uses ids of its own."""
+    """Three servers for all tests of the file that leave no trace; each test uses its own ids."""
     replicas = ServerGroup(tmp_path_factory.mktemp("replicas"), create_database(postgres_cluster))
     servers = (replicas.start(), replicas.start(), replicas.start())
     yield servers
@@ -71,21 +71,21 @@ def replica_servers(
 
 @pytest.fixture
 def replicas(postgres_url: str, tmp_path: Path) -> Iterator[ServerGroup]:
-    made = ServerGroup(tmp_path, postgres_url)
-    yield made
-    made.stop()
+    created = ServerGroup(tmp_path, postgres_url)
+    yield created
+    created.stop()
 
 
 @pytest.fixture
 def open_stream() -> Iterator[Callable[..., SseStream]]:
-    made: list[SseStream] = []
+    created: list[SseStream] = []
 
     def start(served: RunningServer, query: str = "", **headers: str) -> SseStream:
-        made.append(SseStream(served, "read", query, **headers))
-        return made[-1]
+        created.append(SseStream(served, "read", query, **headers))
+        return created[-1]
 
     yield start
-    for stream in made:
+    for stream in created:
         stream.close()
 
 
@@ -108,10 +108,10 @@ def get_field(served: RunningServer, item_id: str, field: str = "completed") -> 
 
 
 def has_progress(item_id: str, completed: int) -> Callable[[Event], bool]:
-    def wanted(event: Event) -> bool:
+    def expected(event: Event) -> bool:
         return any(item["id"] == item_id and item["completed"] == completed for item in event.data["items"])
 
-    return wanted
+    return expected
 
 
 # Items
@@ -127,10 +127,10 @@ def test_item_created_on_one_server_exists_on_all_at_once(replica_servers, uniqu
 
 
 def test_state_written_to_one_server_is_soon_listed_by_all(replica_servers, unique_id) -> None:
-    a, *others = replica_servers
+    a, *other_servers = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 1, "completed": 1, "total": 10})
     a.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": 2, "completed": 5, "description": "half"})
-    for served in others:
+    for served in other_servers:
         wait_until(lambda served=served: get_field(served, unique_id) == 5)
         assert get_field(served, unique_id, "description") == "half"
         assert get_field(served, unique_id, "value") == 0.5
@@ -142,7 +142,8 @@ def test_two_creates_on_two_servers_give_one_item(replica_servers, unique_id) ->
     clients = [a.client("write"), b.client("other")]
     with ThreadPoolExecutor(2) as pool:
         replies = pool.map(
-            lambda client: [client.post("/progress", json=make_legacy_item(one)).status_code for one in ids], clients
+            lambda client: [client.post("/progress", json=make_legacy_item(item_id)).status_code for item_id in ids],
+            clients,
         )
         pairs = list(zip(*replies, strict=True))
     assert [sorted(pair) for pair in pairs] == [[201, 409]] * len(ids)
@@ -152,12 +153,12 @@ def test_run_taken_over_on_one_server_cannot_write_to_any(replica_servers, uniqu
     a, b, c = replica_servers
     b.client("write").put(item_path(unique_id), json={"run_id": "old", "seq": 1, "completed": 7})
     assert a.client("write").put(item_path(unique_id), json={"run_id": "new", "completed": 1}).status_code == 200
-    # At once, and not only when the news have come round.
+    # At once, not only after the change has reached this server.
     assert (
         b.client("write").patch(item_path(unique_id), json={"run_id": "new", "seq": 2, "completed": 2}).status_code
         == 200
     )
-    # A server that has not heard of it yet takes what may wait, and it comes to nothing.
+    # A server that does not know the new run yet accepts a non-durable write, and discards it later.
     late = c.client("write")
     wait_until(
         lambda: late.patch(item_path(unique_id), json={"run_id": "old", "seq": 9, "completed": 9}).status_code == 409
@@ -259,16 +260,16 @@ def test_leader_stopped_another_server_leads(replicas) -> None:
 
 def test_key_works_on_every_server_until_it_is_revoked(replica_servers) -> None:
     a, b, c = replica_servers
-    made = a.client("admin").post("/api/v1/keys", json={"type": "read", "name": "wall"}).json()
-    assert [served.client(made["key"]).get("/progress").status_code for served in (b, c)] == [200, 200]
-    stream = SseStream(b, made["key"])
+    created = a.client("admin").post("/api/v1/keys", json={"type": "read", "name": "wall"}).json()
+    assert [served.client(created["key"]).get("/progress").status_code for served in (b, c)] == [200, 200]
+    stream = SseStream(b, created["key"])
     assert stream.next() is not None
-    c.client("admin").delete(f"/api/v1/keys/{made['key_id']}")
-    begun = time.monotonic()
+    c.client("admin").delete(f"/api/v1/keys/{created['key_id']}")
+    started_at = time.monotonic()
     while stream.next() is not None:
         pass
-    assert time.monotonic() - begun < 5
-    wait_until(lambda: b.client(made["key"]).get("/progress").status_code == 401)
+    assert time.monotonic() - started_at < 5
+    wait_until(lambda: b.client(created["key"]).get("/progress").status_code == 401)
     stream.close()
 
 
@@ -286,8 +287,8 @@ def test_session_is_valid_on_every_server_until_sign_out(replica_servers) -> Non
 def test_share_works_on_every_server(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "title": "shared"})
-    made = a.client("admin").post("/api/v1/shares", json={"item": unique_id}).json()
-    assert "shared" in b.client().get(f"/{made['path']}").text
+    created = a.client("admin").post("/api/v1/shares", json={"item": unique_id}).json()
+    assert "shared" in b.client().get(f"/{created['path']}").text
 
 
 def test_item_page_works_on_every_server_with_its_event_id(replica_servers, unique_id) -> None:
@@ -316,11 +317,11 @@ def test_viewer_sees_writes_to_another_server_within_a_second(replica_servers, u
     b.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 0, "completed": 0})
     for n in range(1, 6):
         b.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": n, "completed": n})
-        begun = time.monotonic()
+        started_at = time.monotonic()
         stream.read_until(
             lambda event, n=n: any(item["id"] == unique_id and item["completed"] == n for item in event.data["items"])
         )
-        took.append(time.monotonic() - begun)
+        took.append(time.monotonic() - started_at)
     assert sorted(took)[2] < 1.0, took
 
 
@@ -332,21 +333,21 @@ def test_stream_resumes_on_another_server_without_a_gap(replica_servers, unique_
     stream = open_stream(b)
     assert stream.next().name == "snapshot"
     b.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": 1, "completed": 1})
-    seen = stream.read_until(
+    read = stream.read_until(
         lambda event: any(item["id"] == unique_id and item["completed"] == 1 for item in event.data["items"])
     )
-    last = seen[-1].id
+    last = read[-1].id
     stream.close()
     b.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": 2, "completed": 2})
     a.client("write").put(item_path(f"{unique_id} new"), json={"run_id": "r"})
     wait_until(lambda: get_field(c, unique_id) == 2)
     resumed = open_stream(c, **{"Last-Event-ID": last})
-    found: dict[str, object] = {}
-    while found.get(unique_id) != 2 or f"{unique_id} new" not in found:
+    completed_by_id: dict[str, object] = {}
+    while completed_by_id.get(unique_id) != 2 or f"{unique_id} new" not in completed_by_id:
         event = resumed.next()
         assert event is not None
-        assert event.name != "snapshot", "the ring knew where to go on"
-        found |= {item["id"]: item["completed"] for item in event.data["items"]}
+        assert event.name != "snapshot", "the ring has this position"
+        completed_by_id |= {item["id"]: item["completed"] for item in event.data["items"]}
     keeps_the_ring.close()
 
 
@@ -365,7 +366,7 @@ def test_ended_run_is_published_once_by_every_server(replica_servers, unique_id,
         assert [run["id"] for event in events for run in event.data["ended"] if run["id"] == unique_id] == [unique_id]
 
 
-# The database away
+# Database outages
 
 
 @pytest.fixture
@@ -431,11 +432,11 @@ def test_hanging_database_delays_no_reader(isolated_server) -> None:
     http.put(item_path("x"), json={"run_id": "r", "seq": 0, "completed": 0})
     cluster.pause()
     try:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         assert http.patch(item_path("x"), json={"run_id": "r", "seq": 1, "completed": 1}).status_code == 200
         assert get_field(served, "x") == 1
         assert served.client().get("/readyz").status_code == 503
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - started_at < 5
     finally:
         cluster.resume()
     wait_until(lambda: served.client().get("/readyz").status_code == 200)
@@ -460,11 +461,11 @@ def test_key_created_during_an_older_read_is_usable_at_once(replicas: ServerGrou
     services = replicas.start().background.app.services
     shared = services.store.shared
     assert shared is not None
-    made = keys.new_key("write", "new", 1.0)
+    created = keys.new_key("write", "new", 1.0)
     older = shared.read_credentials()
     waiting, lock = threading.Event(), services.credentials.keyring_lock
 
-    class Told:
+    class SignallingLock:
         def __enter__(self) -> None:
             waiting.set()
             lock.acquire()
@@ -473,15 +474,15 @@ def test_key_created_during_an_older_read_is_usable_at_once(replicas: ServerGrou
             lock.release()
 
     with lock:
-        services.credentials.keyring_lock = Told()  # type: ignore[assignment]
+        services.credentials.keyring_lock = SignallingLock()  # type: ignore[assignment]
         taking = threading.Thread(target=services.cluster.apply, args=[ChangeBatch(credentials=older)])  # type: ignore[union-attr]
         taking.start()
         assert waiting.wait(10)
         services.credentials.keyring_lock = lock
-        shared.commit([SaveKey(made.record)]).result(10)
-        services.keyring.add(made.record)
+        shared.commit([SaveKey(created.record)]).result(10)
+        services.keyring.add(created.record)
     taking.join(10)
-    assert services.credentials.identify(made.secret).name == "new"
+    assert services.credentials.identify(created.secret).name == "new"
 
 
 def test_unusable_database_error_shows_no_password(tmp_path) -> None:
@@ -496,31 +497,34 @@ def test_unusable_database_error_shows_no_password(tmp_path) -> None:
 def test_each_server_has_its_own_metrics_and_one_leads(
     replica_servers: tuple[RunningServer, ...],
 ) -> None:
-    one = replica_servers[0].client("write")
+    client = replica_servers[0].client("write")
     for n in range(3):
-        one.put(f"/api/v1/items/counted-{n}", json={}).raise_for_status()
+        client.put(f"/api/v1/items/counted-{n}", json={}).raise_for_status()
 
-    def told(served: RunningServer, sample: str) -> float:
+    def read_sample(served: RunningServer, sample: str) -> float:
         text = served.client("read").get("/metrics").text
         return next((float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(sample)), 0.0)
 
     puts = 'progressbar_http_requests_total{method="PUT",route="/api/v1/items/{id:path}",status="2xx"}'
-    before = [told(served, puts) for served in replica_servers]
-    one.put("/api/v1/items/counted-0", json={"title": "again"}).raise_for_status()
-    assert [told(served, puts) - was for served, was in zip(replica_servers, before, strict=True)] == [1, 0, 0]
-    assert sum(told(served, "progressbar_leader ") for served in replica_servers) == 1
-    assert told(replica_servers[1], "progressbar_build_info{") == 1
+    before = [read_sample(served, puts) for served in replica_servers]
+    client.put("/api/v1/items/counted-0", json={"title": "again"}).raise_for_status()
+    assert [read_sample(served, puts) - was for served, was in zip(replica_servers, before, strict=True)] == [1, 0, 0]
+    assert sum(read_sample(served, "progressbar_leader ") for served in replica_servers) == 1
+    assert read_sample(replica_servers[1], "progressbar_build_info{") == 1
     assert 'store="postgresql"' in replica_servers[1].client("read").get("/metrics").text
     wait_until(
-        lambda: [told(served, 'progressbar_items{status="running"}') >= 3 for served in replica_servers] == [True] * 3
+        lambda: (
+            [read_sample(served, 'progressbar_items{status="running"}') >= 3 for served in replica_servers]
+            == [True] * 3
+        )
     )
-    assert told(replica_servers[0], "progressbar_store_commit_size_count ") >= 3
+    assert read_sample(replica_servers[0], "progressbar_store_commit_size_count ") >= 3
 
 
 def test_key_revoked_before_a_retried_decision_is_refused(
     replicas: ServerGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A board that does not know an item looks it up, and the request is judged once more after that."""
+    """A board fetches an unknown item, and then executes the request again."""
     served = replicas.start()
     services = served.background.app.services
     assert services.cluster is not None
@@ -549,7 +553,7 @@ def test_session_ended_without_database_stays_ended(
     assert "has ended" in reply.text
     assert not browser.cookies
     cluster.start()
-    # Another change makes this server read all sessions, perhaps before it could write the end of this one.
+    # Another change makes this server reload all sessions, possibly before it has written the end of this one.
     wait_until(lambda: served.client("admin").post("/api/v1/shares", json={"group": "g"}).status_code == 201)
     assert served.client(**cookie).get("/api/v1/items").status_code == 401
     assert served.background.store.flush(20)

@@ -1,4 +1,4 @@
-"""The stream of what changes, on a served server."""
+"""Event streams of a running server, and the hub alone."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def open_stream(server: RunningServer) -> Iterator[Callable[..., SseStream]]:
-    made: list[SseStream] = []
+    streams: list[SseStream] = []
 
     def start(key: str | None = "read", query: str = "", **headers: str) -> SseStream:
-        made.append(SseStream(server, key, query, **headers))
-        return made[-1]
+        streams.append(SseStream(server, key, query, **headers))
+        return streams[-1]
 
     yield start
-    for stream in made:
+    for stream in streams:
         stream.close()
 
 
@@ -51,9 +51,9 @@ def test_stream_sends_a_snapshot_then_changes(server, open_stream) -> None:
     assert (first.name, event_ids(first)) == ("snapshot", ["a"])
     put_item(server, "b", run_id="r", title="second")
     put_item(server, "a", run_id="r", completed=2, total=4)
-    seen = stream.read_until(lambda event: "a" in event_ids(event))
-    assert {event.name for event in seen} == {"change"}
-    changed = {item["id"]: item for event in seen for item in event.data["items"]}
+    events = stream.read_until(lambda event: "a" in event_ids(event))
+    assert {event.name for event in events} == {"change"}
+    changed = {item["id"]: item for event in events for item in event.data["items"]}
     assert (changed["a"]["value"], changed["b"]["title"]) == (0.5, "second")
     assert changed["a"] == server.client("read").get("/api/v1/items/a").json()
 
@@ -93,7 +93,7 @@ def test_stream_of_one_item_shows_only_that(server, open_stream) -> None:
 
 
 def test_reconnect_with_a_known_id_resumes(server, open_stream) -> None:
-    keeper = open_stream()  # as long as nobody looks, nothing is kept
+    keeper = open_stream()  # the ring is empty without a subscriber
     put_item(server, "a", run_id="r")
     keeper.read_until(lambda event: "a" in event_ids(event))
     stream = open_stream()
@@ -204,11 +204,11 @@ def test_disconnect_at_the_instant_of_a_change_is_noticed(turns: int) -> None:
         bell = asyncio.Event()
         waiting = asyncio.create_task(hub_module._wait_for_event(bell, 60.0))
         for _ in range(4):
-            await asyncio.sleep(0)  # it waits
+            await asyncio.sleep(0)  # until it waits
         bell.set()
         for _ in range(turns):
             await asyncio.sleep(0)
-        # False, if it has gone on already.
+        # False if the task has already ended.
         cancelled = waiting.cancel()
         await asyncio.wait([waiting])
         return waiting.cancelled() is cancelled
@@ -254,7 +254,7 @@ def test_client_that_does_not_read_is_disconnected(server, open_stream, monkeypa
         assert hub.stream_count == 1
 
 
-# --- the hub alone ----------------------------------------------------------------------------------------------------
+# The hub alone
 
 
 def make_board() -> Board:
@@ -341,10 +341,10 @@ def test_reconnect_to_a_dropped_tick_gets_a_snapshot(monkeypatch: pytest.MonkeyP
             watched.put("a", {"run_id": "r", "completed": n, "description": "x" * 1000}, Owner("o", "o"), START_TIME)
             hub.tick()
             revisions.append(watched.rev)
-        for rev, told in ((revisions[0], b"event: snapshot"), (revisions[-2], b"event: change")):
+        for rev, expected in ((revisions[0], b"event: snapshot"), (revisions[-2], b"event: change")):
             back = hub.events(View(), f"e-{rev}", lambda: True)
             await anext(back)
-            assert told in await anext(back)
+            assert expected in await anext(back)
             await back.aclose()
         await stays.aclose()
 

@@ -1,4 +1,4 @@
-"""What a server writes about itself."""
+"""The log lines of a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from _pytest.logging import LogCaptureHandler  # it has no public name
+from _pytest.logging import LogCaptureHandler  # the class has no public name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,17 +29,17 @@ HOSTILE_TEXTS = st.text(st.characters() | st.sampled_from("\n\r\x00\x1b\x7f\x85\
 
 
 @contextlib.contextmanager
-def capture_logs(form: logs.LogFormat, level: logs.LogLevel | None = "info") -> Iterator[io.StringIO]:
-    """Take all lines of this process, and put everything back afterwards."""
+def capture_logs(log_format: logs.LogFormat, level: logs.LogLevel | None = "info") -> Iterator[io.StringIO]:
+    """Capture all log lines of this process, and restore the configuration afterwards."""
     names = (None, "progressbar_tracker", "uvicorn", logs.ACCESS_LOGGER)
     before = {name: logging.getLogger(name).level for name in names}
     stream = io.StringIO()
     root = logging.getLogger()
-    # What pytest captures becomes part of its report, and half a surrogate pair cannot be sent to who gathers reports.
+    # pytest adds captured lines to its report, and a worker cannot send a lone surrogate to the main process.
     captures = [one for one in root.handlers if isinstance(one, LogCaptureHandler)]
     for one in captures:
         root.removeHandler(one)
-    handler = logs.configure(form, level, stream)
+    handler = logs.configure(log_format, level, stream)
     try:
         yield stream
     finally:
@@ -69,9 +69,9 @@ def test_each_change_of_state_logs_a_line_with_fields(make_server: Callable[...,
         http.put("/api/v1/items/a", json={"run_id": "two"})
         http.patch("/api/v1/items/a", json={"status": "failed", "error": "SecretError: hunter2"})
         http.delete("/api/v1/items/a")
-        made = admin.post("/api/v1/keys", json={"type": "read", "name": "eve"}).json()
-        admin.post(f"/api/v1/keys/{made['key_id']}/rotate")
-        admin.delete(f"/api/v1/keys/{made['key_id']}")
+        key = admin.post("/api/v1/keys", json={"type": "read", "name": "eve"}).json()
+        admin.post(f"/api/v1/keys/{key['key_id']}/rotate")
+        admin.delete(f"/api/v1/keys/{key['key_id']}")
         share = admin.post("/api/v1/shares", json={"item": "a"}).json()
         admin.delete(f"/api/v1/shares/{share['share_id']}")
         browser = served.browser()
@@ -86,7 +86,7 @@ def test_each_change_of_state_logs_a_line_with_fields(make_server: Callable[...,
         first.items()
     )
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(first["ts"]))
-    for secret in (made["key"], "hunter2", *served.keys.values(), share["token"]):
+    for secret in (key["key"], "hunter2", *served.keys.values(), share["token"]):
         assert secret not in stream.getvalue()
 
 
@@ -95,7 +95,7 @@ def test_stalled_item_logs_a_line(make_server: Callable[..., RunningServer]) -> 
     served.client("write").put("/api/v1/items/a", json={"heartbeat_timeout": 5})
     with capture_logs("json") as stream:
         served.clock.advance(6)
-        while "item stalled" not in event_messages(stream):  # the server sweeps by itself, twice a second
+        while "item stalled" not in event_messages(stream):  # maintenance runs twice a second
             pass
 
 
@@ -108,14 +108,14 @@ def test_store_failure_and_recovery_log_two_lines(make_server: Callable[..., Run
             assert http.post("/progress", json=make_legacy_item(str(n))).status_code == 503
         disk.full = False
         assert http.post("/progress", json=make_legacy_item("b")).status_code == 201
-    told = [str(line["message"]) for line in parse_lines(stream) if str(line["message"]).startswith("the store ")]
-    assert told == ["the store fails: database or disk is full", "the store works again"]
+    messages = [str(line["message"]) for line in parse_lines(stream) if str(line["message"]).startswith("the store ")]
+    assert messages == ["the store fails: database or disk is full", "the store works again"]
 
 
 def test_new_leader_logs_a_line(postgres_url: str, tmp_path: Path) -> None:
     with capture_logs("json") as stream:
         served = RunningServer(tmp_path, ManualClock(), database=postgres_url)
-        while "leadership gained" not in event_messages(stream):  # pytest-timeout ends what never comes to be
+        while "leadership gained" not in event_messages(stream):  # pytest-timeout ends an endless loop
             pass
         served.stop()
     assert event_messages(stream)[-1] == "leadership lost"
@@ -134,12 +134,12 @@ def test_access_log_omits_possible_secrets(make_server: Callable[..., RunningSer
         http.get("/progress", params={"q": "hidden"})
         for path in ("/s/hidden", "/badge/hidden.svg", "/auth/hidden", "/auth/hidden/", "/api/v1/keys/hidden"):
             http.get(path)
-        found = parse_lines(stream)
+        lines = parse_lines(stream)
     assert "hidden" not in stream.getvalue()
-    assert [line["route"] for line in found] == [
+    assert [line["route"] for line in lines] == [
         "/progress", "/s/{token}", "/badge/{token}.svg", "/auth/{token}", "other", "/api/v1/keys/{key_id}",
     ]  # fmt: skip
-    first = found[0]
+    first = lines[0]
     assert (first["method"], first["status"], first["request_id"]) == ("GET", 200, "it")
     assert first["key_id"] == served.keys["write"].split("_")[2]
     assert isinstance(first["ms"], float)
@@ -151,9 +151,9 @@ def test_error_in_a_request_logs_its_id(
     served = make_server()
     monkeypatch.setattr(served.background.app.services.board, "page", lambda **_: 1 / 0)
     with capture_logs("json") as stream:
-        answer = served.client("read").get("/progress")
+        response = served.client("read").get("/progress")
     (line,) = parse_lines(stream)
-    assert (answer.status_code, line["level"], line["request_id"]) == (500, "error", answer.headers["x-request-id"])
+    assert (response.status_code, line["level"], line["request_id"]) == (500, "error", response.headers["x-request-id"])
     assert "ZeroDivisionError" in str(line["error"])
 
 
@@ -163,9 +163,9 @@ def test_user_text_cannot_break_a_json_line(text: str, name: str) -> None:
         logs.log_event("key created", name=text, **{f"f{name}": name})
         logging.getLogger("uvicorn.error").warning("it said %s", text)
         _log_exception(text)
-    found = stream.getvalue()
-    assert found.isascii()
-    assert not set(map(chr, [*range(10), *range(11, 32), 127])) & set(found)
+    output = stream.getvalue()
+    assert output.isascii()
+    assert not set(map(chr, [*range(10), *range(11, 32), 127])) & set(output)
     one, two, three = parse_lines(stream)
     assert one["name"] == text
     assert two["message"] == f"it said {text}"
@@ -201,19 +201,19 @@ def test_flood_of_one_kind_logs_a_few_lines_and_a_count() -> None:
     clock.advance(2)
     handler.handle(logging.LogRecord("a", logging.INFO, "", 0, "item created", (), None))
     handler.close()
-    found = stream.getvalue().splitlines()
-    assert found.count("item created") == logs.MAX_LINES_PER_SECOND + 1
-    assert found.count("another") == 1
-    assert found.count("980 more: item created") == found.count("980 more: item ended") == 1
+    lines = stream.getvalue().splitlines()
+    assert lines.count("item created") == logs.MAX_LINES_PER_SECOND + 1
+    assert lines.count("another") == 1
+    assert lines.count("980 more: item created") == lines.count("980 more: item ended") == 1
 
 
 def test_suppressed_change_of_state_is_counted() -> None:
     with capture_logs("json") as stream:
         for n in range(100):
             logs.log_event("item created", item=str(n))
-    found = event_messages(stream)
-    assert found[:-1] == ["item created"] * logs.MAX_LINES_PER_SECOND
-    assert found[-1] == "80 more: item created"
+    messages = event_messages(stream)
+    assert messages[:-1] == ["item created"] * logs.MAX_LINES_PER_SECOND
+    assert messages[-1] == "80 more: item created"
 
 
 def test_suppressed_count_is_logged_after_the_flood(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,9 +228,9 @@ def test_suppressed_count_is_logged_after_the_flood(monkeypatch: pytest.MonkeyPa
 
 
 def test_default_level_is_warning_for_text_and_info_for_json() -> None:
-    for form, seen in (("text", 1), ("json", 2)):
-        with capture_logs(form, None) as stream:  # type: ignore[arg-type]
+    for log_format, line_count in (("text", 1), ("json", 2)):
+        with capture_logs(log_format, None) as stream:  # type: ignore[arg-type]
             logs.log_event("key created")
             logging.getLogger(logs.EVENT_LOGGER).warning("look")
             logging.getLogger("httpx").info("POST https://hooks.example.org/secret")
-        assert stream.getvalue().count("\n") == seen
+        assert stream.getvalue().count("\n") == line_count

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def read_metrics(served: RunningServer, key: str = "read") -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Ask, and return each sample by its name and labels; Prometheus's own parser has to take it."""
-    answer = served.client(key).get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for family in text_string_to_metric_families(answer.text):
+    """Return each sample by name and labels, as parsed by Prometheus's own parser."""
+    response = served.client(key).get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(response.text):
         assert family.documentation
         for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
-    return found
+            samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return samples
 
 
 def make_labels(**of: str) -> tuple[tuple[str, str], ...]:
@@ -44,13 +44,13 @@ def test_request_is_counted_by_route_not_by_path(module_server: RunningServer) -
     http.put("/api/v1/items/one", json={})
     http.put("/api/v1/items/two", json={})
     http.put("/api/v1/items/two", json={"value": 7})
-    found = read_metrics(module_server)
+    metrics = read_metrics(module_server)
     route = {"method": "PUT", "route": "/api/v1/items/{id:path}"}
-    assert found["progressbar_http_requests_total"][make_labels(**route, status="2xx")] == 2
-    assert found["progressbar_http_requests_total"][make_labels(**route, status="4xx")] == 1
-    assert found["progressbar_http_request_duration_seconds_count"][make_labels(**route)] == 3
-    assert found["progressbar_http_request_duration_seconds_bucket"][make_labels(**route, le="+Inf")] == 3
-    assert 0 < found["progressbar_http_request_duration_seconds_sum"][make_labels(**route)] < 30
+    assert metrics["progressbar_http_requests_total"][make_labels(**route, status="2xx")] == 2
+    assert metrics["progressbar_http_requests_total"][make_labels(**route, status="4xx")] == 1
+    assert metrics["progressbar_http_request_duration_seconds_count"][make_labels(**route)] == 3
+    assert metrics["progressbar_http_request_duration_seconds_bucket"][make_labels(**route, le="+Inf")] == 3
+    assert 0 < metrics["progressbar_http_request_duration_seconds_sum"][make_labels(**route)] < 30
 
 
 def test_unknown_path_adds_no_series(module_server: RunningServer) -> None:
@@ -76,13 +76,13 @@ def test_items_are_counted_by_status_and_stalled_apart(make_server: Callable[...
         http.put(f"/api/v1/items/{n}", json={"status": status, "heartbeat_timeout": 5})
     served.clock.advance(6)
     http.patch("/api/v1/items/0", json={})
-    found = read_metrics(served)
-    assert {dict(key)["status"]: number for key, number in found["progressbar_items"].items()} == {
+    metrics = read_metrics(served)
+    assert {dict(key)["status"]: number for key, number in metrics["progressbar_items"].items()} == {
         "running": 2, "failed": 1, "succeeded": 1, "stopped": 1,
     }  # fmt: skip
-    assert found["progressbar_items_stalled"][()] == 1
-    assert found["progressbar_keys"][make_labels(type="write")] == 2
-    assert "progressbar_item_progress" not in found
+    assert metrics["progressbar_items_stalled"][()] == 1
+    assert metrics["progressbar_keys"][make_labels(type="write")] == 2
+    assert "progressbar_item_progress" not in metrics
 
 
 def test_item_progress_is_exported_up_to_the_setting(
@@ -94,11 +94,11 @@ def test_item_progress_is_exported_up_to_the_setting(
     for weight, title in enumerate(["low", "high"]):
         http.put(f"/api/v1/items/{title}", json={"value": 0.25, "weight": weight, "group": hostile})
     http.put("/api/v1/items/lowest", json={"value": 0.25, "weight": -1})
-    found = read_metrics(served)
-    assert found["progressbar_item_progress"] == {
+    metrics = read_metrics(served)
+    assert metrics["progressbar_item_progress"] == {
         make_labels(item=item, group=hostile, status="running"): 0.25 for item in ("high", "low")
     }
-    assert "forged" not in found
+    assert "forged" not in metrics
 
 
 def test_commits_and_failures_are_counted(make_server: Callable[..., RunningServer], disk: FullDisk) -> None:
@@ -120,13 +120,13 @@ def test_streams_and_their_events_are_counted(make_server: Callable[..., Running
     served = make_server()
     stream = SseStream(served, "read")
     stream.read_until(lambda event: event.name == "snapshot")
-    found = read_metrics(served)
-    assert found["progressbar_sse_connections"][()] == 1
+    metrics = read_metrics(served)
+    assert metrics["progressbar_sse_connections"][()] == 1
     served.client("write").put("/api/v1/items/a", json={})
     stream.read_until(lambda event: event.name == "change")
     assert (
         read_metrics(served)["progressbar_sse_events_sent_total"][()]
-        == found["progressbar_sse_events_sent_total"][()] + 1
+        == metrics["progressbar_sse_events_sent_total"][()] + 1
     )
     served.stop()
     served.start()
@@ -147,10 +147,10 @@ def test_notifications_are_counted_by_channel_and_result(
 
 
 def test_each_server_exports_its_own_metrics(make_server: Callable[..., RunningServer]) -> None:
-    one, other = make_server(), make_server()
-    one.client().get("/healthz")
-    asked = make_labels(method="GET", route="/healthz", status="2xx")
-    assert read_metrics(one)["progressbar_http_requests_total"][asked] == 1
+    first, other = make_server(), make_server()
+    first.client().get("/healthz")
+    labels = make_labels(method="GET", route="/healthz", status="2xx")
+    assert read_metrics(first)["progressbar_http_requests_total"][labels] == 1
     assert "progressbar_http_requests_total" not in read_metrics(other)
 
 
@@ -160,7 +160,7 @@ def test_metrics_need_a_key_and_accept_a_bearer_token(module_server: RunningServ
     assert module_server.client().get("/metrics").status_code == 401
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the process's own are those that the system tells")
+@pytest.mark.skipif(sys.platform != "linux", reason="process metrics need Linux")
 def test_exported_metrics_are_declared_and_documented(
     make_server: Callable[..., RunningServer],
 ) -> None:
@@ -178,7 +178,9 @@ def test_exported_metrics_are_declared_and_documented(
     assert len({metric.name for metric in METRIC_DEFINITIONS}) == len(METRIC_DEFINITIONS)
     for name, samples in read_metrics(served).items():
         known = next(
-            one for one in METRIC_DEFINITIONS if name in {one.name, *(f"{one.name}{end}" for end in HISTOGRAM_SUFFIXES)}
+            metric
+            for metric in METRIC_DEFINITIONS
+            if name in {metric.name, *(f"{metric.name}{end}" for end in HISTOGRAM_SUFFIXES)}
         )
         for sample in samples:
             assert {label for label, _ in sample} - {"le"} == set(known.labels)
@@ -187,7 +189,7 @@ def test_exported_metrics_are_declared_and_documented(
 HISTOGRAM_SUFFIXES = ("_bucket", "_count", "_sum")
 
 
-# What is counted
+# Counters
 
 
 def test_histogram_value_on_a_bound_is_within_it() -> None:
@@ -205,25 +207,27 @@ def test_commit_stats_report_changes_between_success_and_failure() -> None:
     assert commits.failures == 2
 
 
-# The ids of requests
+# Request ids
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/api/v1/items/none", "/", "/static/app.js", "/s/guessed"])
 def test_every_response_has_the_request_id(module_server: RunningServer, path: str) -> None:
-    made = module_server.client("read").get(path).headers["x-request-id"]
-    assert re.fullmatch(r"[0-9a-f]{16}", made)
-    assert module_server.client("read").get(path).headers["x-request-id"] != made
-    given = module_server.client("read", **{"X-Request-ID": "trace-1:a/b=="}).get(path)
-    assert given.headers["x-request-id"] == "trace-1:a/b=="
+    generated = module_server.client("read").get(path).headers["x-request-id"]
+    assert re.fullmatch(r"[0-9a-f]{16}", generated)
+    assert module_server.client("read").get(path).headers["x-request-id"] != generated
+    request_id = module_server.client("read", **{"X-Request-ID": "trace-1:a/b=="}).get(path)
+    assert request_id.headers["x-request-id"] == "trace-1:a/b=="
 
 
 def test_stream_and_refused_method_have_a_request_id(module_server: RunningServer) -> None:
     http = module_server.client("read", **{"X-Request-ID": "mine"})
-    with http.stream("GET", "/api/v1/events") as answer:
-        assert answer.headers["x-request-id"] == "mine"
+    with http.stream("GET", "/api/v1/events") as response:
+        assert response.headers["x-request-id"] == "mine"
     assert http.put("/healthz").headers["x-request-id"] == "mine"
 
 
-@pytest.mark.parametrize("given", [b"", b" ", b"a b", b"x" * 129, b"a\x1b[31m", b"a\xff", b"a\nforged", b"<b>", b"a;b"])
-def test_unsafe_request_id_is_replaced(given: bytes) -> None:
-    assert re.fullmatch(rb"[0-9a-f]{16}", choose_request_id(given))
+@pytest.mark.parametrize(
+    "request_id", [b"", b" ", b"a b", b"x" * 129, b"a\x1b[31m", b"a\xff", b"a\nforged", b"<b>", b"a;b"]
+)
+def test_unsafe_request_id_is_replaced(request_id: bytes) -> None:
+    assert re.fullmatch(rb"[0-9a-f]{16}", choose_request_id(request_id))

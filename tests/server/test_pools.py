@@ -1,4 +1,4 @@
-"""Pools: bounded, fair between holders, and rid of what is cancelled."""
+"""Pools: bounds, fairness between holders, and cancellation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class HeldWork:
-    """Work that waits until the gate is opened, and notes in which order it ran."""
+    """Jobs that wait for a gate and record their order."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -77,7 +77,7 @@ def test_queue_is_bounded_per_holder_and_in_total() -> None:
     results, waiting = asyncio.run(play())
     assert waiting == 6
     done = [result for result in results if isinstance(result, str)]
-    # One of a ran and had four waiting; b and then c took places of the holder with the most.
+    # Holder a had one running and four waiting jobs; b and then c replaced waiting jobs of a.
     assert sorted(done) == ["a", "a", "a", "a", "b", "b", "c"]
     assert all(isinstance(result, str | PoolFullError) for result in results)
 
@@ -100,7 +100,7 @@ def test_waiting_job_times_out() -> None:
 @given(some.lists(some.tuples(some.sampled_from("abc"), some.booleans()), max_size=12), some.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_cancelled_jobs_release_every_thread(jobs: list[tuple[str, bool]], threads: int) -> None:
-    """Cancelled while it waits, while it runs, or in the instant in which its turn comes."""
+    """A job may be cancelled while it waits, while it runs, or at the instant of its turn."""
 
     async def play() -> None:
         gate, pool = HeldWork(), Pool(threads, max_waiting=5, max_waiting_of_holder=3)

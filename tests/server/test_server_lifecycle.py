@@ -28,14 +28,14 @@ class FakeConfig:
     """A user's config file, in memory."""
 
     def __init__(self, url: str | None = None, key: str = "") -> None:
-        self.found = None if url is None else (url, key)
+        self.entry = None if url is None else (url, key)
         self.writes = 0
 
     def read(self) -> tuple[str, str] | None:
-        return self.found
+        return self.entry
 
     def write(self, url: str, api_key: str) -> None:
-        self.found = (url, api_key)
+        self.entry = (url, api_key)
         self.writes += 1
 
 
@@ -88,26 +88,26 @@ def test_admin_key_of_the_settings_is_imported_and_replaced(make_server: Callabl
 
 def test_keys_changed_in_the_file_are_loaded_by_the_server(server: RunningServer) -> None:
     with KeyAdmin(server.database, now=server.clock) as file:
-        made = file.create("write", "from the file")
-        http = server.client(made.secret)
+        key = file.create("write", "from the file")
+        http = server.client(key.secret)
         assert http.post("/progress", json=make_legacy_item("a")).status_code == 201
-        file.revoke(made.record.key_id)
+        file.revoke(key.record.key_id)
         server.background.app.services.credentials.refresh_keys()
         assert http.get("/progress").json()["detail"] == "the key was revoked"
 
 
 def test_maintenance_loads_changed_keys(server: RunningServer) -> None:
     with KeyAdmin(server.database, now=server.clock) as file:
-        made = file.create("write", "from the file")
+        key = file.create("write", "from the file")
     server.background.app.maintenance.run_once()
-    assert server.background.app.services.keyring.get(made.record.key_id) is not None
+    assert server.background.app.services.keyring.get(key.record.key_id) is not None
 
 
 def test_maintenance_expires_items_and_sessions_and_trims(server: RunningServer) -> None:
     http, browser = server.client("write"), server.browser()
     http.put("/api/v1/items/a", json={"ttl": 5, "status": "failed"})
     server.clock.advance(5)
-    # The server sweeps by itself, twice a second; pytest-timeout ends what never comes to be.
+    # Maintenance runs twice a second; pytest-timeout ends an endless loop.
     while not (ended := http.get("/api/v1/history").json()["items"]):
         pass
     assert ended[0]["status"] == "failed"
@@ -120,14 +120,14 @@ def test_maintenance_expires_items_and_sessions_and_trims(server: RunningServer)
     assert browser.get("/").status_code == 303
 
 
-# The key for local use
+# The local key
 
 
 def test_first_start_writes_url_and_key_to_the_config_file(tmp_path: Path) -> None:
     config = FakeConfig()
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), local_config=config) as server:
-        assert config.found is not None
-        url, key = config.found
+        assert config.entry is not None
+        url, key = config.entry
         assert url == server.url
         info = httpx.get(f"{url}/api/key-info", headers={"X-API-KEY": key}).json()
         assert (info["type"], info["name"]) == ("write", "local")
@@ -137,12 +137,12 @@ def test_working_local_key_stays_and_the_url_is_updated(tmp_path: Path) -> None:
     config = FakeConfig()
     settings = Settings(database=tmp_path / "p.db", port=0)
     with BackgroundServer(settings, local_config=config) as server:
-        assert config.found is not None
-        key, port = config.found[1], server.port
+        assert config.entry is not None
+        key, port = config.entry[1], server.port
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=port), local_config=config):
-        assert (config.found, config.writes) == ((server.url, key), 1)
+        assert (config.entry, config.writes) == ((server.url, key), 1)
     with BackgroundServer(settings, local_config=config) as server:
-        assert config.found == (server.url, key)
+        assert config.entry == (server.url, key)
 
 
 def test_ended_local_key_is_replaced_with_the_same_id(tmp_path: Path) -> None:
@@ -150,29 +150,29 @@ def test_ended_local_key_is_replaced_with_the_same_id(tmp_path: Path) -> None:
     config = FakeConfig()
     with BackgroundServer(settings, local_config=config):
         pass
-    assert config.found is not None
-    config.found = (config.found[0], "lost")
+    assert config.entry is not None
+    config.entry = (config.entry[0], "lost")
     with BackgroundServer(settings, local_config=config) as server:
         names = [key.name for key in server.app.services.keyring.all()]
         assert names.count("local") == 1
-        assert httpx.get(f"{server.url}/progress", headers={"X-API-KEY": config.found[1]}).status_code == 200
+        assert httpx.get(f"{server.url}/progress", headers={"X-API-KEY": config.entry[1]}).status_code == 200
 
 
 @pytest.mark.parametrize("url", ["https://progress.example.org", "http://192.0.2.7:8989", "http://[2001:db8::1]:80"])
 def test_config_file_of_another_server_is_left_alone(tmp_path: Path, url: str) -> None:
-    config, said = FakeConfig(url, "theirs"), []
-    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), print_line=said.append, local_config=config):
-        assert (config.found, config.writes) == ((url, "theirs"), 0)
-    assert any(url in sentence for sentence in said)
+    config, printed = FakeConfig(url, "theirs"), []
+    with BackgroundServer(Settings(database=tmp_path / "p.db", port=0), print_line=printed.append, local_config=config):
+        assert (config.entry, config.writes) == ((url, "theirs"), 0)
+    assert any(url in sentence for sentence in printed)
 
 
 def test_local_key_can_be_disabled(tmp_path: Path) -> None:
     config = FakeConfig()
     with BackgroundServer(Settings(database=tmp_path / "p.db", port=0, local_key=False), local_config=config):
-        assert config.found is None
+        assert config.entry is None
 
 
-# A process of its own
+# Separate processes
 
 SERVER_PROGRAM = """
 import sys
@@ -188,7 +188,7 @@ print("ended", flush=True)
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], httpx.Client]]]:
-    """Start a server in a process of its own, each time on the same database."""
+    """Start a server in a separate process, each time on the same database."""
     with contextlib.ExitStack() as stack:
 
         def start() -> tuple[subprocess.Popen[str], httpx.Client]:
@@ -213,7 +213,7 @@ def test_signal_stops_the_server_with_everything_written(process: Callable, numb
     http.put("/api/v1/items/a", json={})
     http.patch("/api/v1/items/a", json={"title": "just now"})
     os.kill(running.pid, number)
-    assert running.wait(100) == 0  # how long it takes is told where it is measured: a busy machine is no failure
+    assert running.wait(100) == 0  # generous: the duration is measured elsewhere
     assert running.stdout.read() == "ended\n"
     _, http = process()
     assert http.get("/api/v1/items/a").json()["title"] == "just now"
@@ -230,14 +230,14 @@ def test_acknowledged_write_survives_a_kill(process: Callable) -> None:
     running.kill()
     running.wait(10)
     _, http = process()
-    found = {item["id"]: item["status"] for item in http.get("/progress").json()}
-    assert found == {str(n): "running" if n % 3 == 0 else "succeeded" for n in range(30) if n % 3 != 2}
+    statuses = {item["id"]: item["status"] for item in http.get("/progress").json()}
+    assert statuses == {str(n): "running" if n % 3 == 0 else "succeeded" for n in range(30) if n % 3 != 2}
     assert len(http.get("/api/v1/history").json()["items"]) == 10
 
 
 def test_import_of_the_package_loads_nothing_heavy() -> None:
     code = "import sys, json, progressbar_tracker.server; print(json.dumps([m for m in sys.modules]))"
-    # A measurement of coverage loads modules of its own.
+    # Coverage measurement loads further modules.
     environ = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], env=environ))
     assert not {"uvicorn", "starlette", "msgspec", "sqlite3", "jinja2"} & set(loaded)

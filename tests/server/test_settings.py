@@ -10,9 +10,9 @@ from progressbar_tracker.server.settings import Settings, default_database
 
 
 def test_empty_environment_gives_defaults() -> None:
-    made = Settings.from_environ({})
-    assert (made.host, made.port, made.base_path, made.local_key) == ("127.0.0.1", 8989, "", True)
-    assert made.database == default_database()
+    settings = Settings.from_environ({})
+    assert (settings.host, settings.port, settings.base_path, settings.local_key) == ("127.0.0.1", 8989, "", True)
+    assert settings.database == default_database()
 
 
 def test_arguments_override_the_environment(tmp_path: Path) -> None:
@@ -30,13 +30,23 @@ def test_arguments_override_the_environment(tmp_path: Path) -> None:
         "ADMIN_USERNAME": "root",
         "ADMIN_PASSWORD_FILE": str(tmp_path / "password"),
     }
-    made = Settings.from_environ(environ, port=99, host=None)
-    assert (made.host, made.port, made.database, made.base_path) == ("0.0.0.0", 99, Path("/data/p.db"), "/p")
-    assert (made.max_items, made.max_requests, made.local_key, made.admin_key) == (5, 7, False, "k" * 24)
-    there = Settings.from_environ({"PROGRESSBAR_PUBLIC_URL": "https://progress.example:8443/p/"})
-    assert there.public_url == "https://progress.example:8443/p"
-    assert (made.public_read, Settings.from_environ({}).public_read) == (True, False)
-    assert (made.admin_username, made.admin_password) == ("root", "pass phrase")
+    settings = Settings.from_environ(environ, port=99, host=None)
+    assert (settings.host, settings.port, settings.database, settings.base_path) == (
+        "0.0.0.0",
+        99,
+        Path("/data/p.db"),
+        "/p",
+    )
+    assert (settings.max_items, settings.max_requests, settings.local_key, settings.admin_key) == (
+        5,
+        7,
+        False,
+        "k" * 24,
+    )
+    settings = Settings.from_environ({"PROGRESSBAR_PUBLIC_URL": "https://progress.example:8443/p/"})
+    assert settings.public_url == "https://progress.example:8443/p"
+    assert (settings.public_read, Settings.from_environ({}).public_read) == (True, False)
+    assert (settings.admin_username, settings.admin_password) == ("root", "pass phrase")
 
 
 INVALID_VALUES = {
@@ -48,7 +58,7 @@ INVALID_VALUES = {
     "log_level": ("debug", "loud"), "access_log": (True, "perhaps"), "channels": ("channels.toml", None),
     "max_unread": (16, "1"), "trusted_proxies": ("10.0.0.1", "proxy"), "allowed_hosts": ("a.example", "http://a"),
 }  # fmt: skip
-"""By setting: an argument that is valid, and a text of its variable that is not; ``None`` where each text is valid."""
+"""By setting: a valid argument, and an invalid text of its variable; ``None`` if every text is valid."""
 
 OPTION_NAMES = sorted(option.name for option in serve.params if option.name != "help")
 

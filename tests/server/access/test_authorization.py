@@ -1,4 +1,4 @@
-"""Every row of the table of routes, and every operation of a batch, asked by everybody."""
+"""Every route and every batch operation, requested by each kind of principal."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def client(matrix_server: RunningServer) -> httpx.Client:
     return matrix_server.client()
 
 
-def make_headers(asked: RunningServer, asker: str) -> dict[str, str]:
-    return {} if asker == "nobody" else {"X-API-KEY": asked.keys[asker]}
+def make_headers(server: RunningServer, principal: str) -> dict[str, str]:
+    return {} if principal == "nobody" else {"X-API-KEY": server.keys[principal]}
 
 
 def test_every_route_is_in_the_access_matrix() -> None:
@@ -74,7 +74,7 @@ def test_every_route_is_in_the_access_matrix() -> None:
 @pytest.mark.parametrize("asker", PRINCIPAL_NAMES)
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
 def test_each_principal_gets_the_status_of_the_matrix(
-    matrix_server: RunningServer, client: httpx.Client, row: object, asker: str
+    matrix_server: RunningServer, client: httpx.Client, row: object, principal: str
 ) -> None:
     expected = ACCESS_MATRIX[row.method, row.path]
     names = create_resources(matrix_server, client, (expected.path, expected.body))
@@ -83,11 +83,11 @@ def test_each_principal_gets_the_status_of_the_matrix(
         row.method,
         str(fill_template(expected.path, names)),
         json=None if expected.body is None else fill_template(expected.body, names),
-        headers=make_headers(matrix_server, asker),
+        headers=make_headers(matrix_server, principal),
     ) as reply:
-        if not reply.headers.get("Content-Type", "").startswith("text/event-stream"):  # which has no end
+        if not reply.headers.get("Content-Type", "").startswith("text/event-stream"):  # an event stream does not end
             reply.read()
-    assert reply.status_code == expected.statuses[asker]
+    assert reply.status_code == expected.statuses[principal]
     if reply.status_code >= 400:
         assert get_state(matrix_server) == before
     if reply.status_code == 401:
@@ -97,7 +97,7 @@ def test_each_principal_gets_the_status_of_the_matrix(
 
 @pytest.fixture(scope="module")
 def public_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that everybody may read."""
+    """A server with public reading."""
     served = RunningServer(tmp_path_factory.mktemp("public"), ManualClock(), public_read=True)
     served.keys["own"] = served.keys["write"]
     yield served
@@ -107,11 +107,11 @@ def public_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
 def test_guest_can_only_read_if_reading_is_public(public_server: RunningServer, row: Route) -> None:
     expected = ACCESS_MATRIX[row.method, row.path]
-    nobody = public_server.clients[0] if public_server.clients else public_server.client()
-    names = create_resources(public_server, nobody, (expected.path, expected.body))
+    anonymous = public_server.clients[0] if public_server.clients else public_server.client()
+    names = create_resources(public_server, anonymous, (expected.path, expected.body))
     before = get_state(public_server)
     body = None if expected.body is None else fill_template(expected.body, names)
-    with nobody.stream(row.method, str(fill_template(expected.path, names)), json=body) as reply:
+    with anonymous.stream(row.method, str(fill_template(expected.path, names)), json=body) as reply:
         pass
     assert reply.status_code == expected.statuses["read" if row.action == "read" else "nobody"]
     assert get_state(public_server) == before
@@ -126,15 +126,15 @@ def test_invalid_key_is_not_treated_as_guest(public_server: RunningServer) -> No
 @pytest.mark.parametrize("asker", ["read", "own", "other", "admin"])
 @pytest.mark.parametrize("name", BATCH_OPS)
 def test_each_operation_of_a_batch_is_authorized(
-    matrix_server: RunningServer, client: httpx.Client, name: str, asker: str
+    matrix_server: RunningServer, client: httpx.Client, name: str, principal: str
 ) -> None:
     op, statuses = BATCH_OPS[name]
     op = fill_template(op, create_resources(matrix_server, client, op))
     before = get_state(matrix_server)
-    reply = client.post("/api/v1/items:batch", json={"ops": [op]}, headers=make_headers(matrix_server, asker))
+    reply = client.post("/api/v1/items:batch", json={"ops": [op]}, headers=make_headers(matrix_server, principal))
     assert reply.status_code == 200
     (result,) = reply.json()["results"]
-    assert result["status"] == statuses[asker]
+    assert result["status"] == statuses[principal]
     assert ("problem" in result) is (result["status"] >= 400)
     if result["status"] >= 400:
         assert get_state(matrix_server) == before

@@ -1,4 +1,4 @@
-"""A credential that ends while a request is under way: every row of the table of routes, at every point of waiting."""
+"""A credential ends during a request: every route, at every point where the server waits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def test_every_writing_route_is_covered() -> None:
-    """A new route is in the test below by itself; one that acts by its head has to be named."""
+    """The test below covers new routes automatically, except those that act before the body arrives."""
     assert {(row.method, row.path) for row in WRITE_ROUTES} >= DECIDED_BY_HEAD | REQUEST_BODIES.keys()
 
 
@@ -108,7 +108,7 @@ def test_share_revoked_during_a_search_hides_the_result(ending: RunningServer, p
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_queued_key_change_is_authorized_after_the_first(ending: RunningServer, method: str) -> None:
-    """Changes of keys are carried out one at a time, and each may take as long as the disk does."""
+    """Changes of keys run one at a time, and each may wait for the disk."""
     services, held = ending.background.app.services, HeldStore(ending)
     names = create_resources(ending, ending.client(), "{key_id}")
     credential = EndingCredential(ending, "expired")

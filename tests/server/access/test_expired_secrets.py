@@ -1,4 +1,4 @@
-"""A session, its streams and a key from the environment last no longer than the secret that they rest on."""
+"""A session, its streams and an imported key end with their secret."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_session_and_stream_end_with_the_secret(
     assert server.client(**cookie).get("/api/v1/items").status_code == 401
     assert server.client("admin").get("/api/v1/sessions").json()["sessions"] == []
     end_at = time.monotonic() + 20
-    while server.background.store.load().sessions:  # until the next sweep
+    while server.background.store.load().sessions:  # until the next maintenance
         assert time.monotonic() < end_at
         assert server.background.store.flush(10)
 
@@ -143,12 +143,12 @@ STEP_LISTS = some.lists(some.sampled_from(["rotate", "sign in", "wait an hour", 
 @given(STEP_LISTS)
 @settings(max_examples=300, deadline=None)
 def test_session_is_valid_exactly_while_its_secret_is(steps: list[str]) -> None:
-    """The model: whatever becomes of a key, a session is accepted if and only if the secret it rests on is."""
-    now, made = 0.0, keys.new_key("write", "k", 0.0, expires_at=5 * 86400.0)
-    ring, sessions, secrets = Keyring([made.record]), Sessions(1e9), [made.secret]
-    begun: list[tuple[str, str]] = []
+    """After any changes of a key, a session is valid if and only if its secret is."""
+    now, key = 0.0, keys.new_key("write", "k", 0.0, expires_at=5 * 86400.0)
+    ring, sessions, secrets = Keyring([key.record]), Sessions(1e9), [key.secret]
+    cookies: list[tuple[str, str]] = []
     for step in steps:
-        record = ring.get(made.record.key_id)
+        record = ring.get(key.record.key_id)
         assert record is not None
         if step == "rotate" and keys.is_usable(record, now):
             rotated = keys.rotate_key(record, now)
@@ -156,15 +156,15 @@ def test_session_is_valid_exactly_while_its_secret_is(steps: list[str]) -> None:
             secrets.append(rotated.secret)
         elif step == "sign in":
             for secret in secrets:
-                found = ring.find(secret, now)
-                if found is not None and keys.is_usable(found, now):
-                    credential = credential_digest(found.type, digest(secret))
-                    begun.append((secret, sessions.begin(now, key_id=found.key_id, credential=credential)[0]))
+                record = ring.find(secret, now)
+                if record is not None and keys.is_usable(record, now):
+                    credential = credential_digest(record.type, digest(secret))
+                    cookies.append((secret, sessions.begin(now, key_id=record.key_id, credential=credential)[0]))
         elif step == "revoke":
             ring.add(keys.revoke_key(record, now))
         else:
             now += 3600.0 if step == "wait an hour" else 86400.0
-        for secret, cookie in begun:
+        for secret, cookie in cookies:
             session = sessions.find(cookie, now)
             assert session is not None
             try:
@@ -209,7 +209,7 @@ def test_operator_sessions_end_when_the_password_changes(
     assert len(served.background.store.load().sessions) == stays
 
 
-# Keys from the environment
+# Imported keys
 
 
 def is_secret_accepted(served: RunningServer, secret: str) -> bool:
@@ -257,7 +257,7 @@ def given_key_server(request: pytest.FixtureRequest, make_server: Callable[..., 
 def test_ended_admin_key_of_the_settings_is_always_refused(
     given_key_server: RunningServer, end: Callable[[RunningServer, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also once the key itself is forgotten, 90 days later."""
+    """It is refused even after the key was deleted, 90 days later."""
     key_id = get_key_id(given_key_server, EXTERNAL_ADMIN_KEY)
     end(given_key_server, key_id)
     for why in (EXTERNAL_KEY_ENDINGS[end], None):

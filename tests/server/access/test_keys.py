@@ -13,28 +13,28 @@ from progressbar_tracker.server.problems import ProblemError
 
 @pytest.mark.parametrize("type", ["read", "write", "admin"])
 def test_key_contains_its_type_and_public_id(type: str) -> None:
-    made = keys.new_key(type, "ci", 0.0)
-    assert re.fullmatch(rf"pbt_{type[0]}_{made.record.key_id}_[A-Za-z0-9_-]{{43}}", made.secret)
+    key = keys.new_key(type, "ci", 0.0)
+    assert re.fullmatch(rf"pbt_{type[0]}_{key.record.key_id}_[A-Za-z0-9_-]{{43}}", key.secret)
 
 
 def test_keys_are_unique() -> None:
-    made = [keys.new_key("write", "ci", 0.0) for _ in range(50)]
-    assert len({key.secret for key in made}) == len({key.record.key_id for key in made}) == 50
+    created = [keys.new_key("write", "ci", 0.0) for _ in range(50)]
+    assert len({key.secret for key in created}) == len({key.record.key_id for key in created}) == 50
 
 
 def test_record_and_reprs_do_not_contain_the_secret() -> None:
-    made = keys.new_key("write", "ci", 0.0)
-    tail = made.secret[-43:]
-    assert tail not in repr(made)
-    assert made.record.hash not in repr(made.record)
-    assert not any(tail in str(getattr(made.record, field)) for field in made.record.__struct_fields__)
+    key = keys.new_key("write", "ci", 0.0)
+    tail = key.secret[-43:]
+    assert tail not in repr(key)
+    assert key.record.hash not in repr(key.record)
+    assert not any(tail in str(getattr(key.record, field)) for field in key.record.__struct_fields__)
 
 
 def test_keyring_finds_a_key_by_its_whole_secret_only() -> None:
-    made = keys.new_key("write", "ci", 0.0)
-    ring = Keyring([made.record])
-    assert ring.find(made.secret, 1.0) == made.record
-    for wrong in ("", made.secret[:-1] + "!", made.secret[:-1], made.secret + "x", made.record.key_id, "\xff", "ключ"):
+    key = keys.new_key("write", "ci", 0.0)
+    ring = Keyring([key.record])
+    assert ring.find(key.secret, 1.0) == key.record
+    for wrong in ("", key.secret[:-1] + "!", key.secret[:-1], key.secret + "x", key.record.key_id, "\xff", "ключ"):
         assert ring.find(wrong, 1.0) is None
 
 
@@ -48,14 +48,14 @@ def test_rotated_key_works_with_both_secrets_for_a_day() -> None:
 
 
 def test_ended_key_gets_the_reason() -> None:
-    made = keys.new_key("write", "ci", 0.0, expires_at=10.0)
-    ring = Keyring([made.record])
-    assert identify(ring, made.secret, 9.0).name == "ci"
+    key = keys.new_key("write", "ci", 0.0, expires_at=10.0)
+    ring = Keyring([key.record])
+    assert identify(ring, key.secret, 9.0).name == "ci"
     with pytest.raises(ProblemError, match="has expired"):
-        identify(ring, made.secret, 10.0)
-    ring.add(keys.revoke_key(made.record, 5.0))
+        identify(ring, key.secret, 10.0)
+    ring.add(keys.revoke_key(key.record, 5.0))
     with pytest.raises(ProblemError, match="was revoked"):
-        identify(ring, made.secret, 6.0)
+        identify(ring, key.secret, 6.0)
     with pytest.raises(ProblemError, match="not known"):
         identify(ring, "pbt_w_unknown", 6.0)
 

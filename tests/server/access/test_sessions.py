@@ -1,4 +1,4 @@
-"""Signed-in browsers: listed, revoked; and guests, where everybody may read."""
+"""Sessions of browsers, and guests if reading is public."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def test_agent_and_key_of_a_session_survive_a_restart(server: RunningServer) -> 
 def test_last_use_of_a_session_is_recorded_once_a_minute(server: RunningServer) -> None:
     browser = server.browser()
 
-    def seen() -> str:
+    def last_seen() -> str:
         return browser.get("/api/v1/sessions").json()["sessions"][0]["seen_at"]
 
-    assert seen() == "2027-01-15T08:00:00.000Z"
+    assert last_seen() == "2027-01-15T08:00:00.000Z"
     server.clock.advance(59)
-    assert seen() == "2027-01-15T08:00:00.000Z"
+    assert last_seen() == "2027-01-15T08:00:00.000Z"
     server.clock.advance(1)
-    assert seen() == "2027-01-15T08:01:00.000Z"
+    assert last_seen() == "2027-01-15T08:01:00.000Z"
     cookies = dict(browser.cookies)
     server.restart()
     browser = server.client()
     browser.cookies.update(cookies)
-    assert seen() == "2027-01-15T08:01:00.000Z"
+    assert last_seen() == "2027-01-15T08:01:00.000Z"
 
 
 def test_revoked_session_ends_with_its_streams(server: RunningServer) -> None:

@@ -1,4 +1,4 @@
-"""Shares: read-only links to a group or an item, their streams, and their pictures."""
+"""Shares: read-only links to a group or an item, their streams, and their badges."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def put_item(served: RunningServer, item_id: str, **fields: object) -> None:
 
 @pytest.fixture
 def open_stream(server: RunningServer) -> Iterator[Callable[[dict[str, str]], SseStream]]:
-    made: list[SseStream] = []
+    streams: list[SseStream] = []
 
     def start(shared: dict[str, str]) -> SseStream:
-        made.append(SseStream(server, None, path=f"/{shared['path']}/events"))
-        return made[-1]
+        streams.append(SseStream(server, None, path=f"/{shared['path']}/events"))
+        return streams[-1]
 
     yield start
-    for stream in made:
+    for stream in streams:
         stream.close()
 
 
@@ -63,12 +63,12 @@ def test_share_shows_only_its_subject(server: RunningServer) -> None:
     put_item(server, "other", run_id="r", title="Not theirs", group="g")
     put_item(server, "elsewhere", run_id="r", title="Not theirs either", group="h")
     item, group = create_share(server, item="a/b"), create_share(server, group="g")
-    nobody = server.client()
-    page = nobody.get(f"/{item['path']}").text
+    anonymous = server.client()
+    page = anonymous.get(f"/{item['path']}").text
     assert "Mine" in page
     assert "25 %" in page
     assert "Not theirs" not in page
-    both = nobody.get(f"/{group['path']}").text
+    both = anonymous.get(f"/{group['path']}").text
     assert "Mine" in both
     assert "Not theirs" in both
     assert "Not theirs either" not in both
@@ -78,23 +78,23 @@ def test_share_shows_only_its_subject(server: RunningServer) -> None:
 
 
 def test_share_of_an_item_shows_how_it_ended(server: RunningServer) -> None:
-    made = create_share(server, item="job")
-    nobody = server.client()
-    assert "Nothing to be seen yet" in nobody.get(f"/{made['path']}").text
+    share = create_share(server, item="job")
+    anonymous = server.client()
+    assert "Nothing to be seen yet" in anonymous.get(f"/{share['path']}").text
     put_item(server, "job", run_id="r", title="The job", completed=4, total=4, status="succeeded")
     server.client("write").delete("/api/v1/items/job")
-    page = nobody.get(f"/{made['path']}").text
+    page = anonymous.get(f"/{share['path']}").text
     assert "The job" in page
     assert "succeeded" in page
 
 
 def test_share_of_a_group_shows_its_ended_runs(server: RunningServer) -> None:
-    made = create_share(server, group="g")
+    share = create_share(server, group="g")
     put_item(server, "in", run_id="r", title="Inside", group="g", status="failed", error="OSError: x")
     put_item(server, "out", run_id="r", title="Outside")
     for name in ("in", "out"):
         server.client("write").delete(f"/api/v1/items/{name}")
-    page = server.client().get(f"/{made['path']}").text
+    page = server.client().get(f"/{share['path']}").text
     assert "Inside" in page
     assert "OSError: x" in page
     assert "Outside" not in page
@@ -116,9 +116,9 @@ def test_share_stream_shows_the_same_fields(
     server.client("write").delete("/api/v1/items/a")
     gone = stream.read_until(lambda event: event.data["gone"])[-1]
     assert gone.data["gone"] == ["a"]
-    for told in (*first.data["items"], *change.data["items"], *gone.data["ended"]):
-        assert set(told) == set(PUBLIC_FIELDS)
-        assert PRIVATE_FIELDS.isdisjoint(told)
+    for shown in (*first.data["items"], *change.data["items"], *gone.data["ended"]):
+        assert set(shown) == set(PUBLIC_FIELDS)
+        assert PRIVATE_FIELDS.isdisjoint(shown)
     assert "secret" not in json.dumps([first.data, change.data, gone.data])
 
 
@@ -158,28 +158,28 @@ def test_guessed_revoked_and_expired_shares_give_the_same_404(server: RunningSer
     )
     server.client("admin").delete(f"/api/v1/shares/{revoked['share_id']}")
     server.clock.advance(2)
-    nobody = server.client()
-    nothing = nobody.get("/nothing-is-here")
+    anonymous = server.client()
+    nothing = anonymous.get("/nothing-is-here")
     tokens = (revoked["token"], expired["token"], "guessed", revoked["share_id"], "%00", "..%2f", revoked["token"][:-1])
     for token in tokens:
-        assert get_responses(nobody, token) == [(404, nothing.content)] * 3, token
+        assert get_responses(anonymous, token) == [(404, nothing.content)] * 3, token
 
 
 def test_shares_survive_a_restart_as_hashes(server: RunningServer) -> None:
-    made = create_share(server, group="g")
+    share = create_share(server, group="g")
     gone = create_share(server, item="a")
     server.client("admin").delete(f"/api/v1/shares/{gone['share_id']}")
     server.restart()
-    assert server.client().get(f"/{made['path']}").status_code == 200
+    assert server.client().get(f"/{share['path']}").status_code == 200
     assert server.client().get(f"/{gone['path']}").status_code == 404
     (listed,) = server.client("admin").get("/api/v1/shares").json()["shares"]
     assert listed == {
-        "share_id": made["share_id"], "group": "g", "item": None, "created_at": "2027-01-15T08:00:00.000Z",
+        "share_id": share["share_id"], "group": "g", "item": None, "created_at": "2027-01-15T08:00:00.000Z",
         "expires_at": None,
     }  # fmt: skip
     server.stop()
     stored = b"".join(path.read_bytes() for path in server.database.parent.iterdir())
-    assert made["token"].encode() not in stored
+    assert share["token"].encode() not in stored
 
 
 @pytest.mark.parametrize(
@@ -201,27 +201,27 @@ def test_invalid_share_is_not_created(module_server: RunningServer, body: dict[s
 
 
 def test_admin_page_lists_shares(server: RunningServer) -> None:
-    made = create_share(server, item="a/<b>", expires_at=rfc3339(START_TIME + 60))
+    share = create_share(server, item="a/<b>", expires_at=rfc3339(START_TIME + 60))
     page = server.browser().get("/keys?share=%22%3E%3Cb%3E").text
     assert "a/&lt;b&gt;" in page
     assert 'value="&#34;&gt;&lt;b&gt;"' in page
-    assert made["token"] not in page
+    assert share["token"] not in page
 
 
-# The picture
+# Badges
 
 
-def get_badge(served: RunningServer, made: dict[str, str]) -> tuple[httpx.Response, list[str]]:
-    reply = served.client().get(f"/{made['badge']}")
+def get_badge(served: RunningServer, share: dict[str, str]) -> tuple[httpx.Response, list[str]]:
+    reply = served.client().get(f"/{share['badge']}")
     root = ET.fromstring(reply.content)
     return reply, [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_badge_shows_the_bar(server: RunningServer) -> None:
-    made, of_group = create_share(server, item="a"), create_share(server, group="g")
-    assert get_badge(server, made)[1] == ["a", "waiting"]
+    share, of_group = create_share(server, item="a"), create_share(server, group="g")
+    assert get_badge(server, share)[1] == ["a", "waiting"]
     put_item(server, "a", run_id="r", title="</text><script>alert(1)</script>&", completed=1, total=4, group="g")
-    reply, texts = get_badge(server, made)
+    reply, texts = get_badge(server, share)
     assert texts == ["</text><script>alert(1)</scr…", "25 %"]
     assert reply.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-cache"
@@ -230,9 +230,9 @@ def test_badge_shows_the_bar(server: RunningServer) -> None:
     assert b"style" not in reply.content
     assert get_badge(server, of_group)[1] == ["g", "1 running, 25 %"]
     put_item(server, "a", run_id="r", title="t", completed=1, total=4, group="g", status="failed")
-    assert get_badge(server, made)[1] == ["t", "✕ failed"]
+    assert get_badge(server, share)[1] == ["t", "✕ failed"]
     server.client("write").delete("/api/v1/items/a")
-    assert get_badge(server, made)[1] == ["t", "✕ failed"]
+    assert get_badge(server, share)[1] == ["t", "✕ failed"]
     assert get_badge(server, of_group)[1] == ["g", "nothing runs"]
 
 
