@@ -43,8 +43,8 @@ def test_arguments_override_the_environment(tmp_path: Path) -> None:
         False,
         "k" * 24,
     )
-    settings = Settings.from_environ({"PROGRESSBAR_PUBLIC_URL": "https://progress.example:8443/p/"})
-    assert settings.public_url == "https://progress.example:8443/p"
+    public_url = Settings.from_environ({"PROGRESSBAR_PUBLIC_URL": "https://progress.example:8443/p/"}).public_url
+    assert public_url == "https://progress.example:8443/p"
     assert (settings.public_read, Settings.from_environ({}).public_read) == (True, False)
     assert (settings.admin_username, settings.admin_password) == ("root", "pass phrase")
 

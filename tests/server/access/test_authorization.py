@@ -71,7 +71,7 @@ def test_every_route_is_in_the_access_matrix() -> None:
     assert all(set(expected.statuses) == set(PRINCIPAL_NAMES) for expected in ACCESS_MATRIX.values())
 
 
-@pytest.mark.parametrize("asker", PRINCIPAL_NAMES)
+@pytest.mark.parametrize("principal", PRINCIPAL_NAMES)
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.path}")
 def test_each_principal_gets_the_status_of_the_matrix(
     matrix_server: RunningServer, client: httpx.Client, row: object, principal: str
@@ -123,7 +123,7 @@ def test_invalid_key_is_not_treated_as_guest(public_server: RunningServer) -> No
     assert http.get("/").status_code == 303
 
 
-@pytest.mark.parametrize("asker", ["read", "own", "other", "admin"])
+@pytest.mark.parametrize("principal", ["read", "own", "other", "admin"])
 @pytest.mark.parametrize("name", BATCH_OPS)
 def test_each_operation_of_a_batch_is_authorized(
     matrix_server: RunningServer, client: httpx.Client, name: str, principal: str

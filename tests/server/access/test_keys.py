@@ -56,7 +56,7 @@ def test_ended_key_gets_the_reason() -> None:
     ring.add(keys.revoke_key(key.record, 5.0))
     with pytest.raises(ProblemError, match="was revoked"):
         identify(ring, key.secret, 6.0)
-    with pytest.raises(ProblemError, match="not known"):
+    with pytest.raises(ProblemError, match="does not know"):
         identify(ring, "pbt_w_unknown", 6.0)
 
 
