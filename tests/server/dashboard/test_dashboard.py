@@ -298,7 +298,7 @@ def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends
 @pytest.mark.parametrize(
     ("method", "path", "status", "told"),
     [
-        ("GET", "/keys", 403, "This takes an admin key, not a read key."),
+        ("GET", "/keys", 403, "This needs an admin key, not a read key."),
         ("GET", "/nothing/<b>here", 404, "There is nothing at this path."),
         ("GET", "/s/guessed", 404, "There is nothing at this path."),
         ("GET", "/history?after=x", 422, "After is not a cursor of this list."),
