@@ -15,7 +15,7 @@ from progressbar_tracker._http.exchanges import request_json
 from progressbar_tracker._http.messages import Request
 from progressbar_tracker._http.transport import AsyncHttpTransport, HttpTransport
 from progressbar_tracker._sender.sender import Sender
-from tests.sender.test_reconciler import FakeSource
+from tests.support.tracking import FakeSource
 
 RESPONSE_BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
 GET_REQUEST = Request("GET", "progress", None)

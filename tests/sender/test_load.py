@@ -1,4 +1,4 @@
-"""A server that asks for patience, and very many bars."""
+"""A server that asks for fewer requests, and very many bars."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from progressbar_tracker._http.messages import Reply, parse_retry_after
 from progressbar_tracker._sender.backoff import MAX_BATCH_SIZE
 from progressbar_tracker._sender.reconciler import MAX_RUNS_PER_PLAN, Reconciler
 from progressbar_tracker._sender.sender import Sender
-from tests.sender.test_reconciler import FakeSource
+from tests.support.tracking import FakeDelivery, FakeSource
 
 START_TIME = 1_800_000_000.0  # a wall clock
 
@@ -42,36 +42,26 @@ def test_retry_after_is_parsed_in_every_form_and_bounded(text, seconds):
     assert parse_retry_after(make_reply(text), START_TIME) == seconds
 
 
-class BusyDelivery:
-    """Answers 429 for ever, and notes when it was asked."""
+def count_requests(seconds, retry_after):
+    """Return the number of requests in some seconds to a server that always responds with 429."""
+    now, requests = 0.0, []
 
-    unbatched = False
-    boot_id = ""
+    def respond(ops):
+        requests.append(ops)
+        raise RateLimitedError("busy", status_code=429, retry_after=retry_after)
 
-    def __init__(self, wait, clock):
-        self.wait, self.clock, self.requested_at = wait, clock, []
-
-    def __call__(self, ops, timeout):
-        self.requested_at.append(self.clock())
-        raise RateLimitedError("busy", status_code=429, retry_after=self.wait)
-
-    def close(self):
-        pass
-
-
-def count_requests(seconds, wait):
-    now = 0.0
-    busy = BusyDelivery(wait, lambda: now)
     sender = Sender(
-        lambda: busy, clock=lambda: now, make_reconciler=lambda: Reconciler(uniform=lambda low, high: low)
-    )  # fmt: skip
-    sender._worker._start_failures = 99  # the steps are the test's
+        lambda: FakeDelivery(respond),
+        clock=lambda: now,
+        make_reconciler=lambda: Reconciler(uniform=lambda low, high: low),
+    )
+    sender._worker._start_failures = 99  # no thread starts
     for number in range(20):
         sender.add(FakeSource(f"i{number}"))
     while now < seconds:
         sender.step()
         now += 0.1
-    return len(busy.requested_at)
+    return len(requests)
 
 
 def test_retry_after_delays_all_requests():
@@ -85,7 +75,7 @@ def test_huge_retry_after_delays_requests_by_five_minutes():
 
 
 class CountingSource(FakeSource):
-    """Counts how often it is looked at."""
+    """Counts its samples."""
 
     sample_count = 0
 
@@ -109,7 +99,7 @@ def test_hundred_thousand_live_items_are_sampled_in_slices():
         reconciler.apply(steps, [{"id": step.op["id"], "status": 201} for step in steps], now)
     assert CountingSource.sample_count >= 100_000
     assert 0 < most <= MAX_RUNS_PER_PLAN <= 2000
-    # The next look at all of them is spread out too, though nothing has changed.
+    # The next sampling is spread out too, although nothing has changed.
     now, most = 1000.0, 0
     for _ in range(400):
         before = CountingSource.sample_count
@@ -122,7 +112,7 @@ def test_hundred_thousand_live_items_are_sampled_in_slices():
 def test_record_of_an_item_takes_few_bytes():
     sources = [FakeSource(f"i{number}") for number in range(20_000)]
     for source in sources:
-        source.record = None  # so that the attribute is there before the measurement
+        source.record = None  # the attribute must exist before the measurement
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

@@ -1,4 +1,4 @@
-"""What is sent when: the state machine alone, with a clock of the test's."""
+"""The reconciler alone, with instants from the test."""
 
 from __future__ import annotations
 
@@ -17,43 +17,7 @@ from progressbar_tracker._sender.reconciler import (
     SETTLE_DELAY,
     Reconciler,
 )
-from progressbar_tracker._sender.snapshot import Snapshot, StaticFields
-
-
-class FakeSource:
-    interval = 1.0
-    record = None
-
-    def __init__(self, item_id="a", run_id="r1", *, keep=False, first_send_delay=0.0, part=None):
-        self.id, self.run_id, self.keep, self.first_send_delay, self.part = (
-            item_id,
-            run_id,
-            keep,
-            first_send_delay,
-            part,
-        )
-        self.is_tentative = False
-        self.now = Snapshot("title", "", 0, 10, 0, "running", None)
-
-    @property
-    def is_skippable(self):
-        return self.now.status in ("succeeded", "stopped") and not self.keep and self.part is None
-
-    def get_static_fields(self):
-        return StaticFields("it", None, None)
-
-    def at(self, completed=None, status="running", error=None):
-        completed = self.now.completed if completed is None else completed
-        self.now = self.now._replace(completed=completed, status=status, error=error)
-        return self
-
-    def sample(self, before=None):
-        return self.now
-
-    def finalize(self, fatal_errors):
-        if self.now.status == "running":
-            self.at(status="stopped")
-        self.is_tentative = False
+from tests.support.tracking import FakeSource
 
 
 def apply_statuses(reconciler, steps, now, *statuses):
@@ -62,9 +26,9 @@ def apply_statuses(reconciler, steps, now, *statuses):
     return apply_results(reconciler, steps, results, now)
 
 
-def apply_results(reconciler, steps, results, now, **more):
-    """Return the warnings, told as they would be."""
-    reconciler.apply(steps, results, now, **more)
+def apply_results(reconciler, steps, results, now, **options):
+    """Apply results and return the texts of the warnings."""
+    reconciler.apply(steps, results, now, **options)
     return pop_warnings(reconciler)
 
 
@@ -85,7 +49,7 @@ def reconciler():
 
 @pytest.fixture
 def existing_source(reconciler):
-    """A source whose item the server has, at the instant 0."""
+    """A source whose item the server has since the instant 0."""
     source = FakeSource()
     reconciler.add(source, 0.0)
     apply_statuses(reconciler, reconciler.plan(0.0), 0.0)
@@ -201,7 +165,7 @@ def test_retry_after_is_the_minimum_delay(reconciler, existing_source):
 
 def test_vanished_item_is_created_again_with_all_fields(reconciler, existing_source):
     apply_statuses(reconciler, _plan_update(reconciler, existing_source, 4, 1.0), 1.0, 404)
-    assert reconciler.plan(1.0) == []  # others have lost theirs in the same instant
+    assert reconciler.plan(1.0) == []  # other clients have lost their items at the same instant
     (step,) = reconciler.plan(1.0 + RECREATION_JITTER)
     assert (step.op["op"], step.op["completed"], step.op["title"]) == ("put", 4, "title")
 
@@ -291,9 +255,9 @@ def test_ended_part_waits_a_bounded_time_for_its_item(reconciler, late, arrives)
     now, sent = 0.0, None
     while part.record is not None and now < 3 * PART_RETRY_TIMEOUT:
         for step in reconciler.plan(now):
-            there = now >= late
-            apply_statuses(reconciler, [step], now, 200 if there else 404)
-            sent = step.op["completed"] if there else sent
+            exists = now >= late
+            apply_statuses(reconciler, [step], now, 200 if exists else 404)
+            sent = step.op["completed"] if exists else sent
         now += 0.25
     assert part.record is None
     assert sent == (100 if arrives else None)

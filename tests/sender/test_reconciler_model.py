@@ -1,4 +1,4 @@
-"""Any order of work, faults and time: the reconciler against a model of the server, without sockets and threads."""
+"""The reconciler against a model of the server, with any order of work, faults and time; no sockets or threads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from progressbar_tracker._sender.backoff import MAX_BATCH_SIZE
 from progressbar_tracker._sender.reconciler import Reconciler
 from progressbar_tracker._sender.schedule import MIN_COMPACTION_SIZE, NO_BUCKET
-from tests.sender.test_reconciler import FakeSource
 from tests.support.fault_server import ProtocolModel
+from tests.support.tracking import FakeSource
 
 ITEM_IDS = st.sampled_from(["a", "b", "c"])
 
 
 class ReconcilerMachine(RuleBasedStateMachine):
-    """Programs start, advance and end runs; requests and answers get lost; items vanish and are taken over."""
+    """Programs start, advance and end runs; requests and responses get lost; items vanish and are taken over."""
 
     def __init__(self):
         super().__init__()
@@ -26,19 +26,19 @@ class ReconcilerMachine(RuleBasedStateMachine):
         self.reconciler = Reconciler(uniform=lambda low, high: high)
         self.server = ProtocolModel()
         self.sources = []
-        self.seqs = {}  # by run: the latest that was sent
+        self.seqs = {}  # by run: the latest one that was sent
         self.deleted = set()  # runs whose delete the server has confirmed
-        self.newest_sent = {}  # by id: the youngest run that the server is known to have had
+        self.newest_sent = {}  # by id: the newest run that the server has had
 
     @property
     def running_sources(self):
         return [source for source in self.sources if source.now.status == "running"]
 
-    # What a program does
+    # Actions of a program
 
-    @rule(item_id=ITEM_IDS, keep=st.booleans(), patience=st.sampled_from([0.0, 0.5]))
-    def start(self, item_id, keep, patience):
-        source = FakeSource(item_id, f"r{len(self.sources)}", keep=keep, first_send_delay=patience)
+    @rule(item_id=ITEM_IDS, keep=st.booleans(), delay=st.sampled_from([0.0, 0.5]))
+    def start(self, item_id, keep, delay):
+        source = FakeSource(item_id, f"r{len(self.sources)}", keep=keep, first_send_delay=delay)
         self.sources.append(source)
         self.reconciler.add(source, self.now)
 
@@ -60,7 +60,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
     def flush(self):
         self.reconciler.make_due(self.now)
 
-    # What the world does
+    # Events outside the program
 
     @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 6.0, 20.0]))
     def wait(self, seconds):
@@ -79,19 +79,19 @@ class ReconcilerMachine(RuleBasedStateMachine):
     def take_over(self, data):
         self.server.items[data.draw(st.sampled_from(sorted(self.server.items)))]["run_id"] = "another's"
 
-    @rule(put_off=st.sets(st.integers(0, 5)))
-    def send(self, put_off):
-        """The server answers; some operations are put off, each by itself."""
+    @rule(postponed=st.sets(st.integers(0, 5)))
+    def send(self, postponed):
+        """The server responds, and postpones some of the operations."""
         steps = self.plan_steps()
         results = [
-            {"id": step.op["id"], "status": 503} if number in put_off else self.server.apply_op(step.op)
+            {"id": step.op["id"], "status": 503} if number in postponed else self.server.apply_op(step.op)
             for number, step in enumerate(steps)
         ]
         self.apply(steps, results)
 
     @rule(arrives=st.booleans(), wait=st.sampled_from([None, 0.0, 5.0]), slower=st.booleans())
     def lose(self, arrives, wait, slower):
-        """The request is lost, or its answer."""
+        """The request is lost, or its response."""
         steps = self.plan_steps()
         if steps:
             if arrives:
@@ -125,21 +125,21 @@ class ReconcilerMachine(RuleBasedStateMachine):
 
     def check_order(self, steps):
         assert len(steps) <= MAX_BATCH_SIZE
-        ended_here = set()
+        deleted_here = set()
         for step in steps:
             run = step.op["run_id"]
-            assert run not in self.deleted, "something is sent of a run after its delete"
-            assert run not in ended_here, "something is sent of a run after its delete, in the same request"
+            assert run not in self.deleted, "a run is sent after its delete"
+            assert run not in deleted_here, "a run is sent after its delete, in the same request"
             if step.verb == "delete":
-                ended_here.add(run)
+                deleted_here.add(run)
                 continue
             assert step.op["seq"] > self.seqs.get(run, 0), "seq does not grow"
             self.seqs[run] = step.op["seq"]
             if step.verb == "put":
                 number, item_id = int(run[1:]), step.op["id"]
-                assert number >= self.newest_sent.get(item_id, 0), "an older run takes the item back from a newer one"
+                assert number >= self.newest_sent.get(item_id, 0), "an older run replaces a newer one"
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def check_sources_tracked(self):
@@ -147,20 +147,17 @@ class ReconcilerMachine(RuleBasedStateMachine):
         assert len(set(records)) == len(records)
         for record in records:
             assert record.source.record is record
-            assert record.bucket != NO_BUCKET, "a run that is not done stands nowhere in the agenda"
+            assert record.bucket != NO_BUCKET, "a run with work left is not scheduled"
 
     @invariant()
     def check_memory(self):
-        agenda = self.reconciler._schedule
-        assert (
-            agenda._size
-            == sum(map(len, agenda._entries.values()))
-            <= max(MIN_COMPACTION_SIZE, 2 * len(self.reconciler)) + 1
-        )
+        schedule = self.reconciler._schedule
+        assert schedule._size == sum(map(len, schedule._entries.values()))
+        assert schedule._size <= max(MIN_COMPACTION_SIZE, 2 * len(self.reconciler)) + 1
         assert len(self.reconciler) <= len(self.sources)
 
     def teardown(self):
-        """The faults stop: what is not given up arrives as it is."""
+        """The faults stop: every run that is not dropped arrives unchanged."""
         known = {source for source in self.sources if source.record is not None}
         for _ in range(300):
             due = self.reconciler.get_wake_at()
@@ -172,12 +169,12 @@ class ReconcilerMachine(RuleBasedStateMachine):
             if not steps and self.now > 1e4:
                 break
         live = {source for source in known if source.record is not None}
-        assert all(source.now.status == "running" for source in live), "an end was not told"
+        assert all(source.now.status == "running" for source in live), "an end was not sent"
         for source in live:
             item = self.server.items[source.id]
             assert (item["run_id"], item["completed"]) == (source.run_id, source.now.completed)
-        told = {op["run_id"] for op in self.server.ops}
-        assert self.reconciler.stats.elided <= len({source.run_id for source in self.sources} - told)
+        sent = {op["run_id"] for op in self.server.ops}
+        assert self.reconciler.stats.elided <= len({source.run_id for source in self.sources} - sent)
 
 
 ReconcilerMachine.TestCase.settings = hypothesis.settings(max_examples=80, stateful_step_count=30, deadline=None)
@@ -188,7 +185,7 @@ def test_late_end_does_not_replace_a_newer_run():
     reconciler, server = Reconciler(uniform=lambda low, high: high), ProtocolModel()
     first, second = FakeSource(run_id="r1", keep=True), FakeSource(run_id="r2", keep=True)
     reconciler.add(first, 0.0)
-    reconciler.apply(reconciler.plan(0.0), [{"id": "a", "status": 503}], 0.0)  # put off for seconds
+    reconciler.apply(reconciler.plan(0.0), [{"id": "a", "status": 503}], 0.0)  # postponed for seconds
     reconciler.mark_ended(first.at(10, "succeeded"), 1.0)
     reconciler.add(second, 1.0)
     for now in (1.0, 2.0, 20.0):
@@ -224,12 +221,12 @@ def test_delete_after_a_postponed_create_is_sent_again():
 
 
 def test_unserializable_run_is_dropped_with_a_warning():
-    class Broken(FakeSource):
+    class BrokenSource(FakeSource):
         def sample(self, before=None):
             raise TypeError("no number")
 
     reconciler = Reconciler()
-    reconciler.add(Broken("broken"), 0.0)
+    reconciler.add(BrokenSource("broken"), 0.0)
     reconciler.add(FakeSource("sound"), 0.0)
     assert [step.op["id"] for step in reconciler.plan(0.0)] == ["sound"]
     assert "no number" in reconciler.warnings[0].text

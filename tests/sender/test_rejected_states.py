@@ -1,4 +1,4 @@
-"""One bad state is dropped alone and counted; every other failure passes, and reporting goes on after it."""
+"""One invalid state is dropped alone and counted. Reporting recovers from every other failure."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ import pytest
 
 from progressbar_tracker import ConfigError, TransportError, configure, flush, track
 from progressbar_tracker._http.exchanges import ServerProtocol
-from progressbar_tracker._http.messages import encode_json
+from progressbar_tracker._http.messages import Reply, Request, encode_json, error_from_reply
 from progressbar_tracker._http.transport import HttpTransport
 from progressbar_tracker._models import check_id, check_meta, check_number, check_text
 from progressbar_tracker._sender.reconciler import Reconciler
 from progressbar_tracker._sender.sender import Sender
 from progressbar_tracker._text import clean_detail, clean_int, clean_number, clean_text
-from tests.sender.test_reconciler import FakeSource
 from tests.support.fault_server import HALF_RESPONSE, LOST_RESPONSE, RESET, WRITE_KEY, make_response
+from tests.support.tracking import FakeDelivery, FakeSource, accept_all
 
 
 class HostileText(str):
-    """A text none of whose methods can be relied on."""
+    """A text whose methods raise."""
 
     __slots__ = ()
 
@@ -119,7 +119,7 @@ def test_clean_text_returns_a_valid_text(value):
     try:
         text = clean_text(value, 200)
     except (SystemExit, GeneratorExit):
-        return  # in a program's thread they are the program's; see Reconciler.plan() for ours
+        return  # raised in a program's thread; Reconciler.plan() handles the sender's thread
     assert type(text) is str
     check_text("title", text, 200)
     encode_json(text)
@@ -203,46 +203,30 @@ def test_only_unserializable_operations_make_no_request():
 
 
 def make_batch_reply(results):
-    from progressbar_tracker._http.messages import Reply
-
     return Reply(200, {}, json.dumps({"results": results}).encode())
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_state_that_refuses_a_whole_batch_is_dropped_alone(status):
-    refusing = RefusingDelivery(status)
-    sender = Sender(lambda: refusing, clock=lambda: 1000.0)
+    delivered = set()
+
+    def respond(ops):
+        if any(op["id"] == "13" for op in ops):
+            raise error_from_reply(Reply(status, {}, b"{}"), Request("POST", "batch"))
+        delivered.update(op["id"] for op in ops)
+        return accept_all(ops)
+
+    sender = Sender(lambda: FakeDelivery(respond), clock=lambda: 1000.0)
     sender._worker.start = lambda **_: False
     for number in range(20):
         sender.add(FakeSource(str(number), keep=True))
     for _ in range(40):
         sender.step()
-    assert refusing.known == {str(number) for number in range(20)} - {"13"}
+    assert delivered == {str(number) for number in range(20)} - {"13"}
     assert sender.stats().dropped == 1
 
 
-class RefusingDelivery:
-    unbatched = False
-    boot_id = ""
-    key_source = ""
-
-    def __init__(self, status):
-        self._status = status
-        self.known = set()
-
-    def __call__(self, ops, timeout):
-        from progressbar_tracker._http.messages import Reply, Request, error_from_reply
-
-        if any(op["id"] == "13" for op in ops):
-            raise error_from_reply(Reply(self._status, {}, b"{}"), Request("POST", "batch"))
-        self.known.update(op["id"] for op in ops)
-        return [{"id": op["id"], "status": 200} for op in ops]
-
-    def close(self):
-        pass
-
-
-# ---------------------------------------------------------------- failures that pass
+# ---------------------------------------------------------------- transient failures
 
 
 @pytest.fixture
@@ -285,13 +269,13 @@ def fast_timers(monkeypatch):
 @pytest.mark.parametrize("where", ["open", "run"])
 @pytest.mark.usefixtures("fast_timers")
 def test_reporting_recovers_from_any_error(faults, pb, monkeypatch, error, where):
-    well, left = getattr(HttpTransport, where), [0] * 5
+    original, failures_left = getattr(HttpTransport, where), [0] * 5
 
     def fail(self, *args, **options):
-        if left:
-            left.pop()
+        if failures_left:
+            failures_left.pop()
             raise error
-        return well(self, *args, **options)
+        return original(self, *args, **options)
 
     monkeypatch.setattr(HttpTransport, where, fail)
     with pb.track(total=10, id="job", keep=True) as bar:
@@ -338,11 +322,11 @@ def test_reporting_recovers_from_any_body(faults, pb, status, body):
 
 
 @pytest.mark.parametrize(
-    "told", ["-5", "-inf", "nan", "0", "1e-400", "x" * 1000, "Thu, 01 Jan 1970 00:00:00 GMT", "\x7f"]
+    "value", ["-5", "-inf", "nan", "0", "1e-400", "x" * 1000, "Thu, 01 Jan 1970 00:00:00 GMT", "\x7f"]
 )
 @pytest.mark.usefixtures("fast_timers")
-def test_reporting_recovers_from_any_retry_after(faults, pb, told):
-    faults.script.extend([make_response(503, b"{}", Retry_After=told)] * 3)
+def test_reporting_recovers_from_any_retry_after(faults, pb, value):
+    faults.script.extend([make_response(503, b"{}", Retry_After=value)] * 3)
     check_recovery(faults, pb)
 
 
@@ -362,7 +346,7 @@ def check_recovery(faults, pb):
     assert pb.sender.stats().dropped == 0
 
 
-# ---------------------------------------------------------------- the program's surroundings
+# ---------------------------------------------------------------- the program's environment
 
 TRACKED_PROGRAM = """
 import os, socket, sys
@@ -398,7 +382,7 @@ def test_program_in_any_environment_is_reported(faults, tmp_path, prelude):
     check_program(faults, tmp_path / "job.py", prelude)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or sys.platform == "darwin", reason="such names cannot be had there")
+@pytest.mark.skipif(sys.platform == "win32" or sys.platform == "darwin", reason="there are no such file names")
 def test_script_with_a_non_utf8_name_is_reported(faults, tmp_path):
     check_program(faults, os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py"), "")
 
@@ -406,8 +390,8 @@ def test_script_with_a_non_utf8_name_is_reported(faults, tmp_path):
 def check_program(faults, path, prelude):
     Path(path).write_text(TRACKED_PROGRAM.format(prelude=prelude))
     environ = {**os.environ, "PROGRESSBAR_URL": faults.url, "PROGRESSBAR_API_KEY": WRITE_KEY}
-    ended = subprocess.run([sys.executable, path], env=environ, capture_output=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    result = subprocess.run([sys.executable, path], env=environ, capture_output=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
     assert len(faults.items) == 2
     for item in faults.items.values():
         check_id(item["id"])
@@ -430,28 +414,29 @@ def configured_environment(faults, monkeypatch):
 
 
 def sent_keys(faults):
-    return [seen.headers["x-api-key"] for seen in faults.requests]
+    return [request.headers["x-api-key"] for request in faults.requests]
 
 
 class KeyServer:
-    """Lets the fault server take one key only."""
+    """Restricts the fault server to one key."""
 
     def __init__(self, faults, key):
         self.key = key
         serve = faults._serve
 
-        def checked(handler):
+        def check_key(handler):
             if handler.headers["X-API-KEY"] != self.key:
                 faults.script.append(make_response(401, b'{"type": "/problems/unauthorized", "detail": "unknown key"}'))
             serve(handler)
 
-        faults._serve = checked
+        faults._serve = check_key
 
 
 KEY_SOURCES = ["file", "variable", "config"]
 
 
 def set_key(source, key, faults, tmp_path, monkeypatch):
+    """Write a key to its source, and return the description of that source in a log line."""
     if source == "file":
         path = tmp_path / "key"
         monkeypatch.setenv("PROGRESSBAR_API_KEY_FILE", str(path))
@@ -484,7 +469,7 @@ def test_rotated_key_is_read_again_at_once(faults, configured_environment, tmp_p
 @pytest.mark.parametrize("source", KEY_SOURCES)
 def test_refused_key_is_replaced_when_its_source_changes(faults, configured_environment, tmp_path, caplog, source):
     server = KeyServer(faults, "new")
-    named = set_key(source, "old", faults, tmp_path, configured_environment)
+    description = set_key(source, "old", faults, tmp_path, configured_environment)
     with track(total=3, id="job", keep=True, interval=0.05) as bar:
         bar.advance(1)
         assert not flush(20)
@@ -497,11 +482,11 @@ def test_refused_key_is_replaced_when_its_source_changes(faults, configured_envi
         bar.advance(2)
     faults.wait_for(lambda: faults.items["job"]["status"] == "succeeded")
     assert flush(20)
-    seen = sent_keys(faults)
-    assert (seen.count("old"), seen.count("wrong too")) == (1, 1)
+    keys = sent_keys(faults)
+    assert (keys.count("old"), keys.count("wrong too")) == (1, 1)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert f"({named})" in warnings[0]
+    assert f"({description})" in warnings[0]
 
 
 def test_missing_key_file_is_read_when_it_is_back(faults, configured_environment, tmp_path):

@@ -1,33 +1,20 @@
-"""The background sender against a server that misbehaves, and what the program notices of it: nothing."""
+"""The background sender against a misbehaving server, which the program must not notice."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 
 import pytest
 
-from progressbar_tracker import ProgressBar, TransportError
+from progressbar_tracker import ProgressBar
 from progressbar_tracker._sender.reconciler import MAX_RECREATIONS, Reconciler
 from progressbar_tracker._sender.sender import Sender, _FlushRequest
-from tests.sender.test_reconciler import FakeSource
 from tests.support.connections import find_free_port
 from tests.support.fault_server import HALF_RESPONSE, HANG, LOST_RESPONSE, RESET, WRITE_KEY, make_response
+from tests.support.tracking import FakeDelivery, FakeSource, check_loop_and_close, fail_all, run_loop
 from tests.support.waiting import wait_until
-
-# Where a server is waited for, a request is given up after five seconds. A busy machine takes its time too.
-MAX_LOOP_SECONDS = 4.0
-
-
-def run_loop(pb, item_id="job"):
-    """Run a loop of 50 ms and return how long it took and what came out."""
-    seen, begun = [], time.perf_counter()
-    for number in pb.track(range(10), id=item_id):
-        threading.Event().wait(0.005)  # the work, not a wait for something
-        seen.append(number)
-    return time.perf_counter() - begun, seen
 
 
 @pytest.mark.parametrize(
@@ -39,21 +26,11 @@ def run_loop(pb, item_id="job"):
 )  # fmt: skip
 def test_misbehaving_server_neither_breaks_nor_slows_the_loop(faults, pb, fault):
     faults.default_fault = fault
-    took, seen = run_loop(pb)
-    assert seen == list(range(10))
-    assert took < MAX_LOOP_SECONDS
-    begun = time.perf_counter()
-    pb.sender.close()
-    assert time.perf_counter() - begun < MAX_LOOP_SECONDS
+    check_loop_and_close(pb)
 
 
 def test_refused_connection_neither_breaks_nor_slows_the_loop():
-    pb = ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False)
-    took, seen = run_loop(pb)
-    assert (seen, took < MAX_LOOP_SECONDS) == (list(range(10)), True)
-    begun = time.perf_counter()
-    pb.close()
-    assert time.perf_counter() - begun < MAX_LOOP_SECONDS
+    check_loop_and_close(ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False))
 
 
 def test_last_state_is_sent_when_the_server_is_back(faults, pb):
@@ -149,9 +126,9 @@ def test_loop_without_threads_runs_with_a_warning(faults, pb, monkeypatch, caplo
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    _, seen = run_loop(pb)
-    assert seen == list(range(10))
-    assert sum("no thread can be started" in record.message for record in caplog.records) >= 1
+    _, items = run_loop(pb)
+    assert items == list(range(10))
+    assert any("no thread can be started" in record.message for record in caplog.records)
 
 
 def test_flush_without_a_thread_sends_in_the_calling_thread(faults, pb, monkeypatch):
@@ -182,21 +159,14 @@ def test_second_close_is_harmless(faults, pb):
 
 
 def test_hour_of_outage_logs_a_line_a_minute(caplog):
-    """The step by hand, with a clock of the test's: no thread, no time passes."""
+    """The test calls the steps with its own clock, so no time passes."""
     now = 0.0
-
-    class Deliver:
-        def __call__(self, ops, timeout):
-            raise TransportError("no answer", method="POST", url="http://away/")
-
-        unbatched = False
-        boot_id = ""
-
-        def close(self):
-            pass
-
-    sender = Sender(Deliver, clock=lambda: now, make_reconciler=lambda: Reconciler(uniform=lambda low, high: high))
-    sender._worker._start_failures = 99  # never starts a thread
+    sender = Sender(
+        lambda: FakeDelivery(fail_all),
+        clock=lambda: now,
+        make_reconciler=lambda: Reconciler(uniform=lambda low, high: high),
+    )
+    sender._worker._start_failures = 99  # no thread starts
     source = FakeSource()
     sender.add(source)
     while now < 3600:
@@ -214,12 +184,12 @@ def test_recovery_is_logged_once(faults, pb, caplog):
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
     assert pb.sender.flush(20)
-    told = [record.levelname for record in caplog.records if record.name == "progressbar_tracker"]
-    assert told == ["WARNING", "INFO"]
+    levels = [record.levelname for record in caplog.records if record.name == "progressbar_tracker"]
+    assert levels == ["WARNING", "INFO"]
 
 
 def test_flush_covers_a_run_that_was_added_just_before(faults, pb):
-    """The hand-over of both falls into the sender's taking in: after it has counted the runs, before the flushes."""
+    """The run and the flush are added while the sender drains its input, after it has counted the runs."""
     sender, source = pb.sender, FakeSource(keep=True)
     flush = _FlushRequest(None, is_final=False)
 

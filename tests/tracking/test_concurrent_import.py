@@ -1,4 +1,4 @@
-"""What the program's thread meets while another thread imports something."""
+"""A bar that starts while another thread imports a module."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def make_empty_module():
 
 
 def make_partial_module():
-    made = make_empty_module()
-    exec("def parent_process():\n    return _parent_process", made.__dict__)
-    return made
+    module = make_empty_module()
+    exec("def parent_process():\n    return _parent_process", module.__dict__)
+    return module
 
 
 @pytest.mark.parametrize("module", [make_empty_module, make_partial_module])
 def test_bar_starts_during_a_multiprocessing_import(monkeypatch, pb, module):
-    """As the display's thread does, on a terminal, when it imports tqdm."""
+    """On a terminal, the display's thread imports it with tqdm."""
     monkeypatch.setitem(sys.modules, "multiprocessing.process", module())
     assert list(track([1, 2], client=pb)) == [1, 2]

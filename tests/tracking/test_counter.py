@@ -1,4 +1,4 @@
-"""The counting: exact, and read from another thread."""
+"""The counter is exact, also when it is read from another thread."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from progressbar_tracker._tracking import counter as counter_module
 from progressbar_tracker._tracking.counter import Counter
+from tests.support.tracking import lock_in_another_thread
 
 
 class Listener:
@@ -50,8 +51,8 @@ def test_counted_loop_yields_the_items_of_the_source(make):
 @pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
 def test_current_item_of_a_loop_is_not_counted(make):
     counter = Counter()
-    seen = [counter.position for _ in counter.wrap_iterator(make(), Listener())]
-    assert seen == [0, 1, 2, 3]
+    positions = [counter.position for _ in counter.wrap_iterator(make(), Listener())]
+    assert positions == [0, 1, 2, 3]
     assert counter.position == 4
 
 
@@ -74,45 +75,32 @@ def test_is_at_after_any_steps_never_claims_an_old_position(steps):
             counter._fold(counter._deltas or deque())
         else:
             counter.advance(step)
-        moved = counter.position != before
-        assert not (moved and counter.is_at(before))
+        has_moved = counter.position != before
+        assert not (has_moved and counter.is_at(before))
         assert counter.is_at(counter.position) or counter._deltas is not None
 
 
 def test_is_at_with_a_held_lock_does_not_wait():
     counter = Counter()
     counter.advance()
-    held, over = threading.Event(), threading.Event()
-
-    def hold():
-        with counter_module._lock:
-            held.set()
-            over.wait(10)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    try:
+    with lock_in_another_thread(counter_module._lock):
         assert counter.is_at(1)
         assert not counter.is_at(0)
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_listener_gets_the_exhaustion_once_then_the_release():
-    watcher = Listener()
-    for _ in Counter().wrap_iterator([1], watcher):
+    listener = Listener()
+    for _ in Counter().wrap_iterator([1], listener):
         pass
-    assert watcher.calls == ["exhausted", "released"]
+    assert listener.calls == ["exhausted", "released"]
 
 
 def test_break_on_the_last_item_is_not_exhaustion():
-    counter, watcher = Counter(), Listener()
-    for item in counter.wrap_iterator([1, 2, 3], watcher):
+    counter, listener = Counter(), Listener()
+    for item in counter.wrap_iterator([1, 2, 3], listener):
         if item == 3:
             break
-    assert (counter.position, counter.is_exhausted, watcher.calls) == (2, False, ["released"])
+    assert (counter.position, counter.is_exhausted, listener.calls) == (2, False, ["released"])
 
 
 def test_exception_in_the_source_is_not_exhaustion():
@@ -120,16 +108,16 @@ def test_exception_in_the_source_is_not_exhaustion():
         yield 1
         raise ValueError("broken source")
 
-    counter, watcher = Counter(), Listener()
+    counter, listener = Counter(), Listener()
     with pytest.raises(ValueError, match="broken source"):
-        for _ in counter.wrap_iterator(source(), watcher):
+        for _ in counter.wrap_iterator(source(), listener):
             pass
-    assert (counter.position, counter.is_exhausted, watcher.calls) == (0, False, ["released"])
+    assert (counter.position, counter.is_exhausted, listener.calls) == (0, False, ["released"])
 
 
 def test_an_empty_source_is_exhausted_at_zero():
-    counter, watcher = Counter(), Listener()
-    assert list(counter.wrap_iterator([], watcher)) == []
+    counter, listener = Counter(), Listener()
+    assert list(counter.wrap_iterator([], listener)) == []
     assert (counter.position, counter.is_exhausted) == (0, True)
 
 
@@ -150,12 +138,12 @@ def test_second_loop_over_a_counter_adds_to_the_first():
 
 
 def test_unfinished_iterator_is_released_when_it_is_dropped():
-    counter, watcher = Counter(), Listener()
-    iterator = iter(counter.wrap_iterator([1, 2, 3], watcher))
+    counter, listener = Counter(), Listener()
+    iterator = iter(counter.wrap_iterator([1, 2, 3], listener))
     next(iterator)
     del iterator
     gc.collect()
-    assert watcher.calls == ["released"]
+    assert listener.calls == ["released"]
 
 
 def test_the_counter_keeps_no_reference_to_the_source():
@@ -167,10 +155,10 @@ def test_the_counter_keeps_no_reference_to_the_source():
     counter, source = Counter(), Source([1, 2])
     for _ in counter.wrap_iterator(source, Listener()):
         pass
-    gone = weakref.ref(source)
+    reference = weakref.ref(source)
     del source
     gc.collect()
-    assert gone() is None
+    assert reference() is None
 
 
 def test_advance_from_eight_threads_loses_nothing():
@@ -235,12 +223,12 @@ def test_async_loop_is_counted_and_its_end_is_notified():
             yield item
 
     async def main():
-        counter, watcher = Counter(), Listener()
-        seen = [(item, counter.position) async for item in counter.wrap_async_iterator(source(), watcher)]
-        return seen, counter.position, watcher.calls
+        counter, listener = Counter(), Listener()
+        steps = [(item, counter.position) async for item in counter.wrap_async_iterator(source(), listener)]
+        return steps, counter.position, listener.calls
 
-    seen, position, calls = asyncio.run(main())
-    assert seen == [(0, 0), (1, 1), (2, 2)]
+    steps, position, calls = asyncio.run(main())
+    assert steps == [(0, 0), (1, 1), (2, 2)]
     assert position == 3
     assert calls == ["exhausted", "released"]
 
@@ -251,11 +239,11 @@ def test_async_source_that_raises_notifies_its_exception():
         raise ValueError("no more")
 
     async def main():
-        watcher = Listener()
+        listener = Listener()
         with pytest.raises(ValueError, match="no more"):
-            async for _ in Counter().wrap_async_iterator(source(), watcher):
+            async for _ in Counter().wrap_async_iterator(source(), listener):
                 pass
-        return watcher.calls
+        return listener.calls
 
     assert asyncio.run(main()) == ["raised ValueError('no more')", "released"]
 
@@ -264,20 +252,20 @@ def test_signal_handler_during_a_step_can_read_and_advance():
     import signal
 
     counter = Counter()
-    handled = []
+    readings = []
 
     def handler(*_):
         counter.advance(5)
-        handled.append(counter.position)
+        readings.append(counter.position)
 
-    before = signal.signal(signal.SIGALRM, handler)
+    original_handler = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         steps = 0
-        while len(handled) < 20:
+        while len(readings) < 20:
             counter.advance(2)
             steps += 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert counter.position == 2 * steps + 5 * len(handled)
+        signal.signal(signal.SIGALRM, original_handler)
+    assert counter.position == 2 * steps + 5 * len(readings)

@@ -1,4 +1,4 @@
-"""The matrix of ends: what happened x bare loop, block, ``async for``, each in a process of its own."""
+"""The matrix of ends: each way to end a bare loop, a block and an ``async for``, in a separate process."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.support.server import start_server
 
 PROGRAM_PRELUDE = (
     "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs do not have
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs of a shell ignore SIGINT
 )
 
-# What a program does with the third of five items. `flush` makes sure that the server has the item before it ends.
+# BODY runs for each of five items. `flush` makes sure that the server has the item before the program ends.
 LOOP_CODE = {
     "bare loop": """
         for i in track(SOURCE, id="job", total=5):
@@ -107,7 +107,7 @@ EXPECTED_ENDS = {
         "block": ("failed", 2, "SystemExit: 3"),
         "async for": ("stopped", 2, None),
     },
-    # These run no code of ours: the server says "stalled" when the heartbeats stay away.
+    # These skip the exit hook: the server shows the item as stalled when heartbeats are missing.
     "os._exit": {"bare loop": ("running", 2, None), "block": ("running", 2, None), "async for": ("running", 2, None)},
     "SIGTERM": {"bare loop": ("running", 2, None), "block": ("running", 2, None), "async for": ("running", 2, None)},
     "SIGKILL": {"bare loop": ("running", 2, None), "block": ("running", 2, None), "async for": ("running", 2, None)},
@@ -125,7 +125,7 @@ def run_program(programs, code):
 
 
 def get_final_item(programs, pb, item_id="job"):
-    """Return what the server is left with: the item that is still listed, or the newest run in the history."""
+    """Return the listed item, or else the newest run in the history."""
     for item in pb.get_all():
         if item["id"] == item_id:
             return item
@@ -139,12 +139,12 @@ def item_state(item):
 @pytest.mark.parametrize("form", LOOP_CODE)
 @pytest.mark.parametrize("case", END_CASES)
 def test_program_that_ends_leaves_its_true_end_on_the_server(programs, pb, case, form):
-    given = END_CASES[case]
-    # Asyncio turns Ctrl-C into a cancellation, which comes at the next await.
-    body = given.body.replace("time.sleep", "await asyncio.sleep") if form == "async for" else given.body
-    code = LOOP_CODE[form].replace("SOURCE", given.source).replace("BODY", body)
-    done = run_program(programs, code)
-    assert item_state(get_final_item(programs, pb)) == EXPECTED_ENDS[case][form], done.stderr
+    end_case = END_CASES[case]
+    # Asyncio turns Ctrl-C into a cancellation at the next await.
+    body = end_case.body.replace("time.sleep", "await asyncio.sleep") if form == "async for" else end_case.body
+    code = LOOP_CODE[form].replace("SOURCE", end_case.source).replace("BODY", body)
+    result = run_program(programs, code)
+    assert item_state(get_final_item(programs, pb)) == EXPECTED_ENDS[case][form], result.stderr
 
 
 def test_return_from_a_loop_or_a_block_is_stopped(programs, pb):
@@ -184,8 +184,7 @@ def test_closed_generator_is_stopped_in_all_forms(programs, pb):
     asyncio.run(main())
     flush(20)
     """
-    done = run_program(programs, code)
-    assert done.stderr == ""
+    assert run_program(programs, code).stderr == ""
     for item_id in ("bare", "block", "async"):
         assert item_state(pb.get(item_id)) == ("stopped", 1, None)
 
@@ -270,6 +269,6 @@ def format_cell(status, completed, error):
 def test_the_readme_has_this_table():
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     rows = re.findall(r"^\| (.*?) \| (.*) \|$", readme, re.MULTILINE)
-    told = {case: ends for cases, ends in rows for case in cases.split(", ")}
+    documented = {case: ends for cases, ends in rows for case in cases.split(", ")}
     for case, ends in EXPECTED_ENDS.items():
-        assert told[case] == " | ".join(format_cell(*ends[form]) for form in LOOP_CODE)
+        assert documented[case] == " | ".join(format_cell(*ends[form]) for form in LOOP_CODE)

@@ -1,4 +1,4 @@
-"""The worlds a program lives in: event loops, threads, development mode, green threads."""
+"""Tracking in event loops, threads, development mode and green threads."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tests.tracking.test_exit import run_program
 
 
 def test_bars_of_parallel_tasks_have_separate_parents(faults, pb):
-    async def job(name, both):
+    async def job(name, barrier):
         for _ in pb.track([1], id=f"outer-{name}", keep=True):
-            await both.wait()
+            await barrier.wait()
             for _ in pb.track([1], id=f"inner-{name}", keep=True):
                 await asyncio.sleep(0)
 
     async def main():
-        both = asyncio.Barrier(2)
-        await asyncio.gather(job("a", both), job("b", both))
+        barrier = asyncio.Barrier(2)
+        await asyncio.gather(job("a", barrier), job("b", barrier))
 
     asyncio.run(main())
     assert pb.sender.flush(20)
@@ -38,13 +38,13 @@ def test_bars_of_parallel_tasks_have_separate_parents(faults, pb):
 
 
 def test_bars_of_parallel_threads_have_separate_parents(faults, pb):
-    both = threading.Barrier(2)
+    barrier = threading.Barrier(2)
 
     def job(name):
         for _ in pb.track([1], id=f"outer-{name}", keep=True):
-            both.wait(10)
+            barrier.wait(10)
             for _ in pb.track([1], id=f"inner-{name}", keep=True):
-                both.wait(10)
+                barrier.wait(10)
 
     threads = [threading.Thread(target=job, args=(name,)) for name in "ab"]
     for thread in threads:
@@ -105,13 +105,13 @@ def test_program_in_another_python_mode_is_tracked_silently(faults, tmp_path, va
 def test_program_with_patched_green_threads_is_tracked(faults, tmp_path):
     pytest.importorskip("gevent")
     code = "from gevent import monkey; monkey.patch_all()\n" + FULL_PROGRAM
-    done, _, err = run_program(faults.url, code, tmp_path, PYTHONWARNINGS="default")
-    assert done == 0, err
+    exit_code, _, err = run_program(faults.url, code, tmp_path, PYTHONWARNINGS="default")
+    assert exit_code == 0, err
     assert faults.items["job"]["completed"] == 3
 
 
 @pytest.mark.parametrize(
-    ("version", "options", "without"),
+    ("version", "options", "expected"),
     [
         (b"2.0.26", {b"enable-threads": False}, True),
         (b"2.0.26", {"http-socket": b":80", "enable-threads": b"false"}, True),
@@ -125,15 +125,15 @@ def test_program_with_patched_green_threads_is_tracked(faults, tmp_path):
         (b"2.1-dev", {}, False),
     ],
 )
-def test_uwsgi_threads_follow_its_version_and_options(monkeypatch, version, options, without):
+def test_uwsgi_threads_follow_its_version_and_options(monkeypatch, version, options, expected):
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(version=version, opt=options))
-    assert is_threadless() is without
+    assert is_threadless() is expected
 
 
 def test_without_uwsgi_there_are_threads(monkeypatch):
     monkeypatch.delitem(sys.modules, "uwsgi", raising=False)
     assert is_threadless() is False
-    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace())  # a package of that name and nothing more
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace())  # another package of that name
     assert is_threadless() is False
 
 
@@ -147,12 +147,12 @@ def test_uwsgi_without_threads_runs_bars_with_one_warning(faults, pb, monkeypatc
     assert (faults.requests, pb.sender._worker.thread, len(pb.sender._added_sources)) == ([], None, 0)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_child_forked_without_python_hooks_has_its_own_sender(faults, tmp_path):
     code = (
         "import ctypes\n"
         "bar = track(total=2, id='parent', keep=True); bar.advance(); assert flush(20)\n"
-        "pid = ctypes.PyDLL(None).fork()\n"  # as uWSGI does it
+        "pid = ctypes.PyDLL(None).fork()\n"  # as uWSGI does
         "if pid == 0:\n"
         "    signal.alarm(60)\n"
         "    try:\n"
@@ -163,42 +163,42 @@ def test_child_forked_without_python_hooks_has_its_own_sender(faults, tmp_path):
         "bar.advance(); bar.close(); assert flush(20)\n"
     )
     assert run_program(faults.url, code, tmp_path) == (0, "", "")
-    told = {item_id: (item["status"], item["completed"]) for item_id, item in faults.items.items()}
-    assert told == {"parent": ("succeeded", 2), "child": ("succeeded", 3)}
+    states = {item_id: (item["status"], item["completed"]) for item_id, item in faults.items.items()}
+    assert states == {"parent": ("succeeded", 2), "child": ("succeeded", 3)}
     assert faults.items["parent"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
 
 
 def test_key_is_absent_from_logs_reprs_pickles_and_tracebacks(faults, caplog):
     caplog.set_level(logging.DEBUG)
-    told = []
+    texts = []
     with ProgressBar(faults.url, WRITE_KEY, auto_detect=False) as pb:
         faults.script.extend([make_response(500), make_response(401, b'{"detail": "no such key"}')])
         with pb.track(total=3, id="job", keep=True) as bar:
             bar.advance()
-            told += [repr(pb), repr(pb.sender), repr(bar), repr(bar.share()), repr(pb.sender._delivery)]
-            told.append(repr(pickle.dumps(bar.share())))
-            for thing in (bar, pb, pb.sender):
+            texts += [repr(pb), repr(pb.sender), repr(bar), repr(bar.share()), repr(pb.sender._delivery)]
+            texts.append(repr(pickle.dumps(bar.share())))
+            for value in (bar, pb, pb.sender):
                 try:
-                    told.append(repr(pickle.dumps(thing)))
+                    texts.append(repr(pickle.dumps(value)))
                 except Exception:
-                    told.append(traceback.format_exc())
+                    texts.append(traceback.format_exc())
         pb.sender.flush(3)
-        told.append(repr(pb.sender.stats()))
+        texts.append(repr(pb.sender.stats()))
         try:
             pb.create("x", "t", "d", 0.5)
         except Exception:
-            told.append(traceback.format_exc())
-    told.append(caplog.text)
+            texts.append(traceback.format_exc())
+    texts.append(caplog.text)
     assert len(faults.requests) >= 2
-    assert all(seen.headers["x-api-key"] == WRITE_KEY for seen in faults.requests)
-    assert not [text for text in told if WRITE_KEY in text or "faultkey" in text]
+    assert all(request.headers["x-api-key"] == WRITE_KEY for request in faults.requests)
+    assert not [text for text in texts if WRITE_KEY in text or "faultkey" in text]
 
 
 def test_invalid_key_is_not_shown(caplog, monkeypatch, tmp_path):
     code = "import logging; logging.basicConfig(level=0)\nwith track(total=1, id='j') as b: b.advance()\nflush(1)"
-    done, out, err = run_program("http://127.0.0.1:9", code, tmp_path, PROGRESSBAR_API_KEY="geheim-\u00e4")
-    assert done == 0
-    assert "geheim" not in out + err
+    exit_code, out, err = run_program("http://127.0.0.1:9", code, tmp_path, PROGRESSBAR_API_KEY="secret-\u00e4")
+    assert exit_code == 0
+    assert "secret-" not in out + err
 
 
 def test_interpreter_without_argv_and_stderr_is_tracked(faults, tmp_path):
@@ -207,10 +207,10 @@ def test_interpreter_without_argv_and_stderr_is_tracked(faults, tmp_path):
     assert faults.items["job"]["status"] == "succeeded"
 
 
-def test_importing_the_package_starts_no_thread_and_loads_no_http():
+def test_import_starts_no_thread_and_loads_no_http():
     code = (
         "import sys, threading, progressbar_tracker\n"
         "print(threading.active_count(), sorted({'httpx', 'ssl', 'asyncio', 'tqdm'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
-    assert done.stdout == "1 []\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    assert result.stdout == "1 []\n"

@@ -1,4 +1,4 @@
-"""How exceptions end runs: the table of kinds, the text of groups, and the deaths of programs that loops lead to."""
+"""Exceptions that end runs: their classification, the text of groups, and loops whose exception ends the program."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .test_exit import get_final_item, run_program
 
 
 def make_lookalike(module, name, *bases, **attributes):
-    """Return an error of a library that may not be installed, as far as its class tells."""
+    """Return an error class with the module and name of a library that may not be installed."""
     return type(name, bases or (BaseException,), {"__module__": module, "__qualname__": name, **attributes})
 
 
 def make_library_error(module, name, *arguments):
-    """Return an error of an installed library; without it, of a class that looks like its own."""
+    """Return an error of a library, or of a lookalike class if the library is not installed."""
     try:
-        found = getattr(importlib.import_module(module), name)
+        error_class = getattr(importlib.import_module(module), name)
     except ImportError:
-        found = make_lookalike(module, name)
-    create = getattr(found, "_create", None)  # trio's cannot be made by others
-    return make_lookalike(found.__module__, found.__qualname__)() if create else found(*arguments)
+        error_class = make_lookalike(module, name)
+    is_private = hasattr(error_class, "_create")  # only trio can create its errors
+    return make_lookalike(error_class.__module__, error_class.__qualname__)() if is_private else error_class(*arguments)
 
 
 def make_exit(module, code):
@@ -50,7 +50,7 @@ class OwnExit(click.exceptions.Exit):
 
 
 class CancelledError(Exception):
-    """Has the name only."""
+    """Has only the name of asyncio's class."""
 
 
 class HostileCode:
@@ -99,7 +99,7 @@ FAILURE_ERRORS = {
     "KeyboardInterrupt": KeyboardInterrupt(),
     "SystemExit: 3": SystemExit(3),
     "SystemExit: no disk": SystemExit("no disk"),
-    "SystemExit: 0.0": SystemExit(0.0),  # printed by the interpreter, which exits with 1
+    "SystemExit: 0.0": SystemExit(0.0),  # the interpreter prints it and exits with 1
     "Exit: 1": click.exceptions.Exit(1),
     "Abort": click.Abort(),
     "StopIteration": StopIteration(),
@@ -168,11 +168,11 @@ def flatten(error):
 
 @given(ERROR_TREES)
 def test_group_is_classified_by_its_leaves(error):
-    failing = [leaf for leaf in flatten(error) if not is_stop(leaf)]
-    assert list(iter_failures(error)) == failing
-    assert is_stop(error) is (not failing)
-    if failing:
-        assert get_primary_failure(error) == (failing[0], len(failing) - 1)
+    failures = [leaf for leaf in flatten(error) if not is_stop(leaf)]
+    assert list(iter_failures(error)) == failures
+    assert is_stop(error) is (not failures)
+    if failures:
+        assert get_primary_failure(error) == (failures[0], len(failures) - 1)
 
 
 def test_exception_in_many_groups_is_counted_once():
@@ -182,7 +182,7 @@ def test_exception_in_many_groups_is_counted_once():
     assert format_error(error) == "ValueError: one"
 
 
-# --- what a process dies of -------------------------------------------------------------------------------------------
+# --- fatal errors -----------------------------------------------------------------------------------------------------
 
 
 def raise_value_error():
@@ -220,7 +220,7 @@ def make_group(*errors):
     return BaseExceptionGroup("unhandled", errors)
 
 
-DEATH_CASES = {
+FATAL_ERRORS = {
     "itself": (catch_error(raise_value_error), "ValueError: bad row"),
     "in a group": (make_group(catch_error(raise_value_error)), "ValueError: bad row"),
     "in a nested group": (
@@ -246,16 +246,16 @@ DEATH_CASES = {
 }
 
 
-@pytest.mark.parametrize("case", DEATH_CASES)
+@pytest.mark.parametrize("case", FATAL_ERRORS)
 def test_fatal_error_is_mapped_to_the_loop_it_came_through(case):
-    dying, text = DEATH_CASES[case]
-    found, others = map_fatal_errors(dying)[raise_value_error.__code__]
+    fatal_error, text = FATAL_ERRORS[case]
+    failure, others = map_fatal_errors(fatal_error)[raise_value_error.__code__]
     note = "" if not others else f" (and {others} other{'s' if others > 1 else ''})"
-    assert format_error(found) + note == text
+    assert format_error(failure) + note == text
 
 
 @pytest.mark.parametrize(
-    "dying",
+    "fatal_error",
     [
         None,
         catch_error(raise_cancelled),
@@ -266,8 +266,8 @@ def test_fatal_error_is_mapped_to_the_loop_it_came_through(case):
     ],
     ids=["none", "itself", "alone in a group", "in a group", "behind a task group", "behind a group that shows it"],
 )
-def test_cancelled_loop_is_not_mapped_to_a_fatal_error(dying):
-    assert raise_cancelled.__code__ not in map_fatal_errors(dying)
+def test_cancelled_loop_is_not_mapped_to_a_fatal_error(fatal_error):
+    assert raise_cancelled.__code__ not in map_fatal_errors(fatal_error)
 
 
 def test_replaced_cancellation_is_mapped_to_the_fatal_error():
@@ -276,9 +276,9 @@ def test_replaced_cancellation_is_mapped_to_the_fatal_error():
 
 
 def test_cyclic_exception_chain_ends():
-    one, other = ValueError(1), ValueError(2)
-    one.__context__, other.__context__ = other, one
-    assert map_fatal_errors(make_group(one, other)) == {}
+    first, second = ValueError(1), ValueError(2)
+    first.__context__, second.__context__ = second, first
+    assert map_fatal_errors(make_group(first, second)) == {}
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -471,5 +471,5 @@ def test_program_with_tasks_reports_the_end_of_its_loop(faults, tmp_path, case):
         if f"import {library}\n" in code:
             pytest.importorskip(library)
     _, _, err = run_program(faults.url, "import asyncio\n" + code, tmp_path)
-    ended = get_final_item(faults)
-    assert (ended["status"], ended.get("error")) == (status, error), err
+    item = get_final_item(faults)
+    assert (item["status"], item.get("error")) == (status, error), err

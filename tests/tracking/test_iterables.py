@@ -1,4 +1,4 @@
-"""Iterables of every kind that ``for`` takes, copies, and Pythons without the GIL or without daemon threads."""
+"""Iterables of every kind that ``for`` accepts, copies, and Pythons without the GIL or without daemon threads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from progressbar_tracker import track
 from progressbar_tracker._tracking import counter as counter_module
 from progressbar_tracker._tracking.counter import Counter
 from progressbar_tracker.testing import recording
+from tests.support.tracking import lock_in_another_thread
 
 
 class OnlyNext:
@@ -29,7 +30,7 @@ class OnlyNext:
         return self.left
 
 
-class GivesOnlyNext:
+class OnlyIter:
     def __iter__(self):
         return OnlyNext()
 
@@ -40,25 +41,25 @@ class OnlyItems:
 
 
 class SingleUseIterator(OnlyNext):
-    """An iterator that can be asked for itself only once."""
+    """An iterator whose ``__iter__`` can be called only once."""
 
     is_used = False
 
     def __iter__(self):
         if self.is_used:
-            raise RuntimeError("asked twice")
+            raise RuntimeError("called twice")
         self.is_used = True
         return self
 
 
 class OtherIterator(OnlyNext):
-    """An iterator whose own iterator is something else."""
+    """An iterator whose own iterator is another object."""
 
     def __iter__(self):
         return iter("other") if self.left < 3 else self
 
 
-class Sized(GivesOnlyNext):
+class Sized(OnlyIter):
     def __init__(self, length):
         self._length = length
 
@@ -68,20 +69,20 @@ class Sized(GivesOnlyNext):
         return self._length
 
 
-class Hinted(GivesOnlyNext):
+class Hinted(OnlyIter):
     def __length_hint__(self):
         raise ValueError("no hint")
 
 
-class AttributelessIterable(GivesOnlyNext):
-    """An object that does not like to be asked for attributes."""
+class AttributelessIterable(OnlyIter):
+    """An object whose attributes raise."""
 
     def __getattr__(self, name):
         raise RuntimeError(name)
 
 
 SOURCE_MAKERS = {
-    "only next": GivesOnlyNext,
+    "only next": OnlyIter,
     "only items": OnlyItems,
     "once": SingleUseIterator,
     "other iterator": OtherIterator,
@@ -97,7 +98,7 @@ SOURCE_MAKERS = {
 
 def collect_items(iterable):
     items = []
-    for item in iterable:  # and not list(), which asks for a length
+    for item in iterable:  # not list(), which reads the length
         items.append(item)  # noqa: PERF402
     return items
 
@@ -105,20 +106,20 @@ def collect_items(iterable):
 @pytest.mark.parametrize("make", SOURCE_MAKERS.values(), ids=SOURCE_MAKERS)
 def test_any_iterable_yields_the_same_items_when_tracked(make):
     plain = collect_items(make())
-    with recording() as made:
+    with recording() as recorded:
         tracked = collect_items(track(make(), id="job", display=False))
     assert tracked == plain
-    assert (made["job"].status, made["job"].completed) == ("succeeded", len(plain))
+    assert (recorded["job"].status, recorded["job"].completed) == ("succeeded", len(plain))
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), StopIteration(), KeyboardInterrupt(), SystemExit(2)])
 def test_error_of_iter_is_raised_unchanged(error):
-    class Refuses:
+    class RaisingIter:
         def __iter__(self):
             raise error
 
     with pytest.raises(type(error)) as raised:
-        for _ in track(Refuses(), display=False):
+        for _ in track(RaisingIter(), display=False):
             pass
     assert raised.value is error
 
@@ -163,35 +164,35 @@ COPY_METHODS = {
 @pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
 @pytest.mark.parametrize("used", [False, True])
 def test_a_copy_of_a_tracker_has_no_effect_on_it(make, used):
-    with recording() as made:
+    with recording() as recorded:
         with track([1, 2, 3], total=3, id="job", display=False) as bar:
             bar.advance(1)
-            other = make(bar)
-            assert (other.id, other.completed, other.total) == ("job", 1, 3)
+            duplicate = make(bar)
+            assert (duplicate.id, duplicate.completed, duplicate.total) == ("job", 1, 3)
             if used:
-                other.advance(2)
-                other.fail("no")
-                other.title = "other"
-                assert list(other) == [1, 2, 3]
-                other.close()
-            del other
+                duplicate.advance(2)
+                duplicate.fail("no")
+                duplicate.title = "other"
+                assert list(duplicate) == [1, 2, 3]
+                duplicate.close()
+            del duplicate
             gc.collect()
             assert (bar.status, bar.completed, bar.title) == ("running", 1, None)
-        assert [run.id for run in made] == ["job"]
+        assert [run.id for run in recorded] == ["job"]
 
 
 @pytest.mark.parametrize("make", COPY_METHODS.values(), ids=COPY_METHODS)
 def test_copy_of_a_loops_iterator_is_independent(make):
-    with recording() as made:
+    with recording() as recorded:
         iterator = iter(track([1, 2, 3], id="job", display=False))
         next(iterator)
-        other = make(iterator)
-        assert list(other) == [2, 3]
-        del other
+        duplicate = make(iterator)
+        assert list(duplicate) == [2, 3]
+        del duplicate
         gc.collect()
-        assert made["job"].status == "running"
+        assert recorded["job"].status == "running"
         assert list(iterator) == [2, 3]
-        assert (made["job"].status, made["job"].completed) == ("succeeded", 3)
+        assert (recorded["job"].status, recorded["job"].completed) == ("succeeded", 3)
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
@@ -240,30 +241,19 @@ def test_with_the_gil_an_advance_is_one_step(monkeypatch):
 def test_a_lock_whose_holder_is_gone_is_replaced(monkeypatch):
     monkeypatch.setattr(counter_module, "LOCK_TIMEOUT", 0.01)
     monkeypatch.setattr(counter_module, "_lock", threading.RLock())
-    held, done = threading.Event(), threading.Event()
-
-    def hold():
-        with counter_module._lock:
-            held.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait(30)
-    counter = Counter()
-    counter.advance(2)
-    assert counter.position == 2
-    done.set()
-    thread.join()
+    with lock_in_another_thread(counter_module._lock):
+        counter = Counter()
+        counter.advance(2)
+        assert counter.position == 2
 
 
 SUBINTERPRETER_PROGRAM = """
 try:
     import _interpreters as interpreters
-    made, execute = interpreters.create("isolated"), interpreters.exec
+    interpreter, execute = interpreters.create("isolated"), interpreters.exec
 except ImportError:
     import _xxsubinterpreters as interpreters
-    made, execute = interpreters.create(isolated=True), interpreters.run_string
+    interpreter, execute = interpreters.create(isolated=True), interpreters.run_string
 import sys
 code = '''
 import logging, sys
@@ -274,8 +264,8 @@ for n in range(2):
     for x in track(range(2), display=True): print(n, x)
 with track(total=2) as bar: bar.advance()
 ''' % sys.path
-print(execute(made, code))
-interpreters.destroy(made)
+print(execute(interpreter, code))
+interpreters.destroy(interpreter)
 """
 
 
@@ -288,10 +278,10 @@ def test_interpreter_without_daemon_threads_runs_the_loop():
 
 
 class AsyncSteps:
-    """Gives 1 to 5; its third step does once what it is asked for."""
+    """Yields 1 to 5; the third call awaits ``interrupt`` first."""
 
-    def __init__(self, once):
-        self.once, self.calls, self.given = once, 0, 0
+    def __init__(self, interrupt):
+        self.interrupt, self.calls, self.last_item = interrupt, 0, 0
 
     def __aiter__(self):
         return self
@@ -299,11 +289,11 @@ class AsyncSteps:
     async def __anext__(self):
         self.calls += 1
         if self.calls == 3:
-            await self.once()
-        if self.given == 5:
+            await self.interrupt()
+        if self.last_item == 5:
             raise StopAsyncIteration
-        self.given += 1
-        return self.given
+        self.last_item += 1
+        return self.last_item
 
 
 async def raise_once():
@@ -319,20 +309,20 @@ async def end_once():
 
 
 async def take_all(iterator):
-    taken = []
+    outcomes = []
     for _ in range(8):
         try:
-            taken.append(await asyncio.wait_for(anext(iterator), 0.05))
+            outcomes.append(await asyncio.wait_for(anext(iterator), 0.05))
         except (StopAsyncIteration, TimeoutError, ValueError) as error:
-            taken.append(type(error).__name__)
-    return taken
+            outcomes.append(type(error).__name__)
+    return outcomes
 
 
-@pytest.mark.parametrize("once", [raise_once, wait_once, end_once])
-def test_async_source_continues_after_a_failed_step(once):
-    bare = asyncio.run(take_all(aiter(AsyncSteps(once))))
-    assert asyncio.run(take_all(aiter(track(AsyncSteps(once), display=False)))) == bare
-    assert 5 in bare
+@pytest.mark.parametrize("interrupt", [raise_once, wait_once, end_once])
+def test_async_source_continues_after_a_failed_step(interrupt):
+    untracked = asyncio.run(take_all(aiter(AsyncSteps(interrupt))))
+    assert asyncio.run(take_all(aiter(track(AsyncSteps(interrupt), display=False)))) == untracked
+    assert 5 in untracked
 
 
 def test_async_step_that_timed_out_does_not_end_the_run():
@@ -342,19 +332,19 @@ def test_async_step_that_timed_out_does_not_end_the_run():
 
 
 def test_two_tasks_can_share_an_async_source():
-    async def nothing():
+    async def yield_once():
         await asyncio.sleep(0)
 
     async def work():
-        iterator = aiter(track(AsyncSteps(nothing), id="shared", keep=True))
+        iterator = aiter(track(AsyncSteps(yield_once), id="shared", keep=True))
         return await asyncio.gather(*[take_some(iterator) for _ in range(2)])
 
     async def take_some(iterator):
         return [item async for item in iterator]
 
     with recording() as recorded:
-        taken = asyncio.run(work())
-    assert sorted(taken[0] + taken[1]) == [1, 2, 3, 4, 5]
+        first, second = asyncio.run(work())
+    assert sorted(first + second) == [1, 2, 3, 4, 5]
     assert (recorded["shared"].status, recorded["shared"].completed) == ("succeeded", 5)
 
 
@@ -371,5 +361,5 @@ def test_break_out_of_an_async_loop_leaves_no_task():
     loop.run_until_complete(main())
     loop.close()
     """
-    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")

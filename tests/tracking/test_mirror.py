@@ -1,4 +1,4 @@
-"""A run that shows somebody else's bar."""
+"""A run that mirrors the bar of another library."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from progressbar_tracker._tracking.run import intern_options
 
 
 def test_late_reading_does_not_replace_the_last_count():
-    """The sender's thread may be in the middle of reading while the program ends the run."""
+    """The sender's thread may be reading while the program ends the run."""
     run = Mirror("x", intern_options("it", None, keep=False, interval=0.5), None)
-    reading, go_on = threading.Event(), threading.Event()
+    is_reading, run_ended = threading.Event(), threading.Event()
 
     def read():
-        if threading.current_thread() is late:
-            reading.set()
-            assert go_on.wait(20)
+        if threading.current_thread() is late_thread:
+            is_reading.set()
+            assert run_ended.wait(20)
             return Reading(4, 5, None, "nearly", unit="it")
         return Reading(5, 5, None, "all", unit="it")
 
-    late = threading.Thread(target=run.sample)
+    late_thread = threading.Thread(target=run.sample)
     run.read = read
     run.start(sys._getframe(), in_block=False)
-    late.start()
-    assert reading.wait(20)
+    late_thread.start()
+    assert is_reading.wait(20)
     run.end("succeeded")
-    go_on.set()
-    late.join()
-    last = run.sample()
-    assert (last.completed, last.description, last.status) == (5, "all", "succeeded")
+    run_ended.set()
+    late_thread.join()
+    snapshot = run.sample()
+    assert (snapshot.completed, snapshot.description, snapshot.status) == (5, "all", "succeeded")

@@ -1,4 +1,4 @@
-"""``notify=`` and ``deadline=`` of ``track()`` and of its neighbours."""
+"""``notify=`` and ``deadline=`` of ``track()``, of the drop-in and of the command line."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ def parse_timestamp(deadline: str | None) -> float:
 
 
 def record_loop(**options: object) -> Recording:
-    with recording() as seen:
+    with recording() as recorded:
         list(track([1], id="a", display=False, **options))
-    return seen
+    return recorded
 
 
 def test_run_without_options_has_no_channel_and_deadline() -> None:
     assert (record_loop()["a"].notify, record_loop()["a"].deadline) == ((), None)
 
 
-@pytest.mark.parametrize(("given_", "names"), [("phone", ("phone",)), (["a", "b", "a"], ("a", "b")), ((), ())])
-def test_notify_takes_one_channel_or_several(given_: object, names: tuple[str, ...]) -> None:
-    assert record_loop(notify=given_)["a"].notify == names
+@pytest.mark.parametrize(("notify", "names"), [("phone", ("phone",)), (["a", "b", "a"], ("a", "b")), ((), ())])
+def test_notify_takes_one_channel_or_several(notify: object, names: tuple[str, ...]) -> None:
+    assert record_loop(notify=notify)["a"].notify == names
 
 
-@pytest.mark.parametrize("wrong", [5, [5], {"a": 1}, True, b"a"])
-def test_notify_of_a_wrong_type_is_refused(wrong: object) -> None:
+@pytest.mark.parametrize("value", [5, [5], {"a": 1}, True, b"a"])
+def test_notify_of_a_wrong_type_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="notify"):
-        track([], notify=wrong)
+        track([], notify=value)
 
 
-@pytest.mark.parametrize("wrong", [[""], "a" * 65, "a\n", list("abcdefghi")])
-def test_notify_with_an_invalid_name_is_refused(wrong: object) -> None:
+@pytest.mark.parametrize("value", [[""], "a" * 65, "a\n", list("abcdefghi")])
+def test_notify_with_an_invalid_name_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="notify"):
-        track([], notify=wrong)
+        track([], notify=value)
 
 
-@pytest.mark.parametrize("stretch", [90, 90.0, timedelta(seconds=90)])
-def test_duration_starts_with_the_run(stretch: object) -> None:
-    with recording() as seen:
-        loop = track([1], id="a", display=False, deadline=stretch)
-        before = time.time()
+@pytest.mark.parametrize("duration", [90, 90.0, timedelta(seconds=90)])
+def test_duration_starts_with_the_run(duration: object) -> None:
+    with recording() as recorded:
+        loop = track([1], id="a", display=False, deadline=duration)
+        started_at = time.time()
         list(loop)
-    assert before + 90 - 0.001 <= parse_timestamp(seen["a"].deadline) <= time.time() + 90
+    assert started_at + 90 - 0.001 <= parse_timestamp(recorded["a"].deadline) <= time.time() + 90
 
 
 def test_each_run_has_its_own_deadline() -> None:
-    with recording() as seen:
+    with recording() as recorded:
         loop = track([1], id="a", display=False, deadline=90)
         list(loop)
         list(loop)
-    first, second = [parse_timestamp(run.deadline) for run in seen.runs]
-    assert second >= first  # and not the same instant twice
+    first, second = [parse_timestamp(run.deadline) for run in recorded.runs]
+    assert second >= first
 
 
 def test_instant_is_sent_unchanged() -> None:
@@ -80,16 +80,16 @@ def test_instant_without_a_time_zone_is_local_time() -> None:
     assert parse_timestamp(record_loop(deadline=instant)["a"].deadline) == time.mktime(instant.timetuple())
 
 
-@pytest.mark.parametrize("wrong", ["tomorrow", True, [], object(), 1j])
-def test_deadline_of_a_wrong_type_is_refused(wrong: object) -> None:
+@pytest.mark.parametrize("value", ["tomorrow", True, [], object(), 1j])
+def test_deadline_of_a_wrong_type_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="deadline"):
-        track([], deadline=wrong)
+        track([], deadline=value)
 
 
-@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, 1e12, timedelta(-1), datetime.min, datetime.max])  # noqa: DTZ901
-def test_deadline_out_of_range_is_refused(wrong: object) -> None:
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 1e12, timedelta(-1), datetime.min, datetime.max])  # noqa: DTZ901
+def test_deadline_out_of_range_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="deadline"):
-        track([], deadline=wrong)
+        track([], deadline=value)
 
 
 @given(st.floats(0, 3e9) | st.datetimes(datetime(1970, 1, 3), datetime(2160, 1, 1)))  # noqa: DTZ001
@@ -99,10 +99,10 @@ def test_accepted_deadline_is_exact_to_the_millisecond(due: float | datetime) ->
 
 
 def test_drop_in_takes_notify_and_deadline() -> None:
-    with recording() as seen:
+    with recording() as recorded:
         list(tqdm([1], id="a", notify="phone", deadline=60, disable=None))
-    assert seen["a"].notify == ("phone",)
-    assert seen["a"].deadline is not None
+    assert recorded["a"].notify == ("phone",)
+    assert recorded["a"].deadline is not None
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_other_typed_text_is_refused(text: str) -> None:
 
 
 def test_command_line_validates_the_deadline() -> None:
-    with recording() as seen:
-        ended = CliRunner().invoke(pipe, ["--deadline", "soon"])
-    assert ended.exit_code == 2
-    assert "neither a time such as 90s" in ended.output
-    assert len(seen) == 0
+    with recording() as recorded:
+        result = CliRunner().invoke(pipe, ["--deadline", "soon"])
+    assert result.exit_code == 2
+    assert "neither a time such as 90s" in result.output
+    assert len(recorded) == 0
 
 
 def test_legacy_item_has_neither_notify_nor_deadline() -> None:

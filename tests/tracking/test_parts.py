@@ -1,4 +1,4 @@
-"""One bar that many processes feed: a sum of parts, exact whatever becomes of the processes."""
+"""A bar that many processes fill: an exact sum of parts, also after processes were killed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def pb(server):
 
 
 def run_program(programs, code):
-    done = programs.run_python(code)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = programs.run_python(code)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 POOL_PROGRAM = """
@@ -127,7 +127,7 @@ def test_handle_without_a_key_for_its_server_warns(caplog):
         part.advance(3)
     (record,) = caplog.records
     assert "http://elsewhere:8989" in record.message
-    _runtime.get_sender_at("http://elsewhere:8989").close()  # it looks for a key until then
+    _runtime.get_sender_at("http://elsewhere:8989").close()  # else it keeps looking for a key
 
 
 def test_part_of_an_ended_bar_is_ignored(pb):

@@ -1,4 +1,4 @@
-"""``progressbar_tracker.testing``: what users test their own programs with."""
+"""``progressbar_tracker.testing``, by which users test their own programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``track()`` and the block form against a real server on the loopback."""
+"""Loops and blocks of ``track()`` against a real server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_invalid_text_is_cleaned_and_sent(faults, pb):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "name"),
     [
         ({"id": 5}, "id"),
         ({"id": ""}, "id"),
@@ -228,8 +228,8 @@ def test_invalid_text_is_cleaned_and_sent(faults, pb):
         ({"total": "ten"}, "total"),
     ],
 )
-def test_invalid_argument_raises_at_once_with_its_name(arguments, named):
-    with pytest.raises((TypeError, ValueError), match=named):
+def test_invalid_argument_raises_at_once_with_its_name(arguments, name):
+    with pytest.raises((TypeError, ValueError), match=name):
         track([1], **arguments)
 
 
@@ -331,10 +331,10 @@ def test_invalid_setting_is_logged_with_its_source(monkeypatch, caplog):
 
 
 def test_on_error_gets_each_failure_and_may_raise(faults, pb):
-    heard = []
+    errors = []
 
     def callback(error):
-        heard.append(error)
+        errors.append(error)
         raise RuntimeError("the callback is broken")
 
     configure(on_error=callback)
@@ -342,7 +342,7 @@ def test_on_error_gets_each_failure_and_may_raise(faults, pb):
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
     assert pb.sender.flush(20)
-    assert [type(error).__name__ for error in heard] == ["ServerError"]
+    assert [type(error).__name__ for error in errors] == ["ServerError"]
     assert faults.items["job"]["status"] == "succeeded"
 
 
