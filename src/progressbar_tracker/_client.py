@@ -32,7 +32,28 @@ DEFAULT_TIMEOUT = 10.0  # seconds
 UNKNOWN_KEY_MESSAGE = "The permissions of the key are not known yet: %s"
 
 
-class ProgressBar:
+class _TrackingClient:
+    """The trackers of a client and their background sender."""
+
+    _sender: Sender
+
+    @property
+    def sender(self) -> Sender:
+        """The background sender of the trackers of this client: ``stats()``, ``flush(timeout)``."""
+        return self._sender
+
+    @overload
+    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[TrackOptions]) -> Tracker[T]: ...
+    @overload
+    def track(self, iterable: None = None, **options: Unpack[TrackOptions]) -> Tracker[None]: ...
+    def track(
+        self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
+    ) -> Tracker[T] | Tracker[None]:
+        """Track with this client's server and key. The keywords are those of ``progressbar_tracker.track``."""
+        return track(cast("Iterable[T]", iterable), client=self, **options)
+
+
+class ProgressBar(_TrackingClient):
     """The client of one server with one key.
 
     Args:
@@ -164,21 +185,6 @@ class ProgressBar:
         """
         return self._transport.run(self._protocol.key_info())
 
-    @property
-    def sender(self) -> Sender:
-        """The background sender of the trackers of this client: ``stats()``, ``flush(timeout)``."""
-        return self._sender
-
-    @overload
-    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[TrackOptions]) -> Tracker[T]: ...
-    @overload
-    def track(self, iterable: None = None, **options: Unpack[TrackOptions]) -> Tracker[None]: ...
-    def track(
-        self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
-    ) -> Tracker[T] | Tracker[None]:
-        """Track with this client's server and key. The keywords are those of ``progressbar_tracker.track``."""
-        return track(cast("Iterable[T]", iterable), client=self, **options)
-
     def watch(
         self,
         *,
@@ -239,12 +245,13 @@ class ProgressBar:
         return f"ProgressBar({self._transport.url!r})"
 
 
-class AsyncProgressBar:
+class AsyncProgressBar(_TrackingClient):
     """``ProgressBar`` for asyncio and trio: the same arguments and the same methods, awaited.
 
     It may be used in one event loop after another. Each loop has its own connections, which are closed when it ends.
     A constructor cannot await, so the first call or ``async with`` requests the permissions of the key. ``key_info`` is
-    awaited too: ``info = await pb.key_info``.
+    awaited too: ``info = await pb.key_info``. Trackers have their own thread and connection, independent of
+    ``transport``.
 
     Example:
         >>> import asyncio, httpx
@@ -315,21 +322,6 @@ class AsyncProgressBar:
     def key_info(self) -> Awaitable[KeyInfo]:
         """As ``ProgressBar.key_info``, awaited."""
         return self._transport.run(self._protocol.key_info())
-
-    @property
-    def sender(self) -> Sender:
-        """As ``ProgressBar.sender``. It has its own thread and connection, independent of ``transport``."""
-        return self._sender
-
-    @overload
-    def track(self, iterable: Iterable[T] | AsyncIterable[T], **options: Unpack[TrackOptions]) -> Tracker[T]: ...
-    @overload
-    def track(self, iterable: None = None, **options: Unpack[TrackOptions]) -> Tracker[None]: ...
-    def track(
-        self, iterable: Iterable[T] | AsyncIterable[T] | None = None, **options: Unpack[TrackOptions]
-    ) -> Tracker[T] | Tracker[None]:
-        """As ``ProgressBar.track``; only the items of an asynchronous iterable are awaited."""
-        return track(cast("Iterable[T]", iterable), client=self, **options)
 
     def watch(
         self,

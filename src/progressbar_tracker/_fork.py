@@ -41,8 +41,8 @@ class _ImportGuard:
 
     def repair_after_fork(self) -> None:
         """Forget the modules that a thread of the parent was importing. Runs in the child."""
-        lost, self._threads = set(self._threads) - {threading.get_ident()}, []
-        if not lost:
+        lost_threads, self._threads = set(self._threads) - {threading.get_ident()}, []
+        if not lost_threads:
             return
         # A module's lock has no public interface. An interpreter that stores it elsewhere gets no repair.
         bootstrap = sys.modules.get("_frozen_importlib") or sys.modules.get("importlib._bootstrap")
@@ -52,11 +52,11 @@ class _ImportGuard:
         for name, module in list(sys.modules.items()):
             if getattr(getattr(module, "__spec__", None), "_initializing", False):
                 lock = locks[name]() if name in locks else None
-                if lock is not None and getattr(lock, "owner", None) in lost:
+                if lock is not None and getattr(lock, "owner", None) in lost_threads:
                     del sys.modules[name]
         for name, reference in list(locks.items()):
             lock = reference()
-            if lock is not None and getattr(lock, "owner", None) in lost:
+            if lock is not None and getattr(lock, "owner", None) in lost_threads:
                 locks.pop(name, None)
 
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
             """Make the end state final, because the process ends now.
 
             Args:
-                fatal_errors: The code that the exception came through which ends the process; empty without one.
+                fatal_errors: The failure of each code object that a fatal exception came through; empty without one.
             """
 
 

@@ -396,7 +396,7 @@ class Run(Counter):
         """Make the end state final, because the process ends now.
 
         Args:
-            fatal_errors: The code that the exception came through which ends the process; empty without one.
+            fatal_errors: The failure of each code object that a fatal exception came through; empty without one.
         """
         if self.status == "running":
             self.is_tentative = True
