@@ -14,9 +14,11 @@ import pytest
 
 import progressbar_tracker
 from progressbar_tracker import ProgressBar
+from progressbar_tracker.testing import recording
 from tests.support.fault_server import WRITE_KEY, FaultServer
 from tests.support.postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
 from tests.support.programs import ProgramRunner
+from tests.support.webhook_receiver import WebhookReceiver
 
 from .support import isolation
 
@@ -73,6 +75,7 @@ class KeyLeakDetector(logging.Handler):
 
 @pytest.fixture(scope="session")
 def key_leak_detector():
+    """A handler on the root logger for the whole session."""
     handler = KeyLeakDetector()
     logging.getLogger().addHandler(handler)
     yield handler
@@ -105,7 +108,33 @@ def programs(server, tmp_path):
 
 
 @pytest.fixture
+def recorder():
+    """Record the runs of this process instead of sending them."""
+    with recording() as runs:
+        yield runs
+
+
+@pytest.fixture
+def receiver():
+    """A server that records webhooks and answers as a test says."""
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk for all SQLite stores, which a test can fill."""
+    from progressbar_tracker.server.stores.sqlite import writer
+    from tests.support.server import FullDisk
+
+    disk = FullDisk()
+    monkeypatch.setattr(writer, "execute_writes", disk.execute_writes)
+    return disk
+
+
+@pytest.fixture
 def faults():
+    """A server of the protocol with faults by script."""
     server = FaultServer()
     yield server
     server.close()
@@ -113,6 +142,7 @@ def faults():
 
 @pytest.fixture
 def old_server():
+    """A server of the original protocol with faults by script."""
     server = FaultServer(legacy=True)
     yield server
     server.close()
@@ -120,6 +150,7 @@ def old_server():
 
 @pytest.fixture
 def pb(faults):
+    """A client of the server with faults, which does not ask for its key's permissions."""
     client = ProgressBar(faults.url, WRITE_KEY, auto_detect=False)
     yield client
     client.sender.close(2.0)

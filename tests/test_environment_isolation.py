@@ -19,6 +19,7 @@ from .support import isolation
 
 @pytest.fixture
 def guarded_folder():
+    """The user's configuration folder."""
     return Path(os.environ.get(isolation.GUARDED_VARIABLE) or isolation._guarded_folders[0].split(os.pathsep)[0])
 
 

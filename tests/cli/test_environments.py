@@ -157,6 +157,7 @@ TEST_ENVIRONMENTS = {
 
 @pytest.fixture(scope="module")
 def shell_with_items(shell):
+    """A shell whose server has items with wide, long and missing texts."""
     admin = open_client(shell.url, shell.key)
     items = {
         "film": {"title": "Плёнка 🎬 日本", "description": "Ёж…", "completed": 1, "total": 3},

@@ -46,6 +46,7 @@ def run_plain(*arguments, **options):
 
 @pytest.fixture
 def bars(tmp_path):
+    """The path of a program with two bars."""
     return write_script(tmp_path, BARS_PROGRAM, "bars.py")
 
 

@@ -156,6 +156,7 @@ class FakeNetwork:
 
 @pytest.fixture(params=[ProgressBar, AsyncProgressBar], ids=lambda kind: kind.__name__)
 def driver(request):
+    """A client whose calls are synchronous; the asynchronous one runs in a loop of its own."""
     face = ClientDriver(request.param)
     yield face
     face.close()
@@ -163,6 +164,7 @@ def driver(request):
 
 @pytest.fixture
 def network():
+    """A fake network in the place of HTTP."""
     network = FakeNetwork()
     with respx.mock(assert_all_called=False) as router:
         router.route().mock(side_effect=network.serve)
@@ -180,6 +182,7 @@ def pb(driver, network):
 
 @pytest.fixture
 def server():
+    """A server with faults, without a client."""
     server = FaultServer()
     yield server
     server.close()

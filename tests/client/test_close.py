@@ -47,6 +47,7 @@ class OneRequestServer:
 
 @pytest.fixture
 def server():
+    """A server that serves one request."""
     with contextlib.closing(OneRequestServer()) as server:
         yield server
 

@@ -62,11 +62,13 @@ def make_environ(*, url=None, key=None, key_file=None, config=None):
 
 @pytest.fixture
 def missing_path(tmp_path):
+    """The path of a configuration file that does not exist."""
     return tmp_path / "absent.toml"
 
 
 @pytest.fixture
 def config_path(tmp_path):
+    """The path of a configuration file with a URL and a key."""
     path = tmp_path / "config.toml"
     write_user_config(path, FILE_VALUES, "file-key")
     return path

@@ -64,6 +64,7 @@ def run_isolated(code):
 
 @pytest.fixture(scope="module")
 def imported_modules():
+    """The modules that ``import progressbar_tracker`` loads."""
     code = "import sys; old = set(sys.modules); import json, {}; print(json.dumps(sorted(set(sys.modules) - old)))"
     return set(run_isolated(code.format("progressbar_tracker"))) - set(run_isolated(code.format("builtins")))
 

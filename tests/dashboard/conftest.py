@@ -56,6 +56,7 @@ def fast_timers():
 
 @pytest.fixture(scope="package")
 def package_server(tmp_path_factory):
+    """One server for all browser tests of a worker."""
     site = BrowserServer(tmp_path_factory.mktemp("dashboard"))
     yield site
     site.close()

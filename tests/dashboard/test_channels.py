@@ -7,19 +7,13 @@ import time
 import pytest
 
 from progressbar_tracker.server.models import rfc3339
-from tests.support.webhook_receiver import WebhookReceiver, make_response
+from tests.support.webhook_receiver import make_response
 
 from .conftest import APPEARANCE_RULES, find_violations, measure_overflow
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
 from playwright.sync_api import expect
-
-
-@pytest.fixture
-def receiver():
-    with WebhookReceiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture

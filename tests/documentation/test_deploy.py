@@ -191,6 +191,7 @@ def servers(tmp_path_factory, postgres_cluster):
 
 @pytest.fixture(scope="module")
 def root_site(servers, tmp_path_factory):
+    """The URL of nginx in front of two servers, and a write key."""
     names = [(f"server-{n}:8080", f"127.0.0.1:{server.port}") for n, server in enumerate(servers, 1)]
     proxy = NginxProxy(
         tmp_path_factory.mktemp("nginx"), replace_all((DEPLOY_FOLDER / "nginx.conf").read_text(), *names)
@@ -201,6 +202,7 @@ def root_site(servers, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subpath_site(tmp_path_factory):
+    """The URL of a server under a sub-path of nginx, and a write key."""
     folder = tmp_path_factory.mktemp("nginx-folder")
     with start_server(folder / "progress.db", base_path="/progress") as server:
         snippet = replace_all(

@@ -5,14 +5,6 @@ import io
 import pytest
 
 from progressbar_tracker import tqdm as dropin
-from progressbar_tracker.testing import recording
-
-
-@pytest.fixture
-def recorder():
-    """What would be told to a server."""
-    with recording() as made:
-        yield made
 
 
 @pytest.fixture
@@ -28,6 +20,7 @@ def terminal():
 
 @pytest.fixture
 def installed_dropin():
+    """Replace ``tqdm`` by the drop-in for one test."""
     dropin.install()
     yield
     dropin.uninstall()

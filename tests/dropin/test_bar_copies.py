@@ -21,6 +21,7 @@ BAR_MAKERS = {
 
 @pytest.fixture(params=BAR_MAKERS)
 def make_bar(request):
+    """Create a bar by the import or by the installed drop-in."""
     if request.param == "installed":
         dropin.install()
     yield BAR_MAKERS[request.param]

@@ -304,6 +304,7 @@ def test_the_end_of_the_process_is_told_as_it_was(what, tmp_path):
 
 @pytest.fixture
 def hidden_options():
+    """Options of a reported bar that draws nothing."""
     out = io.StringIO()
     yield {"file": out, "disable": None, "id": "job", "desc": "batch", "postfix": {"a": 1}, "unit": "rows"}
     assert out.getvalue() == ""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def data_folder(tmp_path):
+    """The folder of the database, which a test can move."""
     folder = tmp_path / "data"
     folder.mkdir()
     return folder
@@ -37,6 +38,7 @@ def data_folder(tmp_path):
 
 @pytest.fixture
 def server_process(tmp_path, data_folder):
+    """A server process whose database is in a folder of its own."""
     serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(data_folder / "progress.db"))
     yield serving
     serving.close()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server_process(tmp_path):
+    """A server process that a second one competes with."""
     serving = ServerProcess(tmp_path)
     yield serving
     serving.close()
@@ -126,6 +127,7 @@ def mount(source: Path, target: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def unmount_all():
+    """Unmount what a test has mounted."""
     yield
     while MOUNT_POINTS:
         subprocess.run(["umount", "--lazy", MOUNT_POINTS.pop()], check=True)

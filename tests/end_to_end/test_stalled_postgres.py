@@ -78,6 +78,7 @@ class StallingProxy:
 
 @pytest.fixture
 def proxy(postgres_cluster) -> Iterator[StallingProxy]:
+    """A proxy in front of PostgreSQL that can stop forwarding."""
     proxy = StallingProxy(urlsplit(postgres_cluster.url).port)
     yield proxy
     proxy.close()
@@ -85,12 +86,14 @@ def proxy(postgres_cluster) -> Iterator[StallingProxy]:
 
 @pytest.fixture
 def database(proxy, postgres_cluster) -> str:
+    """The URL of an empty database behind the proxy."""
     parts = urlsplit(create_database(postgres_cluster))
     return parts._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl()
 
 
 @pytest.fixture
 def server_process(tmp_path, database):
+    """A server process behind the proxy that trusts cached credentials for 5 s."""
     serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
     yield serving
     serving.close()

@@ -22,6 +22,7 @@ STREAM_COUNT = 50
 
 @pytest.fixture
 def server_process(tmp_path):
+    """A server process that logs JSON."""
     serving = ServerProcess(tmp_path, PROGRESSBAR_LOG_FORMAT="json")
     yield serving
     serving.close()

@@ -119,6 +119,7 @@ def disk(tmp_path):
 
 @pytest.fixture
 def start_program():
+    """Start programs that track an item; they are killed at the end."""
     programs = []
 
     def begin(serving, name):

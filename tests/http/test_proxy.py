@@ -148,6 +148,7 @@ class RecordingServer:
 
 @pytest.fixture(autouse=True)
 def clear_proxy_variables(monkeypatch):
+    """Remove all proxy variables from the environment."""
     for name in ("http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
@@ -155,6 +156,7 @@ def clear_proxy_variables(monkeypatch):
 
 @pytest.fixture
 def listening_servers():
+    """A server and a proxy that record their requests."""
     with contextlib.closing(RecordingServer()) as server, contextlib.closing(RecordingServer()) as proxy:
         yield server, proxy
 

@@ -9,13 +9,6 @@ import pytest
 
 from progressbar_tracker import track
 from progressbar_tracker.integrations.asyncio import as_completed, gather
-from progressbar_tracker.testing import recording
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 def final_state(recorded):

@@ -9,14 +9,7 @@ import pytest
 from tqdm.dask import TqdmCallback
 
 from progressbar_tracker.integrations.dask import TrackCallback
-from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 def final_state(run):

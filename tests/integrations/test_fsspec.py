@@ -11,18 +11,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from progressbar_tracker import track
 from progressbar_tracker.integrations.fsspec import TrackCallback
-from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
 
 
 @pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
-
-
-@pytest.fixture
 def memory_fs():
+    """An in-memory file system with three files."""
     MemoryFileSystem.store.clear()
     made = fsspec.filesystem("memory")
     for number in range(3):

@@ -9,14 +9,7 @@ import pytest
 
 from progressbar_tracker import track
 from progressbar_tracker.integrations.joblib import Parallel
-from progressbar_tracker.testing import recording
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 def final_state(recorded):

@@ -21,15 +21,8 @@ from progressbar_tracker import track
 from progressbar_tracker._tracking import run as run_module
 from progressbar_tracker.integrations._log_lines import Lines
 from progressbar_tracker.integrations.logging import lines, redirect
-from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
 from tests.support.clock import ManualClock
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 @pytest.fixture
@@ -47,6 +40,7 @@ def pop_messages(caplog):
 
 @pytest.fixture
 def clock():
+    """A clock for intervals between log lines."""
     return ManualClock(100.0)
 
 
@@ -289,6 +283,7 @@ def test_a_forked_child_starts_empty(recorder, made, pop_messages):
 
 @pytest.fixture
 def logger(monkeypatch):
+    """A logger on a terminal."""
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     made = logging.getLogger("tests.redirect.terminal")

@@ -13,20 +13,14 @@ import pandas as pd
 import pytest
 
 from progressbar_tracker.integrations.pandas import read_csv
-from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
 
 ROW_COUNT = 20_000
 
 
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
-
-
 @pytest.fixture(scope="module")
 def csv_folder(tmp_path_factory):
+    """A folder with one table in all formats."""
     made = tmp_path_factory.mktemp("csv")
     table = pd.DataFrame({"number": range(ROW_COUNT), "text": ["some text that takes its room"] * ROW_COUNT})
     for ending in ("", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"):

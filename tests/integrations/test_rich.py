@@ -15,17 +15,10 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
 from progressbar_tracker.integrations.rich import mirror, track
-from progressbar_tracker.testing import recording
 
 
 def make_progress(*columns, **options):
     return Progress(*columns, console=Console(file=io.StringIO()), auto_refresh=False, **options)
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 def final_states(recorded):

@@ -41,6 +41,7 @@ CROSS_SITE_HEADERS: Final = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server behind a trusted proxy for all tests of the file."""
     served = RunningServer(tmp_path_factory.mktemp("cookies"), ManualClock(), trusted_proxies="loopback")
     served.keys["own"] = served.keys["write"]
     yield served
@@ -90,16 +91,8 @@ def revoke(browser: httpx.Client, served: RunningServer) -> httpx.Response:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
-    from progressbar_tracker.server.stores.sqlite import writer
-
-    disk = FullDisk()
-    monkeypatch.setattr(writer, "execute_writes", disk.execute_writes)
-    return disk
-
-
-@pytest.fixture
 def own(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server of the test's own, to be restarted."""
     served = RunningServer(tmp_path, ManualClock())
     yield served
     served.stop()

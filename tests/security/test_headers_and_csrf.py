@@ -53,6 +53,7 @@ def route_name(row: Route) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests of the file."""
     served = RunningServer(tmp_path_factory.mktemp("surface"), ManualClock())
     served.keys["own"] = served.keys["write"]
     yield served
@@ -61,6 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> httpx.Client:
+    """A client without a key."""
     return server.client()
 
 

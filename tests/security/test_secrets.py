@@ -131,6 +131,7 @@ def use_secrets(url: str, admin: str, cookie: str, routes: Iterable[Route] = ROU
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[list[ServerProcess]]:
+    """Server processes that are stopped at the end."""
     made: list[ServerProcess] = []
     yield made
     for one in made:

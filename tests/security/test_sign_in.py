@@ -28,6 +28,7 @@ WRONG_LOGIN = {"username": "root", "password": "wrong"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server with a password whose hash is cheap to verify."""
     with pytest.MonkeyPatch.context() as patch:
         # What a guess costs is not what is tried here.
         patch.setattr(

@@ -81,6 +81,7 @@ class HostileResponder(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def hostile_server():
+    """A server whose responses are full of control characters."""
     with ThreadingHTTPServer(("127.0.0.1", 0), HostileResponder) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server

@@ -17,6 +17,7 @@ THREAT_ROWS = [
 
 @pytest.fixture(scope="module")
 def defined_tests():
+    """The names of all test functions."""
     text = "\n".join(path.read_text("utf-8") for path in TESTS_FOLDER.rglob("test_*.py"))
     return set(re.findall(r"(?m)^(?:async )?def (test_\w+)", text))
 

@@ -44,6 +44,7 @@ def op_names(steps):
 
 @pytest.fixture
 def reconciler():
+    """A reconciler that waits the longest of each random delay."""
     return Reconciler(uniform=lambda low, high: high)
 
 

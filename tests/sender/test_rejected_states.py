@@ -231,6 +231,7 @@ def test_state_that_refuses_a_whole_batch_is_dropped_alone(status):
 
 @pytest.fixture
 def fast_timers(monkeypatch):
+    """Shorten all delays of the sender."""
     for name in (
         "backoff.BACKOFF_BASE",
         "sender.WRONG_SERVER_DELAY",
@@ -404,6 +405,7 @@ def check_program(faults, path, prelude):
 
 @pytest.fixture
 def configured_environment(faults, monkeypatch):
+    """The environment names the server with faults."""
     monkeypatch.setenv("PROGRESSBAR_URL", faults.url)
     monkeypatch.setattr("progressbar_tracker._sender.sender.KEY_POLL_INTERVAL", 0.02)
     monkeypatch.setattr("progressbar_tracker._sender.backoff.BACKOFF_BASE", 0.01)

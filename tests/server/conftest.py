@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from tests.support.clock import ManualClock
-from tests.support.server import FullDisk, RunningServer
+from tests.support.server import RunningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,14 +46,6 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 def server(make_server: Callable[..., RunningServer]) -> RunningServer:
     """A server with default settings."""
     return make_server()
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
-    """The disk of the SQLite stores, which the test can fill."""
-    disk = FullDisk()
-    monkeypatch.setattr(sqlite_writer, "execute_writes", disk.execute_writes)
-    return disk
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ class OfflineServer:
 
 @pytest.fixture
 def offline_server(tmp_path: Path) -> Iterator[OfflineServer]:
+    """A server without a socket."""
     bench = OfflineServer(tmp_path / "progress.db")
     yield bench
     bench.store.close()

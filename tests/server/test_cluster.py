@@ -66,11 +66,13 @@ def module_replicas(
 def replica_servers(
     module_replicas: tuple[RunningServer, RunningServer, RunningServer],
 ) -> tuple[RunningServer, RunningServer, RunningServer]:
+    """Three servers on one database."""
     return module_replicas
 
 
 @pytest.fixture
 def replicas(postgres_url: str, tmp_path: Path) -> Iterator[ServerGroup]:
+    """Servers on one empty database."""
     created = ServerGroup(tmp_path, postgres_url)
     yield created
     created.stop()
@@ -78,6 +80,7 @@ def replicas(postgres_url: str, tmp_path: Path) -> Iterator[ServerGroup]:
 
 @pytest.fixture
 def open_stream() -> Iterator[Callable[..., SseStream]]:
+    """Open streams; they are closed at the end."""
     created: list[SseStream] = []
 
     def start(served: RunningServer, query: str = "", **headers: str) -> SseStream:
@@ -371,6 +374,7 @@ def test_ended_run_is_published_once_by_every_server(replica_servers, unique_id,
 
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server that a test can stop."""
     cluster = Cluster()
     yield cluster
     with contextlib.suppress(AssertionError):
@@ -379,6 +383,7 @@ def own_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def isolated_server(own_cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Cluster, RunningServer]]:
+    """A PostgreSQL server that a test can stop, and a server on it."""
     served = RunningServer(tmp_path, ManualClock(time.time()), database=create_database(own_cluster))
     yield own_cluster, served
     served.stop()

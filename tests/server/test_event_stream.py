@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def open_stream(server: RunningServer) -> Iterator[Callable[..., SseStream]]:
+    """Open streams; they are closed at the end."""
     streams: list[SseStream] = []
 
     def start(key: str | None = "read", query: str = "", **headers: str) -> SseStream:

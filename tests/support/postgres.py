@@ -165,6 +165,7 @@ def drop_database(cluster: Cluster | ExternalCluster, url: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster | ExternalCluster]:
+    """One PostgreSQL server for all tests of a worker."""
     cluster = ExternalCluster(EXTERNAL_URL) if EXTERNAL_URL else Cluster()
     yield cluster
     cluster.remove()

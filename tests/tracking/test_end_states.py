@@ -116,6 +116,7 @@ EXPECTED_ENDS = {
 
 @pytest.fixture
 def pb(server):
+    """A client with an admin key."""
     with ProgressBar(server.url, server.create_key("admin", "looker")) as pb:
         yield pb
 

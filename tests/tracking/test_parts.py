@@ -11,6 +11,7 @@ from progressbar_tracker import ProgressBar, Share, _runtime, track
 
 @pytest.fixture
 def pb(server):
+    """A client with a write key."""
     with ProgressBar(server.url, server.create_key("write", "me")) as pb:
         yield pb
 

@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
+    """One server for all trainers."""
     database = tmp_path_factory.mktemp("server") / "progress.db"
     with start_server(database) as running:
         yield running
@@ -39,6 +40,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def faults():
+    """A server of the protocol with faults by script."""
     server = FaultServer()
     yield server
     server.close()

@@ -12,6 +12,7 @@ from progressbar_tracker.tqdm import install, uninstall
 
 @pytest.fixture
 def recorder():
+    """Record the runs of this process, with the drop-in installed."""
     install()
     with recording() as made:
         yield made

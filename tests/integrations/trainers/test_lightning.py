@@ -66,6 +66,7 @@ class RowStream(IterableDataset):
 
 @pytest.fixture
 def working_folder(tmp_path, monkeypatch):
+    """A current folder of the test's own, for checkpoints."""
     monkeypatch.chdir(tmp_path)
 
 

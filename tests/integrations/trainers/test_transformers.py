@@ -48,6 +48,7 @@ class TestTransformers(CallbackContract):
 
     @pytest.fixture(autouse=True)
     def working_folder(self, tmp_path):
+        """A folder of the test's own, for checkpoints."""
         self.tmp_path = tmp_path
 
     def expected_total(self, epochs):

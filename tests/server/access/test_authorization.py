@@ -40,6 +40,7 @@ BATCH_OPS: Final = {
 
 @pytest.fixture(scope="module")
 def matrix_server(module_server: RunningServer) -> Iterator[RunningServer]:
+    """A server with one key or token for each principal of the matrix."""
     ring = module_server.background
     module_server.keys["own"] = module_server.keys["write"]
     module_server.keys["unknown"] = keys.new_key("admin", "never kept", START_TIME).secret
@@ -59,6 +60,7 @@ def matrix_server(module_server: RunningServer) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def client(matrix_server: RunningServer) -> httpx.Client:
+    """A client without a key."""
     return matrix_server.client()
 
 

@@ -247,6 +247,7 @@ EXTERNAL_KEY_ENDINGS = {
 
 @pytest.fixture(params=["file", "postgres"])
 def given_key_server(request: pytest.FixtureRequest, make_server: Callable[..., RunningServer]) -> RunningServer:
+    """A server whose admin key comes from its settings, on each kind of store."""
     database = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
     served = make_server(admin_key=EXTERNAL_ADMIN_KEY, **({} if database is None else {"database": database}))
     assert is_secret_accepted(served, EXTERNAL_ADMIN_KEY)

@@ -36,6 +36,7 @@ def put_item(served: RunningServer, item_id: str, **fields: object) -> None:
 
 @pytest.fixture
 def open_stream(server: RunningServer) -> Iterator[Callable[[dict[str, str]], SseStream]]:
+    """Open streams of shares; they are closed at the end."""
     streams: list[SseStream] = []
 
     def start(shared: dict[str, str]) -> SseStream:

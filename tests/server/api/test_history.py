@@ -57,6 +57,7 @@ def history_server(module_server: RunningServer) -> RunningServer:
 
 @pytest.fixture(scope="module")
 def browser(history_server: RunningServer) -> httpx.Client:
+    """A signed-in client of the server with history."""
     return history_server.browser()
 
 

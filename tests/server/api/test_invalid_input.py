@@ -68,6 +68,7 @@ INVALID_V1_FIELDS: Final = [
 
 @pytest.fixture(scope="module")
 def http(module_server: RunningServer) -> Iterator[httpx.Client]:
+    """A client with an admin key, and an item that no request may change."""
     client = module_server.client("admin")
     made = client.put(ITEM_PATH, json={"title": "kept", "run_id": "r", "completed": 1, "total": 2, "seq": 5})
     assert made.status_code == 201

@@ -243,6 +243,7 @@ class ServerProcess:
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server process with small limits."""
     started = ServerProcess(tmp_path)
     yield started
     started.stop()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def document(module_server: RunningServer) -> dict[str, Any]:
+    """The OpenAPI document of the server."""
     return module_server.client().get("/openapi.json").json()
 
 

@@ -106,6 +106,7 @@ class DocumentedServer:
 def documented_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DocumentedServer]:
+    """A server on each kind of store."""
     folder, database = tmp_path_factory.mktemp("contract"), None
     if request.param == "postgres":
         cluster = request.getfixturevalue("postgres_cluster")

@@ -92,6 +92,7 @@ def test_what_is_said_to_be_unchanged_is_unchanged(
 
 @pytest.fixture(scope="module")
 def client(module_server: RunningServer) -> httpx.Client:
+    """A client with a write key."""
     return module_server.client("write")
 
 

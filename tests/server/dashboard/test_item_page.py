@@ -44,6 +44,7 @@ HOSTILE_IDS = ["a/b c", "ü/😀", "100%", "a?b#c", "//x//", "%2F", "a\\b", "a;b
 
 @pytest.fixture(scope="module")
 def browser(module_server: RunningServer) -> httpx.Client:
+    """A signed-in client."""
     return module_server.browser()
 
 

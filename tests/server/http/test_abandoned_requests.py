@@ -54,6 +54,7 @@ def make_run(item_id: str) -> EndedRun:
 
 @pytest.fixture(scope="module")
 def channels_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with channels, a password, and a history of 20 runs."""
     folder = tmp_path_factory.mktemp("abandoned")
     (folder / "channels.toml").write_text(CHANNELS_FILE)
     served = RunningServer(

@@ -11,15 +11,11 @@ from progressbar_tracker.server.items.samples import MAX_RUNS_PER_POLL, MAX_SAMP
 from progressbar_tracker.server.models import EndedRun, Item, Sample, SampledRun
 from progressbar_tracker.server.mutations import AddHistory, AddSample, ThinSamples, TrimHistory
 from progressbar_tracker.server.stores.sqlite import rows
+from tests.support.items import make_item
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.stores.sqlite.store import SqliteStore
     from tests.support.server import FullDisk
-
-
-def make_item(item_id: str = "a", **fields: object) -> Item:
-    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 0.0, "updated_at": 0.0,
-                   **fields})  # fmt: skip
 
 
 def poll_samples(taken: Sampler, now: float, *changed: Item, there: dict[str, Item] | None = None) -> list[object]:

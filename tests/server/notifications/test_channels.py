@@ -35,6 +35,7 @@ all = true
 
 @pytest.fixture
 def channels_path(tmp_path: Path) -> Path:
+    """The path of a channels file that does not exist yet."""
     return tmp_path / "channels.toml"
 
 

@@ -41,12 +41,6 @@ if TYPE_CHECKING:
 SIGNING_SECRET = "whsec_" + base64.b64encode(bytes(range(40))).decode()
 
 
-@pytest.fixture
-def receiver() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver() as receiver:
-        yield receiver
-
-
 def write_channels(folder: Path, receiver: WebhookReceiver, more: str = "", **fields: object) -> Path:
     """Write a file with one channel, which is called hook."""
     named = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
@@ -409,6 +403,7 @@ def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, rec
 
 @pytest.fixture
 def replicas(postgres_cluster: Cluster, postgres_url: str, tmp_path: Path) -> Iterator[ServerGroup]:
+    """Servers on one PostgreSQL database."""
     made = ServerGroup(tmp_path, postgres_url)
     yield made
     made.stop()
@@ -472,6 +467,7 @@ class Mailbox:
 
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    """An SMTP server that keeps its mails."""
     box = Mailbox()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -18,16 +18,10 @@ from progressbar_tracker.server.notifications.webhooks import DeliveryError, Web
 from tests.support.webhook_receiver import WebhookReceiver, make_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 SIGNING_KEY = bytes(range(24))
 SIGNING_SECRET = "whsec_" + base64.b64encode(SIGNING_KEY).decode()
-
-
-@pytest.fixture
-def receiver() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver() as receiver:
-        yield receiver
 
 
 def make_channel(url: str, *, allow_private: bool = True, secret: bytes | None = SIGNING_KEY) -> Channel:

@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker.server.models import EndedRun, Item
+from progressbar_tracker.server.models import EndedRun
 from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem
 from progressbar_tracker.server.stores.sqlite import backup as backups
 from progressbar_tracker.server.stores.sqlite.backup import create_backup, restore_backup
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate
 from progressbar_tracker.server.stores.sqlite.migrations import APPLICATION_ID, MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from tests.support.items import make_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def make_item(item_id: str) -> Item:
-    return Item(id=item_id, owner_id="k", owner="ci", run_id="r", created_at=1.0, updated_at=1.0)
 
 
 def list_ids(path: Path) -> list[str]:

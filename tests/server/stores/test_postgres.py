@@ -21,6 +21,7 @@ from progressbar_tracker.server.stores.open import open_store
 from progressbar_tracker.server.stores.postgres import PostgresStore, rows
 from progressbar_tracker.server.stores.postgres.schema import MIGRATIONS, ensure_schema
 from tests.support.clock import ManualClock
+from tests.support.items import make_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """The wall clock of all stores."""
     return ManualClock(10_000.0)
 
 
@@ -52,12 +54,8 @@ def new_store(postgres_url: str, clock: ManualClock) -> Iterator[Callable[[], Po
 
 @pytest.fixture
 def store(new_store: Callable[[], PostgresStore]) -> PostgresStore:
+    """A store on an empty database."""
     return new_store()
-
-
-def make_item(item_id: str = "a", **fields: object) -> Item:
-    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0, "updated_at": 1.0,
-                   **fields})  # fmt: skip
 
 
 def commit(store: PostgresStore, *writes: object) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access.key_admin import KeyAdmin
-from progressbar_tracker.server.models import EndedRun, Item, Sample
+from progressbar_tracker.server.models import EndedRun, Sample
 from progressbar_tracker.server.mutations import AddHistory, AddSample, Probe, SaveItem, TrimHistory
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.stores.sqlite import rows
@@ -23,14 +23,10 @@ from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.rows import TRIM_BATCH_SIZE
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 from progressbar_tracker.server.stores.sqlite.writer import MAX_GROUP_STATES
+from tests.support.items import make_item
 
 if TYPE_CHECKING:
     from tests.support.server import FullDisk
-
-
-def make_item(item_id: str = "a", **fields: object) -> Item:
-    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0, "updated_at": 1.0,
-                   **fields})  # fmt: skip
 
 
 def test_nobody_else_may_read_the_files(store: SqliteStore) -> None:

@@ -12,7 +12,6 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.models import (
     DeliveryStats,
     EndedRun,
-    Item,
     Notice,
     Part,
     Sample,
@@ -43,6 +42,7 @@ from progressbar_tracker.server.mutations import (
 from progressbar_tracker.server.stores.base import Store, StoreError
 from progressbar_tracker.server.stores.postgres import PostgresStore
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from tests.support.items import make_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,11 +68,6 @@ def reopen(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
     yield again
     for store in opened:
         store.close()
-
-
-def make_item(item_id: str = "a", **fields: object) -> Item:
-    return Item(**{"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0, "updated_at": 1.0,
-                   **fields})  # fmt: skip
 
 
 def commit_writes(store: Store, *writes: object) -> None:

@@ -83,6 +83,7 @@ class StallingDisk(FullDisk):
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingDisk]:
+    """A disk that can stall the writes of all SQLite stores."""
     disk = StallingDisk()
     monkeypatch.setattr(sqlite_writer, "execute_writes", disk.execute_writes)
     monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 0.5)

@@ -86,6 +86,7 @@ class Database:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
+    """A server on each kind of store."""
     url = None if request.param == "sqlite" else create_database(request.getfixturevalue("postgres_cluster"))
     served = RunningServer(tmp_path, ManualClock(), database=url, local_key=False)
     http = served.client("admin")
@@ -101,6 +102,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningSe
 
 @pytest.fixture(autouse=True)
 def skipped_rows(monkeypatch: pytest.MonkeyPatch) -> SkippedRows:
+    """The counter of skipped rows, from zero."""
     skipped = SkippedRows()
     monkeypatch.setattr(reading, "skipped_rows", skipped)
     from progressbar_tracker.server import metrics
