@@ -1,4 +1,4 @@
-"""What the server asks of a store. Every implementation passes ``tests/server/stores/test_store_contract.py``."""
+"""The interface of a store. Every implementation passes ``tests/server/stores/test_store_contract.py``."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class StoreError(Exception):
-    """The store cannot do it now; the message is for the log.
+    """An operation failed; the message is for the log.
 
     Attributes:
-        is_rolled_back: Nothing was written, and nothing will be. Else nobody knows.
-        detail: Why, for clients; ``None`` where the log alone says it.
+        is_rolled_back: Nothing was written. If false, the outcome is unknown.
+        detail: The reason for clients; ``None`` if only the log contains it.
     """
 
     def __init__(self, message: str, *, is_rolled_back: bool = True, detail: str | None = None) -> None:
@@ -43,10 +43,10 @@ class StoreError(Exception):
 
 
 class OutdatedError(StoreError):
-    """Another server was faster: the writes rest on states that are no longer true, and none of them was made.
+    """Writes are based on outdated states, because another server changed them. None of them was made.
 
     Attributes:
-        rows: What is there instead, by id.
+        rows: The stored rows, by item.
     """
 
     def __init__(self, rows: Mapping[str, ItemRow]) -> None:
@@ -55,7 +55,7 @@ class OutdatedError(StoreError):
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """All hot state, as of one instant."""
+    """The state that a server keeps in memory, of one instant."""
 
     items: list[Item]
     keys: list[KeyRecord]
@@ -66,14 +66,14 @@ class StoredState(msgspec.Struct, frozen=True):
 
 
 class ItemRow(msgspec.Struct, frozen=True):
-    """What is stored under an id: the item, or ``None`` if it is gone, and the revision at which that came to be."""
+    """A stored item, or ``None`` for a deleted one, with the revision of its latest change."""
 
     rev: int
     item: Item | None
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Who may do what, as of one instant."""
+    """Keys, sessions and shares, of one instant."""
 
     rev: int
     keys: list[KeyRecord]
@@ -82,16 +82,16 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class ChangeBatch(msgspec.Struct, frozen=True):
-    """What was found in a database that others write to.
+    """Changes of a shared database.
 
     Attributes:
-        rows: Items that have changed, by id.
-        ended_runs: Runs that went to the history.
-        rev: All up to this revision has been told with this; ``None`` if there is more.
-        credentials: All of them, if any has changed.
-        full: These are all items that there are.
-        sampled_runs: What was sampled so far, told to the server that begins to lead.
-        out_of_order: Read beside the order of all that is told, and possibly newer than what is told next.
+        rows: Changed items, by id.
+        ended_runs: Runs that moved to the history.
+        rev: This batch completes all changes up to this revision; ``None`` if more follow.
+        credentials: All credentials, if any has changed.
+        full: ``rows`` holds all items of the database.
+        sampled_runs: Sample counts of running runs, for a server that becomes the leader.
+        out_of_order: The rows may be newer than those of the next batch.
     """
 
     rows: Mapping[str, ItemRow] = {}
@@ -113,25 +113,25 @@ class HistoryRow(msgspec.Struct, frozen=True):
 
 
 class WriteQueue(Protocol):
-    """What commits in groups. All of this may be called from any thread and never blocks on the disk."""
+    """Commits writes in groups. Its methods may be called from any thread and never wait for the disk."""
 
     def submit(self, writes: Sequence[Write], on_done: Callable[[Exception | None], object], /) -> None:
         """Write all or nothing with the next group.
 
         Args:
-            writes: What is to be written. The group waits for :meth:`wake`, or for whatever else begins one.
-            on_done: Called once, from any thread: when it is on disk, or with the :class:`StoreError` that it failed
-                with. It must not raise.
+            writes: The writes. The group starts with :meth:`wake`, if no other event starts it.
+            on_done: Called once, from any thread: with ``None`` when the writes are on disk, else with the
+                :class:`StoreError`. It must not raise.
         """
 
     def wake(self) -> None:
-        """Begin with what was submitted."""
+        """Start a group with the submitted writes."""
 
 
 def commit_now(store: WriteQueue, writes: Sequence[Write]) -> Future[None]:
-    """Have writes committed now; return a future that is done when they are on disk, for a thread to wait for."""
+    """Start a commit; return a future that is done when the writes are on disk. For threads."""
     future: Future[None] = Future()
-    # Whoever waits may go away; the write happens all the same, and its future must still take the outcome.
+    # Disable cancellation: the write happens anyway, and its future must accept the outcome.
     future.set_running_or_notify_cancel()
 
     def done(error: Exception | None) -> None:
@@ -146,47 +146,47 @@ def commit_now(store: WriteQueue, writes: Sequence[Write]) -> Future[None]:
 
 
 class Store(WriteQueue, Protocol):
-    """Persistence. ``commit`` and ``enqueue`` may be called from any thread and never block on the disk."""
+    """Persistence. ``commit`` and ``enqueue`` may be called from any thread and never wait for the disk."""
 
     @property
     def commit_stats(self) -> CommitStats:
-        """What is counted of the commits."""
+        """Counters of the commits."""
 
     def count_pending_writes(self) -> int:
         """Return how many writes wait for a commit."""
 
     @property
     def durability_error(self) -> StoreError | None:
-        """Why no write would be found again after a restart, as of the latest commit; ``None`` if each would."""
+        """Why the latest commit would not survive a restart; ``None`` if it would."""
 
     @property
     def shared(self) -> SharedStore | None:
-        """The store itself, if other servers may write to it, too."""
+        """The store itself if other servers may write to it, else ``None``."""
 
     def load(self) -> StoredState:
-        """Return all hot state."""
+        """Return the state to keep in memory."""
 
     def commit(self, writes: Sequence[Write]) -> Future[None]:
-        """Write all or nothing; the future is done when it is on disk, or fails with :class:`StoreError`."""
+        """Write all or nothing; the future is done when the writes are on disk, or fails with :class:`StoreError`."""
 
     def enqueue(self, writes: Sequence[Write]) -> None:
-        """Write within half a second. A newer state of the same item replaces one that waits."""
+        """Write within half a second. A newer state of an item replaces an older one that waits."""
 
     def flush(self, timeout: float) -> bool:
-        """Write what waits now; say whether all of it was written within ``timeout`` seconds."""
+        """Write the queue now; return whether it is empty within ``timeout`` seconds."""
 
     @property
     def database_id(self) -> str:
-        """What tells this database from any other: 12 characters or more."""
+        """A unique id of this database, of 12 characters or more."""
 
     def is_secret_retired(self, secret_hash: str) -> bool:
-        """Say whether a secret was one of a key, and is one no more: it was replaced, or its key is forgotten."""
+        """Return whether a secret once belonged to a key, and was replaced or deleted with its key."""
 
     def read_keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys, and their revision."""
 
     def read_keys_rev(self) -> int:
-        """Return the revision of the keys; it grows whenever anyone changes a key."""
+        """Return the revision of the keys; it grows with each change of a key."""
 
     def read_history(
         self,
@@ -202,40 +202,40 @@ class Store(WriteQueue, Protocol):
         """Return runs that left the board, newest first. May block: use a thread.
 
         Args:
-            group: Only those of a group.
-            status: Only those that ended so.
-            item_id: Only those of an item.
-            text: Only those whose id or title has this text in it, in capitals or not.
-            after: Begin after this row.
-            limit: The most rows.
-            cancellation: Interrupts it; it then fails with :class:`StoreError`.
+            group: Only runs of this group.
+            status: Only runs with this end.
+            item_id: Only runs of this item.
+            text: Only runs whose id or title contains this text, regardless of case.
+            after: Start after this row.
+            limit: Maximum number of rows.
+            cancellation: Interrupts the query, which then fails with :class:`StoreError`.
         """
 
     def read_samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first. May block: use a thread."""
 
     def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
-        """Return the notices that are to be sent now, the longest due first. May block: use a thread.
+        """Return the notices that are due, longest due first. May block: use a thread.
 
         Args:
-            now: The instant.
-            limit: The most of them.
-            excluded_channels: Not those for these channels.
+            now: The current instant.
+            limit: Maximum number of notices.
+            excluded_channels: Channels to skip.
         """
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
-        """Return what became of the notices to each channel, as far as is remembered. May block: use a thread."""
+        """Return the delivery statistics of each channel, from the retained notices. May block: use a thread."""
 
     def close(self) -> None:
-        """Write what waits, then let go of everything. Idempotent."""
+        """Write the queue, then release all resources. Idempotent."""
 
 
 class SharedStore(Store, Protocol):
     """A store to which other servers write, too.
 
     Attributes:
-        epoch: Tells this database from any other, and from itself before it was restored.
-        rev: The revision of which all was that was loaded.
+        epoch: A unique id of this database, which identifies its sequence of revisions.
+        rev: The revision of the loaded state.
     """
 
     epoch: str
@@ -243,38 +243,38 @@ class SharedStore(Store, Protocol):
 
     @property
     def is_leader(self) -> bool:
-        """Whether this server is the one that sees to what happens by itself."""
+        """Whether this server runs background maintenance."""
 
     @property
     def credentials_rev(self) -> int:
-        """The newest revision of the credentials that was written here: one that was read before is no news."""
+        """The newest revision of the credentials that this server wrote; an older one that arrives is outdated."""
 
     @property
     def confirmed_at(self) -> float:
-        """Since when the credentials that were told may have changed, by :func:`~.clock.read_monotonic`."""
+        """Start of the latest successful read of the credentials, by :func:`~.clock.read_monotonic`."""
 
     def abandon(self) -> None:
-        """Let everything fail that waits for the database, and try nothing again: the server has to end."""
+        """Fail all pending operations and retry nothing, because the server must end."""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Keep other servers that start at the same time from doing the same thing."""
+        """Hold a lock against other servers that start at the same time."""
 
     def follow(self, publish: Callable[[ChangeBatch], None]) -> None:
-        """Tell from now on what becomes of the database, whoever writes it; called from any thread."""
+        """Publish all further changes of the database, from any thread and of any server."""
 
     def read_items(self, ids: Iterable[str]) -> dict[str, ItemRow]:
-        """Return what is stored under ids now; what was never there has revision 0. May block: use a thread."""
+        """Return the stored rows; an item that never existed has revision 0. May block: use a thread."""
 
     def read_credentials(self) -> Credentials:
-        """Return who may do what now. May block: use a thread."""
+        """Return the stored credentials. May block: use a thread."""
 
     def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
-        """Say what of this server's own is not yet in the row of an item at a revision.
+        """Return which changes of this server are not yet in the row of an item at a revision.
 
         Returns:
-            ``False``: nothing. ``True``: something that must not be undone by that row. An item: states that may wait,
-            and this is what the oldest of them was made of.
+            ``False`` for none. ``True`` for a change that the row must not undo. An item for queued states: the base of
+            the oldest one.
         """
 
     def acknowledge(self, rev: int) -> None:
-        """Note that all up to a revision has been taken over."""
+        """Note that the server has applied all changes up to a revision."""

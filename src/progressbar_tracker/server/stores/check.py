@@ -1,4 +1,4 @@
-"""Looking at a database without changing it: is it whole, and what is in it?"""
+"""Check the integrity and the contents of a database, without changing it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .sqlite.migrations import MIGRATIONS
 
 
 def check_database(database: Path | str) -> str:
-    """Return in a few words what a database holds.
+    """Return a short description of a database.
 
     Args:
         database: A file, or a ``postgresql://`` URL. Servers may run on it.
 
     Raises:
-        ConfigError: It is not there, not ours, damaged, or cannot be reached; in one sentence.
+        ConfigError: The database is missing, damaged, unreachable or of another program; in one sentence.
     """
     return _check_file(database) if isinstance(database, Path) else _check_postgres(database)
 
@@ -44,9 +44,9 @@ def _check_file(path: Path) -> str:
             harden_connection(connection)
             version = read_version(connection)
             check_compatibility(connection, path, version)
-            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                raise ConfigError(f"the database {path} is damaged ({said}): put a backup in its place")
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise ConfigError(f"the database {path} is damaged ({verdict}): put a backup in its place")
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
             (page,) = connection.execute("PRAGMA page_size").fetchone()
@@ -57,7 +57,7 @@ def _check_file(path: Path) -> str:
     if free < _MIN_FREE_BYTES:
         raise ConfigError(f"the disk of the database {path} has {free / 1e6:.0f} MB left: make room")
     older = "" if version == len(MIGRATIONS) else f", of the older schema {version}: the server leads it forward"
-    # What is deleted leaves room for what comes; the file itself never becomes smaller.
+    # SQLite reuses deleted pages, and never shrinks the file.
     spare = ""
     if unused * 2 > pages and unused * page > _MIN_SPARE_BYTES:
         spare = f", {unused * page / 1e6:.0f} MB of it free for what comes (backup and restore make it small)"
@@ -77,10 +77,10 @@ def _check_postgres(url: str) -> str:
 
     try:
         with schema.connect(url) as connection:
-            (there,) = connection.execute("SELECT to_regclass('progressbar_tracker.schema')::text").fetchone() or (
+            (table,) = connection.execute("SELECT to_regclass('progressbar_tracker.schema')::text").fetchone() or (
                 None,
             )
-            if there is None:
+            if table is None:
                 return f"{strip_password(url)} is empty: the first server makes its tables"
             (version,) = connection.execute("SELECT version FROM schema").fetchone() or (0,)
             if version > len(schema.MIGRATIONS):
@@ -88,7 +88,7 @@ def _check_postgres(url: str) -> str:
             (standby,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
             if standby:
                 raise ConfigError(f"{strip_password(url)} is a standby that takes no writes: name the primary")
-            found = connection.execute(
+            counts = connection.execute(
                 "SELECT (SELECT count(*) FROM items WHERE state IS NOT NULL), (SELECT count(*) FROM history), "
                 "(SELECT count(*) FROM credentials WHERE kind = 'key'), "
                 "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted)",
@@ -96,9 +96,9 @@ def _check_postgres(url: str) -> str:
             ).fetchone() or (0, 0, 0, 0)
     except psycopg.Error as error:
         raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
-    items, runs, keys, leaders = found
-    led = "a server runs on it" if leaders else "no server runs on it"
-    return f"{strip_password(url)} takes writes, {_format_counts(items, runs, keys)}; {led}"
+    items, runs, keys, leaders = counts
+    servers = "a server runs on it" if leaders else "no server runs on it"
+    return f"{strip_password(url)} takes writes, {_format_counts(items, runs, keys)}; {servers}"
 
 
 def _format_counts(items: int, runs: int, keys: int) -> str:

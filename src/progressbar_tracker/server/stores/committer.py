@@ -1,8 +1,8 @@
-"""Between the event loop and a store's thread: what comes together is committed together, and is told together.
+"""Bridge the event loop and a store's thread, with one wake-up per batch in each direction.
 
-The store's thread is woken once all requests that are at hand have been judged. Woken by the first of them, it would
-commit that one alone, and while the loop is busy with the others each of the thread's steps waits for the interpreter's
-lock, up to 5 ms. And a hundred waiters of one commit are woken by one call into the loop.
+The thread is woken after the loop has processed all ready requests. An earlier wake-up would commit the first request
+alone. Its thread would also compete with the loop for the interpreter lock, which costs up to 5 ms a step. One call
+into the loop resumes all waiters of a commit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class CommitTimeoutError(TimeoutError):
-    """A commit takes longer than its caller may wait.
+    """A commit exceeded its timeout; its outcome is unknown.
 
     Attributes:
-        outcome: Done in the end, with ``None`` or with what the store failed with.
+        outcome: Receives the outcome later: ``None``, or the error of the store.
     """
 
     def __init__(self, outcome: asyncio.Future[Exception | None]) -> None:
@@ -33,20 +33,20 @@ class CommitTimeoutError(TimeoutError):
 
 
 class Committer:
-    """Has writes committed, for those who wait for it on an event loop.
+    """Commits writes for coroutines of one event loop.
 
     Args:
-        store: Commits them.
-        patience: How many seconds to wait for a commit, at the most.
+        store: The store.
+        timeout: Seconds to wait for a commit.
     """
 
     def __init__(self, store: WriteQueue, timeout: float) -> None:
         self._store = store
         self._timeout = timeout
-        self._is_wake_scheduled = False  # the store is going to be woken in this turn of the loop
+        self._is_wake_scheduled = False  # for the end of this turn of the loop
         self._finished: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
-        # Until when who waits, the first to come first, and one timer for the first of them: one for each would cost a
-        # twentieth of a create.
+        # Waiters with their deadlines, oldest first, and one timer for the oldest. A timer per waiter would add 5 % to
+        # the cost of a create.
         self._waiters: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._late_outcomes: dict[
@@ -57,22 +57,21 @@ class Committer:
         """Return when the writes are on disk.
 
         Args:
-            writes: All of them are written, or none.
+            writes: Written all or not at all.
 
         Raises:
-            CommitTimeoutError: It takes longer; they may be written still.
-            Exception: What the store failed with.
+            CommitTimeoutError: The timeout passed; the writes may still succeed.
+            StoreError: The commit failed.
         """
-        # A future of the loop's and a bare callback: a second future, of the kind that threads share, and its lock
-        # cost as much as the rest of this.
+        # One asyncio future and a plain callback: a concurrent future with its lock would double the cost.
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
         def done(error: Exception | None) -> None:
             self._finished.append((waiter, error))
-            # With more than one there, whoever came first has called already.
+            # With several entries, the first one has already scheduled the call.
             if len(self._finished) == 1:
-                with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(self._resolve_waiters)
 
         if not self._is_wake_scheduled:

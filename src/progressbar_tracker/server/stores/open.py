@@ -1,4 +1,4 @@
-"""Opening the store that a setting names."""
+"""Open the store that a setting names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_store(database: Path | str, *, now: Callable[[], float] = time.time) ->
         now: Seconds since the epoch.
 
     Raises:
-        ConfigError: It cannot be used, in one sentence.
+        ConfigError: The database cannot be used, in one sentence.
     """
     if isinstance(database, Path):
         return SqliteStore(database)
@@ -35,10 +35,10 @@ def open_store(database: Path | str, *, now: Callable[[], float] = time.time) ->
 
 
 def require_postgres_driver() -> None:
-    """Return if the driver is there.
+    """Return if the driver is installed.
 
     Raises:
-        ConfigError: It is not; says what to install.
+        ConfigError: It is missing; the message contains the command that installs it.
     """
     try:
         import psycopg  # noqa: F401

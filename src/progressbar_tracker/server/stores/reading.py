@@ -1,7 +1,7 @@
-"""Rows as records: a row that cannot be read is skipped, counted, and logged once.
+"""Parse rows into records. An unreadable row is skipped, counted, and logged once.
 
-A row may have been damaged on disk, edited by hand or written by another program. One such row must not keep a server
-from starting, nor a page from showing all others; and a key that cannot be read grants nothing.
+Disk damage, manual edits or another program can make a row unreadable. Such a row must not prevent a server from
+starting or a page from showing the other rows. An unreadable key grants nothing.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ T = TypeVar("T")
 logger = logging.getLogger("progressbar_tracker.server.store")
 
 MAX_SKIPPED_ROWS: Final = 10_000
-"""The most rows that are remembered as skipped, so that each is counted and logged once."""
+"""Skipped rows to remember, so that each is counted and logged once."""
 
 MAX_ROW: Final = 2**63 - 1
-"""No row of the history has this number."""
+"""Above all row numbers of the history."""
 
 MAX_INSTANT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 MAX_NUMBER: Final = 1e305
-"""A number that a client may send is smaller, and so is the sum of some of them."""
+"""Above all numbers that clients may send, and above sums of them."""
 
 _ROW_ERRORS: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 _decode_item = msgspec.json.Decoder(Item).decode
 _encode = msgspec.json.Encoder().encode
 _END_STATUSES: Final = frozenset(get_args(EndStatus))
-_TABLES: Final[dict[type, str]] = {
+_TABLE_NAMES: Final[dict[type, str]] = {
     KeyRecord: "keys", SessionRecord: "sessions", ShareRecord: "shares", Sample: "samples", SampledRun: "samples",
     Notice: "outbox", DeliveryStats: "outbox",
 }  # fmt: skip
 
 
 class SkippedRows:
-    """The rows that this process could not read."""
+    """Counts of unreadable rows by table."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class SkippedRows:
         self.counts: Counter[str] = Counter()
 
     def record(self, table: str, row: object, error: BaseException) -> None:
-        """Count a row that is skipped; its content, which may be a secret, is not logged."""
+        """Count a skipped row, and log its id but not its content, which may be a secret."""
         name = ascii(row)[:100]
         with self._lock:
             if (table, name) in self._known or len(self._known) >= MAX_SKIPPED_ROWS:
@@ -78,23 +78,23 @@ class SkippedRows:
 
 
 skipped_rows: Final = SkippedRows()
-"""Of all stores of the process: a process has one."""
+"""Shared by all stores of the process."""
 
 
 def decode_text(raw: bytes) -> str:
-    """Return a text of SQLite that may be no UTF-8: it is then refused with its row, and not with all rows."""
+    """Decode text from SQLite; invalid UTF-8 becomes surrogates, so that only its row is refused."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def parse_item(state: str | bytes, item_id: str | None = None) -> Item:
-    """Return an item.
+    """Return a validated item.
 
     Args:
-        state: The JSON.
-        item_id: Its id.
+        state: The JSON of the item.
+        item_id: The id of the row, if known.
 
     Raises:
-        ValueError: It cannot be read; so do the other errors that :func:`readable` handles.
+        ValueError: The item is invalid. All errors that :func:`parse_rows` handles may be raised.
     """
     item = _decode_item(state)
     for instant in (item.created_at, item.updated_at, item.pace_at):
@@ -115,56 +115,56 @@ def parse_item(state: str | bytes, item_id: str | None = None) -> Item:
 
 
 def parse_ended_run(state: str, status: str, ended_at: float) -> EndedRun:
-    """Return a run of the history; raises as :func:`parse_item`."""
+    """Return a run of the history; raises like :func:`parse_item`."""
     _check_end(status, ended_at)
-    return EndedRun(parse_item(state), status, ended_at)  # type: ignore[arg-type]  # it has just been checked
+    return EndedRun(parse_item(state), status, ended_at)  # type: ignore[arg-type]  # checked above
 
 
 def parse_history_row(n: int, status: str, ended_at: float, state: str) -> HistoryRow:
-    """Return a row of the history; raises as :func:`parse_item`."""
+    """Return a row of the history; raises like :func:`parse_item`."""
     _check_end(status, ended_at)
     return HistoryRow(n, parse_item(state), status, ended_at)  # type: ignore[arg-type]
 
 
 def convert_record(type: type[T], fields: object) -> T:
-    """Return a key, a session, a share, a sample or a notice of its fields; raises as :func:`parse_item`."""
-    found = msgspec.convert(fields, type, strict=False)
-    _encode(found)  # finds a text that is no UTF-8
+    """Return a validated record of its fields; raises like :func:`parse_item`."""
+    record = msgspec.convert(fields, type, strict=False)
+    _encode(record)  # raises for text that is not UTF-8
     for name in type.__struct_fields__:  # type: ignore[attr-defined]
-        value = getattr(found, name)
+        value = getattr(record, name)
         if isinstance(value, float):
             _check_instant(value) if name.endswith(("at", "_until")) else _check_number(value)
-    if isinstance(found, Notice):
-        msgspec.json.decode(found.body, type=dict[str, object])
-    return found
+    if isinstance(record, Notice):
+        msgspec.json.decode(record.body, type=dict[str, object])
+    return record
 
 
 def parse_record(type: type[T], state: str) -> T:
-    """Return a record of its JSON; raises as :func:`parse_item`."""
+    """Return a validated record of its JSON; raises like :func:`parse_item`."""
     return convert_record(type, msgspec.json.decode(state))
 
 
 def parse_rows(table: str, rows: Iterable[Sequence[object]], parse: Callable[..., T]) -> list[T]:
-    """Return what can be read of rows.
+    """Return the results of all readable rows.
 
     Args:
-        table: The name of the table.
-        rows: The first field of each says which row it is.
+        table: The table, for the log.
+        rows: Rows whose first field identifies them.
         parse: Called with the fields of a row.
     """
-    found = []
+    results = []
     for row in rows:
         try:
-            found.append(parse(*row))
+            results.append(parse(*row))
         except _ROW_ERRORS as error:
             skipped_rows.record(table, _get_row_id(row), error)
-    return found
+    return results
 
 
 def read_history_page(
     fetch: Callable[[int, int], Sequence[Sequence[Any]]], after: int | None, limit: int
 ) -> list[HistoryRow]:
-    """Return a full page of the history, however many of its rows cannot be read.
+    """Return a page of the history, filled up for each unreadable row.
 
     Args:
         fetch: Returns the rows before ``n``, newest first, up to a number; the first field of a row is its ``n``.
@@ -190,30 +190,30 @@ def combine_filters(*filters: tuple[str, object]) -> tuple[str, list[object]]:
 
 
 def parse_records(type: type[T], rows: Iterable[Sequence[object]], names: Sequence[str] = ()) -> list[T]:
-    """Return the records that can be read.
+    """Return the readable records of a table.
 
     Args:
-        type: The record: a key, a session, a share, a sample or a row of the outbox.
-        rows: Rows of its table.
-        names: The fields in the order of the columns; by default the fields of the record.
+        type: The type of the records, which determines the table.
+        rows: Rows of the table.
+        names: Field names in the order of the columns; by default the fields of the record.
     """
     names = names or type.__struct_fields__  # type: ignore[attr-defined]
-    return parse_rows(_TABLES[type], rows, lambda *row: convert_record(type, dict(zip(names, row, strict=True))))
+    return parse_rows(_TABLE_NAMES[type], rows, lambda *row: convert_record(type, dict(zip(names, row, strict=True))))
 
 
 def read_notices(rows: Iterable[Sequence[object]], limit: int) -> list[Notice]:
-    """Return the first notices that can be read; no further row is fetched."""
+    """Return the first readable notices, without fetching further rows."""
     return list(islice((notice for row in rows for notice in parse_records(Notice, (row,))), limit))
 
 
 def _get_row_id(row: Sequence[object]) -> object:
-    # A session's is the hash of a cookie: the beginning is its public id.
+    # For a session, the id is the hash of a cookie. Its first characters are the public id.
     return row[0][:16] if isinstance(row[0], str) else row[0]
 
 
 def _check_end(status: str, ended_at: float) -> None:
     if status not in _END_STATUSES:
-        raise ValueError("the end is none")
+        raise ValueError("the end is unknown")
     _check_instant(ended_at)
 
 

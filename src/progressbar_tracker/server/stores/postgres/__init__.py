@@ -1,9 +1,9 @@
-"""The store for many servers on one PostgreSQL database.
+"""The store for several servers on one PostgreSQL database.
 
-A write goes one way: the writer's thread takes what waits, locks the rows of the items, lets the ledger judge each
-change against what is stored, and commits all of it under the next revisions. A change is seen one way, too: the
-follower's thread, woken by the notification of that commit or by its own clock, reads what has a revision that is newer
-than the last it saw, and tells it, to the server that wrote it as to all others.
+All writes take one path. The thread of the writer takes a group, locks the rows of its items, resolves conflicts with
+the stored states, and commits the group under the next revisions. All changes are seen on one path, too. A notification
+of the commit, or a timer, wakes the thread of the follower. It reads the rows with newer revisions and publishes them,
+on the server that wrote them as on all others.
 """
 
 from .store import PostgresStore

@@ -1,4 +1,4 @@
-"""What a group of writes comes to, against what is stored: the decisions of one transaction. Pure."""
+"""Resolve conflicts between a group of writes and the stored items. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class ConflictResolver:
-    """The items of one transaction.
+    """Accumulates the changes of one transaction.
 
     Args:
-        stored: What is stored, by id; ``None`` for what is not there.
+        stored: Stored items by id; ``None`` for a deleted one.
 
     Attributes:
-        changed_items: What to write, by id.
-        ended_runs: The runs that go to the history, in order.
-        stale_ids: The items of which a state that could wait is true no longer.
+        changed_items: Items to write by id; ``None`` to delete one.
+        ended_runs: Runs to add to the history, in order.
+        stale_ids: Items whose queued state is outdated.
     """
 
     def __init__(self, stored: Mapping[str, Item | None]) -> None:
@@ -33,19 +33,19 @@ class ConflictResolver:
         self.stale_ids: set[str] = set()
 
     def apply_writes(self, writes: Iterable[Write]) -> set[str]:
-        """Take writes over, all or none; return the ids of those that rest on what is true no longer."""
-        tried: dict[str, Item | None] = {}
+        """Apply all writes, or none if any is based on an outdated state; return the items with such a base."""
+        changed: dict[str, Item | None] = {}
         ended: list[EndedRun] = []
-        waiting: EndedRun | None = None
+        pending_run: EndedRun | None = None
         outdated: set[str] = set()
         after: Item | None
         for write in writes:
             match write:
                 case AddHistory(run):
-                    # It comes before the write that takes the run from the board, and is no longer than that allows.
-                    if waiting is not None:
-                        ended.append(waiting)
-                    waiting = run
+                    # The next write removes this run from the board. It determines the final item of the run.
+                    if pending_run is not None:
+                        ended.append(pending_run)
+                    pending_run = run
                     continue
                 case SaveItem(after, before):
                     item_id = after.id
@@ -53,24 +53,26 @@ class ConflictResolver:
                     after = None
                 case _:
                     continue
-            now = tried[item_id] if item_id in tried else self._get_item(item_id)
+            now = changed[item_id] if item_id in changed else self._get_item(item_id)
             if before != ANY_STATE and not is_compatible(before, now):
                 outdated.add(item_id)
-            if waiting is not None:
-                same = waiting.item.id == item_id and now is not None and waiting.item.run_id == now.run_id
-                # With all that others have told of the run.
-                ended.append(replace(waiting, item=now) if same and now is not None else waiting)
-                waiting = None
-            tried[item_id] = _merge_item(before, after, now)
-        if waiting is not None:
-            ended.append(waiting)
+            if pending_run is not None:
+                is_same_run = (
+                    pending_run.item.id == item_id and now is not None and pending_run.item.run_id == now.run_id
+                )
+                # The stored item includes the progress that other servers received.
+                ended.append(replace(pending_run, item=now) if is_same_run and now is not None else pending_run)
+                pending_run = None
+            changed[item_id] = _merge_item(before, after, now)
+        if pending_run is not None:
+            ended.append(pending_run)
         if not outdated:
-            self.changed_items.update(tried)
+            self.changed_items.update(changed)
             self.ended_runs += ended
         return outdated
 
     def apply_queued(self, write: SaveItem) -> None:
-        """Take over a state that could wait, if its run still goes on."""
+        """Apply a queued state, unless it is outdated."""
         item_id, now = write.item.id, self._get_item(write.item.id)
         if write.before == ANY_STATE or is_compatible(write.before, now):
             self.changed_items[item_id] = _merge_item(write.before, write.item, now)

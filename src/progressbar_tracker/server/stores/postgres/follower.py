@@ -1,6 +1,6 @@
-"""The follower: one thread that reads what has changed, woken by notifications and, for they may be lost, by a clock.
+"""Follow the changes of a database in one thread, woken by notifications and by a timer, since these may be lost.
 
-Its connection holds the lock of who leads, too: when it breaks, another server takes over within a second.
+Its connection also holds the leader lock: if the connection breaks, another server becomes the leader within a second.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger("progressbar_tracker.server.store")
 
 POLL_INTERVAL: Final = 1.0
-"""Seconds between two looks when no notification comes."""
+"""Seconds between two reads without a notification."""
 
 MIN_POLL_INTERVAL: Final = 0.02
-"""Least seconds between two looks: many servers' commits are read at once."""
+"""Minimum seconds between two reads: one read covers the commits of many servers."""
 
 MAX_BATCH_ITEMS: Final = 2000
-"""The most items that are told at a time: who takes them over has other things to do, too."""
+"""Items in one batch: the event loop applies a batch in one turn."""
 
 
 class Follower:
-    """Reads what has changed since a revision, and tells it.
+    """Reads the changes since a revision, and publishes them.
 
     Args:
         url: The database.
-        rev: Up to where all is known.
-        credentials_rev: The same of keys, sessions and shares.
-        tell: Told what is found, from this thread.
-        unsure: Asked for items that are to be told whether they have changed or not.
+        rev: The revision of the loaded items.
+        credentials_rev: The revision of the loaded keys, sessions and shares.
+        publish: Receives batches of changes, in this thread.
+        drain_uncertain: Returns items to publish in any case, changed or not.
 
     Attributes:
-        is_leader: This server is the one that leads.
-        confirmed_at: When a look at the credentials began that was answered, by :func:`~.clock.read_monotonic`.
+        is_leader: Whether this server holds the leader lock.
+        confirmed_at: Start of the latest successful read of the credentials, by :func:`~.clock.read_monotonic`.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Follower:
         self._thread.start()
 
     def request_close(self) -> None:
-        """End at the next look; a notification makes it come at once."""
+        """Stop at the next read. A notification triggers it at once."""
         self._closing.set()
 
     def close(self) -> None:
-        """Stop, whether or not the database answers."""
+        """Stop, even if the database does not answer."""
         self._closing.set()
         if (connection := self._connection) is not None:
             abort_connection(connection)
@@ -107,14 +107,14 @@ class Follower:
 
     def _poll(self, connection: Connection) -> None:
         if not self.is_leader:
-            found = connection.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK_ID]).fetchone()
-            if found is not None and found[0]:
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK_ID]).fetchone()
+            if row is not None and row[0]:
                 self._publish(ChangeBatch(sampled_runs=rows.read_sampled_runs(connection)))
                 self.is_leader = True
                 logs.log_event("leadership gained")
-        if unsure := self._drain_uncertain():
-            self._publish(ChangeBatch(read_items(connection, unsure)))
-        begun = read_monotonic()
+        if uncertain := self._drain_uncertain():
+            self._publish(ChangeBatch(read_items(connection, uncertain)))
+        started_at = read_monotonic()
         meta = connection.execute("SELECT rev, credentials_rev, forgotten_rev FROM meta").fetchone()
         if meta is None:
             return
@@ -123,9 +123,9 @@ class Follower:
             credentials = rows.read_credentials(connection)
             self._publish(ChangeBatch(credentials=credentials))
             self._credentials_rev = credentials.rev
-        self.confirmed_at = begun
+        self.confirmed_at = started_at
         if self._rev < forgotten_rev or rev < self._rev:
-            # Away for so long that it is not known any more what went; or the database was put back in time.
+            # The tombstones since this revision are deleted, or an older copy of the database was restored.
             items, self._rev = read_all_items(connection)
             self._publish(ChangeBatch(items, rev=self._rev, full=True))
         elif rev > self._rev:
@@ -135,26 +135,26 @@ class Follower:
         with connection.cursor() as cursor:
             cursor.execute("SELECT id, rev, state FROM items WHERE rev > %s ORDER BY rev", [self._rev])
             ended = rows.read_ended_runs(connection, self._rev, rev)
-            while found := cursor.fetchmany(MAX_BATCH_ITEMS):
+            while batch := cursor.fetchmany(MAX_BATCH_ITEMS):
                 self._publish(
-                    ChangeBatch({item_id: rows.parse_item_row(item_id, at, state) for item_id, at, state in found})
+                    ChangeBatch({item_id: rows.parse_item_row(item_id, at, state) for item_id, at, state in batch})
                 )
         self._rev = rev
         self._publish(ChangeBatch(ended_runs=ended, rev=rev))
 
 
 def read_items(connection: Connection, ids: Iterable[str]) -> dict[str, ItemRow]:
-    """Return what is stored under ids now."""
+    """Return the stored rows; an item that never existed has revision 0."""
     wanted = list(ids)
-    found = connection.execute("SELECT id, rev, state FROM items WHERE id = ANY(%s)", [wanted]).fetchall()
-    there = {item_id: rows.parse_item_row(item_id, rev, state) for item_id, rev, state in found}
-    return {item_id: there.get(item_id, ItemRow(0, None)) for item_id in wanted}
+    result = connection.execute("SELECT id, rev, state FROM items WHERE id = ANY(%s)", [wanted])
+    stored = {item_id: rows.parse_item_row(item_id, rev, state) for item_id, rev, state in result}
+    return {item_id: stored.get(item_id, ItemRow(0, None)) for item_id in wanted}
 
 
 def read_all_items(connection: Connection) -> tuple[dict[str, ItemRow], int]:
-    """Return all items, and the revision of which they are."""
+    """Return all items and their revision, in one transaction."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         (rev,) = connection.execute("SELECT rev FROM meta").fetchone() or (0,)
-        found = connection.execute("SELECT id, rev, state FROM items WHERE state IS NOT NULL").fetchall()
-    return {item_id: rows.parse_item_row(item_id, at, state) for item_id, at, state in found}, int(rev)
+        items = connection.execute("SELECT id, rev, state FROM items WHERE state IS NOT NULL").fetchall()
+    return {item_id: rows.parse_item_row(item_id, at, state) for item_id, at, state in items}, int(rev)

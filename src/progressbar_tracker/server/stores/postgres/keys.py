@@ -1,4 +1,4 @@
-"""The keys of a database, for the command line."""
+"""Read and write keys for the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class PostgresKeyStore:
-    """Keys, read and written one at a time.
+    """The keys of a database.
 
     Args:
         url: The database.
@@ -36,16 +36,16 @@ class PostgresKeyStore:
         self._connection = connect(url)
 
     def read(self) -> tuple[list[KeyRecord], int]:
-        """Return all keys, and their revision."""
-        known = _translate_errors(lambda: rows.read_credentials(self._connection))
-        return known.keys, known.rev
+        """Return all keys and their revision."""
+        credentials = _translate_errors(lambda: rows.read_credentials(self._connection))
+        return credentials.keys, credentials.rev
 
     def save(self, record: KeyRecord) -> None:
-        """Add a key, or replace it whole, and let the servers know."""
+        """Add or replace a key, and notify the servers."""
         _translate_errors(lambda: self._save(record))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _save(self, record: KeyRecord) -> None:

@@ -1,4 +1,4 @@
-"""Moving everything from a database file to PostgreSQL: in one transaction, counted before it is committed."""
+"""Copy a database file to PostgreSQL, in one transaction that verifies the number of rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class MigrationSummary(NamedTuple):
-    """How much was moved."""
+    """The number of copied records."""
 
     items: int
     runs: int
@@ -38,34 +38,34 @@ class MigrationSummary(NamedTuple):
 
 
 def migrate_database(source: Path, url: str) -> MigrationSummary:
-    """Copy everything of a database file to a PostgreSQL database that has nothing in it yet.
+    """Copy a database file to an empty PostgreSQL database.
 
-    Items keep their owners, keys their identities and secrets, runs of the history their order. The file stays as it
-    is, but for a schema that is led forward to this version's.
+    Items keep their owners, keys their ids and secrets, runs of the history their order. The file only changes by
+    migrations of its schema.
 
     Args:
         source: The file; no server may run on it.
         url: The database.
 
     Raises:
-        ConfigError: It cannot be done, in one sentence; nothing was moved then.
+        ConfigError: The copy failed, in one sentence; the database is still empty.
     """
     if not source.is_file():
         raise ConfigError(f"there is no database {source}")
     ensure_schema(url)
     with contextlib.closing(SqliteStore(source)) as store, contextlib.closing(connect_file(source)) as file:
-        known = store.load()
+        state = store.load()
         try:
             with connect(url) as database, database.transaction(), database.cursor() as cursor:
-                # A large history takes longer than a statement of a server may.
+                # A large history takes longer than the statement timeout of a server.
                 cursor.execute("SET LOCAL statement_timeout = 0")
                 cursor.execute("LOCK TABLE meta IN EXCLUSIVE MODE")
                 _check_empty(cursor, url)
-                for key in known.keys:
+                for key in state.keys:
                     rows.execute_write(cursor, SaveKey(key))
-                for session in known.sessions:
+                for session in state.sessions:
                     rows.execute_write(cursor, SaveSession(session))
-                for share in known.shares:
+                for share in state.shares:
                     rows.execute_write(cursor, SaveShare(share))
                 _copy_rows(
                     cursor, "COPY ended_secrets (hash) FROM STDIN", file.execute("SELECT hash FROM ended_secrets")
@@ -90,15 +90,15 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                     "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + 1", [items + bool(runs)]
                 )
                 cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
-                moved = MigrationSummary(
-                    items, runs, samples, len(known.keys), len(known.sessions), len(known.shares), notices
+                summary = MigrationSummary(
+                    items, runs, samples, len(state.keys), len(state.sessions), len(state.shares), notices
                 )
-                _verify_counts(cursor, file, moved)
+                _verify_counts(cursor, file, summary)
         except psycopg.Error as error:
             raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
     with connect(url) as database:
         database.execute("ANALYZE")
-    return moved
+    return summary
 
 
 _OUTBOX_COLUMNS: Final = (
@@ -112,10 +112,10 @@ def _check_empty(cursor: rows.Cursor, url: str) -> None:
             raise ConfigError(f"the database {strip_password(url)} is not empty: there are {table} in it")
 
 
-def _copy_rows(cursor: rows.Cursor, statement: LiteralString, found: Iterable[tuple[object, ...]]) -> int:
+def _copy_rows(cursor: rows.Cursor, statement: LiteralString, source: Iterable[tuple[object, ...]]) -> int:
     count = 0
     with cursor.copy(statement) as copy:
-        for count, row in enumerate(found, 1):  # noqa: B007  # the last is the count
+        for count, row in enumerate(source, 1):  # noqa: B007  # the last value is the number of rows
             copy.write_row(row)
     return count
 
@@ -126,9 +126,9 @@ def _read_items(file: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
 
 
 def _read_history(file: sqlite3.Connection, rev: int) -> Iterator[tuple[object, ...]]:
-    found = file.execute('SELECT id, "group", status, ended_at, state FROM history ORDER BY n')
-    for item_id, group, status, ended_at, state in found:
-        # One that cannot be read is moved as it is, and skipped there as it was here.
+    history = file.execute('SELECT id, "group", status, ended_at, state FROM history ORDER BY n')
+    for item_id, group, status, ended_at, state in history:
+        # An unreadable row is copied unchanged, and skipped by both stores.
         item = next(iter(parse_rows("history", [(item_id, state)], lambda _, text: parse_item(text))), None)
         run_id, searched = ("", item_id.casefold()) if item is None else (item.run_id, rows.build_search_text(item))
         yield rev, item_id, run_id, group, status, ended_at, searched, state
@@ -142,8 +142,8 @@ def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: Migra
         after = _count_rows(cursor, table)
         if not before == after == count:
             raise ConfigError(f"of {before} rows of {table} only {after} arrived; nothing was moved")
-    if (there := _count_rows(cursor, "credentials")) != summary.keys + summary.sessions + summary.shares:
-        raise ConfigError(f"only {there} keys, sessions and shares arrived; nothing was moved")
+    if (count := _count_rows(cursor, "credentials")) != summary.keys + summary.sessions + summary.shares:
+        raise ConfigError(f"only {count} keys, sessions and shares arrived; nothing was moved")
 
 
 def _count_rows(cursor: rows.Cursor, table: str) -> int:

@@ -1,4 +1,4 @@
-"""Records as rows, and rows as records: the SQL of the store."""
+"""The SQL of the store: write records as rows, and read them."""
 
 from __future__ import annotations
 
@@ -64,25 +64,25 @@ if TYPE_CHECKING:
 Cursor: TypeAlias = psycopg.Cursor[TupleRow]
 
 MAX_ENDED_SAMPLES: Final = 100
-"""The most samples that are kept of a run that has ended."""
+"""Samples to keep of an ended run."""
 
 TRIM_BATCH_SIZE: Final = 1000
-"""The most rows that are forgotten at a time."""
+"""Rows to delete in one transaction."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_item = msgspec.json.Decoder(Item).decode
 
 
 def parse_item_row(item_id: str, rev: int, state: str | None) -> ItemRow:
-    """Return a row as a record; one that cannot be read is as one that is gone."""
-    found = [] if state is None else parse_rows("items", [(item_id, state)], lambda one, text: parse_item(text, one))
-    return ItemRow(rev, found[0] if found else None)
+    """Return a row as a record. An unreadable item counts as deleted."""
+    items = [] if state is None else parse_rows("items", [(item_id, state)], lambda name, text: parse_item(text, name))
+    return ItemRow(rev, items[0] if items else None)
 
 
 def lock_items(cursor: Cursor, ids: Iterable[str]) -> dict[str, ItemRow]:
-    """Return the rows of items, which nobody else can change until the end of the transaction.
+    """Return the rows of items, locked until the end of the transaction.
 
-    In the order of their ids: two servers that lock the same rows in two orders would wait for each other for ever.
+    All servers lock in the order of ids, which prevents deadlocks.
     """
     wanted = list(ids)
     if not wanted:
@@ -98,29 +98,31 @@ def lock_items(cursor: Cursor, ids: Iterable[str]) -> dict[str, ItemRow]:
 def write_items(
     cursor: Cursor, changed: Mapping[str, Item | None], stored: Mapping[str, ItemRow], rev: int, now: float
 ) -> bool:
-    """Write items under the revisions after ``rev``; say whether those that are new are new still."""
-    fresh, known = list[_NewRow](), list[_NewRow]()
-    for place, (item_id, item) in enumerate(changed.items(), rev + 1):
+    """Write items under the revisions after ``rev``; return whether each new item is still new."""
+    new_rows, changed_rows = list[_NewRow](), list[_NewRow]()
+    for item_rev, (item_id, item) in enumerate(changed.items(), rev + 1):
         state = None if item is None else _encode_json(item)
-        (known if item_id in stored else fresh).append((item_id, place, state, now if item is None else None))
-    if known:
+        (changed_rows if item_id in stored else new_rows).append(
+            (item_id, item_rev, state, now if item is None else None)
+        )
+    if changed_rows:
         cursor.execute(
             f"WITH new (id, rev, state, gone_at) AS ({_NEW_ROWS_QUERY}) UPDATE items "  # noqa: S608  # a constant
             "SET rev = new.rev, state = new.state, gone_at = new.gone_at FROM new WHERE items.id = new.id",
-            [_encode_json(known)],
+            [_encode_json(changed_rows)],
         )
-    if fresh:
+    if new_rows:
         cursor.execute(
             f"INSERT INTO items (id, rev, state, gone_at) {_NEW_ROWS_QUERY} ON CONFLICT (id) DO NOTHING",
-            [_encode_json(fresh)],
+            [_encode_json(new_rows)],
         )
-        return cursor.rowcount == len(fresh)
+        return cursor.rowcount == len(new_rows)
     return True
 
 
 _NewRow: TypeAlias = tuple[str, int, str | None, float | None]
 
-# Thousands of rows in one parameter. As arrays, the driver would escape each text by itself, in Python.
+# Thousands of rows in one JSON parameter. The driver would escape each text of an array in Python, which is slow.
 _NEW_ROWS_QUERY: Final = (
     "SELECT row->>0, (row->>1)::bigint, row->>2, (row->>3)::float8 FROM json_array_elements(%s::json) AS rows (row)"
 )
@@ -153,10 +155,10 @@ def add_history(cursor: Cursor, ended: Sequence[EndedRun], rev: int) -> None:
 
 
 def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
-    """Add samples: of ten thousand items at a time, so in one statement."""
+    """Add samples in one statement: a commit may contain those of 10,000 items."""
     if added:
-        # A row is changed once in a statement: of two samples of one instant, the later.
-        newest = {(one.id, one.run_id, one.sample.at): one.sample for one in added}
+        # A statement may change a row only once, so keep the later of two samples of one instant.
+        newest = {(write.id, write.run_id, write.sample.at): write.sample for write in added}
         cursor.execute(
             "INSERT INTO samples SELECT row->>0, row->>1, (row->>2)::float8, (row->>3)::float8, (row->>4)::float8 "
             "FROM json_array_elements(%s::json) AS rows (row) ON CONFLICT (id, run_id, at) DO UPDATE "
@@ -166,12 +168,12 @@ def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
 
 
 def build_search_text(item: Item) -> str:
-    """Return what a search of the history looks at."""
+    """Return the text that a search of the history matches."""
     return f"{item.id}\n{item.title}".casefold()
 
 
 def execute_write(cursor: Cursor, write: Write) -> None:
-    """Carry out one write that is not of an item's state."""
+    """Execute a write other than a change of an item."""
     match write:
         case ThinSamples(item_id, run_id):
             _thin_samples(cursor, item_id, run_id, 2)
@@ -201,7 +203,7 @@ def execute_write(cursor: Cursor, write: Write) -> None:
                 [*astuple(notice), MAX_WAITING_NOTICES, MAX_WAITING_NOTICES],
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
-            # Of what is done with, only that it was is remembered.
+            # A done notice keeps its id and loses its body.
             cursor.execute(
                 "UPDATE outbox SET attempts = %s, next_at = %s, delivered_at = %s, error = %s, "
                 "body = CASE WHEN %s::float8 IS NULL THEN '' ELSE body END WHERE notice_id = %s",
@@ -218,13 +220,13 @@ def execute_write(cursor: Cursor, write: Write) -> None:
             cursor.execute("UPDATE meta SET probed_at = %s", [at])
 
 
-def trim_history(cursor: Cursor, write: TrimHistory, forgotten_before: float) -> bool:
-    """Forget runs that are too old or too many, and their samples, and the rows of items that went before an instant.
+def trim_history(cursor: Cursor, write: TrimHistory, deleted_before: float) -> bool:
+    """Delete a batch of runs that are too old or too many, with their samples, and a batch of old tombstones.
 
-    A slice of them: who waits for a commit must not wait for a million rows.
+    The batch is limited, because other writes wait for its commit.
 
     Returns:
-        Whether there is more.
+        Whether there may be more.
     """
     if write.latest != math.inf:
         cursor.execute(
@@ -244,26 +246,26 @@ def trim_history(cursor: Cursor, write: TrimHistory, forgotten_before: float) ->
         [*values, TRIM_BATCH_SIZE],
     )
     (runs,) = cursor.fetchone() or (0,)
-    # A server that has not read so far reads everything anew: it could not learn any more that these went.
+    # A server with an older revision must read all items again, because it can no longer see these deletions.
     cursor.execute(
         "WITH old AS (DELETE FROM items WHERE id IN (SELECT id FROM items WHERE gone_at < %s LIMIT %s FOR UPDATE "
         "SKIP LOCKED) AND gone_at IS NOT NULL RETURNING rev) "
         "UPDATE meta SET forgotten_rev = greatest(forgotten_rev, (SELECT max(rev) FROM old)) "
         "WHERE EXISTS (SELECT FROM old) RETURNING (SELECT count(*) FROM old)",
-        [forgotten_before, TRIM_BATCH_SIZE],
+        [deleted_before, TRIM_BATCH_SIZE],
     )
-    (gone,) = cursor.fetchone() or (0,)
-    return bool(runs == TRIM_BATCH_SIZE or gone == TRIM_BATCH_SIZE)
+    (tombstones,) = cursor.fetchone() or (0,)
+    return bool(runs == TRIM_BATCH_SIZE or tombstones == TRIM_BATCH_SIZE)
 
 
 def read_credentials(connection: Connection) -> Credentials:
-    """Return who may do what, as of one instant."""
+    """Return all credentials, in one transaction."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
-        found = connection.execute("SELECT kind, id, state, used_at FROM credentials").fetchall()
+        result = connection.execute("SELECT kind, id, state, used_at FROM credentials").fetchall()
     keys, sessions, shares = list[KeyRecord](), list[SessionRecord](), list[ShareRecord]()
-    for kind, name, state, used_at in found:
+    for kind, name, state, used_at in result:
         match kind:
             case "key":
                 keys += parse_rows("keys", [(name, state, used_at)], _parse_key)
@@ -275,7 +277,7 @@ def read_credentials(connection: Connection) -> Credentials:
 
 
 def is_secret_retired(connection: Connection, secret_hash: str) -> bool:
-    """Say whether a secret was one of a key, and is one no more."""
+    """Return whether a secret once belonged to a key, and no longer does."""
     return connection.execute("SELECT FROM ended_secrets WHERE hash = %s", [secret_hash]).fetchone() is not None
 
 
@@ -288,14 +290,14 @@ def _parse_session(_: str, state: str, used_at: float | None) -> SessionRecord:
 
 
 def read_sampled_runs(connection: Connection) -> list[SampledRun]:
-    """Return how many samples there are of each run that goes on."""
-    found = connection.execute(
+    """Return the number of samples of each running run."""
+    result = connection.execute(
         "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "
-        # By its text: one state that is no JSON would fail the whole statement.
+        # Compare text: one state with invalid JSON would fail the whole statement.
         'WHERE strpos(state, \'"status":"running"\') > 0 AND strpos(state, concat(\'"run_id":"\', run_id, \'"\')) > 0 '
         "GROUP BY samples.id, samples.run_id"
     )
-    return parse_records(SampledRun, found)
+    return parse_records(SampledRun, result)
 
 
 def read_history(
@@ -327,42 +329,42 @@ def read_history(
 
 
 def read_ended_runs(connection: Connection, rev: int, until: int) -> list[EndedRun]:
-    """Return the runs that went to the history after one revision and up to another."""
-    found = connection.execute(
+    """Return the runs that moved to the history after ``rev`` and up to ``until``."""
+    result = connection.execute(
         "SELECT n, state, status, ended_at FROM history WHERE rev > %s AND rev <= %s ORDER BY n", [rev, until]
     )
-    return parse_rows("history", found, lambda _, *row: parse_ended_run(*row))
+    return parse_rows("history", result, lambda _, *row: parse_ended_run(*row))
 
 
 def read_samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
     """Return the samples of a run, oldest first."""
-    found = connection.execute(
+    result = connection.execute(
         "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
     )
-    return parse_records(Sample, found)
+    return parse_records(Sample, result)
 
 
 def read_due_notices(
     connection: Connection, now: float, limit: int, excluded_channels: Collection[str]
 ) -> list[Notice]:
-    """Return the notices that are to be sent now, the longest due first."""
-    found = connection.execute(
+    """Return the notices that are due, longest due first."""
+    result = connection.execute(
         f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "  # noqa: S608
         "ORDER BY next_at",
         [now, now + MAX_RETRY_SECONDS, list(excluded_channels)],
     )
-    return read_notices(found, limit)
+    return read_notices(result, limit)
 
 
 def read_delivery_stats(connection: Connection) -> list[DeliveryStats]:
-    """Return what became of the notices to each channel."""
-    found = connection.execute(
+    """Return the delivery statistics of each channel."""
+    result = connection.execute(
         "SELECT channel, count(next_at), count(delivered_at), "
         "count(*) FILTER (WHERE next_at IS NULL AND delivered_at IS NULL), max(delivered_at), "
         "(array_agg(error ORDER BY at DESC) FILTER (WHERE error IS NOT NULL))[1] "
         "FROM outbox GROUP BY channel ORDER BY channel"
     )
-    return parse_records(DeliveryStats, found)
+    return parse_records(DeliveryStats, result)
 
 
 def _save_credential(
@@ -376,7 +378,7 @@ def _save_credential(
 
 
 def _retire_secrets(cursor: Cursor, key_id: str, kept: Sequence[str] = ()) -> None:
-    """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
+    """Record the secrets of a key that are about to leave the table of keys, except for the kept ones."""
     cursor.execute(
         "INSERT INTO ended_secrets SELECT DISTINCT secret FROM credentials, "
         "LATERAL (VALUES (state::json->>'hash'), (state::json->>'previous_hash')) AS secrets (secret) "
@@ -390,7 +392,7 @@ def _touch_credential(cursor: Cursor, kind: str, record_id: str, at: float) -> N
 
 
 def _thin_samples(cursor: Cursor, item_id: str, run_id: str, step: int) -> None:
-    """Keep the first sample of a run and every so manieth after it."""
+    """Keep every ``step``-th sample of a run, beginning with the first."""
     cursor.execute(
         "DELETE FROM samples USING (SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples "
         "WHERE id = %(id)s AND run_id = %(run)s) AS numbered WHERE samples.id = %(id)s AND samples.run_id = %(run)s "

@@ -1,7 +1,7 @@
-"""The schema's history on PostgreSQL, and connections to a database of this version.
+"""Migrations of the schema on PostgreSQL, and connections to a database of this version.
 
-``MIGRATIONS[n]`` leads from version ``n`` to ``n + 1``. What is released is never edited. Records that are only ever
-read whole, keys, sessions and shares, are kept as JSON: a field more is no migration.
+``MIGRATIONS[n]`` upgrades version ``n`` to ``n + 1``. Never edit a released one. Keys, sessions and shares are stored
+as JSON, because they are always read as a whole: a new field needs no migration.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ if TYPE_CHECKING:
     Connection: TypeAlias = psycopg.Connection[TupleRow]
 
 NOTIFY_CHANNEL: Final = "progressbar_tracker"
-"""Where a commit is told of."""
+"""Receives a notification for each commit."""
 
 MIGRATION_LOCK_ID: Final = 0x70627432
 LEADER_LOCK_ID: Final = 0x70627433
 STARTUP_LOCK_ID: Final = 0x70627434
-"""Advisory locks: one for who migrates, one for who leads, one for who makes the first keys."""
+"""Advisory locks for the migration, for the leader, and for the creation of the first keys."""
 
 CONNECT_TIMEOUT: Final = 5
-"""Seconds in which a connection has to be made."""
 
 MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
     (
-        # One row, whose lock puts all commits in an order: revisions have no gaps and are seen in that order.
+        # The lock of this single row orders all commits: revisions have no gaps and become visible in order.
         """CREATE TABLE meta (
             one boolean PRIMARY KEY DEFAULT true CHECK (one),
             epoch text NOT NULL,
@@ -48,7 +47,7 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
             probed_at double precision NOT NULL DEFAULT 0
         )""",
         "INSERT INTO meta (epoch) VALUES (substr(md5(random()::text || clock_timestamp()::text), 1, 12))",
-        # An item that is gone leaves its row for a while, with nothing in it but the revision at which it went.
+        # A deleted item leaves a tombstone for an hour: a row with only the revision of the deletion.
         """CREATE TABLE items (
             id text COLLATE "C" PRIMARY KEY,
             rev bigint NOT NULL,
@@ -89,11 +88,11 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
             PRIMARY KEY (kind, id)
         )""",
     ),
-    (  # each end may be forgotten after a time of its own
+    (  # a retention per status
         "CREATE INDEX history_status_ended_at ON history (status, ended_at)",
         "DROP INDEX history_ended_at",
     ),
-    (  # the outbox: with next_at it waits, with delivered_at it has arrived, with neither it was given up
+    (  # the outbox: a notice with next_at waits, one with delivered_at arrived, one with neither was given up
         """CREATE TABLE outbox (
             notice_id text COLLATE "C" PRIMARY KEY,
             channel text COLLATE "C" NOT NULL,
@@ -110,17 +109,17 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
         "CREATE INDEX outbox_next_at ON outbox (next_at) WHERE next_at IS NOT NULL",
         "CREATE INDEX outbox_done ON outbox (at) WHERE next_at IS NULL",
     ),
-    (  # the secrets that are refused for good
+    (  # permanently refused secrets
         'CREATE TABLE ended_secrets (hash text COLLATE "C" PRIMARY KEY)',
     ),
 )
 
 
 def connect(url: str) -> Connection:
-    """Return a connection that commits each statement by itself unless told otherwise, and gives up in time.
+    """Return a connection in autocommit mode, with timeouts.
 
     Raises:
-        psycopg.Error: There is none to be had.
+        psycopg.Error: The connection failed.
     """
     connection = psycopg.connect(add_timeouts(url), autocommit=True)
     try:
@@ -132,28 +131,28 @@ def connect(url: str) -> Connection:
 
 
 def abort_connection(connection: Connection) -> None:
-    """End a connection under whatever waits for its answer: that fails at once."""
+    """Shut the socket of a connection down, so that a thread that waits for a response fails at once."""
     with contextlib.suppress(psycopg.Error, OSError, ValueError):
         with socket.socket(fileno=os.dup(connection.pgconn.socket)) as other:
             other.shutdown(socket.SHUT_RDWR)
 
 
 def set_search_path(connection: Connection) -> None:
-    """Make a connection find our tables."""
+    """Select the schema of this program."""
     connection.execute("SET search_path TO progressbar_tracker")
 
 
 def add_timeouts(url: str) -> str:
-    """Return a connection string with which nothing waits for ever: neither for the network nor for another server.
+    """Return a connection string with timeouts for the network and for locks of other servers.
 
     Raises:
-        psycopg.ProgrammingError: It is no connection string.
+        psycopg.ProgrammingError: The string is invalid.
     """
     return make_conninfo(
         url,
         connect_timeout=CONNECT_TIMEOUT,
         application_name="progressbar-tracker",
-        # A server that stops in the middle of a transaction must not hold up the others for longer than this.
+        # Limits how long a server that hangs in a transaction can block the others.
         options="-c idle_in_transaction_session_timeout=5s -c statement_timeout=30s -c lock_timeout=10s",
         tcp_user_timeout=10_000,
         keepalives_idle=10,
@@ -163,7 +162,7 @@ def add_timeouts(url: str) -> str:
 
 
 def ensure_schema(url: str) -> None:
-    """See to it that a database has the newest schema.
+    """Migrate a database to the newest schema if necessary.
 
     Raises:
         ConfigError: The database cannot be used, in one sentence.
@@ -178,10 +177,10 @@ def ensure_schema(url: str) -> None:
 def _migrate(connection: Connection, url: str) -> None:
     newest = len(MIGRATIONS)
     with connection.transaction():
-        # Two servers that are started at once both want to make the tables.
+        # Several servers may start at the same time.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK_ID])
-        found = connection.execute("SELECT to_regclass('progressbar_tracker.schema')").fetchone()
-        if found is not None and found[0] is not None:
+        table = connection.execute("SELECT to_regclass('progressbar_tracker.schema')").fetchone()
+        if table is not None and table[0] is not None:
             row = connection.execute("SELECT version FROM progressbar_tracker.schema").fetchone()
             version = 0 if row is None else int(row[0])
         else:

@@ -1,4 +1,4 @@
-"""The store's face: what the server asks of it, put together from the writer, the follower and a pool for reading."""
+"""Store in a PostgreSQL database: a writer, a follower and a pool of connections for reads."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from .schema import Connection
 
 MAX_READ_CONNECTIONS: Final = 6
-"""The most connections for reading: more than the searches and other looks at the past take together."""
+"""More than all concurrent searches and history queries use."""
 
 CANCEL_TIMEOUT: Final = 2.0
-"""Seconds in which the database takes note that a search is cancelled."""
+"""Seconds for the request that cancels a query."""
 
 
 class PostgresStore(GroupCommitStore):
@@ -60,7 +60,7 @@ class PostgresStore(GroupCommitStore):
         now: Seconds since the epoch.
 
     Raises:
-        ConfigError: The database cannot be used: it does not answer, refuses us, or belongs to a newer version.
+        ConfigError: The database does not answer, refuses the connection, or belongs to a newer version.
     """
 
     def __init__(self, url: str, *, now: Callable[[], float] = time.time) -> None:
@@ -104,42 +104,44 @@ class PostgresStore(GroupCommitStore):
 
     @property
     def durability_error(self) -> None:
-        """PostgreSQL itself looks after its files."""
+        """``None``: PostgreSQL guards its own files."""
         return
 
     @property
     def shared(self) -> PostgresStore:
-        """This store is one to which others write, too."""
+        """The store itself: other servers may write to it."""
         return self
 
     @property
     def is_leader(self) -> bool:
-        """Whether this server is the one that sees to what happens by itself."""
+        """Whether this server runs background maintenance."""
         return self._follower is not None and self._follower.is_leader
 
     @property
     def credentials_rev(self) -> int:
-        """The newest revision of the credentials that was written here."""
+        """The newest revision of the credentials that this server wrote."""
         return self._writer.credentials_rev
 
     @property
     def confirmed_at(self) -> float:
-        """Since when the credentials that were told may have changed, by :func:`~.clock.read_monotonic`."""
+        """Start of the latest successful read of the credentials, by :func:`~.clock.read_monotonic`."""
         return self._loaded_at if self._follower is None else max(self._loaded_at, self._follower.confirmed_at)
 
     def load(self) -> StoredState:
-        """Return all hot state; what changes from then on can be followed."""
+        """Return the state to keep in memory; :meth:`follow` publishes the changes since then."""
         self._loaded_at = read_monotonic()
         with self._borrow_connection() as connection:
-            found, self.rev = follower.read_all_items(connection)
-            known = rows.read_credentials(connection)
-            sampled = rows.read_sampled_runs(connection)
-        self._credentials_rev = known.rev
-        items = [row.item for row in found.values() if row.item is not None]
-        return StoredState(items, known.keys, known.rev, known.sessions, sampled, known.shares)
+            stored, self.rev = follower.read_all_items(connection)
+            credentials = rows.read_credentials(connection)
+            sampled_runs = rows.read_sampled_runs(connection)
+        self._credentials_rev = credentials.rev
+        items = [row.item for row in stored.values() if row.item is not None]
+        return StoredState(
+            items, credentials.keys, credentials.rev, credentials.sessions, sampled_runs, credentials.shares
+        )
 
     def follow(self, publish: Callable[[ChangeBatch], None]) -> None:
-        """Tell from now on what becomes of the database since it was loaded."""
+        """Publish all changes of the database since it was loaded."""
         self._publish = publish
         self._follower = Follower(
             self._url,
@@ -150,16 +152,16 @@ class PostgresStore(GroupCommitStore):
         )
 
     def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
-        """Say what of this server's own is not yet in the row of an item at a revision."""
+        """Return which changes of this server are not yet in the row of an item at a revision."""
         return self._writer.find_pending_base(item_id, rev)
 
     def acknowledge(self, rev: int) -> None:
-        """Note that all up to a revision has been taken over."""
+        """Note that the server has applied all changes up to a revision."""
         self._writer.acknowledge(rev)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep other servers that start at the same time from doing the same thing.
+        """Hold a lock against other servers that start at the same time.
 
         Raises:
             StoreError: The database does not answer.
@@ -172,29 +174,29 @@ class PostgresStore(GroupCommitStore):
                 connection.execute("SELECT pg_advisory_unlock(%s)", [STARTUP_LOCK_ID])
 
     def read_items(self, ids: Iterable[str]) -> dict[str, ItemRow]:
-        """Return what is stored under ids now."""
+        """Return the stored rows; an item that never existed has revision 0."""
         with self._borrow_connection() as connection:
             return follower.read_items(connection, ids)
 
     def read_credentials(self) -> Credentials:
-        """Return who may do what now."""
+        """Return the stored credentials."""
         with self._borrow_connection() as connection:
             return rows.read_credentials(connection)
 
     @property
     def database_id(self) -> str:
-        """What tells this database from any other."""
+        """A unique id of this database."""
         return self.epoch
 
     def is_secret_retired(self, secret_hash: str) -> bool:
-        """Say whether a secret was one of a key, and is one no more."""
+        """Return whether a secret once belonged to a key, and no longer does."""
         with self._borrow_connection() as connection:
             return rows.is_secret_retired(connection, secret_hash)
 
     def read_keys(self) -> tuple[list[KeyRecord], int]:
-        """Return all keys, and their revision."""
-        known = self.read_credentials()
-        return known.keys, known.rev
+        """Return all keys and their revision."""
+        credentials = self.read_credentials()
+        return credentials.keys, credentials.rev
 
     def read_keys_rev(self) -> int:
         """Return the revision of the keys."""
@@ -225,17 +227,17 @@ class PostgresStore(GroupCommitStore):
             return rows.read_samples(connection, item_id, run_id)
 
     def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
-        """Return the notices that are to be sent now, the longest due first."""
+        """Return the notices that are due, longest due first."""
         with self._borrow_connection() as connection:
             return rows.read_due_notices(connection, now, limit, excluded_channels)
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
-        """Return what became of the notices to each channel, as far as is remembered."""
+        """Return the delivery statistics of each channel."""
         with self._borrow_connection() as connection:
             return rows.read_delivery_stats(connection)
 
     def close(self) -> None:
-        """Write what waits, then let go of everything. Idempotent."""
+        """Write the queue, then release all resources. Idempotent."""
         if self._follower is not None:
             self._follower.request_close()
         self._writer.close()
@@ -244,7 +246,7 @@ class PostgresStore(GroupCommitStore):
         self._pool.close(timeout=0.1)  # for each of its threads
 
     def abandon(self) -> None:
-        """Let everything fail that waits for the database, and try nothing again: the server has to end."""
+        """Fail all pending operations and retry nothing, because the server must end."""
         self._writer.abandon()
         for connection in list(self._connections):
             abort_connection(connection)
@@ -260,7 +262,7 @@ class PostgresStore(GroupCommitStore):
 
 
 class _ReadConnection:
-    """A connection for reading, whose errors are a store's."""
+    """Lends a connection of the pool, and turns errors of the driver into :class:`StoreError`."""
 
     def __init__(self, pool: psycopg_pool.ConnectionPool[Connection]) -> None:
         self._context = pool.connection()
@@ -282,7 +284,7 @@ class _ReadConnection:
 def _interrupt_on_cancel(
     connection: Connection, cancellation: Cancellation | None
 ) -> contextlib.AbstractContextManager[None]:
-    """Let a cancellation interrupt what a connection does, until it is given back."""
+    """Let a cancellation interrupt the query of a connection."""
 
     def interrupt() -> None:
         with contextlib.suppress(psycopg.Error):
@@ -292,4 +294,4 @@ def _interrupt_on_cancel(
 
 
 def _discard_batch(_: ChangeBatch) -> None:
-    """Tell nobody."""
+    """Ignore changes until :meth:`PostgresStore.follow`."""

@@ -1,9 +1,7 @@
-"""The writer: one thread owns the one connection that writes, and commits in groups, four times a second at the least.
+"""Write to a PostgreSQL database that other servers share: lock, merge, assign revisions, commit.
 
-Whoever needs durability waits for the next group's commit. States that may wait are coalesced per item, each with what
-the oldest of them was made of, and join the next group. What was committed is remembered until the follower has told
-of it: until then an older row of the same item is no news. The thread never dies of a failed commit: it fails the
-waiters, keeps what may wait, and tries again.
+A queued state keeps the base of the oldest state that it replaces, so that a conflict can be merged. The revision of a
+committed item is remembered until the follower publishes it. Until then, an older row of the item is outdated.
 """
 
 from __future__ import annotations
@@ -47,13 +45,13 @@ if TYPE_CHECKING:
     from .schema import Connection
 
 FLUSH_DELAY: Final = 0.25
-"""Seconds between two commits of states that may wait."""
+"""Seconds that queued states may wait."""
 
 TOMBSTONE_RETENTION: Final = 3600.0
-"""Seconds after which the row of an item that is gone is forgotten."""
+"""Seconds until the tombstone of a deleted item is removed."""
 
 MAX_ATTEMPTS: Final = 5
-"""How often a group is tried anew because another server has made the same item in this very moment."""
+"""Attempts for one group, if other servers create the same items at the same time."""
 
 
 class PostgresWaiter(Waiter):
@@ -64,7 +62,7 @@ class PostgresWaiter(Waiter):
 
 
 class _CollisionError(Exception):
-    """An item that was not there when the group was judged is there now."""
+    """Another server created an item after its row was found missing."""
 
 
 class PostgresWriter(GroupWriter[PostgresWaiter]):
@@ -95,7 +93,7 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
         self._thread.start()
 
     def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
-        """Say what is not yet in the row of an item at a revision: see :class:`~..base.SharedStore`."""
+        """Return which changes are not yet in a row; see :class:`~..base.SharedStore`."""
         with self._condition:
             if item_id in self._pending_ids or self._committed_revs.get(item_id, 0) > rev:
                 return True
@@ -106,7 +104,7 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
         return False
 
     def acknowledge(self, rev: int) -> None:
-        """Forget what was committed up to a revision: the follower has told of it."""
+        """Forget commits up to a revision, because the follower has published them."""
         with self._condition:
             while self._committed_revs:
                 item_id = next(iter(self._committed_revs))
@@ -115,13 +113,13 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
                 del self._committed_revs[item_id]
 
     def drain_uncertain(self) -> set[str]:
-        """Return the items of which a commit has failed since this was asked last: the follower reads them anew."""
+        """Return, once, the items of failed commits: the follower reads them again."""
         with self._condition:
-            unsure, self._uncertain_ids = self._uncertain_ids, set()
-        return unsure
+            uncertain, self._uncertain_ids = self._uncertain_ids, set()
+        return uncertain
 
     def abandon(self) -> None:
-        """Give up what is under way: the database does not answer, and the server has to end."""
+        """Fail the current group and all others: the database does not answer, and the server must end."""
         self._is_abandoned = True
         if (connection := self._connection) is not None:
             abort_connection(connection)
@@ -206,63 +204,64 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
         for _ in range(MAX_ATTEMPTS):
             with contextlib.suppress(_CollisionError):
                 return self._transact(self._connection, waiters, queued)
-        raise StoreError("another server makes the same items all the time")
+        raise StoreError("other servers keep creating the same items")
 
     def _transact(
         self, connection: Connection, waiters: list[PostgresWaiter], queued: dict[object, Write]
     ) -> GroupResult[PostgresWaiter]:
         self._is_committing = False
-        late = [write for write in queued.values() if isinstance(write, SaveItem)]
-        ids = {item_id for waiter in waiters for item_id in waiter.item_ids} | {write.item.id for write in late}
+        queued_saves = [write for write in queued.values() if isinstance(write, SaveItem)]
+        ids = {item_id for waiter in waiters for item_id in waiter.item_ids} | {write.item.id for write in queued_saves}
         with connection.transaction(), connection.cursor() as cursor:
             stored = rows.lock_items(cursor, ids)
-            ledger = ConflictResolver({item_id: row.item for item_id, row in stored.items()})
-            outcomes, others = list[tuple[PostgresWaiter, StoreError | None]](), list[Write]()
+            resolver = ConflictResolver({item_id: row.item for item_id, row in stored.items()})
+            outcomes, other_writes = list[tuple[PostgresWaiter, StoreError | None]](), list[Write]()
             for waiter in waiters:
                 for save in waiter.preceding.values():
-                    ledger.apply_queued(save)
-                if outdated := ledger.apply_writes(waiter.writes):
-                    there = {item_id: stored.get(item_id, ItemRow(0, None)) for item_id in outdated}
-                    outcomes.append((waiter, OutdatedError(there)))
+                    resolver.apply_queued(save)
+                if outdated := resolver.apply_writes(waiter.writes):
+                    current = {item_id: stored.get(item_id, ItemRow(0, None)) for item_id in outdated}
+                    outcomes.append((waiter, OutdatedError(current)))
                 else:
                     outcomes.append((waiter, None))
-                    others += [write for write in waiter.writes if not isinstance(write, _ITEM_WRITES)]
-            for save in late:
-                ledger.apply_queued(save)
-            others += [write for write in queued.values() if not isinstance(write, _ITEM_WRITES)]
-            rev = self._write_changes(cursor, ledger, stored, others)
+                    other_writes += [write for write in waiter.writes if not isinstance(write, _ITEM_WRITES)]
+            for save in queued_saves:
+                resolver.apply_queued(save)
+            other_writes += [write for write in queued.values() if not isinstance(write, _ITEM_WRITES)]
+            rev = self._write_changes(cursor, resolver, stored, other_writes)
             self._is_committing = True
-        refused = {
-            item_id: stored.get(item_id, ItemRow(0, None)) for item_id in ledger.stale_ids - ledger.changed_items.keys()
+        stale_rows = {
+            item_id: stored.get(item_id, ItemRow(0, None))
+            for item_id in resolver.stale_ids - resolver.changed_items.keys()
         }
-        return GroupResult(outcomes, {}, rev, frozenset(ledger.changed_items), refused)
+        return GroupResult(outcomes, {}, rev, frozenset(resolver.changed_items), stale_rows)
 
     def _write_changes(
-        self, cursor: rows.Cursor, ledger: ConflictResolver, stored: dict[str, ItemRow], others: Sequence[Write]
+        self, cursor: rows.Cursor, resolver: ConflictResolver, stored: dict[str, ItemRow], other_writes: Sequence[Write]
     ) -> int | None:
-        rows.add_samples(cursor, [write for write in others if isinstance(write, AddSample)])
-        for write in others:
+        rows.add_samples(cursor, [write for write in other_writes if isinstance(write, AddSample)])
+        for write in other_writes:
             if isinstance(write, TrimHistory):
                 if rows.trim_history(cursor, write, self._now() - TOMBSTONE_RETENTION):
                     self._continue_later(write, FLUSH_DELAY)
             elif not isinstance(write, AddSample):
                 rows.execute_write(cursor, write)
-        credentials = sum(isinstance(write, CREDENTIAL_WRITES) for write in others)
-        count = len(ledger.changed_items)
-        if not (count or ledger.ended_runs or credentials):
+        credentials = sum(isinstance(write, CREDENTIAL_WRITES) for write in other_writes)
+        count = len(resolver.changed_items)
+        if not (count or resolver.ended_runs or credentials):
             return None
-        # From here until the commit no other server gets a revision: who sees one has seen all before it.
+        # No other server gets a revision from here until the commit, so revisions become visible in order.
         cursor.execute(
             "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + %s RETURNING rev, credentials_rev",
             [max(count, 1), credentials],
         )
         rev, credentials_rev = cursor.fetchone() or (0, 0)
         if credentials:
-            # Before it is committed: too early does no harm, and too late would.
+            # Set before the commit. Set later, credentials that the follower read earlier could undo this change.
             self.credentials_rev = credentials_rev
-        if not rows.write_items(cursor, ledger.changed_items, stored, rev - count, self._now()):
+        if not rows.write_items(cursor, resolver.changed_items, stored, rev - count, self._now()):
             raise _CollisionError
-        rows.add_history(cursor, ledger.ended_runs, rev)
+        rows.add_history(cursor, resolver.ended_runs, rev)
         cursor.execute(_NOTIFY_STATEMENT)
         return int(rev)
 
@@ -273,7 +272,9 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
             self._connection = None
 
 
-_NOTIFY_STATEMENT: Final = f"NOTIFY {NOTIFY_CHANNEL}"  # one a commit: each takes a lock of the whole server
+_NOTIFY_STATEMENT: Final = (
+    f"NOTIFY {NOTIFY_CHANNEL}"  # once per commit: NOTIFY takes a lock of the whole database server
+)
 
 _ITEM_WRITES: Final = (SaveItem, DropItem, AddHistory)
 

@@ -1,7 +1,7 @@
-"""Copies of a database file: taken while a server runs on it, and put in its place while none does.
+"""Back up a database while a server runs on it, and restore it while none runs.
 
-A copy is made under another name, checked, and then renamed: what has the name of a copy is whole. It is one file, in
-which everything is that was committed when it was begun.
+A copy gets its name only after it was checked, so a file with the name of a copy is complete. It is a single file with
+all commits up to the start of the copy.
 """
 
 from __future__ import annotations
@@ -25,17 +25,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPANION_SUFFIXES: Final = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database; with another database there, it would be taken for that one's."""
+"""Files of SQLite beside a database. SQLite would apply them to another database with its name."""
 
 
 class CopySummary(NamedTuple):
-    """What a copy holds.
+    """The number of records in a copy.
 
     Attributes:
-        items: How many items.
-        runs: How many runs of the history.
-        keys: How many keys.
-        previous_path: Where the file is kept that was there before a :func:`restore`.
+        runs: Runs of the history.
+        previous_path: The former database, which :func:`restore_backup` keeps.
     """
 
     items: int
@@ -45,58 +43,58 @@ class CopySummary(NamedTuple):
 
 
 def create_backup(database: Path, target: Path, *, replace: bool = False) -> CopySummary:
-    """Copy a database into a file of its own, whether or not a server runs on it.
+    """Copy a database into a single file. A server may run on it.
 
     Args:
-        database: The database; it may be of an older schema, which the copy then has too.
-        target: The file to make; only its owner may read it.
-        replace: Take the place of a file that is there.
+        database: The database. The copy has the same schema version, even an older one.
+        target: The new file; only its owner may read it.
+        replace: Replace an existing file.
 
     Raises:
-        ConfigError: It cannot be done, in one sentence; ``target`` is then as it was.
+        ConfigError: The copy failed, in one sentence; ``target`` is unchanged.
     """
     _check_target(database, target, replace=replace)
     with _open_source(database, "database") as source, _make_temporary(target) as part:
-        found = _copy_database(source, part, target)
+        summary = _copy_database(source, part, target)
         if target.exists() and not replace:
             raise ConfigError(f"there is a file {target} already")
         _install_file(part, target)
-    return found
+    return summary
 
 
 def restore_backup(source: Path, database: Path, *, now: Callable[[], float] = time.time) -> CopySummary:
-    """Put a copy in the place of a database, led forward to this version's schema; the copy stays as it is.
+    """Replace a database by a copy, migrated to the newest schema. The copy itself does not change.
 
-    The file that was there is kept beside it, with the time in its name.
+    The former file is kept beside the database, with the time in its name.
 
     Args:
         source: The copy.
-        database: The database; it need not be there.
+        database: The database; may be missing.
         now: Seconds since the epoch.
 
     Raises:
-        ConfigError: It cannot be done, in one sentence: a server runs on the database, or the copy is damaged, of
-            another program or of a newer version. The database is then as it was.
+        ConfigError: A server runs on the database, or the copy is damaged, of another program or of a newer version;
+            in one sentence. The database is unchanged.
     """
     if database.exists() and source.exists() and database.samefile(source):
         raise ConfigError(f"the copy {source} is the database itself")
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(_open_source(source, "copy", is_copy=True))
         if opened.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-            check_single_name(source)  # no copy of backup: a server wrote to it, and its log may be elsewhere
+            check_single_name(source)  # a server wrote to this file, so its log may have another name
         check_schema(opened, source, read_version(opened))
         lock = FileLock(database, create=False)
         stack.callback(lock.release)
         part = stack.enter_context(_make_temporary(database))
-        found = _copy_database(opened, part, database)
-        with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as made:
-            harden_connection(made)
-            check_schema(made, source, read_version(made))  # another program may have changed the source meanwhile
+        summary = _copy_database(opened, part, database)
+        with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            harden_connection(copy)
+            check_schema(copy, source, read_version(copy))  # another program may have changed the source meanwhile
         connect(part).close()
         _match_owner(database, part, lock.path)
         former = _keep_previous(database, now())
         _install_file(part, database)
-    return found._replace(previous_path=former)
+    return summary._replace(previous_path=former)
 
 
 def _check_target(database: Path, target: Path, *, replace: bool) -> None:
@@ -114,15 +112,15 @@ def _check_target(database: Path, target: Path, *, replace: bool) -> None:
 
 @contextlib.contextmanager
 def _open_source(path: Path, kind: str, *, is_copy: bool = False) -> Iterator[sqlite3.Connection]:
-    """Open a database of ours that is there, without changing it.
+    """Open an existing database of this program, without changing it.
 
     Raises:
-        ConfigError: It is none, or cannot be read, then or later.
+        ConfigError: The database is missing, foreign or empty, or cannot be read, now or during the copy.
     """
     if not path.is_file():
         raise ConfigError(f"there is no {kind} {path}")
     try:
-        # What may be written is opened for writing: else SQLite could not read what a server is writing.
+        # SQLite cannot read the log of a running server through a read-only connection.
         address = f"file:{quote(str(path.absolute()))}?mode=rw"
         with (
             open_alongside_server(path, is_copy=is_copy),
@@ -142,7 +140,7 @@ def _open_source(path: Path, kind: str, *, is_copy: bool = False) -> Iterator[sq
 
 @contextlib.contextmanager
 def _make_temporary(target: Path) -> Iterator[Path]:
-    """Make an empty file beside a target, with a name that nobody uses; what is left of it at the end is removed."""
+    """Create an empty file with a unique name beside a target, and remove it at the end if it still exists."""
     part = target.absolute().with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -150,55 +148,55 @@ def _make_temporary(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
     finally:
-        for name in (part, *(_companion_path(part, end) for end in COMPANION_SUFFIXES)):
+        for path in (part, *(_companion_path(part, end) for end in COMPANION_SUFFIXES)):
             with contextlib.suppress(OSError):
-                name.unlink()
+                path.unlink()
 
 
 def _copy_database(source: sqlite3.Connection, part: Path, target: Path) -> CopySummary:
-    """Copy what is committed now into an empty file, and see that all of it is there."""
+    """Copy all current commits into an empty file, and check its integrity."""
     source.execute("VACUUM INTO ?", (str(part),))
     with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
         harden_connection(copy)
-        (said,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
-        if said != "ok":
-            raise ConfigError(f"the copy for {target} is damaged, and was not kept: {said}")
+        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise ConfigError(f"the copy for {target} is damaged, and was not kept: {verdict}")
         counts = [copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("items", "history", "keys")]  # noqa: S608
     return CopySummary(*counts)
 
 
-def _match_owner(database: Path, *made: Path) -> None:
-    """Give what root has made to whom the database belongs, or else its folder: a server does not run as root."""
+def _match_owner(database: Path, *created: Path) -> None:
+    """Change the owner of files that root created to that of the database or its folder: servers do not run as root."""
     if sys.platform != "win32" and os.geteuid() == 0:
         owner = (database if database.exists() else database.parent).stat()
-        for path in made:
+        for path in created:
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _keep_previous(database: Path, now: float) -> Path | None:
-    """Give a database another name, beside the one it has; return that."""
+    """Link a database and its companions to names with the time; return the new name of the database."""
     if not database.exists():
         return None
     name = f"{database.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
-    aside, again = database.with_name(name), 1
-    while aside.exists():
-        again += 1
-        aside = database.with_name(f"{name}-{again}")
-    # By second names and not by new ones: whenever the machine may stop, what was there is whole under one of them.
+    previous, number = database.with_name(name), 1
+    while previous.exists():
+        number += 1
+        previous = database.with_name(f"{name}-{number}")
+    # Link instead of rename: if the machine stops at any point, one name still has the complete database.
     for end in ("", *COMPANION_SUFFIXES):
-        there = _companion_path(database, end)
-        if there.exists():
+        path = _companion_path(database, end)
+        if path.exists():
             try:
-                _companion_path(aside, end).hardlink_to(there)
+                _companion_path(previous, end).hardlink_to(path)
             except OSError:
-                there.rename(_companion_path(aside, end))
+                path.rename(_companion_path(previous, end))
     for end in COMPANION_SUFFIXES:
         _companion_path(database, end).unlink(missing_ok=True)
-    return aside
+    return previous
 
 
 def _install_file(part: Path, target: Path) -> None:
-    """Give a finished file its name, on disk."""
+    """Rename a finished file to its target, durably."""
     _sync_file(part, os.O_RDWR)
     part.replace(target)
     if sys.platform != "win32":

@@ -1,4 +1,4 @@
-"""The database file: opening it safely, and leading its schema forward."""
+"""Open a database file safely, and migrate its schema."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT: Final = 3.0
-"""Seconds to wait for another connection's transaction; less than a client waits for its answer."""
+"""Seconds to wait for a transaction of another connection; less than the timeout of a client."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection to a database of this version, made or migrated where need be.
+    """Return a connection to a database of this version, after creating or migrating it if necessary.
 
     Raises:
         ConfigError: The file cannot be used, in one sentence.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Made here and not by SQLite: nobody else may read it, and the files beside it get the same mode. One that is
-        # there is not opened: to close a handle to it would drop the locks of this process's other connections, and
-        # the next process to leave the file would take their log away, with all that they write from then on.
+        # Create the file before SQLite does: only the owner may read it, and SQLite gives its other files the same
+        # mode. Never open an existing file. Closing the handle would drop the locks of other connections of this
+        # process. The next process that closes the file would then delete their log, and lose their later commits.
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
@@ -50,7 +50,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def harden_connection(connection: sqlite3.Connection) -> None:
-    """Let nothing that stands in the schema of a file run code or change the schema: it may come from anywhere."""
+    """Distrust the schema of a file: nothing in it may run code or change the schema."""
     connection.execute("PRAGMA trusted_schema = OFF")
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
@@ -67,10 +67,10 @@ def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_compatibility(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Return if a database is ours or empty, and of no newer version.
+    """Return if a database belongs to this program or is empty.
 
     Raises:
-        ConfigError: It is another program's, or a newer version's.
+        ConfigError: The database belongs to another program or to a newer version.
     """
     if version > len(MIGRATIONS):
         raise ConfigError(
@@ -84,40 +84,40 @@ def check_compatibility(connection: sqlite3.Connection, path: Path, version: int
 
 
 def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Return if a file from outside has the schema that the migrations make, and nothing besides.
+    """Return if a foreign file has exactly the schema of the migrations.
 
-    A trigger, a view or an expression in an index of it would run with what the server writes.
+    An additional trigger, view or index expression would run with the writes of the server.
 
     Raises:
-        ConfigError: It has another one.
+        ConfigError: The schema differs.
     """
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as reference:
         for migration in MIGRATIONS[:version]:
             for statement in migration:
-                made.execute(statement)
-        expected, found = _read_schema(made), _read_schema(connection)
-    for name in sorted(expected.keys() | found.keys()):
-        if found.get(name) != expected.get(name):
-            how = "lacks" if name not in found else "has" if name not in expected else "has another"
-            raise ConfigError(f"the copy {path} {how} {ascii(' '.join(name))[:100]}: it is not as a server left it")
+                reference.execute(statement)
+        expected, actual = _read_schema(reference), _read_schema(connection)
+    for name in sorted(expected.keys() | actual.keys()):
+        if actual.get(name) != expected.get(name):
+            verb = "lacks" if name not in actual else "has" if name not in expected else "has another"
+            raise ConfigError(f"the copy {path} {verb} {ascii(' '.join(name))[:100]}: it is not as a server left it")
 
 
 def _read_schema(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
-    """Return table and definition of everything in a schema, by type and name. Spaces differ by version."""
+    """Return table and definition of each object, by type and name. Spaces are removed: they differ by version."""
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
-    made = {}
+    schema = {}
     for kind, name, table, sql in rows:
-        # The statistics of ANALYZE are SQLite's own, and hold no code.
+        # SQLite creates these tables; they contain no code.
         if not (kind == "table" and str(name) in {"sqlite_stat1", "sqlite_stat4", "sqlite_sequence"}):
-            made[str(kind), str(name)] = str(table), None if sql is None else "".join(str(sql).split())
-    return made
+            schema[str(kind), str(name)] = str(table), None if sql is None else "".join(str(sql).split())
+    return schema
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Lead a database to the newest schema, in one transaction."""
+    """Migrate a database to the newest schema, in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Read again under the lock: another process may have done it by now.
+        # Read the version again under the lock: another process may have migrated meanwhile.
         version = read_version(connection)
         check_compatibility(connection, path, version) if migrations is MIGRATIONS else None
         for migration in migrations[version:]:
@@ -133,7 +133,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Seq
 
 
 def read_version(connection: sqlite3.Connection) -> int:
-    """Return the version of a database's schema; 0 before there is one."""
+    """Return the version of the schema; 0 for an empty database."""
     return _read_pragma(connection, "user_version")
 
 

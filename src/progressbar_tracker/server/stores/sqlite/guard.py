@@ -1,11 +1,11 @@
-"""Whether a database is still the file at its path: an acknowledged write must be found there after a restart.
+"""Check that a database is still the file at its path: a restarted server must find acknowledged writes there.
 
-A file may be deleted, replaced or overwritten while SQLite has it open, and SQLite does not notice. Each commit
-compares the identity of the database, its log and its index (``st_dev``, ``st_ino``) with those that are open. The log
-must hold the frames that the index names, and the database must change by checkpoints alone: the index counts them.
+SQLite does not notice if its open file is deleted, replaced or overwritten. Each commit compares the identity
+(``st_dev``, ``st_ino``) of the database, its log and its index with the open files. The log must hold the frames that
+the index names. The database may change by checkpoints only, which the index counts.
 (The layout of log and index: https://sqlite.org/walformat.html.)
 
-The database is never opened here: POSIX drops the locks of SQLite when any descriptor of it is closed.
+This module never opens the database: POSIX drops the locks of SQLite when any descriptor of the file is closed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FINGERPRINT_BYTES: Final = 65_536
-"""How much of the beginning of the database is compared: any commit changes some of it."""
+"""Length of the compared start of the database: each commit changes it."""
 
 READ_TRIES: Final = 5
-"""How often an index is read again that another process changes at the same time."""
+"""Attempts to read an index while another process changes it."""
 
 _INDEX_HEADER: Final = struct.Struct("=IIIBBHII8s8s8s")
 _WAL_HEADER_BYTES: Final = 32
@@ -32,7 +32,7 @@ _FRAME_HEADER_BYTES: Final = 24
 
 
 class _WalIndex(NamedTuple):
-    """What the index says of the log: its frames, its salt, and how many of them are in the database."""
+    """The log as its index describes it: its frames, its salt, and how many frames are in the database."""
 
     page_bytes: int
     frames: int
@@ -43,17 +43,17 @@ class _WalIndex(NamedTuple):
 
     @property
     def log_bytes(self) -> int:
-        """The least size of the log."""
+        """Minimum size of the log."""
         return _WAL_HEADER_BYTES + self.frames * (self.page_bytes + _FRAME_HEADER_BYTES) if self.frames else 0
 
 
 class FileGuard:
-    """Watches the files of one open database. For one thread.
+    """Watches the files of one open database. Not thread-safe.
 
     Args:
-        path: The database as the server was given it; may be a symbolic link.
-        real: The same without links; the log and the index lie beside it.
-        handle: A descriptor of the database that stays open for as long as the guard; -1 for none.
+        path: The configured path; may be a symbolic link.
+        real: The resolved path, which the paths of log and index extend.
+        handle: A descriptor of the database that stays open as long as the guard; -1 for none.
     """
 
     def __init__(self, path: Path, real: Path, handle: int) -> None:
@@ -74,7 +74,7 @@ class FileGuard:
         self._checkpoint_progress = None if index is None else (index.salt, index.attempted, index.checkpointed)
 
     def find_fault(self) -> str | None:
-        """Return why a commit would not be in the file at the path, or ``None`` if it would."""
+        """Return why a commit would not reach the file at the path, or ``None`` if it would."""
         paths = self._path, self.log_path, self._index_path
         for path, identity in zip(paths, self._identities, strict=True):
             try:
@@ -90,18 +90,18 @@ class FileGuard:
         return None
 
     def is_moved(self) -> bool:
-        """Return whether all that is wrong is the place of the files: what is open is whole."""
+        """Return whether the open files are intact, so that a fault is only their location."""
         return self._is_log_intact() and not self._is_overwritten()
 
     def is_own_log(self) -> bool:
-        """Return whether the log at its path is the one that is open."""
+        """Return whether the log at its path is the open one."""
         try:
             return get_file_identity(self.log_path.stat()) == self._identities[1]
         except OSError:
             return False
 
     def close(self) -> None:
-        """Let go of the log and the index, after SQLite has."""
+        """Close log and index, after SQLite has closed them."""
         os.close(self._log_handle)
         os.close(self._index_handle)
 

@@ -1,4 +1,4 @@
-"""The locks of a database file: one server at a time, on a file with one name."""
+"""Lock a database file: one server at a time, on a file with one name."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK_TIMEOUT: Final = 0.5
-"""Seconds to wait for a lock: a command line holds it for an instant when it opens the file."""
+"""Seconds to wait for a lock: a command of the command line holds it briefly while it opens the file."""
 
 REMOTE_FILE_SYSTEMS: Final = frozenset({
     "9p", "afs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.ceph-fuse", "fuse.gcsfuse", "fuse.glusterfs",
     "fuse.goofys", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "prl_fs",
     "smb2", "smb3", "smbfs", "vboxsf",
 })  # fmt: skip
-"""File systems on which another machine may write, and a lock of this one may mean nothing to it."""
+"""File systems that other machines may write to, without respect for locks of this machine."""
 
 _held_locks: dict[tuple[int, int], FileLock] = {}
 """The locks of this process, by device and inode of the database."""
 
 
 class FileLock:
-    """Keeps a second server off a database, by ``flock`` on the database itself and on a file beside it.
+    """Locks out a second server, by ``flock`` on the database and on a lock file beside it.
 
-    Both locks end with the process. The lock on the database holds for each of its names: symbolic links, hard links
-    and bind mounts. It prevents two servers at the same time, not one after the other under two names: a file with
-    several names is refused (:func:`check_single_name`). The lock on the file beside it covers the moment in which
-    :func:`~.copies.restore` replaces the database, and keeps out servers of older versions, which know no other.
+    Both locks end with the process. The lock on the database holds for all its names: symbolic links, hard links and
+    bind mounts. It does not prevent two servers in sequence under two names, so :func:`check_single_name` refuses a
+    file with several names. The lock file covers the moment in which :func:`~.backup.restore_backup` replaces the
+    database. It also locks out servers of older versions, which use only this lock.
 
-    POSIX drops all of a process's ``fcntl`` locks on a file when the process closes any descriptor of it, and SQLite
-    relies on them: the descriptor is opened before SQLite opens the file, and closed after SQLite has closed it.
+    POSIX drops all ``fcntl`` locks of a process on a file when the process closes any descriptor of it. SQLite relies
+    on these locks. So the descriptor is opened before SQLite opens the file, and closed after SQLite has closed it.
 
-    Only Linux keeps ``flock`` and ``fcntl`` apart. Elsewhere the file beside the database is the only lock.
+    Only Linux separates ``flock`` from ``fcntl`` locks. On other systems, the lock file is the only lock.
 
     Args:
-        database: The file; made, with its folder, unless it is there.
-        create: Whether to make it.
+        database: The database file.
+        create: Create the file and its folder if they do not exist.
 
     Raises:
-        ConfigError: A server runs on this file, it is no file, it has several names, or its file system has no locks
-            of its own.
+        ConfigError: A server runs on this file, it is not a file, it has several names, or its file system does not
+            support the locks.
 
     Attributes:
-        path: The file that is locked beside the database.
+        path: The lock file.
         handle: The descriptor of the database; -1 without one.
     """
 
@@ -79,28 +79,28 @@ class FileLock:
             check_single_name(database)
         except OSError as error:
             self.release()
-            named = error.filename or database
-            raise ConfigError(f"the database {database} cannot be used: {error.strerror} ({named})") from error
+            name = error.filename or database
+            raise ConfigError(f"the database {database} cannot be used: {error.strerror} ({name})") from error
         except ConfigError:
             self.release()
             raise
 
     def _refuse_held(self, database: Path) -> None:
-        """Refuse a file that this process has locked: to open it would cost SQLite its locks when it is closed."""
+        """Refuse a file that this process has locked: opening and closing it would drop the locks of SQLite."""
         with contextlib.suppress(FileNotFoundError):
             if get_file_identity(self.real_path.stat()) in _held_locks:
                 raise ConfigError(f"a server is running on the database {database} already")
 
     def _lock_database(self, database: Path) -> None:
-        # Made here and not by SQLite: only the owner may read it, and the files beside it get the same mode.
+        # Create the file before SQLite does: only the owner may read it, and SQLite gives its other files that mode.
         self.handle = os.open(self.real_path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
-        found = os.fstat(self.handle)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(self.handle)
+        if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"the database {database} cannot be used: it is not a file")
         self._acquire(self.handle, database)
-        if get_file_identity(self.real_path.stat()) != get_file_identity(found):
+        if get_file_identity(self.real_path.stat()) != get_file_identity(status):
             raise ConfigError(f"the database {database} was replaced while it was opened: start again")
-        self._identity = get_file_identity(found)
+        self._identity = get_file_identity(status)
         _held_locks[self._identity] = self
 
     def _acquire(self, handle: int, database: Path) -> None:
@@ -118,7 +118,7 @@ class FileLock:
                 return
 
     def release(self) -> None:
-        """Let the next server in."""
+        """Release both locks."""
         if self._identity is not None:
             _held_locks.pop(self._identity, None)
             self._identity = None
@@ -129,7 +129,7 @@ class FileLock:
 
 
 def _release_locks() -> None:
-    """Close the descriptors in a child after a fork, or the lock would last for as long as the child."""
+    """Close the descriptors in a forked child, which would otherwise hold the locks."""
     for lock in list(_held_locks.values()):
         lock.release()
 
@@ -138,21 +138,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_release_locks)
 
 
-def get_file_identity(found: os.stat_result) -> tuple[int, int]:
-    """Return what tells a file from all others for as long as it is open."""
-    return found.st_dev, found.st_ino
+def get_file_identity(status: os.stat_result) -> tuple[int, int]:
+    """Return device and inode, which are unique while the file is open."""
+    return status.st_dev, status.st_ino
 
 
 def _check_lock_support(handle: int, path: Path, database: Path) -> None:
-    """Return if ``flock`` on the file system of a database is a lock of its own.
+    """Return if ``flock`` works on the file system, independently of ``fcntl`` locks.
 
     Args:
-        handle: The descriptor of ``path``, which is locked.
-        path: A file beside the database.
-        database: Named in the message.
+        handle: The locked descriptor of ``path``.
+        path: The lock file.
+        database: The database, for the message.
 
     Raises:
-        ConfigError: Another machine may write there, ``flock`` does nothing, or it is made of ``fcntl`` locks.
+        ConfigError: Another machine may write there, or ``flock`` has no effect or uses ``fcntl`` locks.
     """
     if sys.platform != "linux":
         return
@@ -183,11 +183,11 @@ def _format_lock_error(database: Path, reason: str) -> str:
 
 
 def get_file_system(handle: int, mounts: str | None = None) -> str:
-    """Return the type of the file system of an open file, as Linux names it; ``""`` where that is not known.
+    """Return the type of the file system of an open file; ``""`` if it is unknown.
 
     Args:
-        handle: A descriptor.
-        mounts: The text of ``/proc/self/mountinfo``.
+        handle: A descriptor of the file.
+        mounts: The text of ``/proc/self/mountinfo``; read by default.
     """
     try:
         text = Path("/proc/self/mountinfo").read_text("utf-8", "replace") if mounts is None else mounts
@@ -202,22 +202,22 @@ def get_file_system(handle: int, mounts: str | None = None) -> str:
 
 
 def _get_mount_id(handle: int) -> str | None:
-    """Return the number of the mount through which a file was opened, or ``None`` if it is unknown."""
+    """Return the id of the mount of an open file, or ``None`` if it is unknown."""
     try:
         flags = Path(f"/proc/self/fdinfo/{handle}").read_text("ascii")
     except OSError:
         return None
-    found = re.search(r"^mnt_id:\s*(\d+)$", flags, re.MULTILINE)
-    return None if found is None else found[1]
+    match = re.search(r"^mnt_id:\s*(\d+)$", flags, re.MULTILINE)
+    return None if match is None else match[1]
 
 
 def check_single_name(path: Path) -> None:
     """Return if a database has one name, or does not exist.
 
-    The log and the index of SQLite (``-wal``, ``-shm``) belong to a name and not to the file. Under a second name,
-    commits that only the log has are missing, and a revoked key works again.
+    The log and the index of SQLite (``-wal``, ``-shm``) belong to a name, not to the file. Under a second name, commits
+    that only the log contains are missing, and a revoked key works again.
 
-    A symbolic link is no name of its own: SQLite resolves it, as this function does.
+    A symbolic link is not a second name, because SQLite resolves it.
 
     Raises:
         ConfigError: The file has hard links, or is itself a mount point.
@@ -238,14 +238,14 @@ def check_single_name(path: Path) -> None:
 
 
 def _is_mount_point(real: Path) -> bool:
-    """Return whether something is mounted on this very file."""
+    """Return whether the file itself, not its folder, is a mount point."""
     if sys.platform != "linux":
         return False
     with contextlib.ExitStack() as stack:
         mounts = []
-        for one in (real, real.parent):
-            # Closing a descriptor of this kind does not drop the locks that SQLite has on the file.
-            handle = os.open(one, os.O_PATH)
+        for path in (real, real.parent):
+            # Closing an O_PATH descriptor does not drop the locks of SQLite.
+            handle = os.open(path, os.O_PATH)
             stack.callback(os.close, handle)
             mounts.append(_get_mount_id(handle))
     return mounts[0] != mounts[1]
@@ -253,18 +253,18 @@ def _is_mount_point(real: Path) -> bool:
 
 @contextlib.contextmanager
 def open_alongside_server(path: Path, *, is_copy: bool = False) -> Iterator[None]:
-    """Open a database beside a server that may run on it, under the one name that the server knows.
+    """Permit access beside a running server, under the name that the server uses.
 
-    SQLite keeps what is not yet in the file under the file's name: through another name it would not see it, and
-    damage the file. Hard links that were made while the server runs do not matter under the name that it uses.
+    The log of SQLite belongs to a name. Access through another name would miss the log and damage the file. Hard links
+    that were made while the server runs are harmless under the name that it uses.
 
     Args:
         path: The database.
-        is_copy: Accept a file with several names: a copy is whole without a log.
+        is_copy: Accept a file with several names: a copy is complete without a log.
 
     Raises:
-        ConfigError: A server runs on this file under another name, or on a file that was at this place before; or no
-            server runs, and the file has several names.
+        ConfigError: A server runs on this file under another name, or on an earlier file at this path. Or no server
+            runs, and the file has several names.
     """
     real = Path(os.path.realpath(path))
     if sys.platform != "linux" or (real.exists() and not real.is_file()):
@@ -272,7 +272,7 @@ def open_alongside_server(path: Path, *, is_copy: bool = False) -> Iterator[None
             check_single_name(path)
         yield
         return
-    # Where there is no file, SQLite would make one, and delete the log of a server whose file was moved away.
+    # If the server's file was moved away, SQLite would create a new one, and delete the log of the server.
     own = _held_locks.get(get_file_identity(real.stat())) if real.exists() else None
     if own is not None:
         _check_served_path(path, is_served=True, is_lock_held=own.real_path == real)
@@ -282,11 +282,11 @@ def open_alongside_server(path: Path, *, is_copy: bool = False) -> Iterator[None
         served = _is_locked(real, stack)
         beside = _is_locked(real.with_name(real.name + ".lock"), stack)
         if served != beside:
-            # A server takes one lock after the other.
+            # A starting server may hold only one of its locks.
             time.sleep(LOCK_TIMEOUT / 10)
             served = _is_locked(real, stack)
             beside = _is_locked(real.with_name(real.name + ".lock"), stack)
-        # Where the lock was removed, the log of a server that runs is still there.
+        # If the lock file was removed, the log still shows that a server runs.
         _check_served_path(
             path, is_served=served, is_lock_held=beside or (served and real.with_name(real.name + "-wal").exists())
         )
@@ -306,7 +306,7 @@ def _check_served_path(path: Path, *, is_served: bool, is_lock_held: bool) -> No
 
 
 def _is_locked(path: Path, stack: contextlib.ExitStack) -> bool:
-    """Return whether a server has locked a file. The descriptor is closed with the stack, after SQLite's."""
+    """Return whether a server has locked a file. The stack closes the descriptor, after that of SQLite."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

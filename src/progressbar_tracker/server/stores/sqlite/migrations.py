@@ -1,11 +1,11 @@
-"""The schema's history: ``MIGRATIONS[n]`` leads from version ``n`` to ``n + 1``. What is released is never edited."""
+"""Migrations of the schema: ``MIGRATIONS[n]`` upgrades version ``n`` to ``n + 1``. Never edit a released one."""
 
 from __future__ import annotations
 
 from typing import Final
 
 APPLICATION_ID: Final = 0x70627431
-"""Tells our files from other programs' SQLite files."""
+"""Marks the SQLite files of this program."""
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -64,19 +64,19 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT""",
     ),
     ("ALTER TABLE sessions ADD COLUMN seen_at REAL",),
-    (  # whom a session stands for, and which browser it is
+    (  # the key and the browser of a session
         "ALTER TABLE sessions ADD COLUMN key_id TEXT",
         "ALTER TABLE sessions ADD COLUMN agent TEXT NOT NULL DEFAULT ''",
     ),
-    (  # the past by status, without a walk through all of it
+    (  # history pages by status, without a full scan
         "CREATE INDEX history_status ON history (status, n)",
         'CREATE INDEX history_group_status ON history ("group", status, n)',
     ),
-    (  # each end may be forgotten after a time of its own
+    (  # a retention per status
         "CREATE INDEX history_status_ended_at ON history (status, ended_at)",
         "DROP INDEX history_ended_at",
     ),
-    (  # the outbox: with next_at it waits, with delivered_at it has arrived, with neither it was given up
+    (  # the outbox: a notice with next_at waits, one with delivered_at arrived, one with neither was given up
         """CREATE TABLE outbox (
             notice_id TEXT PRIMARY KEY,
             channel TEXT NOT NULL,
@@ -93,7 +93,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX outbox_next_at ON outbox (next_at) WHERE next_at IS NOT NULL",
         "CREATE INDEX outbox_done ON outbox (at) WHERE next_at IS NULL",
     ),
-    (  # what a session was signed in with, the secrets that are refused for good, and a name for this database
+    (  # the credential of a session, permanently refused secrets, and an id of this database
         "ALTER TABLE sessions ADD COLUMN credential TEXT",
         "CREATE TABLE ended_secrets (hash TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
         "INSERT INTO meta VALUES ('identity', random())",

@@ -1,4 +1,4 @@
-"""What becomes of each write in the tables of a SQLite file, and how keys are read from them."""
+"""Execute writes on the tables of a SQLite file, and read its keys."""
 
 from __future__ import annotations
 
@@ -38,24 +38,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ITEMS_PER_STATEMENT: Final = 1000
-"""The most items that are saved by one statement."""
 
 SAMPLES_PER_STATEMENT: Final = 150
-"""The most samples that are kept by one statement: five values each, and an old SQLite takes 999."""
+"""With five parameters per sample: an old SQLite permits 999 parameters."""
 
 MAX_ENDED_SAMPLES: Final = 100
-"""The most samples that are kept of a run that has ended."""
+"""Samples to keep of an ended run."""
 
 TRIM_BATCH_SIZE: Final = 25
-"""The most runs that are forgotten at a time: some milliseconds' work, for which a commit may have to wait."""
+"""Runs to delete in one transaction: some milliseconds, for which a commit may have to wait."""
 
 NOTICE_TRIM_SIZE: Final = 500
-"""The most notices that are forgotten at a time."""
+"""Notices to delete in one transaction."""
 
 _KEYS_REV_UPDATE: Final = (
     "INSERT INTO meta (name, value) VALUES ('keys_rev', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
 )
-"""A server that runs looks at the keys again; also if the row was lost."""
+"""Makes a running server read the keys again, even if the row was lost."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,21 +62,21 @@ _encode = msgspec.json.Encoder().encode
 def execute_writes(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[TrimHistory]:
     """Execute writes in order, within the open transaction; return the trims that left runs to delete."""
     unfinished = list[TrimHistory]()
-    for kind, some in groupby(writes, type):
+    for kind, group in groupby(writes, type):
         if kind is SaveItem:
-            _save_items(connection, [write.item for write in some if isinstance(write, SaveItem)])
+            _save_items(connection, [write.item for write in group if isinstance(write, SaveItem)])
         elif kind is AddSample:
-            _add_samples(connection, [write for write in some if isinstance(write, AddSample)])
+            _add_samples(connection, [write for write in group if isinstance(write, AddSample)])
         elif kind is TrimHistory:
-            unfinished += [trim for trim in some if isinstance(trim, TrimHistory) and _trim_history(connection, trim)]
+            unfinished += [trim for trim in group if isinstance(trim, TrimHistory) and _trim_history(connection, trim)]
         else:
-            for write in some:
+            for write in group:
                 execute_write(connection, write)
     return unfinished
 
 
 def execute_write(connection: sqlite3.Connection, write: Write) -> None:
-    """Carry out one write within the transaction that is open."""
+    """Execute a write within the open transaction."""
     match write:
         case SaveItem(item):
             _save_items(connection, [item])
@@ -138,7 +137,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 (*astuple(notice), MAX_WAITING_NOTICES, MAX_WAITING_NOTICES),
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
-            # Of what is done with, only that it was is remembered.
+            # A done notice keeps its id and loses its body.
             connection.execute(
                 "UPDATE outbox SET attempts = ?, next_at = ?, delivered_at = ?, error = ?, "
                 "body = CASE WHEN ? IS NULL THEN '' ELSE body END WHERE notice_id = ?",
@@ -152,7 +151,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 (before, max(most - 1, 0), NOTICE_TRIM_SIZE),
             )
         case Probe(at):
-            # Never the value that is there: SQLite writes no page whose bytes stay the same, and so finds no full disk.
+            # A new value each time: SQLite does not write an unchanged page, and would not notice a full disk.
             connection.execute(
                 "UPDATE meta SET value = max(value + 1, ?) WHERE name = 'probed_at'", (int(at * 1_000_000),)
             )
@@ -167,7 +166,7 @@ DELIVERY_STATS_QUERY: Final = (
 
 
 def _retire_secrets(connection: sqlite3.Connection, key_id: str, kept: tuple[str | None, ...] = (None, None)) -> None:
-    """Remember the secrets of a key that leave the table of keys, but for those that stay with it."""
+    """Record the secrets of a key that are about to leave the table of keys, except for the kept ones."""
     connection.execute(
         "INSERT OR IGNORE INTO ended_secrets SELECT secret FROM (SELECT hash AS secret FROM keys WHERE key_id = ? "
         "UNION SELECT previous_hash FROM keys WHERE key_id = ?) "
@@ -177,8 +176,8 @@ def _retire_secrets(connection: sqlite3.Connection, key_id: str, kept: tuple[str
 
 
 def _save_items(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
-    # One statement for many: each would wait anew for the interpreter's lock, which the thread that answers requests
-    # gives up every 5 ms. Here SQLite reads them all by itself, without the lock.
+    # One statement for many items. Each statement waits for the interpreter lock, which the event loop releases every
+    # 5 ms. SQLite parses the JSON without the lock.
     for start in range(0, len(items), ITEMS_PER_STATEMENT):
         connection.execute(
             "INSERT INTO items SELECT json_extract(value, '$.id'), value FROM json_each(?) WHERE true "
@@ -188,15 +187,14 @@ def _save_items(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
 
 
 def _add_samples(connection: sqlite3.Connection, writes: Sequence[AddSample]) -> None:
-    # One statement for many, for the same reason; and not by way of JSON, for SQLite does not read every number to the
-    # last bit.
+    # One statement for many samples, as above. But without JSON: SQLite does not parse every number exactly.
     for start in range(0, len(writes), SAMPLES_PER_STATEMENT):
-        some = writes[start : start + SAMPLES_PER_STATEMENT]
+        batch = writes[start : start + SAMPLES_PER_STATEMENT]
         connection.execute(
-            f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(some))}",  # noqa: S608
+            f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(batch))}",  # noqa: S608
             [
                 field
-                for write in some
+                for write in batch
                 for field in (write.id, write.run_id, write.sample.at, write.sample.value, write.sample.completed)
             ],
         )
@@ -233,7 +231,7 @@ def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
 
 
 def _thin_samples(connection: sqlite3.Connection, item_id: str, run_id: str, step: int) -> None:
-    """Keep the first sample of a run and every so manieth after it."""
+    """Keep every ``step``-th sample of a run, beginning with the first."""
     connection.execute(
         "DELETE FROM samples WHERE id = ? AND run_id = ? AND at IN (SELECT at FROM ("
         "SELECT at, row_number() OVER (ORDER BY at) AS n FROM samples WHERE id = ? AND run_id = ?"
@@ -249,13 +247,12 @@ _KEY_COLUMNS: Final = (
 
 
 def is_secret_retired(connection: sqlite3.Connection, secret_hash: str) -> bool:
-    """Say whether a secret was one of a key, and is one no more."""
-    found = connection.execute("SELECT 1 FROM ended_secrets WHERE hash = ?", (secret_hash,)).fetchone()
-    return found is not None
+    """Return whether a secret once belonged to a key, and no longer does."""
+    return connection.execute("SELECT 1 FROM ended_secrets WHERE hash = ?", (secret_hash,)).fetchone() is not None
 
 
 def read_database_id(connection: sqlite3.Connection) -> str:
-    """Return what tells this database from any other."""
+    """Return a unique id of this database."""
     (number,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
     return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
@@ -267,7 +264,7 @@ def read_keys_rev(connection: sqlite3.Connection) -> int:
 
 
 def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
-    """Return all keys and their revision, of one instant."""
+    """Return all keys and their revision, in one transaction."""
     connection.execute("BEGIN")
     try:
         rev = read_keys_rev(connection)

@@ -67,11 +67,10 @@ class SqliteStore(GroupCommitStore):
     """A store in one SQLite file.
 
     Args:
-        path: The file; made, with its folder, where it is not there.
+        path: The file; created with its folder if it does not exist.
 
     Raises:
-        ConfigError: The file cannot be used: it belongs to a running server, to a newer version or to another program,
-            or cannot be read or written.
+        ConfigError: The file belongs to a running server, a newer version or another program, or is not accessible.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,8 +79,8 @@ class SqliteStore(GroupCommitStore):
         try:
             self._write_connection = connect(path)
             self._reader = connect(path)
-            # A long look at the past must not hold up those at the keys, for which every request waits; nor a search
-            # for a text, which reads run after run until it has found enough, the looks that an index answers.
+            # Every request waits for reads of the keys, so they have a connection of their own. A text search scans
+            # run after run, so it must not delay queries of the history that use an index.
             self._history_connection = connect(path)
             self._search_connection = connect(path)
             for connection in (self._reader, self._history_connection, self._search_connection):
@@ -108,13 +107,13 @@ class SqliteStore(GroupCommitStore):
 
     @property
     def shared(self) -> None:
-        """Nobody else writes to the file."""
+        """``None``: no other server writes to the file."""
         return
 
     def load(self) -> StoredState:
-        """Return all hot state; an item that cannot be read is left out and logged."""
+        """Return the state to keep in memory, without unreadable rows."""
         with self._reader_lock, _ErrorTranslation():
-            # One by one: all the texts at once would be as much again as the items that are made of them.
+            # Row by row: all texts at once would take as much memory as their items.
             rows = self._reader.execute("SELECT id, CAST(state AS BLOB) FROM items")
             items = parse_rows("items", rows, lambda item_id, state: intern_texts(parse_item(state, item_id)))
             names = SessionRecord.__struct_fields__
@@ -131,7 +130,8 @@ class SqliteStore(GroupCommitStore):
     def _load_sampled_runs(self, items: Iterable[Item]) -> list[SampledRun]:
         running = [(item.id, item.run_id) for item in items if item.status == "running"]
         with self._reader_lock, _ErrorTranslation():
-            # One statement, for it may be a hundred thousand runs; in this order, for there are samples of all runs.
+            # One statement, because there may be 100,000 runs. CROSS JOIN fixes the order: the table holds samples of
+            # all runs, so SQLite must look each running one up.
             rows = self._reader.execute(
                 "SELECT s.id, s.run_id, count(*), min(at), max(at) FROM json_each(?) AS run CROSS JOIN samples AS s "
                 "ON s.id = json_extract(run.value, '$[0]') AND s.run_id = json_extract(run.value, '$[1]') "
@@ -142,12 +142,12 @@ class SqliteStore(GroupCommitStore):
 
     @property
     def database_id(self) -> str:
-        """What tells this database from any other."""
+        """A unique id of this database."""
         with self._reader_lock, _ErrorTranslation():
             return read_database_id(self._reader)
 
     def is_secret_retired(self, secret_hash: str) -> bool:
-        """Say whether a secret was one of a key, and is one no more."""
+        """Return whether a secret once belonged to a key, and no longer does."""
         with self._reader_lock, _ErrorTranslation():
             return is_secret_retired(self._reader, secret_hash)
 
@@ -201,7 +201,7 @@ class SqliteStore(GroupCommitStore):
         return parse_records(Sample, rows)
 
     def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
-        """Return the notices that are to be sent now, the longest due first."""
+        """Return the notices that are due, longest due first."""
         with self._history_lock, _ErrorTranslation():
             rows = self._history_connection.execute(
                 f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= ? OR next_at > ?) "  # noqa: S608
@@ -211,13 +211,13 @@ class SqliteStore(GroupCommitStore):
             return read_notices(rows, limit)
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
-        """Return what became of the notices to each channel, as far as is remembered."""
+        """Return the delivery statistics of each channel."""
         with self._history_lock, _ErrorTranslation():
             rows = self._history_connection.execute(DELIVERY_STATS_QUERY).fetchall()
         return parse_records(DeliveryStats, rows)
 
     def close(self) -> None:
-        """Write what waits, stop the thread, close the file."""
+        """Write the queue, stop the thread, close the file. Idempotent."""
         if self._writer.close() and not self._is_closed:
             self._is_closed = True
             connections = self._reader, self._history_connection, self._search_connection, self._write_connection
@@ -232,31 +232,33 @@ class SqliteStore(GroupCommitStore):
             self._lock.release()
 
     def _abandon_files(self, connections: Iterable[sqlite3.Connection], fault: str) -> None:
-        """Leave the files as they are: SQLite would merge the log into a file that is not its own, and delete it.
+        """Leave the files unchanged, by keeping the connections open.
 
-        SQLite does so when its last connection is closed, and Python closes a connection that nothing refers to.
+        Closing the last connection makes SQLite merge its log into the file at the path, which is another file now, and
+        delete the log. Python would close a connection without references.
         """
         for connection in connections:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-        aside = None
+        kept_log = None
         if self.path.exists() and self._guard.is_own_log():
-            # Or the next server would merge it into the file that is at the path now.
+            # Rename the log, or the next server would merge it into the other file at the path.
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            aside = self._guard.log_path.with_name(f"{self._lock.real_path.name}.{stamp}-wal")
+            kept_log = self._guard.log_path.with_name(f"{self._lock.real_path.name}.{stamp}-wal")
             with contextlib.suppress(OSError):
-                self._guard.log_path.rename(aside)
-        logger.error("the database was left as it is: %s; its log is kept as %s", fault, aside or self._guard.log_path)
+                self._guard.log_path.rename(kept_log)
+        kept_log = kept_log or self._guard.log_path
+        logger.error("the database was left unchanged: %s; its log is kept as %s", fault, kept_log)
 
 
 def _build_text_condition(text: str | None) -> tuple[str, str | None]:
-    """Return the condition for runs with a text in their id or title, and its value."""
+    """Return the condition for a text in the id or title, and its value."""
     if text is None:
         return "", None
     folded = text.casefold()
-    if not text.isascii() or "ss" in folded:  # which may stand for a sharp s
-        # Python's own function, called for run after run, with the interpreter's lock in hand.
+    if not text.isascii() or "ss" in folded:  # "ss" also matches a sharp s
+        # Slow: SQLite calls Python for each run, and holds the interpreter lock.
         return "instr(casefold(id || char(10) || title), ?)", folded
-    # SQLite's knows the capitals of ASCII only, takes a fraction of the time, and holds nobody up.
+    # LIKE ignores the case of ASCII only, but is much faster and needs no interpreter lock.
     escaped = re.sub(r"[\\%_]", r"\\\g<0>", text)
     return "(id || char(10) || title) LIKE ? ESCAPE '\\'", f"%{escaped}%"
 
@@ -264,12 +266,12 @@ def _build_text_condition(text: str | None) -> tuple[str, str | None]:
 def _interrupt_on_cancel(
     connection: sqlite3.Connection, cancellation: Cancellation | None
 ) -> contextlib.AbstractContextManager[None]:
-    """Let a cancellation interrupt what a connection does. Its lock is held: nobody else's work is interrupted."""
+    """Let a cancellation interrupt a connection. Its lock is held, so no other query is interrupted."""
     return contextlib.nullcontext() if cancellation is None else cancellation.allow_interrupt(connection.interrupt)
 
 
-class _ErrorTranslation(contextlib.AbstractContextManager[None]):  # reads as a word after `with`
-    """Turn SQLite's errors into :class:`StoreError`."""
+class _ErrorTranslation(contextlib.AbstractContextManager[None]):
+    """Turn errors of SQLite into :class:`StoreError`."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.Error):
