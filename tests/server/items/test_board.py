@@ -51,7 +51,7 @@ def make_started_board(**fields: object) -> Board:
 def test_a_created_item_is_running_and_has_a_run_of_its_own() -> None:
     change = make_board().create(parse_legacy(make_body()), OWNER_A, 10.0)
     item = item_after(change)
-    assert (change.created, change.durable) == (True, True)
+    assert (change.before, change.durable) == (None, True)
     assert (item.status, item.run_id, item.seq, item.owner, item.created_at) == ("running", "made-1", 0, "ci", 10.0)
 
 
@@ -114,7 +114,7 @@ def test_part_one_needs_all_five_fields(field: str) -> None:
 
 def test_a_put_creates_with_a_run_id_of_the_servers_where_none_is_named() -> None:
     change = make_board().put("a", {}, OWNER_A, 0.0)
-    assert (change.created, item_after(change).run_id, change.durable) == (True, "made-1", True)
+    assert (change.before, item_after(change).run_id, change.durable) == (None, "made-1", True)
 
 
 def test_a_put_replaces_what_a_patch_keeps() -> None:
@@ -185,7 +185,7 @@ def test_the_same_end_told_twice_is_no_conflict() -> None:
     made = make_started_board(status="succeeded", seq=3)
     before = made.require("a")
     change = made.patch("a", {"run_id": "r", "seq": 4, "status": "succeeded"}, 9.0)
-    assert (change.created, change.writes(), made.require("a")) == (False, [], before)
+    assert (change.before, change.writes(), made.require("a")) == (before, [], before)
 
 
 def test_an_old_write_to_an_ended_run_is_ignored() -> None:
@@ -218,7 +218,8 @@ def test_a_put_of_another_run_takes_over_and_the_old_run_has_stopped() -> None:
     made = make_started_board(title="old", group="g", seq=9)
     change = made.put("a", {"run_id": "new", "title": "new"}, OWNER_A, 7.0)
     item = item_after(change)
-    assert (change.created, change.durable, item.run_id, item.seq, item.created_at) == (False, True, "new", 0, 7.0)
+    assert change.before is not None
+    assert (change.durable, item.run_id, item.seq, item.created_at) == (True, "new", 0, 7.0)
     assert (item.title, item.group) == ("new", None)
     assert change.ended_run is not None
     assert (change.ended_run.status, change.ended_run.item.title, change.ended_run.ended_at) == ("stopped", "old", 7.0)
@@ -238,7 +239,7 @@ def test_a_run_that_was_taken_over_cannot_take_the_item_back() -> None:
         made.put("a", {"run_id": "r"}, OWNER_A, 2.0)
     assert problem_code(problem) == "run-superseded"
     made.delete("a", 3.0)
-    assert made.put("a", {"run_id": "r"}, OWNER_A, 4.0).created
+    assert made.put("a", {"run_id": "r"}, OWNER_A, 4.0).before is None
 
 
 def test_deleting_a_running_item_records_it_as_deleted_and_an_ended_one_as_it_ended() -> None:

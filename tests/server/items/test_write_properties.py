@@ -13,11 +13,17 @@ from msgspec.structs import asdict
 
 from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
-from progressbar_tracker.server.api.items import _apply_op
+from progressbar_tracker.server.api.items import _OP_FUNCTIONS
 from progressbar_tracker.server.http.request import decode_object
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.serializer import serialize_item
-from progressbar_tracker.server.items.validation import parse_batch_fast, parse_legacy, parse_legacy_fast
+from progressbar_tracker.server.items.validation import (
+    InvalidOperation,
+    parse_batch,
+    parse_batch_fast,
+    parse_legacy,
+    parse_legacy_fast,
+)
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.problems import ProblemError
 from tests.support.server import make_legacy_item
@@ -44,12 +50,14 @@ def make_board() -> Board:
 
 
 def apply_op(made: Board, op: Op, now: float = 0.0) -> Change | None:
-    """Have an operation judged as a batch has it; ``None`` if it is refused."""
+    """Apply an operation as a batch does; return ``None`` for a refused one."""
     raw = json.dumps({"ops": [op]}).encode()
-    quick = parse_batch_fast(raw)
-    ops = decode_object(raw)["ops"] if quick is None else quick
+    fast = parse_batch_fast(raw)
+    (parsed,) = parse_batch(decode_object(raw)) if fast is None else fast
+    if isinstance(parsed, InvalidOperation):
+        return None
     try:
-        return _apply_op(made, WRITE_PRINCIPAL, ops[0], now, quick is not None)  # type: ignore[index]
+        return _OP_FUNCTIONS[parsed["op"]](made, WRITE_PRINCIPAL, parsed["id"], parsed, now)
     except ProblemError:
         return None
 

@@ -6,41 +6,39 @@ import base64
 import binascii
 import contextlib
 import zlib
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
 
 from progressbar_tracker._models import (
     BATCH_BYTES,
-    BATCH_OPS,
     ITEM_STATUSES,
     FieldError,
     OpResult,
     check_text,
-    format_value,
 )
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.cluster import Verdict
-from progressbar_tracker.server.http.request import Request, decode_object, get_query_text, validate_id
+from progressbar_tracker.server.http.request import Request, decode_object, get_query_text
 from progressbar_tracker.server.http.response import Header, Response, json_response, json_stream_response
 from progressbar_tracker.server.items.change import Change, Owner
 from progressbar_tracker.server.items.index import SortKey, sort_key
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 from progressbar_tracker.server.items.validation import (
-    is_valid,
-    is_valid_step,
+    InvalidOperation,
+    parse_batch,
     parse_batch_fast,
     parse_write,
     parse_write_fast,
 )
-from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
+from progressbar_tracker.server.problems import ProblemError, field_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from progressbar_tracker.server.items.board import Board
-    from progressbar_tracker.server.items.validation import BatchOperation
+    from progressbar_tracker.server.items.validation import WriteFields
     from progressbar_tracker.server.models import Item
 
 DEFAULT_PAGE_SIZE: Final = 1000
@@ -104,173 +102,128 @@ async def patch_item(request: Request) -> Response:
     return await _write_item(request, "patch")
 
 
-async def _write_item(request: Request, op: str) -> Response:
+async def _write_item(request: Request, op: Literal["put", "patch"]) -> Response:
     item_id = request.parse_item_id()
-    raw = await request.read_raw_json()
-    quick = parse_write_fast(raw)
-    body = decode_object(raw) if quick is None else quick
-    if body.get("id", item_id) != item_id:
-        raise ProblemError("invalid-field", "id is not the one in the path", field="id")
-    services, now = request.services, request.services.clock()
+    fields = _parse_fields(await request.read_raw_json(), item_id, merge=op == "patch")
+    services, now, perform = request.services, request.services.clock(), _OP_FUNCTIONS[op]
     change = await services.unit_of_work.change_item(
-        item_id,
-        lambda: _OP_FUNCTIONS[op](services.board, request.principal, item_id, body, now, quick is not None),
-        request.reauthorize,
+        item_id, lambda: perform(services.board, request.principal, item_id, fields, now), request.reauthorize
     )
     assert change.after is not None
-    # A client with ever more items is told how far it may go; one with updates, which are many, is told nothing.
-    headers = services.board.quota(request.principal.id).headers() if change.created else ()
-    return json_response(serialize_item(change.after, now), 201 if change.created else 200, headers)
+    # Clients that create items get their quota; updates, which are many, do not carry it.
+    if change.before is None:
+        return json_response(
+            serialize_item(change.after, now), 201, services.board.quota(request.principal.id).headers()
+        )
+    return json_response(serialize_item(change.after, now))
+
+
+def _parse_fields(raw: bytes, item_id: str, *, merge: bool) -> WriteFields:
+    fast = parse_write_fast(raw)
+    body: Mapping[str, object] = decode_object(raw) if fast is None else fast
+    if body.get("id", item_id) != item_id:
+        raise ProblemError("invalid-field", "id is not the one in the path", field="id")
+    return parse_write(body, merge=merge) if fast is None else fast
 
 
 async def delete_item(request: Request) -> Response:
     """``DELETE /api/v1/items/{id}?run_id=``."""
     item_id = request.parse_item_id()
-    body: dict[str, object] = {**request.parse_query()}
+    query = request.parse_query()
+    fields = parse_write({"run_id": query["run_id"]} if "run_id" in query else {}, merge=True)
     services, now = request.services, request.services.clock()
     change = await services.unit_of_work.change_item(
         item_id,
-        lambda: _apply_delete(services.board, request.principal, item_id, body, now, False),
+        lambda: _apply_delete(services.board, request.principal, item_id, fields, now),
         request.reauthorize,
-        lambda known: _is_repeated_delete(known, request.principal, body),
+        lambda known: _is_repeated_delete(known, request.principal, fields),
     )
     assert change.before is not None
     return json_response(serialize_item(change.before, now))
 
 
 async def write_batch(request: Request) -> Response:
-    """``POST /api/v1/items:batch``: every operation is judged by itself, and one commit keeps them all."""
+    """``POST /api/v1/items:batch``: each operation has its own result, and one commit persists them all."""
     raw = await request.read_raw_json(BATCH_BYTES)
-    quick = parse_batch_fast(raw)
-    ops = _parse_ops(decode_object(raw)) if quick is None else quick
+    fast = parse_batch_fast(raw)
+    ops = parse_batch(decode_object(raw)) if fast is None else fast
     services, board = request.services, request.services.board
     now = services.clock()
     results: list[OpResult] = []
 
     def judge() -> Verdict:
-        asker = request.principal
+        principal = request.principal
         results.clear()
         changes: list[Change] = []
         refused: list[tuple[str, ProblemError]] = []
         for op in ops:
+            if isinstance(op, InvalidOperation):
+                results.append(_build_refusal(op.id, op.problem))
+                continue
+            item_id = op["id"]
             try:
-                change = None if quick is None else _apply_progress(board, asker, op, now)
-                if change is None:
-                    change = _apply_op(board, asker, op, now, quick is not None)
+                change = _OP_FUNCTIONS[op["op"]](board, principal, item_id, op, now)
             except ProblemError as problem:
-                item_id = op.get("id") if isinstance(op, dict) else None
-                told_id = item_id if isinstance(item_id, str) and item_id.isprintable() else ""
-                if isinstance(op, dict) and op.get("op") == "delete":
+                if op["op"] == "delete":
                     with contextlib.suppress(ProblemError):
                         services.unit_of_work.unknown_outcomes.resolve_repeat(
-                            told_id,
+                            item_id,
                             problem,
-                            lambda known: _is_repeated_delete(known, asker, op),  # noqa: B023
+                            lambda known: _is_repeated_delete(known, principal, op),  # noqa: B023
                         )
-                        results.append({"id": told_id, "status": 200})
+                        results.append({"id": item_id, "status": 200})
                         continue
-                refused.append((told_id, problem))
-                results.append({"id": told_id, "status": problem.status, "problem": problem.document()})
+                refused.append((item_id, problem))
+                results.append(_build_refusal(item_id, problem))
             else:
                 changes.append(change)
-                results.append({"id": op["id"], "status": 201 if change.created else 200})  # type: ignore[index]  # it has been judged
+                results.append({"id": item_id, "status": 201 if change.before is None else 200})
         return Verdict(changes, refused)
 
-    ids = [item_id for op in ops if isinstance(op, dict) and isinstance(item_id := op.get("id"), str)]
+    ids = [op["id"] for op in ops if not isinstance(op, InvalidOperation)]
     await services.unit_of_work.execute(judge, request.reauthorize, ids)
     made = any(result["status"] in {201, 429} for result in results)
     headers = services.board.quota(request.principal.id).headers() if made else ()
     return json_response({"results": results, "rev": services.rev}, 200, headers)
 
 
-def _parse_ops(body: dict[str, object]) -> list[object]:
-    ops = body.get("ops")
-    if ops is None:
-        raise missing_field("ops")
-    if not isinstance(ops, list):
-        raise ProblemError("invalid-field", f"ops must be a list, not {format_value(ops)}", field="ops")
-    if len(ops) > BATCH_OPS:
-        raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
-    return ops
+def _build_refusal(item_id: str, problem: ProblemError) -> OpResult:
+    return {"id": item_id, "status": problem.status, "problem": problem.document()}
 
 
-def _apply_progress(board: Board, principal: Principal, op: object, now: float) -> Change | None:
-    """Do what nearly every operation is, a run that has come further, at half the cost; return ``None`` for all others.
-
-    Args:
-        board: Where.
-        principal: Who.
-        op: An operation of which the quick reader has taken the shape.
-        now: The instant.
-
-    Raises:
-        ProblemError: They may not.
-    """
-    fields = cast("BatchOperation", op)
-    before = board.get(fields.get("id", "")) if fields["op"] == "patch" and is_valid_step(fields) else None
-    if before is None:
-        return None
-    authorize(principal, "update", before.owner_id)
-    return board.apply_progress(before, fields, now)
-
-
-def _apply_op(board: Board, principal: Principal, op: object, now: float, is_fast: bool) -> Change:
-    if not isinstance(op, dict):
-        raise ProblemError("invalid-field", "an operation must be an object", field="ops")
-    name = op.get("op")
-    perform = _OP_FUNCTIONS.get(name) if isinstance(name, str) else None
-    if perform is None:
-        raise ProblemError("invalid-field", f"op must be put, patch or delete, not {format_value(name)}", field="op")
-    item_id = op.get("id")
-    in_order = is_fast and is_valid(op)
-    return perform(
-        board, principal, validate_id(item_id) if item_id is None or not in_order else item_id, op, now, in_order
-    )
-
-
-def _apply_put(
-    board: Board, principal: Principal, item_id: str, body: dict[str, object], now: float, is_validated: bool
-) -> Change:
+def _apply_put(board: Board, principal: Principal, item_id: str, fields: WriteFields, now: float) -> Change:
     item = board.get(item_id)
     authorize(principal, "create" if item is None else "update", None if item is None else item.owner_id)
-    fields = parse_write(body, merge=False, is_validated=is_validated)
     if principal.group is not None and fields.get("group") is None:
         fields["group"] = principal.group
     return board.put(item_id, fields, Owner(principal.id, principal.name), now)
 
 
-def _apply_patch(
-    board: Board, principal: Principal, item_id: str, body: dict[str, object], now: float, is_validated: bool
-) -> Change:
+def _apply_patch(board: Board, principal: Principal, item_id: str, fields: WriteFields, now: float) -> Change:
     item = board.get(item_id)
     authorize(principal, "update", None if item is None else item.owner_id)
-    return board.patch(item_id, parse_write(body, merge=True, is_validated=is_validated), now)
+    return board.patch(item_id, fields, now)
 
 
-def _apply_delete(
-    board: Board, principal: Principal, item_id: str, body: dict[str, object], now: float, is_validated: bool
-) -> Change:
+def _apply_delete(board: Board, principal: Principal, item_id: str, fields: WriteFields, now: float) -> Change:
     item = board.get(item_id)
     authorize(principal, "delete", None if item is None else item.owner_id)
-    run_id = body.get("run_id")
-    if run_id is not None:
-        run_id = parse_write({"run_id": run_id}, merge=True, is_validated=is_validated)["run_id"]
-    return board.delete(item_id, now, run_id=run_id)
+    return board.delete(item_id, now, run_id=fields.get("run_id"))
 
 
-def _is_repeated_delete(change: Change, principal: Principal, body: dict[str, object]) -> bool:
+def _is_repeated_delete(change: Change, principal: Principal, fields: WriteFields) -> bool:
     """Return whether a change is the deletion that a client asks for again."""
     if (
         change.after is not None
         or change.before is None
-        or body.get("run_id", change.before.run_id) != change.before.run_id
+        or fields.get("run_id", change.before.run_id) != change.before.run_id
     ):
         return False
     authorize(principal, "delete", change.before.owner_id)
     return True
 
 
-_OP_FUNCTIONS: Final[dict[str, Callable[[Board, Principal, str, dict[str, object], float, bool], Change]]] = {
+_OP_FUNCTIONS: Final[dict[str, Callable[[Board, Principal, str, WriteFields, float], Change]]] = {
     "put": _apply_put,
     "patch": _apply_patch,
     "delete": _apply_delete,

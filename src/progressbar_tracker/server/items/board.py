@@ -152,32 +152,16 @@ class Board(ItemTable):
         return self._start_run(before, begun, fields, now)
 
     def patch(self, item_id: str, fields: WriteFields, now: float) -> Change:
-        """Change what the fields name and keep the rest; with no field at all, note a sign of life.
+        """Change the named fields and keep the rest; without a field, record a sign of life.
 
         Raises:
             ProblemError: ``item-not-found``, ``run-superseded``, ``run-ended`` or ``invalid-field``.
         """
-        before = self.require(item_id)
-        change = self.apply_progress(before, fields, now) if PROGRESS_FIELDS.issuperset(fields) else None
-        if change is not None:
-            return change
-        self._check_run(before, fields.get("run_id"))
+        before = self._items.get(item_id) or self.require(item_id)
+        run_id = fields.get("run_id")
+        if run_id is not None and run_id != before.run_id:
+            raise _superseded(before)
         return self._apply(before, fields, now, overwrite=False)
-
-    def apply_progress(self, before: Item, fields: WriteFields, now: float) -> Change | None:
-        """Do what :meth:`patch` does, where all that is said is that a run has come further.
-
-        Args:
-            before: The item, as it is on the board.
-            fields: No other fields than :data:`~.writes.STEP` has.
-            now: The instant.
-
-        Returns:
-            ``None``, and nothing has been done, if there is more to it: the run is another one, has parts or has ended.
-        """
-        if before.status != "running" or before.parts or fields.get("run_id", before.run_id) != before.run_id:
-            return None
-        return self._apply_progress(before, fields, now)
 
     def delete(self, item_id: str, now: float, *, run_id: str | None = None) -> Change:
         """Take an item off the board; its run goes to the history.
@@ -186,7 +170,8 @@ class Board(ItemTable):
             ProblemError: ``item-not-found`` or ``run-superseded``.
         """
         before = self.require(item_id)
-        self._check_run(before, run_id)
+        if run_id is not None and run_id != before.run_id:
+            raise _superseded(before)
         return self._commit(before, None, ended_run=end_run(before, "deleted", now), durable=True)
 
     def quota(self, owner_id: str, *, reset: int | None = None) -> Quota:
@@ -265,27 +250,34 @@ class Board(ItemTable):
         ended = None if before is None else end_run(before, "stopped", now)
         return self._commit(before, after, ended_run=ended, durable=True)
 
-    def _apply_progress(self, before: Item, fields: WriteFields, now: float) -> Change:
-        """Do what :meth:`_apply` does, at half the cost, for what nearly every write is: a run has come further."""
-        seq = fields.get("seq")
-        if seq is None:
-            seq = before.seq
-        elif seq <= before.seq:
+    def _apply(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Change:
+        """Apply a write of the item's own run."""
+        seq, part = fields.get("seq"), fields.get("part")
+        last = before.seq if part is None else last_seq(before, part)
+        if seq is not None and last is not None and seq <= last:
             return Change(before, before)
+        if before.status != "running":
+            if fields.get("status") == before.status:
+                return Change(before, before)
+            raise ProblemError("run-ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
+        if overwrite or before.parts or not PROGRESS_FIELDS.issuperset(fields):
+            after = self._apply_write(before, fields, now, overwrite=overwrite)
+            return self._commit(before, after, durable=after.status != "running")
+        # Early exit for most writes, at half the cost: only the count and the description change.
         completed = fields.get("completed", before.own)
         if (before.completed is None) is not (completed is None):
-            return self._apply(before, fields, now, overwrite=False)
+            return self._commit(before, self._apply_write(before, fields, now, overwrite=False))
         total, value = before.total, before.value
         if completed is not None and total is not None:
             value = compute_fraction(completed, total) or 0.0
-        found, found_at, found_n, found_for = rate.update_rate(before, value if completed is None else completed, now)
-        # Each field by its name: a dictionary of them would double what this costs.
+        pace, pace_at, pace_n, pace_for = rate.update_rate(before, value if completed is None else completed, now)
+        # Each field by its name: a dictionary of them would double the cost.
         after = replace(
             before, description=fields.get("description", before.description), own=completed, completed=completed,
-            value=value, seq=seq, updated_at=now, pace=found, pace_at=found_at, pace_n=found_n, pace_for=found_for,
-            rev=self._next_rev(),
+            value=value, seq=before.seq if seq is None else seq, updated_at=now, pace=pace, pace_at=pace_at,
+            pace_n=pace_n, pace_for=pace_for, rev=self._next_rev(),
         )  # fmt: skip
-        # What `_put` does, as far as there is anything to do: owner, group and place in the list are the same.
+        # Owner, group and place in the list stay: `_put` without its comparisons.
         item_id = after.id
         self._items[item_id] = after
         self._touched.add(item_id)
@@ -294,25 +286,10 @@ class Board(ItemTable):
             self._timers.watch_heartbeat(after)
         return Change(before, after)
 
-    def _apply(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Change:
-        seq, part = fields.get("seq"), fields.get("part")
-        if seq is not None and (last := last_seq(before, part)) is not None and seq <= last:
-            return Change(before, before)
-        if before.status != "running":
-            if fields.get("status") == before.status:
-                return Change(before, before)
-            raise ProblemError("run-ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
-        after = self._apply_write(before, fields, now, overwrite=overwrite)
-        return self._commit(before, after, durable=after.status != "running")
-
     def _apply_write(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Item:
         after = apply_write(before, fields, now, rev=self.rev + 1, overwrite=overwrite)
         self.rev = after.rev  # only now: what is refused has no revision
         return after
-
-    def _check_run(self, item: Item, run_id: str | None) -> None:
-        if run_id is not None and run_id != item.run_id:
-            raise ProblemError("run-superseded", f"the item {item.id!r} belongs to another run")
 
     def _check_quota(self, owner: Owner) -> None:
         if self._owner_counts.get(owner.id, 0) >= self._max_items:
@@ -338,6 +315,10 @@ class Board(ItemTable):
         if ended_run is not None and self._track_changes:
             self._pending_changes.ended_runs.append(ended_run)
         return Change(before, after, ended_run, durable)
+
+
+def _superseded(item: Item) -> ProblemError:
+    return ProblemError("run-superseded", f"the item {item.id!r} belongs to another run")
 
 
 def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float) -> Item:

@@ -24,7 +24,7 @@ class Change(msgspec.Struct, frozen=True):
     """The result of an operation.
 
     Attributes:
-        before: The item before the operation, or ``None``.
+        before: The item before the operation; ``None`` if the operation created it.
         after: The item after it, or ``None``; ``before`` itself if the operation was ignored.
         ended_run: The run that moved to the history, if any.
         durable: The response waits for the commit.
@@ -34,11 +34,6 @@ class Change(msgspec.Struct, frozen=True):
     after: Item | None
     ended_run: EndedRun | None = None
     durable: bool = False
-
-    @property
-    def created(self) -> bool:
-        """Whether there was no such item before."""
-        return self.before is None
 
     @property
     def id(self) -> str:
