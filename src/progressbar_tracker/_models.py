@@ -45,6 +45,71 @@ BATCH_BYTES: Final = 1024 * 1024
 BATCH_OPS: Final = 500
 
 
+FieldKind: TypeAlias = Literal[
+    "id", "line", "text", "optional_line", "optional_text", "fraction", "number", "seconds", "weight", "seq", "status",
+    "meta", "notify", "deadline", "bool", "measure", "name", "instant", "optional_instant",
+]  # fmt: skip
+"""The rule of a field. A ``line`` has no newlines, a ``text`` may; an optional one is ``None`` when it is empty."""
+
+
+class ItemField(NamedTuple):
+    """The declaration of one field of an item.
+
+    Attributes:
+        kind: The type, and the rule that values obey.
+        limit: The maximum length of a text.
+        write: ``"copy"`` for a client's field that is stored unchanged, ``"apply"`` for one with a rule of its own,
+            ``None`` for one that the server computes. Copied fields are also merged between servers.
+        is_public: A share shows the field.
+        is_shown: Responses show the field.
+        stored_as: The name of the stored field, if it differs.
+    """
+
+    kind: FieldKind
+    limit: int = 0
+    write: Literal["copy", "apply"] | None = None
+    is_public: bool = False
+    is_shown: bool = True
+    stored_as: str | None = None
+
+
+ITEM_FIELDS: Final[dict[str, ItemField]] = {
+    "id": ItemField("id", ID_LENGTH, is_public=True),
+    "title": ItemField("line", TITLE_LENGTH, "copy", is_public=True),
+    "description": ItemField("text", DESCRIPTION_LENGTH, "copy", is_public=True),
+    "value": ItemField("fraction", write="apply", is_public=True),
+    "completed": ItemField("number", write="apply", is_public=True),
+    "total": ItemField("number", write="copy", is_public=True),
+    "unit": ItemField("line", UNIT_LENGTH, "copy", is_public=True),
+    "weight": ItemField("weight", write="copy", is_public=True),
+    "status": ItemField("status", write="apply", is_public=True),
+    "stalled": ItemField("bool", is_public=True),
+    "late": ItemField("bool", is_public=True),
+    "error": ItemField("optional_text", ERROR_LENGTH, "copy", is_public=True),
+    "group": ItemField("optional_line", GROUP_LENGTH, "copy"),
+    "parent": ItemField("optional_line", ID_LENGTH, "copy"),
+    "meta": ItemField("meta", write="apply"),
+    "rate": ItemField("measure", is_public=True),
+    "eta": ItemField("measure", is_public=True),
+    "owner": ItemField("name"),
+    "run_id": ItemField("id", ID_LENGTH, "apply"),
+    "seq": ItemField("seq", write="apply"),
+    "part": ItemField("optional_line", PART_LENGTH, "apply", is_shown=False),
+    "created_at": ItemField("instant", is_public=True),
+    "updated_at": ItemField("instant", is_public=True),
+    "ended_at": ItemField("optional_instant", is_public=True),
+    "heartbeat_timeout": ItemField("seconds", write="copy"),
+    "deadline": ItemField("deadline", write="copy", is_public=True, stored_as="deadline_at"),
+    "notify": ItemField("notify", write="copy"),
+    "ttl": ItemField("seconds", write="copy"),
+}
+"""Each field of an item, in the order of responses.
+
+The server derives its validation, schemas, copies, merges and shares from this table. A new field also needs its line
+in :class:`Item` and :class:`ItemWrite`, in the server's stored ``Item``, and in ``serialize_item``.
+"""
+
+
 class LegacyItem(TypedDict):
     """The body of part 1 of the protocol: the five fields of the 1.0.0 SDK."""
 

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from .budget import CHUNK_BYTES
+from .items.fields import PUBLIC_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from .items.board import Board
     from .models import Item
-
-PUBLIC_FIELDS: Final = (
-    "id", "title", "description", "value", "completed", "total", "unit", "weight", "status", "stalled", "late", "error",
-    "rate", "eta", "deadline", "created_at", "updated_at", "ended_at",
-)  # fmt: skip
-"""The fields of an item that a share shows; owner, host and command are private."""
 
 MAX_CACHED_FRAMES: Final = 1000
 """The most views for which a tick caches its frame."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge
-from progressbar_tracker.server.frames import PUBLIC_FIELDS
+from progressbar_tracker.server.items.fields import PUBLIC_FIELDS
 from progressbar_tracker.server.models import rfc3339
 from tests.support.clock import START_TIME
 from tests.support.sse import SseStream

@@ -6,79 +6,47 @@ field at fault and to let pass what newer clients send.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 from msgspec import Meta
 
 from progressbar_tracker._models import (
     BATCH_OPS,
-    DESCRIPTION_LENGTH,
-    ERROR_LENGTH,
-    GROUP_LENGTH,
-    ID_LENGTH,
+    ITEM_FIELDS,
     META_ENTRIES,
     META_LENGTH,
     NOTIFY_ENTRIES,
     NOTIFY_LENGTH,
     NUMBER_LIMIT,
-    PART_LENGTH,
-    TITLE_LENGTH,
-    UNIT_LENGTH,
     WEIGHT_LIMIT,
+    FieldKind,
     KeyType,
     Permission,
     Status,
 )
-from progressbar_tracker.server.models import EndStatus  # noqa: TC001
+from progressbar_tracker.server.items.fields import LEGACY_FIELDS, WIRE_FIELDS, WRITABLE_FIELDS, build_shape
+from progressbar_tracker.server.models import EndStatus
 
-_EXAMPLE_ID: Final = "video-001"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from progressbar_tracker import _models
+
 LINE_PATTERN: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
 """No control characters."""
 LINES_PATTERN: Final = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
 """None but tabs and ends of lines."""
 
-Id = Annotated[
-    str,
-    Meta(
-        min_length=1, max_length=ID_LENGTH, pattern=LINE_PATTERN,
-        description="Of the user's choice; no control characters.",
-        examples=[_EXAMPLE_ID],
-    ),
-]  # fmt: skip
-Title = Annotated[str, Meta(max_length=TITLE_LENGTH, pattern=LINE_PATTERN, examples=["Encoding"])]
-Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=LINES_PATTERN, examples=["first pass"])]
-Value = Annotated[float, Meta(ge=0, le=1, description="How much is done; 1 within 1e-9.", examples=[0.25])]
-Count = Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)]
-Weight = Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT, description="The highest is listed first.")]
-Unit = Annotated[str, Meta(max_length=UNIT_LENGTH, pattern=LINE_PATTERN, examples=["frames"])]
-Group = Annotated[
-    str,
-    Meta(
-        max_length=GROUP_LENGTH, pattern=LINE_PATTERN,
-        description="A heading to be listed under; an empty one is none.",
-        examples=["nightly"],
-    ),
-]  # fmt: skip
-Error = Annotated[str, Meta(max_length=ERROR_LENGTH, pattern=LINES_PATTERN, examples=["ValueError: bad row"])]
-_MetaKey = Annotated[str, Meta(min_length=1, max_length=META_LENGTH, pattern=LINE_PATTERN)]
-_MetaValue = Annotated[str, Meta(max_length=META_LENGTH, pattern=LINES_PATTERN)]
-Metadata = Annotated[
-    dict[_MetaKey, _MetaValue], Meta(max_length=META_ENTRIES, description="Host, pid, command and the like.")
-]
-Parent = Annotated[str, Meta(max_length=ID_LENGTH, pattern=LINE_PATTERN, description="The id of the enclosing bar.")]
-RunId = Annotated[
-    str, Meta(min_length=1, max_length=ID_LENGTH, pattern=LINE_PATTERN, description="Which run of the program.")
-]
-Seq = Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT, description="The run's own count of its writes.")]
-Part = Annotated[
-    str,
-    Meta(max_length=PART_LENGTH, pattern=LINE_PATTERN, description="One process's share; counts of parts are summed."),
-]
-Seconds = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
-Notify = Annotated[
-    list[Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, pattern=LINE_PATTERN)]],
-    Meta(max_length=NOTIFY_ENTRIES, description="The channels that are told of it, by name.", examples=[["phone"]]),
-]
+
+def _line(limit: int, *, min_length: int | None = None) -> Any:
+    return Annotated[str, Meta(min_length=min_length, max_length=limit, pattern=LINE_PATTERN)]
+
+
+def _text(limit: int) -> Any:
+    return Annotated[str, Meta(max_length=limit, pattern=LINES_PATTERN)]
+
+
+_MetaValue: Any = _text(META_LENGTH)
 Instant = Annotated[
     str,
     Meta(
@@ -86,121 +54,119 @@ Instant = Annotated[
     ),
 ]
 
+_KIND_TYPES: Final[dict[FieldKind, Callable[[int], Any]]] = {
+    "id": lambda limit: _line(limit, min_length=1),
+    "line": _line,
+    "text": _text,
+    "optional_line": _line,
+    "optional_text": _text,
+    "fraction": lambda _: Annotated[float, Meta(ge=0, le=1)],
+    "number": lambda _: Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)],
+    "seconds": lambda _: Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)],
+    "weight": lambda _: Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)],
+    "seq": lambda _: Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT)],
+    "status": lambda _: Status,
+    "meta": lambda _: Annotated[
+        dict[_line(META_LENGTH, min_length=1), _MetaValue], Meta(max_length=META_ENTRIES)  # type: ignore[misc]
+    ],
+    "notify": lambda _: Annotated[list[_line(NOTIFY_LENGTH, min_length=1)], Meta(max_length=NOTIFY_ENTRIES)],  # type: ignore[misc]
+    "deadline": lambda _: Instant,
+    "bool": lambda _: bool,
+    "measure": lambda _: float,
+    "name": lambda _: str,
+    "instant": lambda _: Instant,
+    "optional_instant": lambda _: Instant,
+}
+_OPTIONAL_KINDS: Final[frozenset[FieldKind]] = frozenset(
+    {"optional_line", "optional_text", "number", "seconds", "deadline", "measure", "optional_instant"}
+)
+"""The fields that may be null in an item."""
+_REQUIRED_KINDS: Final[frozenset[FieldKind]] = frozenset({"id", "fraction", "seq", "status"})
+"""The fields that may not be null in a write."""
 
-class LegacyItem(TypedDict):
-    """The five fields of the 1.0.0 SDK. A value of 1 ends the item as succeeded."""
+_FIELD_DOCS: Final[dict[str, Meta]] = {
+    "id": Meta(description="Of the user's choice; no control characters.", examples=["video-001"]),
+    "title": Meta(examples=["Encoding"]),
+    "description": Meta(examples=["first pass"]),
+    "value": Meta(description="How much is done; 1 within 1e-9.", examples=[0.25]),
+    "unit": Meta(examples=["frames"]),
+    "weight": Meta(description="The highest is listed first."),
+    "error": Meta(examples=["ValueError: bad row"]),
+    "group": Meta(description="A heading to be listed under; an empty one is none.", examples=["nightly"]),
+    "parent": Meta(description="The id of the enclosing bar."),
+    "meta": Meta(description="Host, pid, command and the like."),
+    "run_id": Meta(description="Which run of the program."),
+    "seq": Meta(description="The run's own count of its writes."),
+    "part": Meta(description="One process's share; counts of parts are summed."),
+    "notify": Meta(description="The channels that are told of it, by name.", examples=[["phone"]]),
+}
+"""The documentation of fields, wherever they occur."""
 
-    id: Id
-    title: Title
-    description: Description
-    value: Value
-    weight: Weight
-
-
-class Item(TypedDict):
-    """One tracked bar."""
-
-    id: Id
-    title: Title
-    description: Description
-    value: Value
-    completed: Annotated[Count | None, Meta(description="Units done; of all parts together.")]
-    total: Annotated[Count | None, Meta(description="Units there are; unknown if null, 0 or less.")]
-    unit: Unit
-    weight: Weight
-    status: Status
-    stalled: Annotated[bool, Meta(description="Running, and silent for longer than heartbeat_timeout.")]
-    late: Annotated[bool, Meta(description="Running, and its deadline has passed.")]
-    error: Error | None
-    group: Group | None
-    parent: Parent | None
-    meta: Metadata
-    rate: Annotated[float | None, Meta(description="Units a second, smoothed.")]
-    eta: Annotated[float | None, Meta(description="Seconds left.")]
-    owner: Annotated[str, Meta(description="The name of the key that created it.")]
-    run_id: RunId
-    seq: Seq
-    created_at: Instant
-    updated_at: Instant
-    ended_at: Instant | None
-    heartbeat_timeout: Seconds | None
-    deadline: Annotated[Instant | None, Meta(description="When it is late, if it runs still.")]
-    notify: Notify
-    ttl: Annotated[Seconds | None, Meta(description="How long it stays listed once it has ended.")]
-
-
-class Run(TypedDict):
-    """A run of the history: the item as it was, with the end that it came to."""
-
-    id: Id
-    title: Title
-    description: Description
-    value: Value
-    completed: Count | None
-    total: Count | None
-    unit: Unit
-    weight: Weight
-    status: EndStatus
-    stalled: bool
-    late: bool
-    error: Error | None
-    group: Group | None
-    parent: Parent | None
-    meta: Metadata
-    rate: None
-    eta: None
-    owner: str
-    run_id: RunId
-    seq: Seq
-    created_at: Instant
-    updated_at: Instant
-    ended_at: Instant
-    heartbeat_timeout: Seconds | None
-    deadline: Instant | None
-    notify: Notify
-    ttl: Seconds | None
+_ITEM_DOCS: Final[dict[str, Meta]] = {
+    "completed": Meta(description="Units done; of all parts together."),
+    "total": Meta(description="Units there are; unknown if null, 0 or less."),
+    "stalled": Meta(description="Running, and silent for longer than heartbeat_timeout."),
+    "late": Meta(description="Running, and its deadline has passed."),
+    "rate": Meta(description="Units a second, smoothed."),
+    "eta": Meta(description="Seconds left."),
+    "owner": Meta(description="The name of the key that created it."),
+    "deadline": Meta(description="When it is late, if it runs still."),
+    "ttl": Meta(description="How long it stays listed once it has ended."),
+}
+"""The documentation of fields of an item on the board."""
 
 
-class _ItemWrite(TypedDict, total=False):
-    title: Title | None
-    description: Description | None
-    value: Value
-    completed: Count | None
-    total: Count | None
-    unit: Unit | None
-    weight: Weight | None
-    status: Status
-    error: Error | None
-    group: Group | None
-    parent: Parent | None
-    run_id: RunId
-    seq: Seq
-    part: Part | None
-    heartbeat_timeout: Seconds | None
-    deadline: Instant | None
-    notify: Notify | None
-    ttl: Seconds | None
+def _document(type: Any, doc: Meta | None) -> Any:
+    return type if doc is None else Annotated[type, doc]
 
 
-class ItemWrite(_ItemWrite, total=False):
-    """What a client may write. Absent and null become the default; what is not named here is ignored."""
+_TYPES: Final = {
+    name: _document(_KIND_TYPES[field.kind](field.limit), _FIELD_DOCS.get(name)) for name, field in ITEM_FIELDS.items()
+}
+"""The type of each field where it is not null."""
+_RUN_TYPES: Final = {
+    name: _TYPES[name] | None if ITEM_FIELDS[name].kind in _OPTIONAL_KINDS else _TYPES[name] for name in WIRE_FIELDS
+}
+_WRITE_TYPES: Final = {
+    name: _TYPES[name] if ITEM_FIELDS[name].kind in _REQUIRED_KINDS else _TYPES[name] | None for name in WRITABLE_FIELDS
+}
+_PATCH_TYPES: Final = _WRITE_TYPES | {
+    "meta": Annotated[dict[str, _MetaValue | None], Meta(description="Merged entry by entry.")] | None
+}
 
-    meta: Metadata | None
-
-
-class ItemPatch(_ItemWrite, total=False):
-    """What a client may change. Absent keeps, null clears; what is not named here is ignored."""
-
-    meta: Annotated[dict[str, _MetaValue | None], Meta(description="Merged entry by entry.")] | None
-
-
-class _OpBase(TypedDict):
-    op: Literal["put", "patch", "delete"]
-    id: Id
-
-
-class Op(_OpBase, ItemPatch):
-    """One operation."""
+if TYPE_CHECKING:
+    Id: TypeAlias = str
+    Group: TypeAlias = str
+    RunId: TypeAlias = str
+    LegacyItem: TypeAlias = _models.LegacyItem
+    Item: TypeAlias = _models.Item
+    Run: TypeAlias = _models.Item
+    ItemWrite: TypeAlias = _models.ItemWrite
+    ItemPatch: TypeAlias = _models.ItemWrite
+    Op: TypeAlias = _models.Op
+else:
+    Id, Group, RunId = _TYPES["id"], _TYPES["group"], _TYPES["run_id"]
+    LegacyItem = build_shape(
+        "LegacyItem", {name: _TYPES[name] for name in LEGACY_FIELDS},
+        doc="The five fields of the 1.0.0 SDK. A value of 1 ends the item as succeeded.",
+    )  # fmt: skip
+    Item = build_shape(
+        "Item", {name: _document(type, _ITEM_DOCS.get(name)) for name, type in _RUN_TYPES.items()},
+        doc="One tracked bar.",
+    )  # fmt: skip
+    Run = build_shape(
+        "Run", _RUN_TYPES | {"status": EndStatus, "rate": None, "eta": None, "ended_at": Instant},
+        doc="A run of the history: the item as it was, with the end that it came to.",
+    )  # fmt: skip
+    ItemWrite = build_shape(
+        "ItemWrite", {}, _WRITE_TYPES,
+        doc="What a client may write. Absent and null become the default; what is not named here is ignored.",
+    )  # fmt: skip
+    ItemPatch = build_shape(
+        "ItemPatch", {}, _PATCH_TYPES,
+        doc="What a client may change. Absent keeps, null clears; what is not named here is ignored.",
+    )  # fmt: skip
+    Op = build_shape("Op", {"op": Literal["put", "patch", "delete"], "id": Id}, _PATCH_TYPES, doc="One operation.")
 
 
 class Batch(TypedDict):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypedDict
 
 from progressbar_tracker._models import floor_percent, is_indeterminate
 from progressbar_tracker._text import format_age, format_duration
-from progressbar_tracker.server.items.serializer import item_url
-from progressbar_tracker.server.models import rfc3339
+from progressbar_tracker.server.items.serializer import item_url, serialize_item
+from progressbar_tracker.server.models import Item, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -329,10 +329,6 @@ def _scale_unit(unit: str, maximum: float) -> tuple[str, Callable[[float], str]]
 _BYTE_UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
 
 
-_BLANK_ITEM: Final[WireItem] = {
-    "id": "", "title": "", "description": "", "value": 0.0, "completed": None, "total": None, "unit": "", "weight": 0,
-    "status": "running", "stalled": False, "late": False, "error": None, "group": None, "parent": None, "meta": {},
-    "rate": None, "eta": None, "owner": "", "run_id": "", "seq": -1, "created_at": rfc3339(0.0),
-    "updated_at": rfc3339(0.0), "ended_at": None, "heartbeat_timeout": None, "deadline": None, "notify": [],
-    "ttl": None,
-}  # fmt: skip
+_BLANK_ITEM: Final = serialize_item(
+    Item(id="", owner_id="", owner="", run_id="", created_at=0.0, updated_at=0.0, seq=-1), 0.0
+)

@@ -14,20 +14,15 @@ from msgspec.structs import replace
 
 from progressbar_tracker._models import compute_fraction
 
+from .fields import COPIED_FIELDS
+
 if TYPE_CHECKING:
     from progressbar_tracker.server.models import Item, Part
 
 T = TypeVar("T")
 
-_MERGED_FIELDS: Final = (
-    "title", "description", "unit", "weight", "group", "parent", "meta", "heartbeat_timeout", "deadline_at",
-    "notify", "ttl", "total", "own", "status", "error", "ended_at", "value",
-)  # fmt: skip
-"""The fields that are merged one by one: who has changed one has his way with it."""
-
-
-_RATE_FIELDS: Final = ("pace", "pace_at", "pace_n", "pace_for")
-"""The fields that are one measurement."""
+_MERGED_FIELDS: Final = (*COPIED_FIELDS, "meta", "own", "status", "ended_at", "value")
+"""Fields merged independently; the side that changed a field wins."""
 
 
 def is_compatible(before: Item | None, stored: Item | None) -> bool:

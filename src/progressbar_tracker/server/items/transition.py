@@ -14,6 +14,7 @@ from progressbar_tracker.server.models import Item, Part
 from progressbar_tracker.server.problems import ProblemError, field_problem
 
 from . import rate
+from .fields import COPIED_FIELDS
 
 if TYPE_CHECKING:
     from .validation import WriteFields
@@ -21,13 +22,7 @@ if TYPE_CHECKING:
 MAX_PARTS: Final = 1000
 """The most parts of one run."""
 
-_COPIED_FIELDS: Final = frozenset(
-    {
-        "title", "description", "unit", "weight", "total", "error", "group", "parent", "heartbeat_timeout",
-        "deadline_at", "notify", "ttl",
-    }
-)  # fmt: skip
-"""The fields that become the item's as they are."""
+_COPIED_FIELDS: Final = frozenset(COPIED_FIELDS)
 
 
 def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, overwrite: bool) -> Item:

@@ -11,7 +11,7 @@ at fault, or finds that there is none. Nearly every write is in order, and costs
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec import Meta
@@ -20,26 +20,13 @@ from progressbar_tracker._models import (
     BATCH_OPS,
     COMPLETION_TOLERANCE,
     DESCRIPTION_LENGTH,
-    ERROR_LENGTH,
-    GROUP_LENGTH,
-    ID_LENGTH,
-    ITEM_STATUSES,
-    NUMBER_LIMIT,
-    PART_LENGTH,
+    ITEM_FIELDS,
     TITLE_LENGTH,
-    UNIT_LENGTH,
-    WEIGHT_LIMIT,
     FieldError,
-    FieldTypeError,
     ItemWrite,
     LegacyItem,
-    Number,
-    Status,
     check_id,
     check_meta,
-    check_notify,
-    check_number,
-    check_seconds,
     check_text,
     check_value,
     check_weight,
@@ -47,8 +34,11 @@ from progressbar_tracker._models import (
 )
 from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 
+from .fields import LEGACY_FIELDS, WRITABLE_FIELDS, build_shape
+from .rules import RULES
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 class WriteFields(ItemWrite, total=False):
@@ -76,71 +66,36 @@ class InvalidOperation(NamedTuple):
     problem: ProblemError
 
 
-# The quick reader
-
-_Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH)]
-_Title: TypeAlias = Annotated[str, Meta(max_length=TITLE_LENGTH)]
-_Description: TypeAlias = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)]
-_Value: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-_Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)]
-# 1.0 would pass for an int. As one of two types it stays a float, and is told apart.
-_Weight: TypeAlias = Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)] | float
-_Seq: TypeAlias = Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT)] | float
-_Number: TypeAlias = (
-    Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)] | Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)]
-)
+_CHECKS: Final = {
+    name: (RULES[field.kind].check, field.limit)
+    for name, field in ITEM_FIELDS.items()
+    if field.write is not None and field.kind in RULES
+}
 
 
-class _WritableFields(TypedDict, total=False):
-    title: _Title
-    description: _Description
-    value: _Value
-    completed: _Number | None
-    total: _Number | None
-    unit: Annotated[str, Meta(max_length=UNIT_LENGTH)]
-    weight: _Weight
-    status: Status
-    error: Annotated[str, Meta(min_length=1, max_length=ERROR_LENGTH)] | None
-    group: Annotated[str, Meta(min_length=1, max_length=GROUP_LENGTH)] | None
-    parent: _Id | None
-    meta: object
-    run_id: _Id
-    seq: _Seq
-    part: Annotated[str, Meta(min_length=1, max_length=PART_LENGTH)] | None
-    heartbeat_timeout: _Seconds | None
-    deadline: object
-    notify: object
-    ttl: _Seconds | None
+# The fast reader
 
 
-class _WriteBody(_WritableFields, total=False):
-    id: _Id
+def _fast_type(name: str) -> Any:
+    field = ITEM_FIELDS[name]
+    return RULES[field.kind].fast_type(field.limit) if field.kind in RULES else object
 
 
-class _OperationBody(_WritableFields):
-    op: Literal["put", "patch", "delete"]
-    id: _Id
+_FAST_TYPES: Final = {name: _fast_type(name) for name in WRITABLE_FIELDS}
+_ID: Final = {"id": _fast_type("id")}
+_Operation: Any = build_shape("Operation", {"op": Literal["put", "patch", "delete"], **_ID}, _FAST_TYPES)
 
-
-class _BatchBody(TypedDict):
-    ops: Annotated[list[_OperationBody], Meta(max_length=BATCH_OPS)]
-
-
-class _LegacyBody(TypedDict):
-    id: _Id
-    title: _Title
-    description: _Description
-    value: _Value
-    weight: _Weight
-
-
-_decode_write = msgspec.json.Decoder(_WriteBody).decode
-_decode_batch = msgspec.json.Decoder(_BatchBody).decode
-_decode_legacy = msgspec.json.Decoder(_LegacyBody).decode
+_decode_write = msgspec.json.Decoder(build_shape("Write", {}, _FAST_TYPES | _ID)).decode
+_decode_batch = msgspec.json.Decoder(
+    build_shape("Batch", {"ops": Annotated[list[_Operation], Meta(max_length=BATCH_OPS)]})
+).decode
+_decode_legacy = msgspec.json.Decoder(build_shape("Legacy", {name: _fast_type(name) for name in LEGACY_FIELDS})).decode
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_CHECKED_FLOAT_FIELDS: Final = frozenset({"weight", "seq", "value"})
-"""The fields of which a float wants a careful look; of ``value`` only if it is close to 0 or 1."""
-_CAREFUL_FIELDS: Final = frozenset({"meta", "deadline", "notify"})
+_CHECKED_FLOAT_FIELDS: Final = frozenset(
+    name for name, field in ITEM_FIELDS.items() if field.kind in {"weight", "seq", "fraction"}
+)
+"""The fields whose floats need the careful reader; a fraction only if it is close to 0 or 1."""
+_CAREFUL_FIELDS: Final = frozenset(name for name, type in _FAST_TYPES.items() if type is object)
 """The fields that only the careful reader parses."""
 _CONDITIONAL_FIELDS: Final = _CAREFUL_FIELDS | _CHECKED_FLOAT_FIELDS - {"seq"}
 
@@ -210,59 +165,6 @@ PROGRESS_FIELDS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "d
 # The careful reader
 
 
-def _check_seq(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise FieldTypeError("seq", f"seq must be an int, not {format_value(value)}")
-    if not 0 <= value <= WEIGHT_LIMIT:
-        raise FieldError("seq", f"seq must be from 0 to 2**53, not {format_value(value)}")
-    return value
-
-
-def _check_status(value: object) -> Status:
-    for status in ITEM_STATUSES:
-        if value == status:
-            return status
-    raise FieldError("status", f"status must be one of {', '.join(ITEM_STATUSES)}, not {format_value(value)}")
-
-
-def _optional_text_check(field: str, limit: int, *, lines: bool = False) -> Callable[[object], str | None]:
-    # An empty text and none mean the same; one of them has to be the stored one.
-    return lambda value: None if value is None else check_text(field, value, limit, allow_newlines=lines) or None
-
-
-def _text_check(field: str, limit: int, *, lines: bool = False) -> Callable[[object], str]:
-    return lambda value: "" if value is None else check_text(field, value, limit, allow_newlines=lines)
-
-
-def _number_check(field: str) -> Callable[[object], Number | None]:
-    return lambda value: None if value is None else check_number(field, value)
-
-
-def _seconds_check(field: str) -> Callable[[object], float | None]:
-    return lambda value: None if value is None else check_seconds(field, value)
-
-
-_FIELD_CHECKS: Final[dict[str, Callable[[object], object]]] = {
-    "title": _text_check("title", TITLE_LENGTH),
-    "description": _text_check("description", DESCRIPTION_LENGTH, lines=True),
-    "value": check_value,
-    "completed": _number_check("completed"),
-    "total": _number_check("total"),
-    "unit": _text_check("unit", UNIT_LENGTH),
-    "weight": lambda value: 0 if value is None else check_weight(value),
-    "status": _check_status,
-    "error": _optional_text_check("error", ERROR_LENGTH, lines=True),
-    "group": _optional_text_check("group", GROUP_LENGTH),
-    "parent": _optional_text_check("parent", ID_LENGTH),
-    "run_id": lambda value: check_text("run_id", value, ID_LENGTH, min_length=1),
-    "seq": _check_seq,
-    "part": _optional_text_check("part", PART_LENGTH),
-    "heartbeat_timeout": _seconds_check("heartbeat_timeout"),
-    "notify": lambda value: () if value is None else check_notify(value),
-    "ttl": _seconds_check("ttl"),
-}
-
-
 def parse_write(body: Mapping[str, object], *, merge: bool) -> WriteFields:
     """Return the checked fields of a PUT, or with ``merge`` of a PATCH.
 
@@ -276,9 +178,9 @@ def parse_write(body: Mapping[str, object], *, merge: bool) -> WriteFields:
     fields: dict[str, object] = {}
     try:
         for name, value in body.items():
-            check = _FIELD_CHECKS.get(name)
-            if check is not None:
-                fields[name] = check(value)
+            if name in _CHECKS:
+                check, limit = _CHECKS[name]
+                fields[name] = check(name, value, limit)
         if "meta" in body:
             _parse_meta(body["meta"], fields, merge=merge)
         if "deadline" in body:
@@ -371,7 +273,7 @@ def parse_legacy(body: Mapping[str, object]) -> LegacyItem:
     Raises:
         ProblemError: ``invalid-field``, naming the field.
     """
-    for field in ("id", "title", "description", "value", "weight"):
+    for field in LEGACY_FIELDS:
         if field not in body:
             raise missing_field(field)
     try:

@@ -1,0 +1,27 @@
+"""The declaration of an item's fields agrees with the shapes and records that Python needs spelled out."""
+
+from __future__ import annotations
+
+from progressbar_tracker import _models
+from progressbar_tracker.server.items.fields import COPIED_FIELDS, PUBLIC_FIELDS, WIRE_FIELDS, WRITABLE_FIELDS
+from progressbar_tracker.server.items.serializer import serialize_item
+from progressbar_tracker.server.models import Item
+
+BLANK_ITEM = Item(id="a", owner_id="k", owner="ci", run_id="r", created_at=0.0, updated_at=0.0)
+
+
+def test_client_shapes_have_declared_fields() -> None:
+    assert tuple(_models.Item.__annotations__) == WIRE_FIELDS
+    assert set(_models.ItemWrite.__annotations__) == set(WRITABLE_FIELDS)
+
+
+def test_serialized_item_has_declared_fields_in_order() -> None:
+    assert tuple(serialize_item(BLANK_ITEM, 0.0)) == WIRE_FIELDS
+
+
+def test_copied_fields_are_stored() -> None:
+    assert set(COPIED_FIELDS) <= set(Item.__struct_fields__)
+
+
+def test_share_hides_private_fields() -> None:
+    assert not {"owner", "meta", "group", "parent", "run_id", "notify"} & set(PUBLIC_FIELDS)
