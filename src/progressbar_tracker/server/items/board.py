@@ -64,7 +64,7 @@ class Board(ItemTable):
     # Part 1 of the protocol.
 
     def create(self, body: LegacyItem, owner: Owner, now: float, *, group: str | None = None) -> Change:
-        """Create an item by part 1 of the protocol.
+        """Create an item, as in part 1 of the protocol.
 
         Raises:
             ProblemError: ``item-exists`` or ``too-many-items``.
@@ -100,7 +100,7 @@ class Board(ItemTable):
             status, ended_at, error = "succeeded", now, None
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
-        found, found_at, found_n, found_for = (
+        pace, pace_at, pace_n, pace_for = (
             rate.update_rate(before, value, now)
             if before.completed is None
             else (before.pace, before.pace_at, before.pace_n, before.pace_for)
@@ -116,22 +116,22 @@ class Board(ItemTable):
             error=error,
             updated_at=now,
             rev=self._next_rev(),
-            pace=found,
-            pace_at=found_at,
-            pace_n=found_n,
-            pace_for=found_for,
+            pace=pace,
+            pace_at=pace_at,
+            pace_n=pace_n,
+            pace_for=pace_for,
         )
         return self._commit(before, after, durable=status != before.status)
 
     # Part 2.
 
     def put(self, item_id: str, fields: WriteFields, owner: Owner, now: float) -> Change:
-        """Create an item, replace what clients may write of it, or take it over for another run.
+        """Create an item, replace its writable fields, or take it over for another run.
 
         Args:
-            item_id: Which.
-            fields: Checked fields; what is absent becomes its default.
-            owner: Who writes.
+            item_id: The id.
+            fields: Checked fields; absent ones become their defaults.
+            owner: The owner of a new run.
             now: The instant.
 
         Raises:
@@ -148,8 +148,8 @@ class Board(ItemTable):
             raise ProblemError("run-superseded", f"the item {item_id!r} was taken over by a newer run")
         if before.owner_id != owner.id:
             self._check_quota(owner)
-        begun = replace(self._new_item(item_id, run_id, owner, now), past=(before.run_id, *before.past)[:MAX_PAST_RUNS])
-        return self._start_run(before, begun, fields, now)
+        past = (before.run_id, *before.past)[:MAX_PAST_RUNS]
+        return self._start_run(before, replace(self._new_item(item_id, run_id, owner, now), past=past), fields, now)
 
     def patch(self, item_id: str, fields: WriteFields, now: float) -> Change:
         """Change the named fields and keep the rest; without a field, record a sign of life.
@@ -164,7 +164,7 @@ class Board(ItemTable):
         return self._apply(before, fields, now, overwrite=False)
 
     def delete(self, item_id: str, now: float, *, run_id: str | None = None) -> Change:
-        """Take an item off the board; its run goes to the history.
+        """Remove an item from the board; its run moves to the history.
 
         Raises:
             ProblemError: ``item-not-found`` or ``run-superseded``.
@@ -179,45 +179,44 @@ class Board(ItemTable):
         return Quota("items", self._max_items, self._max_items - self._owner_counts.get(owner_id, 0), reset=reset)
 
     def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
-        """Expire ended items whose time is over, note who falls silent or is late, give up who has long been silent.
+        """Remove expired and abandoned items, and record those that have become stalled or late.
 
-        Costs what is due.
+        The cost depends on the number of due items.
 
         Args:
             now: The instant.
-            expire: Whether that is for this server to do.
+            expire: Whether this server removes items.
         """
-        schedule = self._timers
-        schedule.mark_started(now)
+        timers = self._timers
+        timers.mark_started(now)
         changes = list[Change]()
         if expire:
-            # Each leaves before the next is asked for.
+            # Each item is removed before the next one is yielded.
             changes += [
-                self._commit(item, None, ended_run=end_run(item, "deleted", now)) for item in schedule.pop_expired(now)
+                self._commit(item, None, ended_run=end_run(item, "deleted", now)) for item in timers.pop_expired(now)
             ]
             changes += [
-                self._commit(item, None, ended_run=end_run(item, "stopped", now))
-                for item in schedule.pop_abandoned(now)
+                self._commit(item, None, ended_run=end_run(item, "stopped", now)) for item in timers.pop_abandoned(now)
             ]
-        for item in schedule.newly_overdue(now):
-            # Nothing was written, and yet a reader has something new to see.
+        for item in timers.newly_overdue(now):
+            # No write happened, but readers have a change to show.
             self._next_rev()
             self._record_change(item)
             self._overdue[item.id] = None
         return changes
 
     def set_clock(self, now: float, seconds: float, fresh_since: float) -> list[Change]:
-        """Take over that the wall clock was set: silence lasts as long as it did, and nothing lies in the future.
+        """Adjust the items to a wall clock that was set: silences keep their length, and no instant is in the future.
 
-        Every period is counted from now on, see :meth:`Schedule.restart_server`.
+        Every period is counted from now on, see :meth:`~.expiry.ItemTimers.restart`.
 
         Args:
-            now: The instant, by the clock as it is set now.
-            seconds: By how much it was set.
-            fresh_since: A run that was heard of since this instant was heard of after the clock was set.
+            now: The instant, by the new clock.
+            seconds: The jump of the clock.
+            fresh_since: Runs updated since this instant were updated by the new clock.
 
         Returns:
-            What to persist.
+            The changes to persist.
         """
         changes = []
         for before in list(self._items.values()):
@@ -232,11 +231,11 @@ class Board(ItemTable):
         return changes
 
     def drain_overdue(self) -> list[str]:
-        """Return the ids of the items that have fallen silent or become late since this was last asked."""
+        """Return the ids of the items that have become stalled or late since the last call."""
         overdue, self._overdue = self._overdue, {}
         return list(overdue)
 
-    # The parts they share.
+    # Shared by the operations.
 
     def _new_item(self, item_id: str, run_id: str, owner: Owner, now: float) -> Item:
         rev = self._next_rev()
@@ -288,7 +287,7 @@ class Board(ItemTable):
 
     def _apply_write(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Item:
         after = apply_write(before, fields, now, rev=self.rev + 1, overwrite=overwrite)
-        self.rev = after.rev  # only now: what is refused has no revision
+        self.rev = after.rev  # only now: a refused write has no revision
         return after
 
     def _check_quota(self, owner: Owner) -> None:
@@ -322,14 +321,14 @@ def _superseded(item: Item) -> ProblemError:
 
 
 def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float) -> Item:
-    """Return an item as it would be if the clock had always been as it is set now."""
+    """Return an item as if the clock had always been the new one."""
     created_at, updated_at, pace_at, ended_at = item.created_at, item.updated_at, item.pace_at, item.ended_at
     if item.status == "running" and not fresh_since <= updated_at <= now:
         updated_at, pace_at = updated_at + seconds, pace_at + seconds
     updated_at = min(updated_at, now)
     if ended_at is not None:
         ended_at = min(ended_at, now)
-    found = min(created_at, updated_at), updated_at, min(pace_at, now), ended_at
-    if found == (item.created_at, item.updated_at, item.pace_at, item.ended_at):
+    created_at, pace_at = min(created_at, updated_at), min(pace_at, now)
+    if (created_at, updated_at, pace_at, ended_at) == (item.created_at, item.updated_at, item.pace_at, item.ended_at):
         return item
-    return replace(item, created_at=found[0], updated_at=found[1], pace_at=found[2], ended_at=found[3])
+    return replace(item, created_at=created_at, updated_at=updated_at, pace_at=pace_at, ended_at=ended_at)

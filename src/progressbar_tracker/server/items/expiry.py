@@ -1,7 +1,7 @@
-"""What falls due by itself: that an ended item leaves, that one falls silent, is late, or has been silent for too long.
+"""The timers of items: an ended item expires, a running one becomes stalled, late or abandoned.
 
-One heap each. To look what is due costs what is due. Entries are not removed when they become untrue: what pops is
-looked at again, and has to wait once more if its time has not come.
+One heap for each kind of timer, so the cost depends on the number of due items. Stale entries stay in a heap until
+they pop; the popped item is then checked, and waits once more if it is not due.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.settings import RetentionPolicy
 
 STALE_ENTRIES: Final = 1000
-"""How many entries of a heap may have become untrue, besides one for each item."""
+"""Stale heap entries tolerated before compaction, besides one entry for each item."""
 
 STARTUP_GRACE_SECONDS: Final = 600.0
-"""Seconds after the start in which nobody is given up: programs that go on have come back by then."""
+"""Seconds after the start in which no item is abandoned: running programs have reconnected by then."""
 
 
 class ItemTimers:
-    """When what happens by itself has to be looked at.
+    """The timers of all items.
 
     Args:
-        items: All items; looked up in whenever something is due.
+        items: All items, by id; a due timer looks its item up.
         keep: How long an ended item without a ``ttl`` of its own stays.
-        give_up: After how many seconds without a sign of life a running item is given up.
+        give_up: Seconds without a sign of life after which a running item is abandoned.
+
+    Attributes:
+        watched_ids: The items with a heartbeat timer.
     """
 
     def __init__(self, items: Mapping[str, Item], *, keep: RetentionPolicy, give_up: float) -> None:
@@ -45,10 +48,9 @@ class ItemTimers:
         self._abandonments: list[tuple[float, str]] = []
         self._deadlines: list[tuple[float, str]] = []
         self.watched_ids: set[str] = set()
-        """Items that are looked at when they may have fallen silent."""
 
     def item_changed(self, before: Item | None, after: Item) -> None:
-        """Note that an item has come or changed; one that has gone is noticed by itself."""
+        """Update the timers of a new or changed item; those of a removed item are dropped when they are due."""
         if after.status != "running":
             due = self._expires_at(after)
             if due is not None and (before is None or self._expires_at(before) != due):
@@ -69,18 +71,18 @@ class ItemTimers:
             self._push(self._deadlines, after.deadline_at, after.id)
 
     def watch_heartbeat(self, item: Item) -> None:
-        """See to it that an item is looked at when it may have fallen silent."""
+        """Start the heartbeat timer of a running item with a ``heartbeat_timeout``."""
         if item.status == "running" and item.heartbeat_timeout is not None:
             self.watched_ids.add(item.id)
             self._push(self._heartbeats, item.updated_at + item.heartbeat_timeout, item.id)
 
     def mark_started(self, now: float) -> None:
-        """Note that a sign of life can reach the server, from when this is first said."""
+        """Start the startup grace at the first call: signs of life can reach the server from now on."""
         if self._started_at is None:
             self._started_at = now
 
     def restart(self, now: float) -> None:
-        """Count every period from now on: the clock was set, and no instant before says how long ago it was."""
+        """Count every period from now on: the clock was set, so the age of earlier instants is unknown."""
         self._restarted_at = now
         self._started_at = None if self._started_at is None else now
         for heap in (self._expiries, self._heartbeats, self._abandonments, self._deadlines):
@@ -90,7 +92,7 @@ class ItemTimers:
             self.item_changed(None, item)
 
     def pop_expired(self, now: float) -> Iterator[Item]:
-        """Yield the ended items whose time is over; each is to be removed before the next is asked for."""
+        """Yield the expired items; the caller removes each before it takes the next."""
         while self._expiries and self._expiries[0][0] <= now:
             item = self._items.get(heapq.heappop(self._expiries)[1])
             due = None if item is None else self._expires_at(item)
@@ -98,8 +100,8 @@ class ItemTimers:
                 yield item
 
     def pop_abandoned(self, now: float) -> Iterator[Item]:
-        """Yield the running items without a sign of life for too long; each is to be removed before the next."""
-        # While the server was away nobody could give a sign of life.
+        """Yield the abandoned items; the caller removes each before it takes the next."""
+        # While the server was down, no sign of life could reach it.
         if self._started_at is None or now < self._started_at + STARTUP_GRACE_SECONDS:
             return
         while self._abandonments and self._abandonments[0][0] <= now:
@@ -112,7 +114,7 @@ class ItemTimers:
                 self._watch_abandonment(item)
 
     def newly_overdue(self, now: float) -> Iterator[Item]:
-        """Yield the items that have fallen silent or become late."""
+        """Yield the items that have become stalled or late."""
         while self._heartbeats and self._heartbeats[0][0] <= now:
             _, item_id = heapq.heappop(self._heartbeats)
             self.watched_ids.discard(item_id)
@@ -129,7 +131,7 @@ class ItemTimers:
                 yield item
 
     def _expires_at(self, item: Item) -> float | None:
-        """Return when an ended item leaves the list, or ``None``."""
+        """Return when an ended item expires; ``None`` if it runs or stays."""
         if item.ended_at is None:
             return None
         stays = self._keep.seconds_for(item.status) if item.ttl is None else item.ttl
@@ -143,19 +145,19 @@ class ItemTimers:
     def _push(self, heap: list[tuple[float, str]], at: float, item_id: str) -> None:
         heapq.heappush(heap, (at, item_id))
         if len(heap) > 2 * len(self._items) + STALE_ENTRIES:
-            # What has become untrue pops when it is due, and a client may put that off for ever.
+            # A stale entry pops when it is due, and a client can postpone that without end.
             heap[:] = self._compact(heap)
             heapq.heapify(heap)
 
     def _compact(self, heap: list[tuple[float, str]]) -> Iterable[tuple[float, str]]:
-        """Return the entries of a heap that may still mean something, at most one for each item."""
+        """Return the entries of a heap that may be valid, at most one for each item."""
         get = self._items.get
         if heap is self._expiries:
             return {(at, name) for at, name in heap if (item := get(name)) is not None and self._expires_at(item) == at}
         running = [(at, item) for at, name in heap if (item := get(name)) is not None and item.status == "running"]
         if heap is self._deadlines:
             return {(at, item.id) for at, item in running if item.deadline_at == at}
-        # Of these the first is looked at, and then waits for as long as it has to.
+        # The earliest entry is enough: when it pops early, it is pushed again with the right instant.
         first: dict[str, float] = {}
         for at, item in running:
             first[item.id] = min(at, first.get(item.id, at))

@@ -1,8 +1,8 @@
-"""The order of the list, kept while items come and go: a page of it costs what is on it, and not what there is.
+"""The sorted index of items: the cost of a page depends on its size, not on the number of items.
 
-Sorted Python lists, searched by halves: to make room in one of a hundred thousand places moves 400 KB of memory, some
-microseconds once an item; a page is then a slice. Besides the list of all there is one of each group and each status,
-of which the shortest that fits is read.
+The index is sorted Python lists with binary search. An insertion into a hundred thousand entries moves 400 KB of
+memory, some microseconds for each item; a page is a slice. Besides the list of all items there is one for each group
+and each status; a query reads the shortest that matches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import Item
 
 SortKey: TypeAlias = tuple[int, float, int, str]
-"""What the list is sorted by; a cursor of a page. No two items have the same, whichever server made them."""
+"""The sort key of the list, and the cursor of a page. It is unique among the items of all servers."""
 
 _Partition: TypeAlias = tuple[str, str | None]
 
@@ -35,14 +35,14 @@ class ItemIndex:
     def __init__(self, items: Iterable[Item] = ()) -> None:
         self._partitions: dict[_Partition, list[SortKey]] = {_ALL_ITEMS: []}
         for item in items:
-            place = sort_key(item)
-            for shelf in _partitions(item):
-                self._partitions.setdefault(shelf, []).append(place)
-        for places in self._partitions.values():
-            places.sort()
+            key = sort_key(item)
+            for partition in _partitions(item):
+                self._partitions.setdefault(partition, []).append(key)
+        for keys in self._partitions.values():
+            keys.sort()
 
     def update(self, before: Item | None, after: Item | None) -> None:
-        """Note that an item has come, gone or changed."""
+        """Update the index for a new, changed or removed item."""
         if (
             before is not None
             and after is not None
@@ -54,40 +54,42 @@ class ItemIndex:
         ):
             return
         if before is not None:
-            place = sort_key(before)
-            for shelf in _partitions(before):
-                places = self._partitions[shelf]
-                del places[bisect_left(places, place)]
-                if not places and shelf is not _ALL_ITEMS:
-                    del self._partitions[shelf]
+            key = sort_key(before)
+            for partition in _partitions(before):
+                keys = self._partitions[partition]
+                del keys[bisect_left(keys, key)]
+                if not keys and partition is not _ALL_ITEMS:
+                    del self._partitions[partition]
         if after is not None:
-            place = sort_key(after)
-            for shelf in _partitions(after):
-                insort(self._partitions.setdefault(shelf, []), place)
+            key = sort_key(after)
+            for partition in _partitions(after):
+                insort(self._partitions.setdefault(partition, []), key)
 
     def iter_ids(
         self, *, group: str | None = None, status: str | None = None, after: SortKey | None = None
     ) -> Iterator[str]:
-        """Yield ids in order; the list must not change meanwhile.
+        """Yield ids in order; the index must not change during the iteration.
+
+        With both filters, only the more selective one is used; the caller applies the other.
 
         Args:
-            group: Only from the list of a group; of a filter by group and status, one remains to be done.
-            status: Only from the list of a status; likewise.
-            after: Begin after this place.
+            group: Only items of a group.
+            status: Only items of a status.
+            after: Begin after this key.
         """
-        wanted = [_ALL_ITEMS]
+        matching = [_ALL_ITEMS]
         if group is not None:
-            wanted.append(("group", group))
+            matching.append(("group", group))
         if status is not None:
-            wanted.append(("status", status))
-        places = min((self._partitions.get(shelf, []) for shelf in wanted), key=len)
-        start = 0 if after is None else bisect_right(places, after)
-        for place in islice(places, start, None):
-            yield place[3]
+            matching.append(("status", status))
+        keys = min((self._partitions.get(partition, []) for partition in matching), key=len)
+        start = 0 if after is None else bisect_right(keys, after)
+        for key in islice(keys, start, None):
+            yield key[3]
 
 
 def _partitions(item: Item) -> list[_Partition]:
-    shelves: list[_Partition] = [_ALL_ITEMS, ("status", item.status)]
+    partitions: list[_Partition] = [_ALL_ITEMS, ("status", item.status)]
     if item.group is not None:
-        shelves.append(("group", item.group))
-    return shelves
+        partitions.append(("group", item.group))
+    return partitions

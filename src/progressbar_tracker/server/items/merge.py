@@ -1,9 +1,9 @@
-"""What becomes of a write when another server has written the same item in the meantime.
+"""Three-way merge of an item that two servers on one database have written at the same time.
 
-Several servers on one database each judge what they are sent by the board that they have in memory, which may be a
-quarter of a second behind. What they keep rests on a state that was seen, ``base``. If that is no longer what is
-stored, the two descendants of ``base`` are merged where that means something, and refused where it does not: an item
-begins once, a run ends once. Pure: called by a store in the middle of a transaction.
+Each server validates writes against its board in memory, which may be a quarter of a second behind. Its write is based
+on a state that it saw, ``base``. If the store has another state by then, both descendants of ``base`` are merged where
+that makes sense. Otherwise the write is refused: an item begins once, and a run ends once. Pure: a store calls this in
+the middle of a transaction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MERGED_FIELDS: Final = (*COPIED_FIELDS, "meta", "own", "status", "ended_at", "v
 
 
 def is_compatible(before: Item | None, stored: Item | None) -> bool:
-    """Say whether a change of ``before`` may be made of what is stored: the same run, and neither ended nor revived.
+    """Return whether a change of ``before`` applies to the stored item: the same run, neither ended nor revived.
 
     >>> is_compatible(None, None)
     True
@@ -36,50 +36,50 @@ def is_compatible(before: Item | None, stored: Item | None) -> bool:
     return before.run_id == stored.run_id and before.status == stored.status
 
 
-def three_way_merge(base: Item, ours: Item, stored: Item) -> Item:
-    """Return one item of two that have come from ``base`` within one run.
+def three_way_merge(base: Item, local: Item, stored: Item) -> Item:
+    """Return the merge of two descendants of ``base`` within one run.
 
-    What only one of them has changed is as that one has it. Of what both have changed, the one with the newer ``seq``
-    has it, and ours if that tells nothing. Each part's count is the one with its newer ``seq``.
+    The side that changed a field wins. If both changed it, the newer ``seq`` wins, and the local side if they are
+    equal. Each part's count is the one with its newer ``seq``.
 
     Args:
-        base: What both have come from, as ours saw it.
-        ours: What this server has made of it.
-        stored: What others have made of it.
+        base: The common ancestor, as the local server saw it.
+        local: The state on the local server.
+        stored: The state in the database.
     """
     if stored == base:
-        return ours  # nobody else has written: nearly always, and in a twentieth of the time
-    theirs_first = stored.seq > ours.seq
+        return local  # no other server has written: nearly always, and in a twentieth of the time
+    prefer_stored = stored.seq > local.seq
     named: dict[str, object] = {
-        name: _merge_field(getattr(base, name), getattr(ours, name), getattr(stored, name), theirs_first)
+        name: _merge_field(getattr(base, name), getattr(local, name), getattr(stored, name), prefer_stored)
         for name in _MERGED_FIELDS
     }
-    parts = stored.parts if ours.parts == base.parts else _merge_parts(base.parts, ours.parts, stored.parts)
-    paced = ours if ours.pace_at >= stored.pace_at else stored
+    parts = stored.parts if local.parts == base.parts else _merge_parts(base.parts, local.parts, stored.parts)
+    measured = local if local.pace_at >= stored.pace_at else stored
     named.update(
-        parts=parts, seq=max(ours.seq, stored.seq), updated_at=max(ours.updated_at, stored.updated_at),
-        pace=paced.pace, pace_at=paced.pace_at, pace_n=paced.pace_n, pace_for=paced.pace_for,
+        parts=parts, seq=max(local.seq, stored.seq), updated_at=max(local.updated_at, stored.updated_at),
+        pace=measured.pace, pace_at=measured.pace_at, pace_n=measured.pace_n, pace_for=measured.pace_for,
     )  # fmt: skip
-    both = replace(stored, **named)
-    completed = both.own if not parts else sum((part.completed for part in parts.values()), both.own or 0)
+    merged = replace(stored, **named)
+    completed = merged.own if not parts else sum((part.completed for part in parts.values()), merged.own or 0)
     if completed is not None and abs(completed) > 2**53:
-        completed = float(completed)  # as every number of the protocol
-    value = compute_fraction(completed, both.total, both.status)
-    return replace(both, completed=completed, value=both.value if value is None else value)
+        completed = float(completed)  # like every number of the protocol
+    value = compute_fraction(completed, merged.total, merged.status)
+    return replace(merged, completed=completed, value=merged.value if value is None else value)
 
 
-def _merge_field(base: T, ours: T, stored: T, theirs_first: bool) -> T:
-    if ours == base:
+def _merge_field(base: T, local: T, stored: T, prefer_stored: bool) -> T:
+    if local == base:
         return stored
-    if stored == base or not theirs_first:
-        return ours
+    if stored == base or not prefer_stored:
+        return local
     return stored
 
 
-def _merge_parts(base: dict[str, Part], ours: dict[str, Part], stored: dict[str, Part]) -> dict[str, Part]:
-    both = dict(stored)
-    for name, part in ours.items():
+def _merge_parts(base: dict[str, Part], local: dict[str, Part], stored: dict[str, Part]) -> dict[str, Part]:
+    merged = dict(stored)
+    for name, part in local.items():
         other = stored.get(name)
         if other is None or part.seq > other.seq or (part.seq == other.seq and part != base.get(name)):
-            both[name] = part
-    return both
+            merged[name] = part
+    return merged

@@ -1,4 +1,4 @@
-"""How fast an item goes: smoothed exponentially by time, so that bursts and pauses weigh what they last."""
+"""Rate and ETA: an exponential moving average by time, so that bursts and pauses weigh by their duration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import Item
 
 SMOOTHING_SECONDS: Final = 15.0
-"""Seconds after which a former pace counts for about a third."""
+"""Seconds after which a former rate has a weight of about a third."""
 
 MIN_RATE_INTERVAL: Final = 0.25
-"""Seconds below which two positions are too close in time to tell a pace from."""
+"""Minimum seconds between two positions that a rate is computed from."""
 
 RATE_STALE_AFTER: Final = 15.0
-"""Seconds that an item may stand still, at the least, before it is taken to have become slower."""
+"""Minimum seconds without progress before the rate decays."""
 
 
 RateState: TypeAlias = "tuple[float | None, float, Number | None, float]"
@@ -24,14 +24,14 @@ RateState: TypeAlias = "tuple[float | None, float, Number | None, float]"
 
 
 def update_rate(before: Item, position: Number, now: float) -> RateState:
-    """Return an item's pace, when it is at ``position`` at the instant ``now``.
+    """Return an item's rate when it is at ``position`` at the instant ``now``.
 
-    A pace is measured from movement to movement. A sign of life in between says nothing of it, or whoever goes one
-    step in ten minutes would be taken for ever slower, and then for very fast.
+    The rate is measured from movement to movement. Signs of life in between do not count: an item with one step in ten
+    minutes would seem to become slower and slower, and then very fast.
     """
     start = before.pace_n
     elapsed = now - before.pace_at
-    # A count that falls and a clock that is set back tell nothing: begin anew.
+    # A decreasing count, or a clock that was set back: restart the measurement.
     if start is None or position < start or elapsed < 0:
         return new_rate(position, now)
     if position == start or elapsed < MIN_RATE_INTERVAL:
@@ -44,21 +44,21 @@ def update_rate(before: Item, position: Number, now: float) -> RateState:
 
 
 def new_rate(position: Number, now: float) -> RateState:
-    """Return a pace that is not known yet."""
+    """Return the state of an unknown rate, measured from ``position`` on."""
     return None, now, position, 0.0
 
 
 def rate(item: Item, now: float) -> float | None:
-    """Return units per second, or ``None`` where that is unknown or the run has ended."""
+    """Return units per second; ``None`` if the rate is unknown or the run has ended."""
     return None if item.status != "running" or item.completed is None else _decayed_rate(item, now)
 
 
 def eta(item: Item, now: float) -> float | None:
-    """Return the seconds left, or ``None`` where that is unknown or the run has ended."""
+    """Return the seconds left; ``None`` if the rate or the total is unknown, or the run has ended."""
     if item.status != "running":
         return None
-    pace = _decayed_rate(item, now)
-    if not pace:
+    rate = _decayed_rate(item, now)
+    if not rate:
         return None
     if item.completed is None:
         left = 1.0 - item.value
@@ -66,18 +66,18 @@ def eta(item: Item, now: float) -> float | None:
         return None
     else:
         left = max(float(item.total) - float(item.completed), 0.0)
-    seconds = left / pace
+    seconds = left / rate
     return seconds if math.isfinite(seconds) else None
 
 
 def _decayed_rate(item: Item, now: float) -> float | None:
-    """Return the pace, less and less of it the longer an item stands still beyond what its last step took.
+    """Return the rate, reduced the longer an item makes no progress beyond the duration of its last step.
 
-    What has stood still for thrice as long is taken to be three times as slow: so the time left grows with the wait,
-    and nobody is told of a minute that never passes.
+    An item without progress for three times that duration counts as three times as slow. The ETA therefore grows with
+    the wait, instead of promising the same minute.
     """
     if item.pace is None:
         return None
-    patience = max(item.pace_for, RATE_STALE_AFTER)
-    still = now - item.pace_at
-    return item.pace if still <= patience else item.pace * (patience / still)
+    tolerated = max(item.pace_for, RATE_STALE_AFTER)
+    idle = now - item.pace_at
+    return item.pace if idle <= tolerated else item.pace * (tolerated / idle)

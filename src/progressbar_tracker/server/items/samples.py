@@ -1,8 +1,7 @@
-"""Which samples of progress are kept, so that an item's page can draw its curve.
+"""The sampler: takes samples of progress, from which an item's page draws its curve.
 
-A look, twice a second, at what has changed, and not a write: an update costs nothing, and neither does an item that
-stands still. Of a run that goes on for long every other sample is forgotten whenever there are too many, and the next
-ones are taken half as often.
+It polls the changed items twice a second, so an update costs nothing extra, nor does an item without progress. When a
+run has too many samples, every other one is dropped and the interval doubles.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.mutations import Write
 
 MIN_SAMPLE_INTERVAL: Final = 10.0
-"""Least seconds between two samples of a run, about."""
+"""Approximate minimum seconds between two samples of a run."""
 
 MAX_SAMPLES: Final = 300
-"""The most samples of a run."""
+"""Maximum samples of a run."""
 
 MAX_RUNS_PER_POLL: Final = 5000
-"""The most runs that are sampled at a look: a store that is given a little at a time holds nobody up."""
+"""Maximum runs sampled in one poll: small writes to the store do not delay other commits."""
 
 _EARLY_FRACTION: Final = 0.75
-"""The share of the time between two samples after which a look may take one: the looks are not quite even."""
+"""Fraction of the interval after which a poll may take a sample: polls are not exactly periodic."""
 
 
 class _RunState:
     """The latest sample of a run, and when the next may be taken.
 
     Attributes:
-        is_pending: It has changed since, and has its turn when that is due.
+        is_pending: The run has changed since, and is sampled when it is due.
     """
 
     __slots__ = ("completed", "count", "interval", "is_pending", "last_at", "run_id", "value")
@@ -55,10 +54,10 @@ class _RunState:
 
 
 class Sampler:
-    """Takes the samples.
+    """Takes samples of running items.
 
     Args:
-        known: What was taken in an earlier life.
+        known: The runs with stored samples.
     """
 
     def __init__(self, known: Iterable[SampledRun] = ()) -> None:
@@ -66,7 +65,7 @@ class Sampler:
         self.replace_all(known)
 
     def replace_all(self, known: Iterable[SampledRun]) -> None:
-        """Take over what was sampled so far."""
+        """Adopt the runs with stored samples."""
         self._due: list[tuple[float, str]] = []
         self._runs = {
             one.id: _RunState(
@@ -79,15 +78,15 @@ class Sampler:
         }
 
     def poll(self, changed: Iterable[str], get: Callable[[str], Item | None], now: float) -> list[Write]:
-        """Return what to keep of the runs whose turn it is.
+        """Return the samples to persist of the runs that are due.
 
         Args:
-            changed: The ids of the items that have come, changed or gone since the last look.
-            get: Finds an item by its id.
+            changed: The ids of the items that came, changed or left since the last poll.
+            get: Returns an item by its id.
             now: The instant.
         """
         if now < self._polled_at:
-            # A clock that is set back must not stop the samples until it has caught up.
+            # Do not wait until a clock that was set back has caught up.
             self._due = [(now, item_id) for _, item_id in self._due]
             for run in self._runs.values():
                 run.last_at = min(run.last_at, now - run.interval)
@@ -116,7 +115,7 @@ class Sampler:
         run.is_pending = True
         due = run.last_at + run.interval * _EARLY_FRACTION
         still = run.value is not None and self._polled_at - run.last_at > 2 * run.interval
-        # Or the curve would rise slowly all the time that it stood still.
+        # Without this sample, the curve would rise slowly during the pause.
         flat = Sample(self._polled_at, run.value or 0.0, run.completed)
         heapq.heappush(self._due, (max(due, now + MIN_SAMPLE_INTERVAL / 20 if still else now), item_id))
         return [AddSample(item_id, item.run_id, flat)] if still else []

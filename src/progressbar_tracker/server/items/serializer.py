@@ -1,4 +1,4 @@
-"""How an item is told on the wire, now that it is ``now``: what is stored of it, and what follows from the time."""
+"""Serialization of items for responses: the stored fields, and those that follow from the time."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def item_url(item_id: str) -> str:
     >>> item_url("a/b c"), item_url("..")
     ('items/a%2Fb%20c', 'items/?id=..')
     """
-    # Browsers take dots for a place in the path, encoded or not.
+    # Browsers resolve dots in a path, encoded or not.
     return f"items/?id={item_id}" if item_id in (".", "..") else f"items/{quote(item_id, safe='')}"
 
 
 def is_stalled(item: Item, now: float) -> bool:
-    """Say whether a running item has given no sign of life for its ``heartbeat_timeout``."""
+    """Return whether a running item gave no sign of life for its ``heartbeat_timeout``."""
     return (
         item.status == "running"
         and item.heartbeat_timeout is not None
@@ -42,19 +42,19 @@ def is_stalled(item: Item, now: float) -> bool:
 
 
 def is_late(item: Item, now: float) -> bool:
-    """Say whether an item runs still, and its deadline has passed."""
+    """Return whether an item is running and past its deadline."""
     return item.deadline_at is not None and item.status == "running" and now >= item.deadline_at
 
 
 def serialize_run(item: Item, status: EndStatus, ended_at: float) -> dict[str, object]:
-    """Return a run of the history as it is told on the wire: the item's fields, with the end that it came to."""
+    """Return the JSON object of a run of the history: the item's fields, with the run's own end."""
     return {**serialize_item(item, ended_at), "status": status, "stalled": False, "late": False, "rate": None,
             "eta": None, "ended_at": rfc3339(ended_at)}  # fmt: skip
 
 
 def serialize_item(item: Item, now: float) -> WireItem:
-    """Return an item as it is told on the wire."""
-    silent = is_stalled(item, now)
+    """Return the JSON object of an item at the instant ``now``."""
+    stalled = is_stalled(item, now)
     return {
         "id": item.id,
         "title": item.title,
@@ -65,15 +65,15 @@ def serialize_item(item: Item, now: float) -> WireItem:
         "unit": item.unit,
         "weight": item.weight,
         "status": item.status,
-        "stalled": silent,
+        "stalled": stalled,
         "late": is_late(item, now),
         "error": item.error,
         "group": item.group,
         "parent": item.parent,
         "meta": item.meta,
-        # Of who gives no sign of life nobody knows how fast it goes.
-        "rate": None if silent else rate.rate(item, now),
-        "eta": None if silent else rate.eta(item, now),
+        # A stalled item has no meaningful rate or ETA.
+        "rate": None if stalled else rate.rate(item, now),
+        "eta": None if stalled else rate.eta(item, now),
         "owner": item.owner,
         "run_id": item.run_id,
         "seq": item.seq,
@@ -98,11 +98,11 @@ def serialize_items(
     """Serialize items as a JSON array, in pieces of about :data:`~.budget.CHUNK_BYTES`.
 
     Args:
-        items: Read as the pieces are taken.
+        items: Consumed while the pieces are taken.
         now: The instant.
         transform: Applied to the JSON of each item.
-        prefix: What the array begins with, and what stands before it.
-        suffix: What the array ends with, and what stands behind it.
+        prefix: The bytes before the first item.
+        suffix: The bytes after the last item.
     """
     parts, size, comma = [prefix], 0, b""
     for item in items:

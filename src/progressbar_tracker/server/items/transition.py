@@ -1,6 +1,6 @@
-"""What an item is after a write of its run: a whole one or some fields, by the run itself or by a part of it.
+"""The state of an item after a write of its run: of all fields or some, by the run itself or by one of its parts.
 
-Pure, and without a look at the board: whether the write may be made has been decided before.
+Pure, and independent of the board, which has decided that the write is allowed.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from .validation import WriteFields
 
 MAX_PARTS: Final = 1000
-"""The most parts of one run."""
+"""Maximum parts of one run."""
 
 _COPIED_FIELDS: Final = frozenset(COPIED_FIELDS)
 
 
 def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, overwrite: bool) -> Item:
-    """Return what an item is after a write of its own run.
+    """Return the item after a write of its own run.
 
     Args:
-        before: The item as it is.
-        fields: What is written.
-        now: The instant, seconds since the epoch.
-        rev: The revision that the item then has.
-        overwrite: The fields that are not named are blank then, instead of as they are.
+        before: The item before it.
+        fields: The checked fields.
+        now: The instant, in seconds since the epoch.
+        rev: The revision of the result.
+        overwrite: Absent fields become blank, instead of staying unchanged.
 
     Raises:
-        ProblemError: ``invalid-field``: too many parts or entries of meta, or a sum that is no number of the protocol.
+        ProblemError: ``invalid-field``: too many parts or entries of meta, or a sum beyond the protocol's numbers.
     """
-    # To replace the whole is to merge into a blank of the same run; the other parts' shares are not this writer's.
+    # An overwrite is a merge into a blank item of the same run; the counts of the other parts stay.
     base = _blank_item(before, fields) if overwrite else before
     named: dict[str, object] = {name: value for name, value in fields.items() if name in _COPIED_FIELDS}
     if "meta" in fields:
@@ -55,18 +55,16 @@ def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, over
     value = fields.get("value", base.value) if derived is None else derived
     position = value if completed is None else completed
     same = (before.completed is None) is (completed is None)
-    found, found_at, found_n, found_for = (
-        rate.update_rate(before, position, now) if same else rate.new_rate(position, now)
-    )
+    pace, pace_at, pace_n, pace_for = rate.update_rate(before, position, now) if same else rate.new_rate(position, now)
     return replace(
         base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
-        ended_at=None if status == "running" else now, pace=found, pace_at=found_at, pace_n=found_n,
-        pace_for=found_for, rev=rev, **named,
+        ended_at=None if status == "running" else now, pace=pace, pace_at=pace_at, pace_n=pace_n,
+        pace_for=pace_for, rev=rev, **named,
     )  # fmt: skip
 
 
 def last_seq(item: Item, part: str | None) -> int | None:
-    """Return the newest ``seq`` of a run, or of one of its parts; ``None`` for a part that is not known yet."""
+    """Return the newest ``seq`` of a run, or of one of its parts; ``None`` for a new part."""
     if part is None:
         return item.seq
     known = item.parts.get(part)
@@ -74,7 +72,7 @@ def last_seq(item: Item, part: str | None) -> int | None:
 
 
 def _blank_item(item: Item, fields: WriteFields) -> Item:
-    """The same run with nothing written to it, but for its pace and the shares of the parts."""
+    """Return the same run without fields, except its rate and the counts of its parts."""
     return Item(
         id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
         updated_at=item.updated_at, seq=item.seq, pace=item.pace, pace_at=item.pace_at, pace_n=item.pace_n,
@@ -102,7 +100,7 @@ def _apply_part(base: Item, fields: WriteFields, *, overwrite: bool) -> tuple[Nu
 def _sum_parts(own: Number | None, parts: dict[str, Part]) -> Number | None:
     if not parts:
         return own
-    # Beyond 2**53 a sum becomes a float, like every number of the protocol.
+    # A sum beyond 2**53 becomes a float, like every number of the protocol.
     try:
         return check_number("completed", sum((part.completed for part in parts.values()), own or 0))
     except FieldError as error:
@@ -111,8 +109,8 @@ def _sum_parts(own: Number | None, parts: dict[str, Part]) -> Number | None:
 
 def _merge_meta(base: dict[str, str], fields: WriteFields) -> dict[str, str]:
     cleared = fields.get("meta_cleared", ())
-    kept = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
-    merged = kept | (fields["meta"] or {})
+    remaining = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
+    merged = remaining | (fields["meta"] or {})
     if len(merged) > META_ENTRIES:
         raise ProblemError(
             "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"

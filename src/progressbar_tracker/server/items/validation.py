@@ -1,11 +1,11 @@
-"""Bodies to checked fields: what a client may write, by the rules that both sides share.
+"""Validation of bodies: JSON to checked fields, by the rules that client and server share.
 
-A field that is absent stays absent; ``None`` has become the field's default. What is not the client's to write
-(``owner``, ``rate``, ...) and what is unknown is left out silently, so that newer clients work.
+An absent field stays absent; ``None`` becomes the field's default. Unknown fields and those of the server (``owner``,
+``rate``, ...) are dropped silently, so that newer clients work.
 
-There are two readers. The quick one decodes a body straight into a shape that carries the limits, and only ever says
-that all is well. Whatever it does not take goes to the careful one, which looks at field after field and names the one
-at fault, or finds that there is none. Nearly every write is in order, and costs a quarter so.
+There are two readers. The fast one decodes a body into a shape that carries the limits; it only accepts. Bodies that
+it does not accept go to the careful one, which checks field after field and names the invalid one, if any. Nearly every
+write is valid, and costs a quarter that way.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 class WriteFields(ItemWrite, total=False):
     """Checked fields of a write.
 
-    ``title``, ``description``, ``unit``, ``weight`` and ``meta`` are never ``None``; ``meta_cleared`` names the entries
-    of ``meta`` that go, ``"*"`` for all. ``deadline_at`` is what ``deadline`` says, in seconds since the epoch.
+    ``title``, ``description``, ``unit``, ``weight`` and ``meta`` are never ``None``. ``meta_cleared`` names the entries
+    of ``meta`` to remove, ``"*"`` for all. ``deadline_at`` is the ``deadline`` in seconds since the epoch.
     """
 
     meta_cleared: tuple[str, ...]
@@ -125,7 +125,7 @@ def parse_batch_fast(body: bytes) -> list[BatchOperation | InvalidOperation] | N
 
 
 def parse_legacy_fast(body: bytes) -> LegacyItem | None:
-    """Return a body of part 1 of the protocol that is in order; ``None`` if it wants a careful look."""
+    """Return a valid body of part 1 of the protocol; ``None`` if it needs the careful reader."""
     try:
         fields = cast("dict[str, object]", _decode_legacy(body))
     except _DECODE_ERRORS:
@@ -134,13 +134,13 @@ def parse_legacy_fast(body: bytes) -> LegacyItem | None:
 
 
 def is_valid(fields: Mapping[str, object]) -> bool:
-    """Say whether fields of which the quick reader has taken the shape are in order.
+    """Return whether fields that the fast reader has decoded are valid without the careful one.
 
-    It says no to texts with lines or control characters in them, of which some are, and to what is to be changed by
-    the careful one: ``meta`` is merged, a ``deadline`` becomes a number, and ``notify`` names each channel once.
+    False for texts with newlines or control characters, of which some are valid, and for fields that the careful
+    reader changes: ``meta`` is merged, a ``deadline`` becomes a number, and ``notify`` names each channel once.
     """
     for name, value in fields.items():
-        # By the class, which costs half of isinstance(): this is done for every field of every write.
+        # Half the cost of isinstance(), for every field of every write.
         kind = value.__class__
         if kind is str:
             if not value.isprintable():  # type: ignore[attr-defined]
@@ -159,7 +159,7 @@ def _is_plain_fraction(value: object) -> bool:
 
 
 PROGRESS_FIELDS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
-"""The fields of a write that says no more than how far a run is."""
+"""The fields of a write that reports progress and nothing else."""
 
 
 # The careful reader
@@ -243,14 +243,14 @@ def _parse_meta(value: object, fields: dict[str, object], *, merge: bool) -> Non
 
 
 _MAX_INSTANT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-"""What is told of an instant has a year of four digits, too."""
+"""Responses show a year of four digits."""
 
 
 def parse_instant(field: str, value: object) -> float | None:
-    """Return what a field of a body says, seconds since the epoch.
+    """Return an RFC 3339 instant of a body in seconds since the epoch, or ``None`` for null.
 
     Raises:
-        FieldError: It is no RFC 3339 instant, or one before 1970 or after 9998.
+        FieldError: The value is no RFC 3339 instant, or outside the years 1970 to 9998.
     """
     if value is None:
         return None
