@@ -308,7 +308,7 @@ def check_text(field: str, value: object, limit: int, *, min_length: int = 0, al
 
 
 def check_id(value: object, field: str = "id") -> str:
-    """Return ``value`` if it can be an item's id: 1 to 200 characters, none of them a control character."""
+    """Return ``value`` if it is a valid id of an item: 1 to 200 characters, without control characters."""
     return check_text(field, value, ID_LENGTH, min_length=1)
 
 
@@ -328,7 +328,7 @@ def check_number(field: str, value: object) -> Number:
 def check_value(value: object, field: str = "value") -> float:
     """Return ``value`` as a float if it is a finite number from 0 to 1.
 
-    Sums of fractions are off by their last digits, so 0 and 1 have a tolerance of 1e-9; see :func:`is_complete`.
+    Sums of fractions have rounding errors, so 0 and 1 have a tolerance of 1e-9; see :func:`is_complete`.
 
     >>> check_value(1.0000000000000007), check_value(sum([0.1] * 10)), check_value(-1e-17)
     (1.0, 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""Channels: looked at and tried by admins. What they are stands in the operator's file, and is not changed here."""
+"""Notification channels: admins list and test them. Only the operator's file defines them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.notifications.channels import Channel
 
 TEST_TIMEOUT: Final = 14.0
-"""Seconds that a test may take: less than the page waits for it."""
+"""Seconds that a test may take: less than the timeout of the page."""
 
 
 async def list_channels(request: Request) -> Response:
     """``GET /api/v1/channels``."""
-    return json_response({"channels": [_serialize_channel(*one) for one in await read_channel_stats(request)]})
+    return json_response({"channels": [_serialize_channel(*row) for row in await read_channel_stats(request)]})
 
 
 async def test_channel(request: Request) -> Response:
-    """``POST /api/v1/channels/{name}/test``: a message of its own, which is sent once and not kept."""
+    """``POST /api/v1/channels/{name}/test``: send a test message once, without the outbox."""
     notifier = request.services.notifier
     notifier.refresh()
     channel = notifier.channels.get(decode_path_part(request.path_params["name"].encode("latin-1")))
@@ -34,24 +34,24 @@ async def test_channel(request: Request) -> Response:
         raise ProblemError("not-found", "there is no channel with this name")
     try:
         async with asyncio.timeout(TEST_TIMEOUT):
-            why = await notifier.dispatcher.send_test(channel, f"msg_test_{secrets.token_hex(12)}")
+            error = await notifier.dispatcher.send_test(channel, f"msg_test_{secrets.token_hex(12)}")
     except TimeoutError:
-        why = f"{channel.destination} did not answer within {TEST_TIMEOUT:.0f} s"
-    return json_response({"delivered": why is None, "detail": why})
+        error = f"{channel.destination} did not answer within {TEST_TIMEOUT:.0f} s"
+    return json_response({"delivered": error is None, "detail": error})
 
 
 async def read_channel_stats(request: Request) -> list[tuple[Channel, DeliveryStats, bool]]:
-    """Return each channel with what became of the messages to it, and whether it is off.
+    """Return each channel with its delivery statistics, and whether it is disabled.
 
     Raises:
         ProblemError: ``unavailable``.
     """
     services = request.services
     try:
-        found = await run_while_connected(
+        rows = await run_while_connected(
             request, services.pools.history, lambda _: services.store.read_delivery_stats()
         )
-        outcomes = {one.channel: one for one in found}
+        stats = {row.channel: row for row in rows}
     except StoreError as error:
         raise ProblemError("unavailable", "the outbox cannot be read at the moment", retry_after=5) from error
     notifier = services.notifier
@@ -59,14 +59,14 @@ async def read_channel_stats(request: Request) -> list[tuple[Channel, DeliverySt
     return [
         (
             channel,
-            outcomes.get(channel.name) or DeliveryStats(channel=channel.name),
+            stats.get(channel.name) or DeliveryStats(channel=channel.name),
             notifier.dispatcher.is_disabled(channel.name),
         )
         for channel in notifier.channels.all()
     ]
 
 
-def _serialize_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bool) -> dict[str, object]:
+def _serialize_channel(channel: Channel, stats: DeliveryStats, is_disabled: bool) -> dict[str, object]:
     return {
         "name": channel.name,
         "kind": channel.kind,
@@ -75,9 +75,9 @@ def _serialize_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bo
         "groups": sorted(channel.groups),
         "all": channel.all,
         "off": is_disabled,
-        "waiting": outcome.waiting,
-        "delivered": outcome.delivered,
-        "given_up": outcome.given_up,
-        "delivered_at": None if outcome.delivered_at is None else rfc3339(outcome.delivered_at),
-        "error": outcome.error,
+        "waiting": stats.waiting,
+        "delivered": stats.delivered,
+        "given_up": stats.given_up,
+        "delivered_at": None if stats.delivered_at is None else rfc3339(stats.delivered_at),
+        "error": stats.error,
     }

@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 CACHE_HEADERS: Final = ((b"cache-control", b"max-age=300"),)
 
 
-async def get_openapi(call: Request) -> Response:
+async def get_openapi(request: Request) -> Response:
     """``GET /openapi.json``."""
-    return Response(200, encode_json(call.services.openapi()), headers=CACHE_HEADERS)
+    return Response(200, encode_json(request.services.openapi()), headers=CACHE_HEADERS)

@@ -1,4 +1,4 @@
-"""Is the server there, can it do its work, and what is it doing."""
+"""Liveness, readiness and metrics of the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def get_health(request: Request) -> Response:
 
 
 async def check_readiness(request: Request) -> Response:
-    """``GET /readyz``: 200 if the disk took a write, else 503."""
+    """``GET /readyz``: 200 after a successful write to the database, else 503."""
     if request.services.is_stopping:
         raise ProblemError("unavailable", "the server is stopping", retry_after=1)
     probe = request.services.store.commit([Probe(request.services.clock())])
@@ -34,15 +34,15 @@ async def check_readiness(request: Request) -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    """``GET /metrics``: in Prometheus's text."""
+    """``GET /metrics``: in the text format of Prometheus."""
     services = request.services
     now = services.clock()
     items = services.read_board.snapshot()
-    count = metrics.ItemCounts()
+    counts = metrics.ItemCounts()
     for start in range(0, len(items), metrics.ITEMS_PER_SLICE):
         if start:
             await asyncio.sleep(0)
-        count.add(items[start : start + metrics.ITEMS_PER_SLICE], now)
-    most = services.settings.metrics_items
-    listed = services.read_board.page(limit=most) if most else []
-    return Response(body=services.metrics.render(count, listed, now), content_type=metrics.CONTENT_TYPE.encode())
+        counts.add(items[start : start + metrics.ITEMS_PER_SLICE], now)
+    limit = services.settings.metrics_items
+    listed = services.read_board.page(limit=limit) if limit else []
+    return Response(body=services.metrics.render(counts, listed, now), content_type=metrics.CONTENT_TYPE.encode())

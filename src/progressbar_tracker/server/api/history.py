@@ -1,4 +1,4 @@
-"""The history: runs that have left the board, as JSON, as a table for spreadsheets, and as a page."""
+"""The history: runs that have left the board, as pages of JSON and as JSON and CSV exports."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 DEFAULT_HISTORY_PAGE: Final = 100
 MAX_HISTORY_PAGE: Final = 1000
 MAX_PAGE_BYTES: Final = 512 * 1024
-"""About how large a page of the history becomes: of large runs it has fewer than ``limit``, and a link to the next."""
+"""Approximate maximum size of a page. A page of large runs has fewer than ``limit``, and a link to the next one."""
 
 READ_ROWS: Final = 16
-"""How many rows are read first: their size says how many more come at once."""
+"""Rows of the first read; their size determines the number of rows of the next reads."""
 
 READ_BYTES: Final = 256 * 1024
-"""About how many bytes of runs are read at once."""
+"""Approximate bytes of runs per read."""
 
 END_STATUSES: Final[tuple[EndStatus, ...]] = get_args(EndStatus)
 
@@ -42,11 +42,11 @@ CSV_COLUMNS: Final = (
     "id", "title", "group", "status", "started_at", "ended_at", "seconds", "completed", "total", "unit", "value",
     "owner", "error", "description", "run_id", "parent", "host", "pid", "command",
 )  # fmt: skip
-"""The columns of the table."""
+"""The columns of the CSV export."""
 
 
 class HistoryFilter(NamedTuple):
-    """Which runs are looked for; ``None`` lets all pass."""
+    """The criteria of a search; ``None`` matches all runs."""
 
     group: str | None = None
     status: EndStatus | None = None
@@ -55,55 +55,55 @@ class HistoryFilter(NamedTuple):
 
     @classmethod
     def from_query(cls, query: dict[str, str], *, allow_empty: bool = True) -> HistoryFilter:
-        """Return the filter that a query asks for.
+        """Return the filter of a query.
 
         Args:
             query: Names to values.
-            allow_empty: Whether an empty value means something. A form sends all its fields.
+            allow_empty: Whether an empty value is a criterion. A form sends all its fields.
 
         Raises:
             ProblemError: ``invalid-field``.
         """
-        given = {name: value for name, value in query.items() if value or allow_empty}
+        criteria = {name: value for name, value in query.items() if value or allow_empty}
         for name in ("group", "id", "q"):
-            get_query_text(given, name)
-        status = next((end for end in END_STATUSES if end == given.get("status")), None)
-        if "status" in given and status is None:
+            get_query_text(criteria, name)
+        status = next((end for end in END_STATUSES if end == criteria.get("status")), None)
+        if "status" in criteria and status is None:
             raise ProblemError("invalid-field", f"status must be one of {', '.join(END_STATUSES)}", field="status")
-        return cls(given.get("group"), status, given.get("id"), given.get("q") or None)
+        return cls(criteria.get("group"), status, criteria.get("id"), criteria.get("q") or None)
 
     def to_query(self) -> dict[str, str]:
-        """Return the query that asks for it."""
+        """Return the query of the filter."""
         named = {"group": self.group, "status": self.status, "id": self.id, "q": self.text}
         return {name: value for name, value in named.items() if value is not None}
 
 
 async def list_runs(request: Request) -> Response:
-    """``GET /api/v1/history``: newest first."""
+    """``GET /api/v1/history``: a page of runs, newest first."""
     query = request.parse_query()
     limit = parse_limit(query, DEFAULT_HISTORY_PAGE, MAX_HISTORY_PAGE)
-    told: list[bytes] = []
+    items: list[bytes] = []
     size, last = 0, 0
     headers: list[Header] = []
     async with aclosing(
         _iterate_runs(request, HistoryFilter.from_query(query), parse_cursor(query), watch_client=True)
     ) as runs:
         async for row in runs:
-            if len(told) == limit or size >= MAX_PAGE_BYTES:
+            if len(items) == limit or size >= MAX_PAGE_BYTES:
                 headers.append(build_next_link(request, query, str(last)))
                 break
-            told.append(encode_json(_serialize_row(row)))
-            size, last = size + len(told[-1]), row.n
-    return Response(200, b'{"items":[%s]}' % b",".join(told), headers=tuple(headers))
+            items.append(encode_json(_serialize_row(row)))
+            size, last = size + len(items[-1]), row.n
+    return Response(200, b'{"items":[%s]}' % b",".join(items), headers=tuple(headers))
 
 
 async def export_csv(request: Request) -> Response:
-    """``GET /api/v1/history.csv``: all of it, for spreadsheets."""
+    """``GET /api/v1/history.csv``: all matching runs, for spreadsheets."""
     return await _export_runs(request, b"text/csv; charset=utf-8", "csv")
 
 
 async def export_json(request: Request) -> Response:
-    """``GET /api/v1/history.json``: all of it, in one document."""
+    """``GET /api/v1/history.json``: all matching runs, in one document."""
     return await _export_runs(request, b"application/json", "json")
 
 
@@ -114,10 +114,10 @@ async def read_history(
 
     Args:
         request: The request.
-        criteria: Which runs.
-        after: The row after which to begin.
-        limit: The most rows.
-        watch_client: Look here whether the client is still there; a stream does so itself.
+        criteria: The filter.
+        after: Begin after this row.
+        limit: The maximum number of rows.
+        watch_client: Cancel the search if the client disconnects; a stream detects that on its own.
 
     Raises:
         ProblemError: ``unavailable``.
@@ -143,7 +143,7 @@ async def read_history(
 
 
 def parse_cursor(query: dict[str, str]) -> int | None:
-    """Return the row after which a query wants to begin.
+    """Return the row after which a query begins, or ``None``.
 
     Raises:
         ProblemError: ``invalid-field``.
@@ -157,7 +157,7 @@ def parse_cursor(query: dict[str, str]) -> int | None:
 
 
 def build_page_query(criteria: HistoryFilter, after: int | None) -> str:
-    """Return the query, with its question mark, of the page of a filter; empty where nothing is to be said.
+    """Return the query of a page, with its question mark; empty without criteria and cursor.
 
     >>> build_page_query(HistoryFilter(group="a b"), 7)
     '?group=a+b&after=7'
@@ -167,9 +167,9 @@ def build_page_query(criteria: HistoryFilter, after: int | None) -> str:
 
 
 def escape_cell(value: object) -> object:
-    """Return the content of a cell of the table: nothing that a spreadsheet takes for a formula.
+    """Return the content of a CSV cell, with formulas escaped.
 
-    A spreadsheet may take another separator than ours, by its user's language or choice, and then a cell begins in the
+    A spreadsheet may use another separator, depending on the user's language or choice. A cell then begins in the
     middle of a text.
 
     >>> escape_cell("=1+1"), escape_cell("fine"), escape_cell("a; =1+1"), escape_cell(-1), escape_cell(None)
@@ -182,26 +182,26 @@ def escape_cell(value: object) -> object:
 
 _LINE_BREAK_CHARS: Final = r"\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029"
 _FORMULA_SIGNS: Final = r"=+@\-\u2212\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
-"""What a formula begins with, in all widths."""
+"""The first characters of formulas, in all widths."""
 
 _FORMULA_PATTERN: Final = re.compile(
     # Where a cell may begin: at the start, or after a separator of cells or of lines.
     rf"(?:^|(?<=[;|{_LINE_BREAK_CHARS}]))"
-    # What a spreadsheet may skip: a quote, and what is neither a letter, a digit nor to be seen. Of what is not ASCII,
-    # that is decided in favour of safety.
+    # Characters that a spreadsheet may skip: quotes, and invisible ones that are neither letters nor digits. Other
+    # characters beyond ASCII are skipped too, to be safe.
     rf"(?=(?:[^\w{_LINE_BREAK_CHARS}{_FORMULA_SIGNS}!#$%&'()*,./:;<>?\[\\\]^`{{|}}~]|[\u115f\u1160\u3164\uffa0])*+[{_FORMULA_SIGNS}])"
 )
 
 
 async def _export_runs(request: Request, content_type: bytes, extension: str) -> Response:
-    which = HistoryFilter.from_query(request.parse_query(), allow_empty=False)
+    criteria = HistoryFilter.from_query(request.parse_query(), allow_empty=False)
     if request.scope["method"] == "GET":
         exports, holder = request.services.export_slots, request.holder
         exports.acquire(holder)
         request.add_cleanup(lambda: exports.release(holder))
         request.reserve(READ_BYTES + 2 * CHUNK_BYTES)
-    first = await read_history(request, which, None, READ_ROWS)  # so that what cannot be read is told by the status
-    runs = _iterate_runs(request, which, None, first)
+    first = await read_history(request, criteria, None, READ_ROWS)  # a failure here still sets the status
+    runs = _iterate_runs(request, criteria, None, first)
     disposition: Header = (b"content-disposition", b'attachment; filename="history.%s"' % extension.encode())
     return Response(
         200, b"", content_type, (disposition,), _encode_csv(runs) if extension == "csv" else _encode_json(runs)
@@ -216,7 +216,7 @@ async def _iterate_runs(
     *,
     watch_client: bool = False,
 ) -> AsyncGenerator[HistoryRow]:
-    """Yield runs from a place on, newest first; about :data:`READ_BYTES` of them are in memory."""
+    """Yield runs from a cursor on, newest first, with about :data:`READ_BYTES` of them in memory."""
     limit = READ_ROWS
     rows = (
         await read_history(request, criteria, after, limit, watch_client=watch_client)
@@ -232,13 +232,13 @@ async def _iterate_runs(
         if complete:
             return
         del row
-        rows = []  # or the last ones would be in memory beside the next
+        rows = []  # frees the last rows before the next are read
         limit = min(max(READ_BYTES * count // max(size, 1), 1), MAX_HISTORY_PAGE)
         rows = await read_history(request, criteria, after, limit, watch_client=watch_client)
 
 
 def _estimate_size(row: HistoryRow) -> int:
-    """Return about how many bytes a run takes."""
+    """Return the approximate bytes of a run."""
     item = row.item
     texts = (item.title, item.description, item.error or "", *item.meta.keys(), *item.meta.values())
     return 500 + 4 * sum(map(len, texts))

@@ -1,4 +1,4 @@
-"""Part 2 of the protocol: items, one by one, listed, and in batches."""
+"""Part 2 of the protocol: single items, the list of items, and batches."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ DEFAULT_PAGE_SIZE: Final = 1000
 MAX_PAGE_SIZE: Final = 10_000
 
 ETAG_DRIFT_SECONDS: Final = 10.0
-"""Seconds for which a rate and a time left may be told unchanged: they follow from the time alone."""
+"""Seconds for which an ETag stays valid although rates and ETAs change with the time."""
 
 MAX_CURSOR_LENGTH: Final = 2000
-"""The most characters of a cursor, which holds an id."""
+"""Maximum characters of a cursor, which contains an id."""
 
 
 async def list_items(request: Request) -> Response:
@@ -62,24 +62,24 @@ async def list_items(request: Request) -> Response:
     if "status" in query and status is None:
         raise ProblemError("invalid-field", f"status must be one of {', '.join(ITEM_STATUSES)}", field="status")
     now = services.clock()
-    # What falls silent or expires in this instant is to be seen under a new revision.
+    # Items that become stalled or expire now need a new revision.
     services.maintenance.sweep_board(now)
     etag = _build_etag(request, now)
     headers: list[Header] = [(b"etag", etag), (b"cache-control", b"private, no-cache")]
     if {etag, b"*"} & {tag.strip() for tag in request.headers.get(b"if-none-match", b"").split(b",")}:
         return Response(304, headers=tuple(headers))
     rev = services.rev
-    found = board.page(group=group, status=status, after=after, limit=limit + 1)
-    if len(found) > limit:
-        headers.append(build_next_link(request, query, _encode_cursor(found[limit - 1])))
-    page = board.iter_items([item.id for item in found[:limit]], group=group, status=status)
+    items = board.page(group=group, status=status, after=after, limit=limit + 1)
+    if len(items) > limit:
+        headers.append(build_next_link(request, query, _encode_cursor(items[limit - 1])))
+    page = board.iter_items([item.id for item in items[:limit]], group=group, status=status)
     return json_stream_response(
         request, serialize_items(page, now, prefix=b'{"items":[', suffix=b'],"rev":%d}' % rev), headers
     )
 
 
 def _build_etag(request: Request, now: float) -> bytes:
-    """Return the tag of what a list is now: it varies with the query, the board, and the time where that shows."""
+    """Return the ETag of a list: it depends on the query, the board, and on the time if an item is running."""
     services = request.services
     drift = int(now // ETAG_DRIFT_SECONDS) if services.board.page(status="running", limit=1) else 0
     query = zlib.crc32(request.scope["query_string"])
@@ -182,8 +182,8 @@ async def write_batch(request: Request) -> Response:
 
     ids = [op["id"] for op in ops if not isinstance(op, InvalidOperation)]
     await services.unit_of_work.execute(judge, request.reauthorize, ids)
-    made = any(result["status"] in {201, 429} for result in results)
-    headers = services.board.quota(request.principal.id).headers() if made else ()
+    has_creations = any(result["status"] in {201, 429} for result in results)
+    headers = services.board.quota(request.principal.id).headers() if has_creations else ()
     return json_response({"results": results, "rev": services.rev}, 200, headers)
 
 
@@ -212,7 +212,7 @@ def _apply_delete(board: Board, principal: Principal, item_id: str, fields: Writ
 
 
 def _is_repeated_delete(change: Change, principal: Principal, fields: WriteFields) -> bool:
-    """Return whether a change is the deletion that a client asks for again."""
+    """Return whether a change is the deletion that a client repeats."""
     if (
         change.after is not None
         or change.before is None
@@ -245,10 +245,10 @@ def parse_limit(query: dict[str, str], default: int, maximum: int) -> int:
 
 
 def build_next_link(request: Request, query: dict[str, str], cursor: str) -> Header:
-    """Return the ``Link`` to the next page: relative, so that it holds behind any proxy."""
-    again = urlencode({**query, "after": cursor})
+    """Return the ``Link`` to the next page: relative, so that it works behind any proxy."""
+    next_query = urlencode({**query, "after": cursor})
     name = request.scope["path"].rpartition("/")[2]
-    return b"link", f'<{name}?{again}>; rel="next"'.encode()
+    return b"link", f'<{name}?{next_query}>; rel="next"'.encode()
 
 
 def _encode_cursor(item: Item) -> str:

@@ -1,4 +1,4 @@
-"""Keys: for admins, and what a key says of itself."""
+"""Keys: admins manage them, and each key reads its own permissions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 async def get_key_info(request: Request) -> Response:
-    """``GET /api/key-info``: what the key may do, and whom it talks to."""
-    asker = request.principal
+    """``GET /api/key-info``: the permissions of the key, and the server's version and limits."""
+    principal = request.principal
     return json_response(
         {
-            "type": asker.type,
-            "permissions": asker.permissions,
-            "name": asker.name,
+            "type": principal.type,
+            "permissions": principal.permissions,
+            "name": principal.name,
             "api": ["v1"],
             "server": {"version": VERSION, "boot_id": request.services.epoch},
             "limits": limits.serialize_limits(request.services.settings),
@@ -47,7 +47,7 @@ async def list_keys(request: Request) -> Response:
 
 
 async def create_key(request: Request) -> Response:
-    """``POST /api/v1/keys``: the answer shows the key this once."""
+    """``POST /api/v1/keys``: only this response contains the key."""
     body = await request.read_json()
     for field in ("type", "name"):
         if body.get(field) is None:
@@ -65,7 +65,7 @@ async def create_key(request: Request) -> Response:
         raise field_problem(error) from None
     async with request.services.keys_lock:
         await request.services.unit_of_work.wait_for_undo()
-        request.reauthorize()  # there may have been a queue
+        request.reauthorize()  # the credential may have ended during the wait
         if len(request.services.keyring) >= keys.MAX_KEYS:
             raise ProblemError("too-many-keys", f"there are {keys.MAX_KEYS} keys, the most there may be")
         await _save_key(request.services, made.record, lambda: [DropKey(made.record.key_id)])
@@ -73,8 +73,8 @@ async def create_key(request: Request) -> Response:
 
 
 async def revoke_key(request: Request) -> Response:
-    """``DELETE /api/v1/keys/{key_id}``: works no more, at once; what it owns stays."""
-    # One at a time: two that each leave the other as the last would leave none.
+    """``DELETE /api/v1/keys/{key_id}``: the key ends at once; its items stay."""
+    # One at a time: two concurrent requests could revoke the last two admin keys.
     async with request.services.keys_lock:
         record = await _require_key(request)
         now = request.services.clock()
@@ -86,7 +86,7 @@ async def revoke_key(request: Request) -> Response:
 
 
 async def rotate_key(request: Request) -> Response:
-    """``POST /api/v1/keys/{key_id}/rotate``: a new secret for the same identity."""
+    """``POST /api/v1/keys/{key_id}/rotate``: issue a new secret for the same identity."""
     async with request.services.keys_lock:
         record = await _require_key(request)
         now = request.services.clock()
@@ -98,15 +98,16 @@ async def rotate_key(request: Request) -> Response:
 
 
 def _undo_rotation(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
-    """Return what takes back a rotation whose secret was never shown, unless the key has changed since."""
+    """Return the writes that undo a rotation whose secret was never shown, unless the key has changed since."""
     services.credentials.refresh_keys()
-    known = services.keyring.get(after.key_id)
-    return [SaveKey(before)] if known is not None and known.hash == after.hash and known.revoked_at is None else []
+    current = services.keyring.get(after.key_id)
+    is_unchanged = current is not None and current.hash == after.hash and current.revoked_at is None
+    return [SaveKey(before)] if is_unchanged else []
 
 
 async def _require_key(request: Request) -> KeyRecord:
     await request.services.unit_of_work.wait_for_undo()
-    # The command line or another server may have changed it a moment ago; that must not be written over.
+    # Do not overwrite a change that the command line or another server has just made.
     await request.reauthorize_with_stored()
     record = request.services.keyring.get(decode_path_part(request.path_params["key_id"].encode("latin-1")))
     if record is None:

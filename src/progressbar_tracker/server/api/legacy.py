@@ -26,9 +26,9 @@ async def list_items(request: Request) -> Response:
 async def create_item(request: Request) -> Response:
     """``POST /progress``."""
     body = await _read_legacy_body(request)
-    services, asker = request.services, request.principal
+    services, principal = request.services, request.principal
     now = services.clock()
-    owner = Owner(asker.id, asker.name)
+    owner = Owner(principal.id, principal.name)
     change = await services.unit_of_work.change_item(
         body["id"],
         lambda: services.board.create(body, owner, now, group=request.principal.group),
@@ -72,7 +72,7 @@ async def delete_item(request: Request) -> Response:
 
 
 def _is_repeated_create(change: Change, owner: Owner, body: LegacyItem) -> bool:
-    """Return whether a change is the creation that a client asks for again."""
+    """Return whether a change is the creation that a client repeats."""
     item = change.after
     return (
         change.before is None
@@ -83,7 +83,7 @@ def _is_repeated_create(change: Change, owner: Owner, body: LegacyItem) -> bool:
 
 
 def _is_repeated_delete(change: Change, principal: Principal | None) -> bool:
-    """Return whether a change is the deletion that a client asks for again."""
+    """Return whether a change is the deletion that a client repeats."""
     if change.after is not None or change.before is None:
         return False
     authorize(principal, "delete", change.before.owner_id)

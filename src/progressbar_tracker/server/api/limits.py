@@ -1,6 +1,6 @@
-"""The limits of everything that a client can make grow, with what is answered beyond each.
+"""The limits of all resources that clients can use up, with the consequence of exceeding each.
 
-One list, from which ``/docs`` has its table and ``/api/key-info`` what programs need to know.
+``/docs`` shows this list as a table, and ``/api/key-info`` reports the limits that programs need.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.settings import Settings
 
 
-_QUEUE_FULL_NOTE: Final = "It is answered 503 with Retry-After."
+_QUEUE_FULL_NOTE: Final = "The response is 503 with Retry-After."
 
 
 class Limit(NamedTuple):
     """One limit.
 
     Attributes:
-        name: What it is of.
-        maximum: How much there may be.
-        consequence: What becomes of one more: the code of a problem, or a sentence.
-        key: Its name in ``/api/key-info``, where programs are told of it.
+        name: The limited resource, with its unit.
+        maximum: The limit.
+        consequence: The code of a problem, or a sentence.
+        key: Its name in ``/api/key-info``, if programs need it.
     """
 
     name: str
@@ -72,43 +72,45 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit("characters of an id, a title, a group, a text of meta or of a search", TITLE_LENGTH, "invalid-field"),
         Limit("characters of a description or an error", DESCRIPTION_LENGTH, "invalid-field"),
         Limit("characters of the name of a part", PART_LENGTH, "invalid-field"),
-        Limit("former runs that an item remembers", board.MAX_PAST_RUNS, "The oldest is forgotten."),
+        Limit("former runs that an item remembers", board.MAX_PAST_RUNS, "The oldest is dropped."),
         Limit(
             "samples of a run",
             samples.MAX_SAMPLES,
-            "Every other one is forgotten, and the next are taken half as often.",
+            "Every other one is dropped, and the interval doubles.",
         ),
         Limit("items of a page", items.MAX_PAGE_SIZE, "invalid-field"),
         Limit("runs of a page of the history", history.MAX_HISTORY_PAGE, "invalid-field"),
-        Limit("bytes of a page of the history", history.MAX_PAGE_BYTES, "There is a link to the next page."),
-        Limit("bytes of a tick of a stream", hub.MAX_TICK_BYTES, "Streams go on with a snapshot."),
-        Limit("runs of the history", maintenance.MAX_HISTORY_RUNS, "The oldest is forgotten."),
+        Limit("bytes of a page of the history", history.MAX_PAGE_BYTES, "The page ends, with a link to the next one."),
+        Limit("bytes of a tick of a stream", hub.MAX_TICK_BYTES, "Streams continue with a snapshot."),
+        Limit("runs of the history", maintenance.MAX_HISTORY_RUNS, "The oldest is dropped."),
         Limit("keys", keys.MAX_KEYS, "too-many-keys"),
         Limit("shares", shares.MAX_SHARES, "too-many-shares"),
         Limit(
             "browsers signed in with one key, or as administrator", sessions.MAX_SESSIONS, "The oldest is signed out."
         ),
         Limit(
-            "messages to channels that are remembered once they are done with",
+            "delivered and abandoned messages to channels",
             dispatcher.MAX_DONE_MESSAGES,
-            "The oldest is forgotten.",
+            "The oldest is dropped.",
         ),
-        Limit("one-time sign-in links", sessions.MAX_LINKS, "The oldest is worth nothing."),
+        Limit("one-time sign-in links", sessions.MAX_LINKS, "The oldest becomes invalid."),
         Limit(
             f"wrong attempts to sign in from an address in {sessions.ATTEMPT_WINDOW_SECONDS:g} s",
             sessions.MAX_SIGN_IN_ATTEMPTS,
             "rate-limited",
         ),
-        Limit("addresses whose attempts are counted", sessions.MAX_ADDRESSES, "The oldest is forgotten."),
-        Limit("searches of the history at a time", pools.MAX_SEARCHES, "It waits for its turn."),
+        Limit("addresses whose attempts are counted", sessions.MAX_ADDRESSES, "The oldest is dropped."),
+        Limit("searches of the history at a time", pools.MAX_SEARCHES, "The search waits for its turn."),
         Limit("searches of the history that wait", pools.MAX_WAITING, _QUEUE_FULL_NOTE),
         Limit("searches of one key or address that wait", pools.MAX_WAITING_OF_HOLDER, _QUEUE_FULL_NOTE),
-        Limit("other looks at the history, and pages, that wait", pools.MAX_SHORT_JOBS, _QUEUE_FULL_NOTE),
-        Limit("of them, those of one key or address", pools.MAX_SHORT_JOBS_OF_HOLDER, _QUEUE_FULL_NOTE),
+        Limit("other queries of the history, and pages, that wait", pools.MAX_SHORT_JOBS, _QUEUE_FULL_NOTE),
+        Limit("such queries of one key or address that wait", pools.MAX_SHORT_JOBS_OF_HOLDER, _QUEUE_FULL_NOTE),
         Limit("passwords that wait to be verified", pools.MAX_WAITING_PASSWORDS, _QUEUE_FULL_NOTE),
-        Limit("seconds for which a search, a look or a page waits", int(pools.MAX_WAIT_SECONDS), _QUEUE_FULL_NOTE),
+        Limit("seconds for which a search, a query or a page waits", int(pools.MAX_WAIT_SECONDS), _QUEUE_FULL_NOTE),
         Limit(
-            "days for which a browser that signed in by password is known", DEVICE_SECONDS // 86400, "It is forgotten."
+            "days for which a browser with a password sign-in is recognized",
+            DEVICE_SECONDS // 86400,
+            "It is forgotten.",
         ),
         Limit("streams", hub.MAX_STREAMS, "too-many-streams", "streams"),
         Limit("streams with one key or link", hub.MAX_STREAMS // 2, "too-many-streams"),
@@ -116,26 +118,30 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit("exports of the history", budget.MAX_EXPORTS, "too-many-streams"),
         Limit("exports for one key or network", budget.MAX_EXPORTS // budget.HOLDER_FRACTION, "too-many-streams"),
         Limit("MiB of responses that clients leave unread", settings.max_unread, "too-many-bytes"),
-        Limit("MiB of them for one key or network", settings.max_unread // budget.HOLDER_FRACTION, "too-many-bytes"),
         Limit(
-            "seconds in which a client reads something of a response that is unread",
+            "MiB of them for one key or network",
+            settings.max_unread // budget.HOLDER_FRACTION,
+            "too-many-bytes",
+        ),
+        Limit(
+            "seconds without a read of a response by its client",
             int(budget.UNREAD_TIMEOUT),
             "The connection is closed.",
         ),
-        Limit("proxies in a row that are believed", proxies.MAX_HOPS, "Those before them are not looked at."),
-        Limit("refused hosts that are logged", hosts.MAX_KNOWN_HOSTS, "It is not logged."),
-        Limit("seconds in which a stream's reader takes what it is sent", int(SEND_TIMEOUT), "The stream is closed."),
-        Limit("seconds of a stream", int(hub.MAX_STREAM_AGE), "It ends, and its reader comes back."),
-        Limit("ticks that a stream can go on from", hub.MAX_TICKS, "It begins with a snapshot."),
-        Limit("bytes of ticks that a stream can go on from", hub.MAX_RING_BYTES, "It begins with a snapshot."),
-        Limit("views of which a snapshot is kept", hub.MAX_CACHED_SNAPSHOTS, "It is made anew."),
-        Limit("views of which the frame of a tick is kept", frames.MAX_CACHED_FRAMES, "It is made anew."),
+        Limit("trusted proxies in a row", proxies.MAX_HOPS, "Proxies before them are ignored."),
+        Limit("refused hosts in the log", hosts.MAX_KNOWN_HOSTS, "Further hosts are not logged."),
+        Limit("seconds without a read of a stream by its client", int(SEND_TIMEOUT), "The stream is closed."),
+        Limit("seconds of a stream", int(hub.MAX_STREAM_AGE), "The stream ends, and the client reconnects."),
+        Limit("ticks from which a stream can continue", hub.MAX_TICKS, "The stream begins with a snapshot."),
+        Limit("bytes of such ticks", hub.MAX_RING_BYTES, "The stream begins with a snapshot."),
+        Limit("views with a cached snapshot", hub.MAX_CACHED_SNAPSHOTS, "It is built again."),
+        Limit("views with a cached frame of a tick", frames.MAX_CACHED_FRAMES, "It is built again."),
     ]
 
 
 def serialize_limits(settings: Settings) -> dict[str, int]:
-    """Return what ``/api/key-info`` tells of them."""
+    """Return the limits that ``/api/key-info`` reports."""
     return {limit.key: limit.maximum for limit in list_limits(settings) if limit.key is not None}
 
 
-assert ID_LENGTH == TITLE_LENGTH == META_LENGTH == MAX_TEXT_LENGTH  # one row tells them all
+assert ID_LENGTH == TITLE_LENGTH == META_LENGTH == MAX_TEXT_LENGTH  # they share a row

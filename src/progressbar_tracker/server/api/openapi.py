@@ -1,4 +1,4 @@
-"""``/openapi.json`` out of the table of routes: OpenAPI 3.1, pure."""
+"""Build the OpenAPI 3.1 document from the table of routes. Pure."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ HTML_MEDIA_TYPE: Final = "text/html"
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 STATUS_HEADERS: Final[dict[int, dict[str, str]]] = {
-    303: {"Location": "Where to go on, relative."},
+    303: {"Location": "The next URL, relative."},
     401: {"WWW-Authenticate": "How to send a key."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
-"""Headers that every answer with a status has."""
+"""Headers of every response with a status."""
 
 QUOTA_HEADERS: Final = {
-    "RateLimit-Policy": "What is limited, as in the draft of the IETF: `items`, `streams`, `sign-in` or `requests`.",
-    "RateLimit": "How much of it is left.",
+    "RateLimit-Policy": "The policy, as in the IETF draft: `items`, `streams`, `sign-in` or `requests`.",
+    "RateLimit": "The remaining quota.",
 }
-"""Headers that an answer may have."""
+"""Optional headers of every response."""
 
-COMMON_HEADERS: Final = {"X-Request-ID": "The request's own, if it is one for a log, or else a new one."}
-"""Headers that every answer has."""
+COMMON_HEADERS: Final = {"X-Request-ID": "The id of the request if it is valid, else a new one."}
+"""Headers of every response."""
 
 _PATH_PARAMETER_PATTERN: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 _REF_TEMPLATE: Final = "#/components/schemas/{name}"
@@ -56,31 +56,31 @@ def build_document(routes: Iterable[Route], version: str) -> Document:
 
     Args:
         routes: The table.
-        version: The server's.
+        version: The server's version.
     """
-    told = [(row, row.doc) for row in routes if row.doc is not None]
+    documented = [(route, route.doc) for route in routes if route.doc is not None]
     shapes: list[object] = [Problem]
-    for _, about in told:
-        shapes += [about.body] if about.body is not None else []
-        shapes += [about.response] if not isinstance(about.response, str) else []
-        shapes += [parameter.type for parameter in about.query]
+    for _, doc in documented:
+        shapes += [doc.body] if doc.body is not None else []
+        shapes += [doc.response] if not isinstance(doc.response, str) else []
+        shapes += [parameter.type for parameter in doc.query]
     shapes.append(Id)
-    found, components = msgspec.json.schema_components(shapes, ref_template=_REF_TEMPLATE)
-    schemas = dict(zip(map(id, shapes), found, strict=False))
+    references, components = msgspec.json.schema_components(shapes, ref_template=_REF_TEMPLATE)
+    schemas = dict(zip(map(id, shapes), references, strict=False))
     paths: Document = {}
-    for row, about in told:
-        paths.setdefault(_PATH_PARAMETER_PATTERN.sub(r"{\1}", row.path), {})[row.method.lower()] = _build_operation(
-            row, about, schemas
+    for route, doc in documented:
+        paths.setdefault(_PATH_PARAMETER_PATTERN.sub(r"{\1}", route.path), {})[route.method.lower()] = _build_operation(
+            route, doc, schemas
         )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Progress Bar Tracker",
             "version": version,
-            "description": "Programs tell how far they are; people look.",
+            "description": "Programs report their progress; people watch it.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": ".", "description": "Wherever this document was read."}],
+        "servers": [{"url": ".", "description": "The server of this document."}],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -91,8 +91,8 @@ def build_document(routes: Iterable[Route], version: str) -> Document:
                     "type": "apiKey",
                     "in": "cookie",
                     "name": "pbt_session",
-                    "description": "Of browsers that are signed in; an underscore and the server's own 8 digits follow "
-                    "in its name, and over TLS it begins with `__Host-`.",
+                    "description": "The session of a signed-in browser. The name continues with an underscore and 8 "
+                    "digits of the server, and begins with `__Host-` over TLS.",
                 },
             },
         },
@@ -100,26 +100,26 @@ def build_document(routes: Iterable[Route], version: str) -> Document:
 
 
 def list_problems(route: Route, doc: RouteDoc) -> tuple[ProblemCode, ...]:
-    """Return the problems with which a route may answer."""
-    found = list(COMMON_PROBLEMS)
+    """Return the codes of the problems that a route may respond with."""
+    codes = list(COMMON_PROBLEMS)
     if route.path not in HEALTH_PATHS:
-        found.append("misdirected")
+        codes.append("misdirected")
     if route.path not in EXEMPT_PATHS and route.method in SAFE_METHODS:
-        found.append("too-many-bytes")
+        codes.append("too-many-bytes")
     if route.action != "public":
-        found += (
+        codes += (
             AUTH_PROBLEMS if not route.is_page else ["forbidden", "rate-limited"]
-        )  # who is not signed in is sent to the sign-in page
+        )  # a page redirects to the sign-in page instead
     if doc.body is not None:
-        found += BODY_PROBLEMS
-        found += JSON_PROBLEMS if doc.media_type == JSON_MEDIA_TYPE else []
+        codes += BODY_PROBLEMS
+        codes += JSON_PROBLEMS if doc.media_type == JSON_MEDIA_TYPE else []
     if doc.query or "{" in route.path:
-        found.append("bad-request")
+        codes.append("bad-request")
     if "{id" in route.path:
-        found.append("invalid-field")
+        codes.append("invalid-field")
     if route.method != "GET" and "unavailable" in doc.problems:
-        found.append("outcome-unknown")
-    return tuple(dict.fromkeys([*found, *doc.problems]))
+        codes.append("outcome-unknown")
+    return tuple(dict.fromkeys([*codes, *doc.problems]))
 
 
 def _build_operation(route: Route, doc: RouteDoc, schemas: Mapping[int, Document]) -> Document:
@@ -165,15 +165,15 @@ def _build_responses(route: Route, doc: RouteDoc, schemas: Mapping[int, Document
     else:
         content = {JSON_MEDIA_TYPE: {"schema": schemas[id(doc.response)]}}
     own: Document = {name: _build_header(text) for name, text in doc.headers}
-    answers: Document = {}
+    responses: Document = {}
     for status in doc.status:
-        answers[str(status)] = {"description": doc.summary} if status == 303 else {
+        responses[str(status)] = {"description": doc.summary} if status == 303 else {
             "description": doc.summary, "headers": own, "content": content,
         }  # fmt: skip
     if any(name == "ETag" for name, _ in doc.headers):
-        answers["304"] = {"description": "Nothing has changed.", "headers": own}
+        responses["304"] = {"description": "Not modified.", "headers": own}
     if route.is_page and route.action != "public":
-        answers["303"] = {"description": "Nobody is signed in: to the sign-in page."}
+        responses["303"] = {"description": "Not signed in: the sign-in page."}
     by_status: dict[int, list[ProblemCode]] = {}
     for code in list_problems(route, doc):
         by_status.setdefault(PROBLEM_CODES[code][0], []).append(code)
@@ -182,19 +182,19 @@ def _build_responses(route: Route, doc: RouteDoc, schemas: Mapping[int, Document
             code: {"value": {"type": f"/problems/{code}", "title": PROBLEM_CODES[code][1], "status": number}}
             for code in codes
         }
-        # A browser is told on a page.
+        # Browsers get the problem as a page.
         page = {HTML_MEDIA_TYPE: {"schema": {"type": "string"}}} if route.is_page else {}
-        answers[str(number)] = {
+        responses[str(number)] = {
             "description": "; ".join(f"`{code}`: {PROBLEM_CODES[code][1]}" for code in codes),
             "content": {PROBLEM_MEDIA_TYPE: {"schema": schemas[id(Problem)], "examples": examples}, **page},
         }
-    for told, answer in answers.items():
-        names = COMMON_HEADERS | STATUS_HEADERS.get(int(told), {})
-        always = {name: {"required": True, **_build_header(text)} for name, text in names.items()}
-        answer["headers"] = (
-            answer.get("headers", {}) | always | {name: _build_header(text) for name, text in QUOTA_HEADERS.items()}
+    for status_text, response in responses.items():
+        names = COMMON_HEADERS | STATUS_HEADERS.get(int(status_text), {})
+        required = {name: {"required": True, **_build_header(text)} for name, text in names.items()}
+        response["headers"] = (
+            response.get("headers", {}) | required | {name: _build_header(text) for name, text in QUOTA_HEADERS.items()}
         )
-    return answers
+    return responses
 
 
 def _build_header(text: str) -> Document:

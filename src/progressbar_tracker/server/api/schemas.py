@@ -1,7 +1,7 @@
-"""What each route takes and gives: the shapes of bodies and answers, and what a row of the table says of itself.
+"""The JSON schemas of bodies and responses, for the OpenAPI document and the tests.
 
-The shapes are for documents and tests. What checks a body is ``writes``, by the same limits, for it has to name the
-field at fault and to let pass what newer clients send.
+They do not validate bodies: ``items.validation`` does, with the same limits, because it names the invalid field and
+accepts the unknown fields of newer clients.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LINE_PATTERN: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
 """No control characters."""
 LINES_PATTERN: Final = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
-"""None but tabs and ends of lines."""
+"""No control characters except tabs and line breaks."""
 
 
 def _line(limit: int, *, min_length: int | None = None) -> Any:
@@ -85,33 +85,33 @@ _REQUIRED_KINDS: Final[frozenset[FieldKind]] = frozenset({"id", "fraction", "seq
 """The fields that may not be null in a write."""
 
 _FIELD_DOCS: Final[dict[str, Meta]] = {
-    "id": Meta(description="Of the user's choice; no control characters.", examples=["video-001"]),
+    "id": Meta(description="Chosen by the client; no control characters.", examples=["video-001"]),
     "title": Meta(examples=["Encoding"]),
     "description": Meta(examples=["first pass"]),
-    "value": Meta(description="How much is done; 1 within 1e-9.", examples=[0.25]),
+    "value": Meta(description="The completed fraction; 1 within 1e-9.", examples=[0.25]),
     "unit": Meta(examples=["frames"]),
-    "weight": Meta(description="The highest is listed first."),
+    "weight": Meta(description="Items with a higher weight are listed first."),
     "error": Meta(examples=["ValueError: bad row"]),
-    "group": Meta(description="A heading to be listed under; an empty one is none.", examples=["nightly"]),
-    "parent": Meta(description="The id of the enclosing bar."),
-    "meta": Meta(description="Host, pid, command and the like."),
-    "run_id": Meta(description="Which run of the program."),
-    "seq": Meta(description="The run's own count of its writes."),
-    "part": Meta(description="One process's share; counts of parts are summed."),
-    "notify": Meta(description="The channels that are told of it, by name.", examples=[["phone"]]),
+    "group": Meta(description="The heading in the list; an empty one means none.", examples=["nightly"]),
+    "parent": Meta(description="The id of the enclosing item."),
+    "meta": Meta(description="Host, pid, command and similar."),
+    "run_id": Meta(description="The id of the program's run."),
+    "seq": Meta(description="The run's own counter of its writes."),
+    "part": Meta(description="The name of one process's share; the counts of all parts are summed."),
+    "notify": Meta(description="The names of the channels that are notified.", examples=[["phone"]]),
 }
 """The documentation of fields, wherever they occur."""
 
 _ITEM_DOCS: Final[dict[str, Meta]] = {
-    "completed": Meta(description="Units done; of all parts together."),
-    "total": Meta(description="Units there are; unknown if null, 0 or less."),
-    "stalled": Meta(description="Running, and silent for longer than heartbeat_timeout."),
-    "late": Meta(description="Running, and its deadline has passed."),
-    "rate": Meta(description="Units a second, smoothed."),
+    "completed": Meta(description="Completed units, summed over all parts."),
+    "total": Meta(description="Total units; unknown if null, 0 or less."),
+    "stalled": Meta(description="Running, without a sign of life for heartbeat_timeout."),
+    "late": Meta(description="Running, past its deadline."),
+    "rate": Meta(description="Units per second, smoothed."),
     "eta": Meta(description="Seconds left."),
     "owner": Meta(description="The name of the key that created it."),
-    "deadline": Meta(description="When it is late, if it runs still."),
-    "ttl": Meta(description="How long it stays listed once it has ended."),
+    "deadline": Meta(description="When a running item becomes late."),
+    "ttl": Meta(description="Seconds that an ended item stays listed."),
 }
 """The documentation of fields of an item on the board."""
 
@@ -120,15 +120,17 @@ def _document(type: Any, doc: Meta | None) -> Any:
     return type if doc is None else Annotated[type, doc]
 
 
-_TYPES: Final = {
+_FIELD_TYPES: Final = {
     name: _document(_KIND_TYPES[field.kind](field.limit), _FIELD_DOCS.get(name)) for name, field in ITEM_FIELDS.items()
 }
 """The type of each field where it is not null."""
 _RUN_TYPES: Final = {
-    name: _TYPES[name] | None if ITEM_FIELDS[name].kind in _OPTIONAL_KINDS else _TYPES[name] for name in WIRE_FIELDS
+    name: _FIELD_TYPES[name] | None if ITEM_FIELDS[name].kind in _OPTIONAL_KINDS else _FIELD_TYPES[name]
+    for name in WIRE_FIELDS
 }
 _WRITE_TYPES: Final = {
-    name: _TYPES[name] if ITEM_FIELDS[name].kind in _REQUIRED_KINDS else _TYPES[name] | None for name in WRITABLE_FIELDS
+    name: _FIELD_TYPES[name] if ITEM_FIELDS[name].kind in _REQUIRED_KINDS else _FIELD_TYPES[name] | None
+    for name in WRITABLE_FIELDS
 }
 _PATCH_TYPES: Final = _WRITE_TYPES | {
     "meta": Annotated[dict[str, _MetaValue | None], Meta(description="Merged entry by entry.")] | None
@@ -145,44 +147,46 @@ if TYPE_CHECKING:
     ItemPatch: TypeAlias = _models.ItemWrite
     Op: TypeAlias = _models.Op
 else:
-    Id, Group, RunId = _TYPES["id"], _TYPES["group"], _TYPES["run_id"]
+    Id, Group, RunId = _FIELD_TYPES["id"], _FIELD_TYPES["group"], _FIELD_TYPES["run_id"]
     LegacyItem = build_shape(
-        "LegacyItem", {name: _TYPES[name] for name in LEGACY_FIELDS},
+        "LegacyItem", {name: _FIELD_TYPES[name] for name in LEGACY_FIELDS},
         doc="The five fields of the 1.0.0 SDK. A value of 1 ends the item as succeeded.",
     )  # fmt: skip
     Item = build_shape(
         "Item", {name: _document(type, _ITEM_DOCS.get(name)) for name, type in _RUN_TYPES.items()},
-        doc="One tracked bar.",
+        doc="One tracked item.",
     )  # fmt: skip
     Run = build_shape(
         "Run", _RUN_TYPES | {"status": EndStatus, "rate": None, "eta": None, "ended_at": Instant},
-        doc="A run of the history: the item as it was, with the end that it came to.",
+        doc="A run of the history: the item's last state, with the run's end.",
     )  # fmt: skip
     ItemWrite = build_shape(
         "ItemWrite", {}, _WRITE_TYPES,
-        doc="What a client may write. Absent and null become the default; what is not named here is ignored.",
+        doc="The writable fields. Absent and null ones become the default; unknown ones are ignored.",
     )  # fmt: skip
     ItemPatch = build_shape(
         "ItemPatch", {}, _PATCH_TYPES,
-        doc="What a client may change. Absent keeps, null clears; what is not named here is ignored.",
+        doc="The writable fields. Absent ones stay, null clears; unknown ones are ignored.",
     )  # fmt: skip
-    Op = build_shape("Op", {"op": Literal["put", "patch", "delete"], "id": Id}, _PATCH_TYPES, doc="One operation.")
+    Op = build_shape(
+        "Op", {"op": Literal["put", "patch", "delete"], "id": Id}, _PATCH_TYPES, doc="One operation of a batch."
+    )
 
 
 class Batch(TypedDict):
-    """Operations, judged one by one, kept by one commit."""
+    """Operations, validated one by one and persisted by one commit."""
 
     ops: Annotated[list[Op], Meta(max_length=BATCH_OPS)]
 
 
 class Problem(TypedDict, total=False):
-    """RFC 9457: why the answer is no."""
+    """A problem, as in RFC 9457."""
 
-    type: Annotated[str, Meta(description="Tells one problem from another.", examples=["/problems/item-not-found"])]
+    type: Annotated[str, Meta(description="Identifies the problem.", examples=["/problems/item-not-found"])]
     title: str
     status: int
-    detail: Annotated[str, Meta(description="A sentence for people.")]
-    field: Annotated[str, Meta(description="The field at fault, where there is one.")]
+    detail: Annotated[str, Meta(description="A sentence for humans.")]
+    field: Annotated[str, Meta(description="The invalid field, if any.")]
 
 
 class _OpStatus(TypedDict):
@@ -191,7 +195,7 @@ class _OpStatus(TypedDict):
 
 
 class OpResult(_OpStatus, total=False):
-    """What became of one operation."""
+    """The result of one operation."""
 
     problem: Problem
 
@@ -204,39 +208,39 @@ class BatchResult(TypedDict):
 
 
 class Items(TypedDict):
-    """A page of the list; the next one is in ``Link``."""
+    """A page of the list; ``Link`` has the next one."""
 
     items: list[Item]
     rev: Annotated[int, Meta(description="Grows with every change.")]
 
 
 class Runs(TypedDict):
-    """A page of the history, newest first; the next one is in ``Link``."""
+    """A page of the history, newest first; ``Link`` has the next one."""
 
     items: list[Run]
 
 
 class Server(TypedDict):
-    """Who answers."""
+    """The server."""
 
     version: str
     boot_id: Annotated[str, Meta(description="Changes whenever state may have been lost.")]
 
 
 class Limits(TypedDict):
-    """What may be sent and kept."""
+    """The limits for programs."""
 
     body_bytes: int
     batch_bytes: int
     batch_ops: int
-    items: Annotated[int, Meta(description="Of one key.")]
-    parts: Annotated[int, Meta(description="Of one run.")]
-    streams: Annotated[int, Meta(description="Of all keys together.")]
-    requests: NotRequired[Annotated[int, Meta(description="A second, of one key; absent where they are not counted.")]]
+    items: Annotated[int, Meta(description="For one key.")]
+    parts: Annotated[int, Meta(description="For one run.")]
+    streams: Annotated[int, Meta(description="For all keys together.")]
+    requests: NotRequired[Annotated[int, Meta(description="Per second and key; absent if unlimited.")]]
 
 
 class KeyInfo(TypedDict):
-    """What the key may do, and whom it talks to."""
+    """The permissions of the key, and the server's version and limits."""
 
     type: KeyType
     permissions: list[Permission]
@@ -256,12 +260,12 @@ class Key(TypedDict):
     created_at: Instant
     expires_at: Instant | None
     revoked_at: Instant | None
-    previous_until: Annotated[Instant | None, Meta(description="Until then the secret before the rotation works.")]
+    previous_until: Annotated[Instant | None, Meta(description="The secret before the rotation works until then.")]
     last_used_at: Instant | None
 
 
 class MadeKey(Key):
-    """A key with its secret, which is told this once."""
+    """A key with its secret, which only this response contains."""
 
     key: Annotated[str, Meta(examples=["pbt_w_k7m2p9xq_..."])]
 
@@ -278,32 +282,32 @@ class _RequiredKeyFields(TypedDict):
 
 
 class KeyWrite(_RequiredKeyFields, total=False):
-    """A key to make."""
+    """A key to create."""
 
     expires_at: Annotated[Instant | None, Meta(description="In the future, RFC 3339.")]
-    group: Annotated[Group | None, Meta(description="Of the items that are written with it and name none.")]
+    group: Annotated[Group | None, Meta(description="The default group of items written with the key.")]
 
 
 class Session(TypedDict):
-    """A browser that is signed in."""
+    """The session of a signed-in browser."""
 
     session_id: str
     created_at: Instant
     seen_at: Instant | None
     expires_at: Instant
-    current: Annotated[bool, Meta(description="Whether it is the one that asks.")]
-    key_id: Annotated[str | None, Meta(description="The key that it was signed in with, if it was one.")]
-    agent: Annotated[str, Meta(description="What the browser calls itself.")]
+    current: Annotated[bool, Meta(description="Whether it is the session of this request.")]
+    key_id: Annotated[str | None, Meta(description="The key that signed in, if any.")]
+    agent: Annotated[str, Meta(description="The User-Agent of the browser.")]
 
 
 class Sessions(TypedDict):
-    """All of them, newest first."""
+    """All sessions, newest first."""
 
     sessions: list[Session]
 
 
 class ShareOf(TypedDict, total=False):
-    """A share to make, of either a group or an item."""
+    """A share to create, for either a group or an item."""
 
     group: Annotated[Group, Meta(min_length=1)] | None
     item: Id | None
@@ -334,58 +338,58 @@ class Share(TypedDict):
 
 
 class MadeShare(Share):
-    """A share with its token, which is told this once."""
+    """A share with its token, which only this response contains."""
 
     token: str
-    path: Annotated[str, Meta(description="Relative to the server's own.", examples=["s/..."])]
+    path: Annotated[str, Meta(description="The URL, relative to the server.", examples=["s/..."])]
     badge: Annotated[str, Meta(examples=["badge/....svg"])]
 
 
 class Shares(TypedDict):
-    """All of them, oldest first."""
+    """All shares, oldest first."""
 
     shares: list[Share]
 
 
 class Channel(TypedDict):
-    """A channel that the operator has set up; neither its address nor its secret."""
+    """A channel of the operator's file, without its address and its secret."""
 
     name: Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, examples=["phone"])]
     kind: Literal["webhook", "apprise"]
-    place: Annotated[str, Meta(description="A webhook's host, or the kind of service.", examples=["hooks.example.org"])]
-    on: Annotated[list[str], Meta(description="The events it is told of.", examples=[["failed", "25%"]])]
+    place: Annotated[str, Meta(description="The host of a webhook, or the service.", examples=["hooks.example.org"])]
+    on: Annotated[list[str], Meta(description="The events that are sent.", examples=[["failed", "25%"]])]
     groups: list[str]
     all: bool
-    off: Annotated[bool, Meta(description="Its webhook has answered 410.")]
-    waiting: Annotated[int, Meta(description="Messages that are to be sent.")]
-    delivered: Annotated[int, Meta(description="Messages that were, of those that are remembered.")]
-    given_up: Annotated[int, Meta(description="Messages that never will be, of those that are remembered.")]
+    off: Annotated[bool, Meta(description="Disabled: the webhook has responded with 410.")]
+    waiting: Annotated[int, Meta(description="Messages in the outbox.")]
+    delivered: Annotated[int, Meta(description="Delivered messages, of those in the database.")]
+    given_up: Annotated[int, Meta(description="Abandoned messages, of those in the database.")]
     delivered_at: Instant | None
-    error: Annotated[str | None, Meta(description="Why the latest that was not delivered was not.")]
+    error: Annotated[str | None, Meta(description="The error of the latest undelivered message.")]
 
 
 class Channels(TypedDict):
-    """All of them, by name."""
+    """All channels, by name."""
 
     channels: list[Channel]
 
 
 class Tested(TypedDict):
-    """What became of a test."""
+    """The result of a test message."""
 
     delivered: bool
-    detail: Annotated[str | None, Meta(description="Why not.")]
+    detail: Annotated[str | None, Meta(description="The error, if it was not delivered.")]
 
 
 class Alive(TypedDict):
-    """It is there."""
+    """The server is running."""
 
     status: Literal["ok"]
     boot_id: str
 
 
 class Ready(TypedDict):
-    """Its database takes writes."""
+    """The database accepts writes."""
 
     status: Literal["ok"]
 

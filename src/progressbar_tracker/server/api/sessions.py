@@ -1,4 +1,4 @@
-"""The browsers that are signed in: for admins."""
+"""Sessions of signed-in browsers: admins list and end them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def list_sessions(request: Request) -> Response:
 
 
 async def revoke_session(request: Request) -> Response:
-    """``DELETE /api/v1/sessions/{session_id}``: signs a browser out, at once."""
+    """``DELETE /api/v1/sessions/{session_id}``: sign a browser out at once."""
     services = request.services
     record = services.sessions.get(decode_path_part(request.path_params["session_id"].encode("latin-1")))
     if record is None:
@@ -36,7 +36,7 @@ async def revoke_session(request: Request) -> Response:
 
 
 def find_own_session(request: Request) -> SessionRecord | None:
-    """Return the session of the browser that asks."""
+    """Return the session of the requesting browser."""
     cookie = request.get_session_cookie()
     return None if cookie is None else request.services.sessions.find(cookie, request.services.clock())
 

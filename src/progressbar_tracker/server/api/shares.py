@@ -18,7 +18,7 @@ async def list_shares(request: Request) -> Response:
 
 
 async def create_share(request: Request) -> Response:
-    """``POST /api/v1/shares``: the answer shows the link this once."""
+    """``POST /api/v1/shares``: only this response contains the link."""
     body = await request.read_json()
     try:
         made = shares.new_share(
@@ -38,7 +38,7 @@ async def create_share(request: Request) -> Response:
 
 
 async def revoke_share(request: Request) -> Response:
-    """``DELETE /api/v1/shares/{share_id}``: the link leads nowhere from now on, and what looks through it is closed."""
+    """``DELETE /api/v1/shares/{share_id}``: the link and its open streams end at once."""
     record = request.services.shares.get(decode_path_part(request.path_params["share_id"].encode("latin-1")))
     if record is None:
         raise ProblemError("not-found", "there is no share with this share_id")

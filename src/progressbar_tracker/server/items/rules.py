@@ -74,7 +74,7 @@ def _optional_text_rule(*, lines: bool) -> Rule:
 
 
 # msgspec would accept 1.0 as an int. In a union it stays a float, which `is_valid` refuses.
-RULES: Final[dict[FieldKind, Rule]] = {
+FIELD_RULES: Final[dict[FieldKind, Rule]] = {
     "id": Rule(
         lambda limit: Annotated[str, Meta(min_length=1, max_length=limit)],
         lambda field, value, limit: check_text(field, value, limit, min_length=1),

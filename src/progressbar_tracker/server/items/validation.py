@@ -35,7 +35,7 @@ from progressbar_tracker._models import (
 from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 
 from .fields import LEGACY_FIELDS, WRITABLE_FIELDS, build_shape
-from .rules import RULES
+from .rules import FIELD_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +66,10 @@ class InvalidOperation(NamedTuple):
     problem: ProblemError
 
 
-_CHECKS: Final = {
-    name: (RULES[field.kind].check, field.limit)
+_FIELD_CHECKS: Final = {
+    name: (FIELD_RULES[field.kind].check, field.limit)
     for name, field in ITEM_FIELDS.items()
-    if field.write is not None and field.kind in RULES
+    if field.write is not None and field.kind in FIELD_RULES
 }
 
 
@@ -78,14 +78,14 @@ _CHECKS: Final = {
 
 def _fast_type(name: str) -> Any:
     field = ITEM_FIELDS[name]
-    return RULES[field.kind].fast_type(field.limit) if field.kind in RULES else object
+    return FIELD_RULES[field.kind].fast_type(field.limit) if field.kind in FIELD_RULES else object
 
 
 _FAST_TYPES: Final = {name: _fast_type(name) for name in WRITABLE_FIELDS}
-_ID: Final = {"id": _fast_type("id")}
-_Operation: Any = build_shape("Operation", {"op": Literal["put", "patch", "delete"], **_ID}, _FAST_TYPES)
+_ID_TYPE: Final = {"id": _fast_type("id")}
+_Operation: Any = build_shape("Operation", {"op": Literal["put", "patch", "delete"], **_ID_TYPE}, _FAST_TYPES)
 
-_decode_write = msgspec.json.Decoder(build_shape("Write", {}, _FAST_TYPES | _ID)).decode
+_decode_write = msgspec.json.Decoder(build_shape("Write", {}, _FAST_TYPES | _ID_TYPE)).decode
 _decode_batch = msgspec.json.Decoder(
     build_shape("Batch", {"ops": Annotated[list[_Operation], Meta(max_length=BATCH_OPS)]})
 ).decode
@@ -136,7 +136,7 @@ def parse_legacy_fast(body: bytes) -> LegacyItem | None:
 def is_valid(fields: Mapping[str, object]) -> bool:
     """Return whether fields that the fast reader has decoded are valid without the careful one.
 
-    False for texts with newlines or control characters, of which some are valid, and for fields that the careful
+    False for texts with newlines or control characters, although some are valid, and for fields that the careful
     reader changes: ``meta`` is merged, a ``deadline`` becomes a number, and ``notify`` names each channel once.
     """
     for name, value in fields.items():
@@ -178,8 +178,8 @@ def parse_write(body: Mapping[str, object], *, merge: bool) -> WriteFields:
     fields: dict[str, object] = {}
     try:
         for name, value in body.items():
-            if name in _CHECKS:
-                check, limit = _CHECKS[name]
+            if name in _FIELD_CHECKS:
+                check, limit = _FIELD_CHECKS[name]
                 fields[name] = check(name, value, limit)
         if "meta" in body:
             _parse_meta(body["meta"], fields, merge=merge)
