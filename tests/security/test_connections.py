@@ -57,9 +57,7 @@ def connect(server: RunningServer) -> Iterator[Callable[[], RawConnection]]:
 # Slow
 
 
-def test_those_who_send_half_a_request_byte_by_byte_hold_nobody_up_and_are_cut_off(
-    server: RunningServer, connect: Callable[[], RawConnection]
-) -> None:
+def test_slow_unfinished_requests_are_cut_off(server: RunningServer, connect: Callable[[], RawConnection]) -> None:
     slow = [connect() for _ in range(150)]
     for raw in slow:
         raw.send(HEALTH_REQUEST[:-4] + b"\r\nX-Slow: ")
@@ -77,16 +75,14 @@ def test_those_who_send_half_a_request_byte_by_byte_hold_nobody_up_and_are_cut_o
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_body_that_does_not_come_is_not_waited_for(
-    server: RunningServer, connect: Callable[[], RawConnection], known: bool
-) -> None:
+def test_missing_body_times_out(server: RunningServer, connect: Callable[[], RawConnection], known: bool) -> None:
     raw = connect()
     key = f"X-API-KEY: {server.keys['write']}\r\n" if known else ""
     raw.send(f"PUT /api/v1/items/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n{key}\r\n{{".encode())
     assert parse_statuses(raw.read_all()) == ([408] if known else [401, 408])
 
 
-def test_a_body_that_comes_steadily_may_take_longer(
+def test_body_that_arrives_steadily_may_take_longer(
     server: RunningServer, connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "MIN_BODY_RATE", 20.0)
@@ -106,7 +102,7 @@ def test_a_body_that_comes_steadily_may_take_longer(
     assert time.monotonic() - begun > READ_TIMEOUT
 
 
-def test_who_says_nothing_at_all_is_let_go_without_a_word(connect: Callable[[], RawConnection]) -> None:
+def test_silent_connection_is_closed_without_a_response(connect: Callable[[], RawConnection]) -> None:
     quiet, between = connect(), connect()
     between.send(HEALTH_REQUEST)
     assert parse_statuses(between.socket.recv(65536)) == [200]
@@ -115,7 +111,7 @@ def test_who_says_nothing_at_all_is_let_go_without_a_word(connect: Callable[[], 
     assert parse_statuses(between.read_all()) == [408]
 
 
-def test_a_stream_lives_on_beyond_the_time_that_a_request_may_take(
+def test_stream_outlives_the_read_timeout_of_requests(
     server: RunningServer, connect: Callable[[], RawConnection]
 ) -> None:
     stream = SseStream(server, "read")
@@ -128,7 +124,7 @@ def test_a_stream_lives_on_beyond_the_time_that_a_request_may_take(
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="counts sockets in /proc")
-def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
+def test_sockets_of_subscribers_that_read_nothing_are_closed(
     server: RunningServer, connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = set()
@@ -170,7 +166,7 @@ def test_the_sockets_of_twenty_readers_that_take_nothing_are_closed(
     [b"GET /healthz HTTP/1.1\r\nX-Long: ", b"GET /healthz HTTP/1.1\r\n", b"GET /", b"\r\n"],
     ids=["a header", "headers", "a path", "empty lines"],
 )
-def test_a_head_without_end_is_cut_off(connect: Callable[[], RawConnection], head: bytes) -> None:
+def test_endless_head_is_cut_off(connect: Callable[[], RawConnection], head: bytes) -> None:
     raw = connect()
     more = b"a: b\r\n" if head.endswith(b"1.1\r\n") else b"\r\n" if head == b"\r\n" else b"abcdef"
     raw.send(head)
@@ -182,7 +178,7 @@ def test_a_head_without_end_is_cut_off(connect: Callable[[], RawConnection], hea
     assert parse_statuses(raw.read_all()) in ([431], [])
 
 
-def test_a_large_head_in_one_piece_is_refused_too(connect: Callable[[], RawConnection]) -> None:
+def test_large_head_in_one_read_is_refused(connect: Callable[[], RawConnection]) -> None:
     raw = connect()
     raw.send(HEALTH_REQUEST[:-2] + b"X-Long: " + b"a" * connection.MAX_HEAD_BYTES + b"\r\n\r\n")
     assert parse_statuses(raw.read_all()) == [431]
@@ -196,7 +192,7 @@ def read_peak_memory() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory in /proc")
-def test_ten_mebibytes_in_chunks_are_413_and_are_never_held(
+def test_large_chunked_body_is_refused_and_never_held(
     server: RunningServer, connect: Callable[[], RawConnection]
 ) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -216,7 +212,7 @@ def test_ten_mebibytes_in_chunks_are_413_and_are_never_held(
     assert read_peak_memory() - before < 8 * 4 * BODY_BYTES // 1024 + 4096
 
 
-def test_who_goes_on_sending_what_is_refused_is_cut_off(
+def test_client_that_keeps_sending_a_refused_body_is_cut_off(
     connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "MAX_REQUEST_BYTES", 1024 * 1024)
@@ -229,7 +225,7 @@ def test_who_goes_on_sending_what_is_refused_is_cut_off(
         pytest.fail("all of it was taken")
 
 
-def test_idle_connections_make_room_for_who_has_something_to_ask(
+def test_idle_connections_are_evicted_for_a_request(
     server: RunningServer, connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 60.0)
@@ -250,7 +246,7 @@ def test_idle_connections_make_room_for_who_has_something_to_ask(
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
-def test_unfinished_bodies_make_room_for_a_newcomer(
+def test_unfinished_bodies_are_evicted_for_a_newcomer(
     connect: Callable[[], RawConnection], monkeypatch: pytest.MonkeyPatch, more: bytes
 ) -> None:
     monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 60.0)
@@ -277,7 +273,7 @@ class FakeGuest:
     ("network", "now", "evicted"),
     [("few", 0.5, "many"), ("many", 0.5, "newcomer"), ("many", 2.0, "many"), ("third", 0.5, "many")],
 )
-def test_network_that_owes_most_bodies_makes_room(network: str, now: float, evicted: str) -> None:
+def test_network_with_the_most_unfinished_bodies_is_evicted(network: str, now: float, evicted: str) -> None:
     shared: eviction.EvictionQueue[FakeGuest] = eviction.EvictionQueue()
     owing = [FakeGuest(name) for name in ("few", "many", "few", "many", "many")]
     for guest in [*owing, FakeGuest("gone"), *owing]:
@@ -287,7 +283,7 @@ def test_network_that_owes_most_bodies_makes_room(network: str, now: float, evic
     assert shared.evict(newcomer, now) is (newcomer if evicted == "newcomer" else owing[1])
 
 
-def test_places_forget_all_that_are_removed() -> None:
+def test_eviction_queue_forgets_removed_connections() -> None:
     shared: eviction.EvictionQueue[FakeGuest] = eviction.EvictionQueue()
     guests = [FakeGuest(f"{n % 3}") for n in range(9)]
     for guest in guests:
@@ -299,7 +295,7 @@ def test_places_forget_all_that_are_removed() -> None:
     assert shared.evict(newcomer, 9.0) is newcomer
 
 
-def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_limit_leaves_files_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     for files, most in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
@@ -307,7 +303,7 @@ def test_files_are_left_for_the_database(monkeypatch: pytest.MonkeyPatch) -> Non
         assert capacity.max_streams() < most
 
 
-def test_no_key_and_no_link_takes_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_key_or_share_cannot_take_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "max_streams", lambda: 8)
     served = RunningServer(tmp_path, ManualClock())
     opened = []
@@ -364,7 +360,7 @@ NEXT_REQUEST = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
         b"X-Return: a\rb\r\nContent-Length: 2\r\n\r\n{}",
     ],
 )
-def test_a_request_of_doubtful_length_is_400_and_nothing_after_it_is_read(
+def test_request_of_ambiguous_length_ends_its_connection(
     server: RunningServer, connect: Callable[[], RawConnection], rest: bytes
 ) -> None:
     raw = connect()
@@ -377,13 +373,13 @@ def test_a_request_of_doubtful_length_is_400_and_nothing_after_it_is_read(
     "line", [b"CONNECT evil.example:443 HTTP/1.1", b"GET /a b HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET / HTTP/9.9",
              b"PRI * HTTP/2.0", b"BREW / HTTP/1.1", b"GET http://evil.example HTTP/1.1", b"\x16\x03\x01\x02\x00"],
 )  # fmt: skip
-def test_what_is_no_request_of_http_is_400(connect: Callable[[], RawConnection], line: bytes) -> None:
+def test_malformed_request_line_is_400(connect: Callable[[], RawConnection], line: bytes) -> None:
     raw = connect()
     raw.send(line + b"\r\nHost: localhost\r\n\r\n")
     assert parse_statuses(raw.read_all()) == [400]
 
 
-def test_what_follows_a_body_is_no_header(server: RunningServer, connect: Callable[[], RawConnection]) -> None:
+def test_trailer_is_no_header(server: RunningServer, connect: Callable[[], RawConnection]) -> None:
     raw = connect()
     raw.send(
         b"GET /api/v1/keys HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
@@ -393,9 +389,7 @@ def test_what_follows_a_body_is_no_header(server: RunningServer, connect: Callab
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-def test_a_request_for_another_protocol_is_answered_in_this_one(
-    connect: Callable[[], RawConnection], protocol: bytes
-) -> None:
+def test_upgrade_request_is_answered_in_http_1(connect: Callable[[], RawConnection], protocol: bytes) -> None:
     raw = connect()
     raw.send(HEALTH_REQUEST[:-2] + b"Connection: upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n")
     assert parse_statuses(raw.read_all()) == [200]
@@ -409,7 +403,7 @@ BODY_FRAMINGS = {
 
 @pytest.mark.parametrize("framing", BODY_FRAMINGS)
 @pytest.mark.parametrize("pieces", [1, 2, 99])
-def test_request_for_another_protocol_keeps_its_body(
+def test_upgrade_request_keeps_its_body(
     server: RunningServer, connect: Callable[[], RawConnection], framing: str, pieces: int
 ) -> None:
     """As Java's HTTP client and ``curl --http2`` ask. What follows the body is not read."""
@@ -430,7 +424,7 @@ def test_request_for_another_protocol_keeps_its_body(
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nab"])
-def test_request_for_another_protocol_with_half_a_body_changes_nothing(
+def test_upgrade_request_with_half_a_body_changes_nothing(
     server: RunningServer, connect: Callable[[], RawConnection], body: bytes
 ) -> None:
     raw = connect()
@@ -444,7 +438,7 @@ def test_request_for_another_protocol_with_half_a_body_changes_nothing(
     assert not {200, 201} & set(parse_statuses(said)), said
 
 
-def test_nobody_can_fill_the_log_with_what_is_no_request(
+def test_malformed_requests_do_not_fill_the_log(
     connect: Callable[[], RawConnection], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
@@ -455,7 +449,7 @@ def test_nobody_can_fill_the_log_with_what_is_no_request(
     assert [record for record in caplog.records if record.levelname not in {"DEBUG", "TRACE"}] == []
 
 
-def test_stream_with_requests_behind_it_ends_with_its_connection(
+def test_stream_with_pipelined_requests_ends_with_its_connection(
     server: RunningServer, connect: Callable[[], RawConnection]
 ) -> None:
     hub = server.background.app.services.hub
@@ -467,7 +461,7 @@ def test_stream_with_requests_behind_it_ends_with_its_connection(
     wait_until(lambda: hub.stream_count == 0)
 
 
-def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longest_idle_connection_is_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = RunningServer(tmp_path, ManualClock())
     opened = [RawConnection(served.url) for _ in range(3)]
     try:
@@ -489,7 +483,7 @@ def test_connection_that_was_idle_for_the_longest_makes_room(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("size", [2, 2000, 5000, 20_000])
-def test_pipelined_bodies_of_any_size_are_answered_in_their_order(
+def test_pipelined_bodies_of_any_size_are_answered_in_order(
     server: RunningServer, connect: Callable[[], RawConnection], size: int
 ) -> None:
     raw = connect()
@@ -505,20 +499,20 @@ def test_pipelined_bodies_of_any_size_are_answered_in_their_order(
     assert set(statuses) <= {200, 201}
 
 
-def test_what_follows_an_upgrade_is_not_read(connect: Callable[[], RawConnection]) -> None:
+def test_requests_behind_an_upgrade_are_not_read(connect: Callable[[], RawConnection]) -> None:
     raw = connect()
     raw.send(HEALTH_REQUEST[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + 300 * HEALTH_REQUEST)
     assert parse_statuses(raw.read_all()) == [200]
 
 
-def test_request_line_of_http_0_9_is_refused_though_nothing_follows(connect: Callable[[], RawConnection]) -> None:
+def test_http_0_9_request_line_is_refused(connect: Callable[[], RawConnection]) -> None:
     for line in (b"GET /\r\n", b"GET /healthz\r\n"):
         raw = connect()
         raw.send(line)
         assert parse_statuses(raw.read_all()) == [400]
 
 
-def test_first_of_two_hosts_is_not_overlooked(connect: Callable[[], RawConnection]) -> None:
+def test_repeated_host_is_refused_in_either_order(connect: Callable[[], RawConnection]) -> None:
     for first, second in ((b"localhost", b"evil.example"), (b"evil.example", b"localhost")):
         raw = connect()
         raw.send(b"GET / HTTP/1.1\r\nHost: %b\r\nHost: %b\r\nConnection: close\r\n\r\n" % (first, second))

@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["with its cookie", "without"])
 @pytest.mark.parametrize("row", WRITE_ROUTES, ids=lambda row: f"{row.method} {row.path}")
-def test_another_site_changes_neither_the_state_nor_a_cookie(
+def test_cross_site_request_changes_neither_state_nor_cookies(
     server: RunningServer, row: Route, signed_in: bool
 ) -> None:
     """SameSite keeps the cookie back, and then no answer may clear it: it would sign the browser out."""
@@ -99,7 +99,7 @@ def own(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 @pytest.mark.parametrize("end", [sign_out, revoke])
-def test_a_session_that_ended_on_a_failing_disk_stays_ended(
+def test_session_that_ended_on_a_failing_disk_stays_ended(
     own: RunningServer, disk: FullDisk, end: Callable[[httpx.Client, RunningServer], httpx.Response]
 ) -> None:
     browser = own.browser()
@@ -119,7 +119,7 @@ def test_a_session_that_ended_on_a_failing_disk_stays_ended(
     assert own.background.store.load().sessions == []
 
 
-def test_a_sign_in_that_fails_leaves_no_session(own: RunningServer, disk: FullDisk) -> None:
+def test_failed_sign_in_leaves_no_session(own: RunningServer, disk: FullDisk) -> None:
     disk.full = True
     assert own.client().post("/login", data={"key": own.keys["admin"]}).status_code == 503
     disk.full = False
@@ -128,7 +128,7 @@ def test_a_sign_in_that_fails_leaves_no_session(own: RunningServer, disk: FullDi
     assert own.background.store.load().sessions == []
 
 
-def test_what_a_store_still_knows_does_not_bring_an_ended_session_back() -> None:
+def test_stale_store_does_not_restore_an_ended_session() -> None:
     """Of several servers, each reads all sessions whenever one changes; the end of this one may not be written yet."""
     sessions = Sessions(100.0)
     cookie, record = sessions.begin(0.0)
@@ -148,7 +148,7 @@ BASE_PATHS: Final = ["", "/p", "/p/q", "/other"]
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(BASE_PATHS, BASE_PATHS)))
-def test_two_servers_on_one_host_do_not_sign_each_other_out(tmp_path: Path, first: str, second: str) -> None:
+def test_two_servers_on_one_host_keep_separate_sessions(tmp_path: Path, first: str, second: str) -> None:
     """Cookies know no ports: a browser has one jar for both."""
     servers = [
         RunningServer(tmp_path / str(n), ManualClock(), keys={}, base_path=base)
@@ -168,7 +168,7 @@ def test_two_servers_on_one_host_do_not_sign_each_other_out(tmp_path: Path, firs
             served.stop()
 
 
-def test_a_copy_of_a_database_under_another_path_has_another_cookie() -> None:
+def test_each_database_and_base_path_has_its_own_cookie_name() -> None:
     names = {cookie_names(identity, base) for identity in ("a", "b") for base in BASE_PATHS}
     assert len(names) == 8
 
@@ -183,7 +183,7 @@ def parse_cookies(reply: httpx.Response) -> dict[str, str]:
     return dict(header.split(";")[0].split("=", 1) for header in reply.headers.get_list("Set-Cookie"))
 
 
-def test_over_tls_the_cookie_is_this_hosts_alone(server: RunningServer) -> None:
+def test_cookie_over_tls_is_host_only(server: RunningServer) -> None:
     host_only, plain = server.background.app.services.cookie_names
     reply = server.client(**TLS_HEADERS).post("/login", data={"key": server.keys["admin"]})
     assert host_only.startswith("__Host-")
@@ -199,7 +199,7 @@ def test_over_tls_the_cookie_is_this_hosts_alone(server: RunningServer) -> None:
     assert server.client(**TLS_HEADERS, Cookie=cookie).get("/api/v1/items").status_code == 401
 
 
-def test_under_a_base_path_no_cookie_claims_the_whole_host(tmp_path: Path) -> None:
+def test_cookie_under_a_base_path_is_limited_to_it(tmp_path: Path) -> None:
     served = RunningServer(tmp_path, ManualClock(), base_path="/p", trusted_proxies="loopback")
     try:
         reply = served.client(**TLS_HEADERS).post("/login", data={"key": served.keys["admin"]})
@@ -209,7 +209,7 @@ def test_under_a_base_path_no_cookie_claims_the_whole_host(tmp_path: Path) -> No
         served.stop()
 
 
-def test_a_sign_in_clears_the_cookie_of_the_other_name(server: RunningServer) -> None:
+def test_sign_in_clears_the_cookie_of_the_other_name(server: RunningServer) -> None:
     host_only, plain = server.background.app.services.cookie_names
     reply = server.client(Cookie=f"{host_only}=old; {plain}=older").post("/login", data={"key": server.keys["read"]})
     cookies = parse_cookies(reply)

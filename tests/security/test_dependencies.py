@@ -30,23 +30,23 @@ def required_packages():
 
 
 @pytest.mark.parametrize("requirement", required_packages(), ids=str)
-def test_what_the_server_needs_is_locked_in_a_version_that_it_takes(requirement):
+def test_each_requirement_is_locked_in_an_allowed_version(requirement):
     assert requirement.specifier.contains(LOCKED_VERSIONS[requirement.name]), "see the top of requirements.lock"
 
 
-def test_each_file_is_held_to_its_hash():
+def test_each_locked_package_has_hashes():
     entries = re.split(r"(?m)^(?=[a-z])", LOCK_TEXT)[1:]
     assert len(entries) == len(LOCKED_VERSIONS) > 20
     assert [entry.split()[0] for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)] == []
 
 
-def test_whence_it_is_fetched_is_left_to_whoever_fetches():
+def test_lock_file_names_no_package_index():
     assert "://" not in LOCK_TEXT
     assert "index-url" not in LOCK_TEXT
     assert "find-links" not in LOCK_TEXT
 
 
-def test_the_image_is_made_of_what_is_locked_and_of_nothing_else():
+def test_image_installs_locked_packages_only():
     lines = (PROJECT_ROOT / "examples" / "deploy" / "Dockerfile").read_text().splitlines()
     installs = [line.partition("install ")[2] for line in lines if "pip install" in line]
     assert len(installs) == 2

@@ -9,11 +9,11 @@ from tests.security import fuzz_credentials
 from .fuzz_credentials import UnauthorizedError, run_rounds
 
 
-def test_no_request_is_carried_out_after_its_credential_has_ended() -> None:
+def test_fuzz_finds_no_unauthorized_action() -> None:
     assert run_rounds(3.0, seed=1, say=lambda _: None) > 0
 
 
-def test_fuzz_finds_a_server_that_authorizes_by_the_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzz_detects_a_server_that_authorizes_the_head_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle can fail."""
     monkeypatch.setattr("progressbar_tracker.server.http.request.Request.reauthorize", lambda _: None)
     monkeypatch.setattr(fuzz_credentials, "PROTECTED_ROUTES", fuzz_credentials.KEY_ROUTES)
@@ -21,5 +21,5 @@ def test_fuzz_finds_a_server_that_authorizes_by_the_head_alone(monkeypatch: pyte
         run_rounds(60.0, seed=1, say=lambda _: None)
 
 
-def test_no_request_is_carried_out_after_its_credential_has_ended_at_another_server(postgres_url: str) -> None:
+def test_fuzz_finds_no_unauthorized_action_on_two_servers(postgres_url: str) -> None:
     assert run_rounds(5.0, seed=1, postgres=postgres_url, say=lambda _: None) > 0

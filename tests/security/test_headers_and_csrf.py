@@ -79,7 +79,7 @@ def request_route(served: RunningServer, http: httpx.Client, row: Route, headers
 
 @pytest.mark.parametrize("asker", ["nobody", "admin"])
 @pytest.mark.parametrize("row", ROUTES, ids=route_name)
-def test_every_answer_has_the_headers_of_safety(
+def test_every_response_has_the_security_headers(
     server: RunningServer, client: httpx.Client, row: Route, asker: str
 ) -> None:
     reply = request_route(server, client, row, {} if asker == "nobody" else {"X-API-KEY": server.keys["admin"]})
@@ -97,7 +97,7 @@ def test_every_answer_has_the_headers_of_safety(
 @pytest.mark.parametrize(
     "path", ["/nothing", "/static/none", "/%ff", "/items/%0d%0aX-Injected:%201", "//evil.example/"]
 )
-def test_so_have_refusals(client: httpx.Client, path: str) -> None:
+def test_refusals_have_the_security_headers(client: httpx.Client, path: str) -> None:
     reply = client.get(path)
     assert {name: reply.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
     assert reply.headers["Cache-Control"] == "no-store"
@@ -116,9 +116,7 @@ CROSS_SITE_HEADERS: Final = (
 
 
 @pytest.mark.parametrize("row", WRITE_ROUTES, ids=route_name)
-def test_no_write_of_another_site_with_a_browsers_cookie_is_carried_out(
-    server: RunningServer, client: httpx.Client, row: Route
-) -> None:
+def test_cross_site_write_with_a_cookie_is_refused(server: RunningServer, client: httpx.Client, row: Route) -> None:
     cookie = {"Cookie": f"{server.cookie_name}={server.background.app.services.sessions.begin(server.clock())[0]}"}
     assert client.get("/api/key-info", headers=cookie).status_code == 200
     expected = ACCESS_MATRIX[row.method, row.path]
@@ -135,7 +133,7 @@ def test_no_write_of_another_site_with_a_browsers_cookie_is_carried_out(
 
 
 @pytest.mark.parametrize("row", WRITE_ROUTES, ids=route_name)
-def test_the_same_write_of_our_own_page_is_carried_out(server: RunningServer, client: httpx.Client, row: Route) -> None:
+def test_same_origin_write_with_a_cookie_is_accepted(server: RunningServer, client: httpx.Client, row: Route) -> None:
     cookie, _ = server.background.app.services.sessions.begin(server.clock())
     headers = {"Cookie": f"{server.cookie_name}={cookie}", "Origin": server.background.url}
     assert (
@@ -143,7 +141,7 @@ def test_the_same_write_of_our_own_page_is_carried_out(server: RunningServer, cl
     )
 
 
-def test_a_page_without_a_name_is_not_ours() -> None:
+def test_opaque_origin_is_another_site() -> None:
     assert is_same_site({b"origin": b"null"}) is False
     assert is_same_site({b"origin": b"null", b"host": b""}) is False
 
@@ -152,7 +150,7 @@ def test_a_page_without_a_name_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "X-API-KEY", "Authorization", "Content-Type"])
-def test_a_header_by_which_something_is_decided_comes_once(server: RunningServer, name: str) -> None:
+def test_repeated_security_header_is_refused(server: RunningServer, name: str) -> None:
     raw = RawConnection(server.url)
     first, second = (value.encode() for value in (server.keys["admin"], "other"))
     told = name.encode()
@@ -170,14 +168,14 @@ def test_a_header_by_which_something_is_decided_comes_once(server: RunningServer
         ("POST", "/login", "application/x-www-form-urlencoded"),
     ],
 )
-def test_a_body_that_is_compressed_is_refused_and_not_unpacked(
+def test_compressed_body_is_refused(
     client: httpx.Client, server: RunningServer, method: str, path: str, kind: str, coding: str
 ) -> None:
     headers = {"Content-Encoding": coding, "Content-Type": kind, "X-API-KEY": server.keys["write"]}
     assert client.request(method, path, content=b"{}", headers=headers).status_code == 415
 
 
-def test_a_body_in_another_transfer_coding_is_refused(server: RunningServer) -> None:
+def test_body_in_another_transfer_coding_is_refused(server: RunningServer) -> None:
     raw = RawConnection(server.url)
     raw.send(
         b"POST /progress HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: "
@@ -191,7 +189,7 @@ def test_a_body_in_another_transfer_coding_is_refused(server: RunningServer) -> 
 @pytest.mark.parametrize(
     "text", ['{"a":', "[", '{"ops":[{"op":"put","id":"x","meta":['], ids=["objects", "lists", "ops"]
 )
-def test_a_body_that_is_nested_without_end_is_no_json(
+def test_deeply_nested_body_is_malformed_json(
     client: httpx.Client, server: RunningServer, path: str, text: str
 ) -> None:
     start, again = text[: len(text) // 2], text[len(text) // 2 :]
@@ -207,7 +205,7 @@ HEADER_INJECTION: Final = "a\r\nX-Injected: 1\r\n\r\n<script>"
 
 
 @pytest.mark.parametrize("row", [row for row in ROUTES if row.method == "GET"], ids=route_name)
-def test_nothing_that_is_asked_for_becomes_a_header(server: RunningServer, client: httpx.Client, row: Route) -> None:
+def test_request_text_never_becomes_a_response_header(server: RunningServer, client: httpx.Client, row: Route) -> None:
     headers = {"X-API-KEY": server.keys["admin"], "Accept": "text/html"}
     path = ACCESS_MATRIX[row.method, row.path].path
     for name in ("{id}", "{share}", "guessed", "app.js"):
@@ -217,7 +215,7 @@ def test_nothing_that_is_asked_for_becomes_a_header(server: RunningServer, clien
             assert "X-Injected" not in reply.headers
 
 
-def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(server: RunningServer, client: httpx.Client) -> None:
+def test_link_to_the_next_page_has_known_parameters_only(server: RunningServer, client: httpx.Client) -> None:
     for name in ("a", "b"):
         client.post("/progress", json=make_legacy_item(f"linked-{name}"), headers={"X-API-KEY": server.keys["own"]})
     query = f"?limit=1&other={quote(HEADER_INJECTION)}"
@@ -231,7 +229,7 @@ def test_a_link_to_the_next_page_holds_no_more_than_was_asked_for(server: Runnin
              b"/static//etc/passwd", b"/static/app.js%00.html", b"/static/..\\keys.py", b"/../../etc/passwd",
              b"/static/home.html", b"/static/"],
 )  # fmt: skip
-def test_only_the_files_of_the_pages_are_served(server: RunningServer, path: bytes) -> None:
+def test_static_route_serves_its_own_files_only(server: RunningServer, path: bytes) -> None:
     raw = RawConnection(server.url)
     raw.send(b"GET " + path + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert parse_statuses(raw.read_all()) == [404]
@@ -239,7 +237,7 @@ def test_only_the_files_of_the_pages_are_served(server: RunningServer, path: byt
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "OPTIONS", "PROPFIND", "LOCK", "SEARCH"])
-def test_other_methods_say_nothing_of_the_request(server: RunningServer, client: httpx.Client, method: str) -> None:
+def test_refused_method_echoes_nothing_of_the_request(server: RunningServer, client: httpx.Client, method: str) -> None:
     for path in ("/", "/progress", "/login", "/nothing"):
         reply = client.request(method, path, headers={"X-API-KEY": server.keys["admin"], "X-Mine": "told-back"})
         assert reply.status_code == (404 if path == "/nothing" else 405)
@@ -247,7 +245,7 @@ def test_other_methods_say_nothing_of_the_request(server: RunningServer, client:
         assert server.keys["admin"] not in reply.text
 
 
-def test_a_host_that_nobody_has_is_text_on_the_page_and_in_no_link(server: RunningServer) -> None:
+def test_hostile_host_is_escaped_and_in_no_link(server: RunningServer) -> None:
     browser = server.client("admin", Host='evil.example"><script>alert(1)</script>')
     for path in ("/", "/login", "/keys", "/history", "/docs", "/nothing"):
         text = browser.get(path, headers={"Accept": "text/html"}).text
@@ -257,7 +255,7 @@ def test_a_host_that_nobody_has_is_text_on_the_page_and_in_no_link(server: Runni
         assert 'action="http' not in text
 
 
-def test_behind_tls_the_url_to_copy_is_one_of_tls(tmp_path: Path) -> None:
+def test_page_behind_tls_shows_an_https_url(tmp_path: Path) -> None:
     served = RunningServer(tmp_path, ManualClock(), trusted_proxies="loopback", allowed_hosts="progress.example")
     reply = served.client("admin", **{"X-Forwarded-Proto": "https", "Host": "progress.example"}).get("/")
     assert "https://progress.example" in reply.text
@@ -266,7 +264,7 @@ def test_behind_tls_the_url_to_copy_is_one_of_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/s/{}", "/s/{}/events", "/badge/{}.svg"])
-def test_a_guessed_a_revoked_and_an_expired_link_are_the_same_to_the_byte(
+def test_guessed_revoked_and_expired_shares_get_the_same_bytes(
     server: RunningServer, client: httpx.Client, path: str
 ) -> None:
     admin = {"X-API-KEY": server.keys["admin"]}

@@ -138,9 +138,7 @@ def processes(tmp_path: Path) -> Iterator[list[ServerProcess]]:
         one.stop()
 
 
-def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies(
-    processes: list[ServerProcess], tmp_path: Path
-) -> None:
+def test_sqlite_server_leaks_no_secret(processes: list[ServerProcess], tmp_path: Path) -> None:
     """With what a first start makes: an admin key and a link that are told once, and the key of the config file."""
     hook, signs = "token-in-the-path-of-a-webhook", base64.b64encode(b"what-a-webhook-is-signed-with").decode()
     (tmp_path / "channels.toml").write_text(
@@ -196,7 +194,7 @@ def test_a_file_holds_no_secret_and_neither_do_logs_processes_answers_and_copies
         assert path.stat().st_mode & 0o077 == 0 or path.name in {"copy", "stdout", "stderr", "channels.toml"}, path
 
 
-def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files(
+def test_postgres_server_with_secret_files_leaks_no_secret(
     processes: list[ServerProcess], tmp_path: Path, postgres_url: str
 ) -> None:
     import psycopg
@@ -238,7 +236,7 @@ def test_postgresql_holds_none_either_nor_does_the_log_with_secrets_out_of_files
     assert DATABASE_PASSWORD not in ended.stdout + ended.stderr
 
 
-def test_no_failure_of_the_servers_own_tells_a_secret(
+def test_internal_error_leaks_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

@@ -48,7 +48,7 @@ def client(server: RunningServer) -> httpx.Client:
     return server.client()
 
 
-def test_an_address_that_is_only_told_gains_nothing(client: httpx.Client) -> None:
+def test_forwarded_address_of_a_client_is_ignored(client: httpx.Client) -> None:
     statuses = []
     for n in range(MAX_SIGN_IN_ATTEMPTS + 1):
         told = f"203.0.113.{n}"
@@ -58,9 +58,7 @@ def test_an_address_that_is_only_told_gains_nothing(client: httpx.Client) -> Non
     assert statuses == [403] * MAX_SIGN_IN_ATTEMPTS + [429]
 
 
-def test_who_has_a_key_or_a_link_is_let_in_whatever_others_have_tried(
-    server: RunningServer, client: httpx.Client
-) -> None:
+def test_key_or_link_signs_in_despite_wrong_attempts(server: RunningServer, client: httpx.Client) -> None:
     for _ in range(MAX_SIGN_IN_ATTEMPTS):
         assert client.post("/login", data={"key": "wrong"}).status_code == 403
     for wrong in ({"key": "wrong"}, WRONG_LOGIN, RIGHT_LOGIN):
@@ -69,7 +67,7 @@ def test_who_has_a_key_or_a_link_is_let_in_whatever_others_have_tried(
     assert server.client().get(server.background.create_sign_in_url()).status_code == 303
 
 
-def test_who_goes_on_guessing_does_not_make_the_wait_longer(server: RunningServer, client: httpx.Client) -> None:
+def test_further_guesses_do_not_extend_the_wait(server: RunningServer, client: httpx.Client) -> None:
     for _ in range(MAX_SIGN_IN_ATTEMPTS):
         client.post("/login", data={"key": "wrong"})
     for _ in range(20):
@@ -79,7 +77,7 @@ def test_who_goes_on_guessing_does_not_make_the_wait_longer(server: RunningServe
     assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
 
 
-def test_the_addresses_of_one_network_count_as_one_and_those_of_others_do_not() -> None:
+def test_sign_in_attempts_are_counted_per_network() -> None:
     attempts = SignInAttempts()
     for n in range(MAX_SIGN_IN_ATTEMPTS):
         attempts.record(f"2001:db8::{n}", 0.0)
@@ -91,7 +89,7 @@ def test_the_addresses_of_one_network_count_as_one_and_those_of_others_do_not() 
     assert attempts.retry_after("192.0.2.2", 1.0) is None
 
 
-def test_what_is_known_of_many_addresses_is_bounded() -> None:
+def test_counted_addresses_are_bounded() -> None:
     attempts = SignInAttempts()
     for n in range(5000):
         attempts.record(f"10.0.{n // 250}.{n % 250}", 0.0)
@@ -103,7 +101,7 @@ def test_what_is_known_of_many_addresses_is_bounded() -> None:
     [({}, False), ({"Origin": "http://{host}"}, False), ({"Origin": "https://{host}"}, True),
      ({"X-Forwarded-Proto": "https"}, False)],  # whoever reaches the port can say that
 )  # fmt: skip
-def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_there_is_tls(
+def test_sign_in_cookies_have_safe_attributes(
     server: RunningServer, client: httpx.Client, headers: dict[str, str], secure: bool
 ) -> None:
     host = server.background.url.removeprefix("http://")
@@ -117,7 +115,7 @@ def test_the_cookie_is_for_this_servers_pages_alone_and_travels_by_tls_where_the
 
 
 @pytest.mark.parametrize("ending", ["sign out", "end the session", "revoke the key", "revoke the link"])
-def test_what_ends_ends_its_stream_long_before_a_heartbeat(server: RunningServer, ending: str) -> None:
+def test_ended_credential_ends_its_stream_at_once(server: RunningServer, ending: str) -> None:
     admin = server.client("admin")
     browser = server.client(**{"Sec-Fetch-Site": "same-origin"})
     secret = server.background.create_key("write", ending)
@@ -150,7 +148,7 @@ def test_what_ends_ends_its_stream_long_before_a_heartbeat(server: RunningServer
         assert server.client().get("/api/v1/items", headers=cookie).status_code == 401
 
 
-def test_a_wrong_name_and_a_wrong_password_are_told_alike(client: httpx.Client) -> None:
+def test_wrong_name_and_wrong_password_get_the_same_response(client: httpx.Client) -> None:
     replies = [
         client.post("/login", data=data)
         for data in (WRONG_LOGIN, RIGHT_LOGIN | {"username": "toor"}, {"key": "pbt_a_x_y"}, {"key": ""})
@@ -162,9 +160,7 @@ def test_a_wrong_name_and_a_wrong_password_are_told_alike(client: httpx.Client) 
 # A browser that signed in before
 
 
-def test_a_browser_that_signed_in_before_is_not_kept_out_by_the_attempts_of_others(
-    server: RunningServer, client: httpx.Client
-) -> None:
+def test_known_browser_signs_in_despite_attempts_of_others(server: RunningServer, client: httpx.Client) -> None:
     assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
     assert client.post("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
     stranger = server.client()
@@ -174,13 +170,13 @@ def test_a_browser_that_signed_in_before_is_not_kept_out_by_the_attempts_of_othe
     assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
 
 
-def test_a_browser_that_signed_in_before_guesses_no_more_often(client: httpx.Client) -> None:
+def test_known_browser_has_the_same_attempt_limit(client: httpx.Client) -> None:
     assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
     statuses = [client.post("/login", data=WRONG_LOGIN).status_code for _ in range(MAX_SIGN_IN_ATTEMPTS + 1)]
     assert statuses == [403] * MAX_SIGN_IN_ATTEMPTS + [429]
 
 
-def test_the_cookie_of_a_browser_signs_nobody_in(server: RunningServer, client: httpx.Client) -> None:
+def test_device_cookie_alone_does_not_sign_in(server: RunningServer, client: httpx.Client) -> None:
     client.post("/login", data=RIGHT_LOGIN)
     name = server.background.app.services.device_cookie_names[1]
     for cookie in (name, server.cookie_name):
@@ -188,7 +184,7 @@ def test_the_cookie_of_a_browser_signs_nobody_in(server: RunningServer, client: 
         assert reply.status_code == 401
 
 
-def test_a_key_gives_no_cookie_of_a_browser(server: RunningServer, client: httpx.Client) -> None:
+def test_sign_in_by_key_sets_no_device_cookie(server: RunningServer, client: httpx.Client) -> None:
     assert client.post("/login", data={"key": server.keys["admin"]}).status_code == 303
     assert [name for name in client.cookies if "device" in name] == []
 
@@ -197,11 +193,11 @@ TEST_DEVICES = DeviceCookies(b"a key")
 
 
 @given(some.text(max_size=300) | some.from_regex(r"[A-Za-z0-9_-]{0,12}\.[0-9\u0660-\u0669]{0,12}\.[0-9a-f]{0,64}"))
-def test_no_cookie_of_somebody_elses_making_is_good(text: str) -> None:
+def test_forged_device_cookie_is_refused(text: str) -> None:
     assert TEST_DEVICES.verify(text, 0.0) is None
 
 
-def test_a_cookie_of_a_browser_ends_by_time_and_with_the_password() -> None:
+def test_device_cookie_ends_by_time_and_with_the_password() -> None:
     cookie = TEST_DEVICES.issue(1000.0)
     assert TEST_DEVICES.verify(cookie, 1000.0 + DEVICE_SECONDS - 1) is not None
     assert TEST_DEVICES.verify(cookie, 1000.0 + DEVICE_SECONDS) is None

@@ -90,7 +90,7 @@ def hostile_server():
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["answers", "refuses"])
 @pytest.mark.parametrize("arguments", COMMAND_LINES, ids=" ".join)
-def test_nothing_that_a_server_says_moves_the_cursor_or_makes_a_line(
+def test_server_text_cannot_control_the_terminal(
     hostile_server, command, monkeypatch, arguments, refuses  # noqa: F811
 ):  # fmt: skip
     hostile_server.refuses = refuses

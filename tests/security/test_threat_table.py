@@ -23,7 +23,7 @@ def defined_tests():
 
 
 @pytest.mark.parametrize("row", THREAT_ROWS, ids=lambda row: row[1][:40])
-def test_each_threat_is_held_by_tests_that_there_are(row, defined_tests):
+def test_each_threat_names_existing_tests(row, defined_tests):
     _, wants, control, tests = row
     named = re.findall(r"`(\w+)`", tests)
     assert wants

@@ -83,7 +83,7 @@ LARGE_PATHS = [
 
 
 @pytest.mark.parametrize("path", LARGE_PATHS)
-def test_unread_responses_of_one_key_hold_a_quarter_at_most(
+def test_unread_responses_of_one_key_hold_at_most_a_quarter(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], path: str
 ) -> None:
     unread = [send_request(path) for _ in range(40)]
@@ -100,7 +100,7 @@ def test_unread_responses_of_one_key_hold_a_quarter_at_most(
 
 
 @pytest.mark.parametrize("path", [path for path in LARGE_PATHS if path != "/api/v1/events"])
-def test_what_is_read_slowly_is_all_there(
+def test_slowly_read_response_is_complete(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], path: str
 ) -> None:
     reply = loaded_server.client("admin").get(path)
@@ -118,7 +118,7 @@ def test_what_is_read_slowly_is_all_there(
 
 
 @pytest.mark.parametrize("path", [path for path in LARGE_PATHS if path != "/api/v1/events"])
-def test_client_of_http_1_0_is_sent_no_chunks(loaded_server: RunningServer, path: str) -> None:
+def test_http_1_0_client_gets_no_chunks(loaded_server: RunningServer, path: str) -> None:
     raw = RawConnection(loaded_server.url)
     raw.send(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nX-API-KEY: {loaded_server.keys['admin']}\r\n\r\n".encode())
     head, _, body = raw.read_all().partition(b"\r\n\r\n")
@@ -127,7 +127,7 @@ def test_client_of_http_1_0_is_sent_no_chunks(loaded_server: RunningServer, path
     assert body == loaded_server.client("admin").get(path).content
 
 
-def test_refusal_names_the_limit_and_when_to_come_back(
+def test_refusal_names_the_limit_and_the_retry_delay(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
     unread = [send_request("/progress") for _ in range(20)]
@@ -137,7 +137,7 @@ def test_refusal_names_the_limit_and_when_to_come_back(
     assert int(refused.headers["Retry-After"]) == budget.RETRY_AFTER
 
 
-def test_guests_of_one_network_share_a_quota_and_keys_have_their_own(
+def test_guests_of_a_network_share_a_quota(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
     unread = [send_request("/progress", None) for _ in range(20)]
@@ -147,7 +147,7 @@ def test_guests_of_one_network_share_a_quota_and_keys_have_their_own(
     assert loaded_server.client("read").get("/progress").status_code == 200
 
 
-def test_exports_of_one_key_are_counted(
+def test_exports_of_one_key_are_limited(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaded_server.background.app.services, "export_slots", Slots("exports", 8))
@@ -161,7 +161,7 @@ def test_exports_of_one_key_are_counted(
     wait_until(lambda: loaded_server.background.app.services.export_slots.in_use == 0)
 
 
-def test_pipelined_requests_that_are_not_read_wait_as_bytes(
+def test_unread_pipelined_requests_wait_as_bytes(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
     raw = send_request("/api/v1/items?limit=300", times=3000)
@@ -174,7 +174,7 @@ def test_pipelined_requests_that_are_not_read_wait_as_bytes(
     assert get_held_bytes(loaded_server) < 8 * CHUNK_BYTES  # the bytes that wait are charged too
 
 
-def test_pipelined_requests_are_all_answered_once_they_are_read(
+def test_all_pipelined_requests_are_answered_when_read(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
     raw = send_request("/api/v1/items/item-1", times=500)
@@ -187,7 +187,7 @@ def local_port(raw: RawConnection) -> int:
     return found
 
 
-def test_client_that_reads_nothing_is_dropped_whatever_it_asked_for(
+def test_client_that_reads_nothing_is_dropped(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "UNREAD_TIMEOUT", 0.2)
@@ -224,7 +224,7 @@ def test_client_that_reads_slowly_is_not_dropped(
 @pytest.mark.parametrize(
     "path", ["/progress", "/api/v1/history.csv", "/api/v1/history.json", "/api/v1/items?limit=999"]
 )
-def test_revoked_key_is_sent_no_more_of_a_long_response(
+def test_long_response_ends_when_its_key_is_revoked(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], path: str
 ) -> None:
     key = loaded_server.background.create_key("read", "reader")
@@ -240,7 +240,7 @@ def test_revoked_key_is_sent_no_more_of_a_long_response(
     assert len(raw.read_all()) < len(whole) / 2
 
 
-def test_body_that_is_never_finished_is_charged(
+def test_unfinished_bodies_are_charged(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
     """A client may send all but the last byte of many bodies, and wait."""
@@ -266,7 +266,7 @@ def test_body_that_is_never_finished_is_charged(
 # The parts
 
 
-def test_budget_gives_one_holder_a_quarter_and_all_of_them_the_whole() -> None:
+def test_budget_limits_each_holder_to_a_quarter() -> None:
     held = ByteBudget(800)
     for holder in "abcd":
         held.admit(holder, 200)
@@ -282,7 +282,7 @@ def test_budget_gives_one_holder_a_quarter_and_all_of_them_the_whole() -> None:
     assert (held.held_bytes, held.refused) == (600, 5)
 
 
-def test_list_that_is_read_slowly_keeps_no_former_states(loaded_server: RunningServer) -> None:
+def test_slowly_read_list_has_the_latest_states(loaded_server: RunningServer) -> None:
     """Each piece has the items as they are when it is made, so nothing is kept for a reader but their ids."""
     board = Board(max_items=1000, new_run_id=lambda: "run")
     for name in ("a", "b", "c"):
@@ -294,7 +294,7 @@ def test_list_that_is_read_slowly_keeps_no_former_states(loaded_server: RunningS
     assert [(item.id, item.title) for item in items] == [("b", "second")]
 
 
-def test_bar_does_not_go_backwards_after_a_snapshot_in_pieces() -> None:
+def test_chunked_snapshot_never_moves_an_item_backwards() -> None:
     async def main() -> None:
         board = Board(max_items=1000, new_run_id=lambda: "run")
         for n in range(200):
@@ -329,7 +329,7 @@ def test_bar_does_not_go_backwards_after_a_snapshot_in_pieces() -> None:
     asyncio.run(main())
 
 
-def test_reader_of_a_large_event_that_the_ring_forgets_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_ends_when_the_ring_drops_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         board = Board(max_items=1000, new_run_id=lambda: "run")
         hub = Hub(board, epoch="e", clock=lambda: 0.0)
@@ -351,7 +351,7 @@ def test_reader_of_a_large_event_that_the_ring_forgets_is_ended(monkeypatch: pyt
     asyncio.run(main())
 
 
-def test_tick_of_too_much_is_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_tick_becomes_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         board = Board(max_items=1000, new_run_id=lambda: "run")
         hub = Hub(board, epoch="e", clock=lambda: 0.0)
@@ -368,7 +368,7 @@ def test_tick_of_too_much_is_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None
     asyncio.run(main())
 
 
-def test_page_of_the_history_is_bounded_in_bytes(loaded_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_page_is_bounded_in_bytes(loaded_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MAX_PAGE_BYTES", 50_000)
     http = loaded_server.client("admin")
     seen, path = [], "/api/v1/history?limit=1000"
@@ -380,7 +380,7 @@ def test_page_of_the_history_is_bounded_in_bytes(loaded_server: RunningServer, m
     assert len(seen) == len(set(seen)) == ITEM_COUNT
 
 
-def test_clients_without_a_key_leave_half_of_the_budget_to_those_with_one() -> None:
+def test_guests_leave_half_of_the_budget_to_keys() -> None:
     held = ByteBudget(800)
     for n in range(4):
         holder = f"address 2001:db8:{n}::"
@@ -393,7 +393,7 @@ def test_clients_without_a_key_leave_half_of_the_budget_to_those_with_one() -> N
     held.admit("address 192.0.2.1", 100)
 
 
-def test_budget_refuses_strangers_beyond_their_half() -> None:
+def test_budget_limits_guests_to_half() -> None:
     held = ByteBudget(800)
     for n in range(4):
         assert held.charge(f"address 2001:db8:{n}::", 100)
@@ -401,9 +401,7 @@ def test_budget_refuses_strangers_beyond_their_half() -> None:
     assert held.charge("key", 200)
 
 
-def test_heads_that_are_never_finished_are_charged(
-    loaded_server: RunningServer, send_request: Callable[..., RawConnection]
-) -> None:
+def test_unfinished_heads_are_charged(loaded_server: RunningServer, send_request: Callable[..., RawConnection]) -> None:
     """A client may begin many heads of the largest size, and wait."""
     begun = []
     for _ in range(60):
@@ -433,7 +431,7 @@ PIPELINED_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ],
     ids=["a long header", "a head that is too large", "many headers", "many headers without end", "a long query"],
 )
-def test_heads_of_unfinished_requests_are_charged(
+def test_heads_of_unfinished_bodies_are_charged(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], sent: bytes
 ) -> None:
     """A client may finish many heads, and send no body."""
@@ -478,7 +476,7 @@ def test_requests_behind_a_stream_are_charged(
     ],
     ids=["a head", "a body", "a body without end"],
 )
-def test_answered_request_is_forgotten(
+def test_answered_request_is_released(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], sent: bytes
 ) -> None:
     raw = send_request("/healthz", None)
@@ -496,7 +494,7 @@ def test_answered_request_is_forgotten(
 @pytest.mark.parametrize(
     "row", [row for row in ROUTES if row.method == "GET" and "{" not in row.path], ids=lambda r: r.path
 )
-def test_every_read_is_refused_once_its_client_has_spent_its_share(loaded_server: RunningServer, row: object) -> None:
+def test_every_read_is_refused_when_the_budget_is_spent(loaded_server: RunningServer, row: object) -> None:
     services = loaded_server.background.app.services
     principal = services.keyring.find(loaded_server.keys["admin"], loaded_server.clock())
     assert principal is not None
@@ -511,7 +509,7 @@ def test_every_read_is_refused_once_its_client_has_spent_its_share(loaded_server
             services.budget.release(holder, services.budget.max_holder_bytes)
 
 
-def test_stream_goes_on_beside_unread_ones(
+def test_stream_continues_beside_unread_streams(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
     unread = [send_request("/api/v1/events") for _ in range(30)]

@@ -326,7 +326,7 @@ def test_everything_works_under_a_base_path(make_server: Callable[..., RunningSe
     assert all(cookie.path == "/p" for cookie in browser.cookies.jar)
 
 
-def test_every_answer_has_the_headers_of_safety(module_server: RunningServer) -> None:
+def test_every_response_has_the_security_headers(module_server: RunningServer) -> None:
     http = module_server.client("read")
     for path in ("/", "/login", "/progress", "/nothing", "/static/app.js", "/static/app.css", "/healthz"):
         headers = http.get(path).headers
