@@ -1,4 +1,4 @@
-"""The table of threats names tests that there are, and each threat has one."""
+"""Each threat in ``THREATS.md`` names tests, and all of them exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TESTS_FOLDER = Path(__file__).parents[1]
 THREAT_ROWS = [
     [cell.strip() for cell in line[1:-1].split("|")]
     for line in (TESTS_FOLDER / "security" / "THREATS.md").read_text("utf-8").splitlines()
-    if line.startswith("|") and not line.startswith(("| who | wants", "| ---"))
+    if line.startswith("|") and not line.startswith(("| actor | goal", "| ---"))
 ]
 
 
@@ -24,9 +24,9 @@ def defined_tests():
 
 @pytest.mark.parametrize("row", THREAT_ROWS, ids=lambda row: row[1][:40])
 def test_each_threat_names_existing_tests(row, defined_tests):
-    _, wants, control, tests = row
+    _, goal, control, tests = row
     named = re.findall(r"`(\w+)`", tests)
-    assert wants
+    assert goal
     assert control
     assert named
     assert set(named) - defined_tests == set()
