@@ -82,7 +82,7 @@ def test_an_item_is_shared_and_the_history_read_by_keyboard(server, visit):
     press_enter_on(page, "Copy the link")
     expect(page.locator("#new-share .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     with page.expect_navigation():
-        press_enter_on(page, "I have kept it")
+        press_enter_on(page, "I have saved it")
     press_enter_on(page, "Revoke the share of a")
     expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     tab_to(page, "Revoke", backwards=True)
@@ -109,7 +109,7 @@ def test_a_key_is_looked_after_by_keyboard(server, visit):
     expect(page.locator("#new-key-name")).to_be_focused()
     press_enter_on(page, "Copy the key")
     with page.expect_navigation():
-        press_enter_on(page, "I have kept it")
+        press_enter_on(page, "I have saved it")
     press_enter_on(page, "Rotate robot")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -118,7 +118,7 @@ def test_a_key_is_looked_after_by_keyboard(server, visit):
     with page.expect_navigation():
         tab_to(page, "Revoke", backwards=True)
         page.keyboard.press("Enter")
-    press_enter_on(page, "Keys that work no more")
+    press_enter_on(page, "Keys that no longer work")
     expect(page.locator(".former-keys tr", has_text="robot").first).to_contain_text("read")
     tab_to(page, "Sign out")
 

@@ -75,7 +75,7 @@ def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
     expect(page.locator("#new-key .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     assert page.evaluate("document.getElementById('secret').selectionEnd") == len(secret)
     with page.expect_navigation():  # a dialog that is opened before it would be gone
-        page.get_by_role("button", name="I have kept it").first.click()
+        page.get_by_role("button", name="I have saved it").first.click()
     row = page.locator("tr", has_text="<b>robot</b>")
     expect(row).to_be_visible()
     assert secret not in page.content()
@@ -87,7 +87,7 @@ def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
     assert newer != secret
     assert is_key_accepted(server, newer)
     with page.expect_navigation():  # a dialog that is opened before it would be gone
-        page.get_by_role("button", name="I have kept it").first.click()
+        page.get_by_role("button", name="I have saved it").first.click()
 
     row.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
@@ -128,7 +128,7 @@ def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(serv
     assert "For nobody else" not in anonymous_page.content()
     page.bring_to_front()  # who is behind is clicked on once a second
     with page.expect_navigation():  # a dialog that is opened before it would be gone
-        page.get_by_role("button", name="I have kept it").last.click()
+        page.get_by_role("button", name="I have saved it").last.click()
     page.get_by_role("button", name="Revoke the share of shared").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(page.get_by_text("Nothing is shared.")).to_be_visible()

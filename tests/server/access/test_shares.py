@@ -81,7 +81,7 @@ def test_share_shows_only_its_subject(server: RunningServer) -> None:
 def test_share_of_an_item_shows_how_it_ended(server: RunningServer) -> None:
     share = create_share(server, item="job")
     anonymous = server.client()
-    assert "Nothing to be seen yet" in anonymous.get(f"/{share['path']}").text
+    assert "Nothing is running yet" in anonymous.get(f"/{share['path']}").text
     put_item(server, "job", run_id="r", title="The job", completed=4, total=4, status="succeeded")
     server.client("write").delete("/api/v1/items/job")
     page = anonymous.get(f"/{share['path']}").text

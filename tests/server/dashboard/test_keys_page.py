@@ -22,8 +22,14 @@ def test_the_page_lists_the_keys_and_never_a_secret_or_a_hash(server: RunningSer
     browser.post(f"/api/v1/keys/{rotated}/rotate")
     server.clock.advance(10)
     page = browser.get("/keys").text
-    working, _, former = page.partition("Keys that work no more")
-    for text in ("&lt;b&gt;ci&lt;/b&gt;", "nightly", "2027-01-15 08:01 UTC", "The secret before works until", "never"):
+    working, _, former = page.partition("Keys that no longer work")
+    for text in (
+        "&lt;b&gt;ci&lt;/b&gt;",
+        "nightly",
+        "2027-01-15 08:01 UTC",
+        "The previous secret works until",
+        "never",
+    ):
         assert text in working, text
     for text in ("long ago", "was taken back", "expired <time", "revoked <time"):
         assert text in former, text

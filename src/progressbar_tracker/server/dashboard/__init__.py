@@ -1,1 +1,1 @@
-"""The dashboard: HTML, CSS and one ES module, without a build step."""
+"""The dashboard: templates, styles and ES modules, without a build step."""

@@ -1,4 +1,4 @@
-"""Keys, shares, signed-in browsers and channels as the administrator's pages show them."""
+"""Template values for keys, shares, sessions and channels, for the administrator's pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def present_key(key: KeyRecord, now: float) -> dict[str, object]:
-    """Return what the template shows of a key."""
-    fresh = key.previous_until is not None and now < key.previous_until
+    """Return the template values of a key."""
+    has_previous = key.previous_until is not None and now < key.previous_until
     return {
         "id": key.key_id,
         "name": key.name,
@@ -29,12 +29,12 @@ def present_key(key: KeyRecord, now: float) -> dict[str, object]:
         "last_used": format_time(key.last_used_at),
         "expires": format_time(key.expires_at),
         "revoked": format_time(key.revoked_at),
-        "previous_until": format_time(key.previous_until) if fresh else None,
+        "previous_until": format_time(key.previous_until) if has_previous else None,
     }
 
 
 def present_share(share: ShareRecord) -> dict[str, object]:
-    """Return what the template shows of a share."""
+    """Return the template values of a share."""
     return {
         "id": share.share_id,
         "kind": "group" if share.item is None else "item",
@@ -46,7 +46,7 @@ def present_share(share: ShareRecord) -> dict[str, object]:
 
 
 def present_session(session: SessionRecord, current: SessionRecord | None, keyring: Keyring) -> dict[str, object]:
-    """Return what the template shows of a signed-in browser."""
+    """Return the template values of a session."""
     key = None if session.key_id is None else keyring.get(session.key_id)
     return {
         "id": session.session_id,
@@ -60,8 +60,8 @@ def present_session(session: SessionRecord, current: SessionRecord | None, keyri
     }
 
 
-def present_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bool) -> dict[str, object]:
-    """Return what the template shows of a channel."""
+def present_channel(channel: Channel, stats: DeliveryStats, is_disabled: bool) -> dict[str, object]:
+    """Return the template values of a channel."""
     scope = "all items" if channel.all else ", ".join(f"the group {group}" for group in sorted(channel.groups))
     return {
         "name": channel.name,
@@ -70,16 +70,16 @@ def present_channel(channel: Channel, outcome: DeliveryStats, is_disabled: bool)
         "events": ", ".join(channel.events),
         "scope": scope or "items that name it",
         "is_disabled": is_disabled,
-        "waiting": outcome.waiting,
-        "given_up": outcome.given_up,
-        "delivered": outcome.delivered,
-        "last_delivered": format_time(outcome.delivered_at),
-        "error": outcome.error or "",
+        "waiting": stats.waiting,
+        "given_up": stats.given_up,
+        "delivered": stats.delivered,
+        "last_delivered": format_time(stats.delivered_at),
+        "error": stats.error or "",
     }
 
 
 def describe_browser(agent: str) -> str:
-    """Return in a few words which browser calls itself so.
+    """Return the browser and system of a User-Agent header in a few words.
 
     >>> describe_browser("Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0")
     'Firefox on Linux'
@@ -93,7 +93,7 @@ def describe_browser(agent: str) -> str:
     return name if system is None else f"{name} on {system}"
 
 
-# Each calls itself by the names of those before it as well, so the order counts.
+# The order matters: a User-Agent header contains the marks of later entries too.
 _BROWSER_MARKS: Final = (
     ("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS/", "Firefox"), ("CriOS/", "Chrome"),
     ("Chrome/", "Chrome"), ("Safari/", "Safari"),
@@ -105,7 +105,7 @@ _SYSTEM_MARKS: Final = (
 
 
 def format_time(at: float | None) -> tuple[str, str] | None:
-    """Return an instant for a program and for a reader.
+    """Return an instant in RFC 3339 and in a short form in UTC.
 
     >>> format_time(0.0)
     ('1970-01-01T00:00:00.000Z', '1970-01-01 00:00 UTC')

@@ -1,4 +1,4 @@
-"""The pages on which an administrator looks after keys, shares and signed-in browsers, and after channels."""
+"""The administrator's pages: keys with shares and sessions, and channels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def show_keys(request: Request) -> Response:
-    """``GET /keys?share=``: what is changed here goes through the API. ``share`` is an item that is to be shared."""
+    """``GET /keys?share=``: ``share`` is the id of an item for the form. The script sends changes to the API."""
     services = request.services
     share_item = request.parse_query().get("share", "")
     services.credentials.refresh_keys()
@@ -36,7 +36,7 @@ async def show_keys(request: Request) -> Response:
 
 
 async def show_channels(request: Request) -> Response:
-    """``GET /channels``: whom the server tells of items; what is tried here goes through the API."""
+    """``GET /channels``: the notification channels. The script sends test messages through the API."""
     return render_page(
         request, "channels.html", channels=[present_channel(*stats) for stats in await read_channel_stats(request)]
     )

@@ -1,4 +1,4 @@
-"""One bar as the pages beside the board show it, and its curve; ``bar.js`` says the same with the same words."""
+"""Template values of one bar and of its curve, for the item page and the share page; ``bar.js`` renders the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CURVE_HEIGHT: Final = 160
 
 
 def present_bar(item: Mapping[str, object]) -> dict[str, object]:
-    """Return what the templates show of an item as told on the wire."""
+    """Return the template values of a serialized item."""
     state = "stalled" if item["stalled"] else str(item["status"])
     completed, total, value, unit = item["completed"], item["total"], item["value"], str(item["unit"])
     left = item["eta"]
@@ -32,7 +32,7 @@ def present_bar(item: Mapping[str, object]) -> dict[str, object]:
     assert left is None or isinstance(left, int | float)
     assert completed is None or isinstance(completed, int | float)
     assert total is None or isinstance(total, int | float)
-    endless = is_indeterminate(completed, total, str(item["status"]))
+    indeterminate = is_indeterminate(completed, total, str(item["status"]))
     return {
         "id": item["id"],
         "title": item["title"] or item["id"],
@@ -40,8 +40,8 @@ def present_bar(item: Mapping[str, object]) -> dict[str, object]:
         "state": state,
         "late": "late" if item["late"] else "",
         "icon": STATE_ICONS[state],
-        "value": None if endless and state in {"running", "stalled"} else value,
-        "percent": "" if endless else format_percent(value),
+        "value": None if indeterminate and state in {"running", "stalled"} else value,
+        "percent": "" if indeterminate else format_percent(value),
         "count": format_count(completed, total, unit),
         "rate": format_rate(item["rate"], unit),
         "eta": "" if left is None else f"{format_duration(left)} left",
@@ -51,15 +51,15 @@ def present_bar(item: Mapping[str, object]) -> dict[str, object]:
 
 
 class Curve(NamedTuple):
-    """Progress over time, as a line in a box of :data:`WIDTH` by :data:`CURVE_HEIGHT`.
+    """Progress over time, as a line in a box of :data:`CURVE_WIDTH` by :data:`CURVE_HEIGHT`.
 
     Attributes:
-        points: For the ``points`` of an SVG polyline.
-        data: Pairs of an instant in seconds and a height, in JSON, for the script that goes on with it.
-        top: What the top of the box stands for.
-        counts: The heights are counts, and not shares of 1.
-        began_at: The left edge.
-        ended_at: The right edge.
+        points: The ``points`` of an SVG polyline.
+        data: JSON pairs of an instant in seconds and a height, which the script continues.
+        top: The value at the top of the box.
+        shows_counts: Whether the heights are counts instead of fractions of 1.
+        started_at: The instant of the left edge.
+        ended_at: The instant of the right edge.
     """
 
     points: str
@@ -76,32 +76,32 @@ def build_curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve
     """Return the curve of a run.
 
     Args:
-        samples: What was sampled of it, oldest first.
-        item: Its present or last state.
+        samples: The samples of the run, oldest first.
+        item: The current or last state of the item.
         ended_at: The instant of that state.
 
     Returns:
-        ``None`` where there is nothing to draw a line between.
+        ``None`` if there are not two instants.
     """
-    counts = is_indeterminate(item.completed, item.total, item.status)
-    pairs = [(sample.at, _get_height(sample.value, sample.completed, counts=counts)) for sample in samples]
+    shows_counts = is_indeterminate(item.completed, item.total, item.status)
+    pairs = [(sample.at, _get_height(sample.value, sample.completed, shows_counts=shows_counts)) for sample in samples]
     pairs = [
         *((at, y) for at, y in pairs if at < ended_at),
-        (ended_at, _get_height(item.value, item.completed, counts=counts)),
+        (ended_at, _get_height(item.value, item.completed, shows_counts=shows_counts)),
     ]
     first, last = pairs[0][0], pairs[-1][0]
     if last <= first:
         return None
-    top = max(y for _, y in pairs) if counts else 1.0
+    top = max(y for _, y in pairs) if shows_counts else 1.0
     points = " ".join(
-        f"{(at - first) / (last - first) * CURVE_WIDTH:.1f},{CURVE_HEIGHT - _clamp_share(y, top) * CURVE_HEIGHT:.1f}"
+        f"{(at - first) / (last - first) * CURVE_WIDTH:.1f},{CURVE_HEIGHT - _clamp_fraction(y, top) * CURVE_HEIGHT:.1f}"
         for at, y in pairs
     )
     return Curve(
         points,
         json.dumps(pairs),
-        format_count(top, None, item.unit) if counts else "100 %",
-        counts,
+        format_count(top, None, item.unit) if shows_counts else "100 %",
+        shows_counts,
         rfc3339(first),
         format_instant(first),
         rfc3339(last),
@@ -109,9 +109,9 @@ def build_curve(samples: Sequence[Sample], item: Item, ended_at: float) -> Curve
     )
 
 
-def _get_height(value: float, completed: Number | None, *, counts: bool) -> float:
-    return float(completed or 0) if counts else value
+def _get_height(value: float, completed: Number | None, *, shows_counts: bool) -> float:
+    return float(completed or 0) if shows_counts else value
 
 
-def _clamp_share(y: float, top: float) -> float:
+def _clamp_fraction(y: float, top: float) -> float:
     return min(max(y / top, 0.0), 1.0) if top > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The board as the first paint shows it; ``sort.js``, ``row.js`` and ``format.js`` say the same in the same words."""
+"""Template values of the board; ``sort.js``, ``row.js`` and ``format.js`` produce the same order and texts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ STATE_ICONS: Final = {
 
 
 class BoardQuery(NamedTuple):
-    """What the reader of the board asked for, in the page's own URL.
+    """The filter and the order of the board, from the URL of the page.
 
     Attributes:
-        q: Text that is looked for, in titles, descriptions, ids, groups and owners.
-        status: One of :data:`STATUSES`.
-        sort: One of :data:`SORT_LABELS`.
+        q: Search text, for titles, descriptions, ids, groups and owners.
+        status: A key of :data:`STATUS_LABELS`.
+        sort: A key of :data:`SORT_LABELS`.
     """
 
     q: str = ""
@@ -36,7 +36,7 @@ class BoardQuery(NamedTuple):
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Self:
-        """Return the view of a query; what is unknown is as if it was not there."""
+        """Parse query parameters; ignore unknown values."""
         status, sort = query.get("status", ""), query.get("sort", "")
         return cls(
             query.get("q", "").strip()[:200],
@@ -56,10 +56,10 @@ SORT_LABELS: Final = {
 }  # fmt: skip
 
 MAX_INITIAL_ROWS: Final = 300
-"""How many rows the first paint has; the script adds the others."""
+"""Rows of the first paint; the script adds the others."""
 
 MAX_INITIAL_CHARACTERS: Final = 256 * 1024
-"""About how many characters of descriptions and errors the first paint has."""
+"""Approximate limit on the characters of descriptions and errors in the first paint."""
 
 _MAX_DEPTH: Final = 3
 _MAX_ANCESTORS: Final = 100
@@ -67,23 +67,23 @@ _URGENCY_ORDER: Final = ("failed", "stalled", "running", "stopped", "succeeded")
 
 
 def present_board(items: Sequence[WireItem], query: BoardQuery, now: float) -> dict[str, object]:
-    """Return what the template shows of the board.
+    """Return the template values of the board.
 
     Args:
-        items: All items, in the order of the list.
-        query: What is asked for.
+        items: All serialized items, by weight.
+        query: The filter and the order.
         now: Seconds since the epoch.
     """
     sections: list[dict[str, object]] = []
-    room, omitted_rows, characters = MAX_INITIAL_ROWS, 0, 0
+    rows_left, omitted_rows, characters = MAX_INITIAL_ROWS, 0, 0
     for group, rows in _arrange_items(items, query):
-        for place, (item, _) in enumerate(rows[:room]):
+        for index, (item, _) in enumerate(rows[:rows_left]):
             characters += len(item["description"]) + len(item["error"] or "")
             if characters > MAX_INITIAL_CHARACTERS:
-                room = place
+                rows_left = index
                 break
-        omitted_rows += max(len(rows) - room, 0)
-        if room == 0:
+        omitted_rows += max(len(rows) - rows_left, 0)
+        if rows_left == 0:
             continue
         summary = _summarize([item for item, _ in rows])
         mean_value = summary["mean_value"]
@@ -93,10 +93,10 @@ def present_board(items: Sequence[WireItem], query: BoardQuery, now: float) -> d
                 "summary": _format_summary(summary),
                 "mean_value": mean_value,
                 "percent": "" if mean_value is None else format_percent(mean_value),
-                "rows": [{**present_item(item, now), "depth": depth} for item, depth in rows[:room]],
+                "rows": [{**present_item(item, now), "depth": depth} for item, depth in rows[:rows_left]],
             }
         )
-        room = max(room - len(rows), 0)
+        rows_left = max(rows_left - len(rows), 0)
     blank_item = {**present_item(_BLANK_ITEM, now), "depth": 0}
     return {
         "query": query,
@@ -113,11 +113,11 @@ def present_board(items: Sequence[WireItem], query: BoardQuery, now: float) -> d
 
 
 def present_item(item: WireItem, now: float) -> dict[str, object]:
-    """Return what the template shows of an item as told on the wire."""
+    """Return the template values of a serialized item."""
     state = _get_state(item)
     completed, total, value = item["completed"], item["total"], item["value"]
     unit = item["unit"]
-    begun, ended = item["created_at"], item["ended_at"]
+    started, ended = item["created_at"], item["ended_at"]
     return {
         "id": item["id"],
         "url": item_url(item["id"]),
@@ -131,10 +131,10 @@ def present_item(item: WireItem, now: float) -> dict[str, object]:
         "count": format_count(completed, total, unit),
         "rate": format_rate(item["rate"], unit),
         "eta": "" if item["eta"] is None else f"{format_duration(item['eta'])} left",
-        "age": f"for {format_age(now - _parse_instant(begun))}"
+        "age": f"for {format_age(now - _parse_instant(started))}"
         if ended is None
         else f"{format_age(now - _parse_instant(ended))} ago",
-        "age_title": f"started {begun}" if ended is None else f"started {begun}, ended {ended}",
+        "age_title": f"started {started}" if ended is None else f"started {started}, ended {ended}",
         "last_heard": f"last heard from {format_age(now - _parse_instant(item['updated_at']))} ago"
         if item["stalled"]
         else "",
@@ -147,7 +147,7 @@ def present_item(item: WireItem, now: float) -> dict[str, object]:
 
 
 def present_run(run: Mapping[str, object]) -> dict[str, object]:
-    """Return what the template shows of a run of the history."""
+    """Return the template values of a run of the history."""
     state, ended = str(run["status"]), str(run["ended_at"])
     error = str(run["error"] or "")
     return {
@@ -180,13 +180,13 @@ def _matches(item: WireItem, query: BoardQuery) -> bool:
             return False
     elif query.status not in ("", _get_state(item)):
         return False
-    sought = query.q.lower()
+    search_text = query.q.lower()
     texts = (item["title"] or item["id"], item["id"], item["description"], item["group"] or "", item["owner"])
-    return not sought or any(sought in text.lower() for text in texts)
+    return not search_text or any(search_text in text.lower() for text in texts)
 
 
 def _sort_items(items: list[WireItem], sort: str) -> list[WireItem]:
-    # They come by weight, and Python's sort keeps the order of equals.
+    # The items are ordered by weight, and sorting is stable.
     if sort == "progress":
         return sorted(items, key=lambda item: -item["value"])
     if sort == "left":
@@ -201,38 +201,38 @@ def _sort_items(items: list[WireItem], sort: str) -> list[WireItem]:
 
 
 def _arrange_items(items: Sequence[WireItem], query: BoardQuery) -> list[tuple[str, list[tuple[WireItem, int]]]]:
-    """Return groups in order with their items and depths, children beneath their parents."""
-    shown = _sort_items([item for item in items if _matches(item, query)], query.sort)
-    known = {item["id"]: item for item in shown}
+    """Return groups in order with their items and depths, children below their parents."""
+    matching = _sort_items([item for item in items if _matches(item, query)], query.sort)
+    by_id = {item["id"]: item for item in matching}
     children: dict[str, list[WireItem]] = {}
     sections: dict[str, list[tuple[WireItem, int]]] = {}
     roots = []
-    for item in shown:
-        if _is_nested(item, known):
+    for item in matching:
+        if _is_nested(item, by_id):
             assert item["parent"] is not None
             children.setdefault(item["parent"], []).append(item)
         else:
             roots.append(item)
     for root in roots:
         rows = sections.setdefault(root["group"] or "", [])
-        waiting = [(root, 0)]
-        while waiting:
-            item, depth = waiting.pop()
+        stack = [(root, 0)]
+        while stack:
+            item, depth = stack.pop()
             rows.append((item, min(depth, _MAX_DEPTH)))
-            waiting.extend((child, depth + 1) for child in reversed(children.get(item["id"], [])))
+            stack.extend((child, depth + 1) for child in reversed(children.get(item["id"], [])))
     return list(sections.items())
 
 
-def _is_nested(item: WireItem, known: Mapping[str, WireItem]) -> bool:
-    """Say whether an item stands beneath its parent: one that is shown, and not beneath the item itself."""
-    above = known.get(item["parent"] or "")
-    if above is None:
+def _is_nested(item: WireItem, by_id: Mapping[str, WireItem]) -> bool:
+    """Return whether an item is shown below its parent: the parent matches, and is no descendant of the item."""
+    ancestor = by_id.get(item["parent"] or "")
+    if ancestor is None:
         return False
     for _ in range(_MAX_ANCESTORS):
-        if above is item:
+        if ancestor is item:
             return False
-        above = known.get(above["parent"] or "")
-        if above is None:
+        ancestor = by_id.get(ancestor["parent"] or "")
+        if ancestor is None:
             return True
     return False
 
@@ -245,7 +245,7 @@ class _Summary(TypedDict):
 
 
 def _summarize(items: Sequence[WireItem]) -> _Summary:
-    """Count what runs, and take the mean of the shares that are known."""
+    """Count items by state, and compute the mean value of running items with a known total."""
     running = [item for item in items if item["status"] == "running"]
     values = [item["value"] for item in running if not _is_open_ended(item)]
     return {
@@ -257,13 +257,13 @@ def _summarize(items: Sequence[WireItem]) -> _Summary:
 
 
 def _format_summary(summary: _Summary) -> str:
-    words = [f"{summary['running']:,} running"]
-    words += [f"{n:,} {word}" for word, n in (("stalled", summary["stalled"]), ("failed", summary["failed"])) if n]
-    return ", ".join(words)
+    parts = [f"{summary['running']:,} running"]
+    parts += [f"{n:,} {state}" for state, n in (("stalled", summary["stalled"]), ("failed", summary["failed"])) if n]
+    return ", ".join(parts)
 
 
 def format_percent(value: float) -> str:
-    """Return a share as text; never 100 % before the end is reached.
+    """Format a fraction; 100 % only at the end.
 
     >>> format_percent(0.999), format_percent(1.0)
     ('99 %', '100 %')
@@ -272,20 +272,20 @@ def format_percent(value: float) -> str:
 
 
 def format_number(value: object) -> str:
-    """Return a number for reading.
+    """Format a number with two decimals at most.
 
     >>> format_number(1234567), format_number(0.1234), format_number(12.0)
     ('1,234,567', '0.12', '12')
     """
     assert isinstance(value, int | float)
-    value += 0  # there is no -0 to read
+    value += 0  # turn -0.0 into 0.0
     if abs(value) >= 1e15:
         return f"{value:.3g}"
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.2f}"
 
 
 def format_count(completed: object, total: object, unit: str) -> str:
-    """Return how many of how many.
+    """Format a count with its total and unit.
 
     >>> format_count(1281167, None, "rows"), format_count(3, 5, ""), format_count(6_449_483_717, 48_000_000_000, "B")
     ('1,281,167 rows', '3 / 5', '6.4 / 48.0 GB')
@@ -293,14 +293,14 @@ def format_count(completed: object, total: object, unit: str) -> str:
     if completed is None:
         return ""
     assert isinstance(completed, int | float)
-    known = total if isinstance(total, int | float) and total > 0 else None
-    unit, write = _scale_unit(unit, max(known or 0, completed))
-    of = "" if known is None else f" / {write(known)}"
-    return f"{write(completed)}{of} {unit}".rstrip()
+    known_total = total if isinstance(total, int | float) and total > 0 else None
+    unit, format_value = _scale_unit(unit, max(known_total or 0, completed))
+    of = "" if known_total is None else f" / {format_value(known_total)}"
+    return f"{format_value(completed)}{of} {unit}".rstrip()
 
 
 def format_rate(value: object, unit: str) -> str:
-    """Return a rate as text.
+    """Format a rate per second, minute or hour.
 
     >>> format_rate(None, ""), format_rate(2.5, ""), format_rate(1 / 600, "epochs"), format_rate(52_345_678, "B")
     ('', '2.50 it/s', '0.10 epochs/min', '52.3 MB/s')
@@ -308,16 +308,16 @@ def format_rate(value: object, unit: str) -> str:
     if value is None:
         return ""
     assert isinstance(value, int | float)
-    unit, write = _scale_unit(unit or "it", value)
+    unit, format_value = _scale_unit(unit or "it", value)
     seconds, name = next(((n, name) for n, name in _RATE_UNITS if value * n >= 0.1), _RATE_UNITS[-1 if value else 0])
-    return f"{write(value * seconds)} {unit}/{name}"
+    return f"{format_value(value * seconds)} {unit}/{name}"
 
 
 _RATE_UNITS: Final = ((1, "s"), (60, "min"), (3600, "h"))
 
 
 def _scale_unit(unit: str, maximum: float) -> tuple[str, Callable[[float], str]]:
-    """Return the unit in which numbers up to ``maximum`` are read, and what writes them: never more than there is."""
+    """Return the unit for numbers up to ``maximum``, and a formatter that rounds down."""
     if unit != "B" or not 1e4 <= maximum < 1e18:
         return unit, format_number
     power = next(power for power in range(len(_BYTE_UNITS), 0, -1) if maximum >= 1000**power)

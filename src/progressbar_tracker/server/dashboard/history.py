@@ -1,4 +1,4 @@
-"""Runs of the history as the pages show them."""
+"""Template values of the runs of the history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def present_history_run(row: HistoryRow) -> dict[str, object]:
-    """Return what the templates show of a run."""
+    """Return the template values of a run."""
     item = row.item
     return {
         "n": row.n,
@@ -42,18 +42,18 @@ def present_history_run(row: HistoryRow) -> dict[str, object]:
 
 
 def measure_duration(row: HistoryRow) -> float:
-    """Return how long a run took."""
+    """Return the duration of a run in seconds, at least 0 if the clock was set back."""
     return max(row.ended_at - row.item.created_at, 0.0)
 
 
 def compute_median_duration(rows: Sequence[HistoryRow]) -> float | None:
-    """Return how many seconds the runs that succeeded took, by the middle one of them; ``None`` without any."""
-    took = [measure_duration(row) for row in rows if row.status == "succeeded"]
-    return median(took) if took else None
+    """Return the median duration of the succeeded runs in seconds; ``None`` without any."""
+    durations = [measure_duration(row) for row in rows if row.status == "succeeded"]
+    return median(durations) if durations else None
 
 
 def format_instant(at: float) -> str:
-    """Return an instant for reading, in UTC; a script puts the viewer's own time in its place.
+    """Format an instant in UTC; the script replaces it by the viewer's local time.
 
     >>> format_instant(0.0)
     '1970-01-01 00:00 UTC'

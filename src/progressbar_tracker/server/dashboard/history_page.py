@@ -1,4 +1,4 @@
-"""The history for people."""
+"""The page of the history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.http.response import Response
 
 PAGE_ROWS: Final = 50
-"""Runs on a page."""
+"""Runs a page."""
 
 
 async def show_history(request: Request) -> Response:
@@ -31,14 +31,14 @@ async def show_history(request: Request) -> Response:
         parse_cursor({name: text for name, text in query.items() if text}),
     )
     rows = await read_history(request, history_filter, after, PAGE_ROWS + 1)
-    shown = rows[:PAGE_ROWS]
+    page_rows = rows[:PAGE_ROWS]
     return render_page(
         request,
         "history.html",
-        runs=[present_history_run(row) for row in shown],
+        runs=[present_history_run(row) for row in page_rows],
         filter=history_filter,
         statuses=END_STATUSES,
         export_query=build_page_query(history_filter, None),
         newest_url="history" + build_page_query(history_filter, None) if after is not None else None,
-        older_url="history" + build_page_query(history_filter, shown[-1].n) if len(rows) > PAGE_ROWS else None,
+        older_url="history" + build_page_query(history_filter, page_rows[-1].n) if len(rows) > PAGE_ROWS else None,
     )

@@ -1,4 +1,4 @@
-"""One item for people: what is known of it now, its curve, and its runs."""
+"""The page of one item: its current state, its curve, and its runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.http.response import Response
 
 MAX_FORMER_RUNS: Final = 50
-"""Former runs that are shown."""
+"""Former runs on the page."""
 
 
 async def show_item(request: Request) -> Response:
-    """``GET /items/{id}``, or ``GET /items/?id=`` for the ids that no browser leaves in a path, ``.`` and ``..``."""
+    """``GET /items/{id}``, or ``GET /items/?id=`` for the ids ``.`` and ``..``, which browsers resolve in a path."""
     item_id = request.parse_item_id() if request.path_params["id"] else validate_id(request.parse_query().get("id"))
     services = request.services
     await services.fetch_item(item_id)
@@ -36,7 +36,7 @@ async def show_item(request: Request) -> Response:
     now = services.clock()
     current, event_id = services.read_board.get(item_id) or services.board.get(item_id), board_event_id(request)
     if current is None:
-        # A run that left the board a moment ago is in the history when what is being written now is written.
+        # A run that has just left the board is in the history after the pending commit.
         with contextlib.suppress(ProblemError):
             await services.unit_of_work.commit([])
         rows = await read_history(request, HistoryFilter(id=item_id), None, MAX_FORMER_RUNS)
@@ -82,7 +82,7 @@ async def show_item(request: Request) -> Response:
                 ("Owner", state.owner),
                 ("Weight", state.weight or ""),
                 ("Run", state.run_id),
-                ("Tells", ", ".join(state.notify)),
+                ("Notifies", ", ".join(state.notify)),
             )
             if value
         ],

@@ -1,4 +1,4 @@
-"""The pages for people: the dashboard, signing in and out, and the files they need."""
+"""The board, signing in and out, and static files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.services import Services
 
 MAX_RECENT_RUNS: Final = 8
-"""How many ended runs the dashboard shows."""
+"""Recently ended runs on the board."""
 
 MAX_AGENT_LENGTH: Final = 300
-"""The most characters that are kept of what a browser calls itself."""
+"""The most characters stored of a User-Agent header."""
 
 _CONTENT_TYPES: Final = {
     ".css": b"text/css; charset=utf-8",
@@ -54,7 +54,7 @@ _STATIC_ETAGS: Final = {
 
 
 async def show_board(request: Request) -> Response:
-    """``GET /``: the dashboard, with everything on it at the first paint."""
+    """``GET /``: the board. The first paint is complete without scripts."""
     services = request.services
     now = services.clock()
     query = BoardQuery.from_query(request.parse_query())
@@ -69,7 +69,7 @@ async def show_board(request: Request) -> Response:
         runs = []
     permissions = request.principal.permissions
     dismissible = "all" if "delete_all" in permissions else "own" if "delete_own" in permissions else "none"
-    # Thousands of items take longer to write down than others should have to wait.
+    # Rendered in a thread: thousands of items would block the event loop for too long.
     return await run_while_connected(
         request,
         services.pools.pages,
@@ -97,8 +97,8 @@ async def sign_in(request: Request) -> Response:
     services = request.services
     form = await request.read_form()
     key = form.get("key", "").strip()
-    # A right key is let in however many wrong attempts there were: nobody can guess one, and somebody else's attempts
-    # from the same address, which may be that of a proxy, must not keep an administrator out.
+    # A valid key is accepted after any number of wrong attempts. Keys cannot be guessed, and attempts of others from
+    # the same address, such as a proxy's, must not lock an administrator out.
     if key and (record := _find_key(services, key)) is not None:
         return await _start_session(request, "./", record, credential_digest(record.type, digest(key)))
     source = _get_attempt_source(request)
@@ -111,14 +111,15 @@ async def sign_in(request: Request) -> Response:
         services.sign_in_attempts.discard_latest(source)
         return await _start_session(request, "./", devices=password.devices)
     log_event("sign-in refused", address=request.address)
-    return _render_login(request, "That is not right.", 403)
+    return _render_login(request, "The name, password or key is wrong.", 403)
 
 
 async def _verify_password(request: Request, password: Password, form: Mapping[str, str], source: str) -> bool:
-    """Verify a password in its turn.
+    """Verify a password in the pool for passwords.
 
     Raises:
-        ProblemError: Nobody waits for the answer, or too many do. The attempt counts if its verification had begun.
+        ProblemError: The client has disconnected, or the queue is full. The attempt counts if its verification had
+            begun.
     """
     has_begun = False
 
@@ -128,8 +129,8 @@ async def _verify_password(request: Request, password: Password, form: Mapping[s
         return password.matches(form.get("username", ""), form.get("password", ""))
 
     try:
-        known = None if request.find_device() is None else source
-        return await run_while_connected(request, request.services.pools.password, verify, priority_holder=known)
+        known_source = None if request.find_device() is None else source
+        return await run_while_connected(request, request.services.pools.password, verify, priority_holder=known_source)
     except ProblemError:
         if not has_begun:
             request.services.sign_in_attempts.discard_latest(source)
@@ -137,7 +138,7 @@ async def _verify_password(request: Request, password: Password, form: Mapping[s
 
 
 def _get_attempt_source(request: Request) -> str:
-    """Return what attempts are counted by: a browser that signed in before, or the address."""
+    """Return the source that attempts are counted by: a browser that signed in before, or the address."""
     device = request.find_device()
     return request.address if device is None else f"device {device}"
 
@@ -151,48 +152,49 @@ def _find_key(services: Services, key: str) -> KeyRecord | None:
 
 
 async def redeem_link(request: Request) -> Response:
-    """``GET /auth/{token}``: a one-time link."""
+    """``GET /auth/{token}``: sign in with a one-time link."""
     if not request.services.sign_in_links.redeem(
         decode_path_part(request.path_params["token"].encode("latin-1")), request.services.monotonic()
     ):
-        return _render_login(request, "This link was used already or is too old.", 403)
+        return _render_login(request, "This link has been used or has expired.", 403)
     return await _start_session(request, "../")
 
 
 async def peek_link(_: Request) -> Response:
-    """``HEAD /auth/{token}``: programs that look at links before a person does must not use them up."""
+    """``HEAD /auth/{token}``: no effect, as programs that preview links must not use them up."""
     return Response(200, b"", HTML_CONTENT_TYPE)
 
 
 async def sign_out(request: Request) -> Response:
     """``POST /logout``."""
-    services, cookie, ours = request.services, request.get_session_cookie(), is_same_site(request.headers)
-    # Another site's request comes without the cookie, and the answer must not clear it.
-    if ours is False or (cookie is not None and not ours):
+    services, cookie = request.services, request.get_session_cookie()
+    same_site = is_same_site(request.headers)
+    # A cross-site request has no cookie, and its response must not clear the cookie.
+    if same_site is False or (cookie is not None and not same_site):
         raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
-    gone = _build_cookies(request, None)
+    cleared_cookies = _build_cookies(request, None)
     record = None if cookie is None else services.sessions.find(cookie, services.clock())
     if record is None:
-        return redirect("login", gone)
+        return redirect("login", cleared_cookies)
     try:
         await services.credentials.end_session(record)
     except ProblemError as problem:
-        reply = problem_page(request.scope, problem)
-        return Response(reply.status, reply.body, reply.content_type, (*reply.headers, *gone))
-    return redirect("login", gone)
+        response = problem_page(request.scope, problem)
+        return Response(response.status, response.body, response.content_type, (*response.headers, *cleared_cookies))
+    return redirect("login", cleared_cookies)
 
 
 async def get_static_file(request: Request) -> Response:
     """``GET /static/{name}``."""
-    found = _STATIC_FILES.get(request.path_params["name"])
-    if found is None:
+    file = _STATIC_FILES.get(request.path_params["name"])
+    if file is None:
         raise ProblemError("not-found", "there is no such file")
-    body, kind = found
+    body, content_type = file
     etag = _STATIC_ETAGS[request.path_params["name"]]
     headers = ((b"etag", etag), (b"cache-control", b"no-cache"))
     if request.headers.get(b"if-none-match") == etag:
         return Response(304, headers=headers)
-    return Response(200, body, kind, headers)
+    return Response(200, body, content_type, headers)
 
 
 async def _start_session(
@@ -208,20 +210,20 @@ async def _start_session(
         key_id, until = key.key_id, credential_ends_at(key, credential)
     credential = credential or services.operator_credential
     agent = request.headers.get(b"user-agent", b"").decode("latin-1")[:MAX_AGENT_LENGTH]
-    # Always a new cookie: one that was there before may be known to whoever put it there.
-    over = services.sessions.evict_oldest(key_id)
+    # Always a new cookie: an attacker may have planted the previous one.
+    evicted = services.sessions.evict_oldest(key_id)
     cookie, record = services.sessions.begin(now, key_id=key_id, credential=credential, until=until, agent=agent)
-    writes: list[Write] = [SaveSession(record), *(DropSession(one.hash) for one in over)]
+    writes: list[Write] = [SaveSession(record), *(DropSession(session.hash) for session in evicted)]
     if (former := request.get_session_cookie()) is not None and (ended := services.sessions.end(former)) is not None:
         writes.append(DropSession(ended.hash))
     try:
         await services.unit_of_work.commit(writes)
     except BaseException:
-        # The cookie is never sent, and the sessions that made room for it have ended.
+        # The cookie is never sent, but the evicted sessions have ended.
         services.sessions.drop(record)
         services.store.enqueue([DropSession(record.hash), *writes[1:]])
         raise
-    if over:
+    if evicted:
         services.hub.wake()
     headers = _build_cookies(request, cookie, int(record.expires_at - now))
     if devices is not None:
@@ -231,19 +233,19 @@ async def _start_session(
 
 
 def _choose_cookie_name(request: Request, names: tuple[str, str]) -> str:
-    # What begins with __Host- can be set by this host alone, over TLS alone, and for no sub-path.
+    # Only this host can set a __Host- cookie, only over TLS, and only for the root path.
     host_only, plain = names
     return host_only if request.is_secure and not request.services.settings.base_path else plain
 
 
 def _build_cookies(request: Request, value: str | None, seconds: int = 0) -> list[Header]:
-    """Return the headers that set the session cookie, or ``None`` to clear it, and clear the one of another name."""
-    name, there = _choose_cookie_name(request, request.services.cookie_names), request.parse_cookies()
+    """Return headers that set the session cookie, and clear those of other names; a value of ``None`` clears all."""
+    name, cookies = _choose_cookie_name(request, request.services.cookie_names), request.parse_cookies()
     headers = [] if value is None else [_build_cookie(request, name, value, seconds)]
     return headers + [
         _build_cookie(request, other, "", 0)
         for other in request.services.cookie_names
-        if other in there and not (other == name and value is not None)
+        if other in cookies and not (other == name and value is not None)
     ]
 
 
@@ -255,7 +257,7 @@ def _build_cookie(request: Request, name: str, value: str, seconds: int) -> Head
 
 
 def _render_login(request: Request, message: str = "", status: int = 200, wait: int | None = None) -> Response:
-    reply = render_page(
+    response = render_page(
         request, "login.html", status, message=message, has_password=request.services.password is not None
     )
     headers: tuple[Header, ...] = () if wait is None else ((b"retry-after", b"%d" % wait),)
@@ -263,4 +265,4 @@ def _render_login(request: Request, message: str = "", status: int = 200, wait: 
         headers += request.services.sign_in_attempts.quota(
             _get_attempt_source(request), request.services.monotonic()
         ).headers()
-    return Response(status, reply.body, reply.content_type, headers)
+    return Response(status, response.body, response.content_type, headers)

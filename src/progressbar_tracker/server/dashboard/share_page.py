@@ -1,4 +1,4 @@
-"""What a share shows: its page, its stream of events, and its badge."""
+"""The public routes of a share: its page, its event stream, and its badge."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import ShareRecord
 
 MAX_INITIAL_BARS: Final = 100
-"""How many bars the first paint has."""
+"""Bars of the first paint."""
 
 MAX_ENDED_RUNS: Final = 8
-"""Ended runs of a group that are shown."""
+"""Ended runs of a group on its page."""
 
 _SVG_CONTENT_TYPE: Final = b"image/svg+xml; charset=utf-8"
 _EMBED_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-cache"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 )
-"""A badge is for the pages of others."""
+"""Headers of a badge, which other sites embed."""
 
 
 async def show_share(request: Request) -> Response:
-    """``GET /s/{token}``: the page behind a share; its script adds the bars beyond the first ones."""
+    """``GET /s/{token}``: the page of a share. The script adds the bars beyond the first ones."""
     record = await _require_share(request)
     bars, ended = await _read_share_bars(request, record, MAX_INITIAL_BARS)
     return render_page(
@@ -51,12 +51,12 @@ async def show_share(request: Request) -> Response:
 
 
 async def stream_share(request: Request) -> Response:
-    """``GET /s/{token}/events``: what changes of what the share is for."""
+    """``GET /s/{token}/events``: the changes of the shared items."""
     record = await _require_share(request)
     request.services.hub.admit(record.share_id, address=request.holder)
-    last = request.headers.get(b"last-event-id", b"").decode("latin-1") or None
+    last_event_id = request.headers.get(b"last-event-id", b"").decode("latin-1") or None
     events = request.services.hub.events(
-        _build_view(record), last, request.is_still_authorized, record.share_id, request.holder
+        _build_view(record), last_event_id, request.is_still_authorized, record.share_id, request.holder
     )
     return Response(
         200,
@@ -68,21 +68,21 @@ async def stream_share(request: Request) -> Response:
 
 
 async def render_badge(request: Request) -> Response:
-    """``GET /badge/{token}.svg``: a picture of the bar, to be put on other pages."""
+    """``GET /badge/{token}.svg``: a picture of the bar, to be embedded in other pages."""
     record = await _require_share(request)
     bars, ended = await _read_share_bars(request, record)
-    shown = (
+    badge = (
         build_item_badge(record.item, next(iter(bars or ended), None))
         if record.item is not None
         else build_group_badge(record.group or "", bars)
     )
-    return Response(200, render_template("badge.jinja", badge=shown), _SVG_CONTENT_TYPE, _EMBED_HEADERS)
+    return Response(200, render_template("badge.jinja", badge=badge), _SVG_CONTENT_TYPE, _EMBED_HEADERS)
 
 
 async def _read_share_bars(
     request: Request, record: ShareRecord, limit: int | None = None
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Return what a share shows: what is on the board, and the runs that have left it."""
+    """Return the bars of items on the board, and of runs that have left it."""
     now, view = request.services.clock(), _build_view(record)
     if record.item is not None:
         await request.services.fetch_item(record.item)
@@ -90,8 +90,8 @@ async def _read_share_bars(
     bars = [_present_public_bar(serialize_item(item, now)) for item in items]
     if record.item is not None and bars:
         return bars, []
-    which = HistoryFilter(group=record.group, id=record.item)
-    rows = await read_history(request, which, None, MAX_ENDED_RUNS if record.item is None else 1)
+    history_filter = HistoryFilter(group=record.group, id=record.item)
+    rows = await read_history(request, history_filter, None, MAX_ENDED_RUNS if record.item is None else 1)
     return bars, [_present_public_bar(serialize_run(row.item, row.status, row.ended_at)) for row in rows]
 
 
@@ -108,13 +108,13 @@ async def _require_share(request: Request) -> ShareRecord:
     if record is None and await request.services.reload_credentials():
         record = _find_share(request)
     if record is None:
-        # Whether it was guessed, has expired or was revoked is nobody's business.
+        # Do not reveal whether the token was guessed, has expired or was revoked.
         raise ProblemError("not-found", "there is nothing at this path")
-    shown = record.group, record.item
+    granted = record.group, record.item
 
     def is_granted() -> bool:
-        found = _find_share(request)
-        return found is not None and (found.group, found.item) == shown
+        current = _find_share(request)
+        return current is not None and (current.group, current.item) == granted
 
     request.is_granted = is_granted
     return record

@@ -1,4 +1,4 @@
-"""Pages out of templates."""
+"""Render pages and problems from templates."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _templates: Final = jinja2.Environment(
 
 
 def render_page(request: Request, template: str, status: int = 200, /, **values: object) -> Response:
-    """Return a page.
+    """Return a page as a response.
 
     Args:
         request: The request.
-        template: The name of the template's file.
+        template: The file name of the template.
         status: The HTTP status.
-        values: What the template shows; it is given ``up`` as well, ``operator`` if who looks is an admin, and as
-            ``who`` the name of who is signed in.
+        values: The variables of the template, in addition to ``relative_root``, ``is_admin``, ``user_name`` and
+            ``event_id``. ``user_name`` is ``None`` for guests.
     """
     principal = request.optional_principal
     if principal is not None and principal.id == GUEST_ID:
@@ -48,10 +48,10 @@ def render_page(request: Request, template: str, status: int = 200, /, **values:
 
 
 def problem_page(scope: Scope, problem: ProblemError) -> Response:
-    """Tell a problem: a browser on a page, and a program as a document."""
-    reply = problem_response(problem)
+    """Return a problem as a page if the client accepts HTML, else as JSON."""
+    response = problem_response(problem)
     if b"text/html" not in dict(scope["headers"]).get(b"accept", b"").lower():
-        return reply
+        return response
     document = problem.document()
     detail = document["detail"]
     body = render_template(
@@ -61,20 +61,20 @@ def problem_page(scope: Scope, problem: ProblemError) -> Response:
         heading=document["title"],
         detail=f"{detail[:1].upper()}{detail[1:]}.",
     )
-    return Response(reply.status, body, HTML_CONTENT_TYPE, reply.headers)
+    return Response(response.status, body, HTML_CONTENT_TYPE, response.headers)
 
 
 def render_template(template: str, **values: object) -> bytes:
-    """Return a template with values in its places; what they say is text there, never markup."""
+    """Render a template; values are escaped and never become markup."""
     return _templates.get_template(template).render(**values).encode()
 
 
 def board_event_id(request: Request) -> str:
-    """Return which state of the board this is, as the ids of events tell it: no script shall put an older one there."""
+    """Return the event id of the current board, so that the script does not apply an older snapshot."""
     return f"{request.services.epoch}-{request.services.rev}"
 
 
 def build_base_url(request: Request) -> str:
-    """Return the URL that a client on another machine would use, by what this browser used."""
+    """Return the public base URL, derived from the Host header of this request."""
     host = request.headers.get(b"host", b"").decode("latin-1")
     return f"{'https' if request.is_secure else 'http'}://{host}{request.services.settings.base_path}"

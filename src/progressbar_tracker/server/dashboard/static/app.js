@@ -102,7 +102,7 @@ function arrangeBoard() {
       section.node.dataset.group = group;
       const name = group || "Without a group";
       section.group.firstElementChild.textContent = name;
-      section.progress.setAttribute("aria-label", `${name}: the mean of what runs`);
+      section.progress.setAttribute("aria-label", `${name}: mean of the running items`);
       section.node.open = !readFoldedGroups().includes(group);
     }
     section.node.classList.toggle("no-header", arranged.length === 1 && group === "");

@@ -79,25 +79,25 @@ async function deleteAndReload(path) {
 const ACTIONS = {
   rotate: {
     question: (name) => `Give ${name} a new secret?`,
-    consequence: "The old one works for 24 hours more. What the key owns stays its own.",
+    consequence: "The old one works for another 24 hours. The key keeps its items.",
     yes: "Rotate",
     run: async (id) => showSecret(await request("POST", `api/v1/keys/${id}/rotate`)),
   },
   revoke: {
     question: (name) => `Revoke ${name}?`,
-    consequence: "Whoever uses it is refused from this moment on. It cannot be taken back. Its items stay.",
+    consequence: "Clients that use it are refused at once. This cannot be undone. Its items stay.",
     yes: "Revoke",
     run: (id) => deleteAndReload(`api/v1/keys/${id}`),
   },
   unshare: {
     question: (name) => `Revoke the share of ${name}?`,
-    consequence: "The link and its picture lead nowhere from this moment on.",
+    consequence: "The link and its picture stop working at once.",
     yes: "Revoke",
     run: (id) => deleteAndReload(`api/v1/shares/${id}`),
   },
   "sign-out": {
     question: (name) => `Sign ${name} out?`,
-    consequence: "Whoever sits at it has to sign in again.",
+    consequence: "Its user has to sign in again.",
     yes: "Sign out",
     run: (id) => deleteAndReload(`api/v1/sessions/${id}`),
   },

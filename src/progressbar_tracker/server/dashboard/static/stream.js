@@ -3,15 +3,16 @@
 //   subscribe((message) => ...) -> leave()
 //
 // A message is { type, ... }:
-//   snapshot    { time, items }               all items; replaces the known ones
-//   change      { time, items, gone, ended }  changed items, ids of removed items, ended runs
-//   beat        { time }                      no change; the connection is alive
-//   offline     { time }                      the connection is lost; the known state is as of `time` (null: none)
-//   online      {}                            the connection is back
-//   signed-out  {}                            the session has ended
 //
-// The stream is read with fetch, not with EventSource. EventSource cannot tell a 401 from a server that is down,
-// cannot be told when to reconnect, and does not send the last event id when it is opened again.
+// - snapshot { time, items }: all items; they replace the known ones.
+// - change { time, items, gone, ended }: changed items, ids of removed items, ended runs.
+// - beat { time }: no change; the connection is alive.
+// - offline { time }: the connection is lost; the known state is as of `time`, or null.
+// - online {}: the connection is back.
+// - signed-out {}: the session has ended.
+//
+// The stream is read with fetch and not with EventSource, which does not report a 401, does not let the page choose
+// when to reconnect, and does not send the last event id when it is opened again.
 
 const FIRST_EVENT_TIMEOUT = 5000; // without an event for so long, poll the list
 const SILENCE_TIMEOUT = 45000; // three heartbeats
