@@ -191,7 +191,7 @@ def server():
 # ---------------------------------------------------------------- the two faces
 
 
-def test_both_faces_have_the_same_names():
+def test_both_clients_have_same_names():
     def names(kind):
         return {name for name in vars(kind) if not name.startswith("_")}
 
@@ -199,7 +199,7 @@ def test_both_faces_have_the_same_names():
 
 
 @pytest.mark.parametrize("name", [*ALL_METHODS, "track", "close"])
-def test_both_faces_take_the_same_arguments(name):
+def test_both_clients_have_same_arguments(name):
     def parameters(kind):
         return list(inspect.signature(getattr(kind, name)).parameters.values())
 
@@ -207,7 +207,7 @@ def test_both_faces_take_the_same_arguments(name):
 
 
 @pytest.mark.parametrize("kind", [ProgressBar, AsyncProgressBar])
-def test_the_constructor_takes_what_the_published_page_says_and_two_keywords_more(kind):
+def test_constructor_has_published_arguments(kind):
     parameters = inspect.signature(kind).parameters
     assert list(parameters) == ["api_url", "api_key", "auto_detect", "timeout", "transport"]
     assert parameters["auto_detect"].default is True
@@ -215,7 +215,7 @@ def test_the_constructor_takes_what_the_published_page_says_and_two_keywords_mor
 
 
 @pytest.mark.parametrize("name", ["create", "update"])
-def test_the_arguments_have_the_names_of_the_published_page(name):
+def test_methods_have_published_argument_names(name):
     parameters = inspect.signature(getattr(ProgressBar, name)).parameters
     assert list(parameters) == ["self", "item_id", "title", "description", "value", "weight"]
     assert parameters["weight"].default == 0
@@ -245,7 +245,7 @@ def test_the_arguments_have_the_names_of_the_published_page(name):
         ),
     ],
 )
-def test_a_method_sends_exactly_one_request(pb, network, name, arguments, line, body):
+def test_method_sends_exactly_one_request(pb, network, name, arguments, line, body):
     getattr(pb, name)(*arguments)
     assert network.request_lines == [line]
     (request,) = network.sent
@@ -255,19 +255,19 @@ def test_a_method_sends_exactly_one_request(pb, network, name, arguments, line, 
     assert request.headers.get("Content-Type") == (None if body is None else "application/json")
 
 
-def test_every_argument_may_be_named(pb, network):
+def test_every_argument_can_be_a_keyword(pb, network):
     pb.create(item_id="x", title="X", description="d", value=0.5, weight=100)
     pb.update(item_id="x", title="X", description="d", value=0.5, weight=100)
     assert [json.loads(request.content)["weight"] for request in network.sent] == [100, 100]
 
 
 @pytest.mark.parametrize("url", ["http://server:8989/sub/path", SERVER_URL, " " + SERVER_URL, SERVER_URL + "/"])
-def test_the_base_url_may_have_a_path_with_or_without_a_final_slash(driver, network, url):
+def test_base_url_may_have_path_with_any_slash(driver, network, url):
     driver.open(url).get_all()
     assert network.request_lines == ["GET api/key-info", "GET progress"]
 
 
-def test_the_base_url_needs_no_path(driver, network):
+def test_base_url_needs_no_path(driver, network):
     seen = []
 
     def note(request):
@@ -279,7 +279,7 @@ def test_the_base_url_needs_no_path(driver, network):
 
 
 @pytest.mark.parametrize("item_id", HOSTILE_IDS)
-def test_an_id_of_any_text_travels_whole_in_every_method(pb, network, item_id):
+def test_id_of_any_text_is_sent_unchanged(pb, network, item_id):
     network.default_response = (200, ITEM_DOCUMENT)
     pb.get(item_id)
     pb.delete(item_id)
@@ -298,38 +298,38 @@ def test_an_id_of_any_text_travels_whole_in_every_method(pb, network, item_id):
 # ---------------------------------------------------------------- results
 
 
-def test_get_all_returns_the_servers_list_of_dictionaries(pb, network):
+def test_get_all_returns_list_of_dictionaries(pb, network):
     items = [{**ITEM_DOCUMENT, "id": "ü😀", "value": 1.0, "extra": None}, ITEM_DOCUMENT]
     network.answers["GET progress"] = (200, items)
     assert pb.get_all() == items
 
 
-def test_get_all_of_an_empty_server_is_an_empty_list(pb, network):
+def test_get_all_of_empty_server_is_empty_list(pb, network):
     network.answers["GET progress"] = (200, [])
     assert pb.get_all() == []
 
 
-def test_get_returns_the_item(pb):
+def test_get_returns_item(pb):
     assert pb.get("x") == ITEM_DOCUMENT
 
 
 @pytest.mark.parametrize("name", ["create", "update"])
-def test_a_write_returns_nothing(pb, name):
+def test_write_returns_nothing(pb, name):
     assert pb.call(name) is None
 
 
-def test_delete_of_an_item_returns_true(pb):
+def test_delete_of_item_returns_true(pb):
     assert pb.delete("x") is True
 
 
-def test_delete_of_a_missing_item_returns_false(pb, network):
+def test_delete_of_missing_item_returns_false(pb, network):
     network.answers["DELETE progress?id=x"] = (404, {"detail": "no such item"})
     assert pb.delete("x") is False
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
 @pytest.mark.parametrize("name", ["create", "update", "delete"])
-def test_any_success_of_a_write_is_a_success(pb, network, name, status):
+def test_any_2xx_reply_to_write_is_success(pb, network, name, status):
     network.default_response = (status, b"")
     assert pb.call(name) in (None, True)
 
@@ -342,14 +342,14 @@ def test_any_success_of_a_write_is_a_success(pb, network, name, status):
         ("admin", [True, False, True, True]),
     ],
 )
-def test_the_helpers_tell_what_the_key_may_do(driver, network, key_type, answers):
+def test_helpers_return_permissions_of_key(driver, network, key_type, answers):
     network.set_key_type(key_type)
     pb = driver.open()
     assert [pb.call(name) for name in PERMISSION_METHODS] == answers
     assert network.request_lines == ["GET api/key-info"]
 
 
-def test_key_info_is_what_the_server_said_and_is_asked_for_once(driver, network):
+def test_key_info_is_requested_once(driver, network):
     network.answers["GET api/key-info"] = (
         200,
         {"type": "read", "permissions": ["read"], "api": ["v1"], "server": {"version": "2.0", "boot_id": "b"}},
@@ -378,7 +378,7 @@ ERROR_CLASSES = [
 
 @pytest.mark.parametrize(("status", "kind"), ERROR_CLASSES)
 @pytest.mark.parametrize("name", METHOD_ARGUMENTS)
-def test_a_refusal_raises_the_error_of_its_status_with_all_that_was_said(pb, network, name, status, kind):
+def test_refusal_raises_error_with_all_details(pb, network, name, status, kind):
     document = {"type": "https://h/problems/some-code", "title": "T", "status": status, "detail": "Because."}
     network.default_response = (status, document, {"Retry-After": "7"})
     with pytest.raises(ProgressBarError, match="Because") as caught:
@@ -404,21 +404,21 @@ def test_a_refusal_raises_the_error_of_its_status_with_all_that_was_said(pb, net
         ("get_all", 404, ItemNotFoundError, ValueError),
     ],
 )
-def test_the_standard_names_catch_what_the_published_page_documents(pb, network, name, status, kind, standard):
+def test_builtin_names_catch_published_errors(pb, network, name, status, kind, standard):
     network.default_response = (status, {"type": "/problems/item-not-found" if status == 404 else "", "detail": "no"})
     with pytest.raises(standard) as caught:
         pb.call(name)
     assert type(caught.value) is kind
 
 
-def test_get_finds_the_item_on_an_original_server(pb, network):
+def test_get_finds_item_on_legacy_server(pb, network):
     network.answers["GET api/v1/items/x"] = (404, b"404 page not found")
     assert pb.get("x") == ITEM_DOCUMENT
     assert network.request_lines == ["GET api/v1/items/x", "GET progress"]
 
 
 @pytest.mark.parametrize("name", METHOD_ARGUMENTS)
-def test_a_page_in_place_of_an_answer_is_an_error_that_doubts_the_url(pb, network, name):
+def test_html_reply_error_questions_the_url(pb, network, name):
     network.default_response = (200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
     with pytest.raises(ResponseError, match="is the URL that of a progress server") as caught:
         pb.call(name)
@@ -426,7 +426,7 @@ def test_a_page_in_place_of_an_answer_is_an_error_that_doubts_the_url(pb, networ
 
 
 @pytest.mark.parametrize("name", METHOD_ARGUMENTS)
-def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(pb, network, name):
+def test_redirect_is_not_followed(pb, network, name):
     network.default_response = (307, b"", {"Location": "http://elsewhere/"})
     with pytest.raises(ResponseError, match="redirected") as caught:
         pb.call(name)
@@ -441,7 +441,7 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(pb, network, na
     ("key_type", "refused"),
     [("read", {"create", "update", "delete"}), ("write", set()), ("admin", set())],
 )
-def test_what_the_key_is_known_not_to_be_allowed_is_refused_before_any_request(driver, network, key_type, refused):
+def test_missing_permission_is_refused_before_request(driver, network, key_type, refused):
     network.set_key_type(key_type)
     pb = driver.open()
     for name in METHOD_ARGUMENTS:
@@ -456,7 +456,7 @@ def test_what_the_key_is_known_not_to_be_allowed_is_refused_before_any_request(d
         assert bool(network.sent) == (name not in refused)
 
 
-def test_a_key_without_the_permission_to_read_may_not_list(driver, network):
+def test_key_without_read_permission_cannot_list(driver, network):
     network.answers["GET api/key-info"] = (200, {"type": "blind", "permissions": ["create"]})
     pb = driver.open()
     for name in ("get_all", "get"):
@@ -468,12 +468,12 @@ def test_a_key_without_the_permission_to_read_may_not_list(driver, network):
 # ---------------------------------------------------------------- auto_detect
 
 
-def test_detection_asks_before_the_first_call(driver, network):
+def test_auto_detect_requests_key_info_first(driver, network):
     driver.open()
     assert network.request_lines == ["GET api/key-info"]
 
 
-def test_without_the_with_block_the_first_call_detects(driver, network):
+def test_first_call_detects_without_block(driver, network):
     client = driver.kind(SERVER_URL, CLIENT_KEY)
     driver.resolve(client.get_all())
     driver.resolve(client.close())
@@ -483,7 +483,7 @@ def test_without_the_with_block_the_first_call_detects(driver, network):
 @pytest.mark.parametrize(
     "open_", [lambda driver: driver.open(SERVER_URL, CLIENT_KEY, False), lambda driver: driver.open(auto_detect=False)]
 )
-def test_without_detection_everything_is_sent_and_the_server_is_the_judge(driver, network, open_):
+def test_without_auto_detect_server_decides(driver, network, open_):
     network.set_key_type("read")
     pb = open_(driver)
     assert network.request_lines == []
@@ -493,7 +493,7 @@ def test_without_detection_everything_is_sent_and_the_server_is_the_judge(driver
 
 
 @pytest.mark.parametrize("name", PERMISSION_METHODS)
-def test_without_detection_a_helper_looks_the_key_up_once_when_first_asked(driver, network, name):
+def test_without_auto_detect_helper_requests_key_once(driver, network, name):
     pb = driver.open(auto_detect=False)
     pb.call(name)
     for other in PERMISSION_METHODS:
@@ -501,7 +501,7 @@ def test_without_detection_a_helper_looks_the_key_up_once_when_first_asked(drive
     assert network.request_lines == ["GET api/key-info"]
 
 
-def test_a_lookup_by_a_helper_does_not_make_the_client_the_judge(driver, network):
+def test_helper_does_not_enable_local_checks(driver, network):
     network.set_key_type("read")
     pb = driver.open(auto_detect=False)
     assert pb.is_read_only()
@@ -521,9 +521,7 @@ def test_a_lookup_by_a_helper_does_not_make_the_client_the_judge(driver, network
     ids=["refused", "timed out", "401", "503", "page"],
 )
 @pytest.mark.parametrize("name", ["get_all", "is_admin"])
-def test_detection_that_fails_is_logged_and_the_first_call_raises_the_reason(
-    driver, network, caplog, failure, kind, reason, name
-):
+def test_failed_detection_is_logged_and_raised_by_call(driver, network, caplog, failure, kind, reason, name):
     network.default_response = failure
     pb = driver.open()
     (warning,) = [record for record in caplog.records if record.name == "progressbar_tracker"]
@@ -533,7 +531,7 @@ def test_detection_that_fails_is_logged_and_the_first_call_raises_the_reason(
         pb.call(name)
 
 
-def test_a_server_that_comes_later_is_used(driver, network):
+def test_server_that_starts_later_is_used(driver, network):
     network.default_response = httpx.ConnectError("refused")
     pb = driver.open()
     network.default_response = None
@@ -580,9 +578,7 @@ BAD_FIELDS = [
 
 @pytest.mark.parametrize(("argument", "value", "kind"), BAD_ITEMS + BAD_FIELDS, ids=lambda value: ascii(value)[:12])
 @pytest.mark.parametrize("name", ["create", "update"])
-def test_a_bad_argument_of_a_write_is_refused_by_name_and_value_and_nothing_is_sent(
-    driver, network, name, argument, value, kind
-):
+def test_invalid_argument_error_has_name_and_value(driver, network, name, argument, value, kind):
     pb = driver.open(auto_detect=False)
     arguments = {"item_id": "x", "title": "X", "description": "d", "value": 0.5, "weight": 0, argument: value}
     with pytest.raises(kind, match=f"^{argument} must ") as caught:
@@ -594,7 +590,7 @@ def test_a_bad_argument_of_a_write_is_refused_by_name_and_value_and_nothing_is_s
 
 @pytest.mark.parametrize(("argument", "value", "kind"), BAD_ITEMS, ids=lambda value: ascii(value)[:12])
 @pytest.mark.parametrize("name", ["get", "delete"])
-def test_a_bad_id_is_refused_by_name_and_value_and_nothing_is_sent(driver, network, name, argument, value, kind):
+def test_invalid_id_error_has_name_and_value(driver, network, name, argument, value, kind):
     pb = driver.open(auto_detect=False)
     with pytest.raises(kind, match=f"^{argument} must ") as caught:
         getattr(pb, name)(value)
@@ -603,20 +599,20 @@ def test_a_bad_id_is_refused_by_name_and_value_and_nothing_is_sent(driver, netwo
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8989", "ftp://h", "http://", "http://h:x", "http://h/?q", None, 5])
-def test_a_bad_url_is_a_config_error_that_names_it(driver, url):
+def test_invalid_url_is_config_error_with_name(driver, url):
     with pytest.raises(ConfigError, match="api_url"):
         driver.open(url)
 
 
 @pytest.mark.parametrize("key", ["", "  ", "se\ncret", "sécret", None, 5, b"secret"])
-def test_a_bad_key_is_a_config_error_that_does_not_show_it(driver, key):
+def test_invalid_key_is_config_error_without_key(driver, key):
     with pytest.raises(ConfigError, match="api_key") as caught:
         driver.open(SERVER_URL, key)
     assert "cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, 3601, True, None, "5", httpx.Timeout(5)])
-def test_a_timeout_that_is_no_number_of_seconds_is_a_config_error(driver, timeout):
+def test_invalid_timeout_is_config_error(driver, timeout):
     with pytest.raises(ConfigError, match="timeout must be a number of seconds"):
         driver.open(timeout=timeout)
 
@@ -624,7 +620,7 @@ def test_a_timeout_that_is_no_number_of_seconds_is_a_config_error(driver, timeou
 # ---------------------------------------------------------------- quiet, and keeping the secret
 
 
-def test_nothing_is_ever_printed(driver, network, capsys):
+def test_client_prints_nothing(driver, network, capsys):
     pb = driver.open()
     for name in ALL_METHODS:
         pb.call(name)
@@ -638,13 +634,13 @@ def test_nothing_is_ever_printed(driver, network, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_repr_shows_the_url_and_never_the_key(pb):
+def test_repr_shows_url_but_not_key(pb):
     assert repr(pb.client) == f"{type(pb.client).__name__}({SERVER_URL!r})"
     assert CLIENT_KEY not in "".join(map(repr, vars(pb.client).values()))
 
 
 @pytest.mark.parametrize("url", ["refused", "refusing"])
-def test_the_key_is_in_no_log_no_error_and_no_traceback(driver, server, caplog, url):
+def test_key_is_not_in_log_error_or_traceback(driver, server, caplog, url):
     caplog.set_level(logging.DEBUG)
     server.default_fault = scripted(503, b'{"detail": "no"}')
     pb = driver.open(server.url if url == "refusing" else f"http://127.0.0.1:{find_free_port()}")
@@ -669,7 +665,7 @@ def test_the_key_is_in_no_log_no_error_and_no_traceback(driver, server, caplog, 
 @pytest.mark.parametrize(
     ("options", "connect", "read"), [({}, 3.0, 10.0), ({"timeout": 0.5}, 0.5, 0.5), ({"timeout": 60}, 3.0, 60.0)]
 )
-def test_every_phase_of_every_request_has_a_time_out(driver, network, options, connect, read):
+def test_every_phase_of_request_has_timeout(driver, network, options, connect, read):
     pb = driver.open(**options)
     pb.get_all()
     for request in network.sent:
@@ -678,7 +674,7 @@ def test_every_phase_of_every_request_has_a_time_out(driver, network, options, c
         assert all(0 < seconds[phase] <= read for phase in ("read", "write", "pool"))
 
 
-def test_a_transport_takes_the_networks_place(driver):
+def test_transport_replaces_network(driver):
     seen = []
 
     def answer(request):
@@ -693,7 +689,7 @@ def test_a_transport_takes_the_networks_place(driver):
 @pytest.mark.parametrize(
     ("url", "verified"), [("https://h", True), ("HTTPS://h", True), ("http://h", False), ("HTTP://h", False)]
 )
-def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(driver, network, monkeypatch, url, verified):
+def test_certificates_are_verified_except_for_plain_http(driver, network, monkeypatch, url, verified):
     asked = []
 
     def watched(verify=True):
@@ -709,38 +705,38 @@ def test_certificates_are_loaded_and_checked_for_every_url_but_plain_http(driver
 # ---------------------------------------------------------------- the end
 
 
-def test_closing_twice_is_closing_once(pb):
+def test_close_is_idempotent(pb):
     pb.close()
     pb.close()
 
 
-def test_closing_a_client_that_never_sent_anything_is_fine(driver):
+def test_unused_client_can_be_closed(driver):
     pb = driver.open(auto_detect=False)
     pb.close()
 
 
 @pytest.mark.parametrize("name", METHOD_ARGUMENTS)
-def test_a_closed_client_refuses_to_be_used(pb, network, name):
+def test_closed_client_raises(pb, network, name):
     pb.close()
     with pytest.raises(RuntimeError, match="closed"):
         pb.call(name)
     assert network.sent == []
 
 
-def test_what_is_known_of_the_key_stays_known_after_closing(pb):
+def test_key_info_stays_cached_after_close(pb):
     pb.close()
     assert pb.can_write()
     assert pb.key_info.type == "write"
 
 
 @pytest.mark.parametrize("error", [None, ValueError("the program's own")])
-def test_leaving_the_with_block_closes_and_lets_errors_pass(pb, error):
+def test_block_exit_closes_and_propagates_errors(pb, error):
     assert not pb.exit(error)
     with pytest.raises(RuntimeError, match="closed"):
         pb.get_all()
 
 
-def test_the_with_block_gives_the_client_itself(network):
+def test_block_returns_client(network):
     with ProgressBar(SERVER_URL, CLIENT_KEY) as pb:
         assert isinstance(pb, ProgressBar)
 
@@ -764,12 +760,12 @@ def test_many_calls_share_one_connection(driver, server):
     assert server.connections == 1
 
 
-def test_a_client_that_is_not_used_makes_no_connection(driver, server):
+def test_unused_client_opens_no_connection(driver, server):
     driver.open(server.url, auto_detect=False).close()
     assert server.connections == 0
 
 
-def test_threads_share_a_client(server):
+def test_threads_share_client(server):
     def work(number):
         for step in range(5):
             pb.create(f"{number}/{step}", "X", "d", 0.0)
@@ -786,7 +782,7 @@ def test_threads_share_a_client(server):
     assert server.connections <= 8
 
 
-def test_tasks_share_an_asynchronous_client(server):
+def test_tasks_share_async_client(server):
     async def work(pb, number):
         await pb.create(f"{number}", "X", "d", 0.0)
         await pb.update(f"{number}", "X", "d", 0.5)
@@ -809,7 +805,7 @@ def check_transport_error(call, method, url):
     assert isinstance(error.__cause__, Exception)
 
 
-def test_a_server_that_is_not_there_is_a_transport_error(driver):
+def test_missing_server_is_transport_error(driver):
     url = f"http://127.0.0.1:{find_free_port()}"
     pb = driver.open(url, auto_detect=False)
     check_transport_error(pb.get_all, "GET", f"{url}/progress")
@@ -817,13 +813,13 @@ def test_a_server_that_is_not_there_is_a_transport_error(driver):
 
 
 @pytest.mark.parametrize("fault", [RESET, HALF_RESPONSE, HANG], ids=lambda fault: fault.kind)
-def test_an_answer_that_does_not_come_whole_and_in_time_is_a_transport_error(driver, server, fault):
+def test_incomplete_or_late_reply_is_transport_error(driver, server, fault):
     server.default_fault = fault
     pb = driver.open(server.url, auto_detect=False, timeout=0.2)
     check_transport_error(lambda: pb.call("create"), "POST", f"{server.url}/progress")
 
 
-def test_a_server_that_does_not_speak_http_is_a_transport_error(driver):
+def test_reply_without_http_is_transport_error(driver):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet():
@@ -840,12 +836,12 @@ def test_a_server_that_does_not_speak_http_is_a_transport_error(driver):
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "xn--", "1.2.3.999"])
-def test_a_host_that_nobody_could_look_up_is_a_transport_error(driver, host):
+def test_unresolvable_host_is_transport_error(driver, host):
     pb = driver.open(f"http://{host}", auto_detect=False)
     check_transport_error(pb.get_all, "GET", f"http://{host}/progress")
 
 
-def test_a_client_goes_on_after_a_lost_answer(driver, server):
+def test_client_works_after_lost_reply(driver, server):
     pb = driver.open(server.url, auto_detect=False)
     server.script.append(RESET)
     with pytest.raises(TransportError):
@@ -854,7 +850,7 @@ def test_a_client_goes_on_after_a_lost_answer(driver, server):
     assert list(server.items) == ["x"]
 
 
-def test_track_is_bound_to_the_clients_own_server(driver, server):
+def test_track_uses_server_of_client(driver, server):
     pb = driver.open(server.url)
     for _ in pb.client.track([1, 2, 3], id="job", title="A job", keep=True, display=False):
         pass
@@ -864,7 +860,7 @@ def test_track_is_bound_to_the_clients_own_server(driver, server):
     assert {seen.headers["x-api-key"] for seen in server.requests} == {CLIENT_KEY}
 
 
-def test_closing_sends_what_was_tracked_and_not_sent_yet(driver, server):
+def test_close_sends_pending_progress(driver, server):
     pb = driver.open(server.url)
     bar = pb.client.track(total=10, id="job", display=False)
     bar.advance(4)
@@ -872,7 +868,7 @@ def test_closing_sends_what_was_tracked_and_not_sent_yet(driver, server):
     assert server.items["job"]["completed"] == 4
 
 
-def test_closing_gives_back_every_connection(driver, server, monkeypatch):
+def test_close_releases_every_connection(driver, server, monkeypatch):
     gone = threading.Semaphore(0)
     handler = server._server.RequestHandlerClass
     usual = handler.finish
@@ -886,7 +882,7 @@ def test_closing_gives_back_every_connection(driver, server, monkeypatch):
     assert all(gone.acquire(timeout=100.0) for _ in range(server.connections))
 
 
-def test_what_the_environment_asks_of_the_http_client_in_vain_is_named(monkeypatch):
+def test_unsupported_environment_error_names_variable(monkeypatch):
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     with ProgressBar("http://server:8989", "key", auto_detect=False) as pb, pytest.raises(ConfigError, match="prox"):

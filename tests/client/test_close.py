@@ -67,7 +67,7 @@ class BlockingStep:
         return made
 
 
-def test_closing_while_a_connection_is_being_made_closes_it_after_its_answer(server, monkeypatch):
+def test_close_during_connect_closes_it_after_reply(server, monkeypatch):
     connecting = BlockingStep(socket.create_connection)
     monkeypatch.setattr(socket, "create_connection", connecting)
     transport = HttpTransport(server.url, "key", timeout=10)
@@ -82,7 +82,7 @@ def test_closing_while_a_connection_is_being_made_closes_it_after_its_answer(ser
     assert (answers, server.closed) == ([[]], True)
 
 
-def test_closing_the_async_client_while_a_connection_is_being_made_closes_it_after_its_answer(server, monkeypatch):
+def test_async_close_during_connect_closes_it_after_reply(server, monkeypatch):
     connect = anyio.connect_tcp
 
     async def main():
@@ -108,7 +108,7 @@ def test_closing_the_async_client_while_a_connection_is_being_made_closes_it_aft
     assert (asyncio.run(main()), server.closed) == ([], True)
 
 
-def test_closing_while_the_http_client_is_being_built_closes_that(monkeypatch):
+def test_close_during_build_closes_http_client(monkeypatch):
     building = BlockingStep(httpx.Client)
     monkeypatch.setattr(httpx, "Client", building)
     transport = HttpTransport("http://h", "key", timeout=10)
@@ -138,7 +138,7 @@ class FakeDelivery:
         self.closed = True
 
 
-def test_closing_a_sender_that_has_yet_to_connect_closes_what_it_connects_to():
+def test_sender_close_before_connect_closes_connection():
     delivery = FakeDelivery()
     connecting = BlockingStep(lambda: delivery)
     sender = Sender(connecting)

@@ -82,94 +82,94 @@ def url_and_key(found):
 # ---------------------------------------------------------------- order
 
 
-def test_nothing_configured_is_no_error(missing_path):
+def test_empty_configuration_raises_nothing(missing_path):
     assert discover({}, path=missing_path) is None
 
 
-def test_arguments_go_before_the_environment_and_the_file(config_path):
+def test_arguments_override_environment_and_file(config_path):
     found = discover(make_environ(url=ENV_VALUES, key="env-key"), url=CODE_VALUES, api_key="code-key", path=config_path)
     assert found == Config(CODE_VALUES, "code-key", "configure()", "configure()")
 
 
-def test_the_environment_goes_before_the_file(config_path):
+def test_environment_overrides_file(config_path):
     found = discover(make_environ(url=ENV_VALUES, key="env-key"), path=config_path)
     assert found == Config(ENV_VALUES, "env-key", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
 
 
-def test_the_file_is_asked_last(config_path):
+def test_file_has_lowest_priority(config_path):
     assert discover({}, path=config_path) == Config(
         FILE_VALUES, "file-key", f"the config file {config_path}", f"the config file {config_path}"
     )
 
 
-def test_the_file_is_found_by_the_environment(config_path):
+def test_file_is_located_by_environment(config_path):
     assert url_and_key(discover(make_environ(config=config_path))) == (FILE_VALUES, "file-key")
 
 
 @pytest.mark.parametrize("name", ["PROGRESSBAR_URL", "PROGRESSBAR_API_KEY", "PROGRESSBAR_API_KEY_FILE"])
-def test_an_empty_variable_is_one_that_is_not_set(config_path, name):
+def test_empty_variable_counts_as_unset(config_path, name):
     assert url_and_key(discover({name: ""}, path=config_path)) == (FILE_VALUES, "file-key")
 
 
-def test_without_a_variable_the_file_is_where_the_system_keeps_such_files():
+def test_default_file_is_in_system_folder():
     assert (
         get_user_config_path({})
         == platformdirs.user_config_path("progressbar-tracker", appauthor=False) / "config.toml"
     )
 
 
-def test_a_variable_names_the_config_file(tmp_path):
+def test_variable_names_config_file(tmp_path):
     assert get_user_config_path(make_environ(config=tmp_path / "mine.toml")) == tmp_path / "mine.toml"
 
 
 # ---------------------------------------------------------------- which key meets which URL
 
 
-def test_a_lone_key_in_code_goes_with_the_url_of_the_environment(missing_path):
+def test_key_in_code_is_used_with_url_of_environment(missing_path):
     assert url_and_key(discover(make_environ(url=ENV_VALUES), api_key="code-key", path=missing_path)) == (
         ENV_VALUES,
         "code-key",
     )
 
 
-def test_a_key_in_code_goes_before_the_environments_for_its_url(missing_path):
+def test_key_in_code_overrides_key_of_environment(missing_path):
     assert url_and_key(
         discover(make_environ(url=ENV_VALUES, key="env-key"), api_key="code-key", path=missing_path)
     ) == (ENV_VALUES, "code-key")
 
 
-def test_a_lone_key_in_code_goes_with_the_url_of_the_file(config_path):
+def test_key_in_code_is_used_with_url_of_file(config_path):
     assert url_and_key(discover({}, api_key="code-key", path=config_path)) == (FILE_VALUES, "code-key")
 
 
-def test_a_lone_key_of_the_environment_goes_with_the_url_in_code(missing_path):
+def test_key_of_environment_is_used_with_url_in_code(missing_path):
     assert url_and_key(discover(make_environ(key="env-key"), url=CODE_VALUES, path=missing_path)) == (
         CODE_VALUES,
         "env-key",
     )
 
 
-def test_a_lone_key_of_the_environment_goes_with_the_url_of_the_file(config_path):
+def test_key_of_environment_is_used_with_url_of_file(config_path):
     assert url_and_key(discover(make_environ(key="env-key"), path=config_path)) == (FILE_VALUES, "env-key")
 
 
-def test_the_environments_key_never_meets_another_url_than_the_environments(missing_path):
+def test_environment_key_is_never_used_with_another_url(missing_path):
     with pytest.raises(ConfigError, match=f"no key for {CODE_VALUES}"):
         discover(make_environ(url=ENV_VALUES, key="env-key"), url=CODE_VALUES, path=missing_path)
 
 
-def test_the_environments_key_meets_a_url_in_code_that_is_the_same(missing_path):
+def test_environment_key_is_used_with_same_url_in_code(missing_path):
     assert url_and_key(
         discover(make_environ(url=ENV_VALUES + "/", key="env-key"), url=ENV_VALUES, path=missing_path)
     ) == (ENV_VALUES, "env-key")
 
 
-def test_the_files_key_never_meets_another_url_in_code(config_path):
+def test_file_key_is_never_used_with_another_url_in_code(config_path):
     with pytest.raises(ConfigError, match="no key for http://other"):
         discover({}, url="http://other", path=config_path)
 
 
-def test_the_files_key_never_meets_another_url_of_the_environment(config_path):
+def test_file_key_is_never_used_with_another_environment_url(config_path):
     with pytest.raises(ConfigError, match="no key for http://other"):
         discover(make_environ(url="http://other"), path=config_path)
 
@@ -177,12 +177,12 @@ def test_the_files_key_never_meets_another_url_of_the_environment(config_path):
 @pytest.mark.parametrize(
     "near", [FILE_VALUES + "0", FILE_VALUES + "/sub", "https" + FILE_VALUES[4:], FILE_VALUES[:-1], "http://file"]
 )
-def test_a_url_that_only_looks_like_the_files_does_not_get_its_key(config_path, near):
+def test_file_key_is_not_used_with_similar_url(config_path, near):
     with pytest.raises(ConfigError, match="no key for"):
         discover(make_environ(url=near), path=config_path)
 
 
-def test_the_files_key_meets_the_same_url_given_elsewhere(config_path):
+def test_file_key_is_used_with_same_url_from_elsewhere(config_path):
     found = discover(make_environ(url=FILE_VALUES + "/"), path=config_path)
     assert found == Config(FILE_VALUES + "/", "file-key", "PROGRESSBAR_URL", f"the config file {config_path}")
     assert discover({}, url=FILE_VALUES, path=config_path) == Config(
@@ -190,20 +190,20 @@ def test_the_files_key_meets_the_same_url_given_elsewhere(config_path):
     )
 
 
-def test_a_url_in_code_falls_through_to_the_file_when_the_environment_means_another_server(config_path):
+def test_url_in_code_uses_file_key_of_same_server(config_path):
     assert url_and_key(discover(make_environ(url=ENV_VALUES, key="env-key"), url=FILE_VALUES, path=config_path)) == (
         FILE_VALUES,
         "file-key",
     )
 
 
-def test_a_url_without_any_key_says_what_to_set(missing_path):
+def test_url_without_key_error_names_the_setting(missing_path):
     with pytest.raises(ConfigError, match=r"no key for http://env:2: set PROGRESSBAR_API_KEY, or run: .* login http"):
         discover(make_environ(url=ENV_VALUES), path=missing_path)
 
 
 @pytest.mark.parametrize(("in_code", "in_environment"), [("k", None), (None, "k")])
-def test_a_key_without_any_url_says_what_to_set(missing_path, in_code, in_environment):
+def test_key_without_url_error_names_the_setting(missing_path, in_code, in_environment):
     with pytest.raises(ConfigError, match="a key but no server: set PROGRESSBAR_URL"):
         discover(make_environ(key=in_environment), api_key=in_code, path=missing_path)
 
@@ -213,9 +213,7 @@ keys = st.booleans()
 
 
 @given(code_url=layers, env_url=layers, file_url=layers, code_key=keys, env_key=keys)
-def test_no_combination_lets_a_key_meet_a_url_that_it_was_not_given_for(
-    code_url, env_url, file_url, code_key, env_key, tmp_path_factory
-):
+def test_no_combination_sends_key_to_another_server(code_url, env_url, file_url, code_key, env_key, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "pairs.toml"
     path.unlink(missing_ok=True)
     if file_url:
@@ -240,7 +238,7 @@ def test_no_combination_lets_a_key_meet_a_url_that_it_was_not_given_for(
 # ---------------------------------------------------------------- a broken setting that is not needed
 
 
-def test_complete_arguments_need_neither_a_readable_key_file_nor_a_valid_config(tmp_path):
+def test_complete_arguments_ignore_invalid_files(tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("not toml")
     assert url_and_key(
@@ -248,7 +246,7 @@ def test_complete_arguments_need_neither_a_readable_key_file_nor_a_valid_config(
     ) == (CODE_VALUES, "k")
 
 
-def test_a_complete_environment_needs_no_valid_config(tmp_path):
+def test_complete_environment_ignores_invalid_config(tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("not toml")
     assert url_and_key(discover(make_environ(url=ENV_VALUES, key="k"), path=broken)) == (ENV_VALUES, "k")
@@ -257,7 +255,7 @@ def test_a_complete_environment_needs_no_valid_config(tmp_path):
 # ---------------------------------------------------------------- the key as a file
 
 
-def test_a_key_is_read_from_the_file_that_the_environment_names(tmp_path):
+def test_key_is_read_from_key_file_of_environment(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("  from-file\n")
     assert read_environ_key(make_environ(key_file=secret)) == "from-file"
@@ -267,16 +265,16 @@ def test_a_key_is_read_from_the_file_that_the_environment_names(tmp_path):
     )
 
 
-def test_a_key_given_directly_goes_before_one_in_a_file(tmp_path):
+def test_key_variable_overrides_key_file(tmp_path):
     assert read_environ_key(make_environ(key="direct", key_file=tmp_path / "absent")) == "direct"
 
 
-def test_no_variable_is_no_key():
+def test_missing_variables_give_no_key():
     assert read_environ_key({}) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\x00", "folder"], ids=repr)
-def test_a_key_file_that_cannot_be_used_is_named_with_its_variable(tmp_path, content):
+def test_invalid_key_file_error_names_the_variable(tmp_path, content):
     secret = tmp_path / "secret"
     if content == "folder":
         secret.mkdir()
@@ -291,7 +289,7 @@ def test_a_key_file_that_cannot_be_used_is_named_with_its_variable(tmp_path, con
 # ---------------------------------------------------------------- reading the config file
 
 
-def test_a_config_file_that_is_not_there_is_none(missing_path):
+def test_missing_config_file_is_ignored(missing_path):
     assert read_user_config(missing_path) is None
 
 
@@ -308,7 +306,7 @@ def test_a_config_file_that_is_not_there_is_none(missing_path):
         ('[server]\nurl = "http://h"\napi_key = "k"', "has no url"),
     ],
 )
-def test_a_config_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, text, reason):
+def test_invalid_config_file_error_has_reason(tmp_path, text, reason):
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -317,7 +315,7 @@ def test_a_config_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, te
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "parent is a file", "no permission", "not UTF-8"])
-def test_a_config_file_that_cannot_be_read_is_named(tmp_path, obstacle, monkeypatch):
+def test_unreadable_config_file_error_names_it(tmp_path, obstacle, monkeypatch):
     path = tmp_path / "config.toml"
     if obstacle == "folder":
         path.mkdir()
@@ -337,7 +335,7 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path, obstacle, monkeypa
     assert f"the config file {path} cannot be read" in str(caught.value)
 
 
-def test_further_entries_of_a_config_file_are_ignored(tmp_path):
+def test_further_entries_of_config_file_are_ignored(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('url = "http://h"\napi_key = "k"\ncolour = "blue"\n[x]\ny = 1\n')
     assert url_and_key(read_user_config(path)) == ("http://h", "k")
@@ -346,14 +344,14 @@ def test_further_entries_of_a_config_file_are_ignored(tmp_path):
 # ---------------------------------------------------------------- writing it
 
 
-def test_writing_makes_the_folders_above(tmp_path):
+def test_writing_creates_parent_folders(tmp_path):
     path = tmp_path / "a" / "b" / "config.toml"
     write_user_config(path, FILE_VALUES, "k")
     assert url_and_key(read_user_config(path)) == (FILE_VALUES, "k")
 
 
 @posix
-def test_the_config_file_is_for_its_owner_alone_even_where_it_was_not(tmp_path):
+def test_config_file_becomes_private_on_write(tmp_path):
     path = tmp_path / "folder" / "config.toml"
     write_user_config(path, FILE_VALUES, "k")
     path.chmod(0o644)
@@ -363,7 +361,7 @@ def test_the_config_file_is_for_its_owner_alone_even_where_it_was_not(tmp_path):
 
 
 @posix
-def test_the_config_file_is_for_its_owner_alone_from_its_first_instant(tmp_path, monkeypatch):
+def test_config_file_is_private_from_creation(tmp_path, monkeypatch):
     modes = []
     replace = os.replace
 
@@ -376,7 +374,7 @@ def test_the_config_file_is_for_its_owner_alone_from_its_first_instant(tmp_path,
     assert modes == [0o600]
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_beside_it(config_path, monkeypatch):
+def test_failed_write_keeps_old_file_and_leaves_no_other(config_path, monkeypatch):
     before = config_path.read_bytes()
 
     def full(source, target):
@@ -391,14 +389,14 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_beside_it(conf
     assert list(config_path.parent.iterdir()) == [config_path]
 
 
-def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path):
+def test_failed_folder_creation_is_config_error(tmp_path):
     (tmp_path / "occupied").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         write_user_config(tmp_path / "occupied" / "config.toml", FILE_VALUES, "k")
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
-def test_any_text_comes_back_as_it_was_written(tmp_path, text):
+def test_text_round_trips(tmp_path, text):
     path = tmp_path / "config.toml"
     write_user_config(path, f"u{text}", f"k{text}")
     assert tomllib.loads(path.read_text("utf-8")) == {"url": f"u{text}", "api_key": f"k{text}"}
@@ -407,13 +405,13 @@ def test_any_text_comes_back_as_it_was_written(tmp_path, text):
 
 @settings(max_examples=25)  # each writes a file
 @given(url=st.text(min_size=1), key=st.text(min_size=1))
-def test_every_text_that_utf_8_carries_comes_back_as_it_was_written(url, key, tmp_path_factory):
+def test_any_utf_8_text_round_trips(url, key, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     write_user_config(path, url, key)
     assert url_and_key(read_user_config(path)) == (url, key)
 
 
-def test_a_lone_surrogate_cannot_be_written_and_the_error_does_not_show_the_key(config_path):
+def test_surrogate_is_refused_without_showing_the_key(config_path):
     before = config_path.read_bytes()
     with pytest.raises(ConfigError) as caught:
         write_user_config(config_path, FILE_VALUES, "secret\ud800")
@@ -426,19 +424,19 @@ def test_a_lone_surrogate_cannot_be_written_and_the_error_does_not_show_the_key(
 # ---------------------------------------------------------------- the rest
 
 
-def test_a_configuration_never_shows_its_key():
+def test_configuration_hides_its_key():
     config = Config("http://h", "very-secret", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
     assert "very-secret" not in f"{config!r} {config} {config!s}"
     assert "http://h" in repr(config)
 
 
 @pytest.mark.parametrize("value", ["1", "true", "yes", "on", "anything", " 1 "])
-def test_tracking_is_disabled_by_any_value_that_does_not_say_no(value):
+def test_tracking_is_disabled_by_any_other_value(value):
     assert is_disabled({"PROGRESSBAR_DISABLE": value})
 
 
 @pytest.mark.parametrize("value", ["", " ", "0", "no", "off", "false", "False", "NO", " 0 "])
-def test_tracking_is_not_disabled_by_a_value_that_says_no(value):
+def test_tracking_is_not_disabled_by_a_negative_value(value):
     assert not is_disabled({"PROGRESSBAR_DISABLE": value})
 
 

@@ -67,17 +67,17 @@ def are_equal(one, other):
 
 
 @pytest.mark.parametrize("kind", [ConfigError, TransportError, ResponseError])
-def test_every_branch_of_the_tree_grows_from_one_root(kind):
+def test_error_classes_have_one_root(kind):
     assert issubclass(kind, ProgressBarError)
 
 
 @pytest.mark.parametrize("kind", RESPONSE_ERRORS)
-def test_every_refusal_of_the_server_is_a_response_error(kind):
+def test_every_server_refusal_is_response_error(kind):
     assert issubclass(kind, ResponseError)
 
 
 @pytest.mark.parametrize(("kind", "other"), SUBCLASS_PAIRS, ids=lambda kind: kind.__name__)
-def test_an_error_is_caught_by_the_standard_name_as_well(kind, other):
+def test_error_is_caught_by_builtin_name(kind, other):
     error = kind.__new__(kind, "no")
     with pytest.raises(other) as caught:
         raise error
@@ -85,43 +85,43 @@ def test_an_error_is_caught_by_the_standard_name_as_well(kind, other):
 
 
 @pytest.mark.parametrize(("kind", "other"), UNRELATED_PAIRS, ids=lambda kind: kind.__name__)
-def test_an_error_is_not_caught_by_a_name_that_means_something_else(kind, other):
+def test_error_is_not_caught_by_unrelated_name(kind, other):
     assert not issubclass(kind, other)
 
 
-def test_the_exported_permission_error_catches_only_our_own():
+def test_permission_error_catches_only_own_errors():
     assert issubclass(PermissionError, builtins.PermissionError)
     assert not isinstance(builtins.PermissionError(13, "a file"), PermissionError)
 
 
-def test_the_warning_is_a_user_warning_and_no_error():
+def test_tracking_warning_is_user_warning():
     assert issubclass(TrackingWarning, UserWarning)
     assert not issubclass(TrackingWarning, ProgressBarError)
 
 
-def test_every_class_of_the_module_is_exported_by_the_package():
+def test_package_exports_every_error_class():
     assert set(errors_module.__all__) <= set(progressbar_tracker.__all__)
     assert all(getattr(progressbar_tracker, name) is getattr(errors_module, name) for name in errors_module.__all__)
 
 
-def test_the_tree_in_the_docstring_names_every_class():
+def test_docstring_tree_names_every_class():
     missing = [name for name in errors_module.__all__ if name not in (errors_module.__doc__ or "")]
     assert missing == []
 
 
 @pytest.mark.parametrize("kind", RESPONSE_ERRORS)
-def test_a_refusal_shows_its_message_and_keeps_what_the_server_said(kind):
+def test_response_error_has_message_and_details(kind):
     error = make_error(kind)
     assert str(error) == "no"
     assert (error.status_code, error.code, error.detail, error.retry_after) == (418, "teapot", "short and stout", 2.5)
 
 
-def test_a_refusal_without_details_has_empty_ones():
+def test_response_error_has_empty_defaults():
     error = ServerError("no", status_code=500)
     assert (error.code, error.detail, error.retry_after) == ("", "", None)
 
 
-def test_a_transport_error_shows_its_message_and_keeps_method_and_url():
+def test_transport_error_has_message_method_and_url():
     error = TransportError("refused", method="GET", url="http://h/progress")
     assert (str(error), error.method, error.url) == ("refused", "GET", "http://h/progress")
 
@@ -139,12 +139,12 @@ def test_a_transport_error_shows_its_message_and_keeps_method_and_url():
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_an_error_survives_pickling_and_copying_with_its_attributes(error, again):
+def test_error_survives_pickle_and_copy(error, again):
     assert are_equal(again(error), error)
     assert str(again(error)) == str(error)
 
 
-def test_a_note_survives_pickling():
+def test_note_survives_pickle():
     error = make_error(ServerError)
     error.add_note("while encoding")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["while encoding"]

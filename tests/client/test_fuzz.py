@@ -57,7 +57,7 @@ CLIENT_CALLS = [
     st.dictionaries(st.sampled_from(["retry-after", "content-type", "x-request-id"]), header_text),
     st.sampled_from(CLIENT_CALLS),
 )
-def test_no_reply_raises_a_foreign_error(status, body, headers, call):
+def test_no_reply_raises_foreign_error(status, body, headers, call):
     network = httpx.MockTransport(lambda request: httpx.Response(status, headers=headers, content=iter([body])))
     with ProgressBar("http://h", "key", transport=network) as pb:
         with contextlib.suppress(ProgressBarError):
@@ -66,7 +66,7 @@ def test_no_reply_raises_a_foreign_error(status, body, headers, call):
 
 @FUZZ_SETTINGS
 @given(bodies, st.sampled_from(["snapshot", "change", "x"]), st.text(max_size=5))
-def test_no_event_raises_a_foreign_error(body, name, event_id):
+def test_no_event_raises_foreign_error(body, name, event_id):
     event = f"id: {event_id}\nevent: {name}\ndata: ".encode("utf-8", "surrogatepass") + body + b"\n\n"
     head = {"content-type": "text/event-stream"}
     network = httpx.MockTransport(lambda request: httpx.Response(200, headers=head, content=iter([event])))
@@ -78,7 +78,7 @@ def test_no_event_raises_a_foreign_error(body, name, event_id):
 
 @FUZZ_SETTINGS
 @given(urls, odd, st.sampled_from(CLIENT_CALLS))
-def test_no_address_and_no_key_raises_a_foreign_error(url, key, call):
+def test_no_url_or_key_raises_a_foreign_error(url, key, call):
     network = httpx.MockTransport(lambda request: httpx.Response(200, json=[]))
     with contextlib.suppress(ProgressBarError):
         with ProgressBar(url, key, transport=network) as pb:
@@ -87,7 +87,7 @@ def test_no_address_and_no_key_raises_a_foreign_error(url, key, call):
 
 @FUZZ_SETTINGS
 @given(odd, odd, odd, st.one_of(odd, st.floats()), odd)
-def test_no_argument_raises_anything_but_what_is_documented(item_id, title, description, value, weight):
+def test_arguments_raise_only_documented_errors(item_id, title, description, value, weight):
     network = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
     with ProgressBar("http://h", "key", auto_detect=False, transport=network) as pb:
         for call in (
@@ -120,7 +120,7 @@ values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x
 
 @settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.sampled_from(PROXY_VARIABLES), values), st.sampled_from(["http", "https"]))
-def test_no_environment_raises_a_foreign_error(environ, scheme):
+def test_no_environment_raises_foreign_error(environ, scheme):
     with mock.patch.dict(os.environ, environ):
         for name in PROXY_VARIABLES:
             if name not in environ:
@@ -133,7 +133,7 @@ def test_no_environment_raises_a_foreign_error(environ, scheme):
 @pytest.mark.parametrize(
     "error", [RuntimeError("x"), KeyError(1), MemoryError(), RecursionError(), OSError(24, "EMFILE")]
 )
-def test_no_error_of_a_transport_passes_as_it_is(error):
+def test_transport_errors_are_always_converted(error):
     def fail(request):
         raise error
 

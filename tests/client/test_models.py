@@ -70,13 +70,13 @@ def get_field_error(check, *args, **options):
 
 
 @pytest.mark.parametrize("text", VALID_TEXTS)
-def test_text_of_any_script_is_taken_as_it_is(text):
+def test_text_of_any_script_is_unchanged(text):
     assert check_text("title", text, 200) is text
     assert not has_control(text)
 
 
 @pytest.mark.parametrize("control", CONTROL_CHARACTERS, ids=ascii)
-def test_text_with_a_control_character_or_a_lone_surrogate_is_refused(control):
+def test_text_with_control_or_surrogate_is_refused(control):
     assert has_control(f"a{control}b")
     error = get_field_error(check_text, "title", f"a{control}b", 200)
     assert error.field == "title"
@@ -85,25 +85,25 @@ def test_text_with_a_control_character_or_a_lone_surrogate_is_refused(control):
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\r\nb"])
-def test_newlines_and_tabs_are_taken_where_lines_are_allowed(text):
+def test_newlines_and_tabs_are_allowed_in_multiline_text(text):
     assert check_text("description", text, 200, allow_newlines=True) is text
 
 
 @pytest.mark.parametrize("control", ["\x00", "\x1b", "\x7f", "\ud800"], ids=ascii)
-def test_other_control_characters_are_refused_even_where_lines_are_allowed(control):
+def test_control_characters_are_refused_in_multiline_text(control):
     assert "control characters" in str(
         get_field_error(check_text, "description", f"a\n{control}", 200, allow_newlines=True)
     )
 
 
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, b"bytes", ["a"]])
-def test_text_that_is_no_string_is_refused_with_its_value(value):
+def test_text_of_another_type_error_shows_value(value):
     error = get_field_error(check_text, "title", value, 200)
     assert isinstance(error, FieldTypeError)
     assert str(error) == f"title must be a string, not {value!r}"
 
 
-def test_text_is_taken_up_to_its_limit_and_no_further():
+def test_text_is_accepted_up_to_limit():
     assert check_text("title", "x" * 200, 200)
     error = get_field_error(check_text, "title", "x" * 201, 200)
     assert not isinstance(error, TypeError)
@@ -114,12 +114,12 @@ def test_text_is_taken_up_to_its_limit_and_no_further():
 
 
 @pytest.mark.parametrize("item_id", ["x", "x" * 200, "😀" * 200, " ", "..", "/", "a/b?c#d%e", "שלום"])
-def test_an_id_may_be_any_text_of_1_to_200_characters(item_id):
+def test_id_may_be_any_text_of_1_to_200_characters(item_id):
     assert check_id(item_id) is item_id
 
 
 @pytest.mark.parametrize("item_id", ["", "x" * 201, "a\x00", "a\n", "a\t", "\ud800", None, 7, True, b"id"], ids=ascii)
-def test_any_other_id_is_refused_by_the_name_of_the_argument(item_id):
+def test_invalid_id_error_names_the_argument(item_id):
     error = get_field_error(check_id, item_id, "item_id")
     assert error.field == "item_id"
     assert "item_id must" in str(error)
@@ -129,12 +129,12 @@ def test_any_other_id_is_refused_by_the_name_of_the_argument(item_id):
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**53, -(2**53), 0.5, -0.0, 5e-324, 1e300, -1e300])
-def test_a_finite_number_is_taken_as_it_is(number):
+def test_finite_number_is_unchanged(number):
     assert check_number("total", number) is number
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**300])
-def test_an_int_that_not_every_party_can_hold_becomes_a_float(number):
+def test_int_beyond_2_to_the_53_becomes_float(number):
     assert type(check_number("total", number)) is float
     assert check_number("total", number) == float(number)
 
@@ -154,21 +154,21 @@ def test_an_int_that_not_every_party_can_hold_becomes_a_float(number):
     ],
     ids=lambda _: "number",
 )
-def test_a_number_that_is_not_finite_or_too_large_is_refused(number):
+def test_infinite_or_too_large_number_is_refused(number):
     error = get_field_error(check_number, "total", number)
     assert not isinstance(error, TypeError)
     assert str(error).startswith("total must be a finite number, not ")
 
 
 @pytest.mark.parametrize("value", [True, False, None, "1", 1j, [1]])
-def test_what_is_no_number_is_refused_with_its_value(value):
+def test_number_of_another_type_error_shows_value(value):
     error = get_field_error(check_number, "total", value)
     assert isinstance(error, FieldTypeError)
     assert str(error) == f"total must be a number, not {value!r}"
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.5, 5e-324, -0.0])
-def test_a_value_from_0_to_1_comes_back_as_a_float(value):
+def test_value_from_0_to_1_becomes_float(value):
     assert type(check_value(value)) is float
     assert check_value(value) == value
 
@@ -176,48 +176,48 @@ def test_a_value_from_0_to_1_comes_back_as_a_float(value):
 @pytest.mark.parametrize(
     "value", [1 + 2e-9, -2e-9, 2, -1, 1e300, NAN_VALUE, INFINITE_VALUE, -INFINITE_VALUE, HUGE_NUMBER], ids=lambda _: "v"
 )
-def test_a_value_outside_0_to_1_is_refused(value):
+def test_value_outside_0_to_1_is_refused(value):
     error = get_field_error(check_value, value)
     assert error.field == "value"
     assert str(error).startswith("value must be ")
 
 
 @pytest.mark.parametrize("value", [True, False, None, "0.5"])
-def test_a_value_that_is_no_number_is_refused_as_a_type_error(value):
+def test_value_of_another_type_is_type_error(value):
     assert isinstance(get_field_error(check_value, value), TypeError)
 
 
 @pytest.mark.parametrize("weight", [0, -1, 2**53, -(2**53)])
-def test_a_weight_within_2_to_the_53_is_taken(weight):
+def test_weight_within_2_to_the_53_is_accepted(weight):
     assert check_weight(weight) is weight
 
 
 @pytest.mark.parametrize("weight", [2**53 + 1, -(2**53) - 1, HUGE_NUMBER, -HUGE_NUMBER], ids=lambda _: "weight")
-def test_a_weight_beyond_2_to_the_53_is_refused(weight):
+def test_weight_beyond_2_to_53_is_refused(weight):
     assert str(get_field_error(check_weight, weight)).startswith("weight must be within +-2**53, not ")
 
 
 @pytest.mark.parametrize("weight", [True, False, 1.0, NAN_VALUE, "1", None])
-def test_a_weight_that_is_no_int_is_refused_as_a_type_error(weight):
+def test_weight_of_another_type_is_type_error(weight):
     error = get_field_error(check_weight, weight)
     assert isinstance(error, TypeError)
     assert str(error) == f"weight must be an int, not {weight!r}"
 
 
 @pytest.mark.parametrize("seconds", [0, 0.0, 15, 1e300])
-def test_seconds_come_back_as_a_float(seconds):
+def test_seconds_become_float(seconds):
     assert type(check_seconds("ttl", seconds)) is float
 
 
 @pytest.mark.parametrize("seconds", [-5e-324, -1, NAN_VALUE, INFINITE_VALUE, True, "15", None])
-def test_seconds_below_0_or_not_a_number_are_refused(seconds):
+def test_seconds_below_0_or_not_number_are_refused(seconds):
     assert get_field_error(check_seconds, "ttl", seconds).field == "ttl"
 
 
 # ---------------------------------------------------------------- meta
 
 
-def test_meta_of_short_texts_is_taken():
+def test_meta_of_short_texts_is_accepted():
     meta = {"host": "h", "command": "a\n\tb", "e": ""}
     assert check_meta(meta) == meta
     assert check_meta({}) == {}
@@ -242,7 +242,7 @@ def test_meta_of_short_texts_is_taken():
     ],
     ids=lambda meta: ascii(meta)[:20],
 )
-def test_any_other_meta_is_refused(meta):
+def test_invalid_meta_is_refused(meta):
     assert get_field_error(check_meta, meta).field == "meta"
 
 
@@ -267,12 +267,12 @@ def test_any_other_meta_is_refused(meta):
         (1e300, math.nextafter(1e300, INFINITE_VALUE), 1.0),
     ],
 )
-def test_a_fraction_is_how_much_is_done(completed, total, done):
+def test_fraction_is_completed_share(completed, total, done):
     assert compute_fraction(completed, total) == done
 
 
 @given(completed=numbers, total=numbers)
-def test_a_fraction_is_1_only_when_everything_is_done(completed, total):
+def test_fraction_is_1_only_if_complete(completed, total):
     done = compute_fraction(completed, total)
     assert done is not None
     assert 0.0 <= done <= 1.0
@@ -280,7 +280,7 @@ def test_a_fraction_is_1_only_when_everything_is_done(completed, total):
 
 
 @given(total=st.integers(1, 10**400))
-def test_a_fraction_of_all_but_one_is_below_1_whatever_the_size(total):
+def test_fraction_of_all_but_one_is_below_1(total):
     done = compute_fraction(total - 1, total)
     assert done is not None
     assert done < 1.0
@@ -290,7 +290,7 @@ def test_a_fraction_of_all_but_one_is_below_1_whatever_the_size(total):
 
 
 @given(st.text(st.characters(categories=None) | st.sampled_from("\x00\x7f\ud800\udfff")))
-def test_text_without_control_characters_can_always_be_sent_as_utf_8(text):
+def test_text_without_control_is_valid_utf_8(text):
     if not has_control(text):
         assert text.encode().decode() == text
 
@@ -298,17 +298,17 @@ def test_text_without_control_characters_can_always_be_sent_as_utf_8(text):
 @pytest.mark.parametrize(
     "value", [UnprintableValue(), HUGE_NUMBER, "x" * 10_000, "\ud800", "\x1b[31m"], ids=lambda v: type(v).__name__
 )
-def test_any_value_can_be_shown_in_an_error_on_one_short_line(value):
+def test_any_value_is_formatted_on_one_short_line(value):
     text = format_value(value)
     assert len(text) <= 80
     assert text.isprintable()
 
 
-def test_a_value_whose_repr_fails_is_shown_by_its_type():
+def test_value_with_failing_repr_is_shown_by_type():
     assert format_value(UnprintableValue()) == "<UnprintableValue: repr() raised RuntimeError>"
 
 
-def test_each_key_type_has_the_permissions_of_the_protocol():
+def test_each_key_type_has_permissions_of_protocol():
     assert KEY_PERMISSIONS == {
         "read": ("read",),
         "write": ("read", "create", "update_own", "delete_own"),
@@ -316,5 +316,5 @@ def test_each_key_type_has_the_permissions_of_the_protocol():
     }
 
 
-def test_key_info_of_an_original_server_needs_type_and_permissions_only():
+def test_key_info_needs_only_type_and_permissions():
     assert KeyInfo("read", ("read",)) == ("read", ("read",), (), "", "")

@@ -72,7 +72,7 @@ def imported_modules():
 # ---------------------------------------------------------------- names
 
 
-def test_the_exported_names_are_the_public_ones():
+def test_exported_names_are_public():
     public = [
         name
         for name, value in vars(progressbar_tracker).items()
@@ -83,14 +83,14 @@ def test_the_exported_names_are_the_public_ones():
 
 
 @pytest.mark.parametrize("name", PUBLIC_NAMES)
-def test_an_exported_name_is_documented_beginning_with_a_sentence(name):
+def test_exported_name_has_docstring_with_a_sentence(name):
     first_line, _, _ = getattr(progressbar_tracker, name).__doc__.partition("\n")
     assert first_line.endswith(".")
     assert not first_line.startswith(f"{name}(")
 
 
 @pytest.mark.parametrize("name", PUBLIC_NAMES)
-def test_an_exported_name_is_found_in_the_module_that_it_names(name):
+def test_exported_name_is_importable_from_its_module(name):
     exported = getattr(progressbar_tracker, name)
     assert getattr(importlib.import_module(exported.__module__), exported.__name__) is exported
     assert exported.__name__ == name
@@ -102,27 +102,27 @@ def test_every_public_method_is_documented(kind):
     assert bare == []
 
 
-def test_a_star_import_hides_no_builtin_but_the_documented_permission_error():
+def test_star_import_hides_only_permission_error():
     assert [name for name in PUBLIC_NAMES if hasattr(builtins, name)] == ["PermissionError"]
 
 
 # ---------------------------------------------------------------- what the import costs
 
 
-def test_the_import_brings_in_no_http_tls_asyncio_logging_or_terminal_library(imported_modules):
+def test_import_loads_no_slow_library(imported_modules):
     assert imported_modules & LAZY_MODULES == set()
 
 
-def test_the_import_brings_in_nothing_of_the_server(imported_modules):
+def test_import_loads_no_server_module(imported_modules):
     assert imported_modules & SERVER_MODULES == set()
 
 
-def test_the_import_brings_in_nothing_from_outside_the_standard_library(imported_modules):
+def test_import_loads_only_standard_library(imported_modules):
     roots = {name.partition(".")[0] for name in imported_modules}
     assert {root for root in roots if root not in sys.stdlib_module_names} == {"progressbar_tracker"}
 
 
-def test_the_import_starts_no_thread_and_registers_no_hook():
+def test_import_starts_no_thread_and_registers_no_hook():
     code = (
         "import json, atexit, threading; before = atexit._ncallbacks(); import progressbar_tracker; "
         "print(json.dumps([threading.active_count(), atexit._ncallbacks() - before]))"
@@ -130,7 +130,7 @@ def test_the_import_starts_no_thread_and_registers_no_hook():
     assert run_isolated(code) == [1, 0]
 
 
-def test_a_client_without_a_call_brings_in_no_http_library():
+def test_unused_client_loads_no_http_library():
     code = (
         "import sys, json, progressbar_tracker as p; p.ProgressBar('http://h', 'k', auto_detect=False).close(); "
         "print(json.dumps(sorted(set(sys.modules) & {'httpx', 'ssl', 'asyncio'})))"
@@ -138,7 +138,7 @@ def test_a_client_without_a_call_brings_in_no_http_library():
     assert run_isolated(code) == []
 
 
-def test_the_package_says_that_it_is_typed():
+def test_package_has_py_typed():
     assert (SOURCE_FOLDER / "py.typed").is_file()
 
 
@@ -146,13 +146,13 @@ def test_the_package_says_that_it_is_typed():
 
 
 @pytest.mark.parametrize("name", list(module_names()))
-def test_the_examples_in_the_docstrings_are_true(name):
+def test_docstring_examples_pass(name):
     module = importlib.import_module(name)
     result = doctest.testmod(module)
     assert result.failed == 0
 
 
-def test_there_are_examples_to_run():
+def test_docstring_examples_exist():
     modules = [
         importlib.import_module(f"progressbar_tracker.{name}")
         for name in ("_client", "_tracking.tracker", "_http.messages")

@@ -68,7 +68,7 @@ def call_get_all(url, timeout, awaited):
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-def test_a_body_that_trickles_in_is_given_up_when_the_time_is_over(awaited):
+def test_slow_body_ends_at_deadline(awaited):
     with contextlib.closing(StreamingServer(b" ", 0.02)) as server:
         error, took = call_get_all(server.url, 0.3, awaited)
     assert "not complete after 0.3 seconds" in str(error)
@@ -76,7 +76,7 @@ def test_a_body_that_trickles_in_is_given_up_when_the_time_is_over(awaited):
     assert took < 20.0  # it trickles in for ever
 
 
-def test_a_body_without_end_is_given_up_at_its_limit_and_does_not_fill_the_memory():
+def test_endless_body_ends_at_size_limit():
     transport = None
     with contextlib.closing(StreamingServer(BODY_PIECE)) as server:
         transport = HttpTransport(server.url, "key", timeout=10)
@@ -101,7 +101,7 @@ def make_transport(size, sent):
     return httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
 
 
-def test_a_list_may_be_long_and_no_longer_than_sensible():
+def test_list_has_larger_size_limit():
     sent = []
     with ProgressBar("http://h", "key", auto_detect=False, transport=make_transport(60 << 20, sent)) as pb:
         assert pb.get_all() == []
@@ -112,7 +112,7 @@ def test_a_list_may_be_long_and_no_longer_than_sensible():
     assert len(sent) == (MAX_LIST_BYTES >> 20) + 1
 
 
-def test_long_list_that_takes_longer_than_the_timeout_is_given_up(monkeypatch):
+def test_slow_long_list_ends_at_deadline(monkeypatch):
     now = 0.0
     monkeypatch.setattr("progressbar_tracker._http.transport.time.monotonic", lambda: now)
 
@@ -129,7 +129,7 @@ def test_long_list_that_takes_longer_than_the_timeout_is_given_up(monkeypatch):
             pb.get_all()
 
 
-def test_a_packed_body_is_neither_asked_for_nor_unpacked():
+def test_compressed_body_is_refused():
     asked = []
 
     def answer(request):
@@ -142,7 +142,7 @@ def test_a_packed_body_is_neither_asked_for_nor_unpacked():
     assert asked == ["identity"]
 
 
-def test_the_connection_is_used_again_after_an_answer_that_was_read_whole(server_with_one_connection):
+def test_connection_is_reused_after_complete_reply(server_with_one_connection):
     with ProgressBar(server_with_one_connection, "key", auto_detect=False) as pb:
         assert [pb.get_all(), pb.get_all()] == [[], []]
 

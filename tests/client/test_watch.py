@@ -46,7 +46,7 @@ STREAM_BYTES = (
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, len(STREAM_BYTES)])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
-def test_events_are_read_whatever_pieces_they_come_in(size, newline):
+def test_events_are_parsed_from_any_chunks(size, newline):
     read, stream = make_follower(), STREAM_BYTES.replace(b"\n", newline)
     changes = [c for at in range(0, len(stream), size) for c in read.feed(stream[at : at + size])]
     assert [(c.snapshot, c.items, c.gone, c.rev) for c in changes] == [
@@ -57,7 +57,7 @@ def test_events_are_read_whatever_pieces_they_come_in(size, newline):
     assert read.headers["Last-Event-ID"] == "e-2"
 
 
-def test_line_separators_of_other_alphabets_are_part_of_a_text():
+def test_unicode_line_separators_are_text():
     read = make_follower()
     data = json.dumps({"rev": 1, "items": [{"title": "a\u2028b\u0085c"}]}, ensure_ascii=False).encode()
     (change,) = read.feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
@@ -65,12 +65,12 @@ def test_line_separators_of_other_alphabets_are_part_of_a_text():
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"5", b'{"items": 5}', b'{"items": [], "rev": "x"}', b'{"rev": 1}'])
-def test_what_is_not_of_this_protocol_is_named(data):
+def test_invalid_event_is_transport_error(data):
     with pytest.raises(TransportError, match="the stream of GET /api/v1/events cannot be read"):
         make_follower().feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
 
 
-def test_an_event_without_end_does_not_fill_the_memory(monkeypatch):
+def test_endless_event_uses_bounded_memory(monkeypatch):
     monkeypatch.setattr("progressbar_tracker._http.event_stream.MAX_LIST_BYTES", 1 << 20)
     read = make_follower()
     with pytest.raises(TransportError, match="more than 1 MiB"):
@@ -79,12 +79,12 @@ def test_an_event_without_end_does_not_fill_the_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(("asked", "error"), [({"group": ""}, ValueError), ({"item_id": 5}, TypeError)])
-def test_a_wrong_argument_is_named_before_anything_is_sent(asked, error):
+def test_invalid_argument_raises_before_request(asked, error):
     with ProgressBar(SERVER_URL, "key", auto_detect=False) as pb, pytest.raises(error, match=r"group|id"):
         pb.watch(**asked)
 
 
-def test_it_comes_back_later_and_later_and_at_once_again_when_it_was_heard():
+def test_reconnect_delay_grows_and_resets_after_event():
     read = make_follower()
     read.feed(STREAM_BYTES)
     lost = TransportError("lost", method="GET", url="u")
@@ -93,14 +93,14 @@ def test_it_comes_back_later_and_later_and_at_once_again_when_it_was_heard():
     assert read.next_delay(None) == 2.0
 
 
-def test_a_server_may_ask_for_more_patience():
+def test_retry_after_extends_reconnect_delay():
     read = make_follower(random=lambda: 0.0)
     read.feed(STREAM_BYTES)
     assert read.next_delay(ServerError("full", status_code=503, code="", detail="", retry_after=9.0)) == 9.0
     assert read.next_delay(RateLimitedError("much", status_code=429, code="", detail="", retry_after=None)) == 0.0
 
 
-def test_what_will_not_change_is_raised_and_so_is_all_before_the_first_event():
+def test_permanent_or_initial_errors_are_raised():
     lost = TransportError("lost", method="GET", url="u")
     with pytest.raises(TransportError):
         make_follower().next_delay(lost)
@@ -122,13 +122,13 @@ def test_what_will_not_change_is_raised_and_so_is_all_before_the_first_event():
     ids=["401", "404", "500", "a proxy's page"],
 )
 @respx.mock
-def test_an_answer_that_is_no_stream_is_raised(reply, error):
+def test_reply_without_stream_is_raised(reply, error):
     respx.get(f"{SERVER_URL}/api/v1/events").mock(return_value=reply)
     with ProgressBar(SERVER_URL, "key", auto_detect=False) as pb, pytest.raises(error):
         next(iter(pb.watch()))
 
 
-def test_a_reply_that_is_no_stream_is_told_apart():
+def test_reply_without_stream_is_recognized():
     read = make_follower(group="a b", item_id="x/y")
     assert read.request.path == "api/v1/events?group=a+b&id=x%2Fy"
     assert read.accept_response(200, "text/event-stream; charset=utf-8")
@@ -154,7 +154,7 @@ def fast_timers(monkeypatch):
     monkeypatch.setattr(hub, "TICK_INTERVAL", 0.01)
 
 
-def test_changes_are_seen_and_a_restart_of_the_server_is_survived(database, fast_timers):
+def test_watch_yields_changes_across_restart(database, fast_timers):
     server = start_server(database)
     key = server.create_key("write", "watcher")
     with ProgressBar(server.url, key) as pb, ProgressBar(server.url, key) as writer:
@@ -175,7 +175,7 @@ def test_changes_are_seen_and_a_restart_of_the_server_is_survived(database, fast
             server.close()
 
 
-def test_a_revoked_key_ends_the_watch(database, fast_timers):
+def test_revoked_key_ends_watch(database, fast_timers):
     with start_server(database) as server:
         key = server.create_key("read", "watcher")
         admin = open_client(server.url, server.create_key("admin", "a"))

@@ -29,7 +29,7 @@ def make_bar(request):
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_copy_of_a_bar_does_not_end_the_original(recorder, make_bar, closed):
+def test_copy_of_bar_does_not_end_original(recorder, make_bar, closed):
     bar = make_bar()
     bar.update(1)
     other = copy.copy(bar)
@@ -44,7 +44,7 @@ def test_a_copy_of_a_bar_does_not_end_the_original(recorder, make_bar, closed):
     assert [(run.status, run.completed) for run in recorder] == [("succeeded", 3)]
 
 
-def test_a_copy_of_a_bar_can_be_used_as_that_of_stock_tqdm(recorder, make_bar):
+def test_copy_of_bar_works_like_tqdms(recorder, make_bar):
     bar, plain = make_bar(), stock(total=3, desc="job", file=io.StringIO())
     ours, theirs = copy.copy(bar), copy.copy(plain)
     with ours, theirs:
@@ -56,7 +56,7 @@ def test_a_copy_of_a_bar_can_be_used_as_that_of_stock_tqdm(recorder, make_bar):
     plain.close()
 
 
-def test_a_bar_that_is_hidden_can_be_copied_and_pickled(recorder):
+def test_hidden_bar_can_be_copied_and_pickled(recorder):
     dropin.install()
     try:
         bar = stock(range(3), disable=None, file=io.StringIO())

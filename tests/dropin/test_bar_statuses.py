@@ -97,46 +97,46 @@ def final_state(recorded):
 
 
 @pytest.mark.parametrize("loop", LOOP_KINDS + ASYNC_LOOP_KINDS)
-def test_a_loop_that_comes_to_its_end_has_succeeded(loop, recorder, terminal):
+def test_complete_loop_has_succeeded(loop, recorder, terminal):
     loop(iterate_rows(), stop_at(None), id="job", file=terminal)
     assert final_state(recorder) == ("succeeded", 5, None)
 
 
 @pytest.mark.parametrize("loop", LOOP_KINDS)
 @pytest.mark.parametrize("last", [2, 4])
-def test_a_loop_that_is_left_early_is_stopped_also_on_the_last_item(loop, last, recorder, terminal):
+def test_loop_left_early_is_stopped_even_on_last_item(loop, last, recorder, terminal):
     loop(iterate_rows(), stop_at(last), id="job", file=terminal)
     assert final_state(recorder) == ("stopped", last, None)
 
 
-def test_an_async_for_that_is_left_early_is_stopped_with_the_count_that_tqdm_shows(recorder, terminal):
+def test_async_for_left_early_is_stopped_with_tqdms_count(recorder, terminal):
     async_for(iterate_rows(), stop_at(2), id="job", file=terminal)
     assert final_state(recorder) == ("stopped", 3, None)
 
 
 @pytest.mark.parametrize("loop", LOOP_KINDS + ASYNC_LOOP_KINDS)
-def test_an_exception_of_the_source_fails_the_run_with_its_text(loop, recorder, terminal):
+def test_exception_of_iterable_fails_run_with_text(loop, recorder, terminal):
     with pytest.raises(BrokenError):
         loop(iterate_rows(broken_at=2), stop_at(None), id="job", file=terminal)
     status, _, error = final_state(recorder)
     assert (status, error) == ("failed", "BrokenError: line dropped")
 
 
-def test_a_block_that_raises_has_failed_with_the_text(recorder, terminal):
+def test_block_that_raises_has_failed_with_text(recorder, terminal):
     with pytest.raises(BrokenError):
         block(iterate_rows(), raise_at(2), id="job", file=terminal)
     assert final_state(recorder) == ("failed", 2, "BrokenError: bad row")
 
 
 @pytest.mark.parametrize("loop", [bare_loop, held_loop, async_for])
-def test_a_bare_loop_that_raises_is_stopped_as_long_as_the_process_lives(loop, recorder, terminal):
+def test_bare_loop_that_raises_is_stopped_in_live_process(loop, recorder, terminal):
     with pytest.raises(BrokenError):
         loop(iterate_rows(), raise_at(2), id="job", file=terminal)
     gc.collect()
     assert final_state(recorder)[0] == "stopped"
 
 
-def test_a_block_whose_loop_is_through_may_fail_yet(recorder, terminal):
+def test_block_can_fail_after_complete_loop(recorder, terminal):
     with pytest.raises(BrokenError), tqdm(iterate_rows(), id="job", file=terminal) as bar:
         for _ in bar:
             pass
@@ -145,20 +145,20 @@ def test_a_block_whose_loop_is_through_may_fail_yet(recorder, terminal):
     assert final_state(recorder) == ("failed", 5, "BrokenError: afterwards")
 
 
-def test_a_block_without_a_loop_has_succeeded_when_it_is_left_well(recorder, terminal):
+def test_block_without_loop_has_succeeded(recorder, terminal):
     with tqdm(total=10, id="job", file=terminal) as bar:
         bar.update(3)
     assert final_state(recorder) == ("succeeded", 3, None)
 
 
-def test_a_bar_that_is_closed_by_hand_has_succeeded(recorder, terminal):
+def test_bar_closed_explicitly_has_succeeded(recorder, terminal):
     bar = tqdm(total=10, id="job", file=terminal)
     bar.update(3)
     bar.close()
     assert final_state(recorder) == ("succeeded", 3, None)
 
 
-def test_a_bar_that_is_closed_while_an_exception_is_on_its_way_is_stopped(recorder, terminal):
+def test_bar_closed_during_exception_is_stopped(recorder, terminal):
     bar = tqdm(total=10, id="job", file=terminal)
     with pytest.raises(BrokenError):
         try:
@@ -168,7 +168,7 @@ def test_a_bar_that_is_closed_while_an_exception_is_on_its_way_is_stopped(record
     assert final_state(recorder)[0] == "stopped"
 
 
-def test_an_exception_that_was_being_handled_before_the_bar_began_is_not_its_own(recorder, terminal):
+def test_exception_before_start_does_not_stop_bar(recorder, terminal):
     try:
         raise BrokenError
     except BrokenError:
@@ -181,7 +181,7 @@ def test_an_exception_that_was_being_handled_before_the_bar_began_is_not_its_own
         assert recorder["job"].status == "succeeded"
 
 
-def test_a_bar_that_is_let_go_of_is_stopped_unless_all_of_its_total_is_done(recorder, terminal):
+def test_abandoned_bar_is_stopped_unless_complete(recorder, terminal):
     bar = tqdm(total=10, id="job", file=terminal)
     bar.update(9)
     del bar
@@ -194,14 +194,14 @@ def test_a_bar_that_is_let_go_of_is_stopped_unless_all_of_its_total_is_done(reco
     assert final_state(recorder) == ("succeeded", 10, None)
 
 
-def test_a_bar_that_is_iterated_twice_has_one_run(recorder, terminal):
+def test_bar_iterated_twice_has_one_run(recorder, terminal):
     bar = tqdm([1, 2], id="job", file=terminal)
     assert [*bar, *bar] == [1, 2, 1, 2]
     assert len(recorder) == 1
     assert final_state(recorder) == ("succeeded", 2, None)
 
 
-def test_a_generator_that_is_closed_is_stopped(recorder, terminal):
+def test_closed_generator_is_stopped(recorder, terminal):
     iterator = iter(tqdm(iterate_rows(), id="job", file=terminal))
     next(iterator)
     next(iterator)
@@ -209,7 +209,7 @@ def test_a_generator_that_is_closed_is_stopped(recorder, terminal):
     assert final_state(recorder) == ("stopped", 1, None)
 
 
-def test_a_bar_that_is_never_iterated_is_stopped(recorder, terminal):
+def test_bar_never_iterated_is_stopped(recorder, terminal):
     tqdm(iterate_rows(), id="job", total=5, file=terminal)
     gc.collect()
     assert final_state(recorder) == ("stopped", 0, None)
@@ -283,7 +283,7 @@ EXPECTED_STATES = {
 
 
 @pytest.mark.parametrize("what", PROGRAM_CODE)
-def test_the_end_of_the_process_is_told_as_it_was(what, tmp_path):
+def test_process_exit_reports_final_status(what, tmp_path):
     head = "import sys\nfrom progressbar_tracker import flush\nfrom progressbar_tracker.tqdm import tqdm\n"
     server = FaultServer()
     try:
@@ -311,7 +311,7 @@ def hidden_options():
 
 
 @pytest.mark.parametrize("loop", LOOP_KINDS + ASYNC_LOOP_KINDS)
-def test_a_hidden_bar_that_comes_to_its_end_has_succeeded(loop, recorder, hidden_options):
+def test_complete_hidden_bar_has_succeeded(loop, recorder, hidden_options):
     loop(iterate_rows(), stop_at(None), **hidden_options)
     assert final_state(recorder) == ("succeeded", 5, None)
     run = recorder["job"]
@@ -319,18 +319,18 @@ def test_a_hidden_bar_that_comes_to_its_end_has_succeeded(loop, recorder, hidden
 
 
 @pytest.mark.parametrize("loop", LOOP_KINDS)
-def test_a_hidden_bar_that_is_left_early_is_stopped(loop, recorder, hidden_options):
+def test_hidden_bar_left_early_is_stopped(loop, recorder, hidden_options):
     loop(iterate_rows(), stop_at(2), **hidden_options)
     assert final_state(recorder) == ("stopped", 2, None)
 
 
-def test_a_hidden_block_that_raises_has_failed(recorder, hidden_options):
+def test_hidden_block_that_raises_has_failed(recorder, hidden_options):
     with pytest.raises(BrokenError):
         block(iterate_rows(), raise_at(2), **hidden_options)
     assert final_state(recorder) == ("failed", 2, "BrokenError: bad row")
 
 
-def test_a_hidden_bar_is_moved_by_hand_like_any_other(recorder, hidden_options):
+def test_hidden_bar_accepts_explicit_updates(recorder, hidden_options):
     with tqdm(total=9, initial=1, **hidden_options) as bar:
         bar.update(2)
         bar.update()

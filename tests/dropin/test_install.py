@@ -29,7 +29,7 @@ def final_states(recorded):
 @pytest.mark.parametrize(
     "kind", [STOCK_TQDM, stock.std.tqdm, stock.auto.tqdm, stock.asyncio.tqdm], ids=lambda kind: kind.__module__
 )
-def test_every_class_of_tqdm_is_shown_whatever_was_imported_first(kind, installed_dropin, recorder, terminal):
+def test_install_shows_every_class_in_any_import_order(kind, installed_dropin, recorder, terminal):
     for _ in kind(range(3), desc="all", file=terminal):
         pass
     for _ in kind(range(3), desc="some", file=terminal):
@@ -40,7 +40,7 @@ def test_every_class_of_tqdm_is_shown_whatever_was_imported_first(kind, installe
     assert final_states(recorder) == [("all", "succeeded", 3), ("some", "stopped", 0), ("none", "failed", 0)]
 
 
-def test_a_class_that_a_library_derived_is_shown(installed_dropin, recorder, terminal):
+def test_install_shows_derived_class(installed_dropin, recorder, terminal):
     class LibraryBar(STOCK_TQDM):
         def __init__(self, *args, name=None, **options):
             self.name = name
@@ -55,20 +55,20 @@ def test_a_class_that_a_library_derived_is_shown(installed_dropin, recorder, ter
     assert final_states(recorder) == [("library", "succeeded", 3)]
 
 
-def test_the_functions_of_tqdm_are_shown(installed_dropin, recorder, terminal):
+def test_install_shows_functions_of_tqdm(installed_dropin, recorder, terminal):
     list(stock.trange(2, desc="trange", file=terminal))
     list(stock.contrib.tenumerate("ab", desc="tenumerate", file=terminal))
     assert final_states(recorder) == [("trange", "succeeded", 2), ("tenumerate", "succeeded", 2)]
 
 
-def test_the_drop_in_is_shown_once(installed_dropin, recorder, terminal):
+def test_install_shows_drop_in_once(installed_dropin, recorder, terminal):
     list(dropin.tqdm(range(3), id="ours", file=terminal))
     with dropin.tqdm(range(3), id="block", file=terminal) as bar:
         list(bar)
     assert [(run.id, run.status) for run in recorder] == [("ours", "succeeded"), ("block", "succeeded")]
 
 
-def test_a_disabled_bar_is_not_shown_and_a_hidden_one_is(installed_dropin, recorder):
+def test_install_shows_hidden_but_not_disabled_bar(installed_dropin, recorder):
     out = io.StringIO()
     list(STOCK_TQDM(range(3), disable=True, desc="off", file=out))
     list(STOCK_TQDM(range(3), disable=None, desc="batch", file=out))
@@ -76,7 +76,7 @@ def test_a_disabled_bar_is_not_shown_and_a_hidden_one_is(installed_dropin, recor
     assert final_states(recorder) == [("batch", "succeeded", 3)]
 
 
-def test_a_bar_that_was_made_before_is_left_alone(recorder, terminal):
+def test_install_ignores_earlier_bar(recorder, terminal):
     bar = STOCK_TQDM(range(3), file=terminal)
     install()
     try:
@@ -86,7 +86,7 @@ def test_a_bar_that_was_made_before_is_left_alone(recorder, terminal):
     assert len(recorder) == 0
 
 
-def test_twice_installed_is_installed_and_uninstalled_is_as_before(recorder, terminal):
+def test_install_is_idempotent_and_reversible(recorder, terminal):
     before = {
         name: stock.std.tqdm.__dict__[name] for name in ("__init__", "close", "__iter__", "__enter__", "__exit__")
     }
@@ -99,7 +99,7 @@ def test_twice_installed_is_installed_and_uninstalled_is_as_before(recorder, ter
     assert len(recorder) == 0
 
 
-def test_a_bar_that_is_open_when_it_is_uninstalled_ends_all_the_same(recorder, terminal):
+def test_uninstall_keeps_open_bar(recorder, terminal):
     install()
     bar, other = STOCK_TQDM(total=3, desc="done", file=terminal), STOCK_TQDM(total=3, desc="left", file=terminal)
     uninstall()
@@ -110,7 +110,7 @@ def test_a_bar_that_is_open_when_it_is_uninstalled_ends_all_the_same(recorder, t
     assert final_states(recorder) == [("done", "succeeded", 3), ("left", "stopped", 1)]
 
 
-def test_somebody_elses_patch_over_ours_survives_and_works(recorder, terminal, monkeypatch):
+def test_uninstall_keeps_foreign_patch(recorder, terminal, monkeypatch):
     install()
     ours = stock.std.tqdm.__init__
     calls = []
@@ -131,7 +131,7 @@ def test_somebody_elses_patch_over_ours_survives_and_works(recorder, terminal, m
     assert stock.std.tqdm.__init__ is not ours
 
 
-def test_a_constructor_that_fails_fails_as_ever(installed_dropin, recorder, terminal):
+def test_failing_constructor_raises_as_before(installed_dropin, recorder, terminal):
     with pytest.raises(stock.std.TqdmKeyError):
         STOCK_TQDM(range(3), id="not an option of tqdm", file=terminal)
     gc.collect()
@@ -150,7 +150,7 @@ def test_progress_apply_of_pandas_is_shown(installed_dropin, recorder, terminal)
 
 
 @pytest.mark.parametrize("kind", [stock.std.tqdm, stock.auto.tqdm], ids=lambda kind: kind.__module__)
-def test_a_bar_that_exists_is_mirrored_from_where_it_is(kind, recorder, terminal):
+def test_mirror_starts_at_current_count(kind, recorder, terminal):
     bar = kind(range(5), desc="here", file=terminal)
     iterator = iter(bar)
     next(iterator), next(iterator)
@@ -161,7 +161,7 @@ def test_a_bar_that_exists_is_mirrored_from_where_it_is(kind, recorder, terminal
     assert isinstance(bar, kind)
 
 
-def test_a_mirrored_bar_tells_break_from_failure(recorder, terminal):
+def test_mirrored_bar_distinguishes_break_and_failure(recorder, terminal):
     bar = mirror(stock.tqdm(range(5), file=terminal), id="broken off")
     for i in bar:
         if i == 2:
@@ -173,7 +173,7 @@ def test_a_mirrored_bar_tells_break_from_failure(recorder, terminal):
     assert recorder["failed"].error == "ValueError: no"
 
 
-def test_a_bar_of_rich_is_mirrored(recorder):
+def test_mirror_accepts_bar_of_rich(recorder):
     pytest.importorskip("rich")
     import warnings
 
@@ -194,7 +194,7 @@ def _make_console():
     return Console(file=io.StringIO())
 
 
-def test_a_bar_of_a_notebook_is_mirrored(recorder):
+def test_mirror_accepts_bar_of_notebook(recorder):
     pytest.importorskip("ipywidgets")
     from tqdm.notebook import tqdm_notebook
 
@@ -204,12 +204,12 @@ def test_a_bar_of_a_notebook_is_mirrored(recorder):
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "bar", [1, 2], object()], ids=lambda wrong: type(wrong).__name__)
-def test_what_is_no_bar_is_named(wrong):
+def test_mirror_error_names_invalid_bar(wrong):
     with pytest.raises(TypeError, match="bar must be a bar of tqdm, not"):
         mirror(wrong)
 
 
-def test_a_closed_or_disabled_bar_is_refused(terminal):
+def test_mirror_refuses_closed_or_disabled_bar(terminal):
     bar = stock.tqdm(total=3, file=terminal)
     bar.close()
     for each in (bar, stock.tqdm(total=3, disable=True)):
@@ -217,12 +217,12 @@ def test_a_closed_or_disabled_bar_is_refused(terminal):
             mirror(each)
 
 
-def test_a_bar_that_is_shown_already_is_refused(recorder, terminal):
+def test_mirror_refuses_bar_shown_already(recorder, terminal):
     with pytest.raises(ValueError, match="shown already"):
         mirror(dropin.tqdm(range(3), file=terminal))
 
 
-def test_a_mirrored_bar_is_gone_when_nobody_holds_it(recorder, terminal):
+def test_unreferenced_mirrored_bar_is_freed(recorder, terminal):
     mirror(stock.tqdm(total=3, file=terminal), id="gone")
     assert recorder["gone"].status == "stopped"
     assert not list(stock.tqdm._instances)
@@ -231,7 +231,7 @@ def test_a_mirrored_bar_is_gone_when_nobody_holds_it(recorder, terminal):
 # --- without a server, or with a bad one ------------------------------------------------------------------------------
 
 
-def test_a_program_whose_server_is_away_is_none_the_wiser(tmp_path):
+def test_unreachable_server_does_not_affect_program(tmp_path):
     program = (
         "import sys\nfrom progressbar_tracker.tqdm import tqdm\n"
         "print(sum(tqdm(range(1000), mininterval=0)), file=sys.stdout)"

@@ -70,11 +70,11 @@ def update_by_hand(bar):
     ],
     ids=str,
 )
-def test_it_draws_what_tqdm_draws(options, recorder):
+def test_drop_in_draws_like_tqdm(options, recorder):
     assert render_bar(tqdm, update_by_hand, **options) == render_bar(theirs.auto.tqdm, update_by_hand, **options)
 
 
-def test_its_attributes_are_those_of_tqdm(recorder, terminal):
+def test_drop_in_has_attributes_of_tqdm(recorder, terminal):
     ours, stock = tqdm(range(3), file=terminal), theirs.auto.tqdm(range(3), file=terminal)
     stock.iterable_awaitable, stock.iterable_iterator, stock.iterable_next  # noqa: B018 - told only when asked for
     assert set(vars(ours)) - {"_progressbar_mirror"} == set(vars(stock)) - {
@@ -86,7 +86,7 @@ def test_its_attributes_are_those_of_tqdm(recorder, terminal):
     stock.close()
 
 
-def test_an_override_of_display_that_raises_reaches_the_user_and_ours_holds_no_lock_of_its_own(recorder, terminal):
+def test_error_of_display_override_reaches_user(recorder, terminal):
     class Broken(tqdm):
         def display(self, *args, **options):
             if self.n:
@@ -100,7 +100,7 @@ def test_an_override_of_display_that_raises_reaches_the_user_and_ours_holds_no_l
     assert (run.status, run.error) == ("failed", "RuntimeError: no picture")
 
 
-def test_a_class_that_is_derived_from_it_may_use_its_own_methods_from_inside_the_constructor(recorder, terminal):
+def test_subclass_methods_work_in_constructor(recorder, terminal):
     class Mine(tqdm):
         def __init__(self, *args, **options):
             self.seen = []
@@ -117,7 +117,7 @@ def test_a_class_that_is_derived_from_it_may_use_its_own_methods_from_inside_the
     assert recorder["mine"].status == "succeeded"
 
 
-def test_an_unknown_argument_is_refused_as_tqdm_refuses_it(recorder, terminal):
+def test_unknown_argument_raises_tqdms_error(recorder, terminal):
     with pytest.raises(theirs.std.TqdmKeyError, match="colr"):
         tqdm(range(3), colr="red", file=terminal)
     gc.collect()
@@ -128,7 +128,7 @@ def test_an_unknown_argument_is_refused_as_tqdm_refuses_it(recorder, terminal):
     ("options", "what"),
     [({"id": 5}, "id"), ({"title": 5}, "title"), ({"weight": "x"}, "weight"), ({"group": 1}, "group")],
 )
-def test_a_wrong_argument_of_ours_is_named_and_nothing_is_drawn(options, what, recorder, terminal):
+def test_invalid_own_argument_draws_nothing(options, what, recorder, terminal):
     with pytest.raises(TypeError, match=what):
         tqdm(range(3), file=terminal, **options)
     gc.collect()
@@ -136,7 +136,7 @@ def test_a_wrong_argument_of_ours_is_named_and_nothing_is_drawn(options, what, r
     assert len(recorder) == 0
 
 
-def test_disable_true_turns_both_off(recorder, terminal):
+def test_disable_true_disables_both_displays(recorder, terminal):
     bar = tqdm(range(3), disable=True, id="off", file=terminal)
     assert list(bar) == [0, 1, 2]
     bar.update()
@@ -145,7 +145,7 @@ def test_disable_true_turns_both_off(recorder, terminal):
     assert (bar.n, bar.disable, terminal.getvalue(), len(recorder)) == (0, True, "", 0)
 
 
-def test_disable_none_off_a_terminal_hides_the_terminals_bar_only(recorder):
+def test_disable_none_without_terminal_hides_terminal_bar(recorder):
     out = io.StringIO()
     for _ in tqdm(range(3), disable=None, id="batch", file=out):
         pass
@@ -156,14 +156,14 @@ def test_disable_none_off_a_terminal_hides_the_terminals_bar_only(recorder):
     assert [(run.status, run.completed, run.total) for run in recorder] == [("succeeded", 3, 3), ("succeeded", 5, 5)]
 
 
-def test_disable_none_on_a_terminal_shows_both(recorder, terminal):
+def test_disable_none_on_terminal_shows_both_displays(recorder, terminal):
     for _ in tqdm(range(3), disable=None, id="seen", file=terminal):
         pass
     assert "3/3" in terminal.getvalue()
     assert recorder["seen"].completed == 3
 
 
-def test_the_environment_may_give_tqdms_own_defaults(recorder, monkeypatch):
+def test_environment_sets_tqdms_defaults(recorder, monkeypatch):
     # tqdm reads it when it is imported, so a stand-in for its wrapper would prove nothing: a process does.
     import subprocess
 
@@ -177,7 +177,7 @@ def test_the_environment_may_give_tqdms_own_defaults(recorder, monkeypatch):
     assert done.stdout == "rows from outside\n"
 
 
-def test_what_is_set_directly_is_what_is_shown(recorder, terminal):
+def test_assigned_attributes_are_shown(recorder, terminal):
     bar = tqdm(total=10, id="set", file=terminal)
     for n, total, shown in [(3, 10, (3, 10)), (12, 10, (12, 10)), (2.5, None, (2.5, None)), (1, 7, (1, 7))]:
         bar.n, bar.total = n, total
@@ -188,7 +188,7 @@ def test_what_is_set_directly_is_what_is_shown(recorder, terminal):
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan, None, "many", [1]], ids=str)
-def test_a_count_that_is_no_number_leaves_the_last_one(bad, recorder, terminal):
+def test_invalid_count_keeps_last_one(bad, recorder, terminal):
     bar = tqdm(total=10, id="odd", file=terminal)
     bar.update(4)
     assert recorder["odd"].completed == 4
@@ -199,14 +199,14 @@ def test_a_count_that_is_no_number_leaves_the_last_one(bad, recorder, terminal):
     assert recorder["odd"].completed == 5
 
 
-def test_a_numeric_unit_scale_multiplies_count_and_total(recorder, terminal):
+def test_numeric_unit_scale_multiplies_count_and_total(recorder, terminal):
     bar = tqdm(total=10, unit_scale=8, id="scaled", file=terminal)
     bar.update(3)
     assert (recorder["scaled"].completed, recorder["scaled"].total) == (24, 80)
     bar.close()
 
 
-def test_a_bar_without_an_end_that_is_infinite_has_no_total(recorder, terminal):
+def test_infinite_total_is_no_total(recorder, terminal):
     bar = tqdm(itertools.count(), total=math.inf, id="endless", file=terminal)
     assert recorder["endless"].total is None
     bar.close()
@@ -221,7 +221,7 @@ def test_description_and_postfix_become_title_and_description(recorder, terminal
     bar.close()
 
 
-def test_a_title_of_ones_own_stays_and_the_description_goes_beside_the_postfix(recorder, terminal):
+def test_own_title_moves_description_beside_postfix(recorder, terminal):
     bar = tqdm(
         total=1, desc="load", id="a", title="Nightly", group="g", weight=7, keep=True, unit=" rows", file=terminal
     )
@@ -232,13 +232,13 @@ def test_a_title_of_ones_own_stays_and_the_description_goes_beside_the_postfix(r
     bar.close()
 
 
-def test_a_bar_without_a_name_is_called_by_its_place(recorder, terminal):
+def test_bar_without_name_is_named_by_location(recorder, terminal):
     bar = tqdm(total=1, file=terminal)
     assert recorder.runs[0].title.startswith("test_parity.py:")
     bar.close()
 
 
-def test_hostile_texts_are_made_fit(recorder, terminal):
+def test_hostile_texts_are_sanitized(recorder, terminal):
     class Bad:
         def __str__(self):
             raise RuntimeError("no text")
@@ -256,7 +256,7 @@ def test_hostile_texts_are_made_fit(recorder, terminal):
     bar.close()
 
 
-def test_reset_starts_the_count_again_and_does_not_revive_a_closed_bar(recorder, terminal):
+def test_reset_restarts_count_but_not_closed_bar(recorder, terminal):
     bar = tqdm(total=10, id="again", file=terminal)
     bar.update(7)
     bar.reset(total=4)
@@ -277,7 +277,7 @@ def test_bars_at_one_position_are_kept_apart(recorder, terminal):
         bar.close()
 
 
-def test_a_bar_inside_anothers_loop_or_block_names_it_as_its_parent(recorder, terminal):
+def test_nested_bar_has_outer_bar_as_parent(recorder, terminal):
     for _ in trange(1, id="outer", file=terminal):
         with tqdm(total=1, id="middle", file=terminal):
             list(tqdm([1], id="inner", file=terminal))
@@ -285,7 +285,7 @@ def test_a_bar_inside_anothers_loop_or_block_names_it_as_its_parent(recorder, te
     assert [run.parent for run in recorder] == [None, "outer", "middle", None]
 
 
-def test_bool_len_and_the_rest_of_the_container_are_tqdms(recorder, terminal):
+def test_container_methods_are_tqdms(recorder, terminal):
     bar = tqdm([1, 2, 3], file=terminal)
     assert (len(bar), bool(bar), 2 in bar) == (3, True, True)
     stock = list(reversed(theirs.auto.tqdm([1, 2, 3], file=terminal)))
@@ -294,7 +294,7 @@ def test_bool_len_and_the_rest_of_the_container_are_tqdms(recorder, terminal):
         bool(tqdm(file=terminal))
 
 
-def test_a_closed_file_is_no_error(recorder):
+def test_closed_file_raises_nothing(recorder):
     out = io.StringIO()
     bar = tqdm(total=3, file=out, id="closed")
     bar.update(3)
@@ -303,7 +303,7 @@ def test_a_closed_file_is_no_error(recorder):
     assert recorder["closed"].status == "succeeded"
 
 
-def test_the_class_methods_are_there(recorder, terminal):
+def test_class_methods_exist(recorder, terminal):
     bar = tqdm(total=3, file=terminal)
     with tqdm.external_write_mode(file=terminal):
         pass
@@ -318,7 +318,7 @@ def test_the_class_methods_are_there(recorder, terminal):
     assert (recorder["bytes"].completed, recorder["bytes"].unit) == (100, "B")
 
 
-def test_no_iterator_is_taken_before_the_loop(recorder, terminal):
+def test_no_iterator_is_created_before_loop(recorder, terminal):
     class Loader:
         taken = 0
 
@@ -333,7 +333,7 @@ def test_no_iterator_is_taken_before_the_loop(recorder, terminal):
     assert loader.taken == 1
 
 
-def test_it_can_be_updated_from_many_threads(recorder, terminal):
+def test_bar_can_be_updated_from_many_threads(recorder, terminal):
     bar = tqdm(total=8000, id="threads", file=terminal)
     lock = threading.Lock()
 
@@ -351,14 +351,14 @@ def test_it_can_be_updated_from_many_threads(recorder, terminal):
     assert recorder["threads"].completed == 8000
 
 
-def test_a_bar_that_is_no_longer_held_is_gone_at_once(recorder, terminal):
+def test_unreferenced_bar_is_freed_at_once(recorder, terminal):
     before = len(list(getattr(tqdm, "_instances", ())))
     bar = tqdm(total=3, file=terminal)
     del bar
     assert len(list(tqdm._instances)) == before
 
 
-def test_a_bar_can_be_shown_while_it_is_being_drawn_by_a_lock_that_somebody_holds(recorder, terminal):
+def test_bar_can_be_created_while_drawing_lock_is_held(recorder, terminal):
     bar = tqdm(total=3, id="locked", file=terminal)
     with tqdm.get_lock():
         bar.n = 2
@@ -366,7 +366,7 @@ def test_a_bar_can_be_shown_while_it_is_being_drawn_by_a_lock_that_somebody_hold
     bar.close()
 
 
-def test_the_command_line_of_tqdm_finds_its_options_in_the_text_of_the_class():
+def test_tqdm_command_line_reads_class_docstring():
     text = tqdm.__doc__
     assert theirs.std.tqdm.__doc__ in text
     options = dict(theirs.cli.RE_OPTS.findall(text if sys.version_info < (3, 13) else text.replace("\n", "\n    ")))
@@ -377,12 +377,12 @@ def test_the_command_line_of_tqdm_finds_its_options_in_the_text_of_the_class():
 # --- the other names --------------------------------------------------------------------------------------------------
 
 
-def test_trange_counts_a_range(recorder, terminal):
+def test_trange_counts_range(recorder, terminal):
     assert list(trange(2, 8, 3, id="r", file=terminal)) == [2, 5]
     assert (recorder["r"].completed, recorder["r"].total) == (2, 2)
 
 
-def test_the_functions_of_contrib_take_our_options(recorder, terminal):
+def test_contrib_functions_accept_own_options(recorder, terminal):
     assert list(tenumerate("ab", start=1, id="e", file=terminal)) == [(1, "a"), (2, "b")]
     assert list(tzip("ab", [1, 2], id="z", file=terminal)) == [("a", 1), ("b", 2)]
     assert list(tmap(abs, [-1, -2], id="m", file=terminal)) == [1, 2]
@@ -392,7 +392,7 @@ def test_the_functions_of_contrib_take_our_options(recorder, terminal):
     ]
 
 
-def test_process_map_counts_in_the_parent(recorder, terminal):
+def test_process_map_counts_in_parent(recorder, terminal):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads
         assert process_map(abs, [-1, -2], id="p", max_workers=1, file=terminal) == [1, 2]
@@ -417,11 +417,11 @@ def test_gather_and_as_completed_are_counted(recorder, terminal):
     ]
 
 
-def test_a_copy_of_a_bar_is_what_tqdm_makes_of_it():
+def test_copy_of_bar_is_tqdms():
     assert copy.copy(tqdm).__name__ == "tqdm"
 
 
-def test_the_lock_is_that_of_tqdm_and_is_made_again_when_it_was_deleted(recorder, terminal):
+def test_deleted_lock_is_recreated(recorder, terminal):
     assert tqdm.get_lock() is theirs.auto.tqdm.get_lock()
     for _ in range(2):
         del tqdm._lock

@@ -104,7 +104,7 @@ def call_watch(url, kind):
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 @pytest.mark.parametrize("phase", RESPONSE_STARTS)
 @pytest.mark.parametrize("pause", [0.05, 0.0])
-def test_call_ends_when_its_time_is_over(phase, kind, pause):
+def test_call_ends_at_its_deadline(phase, kind, pause):
     start, piece = RESPONSE_STARTS[phase]
     if not piece:
         pause = 0.05
@@ -119,7 +119,7 @@ def test_call_ends_when_its_time_is_over(phase, kind, pause):
 @IGNORE_UNCLOSED_GENERATOR
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 @pytest.mark.parametrize("phase", ["accepts only", "head trickles", "headers trickle", "interim answers"])
-def test_head_of_a_stream_of_events_has_the_deadline(phase, kind):
+def test_event_stream_head_obeys_deadline(phase, kind):
     with contextlib.closing(TricklingServer(*RESPONSE_STARTS[phase], 0.02)) as server:
         begun = time.monotonic()
         with pytest.raises(TransportError):
@@ -129,7 +129,7 @@ def test_head_of_a_stream_of_events_has_the_deadline(phase, kind):
 
 @IGNORE_UNCLOSED_GENERATOR
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
-def test_stream_of_events_outlives_the_deadline(kind):
+def test_event_stream_outlives_deadline(kind):
     """Only silence ends it: here the first event comes after a comment a tenth of a second for 15 tenths."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     pieces = itertools.chain([b": beat\n\n"] * 15, itertools.repeat(b'id: 1\nevent: snapshot\ndata: {"items": []}\n\n'))
@@ -149,7 +149,7 @@ def test_stream_of_events_outlives_the_deadline(kind):
 
 
 @pytest.mark.parametrize("phase", ["head trickles", "interim answers", "body trickles"])
-def test_closing_a_client_whose_server_trickles_is_bounded(phase):
+def test_close_during_slow_reply_is_bounded(phase):
     with contextlib.closing(TricklingServer(*RESPONSE_STARTS[phase], 0.02)) as server:
         pb = ProgressBar(server.url, "key", auto_detect=False)
         with pb.track(total=1, id="job", keep=True) as bar:
@@ -159,7 +159,7 @@ def test_closing_a_client_whose_server_trickles_is_bounded(phase):
         assert time.monotonic() - begun < MAX_CALL_SECONDS
 
 
-def test_server_that_reads_nothing_ends_the_writing():
+def test_write_to_server_that_never_reads_ends():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         transport = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", "k", timeout=CALL_TIMEOUT)
 
@@ -172,7 +172,7 @@ def test_server_that_reads_nothing_ends_the_writing():
         assert time.monotonic() - begun < MAX_CALL_SECONDS
 
 
-def test_addresses_of_a_host_share_the_time(monkeypatch):
+def test_addresses_of_a_host_share_the_timeout(monkeypatch):
     asked = []
     backend = DeadlineBackend()
 
@@ -194,7 +194,7 @@ def test_addresses_of_a_host_share_the_time(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "trio"])
-def test_async_client_works_in_one_loop_after_another(kind):
+def test_async_client_works_in_consecutive_loops(kind):
     """No error, and no ResourceWarning, which is an error here, whether it is closed or not."""
     run = asyncio.run if kind == "asyncio" else __import__("trio").run
     listener = socket.create_server(("127.0.0.1", 0))
@@ -226,7 +226,7 @@ def test_async_client_works_in_one_loop_after_another(kind):
     listener.close()
 
 
-def test_httpx_is_imported_by_the_transport_alone():
+def test_httpx_is_imported_only_by_transport():
     root = Path(__file__).parents[2] / "src" / "progressbar_tracker"
     users = set()
     for path in root.rglob("*.py"):
@@ -246,7 +246,7 @@ def test_httpx_is_imported_by_the_transport_alone():
     assert users == {"_http/transport.py", "_http/network.py", "server/notifications/webhooks.py"}
 
 
-def test_pool_closes_no_idle_connection_as_surplus():
+def test_pool_keeps_idle_connections():
     """httpx closes surplus idle connections, also one that it has just given to another thread."""
     transport = HttpTransport("http://127.0.0.1:9", "key", timeout=1.0)
     pool = transport.open()._transport._pool

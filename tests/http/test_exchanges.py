@@ -119,7 +119,7 @@ def run_exchange(exchange, *replies):
         ("http://h/50%25", "http://h/50%25/"),
     ],
 )
-def test_a_base_url_ends_in_one_slash(given_url, used):
+def test_base_url_ends_in_one_slash(given_url, used):
     assert parse_base_url(given_url) == used
 
 
@@ -157,14 +157,14 @@ def test_a_base_url_ends_in_one_slash(given_url, used):
     ],
     ids=ascii,
 )
-def test_what_is_no_base_url_is_refused_by_the_name_of_the_argument(url):
+def test_invalid_base_url_error_names_the_argument(url):
     with pytest.raises(ConfigError, match=r"^url ") as caught:
         parse_base_url(url, "url")
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("url", ["http://user:secret@h", "http://secret@h/", "http://:secret@h"])
-def test_a_url_with_a_password_is_refused_and_not_repeated(url):
+def test_base_url_with_password_is_refused_and_hidden(url):
     with pytest.raises(ConfigError) as caught:
         parse_base_url(url)
     assert "secret" not in str(caught.value)
@@ -174,19 +174,19 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url):
 
 
 @pytest.mark.parametrize("key", ["k", "readonly-key-123", "a b", "~!@#$%^&*()", " padded\n"])
-def test_a_key_of_printable_ascii_is_taken_without_the_space_around_it(key):
+def test_printable_key_is_stripped(key):
     assert check_key(key) == key.strip()
 
 
 @pytest.mark.parametrize("key", ["", "  ", "se\ncret", "secr\r\nX-Admin: 1", "secret\x00", "sécret", "secret😀"])
-def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key):
+def test_unprintable_key_is_refused_and_hidden(key):
     with pytest.raises(ConfigError, match=r"^api_key must ") as caught:
         check_key(key)
     assert "cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [None, 5, b"secret"])
-def test_a_key_that_is_no_string_is_refused_and_not_shown(key):
+def test_key_of_another_type_is_refused_and_hidden(key):
     with pytest.raises(ConfigError, match="api_key must be a string, not ") as caught:
         check_key(key)
     assert "secret" not in str(caught.value)
@@ -196,7 +196,7 @@ def test_a_key_that_is_no_string_is_refused_and_not_shown(key):
 
 
 @pytest.mark.parametrize("item_id", HOSTILE_IDS)
-def test_an_encoded_id_is_one_segment_that_decodes_to_the_id(item_id):
+def test_quoted_id_is_one_segment_and_decodes_to_id(item_id):
     text = quote_id(item_id)
     assert unquote(text) == item_id
     assert text.isascii()
@@ -205,26 +205,26 @@ def test_an_encoded_id_is_one_segment_that_decodes_to_the_id(item_id):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_every_id_comes_back_from_a_query_as_the_only_parameter(item_id):
+def test_quoted_id_round_trips_in_query(item_id):
     query = urlsplit(f"http://h/progress?id={quote_id(item_id)}").query
     assert parse_qsl(query, keep_blank_values=True, strict_parsing=True) == [("id", item_id)]
 
 
-def test_ordinary_dots_stay_readable():
+def test_quoted_id_keeps_ordinary_dots():
     assert quote_id("model-v1.2.bin") == "model-v1.2.bin"
 
 
-def test_a_body_is_compact_utf_8_json():
+def test_body_is_compact_utf_8_json():
     assert encode_json({"title": "ü😀", "value": 0.5}) == '{"title":"ü😀","value":0.5}'.encode()
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_json_lacks_is_never_sent(number):
+def test_non_finite_number_is_never_encoded(number):
     with pytest.raises(ValueError):
         encode_json({"value": number})
 
 
-def test_the_five_fields_are_checked_and_named_as_the_protocol_has_them():
+def test_legacy_item_has_protocol_fields():
     assert build_legacy_item("x", "X", "a\nb", 1, 7) == {
         "id": "x",
         "title": "X",
@@ -245,7 +245,7 @@ def test_the_five_fields_are_checked_and_named_as_the_protocol_has_them():
         ("weight", ("x", "t", "d", 0.5, 2**60)),
     ],
 )
-def test_a_field_that_breaks_a_rule_is_refused_by_its_name(argument, arguments):
+def test_legacy_item_error_names_the_field(argument, arguments):
     with pytest.raises(FieldError) as caught:
         build_legacy_item(*arguments)
     assert caught.value.field == argument
@@ -280,16 +280,16 @@ START_TIME = 1_800_000_000.0
         (formatdate(START_TIME + 86400, usegmt=True), 300.0),
     ],
 )
-def test_retry_after_is_seconds_from_0_to_300(text, seconds):
+def test_retry_after_is_from_0_to_300_seconds(text, seconds):
     assert parse_retry_after(Reply(503, {"retry-after": text}, b""), START_TIME) == seconds
 
 
-def test_without_the_header_there_is_no_retry_after():
+def test_retry_after_without_header_is_none():
     assert parse_retry_after(Reply(503, {}, b"")) is None
 
 
 @given(st.text())
-def test_no_retry_after_header_makes_a_client_raise_or_wait_for_long(text):
+def test_retry_after_of_any_text_is_bounded(text):
     seconds = parse_retry_after(Reply(503, {"retry-after": text}, b""), START_TIME)
     assert seconds is None or 0.0 <= seconds <= 300.0
 
@@ -323,7 +323,7 @@ ERROR_CLASSES = [
 
 @pytest.mark.parametrize(("status", "kind"), ERROR_CLASSES)
 @pytest.mark.parametrize("request_", [GET_REQUEST, POST_REQUEST, PUT_REQUEST], ids=lambda request: request.method)
-def test_every_status_is_one_class_of_error(status, kind, request_):
+def test_status_selects_error_class(status, kind, request_):
     error = error_from_reply(Reply(status, {}, b""), request_)
     assert type(error) is kind
     assert error.status_code == status
@@ -342,32 +342,32 @@ def test_every_status_is_one_class_of_error(status, kind, request_):
         (Request("DELETE", "progress?id=x"), "", ConflictError),
     ],
 )
-def test_a_conflict_is_an_existing_item_only_when_one_was_to_be_created(request_, code, kind):
+def test_conflict_on_create_only_is_item_exists(request_, code, kind):
     assert type(error_from_reply(make_problem_reply(409, code), request_)) is kind
 
 
 @pytest.mark.parametrize(
     ("status", "told"), [(404, "gone (404 on GET /items/a)"), (500, "gone (500 on GET /items/a, request it-1)")]
 )
-def test_an_error_tells_what_the_request_is_called_in_the_servers_log(status, told):
+def test_server_error_has_request_id(status, told):
     error = error_from_reply(Reply(status, {"x-request-id": "it-1"}, b'{"detail": "gone"}'), Request("GET", "items/a"))
     assert (error.request_id, str(error)) == ("it-1", told)
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a\x1b[31m", "\xe4"])
-def test_an_id_that_is_not_fit_to_be_shown_is_left_out(given):
+def test_invalid_request_id_is_left_out(given):
     error = error_from_reply(Reply(500, {"x-request-id": given}, b""), Request("GET", "items/a"))
     assert (error.request_id, str(error)) == ("", "the server failed (500 on GET /items/a)")
 
 
-def test_a_problem_gives_code_detail_and_retry_after():
+def test_problem_sets_code_detail_and_retry_after():
     reply = make_problem_reply(429, "rate-limited", "Slow down.")
     error = error_from_reply(reply._replace(headers={"retry-after": "7"}), GET_REQUEST)
     assert (error.code, error.detail, error.retry_after) == ("rate-limited", "Slow down.", 7.0)
     assert str(error) == "Slow down. (429 on GET /progress)"
 
 
-def test_a_field_is_named_unless_the_detail_names_it():
+def test_problem_field_is_named_once():
     assert str(
         error_from_reply(make_problem_reply(422, detail="must be a number", field="value"), PUT_REQUEST)
     ).startswith("value: must be")
@@ -376,7 +376,7 @@ def test_a_field_is_named_unless_the_detail_names_it():
     ).startswith("value must be")
 
 
-def test_the_error_of_an_original_server_is_its_detail():
+def test_legacy_error_becomes_detail():
     assert (
         error_from_reply(make_reply({"error": "Item already exists"}, 409), POST_REQUEST).detail
         == "Item already exists"
@@ -384,39 +384,39 @@ def test_the_error_of_an_original_server_is_its_detail():
 
 
 @pytest.mark.parametrize("document", [{"type": None, "detail": None, "field": None}, {}, [], "x", 5, None])
-def test_a_problem_without_content_leaves_the_reason_of_the_status(document):
+def test_empty_problem_uses_reason_of_status(document):
     error = error_from_reply(make_reply(document, 403), GET_REQUEST)
     assert (error.code, error.detail) == ("", "")
     assert str(error) == "not allowed (403 on GET /progress)"
 
 
-def test_a_plain_text_answer_is_the_detail_cut_short():
+def test_plain_text_reply_becomes_short_detail():
     error = error_from_reply(Reply(500, {}, b"  out of memory" + b"!" * 5000), GET_REQUEST)
     assert error.detail.startswith("out of memory!")
     assert len(error.detail) < 300
 
 
 @pytest.mark.parametrize("status", [401, 404, 500, 502])
-def test_a_proxys_page_never_becomes_the_message(status):
+def test_html_page_never_becomes_message(status):
     error = error_from_reply(make_html_reply(status), GET_REQUEST)
     assert error.detail == ""
     assert "html" not in str(error)
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"[" * 100_000, b"{", b'{"detail": ' + b"9" * 5000 + b"}"])
-def test_an_error_with_a_hostile_body_is_still_the_error_of_its_status(body):
+def test_hostile_body_keeps_error_of_status(body):
     assert type(error_from_reply(Reply(503, {}, body), GET_REQUEST)) is ServerError
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_error_that_doubts_the_url(status):
+def test_redirect_error_questions_the_url(status):
     error = error_from_reply(Reply(status, {"location": "http://elsewhere"}, HTML_PAGE), GET_REQUEST)
     assert type(error) is ResponseError
     assert error.code == "unexpected-answer"
     assert "is the URL right?" in str(error)
 
 
-def test_no_error_shows_the_query_of_the_request():
+def test_error_hides_query_of_request():
     assert "?" not in str(error_from_reply(make_problem_reply(403), Request("DELETE", "progress?id=private")))
 
 
@@ -424,37 +424,37 @@ def test_no_error_shows_the_query_of_the_request():
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_an_empty_success_is_a_success(status):
+def test_empty_2xx_reply_is_success(status):
     assert parse_json(Reply(status, {}, b""), POST_REQUEST) is None
 
 
 @pytest.mark.parametrize("body", [HTML_PAGE, b"ok", b"\xff", b"{", b"[" * 100_000])
-def test_a_success_that_is_no_json_is_an_error_that_doubts_the_url(body):
+def test_2xx_reply_without_json_questions_the_url(body):
     with pytest.raises(ResponseError, match="not this protocol: is the URL that of a progress server") as caught:
         parse_json(Reply(200, {"content-type": "text/html"}, body), POST_REQUEST)
     assert (caught.value.status_code, caught.value.code) == (200, "unexpected-answer")
     assert "text/html" in str(caught.value)
 
 
-def test_a_single_request_returns_the_document():
+def test_request_json_returns_document():
     assert run_exchange(request_json(GET_REQUEST), make_reply({"a": 1})) == {"a": 1}
 
 
-def test_key_info_of_our_server_is_read_whole():
+def test_key_info_of_v1_server_is_complete():
     document = {**V1_KEY_INFO, "server": {"version": "2.0.0", "boot_id": "b1"}, "limits": {"body": 65536}, "new": True}
     talk = ExchangeDriver(make_reply(document))
     assert talk.run(request_key_info()) == KeyInfo("write", tuple(V1_KEY_INFO["permissions"]), ("v1",), "2.0.0", "b1")
     assert talk.requests == [Request("GET", "api/key-info")]
 
 
-def test_key_info_of_an_original_server_speaks_part_1_only():
+def test_key_info_of_legacy_server_has_no_api():
     assert run_exchange(request_key_info(), make_reply(LEGACY_KEY_INFO)) == KeyInfo(
         "write", tuple(LEGACY_KEY_INFO["permissions"])
     )
 
 
 @pytest.mark.parametrize("document", [[], {}, "x", None, {"type": "read"}, {"permissions": "read"}])
-def test_key_info_that_says_nothing_of_permissions_is_an_unexpected_answer(document):
+def test_key_info_without_permissions_is_unexpected(document):
     with pytest.raises(ResponseError) as caught:
         run_exchange(request_key_info(), make_reply(document))
     assert caught.value.code == "unexpected-answer"
@@ -463,7 +463,7 @@ def test_key_info_that_says_nothing_of_permissions_is_an_unexpected_answer(docum
 @pytest.mark.parametrize(
     "more", [{"server": "x", "api": "v1"}, {"server": None, "api": None}, {"server": [], "api": {}}]
 )
-def test_key_info_with_odd_additions_is_read_without_them(more):
+def test_key_info_ignores_invalid_additions(more):
     assert run_exchange(request_key_info(), make_reply({**LEGACY_KEY_INFO, **more})) == KeyInfo(
         "write", tuple(LEGACY_KEY_INFO["permissions"])
     )
@@ -472,21 +472,21 @@ def test_key_info_with_odd_additions_is_read_without_them(more):
 # ---------------------------------------------------------------- the calls of a client
 
 
-def test_key_info_is_asked_once():
+def test_key_info_is_requested_once():
     wire = ServerProtocol()
     assert run_exchange(wire.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
     assert run_exchange(wire.can_write()) is True
     assert run_exchange(wire.key_info()) is wire.key_info_cache
 
 
-def test_a_failed_lookup_is_not_remembered():
+def test_failed_key_info_is_not_cached():
     wire = ServerProtocol()
     with pytest.raises(ServerError):
         run_exchange(wire.get_all(), make_problem_reply(500))
     assert run_exchange(wire.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
 
 
-def test_without_auto_detection_nothing_is_asked_before_a_call():
+def test_without_auto_detect_call_is_first_request():
     talk = ExchangeDriver(make_reply([]))
     talk.run(ServerProtocol(auto_detect=False).get_all())
     assert talk.request_lines == ["GET progress"]
@@ -505,7 +505,7 @@ def test_without_auto_detection_nothing_is_asked_before_a_call():
         (lambda wire: wire.delete("x"), "delete items: it has none, and delete_own or delete_all is needed"),
     ],
 )
-def test_a_permission_known_to_be_lacking_is_refused_here_with_what_is_needed(call, needed):
+def test_missing_permission_is_refused_locally(call, needed):
     talk = ExchangeDriver(make_reply({"type": "odd", "permissions": ["none"]}))
     with pytest.raises(PermissionError, match=f"this odd key may not {needed}") as caught:
         talk.run(call(ServerProtocol()))
@@ -513,52 +513,52 @@ def test_a_permission_known_to_be_lacking_is_refused_here_with_what_is_needed(ca
     assert talk.request_lines == ["GET api/key-info"]
 
 
-def test_a_key_without_permissions_is_told_so():
+def test_error_names_a_key_without_permissions():
     with pytest.raises(PermissionError, match="it has no permissions"):
         run_exchange(ServerProtocol().get_all(), make_reply({"type": "read", "permissions": []}))
 
 
 @pytest.mark.parametrize("document", [None, {}, "x", {"items": []}, [1], [{}, None]])
-def test_a_list_that_is_none_is_an_unexpected_answer(document):
+def test_item_list_of_wrong_shape_is_unexpected(document):
     with pytest.raises(ResponseError) as caught:
         run_exchange(ServerProtocol(auto_detect=False).get_all(), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
-def test_get_asks_our_server_for_the_one_item():
+def test_get_requests_single_item():
     talk = ExchangeDriver(make_reply({"id": "a/b"}))
     assert talk.run(ServerProtocol(auto_detect=False).get("a/b")) == {"id": "a/b"}
     assert talk.request_lines == ["GET api/v1/items/a%2Fb"]
 
 
-def test_get_of_a_missing_item_believes_our_server():
+def test_get_missing_item_needs_one_request():
     talk = ExchangeDriver(make_problem_reply(404, "item-not-found", "no item"))
     with pytest.raises(ItemNotFoundError, match="no item with the id 'x'"):
         talk.run(ServerProtocol(auto_detect=False).get("x"))
     assert talk.request_lines == ["GET api/v1/items/x"]
 
 
-def test_get_looks_the_item_up_in_the_list_of_an_original_server():
+def test_get_on_legacy_server_searches_list():
     talk = ExchangeDriver(make_html_reply(404), make_reply([{"id": "y"}, {"id": "x", "value": 0.5}]))
     assert talk.run(ServerProtocol(auto_detect=False).get("x")) == {"id": "x", "value": 0.5}
     assert talk.request_lines == ["GET api/v1/items/x", "GET progress"]
 
 
-def test_get_of_an_item_that_is_not_in_the_list_of_an_original_server_is_not_found():
+def test_get_missing_item_on_legacy_server_is_not_found():
     with pytest.raises(ItemNotFoundError) as caught:
         run_exchange(ServerProtocol(auto_detect=False).get("x"), make_html_reply(404), make_reply([{}, {"id": "y"}]))
     assert (caught.value.status_code, caught.value.code) == (404, "item-not-found")
 
 
 @pytest.mark.parametrize("document", [None, [], "x"])
-def test_an_item_that_is_none_is_an_unexpected_answer(document):
+def test_item_of_wrong_shape_is_unexpected(document):
     with pytest.raises(ResponseError) as caught:
         run_exchange(ServerProtocol(auto_detect=False).get("x"), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
 @pytest.mark.parametrize("item_id", [None, 5, "", "x" * 201, "a\x00"])
-def test_a_bad_id_is_refused_before_anything_is_asked(item_id):
+def test_invalid_id_is_refused_before_any_request(item_id):
     for call in (ServerProtocol().get, ServerProtocol().delete):
         talk = ExchangeDriver()
         with pytest.raises(FieldError, match="item_id"):
@@ -566,7 +566,7 @@ def test_a_bad_id_is_refused_before_anything_is_asked(item_id):
         assert talk.requests == []
 
 
-def test_a_field_of_the_wrong_type_is_refused_before_the_key_is_looked_up():
+def test_invalid_field_is_refused_before_key_info():
     for call in (ServerProtocol().create, ServerProtocol().update):
         with pytest.raises(FieldTypeError, match=r"value must be a number, not '0\.5'"):
             run_exchange(call("x", "t", "d", "0.5", 0))
@@ -598,21 +598,21 @@ def test_a_field_of_the_wrong_type_is_refused_before_the_key_is_looked_up():
     ],
     ids=["list", "create", "create expiring", "revoke", "rotate"],
 )
-def test_keys_are_administered_in_one_request_each(exchange, line, body, document, result):
+def test_key_administration_needs_one_request(exchange, line, body, document, result):
     talk = ExchangeDriver(make_reply(document))
     assert talk.run(exchange()) == result
     assert (talk.request_lines, talk.request_bodies) == ([line], [body])
 
 
 @pytest.mark.parametrize("document", [None, [], "x", {"keys": None}])
-def test_a_list_of_keys_that_is_none_is_an_unexpected_answer(document):
+def test_key_list_of_wrong_shape_is_unexpected(document):
     with pytest.raises(ResponseError) as caught:
         run_exchange(request_keys(), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
 @pytest.mark.parametrize("exchange", [lambda: request_new_key("read", "wall", None), lambda: request_rotation("k")])
-def test_a_new_secret_that_is_none_is_an_unexpected_answer(exchange):
+def test_new_key_of_wrong_shape_is_unexpected(exchange):
     with pytest.raises(ResponseError) as caught:
         run_exchange(exchange(), make_reply([]))
     assert caught.value.code == "unexpected-answer"
@@ -641,7 +641,7 @@ def legacy_protocol():
     return wire
 
 
-def test_operations_travel_as_one_batch():
+def test_operations_are_sent_in_one_batch():
     results = [{"id": "a", "status": 201}, {"id": "b", "status": 409, "problem": {"detail": "other run"}}]
     talk = ExchangeDriver(make_reply({"results": results}))
     ops = [put_op("a"), patch_op("b", completed=5)]
@@ -654,14 +654,14 @@ def test_operations_travel_as_one_batch():
     "document",
     [None, [], {}, {"results": []}, {"results": [{}]}, {"results": [5]}, {"results": [{"status": "201"}]}],
 )
-def test_batch_results_that_do_not_fit_the_operations_are_an_unexpected_answer(document):
+def test_batch_results_of_wrong_shape_are_unexpected(document):
     with pytest.raises(ResponseError) as caught:
         run_exchange(request_batch([put_op("a")]), make_reply(document))
     assert caught.value.code == "unexpected-answer"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 413, 429, 500, 503])
-def test_a_batch_that_is_refused_is_not_tried_one_by_one(status):
+def test_refused_batch_is_not_sent_one_by_one(status):
     talk = ExchangeDriver(make_problem_reply(status))
     with pytest.raises(ResponseError) as caught:
         talk.run(ServerProtocol().deliver([put_op("a")]))
@@ -669,7 +669,7 @@ def test_a_batch_that_is_refused_is_not_tried_one_by_one(status):
     assert talk.request_lines == ["POST api/v1/items:batch"]
 
 
-def test_a_server_that_has_lost_an_item_is_asked_which_life_of_it_this_is():
+def test_missing_item_requests_boot_id():
     wire, results = ServerProtocol(), [{"id": "a", "status": 404}]
     assert wire.boot_id == ""
     for boot_id in ("b1", "b2"):
@@ -681,13 +681,13 @@ def test_a_server_that_has_lost_an_item_is_asked_which_life_of_it_this_is():
 
 
 @pytest.mark.parametrize("op", [delete_op("a"), patch_op("a", part="rows")], ids=["delete", "part"])
-def test_an_item_that_need_not_be_there_is_no_reason_to_ask_for_the_servers_life(op):
+def test_missing_optional_item_requests_no_boot_id(op):
     talk = ExchangeDriver(make_reply({"results": [{"id": "a", "status": 404}]}))
     talk.run(ServerProtocol().deliver([op]))
     assert talk.request_lines == ["POST api/v1/items:batch"]
 
 
-def test_a_server_that_does_not_tell_its_life_has_answered_the_batch_all_the_same():
+def test_failed_boot_id_request_keeps_batch_results():
     results = [{"id": "a", "status": 404}]
     wire = ServerProtocol()
     assert (
@@ -698,7 +698,7 @@ def test_a_server_that_does_not_tell_its_life_has_answered_the_batch_all_the_sam
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_a_server_without_batches_that_claims_part_2_is_believed_and_the_error_raised(status):
+def test_404_batch_of_v1_server_raises(status):
     talk = ExchangeDriver(make_problem_reply(status), make_reply(V1_KEY_INFO))
     with pytest.raises(ResponseError) as caught:
         talk.run(ServerProtocol().deliver([put_op("a")]))
@@ -707,7 +707,7 @@ def test_a_server_without_batches_that_claims_part_2_is_believed_and_the_error_r
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_an_original_server_gets_the_operations_one_by_one(status):
+def test_legacy_server_gets_operations_one_by_one(status):
     ops = [put_op("a", completed=1), patch_op("a", completed=5), delete_op("b")]
     talk = ExchangeDriver(
         make_html_reply(status), make_reply(LEGACY_KEY_INFO), make_reply(status=201), make_reply(), make_reply()
@@ -727,26 +727,26 @@ def test_an_original_server_gets_the_operations_one_by_one(status):
     assert [body["value"] for body in talk.request_bodies[2:4]] == [0.1, 0.5]
 
 
-def test_an_original_server_is_not_asked_for_a_batch_again():
+def test_legacy_server_gets_only_one_batch_request():
     talk = ExchangeDriver(make_reply(status=201))
     talk.run(legacy_protocol().deliver([put_op("a")]))
     assert talk.request_lines == ["POST progress"]
 
 
-def test_an_item_that_exists_already_is_adopted():
+def test_existing_item_is_adopted():
     talk = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply())
     assert talk.run(legacy_protocol().deliver([put_op("a", completed=3)])) == [{"id": "a", "status": 200}]
     assert talk.request_lines == ["POST progress", "PUT progress"]
     assert talk.request_bodies[0] == talk.request_bodies[1]
 
 
-def test_an_item_of_somebody_else_is_not_adopted():
+def test_item_of_another_owner_is_not_adopted():
     talk = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply({"error": "not yours"}, 403))
     results = talk.run(legacy_protocol().deliver([put_op("a")]))
     assert results == [{"id": "a", "status": 403, "problem": {"detail": "not yours"}}]
 
 
-def test_what_was_said_earlier_is_repeated_for_part_1_replaces_whole_items():
+def test_legacy_write_repeats_earlier_fields():
     wire = legacy_protocol()
     run_exchange(wire.deliver([put_op("a", title="First", weight=7)]), make_reply(status=201))
     run_exchange(wire.deliver([patch_op("a", completed=5)]), make_reply())
@@ -755,7 +755,7 @@ def test_what_was_said_earlier_is_repeated_for_part_1_replaces_whole_items():
     assert talk.request_bodies == [{"id": "a", "title": "First", "description": "half", "value": 0.5, "weight": 7}]
 
 
-def test_a_deleted_item_is_forgotten():
+def test_deleted_item_state_is_dropped():
     wire = legacy_protocol()
     run_exchange(wire.deliver([put_op("a", title="First"), delete_op("a")]), make_reply(status=201), make_reply())
     talk = ExchangeDriver(make_reply())
@@ -763,7 +763,7 @@ def test_a_deleted_item_is_forgotten():
     assert talk.request_bodies[0]["title"] == "a"
 
 
-def test_one_failed_operation_does_not_stop_the_others():
+def test_failed_operation_does_not_stop_others():
     replies = [
         make_problem_reply(500, detail="oops"),
         make_reply(status=201),
@@ -778,7 +778,7 @@ def test_one_failed_operation_does_not_stop_the_others():
 
 
 @pytest.mark.parametrize("reply", [make_problem_reply(401), make_html_reply(302)], ids=["401", "302"])
-def test_a_refused_key_and_a_redirect_stop_the_one_by_one(reply):
+def test_refused_key_or_redirect_stops_one_by_one(reply):
     talk = ExchangeDriver(reply)
     with pytest.raises(ResponseError):
         talk.run(legacy_protocol().deliver([put_op("a"), put_op("b")]))
@@ -804,17 +804,17 @@ def test_a_refused_key_and_a_redirect_stop_the_one_by_one(reply):
         (put_op("a", completed=3, status="failed", error="ValueError: no"), "failed: ValueError: no", 0.3),
     ],
 )
-def test_five_fields_tell_a_trackers_state_and_only_success_is_1(op, description, value):
+def test_legacy_state_has_value_1_only_after_success(op, description, value):
     state = LegacyState(op, 0.0, op.get("completed") or 0).to_item(0.0)
     assert (state["description"], state["value"]) == (description, value)
 
 
-def test_the_five_fields_of_a_long_failure_still_obey_the_rules():
+def test_legacy_state_of_long_failure_is_valid():
     state = LegacyState(put_op("a", status="failed", error="x" * 2000), 0.0, 0).to_item(0.0)
     assert build_legacy_item(*state.values()) == state
 
 
-def test_the_description_of_a_running_item_tells_counts_rate_and_time_left():
+def test_legacy_description_has_counts_rate_and_eta():
     state = LegacyState(put_op("a", completed=120, total=1000), started_at=0.0, initial_completed=30)
     assert state.to_item(2.0)["description"] == "120/1000 it, 45 it/s, 00:19 left"
     assert LegacyState(put_op("a", completed=90, total=None), 0.0, 0).to_item(2.0)["description"] == "90 it, 45 it/s"

@@ -52,13 +52,13 @@ NO_PROXY_CASES = [
 @pytest.mark.parametrize("url", LOOPBACK_URLS)
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("value", [PROXY_URL, "socks5://proxy", "nonsense://", "::"])
-def test_loopback_is_never_reached_through_a_proxy(url, name, value):
+def test_loopback_is_never_reached_through_proxy(url, name, value):
     assert find_proxy(url, {name: value, "no_proxy": "[::1"}) is None
 
 
 @pytest.mark.parametrize(("host", "listed", "direct"), NO_PROXY_CASES)
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
-def test_no_proxy_means_what_it_means_to_curl(host, listed, direct, name):
+def test_no_proxy_has_curls_semantics(host, listed, direct, name):
     found = find_proxy(f"http://{host}/", {"http_proxy": PROXY_URL, name: listed})
     assert (found is None) is direct
 
@@ -86,7 +86,7 @@ def test_no_proxy_means_what_it_means_to_curl(host, listed, direct, name):
         ({"ftp_proxy": PROXY_URL, "_PROXY": PROXY_URL, "proxy": PROXY_URL}, "http://server/", None),
     ],
 )
-def test_variable_that_applies(environ, url, expected):
+def test_variable_is_selected_by_scheme(environ, url, expected):
     found = find_proxy(url, environ)
     assert (found and found.variable) == expected
 
@@ -109,7 +109,7 @@ INVALID_PROXIES = [
 @pytest.mark.parametrize(
     "value", [*INVALID_PROXIES, "gopher://secretuser:secretword@p", "http://secretuser:secretword@p:port"]
 )
-def test_proxy_that_cannot_be_is_one_error_that_names_the_variable(value):
+def test_invalid_proxy_error_names_the_variable(value):
     with pytest.raises(ConfigError, match="ALL_PROXY") as caught:
         find_proxy("http://server/", {"ALL_PROXY": value})
     assert "secret" not in str(caught.value)
@@ -119,7 +119,7 @@ texts = st.text(max_size=40) | st.text("[]:/,. *0123456789abcdefx%@", max_size=3
 
 
 @given(st.dictionaries(st.sampled_from(["http_proxy", "HTTP_PROXY", "all_proxy", "no_proxy", "NO_PROXY"]), texts))
-def test_no_environment_raises_anything_else(environ):
+def test_any_environment_raises_only_config_error(environ):
     for url in ("http://server:8989/", "http://10.1.2.3/", "http://[fd07::5]/", "https://a.example.com/"):
         with contextlib.suppress(ConfigError):
             find_proxy(url, environ)
@@ -179,7 +179,7 @@ def ask(url, awaited):
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("no_proxy", ["", "127.0.0.0/8", "fd07::/64", "[::1]", "["])
-def test_key_for_a_loopback_server_never_reaches_a_proxy(listening_servers, monkeypatch, awaited, no_proxy):
+def test_key_for_loopback_server_never_reaches_proxy(listening_servers, monkeypatch, awaited, no_proxy):
     server, proxy = listening_servers
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{proxy.address}")
@@ -189,7 +189,7 @@ def test_key_for_a_loopback_server_never_reaches_a_proxy(listening_servers, monk
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-def test_server_elsewhere_is_reached_through_the_proxy(listening_servers, monkeypatch, awaited):
+def test_remote_server_is_reached_through_proxy(listening_servers, monkeypatch, awaited):
     _, proxy = listening_servers
     monkeypatch.setenv("http_proxy", f"user:word@{proxy.address}")
     assert ask("http://server.invalid:8989", awaited) == []
@@ -199,7 +199,7 @@ def test_server_elsewhere_is_reached_through_the_proxy(listening_servers, monkey
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-def test_socks_proxy_without_its_package_names_the_variable(monkeypatch, awaited):
+def test_socks_proxy_without_its_package_names_variable(monkeypatch, awaited):
     monkeypatch.setenv("ALL_PROXY", "socks5://user:secretword@proxy")
     with pytest.raises(ConfigError, match="ALL_PROXY names a SOCKS proxy") as caught:
         ask("http://server.invalid:8989", awaited)
@@ -207,14 +207,14 @@ def test_socks_proxy_without_its_package_names_the_variable(monkeypatch, awaited
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-def test_certificates_that_cannot_be_loaded_name_the_variable(monkeypatch, tmp_path, awaited):
+def test_invalid_certificates_error_names_the_variable(monkeypatch, tmp_path, awaited):
     (tmp_path / "nonsense.pem").write_text("nonsense")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nonsense.pem"))
     with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
         ask("https://127.0.0.1:1", awaited)
 
 
-def test_password_of_a_proxy_that_is_away_is_not_shown(monkeypatch):
+def test_password_of_unreachable_proxy_is_hidden(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://user:secretword@127.0.0.1:1")
     with pytest.raises(TransportError) as caught:
         ask_with_client("http://server.invalid:8989")

@@ -25,7 +25,7 @@ async def raise_error():
     raise ValueError("line dropped")
 
 
-def test_as_completed_gives_what_is_done_first_and_counts_it(recorder):
+def test_as_completed_yields_in_order_of_completion(recorder):
     async def main():
         found = []
         for done in as_completed([return_after(0.05, "late"), return_after(0, "soon")], id="x"):
@@ -38,7 +38,7 @@ def test_as_completed_gives_what_is_done_first_and_counts_it(recorder):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's own is no asynchronous iterable yet")
-def test_as_completed_is_for_an_async_for_too(recorder):
+def test_as_completed_supports_async_for(recorder):
     async def main():
         late = asyncio.ensure_future(return_after(0.05, "late"))
         return [await done async for done in as_completed([late, return_after(0, "soon")], id="x")]
@@ -47,7 +47,7 @@ def test_as_completed_is_for_an_async_for_too(recorder):
     assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-def test_as_completed_raises_what_is_raised(recorder):
+def test_as_completed_raises_awaitables_exception(recorder):
     async def main():
         with as_completed([raise_error(), return_after(0, 1)], id="x") as bar:
             for done in bar:
@@ -58,7 +58,7 @@ def test_as_completed_raises_what_is_raised(recorder):
     assert final_state(recorder)[0] == "failed"
 
 
-def test_as_completed_keeps_its_time_limit(recorder):
+def test_as_completed_obeys_timeout(recorder):
     async def main():
         for done in as_completed([return_after(20, 1)], timeout=0.01, id="x"):
             await done
@@ -68,7 +68,7 @@ def test_as_completed_keeps_its_time_limit(recorder):
     assert final_state(recorder)[0] == "stopped"
 
 
-def test_gather_returns_the_results_in_order_and_counts_those_that_are_done(recorder):
+def test_gather_returns_ordered_results_and_counts(recorder):
     async def main():
         gate = asyncio.Event()
 
@@ -87,7 +87,7 @@ def test_gather_returns_the_results_in_order_and_counts_those_that_are_done(reco
     assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-def test_gather_fails_with_the_text_of_what_it_raises_and_counts_no_further(recorder):
+def test_gather_fails_with_text_and_stops_counting(recorder):
     async def main():
         other = asyncio.ensure_future(return_after(0.02, 1))
         with pytest.raises(ValueError, match="line dropped"):
@@ -99,7 +99,7 @@ def test_gather_fails_with_the_text_of_what_it_raises_and_counts_no_further(reco
     asyncio.run(main())
 
 
-def test_gather_returns_exceptions_if_it_is_told_to(recorder):
+def test_gather_returns_exceptions_on_request(recorder):
     async def main():
         return await gather(raise_error(), return_after(0, 1), return_exceptions=True, id="x")
 
@@ -108,7 +108,7 @@ def test_gather_returns_exceptions_if_it_is_told_to(recorder):
     assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-def test_gather_that_is_cancelled_is_stopped_and_cancels_its_own(recorder):
+def test_cancelled_gather_is_stopped_and_cancels_tasks(recorder):
     async def main():
         inner = asyncio.ensure_future(return_after(20, 1))
         with pytest.raises(TimeoutError):
@@ -119,7 +119,7 @@ def test_gather_that_is_cancelled_is_stopped_and_cancels_its_own(recorder):
     assert final_state(recorder) == ("stopped", 0, 1, None)
 
 
-def test_the_same_awaitable_twice_is_done_once(recorder):
+def test_repeated_awaitable_runs_once(recorder):
     async def main():
         once = return_after(0, 1)
         return await gather(once, once, id="x")
@@ -128,7 +128,7 @@ def test_the_same_awaitable_twice_is_done_once(recorder):
     assert final_state(recorder) == ("succeeded", 1, 1, None)
 
 
-def test_nothing_to_gather_is_soon_done(recorder):
+def test_empty_gather_succeeds(recorder):
     async def main():
         return await gather(id="x")
 
@@ -136,7 +136,7 @@ def test_nothing_to_gather_is_soon_done(recorder):
     assert final_state(recorder) == ("succeeded", 0, 0, None)
 
 
-def test_bars_in_what_is_gathered_are_inside_it(recorder):
+def test_bars_of_gathered_tasks_are_nested(recorder):
     async def work():
         for _ in track([1], id="inner"):
             await asyncio.sleep(0)
@@ -149,7 +149,7 @@ def test_bars_in_what_is_gathered_are_inside_it(recorder):
 
 
 @pytest.mark.parametrize(("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError)])
-def test_wrong_options_are_refused_before_anything_begins(recorder, options, error):
+def test_invalid_options_are_refused_before_start(recorder, options, error):
     async def main():
         done = asyncio.get_running_loop().create_future()
         with pytest.raises(error):

@@ -21,7 +21,7 @@ def add(*numbers):
     return sum(numbers)
 
 
-def test_a_computation_is_counted_in_tasks_and_succeeds(recorder):
+def test_computation_is_counted_in_tasks_and_succeeds(recorder):
     with TrackCallback(id="sum", title="The sum", group="night"):
         assert dask.array.ones((40, 40), chunks=(10, 10)).sum().compute(scheduler="threads") == 1600
     run = recorder["sum"]
@@ -30,7 +30,7 @@ def test_a_computation_is_counted_in_tasks_and_succeeds(recorder):
     assert (run.title, run.group, run.unit) == ("The sum", "night", "tasks")
 
 
-def test_it_moves_while_tasks_are_done(recorder):
+def test_computation_moves_while_tasks_run(recorder):
     counts = []
 
     @dask.delayed
@@ -42,7 +42,7 @@ def test_it_moves_while_tasks_are_done(recorder):
     assert counts == [("running", 0), ("running", 1), ("running", 2)]
 
 
-def test_a_task_that_raises_fails_it_with_its_text(recorder):
+def test_task_that_raises_fails_run_with_text(recorder):
     @dask.delayed
     def failing(_):
         raise ValueError("bad block")
@@ -53,7 +53,7 @@ def test_a_task_that_raises_fails_it_with_its_text(recorder):
     assert final_state(recorder["x"]) == ("failed", 1, 2, "ValueError: bad block")
 
 
-def test_each_computation_is_a_run_of_its_own_and_only_while_the_callback_is_on(recorder):
+def test_each_computation_in_block_is_a_run(recorder):
     callback = TrackCallback()
     callback.register()
     try:
@@ -66,7 +66,7 @@ def test_each_computation_is_a_run_of_its_own_and_only_while_the_callback_is_on(
     assert callback._runs == {}
 
 
-def test_a_computation_that_cannot_start_is_the_users_own_error(recorder):
+def test_invalid_computation_raises_users_error(recorder):
     class Broken(dask.callbacks.Callback):
         def _start(self, dsk):
             raise RuntimeError("not today")
@@ -79,12 +79,12 @@ def test_a_computation_that_cannot_start_is_the_users_own_error(recorder):
 @pytest.mark.parametrize(
     ("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError), ({"total": 5}, TypeError)]
 )
-def test_wrong_options_are_refused_at_once(options, error):
+def test_invalid_options_are_refused_at_once(options, error):
     with pytest.raises(error):
         TrackCallback(**options)
 
 
-def test_tqdms_own_callback_shows_our_bar(recorder):
+def test_tqdms_dask_callback_is_mirrored(recorder):
     with TqdmCallback(tqdm_class=tqdm, id="x", disable=None):
         add(add(1), add(2)).compute(scheduler="sync")
     assert final_state(recorder["x"]) == ("succeeded", 3, 3, None)

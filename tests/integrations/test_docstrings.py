@@ -11,7 +11,7 @@ INTEGRATION_NAMES = ["asyncio", "dask", "fsspec", "joblib", "logging", "pandas",
 
 
 @pytest.mark.parametrize("name", INTEGRATION_NAMES)
-def test_everything_public_is_described_and_has_an_example(name):
+def test_public_names_have_docstring_and_example(name):
     module = importlib.import_module(f"progressbar_tracker.integrations.{name}")
     assert f"from progressbar_tracker.integrations.{name} import" in module.__doc__
     for public in module.__all__:

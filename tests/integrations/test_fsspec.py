@@ -35,7 +35,7 @@ def test_one_file_is_counted_in_bytes(recorder, memory_fs, tmp_path):
     assert recorder["x"].title == "A photo"
 
 
-def test_many_files_are_counted_in_files_each_with_an_item_inside(recorder, memory_fs, tmp_path):
+def test_many_files_are_counted_with_nested_items(recorder, memory_fs, tmp_path):
     with TrackCallback(id="x", group="night") as callback:
         memory_fs.get("/photos/", str(tmp_path), recursive=True, callback=callback)
     whole, *files = [run for run in recorder if run.total]
@@ -46,14 +46,14 @@ def test_many_files_are_counted_in_files_each_with_an_item_inside(recorder, memo
     ]
 
 
-def test_putting_is_counted_too(recorder, memory_fs, tmp_path):
+def test_put_is_counted(recorder, memory_fs, tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(700))
     with TrackCallback(id="x") as callback:
         memory_fs.put_file(str(tmp_path / "a.bin"), "/a.bin", callback=callback)
     assert final_state(recorder["x"]) == ("succeeded", 700, 700, "B", None)
 
 
-def test_a_transfer_that_raises_fails_with_its_text_and_so_does_its_file(recorder, memory_fs, tmp_path, monkeypatch):
+def test_exception_fails_transfer_and_its_file(recorder, memory_fs, tmp_path, monkeypatch):
     def broken(self, length=-1):
         raise OSError("line dropped")
 
@@ -63,7 +63,7 @@ def test_a_transfer_that_raises_fails_with_its_text_and_so_does_its_file(recorde
     assert [(run.status, run.error) for run in recorder] == [("failed", "OSError: line dropped")] * 2
 
 
-def test_without_a_block_it_ends_when_it_is_let_go_of(recorder, memory_fs, tmp_path):
+def test_freed_callback_ends_transfer(recorder, memory_fs, tmp_path):
     memory_fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=TrackCallback(id="whole"))
     half = TrackCallback(id="half")
     half.set_size(10)
@@ -75,14 +75,14 @@ def test_without_a_block_it_ends_when_it_is_let_go_of(recorder, memory_fs, tmp_p
     assert final_state(recorder["half"]) == ("stopped", 5, 10, "B", None)
 
 
-def test_one_that_is_not_used_is_not_shown(recorder):
+def test_unused_callback_is_not_shown(recorder):
     with TrackCallback(id="x"):
         pass
     TrackCallback().close()
     assert len(recorder) == 0
 
 
-def test_a_second_transfer_is_a_run_of_its_own(recorder, memory_fs, tmp_path):
+def test_second_transfer_is_separate_run(recorder, memory_fs, tmp_path):
     callback = TrackCallback(id="x")
     for number in range(2):
         memory_fs.get_file(f"/photos/{number}.jpg", str(tmp_path / "a"), callback=callback)
@@ -91,7 +91,7 @@ def test_a_second_transfer_is_a_run_of_its_own(recorder, memory_fs, tmp_path):
     assert [final_state(run)[:3] for run in recorder] == [("succeeded", 1000, 1000), ("succeeded", 2000, 2000)]
 
 
-def test_an_empty_file_and_one_of_unknown_size_have_an_end(recorder, memory_fs, tmp_path):
+def test_transfer_without_size_ends(recorder, memory_fs, tmp_path):
     memory_fs.pipe_file("/empty", b"")
     memory_fs.get_file("/empty", str(tmp_path / "a"), callback=TrackCallback(id="empty"))
     with TrackCallback(id="unknown") as callback:
@@ -101,13 +101,13 @@ def test_an_empty_file_and_one_of_unknown_size_have_an_end(recorder, memory_fs, 
     assert final_state(recorder["unknown"])[:3] == ("succeeded", 5, None)
 
 
-def test_a_signature_in_an_address_is_not_shown(recorder):
+def test_signature_in_url_is_hidden(recorder):
     with TrackCallback(id="x") as callback, callback.branched("https://h/a/b.zip?sig=secret", "b.zip") as child:
         child.set_size(1)
     assert [run.title for run in recorder] == ["Transfer", "b.zip"]
 
 
-def test_the_older_way_to_branch_and_other_methods_work(recorder):
+def test_branch_and_other_methods_work(recorder):
     callback = TrackCallback(id="x")
     options = {}
     callback.branch("/a", "/b", options)
@@ -117,7 +117,7 @@ def test_the_older_way_to_branch_and_other_methods_work(recorder):
     assert [run.completed for run in recorder] == [0, 3]
 
 
-def test_it_is_inside_of_the_bar_of_its_loop(recorder, memory_fs, tmp_path):
+def test_transfer_is_nested_in_bar_of_loop(recorder, memory_fs, tmp_path):
     for name in track(["0.jpg"], id="names"):
         memory_fs.get_file(f"/photos/{name}", str(tmp_path / name), callback=TrackCallback(id="x"))
     assert recorder["x"].parent == "names"
@@ -126,12 +126,12 @@ def test_it_is_inside_of_the_bar_of_its_loop(recorder, memory_fs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError), ({"size": 5}, TypeError)]
 )
-def test_wrong_options_are_refused_at_once(options, error):
+def test_invalid_options_are_refused_at_once(options, error):
     with pytest.raises(error):
         TrackCallback(**options)
 
 
-def test_fsspecs_own_tqdm_callback_shows_our_bar(recorder, memory_fs, tmp_path):
+def test_fsspecs_tqdm_callback_is_mirrored(recorder, memory_fs, tmp_path):
     callback = TqdmCallback(tqdm_kwargs={"id": "x", "disable": None, "unit": "B"}, tqdm_cls=tqdm)
     memory_fs.get_file("/photos/2.jpg", str(tmp_path / "2.jpg"), callback=callback)
     callback.close()

@@ -28,14 +28,14 @@ def raise_error(number):
 
 
 @pytest.mark.parametrize("options", [{"n_jobs": 1}, {"n_jobs": 2, "backend": "threading"}])
-def test_the_results_are_joblibs_and_the_end_is_exact(recorder, options):
+def test_parallel_returns_joblibs_results_and_exact_count(recorder, options):
     rows = Parallel(**options, id="x", title="Squares")([joblib.delayed(square)(n) for n in range(20)])
     assert rows == [n * n for n in range(20)]
     assert final_state(recorder) == ("succeeded", 20, 20, None)
     assert (recorder["x"].title, recorder["x"].unit) == ("Squares", "tasks")
 
 
-def test_processes_count_too_and_batches_as_so_many_tasks_as_they_have(recorder):
+def test_processes_and_batches_count_each_task(recorder):
     with Parallel(n_jobs=2, id="x", total=50, batch_size=7) as parallel:
         assert parallel(joblib.delayed(square)(n) for n in range(50)) == [n * n for n in range(50)]
         assert final_state(recorder) == ("succeeded", 50, 50, None)
@@ -43,7 +43,7 @@ def test_processes_count_too_and_batches_as_so_many_tasks_as_they_have(recorder)
     assert [run.status for run in recorder] == ["succeeded", "succeeded"]
 
 
-def test_what_is_completed_counts_and_not_what_is_dispatched(recorder):
+def test_dispatched_tasks_do_not_count(recorder):
     gates = [threading.Event() for _ in range(4)]
 
     def work(n):
@@ -66,24 +66,24 @@ def test_what_is_completed_counts_and_not_what_is_dispatched(recorder):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_task_that_raises_fails_it_with_its_text(recorder, jobs):
+def test_task_that_raises_fails_run_with_text(recorder, jobs):
     with pytest.raises(ValueError, match="bad row 3"):
         Parallel(n_jobs=jobs, backend="threading", id="x")([joblib.delayed(raise_error)(n) for n in range(9)])
     status, _, total, error = final_state(recorder)
     assert (status, total, error) == ("failed", 9, "ValueError: bad row 3")
 
 
-def test_a_generator_has_no_total_but_an_end(recorder):
+def test_generator_has_no_total(recorder):
     assert Parallel(n_jobs=1, id="x")(joblib.delayed(square)(n) for n in range(3)) == [0, 1, 4]
     assert final_state(recorder) == ("succeeded", 3, None, None)
 
 
-def test_nothing_to_do_is_done(recorder):
+def test_empty_parallel_succeeds(recorder):
     assert Parallel(n_jobs=1, id="x")([]) == []
     assert final_state(recorder) == ("succeeded", 0, 0, None)
 
 
-def test_a_parallel_that_returns_a_generator_needs_track_only(recorder):
+def test_parallel_with_generator_works_with_track(recorder):
     results = joblib.Parallel(n_jobs=2, backend="threading", return_as="generator_unordered")(
         joblib.delayed(square)(n) for n in range(5)
     )
@@ -100,6 +100,6 @@ def test_a_parallel_that_returns_a_generator_needs_track_only(recorder):
         ({"interval": 0}, ValueError, "interval"),
     ],
 )
-def test_wrong_options_are_refused_at_once(options, error, text):
+def test_invalid_options_are_refused_at_once(options, error, text):
     with pytest.raises(error, match=text):
         Parallel(n_jobs=1, **options)

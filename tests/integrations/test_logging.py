@@ -55,7 +55,7 @@ def made(clock, monkeypatch):
 # --- lines() ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_bar_has_a_line_an_interval_and_one_at_its_end(recorder, made, clock, pop_messages):
+def test_bar_has_line_per_interval_and_at_end(recorder, made, clock, pop_messages):
     with track(total=1000, title="import") as bar:
         made.step()
         bar.advance(450)
@@ -76,14 +76,14 @@ def test_a_bar_has_a_line_an_interval_and_one_at_its_end(recorder, made, clock, 
     assert pop_messages() == [("INFO", "import: succeeded after 01:00, 1000/1000 it")]
 
 
-def test_a_failure_is_a_warning_with_its_text(recorder, made, pop_messages):
+def test_failure_is_warning_with_its_text(recorder, made, pop_messages):
     with pytest.raises(ValueError, match="bad"), track(total=3, title="import", unit="rows"):
         raise ValueError("bad\nrow")
     made.step()
     assert pop_messages() == [("WARNING", "import: failed after 00:00, 0/3 rows: ValueError: bad row")]
 
 
-def test_bytes_and_what_has_no_total_are_said_as_people_say_them(recorder, made, clock, pop_messages):
+def test_bytes_and_unknown_total_are_readable(recorder, made, clock, pop_messages):
     with track(title="upload", unit="B", total=4 << 20) as upload, track(title="log") as log:
         upload.advance(1 << 20)
         log.advance(3)
@@ -95,7 +95,7 @@ def test_bytes_and_what_has_no_total_are_said_as_people_say_them(recorder, made,
     ]
 
 
-def test_of_bars_inside_others_only_the_long_ones_are_told(recorder, made, clock, pop_messages):
+def test_only_long_nested_bars_are_logged(recorder, made, clock, pop_messages):
     for number in track(range(2), title="outer"):
         for _ in track(range(3), title="inner"):
             pass
@@ -118,7 +118,7 @@ def test_of_bars_inside_others_only_the_long_ones_are_told(recorder, made, clock
     ]
 
 
-def test_tqdms_bars_are_told_of_too(recorder, made, clock, pop_messages):
+def test_tqdm_bars_are_logged(recorder, made, clock, pop_messages):
     with tqdm(total=10, desc="theirs", initial=4, disable=None) as bar:
         bar.update(3)
         clock.now += 30
@@ -130,7 +130,7 @@ def test_tqdms_bars_are_told_of_too(recorder, made, clock, pop_messages):
     ]
 
 
-def test_what_was_left_early_is_told_of_when_the_program_lives_on(recorder, made, pop_messages):
+def test_loop_left_early_is_logged_in_live_process(recorder, made, pop_messages):
     for _ in track(range(4), title="import"):
         break
     made.step()
@@ -139,14 +139,14 @@ def test_what_was_left_early_is_told_of_when_the_program_lives_on(recorder, made
     assert pop_messages() == [("INFO", "import: stopped after 00:00, 0/4 it")]
 
 
-def test_hostile_titles_stay_on_a_line(recorder, made, pop_messages):
+def test_hostile_titles_stay_on_line(recorder, made, pop_messages):
     list(track([1], title="a\nb\x1b[31m\u202e"))
     made.step()
     ((_, text),) = pop_messages()
     assert text.isprintable()
 
 
-def test_it_follows_so_many_bars_and_no_more(recorder, made, pop_messages):
+def test_number_of_followed_bars_is_bounded(recorder, made, pop_messages):
     bars = [track(total=1, title=f"bar {number}") for number in range(1200)]
     for bar in bars:
         bar.advance(0)
@@ -158,7 +158,7 @@ def test_it_follows_so_many_bars_and_no_more(recorder, made, pop_messages):
     assert made._followed_runs == []
 
 
-def test_when_it_is_closed_it_tells_what_has_ended_and_no_more(recorder, made, pop_messages):
+def test_close_logs_ended_bars_only(recorder, made, pop_messages):
     list(track([1], title="before"))
     made.close()
     made.close()
@@ -168,7 +168,7 @@ def test_when_it_is_closed_it_tells_what_has_ended_and_no_more(recorder, made, p
     assert run_module.start_observers == []
 
 
-def test_the_same_logger_once_more_takes_the_place_of_the_first(recorder, pop_messages):
+def test_second_call_for_logger_replaces_first(recorder, pop_messages):
     with lines(logger="bars"), lines(interval=60, logger=logging.getLogger("bars"), level=logging.DEBUG):
         assert len(run_module.start_observers) == 1
         list(track([1], title="once"))
@@ -176,7 +176,7 @@ def test_the_same_logger_once_more_takes_the_place_of_the_first(recorder, pop_me
     assert run_module.start_observers == []
 
 
-def test_turned_off_is_turned_off(monkeypatch, made, pop_messages):
+def test_disabled_tracking_logs_nothing(monkeypatch, made, pop_messages):
     monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     list(track([1]))
     made.step()
@@ -194,7 +194,7 @@ def test_turned_off_is_turned_off(monkeypatch, made, pop_messages):
         ({"level": "INFO"}, TypeError),
     ],
 )
-def test_wrong_arguments_are_refused(options, error):
+def test_invalid_arguments_are_refused(options, error):
     with pytest.raises(error, match=next(iter(options))):
         lines(**options)
     assert run_module.start_observers == []
@@ -209,7 +209,7 @@ def run_program(program):
     )
 
 
-def test_without_a_server_the_lines_come_from_a_thread_and_the_last_at_the_end_of_the_program():
+def test_lines_need_no_server_and_end_at_exit():
     done = run_program("""
         import logging, sys, threading
         from progressbar_tracker import track
@@ -236,7 +236,7 @@ def test_without_a_server_the_lines_come_from_a_thread_and_the_last_at_the_end_o
     assert said[-1].endswith("2/4 it: OSError: line dropped")
 
 
-def test_a_handler_that_hangs_does_not_hold_the_program():
+def test_blocking_handler_does_not_block_program():
     done = run_program("""
         import logging, threading, time
         from progressbar_tracker import track
@@ -265,7 +265,7 @@ def test_a_handler_that_hangs_does_not_hold_the_program():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_starts_empty(recorder, made, pop_messages):
+def test_forked_child_starts_empty(recorder, made, pop_messages):
     bar = track(total=1, title="the parent's")
     bar.advance()
     made.step()
@@ -294,7 +294,7 @@ def logger(monkeypatch):
     return made, terminal
 
 
-def test_a_line_takes_the_place_of_the_bar_which_is_drawn_again_below(logger):
+def test_log_line_is_written_above_bar(logger):
     made, terminal = logger
     with plain_tqdm.tqdm(total=4, file=terminal, ncols=40, mininterval=0) as bar, redirect([made]):
         bar.update(2)
@@ -305,7 +305,7 @@ def test_a_line_takes_the_place_of_the_bar_which_is_drawn_again_below(logger):
     assert "2/4" in after
 
 
-def test_handlers_keep_their_format_and_level_and_get_their_stream_back(logger):
+def test_handlers_keep_format_and_regain_stream(logger):
     made, terminal = logger
     (handler,) = made.handlers
     handler.setLevel(logging.WARNING)
@@ -317,7 +317,7 @@ def test_handlers_keep_their_format_and_level_and_get_their_stream_back(logger):
     assert terminal.getvalue() == "WARNING this\n"
 
 
-def test_a_file_is_left_alone(tmp_path):
+def test_file_handler_is_unchanged(tmp_path):
     made = logging.getLogger("tests.redirect.file")
     handler = logging.FileHandler(tmp_path / "log")
     made.addHandler(handler)
@@ -328,7 +328,7 @@ def test_a_file_is_left_alone(tmp_path):
     handler.close()
 
 
-def test_a_handler_of_any_logger_is_found_and_one_that_was_changed_meanwhile_is_left_so(monkeypatch):
+def test_changed_handler_is_not_restored(monkeypatch):
     named = logging.getLogger("tests.redirect")
     handler = logging.StreamHandler(sys.stderr)
     other = io.StringIO()
@@ -342,7 +342,7 @@ def test_a_handler_of_any_logger_is_found_and_one_that_was_changed_meanwhile_is_
         named.removeHandler(handler)
 
 
-def test_lines_stand_above_richs_bars_too(logger, monkeypatch):
+def test_log_line_is_written_above_richs_bars(logger, monkeypatch):
     made, terminal = logger
     printed = []
 
@@ -363,12 +363,12 @@ def test_lines_stand_above_richs_bars_too(logger, monkeypatch):
     assert printed == ["INFO above"]
 
 
-def test_what_is_no_logger_is_refused():
+def test_invalid_logger_is_refused():
     with pytest.raises(TypeError, match="loggers"):
         redirect(["name"]).__enter__()
 
 
-def test_on_a_real_terminal_no_line_is_torn():
+def test_no_line_is_torn_on_real_terminal():
     program = textwrap.dedent("""
         import logging, time
         from progressbar_tracker import track

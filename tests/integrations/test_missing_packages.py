@@ -25,7 +25,7 @@ for name in ("asyncio", "logging"):
 """
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it():
+def test_missing_package_error_has_install_command():
     done = subprocess.run([sys.executable, "-c", MISSING_PACKAGE_PROGRAM], capture_output=True, text=True, timeout=100)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [

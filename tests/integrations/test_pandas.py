@@ -33,7 +33,7 @@ def final_state(recorded):
     return run.status, run.completed, run.total, run.unit, run.error
 
 
-def test_the_whole_is_read_and_the_end_is_exact(recorder, csv_folder):
+def test_read_csv_returns_table_with_exact_count(recorder, csv_folder):
     path = csv_folder / "rows.csv"
     table = read_csv(path, id="x", usecols=["number"])
     assert table.equals(pd.read_csv(path, usecols=["number"]))
@@ -41,7 +41,7 @@ def test_the_whole_is_read_and_the_end_is_exact(recorder, csv_folder):
     assert recorder["x"].title == "rows.csv"
 
 
-def test_the_bar_moves_with_the_chunks(recorder, csv_folder):
+def test_bar_moves_with_chunks(recorder, csv_folder):
     path = csv_folder / "rows.csv"
     size = path.stat().st_size
     counts, rows = [], 0
@@ -56,20 +56,20 @@ def test_the_bar_moves_with_the_chunks(recorder, csv_folder):
 
 
 @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"])
-def test_a_compressed_file_is_counted_as_it_is_on_the_disk(recorder, csv_folder, ending):
+def test_compressed_file_counts_compressed_bytes(recorder, csv_folder, ending):
     path = csv_folder / f"rows.csv{ending}"
     assert len(read_csv(path, id="x")) == ROW_COUNT
     assert final_state(recorder) == ("succeeded", path.stat().st_size, path.stat().st_size, "B", None)
 
 
-def test_rows_that_were_not_asked_for_are_not_counted(recorder, csv_folder):
+def test_partial_read_counts_only_its_bytes(recorder, csv_folder):
     assert len(read_csv(csv_folder / "rows.csv", nrows=10, id="x")) == 10
     status, completed, total, *_ = final_state(recorder)
     assert status == "succeeded"
     assert 0 < completed < total
 
 
-def test_files_that_are_open_are_read_from_where_they_are_and_stay_open(recorder, csv_folder):
+def test_open_file_is_read_from_position_and_stays_open(recorder, csv_folder):
     path = csv_folder / "rows.csv"
     with path.open("rb") as file:
         file.readline()
@@ -81,7 +81,7 @@ def test_files_that_are_open_are_read_from_where_they_are_and_stay_open(recorder
     assert final_state(recorder)[:3] == ("succeeded", path.stat().st_size, path.stat().st_size)
 
 
-def test_what_has_no_size_has_no_total(recorder, csv_folder):
+def test_unsized_input_has_no_total(recorder, csv_folder):
     with gzip.open(csv_folder / "rows.csv.gz") as file:
         assert len(read_csv(file, id="unzipped")) == ROW_COUNT
     assert final_state(recorder) == ("succeeded", (csv_folder / "rows.csv").stat().st_size, None, "B", None)
@@ -89,7 +89,7 @@ def test_what_has_no_size_has_no_total(recorder, csv_folder):
     assert final_state(recorder) == ("succeeded", 3, None, "rows", None)
 
 
-def test_an_address_is_read_as_pandas_reads_it(recorder, csv_folder):
+def test_url_is_read_by_pandas(recorder, csv_folder):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
@@ -105,13 +105,13 @@ def test_an_address_is_read_as_pandas_reads_it(recorder, csv_folder):
     assert recorder["x"].title == "read_csv"
 
 
-def test_a_loop_that_is_left_early_is_stopped_and_the_file_is_closed(recorder, csv_folder):
+def test_loop_left_early_is_stopped_and_closes_file(recorder, csv_folder):
     for _ in read_csv(csv_folder / "rows.csv", chunksize=5000, id="x"):
         break
     assert final_state(recorder)[0] == "stopped"  # a file that is still open would be a ResourceWarning
 
 
-def test_a_block_knows_its_end(recorder, csv_folder):
+def test_block_has_exact_status(recorder, csv_folder):
     with (
         pytest.raises(ValueError, match="bad row"),
         read_csv(csv_folder / "rows.csv", chunksize=5000, id="x") as chunks,
@@ -130,7 +130,7 @@ def test_a_block_knows_its_end(recorder, csv_folder):
     assert len(recorder) == 3
 
 
-def test_errors_are_pandas_own(recorder, tmp_path):
+def test_errors_of_pandas_are_unchanged(recorder, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("a\n1\n2\n3,4,5\n")
     with pytest.raises(pd.errors.ParserError):
@@ -149,13 +149,13 @@ def test_errors_are_pandas_own(recorder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error"), [({"id": 5}, TypeError), ({"interval": 0}, ValueError), ({"iterator": True}, ValueError)]
 )
-def test_wrong_options_are_refused_at_once(recorder, csv_folder, options, error):
+def test_invalid_options_are_refused_at_once(recorder, csv_folder, options, error):
     with pytest.raises(error):
         read_csv(csv_folder / "rows.csv", **options)
     assert len(recorder) == 0
 
 
-def test_reading_by_chunks_does_not_hold_the_whole(recorder, csv_folder):
+def test_reading_in_chunks_uses_bounded_memory(recorder, csv_folder):
     tracemalloc.start()
     for _ in read_csv(csv_folder / "rows.csv", chunksize=1000, id="x"):
         pass
@@ -168,7 +168,7 @@ def test_reading_by_chunks_does_not_hold_the_whole(recorder, csv_folder):
 
 
 @pytest.mark.parametrize("kind", ["apply", "series", "map", "groups"])
-def test_progress_apply_and_its_like_show_their_bars(recorder, kind):
+def test_progress_apply_and_similar_show_bars(recorder, kind):
     tqdm.pandas(desc="Squares", disable=None, id="x")
     table = pd.DataFrame({"a": [1, 2, 3], "b": [1, 1, 2]})
     if kind == "apply":
@@ -184,7 +184,7 @@ def test_progress_apply_and_its_like_show_their_bars(recorder, kind):
     assert recorder["x"].title == "Squares"
 
 
-def test_a_function_that_raises_leaves_its_bar_unfinished(recorder):
+def test_function_that_raises_leaves_bar_unfinished(recorder):
     tqdm.pandas(disable=None, id="x")
     with pytest.raises(ZeroDivisionError):
         pd.Series([1, 0, 2]).progress_apply(lambda n: 1 // n)

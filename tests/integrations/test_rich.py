@@ -25,7 +25,7 @@ def final_states(recorded):
     return {run.id: (run.status, run.completed, run.total, run.error) for run in recorded}
 
 
-def test_a_task_appears_moves_and_succeeds_when_it_is_finished(recorder):
+def test_task_is_shown_until_it_succeeds(recorder):
     with mirror(make_progress(), id="copy") as progress:
         task = progress.add_task("[red]Copying[/] rows", total=10)
         assert recorder["copy/0"].title == "Copying rows"
@@ -35,7 +35,7 @@ def test_a_task_appears_moves_and_succeeds_when_it_is_finished(recorder):
         assert final_states(recorder) == {"copy/0": ("succeeded", 10, 10, None)}
 
 
-def test_tasks_that_were_there_before_are_shown_and_so_are_those_of_its_own_track(recorder):
+def test_existing_and_own_tasks_are_shown(recorder):
     progress = make_progress()
     progress.add_task("before", total=1)
     with mirror(progress, id="x"):
@@ -44,14 +44,14 @@ def test_tasks_that_were_there_before_are_shown_and_so_are_those_of_its_own_trac
     assert recorder["x/0"].status == "stopped"
 
 
-def test_a_removed_task_ends(recorder):
+def test_removed_task_ends(recorder):
     with mirror(make_progress(), id="x") as progress:
         progress.remove_task(progress.add_task("half", total=2, completed=1))
         progress.remove_task(progress.add_task("whole", total=2, completed=2))
     assert [run.status for run in recorder] == ["stopped", "succeeded"]
 
 
-def test_a_progress_that_stops_leaves_what_is_unfinished_stopped_and_what_has_no_total_succeeded(recorder):
+def test_stopped_progress_ends_its_tasks(recorder):
     with mirror(make_progress(), id="x") as progress:
         progress.add_task("unfinished", total=2, completed=1)
         progress.add_task("without a total", total=None, completed=7)
@@ -59,7 +59,7 @@ def test_a_progress_that_stops_leaves_what_is_unfinished_stopped_and_what_has_no
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_an_exception_that_leaves_the_block_fails_its_tasks_with_its_text(recorder, inside):
+def test_exception_in_block_fails_tasks_with_text(recorder, inside):
     progress = make_progress()
     if not inside:
         mirror(progress, id="x")
@@ -71,7 +71,7 @@ def test_an_exception_that_leaves_the_block_fails_its_tasks_with_its_text(record
     assert final_states(recorder) == {"x/0": ("failed", 0, 2, "ValueError: bad row")}
 
 
-def test_a_block_within_the_handling_of_another_exception_has_not_failed(recorder):
+def test_block_in_except_clause_has_not_failed(recorder):
     try:
         raise KeyError("other")
     except KeyError:
@@ -80,7 +80,7 @@ def test_a_block_within_the_handling_of_another_exception_has_not_failed(recorde
     assert recorder["x/0"].status == "stopped"
 
 
-def test_a_task_that_goes_on_after_it_was_finished_is_a_run_of_its_own(recorder):
+def test_task_resumed_after_finish_is_separate_run(recorder):
     with mirror(make_progress(), id="x") as progress:
         task = progress.add_task("again", total=2)
         progress.advance(task, 2)
@@ -92,7 +92,7 @@ def test_a_task_that_goes_on_after_it_was_finished_is_a_run_of_its_own(recorder)
         assert [run.status for run in recorder] == ["succeeded", "succeeded", "running"]
 
 
-def test_a_progress_that_is_started_again_shows_its_unfinished_tasks_again(recorder):
+def test_restarted_progress_shows_unfinished_tasks(recorder):
     progress = mirror(make_progress(), id="x")
     progress.add_task("one", total=2)
     progress.start()
@@ -101,7 +101,7 @@ def test_a_progress_that_is_started_again_shows_its_unfinished_tasks_again(recor
     assert [run.status for run in recorder] == ["stopped", "running"]
 
 
-def test_a_progress_that_is_let_go_of_ends_its_tasks(recorder):
+def test_freed_progress_ends_its_tasks(recorder):
     progress = mirror(make_progress(), id="x")  # in a Live of the user's it is never stopped
     progress.advance(progress.add_task("done", total=1), 0.5)
     del progress
@@ -109,25 +109,25 @@ def test_a_progress_that_is_let_go_of_ends_its_tasks(recorder):
     assert final_states(recorder) == {"x/0": ("stopped", 0.5, 1, None)}
 
 
-def test_columns_of_bytes_make_the_unit_bytes(recorder):
+def test_byte_columns_set_unit_to_bytes(recorder):
     for number, progress in enumerate([make_progress(DownloadColumn()), make_progress()]):
         mirror(progress, id=f"p{number}").add_task("one")
     assert [run.unit for run in recorder] == ["B", "it"]
 
 
-def test_hostile_descriptions_are_shown_as_they_are(recorder):
+def test_hostile_descriptions_are_shown_unchanged(recorder):
     with mirror(make_progress(disable=True), id="x") as progress:
         progress.add_task("[/nonsense] \x1b[31m")
         progress.update(progress.add_task("late"), description="[bold]later")
     assert [run.title for run in recorder] == ["[/nonsense]  [31m", "later"]
 
 
-def test_with_a_title_of_the_users_the_description_stands_beside_it(recorder):
+def test_own_title_keeps_task_description(recorder):
     mirror(make_progress(), id="x", title="Nightly").add_task("[red]Copying")
     assert (recorder["x/0"].title, recorder["x/0"].description) == ("Nightly", "Copying")
 
 
-def test_its_class_is_still_the_users(recorder):
+def test_mirrored_progress_keeps_class(recorder):
     class Mine(Progress):
         def add_task(self, *args, **options):
             return super().add_task("mine", total=3)
@@ -148,12 +148,12 @@ def test_its_class_is_still_the_users(recorder):
         (Progress, {"colour": "red"}, TypeError),
     ],
 )
-def test_what_cannot_be_mirrored_is_refused_at_once(wrong, options, error):
+def test_invalid_progress_is_refused_at_once(wrong, options, error):
     with pytest.raises(error):
         mirror(wrong(), **options)
 
 
-def test_threads_may_add_tasks_at_once(recorder):
+def test_threads_can_add_tasks_concurrently(recorder):
     def work():
         for _ in range(20):
             progress.advance(progress.add_task("one", total=1))
@@ -180,7 +180,7 @@ def rich_console(monkeypatch):
     assert not isinstance(sys.stdout, rich.file_proxy.FileProxy)
 
 
-def test_track_counts_exactly_and_leaves_its_bar_on_the_screen(recorder, rich_console):
+def test_track_counts_exactly_and_leaves_bar_on_screen(recorder, rich_console):
     assert list(track(range(3), id="rows", title="The rows")) == [0, 1, 2]
     assert final_states(recorder) == {"rows": ("succeeded", 3, 3, None)}
     assert "The rows" in rich_console.getvalue()
@@ -188,7 +188,7 @@ def test_track_counts_exactly_and_leaves_its_bar_on_the_screen(recorder, rich_co
     assert rich_console.getvalue().endswith("\x1b[?25h")  # the cursor is back
 
 
-def test_a_block_that_fails_says_so_on_the_screen(recorder, rich_console):
+def test_failed_block_shows_error_on_screen(recorder, rich_console):
     with pytest.raises(ValueError, match="bad"), track(total=5, id="rows [b]") as bar:
         bar.advance(2)
         raise ValueError("bad [/row]")
@@ -196,13 +196,13 @@ def test_a_block_that_fails_says_so_on_the_screen(recorder, rich_console):
     assert "rows [b] ValueError: bad [/row]" in rich_console.getvalue()
 
 
-def test_without_a_terminal_no_bar_is_drawn(recorder, capsys):
+def test_no_bar_is_drawn_without_terminal(recorder, capsys):
     assert list(track([1], id="rows")) == [1]
     assert list(track([1], id="rows", display=False)) == [1]
     assert capsys.readouterr() == ("", "")
 
 
-def test_inside_a_progress_of_the_users_both_are_well(recorder, rich_console, caplog):
+def test_track_works_inside_a_progress(recorder, rich_console, caplog):
     with Progress() as progress:
         progress.add_task("theirs")
         assert list(track(range(3), id="rows")) == [0, 1, 2]
@@ -212,7 +212,7 @@ def test_inside_a_progress_of_the_users_both_are_well(recorder, rich_console, ca
     assert caplog.text == ""
 
 
-def test_a_console_that_is_gone_is_no_reason_to_fail(recorder, rich_console):
+def test_lost_console_does_not_raise(recorder, rich_console):
     rich.get_console().file.close()
     assert list(track(range(3), id="rows")) == [0, 1, 2]
     assert recorder["rows"].status == "succeeded"
@@ -221,7 +221,7 @@ def test_a_console_that_is_gone_is_no_reason_to_fail(recorder, rich_console):
     monkeyed._buffer.clear()
 
 
-def test_a_bar_that_is_left_early_is_drawn_at_the_end_and_what_is_printed_stands_above_it():
+def test_bar_left_early_is_drawn_below_output():
     program = """
 import rich
 from rich.console import Console
@@ -239,7 +239,7 @@ for i in track(range(4), title="Left early"):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_child_prints_past_the_bars_of_its_parent():
+def test_forked_child_prints_without_parents_bars():
     program = """
 import os
 import sys
@@ -271,7 +271,7 @@ with track(total=2, title="Inner and outer") as outer:
     assert "Inner" not in last  # its bar is gone, as the terminal's is
 
 
-def test_it_takes_what_track_takes_and_refuses_the_rest():
+def test_track_accepts_only_options_of_track():
     with pytest.raises(TypeError):
         track(5)
     with pytest.raises(TypeError, match="colour"):

@@ -28,7 +28,7 @@ for name in NAMES:
 """
 
 
-def test_a_missing_library_is_named_with_the_command_that_installs_it():
+def test_missing_library_error_has_install_command():
     done = subprocess.run([sys.executable, "-c", MISSING_PACKAGE_PROGRAM], capture_output=True, text=True, timeout=100)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -52,13 +52,13 @@ class FakeLibrary:
         return steps
 
 
-def test_what_is_no_number_is_left_out_of_the_description():
+def test_non_numeric_metric_is_left_out():
     with recording() as recorded:
         FakeLibrary(Fit({"id": "fit"})).train(5)
     assert (recorded["fit"].completed, recorded["fit"].description) == (0.5, "loss 0.25")
 
 
-def test_metrics_that_came_too_soon_to_be_read_are_read_at_the_end():
+def test_pending_metrics_are_read_at_end():
     fit = Fit({"id": "fit"})
     with recording() as recorded:
         fit.start("", 2, unit="epochs")
@@ -69,7 +69,7 @@ def test_metrics_that_came_too_soon_to_be_read_are_read_at_the_end():
     assert recorded["fit"].description == "loss 4"
 
 
-def test_a_fit_that_raises_in_a_watched_method_has_failed():
+def test_exception_in_wrapped_method_fails_fit():
     class Watched(FakeLibrary):
         pass
 
@@ -88,7 +88,7 @@ def test_a_fit_that_raises_in_a_watched_method_has_failed():
     assert recorded["good"].status == "running"
 
 
-def test_metrics_that_cannot_be_read_do_not_keep_a_fit_from_ending():
+def test_unreadable_metrics_do_not_prevent_end():
     def unreadable():
         raise RuntimeError("device lost")
 
@@ -101,7 +101,7 @@ def test_metrics_that_cannot_be_read_do_not_keep_a_fit_from_ending():
     assert recorded["fit"].status == "succeeded"
 
 
-def test_a_fit_that_begins_while_another_runs_ends_that_one_as_stopped():
+def test_new_fit_stops_running_fit():
     fit = Fit({"id": "fit"})
     with recording() as recorded:
         fit.start("", None, unit="epochs")
@@ -120,7 +120,7 @@ def test_a_fit_that_begins_while_another_runs_ends_that_one_as_stopped():
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_stage_is_inside_a_fit_or_an_item_of_its_own(inside):
+def test_stage_is_nested_in_fit_or_separate(inside):
     fit = Fit({"id": "fit", "title": "Night"})
     with recording() as recorded:
         if inside:
@@ -136,6 +136,6 @@ def test_a_stage_is_inside_a_fit_or_an_item_of_its_own(inside):
     assert fit.is_running is inside
 
 
-def test_a_wrong_option_is_told_at_once():
+def test_invalid_option_raises_at_once():
     with pytest.raises(TypeError, match="group must be a string"):
         Fit({"group": 5})

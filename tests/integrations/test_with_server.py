@@ -79,7 +79,7 @@ def measure_seconds(work):
     return time.monotonic() - began
 
 
-def test_a_real_server_has_every_end_in_its_history(server):
+def test_server_history_has_every_end(server):
     key = server.create_key("write", "integrations")
     with ProgressBar(server.url, key) as pb:
         for work in INTEGRATION_RUNS:
@@ -98,7 +98,7 @@ def test_a_real_server_has_every_end_in_its_history(server):
 
 
 @pytest.mark.parametrize("away", ["no server", "a server that hangs", "turned off"])
-def test_a_server_that_is_away_changes_nothing(away, monkeypatch):
+def test_unreachable_server_does_not_affect_program(away, monkeypatch):
     server = FaultServer()
     server.default_fault = HANG
     if away != "no server":

@@ -49,7 +49,7 @@ def read_states_by_line(data):
         ("git-clone.txt", 30, Reading(390, 390), 4),  # counting, compressing, receiving, resolving
     ],
 )
-def test_the_bar_follows_what_a_program_prints(name, states, last, phases):
+def test_bar_follows_recorded_output(name, states, last, phases):
     data = (RECORDED_FOLDER / name).read_bytes()
     shown, seen = read_states_by_line(data)
     assert (shown[-1], seen) == (last, phases)
@@ -60,7 +60,7 @@ def test_the_bar_follows_what_a_program_prints(name, states, last, phases):
 
 @pytest.mark.parametrize("size", PIECE_SIZES)
 @pytest.mark.parametrize("name", sorted(path.name for path in RECORDED_FOLDER.iterdir()))
-def test_the_end_is_the_end_however_the_output_is_cut(name, size):
+def test_end_is_independent_of_chunks(name, size):
     data = (RECORDED_FOLDER / name).read_bytes()
     states, _ = read_states(data, size)
     assert states[-1].fraction >= 0.99
@@ -82,7 +82,7 @@ def test_the_end_is_the_end_however_the_output_is_cut(name, size):
         ("50% of 7/8 inch pipes\n", Reading(50, 100, "%")),
     ],
 )
-def test_a_line_with_progress_is_read(text, reading):
+def test_line_with_progress_is_parsed(text, reading):
     assert Parser().feed(text.encode()) == reading
 
 
@@ -104,18 +104,18 @@ def test_a_line_with_progress_is_read(text, reading):
         "\xff\xfe\x00" * 20,
     ],
 )
-def test_a_line_without_progress_is_not(text):
+def test_line_without_progress_is_ignored(text):
     assert Parser().feed(text.encode("latin-1")) is None
 
 
-def test_half_a_number_is_not_believed():
+def test_incomplete_number_is_ignored():
     parser = Parser()
     assert parser.feed(b"12/1") is None
     assert parser.feed(b"20 [00:01<") == Reading(12, 120)
     assert Parser().feed(b"\r 4") is None
 
 
-def test_a_lower_reading_is_believed_when_the_last_phase_was_through_or_when_it_insists():
+def test_lower_reading_needs_phase_end_or_confirmation():
     gauge = ProgressFilter()
 
     def at(percent):
@@ -128,7 +128,7 @@ def test_a_lower_reading_is_believed_when_the_last_phase_was_through_or_when_it_
     assert gauge.phase == 3
 
 
-def test_a_line_of_any_length_costs_no_memory():
+def test_long_line_uses_bounded_memory():
     parser = Parser()
     for _ in range(200):
         assert parser.feed(b"x" * 65536) is None
@@ -136,7 +136,7 @@ def test_a_line_of_any_length_costs_no_memory():
     assert parser.feed(b" 5%\n") == Reading(5, 100, "%")
 
 
-def test_the_last_line_is_the_last_with_anything_on_it():
+def test_last_line_skips_blank_lines():
     assert find_last_line(b"Traceback\n  File\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
     assert find_last_line(b" 10%\r 20%\r 30%\r\n") == "30%"
     assert find_last_line(b"\xff bad \xc3\n") == "\ufffd bad \ufffd"

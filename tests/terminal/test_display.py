@@ -30,7 +30,7 @@ def drawn_lines(terminal):
     return [part for line in terminal.getvalue().split("\n") for part in line.split("\r") if part.strip()]
 
 
-def test_a_loop_on_a_terminal_ends_with_a_full_bar_and_a_new_line(terminal):
+def test_loop_on_terminal_ends_with_full_bar_and_newline(terminal):
     for _ in track(range(10), id="job", title="A job", display=True):
         pass
     assert terminal.getvalue().endswith("\n")
@@ -38,7 +38,7 @@ def test_a_loop_on_a_terminal_ends_with_a_full_bar_and_a_new_line(terminal):
     assert "10/10" in drawn_lines(terminal)[-1]
 
 
-def test_what_is_printed_after_a_break_begins_on_its_own_line(terminal):
+def test_output_after_break_starts_on_new_line(terminal):
     display = _runtime.get_display()
     for number in track(range(10), id="job", display=True):
         display.draw_frame()  # a frame has been drawn
@@ -48,7 +48,7 @@ def test_what_is_printed_after_a_break_begins_on_its_own_line(terminal):
     assert "3/10" in drawn_lines(terminal)[-1]
 
 
-def test_a_finalizer_never_waits_for_a_lock_that_another_thread_holds(terminal):
+def test_finalizer_does_not_wait_for_held_lock(terminal):
     display = _runtime.get_display()
     held, done = threading.Event(), threading.Event()
 
@@ -70,7 +70,7 @@ def test_a_finalizer_never_waits_for_a_lock_that_another_thread_holds(terminal):
     assert terminal.getvalue().endswith("\n")
 
 
-def test_a_failed_block_shows_its_reason(terminal):
+def test_failed_block_shows_reason(terminal):
     with pytest.raises(ValueError, match="bad row"):
         with track(total=10, id="job", display=True) as bar:
             bar.advance(4)
@@ -79,7 +79,7 @@ def test_a_failed_block_shows_its_reason(terminal):
     assert "ValueError: bad row" in drawn_lines(terminal)[-1]
 
 
-def test_an_inner_bar_leaves_no_line_behind(terminal):
+def test_nested_bar_leaves_no_line(terminal):
     display = _runtime.get_display()
     for _ in track(range(2), id="outer", display=True):
         for _ in track(range(3), id="inner", display=True):
@@ -87,20 +87,20 @@ def test_an_inner_bar_leaves_no_line_behind(terminal):
     assert "outer: 100%" in terminal.getvalue().rstrip().split("\n")[-1].split("\r")[-1]
 
 
-def test_an_unknown_total_shows_the_count(terminal):
+def test_unknown_total_shows_count(terminal):
     for _ in track(iter(range(7)), id="job", unit="files", display=True):
         pass
     assert "job: 7files" in drawn_lines(terminal)[-1]
 
 
-def test_bytes_are_shown_with_a_prefix(terminal):
+def test_bytes_are_shown_with_prefix(terminal):
     with track(total=2048, id="job", unit="B", display=True) as bar:
         bar.advance(2048)
     assert "2.00k/2.00k" in drawn_lines(terminal)[-1]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_bar_is_drawn_by_default_when_stderr_is_a_terminal(terminal, monkeypatch, is_terminal):
+def test_bar_is_drawn_by_default_when_stderr_is_terminal(terminal, monkeypatch, is_terminal):
     monkeypatch.setattr("sys.stderr", FakeTerminal() if is_terminal else io.StringIO())
     for _ in track(range(10), id="job"):
         pass
@@ -108,18 +108,18 @@ def test_a_bar_is_drawn_by_default_when_stderr_is_a_terminal(terminal, monkeypat
 
 
 @pytest.mark.parametrize("display", [True, False])
-def test_display_goes_before_what_stderr_is(terminal, monkeypatch, display):
+def test_display_argument_overrides_stderr(terminal, monkeypatch, display):
     monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     assert list(track(range(3), id="job", display=display)) == [0, 1, 2]
     assert ("100%" in terminal.getvalue()) is display
 
 
-def test_a_program_without_stderr_is_no_trouble(monkeypatch):
+def test_program_without_stderr_runs(monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     assert list(track(range(3), id="job")) == [0, 1, 2]
 
 
-def test_the_display_thread_draws_while_the_loop_works(terminal):
+def test_display_thread_draws_while_loop_works(terminal):
     drawn = threading.Event()
     write = terminal.write
 

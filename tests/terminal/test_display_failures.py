@@ -58,7 +58,7 @@ def find_differences(tmp_path, cases):
 
 
 @pytest.mark.parametrize("call", [1, 3])
-def test_a_stderr_that_raises_an_errno_changes_nothing(tmp_path, call):
+def test_stderr_errno_does_not_affect_program(tmp_path, call):
     cases = [
         {**failing_stderr(how, method, call, partial), "scenario": program}
         for how, partial, method, program in product(ERRNO_NAMES, [False, True], ["write", "flush"], PROGRAM_NAMES)
@@ -67,7 +67,7 @@ def test_a_stderr_that_raises_an_errno_changes_nothing(tmp_path, call):
     assert find_differences(tmp_path, cases) == []
 
 
-def test_a_stderr_that_raises_an_odd_exception_changes_nothing(tmp_path):
+def test_stderr_odd_exception_does_not_affect_program(tmp_path):
     cases = [
         {**failing_stderr(how, method), "scenario": program}
         for how, method, program in product(ODD_ERRORS, ["write", "flush"], PROGRAM_NAMES)
@@ -77,7 +77,7 @@ def test_a_stderr_that_raises_an_odd_exception_changes_nothing(tmp_path):
     assert find_differences(tmp_path, cases) == []
 
 
-def test_a_stderr_that_blocks_changes_nothing(tmp_path):
+def test_blocking_stderr_does_not_affect_program(tmp_path):
     cases = [
         {**failing_stderr("block", method, call), "scenario": program}
         for method, call, program in product(["write", "flush"], [1, 3], PROGRAM_NAMES)
@@ -87,12 +87,12 @@ def test_a_stderr_that_blocks_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("kind", DESCRIPTOR_CASES)
-def test_a_descriptor_that_fails_changes_nothing(tmp_path, kind):
+def test_failing_descriptor_does_not_affect_program(tmp_path, kind):
     programs = [program for program in (*PROGRAM_NAMES, "default") if "tee" not in kind or program != "logged"]
     assert find_differences(tmp_path, [{"stderr": kind, "scenario": program} for program in programs]) == []
 
 
-def test_an_object_that_is_no_stream_changes_nothing(tmp_path):
+def test_odd_stream_object_does_not_affect_program(tmp_path):
     programs = [program for program in (*PROGRAM_NAMES, "default") if program != "logged"]
     cases = [{"stderr": kind, "scenario": program} for kind, program in product(OBJECT_CASES, programs)]
     cases += [
@@ -102,13 +102,13 @@ def test_an_object_that_is_no_stream_changes_nothing(tmp_path):
     assert find_differences(tmp_path, cases) == []
 
 
-def test_a_file_that_got_the_descriptor_of_stderr_is_not_written_to(tmp_path):
+def test_file_with_reused_descriptor_gets_no_output(tmp_path):
     path = tmp_path / "data"
     assert find_differences(tmp_path, [{"stderr": "reused descriptor", "path": str(path), "scenario": "default"}]) == []
 
 
 @pytest.mark.parametrize("limit", ["descriptors", "threads", "memory"])
-def test_a_program_without_a_resource_loops_as_ever(tmp_path, limit):
+def test_missing_resource_does_not_affect_program(tmp_path, limit):
     scenarios = [name for name in (*PROGRAM_NAMES, "default", "labelled") if name != "threads"]
     cases = [{"limit": limit, "stderr": "null", "scenario": name} for name in scenarios]
     environ = {"PROGRESSBAR_URL": "http://127.0.0.1:1", "PROGRESSBAR_API_KEY": "key"}
@@ -120,7 +120,7 @@ LOCK_NAMES = ("counters", "numbers", "display", "display's worker", "sender's wo
 
 
 @pytest.mark.parametrize("lock", LOCK_NAMES)
-def test_a_lock_that_is_never_released_is_not_waited_for(tmp_path, lock):
+def test_lock_held_forever_does_not_block_program(tmp_path, lock):
     cases = [{"limit": lock, "stderr": "string", "scenario": name} for name in (*PROGRAM_NAMES, "default")]
     assert find_differences(tmp_path, cases) == []
 
@@ -147,7 +147,7 @@ VARIABLE_VALUES = (
 )
 
 
-def test_a_variable_of_tqdm_changes_nothing(tmp_path):
+def test_tqdm_variable_does_not_affect_program(tmp_path):
     values = [{f"TQDM_{name}": value} for name, value in product(TQDM_VARIABLES, ["0", "abc", "{"])]
     values += [{f"TQDM_{name}": value for name in TQDM_VARIABLES} for value in VARIABLE_VALUES]
     cases = [{"environ": environ, "stderr": "string", "scenario": "loop"} for environ in values]

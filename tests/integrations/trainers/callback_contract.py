@@ -37,7 +37,7 @@ class CallbackContract:
     def expected_total(self, epochs):
         return epochs
 
-    def test_a_fit_counts_to_its_end_and_succeeds_with_its_loss(self):
+    def test_fit_succeeds_with_final_count_and_loss(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit"))
         run = recorded["fit"]
@@ -45,20 +45,20 @@ class CallbackContract:
         assert re.search(r"loss \d", run.description)
         assert {run.status for run in recorded} == {"succeeded"}
 
-    def test_it_moves_with_each_step(self):
+    def test_fit_moves_with_each_step(self):
         seen = []
         with recording() as recorded:
             self.train(self.Callback(id="fit"), in_step=lambda _: seen.append(float(recorded["fit"].completed)))
         assert seen == pytest.approx([self.expected_total(step / STEP_COUNT) for step in range(2 * STEP_COUNT)])
 
-    def test_what_goes_on_now_is_an_item_inside(self):
+    def test_current_phase_is_nested_item(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit", group="night", weight=3))
         inside = recorded["fit/now"]
         assert (inside.parent, inside.group, inside.weight) == ("fit", "night", 3)
         assert (inside.completed, inside.total) == (STEP_COUNT, STEP_COUNT)
 
-    def test_an_exception_in_a_step_passes_and_fails_the_item_with_its_text(self):
+    def test_exception_in_step_is_raised_and_fails_item(self):
         def in_step(number):
             if number == 7:
                 raise ValueError("bad batch")
@@ -71,7 +71,7 @@ class CallbackContract:
         assert float(run.completed) == pytest.approx(self.expected_total(6 / STEP_COUNT))
         assert {one.status for one in recorded if one.id != "fit"} <= {"stopped"}
 
-    def test_an_interrupt_fails_the_item_as_it_fails_a_block(self):
+    def test_interrupt_fails_item_like_a_block(self):
         def in_step(number):
             if number == 7:
                 raise KeyboardInterrupt
@@ -81,7 +81,7 @@ class CallbackContract:
                 self.train(self.Callback(id="fit"), in_step=in_step)
         assert (recorded["fit"].status, recorded["fit"].error) == ("failed", "KeyboardInterrupt")
 
-    def test_a_fit_that_is_stopped_early_has_succeeded_and_says_so(self):
+    def test_fit_stopped_early_has_succeeded_with_note(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit"), epochs=4, stop_after=2)
         run = recorded["fit"]
@@ -99,7 +99,7 @@ class CallbackContract:
             ("succeeded", self.expected_total(3)),
         ]
 
-    def test_a_fit_after_a_failed_one_starts_anew(self):
+    def test_fit_after_failed_fit_is_new_run(self):
         def in_step(number):
             raise ValueError("at once")
 
@@ -110,13 +110,13 @@ class CallbackContract:
             self.train(callback)
         assert [run.status for run in recorded if run.id == "fit"] == ["failed", "succeeded"]
 
-    def test_a_fit_within_a_loop_is_inside_the_loop(self):
+    def test_fit_in_loop_is_nested_in_bar_of_loop(self):
         with recording() as recorded:
             for _ in track(range(1), id="sweep"):
                 self.train(self.Callback(id="fit"), **self.inside)
         assert (recorded["fit"].parent, recorded["fit/now"].parent) == ("sweep", "fit")
 
-    def test_other_open_bars_do_not_take_its_place_as_the_parent(self):
+    def test_phase_is_nested_in_fit_despite_open_bars(self):
         opened = []
 
         def in_step(number):
@@ -129,19 +129,19 @@ class CallbackContract:
         assert recorded["open"].parent == "fit"
         assert {run.parent for run in recorded if run.id == "fit/now"} == {"fit"}
 
-    def test_without_a_name_it_is_called_after_the_model(self):
+    def test_fit_without_name_is_named_after_model(self):
         with recording() as recorded:
             self.train(self.Callback())
         assert " of " in recorded.runs[0].title
         assert ".py" not in recorded.runs[0].title
 
-    def test_without_a_server_the_training_is_as_ever_and_nothing_is_said(self, caplog, capsys):
+    def test_training_without_server_is_silent(self, caplog, capsys):
         with caplog.at_level(logging.WARNING, "progressbar_tracker"):
             self.train(self.Callback(id="fit"))
         assert [record for record in caplog.records if record.name.startswith("progressbar_tracker")] == []
         assert "progressbar" not in capsys.readouterr().err
 
-    def test_a_server_that_hangs_does_not_hold_the_training_up(self, faults):
+    def test_hanging_server_does_not_delay_training(self, faults):
         faults.script.extend([HANG] * 20)
         client = ProgressBar(faults.url, WRITE_KEY, auto_detect=False)
         begun = time.monotonic()
@@ -150,7 +150,7 @@ class CallbackContract:
         client.sender.close(0.0)
         client.close()
 
-    def test_what_goes_wrong_in_it_is_logged_and_kept_from_the_training(self, monkeypatch, caplog):
+    def test_error_in_callback_is_logged_not_raised(self, monkeypatch, caplog):
         def broken(self, position, values=None):
             raise RuntimeError("out of order")
 
@@ -160,13 +160,13 @@ class CallbackContract:
         assert recorded["fit"].status == "succeeded"
         assert "The training goes on" in caplog.text
 
-    def test_a_wrong_option_is_told_when_the_callback_is_made(self):
+    def test_invalid_option_raises_in_constructor(self):
         with pytest.raises(TypeError, match="title must be a string"):
             self.Callback(title=7)
         with pytest.raises(ValueError, match="interval"):
             self.Callback(interval=-1)
 
-    def test_it_can_be_pickled_and_copied_in_the_middle_of_a_fit(self):
+    def test_callback_can_be_pickled_and_copied_during_fit(self):
         callback = self.Callback(id="fit")
         copies = []
 
@@ -178,7 +178,7 @@ class CallbackContract:
         assert [bars.running for pair in copies for bars in pair] == [False] * 2 * len(copies)
         assert recorded["fit"].status == "succeeded"
 
-    def test_a_real_server_has_the_fit(self, server):
+    def test_server_has_the_fit(self, server):
         key = server.create_key("write", "trainer")
         client = ProgressBar(server.url, key)
         self.train(self.Callback(id=f"{type(self).__name__}", title="A fit", keep=True, client=client))

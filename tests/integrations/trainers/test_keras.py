@@ -52,7 +52,7 @@ class TestKeras(CallbackContract):
         callbacks = [callback, StepCallback(in_step), StopAfter(stop_after)]
         make_model().fit(*make_rows(), batch_size=4, epochs=epochs, callbacks=callbacks, verbose=0, **options)
 
-    def test_a_resumed_fit_begins_at_its_epoch(self):
+    def test_resumed_fit_starts_at_its_epoch(self):
         seen = []
         with recording() as recorded:
             self.train(
@@ -64,7 +64,7 @@ class TestKeras(CallbackContract):
         assert seen[0] == (3, "Epoch 4")
         assert recorded["fit"].completed == 5
 
-    def test_a_validation_is_shown_inside_and_its_metrics_with_the_epochs(self):
+    def test_validation_is_nested_with_metrics_of_epoch(self):
         titles = set()
 
         class Look(keras.callbacks.Callback):
@@ -85,7 +85,7 @@ class TestKeras(CallbackContract):
         assert "val_loss " in recorded["fit"].description
         assert len(recorded) == 2
 
-    def test_evaluate_and_predict_outside_a_fit_are_items_of_their_own(self):
+    def test_evaluate_and_predict_outside_fit_are_separate(self):
         model, callback = make_model(), self.Callback(id="fit")
         with recording() as recorded:
             model.evaluate(*make_rows(), batch_size=4, callbacks=[callback], verbose=0)
@@ -96,7 +96,7 @@ class TestKeras(CallbackContract):
         ]
         assert "loss" in recorded["fit/test"].description
 
-    def test_a_source_without_a_length_has_a_total_from_its_second_epoch_on(self):
+    def test_unsized_source_has_total_from_second_epoch(self):
         class Stream(torch.utils.data.IterableDataset):
             def __iter__(self):
                 return zip(*make_rows(), strict=True)
@@ -112,7 +112,7 @@ class TestKeras(CallbackContract):
         assert (totals[0], totals[-1], len(set(totals))) == (None, STEP_COUNT, 2)
         assert (recorded["fit"].completed, recorded["fit/now"].completed) == (2, STEP_COUNT)
 
-    def test_a_stop_in_the_middle_of_an_epoch_keeps_the_position(self):
+    def test_stop_within_epoch_keeps_position(self):
         def in_step(number):
             model.stop_training = number == 8
 
@@ -123,7 +123,7 @@ class TestKeras(CallbackContract):
         assert recorded["fit"].completed == pytest.approx(1.6)
         assert recorded["fit"].description.startswith("stopped early")
 
-    def test_an_exception_of_another_callback_fails_the_item_too(self):
+    def test_exception_of_another_callback_fails_item(self):
         class Broken(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 raise OSError("disk full")
@@ -133,7 +133,7 @@ class TestKeras(CallbackContract):
                 make_model().fit(*make_rows(), batch_size=4, callbacks=[self.Callback(id="fit"), Broken()], verbose=0)
         assert recorded["fit"].error == "OSError: disk full"
 
-    def test_the_model_s_methods_are_wrapped_once_and_keep_their_names(self):
+    def test_model_methods_are_wrapped_once_with_their_names(self):
         method = keras.Model.fit
         self.Callback()
         assert keras.Model.fit is method

@@ -23,7 +23,7 @@ def final_states(recorded):
     return [(run.title, run.status, run.completed, run.total, run.error) for run in recorded]
 
 
-def test_the_bars_of_datasets_are_shown_and_a_failure_is_told(recorder, capsys):
+def test_bars_of_datasets_are_shown_with_failure(recorder, capsys):
     rows = datasets.Dataset.from_dict({"a": list(range(100))})
     rows = rows.map(lambda row: {"b": row["a"] + 1}).filter(lambda row: row["a"] > 3)
     with pytest.raises(ZeroDivisionError):
@@ -35,7 +35,7 @@ def test_the_bars_of_datasets_are_shown_and_a_failure_is_told(recorder, capsys):
     ]
 
 
-def test_the_bars_of_huggingface_hub_are_shown(recorder, capsys):
+def test_bars_of_huggingface_hub_are_shown(recorder, capsys):
     for _ in hub_tqdm(range(3), desc="model.safetensors"):
         pass
     assert final_states(recorder) == [("model.safetensors", "succeeded", 3, 3, None)]

@@ -84,10 +84,10 @@ class TestLightning(CallbackContract):
         trainer.fit(TinyModel(in_step), make_rows())
         return trainer
 
-    def test_the_callback_is_of_the_package_that_is_imported(self):
+    def test_callback_class_is_of_imported_package(self):
         assert issubclass(TrackCallback, pl.Callback)
 
-    def test_a_resumed_fit_begins_at_its_epoch(self, tmp_path):
+    def test_resumed_fit_starts_at_its_epoch(self, tmp_path):
         trainer = self.train(self.Callback())
         trainer.save_checkpoint(tmp_path / "two.ckpt")
         seen = []
@@ -99,7 +99,7 @@ class TestLightning(CallbackContract):
         assert len(seen) == 2 * STEP_COUNT
         assert recorded["fit"].completed == 4
 
-    def test_a_fit_that_is_resumed_in_an_epoch_begins_at_its_step(self, tmp_path):
+    def test_fit_resumed_within_epoch_starts_at_its_step(self, tmp_path):
         saved = pl.callbacks.ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=STEP_COUNT + 2)
         self.trainer(saved, max_epochs=2, enable_checkpointing=True).fit(TinyModel(), make_rows())
         seen = []
@@ -110,21 +110,21 @@ class TestLightning(CallbackContract):
         assert seen[0] == (pytest.approx(1.4), 2)
         assert (recorded["fit"].completed, recorded["fit"].total) == (3, 3)
 
-    def test_a_fit_that_only_steps_limit_counts_steps(self):
+    def test_fit_limited_by_steps_counts_steps(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit"), epochs=-1, max_steps=7)
         run = recorded["fit"]
         assert (run.status, run.completed, run.total, run.unit) == ("succeeded", 7, 7, "steps")
         assert "stopped early" not in run.description
 
-    def test_steps_that_end_a_fit_before_its_epochs_are_its_total(self):
+    def test_total_is_limited_by_steps(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit"), epochs=10, max_steps=7)
         run = recorded["fit"]
         assert (run.status, float(run.completed), run.total) == ("succeeded", pytest.approx(1.4), 1.4)
         assert "stopped early" not in run.description
 
-    def test_a_source_without_a_length_has_no_total(self):
+    def test_unsized_source_has_no_total(self):
         totals = set()
         with recording() as recorded:
             trainer = self.trainer(self.Callback(id="fit"), max_epochs=2)
@@ -133,13 +133,13 @@ class TestLightning(CallbackContract):
         assert totals == {(2, None)}
         assert (recorded["fit"].status, recorded["fit"].completed) == ("succeeded", 2)
 
-    def test_a_fit_without_limits_has_no_total(self):
+    def test_unlimited_fit_has_no_total(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit"), epochs=-1, stop_after=3)
         run = recorded["fit"]
         assert (run.status, run.completed, run.total) == ("succeeded", 3, None)
 
-    def test_validations_are_shown_inside_and_do_not_hide_the_training(self):
+    def test_validations_are_nested_and_do_not_hide_training(self):
         seen = []
 
         class Look(pl.Callback):
@@ -161,7 +161,7 @@ class TestLightning(CallbackContract):
         assert "val_loss" in recorded["fit"].description
         assert len(recorded) == 2
 
-    def test_a_fit_that_fails_in_its_sanity_check_has_failed(self):
+    def test_failure_in_sanity_check_fails_fit(self):
         class Wrong(TinyModel):
             def validation_step(self, batch, batch_idx):
                 raise ValueError("wrong shape")
@@ -171,7 +171,7 @@ class TestLightning(CallbackContract):
                 self.trainer(self.Callback(id="fit"), max_epochs=1).fit(Wrong(), make_rows(), make_rows())
         assert (recorded["fit"].status, recorded["fit"].error) == ("failed", "ValueError: wrong shape")
 
-    def test_validate_test_and_predict_are_items_of_their_own(self):
+    def test_validate_test_and_predict_are_separate(self):
         with recording() as recorded:
             trainer = self.trainer(self.Callback(id="fit", title="Night"))
             trainer.validate(TinyModel(), make_rows(), verbose=False)
@@ -184,13 +184,13 @@ class TestLightning(CallbackContract):
         ]
         assert "val_loss" in recorded["fit/test"].description
 
-    def test_only_the_first_process_tells_anything(self, monkeypatch):
+    def test_only_first_process_reports(self, monkeypatch):
         monkeypatch.setattr(pl.Trainer, "is_global_zero", False)
         with recording() as recorded:
             self.train(self.Callback(id="fit"))
         assert len(recorded) == 0
 
-    def test_it_works_when_it_is_imported_before_the_package(self, tmp_path):
+    def test_callback_works_if_imported_before_package(self, tmp_path):
         code = (
             "from progressbar_tracker.integrations.lightning import TrackCallback\n"
             f"import {LIGHTNING_PACKAGE} as pl\n"

@@ -81,7 +81,7 @@ class TestTransformers(CallbackContract):
         trainer.train()
         return trainer
 
-    def test_what_goes_on_now_is_an_item_inside(self):
+    def test_current_phase_is_nested_item(self):
         with recording() as recorded:
             self.train(self.Callback(id="fit", group="night", weight=3), eval_strategy="epoch")
         inside = [run for run in recorded if run.id == "fit/now"]
@@ -92,7 +92,7 @@ class TestTransformers(CallbackContract):
         assert "eval_loss " in recorded["fit"].description
         assert "runtime" not in recorded["fit"].description
 
-    def test_a_resumed_training_begins_at_its_step(self):
+    def test_resumed_training_starts_at_its_step(self):
         self.train(self.Callback(), save_strategy="steps", save_steps=3)
         seen = []
         with recording() as recorded:
@@ -102,7 +102,7 @@ class TestTransformers(CallbackContract):
         assert seen == [6, 7, 8, 9]
         assert (recorded["fit"].completed, recorded["fit"].total) == (10, 10)
 
-    def test_a_stream_without_a_length_counts_its_steps(self):
+    def test_unsized_stream_counts_steps(self):
         with recording() as recorded:
             self.trainer(TinyModel(), self.Callback(id="fit"), data=RowStream(), max_steps=7).train()
         run = recorded["fit"]
@@ -113,7 +113,7 @@ class TestTransformers(CallbackContract):
             self.train(self.Callback(id="fit"), gradient_accumulation_steps=2)
         assert (recorded["fit"].completed, recorded["fit"].total) == (6, 6)
 
-    def test_evaluate_and_predict_outside_a_training_are_items_of_their_own(self):
+    def test_evaluate_and_predict_outside_training_are_separate(self):
         with recording() as recorded:
             trainer = self.trainer(TinyModel(), self.Callback(id="fit"))
             trainer.evaluate()
@@ -124,7 +124,7 @@ class TestTransformers(CallbackContract):
         ]
         assert "eval_loss" in recorded.runs[0].description
 
-    def test_an_evaluation_that_fails_fails_the_training(self):
+    def test_failed_evaluation_fails_training(self):
         def wrong(prediction):
             raise ValueError("wrong metric")
 
@@ -141,7 +141,7 @@ class TestTransformers(CallbackContract):
             ("fit/evaluation", "failed"),
         ]
 
-    def test_only_the_first_process_tells_anything(self, monkeypatch):
+    def test_only_first_process_reports(self, monkeypatch):
         monkeypatch.setattr(TrainingArguments, "process_index", 1)
         with recording() as recorded:
             trainer = self.trainer(TinyModel(), self.Callback(id="fit"), eval_strategy="epoch")
