@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 from .access.keys import key_ended_at
+from .audit_log import log_credential_writes
 from .clock import ClockJumpDetector, monotonic_of
 from .items.serializer import is_stalled
 from .logs import are_events_logged, log_event
@@ -161,14 +162,11 @@ class Maintenance:
         services.hub.notify()
 
     def _expire_credentials(self, now: float) -> list[Write]:
-        writes: list[Write] = []
-        for session in self._services.credentials.sessions.expire(now):
-            writes.append(DropSession(session.hash))
-            log_event("session ended", session_id=session.session_id)
-        for share in self._services.credentials.shares.expire(now):
-            writes.append(DropShare(share.share_id))
-            log_event("share ended", share_id=share.share_id)
+        credentials = self._services.credentials
+        writes: list[Write] = [DropSession(session.hash) for session in credentials.sessions.expire(now)]
+        writes += [DropShare(share.share_id) for share in credentials.shares.expire(now)]
         if writes:
+            log_credential_writes(writes)
             self._services.hub.wake()
         return writes
 

@@ -178,18 +178,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"PROGRESSBAR_PORT must be from 0 to 65535, not {self.port}")
-        if self.max_items < 1:
-            raise ConfigError(f"PROGRESSBAR_MAX_ITEMS must be 1 or more, not {self.max_items}")
-        if self.max_requests < 0:
-            raise ConfigError(f"PROGRESSBAR_MAX_REQUESTS must be 0 or more, not {self.max_requests}")
-        if self.max_unread < 8:
-            raise ConfigError(f"PROGRESSBAR_MAX_UNREAD must be 8 or more, not {self.max_unread}")
-        if self.metrics_items < 0:
-            raise ConfigError(f"PROGRESSBAR_METRICS_ITEMS must be 0 or more, not {self.metrics_items}")
-        if self.credential_age < 5:
-            raise ConfigError(f"PROGRESSBAR_CREDENTIAL_AGE must be 5s or more, not {self.credential_age:g}s")
-        if self.give_up < 60:
-            raise ConfigError(f"PROGRESSBAR_GIVE_UP must be 60s or more, not {self.give_up:g}s")
+        for name, minimum in (("max_items", 1), ("max_requests", 0), ("max_unread", 8), ("metrics_items", 0)):
+            if (number := getattr(self, name)) < minimum:
+                raise ConfigError(f"PROGRESSBAR_{name.upper()} must be {minimum} or more, not {number}")
+        for name, minimum in (("credential_age", 5), ("give_up", 60)):
+            if (seconds := getattr(self, name)) < minimum:
+                raise ConfigError(f"PROGRESSBAR_{name.upper()} must be {minimum}s or more, not {seconds:g}s")
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
             redacted = strip_password(self.public_url)
             raise ConfigError(f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {redacted!r}")

@@ -152,10 +152,7 @@ class UnitOfWork:
             return
         if writes:
             self._hub.notify()
-        if self._cluster is None:
-            await self._commit_or_rollback(changes, writes)
-        else:
-            await self._commit_in_cluster(self._cluster, changes, writes)
+        await self._commit_changes(changes, writes)
         if notices:
             notifier.dispatcher.wake()
 
@@ -229,35 +226,23 @@ class UnitOfWork:
             self._hub.notify()
             self._store.enqueue(writes)
 
-    async def _commit_or_rollback(self, changes: Sequence[Change], writes: Sequence[Write]) -> None:
+    async def _commit_changes(self, changes: Sequence[Change], writes: Sequence[Write]) -> None:
         try:
             await self.commit(writes)
         except UnknownOutcomeError as problem:
-            if problem.outcome is None:
+            if self._cluster is not None:
+                # The outcome is read from the database.
+                self._rollback(changes)
+                self.unknown_outcomes.record(changes, problem.outcome)
+            elif problem.outcome is None:
                 self._rollback(changes)
             else:
                 # The commit may still succeed: until it ends, the board shows the requested state.
                 self.unknown_outcomes.record(changes, problem.outcome)
                 problem.outcome.add_done_callback(lambda done: self._finish_late_commit(changes, done.result()))
             raise
-        except ProblemError:
-            self._rollback(changes)
-            raise
-        self.unknown_outcomes.forget(changes)
-        audit_log.log_item_changes(changes)
-
-    async def _commit_in_cluster(
-        self, cluster: ClusterSync, changes: Sequence[Change], writes: Sequence[Write]
-    ) -> None:
-        try:
-            await self.commit(writes)
-        except UnknownOutcomeError as problem:
-            # The outcome is read from the database.
-            cluster.rollback(changes)
-            self.unknown_outcomes.record(changes, problem.outcome)
-            raise
         except (OutdatedError, ProblemError):
-            cluster.rollback(changes)
+            self._rollback(changes)
             raise
         self.unknown_outcomes.forget(changes)
         audit_log.log_item_changes(changes)
@@ -265,7 +250,7 @@ class UnitOfWork:
     async def _commit_in_background(self, cluster: ClusterSync, changes: Sequence[Change]) -> None:
         writes = [write for change in changes for write in change.writes()]
         try:
-            await self._commit_in_cluster(cluster, changes, writes)
+            await self._commit_changes(changes, writes)
         except OutdatedError as outdated:
             cluster.apply(ChangeBatch(outdated.rows, out_of_order=True))
         except ProblemError:
@@ -280,6 +265,9 @@ class UnitOfWork:
             self._rollback(changes)
 
     def _rollback(self, changes: Sequence[Change]) -> None:
+        if self._cluster is not None:
+            self._cluster.rollback(changes)
+            return
         for change in reversed(changes):
             # The commit replaced the queued writes of this item, so queue its state again.
             item = self._board.rollback(change)

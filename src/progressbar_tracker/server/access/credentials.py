@@ -7,9 +7,8 @@ import math
 import threading
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker.server.audit_log import log_key_event
+from progressbar_tracker.server.audit_log import log_credential_writes, log_key_event
 from progressbar_tracker.server.clock import ClockJumpDetector, monotonic_of, read_monotonic
-from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.mutations import DropSession, SaveKey, TouchKey, TouchSession
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
@@ -289,8 +288,7 @@ class CredentialCache:
         return record is not None and self.is_expired(key_id, record.expires_at)
 
     def _drop_sessions(self, is_valid: Callable[[SessionRecord], bool]) -> None:
-        ended = self.sessions.retain(is_valid)
-        for record in ended:
-            log_event("session ended", session_id=record.session_id)
-        if ended:
-            self._store.enqueue([DropSession(record.hash) for record in ended])
+        writes = [DropSession(record.hash) for record in self.sessions.retain(is_valid)]
+        if writes:
+            log_credential_writes(writes)
+            self._store.enqueue(writes)
