@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .access.credentials import CredentialCache
+    from .active_responses import ActiveResponses
     from .cluster import ClusterSync
     from .hub import Hub
     from .items.board import Board
     from .items.samples import Sampler
-    from .long_responses import ActiveResponses
     from .notifications.notifier import Notifier
     from .settings import Settings
     from .stores.base import Store

@@ -11,6 +11,7 @@ from .access import sessions
 from .access.credentials import CredentialCache
 from .access.devices import DEVICE_COOKIE_PREFIX
 from .access.rate_limit import RateLimiter
+from .active_responses import ActiveResponses
 from .budget import MAX_EXPORTS, ByteBudget, Slots
 from .clock import monotonic_of
 from .cluster import ClusterSync
@@ -19,7 +20,6 @@ from .hosts import AllowedHosts
 from .hub import Hub
 from .items.board import Board
 from .items.samples import Sampler
-from .long_responses import ActiveResponses
 from .maintenance import Maintenance
 from .metrics import Metrics
 from .notifications.notifier import Notifier

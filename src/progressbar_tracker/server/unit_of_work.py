@@ -13,7 +13,7 @@ from .mutations import CREDENTIAL_WRITES, DropItem, Probe, SaveItem
 from .problems import ProblemError
 from .stores.base import ChangeBatch, OutdatedError, StoreError
 from .stores.committer import Committer, CommitTimeoutError
-from .unconfirmed import UnknownOutcomeError, UnknownOutcomes
+from .unknown_outcomes import UnknownOutcomeError, UnknownOutcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
