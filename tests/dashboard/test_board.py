@@ -27,7 +27,7 @@ def wait_for_stream(page):
     return page
 
 
-def test_a_change_is_seen_without_a_reload(server, visit):
+def test_board_change_is_shown_without_reload(server, visit):
     server.put("a", title="Import", total=2000, completed=500, unit="files", run_id="r")
     page = wait_for_stream(visit())
     expect(find_row(page, "a").locator(".percent")).to_have_text("25 %")
@@ -40,7 +40,7 @@ def test_a_change_is_seen_without_a_reload(server, visit):
     assert page.locator("link[rel=icon]").get_attribute("href").startswith("data:image/svg+xml,")
 
 
-def test_a_real_loop_comes_goes_and_is_among_what_has_ended(server, visit):
+def test_tracked_loop_appears_ends_and_is_listed_as_ended(server, visit):
     page = wait_for_stream(visit())
     client = ProgressBar(server.background.url, server.key)
     for n in client.track(range(3), id="loop", title="A loop"):
@@ -54,7 +54,7 @@ def test_a_real_loop_comes_goes_and_is_among_what_has_ended(server, visit):
     expect(page.locator("#announcement")).to_have_text("A loop: succeeded")
 
 
-def test_the_page_reads_without_scripts(server, visit):
+def test_board_without_scripts_shows_and_filters_items(server, visit):
     server.put("a", title="Import", total=4, completed=1, group="etl")
     server.put("b", title="Export", status="failed", error="OSError: gone", value=0.5)
     page = visit(java_script_enabled=False)
@@ -67,7 +67,7 @@ def test_the_page_reads_without_scripts(server, visit):
     assert "q=exp" in page.url
 
 
-def test_who_is_silent_is_seen_to_be(server, visit):
+def test_silent_item_is_shown_as_stalled(server, visit):
     server.put("a", title="Import", heartbeat_timeout=0.2)
     page = wait_for_stream(visit())
     expect(find_row(page, "a").locator(".state")).to_contain_text("stalled")
@@ -77,7 +77,7 @@ def test_who_is_silent_is_seen_to_be(server, visit):
     expect(find_row(page, "a").locator(".last-heard")).to_be_empty()
 
 
-def test_an_error_can_be_read_in_full(server, visit):
+def test_error_details_open_to_full_text(server, visit):
     server.put("a", status="failed", error="ValueError: bad row\n  in line 7 of the table")
     page = wait_for_stream(visit())
     failure = find_row(page, "a").locator(".failure")
@@ -86,7 +86,7 @@ def test_an_error_can_be_read_in_full(server, visit):
     expect(failure.locator("p")).to_contain_text("in line 7 of the table")
 
 
-def test_the_rate_is_drawn_as_it_goes(server, visit):
+def test_rate_sparkline_is_drawn_during_run(server, visit):
     server.put("a", total=1000, completed=0, run_id="r")
     page = wait_for_stream(visit())
     for n in range(1, 5):
@@ -95,7 +95,7 @@ def test_the_rate_is_drawn_as_it_goes(server, visit):
     expect(find_row(page, "a").locator(".spark polyline")).to_have_attribute("points", re.compile(r"\d"))
 
 
-def test_instants_are_exact_on_hover_and_in_the_zone_of_the_viewer(server, visit):
+def test_instants_on_hover_are_exact_and_in_local_zone(server, visit):
     server.put("a")
     page = wait_for_stream(visit(timezone_id="Asia/Tokyo", locale="en-GB"))
     expect(find_row(page, "a").locator("[data-part=age]")).to_have_attribute(
@@ -103,7 +103,7 @@ def test_instants_are_exact_on_hover_and_in_the_zone_of_the_viewer(server, visit
     )
 
 
-def test_a_group_is_summed_up_and_stays_folded(server, visit):
+def test_group_is_summarized_and_stays_folded(server, visit):
     server.put("a", group="etl", value=0.2)
     server.put("b", group="etl", value=0.4)
     server.put("c", group="etl", status="failed")
@@ -125,7 +125,7 @@ def test_a_group_is_summed_up_and_stays_folded(server, visit):
     expect(find_row(page, "a")).to_be_visible()
 
 
-def test_children_stand_beneath_their_parents_and_circles_do_no_harm(server, visit):
+def test_children_are_below_parents_and_cycles_are_flat(server, visit):
     server.put("a", weight=1)
     server.put("b", weight=2)
     server.put("a-1", parent="a", weight=9)
@@ -141,7 +141,7 @@ def test_children_stand_beneath_their_parents_and_circles_do_no_harm(server, vis
     assert visible_ids(page) == ["b", "a-1", "a-1-1", "a", "x", "y", "z"]
 
 
-def test_search_status_and_order_are_kept_in_the_url(server, visit):
+def test_search_status_and_order_are_in_the_url(server, visit):
     for n, title in enumerate(["Export of c", "Import of b", "Import of a"]):
         server.put(f"i{n}", title=title, value=n / 10, status="failed" if n == 1 else "running")
     page = wait_for_stream(visit())
@@ -164,7 +164,7 @@ def test_search_status_and_order_are_kept_in_the_url(server, visit):
     assert visible_ids(page) == ["i0", "i1", "i2"]
 
 
-def test_the_first_paint_and_the_script_agree_on_the_order(server, visit):
+def test_first_paint_and_script_agree_on_order(server, visit):
     for n in range(12):
         server.put(f"i{n}", title=f"Job {'nebulous'[n % 8]}", value=n * 7 % 12 / 12, weight=n % 3, group=f"g{n % 2}",
                  status=("running", "failed", "succeeded", "stopped")[n * 5 % 4], parent=f"i{n * 3 % 12}")  # fmt: skip
@@ -176,7 +176,7 @@ def test_the_first_paint_and_the_script_agree_on_the_order(server, visit):
         assert painted == visible_ids(page), sort
 
 
-def test_the_first_paint_and_the_script_agree_on_the_words(server, visit):
+def test_first_paint_and_script_agree_on_texts(server, visit):
     numbers = [(0, 5, "B"), (9_999, 10_000, "B"), (123_456, None, "B"), (47_999_999_999, 48_000_000_000, "B"),
                (0.29, 1, "GB"), (1_281_167, 10**15, "rows"), (2.5, None, ""), (0, 0, "it"), (3, 0.0, "it"),
                (3, -1, "it"), (2**53 - 1, 2**53, "it"), (sum([0.1] * 10), 1, ""), (-0.0, 7, ""),
@@ -191,7 +191,7 @@ def test_the_first_paint_and_the_script_agree_on_the_words(server, visit):
     assert told == painted
 
 
-def test_rows_that_overtake_each_other_change_places_after_a_while(server, visit):
+def test_rows_that_overtake_are_reordered_after_a_delay(server, visit):
     server.put("a", value=0.5)
     server.put("b", value=0.4)
     page = visit("?sort=progress")
@@ -203,7 +203,7 @@ def test_rows_that_overtake_each_other_change_places_after_a_while(server, visit
     assert visible_ids(page) == ["b", "a"]
 
 
-def test_only_what_has_changed_is_touched(server, visit):
+def test_only_changed_rows_are_touched(server, visit):
     for n in range(30):
         server.put(f"i{n}", value=0.1)
     page = wait_for_stream(visit())
@@ -221,7 +221,7 @@ def test_only_what_has_changed_is_touched(server, visit):
     assert page.evaluate("[...window.touched].sort()") == ["i3", "i7"]
 
 
-def test_what_has_ended_can_be_dismissed_and_that_undone(server, visit):
+def test_ended_items_can_be_dismissed_and_restored(server, visit):
     server.put("a", title="Import", status="succeeded", value=1)
     server.put("b", title="Export", status="failed")
     server.put("c", title="Running")
@@ -241,7 +241,7 @@ def test_what_has_ended_can_be_dismissed_and_that_undone(server, visit):
     assert server.list_items() == ["a", "c"]
 
 
-def test_what_was_dismissed_is_deleted_when_the_page_is_left(server, visit):
+def test_dismissed_item_is_deleted_when_the_page_is_left(server, visit):
     server.put("a", title="Import", status="succeeded", value=1)
     page = wait_for_stream(visit())
     page.get_by_role("button", name="Dismiss Import").click()
@@ -251,7 +251,7 @@ def test_what_was_dismissed_is_deleted_when_the_page_is_left(server, visit):
     assert server.list_items() == []
 
 
-def test_a_new_run_is_not_dismissed_with_the_old_one(server, visit):
+def test_new_run_is_not_dismissed_with_the_old_one(server, visit):
     server.put("a", title="Import", status="succeeded", value=1, run_id="1")
     page = wait_for_stream(visit())
     page.get_by_role("button", name="Dismiss Import").click()
@@ -262,7 +262,7 @@ def test_a_new_run_is_not_dismissed_with_the_old_one(server, visit):
     assert server.list_items() == ["a"]
 
 
-def test_the_empty_board_makes_a_key_and_turns_into_the_first_bar(server, visit):
+def test_empty_board_creates_a_key_and_shows_the_first_bar(server, visit):
     page = wait_for_stream(visit())
     empty = page.locator("#empty")
     expect(empty).to_contain_text(f'configure("{server.background.url}", "your write key")')
@@ -287,7 +287,7 @@ def test_the_empty_board_makes_a_key_and_turns_into_the_first_bar(server, visit)
     assert key not in page.content()
 
 
-def test_without_a_clipboard_the_key_is_copied_the_old_way(server, visit):
+def test_key_without_clipboard_is_copied_by_command(server, visit):
     page = wait_for_stream(visit())
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.evaluate(

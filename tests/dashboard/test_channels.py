@@ -32,7 +32,7 @@ def channels_server(server, receiver, tmp_path):
     notifier.channels._replace_all(())
 
 
-def test_the_test_button_says_what_became_of_the_message(channels_server, receiver, visit):
+def test_channel_test_button_shows_the_delivery_result(channels_server, receiver, visit):
     receiver.script += [make_response(500), make_response(200)]
     page = visit("channels")
     row = page.locator("tr[data-id=team]")
@@ -44,7 +44,7 @@ def test_the_test_button_says_what_became_of_the_message(channels_server, receiv
     assert "VerySecret" not in page.content()
 
 
-def test_the_page_is_for_everybody_and_for_every_screen(channels_server, visit):
+def test_channels_page_is_accessible_and_fits_every_screen(channels_server, visit):
     page = visit("channels")
     expect(page.locator("tbody tr")).to_have_count(2)
     faults = find_violations(page)
@@ -57,7 +57,7 @@ def test_the_page_is_for_everybody_and_for_every_screen(channels_server, visit):
         assert measure_overflow(page) <= 0, width
 
 
-def test_what_is_late_says_so_where_it_is_listed_and_on_its_page(server, visit):
+def test_late_item_is_marked_on_board_and_page(server, visit):
     server.put("a", run_id="r", deadline=rfc3339(time.time() - 125))
     server.put("b", run_id="r", deadline=rfc3339(time.time() + 1))
     page = visit()

@@ -41,7 +41,7 @@ def get_texts(page, part):
 
 
 @pytest.mark.parametrize("when", ["at the first paint", "by the stream"])
-def test_hostile_text_is_shown_as_it_is_written(server, visit, when):
+def test_hostile_text_on_board_is_shown_verbatim(server, visit, when):
     if when == "at the first paint":
         write_items(server)
     page = wait_for_stream(visit())
@@ -71,7 +71,7 @@ def test_hostile_text_is_shown_as_it_is_written(server, visit, when):
     assert page.evaluate("window.violations") == []
 
 
-def test_hostile_text_among_what_has_ended_is_text_too(server, visit):
+def test_hostile_text_of_ended_runs_is_shown_verbatim(server, visit):
     page = wait_for_stream(visit())
     page.evaluate(WATCH_SCRIPT)
     write_items(server)
@@ -81,7 +81,7 @@ def test_hostile_text_among_what_has_ended_is_text_too(server, visit):
     assert page.evaluate("window.violations") == []
 
 
-def test_a_link_of_the_board_leads_to_its_item_whatever_the_id(server, visit):
+def test_board_link_of_any_id_leads_to_its_item(server, visit):
     ids = ["..", ".", "a/../b?c#d%2e"]
     server.batch([{"op": "put", "id": one, "title": f"Title of {one}", "status": "failed"} for one in ids])
     assert set(re.findall(r'href="(items/\?id=[^"]*)"', server.get_page("/"))) == {"items/?id=..", "items/?id=."}
@@ -92,7 +92,7 @@ def test_a_link_of_the_board_leads_to_its_item_whatever_the_id(server, visit):
         page.get_by_role("link", name="Board").click()
 
 
-def test_a_hostile_query_is_what_is_looked_for_and_nothing_else(server, visit):
+def test_hostile_query_is_only_a_search_text(server, visit):
     server.put("a")
     text = '"><script>alert(1)</script>'
     page = wait_for_stream(visit(f"?q={quote(text)}&status={quote(text)}&sort=__proto__"))
@@ -146,7 +146,7 @@ def hostile_server(own_server):
     return pages, [f"s/{tokens[0]}", f"s/{tokens[1]}", f"badge/{tokens[0]}.svg", f"badge/{tokens[1]}.svg"]
 
 
-def test_hostile_text_is_text_on_every_page(chromium, own_server, hostile_server):
+def test_hostile_text_on_every_page_is_text(chromium, own_server, hostile_server):
     complaints, told = [], 0
     context = sign_in(chromium, own_server, complaints)
     context.add_init_script(LISTEN_SCRIPT)

@@ -40,7 +40,7 @@ def press_enter_on(page, name):
     page.keyboard.press("Enter")
 
 
-def test_the_board_by_keyboard(server, visit):
+def test_board_works_by_keyboard(server, visit):
     server.put("a", title="Import", status="failed", error="OSError: gone\nfar away", group="etl")
     server.put("b", title="Export", value=0.5, group="etl")
     page = wait_for_stream(visit())
@@ -69,7 +69,7 @@ def test_the_board_by_keyboard(server, visit):
     expect(find_row(page, "a")).to_be_visible()
 
 
-def test_an_item_is_shared_and_the_history_read_by_keyboard(server, visit):
+def test_sharing_and_history_work_by_keyboard(server, visit):
     server.put("a", title="Import", value=0.5, run_id="r")
     page = wait_for_stream(visit())
     press_enter_on(page, "Import")
@@ -99,7 +99,7 @@ def test_an_item_is_shared_and_the_history_read_by_keyboard(server, visit):
         tab_to(page, name)
 
 
-def test_a_key_is_looked_after_by_keyboard(server, visit):
+def test_key_management_works_by_keyboard(server, visit):
     page = visit("keys")
     tab_to(page, "Name")
     page.keyboard.type("robot")
@@ -123,7 +123,7 @@ def test_a_key_is_looked_after_by_keyboard(server, visit):
     tab_to(page, "Sign out")
 
 
-def test_who_owns_a_key_signs_in_with_it_and_dismisses_what_is_its_own_by_keyboard(server, anonymous_page):
+def test_key_owner_dismisses_own_items_by_keyboard(server, anonymous_page):
     other = {"X-API-KEY": server.background.create_key("write", "another")}
     server.http.put("/api/v1/items/theirs", json={"status": "failed"}, headers=other).raise_for_status()
     server.put("mine", title="Mine", status="failed")

@@ -22,7 +22,7 @@ def find_field(page, name):
     return page.locator(f".bar [data-field={name}]")
 
 
-def test_an_items_page_follows_it_to_its_end(server, visit):
+def test_item_page_follows_the_item_to_its_end(server, visit):
     server.put("a/b c", title="Import", total=4, completed=1, run_id="r", meta={"host": "box-7"})
     page = visit("items/a%2Fb%20c")
     expect(find_field(page, "percent")).to_have_text("25 %")
@@ -43,7 +43,7 @@ def test_an_items_page_follows_it_to_its_end(server, visit):
     expect(page.locator("h1")).to_have_text("Import")
 
 
-def test_the_history_is_filtered_without_scripts(server, visit):
+def test_history_without_scripts_is_filtered(server, visit):
     for item_id, status in (("find-me", "failed"), ("not-me", "succeeded")):
         server.put(item_id, run_id="r", title=f"Title of {item_id}", status=status, error="OSError: gone\nfar away")
         server.delete(item_id)
@@ -60,7 +60,7 @@ def test_the_history_is_filtered_without_scripts(server, visit):
     expect(page.locator("h1")).to_have_text("Title of find-me")
 
 
-def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
+def test_key_is_created_copied_rotated_and_revoked(server, visit):
     page = visit("keys")
     page.get_by_label("Name", exact=True).fill("<b>robot</b>")
     page.get_by_label("Expires").first.select_option("30")
@@ -100,7 +100,7 @@ def test_a_key_is_made_copied_rotated_and_revoked(server, visit):
     assert not is_key_accepted(server, newer)
 
 
-def test_what_the_server_refuses_is_told(server, visit, profile):
+def test_refused_key_shows_the_reason(server, visit, profile):
     page = visit("keys")
     page.get_by_label("Name", exact=True).fill(" ")
     page.get_by_role("button", name="Make a key").click()
@@ -109,7 +109,7 @@ def test_what_the_server_refuses_is_told(server, visit, profile):
     complaints.clear()  # Chromium's own line about the 422
 
 
-def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(server, visit, anonymous_page):
+def test_share_shows_its_item_to_anyone_until_revoked(server, visit, anonymous_page):
     server.put("shared", title="For all to see", total=4, completed=1, run_id="r", meta={"host": "secret-host"})
     server.put("hidden", title="For nobody else", run_id="r")
     page = visit("items/shared")
@@ -135,7 +135,7 @@ def test_a_share_shows_its_item_to_who_is_not_signed_in_until_it_is_revoked(serv
     expect(anonymous_page.locator("#ended-notice")).to_be_visible()
 
 
-def test_a_group_that_is_shared_shows_what_comes_and_goes(server, visit, anonymous_page):
+def test_group_share_follows_its_items(server, visit, anonymous_page):
     page = visit("keys")
     made = page.request.post(
         f"{server.background.url}/api/v1/shares", data={"group": "etl"}, headers={"Sec-Fetch-Site": "same-origin"}
@@ -154,7 +154,7 @@ def test_a_group_that_is_shared_shows_what_comes_and_goes(server, visit, anonymo
     expect(anonymous_page.locator("#empty")).to_be_visible()
 
 
-def test_a_share_comes_back_when_the_server_does(own_server, anonymous_page):
+def test_share_page_reconnects_after_server_restart(own_server, anonymous_page):
     own_server.put("a", total=4, completed=1, run_id="r")
     key = {"X-API-KEY": own_server.background.create_key("admin", "boss")}
     made = own_server.http.post("/api/v1/shares", json={"item": "a"}, headers=key).json()
@@ -169,7 +169,7 @@ def test_a_share_comes_back_when_the_server_does(own_server, anonymous_page):
     expect(anonymous_page.locator("#ended-notice")).to_be_hidden()
 
 
-def test_a_guest_sees_the_board_where_everybody_may_read(tmp_path, anonymous_page):
+def test_guest_with_public_read_sees_the_board(tmp_path, anonymous_page):
     site = BrowserServer(tmp_path, public_read=True)
     try:
         site.put("a", total=4, completed=1, run_id="r")
@@ -185,7 +185,7 @@ def test_a_guest_sees_the_board_where_everybody_may_read(tmp_path, anonymous_pag
         site.close()
 
 
-def test_the_pages_are_for_everybody_and_for_every_screen(server, visit):
+def test_pages_are_accessible_and_fit_every_screen(server, visit):
     for n, status in enumerate(("succeeded", "failed", "stopped", "running")):
         error = "Traceback:\n" + "bad " * 300 if status == "failed" else None
         server.put("job", run_id=str(n), title="W" * 150, group="g" * 100, error=error, total=10**12, completed=10**11)
@@ -206,7 +206,7 @@ def test_the_pages_are_for_everybody_and_for_every_screen(server, visit):
             assert measure_overflow(page) <= 0, (path, width)
 
 
-def test_hostile_text_is_text_on_every_page_and_goes_nowhere(server, visit):
+def test_hostile_text_in_updates_is_text_on_every_page(server, visit):
     text = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e"
     for _ in range(2):
         server.batch([{"op": "put", "id": text, "title": text, "description": text, "group": text, "parent": text,
@@ -229,7 +229,7 @@ def test_hostile_text_is_text_on_every_page_and_goes_nowhere(server, visit):
     page.goto("about:blank")
 
 
-def test_another_browser_is_signed_out_from_here(server, visit):
+def test_other_browser_can_be_signed_out(server, visit):
     with httpx.Client(
         base_url=server.background.url, headers={"User-Agent": "The other one"}, verify=TLS_CONTEXT
     ) as other:

@@ -27,7 +27,7 @@ def fill_board(site):
     site.delete("f")
 
 
-def test_axe_finds_nothing_on_a_phone_and_on_a_desk_by_day_and_by_night(server, visit):
+def test_board_in_any_size_and_theme_has_no_axe_violations(server, visit):
     fill_board(server)
     page = wait_for_stream(visit())
     page.set_viewport_size(DESKTOP_VIEWPORT)
@@ -42,7 +42,7 @@ def test_axe_finds_nothing_on_a_phone_and_on_a_desk_by_day_and_by_night(server, 
     assert faults + find_violations(page) == []
 
 
-def test_nothing_is_wider_than_the_screen(server, visit):
+def test_board_in_any_width_does_not_overflow(server, visit):
     page = wait_for_stream(visit())
     for size in (
         {"width": 320, "height": 500},
@@ -62,7 +62,7 @@ def test_nothing_is_wider_than_the_screen(server, visit):
         assert beside >= 60, width
 
 
-def test_the_keyboard_reaches_everything(server, visit):
+def test_keyboard_reaches_every_control(server, visit):
     fill_board(server)
     page = wait_for_stream(visit())
     page.locator("body").press("Tab")
@@ -83,7 +83,7 @@ def test_the_keyboard_reaches_everything(server, visit):
     assert any(name.startswith("etl") for name in reached)
 
 
-def test_the_keyboard_alone_folds_reads_dismisses_and_undoes(server, visit):
+def test_keyboard_folds_opens_dismisses_and_undoes(server, visit):
     fill_board(server)
     page = wait_for_stream(visit())
     find_row(page, "b").locator(".failure summary").press("Enter")
@@ -98,7 +98,7 @@ def test_the_keyboard_alone_folds_reads_dismisses_and_undoes(server, visit):
     expect(find_row(page, "d")).to_be_visible()
 
 
-def test_focus_stays_where_it_is_while_rows_change_places(server, visit):
+def test_focus_is_kept_while_rows_are_reordered(server, visit):
     for n in range(5):
         server.put(f"i{n}", weight=n, status="failed")
     page = wait_for_stream(visit())
@@ -117,7 +117,7 @@ def test_focus_stays_where_it_is_while_rows_change_places(server, visit):
     expect(find_row(page, "i1").locator(".dismiss")).to_be_focused()
 
 
-def test_bars_do_not_glide_for_who_wants_no_motion(server, visit):
+def test_bars_with_reduced_motion_do_not_move(server, visit):
     server.put("a", value=0.1)
     server.put("b", completed=3)
     page = wait_for_stream(visit())
@@ -129,7 +129,7 @@ def test_bars_do_not_glide_for_who_wants_no_motion(server, visit):
     assert find_row(page, "b").evaluate(fill_of)[1] == "none"
 
 
-def test_a_bar_glides_to_the_last_known_value_and_not_beyond(server, visit):
+def test_bar_moves_to_the_last_value_and_not_beyond(server, visit):
     server.put("a", value=0.1)
     page = wait_for_stream(visit(reduced_motion="no-preference"))
     page.evaluate("""() => {
@@ -154,7 +154,7 @@ def test_a_bar_glides_to_the_last_known_value_and_not_beyond(server, visit):
     assert find_row(page, "a").locator("progress").evaluate("bar => bar.value") == 0.6
 
 
-def test_a_screen_reader_is_told_of_ends_once_and_of_ticks_never(server, visit):
+def test_screen_reader_hears_ends_once_and_no_ticks(server, visit):
     for n in range(5):
         server.put(f"i{n}", title=f"Job {n}", value=0.1)
     page = wait_for_stream(visit())

@@ -24,7 +24,7 @@ def count_streams(site):
     return site.background.app.services.hub.stream_count
 
 
-def test_ten_tabs_have_one_stream_all_come_back_after_a_restart_and_the_last_one_ends_it(own_server, own_profile):
+def test_ten_tabs_share_one_stream_and_reconnect(own_server, own_profile):
     own_server.put("a", title="Import", value=0.25)
     tabs = [own_profile.new_page() for _ in range(10)]
     for tab in tabs:
@@ -53,7 +53,7 @@ def test_ten_tabs_have_one_stream_all_come_back_after_a_restart_and_the_last_one
     wait_until(lambda: count_streams(own_server) == 0)
 
 
-def test_a_server_that_is_killed_and_started_again_is_come_back_to_and_nothing_is_missed(tmp_path, chromium):
+def test_page_after_server_kill_reconnects_without_loss(tmp_path, chromium):
     serving = ServerProcess(tmp_path)
     context = chromium.new_context(**DEFAULT_OPTIONS)
     try:
@@ -81,7 +81,7 @@ def test_a_server_that_is_killed_and_started_again_is_come_back_to_and_nothing_i
         serving.close()
 
 
-def test_a_tab_without_a_shared_worker_has_a_stream_of_its_own(server, unshared_page):
+def test_tab_without_shared_worker_opens_its_own_stream(server, unshared_page):
     before = count_streams(server)
     unshared_page.goto(server.background.url)
     wait_for_stream(unshared_page)
@@ -92,7 +92,7 @@ def test_a_tab_without_a_shared_worker_has_a_stream_of_its_own(server, unshared_
     wait_until(lambda: count_streams(server) == before)
 
 
-def test_where_a_stream_is_held_back_the_list_is_asked_for(server, unshared_page):
+def test_page_with_blocked_stream_polls_the_list(server, unshared_page):
     before = count_streams(server)
     held = []
     unshared_page.route("**/api/v1/events", lambda route: held.append(route))
@@ -108,7 +108,7 @@ def test_where_a_stream_is_held_back_the_list_is_asked_for(server, unshared_page
     assert held
 
 
-def test_a_stream_that_falls_silent_is_opened_again(server, unshared_page):
+def test_silent_stream_is_reopened(server, unshared_page):
     unshared_page.clock.install()
     unshared_page.goto(server.background.url)
     wait_for_stream(unshared_page)
@@ -116,7 +116,7 @@ def test_a_stream_that_falls_silent_is_opened_again(server, unshared_page):
         unshared_page.clock.run_for(60_000)
 
 
-def test_who_signs_out_in_one_tab_is_signed_out_in_all(own_server, own_profile):
+def test_sign_out_in_one_tab_signs_out_all(own_server, own_profile):
     tabs = [own_profile.new_page() for _ in range(2)]
     for tab in tabs:
         tab.goto(own_server.background.url)
@@ -131,7 +131,7 @@ def test_who_signs_out_in_one_tab_is_signed_out_in_all(own_server, own_profile):
     expect(find_row(tabs[1], "a")).to_be_visible()
 
 
-def test_a_new_tab_is_not_taken_back_to_what_the_stream_has_told_so_far(server, visit, monkeypatch):
+def test_new_tab_is_not_reset_to_an_older_snapshot(server, visit, monkeypatch):
     server.put("a")
     first = wait_for_stream(visit())
     monkeypatch.setattr(server_live, "TICK_INTERVAL", 0.8)
@@ -142,7 +142,7 @@ def test_a_new_tab_is_not_taken_back_to_what_the_stream_has_told_so_far(server, 
     assert [find_row(late, item_id).count() for item_id in "abc"] == [1, 1, 1]
 
 
-def test_who_comes_late_is_given_what_the_others_see(server, visit):
+def test_late_tab_receives_the_shared_state(server, visit):
     server.put("a", value=0.5)
     wait_for_stream(visit())
     late = wait_for_stream(visit())

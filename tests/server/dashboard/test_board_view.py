@@ -15,7 +15,7 @@ from progressbar_tracker.server.dashboard.board_view import (
     ("seconds", "text"),
     [(0.0, "0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (3700, "1 h 1 min"), (200_000, "2 d 7 h"), (1e300, "ages")],
 )
-def test_a_duration_is_short_to_read(seconds: float, text: str) -> None:
+def test_duration_has_two_units(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
@@ -23,25 +23,25 @@ def test_a_duration_is_short_to_read(seconds: float, text: str) -> None:
     ("value", "text"),
     [(12.0, "12"), (0.1234, "0.12"), (1_234_567, "1,234,567"), (-1.5, "-1.50"), (123.4, "123"), (1e300, "1e+300")],
 )
-def test_a_number_is_short_to_read(value: float, text: str) -> None:
+def test_number_has_two_decimals_at_most(value: float, text: str) -> None:
     assert format_number(value) == text
 
 
-def test_a_hundred_per_cent_are_not_reached_before_the_end() -> None:
+def test_percent_is_100_only_at_the_end() -> None:
     assert [format_percent(value) for value in (0.0, 0.9999, 1.0)] == ["0 %", "99 %", "100 %"]
 
 
-def test_a_count_tells_its_total_and_unit_where_there_are_any() -> None:
+def test_count_has_its_total_and_unit() -> None:
     assert [format_count(None, 5, "B"), format_count(3, None, ""), format_count(3, 5, "B")] == ["", "3", "3 / 5 B"]
 
 
-def test_a_slow_pace_is_told_by_the_minute_or_the_hour() -> None:
+def test_slow_rate_is_per_minute_or_hour() -> None:
     rates = (0, 0.1, 0.09, 1 / 600, 1 / 36000, 1e-9, 12_345)
     told = [format_rate(rate, "it") for rate in rates]
     assert told == ["0 it/s", "0.10 it/s", "5.40 it/min", "0.10 it/min", "0.10 it/h", "0.00 it/h", "12,345 it/s"]
 
 
-def test_many_bytes_are_told_on_one_scale_and_never_as_more_than_they_are() -> None:
+def test_byte_counts_share_one_scale_and_round_down() -> None:
     counts = [(9_999, None), (999_999, None), (47_999_999_999, 48_000_000_000), (0, 1e17), (5, 1e19), (20_000, 5)]
     told = [format_count(completed, total, "B") for completed, total in counts]
     assert told == ["9,999 B", "999 kB", "47.9 / 48.0 GB", "0 / 100 PB", "5 / 1e+19 B", "20.0 / 0.0 kB"]

@@ -24,19 +24,19 @@ XSS_TEXTS = [
 ]  # fmt: skip
 
 
-def test_the_page_is_for_who_is_signed_in(server: RunningServer) -> None:
+def test_board_without_session_redirects_to_login(server: RunningServer) -> None:
     reply = server.client().get("/")
     assert (reply.status_code, reply.headers["Location"]) == (303, "login")
     assert server.browser().get("/").status_code == 200
 
 
-def test_an_empty_page_shows_how_to_begin_with_the_real_url(server: RunningServer) -> None:
+def test_empty_board_shows_a_snippet_with_its_url(server: RunningServer) -> None:
     assert html.escape(f'configure("{server.background.url}"', quote=False) in html.unescape(
         server.browser().get("/").text
     )
 
 
-def test_the_first_paint_shows_every_item(server: RunningServer) -> None:
+def test_first_paint_shows_every_item(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"title": "Import", "total": 2000, "completed": 0, "unit": "B", "run_id": "r"})
     server.clock.advance(10)
@@ -54,7 +54,7 @@ def test_the_first_paint_shows_every_item(server: RunningServer) -> None:
     assert '<progress max="1" aria-label="Import" value="0.25" data-part="bar"></progress>' in page
 
 
-def test_the_first_paint_of_very_many_items_has_the_first_and_tells_of_the_others(server: RunningServer) -> None:
+def test_first_paint_of_many_items_counts_omitted_ones(server: RunningServer) -> None:
     ops = [{"op": "put", "id": f"i{n}", "group": f"g{n // 200}"} for n in range(450)]
     server.client("write").post("/api/v1/items:batch", json={"ops": ops})
     page = server.browser().get("/").text
@@ -65,7 +65,7 @@ def test_the_first_paint_of_very_many_items_has_the_first_and_tells_of_the_other
 
 
 @pytest.mark.parametrize("text", XSS_TEXTS)
-def test_whatever_an_item_says_is_text(module_server: RunningServer, text: str) -> None:
+def test_item_texts_on_board_are_escaped(module_server: RunningServer, text: str) -> None:
     http = module_server.client("write")
     fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
     number = XSS_TEXTS.index(text)
@@ -84,14 +84,14 @@ def test_whatever_an_item_says_is_text(module_server: RunningServer, text: str) 
     assert html.unescape(page).count(text) >= 2
 
 
-def test_the_pages_have_no_inline_script_or_style_and_only_relative_urls(server: RunningServer) -> None:
+def test_pages_have_no_inline_code_and_only_relative_urls(server: RunningServer) -> None:
     for page in (server.browser().get("/").text, server.client().get("/login").text):
         assert re.findall(r"<script(?![^>]* src=)", page) == []
         assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", page) == []
         assert re.findall(r'(?:src|href|action)="(?:/|https?:)', page) == []
 
 
-def test_the_script_writes_text_and_never_markup() -> None:
+def test_scripts_write_text_and_never_markup() -> None:
     script = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
     for trap in (
         "innerHTML",
@@ -108,7 +108,7 @@ def test_the_script_writes_text_and_never_markup() -> None:
     assert re.findall(r"""["'`]/(?:api|static)""", script) == []
 
 
-def test_every_file_the_pages_name_is_served(module_server: RunningServer) -> None:
+def test_every_referenced_static_file_is_served(module_server: RunningServer) -> None:
     http = module_server.client()
     pages = "".join(path.read_text("utf-8") for path in (ROOM / "templates").glob("*.html"))
     scripts = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
@@ -126,7 +126,7 @@ def test_every_file_the_pages_name_is_served(module_server: RunningServer) -> No
 # Signing in and out
 
 
-def test_a_sign_in_link_works_once_and_for_get_only(server: RunningServer) -> None:
+def test_sign_in_link_works_once_and_for_get_only(server: RunningServer) -> None:
     link = server.background.create_sign_in_url()
     http = server.client()
     assert http.head(link).status_code == 200
@@ -144,13 +144,13 @@ def test_a_sign_in_link_works_once_and_for_get_only(server: RunningServer) -> No
     assert 'href="../static/app.css"' in again.text
 
 
-def test_a_sign_in_link_grows_old(server: RunningServer) -> None:
+def test_sign_in_link_expires(server: RunningServer) -> None:
     link = server.background.create_sign_in_url()
     server.clock.advance(server.settings.sign_in_seconds)
     assert server.client().get(link).status_code == 403
 
 
-def test_the_first_start_tells_an_admin_key_and_every_start_a_link(server: RunningServer) -> None:
+def test_first_start_prints_admin_key_and_each_start_a_link(server: RunningServer) -> None:
     key, link = (sentence.rsplit(" ", 1)[1] for sentence in server.output)
     assert server.client(key).get("/api/key-info").json()["type"] == "admin"
     assert server.client().get(link).status_code == 303
@@ -159,7 +159,7 @@ def test_the_first_start_tells_an_admin_key_and_every_start_a_link(server: Runni
     assert server.client().get(sentence.rsplit(" ", 1)[1]).status_code == 303
 
 
-def test_a_session_survives_a_restart_and_ends_with_its_time(server: RunningServer) -> None:
+def test_session_survives_restart_and_expires(server: RunningServer) -> None:
     browser = server.browser()
     cookies = dict(browser.cookies)
     server.restart()
@@ -170,7 +170,7 @@ def test_a_session_survives_a_restart_and_ends_with_its_time(server: RunningServ
     assert browser.get("/").status_code == 303
 
 
-def test_signing_out_ends_the_session_for_good(server: RunningServer) -> None:
+def test_sign_out_ends_the_session_permanently(server: RunningServer) -> None:
     browser = server.browser()
     cookies = dict(browser.cookies)
     assert browser.post("/logout").status_code == 303
@@ -199,7 +199,7 @@ def test_signing_out_ends_the_session_for_good(server: RunningServer) -> None:
         ({"Origin": "{url}"}, 201),
     ],
 )
-def test_a_write_with_a_cookie_must_come_from_our_own_pages(
+def test_cookie_write_from_another_site_is_refused(
     module_server: RunningServer, headers: dict[str, str], status: int
 ) -> None:
     browser = module_server.client()
@@ -210,7 +210,7 @@ def test_a_write_with_a_cookie_must_come_from_our_own_pages(
     assert browser.post("/logout", headers=headers).status_code == (303 if status == 201 else 403)
 
 
-def test_who_is_signed_in_is_an_admin(server: RunningServer) -> None:
+def test_sign_in_link_gives_admin_permissions(server: RunningServer) -> None:
     browser = server.browser()
     server.client("write").put("/api/v1/items/a", json={})
     assert browser.delete("/api/v1/items/a").status_code == 200
@@ -221,7 +221,7 @@ def test_who_is_signed_in_is_an_admin(server: RunningServer) -> None:
 
 @pytest.mark.parametrize(("name", "own", "others", "keys"), [("read", 403, 403, 403), ("write", 200, 403, 403),
                                                             ("admin", 200, 200, 200)])  # fmt: skip
-def test_who_signs_in_with_a_key_may_do_what_the_key_may(
+def test_key_session_has_the_permissions_of_its_key(
     module_server: RunningServer, name: str, own: int, others: int, keys: int
 ) -> None:
     for writer in ("admin" if name == "read" else name, "other"):
@@ -241,7 +241,7 @@ def test_who_signs_in_with_a_key_may_do_what_the_key_may(
 
 
 @pytest.mark.parametrize("name", ["write", "admin"])
-def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(server: RunningServer, name: str) -> None:
+def test_revoked_key_ends_its_sessions_and_streams(server: RunningServer, name: str) -> None:
     key = server.background.create_key(name, "to be revoked")
     browser = server.client()
     assert browser.post("/login", data={"key": key}).status_code == 303
@@ -257,7 +257,7 @@ def test_the_sessions_of_a_key_and_their_streams_end_when_it_is_revoked(server: 
     assert server.client("admin").get("/api/v1/sessions").json()["sessions"] == []
 
 
-def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(server: RunningServer) -> None:
+def test_session_ends_with_its_key_and_its_secret(server: RunningServer) -> None:
     expiring = server.background.create_key("write", "expiring", expires_at=server.clock() + 3600)
     rotating = server.background.create_key("write", "rotating")
     browsers = [server.client() for _ in range(4)]
@@ -278,7 +278,7 @@ def test_a_session_ends_with_its_key_and_with_the_secret_it_was_begun_with(serve
     assert seen() == [303, 303, 303, 200]
 
 
-def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends(server: RunningServer) -> None:
+def test_sign_in_replaces_a_planted_session_cookie(server: RunningServer) -> None:
     planted = server.client(Cookie=f"{server.cookie_name}=known-to-the-attacker")
     reply = planted.post("/login", data={"key": server.keys["admin"]})
     first = reply.cookies[server.cookie_name]
@@ -307,7 +307,7 @@ def test_who_signs_in_is_given_a_cookie_that_nobody_knew_and_the_one_before_ends
         ("GET", "/logout", 405, "GET does not fit this path."),
     ],
 )
-def test_a_browser_is_told_on_a_page_what_is_wrong(
+def test_problem_for_a_browser_is_a_page(
     module_server: RunningServer, method: str, path: str, status: int, told: str
 ) -> None:
     http = module_server.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
@@ -322,19 +322,19 @@ def test_a_browser_is_told_on_a_page_what_is_wrong(
     assert module_server.client("read").request(method, path).headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_form_of_another_site_is_refused_on_a_page(module_server: RunningServer) -> None:
+def test_cross_site_form_is_refused_with_a_page(module_server: RunningServer) -> None:
     headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
     reply = module_server.client().post("/login", data={"key": module_server.keys["admin"]}, headers=headers)
     assert (reply.status_code, reply.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
     assert "does not come from the dashboard" in html.unescape(reply.text)
 
 
-def test_the_api_tells_a_browser_what_it_tells_everybody(module_server: RunningServer) -> None:
+def test_api_problem_for_a_browser_is_json(module_server: RunningServer) -> None:
     reply = module_server.client(Accept="text/html").get("/api/v1/items")
     assert (reply.status_code, reply.headers["Content-Type"]) == (401, "application/problem+json")
 
 
-def test_the_administrator_signs_in_with_name_and_password(make_server: Callable[..., RunningServer]) -> None:
+def test_administrator_signs_in_with_name_and_password(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(admin_username="root", admin_password="pass phräse")
     assert not any("/auth/" in sentence for sentence in served.output)
     http = served.client()
@@ -348,7 +348,7 @@ def test_the_administrator_signs_in_with_name_and_password(make_server: Callable
     assert http.get("/").status_code == 200
 
 
-def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(make_server: Callable[..., RunningServer]) -> None:
+def test_sixth_wrong_attempt_within_a_minute_is_limited(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(admin_username="root", admin_password="right")
     http = served.client()
     for _ in range(5):
@@ -361,12 +361,12 @@ def test_the_sixth_wrong_attempt_within_a_minute_has_to_wait(make_server: Callab
     assert http.post("/login", data=right).status_code == 303
 
 
-def test_signing_in_rightly_many_times_is_no_attack(server: RunningServer) -> None:
+def test_repeated_valid_sign_ins_are_not_limited(server: RunningServer) -> None:
     http = server.client()
     assert [http.post("/login", data={"key": server.keys["admin"]}).status_code for _ in range(7)] == [303] * 7
 
 
-def test_many_wrong_attempts_at_once_are_not_all_looked_at(make_server: Callable[..., RunningServer]) -> None:
+def test_concurrent_wrong_attempts_are_limited(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(admin_username="root", admin_password="right")
     clients = [served.client() for _ in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -376,7 +376,7 @@ def test_many_wrong_attempts_at_once_are_not_all_looked_at(make_server: Callable
     assert set(replies) <= {403, 429, 503}  # and 503 is for one that nobody has looked at
 
 
-def test_another_site_cannot_sign_a_browser_in(module_server: RunningServer) -> None:
+def test_cross_site_sign_in_is_refused(module_server: RunningServer) -> None:
     reply = module_server.client().post(
         "/login", data={"key": module_server.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"}
     )
@@ -384,7 +384,7 @@ def test_another_site_cannot_sign_a_browser_in(module_server: RunningServer) -> 
     assert "Set-Cookie" not in reply.headers
 
 
-def test_neither_database_nor_log_holds_a_secret(
+def test_database_and_log_contain_no_secret(
     make_server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)

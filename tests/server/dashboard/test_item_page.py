@@ -53,7 +53,7 @@ def item_page_url(item_id: str) -> str:
 
 
 @pytest.mark.parametrize("item_id", HOSTILE_IDS)
-def test_an_item_of_any_id_has_a_page(module_server: RunningServer, browser: httpx.Client, item_id: str) -> None:
+def test_item_of_any_id_has_a_page(module_server: RunningServer, browser: httpx.Client, item_id: str) -> None:
     ops = [{"op": "put", "id": item_id, "title": f"Title of {item_id}", "run_id": "r"}]
     assert (
         module_server.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"][0]["status"]
@@ -66,7 +66,7 @@ def test_an_item_of_any_id_has_a_page(module_server: RunningServer, browser: htt
     assert ups <= {"../" * (item_page_url(item_id).partition("?")[0].count("/") - 1), ""}
 
 
-def test_a_slash_may_be_encoded_or_not(module_server: RunningServer, browser: httpx.Client) -> None:
+def test_slash_in_item_path_may_be_encoded(module_server: RunningServer, browser: httpx.Client) -> None:
     module_server.client("write").put("/api/v1/items/deep/er", json={"title": "Deep"})
     for path, up in (("/items/deep/er", "../../"), ("/items/deep%2Fer", "../")):
         page = browser.get(path).text
@@ -75,7 +75,7 @@ def test_a_slash_may_be_encoded_or_not(module_server: RunningServer, browser: ht
     assert module_server.client().get("/items/deep/er").headers["Location"] == "../../login"
 
 
-def test_the_page_tells_all_that_is_known(module_server: RunningServer, browser: httpx.Client) -> None:
+def test_item_page_shows_all_fields(module_server: RunningServer, browser: httpx.Client) -> None:
     body = {
         "title": "Import", "completed": 0, "total": 10, "unit": "rows", "group": "etl", "parent": "a/parent",
         "weight": 7,
@@ -96,9 +96,7 @@ def test_the_page_tells_all_that_is_known(module_server: RunningServer, browser:
         assert text in page, text
 
 
-def test_the_page_shows_the_runs_and_how_long_they_usually_take(
-    module_server: RunningServer, browser: httpx.Client
-) -> None:
+def test_item_page_shows_runs_and_usual_duration(module_server: RunningServer, browser: httpx.Client) -> None:
     http = module_server.client("write")
     for n, (status, seconds) in enumerate([("succeeded", 60), ("succeeded", 120), ("succeeded", 600), ("failed", 5)]):
         http.put("/api/v1/items/often", json={"run_id": str(n)})
@@ -115,9 +113,7 @@ def test_the_page_shows_the_runs_and_how_long_they_usually_take(
     assert '<p id="gone-notice" class="notice" hidden>' in browser.get("/items/often").text
 
 
-def test_a_run_that_has_just_left_the_board_is_waited_for(
-    server: RunningServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_item_page_waits_for_a_pending_history_write(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     written, perform = threading.Event(), rows.execute_write
 
     def slowly(connection: sqlite3.Connection, write: Write) -> None:
@@ -137,7 +133,7 @@ def test_a_run_that_has_just_left_the_board_is_waited_for(
     assert (reply.status_code, "Just gone" in reply.text) == (200, True)
 
 
-def test_an_id_that_nobody_has_is_told_with_a_page(browser: httpx.Client) -> None:
+def test_unknown_item_id_gets_a_page(browser: httpx.Client) -> None:
     reply = browser.get("/items/nobody%20has%20%3Cthis%3E")
     assert reply.status_code == 404
     assert "nobody has &lt;this&gt;" in reply.text
@@ -147,7 +143,7 @@ def test_an_id_that_nobody_has_is_told_with_a_page(browser: httpx.Client) -> Non
 @pytest.mark.parametrize(
     "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title><svg onload=x>"]
 )
-def test_whatever_an_item_says_is_text(module_server: RunningServer, browser: httpx.Client, text: str) -> None:
+def test_item_texts_on_its_page_are_escaped(module_server: RunningServer, browser: httpx.Client, text: str) -> None:
     fields = dict.fromkeys(("title", "description", "error", "group", "parent"), text) | {"unit": text[:20]}
     ops = [{"op": "put", "id": text, **fields, "completed": 1, "meta": {text: text}, "run_id": text}]
     http = module_server.client("write")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.support.server import RunningServer
 
 
-def test_the_page_lists_the_keys_and_never_a_secret_or_a_hash(server: RunningServer) -> None:
+def test_keys_page_shows_no_secret_or_hash(server: RunningServer) -> None:
     browser = server.browser()
     server.client("read").get("/progress")
     server.background.create_key("write", "<b>ci</b>", expires_at=START_TIME + 60, group="nightly")
@@ -41,7 +41,7 @@ def test_the_page_lists_the_keys_and_never_a_secret_or_a_hash(server: RunningSer
     assert len(re.findall(r'data-action="revoke"', page)) == working.count("data-id=")
 
 
-def test_the_page_is_for_admins(server: RunningServer) -> None:
+def test_keys_page_requires_an_admin(server: RunningServer) -> None:
     assert server.client().get("/keys").headers["Location"] == "login"
     assert server.client("write").get("/keys").status_code == 403
     assert server.client("admin").get("/keys").status_code == 200

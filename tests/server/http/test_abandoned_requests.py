@@ -93,7 +93,7 @@ class PendingRequest(RawConnection):
 
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
 @pytest.mark.parametrize("path", READ_POOLS)
-def test_what_a_client_that_has_gone_asked_for_is_dropped(channels_server: RunningServer, path: str, how: str) -> None:
+def test_read_of_disconnected_client_is_dropped(channels_server: RunningServer, path: str, how: str) -> None:
     """Those that run and those that wait: they leave the queue at once, and no statement of theirs is run."""
     token = channels_server.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
     pool = getattr(channels_server.background.app.services.pools, READ_POOLS[path])
@@ -120,7 +120,7 @@ def test_what_a_client_that_has_gone_asked_for_is_dropped(channels_server: Runni
     assert channels_server.client("admin").get(path.format(share=token)).status_code in {200, 404}
 
 
-def test_every_route_that_reads_in_a_thread_is_known_here(channels_server: RunningServer) -> None:
+def test_every_route_that_reads_in_a_thread_is_listed(channels_server: RunningServer) -> None:
     """Each that looks at the past waits while that is held; a new one has to be added above."""
     from progressbar_tracker.server.routes import ROUTES
 
@@ -138,7 +138,7 @@ def test_every_route_that_reads_in_a_thread_is_known_here(channels_server: Runni
             assert (pools.history.waiting, pools.history._free_threads) == (0, 2), row.path
 
 
-def test_one_keys_searches_do_not_starve_anothers(channels_server: RunningServer) -> None:
+def test_searches_of_one_key_do_not_starve_another(channels_server: RunningServer) -> None:
     pool = channels_server.background.app.services.pools.search
     with hold_reads(channels_server):
         greedy = [PendingRequest(channels_server, "/api/v1/history?q=text", "read") for _ in range(30)]
@@ -168,7 +168,7 @@ def _has_response(asking: PendingRequest) -> bool:
 # The store
 
 
-def test_a_search_of_a_file_is_interrupted(tmp_path: Path) -> None:
+def test_cancelled_sqlite_search_is_interrupted(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "progress.db")
     store.commit([AddHistory(make_run(str(n))) for n in range(50)]).result(10)
     begun, go_on, seen = threading.Event(), threading.Event(), []
@@ -207,7 +207,7 @@ def test_a_search_of_a_file_is_interrupted(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_search_of_postgresql_is_cancelled(postgres_url: str) -> None:
+def test_cancelled_postgres_search_is_interrupted(postgres_url: str) -> None:
     store = PostgresStore(postgres_url)
     store.commit([AddHistory(make_run("a"))]).result(10)
     cancellation, failures = Cancellation(), list[BaseException]()
@@ -256,7 +256,7 @@ def read_status(attempt: RawConnection) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/sys/net").exists(), reason="needs the addresses 127.0.0.0/8 of Linux")
-def test_a_flood_of_guesses_keeps_nobody_waiting(
+def test_password_flood_does_not_delay_other_sign_ins(
     channels_server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a guess is looked at, others are refused soon, and those who need no password or are known are let in."""
@@ -292,7 +292,7 @@ def test_a_flood_of_guesses_keeps_nobody_waiting(
 
 
 @pytest.mark.skipif(not Path("/proc/sys/net").exists(), reason="needs the addresses 127.0.0.0/8 of Linux")
-def test_a_guess_that_is_abandoned_counts_if_it_was_looked_at(
+def test_abandoned_attempt_counts_if_verification_began(
     channels_server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else an address could have as many looked at as it likes."""

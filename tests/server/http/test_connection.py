@@ -53,19 +53,19 @@ def write_all(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
     return asyncio.run(main())
 
 
-def test_head_and_body_leave_in_one_piece() -> None:
+def test_head_and_body_are_written_together() -> None:
     assert write_all(RESPONSE_HEAD, b"body") == ([RESPONSE_HEAD + b"body"], [RESPONSE_HEAD + b"body"])
 
 
-def test_the_head_of_a_stream_that_has_nothing_to_say_leaves_by_itself() -> None:
+def test_head_without_body_is_flushed_in_the_next_turn() -> None:
     assert write_all(RESPONSE_HEAD) == ([], [RESPONSE_HEAD])
 
 
-def test_what_a_stream_goes_on_with_is_not_held_back() -> None:
+def test_later_chunks_are_written_at_once() -> None:
     assert write_all(RESPONSE_HEAD, b"1", b"2", b"3")[0] == [RESPONSE_HEAD + b"1", b"2", b"3"]
 
 
-def test_closing_takes_what_was_held_along() -> None:
+def test_close_flushes_a_held_head() -> None:
     async def main() -> FakeTransport:
         transport = FakeTransport()
         joining = JoiningTransport(transport, asyncio.get_running_loop())
@@ -81,7 +81,7 @@ def test_closing_takes_what_was_held_along() -> None:
 # Against a server
 
 
-def test_requests_that_come_at_once_are_answered_in_their_order(module_server: RunningServer) -> None:
+def test_pipelined_requests_are_answered_in_order(module_server: RunningServer) -> None:
     with RawConnection(module_server.url) as opened:
         names = [f"r{number}" for number in range(5)]
         opened.send(b"".join(encode_request("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
@@ -96,9 +96,7 @@ def test_requests_that_come_at_once_are_answered_in_their_order(module_server: R
     [encode_request("GET", "/healthz", "Connection: close"), encode_request("GET", "/healthz", version="1.0")],
     ids=["asked to close", "HTTP/1.0"],
 )
-def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(
-    module_server: RunningServer, last: bytes
-) -> None:
+def test_last_response_announces_and_closes_the_connection(module_server: RunningServer, last: bytes) -> None:
     with RawConnection(module_server.url) as opened:
         opened.send(last)
         said = opened.read_all()
@@ -106,7 +104,7 @@ def test_the_last_answer_on_a_connection_says_so_and_is_followed_by_its_end(
     assert b"\r\nconnection: close\r\n" in said
 
 
-def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(module_server: RunningServer) -> None:
+def test_response_is_the_same_without_the_extension(module_server: RunningServer) -> None:
     """Another ASGI server may run the application, and has no extension of ours."""
 
     async def main() -> httpx.Response:
@@ -122,7 +120,7 @@ def test_an_answer_is_the_same_whether_its_server_takes_it_whole_or_not(module_s
     assert told == {**usual.headers}
 
 
-def test_a_connection_with_nothing_to_ask_is_closed_in_time_and_none_before(
+def test_idle_connection_is_closed_after_keep_alive(
     make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "KEEP_ALIVE_TIMEOUT", 2)

@@ -45,9 +45,7 @@ def test_loopback_server_answers_under_loopback_names_only(listens_on: str) -> N
 
 
 @pytest.mark.parametrize("listens_on", ["127.1", "2130706433", "the-machine"])
-def test_address_that_the_server_listens_on_decides_and_not_how_it_is_written(
-    listens_on: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_listening_address_is_normalized(listens_on: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
     known = {"the-machine": "127.0.1.1"}  # as Debian has it in /etc/hosts
     monkeypatch.setattr(
@@ -60,7 +58,7 @@ def test_address_that_the_server_listens_on_decides_and_not_how_it_is_written(
 
 
 @pytest.mark.parametrize("listens_on", ["0.0.0.0", "::", "192.0.2.1"])
-def test_server_for_the_network_answers_under_any_name_unless_told(listens_on: str) -> None:
+def test_public_server_answers_under_any_name_by_default(listens_on: str) -> None:
     assert is_allowed(AllowedHosts("", listens_on=listens_on), "evil.example")
     named = AllowedHosts("progress.example", listens_on=listens_on)
     assert is_allowed(named, "progress.example:443")
@@ -100,12 +98,12 @@ def test_host_of_the_public_url_is_allowed(url: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["http://a.example", "a.example:80", "a b", "a.*.example", "a/b", "**", "[::1"])
-def test_host_that_is_no_name_is_refused_with_the_variable(text: str) -> None:
+def test_invalid_host_setting_names_the_variable(text: str) -> None:
     with pytest.raises(ConfigError, match="PROGRESSBAR_ALLOWED_HOSTS"):
         AllowedHosts(text, listens_on="127.0.0.1")
 
 
-def test_refused_host_is_logged_once_and_not_without_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_host_is_logged_once_and_bounded(caplog: pytest.LogCaptureFixture) -> None:
     hosts = AllowedHosts("", listens_on="127.0.0.1")
     for n in range(3 * MAX_KNOWN_HOSTS):
         assert not is_allowed(hosts, f"host-{n % (2 * MAX_KNOWN_HOSTS)}.example")

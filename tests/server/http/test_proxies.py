@@ -53,7 +53,7 @@ def forwarded_headers(*lists: str, proto: str | None = None) -> list[tuple[bytes
         ("", ["203.0.113.9"], ""),
     ],
 )
-def test_address_is_the_rightmost_that_is_no_trusted_proxy(peer: str, lists: list[str], address: str) -> None:
+def test_address_is_the_rightmost_untrusted_one(peer: str, lists: list[str], address: str) -> None:
     assert TrustedProxies(TRUSTED_PROXIES).find_origin(peer, forwarded_headers(*lists)).address == address
 
 
@@ -72,18 +72,18 @@ def test_address_is_the_rightmost_that_is_no_trusted_proxy(peer: str, lists: lis
         ("127.0.0.1", ["203.0.113.9"], None, None),
     ],
 )
-def test_scheme_is_believed_from_trusted_proxies_only(
+def test_scheme_is_accepted_from_trusted_proxies_only(
     peer: str, lists: list[str], proto: str | None, scheme: str | None
 ) -> None:
     assert TrustedProxies(TRUSTED_PROXIES).find_origin(peer, forwarded_headers(*lists, proto=proto)).scheme == scheme
 
 
-def test_no_proxy_is_trusted_unless_it_is_named() -> None:
+def test_proxy_is_not_trusted_by_default() -> None:
     headers = forwarded_headers("203.0.113.9", proto="https")
     assert TrustedProxies("").find_origin("127.0.0.1", headers) == Origin("127.0.0.1")
 
 
-def test_long_list_costs_no_more_than_a_few_hops() -> None:
+def test_long_forwarded_list_is_parsed_up_to_the_hop_limit() -> None:
     trusted = TrustedProxies("loopback")
     chain = ",".join(["203.0.113.9", *["127.0.0.1"] * 10_000])
     assert trusted.find_origin("127.0.0.1", forwarded_headers(chain)).address == "127.0.0.1"
@@ -92,6 +92,6 @@ def test_long_list_costs_no_more_than_a_few_hops() -> None:
 
 
 @pytest.mark.parametrize("text", ["proxy.example", "10.0.0.0/33", "10.0.0", "http://10.0.0.1", "*", "127.0.0.1:80"])
-def test_proxy_that_is_no_address_is_refused_with_the_variable(text: str) -> None:
+def test_invalid_proxy_setting_names_the_variable(text: str) -> None:
     with pytest.raises(ConfigError, match="PROGRESSBAR_TRUSTED_PROXIES"):
         TrustedProxies(text)
