@@ -110,11 +110,13 @@ def sanitize_line(text: object, *, keep: str = "") -> str:
     line = " ".join(str(text or "").split())
     if line.isprintable():
         return line
-    return "".join(c for c in line if c in keep or not (unicodedata.category(c) in _HIDDEN or c in _NONCHARACTERS))
+    return "".join(
+        c for c in line if c in keep or not (unicodedata.category(c) in _HIDDEN_CATEGORIES or c in _XML_NONCHARACTERS)
+    )
 
 
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs"})  # control, format and surrogate characters
-_NONCHARACTERS: Final = "\ufffe\uffff"  # XML cannot hold them
+_HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs"})  # control, format and surrogate characters
+_XML_NONCHARACTERS: Final = "\ufffe\uffff"  # XML cannot hold them
 
 
 def summarize_error(error: BaseException) -> str:

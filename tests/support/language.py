@@ -117,11 +117,12 @@ def read_python(text: str) -> Iterator[Sentence]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT or re.match(r"#\s*(noqa|fmt|type|pragma|!|---)", token.string):
             continue
-        if token.start[0] != last + 1:
+        follows_code = bool(token.line[: token.start[1]].strip())
+        if token.start[0] != last + 1 or follows_code:
             yield from split_sentences(begun, "\n".join(block))
             block, begun = [], token.start[0]
         block.append(token.string.lstrip("# ").partition("  # noqa")[0])
-        last = token.start[0]
+        last = 0 if follows_code else token.start[0]
     yield from split_sentences(begun, "\n".join(block))
 
 
