@@ -143,7 +143,7 @@ def create_sender(connect: Connector, url: str | None = None) -> Sender:
         on_start=_register_child_exit,
         on_fork=_reset_after_fork,
         on_error=_report_error,
-        make_reconciler=lambda: Reconciler(meta=_collect_meta),
+        make_reconciler=lambda: Reconciler(collect_meta=_collect_meta),
         is_exiting=_is_exiting,
     )
     _senders.add(sender)

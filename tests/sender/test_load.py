@@ -90,23 +90,23 @@ def test_hundred_thousand_live_items_are_sampled_in_slices():
     for number in range(100_000):
         reconciler.add(CountingSource(f"i{number}"), now)
     assert len(reconciler) == 100_000
-    most = 0
+    max_samples = 0
     for _ in range(400):
-        before = CountingSource.sample_count
+        count_before = CountingSource.sample_count
         steps = reconciler.plan(now)
-        most = max(most, CountingSource.sample_count - before)
+        max_samples = max(max_samples, CountingSource.sample_count - count_before)
         assert len(steps) <= MAX_BATCH_SIZE
         reconciler.apply(steps, [{"id": step.op["id"], "status": 201} for step in steps], now)
     assert CountingSource.sample_count >= 100_000
-    assert 0 < most <= MAX_RUNS_PER_PLAN <= 2000
+    assert 0 < max_samples <= MAX_RUNS_PER_PLAN <= 2000
     # The next sampling is spread out too, although nothing has changed.
-    now, most = 1000.0, 0
+    now, max_samples = 1000.0, 0
     for _ in range(400):
-        before = CountingSource.sample_count
+        count_before = CountingSource.sample_count
         steps = reconciler.plan(now)
-        most = max(most, CountingSource.sample_count - before)
+        max_samples = max(max_samples, CountingSource.sample_count - count_before)
         reconciler.apply(steps, [{"id": step.op["id"], "status": 200} for step in steps], now)
-    assert most <= MAX_RUNS_PER_PLAN
+    assert max_samples <= MAX_RUNS_PER_PLAN
 
 
 def test_record_of_an_item_takes_few_bytes():

@@ -64,19 +64,19 @@ def test_is_at_after_any_steps_never_claims_an_old_position(steps):
     counter, loop = Counter(), iter(())
     counter.is_exhausted = False
     for step in steps:
-        before = counter.position
+        old_position = counter.position
         if step == "next":
             next(loop, None)
         elif step == "loop":
             loop = counter.wrap_iterator([1, 2, 3], Listener())
         elif step == "set":
-            counter.set(before + 1)
+            counter.set(old_position + 1)
         elif step == "fold":
             counter._fold(counter._deltas or deque())
         else:
             counter.advance(step)
-        has_moved = counter.position != before
-        assert not (has_moved and counter.is_at(before))
+        has_moved = counter.position != old_position
+        assert not (has_moved and counter.is_at(old_position))
         assert counter.is_at(counter.position) or counter._deltas is not None
 
 
@@ -181,18 +181,18 @@ def test_advance_from_eight_threads_loses_nothing():
 
 def test_position_read_during_advances_never_decreases():
     counter = Counter()
-    done = threading.Event()
+    test_ended = threading.Event()
     readings: list[float] = []
 
     def read() -> None:
-        while not done.is_set():
+        while not test_ended.is_set():
             readings.append(counter.position)
 
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(20_000):
         counter.advance(3)
-    done.set()
+    test_ended.set()
     reader.join()
     assert readings == sorted(readings)
     assert counter.position == 60_000

@@ -122,16 +122,16 @@ LOOP_BODY_CODE = "    if first:\n        first = False\n        flush(20)\n"  # 
     ],
 )  # fmt: skip
 def test_end_of_a_program_is_reported(faults, tmp_path, code, status, completed, error, exit_code):
-    done, _, err = run_program(faults.url, LOOP_START_CODE + code.replace("{body}", LOOP_BODY_CODE), tmp_path)
-    assert done == exit_code, err
+    actual_code, _, err = run_program(faults.url, LOOP_START_CODE + code.replace("{body}", LOOP_BODY_CODE), tmp_path)
+    assert actual_code == exit_code, err
     item = get_final_item(faults)
     assert (item["status"], item["completed"], item.get("error")) == (status, completed, error)
 
 
 def test_later_unrelated_exception_does_not_fail_a_stopped_loop(faults, tmp_path):
     code = "def search():\n    for i in track(range(5), id='job'):\n        flush(20)\n        if i == 2: break\n"
-    done, _, err = run_program(faults.url, code + "search()\nraise RuntimeError('unrelated')", tmp_path)
-    assert done == 1
+    exit_code, _, err = run_program(faults.url, code + "search()\nraise RuntimeError('unrelated')", tmp_path)
+    assert exit_code == 1
     assert err.endswith("RuntimeError: unrelated\n")
     assert get_final_item(faults)["status"] == "stopped"
 
@@ -141,8 +141,8 @@ def test_short_program_reports_its_exact_count(faults, tmp_path):
     code = (
         "import httpx\nwith track(total=20000, id='job', keep=True) as bar:\n    for i in range(20000): bar.advance()"
     )
-    done, out, err = run_program(faults.url, code, tmp_path)
-    assert (done, out, err) == (0, "", "")
+    exit_code, out, err = run_program(faults.url, code, tmp_path)
+    assert (exit_code, out, err) == (0, "", "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (20000, "succeeded")
     assert len(faults.requests) <= 3
 
@@ -164,8 +164,8 @@ def test_program_with_an_unusable_server_ends_in_time_silently(faults, tmp_path,
 
 
 def test_program_without_a_configuration_runs_unchanged(tmp_path):
-    done, out, err = run_program("", "print(sum(track(range(10), id='job')))", tmp_path)
-    assert (done, out, err) == (0, "45\n", "")
+    exit_code, out, err = run_program("", "print(sum(track(range(10), id='job')))", tmp_path)
+    assert (exit_code, out, err) == (0, "45\n", "")
 
 
 def test_interrupted_bare_loop_is_failed(faults, tmp_path):
@@ -189,8 +189,8 @@ def test_forked_child_has_its_own_bar_and_not_its_parents(faults, tmp_path):
         "_, status = os.waitpid(pid, 0)\n"
         "bar.advance(2)\nbar.close()\nsys.exit(os.waitstatus_to_exitcode(status))"
     )
-    done, _, err = run_program(faults.url, code, tmp_path)
-    assert (done, err) == (0, "")
+    exit_code, _, err = run_program(faults.url, code, tmp_path)
+    assert (exit_code, err) == (0, "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (5, "succeeded")
     assert (faults.items["child"]["completed"], faults.items["child"]["status"]) == (1, "succeeded")
     assert faults.items["job"]["meta"]["pid"] != faults.items["child"]["meta"]["pid"]
@@ -209,6 +209,6 @@ def test_fork_during_an_import_lets_the_child_import_again(faults, tmp_path):
         "_, status = os.waitpid(pid, 0)\n"
         "bar.close()\nsys.exit(os.waitstatus_to_exitcode(status))"
     )
-    done, _, err = run_program(faults.url, code, tmp_path)
-    assert (done, err) == (0, "")
+    exit_code, _, err = run_program(faults.url, code, tmp_path)
+    assert (exit_code, err) == (0, "")
     assert faults.items["child"]["status"] == faults.items["job"]["status"] == "succeeded"

@@ -48,8 +48,8 @@ def loaded():
 
 
 def run_forking_program(faults, tmp_path, code):
-    done, out, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path)
-    assert (done, err) == (0, "")
+    exit_code, out, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path)
+    assert (exit_code, err) == (0, "")
     return out
 
 
@@ -184,8 +184,8 @@ def test_child_in_development_mode_has_no_open_connection(faults, tmp_path):
         "wait(child(work))\n"
         "bar.close(); assert flush(20)\n"
     )
-    done, _, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, PYTHONDEVMODE="1")
-    assert (done, err) == (0, "")
+    exit_code, _, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, PYTHONDEVMODE="1")
+    assert (exit_code, err) == (0, "")
 
 
 def test_terminated_pool_keeps_the_bar_of_the_parent(faults, tmp_path):

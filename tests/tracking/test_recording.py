@@ -61,10 +61,10 @@ def test_parents_and_parts_are_recorded():
 
 
 def test_no_thread_is_started_and_nothing_is_sent():
-    before = threading.active_count()
+    thread_count = threading.active_count()
     with recording():
         list(track(range(1000), id="job", keep=True))
-        assert threading.active_count() == before
+        assert threading.active_count() == thread_count
 
 
 def test_recording_restores_the_configured_server(faults, monkeypatch):

@@ -99,7 +99,7 @@ class Reconciler:
     Args:
         uniform: A source of randomness with the arguments of ``random.uniform``.
         max_items: Runs known at once; the rest is not tracked, and counted as dropped.
-        meta: Returns where the program runs; sent with each new item.
+        collect_meta: Returns the ``meta`` field of a new item: where the program runs.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Reconciler:
         *,
         uniform: Callable[[float, float], float] = draw_uniform,
         max_items: int = MAX_ITEMS,
-        meta: Callable[[], dict[str, str]] = dict,
+        collect_meta: Callable[[], dict[str, str]] = dict,
     ) -> None:
         self.stats = Stats()
         self.unbatched = False  # each operation is a request
@@ -117,7 +117,7 @@ class Reconciler:
         self._uniform = uniform
         self.backoff = Backoff(uniform)
         self._max_items = max_items
-        self._meta = meta
+        self._collect_meta = collect_meta
         self._newest: dict[str, Record] = {}  # the newest run of each id, and of each part
         # Earlier runs of an id that a newer run has, whose end is not sent yet: by that id, the oldest first.
         self._superseded: dict[str, list[Record]] = {}
@@ -254,32 +254,32 @@ class Reconciler:
         """Append the operations that the server lacks of ``record``."""
         source = record.source
         snapshot = source.sample(record.acknowledged)
-        ended = snapshot.status != "running"
-        if snapshot is record.acknowledged and not ended and now < record.answered_at + HEARTBEAT_INTERVAL:
+        is_running = snapshot.status == "running"
+        if snapshot is record.acknowledged and is_running and now < record.answered_at + HEARTBEAT_INTERVAL:
             record.synced_at = now  # the common case: nothing has changed
             return
-        if ended and record.ended_at is None:
+        if not is_running and record.ended_at is None:
             record.ended_at = now
             if source.is_tentative:
                 self._schedule.put(record, now + SETTLE_DELAY)
                 return
         stays_listed = source.keep or snapshot.status == "failed" or source.part is not None
         if record.acknowledged is None:
-            if ended and source.is_skippable and not record.create_sent:
+            if not is_running and source.is_skippable and not record.create_sent:
                 self.stats.elided += 1
                 self._forget(record)
                 return
             record.create_sent = True
             steps.append(self._make_step(record, "put", snapshot, now))
         elif (snapshot is not record.acknowledged and snapshot != record.acknowledged) or (
-            not ended and now >= record.answered_at + HEARTBEAT_INTERVAL
+            is_running and now >= record.answered_at + HEARTBEAT_INTERVAL
         ):
             steps.append(self._make_step(record, "patch", snapshot, now))
-        elif ended and stays_listed:
+        elif not is_running and stays_listed:
             self._forget(record)
-        elif not ended:
+        elif is_running:
             record.synced_at = now
-        if ended and not stays_listed:
+        if not is_running and not stays_listed:
             steps.append(self._make_step(record, "delete", None, now))
 
     def _make_step(self, record: Record, verb: Verb, snapshot: Snapshot | None, now: float) -> Step:
@@ -293,7 +293,7 @@ class Reconciler:
             op["part"] = source.part
             op["completed"] = snapshot.completed
         elif verb == "put":
-            op["meta"] = self._meta()
+            op["meta"] = self._collect_meta()
             add_static_fields(op, source.get_static_fields(), source.interval)
             op["title"], op["completed"] = snapshot.title, snapshot.completed
             add_changes(op, snapshot, EMPTY_SNAPSHOT)
@@ -352,7 +352,7 @@ class Reconciler:
                     self._hold(record, now + self._uniform(0.0, RECREATION_JITTER) if is_live else now)
             elif status == 409:
                 self._drop(record)
-                self._warn("superseded", f"{name} was taken over: {detail or 'another run has its id'}")
+                self._warn("superseded", f"{name} is not updated any more: {detail or 'another run has taken it over'}")
             elif status in (408, 429) or status >= 500:
                 postponed.add(record)
                 self._hold(record, now + self._uniform(0.5, 1.5) * RECREATION_DELAY)
