@@ -1,19 +1,19 @@
-"""Ends credentials while requests are under way.
+"""End credentials while requests are in flight.
 
 Run it with ``python -m tests.security.fuzz_credentials [--minutes N] [--seed S]``.
 
-A real server is asked over sockets. Each round takes a route, a credential and a way in which it ends, and holds the
-request at one point: in its head, after it, at a byte or a chunk of its body, in the store's work, in the queue of key
-changes, or in the response. There the credential ends, the end is acknowledged, and the request goes on.
+A real server gets requests over sockets. Each round draws a route, a credential and the way it ends. It holds the
+request at one point: in the head, after it, in the body, in a read of the store, in the queue of key changes, or in the
+response. There the credential ends, the server acknowledges the end, and the request continues.
 
-The oracle: what the server decides after the acknowledgement is refused and leaves no trace. A route that acts by its
-head has decided once it has answered, and one whose commit is held has decided before. What is shown to a client, of a
-stream too, ends within :data:`ENDING_SECONDS`. The next request with the credential is refused in any case.
+The oracle: a request that is decided after the acknowledgement is refused and changes nothing. A route that acts on its
+head has decided when it responds. Long responses and streams end within :data:`ENDING_SECONDS`. The next request with
+the credential is always refused.
 
-With ``--postgres URL`` there are two servers on an empty database, and each credential ends at the other one. There,
-changes of keys, sessions and shares are refused at once, and all else as soon as the server has heard of it.
+With ``--postgres URL`` there are two servers on an empty database, and each credential ends at the other one. Changes
+of keys, sessions and shares are refused at once, all other requests as soon as the server has observed the end.
 
-The exit code is 1 if an unauthorized action was found; the rounds that lead to it are printed with their seed.
+The exit code is 1 if an unauthorized action was found. The last rounds are printed with their seed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.http.route import Route
 
 ROUNDS_PER_SERVER: Final = 150
-"""A server remembers at most 1,000 keys, and each round makes some."""
+"""A server keeps at most 1,000 keys, and each round creates some."""
 
 ENDING_SECONDS: Final = 3.0
 TIMEOUT_SECONDS: Final = 30.0
@@ -65,11 +65,11 @@ STREAM_ROUTES: Final = [row for row in PROTECTED_ROUTES if row.path == "/api/v1/
 
 
 class UnauthorizedError(Exception):
-    """The server did what the credential did not allow any more."""
+    """The server acted on a credential that had ended."""
 
 
 class FuzzRound(NamedTuple):
-    """One round: what is asked, how the credential ends, and where."""
+    """One round: the request, how its credential ends, and at which point."""
 
     row: Route
     ending: str
@@ -84,7 +84,7 @@ class FuzzRound(NamedTuple):
 
 
 def draw_round(chance: random.Random, *, shared: bool) -> FuzzRound:
-    """Return a round by chance."""
+    """Return a random round."""
     places = ["in the head", "after the head", "in the body", "in the body", "in the body"]
     places += [] if shared else ["in the store", "in the queue", "in the response"]
     place = chance.choice(places)
@@ -93,14 +93,14 @@ def draw_round(chance: random.Random, *, shared: bool) -> FuzzRound:
     )
     ending = chance.choice(ENDING_KINDS)
     if place == "in the queue" and "session" not in ending:
-        ending = chance.choice(("expired", "demoted"))  # the others are changes of keys, and would wait in the queue
+        ending = chance.choice(("expired", "demoted"))  # other endings are key changes and would wait in the queue
     elif place == "in the queue":
         ending = "session ended"
     return FuzzRound(chance.choice(rows), ending, place, chance.random() < 0.4, chance.random(), shared)
 
 
 def get_checked_state(served: RunningServer, victim: EndingCredential) -> object:
-    """Return what a request may change; the victim itself ends, and its server may hear of that at any time."""
+    """Return the state without the victim, which a server may see end at any time."""
     listed, ring, shares, sessions = get_state(served)
     key_id = victim.record.key_id
     others = [session for session in sessions if session.key_id != key_id]
@@ -111,7 +111,7 @@ def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) ->
     """Play a round.
 
     Raises:
-        UnauthorizedError: The server did what it should have refused.
+        UnauthorizedError: The server accepted a request that it should have refused.
     """
     row, place = planned.row, planned.place
     expected = ACCESS_MATRIX[row.method, row.path]
@@ -119,7 +119,9 @@ def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) ->
         names = create_resources(at, http, (expected.path, REQUEST_BODIES.get((row.method, row.path), expected.body)))
     session = at.background.app.services.sessions.get(names.get("{session_id}", ""))
     if session is not None:
-        at.background.store.commit([SaveSession(session)]).result(20)  # or a look at what is stored would end it
+        at.background.store.commit([SaveSession(session)]).result(
+            20
+        )  # otherwise a reload of the stored sessions would end it
     victim = EndingCredential(at, planned.ending, ends_at)
     request = SplitRequest(at, row, victim.headers, names, chunked=planned.chunked)
     held = HeldStore(at)
@@ -134,16 +136,16 @@ def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) ->
         if place == "in the response":
             request.send(request.head)
             if request.read_status() != 200:
-                raise UnauthorizedError("a good credential was refused")
+                raise UnauthorizedError("a valid credential was refused")
             end()
             demoted = planned.ending == "demoted"
             if not demoted and not ends_within(request, ENDING_SECONDS):
-                raise UnauthorizedError("the stream went on")
+                raise UnauthorizedError("the stream continued")
         elif place == "in the store":
             with held.hold_reads():
                 request.send(request.head)
                 if not held.reached.wait(TIMEOUT_SECONDS):
-                    raise TimeoutError("the store was not asked")
+                    raise TimeoutError("the request did not reach the store")
                 end()
                 held.released.set()
                 check_outcome(planned, request.read_status(), request, None)
@@ -157,7 +159,7 @@ def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) ->
                 request.send(request.head)
                 request.read_status()
                 request.send_body(request.body, last=True)
-                at.client().get("/healthz")  # it is asked after the request
+                at.client().get("/healthz")  # the server reads it after the request
                 end()
                 held.released.set()
                 status = request.read_status()
@@ -167,7 +169,7 @@ def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) ->
             play_parts(planned, request, end, lambda: get_checked_state(at, victim))
         again = get_list_status(at, victim)
         if again not in ({403} if planned.ending == "demoted" else {401}) and ends_at is at:
-            raise UnauthorizedError(f"the next request was answered with {again}")
+            raise UnauthorizedError(f"the status of the next request is {again}")
     finally:
         held.released.set()
         request.close()
@@ -206,23 +208,23 @@ def play_parts(
         before = end()
         request.send(request.head[cut:])
         status = request.read_status()
-        # Each operation of a batch is refused by itself. One of several servers looks at what is stored after the body.
+        # A batch refuses each operation separately. One of several servers checks the store after the body only.
         if status == 100 and (refusal_status(row, planned.ending) == 200 or planned.shared):
             request.send_body(request.body, last=True)
             status = request.read_status()
         if status == 100:
-            raise UnauthorizedError("the body was asked for")
+            raise UnauthorizedError("the server asked for the body")
         check_outcome(planned, status, request, before, state_now)
         return
     request.send(request.head)
     first = request.read_status()
     if row.method == "GET" or key in DECIDED_BY_HEAD:
         if first not in {200, 404}:
-            raise UnauthorizedError(f"a good credential was refused with {first}")
+            raise UnauthorizedError(f"a valid credential was refused with {first}")
         end()
         return
     if first != 100:
-        raise UnauthorizedError(f"the body was not waited for: {first}")
+        raise UnauthorizedError(f"the server did not wait for the body: {first}")
     cut = 0 if planned.place == "after the head" else int(planned.at * len(request.body))
     for start in range(0, cut, 7):
         request.send_body(request.body[start : min(start + 7, cut)], last=False)
@@ -238,25 +240,27 @@ def check_outcome(
     before: object,
     state_now: Callable[[], object] | None = None,
 ) -> None:
-    """Compare what came of a request that was decided after the end of its credential with what should have.
+    """Check the response to a request that was decided after its credential had ended.
 
     Raises:
-        UnauthorizedError: It is more than it should be.
+        UnauthorizedError: The request was accepted or changed something.
     """
     wanted = refusal_status(planned.row, planned.ending)
-    if status not in {wanted, 0}:  # 0: the connection was cut
-        raise UnauthorizedError(f"answered with {status} instead of {wanted}: {request.response_body[:200]!r}")
+    if status not in {wanted, 0}:  # 0: the connection was closed
+        raise UnauthorizedError(f"the status is {status} instead of {wanted}: {request.response_body[:200]!r}")
     if state_now is not None and state_now() != before:
-        raise UnauthorizedError("it was refused, and left a trace")
+        raise UnauthorizedError("the request was refused, but changed something")
     if wanted == 200 and b'"status":2' in re.sub(rb"\s", b"", request.response_body):
-        raise UnauthorizedError("an operation of a batch was carried out")
+        raise UnauthorizedError("an operation of a batch was executed")
 
 
-def run_rounds(seconds: float, seed: int, postgres: str | None = None, say: Callable[[str], object] = print) -> int:
-    """Play rounds for some time; return how many were played.
+def run_rounds(
+    seconds: float, seed: int, postgres: str | None = None, print_line: Callable[[str], object] = print
+) -> int:
+    """Play rounds for ``seconds``; return their number.
 
     Raises:
-        UnauthorizedError: With the seed and the round in its text.
+        UnauthorizedError: The message has the seed and the last rounds.
     """
     end, played, epoch = time.monotonic() + seconds, 0, 0
     while time.monotonic() < end:
@@ -285,20 +289,20 @@ def run_rounds(seconds: float, seed: int, postgres: str | None = None, say: Call
                 if time.monotonic() > end:
                     break
         epoch += 1
-        say(f"{played} rounds")
+        print_line(f"{played} rounds")
     return played
 
 
 def main() -> int:
-    """Fuzz as the command line says."""
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    options.add_argument("--minutes", type=float, default=1.0)
-    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    options.add_argument("--postgres", metavar="URL")
-    given = options.parse_args()
-    print(f"seed {given.seed}")
+    """Run the fuzzer with the options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--postgres", metavar="URL")
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
     try:
-        played = run_rounds(given.minutes * 60, given.seed, given.postgres)
+        played = run_rounds(options.minutes * 60, options.seed, options.postgres)
     except UnauthorizedError as error:
         print(f"UNAUTHORIZED\n{error}")
         return 1

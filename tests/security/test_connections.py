@@ -1,4 +1,4 @@
-"""Whoever reaches the port can open connections: what one may take is bounded, and holds nobody else up."""
+"""Limits of connections: slow, large and malformed requests neither exhaust the server nor delay other clients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEALTH_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server of little patience."""
+    """One server with short timeouts for all tests of the file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "REQUEST_READ_TIMEOUT", READ_TIMEOUT)
         patch.setattr(endpoint, "SEND_TIMEOUT", 0.3)
@@ -43,43 +43,41 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def connect(server: RunningServer) -> Iterator[Callable[[], RawConnection]]:
-    """Open connections, closed at the end."""
-    with contextlib.ExitStack() as opened:
+    """Open connections; they are closed at the end."""
+    with contextlib.ExitStack() as stack:
 
-        def open_one() -> RawConnection:
+        def connect() -> RawConnection:
             raw = RawConnection(server.url)
-            opened.callback(raw.close)
+            stack.callback(raw.close)
             return raw
 
-        yield open_one
+        yield connect
 
 
-# Slow
+# Slow requests
 
 
 def test_slow_unfinished_requests_are_cut_off(server: RunningServer, connect: Callable[[], RawConnection]) -> None:
     slow = [connect() for _ in range(150)]
     for raw in slow:
         raw.send(HEALTH_REQUEST[:-4] + b"\r\nX-Slow: ")
-    nobody, waits = server.client(), []
+    client, waits = server.client(), []
     while sum(raw.send(b"a") for raw in slow):
-        begun = time.monotonic()
-        assert nobody.get("/healthz").status_code == 200
-        waits.append(time.monotonic() - begun)
+        started_at = time.monotonic()
+        assert client.get("/healthz").status_code == 200
+        waits.append(time.monotonic() - started_at)
     assert len(waits) > 1
     assert sorted(waits)[len(waits) // 2] < READ_TIMEOUT / 2
-    assert {tuple(parse_statuses(raw.read_all())) for raw in slow} <= {
-        (408,),
-        (),
-    }  # what was sent too late resets the connection
+    # A byte that arrives after the response resets the connection.
+    assert {tuple(parse_statuses(raw.read_all())) for raw in slow} <= {(408,), ()}
 
 
-@pytest.mark.parametrize("known", [False, True])
-def test_missing_body_times_out(server: RunningServer, connect: Callable[[], RawConnection], known: bool) -> None:
+@pytest.mark.parametrize("has_key", [False, True])
+def test_missing_body_times_out(server: RunningServer, connect: Callable[[], RawConnection], has_key: bool) -> None:
     raw = connect()
-    key = f"X-API-KEY: {server.keys['write']}\r\n" if known else ""
+    key = f"X-API-KEY: {server.keys['write']}\r\n" if has_key else ""
     raw.send(f"PUT /api/v1/items/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n{key}\r\n{{".encode())
-    assert parse_statuses(raw.read_all()) == ([408] if known else [401, 408])
+    assert parse_statuses(raw.read_all()) == ([408] if has_key else [401, 408])
 
 
 def test_body_that_arrives_steadily_may_take_longer(
@@ -93,22 +91,22 @@ def test_body_that_arrives_steadily_may_take_longer(
         b"PUT /api/v1/items/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-KEY: %b\r\n"
         b"Content-Length: %d\r\n\r\n" % (key, len(body))
     )
-    begun = time.monotonic()
+    started_at = time.monotonic()
     for byte in body[:-1]:
         raw.send(bytes([byte]))
-        time.sleep(READ_TIMEOUT * 1.5 / len(body))  # what is slow is the test itself
+        time.sleep(READ_TIMEOUT * 1.5 / len(body))  # makes the body slower than the timeout
     raw.send(body[-1:])
     assert parse_statuses(raw.read_all()) == [201]
-    assert time.monotonic() - begun > READ_TIMEOUT
+    assert time.monotonic() - started_at > READ_TIMEOUT
 
 
 def test_silent_connection_is_closed_without_a_response(connect: Callable[[], RawConnection]) -> None:
-    quiet, between = connect(), connect()
-    between.send(HEALTH_REQUEST)
-    assert parse_statuses(between.socket.recv(65536)) == [200]
-    between.send(b"\r\n")  # nothing but an empty line after a request
-    assert quiet.read_all() == b""
-    assert parse_statuses(between.read_all()) == [408]
+    silent, idle = connect(), connect()
+    idle.send(HEALTH_REQUEST)
+    assert parse_statuses(idle.socket.recv(65536)) == [200]
+    idle.send(b"\r\n")  # only an empty line after a request
+    assert silent.read_all() == b""
+    assert parse_statuses(idle.read_all()) == [408]
 
 
 def test_stream_outlives_the_read_timeout_of_requests(
@@ -116,7 +114,7 @@ def test_stream_outlives_the_read_timeout_of_requests(
 ) -> None:
     stream = SseStream(server, "read")
     try:
-        assert connect().read_all() == b""  # which takes that time
+        assert connect().read_all() == b""  # takes as long as the timeout
         server.client("write").put("/api/v1/items/moves-on", json={})
         stream.read_until(lambda event: "moves-on" in str(event.data))
     finally:
@@ -129,36 +127,36 @@ def test_sockets_of_subscribers_that_read_nothing_are_closed(
 ) -> None:
     ports = set()
 
-    def sockets() -> int:
-        """Count the server's ends of our connections."""
+    def count_sockets() -> int:
+        """Count the server's sockets of the subscribers."""
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return sum(row[2].rpartition(":")[2] in ports and row[9] != "0" for row in rows)
 
     writer = server.client("write")
     ops = [{"op": "put", "id": f"s{n}", "run_id": "r", "description": "x" * 1900} for n in range(500)]
     hub = server.background.app.services.hub
-    for _ in range(20):  # what there is already fits into their buffers: none is cut off before all are there
+    for _ in range(20):  # the snapshot fits into their buffers, so none is cut off early
         raw = connect()
         ports.add(f"{raw.socket.getsockname()[1]:04X}")
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         key = server.keys["read"].encode()
         raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: " + key + b"\r\n\r\n")
     wait_until(lambda: hub.stream_count == 20)
-    wait_until(lambda: sockets() == 20)  # the table is not of one instant
+    wait_until(lambda: count_sockets() == 20)  # the table is no snapshot
 
-    def gone() -> bool:
-        # What changes is more than fits into the buffers of who does not read.
+    def change_items() -> bool:
+        # The changes do not fit into the buffers of a subscriber that does not read.
         writer.post("/api/v1/items:batch", json={"ops": [{**op, "title": str(time.monotonic())} for op in ops]})
         return hub.stream_count == 0
 
-    wait_until(gone)
-    wait_until(lambda: sockets() == 0)
+    wait_until(change_items)
+    wait_until(lambda: count_sockets() == 0)
     for op in ops:
         op["op"] = "delete"
     writer.post("/api/v1/items:batch", json={"ops": ops})
 
 
-# Much
+# Large requests
 
 
 @pytest.mark.parametrize(
@@ -174,7 +172,7 @@ def test_endless_head_is_cut_off(connect: Callable[[], RawConnection], head: byt
         if not raw.send(more * 2000):
             break
     else:
-        pytest.fail("all of it was taken")
+        pytest.fail("the server read everything")
     assert parse_statuses(raw.read_all()) in ([431], [])
 
 
@@ -185,10 +183,10 @@ def test_large_head_in_one_read_is_refused(connect: Callable[[], RawConnection])
 
 
 def read_peak_memory() -> int:
-    """Return the most memory that the process has had since this was last asked, in KiB."""
-    (most,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    """Return the peak memory of this process since the last call, in KiB."""
+    (peak,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     Path("/proc/self/clear_refs").write_text("5")
-    return int(most)
+    return int(peak)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory in /proc")
@@ -222,7 +220,7 @@ def test_client_that_keeps_sending_a_refused_body_is_cut_off(
         if not raw.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n"):
             break
     else:
-        pytest.fail("all of it was taken")
+        pytest.fail("the server read everything")
 
 
 def test_idle_connections_are_evicted_for_a_request(
@@ -238,8 +236,8 @@ def test_idle_connections_are_evicted_for_a_request(
         raw = connect()
         raw.send(HEALTH_REQUEST)
         assert b"200 OK" in raw.socket.recv(100)
-        server.client("write").put("/api/v1/items/still-told", json={})
-        stream.read_until(lambda event: "still-told" in str(event.data))
+        server.client("write").put("/api/v1/items/still-published", json={})
+        stream.read_until(lambda event: "still-published" in str(event.data))
         assert idle[0].read_all() == b""
     finally:
         stream.close()
@@ -253,14 +251,14 @@ def test_unfinished_bodies_are_evicted_for_a_newcomer(
     monkeypatch.setattr(eviction, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(capacity, "max_connections", lambda: 20)
     half = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    owing = [connect() for _ in range(20)]
-    for raw in owing:
+    unfinished = [connect() for _ in range(20)]
+    for raw in unfinished:
         raw.send(half + more + b"Content-Length: 60\r\n\r\nname=a")
     for _ in range(30):
         raw = connect()
         raw.send(HEALTH_REQUEST)
         assert b"200 OK" in raw.socket.recv(100)
-    assert parse_statuses(owing[0].read_all()) in ([503], [])
+    assert parse_statuses(unfinished[0].read_all()) in ([503], [])
 
 
 class FakeGuest:
@@ -275,12 +273,12 @@ class FakeGuest:
 )
 def test_network_with_the_most_unfinished_bodies_is_evicted(network: str, now: float, evicted: str) -> None:
     shared: eviction.EvictionQueue[FakeGuest] = eviction.EvictionQueue()
-    owing = [FakeGuest(name) for name in ("few", "many", "few", "many", "many")]
-    for guest in [*owing, FakeGuest("gone"), *owing]:
+    unfinished = [FakeGuest(name) for name in ("few", "many", "few", "many", "many")]
+    for guest in [*unfinished, FakeGuest("gone"), *unfinished]:
         shared.mark_incomplete(guest)
     newcomer = FakeGuest(network, now)
     shared.idle[newcomer] = None
-    assert shared.evict(newcomer, now) is (newcomer if evicted == "newcomer" else owing[1])
+    assert shared.evict(newcomer, now) is (newcomer if evicted == "newcomer" else unfinished[1])
 
 
 def test_eviction_queue_forgets_removed_connections() -> None:
@@ -297,37 +295,37 @@ def test_eviction_queue_forgets_removed_connections() -> None:
 
 def test_connection_limit_leaves_files_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
-    for files, most in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
+    for files, limit in ((1024, 896), (64, 32), (resource.RLIM_INFINITY, 100_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert capacity.max_connections() == most
-        assert capacity.max_streams() < most
+        assert capacity.max_connections() == limit
+        assert capacity.max_streams() < limit
 
 
 def test_one_key_or_share_cannot_take_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "max_streams", lambda: 8)
     served = RunningServer(tmp_path, ManualClock())
-    opened = []
+    connections = []
 
-    def status(path: str, key: str = "") -> int:
+    def get_status(path: str, key: str = "") -> int:
         raw = RawConnection(served.url)
-        opened.append(raw)
+        connections.append(raw)
         raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: {served.keys.get(key, '')}\r\n\r\n".encode())
         return parse_statuses(raw.socket.recv(65536))[0]
 
     try:
         token = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
-        assert [status(f"/s/{token}/events") for _ in range(3)] == [200, 200, 503]
-        assert [status("/api/v1/events", "read") for _ in range(5)] == [200, 200, 200, 200, 503]
-        assert [status("/api/v1/events", key) for key in ("write", "admin", "other")] == [200, 200, 503]
-        for raw in opened:
-            raw.socket.close()
+        assert [get_status(f"/s/{token}/events") for _ in range(3)] == [200, 200, 503]
+        assert [get_status("/api/v1/events", "read") for _ in range(5)] == [200, 200, 200, 200, 503]
+        assert [get_status("/api/v1/events", key) for key in ("write", "admin", "other")] == [200, 200, 503]
+        for raw in connections:
+            raw.close()
         wait_until(lambda: served.background.app.services.hub.stream_count == 0)
         assert not served.background.app.services.hub._streams_by_holder
     finally:
         served.stop()
 
 
-# Crooked
+# Malformed requests
 
 
 PUT_HEAD = b"PUT /api/v1/items/smuggled HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: %b\r\n"
@@ -406,7 +404,7 @@ BODY_FRAMINGS = {
 def test_upgrade_request_keeps_its_body(
     server: RunningServer, connect: Callable[[], RawConnection], framing: str, pieces: int
 ) -> None:
-    """As Java's HTTP client and ``curl --http2`` ask. What follows the body is not read."""
+    """Java's HTTP client and ``curl --http2`` send such requests. Bytes behind the body are not read."""
     header, body = BODY_FRAMINGS[framing]
     raw = connect()
     raw.send(
@@ -419,8 +417,8 @@ def test_upgrade_request_keeps_its_body(
     for start in range(0, len(body), size):
         raw.send(body[start : start + size])
     raw.send(HEALTH_REQUEST)
-    said = raw.read_all()
-    assert (parse_statuses(said), b'"title":"x"' in said) == ([201], True)
+    received = raw.read_all()
+    assert (parse_statuses(received), b'"title":"x"' in received) == ([201], True)
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nab"])
@@ -434,8 +432,8 @@ def test_upgrade_request_with_half_a_body_changes_nothing(
         b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%b"
         % (server.keys["admin"].encode(), body)
     )
-    said = raw.read_all()
-    assert not {200, 201} & set(parse_statuses(said)), said
+    received = raw.read_all()
+    assert not {200, 201} & set(parse_statuses(received)), received
 
 
 def test_malformed_requests_do_not_fill_the_log(
@@ -457,28 +455,28 @@ def test_stream_with_pipelined_requests_ends_with_its_connection(
     key = server.keys["read"].encode()
     raw.send(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: " + key + b"\r\n\r\n" + 3 * HEALTH_REQUEST)
     wait_until(lambda: hub.stream_count == 1)
-    raw.socket.close()
+    raw.close()
     wait_until(lambda: hub.stream_count == 0)
 
 
 def test_longest_idle_connection_is_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = RunningServer(tmp_path, ManualClock())
-    opened = [RawConnection(served.url) for _ in range(3)]
+    connections = [RawConnection(served.url) for _ in range(3)]
     try:
-        first, second, third = opened
+        first, second, third = connections
         for raw in (first, second, third, first):
             raw.send(HEALTH_REQUEST)
             assert parse_statuses(raw.socket.recv(65536)) == [200]
         monkeypatch.setattr(capacity, "max_connections", lambda: 3)
         fourth = RawConnection(served.url)
-        opened.append(fourth)
+        connections.append(fourth)
         assert second.read_all() == b""
         for raw in (first, third, fourth):
             raw.send(HEALTH_REQUEST)
             assert parse_statuses(raw.socket.recv(65536)) == [200]
     finally:
-        for raw in opened:
-            raw.socket.close()
+        for raw in connections:
+            raw.close()
         served.stop()
 
 

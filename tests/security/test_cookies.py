@@ -1,4 +1,4 @@
-"""The cookies of a browser: no other site and no other server takes one away, and what was signed out stays so."""
+"""Session cookies: another site or server cannot remove one, and an ended session stays ended."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def test_cross_site_request_changes_neither_state_nor_cookies(
     server: RunningServer, row: Route, signed_in: bool
 ) -> None:
-    """SameSite keeps the cookie back, and then no answer may clear it: it would sign the browser out."""
+    """Without the cookie (SameSite), a response must not clear it: that would sign the browser out."""
     http = server.client()
     services = server.background.app.services
     cookie, session = services.sessions.begin(server.clock())
@@ -65,12 +65,12 @@ def test_cross_site_request_changes_neither_state_nor_cookies(
         None if expected.body is None else fill_template(expected.body, names),
     )
     form = {"key": server.keys["admin"]} if row.path == "/login" else None
-    assert not signed_in or http.get("/api/v1/items", headers=own).status_code == 200  # which notes that it was used
+    assert not signed_in or http.get("/api/v1/items", headers=own).status_code == 200  # records the use of the session
     before = get_state(server)
     for headers in CROSS_SITE_HEADERS:
         port = str(server.background.port)
-        told = {name: text.format(url=server.background.url, port=port) for name, text in headers.items()}
-        reply = http.request(row.method, path, json=None if form else body, data=form, headers=told | own)
+        sent = {name: text.format(url=server.background.url, port=port) for name, text in headers.items()}
+        reply = http.request(row.method, path, json=None if form else body, data=form, headers=sent | own)
         assert reply.status_code in ({403} if signed_in or row.action == "public" else {401}), headers
         assert "Set-Cookie" not in reply.headers, headers
         assert not http.cookies
@@ -78,7 +78,7 @@ def test_cross_site_request_changes_neither_state_nor_cookies(
     assert services.sessions.get(session.session_id) is not None
 
 
-# Signing out while the disk fails
+# Sign-out on a failing disk
 
 
 def sign_out(browser: httpx.Client, _: RunningServer) -> httpx.Response:
@@ -129,7 +129,7 @@ def test_failed_sign_in_leaves_no_session(own: RunningServer, disk: FullDisk) ->
 
 
 def test_stale_store_does_not_restore_an_ended_session() -> None:
-    """Of several servers, each reads all sessions whenever one changes; the end of this one may not be written yet."""
+    """Each of several servers reloads all sessions after a change, perhaps before the end of this one is stored."""
     sessions = Sessions(100.0)
     cookie, record = sessions.begin(0.0)
     other = SessionRecord("other", 0.0, 100.0, credential=LINK_CREDENTIAL)
@@ -137,7 +137,7 @@ def test_stale_store_does_not_restore_an_ended_session() -> None:
     sessions.replace_all([record, other])
     assert sessions.find(cookie, 1.0) is None
     assert sessions.all(1.0) == [other]
-    sessions.replace_all([other])  # now it is gone there, too
+    sessions.replace_all([other])  # the store has dropped it
     assert sessions._ended == {}
 
 
@@ -149,7 +149,7 @@ BASE_PATHS: Final = ["", "/p", "/p/q", "/other"]
 
 @pytest.mark.parametrize(("first", "second"), list(product(BASE_PATHS, BASE_PATHS)))
 def test_two_servers_on_one_host_keep_separate_sessions(tmp_path: Path, first: str, second: str) -> None:
-    """Cookies know no ports: a browser has one jar for both."""
+    """Cookies ignore ports: a browser sends them to both servers."""
     servers = [
         RunningServer(tmp_path / str(n), ManualClock(), keys={}, base_path=base)
         for n, base in enumerate((first, second))
@@ -190,12 +190,12 @@ def test_cookie_over_tls_is_host_only(server: RunningServer) -> None:
     assert list(parse_cookies(reply)) == [host_only]
     cookie = f"{host_only}={parse_cookies(reply)[host_only]}"
     assert server.client(**TLS_HEADERS, Cookie=cookie).get("/api/v1/items").status_code == 200
-    # One that another host has put there under the weaker name does not come in its place.
+    # A cookie that another host planted under the plain name does not replace it.
     planted = f"{plain}=planted; {cookie}"
     assert server.client(**TLS_HEADERS, Cookie=planted).get("/api/v1/items").status_code == 200
-    gone = server.client(**TLS_HEADERS, Cookie=planted).post("/logout")
-    assert parse_cookies(gone) == {host_only: "", plain: ""}
-    assert all("Max-Age=0" in header for header in gone.headers.get_list("Set-Cookie"))
+    signed_out = server.client(**TLS_HEADERS, Cookie=planted).post("/logout")
+    assert parse_cookies(signed_out) == {host_only: "", plain: ""}
+    assert all("Max-Age=0" in header for header in signed_out.headers.get_list("Set-Cookie"))
     assert server.client(**TLS_HEADERS, Cookie=cookie).get("/api/v1/items").status_code == 401
 
 

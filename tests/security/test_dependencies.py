@@ -1,4 +1,4 @@
-"""The lock file: in step with what the project says it needs, whole, and of nobody's registry in particular."""
+"""The lock file: it matches the requirements, has hashes, and names no package index."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCKED_VERSIONS = dict(re.findall(r"(?m)^([a-z0-9.-]+)==(\S+)", LOCK_TEXT))
 
 
 def required_packages():
-    """Return what the server needs by name, the project's own extras left out."""
+    """Return the requirements of a deployed server, without the project's own extras."""
     texts = PROJECT_TABLE["dependencies"] + [
         text for extra in DEPLOYED_EXTRAS for text in PROJECT_TABLE["optional-dependencies"].get(extra, [])
     ]
-    return [one for one in map(Requirement, texts) if one.name != PROJECT_TABLE["name"]]
+    return [package for package in map(Requirement, texts) if package.name != PROJECT_TABLE["name"]]
 
 
 @pytest.mark.parametrize("requirement", required_packages(), ids=str)

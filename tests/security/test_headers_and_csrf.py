@@ -1,4 +1,4 @@
-"""What holds for every row of the table of routes: the headers of answers, and that another site can write nothing."""
+"""Security headers of every route, cross-site requests, and request text in responses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CACHE_POLICIES: Final = {
     "/api/v1/events": "no-store, no-transform",
     "/s/{token}/events": "no-store, no-transform",
 }
-"""What may be kept, to be asked for again; all else may not be stored."""
+"""Routes whose successful responses may be cached; all others are ``no-store``."""
 
 WRITE_ROUTES: Final = [row for row in ROUTES if row.method not in {"GET", "HEAD"} and row.action != "public"]
 WRITE_ROUTES += [row for row in ROUTES if row.path == "/logout"]
@@ -67,7 +67,7 @@ def client(server: RunningServer) -> httpx.Client:
 
 
 def request_route(served: RunningServer, http: httpx.Client, row: Route, headers: dict[str, str]) -> httpx.Response:
-    """Ask for what a row is for, and return the answer without waiting for the end of a stream."""
+    """Send the request of a route from the access matrix, and return the response; do not read a stream."""
     expected = ACCESS_MATRIX[row.method, row.path]
     names = create_resources(served, http, (expected.path, expected.body))
     body = None if expected.body is None else fill_template(expected.body, names)
@@ -77,21 +77,21 @@ def request_route(served: RunningServer, http: httpx.Client, row: Route, headers
     return reply
 
 
-@pytest.mark.parametrize("asker", ["nobody", "admin"])
+@pytest.mark.parametrize("key_name", [None, "admin"])
 @pytest.mark.parametrize("row", ROUTES, ids=route_name)
 def test_every_response_has_the_security_headers(
-    server: RunningServer, client: httpx.Client, row: Route, asker: str
+    server: RunningServer, client: httpx.Client, row: Route, key_name: str | None
 ) -> None:
-    reply = request_route(server, client, row, {} if asker == "nobody" else {"X-API-KEY": server.keys["admin"]})
-    safety = SECURITY_HEADERS | ({"Cross-Origin-Resource-Policy": "cross-origin"} if "/badge/" in row.path else {})
-    assert {name: reply.headers.get(name) for name in safety} == safety
-    kept = CACHE_POLICIES.get(row.path, "no-store") if reply.status_code == 200 else "no-store"
-    assert reply.headers.get_list("Cache-Control") == [kept]
+    reply = request_route(server, client, row, {} if key_name is None else {"X-API-KEY": server.keys[key_name]})
+    expected = SECURITY_HEADERS | ({"Cross-Origin-Resource-Policy": "cross-origin"} if "/badge/" in row.path else {})
+    assert {name: reply.headers.get(name) for name in expected} == expected
+    policy = CACHE_POLICIES.get(row.path, "no-store") if reply.status_code == 200 else "no-store"
+    assert reply.headers.get_list("Cache-Control") == [policy]
     assert {"Server", "X-Powered-By", "Access-Control-Allow-Origin"} & set(reply.headers) == set()
     if reply.is_redirect:
-        there = urlsplit(reply.headers["Location"])
-        assert (there.scheme, there.netloc) == ("", "")
-        assert not there.path.startswith("/")
+        location = urlsplit(reply.headers["Location"])
+        assert (location.scheme, location.netloc) == ("", "")
+        assert not location.path.startswith("/")
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_cross_site_write_with_a_cookie_is_refused(server: RunningServer, client
     )
     before = get_state(server)
     for headers in CROSS_SITE_HEADERS:
-        told = {name: text.format(url=server.background.url) for name, text in headers.items()}
-        assert client.request(row.method, path, json=body, headers=told | cookie).status_code == 403, headers
+        sent = {name: text.format(url=server.background.url) for name, text in headers.items()}
+        assert client.request(row.method, path, json=body, headers=sent | cookie).status_code == 403, headers
     assert get_state(server) == before
 
 
@@ -146,17 +146,17 @@ def test_opaque_origin_is_another_site() -> None:
     assert is_same_site({b"origin": b"null", b"host": b""}) is False
 
 
-# What two readers of one request might take differently
+# Requests that a proxy and the server might parse differently
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "X-API-KEY", "Authorization", "Content-Type"])
 def test_repeated_security_header_is_refused(server: RunningServer, name: str) -> None:
     raw = RawConnection(server.url)
     first, second = (value.encode() for value in (server.keys["admin"], "other"))
-    told = name.encode()
-    raw.send(b"GET /healthz HTTP/1.0\r\n%b: %b\r\n%b: %b\r\n\r\n" % (told, first, told, second))
+    header = name.encode()
+    raw.send(b"GET /healthz HTTP/1.0\r\n%b: %b\r\n%b: %b\r\n\r\n" % (header, first, header, second))
     assert parse_statuses(raw.read_all()) == [400]
-    raw.socket.close()
+    raw.close()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "gzip, identity"])
@@ -182,7 +182,7 @@ def test_body_in_another_transfer_coding_is_refused(server: RunningServer) -> No
         + server.keys["write"].encode() + b"\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     )  # fmt: skip
     assert parse_statuses(raw.read_all()) == [400]
-    raw.socket.close()
+    raw.close()
 
 
 @pytest.mark.parametrize("path", ["/progress", "/api/v1/items:batch", "/api/v1/keys", "/api/v1/shares"])
@@ -198,7 +198,7 @@ def test_deeply_nested_body_is_malformed_json(
     assert (reply.status_code, reply.json()["type"]) == (400, "/problems/malformed-json")
 
 
-# What comes back
+# Request text in responses
 
 
 HEADER_INJECTION: Final = "a\r\nX-Injected: 1\r\n\r\n<script>"
@@ -233,15 +233,15 @@ def test_static_route_serves_its_own_files_only(server: RunningServer, path: byt
     raw = RawConnection(server.url)
     raw.send(b"GET " + path + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert parse_statuses(raw.read_all()) == [404]
-    raw.socket.close()
+    raw.close()
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "OPTIONS", "PROPFIND", "LOCK", "SEARCH"])
 def test_refused_method_echoes_nothing_of_the_request(server: RunningServer, client: httpx.Client, method: str) -> None:
     for path in ("/", "/progress", "/login", "/nothing"):
-        reply = client.request(method, path, headers={"X-API-KEY": server.keys["admin"], "X-Mine": "told-back"})
+        reply = client.request(method, path, headers={"X-API-KEY": server.keys["admin"], "X-Mine": "echoed"})
         assert reply.status_code == (404 if path == "/nothing" else 405)
-        assert "told-back" not in reply.text
+        assert "echoed" not in reply.text
         assert server.keys["admin"] not in reply.text
 
 
@@ -269,17 +269,17 @@ def test_guessed_revoked_and_expired_shares_get_the_same_bytes(
 ) -> None:
     admin = {"X-API-KEY": server.keys["admin"]}
 
-    def made(**more: str) -> dict[str, str]:
+    def create_share(**more: str) -> dict[str, str]:
         share: dict[str, str] = client.post("/api/v1/shares", json={"group": "g", **more}, headers=admin).json()
         return share
 
-    revoked, expired = made(), made(expires_at=rfc3339(server.clock() + 1))
+    revoked, expired = create_share(), create_share(expires_at=rfc3339(server.clock() + 1))
     assert client.delete(f"/api/v1/shares/{revoked['share_id']}", headers=admin).status_code == 200
     server.clock.advance(1)
-    seen = set()
+    responses = set()
     for token in (revoked["token"], expired["token"], "guessed", "", "a" * 500):
         reply = client.get(path.format(token))
         headers = [(name, text) for name, text in reply.headers.raw if name.lower() not in {b"date", b"x-request-id"}]
-        seen.add((reply.status_code, reply.content, tuple(headers)))
-    assert len(seen) == 1
-    assert seen.pop()[0] == 404
+        responses.add((reply.status_code, reply.content, tuple(headers)))
+    assert len(responses) == 1
+    assert responses.pop()[0] == 404

@@ -1,4 +1,4 @@
-"""Signing in: who guesses has to wait, who has a key never does, and the cookie is for this server's pages alone."""
+"""Sign-in: wrong attempts are limited, keys and links always work, and cookies have safe attributes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import argon2
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS, DeviceCookies
 from progressbar_tracker.server.access.sessions import ATTEMPT_WINDOW_SECONDS, MAX_SIGN_IN_ATTEMPTS, SignInAttempts
@@ -30,7 +30,7 @@ WRONG_LOGIN = {"username": "root", "password": "wrong"}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server with a password whose hash is cheap to verify."""
     with pytest.MonkeyPatch.context() as patch:
-        # What a guess costs is not what is tried here.
+        # A cheap hash: these tests do not measure the cost of a guess.
         patch.setattr(
             argon2, "PasswordHasher", partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
         )
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def client(server: RunningServer) -> httpx.Client:
-    """Somebody new, when all waiting is over."""
+    """A new client, after all waits are over."""
     server.clock.advance(ATTEMPT_WINDOW_SECONDS)
     return server.client()
 
@@ -51,9 +51,9 @@ def client(server: RunningServer) -> httpx.Client:
 def test_forwarded_address_of_a_client_is_ignored(client: httpx.Client) -> None:
     statuses = []
     for n in range(MAX_SIGN_IN_ATTEMPTS + 1):
-        told = f"203.0.113.{n}"
+        address = f"203.0.113.{n}"
         names = ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP")
-        headers = dict.fromkeys(names, told) | {"Forwarded": f"for={told}"}
+        headers = dict.fromkeys(names, address) | {"Forwarded": f"for={address}"}
         statuses.append(client.post("/login", data={"key": "wrong"}, headers=headers).status_code)
     assert statuses == [403] * MAX_SIGN_IN_ATTEMPTS + [429]
 
@@ -61,8 +61,8 @@ def test_forwarded_address_of_a_client_is_ignored(client: httpx.Client) -> None:
 def test_key_or_link_signs_in_despite_wrong_attempts(server: RunningServer, client: httpx.Client) -> None:
     for _ in range(MAX_SIGN_IN_ATTEMPTS):
         assert client.post("/login", data={"key": "wrong"}).status_code == 403
-    for wrong in ({"key": "wrong"}, WRONG_LOGIN, RIGHT_LOGIN):
-        assert client.post("/login", data=wrong).status_code == 429
+    for data in ({"key": "wrong"}, WRONG_LOGIN, RIGHT_LOGIN):
+        assert client.post("/login", data=data).status_code == 429
     assert server.client().post("/login", data={"key": server.keys["admin"]}).status_code == 303
     assert server.client().get(server.background.create_sign_in_url()).status_code == 303
 
@@ -99,7 +99,7 @@ def test_counted_addresses_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("headers", "secure"),
     [({}, False), ({"Origin": "http://{host}"}, False), ({"Origin": "https://{host}"}, True),
-     ({"X-Forwarded-Proto": "https"}, False)],  # whoever reaches the port can say that
+     ({"X-Forwarded-Proto": "https"}, False)],  # any client can send it
 )  # fmt: skip
 def test_sign_in_cookies_have_safe_attributes(
     server: RunningServer, client: httpx.Client, headers: dict[str, str], secure: bool
@@ -107,11 +107,11 @@ def test_sign_in_cookies_have_safe_attributes(
     host = server.background.url.removeprefix("http://")
     headers = {name: text.format(host=host) for name, text in headers.items()}
     cookies = client.post("/login", data=RIGHT_LOGIN, headers=headers).headers.get_list("Set-Cookie")
-    for cookie, begin, seconds in zip(cookies, ("pbt_session_", "pbt_device_"), (604800, DEVICE_SECONDS), strict=True):
+    for cookie, prefix, seconds in zip(cookies, ("pbt_session_", "pbt_device_"), (604800, DEVICE_SECONDS), strict=True):
         name, *flags = cookie.split("; ")
-        assert name.startswith(f"__Host-{begin}" if secure else begin)
-        usual = {"Path=/", f"Max-Age={seconds}", "HttpOnly", "SameSite=Strict"}
-        assert set(flags) == usual | ({"Secure"} if secure else set())
+        assert name.startswith(f"__Host-{prefix}" if secure else prefix)
+        expected = {"Path=/", f"Max-Age={seconds}", "HttpOnly", "SameSite=Strict"}
+        assert set(flags) == expected | ({"Secure"} if secure else set())
 
 
 @pytest.mark.parametrize("ending", ["sign out", "end the session", "revoke the key", "revoke the link"])
@@ -134,7 +134,9 @@ def test_ended_credential_ends_its_stream_at_once(server: RunningServer, ending:
             assert browser.post("/logout").status_code == 303
         elif ending == "end the session":
             (session,) = (
-                one for one in admin.get("/api/v1/sessions").json()["sessions"] if one["key_id"] == secret.split("_")[2]
+                session
+                for session in admin.get("/api/v1/sessions").json()["sessions"]
+                if session["key_id"] == secret.split("_")[2]
             )
             assert admin.delete(f"/api/v1/sessions/{session['session_id']}").status_code == 200
         elif ending == "revoke the key":
@@ -157,16 +159,16 @@ def test_wrong_name_and_wrong_password_get_the_same_response(client: httpx.Clien
     assert replies[0].status_code == 403
 
 
-# A browser that signed in before
+# Browsers with a device cookie
 
 
 def test_known_browser_signs_in_despite_attempts_of_others(server: RunningServer, client: httpx.Client) -> None:
     assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
     assert client.post("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
-    stranger = server.client()
+    unknown_browser = server.client()
     for _ in range(MAX_SIGN_IN_ATTEMPTS):
-        assert stranger.post("/login", data=WRONG_LOGIN).status_code == 403
-    assert stranger.post("/login", data=RIGHT_LOGIN).status_code == 429
+        assert unknown_browser.post("/login", data=WRONG_LOGIN).status_code == 403
+    assert unknown_browser.post("/login", data=RIGHT_LOGIN).status_code == 429
     assert client.post("/login", data=RIGHT_LOGIN).status_code == 303
 
 
@@ -192,7 +194,7 @@ def test_sign_in_by_key_sets_no_device_cookie(server: RunningServer, client: htt
 TEST_DEVICES = DeviceCookies(b"a key")
 
 
-@given(some.text(max_size=300) | some.from_regex(r"[A-Za-z0-9_-]{0,12}\.[0-9\u0660-\u0669]{0,12}\.[0-9a-f]{0,64}"))
+@given(st.text(max_size=300) | st.from_regex(r"[A-Za-z0-9_-]{0,12}\.[0-9\u0660-\u0669]{0,12}\.[0-9a-f]{0,64}"))
 def test_forged_device_cookie_is_refused(text: str) -> None:
     assert TEST_DEVICES.verify(text, 0.0) is None
 

@@ -1,4 +1,4 @@
-"""A server that is hostile to whoever asks it on a terminal: all that it says is text on a line."""
+"""A hostile server cannot control the terminal of a command: its text stays on one line."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class HostileResponder(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Do not log."""
 
-    def answer(self):
+    def respond(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status = 200
         if self.server.refuses:
@@ -76,7 +76,7 @@ class HostileResponder(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = respond  # noqa: N815
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_server_text_cannot_control_the_terminal(
     url = f"http://127.0.0.1:{hostile_server.server_port}"
     monkeypatch.setenv("PROGRESSBAR_URL", url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "k" * 24)
-    done = command(*[url if argument == "URL" else argument for argument in arguments])
-    said = done.out + done.err
-    assert [c for c in said if c != "\n" and unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}] == []
-    assert not any(line.lstrip().startswith("spoofed") for line in said.splitlines())
+    result = command(*[url if argument == "URL" else argument for argument in arguments])
+    output = result.out + result.err
+    assert [c for c in output if c != "\n" and unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}] == []
+    assert not any(line.lstrip().startswith("spoofed") for line in output.splitlines())

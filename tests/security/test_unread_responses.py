@@ -1,4 +1,4 @@
-"""Clients that do not read what they asked for: what the server holds for them is bounded, and others are served."""
+"""Unread responses: the bytes that the server holds for them are bounded, and other clients are served."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from progressbar_tracker.server import budget
+from progressbar_tracker.server import budget as budget_module
 from progressbar_tracker.server.api import history
 from progressbar_tracker.server.budget import CHUNK_BYTES, ByteBudget, Slots
 from progressbar_tracker.server.frames import View
@@ -53,17 +53,17 @@ def loaded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 @pytest.fixture
 def send_request(loaded_server: RunningServer) -> Iterator[Callable[..., RawConnection]]:
-    """Ask for something, to be read later or not at all."""
-    with contextlib.ExitStack() as opened:
+    """Send a request whose response is read late or never."""
+    with contextlib.ExitStack() as stack:
 
-        def ask_one(path: str, key: str | None = "read", *, times: int = 1, method: str = "GET") -> RawConnection:
+        def send(path: str, key: str | None = "read", *, times: int = 1, method: str = "GET") -> RawConnection:
             raw = RawConnection(loaded_server.url, buffer=4096)
-            opened.callback(raw.socket.close)
+            stack.callback(raw.close)
             header = "" if key is None else f"X-API-KEY: {loaded_server.keys.get(key, key)}\r\n"
             raw.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode() * times)
             return raw
 
-        yield ask_one
+        yield send
     wait_until(lambda: get_held_bytes(loaded_server) == 0)
 
 
@@ -72,8 +72,8 @@ def get_held_bytes(served: RunningServer) -> int:
 
 
 def read_status(raw: RawConnection) -> int:
-    found = re.match(rb"HTTP/1\.1 (\d+)", raw.socket.recv(32))
-    return 0 if found is None else int(found[1])
+    match = re.match(rb"HTTP/1\.1 (\d+)", raw.socket.recv(32))
+    return 0 if match is None else int(match[1])
 
 
 LARGE_PATHS = [
@@ -91,7 +91,7 @@ def test_unread_responses_of_one_key_hold_at_most_a_quarter(
     assert set(statuses) <= {200, 503, 0}
     assert statuses[0] == 200
     assert get_held_bytes(loaded_server) <= loaded_server.background.app.services.budget.max_holder_bytes
-    # Others are served: with another key, what is exempt, and what they write.
+    # Requests with another key, exempt requests and writes are served.
     assert loaded_server.client("write").put("/api/v1/items/other", json={}).status_code in {200, 201}
     assert loaded_server.client("read").put("/api/v1/items/other", json={}).status_code == 403
     assert loaded_server.client("read").get("/healthz").status_code == 200
@@ -122,7 +122,7 @@ def test_http_1_0_client_gets_no_chunks(loaded_server: RunningServer, path: str)
     raw = RawConnection(loaded_server.url)
     raw.send(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nX-API-KEY: {loaded_server.keys['admin']}\r\n\r\n".encode())
     head, _, body = raw.read_all().partition(b"\r\n\r\n")
-    raw.socket.close()
+    raw.close()
     assert b"transfer-encoding" not in head.lower()
     assert body == loaded_server.client("admin").get(path).content
 
@@ -134,7 +134,7 @@ def test_refusal_names_the_limit_and_the_retry_delay(
     assert read_status(unread[0]) == 200
     refused = loaded_server.client("read").get("/progress")
     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/too-many-bytes")
-    assert int(refused.headers["Retry-After"]) == budget.RETRY_AFTER
+    assert int(refused.headers["Retry-After"]) == budget_module.RETRY_AFTER
 
 
 def test_guests_of_a_network_share_a_quota(
@@ -157,7 +157,7 @@ def test_exports_of_one_key_are_limited(
     assert loaded_server.client("admin").get("/api/v1/history.json").status_code == 200
     assert loaded_server.client("read").head("/api/v1/history.json").status_code == 200
     for raw in unread:
-        raw.socket.close()
+        raw.close()
     wait_until(lambda: loaded_server.background.app.services.export_slots.in_use == 0)
 
 
@@ -166,12 +166,12 @@ def test_unread_pipelined_requests_wait_as_bytes(
 ) -> None:
     raw = send_request("/api/v1/items?limit=300", times=3000)
     assert read_status(raw) == 200
-    (answering,) = [
-        one for one in loaded_server.background._uvicorn.server_state.connections if one.client[1] == local_port(raw)
+    (server_end,) = [
+        end for end in loaded_server.background._uvicorn.server_state.connections if end.client[1] == local_port(raw)
     ]
     wait_until(lambda: get_held_bytes(loaded_server) > 0)
-    assert len(answering.pipeline) < connection.FEED_BYTES // 40
-    assert get_held_bytes(loaded_server) < 8 * CHUNK_BYTES  # the bytes that wait are charged too
+    assert len(server_end.pipeline) < connection.FEED_BYTES // 40
+    assert get_held_bytes(loaded_server) < 8 * CHUNK_BYTES  # the budget includes bytes that wait
 
 
 def test_all_pipelined_requests_are_answered_when_read(
@@ -183,8 +183,8 @@ def test_all_pipelined_requests_are_answered_when_read(
 
 
 def local_port(raw: RawConnection) -> int:
-    found: int = raw.socket.getsockname()[1]
-    return found
+    port: int = raw.socket.getsockname()[1]
+    return port
 
 
 def test_client_that_reads_nothing_is_dropped(
@@ -192,12 +192,12 @@ def test_client_that_reads_nothing_is_dropped(
 ) -> None:
     monkeypatch.setattr(connection, "UNREAD_TIMEOUT", 0.2)
     monkeypatch.setattr(endpoint, "SEND_TIMEOUT", 0.2)
-    asked = (("/progress", "admin"), ("/api/v1/history.json", "write"), ("/", "read"))
-    unread = [send_request(path, key) for path, key in asked]
+    requests = (("/progress", "admin"), ("/api/v1/history.json", "write"), ("/", "read"))
+    unread = [send_request(path, key) for path, key in requests]
     unread.append(send_request("/openapi.json", None, times=50))
     state = loaded_server.background._uvicorn.server_state
     ports = {local_port(raw) for raw in unread}
-    wait_until(lambda: not ports & {one.client[1] for one in state.connections})
+    wait_until(lambda: not ports & {end.client[1] for end in state.connections})
 
 
 def test_client_that_reads_slowly_is_not_dropped(
@@ -206,19 +206,19 @@ def test_client_that_reads_slowly_is_not_dropped(
     monkeypatch.setattr(connection, "UNREAD_TIMEOUT", 0.5)
     raw = send_request("/openapi.json", "admin", times=20)
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    said, quiet = b"", 0
+    received, pauses = b"", 0
     raw.socket.settimeout(0.01)
     while True:
         try:
-            more = raw.socket.recv(50_000)
+            chunk = raw.socket.recv(50_000)
         except TimeoutError:
-            quiet += 1
-            assert quiet < 2000
+            pauses += 1
+            assert pauses < 2000
             continue
-        if not more:
+        if not chunk:
             break
-        said += more
-    assert parse_statuses(said).count(200) == 21
+        received += chunk
+    assert parse_statuses(received).count(200) == 21
 
 
 @pytest.mark.parametrize(
@@ -232,18 +232,18 @@ def test_long_response_ends_when_its_key_is_revoked(
     assert record is not None
     raw = send_request(path, key)
     assert read_status(raw) == 200
-    whole = loaded_server.client("admin").get(path).content
+    complete = loaded_server.client("admin").get(path).content
     assert loaded_server.client("admin").delete(f"/api/v1/keys/{record.key_id}").status_code == 200
     ports = {local_port(raw)}
     state = loaded_server.background._uvicorn.server_state
-    wait_until(lambda: not ports & {one.client[1] for one in state.connections})
-    assert len(raw.read_all()) < len(whole) / 2
+    wait_until(lambda: not ports & {end.client[1] for end in state.connections})
+    assert len(raw.read_all()) < len(complete) / 2
 
 
 def test_unfinished_bodies_are_charged(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection]
 ) -> None:
-    """A client may send all but the last byte of many bodies, and wait."""
+    """A client may withhold the end of many bodies."""
     sent = []
     for _ in range(6):
         raw = send_request("/healthz", None)
@@ -263,27 +263,27 @@ def test_unfinished_bodies_are_charged(
     assert get_held_bytes(loaded_server) <= loaded_server.background.app.services.budget.max_holder_bytes
 
 
-# The parts
+# Units
 
 
 def test_budget_limits_each_holder_to_a_quarter() -> None:
-    held = ByteBudget(800)
+    budget = ByteBudget(800)
     for holder in "abcd":
-        held.admit(holder, 200)
-        assert held.charge(holder, 200)
+        budget.admit(holder, 200)
+        assert budget.charge(holder, 200)
         with pytest.raises(ProblemError):
-            held.admit(holder)
+            budget.admit(holder)
     with pytest.raises(ProblemError):
-        held.admit("e")
-    assert not held.charge("e", 1)
-    held.release("e", 1)
-    held.release("a", 200)
-    held.admit("e", 200)
-    assert (held.held_bytes, held.refused) == (600, 5)
+        budget.admit("e")
+    assert not budget.charge("e", 1)
+    budget.release("e", 1)
+    budget.release("a", 200)
+    budget.admit("e", 200)
+    assert (budget.held_bytes, budget.refused) == (600, 5)
 
 
 def test_slowly_read_list_has_the_latest_states(loaded_server: RunningServer) -> None:
-    """Each piece has the items as they are when it is made, so nothing is kept for a reader but their ids."""
+    """Each chunk has the items at the time it is serialized: for a slow reader, the server keeps ids only."""
     board = Board(max_items=1000, new_run_id=lambda: "run")
     for name in ("a", "b", "c"):
         board.put(name, {"title": "first"}, Owner("o", "o"), 0.0)
@@ -302,22 +302,22 @@ def test_chunked_snapshot_never_moves_an_item_backwards() -> None:
         hub = Hub(board, epoch="e", clock=lambda: 0.0)
         stream = hub.events(View(), None, lambda: True)
         await anext(stream)
-        said = await anext(stream)
+        received = await anext(stream)
         step = 0
-        while b"event: snapshot" not in said or not said.endswith(b"\n\n"):
+        while b"event: snapshot" not in received or not received.endswith(b"\n\n"):
             step += 1
             for n in range(200):
                 board.patch(f"i{n:03}", {"completed": step}, 0.0)
             hub.tick()
-            said += await anext(stream)
+            received += await anext(stream)
         board.delete("i000", 0.0)
         board.patch("i001", {"completed": 12345}, 0.0)
         hub.tick()
-        while b"12345" not in said or not said.endswith(b"\n\n"):
-            said += await anext(stream)
+        while b"12345" not in received or not received.endswith(b"\n\n"):
+            received += await anext(stream)
         await stream.aclose()
         shown: dict[str, int] = {}
-        for event in said.decode().split("\n\n")[:-1]:
+        for event in received.decode().split("\n\n")[:-1]:
             data = json.loads(event.partition("data: ")[2])
             for item in data["items"]:
                 assert item["completed"] >= shown.get(item["id"], -1)
@@ -336,15 +336,15 @@ def test_stream_ends_when_the_ring_drops_its_event(monkeypatch: pytest.MonkeyPat
         slow = hub.events(View(), None, lambda: True)
         await anext(slow), await anext(slow)
 
-        def move() -> None:
+        def change_items() -> None:
             for n in range(100):
                 board.put(f"i{n}", {"run_id": "r", "description": "x" * 2000}, Owner("o", "o"), 0.0)
             hub.tick()
 
-        move()
+        change_items()
         assert len(await anext(slow)) == CHUNK_BYTES
         monkeypatch.setattr("progressbar_tracker.server.hub.MAX_RING_BYTES", 10)
-        move()
+        change_items()
         with pytest.raises(StopAsyncIteration):
             await anext(slow)
 
@@ -371,46 +371,46 @@ def test_oversized_tick_becomes_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> N
 def test_history_page_is_bounded_in_bytes(loaded_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MAX_PAGE_BYTES", 50_000)
     http = loaded_server.client("admin")
-    seen, path = [], "/api/v1/history?limit=1000"
+    runs, path = [], "/api/v1/history?limit=1000"
     while path:
         reply = http.get(path)
         assert len(reply.content) < 80_000
-        seen += [(run["id"], run["run_id"]) for run in reply.json()["items"]]
+        runs += [(run["id"], run["run_id"]) for run in reply.json()["items"]]
         path = "/api/v1/" + reply.links["next"]["url"] if "next" in reply.links else ""
-    assert len(seen) == len(set(seen)) == ITEM_COUNT
+    assert len(runs) == len(set(runs)) == ITEM_COUNT
 
 
 def test_guests_leave_half_of_the_budget_to_keys() -> None:
-    held = ByteBudget(800)
+    budget = ByteBudget(800)
     for n in range(4):
         holder = f"address 2001:db8:{n}::"
-        held.admit(holder, 100)
-        held.charge(holder, 100)
+        budget.admit(holder, 100)
+        budget.charge(holder, 100)
     with pytest.raises(ProblemError):
-        held.admit("address 192.0.2.1")
-    held.admit("key", 200)
-    held.release("address 2001:db8:0::", 100)
-    held.admit("address 192.0.2.1", 100)
+        budget.admit("address 192.0.2.1")
+    budget.admit("key", 200)
+    budget.release("address 2001:db8:0::", 100)
+    budget.admit("address 192.0.2.1", 100)
 
 
 def test_budget_limits_guests_to_half() -> None:
-    held = ByteBudget(800)
+    budget = ByteBudget(800)
     for n in range(4):
-        assert held.charge(f"address 2001:db8:{n}::", 100)
-    assert not held.charge("address 192.0.2.1", 1)
-    assert held.charge("key", 200)
+        assert budget.charge(f"address 2001:db8:{n}::", 100)
+    assert not budget.charge("address 192.0.2.1", 1)
+    assert budget.charge("key", 200)
 
 
 def test_unfinished_heads_are_charged(loaded_server: RunningServer, send_request: Callable[..., RawConnection]) -> None:
-    """A client may begin many heads of the largest size, and wait."""
-    begun = []
+    """A client may withhold the end of many large heads."""
+    unfinished = []
     for _ in range(60):
         raw = send_request("/healthz", None)
         raw.socket.recv(65536)
         raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: " + b"a" * 60_000)
-        begun.append(raw)
-    wait_until(lambda: any(raw.is_readable() for raw in begun))
-    assert {read_status(raw) for raw in begun if raw.is_readable()} <= {503, 0}
+        unfinished.append(raw)
+    wait_until(lambda: any(raw.is_readable() for raw in unfinished))
+    assert {read_status(raw) for raw in unfinished if raw.is_readable()} <= {503, 0}
     assert get_held_bytes(loaded_server) <= loaded_server.background.app.services.budget.max_holder_bytes
     assert loaded_server.client("read").get("/progress").status_code == 200
 
@@ -429,20 +429,20 @@ PIPELINED_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
         UNFINISHED_LOGIN + b"a:b\r\n" * 800,
         b"POST /login?" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n" + FORM_HEADERS + b"\r\n",
     ],
-    ids=["a long header", "a head that is too large", "many headers", "many headers without end", "a long query"],
+    ids=["long header", "too large head", "many headers", "endless headers", "long query"],
 )
 def test_heads_of_unfinished_bodies_are_charged(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], sent: bytes
 ) -> None:
-    """A client may finish many heads, and send no body."""
-    begun = []
+    """A client may finish many heads, and send no bodies."""
+    unfinished = []
     for _ in range(60):
         raw = send_request("/healthz", None)
         raw.socket.recv(65536)
         raw.send(sent)
-        begun.append(raw)
-    wait_until(lambda: any(raw.is_readable() for raw in begun))
-    assert {read_status(raw) for raw in begun if raw.is_readable()} <= {503, 431, 0}
+        unfinished.append(raw)
+    wait_until(lambda: any(raw.is_readable() for raw in unfinished))
+    assert {read_status(raw) for raw in unfinished if raw.is_readable()} <= {503, 431, 0}
     assert get_held_bytes(loaded_server) <= loaded_server.background.app.services.budget.max_holder_bytes
     assert loaded_server.client("read").get("/progress").status_code == 200
 
@@ -450,7 +450,7 @@ def test_heads_of_unfinished_bodies_are_charged(
 @pytest.mark.parametrize(
     "pipelined",
     [b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 60_000, PIPELINED_REQUEST * 5000, PIPELINED_REQUEST * 80],
-    ids=["a head", "many requests", "few bytes of requests"],
+    ids=["head", "many requests", "few requests"],
 )
 def test_requests_behind_a_stream_are_charged(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], pipelined: bytes
@@ -460,10 +460,9 @@ def test_requests_behind_a_stream_are_charged(
     state, names = loaded_server.background._uvicorn.server_state, {raw.socket.getsockname() for raw in streams}
     for raw in streams:
         raw.send(pipelined[:200_000])
-    wait_until(lambda: len(names & {one.client for one in state.connections}) < len(streams))
-    assert (
-        get_held_bytes(loaded_server) <= 2 * loaded_server.background.app.services.budget.max_holder_bytes
-    )  # of the key, and of its network
+    wait_until(lambda: len(names & {end.client for end in state.connections}) < len(streams))
+    # The key and its network are two holders.
+    assert get_held_bytes(loaded_server) <= 2 * loaded_server.background.app.services.budget.max_holder_bytes
     assert loaded_server.client("read").get("/readyz").status_code == 200
 
 
@@ -474,21 +473,21 @@ def test_requests_behind_a_stream_are_charged(
         b"POST /progress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" + b"a" * 60_000,
         b"POST /progress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" + b"a" * 50_000,
     ],
-    ids=["a head", "a body", "a body without end"],
+    ids=["head", "body", "unfinished body"],
 )
 def test_answered_request_is_released(
     loaded_server: RunningServer, send_request: Callable[..., RawConnection], sent: bytes
 ) -> None:
     raw = send_request("/healthz", None)
     raw.socket.recv(65536)
-    (answering,) = [
-        one for one in loaded_server.background._uvicorn.server_state.connections if one.client[1] == local_port(raw)
+    (server_end,) = [
+        end for end in loaded_server.background._uvicorn.server_state.connections if end.client[1] == local_port(raw)
     ]
     raw.send(sent)
     read_status(raw)
     wait_until(lambda: get_held_bytes(loaded_server) == 0)
-    kept = answering.cycle
-    assert len(answering.url) + len(kept.body) + sum(len(value) for _, value in kept.scope.get("headers", ())) < 4096
+    cycle = server_end.cycle
+    assert len(server_end.url) + len(cycle.body) + sum(len(value) for _, value in cycle.scope.get("headers", ())) < 4096
 
 
 @pytest.mark.parametrize(
