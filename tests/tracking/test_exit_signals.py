@@ -13,6 +13,7 @@ from tests.support.programs import PROGRAM_TIMEOUT
 from tests.tracking.test_exit import (
     LONG_TIMEOUT_PRELUDE,
     MAX_EXIT_SECONDS,
+    PATIENT_EXIT_PRELUDE,
     WAIT_CODE,
     get_final_item,
     run_program,
@@ -44,11 +45,10 @@ FIRST_AT_EXIT = (
     "    with track(total=2, id='block', keep=True) as bar: bar.advance()\n"
     "    print(time.monotonic() - started_at)\n"
 )
-NO_EXIT_TIMEOUT = "from progressbar_tracker._sender import sender\nsender.EXIT_TIMEOUT = 90.0\n"  # for a busy machine
 
 
 def test_bars_first_made_in_an_atexit_handler_are_sent(faults, tmp_path):
-    exit_code, _, err = run_program(faults.url, NO_EXIT_TIMEOUT + FIRST_AT_EXIT, tmp_path)
+    exit_code, _, err = run_program(faults.url, PATIENT_EXIT_PRELUDE + FIRST_AT_EXIT, tmp_path)
     assert (exit_code, err) == (0, "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
     assert (faults.items["block"]["status"], faults.items["block"]["completed"]) == ("succeeded", 1)
