@@ -65,7 +65,7 @@ def parse_titles(page: str) -> list[str]:
     return [html.unescape(title) for title in re.findall(r'<td[^>]* class="main"><a[^>]*><bdi>(.*?)</bdi>', page)]
 
 
-def test_the_page_shows_what_became_of_each_run_newest_first(browser: httpx.Client) -> None:
+def test_history_page_shows_each_end_newest_first(browser: httpx.Client) -> None:
     page = browser.get("/history").text
     assert parse_titles(page) == ["run-3", "run-2", "run-1", "run-0", "ΣΊΣΥΦΟΣ", "@sum", "Import <b>"]
     for text in ("1 min 5 s", "succeeded", "second line", 'href="items/a%2F1"', "2027-01-15 08:01 UTC"):
@@ -85,11 +85,11 @@ def test_the_page_shows_what_became_of_each_run_newest_first(browser: httpx.Clie
         ("id=run-1&q=&group=&status=", ["run-1"]),
     ],
 )
-def test_a_filter_is_a_form_in_the_url(browser: httpx.Client, query: str, found: list[str]) -> None:
+def test_history_filter_is_in_url(browser: httpx.Client, query: str, found: list[str]) -> None:
     assert parse_titles(browser.get(f"/history?{query}").text) == found
 
 
-def test_the_pages_are_turned_by_links(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_pages_are_linked(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_page, "PAGE_ROWS", 3)
     seen, url, turns = [], "/history?group=many", 0
     while url:
@@ -102,17 +102,17 @@ def test_the_pages_are_turned_by_links(browser: httpx.Client, monkeypatch: pytes
     assert '<a href="history?group=many" rel="first">' in page
 
 
-def test_an_empty_history_says_so(server: RunningServer) -> None:
+def test_empty_history_has_message(server: RunningServer) -> None:
     assert "No run has ended yet" in server.browser().get("/history").text
 
 
-def test_what_is_no_status_or_no_cursor_is_refused(browser: httpx.Client) -> None:
+def test_invalid_status_or_cursor_is_refused(browser: httpx.Client) -> None:
     assert browser.get("/history?status=fine").status_code == 422
     assert browser.get("/history?after=-1").status_code == 422
     assert browser.get("/api/v1/history.csv?status=fine").status_code == 422
 
 
-def test_the_table_for_spreadsheets_has_every_run_and_no_formula(
+def test_csv_export_has_every_run_and_no_formula(
     history_server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "MAX_HISTORY_PAGE", 2)  # several pages
@@ -152,7 +152,7 @@ def find_formulas(row: tuple[object, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("sign", FORMULA_SIGNS)
-def test_a_cell_never_begins_as_a_formula(sign: str) -> None:
+def test_csv_cell_never_begins_with_formula(sign: str) -> None:
     begins = [
         "",
         *INVISIBLE_CHARACTERS,
@@ -192,26 +192,24 @@ def test_a_cell_never_begins_as_a_formula(sign: str) -> None:
     )
 )
 @settings(max_examples=500)
-def test_no_text_begins_a_formula_for_any_reader(row: list[str]) -> None:
+def test_csv_has_no_formula_for_any_separator(row: list[str]) -> None:
     assert find_formulas(tuple(row)) == []
 
 
 @pytest.mark.parametrize(
     "value", [-5, 0.5, -1e300, "run-1", "a - b", "a,-5", "(-5)", "x=1", "Stra\u00dfe", "\u00fc", "", "a;b"]
 )
-def test_what_is_no_formula_stays_as_it_is(value: object) -> None:
+def test_harmless_cell_is_unchanged(value: object) -> None:
     assert history.escape_cell(value) == value
 
 
-def test_a_long_text_is_looked_at_once() -> None:
+def test_long_cell_is_escaped_in_linear_time() -> None:
     """A lookahead that began anew at each place would take minutes."""
     for text in ("\t" * 200_000, ";" * 200_000, "; " * 100_000, "\u00a0" * 200_000, '"' * 200_000):
         assert history.escape_cell(text) == text
 
 
-def test_the_export_in_json_is_what_the_pages_of_the_api_say(
-    history_server: RunningServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_export_equals_pages(history_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     http = history_server.client("read")
     listed = http.get("/api/v1/history?limit=1000").json()
     monkeypatch.setattr(history, "MAX_HISTORY_PAGE", 3)
@@ -223,7 +221,7 @@ def test_the_export_in_json_is_what_the_pages_of_the_api_say(
     assert [run["id"] for run in http.get("/api/v1/history?id=run-2").json()["items"]] == ["run-2"]
 
 
-def test_who_is_not_signed_in_is_sent_to_sign_in_from_any_depth(module_server: RunningServer) -> None:
+def test_signed_out_page_redirects_from_any_depth(module_server: RunningServer) -> None:
     assert module_server.client().get("/history").headers["Location"] == "login"
 
 
@@ -249,7 +247,7 @@ def make_schema_1_file(path: Path) -> None:
     made.close()
 
 
-def test_a_file_of_the_first_version_is_led_forwards_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_schema_1_file_is_migrated_without_loss(tmp_path: Path) -> None:
     make_schema_1_file(tmp_path / "p.db")
     store = SqliteStore(tmp_path / "p.db")
     try:

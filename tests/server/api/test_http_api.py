@@ -27,7 +27,7 @@ def item_path(item_id: str) -> str:
 
 
 @pytest.mark.parametrize("item_id", HOSTILE_IDS)
-def test_an_id_may_be_nearly_anything_in_every_route(module_server: RunningServer, item_id: str) -> None:
+def test_every_route_accepts_unusual_ids(module_server: RunningServer, item_id: str) -> None:
     http = module_server.client("write")
     assert http.post("/progress", json=make_legacy_item(item_id)).status_code == 201
     assert http.put("/progress", json=make_legacy_item(item_id, 0.6)).json()["value"] == 0.6
@@ -45,7 +45,7 @@ def test_an_id_may_be_nearly_anything_in_every_route(module_server: RunningServe
     assert http.delete(item_path(item_id)).status_code == 200
 
 
-def test_slashes_in_an_id_need_not_be_encoded(module_server: RunningServer) -> None:
+def test_slashes_in_id_need_no_encoding(module_server: RunningServer) -> None:
     http = module_server.client("write")
     http.put("/api/v1/items/nested/a/b", json={})
     assert http.get(item_path("nested/a/b")).json()["id"] == "nested/a/b"
@@ -54,7 +54,7 @@ def test_slashes_in_an_id_need_not_be_encoded(module_server: RunningServer) -> N
 # The list
 
 
-def test_the_list_is_a_bare_array_by_weight_then_by_age(server: RunningServer) -> None:
+def test_legacy_list_is_bare_sorted_array(server: RunningServer) -> None:
     http = server.client("write")
     for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
         http.post("/progress", json=make_legacy_item(item_id, weight=weight))
@@ -63,7 +63,7 @@ def test_the_list_is_a_bare_array_by_weight_then_by_age(server: RunningServer) -
     assert [item["id"] for item in http.get("/api/v1/items").json()["items"]] == ["b", "d", "a", "c"]
 
 
-def test_an_item_tells_everything_the_protocol_names(server: RunningServer) -> None:
+def test_item_has_all_fields_of_protocol(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"run_id": "r", "seq": 3, "total": 4, "completed": 0, "meta": {"host": "h"}})
     server.clock.advance(2)
@@ -77,7 +77,7 @@ def test_an_item_tells_everything_the_protocol_names(server: RunningServer) -> N
     }  # fmt: skip
 
 
-def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
+def test_unchanged_list_is_304(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={})
     first = http.get("/api/v1/items")
@@ -91,7 +91,7 @@ def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
     assert changed.json()["rev"] > first.json()["rev"]
 
 
-def test_falling_silent_and_expiring_are_changes_too(server: RunningServer) -> None:
+def test_stall_and_expiry_change_etag(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"heartbeat_timeout": 10})
     http.put("/api/v1/items/b", json={"ttl": 20, "status": "succeeded"})
@@ -104,7 +104,7 @@ def test_falling_silent_and_expiring_are_changes_too(server: RunningServer) -> N
     assert [item["id"] for item in reply.json()["items"]] == ["a"]
 
 
-def test_an_etag_does_not_outlive_the_server(server: RunningServer) -> None:
+def test_etag_ends_with_server(server: RunningServer) -> None:
     etag = server.client("read").get("/api/v1/items").headers["ETag"]
     server.restart()
     assert server.client("read").get("/api/v1/items", headers={"If-None-Match": etag}).status_code == 200
@@ -121,7 +121,7 @@ def follow_pages(http: httpx.Client, path: str, between: Callable[[], object]) -
         between()
 
 
-def test_pages_of_the_list_hold_still_while_items_come_and_go(server: RunningServer) -> None:
+def test_list_pages_are_stable_during_changes(server: RunningServer) -> None:
     http = server.client("write")
     for n in range(10):
         http.put(f"/api/v1/items/{n}", json={"weight": n // 5, "group": "g"})
@@ -135,7 +135,7 @@ def test_pages_of_the_list_hold_still_while_items_come_and_go(server: RunningSer
     assert found == ["5", "6", "7", "8", "9", "0", "1", "2", "3", "4"]
 
 
-def test_the_list_can_be_narrowed(server: RunningServer) -> None:
+def test_list_is_filtered(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"group": "g ü"})
     http.put("/api/v1/items/b", json={"group": "g ü", "status": "failed"})
@@ -147,7 +147,7 @@ def test_the_list_can_be_narrowed(server: RunningServer) -> None:
 # The history
 
 
-def test_the_history_tells_how_each_run_ended(server: RunningServer) -> None:
+def test_history_has_end_of_each_run(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"run_id": "1", "group": "g"})
     http.put("/api/v1/items/a", json={"run_id": "2", "group": "g"})
@@ -164,7 +164,7 @@ def test_the_history_tells_how_each_run_ended(server: RunningServer) -> None:
     assert len(http.get("/api/v1/history?status=deleted").json()["items"]) == 1
 
 
-def test_pages_of_the_history_hold_still_while_runs_end(server: RunningServer) -> None:
+def test_history_pages_are_stable_during_ends(server: RunningServer) -> None:
     http = server.client("write")
 
     def end(item_id: str) -> None:
@@ -179,7 +179,7 @@ def test_pages_of_the_history_hold_still_while_runs_end(server: RunningServer) -
 # Batches
 
 
-def test_a_batch_keeps_its_order_and_judges_one_by_one(server: RunningServer) -> None:
+def test_batch_has_ordered_single_results(server: RunningServer) -> None:
     http = server.client("write")
     server.client("other").put("/api/v1/items/theirs", json={})
     ops = [
@@ -197,7 +197,7 @@ def test_a_batch_keeps_its_order_and_judges_one_by_one(server: RunningServer) ->
     assert http.get("/api/v1/history").json()["items"][0]["status"] == "succeeded"
 
 
-def test_a_batch_may_have_five_hundred_operations(server: RunningServer) -> None:
+def test_batch_may_have_500_operations(server: RunningServer) -> None:
     ops = [{"op": "put", "id": str(n)} for n in range(500)]
     results = server.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
     assert [result["status"] for result in results] == [201] * 500
@@ -206,7 +206,7 @@ def test_a_batch_may_have_five_hundred_operations(server: RunningServer) -> None
 # Limits, failures, restarts
 
 
-def test_one_item_more_than_a_key_may_have_is_refused_with_the_reason(
+def test_item_beyond_key_limit_is_refused_with_reason(
     make_server: Callable[..., RunningServer],
 ) -> None:
     served = make_server(max_items=2)
@@ -220,7 +220,7 @@ def test_one_item_more_than_a_key_may_have_is_refused_with_the_reason(
     assert served.client("other").post("/progress", json=make_legacy_item("c")).status_code == 201
 
 
-def test_what_cannot_be_kept_is_not_done(server: RunningServer, disk: FullDisk) -> None:
+def test_failed_commit_changes_nothing(server: RunningServer, disk: FullDisk) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"run_id": "r", "title": "before"})
     before = http.get("/progress").json()
@@ -252,7 +252,7 @@ def test_what_cannot_be_kept_is_not_done(server: RunningServer, disk: FullDisk) 
     ]
 
 
-def test_progress_that_waited_survives_a_delete_that_failed(server: RunningServer, disk: FullDisk) -> None:
+def test_queued_progress_survives_failed_delete(server: RunningServer, disk: FullDisk) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={})
     http.patch("/api/v1/items/a", json={"title": "not written yet"})
@@ -263,9 +263,7 @@ def test_progress_that_waited_survives_a_delete_that_failed(server: RunningServe
     assert server.client("read").get("/api/v1/items/a").json()["title"] == "not written yet"
 
 
-def test_an_item_that_expired_does_not_come_back_when_its_successor_cannot_be_kept(
-    server: RunningServer, disk: FullDisk
-) -> None:
+def test_expired_item_stays_gone_after_failed_create(server: RunningServer, disk: FullDisk) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"ttl": 5, "status": "succeeded"})
     disk.full = True
@@ -278,7 +276,7 @@ def test_an_item_that_expired_does_not_come_back_when_its_successor_cannot_be_ke
     assert [run["id"] for run in server.client("read").get("/api/v1/history").json()["items"]] == ["a"]
 
 
-def test_a_restart_keeps_everything(server: RunningServer) -> None:
+def test_restart_keeps_everything(server: RunningServer) -> None:
     http = server.client("write")
     http.post("/progress", json=make_legacy_item("a", weight=3))
     http.put("/api/v1/items/b", json={"run_id": "r", "seq": 4, "total": 10, "meta": {"k": "v"}})
@@ -297,7 +295,7 @@ def test_a_restart_keeps_everything(server: RunningServer) -> None:
     assert again == info
 
 
-def test_a_key_says_what_it_may_do_and_whom_it_talks_to(module_server: RunningServer) -> None:
+def test_key_info_has_permissions_and_server(module_server: RunningServer) -> None:
     info = module_server.client("write").get("/api/key-info").json()
     assert info["type"] == "write"
     assert info["permissions"] == ["read", "create", "update_own", "delete_own"]
@@ -310,7 +308,7 @@ def test_a_key_says_what_it_may_do_and_whom_it_talks_to(module_server: RunningSe
 # Where it lives
 
 
-def test_everything_works_under_a_base_path(make_server: Callable[..., RunningServer]) -> None:
+def test_routes_work_under_base_path(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(base_path="/p")
     assert served.background.url.endswith("/p")
     http = served.client("write")
@@ -345,7 +343,7 @@ def test_every_response_has_the_security_headers(module_server: RunningServer) -
 # Keys over HTTP
 
 
-def test_a_key_is_shown_once_and_works_until_it_is_revoked(server: RunningServer) -> None:
+def test_key_is_shown_once_and_works_until_revoked(server: RunningServer) -> None:
     admin = server.client("admin")
     made = admin.post("/api/v1/keys", json={"type": "write", "name": "new", "group": "g"}).json()
     http = server.client(made["key"])
@@ -362,7 +360,7 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(server: RunningServer
     assert admin.delete("/api/v1/keys/nobody").status_code == 404
 
 
-def test_a_key_expires_at_its_instant(server: RunningServer) -> None:
+def test_key_expires_at_its_instant(server: RunningServer) -> None:
     body = {"type": "read", "name": "n", "expires_at": "2027-01-15T09:00:00+01:00"}
     assert server.client("admin").post("/api/v1/keys", json=body).json()["field"] == "expires_at"
     body["expires_at"] = "2027-01-15T09:00:01+01:00"
@@ -373,7 +371,7 @@ def test_a_key_expires_at_its_instant(server: RunningServer) -> None:
     assert http.get("/progress").json()["detail"] == "the key has expired"
 
 
-def test_a_rotated_key_owns_its_items_still_and_the_old_secret_works_for_a_day(server: RunningServer) -> None:
+def test_rotated_key_keeps_items_and_old_secret_for_a_day(server: RunningServer) -> None:
     admin = server.client("admin")
     made = admin.post("/api/v1/keys", json={"type": "write", "name": "new"}).json()
     old = server.client(made["key"])
@@ -387,7 +385,7 @@ def test_a_rotated_key_owns_its_items_still_and_the_old_secret_works_for_a_day(s
     assert new.delete("/progress", params={"id": "a"}).status_code == 200
 
 
-def test_the_last_admin_key_cannot_be_revoked(server: RunningServer) -> None:
+def test_last_admin_key_cannot_be_revoked(server: RunningServer) -> None:
     admin = server.client("admin")
     ids = [key["key_id"] for key in admin.get("/api/v1/keys").json()["keys"] if key["type"] == "admin"]
     mine = server.keys["admin"].split("_")[2]
@@ -399,7 +397,7 @@ def test_the_last_admin_key_cannot_be_revoked(server: RunningServer) -> None:
     assert admin.get("/api/v1/keys").status_code == 200
 
 
-def test_the_use_of_a_key_is_noted_once_a_minute(server: RunningServer) -> None:
+def test_key_use_is_recorded_once_a_minute(server: RunningServer) -> None:
     http, admin = server.client("read"), server.client("admin")
 
     def used() -> str | None:

@@ -94,7 +94,7 @@ def send_unchanged(
     return reply
 
 
-def test_every_route_that_takes_a_body_is_tried() -> None:
+def test_every_route_with_body_is_tested() -> None:
     tried = {
         (row.method, row.path)
         for row in ROUTES
@@ -105,29 +105,29 @@ def test_every_route_that_takes_a_body_is_tried() -> None:
 
 @pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
 @pytest.mark.parametrize("name", INVALID_JSON)
-def test_what_is_no_json_is_refused(http: httpx.Client, route: tuple[str, str], name: str) -> None:
+def test_invalid_json_is_refused(http: httpx.Client, route: tuple[str, str], name: str) -> None:
     check_problem(send_unchanged(http, route, INVALID_JSON[name]), "malformed-json")
 
 
 @pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
 @pytest.mark.parametrize("name", NON_OBJECT_JSON)
-def test_what_is_no_object_is_refused(http: httpx.Client, route: tuple[str, str], name: str) -> None:
+def test_json_without_object_is_refused(http: httpx.Client, route: tuple[str, str], name: str) -> None:
     check_problem(send_unchanged(http, route, NON_OBJECT_JSON[name]), "bad-request")
 
 
 @pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
-def test_a_body_of_another_type_is_refused(http: httpx.Client, route: tuple[str, str]) -> None:
+def test_other_content_type_is_refused(http: httpx.Client, route: tuple[str, str]) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "multipart/form-data"):
         check_problem(send_unchanged(http, route, b"{}", kind), "unsupported-media-type")
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", ""])
-def test_json_may_be_named_in_several_ways(http: httpx.Client, kind: str) -> None:
+def test_json_content_types_are_accepted(http: httpx.Client, kind: str) -> None:
     assert http.patch(ITEM_PATH, content=b"{}", headers={"Content-Type": kind}).status_code == 200
 
 
 @pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
-def test_a_body_that_is_too_large_is_refused_told_or_not(http: httpx.Client, route: tuple[str, str]) -> None:
+def test_too_large_body_is_refused_with_and_without_length(http: httpx.Client, route: tuple[str, str]) -> None:
     limit = BATCH_BYTES if "batch" in route[1] else BODY_BYTES
     check_problem(send_unchanged(http, route, b" " * (limit + 1)), "body-too-large")
     chunks = (b" " * 65_536 for _ in range(160))
@@ -135,7 +135,7 @@ def test_a_body_that_is_too_large_is_refused_told_or_not(http: httpx.Client, rou
     check_problem(reply, "body-too-large")
 
 
-def test_no_more_of_a_body_is_taken_than_may_be(module_server: RunningServer) -> None:
+def test_body_is_read_only_up_to_limit(module_server: RunningServer) -> None:
     taken = 0
 
     async def receive() -> dict[str, object]:
@@ -149,12 +149,12 @@ def test_no_more_of_a_body_is_taken_than_may_be(module_server: RunningServer) ->
     assert taken == BODY_BYTES // 1000 + 1
 
 
-def test_a_body_of_exactly_the_limit_is_read(http: httpx.Client) -> None:
+def test_body_at_limit_is_accepted(http: httpx.Client) -> None:
     assert http.patch(ITEM_PATH, content=b"{}".ljust(BODY_BYTES)).status_code == 200
 
 
 @pytest.mark.parametrize(("field", "value"), INVALID_FIELDS, ids=lambda part: str(part)[:24])
-def test_part_one_names_the_field_at_fault(http: httpx.Client, field: str, value: bytes) -> None:
+def test_legacy_route_names_invalid_field(http: httpx.Client, field: str, value: bytes) -> None:
     for method in ("POST", "PUT"):
         body = {name: msgspec.json.encode(usual) for name, usual in make_legacy_item("new").items()} | {field: value}
         raw = b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in body.items()) + b"}"
@@ -163,7 +163,7 @@ def test_part_one_names_the_field_at_fault(http: httpx.Client, field: str, value
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize(("field", "value"), INVALID_FIELDS + INVALID_V1_FIELDS, ids=lambda part: str(part)[:24])
-def test_part_two_names_the_field_at_fault(http: httpx.Client, method: str, field: str, value: bytes) -> None:
+def test_item_route_names_invalid_field(http: httpx.Client, method: str, field: str, value: bytes) -> None:
     reply = send_unchanged(http, (method, "/api/v1/items/{id:path}"), b'{"%s":%s}' % (field.encode(), value))
     check_problem(reply, "invalid-field", field)
     op = b'{"ops":[{"op":"%s","id":"kept","%s":%s}]}' % (method.lower().encode(), field.encode(), value)
@@ -173,7 +173,7 @@ def test_part_two_names_the_field_at_fault(http: httpx.Client, method: str, fiel
 
 
 @pytest.mark.parametrize("item_id", ["", "x" * 201, "a\nb", "\x00", "\x7f", "\x85"])
-def test_an_id_that_breaks_a_rule_is_refused_everywhere(http: httpx.Client, item_id: str) -> None:
+def test_invalid_id_is_refused_everywhere(http: httpx.Client, item_id: str) -> None:
     check_problem(http.post("/progress", json=make_legacy_item(item_id)), "invalid-field", "id")
     check_problem(http.put("/progress", json=make_legacy_item(item_id)), "invalid-field", "id")
     check_problem(http.delete("/progress", params={"id": item_id}), "invalid-field", "id")
@@ -184,7 +184,7 @@ def test_an_id_that_breaks_a_rule_is_refused_everywhere(http: httpx.Client, item
     assert result["problem"]["field"] == "id"
 
 
-def test_a_surrogate_in_an_id_is_refused(http: httpx.Client) -> None:
+def test_surrogate_in_id_is_refused(http: httpx.Client) -> None:
     for body in (b'{"id":"\\ud800","title":"","description":"","value":0,"weight":0}',):
         check_problem(send_unchanged(http, ("POST", "/progress"), body), "invalid-field", "id")
     reply = send_unchanged(http, ("POST", "/api/v1/items:batch"), b'{"ops":[{"op":"put","id":"\\ud800"}]}')
@@ -192,7 +192,7 @@ def test_a_surrogate_in_an_id_is_refused(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["%FF", "%C3", "%ED%A0%80", "%zz", "a%", "%2"])
-def test_a_path_that_cannot_be_decoded_is_refused(http: httpx.Client, module_server: RunningServer, path: str) -> None:
+def test_undecodable_path_is_refused(http: httpx.Client, module_server: RunningServer, path: str) -> None:
     for method in ("GET", "PUT", "PATCH", "DELETE"):
         status, body = send_raw(module_server, method, f"/api/v1/items/{path}", b"{}")
         assert (status, body["type"]) == (400, "/problems/bad-request")
@@ -223,14 +223,14 @@ INVALID_QUERIES: Final = [
 
 @pytest.mark.parametrize("query", INVALID_QUERIES)
 @pytest.mark.parametrize("path", ["/api/v1/items", "/api/v1/history"])
-def test_a_query_that_makes_no_sense_is_refused(http: httpx.Client, path: str, query: str) -> None:
+def test_invalid_query_is_refused(http: httpx.Client, path: str, query: str) -> None:
     assert http.get(f"{path}?{query}").status_code in {400, 422}
 
 
 @pytest.mark.parametrize(
     ("ops", "field"), [(None, "ops"), ({}, "ops"), ("put", "ops"), ([{"op": "put", "id": "x"}] * 501, "ops")]
 )
-def test_a_batch_that_is_none_is_refused(http: httpx.Client, ops: object, field: str) -> None:
+def test_invalid_batch_is_refused(http: httpx.Client, ops: object, field: str) -> None:
     check_problem(
         send_unchanged(http, ("POST", "/api/v1/items:batch"), msgspec.json.encode({"ops": ops})), "invalid-field", field
     )
@@ -240,7 +240,7 @@ def test_a_batch_that_is_none_is_refused(http: httpx.Client, ops: object, field:
     "op", [None, 1, "put", [], {}, {"op": "put"}, {"op": "post", "id": "x"}, {"op": ["put"], "id": "x"},
            {"op": "put", "id": 1}, {"op": "put", "id": {"x": "y"}}, {"op": "delete", "id": "kept", "run_id": 7}]
 )  # fmt: skip
-def test_one_senseless_operation_does_not_spoil_a_batch(http: httpx.Client, op: object) -> None:
+def test_invalid_operation_does_not_affect_others(http: httpx.Client, op: object) -> None:
     reply = http.post("/api/v1/items:batch", json={"ops": [op, {"op": "patch", "id": "kept"}]})
     first, second = reply.json()["results"]
     assert (first["status"], second["status"]) == (422, 200)
@@ -259,11 +259,11 @@ def test_one_senseless_operation_does_not_spoil_a_batch(http: httpx.Client, op: 
         ({"type": "write", "name": "n", "expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),
     ],
 )  # fmt: skip
-def test_a_key_that_breaks_a_rule_is_not_made(http: httpx.Client, body: dict[str, object], field: str) -> None:
+def test_invalid_key_is_not_created(http: httpx.Client, body: dict[str, object], field: str) -> None:
     check_problem(http.post("/api/v1/keys", json=body), "invalid-field", field)
 
 
-def test_what_is_the_servers_cannot_be_written(http: httpx.Client) -> None:
+def test_read_only_fields_are_ignored(http: httpx.Client) -> None:
     before = http.get(ITEM_PATH).json()
     names = "owner owner_id created_at ended_at rate eta stalled born rev past parts own pace unheard_of"
     injected = dict.fromkeys(names.split(), "injected")
@@ -271,29 +271,29 @@ def test_what_is_the_servers_cannot_be_written(http: httpx.Client) -> None:
     assert {**after, "updated_at": before["updated_at"]} == before
 
 
-def test_the_id_in_the_body_must_be_the_one_in_the_path(http: httpx.Client) -> None:
+def test_id_in_body_must_equal_path(http: httpx.Client) -> None:
     check_problem(http.patch(ITEM_PATH, json={"id": "another"}), "invalid-field", "id")
     assert http.patch(ITEM_PATH, json={"id": "kept"}).status_code == 200
 
 
-def test_an_unknown_path_is_a_problem_too(http: httpx.Client) -> None:
+def test_unknown_path_is_problem(http: httpx.Client) -> None:
     for path in ("/nothing", "/progress/", "/api/v1", "/api/v1/items/../../x", "/static/", "/%FF"):
         check_problem(http.get(path), "not-found")
 
 
-def test_a_wrong_method_is_told_the_right_ones(http: httpx.Client) -> None:
+def test_wrong_method_lists_allowed_ones(http: httpx.Client) -> None:
     reply = http.patch("/progress")
     check_problem(reply, "method-not-allowed")
     assert reply.headers["Allow"] == "DELETE, GET, HEAD, POST, PUT"
 
 
-def test_head_answers_without_a_body(http: httpx.Client) -> None:
+def test_head_response_has_no_body(http: httpx.Client) -> None:
     reply = http.head("/progress")
     assert (reply.status_code, reply.content) == (200, b"")
     assert int(reply.headers["Content-Length"]) > 2
 
 
-def test_a_failure_of_the_servers_own_is_told_without_its_inside(
+def test_internal_error_hides_details(
     http: httpx.Client, module_server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:

@@ -139,20 +139,20 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
         served.stop()
 
 
-def test_every_limit_that_answers_with_a_problem_is_tried() -> None:
+def test_every_limit_with_problem_is_tested() -> None:
     assert {limit.name for limit in list_limits(DEFAULT_SETTINGS) if limit.consequence in PROBLEM_CODES} == set(
         LIMIT_VIOLATIONS
     )
 
 
 @pytest.mark.parametrize("name", LIMIT_VIOLATIONS)
-def test_beyond_a_limit_the_answer_is_the_one_that_is_told(small_server: RunningServer, name: str) -> None:
+def test_exceeded_limit_has_documented_problem(small_server: RunningServer, name: str) -> None:
     (limit,) = (limit for limit in list_limits(small_server.settings) if limit.name == name)
     problem = LIMIT_VIOLATIONS[name](small_server.client("admin"))
     assert problem["type"] == f"/problems/{limit.consequence}", problem
 
 
-def test_the_oldest_of_too_many_browsers_is_signed_out(small_server: RunningServer) -> None:
+def test_oldest_of_too_many_sessions_is_signed_out(small_server: RunningServer) -> None:
     browsers = []
     for _ in range(4):
         small_server.clock.advance(1)
@@ -164,7 +164,7 @@ def test_the_oldest_of_too_many_browsers_is_signed_out(small_server: RunningServ
     assert len(small_server.client("admin").get("/api/v1/sessions").json()["sessions"]) == 3
 
 
-def test_the_page_and_the_key_tell_the_limits(small_server: RunningServer) -> None:
+def test_docs_and_key_info_list_limits(small_server: RunningServer) -> None:
     page = html.unescape(small_server.client().get("/docs").text)
     for limit in list_limits(small_server.settings):
         assert f"<td>{limit.maximum:,}</td>" in page
@@ -175,7 +175,7 @@ def test_the_page_and_the_key_tell_the_limits(small_server: RunningServer) -> No
     assert {"body_bytes", "batch_bytes", "batch_ops", "items"} <= set(known)
 
 
-def test_the_limit_of_a_head_is_the_one_that_holds() -> None:
+def test_documented_head_limit_is_enforced() -> None:
     (limit,) = (limit for limit in list_limits(DEFAULT_SETTINGS) if limit.name == "bytes of the headers of a request")
     assert limit.maximum == connection.MAX_HEAD_BYTES
 
@@ -184,7 +184,7 @@ def test_the_limit_of_a_head_is_the_one_that_holds() -> None:
 
 
 @pytest.mark.parametrize("code", PROBLEM_CODES)
-def test_the_type_of_a_problem_leads_to_its_cause_and_its_cure(small_server: RunningServer, code: str) -> None:
+def test_problem_page_has_cause_and_remedy(small_server: RunningServer, code: str) -> None:
     reply = small_server.client().get(ProblemError(code, "why").document()["type"])
     assert reply.status_code == 200
     assert PROBLEM_CODES[code][1] in reply.text
@@ -193,22 +193,22 @@ def test_the_type_of_a_problem_leads_to_its_cause_and_its_cure(small_server: Run
     assert (not routes) is (code == "method-not-allowed")
 
 
-def test_who_has_no_key_is_told_so(small_server: RunningServer) -> None:
+def test_missing_key_is_unauthorized(small_server: RunningServer) -> None:
     reply = small_server.client().get("/progress")
     assert (reply.status_code, reply.json()["type"]) == (401, "/problems/unauthorized")
 
 
-def test_what_is_no_problem_has_no_page(small_server: RunningServer) -> None:
+def test_unknown_problem_has_no_page(small_server: RunningServer) -> None:
     assert small_server.client().get("/problems/boredom").status_code == 404
 
 
-def test_every_problem_is_met_by_some_test() -> None:
+def test_every_problem_is_tested() -> None:
     assert [
         code for code in PROBLEM_CODES if TEST_SOURCES.count(f'"{code}"') + TEST_SOURCES.count(f"problems/{code}") == 0
     ] == []
 
 
-def test_whoever_is_to_come_back_is_told_when() -> None:
+def test_retryable_problem_has_retry_after() -> None:
     for code, (status, _) in PROBLEM_CODES.items():
         assert (ProblemError(code, "why").retry_after is not None) is (status in {429, 503})
 
@@ -311,7 +311,7 @@ ABUSE_LOADS: Final = (
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
-def test_no_abuse_takes_more_and_more_memory(process: ServerProcess) -> None:
+def test_abuse_does_not_grow_memory(process: ServerProcess) -> None:
     def all_of_them(turn: str) -> float:
         for abuse in ABUSE_LOADS:
             abuse(process.http, turn)

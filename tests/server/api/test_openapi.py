@@ -26,27 +26,27 @@ def document(module_server: RunningServer) -> dict[str, Any]:
     return module_server.client().get("/openapi.json").json()
 
 
-def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
+def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
     validate(document)
 
 
-def test_what_is_routed_is_told_and_what_is_told_is_routed(document: dict[str, Any]) -> None:
+def test_document_and_routes_agree(document: dict[str, Any]) -> None:
     routed = {(row.method.lower(), re.sub(r":\w+}", "}", row.path)) for row in ROUTES}
     assert routed == {(method, path) for path, methods in document["paths"].items() for method in methods}
 
 
-def test_every_problem_is_told_with_its_cure_and_of_some_route() -> None:
+def test_every_problem_has_remedy_and_route() -> None:
     assert set(get_args(ProblemCode)) == set(PROBLEM_CODES) == set(PROBLEM_REMEDIES)
     of_routes = {code for row in ROUTES if row.doc is not None for code in list_problems(row, row.doc)}
     assert set(PROBLEM_CODES) - of_routes == {"method-not-allowed"}  # which is of the routes that are not there
 
 
 @pytest.mark.parametrize("name", ["Item", "ItemWrite", "LegacyItem"])
-def test_a_shape_has_the_fields_that_travel(name: str) -> None:
+def test_schema_has_fields_of_shape(name: str) -> None:
     assert set(getattr(schemas, name).__annotations__) == set(getattr(_models, name).__annotations__)
 
 
-def test_each_answer_has_the_shape_that_is_told(module_server: RunningServer, document: dict[str, Any]) -> None:
+def test_each_response_matches_its_schema(module_server: RunningServer, document: dict[str, Any]) -> None:
     admin, key = module_server.client("admin"), "/api/v1/keys"
     admin.post("/progress", json=make_legacy_item("told"))
     admin.post("/progress", json=make_legacy_item("to go"))
@@ -81,7 +81,7 @@ def test_each_answer_has_the_shape_that_is_told(module_server: RunningServer, do
         jsonschema.Draft202012Validator(schema).validate(reply.json())
 
 
-def test_the_page_tells_every_route_of_the_interface_and_every_problem(module_server: RunningServer) -> None:
+def test_docs_page_lists_every_route_and_problem(module_server: RunningServer) -> None:
     text = module_server.client().get("/docs").text
     for row in ROUTES:
         if not row.is_page:

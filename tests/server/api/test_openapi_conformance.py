@@ -163,7 +163,7 @@ def make_valid(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), OPERATION_MODES)
-def test_every_answer_is_as_told(
+def test_every_response_conforms(
     documented_server: DocumentedServer, path: str, method: str, mode: GenerationMode
 ) -> None:
     operation = documented_server.schema[path][method]
@@ -197,7 +197,7 @@ def test_every_answer_is_as_told(
     ask()
 
 
-def test_what_says_that_it_needs_a_key_was_asked_without_one(documented_server: DocumentedServer) -> None:
+def test_protected_operations_were_tried_without_key(documented_server: DocumentedServer) -> None:
     """The check that does so is part of the test above; here for those that succeed by chance only."""
     for path, method, _ in OPERATION_MODES:
         raw = documented_server.schema[path][method].definition.raw
@@ -215,7 +215,7 @@ def test_what_says_that_it_needs_a_key_was_asked_without_one(documented_server: 
                 assert str(reply.status_code) in raw["responses"]
 
 
-def test_the_streams_are_as_told_for_as_long_as_they_are_read(documented_server: DocumentedServer) -> None:
+def test_streams_conform_while_read(documented_server: DocumentedServer) -> None:
     streams = {
         (path, method)
         for path, methods in documented_server.schema.raw_schema["paths"].items()
@@ -250,9 +250,7 @@ def test_the_streams_are_as_told_for_as_long_as_they_are_read(documented_server:
     "path", ["/api/v1/items", "/api/v1/history", "/api/v1/history.csv", "/api/v1/events", "/history"]
 )
 @pytest.mark.parametrize("text", ["\x00", "a\x1fb", "x" * 201], ids=["null", "control", "long"])
-def test_a_text_that_no_field_may_hold_is_not_looked_for(
-    documented_server: DocumentedServer, path: str, text: str
-) -> None:
+def test_unstorable_text_is_not_searched(documented_server: DocumentedServer, path: str, text: str) -> None:
     # PostgreSQL knows no text with a zero in it.
     key = {"X-API-KEY": documented_server.served.keys["read"]}
     reply = documented_server.http.get(

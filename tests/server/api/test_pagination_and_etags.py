@@ -68,7 +68,7 @@ def is_same_list(told: dict[str, Any], now: dict[str, Any]) -> bool:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(changes, min_size=1, max_size=8))
-def test_what_is_said_to_be_unchanged_is_unchanged(
+def test_304_means_unchanged(
     module_server: RunningServer, client: httpx.Client, steps: list[tuple[str, Any, Any]]
 ) -> None:
     seen: dict[str, list[tuple[str, float, dict[str, Any]]]] = {query: [] for query in LIST_QUERIES}
@@ -96,7 +96,7 @@ def client(module_server: RunningServer) -> httpx.Client:
     return module_server.client("write")
 
 
-def test_an_unchanged_list_is_told_by_a_word_and_another_list_is_not(server: RunningServer) -> None:
+def test_304_only_for_same_query(server: RunningServer) -> None:
     http = server.client("write")
     for name in "ab":
         http.put(f"/api/v1/items/{name}", json={"group": "g", "status": "failed"})
@@ -112,7 +112,7 @@ def test_an_unchanged_list_is_told_by_a_word_and_another_list_is_not(server: Run
     assert http.get("/api/v1/items", headers={"If-None-Match": tags[""]}).status_code == 200
 
 
-def test_silence_and_lateness_are_a_change(server: RunningServer, clock: ManualClock) -> None:
+def test_stall_and_lateness_change_etag(server: RunningServer, clock: ManualClock) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"heartbeat_timeout": 2.0, "deadline": "2027-01-15T08:00:04Z"})
     clock.now = 1_800_000_000.0
@@ -123,7 +123,7 @@ def test_silence_and_lateness_are_a_change(server: RunningServer, clock: ManualC
         assert reply.json()["items"][0][field] is True
 
 
-def test_a_time_left_that_grows_with_a_standstill_is_a_change(server: RunningServer) -> None:
+def test_growing_eta_changes_etag(server: RunningServer) -> None:
     http = server.client("write")
     http.put("/api/v1/items/a", json={"completed": 0, "total": 10})
     server.clock.advance(3)
@@ -149,7 +149,7 @@ writes = st.tuples(
     st.lists(st.lists(writes, max_size=4), max_size=8),
     st.integers(1, 3),
 )
-def test_pages_of_the_list_neither_repeat_nor_skip_what_was_there_all_along(
+def test_list_pages_have_each_lasting_item_once(
     first: list[tuple[str, int]], between: list[list[tuple[str, str, int, str | None]]], limit: int
 ) -> None:
     count = itertools.count()
@@ -184,7 +184,7 @@ def test_pages_of_the_list_neither_repeat_nor_skip_what_was_there_all_along(
     assert set(stayed.values()) <= set(seen)
 
 
-def test_items_that_two_servers_made_at_one_instant_are_all_on_some_page(server: RunningServer) -> None:
+def test_items_of_two_servers_at_one_instant_are_all_listed(server: RunningServer) -> None:
     twins = [
         Item(id=name, owner_id="k", owner="ci", run_id="r", created_at=1.5, updated_at=1.5, born=7) for name in "abc"
     ]
@@ -200,7 +200,7 @@ def test_items_that_two_servers_made_at_one_instant_are_all_on_some_page(server:
     assert seen == ["a", "b", "c"]
 
 
-def test_a_cursor_of_the_longest_id_is_taken(server: RunningServer) -> None:
+def test_cursor_of_longest_id_is_accepted(server: RunningServer) -> None:
     http = server.client("write")
     for letter in "ab":
         http.post(
@@ -212,7 +212,7 @@ def test_a_cursor_of_the_longest_id_is_taken(server: RunningServer) -> None:
     assert item["id"].startswith("b")
 
 
-def test_pages_of_the_history_neither_repeat_nor_skip_what_was_there_all_along(
+def test_history_pages_have_each_lasting_run_once(
     reopen: Callable[[], Store],  # noqa: F811
 ) -> None:
     store = reopen()

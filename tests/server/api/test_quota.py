@@ -40,7 +40,7 @@ def parse_quota(reply: httpx.Response) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_who_makes_an_item_is_told_how_many_more_there_may_be(make_server: Callable[..., RunningServer]) -> None:
+def test_create_response_has_item_quota(make_server: Callable[..., RunningServer]) -> None:
     http = make_server(max_items=4).client("write")
     assert parse_quota(http.put("/api/v1/items/a", json={})) == {"items": {"q": 4, "r": 3}}
     assert parse_quota(http.post("/progress", json=make_legacy_item("b"))) == {"items": {"q": 4, "r": 2}}
@@ -52,7 +52,7 @@ def test_who_makes_an_item_is_told_how_many_more_there_may_be(make_server: Calla
     assert parse_quota(http.patch("/api/v1/items/a", json={})) == {}  # of which there are many
 
 
-def test_who_signs_in_wrongly_is_told_how_many_more_attempts_there_are(server: RunningServer) -> None:
+def test_failed_sign_in_has_attempt_quota(server: RunningServer) -> None:
     http = server.client()
     policy = {"q": sessions.MAX_SIGN_IN_ATTEMPTS, "w": 60}
     for left in range(sessions.MAX_SIGN_IN_ATTEMPTS - 1, 0, -1):
@@ -63,7 +63,7 @@ def test_who_signs_in_wrongly_is_told_how_many_more_attempts_there_are(server: R
     assert (reply.status_code, reply.headers["Retry-After"]) == (429, "61")
 
 
-def test_a_stream_tells_how_many_more_there_may_be(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_response_has_stream_quota(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "MAX_STREAMS", 8)
     http = server.client("admin")
     share = http.post("/api/v1/shares", json={"group": "g"}).json()["path"]
@@ -89,13 +89,13 @@ def test_a_stream_tells_how_many_more_there_may_be(server: RunningServer, monkey
             assert parse_quota(reply)["streams"] == {"q": most, "qu": "concurrent-requests", "r": 0, "t": 30}
 
 
-def test_requests_are_not_counted_unless_they_are_to_be(module_server: RunningServer) -> None:
+def test_requests_are_not_limited_by_default(module_server: RunningServer) -> None:
     assert module_server.background.app.services.rate_limiter is None
     assert parse_quota(module_server.client("read").get("/api/key-info")) == {}
     assert "requests" not in module_server.client("read").get("/api/key-info").json()["limits"]
 
 
-def test_a_key_may_send_so_many_requests_and_others_as_many(make_server: Callable[..., RunningServer]) -> None:
+def test_request_limit_is_per_key(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(max_requests=2)
     http, other = served.client("write"), served.client("other")
     for left in range(2 * BURST_SECONDS - 1, -1, -1):
@@ -115,7 +115,7 @@ def test_a_key_may_send_so_many_requests_and_others_as_many(make_server: Callabl
     assert [http.put("/api/v1/items/a", json={}).status_code for _ in range(3)] == [201, 200, 429]
 
 
-def test_a_stream_that_goes_on_takes_no_more_requests(make_server: Callable[..., RunningServer]) -> None:
+def test_open_stream_takes_one_request(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(max_requests=1)
     http, writer = served.client("read"), served.client("write")
     with http.stream("GET", "/api/v1/events") as stream:
@@ -126,13 +126,13 @@ def test_a_stream_that_goes_on_takes_no_more_requests(make_server: Callable[...,
     assert parse_quota(http.get("/progress"))["requests"]["r"] == BURST_SECONDS - 2
 
 
-def test_guests_are_counted_by_their_address(make_server: Callable[..., RunningServer]) -> None:
+def test_guests_are_limited_by_address(make_server: Callable[..., RunningServer]) -> None:
     http = make_server(max_requests=1, public_read=True).client()
     assert [http.get("/progress").status_code for _ in range(BURST_SECONDS + 1)] == [200] * BURST_SECONDS + [429]
 
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=60))
-def test_no_more_requests_pass_than_may(per_second: int, pauses: list[float]) -> None:
+def test_rate_limiter_never_exceeds_rate(per_second: int, pauses: list[float]) -> None:
     allowance, now, passed = RateLimiter(per_second), 0.0, 0
     for pause in pauses:
         now += pause
@@ -148,7 +148,7 @@ def test_no_more_requests_pass_than_may(per_second: int, pauses: list[float]) ->
     assert passed <= per_second * (BURST_SECONDS + now) + 1
 
 
-def test_as_many_as_may_come_at_once_pass_and_then_the_pace_is_held() -> None:
+def test_rate_limiter_allows_burst_then_rate() -> None:
     allowance = RateLimiter(3)
     for _ in range(3 * BURST_SECONDS):
         allowance.acquire("a", 100.0)
@@ -159,7 +159,7 @@ def test_as_many_as_may_come_at_once_pass_and_then_the_pace_is_held() -> None:
             allowance.acquire("a", 100.0 + second)
 
 
-def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
+def test_clock_set_back_does_not_delay_requests() -> None:
     allowance = RateLimiter(1)
     for _ in range(BURST_SECONDS):
         allowance.acquire("a", 1e9)
@@ -168,7 +168,7 @@ def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
     assert raised.value.retry_after == 1
 
 
-def test_the_clients_that_are_known_take_limited_room() -> None:
+def test_rate_limiter_has_bounded_clients() -> None:
     allowance = RateLimiter(1)
     for number in range(MAX_CLIENTS + 10):
         allowance.acquire(str(number), 0.0)
@@ -180,7 +180,7 @@ def test_the_clients_that_are_known_take_limited_room() -> None:
 # Retry-After
 
 
-def test_every_answer_of_503_says_when_to_come_back(server: RunningServer, disk: FullDisk) -> None:
+def test_every_503_has_retry_after(server: RunningServer, disk: FullDisk) -> None:
     """A disk that is full, for every route that may answer so."""
     admin = server.client("admin")
     admin.put("/api/v1/items/a", json={})

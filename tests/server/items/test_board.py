@@ -48,19 +48,19 @@ def make_started_board(**fields: object) -> Board:
 # Part 1 of the protocol
 
 
-def test_a_created_item_is_running_and_has_a_run_of_its_own() -> None:
+def test_created_item_is_running_with_its_own_run() -> None:
     change = make_board().create(parse_legacy(make_body()), OWNER_A, 10.0)
     item = item_after(change)
     assert (change.before, change.durable) == (None, True)
     assert (item.status, item.run_id, item.seq, item.owner, item.created_at) == ("running", "made-1", 0, "ci", 10.0)
 
 
-def test_an_item_created_at_one_has_succeeded() -> None:
+def test_item_created_at_one_has_succeeded() -> None:
     item = item_after(make_board().create(parse_legacy(make_body(1.0)), OWNER_A, 10.0))
     assert (item.status, item.ended_at) == ("succeeded", 10.0)
 
 
-def test_an_id_can_be_created_once() -> None:
+def test_create_of_existing_id_is_refused() -> None:
     made = make_board()
     made.create(parse_legacy(make_body()), OWNER_A, 0.0)
     with pytest.raises(ProblemError) as problem:
@@ -68,7 +68,7 @@ def test_an_id_can_be_created_once() -> None:
     assert problem_code(problem) == "item-exists"
 
 
-def test_an_update_replaces_four_fields_and_touches_nothing_else() -> None:
+def test_update_replaces_only_four_fields() -> None:
     made = make_started_board(
         completed=1, total=4, unit="B", group="g", parent="p", meta={"host": "h"}, seq=7, ttl=5, heartbeat_timeout=9
     )
@@ -79,7 +79,7 @@ def test_an_update_replaces_four_fields_and_touches_nothing_else() -> None:
         assert getattr(item, field) == getattr(before, field), field
 
 
-def test_an_update_to_one_ends_the_run_and_a_later_one_below_revives_it() -> None:
+def test_update_to_one_ends_run_and_lower_value_revives_it() -> None:
     made = make_started_board()
     ended = made.update(parse_legacy(make_body(1)), 5.0)
     assert (item_after(ended).status, item_after(ended).ended_at, ended.durable) == ("succeeded", 5.0, True)
@@ -89,19 +89,19 @@ def test_an_update_to_one_ends_the_run_and_a_later_one_below_revives_it() -> Non
     assert (item_after(revived).status, item_after(revived).ended_at, revived.durable) == ("running", None, True)
 
 
-def test_an_update_in_between_is_not_durable() -> None:
+def test_update_between_zero_and_one_is_not_durable() -> None:
     made = make_started_board()
     assert not made.update(parse_legacy(make_body(0.6)), 1.0).durable
 
 
-def test_an_update_of_an_unknown_item_is_refused() -> None:
+def test_update_of_unknown_item_is_refused() -> None:
     with pytest.raises(ProblemError) as problem:
         make_board().update(parse_legacy(make_body()), 0.0)
     assert problem_code(problem) == "item-not-found"
 
 
 @pytest.mark.parametrize("field", ["id", "title", "description", "value", "weight"])
-def test_part_one_needs_all_five_fields(field: str) -> None:
+def test_legacy_body_requires_all_five_fields(field: str) -> None:
     lacking = make_body()
     del lacking[field]
     with pytest.raises(ProblemError) as problem:
@@ -112,12 +112,12 @@ def test_part_one_needs_all_five_fields(field: str) -> None:
 # Put, patch, delete
 
 
-def test_a_put_creates_with_a_run_id_of_the_servers_where_none_is_named() -> None:
+def test_put_without_run_id_gets_one_from_server() -> None:
     change = make_board().put("a", {}, OWNER_A, 0.0)
     assert (change.before, item_after(change).run_id, change.durable) == (None, "made-1", True)
 
 
-def test_a_put_replaces_what_a_patch_keeps() -> None:
+def test_put_replaces_fields_that_patch_keeps() -> None:
     made = make_started_board(title="t", total=5, group="g", meta={"a": "1"})
     item = item_after(made.patch("a", parse_write({"completed": 2}, merge=True), 1.0))
     assert (item.title, item.total, item.group, item.meta, item.value) == ("t", 5, "g", {"a": "1"}, 0.4)
@@ -125,7 +125,7 @@ def test_a_put_replaces_what_a_patch_keeps() -> None:
     assert (item.title, item.total, item.group, item.meta, item.value) == ("", None, None, {}, 0.0)
 
 
-def test_null_clears_in_a_patch() -> None:
+def test_patch_with_null_clears_fields() -> None:
     made = make_started_board(
         title="t", total=5, error="e", group="g", meta={"a": "1"}, ttl=4, weight=3, completed=1, unit="B"
     )
@@ -135,13 +135,13 @@ def test_null_clears_in_a_patch() -> None:
     assert (item.weight, item.completed, item.unit) == (0, None, "")
 
 
-def test_meta_is_merged_entry_by_entry() -> None:
+def test_patch_merges_meta_entry_by_entry() -> None:
     made = make_started_board(meta={"a": "1", "b": "2"})
     item = item_after(made.patch("a", parse_write({"meta": {"a": None, "c": "3"}}, merge=True), 1.0))
     assert item.meta == {"b": "2", "c": "3"}
 
 
-def test_meta_cannot_grow_beyond_its_limit_by_merging() -> None:
+def test_patch_cannot_grow_meta_beyond_limit() -> None:
     made = make_started_board(meta={str(n): "" for n in range(16)})
     with pytest.raises(ProblemError) as problem:
         made.patch("a", parse_write({"meta": {"one more": ""}}, merge=True), 1.0)
@@ -149,13 +149,13 @@ def test_meta_cannot_grow_beyond_its_limit_by_merging() -> None:
     assert len(made.require("a").meta) == 16
 
 
-def test_reaching_the_total_does_not_end_the_run() -> None:
+def test_reaching_total_does_not_end_run() -> None:
     made = make_started_board(total=2)
     item = item_after(made.patch("a", {"completed": 2}, 1.0))
     assert (item.value, item.status, item.ended_at) == (1.0, "running", None)
 
 
-def test_an_end_status_is_durable_and_has_an_instant() -> None:
+def test_end_status_is_durable_and_sets_ended_at() -> None:
     change = make_started_board().patch(
         "a", parse_write({"status": "failed", "error": "ValueError: x"}, merge=True), 4.0
     )
@@ -167,7 +167,7 @@ def test_an_end_status_is_durable_and_has_an_instant() -> None:
     assert change.durable
 
 
-def test_an_ended_run_takes_no_more_writes() -> None:
+def test_ended_run_refuses_writes() -> None:
     made = make_started_board(status="succeeded")
     for write in ({}, {"run_id": "r", "seq": 9}, {"status": "running"}, {"status": "failed"}):
         with pytest.raises(ProblemError) as problem:
@@ -181,19 +181,19 @@ def test_an_ended_run_takes_no_more_writes() -> None:
     assert problem_code(problem) == "run-ended"
 
 
-def test_the_same_end_told_twice_is_no_conflict() -> None:
+def test_repeated_end_status_is_ignored() -> None:
     made = make_started_board(status="succeeded", seq=3)
     before = made.require("a")
     change = made.patch("a", {"run_id": "r", "seq": 4, "status": "succeeded"}, 9.0)
     assert (change.before, change.writes(), made.require("a")) == (before, [], before)
 
 
-def test_an_old_write_to_an_ended_run_is_ignored() -> None:
+def test_old_write_to_ended_run_is_ignored() -> None:
     made = make_started_board(status="succeeded", seq=3)
     assert made.patch("a", {"run_id": "r", "seq": 2, "completed": 1}, 9.0).writes() == []
 
 
-def test_an_old_write_is_ignored_and_one_without_a_number_is_not() -> None:
+def test_old_seq_is_ignored_and_absent_seq_applied() -> None:
     made = make_started_board(seq=5, completed=5)
     assert made.patch("a", {"run_id": "r", "seq": 5, "completed": 1}, 1.0).writes() == []
     assert made.put("a", {"run_id": "r", "seq": 4, "completed": 1}, OWNER_A, 1.0).writes() == []
@@ -201,12 +201,12 @@ def test_an_old_write_is_ignored_and_one_without_a_number_is_not() -> None:
     assert item_after(made.patch("a", {"seq": 6, "completed": 2}, 1.0)).seq == 6
 
 
-def test_an_empty_patch_is_a_sign_of_life() -> None:
+def test_empty_patch_is_sign_of_life() -> None:
     made = make_started_board(heartbeat_timeout=10)
     assert item_after(made.patch("a", {"run_id": "r", "seq": 1}, 8.0)).updated_at == 8.0
 
 
-def test_another_runs_patch_and_delete_are_refused() -> None:
+def test_patch_and_delete_of_another_run_are_refused() -> None:
     made = make_started_board()
     for attempt in (lambda: made.patch("a", {"run_id": "x"}, 1.0), lambda: made.delete("a", 1.0, run_id="x")):
         with pytest.raises(ProblemError) as problem:
@@ -214,7 +214,7 @@ def test_another_runs_patch_and_delete_are_refused() -> None:
         assert problem_code(problem) == "run-superseded"
 
 
-def test_a_put_of_another_run_takes_over_and_the_old_run_has_stopped() -> None:
+def test_put_of_another_run_takes_over_and_stops_old_run() -> None:
     made = make_started_board(title="old", group="g", seq=9)
     change = made.put("a", {"run_id": "new", "title": "new"}, OWNER_A, 7.0)
     item = item_after(change)
@@ -225,14 +225,14 @@ def test_a_put_of_another_run_takes_over_and_the_old_run_has_stopped() -> None:
     assert (change.ended_run.status, change.ended_run.item.title, change.ended_run.ended_at) == ("stopped", "old", 7.0)
 
 
-def test_a_run_that_had_ended_keeps_its_end_when_taken_over() -> None:
+def test_takeover_of_ended_run_keeps_its_end() -> None:
     made = make_started_board(status="failed")
     change = made.put("a", {"run_id": "new"}, OWNER_A, 7.0)
     assert change.ended_run is not None
     assert (change.ended_run.status, change.ended_run.ended_at) == ("failed", 0.0)
 
 
-def test_a_run_that_was_taken_over_cannot_take_the_item_back() -> None:
+def test_superseded_run_cannot_take_item_back() -> None:
     made = make_started_board()
     made.put("a", {"run_id": "new"}, OWNER_A, 1.0)
     with pytest.raises(ProblemError) as problem:
@@ -242,7 +242,7 @@ def test_a_run_that_was_taken_over_cannot_take_the_item_back() -> None:
     assert made.put("a", {"run_id": "r"}, OWNER_A, 4.0).before is None
 
 
-def test_deleting_a_running_item_records_it_as_deleted_and_an_ended_one_as_it_ended() -> None:
+def test_delete_records_deleted_run_or_its_own_end() -> None:
     made = make_started_board()
     change = made.delete("a", 2.0)
     assert change.ended_run is not None
@@ -257,7 +257,7 @@ def test_deleting_a_running_item_records_it_as_deleted_and_an_ended_one_as_it_en
 # Parts
 
 
-def test_completed_is_the_sum_of_the_parts() -> None:
+def test_completed_is_sum_of_parts() -> None:
     made = make_started_board(total=100)
     made.put("a", {"run_id": "r", "part": "1", "completed": 10, "total": 100}, OWNER_A, 1.0)
     made.patch("a", {"part": "2", "completed": 5}, 1.0)
@@ -265,7 +265,7 @@ def test_completed_is_the_sum_of_the_parts() -> None:
     assert (item.completed, item.value) == (25, 0.25)
 
 
-def test_each_part_has_its_own_counter_of_writes() -> None:
+def test_each_part_has_its_own_seq() -> None:
     made = make_started_board()
     made.patch("a", {"part": "1", "completed": 10, "seq": 50}, 1.0)
     assert item_after(made.patch("a", {"part": "2", "completed": 1, "seq": 1}, 1.0)).completed == 11
@@ -273,19 +273,19 @@ def test_each_part_has_its_own_counter_of_writes() -> None:
     assert item_after(made.patch("a", {"completed": 100, "seq": 1}, 1.0)).completed == 111
 
 
-def test_a_part_that_joins_by_put_keeps_the_other_parts_counts() -> None:
+def test_part_joining_by_put_keeps_other_counts() -> None:
     made = make_started_board()
     made.put("a", {"run_id": "r", "part": "1", "completed": 10}, OWNER_A, 1.0)
     assert item_after(made.put("a", {"run_id": "r", "part": "2", "completed": 3}, OWNER_A, 1.0)).completed == 13
 
 
-def test_a_new_run_begins_without_parts() -> None:
+def test_new_run_begins_without_parts() -> None:
     made = make_started_board()
     made.patch("a", {"part": "1", "completed": 10}, 1.0)
     assert item_after(made.put("a", {"run_id": "new"}, OWNER_A, 1.0)).completed is None
 
 
-def test_a_run_has_a_limited_number_of_parts() -> None:
+def test_parts_beyond_limit_are_refused() -> None:
     made = make_started_board()
     for n in range(MAX_PARTS):
         made.patch("a", {"part": str(n), "completed": 2**53}, 1.0)
@@ -299,7 +299,7 @@ def test_a_run_has_a_limited_number_of_parts() -> None:
 # Owners
 
 
-def test_an_owner_has_a_limited_number_of_items() -> None:
+def test_items_of_owner_beyond_limit_are_refused() -> None:
     made = make_board(max_items=2)
     made.put("a", {}, OWNER_A, 0.0)
     made.create(parse_legacy(make_body(item_id="b")), OWNER_A, 0.0)
@@ -316,7 +316,7 @@ def test_an_owner_has_a_limited_number_of_items() -> None:
     made.put("d", {}, OWNER_A, 0.0)
 
 
-def test_taking_over_anothers_item_moves_the_count() -> None:
+def test_takeover_moves_item_to_new_owners_quota() -> None:
     made = make_board(max_items=1)
     made.put("a", {"run_id": "r"}, OWNER_A, 0.0)
     made.put("a", {"run_id": "s"}, OWNER_B, 0.0)
@@ -328,7 +328,7 @@ def test_taking_over_anothers_item_moves_the_count() -> None:
 # Undoing
 
 
-def test_a_change_that_was_not_kept_is_undone() -> None:
+def test_rollback_undoes_change() -> None:
     made = make_board(max_items=1)
     made.rollback(made.put("a", {}, OWNER_A, 0.0))
     assert made.get("a") is None
@@ -337,7 +337,7 @@ def test_a_change_that_was_not_kept_is_undone() -> None:
     assert made.get("b") is change.after
 
 
-def test_a_change_is_not_undone_over_a_newer_one() -> None:
+def test_rollback_keeps_newer_change() -> None:
     made = make_board()
     change = made.put("a", {}, OWNER_A, 0.0)
     newer = item_after(made.patch("a", {"title": "newer"}, 1.0))
@@ -347,7 +347,7 @@ def test_a_change_is_not_undone_over_a_newer_one() -> None:
 # Time
 
 
-def test_a_silent_item_is_stalled_until_it_speaks_again() -> None:
+def test_silent_item_is_stalled_until_next_write() -> None:
     made = make_started_board(heartbeat_timeout=10)
     assert not is_stalled(made.require("a"), 9.9)
     assert is_stalled(made.require("a"), 10.0)
@@ -357,7 +357,7 @@ def test_a_silent_item_is_stalled_until_it_speaks_again() -> None:
     assert not is_stalled(made.require("a"), 99.0)
 
 
-def test_falling_silent_is_a_new_revision_each_time() -> None:
+def test_each_stall_is_a_new_revision() -> None:
     made = make_started_board(heartbeat_timeout=10)
     made.patch("a", {}, 5.0)
     rev = made.rev
@@ -371,7 +371,7 @@ def test_falling_silent_is_a_new_revision_each_time() -> None:
     assert made.rev == rev + 1
 
 
-def test_a_heartbeat_timeout_that_becomes_shorter_counts_at_once() -> None:
+def test_shorter_heartbeat_timeout_applies_at_once() -> None:
     made = make_started_board(heartbeat_timeout=1000)
     made.patch("a", {"heartbeat_timeout": 1}, 1.0)
     rev = made.rev
@@ -379,7 +379,7 @@ def test_a_heartbeat_timeout_that_becomes_shorter_counts_at_once() -> None:
     assert made.rev == rev + 1
 
 
-def test_an_ended_item_expires_with_its_own_end() -> None:
+def test_ended_item_expires_with_its_end() -> None:
     made = make_started_board(ttl=30, status="failed")
     assert made.sweep(29.0) == []
     (change,) = made.sweep(30.0)
@@ -387,28 +387,28 @@ def test_an_ended_item_expires_with_its_own_end() -> None:
     assert (change.ended_run.status, made.get("a"), change.durable) == ("failed", None, False)
 
 
-def test_an_item_expires_by_its_end_and_not_by_its_creation() -> None:
+def test_expiry_counts_from_end_not_creation() -> None:
     made = make_started_board(ttl=30)
     made.patch("a", {"status": "succeeded"}, 100.0)
     assert made.sweep(129.0) == []
     assert len(made.sweep(130.0)) == 1
 
 
-def test_a_revived_item_does_not_expire() -> None:
+def test_revived_item_does_not_expire() -> None:
     made = make_started_board(ttl=30)
     made.update(parse_legacy(make_body(1)), 0.0)
     made.update(parse_legacy(make_body(0.5)), 1.0)
     assert made.sweep(100.0) == []
 
 
-def test_what_was_loaded_expires_and_falls_silent_too() -> None:
+def test_loaded_items_expire_and_stall() -> None:
     made = make_started_board(ttl=30, status="failed")
     later = make_board(items=[made.require("a")])
     assert len(later.sweep(30.0)) == 1
     assert later.rev > made.rev
 
 
-def test_the_list_is_by_weight_then_by_age() -> None:
+def test_list_is_sorted_by_weight_then_age() -> None:
     made = make_board()
     for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
         made.put(item_id, {"weight": weight}, OWNER_A, 0.0)
@@ -418,7 +418,7 @@ def test_the_list_is_by_weight_then_by_age() -> None:
 # Rate and time left
 
 
-def test_the_rate_is_smoothed_and_gives_the_time_left() -> None:
+def test_rate_is_smoothed_and_gives_eta() -> None:
     made = make_started_board(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)
     told_ = serialize_item(made.require("a"), 1.0)
@@ -429,7 +429,7 @@ def test_the_rate_is_smoothed_and_gives_the_time_left() -> None:
     assert 9.0 < rate < 10.0
 
 
-def test_an_item_without_a_count_has_a_time_left_but_no_rate() -> None:
+def test_item_without_count_has_eta_but_no_rate() -> None:
     made = make_board()
     made.create(parse_legacy(make_body(0.0)), OWNER_A, 0.0)
     made.update(parse_legacy(make_body(0.25)), 10.0)
@@ -437,7 +437,7 @@ def test_an_item_without_a_count_has_a_time_left_but_no_rate() -> None:
     assert (told_["rate"], told_["eta"]) == (None, 30.0)
 
 
-def test_a_step_is_timed_from_the_step_before_however_many_signs_of_life_came_between() -> None:
+def test_rate_ignores_signs_of_life_between_steps() -> None:
     made = make_started_board(completed=0, total=4)
     for minute in range(1, 30):
         made.patch("a", {"completed": minute // 10}, 60.0 * minute)
@@ -445,7 +445,7 @@ def test_a_step_is_timed_from_the_step_before_however_many_signs_of_life_came_be
     assert (told_["rate"], told_["eta"]) == (1 / 600, 1200.0)
 
 
-def test_the_time_left_grows_with_the_time_that_an_item_stands_still() -> None:
+def test_eta_grows_without_progress() -> None:
     made = make_started_board(completed=0, total=4)
     made.patch("a", {"completed": 1}, 600.0)
     left = [serialize_item(made.require("a"), 600.0 + waited)["eta"] for waited in (0, 600, 1200, 6000)]
@@ -454,21 +454,21 @@ def test_the_time_left_grows_with_the_time_that_an_item_stands_still() -> None:
     assert serialize_item(made.require("a"), 6600.0)["eta"] == pytest.approx(18000.0)
 
 
-def test_a_short_pause_is_none() -> None:
+def test_short_pause_keeps_rate() -> None:
     made = make_started_board(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)
     assert [serialize_item(made.require("a"), at)["eta"] for at in (1.0, 16.0, 31.0)] == [9.0, 9.0, 18.0]
     assert serialize_item(made.require("a"), 31.0)["rate"] == 5.0
 
 
-def test_of_who_is_silent_neither_rate_nor_time_left_is_told() -> None:
+def test_stalled_item_has_no_rate_or_eta() -> None:
     made = make_started_board(completed=0, total=100, heartbeat_timeout=5)
     made.patch("a", {"completed": 10}, 1.0)
     told_ = serialize_item(made.require("a"), 6.0)
     assert (told_["stalled"], told_["rate"], told_["eta"]) == (True, None, None)
 
 
-def test_what_ended_has_neither_rate_nor_time_left() -> None:
+def test_ended_item_has_no_rate_or_eta() -> None:
     made = make_started_board(completed=0, total=100)
     made.patch("a", {"completed": 10}, 1.0)
     made.patch("a", {"status": "stopped"}, 2.0)
@@ -477,7 +477,7 @@ def test_what_ended_has_neither_rate_nor_time_left() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1e300, 1e300) | st.integers(-(2**53), 2**53), st.floats(-10, 1e9))))
-def test_rate_and_time_left_are_never_negative_and_always_finite(steps: list[tuple[float, float]]) -> None:
+def test_rate_and_eta_are_finite_and_not_negative(steps: list[tuple[float, float]]) -> None:
     made = make_started_board(total=1000)
     now = 0.0
     for completed, elapsed in steps:
@@ -493,7 +493,7 @@ def test_rate_and_time_left_are_never_negative_and_always_finite(steps: list[tup
 
 
 @given(st.permutations(range(1, 8)), st.data())
-def test_whatever_order_writes_arrive_in_the_newest_stays(order: list[int], data: st.DataObject) -> None:
+def test_newest_write_wins_in_any_order(order: list[int], data: st.DataObject) -> None:
     made = make_started_board()
     repeated = order + data.draw(st.lists(st.sampled_from(order)))
     for seq in repeated:
@@ -516,9 +516,7 @@ PROGRESS_FIELDS = st.fixed_dictionaries(
 @given(
     st.sampled_from([None, 0, 10, 2.5]), st.lists(st.tuples(PROGRESS_FIELDS, st.sampled_from([-1.0, 0.0, 0.1, 60.0])))
 )
-def test_the_short_way_of_a_patch_leads_to_where_the_long_one_does(
-    total: float | None, patches: list[tuple[WriteFields, float]]
-) -> None:
+def test_fast_and_full_patch_have_same_result(total: float | None, patches: list[tuple[WriteFields, float]]) -> None:
     short, long = (
         make_started_board(total=total, heartbeat_timeout=5),
         make_started_board(total=total, heartbeat_timeout=5),
@@ -533,7 +531,7 @@ def test_the_short_way_of_a_patch_leads_to_where_the_long_one_does(
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=40))
-def test_parts_add_up_to_the_newest_count_of_each(writes: list[tuple[str, int]]) -> None:
+def test_parts_sum_newest_counts(writes: list[tuple[str, int]]) -> None:
     made = make_started_board()
     for part, seq in writes:
         made.patch("a", {"part": part, "seq": seq, "completed": seq * 7}, 0.0)
@@ -578,7 +576,7 @@ def _perform(made: Board, op: tuple[str, str, float, WriteFields], now: float) -
 
 @settings(max_examples=150)
 @given(st.lists(BOARD_OPS, max_size=40))
-def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, float, WriteFields]]) -> None:
+def test_persisted_writes_rebuild_the_board(ops: list[tuple[str, str, float, WriteFields]]) -> None:
     made = make_board(max_items=2)
     kept: dict[str, Item] = {}
     for step, op in enumerate(ops):
@@ -608,7 +606,7 @@ def test_what_is_persisted_is_what_the_board_shows(ops: list[tuple[str, str, flo
 
 
 @pytest.mark.parametrize("heap", ["_expiries", "_heartbeats", "_deadlines", "_abandonments"])
-def test_what_is_put_off_for_ever_takes_no_more_and_more_room(heap: str) -> None:
+def test_postponed_timers_do_not_grow_heap(heap: str) -> None:
     made = make_board(give_up=1e9)
     for number in range(3 * STALE_ENTRIES):
         new = f"new {number}"
@@ -623,7 +621,7 @@ def test_what_is_put_off_for_ever_takes_no_more_and_more_room(heap: str) -> None
     assert len(made._timers.watched_ids) <= 2 * len(made) + STALE_ENTRIES
 
 
-def test_what_is_due_is_not_forgotten_with_what_is_not() -> None:
+def test_compaction_keeps_due_timers() -> None:
     made = make_board()
     made.put("ended", {"status": "failed", "ttl": 50.0}, OWNER_A, 0.0)
     made.put("silent", {"heartbeat_timeout": 60.0}, OWNER_A, 0.0)

@@ -63,7 +63,7 @@ def test_ints_are_compared_exactly(completed: int, total: int) -> None:
 
 
 @given(st.integers(1, 3000), st.floats(1e-6, 1e12))
-def test_equal_steps_that_are_added_up_are_complete(steps: int, total: float) -> None:
+def test_added_float_steps_are_complete(steps: int, total: float) -> None:
     done = add_repeatedly(total / steps, steps)
     assert is_complete(done, total)
     assert not is_complete(done - 2e-9 * total, total)
@@ -77,7 +77,7 @@ def test_floats_have_a_tolerance(total: float, off: float) -> None:
 
 
 @given(NUMBER_VALUES, NUMBER_VALUES)
-def test_a_share_is_1_only_of_what_is_complete(completed: Number, total: Number) -> None:
+def test_fraction_is_1_only_when_complete(completed: Number, total: Number) -> None:
     share = compute_fraction(completed, total)
     assert share is not None
     assert 0.0 <= share <= 1.0
@@ -87,13 +87,13 @@ def test_a_share_is_1_only_of_what_is_complete(completed: Number, total: Number)
 
 
 @pytest.mark.parametrize("total", [10, 2**53, 2**60, 10**300])
-def test_the_last_of_many_is_not_rounded_away(total: int) -> None:
+def test_last_of_many_units_is_not_rounded_away(total: int) -> None:
     assert compute_fraction(total - 1, total) != 1.0
     assert compute_fraction(total, total) == 1.0
 
 
 @pytest.mark.parametrize("percent", range(101))
-def test_a_whole_percentage_is_shown_as_it_is(percent: int) -> None:
+def test_whole_percentage_is_exact(percent: int) -> None:
     assert floor_percent(percent / 100) == percent
 
 
@@ -101,7 +101,7 @@ def test_a_whole_percentage_is_shown_as_it_is(percent: int) -> None:
 
 
 @given(st.integers(1, 2000))
-def test_the_share_of_a_client_that_adds_up_is_taken(steps: int) -> None:
+def test_added_fractions_of_client_are_valid(steps: int) -> None:
     done = 0.0
     for _ in range(steps):
         done += 1 / steps
@@ -110,12 +110,12 @@ def test_the_share_of_a_client_that_adds_up_is_taken(steps: int) -> None:
 
 
 @pytest.mark.parametrize("value", [1.0000000000000007, SUM_OF_TENTHS, 1 + 1e-10, 1 - 1e-10, 1])
-def test_a_share_that_is_as_good_as_1_is_1(value: float) -> None:
+def test_fraction_close_to_1_is_1(value: float) -> None:
     assert check_value(value) == 1.0
 
 
 @pytest.mark.parametrize("value", [-0.0, -1e-17, 0])
-def test_a_share_that_is_as_good_as_0_is_0(value: float) -> None:
+def test_fraction_close_to_0_is_0(value: float) -> None:
     assert str(check_value(value)) == "0.0"
 
 
@@ -123,11 +123,11 @@ def test_a_share_that_is_as_good_as_0_is_0(value: float) -> None:
     ("value", "number"),
     [(Fraction(1, 4), 0.25), (Decimal("0.5"), 0.5), (2**53 - 1, 2**53 - 1), (10**400, None), (math.nan, None)],
 )
-def test_numbers_of_other_kinds_become_those_of_the_protocol(value: object, number: Number | None) -> None:
+def test_other_number_types_are_converted(value: object, number: Number | None) -> None:
     assert clean_number(value) == number
 
 
-def test_the_ints_of_numpy_stay_exact() -> None:
+def test_numpy_ints_stay_exact() -> None:
     numpy = pytest.importorskip("numpy")
     number = clean_number(numpy.int64(2**53 - 1))
     assert type(number) is int
@@ -141,7 +141,7 @@ def test_the_ints_of_numpy_stay_exact() -> None:
         (2**53 - 1, 2**53, "stopped"), (0, 0, "succeeded"),
     ],
 )  # fmt: skip
-def test_a_bar_that_is_let_go_of_has_succeeded_if_it_is_complete(completed: Number, total: Number, status: str) -> None:
+def test_abandoned_bar_has_succeeded_if_complete(completed: Number, total: Number, status: str) -> None:
     run = Mirror("job", intern_options("it", None, False, 0.5), None)
     run.status = "running"
     run.read = lambda: Reading(completed, total, None, "", "it")
@@ -153,17 +153,17 @@ def test_a_bar_that_is_let_go_of_has_succeeded_if_it_is_complete(completed: Numb
 
 
 @pytest.mark.parametrize("value", [1.0000000000000007, SUM_OF_TENTHS, 1.0, 1])
-def test_part_1_ends_at_what_is_as_good_as_1(value: float) -> None:
+def test_legacy_value_close_to_1_ends_run(value: float) -> None:
     item = item_after(new_board().create(parse_legacy(make_body(value)), OWNER_A, 10.0))
     assert (item.value, item.status) == (1.0, "succeeded")
 
 
-def test_a_tracker_on_a_server_of_part_1_never_writes_the_end_before_it() -> None:
+def test_tracker_on_legacy_server_never_writes_early_end() -> None:
     assert check_value(MAX_RUNNING_VALUE) < 1
 
 
 @pytest.mark.parametrize("value", ["0.9999999999999999", "1.0000000000000002", "1e-10", "-0.0"])
-def test_the_quick_readers_leave_what_is_close_to_an_end_to_the_careful_one(value: str) -> None:
+def test_fast_readers_reject_values_close_to_0_or_1(value: str) -> None:
     assert parse_write_fast(f'{{"value": {value}}}'.encode()) is None
     text = f'{{"id": "a", "title": "", "description": "", "weight": 0, "value": {value}}}'
     assert parse_legacy_fast(text.encode()) is None
@@ -183,7 +183,7 @@ TOTAL_CASES = {
 
 
 @pytest.mark.parametrize("case", TOTAL_CASES)
-def test_every_view_of_an_item_tells_the_same_share(case: str) -> None:
+def test_every_view_shows_the_same_fraction(case: str) -> None:
     completed, total, value, percent, counts = TOTAL_CASES[case]
     made = make_started_board(completed=completed, total=total)
     item = made.require("a")
@@ -201,7 +201,7 @@ def test_every_view_of_an_item_tells_the_same_share(case: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "percent"), [("succeeded", "100 %"), ("stopped", "0 %"), ("failed", "0 %")])
-def test_a_total_of_zero_is_told_once_the_run_ends(status: str, percent: str) -> None:
+def test_zero_total_has_percentage_after_end(status: str, percent: str) -> None:
     made = make_started_board(completed=0, total=0)
     item = item_after(made.patch("a", parse_write({"run_id": "r", "status": status}, merge=True), 1.0))
     wire = serialize_item(item, 1.0)
@@ -209,13 +209,13 @@ def test_a_total_of_zero_is_told_once_the_run_ends(status: str, percent: str) ->
     assert present_item(wire, 1.0)["percent"] == percent == percent_in_table(wire)
 
 
-def test_a_total_that_becomes_known_gives_a_share() -> None:
+def test_late_total_gives_fraction() -> None:
     made = make_started_board(completed=3, total=0)
     item = item_after(made.patch("a", parse_write({"run_id": "r", "total": 6}, merge=True), 1.0))
     assert item.value == 0.5
 
 
-def test_servers_that_merge_agree_with_one_that_does_not() -> None:
+def test_merged_fraction_equals_single_servers() -> None:
     base = make_started_board(completed=0.0, total=1.0, seq=1).require("a")
     ours = replace(base, own=SUM_OF_TENTHS, completed=SUM_OF_TENTHS, value=1.0, seq=2)
     assert three_way_merge(base, ours, replace(base, title="another")).value == 1.0
@@ -232,14 +232,14 @@ def test_servers_that_merge_agree_with_one_that_does_not() -> None:
         (0, 5, 0, []),
     ],
 )
-def test_a_threshold_is_reached_by_the_same_rule(before: Number, now: Number, total: Number, events: list[str]) -> None:
+def test_threshold_events_use_the_same_rule(before: Number, now: Number, total: Number, events: list[str]) -> None:
     made = make_started_board(completed=before, total=total, seq=1)
     earlier = made.require("a")
     later = item_after(made.patch("a", parse_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
     assert events_of_change(earlier, later, [29, 50, 80]) == events
 
 
-def test_a_block_over_fractions_succeeds() -> None:
+def test_block_over_fractions_succeeds() -> None:
     with recording() as recorded:
         with track(total=1.0, id="job", display=False) as bar:
             for _ in range(10):
@@ -247,5 +247,5 @@ def test_a_block_over_fractions_succeeds() -> None:
     assert (recorded["job"].status, is_complete(recorded["job"].completed, 1.0)) == ("succeeded", True)
 
 
-def test_the_tolerance_is_the_documented_one() -> None:
+def test_tolerance_is_documented() -> None:
     assert COMPLETION_TOLERANCE == 1e-9

@@ -38,31 +38,31 @@ def is_late(made: Board, now: float) -> bool:
     return serialize_item(made.require("a"), now)["late"]
 
 
-def test_an_item_is_late_from_its_deadline_on() -> None:
+def test_item_is_late_from_deadline_on() -> None:
     made = make_running_board()
     assert [is_late(made, now) for now in (0.0, DUE_AT - 0.01, DUE_AT, DUE_AT + 1e6)] == [False, False, True, True]
     assert serialize_item(made.require("a"), 0.0)["deadline"] == rfc3339(DUE_AT)
 
 
-def test_an_item_without_a_deadline_is_never_late() -> None:
+def test_item_without_deadline_is_never_late() -> None:
     assert not is_late(make_running_board(None), 1e12)
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "stopped"])
-def test_what_has_ended_is_not_late(end: str) -> None:
+def test_ended_item_is_not_late(end: str) -> None:
     made = make_running_board()
     made.patch("a", parse_fields(status=end), DUE_AT + 5)
     assert not is_late(made, DUE_AT + 6)
 
 
-def test_who_gives_signs_of_life_is_late_and_not_stalled() -> None:
+def test_item_with_heartbeats_is_late_but_not_stalled() -> None:
     made = make_running_board(heartbeat_timeout=10)
     made.patch("a", parse_fields(), DUE_AT + 1)
     wire = serialize_item(made.require("a"), DUE_AT + 2)
     assert (wire["late"], wire["stalled"]) == (True, False)
 
 
-def test_viewers_are_told_when_the_deadline_passes_though_nobody_writes() -> None:
+def test_passed_deadline_is_published_without_write() -> None:
     made = make_running_board()
     made.drain_changes()
     made.sweep(DUE_AT - 1)
@@ -75,7 +75,7 @@ def test_viewers_are_told_when_the_deadline_passes_though_nobody_writes() -> Non
     assert made.drain_overdue() == []
 
 
-def test_a_deadline_that_is_moved_counts_as_it_is_now() -> None:
+def test_moved_deadline_replaces_old_one() -> None:
     made = make_running_board()
     made.patch("a", parse_fields(deadline=rfc3339(DUE_AT + 50)), 1.0)
     made.sweep(DUE_AT)
@@ -84,7 +84,7 @@ def test_a_deadline_that_is_moved_counts_as_it_is_now() -> None:
     assert made.drain_overdue() == ["a"]
 
 
-def test_a_deadline_that_is_cleared_is_none() -> None:
+def test_cleared_deadline_has_no_effect() -> None:
     made = make_running_board()
     made.patch("a", parse_fields(deadline=None), 1.0)
     made.sweep(DUE_AT)
@@ -92,14 +92,14 @@ def test_a_deadline_that_is_cleared_is_none() -> None:
     assert serialize_item(made.require("a"), DUE_AT)["deadline"] is None
 
 
-def test_mere_progress_keeps_both() -> None:
+def test_progress_keeps_deadline_and_channels() -> None:
     made = make_running_board(notify=["phone"])
     made.patch("a", {"run_id": "r", "seq": 1, "completed": 3}, 1.0)
     wire = serialize_item(made.require("a"), DUE_AT)
     assert (wire["late"], wire["notify"], wire["completed"]) == (True, ["phone"], 3)
 
 
-def test_a_new_run_has_only_what_it_names() -> None:
+def test_new_run_inherits_no_deadline_or_channels() -> None:
     made = make_running_board(notify=["phone"])
     made.put("a", parse_fields(run_id="other"), OWNER_A, 1.0)
     wire = serialize_item(made.require("a"), DUE_AT)
@@ -111,26 +111,26 @@ def test_a_new_run_has_only_what_it_names() -> None:
     ["soon", "", 5, 1e3, True, [], "2026-01-01T00:00:00", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00",
      "2026-13-01T00:00:00Z", "2026-01-01T00:00:00Z\n", "2" * 400],
 )  # fmt: skip
-def test_a_deadline_that_is_no_instant_is_refused_by_its_name(instant: object) -> None:
+def test_invalid_deadline_is_refused_by_name(instant: object) -> None:
     with pytest.raises(ProblemError) as refused:
         parse_fields(deadline=instant)
     assert refused.value.field == "deadline"
 
 
 @pytest.mark.parametrize("names", ["phone", 5, {}, [5], [""], ["a" * 65], ["a\n"], [None], list("abcdefghi")])
-def test_what_is_no_short_list_of_names_is_refused_by_its_name(names: object) -> None:
+def test_invalid_notify_is_refused_by_name(names: object) -> None:
     with pytest.raises(ProblemError) as refused:
         parse_fields(notify=names)
     assert refused.value.field == "notify"
 
 
-def test_a_channel_is_named_once() -> None:
+def test_repeated_channel_is_stored_once() -> None:
     assert parse_fields(notify=["a", "b", "a"])["notify"] == ("a", "b")
     assert parse_fields(notify=None)["notify"] == ()
 
 
 @pytest.mark.parametrize("body", [b'{"deadline": null}', b'{"notify": null}', b'{"notify": ["a"]}'])
-def test_the_quick_reader_leaves_them_to_the_careful_one(body: bytes) -> None:
+def test_fast_reader_rejects_deadline_and_notify(body: bytes) -> None:
     assert parse_write_fast(body) is None
 
 
@@ -139,20 +139,20 @@ def test_the_quick_reader_leaves_them_to_the_careful_one(body: bytes) -> None:
     ["1970-01-01T07:59:59+08:00", "1969-12-31T23:59:59Z", "9998-12-31T16:00:00-08:00", "9999-01-01T00:00:00Z",
      "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"],
 )  # fmt: skip
-def test_an_instant_that_lies_beyond_the_years_in_utc_is_refused(instant: str) -> None:
+def test_instant_outside_utc_years_is_refused(instant: str) -> None:
     with pytest.raises(ProblemError, match="from 1970 to 9998 in UTC"):
         parse_fields(deadline=instant)
 
 
 @pytest.mark.parametrize("instant", ["1969-12-31T16:00:00-08:00", "9999-01-01T07:59:59.999+08:00"])
-def test_an_instant_within_the_years_in_utc_is_taken_whatever_its_offset(instant: str) -> None:
+def test_instant_inside_utc_years_is_valid_with_any_offset(instant: str) -> None:
     at = parse_fields(deadline=instant)["deadline_at"]
     assert parse_fields(deadline=rfc3339(at))["deadline_at"] == pytest.approx(at, abs=0.001)
 
 
 @example(datetime(1970, 1, 1, tzinfo=timezone(timedelta(hours=8))))
 @given(st.datetimes(timezones=st.timezones()))
-def test_whatever_instant_is_taken_is_told_again(instant: object) -> None:
+def test_valid_instant_is_serialized(instant: object) -> None:
     try:
         at = parse_fields(deadline=instant.isoformat())["deadline_at"]  # type: ignore[attr-defined]
     except ProblemError:

@@ -28,7 +28,7 @@ BOARD_OPS = st.tuples(
 
 
 @given(st.lists(BOARD_OPS, max_size=40), st.integers(1, 4))
-def test_pages_are_those_of_the_sorted_items(ops: list[tuple[str, str, dict[str, object]]], limit: int) -> None:
+def test_pages_equal_sorted_items(ops: list[tuple[str, str, dict[str, object]]], limit: int) -> None:
     count = itertools.count()
     board = Board(max_items=100, new_run_id=lambda: str(next(count)))
     for now, (name, item_id, fields) in enumerate(ops):

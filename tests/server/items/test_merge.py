@@ -33,7 +33,7 @@ def change_item(item: Item = BASE_ITEM, **fields: object) -> Item:
 # Two of one
 
 
-def test_each_has_his_way_with_what_only_he_has_changed() -> None:
+def test_merge_keeps_changes_of_either_side() -> None:
     both = three_way_merge(
         BASE_ITEM, change_item(description="ours", seq=3), change_item(title="theirs", seq=9, weight=2)
     )
@@ -41,14 +41,14 @@ def test_each_has_his_way_with_what_only_he_has_changed() -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs", "stays"), [(3, 9, "theirs"), (9, 3, "ours"), (3, 3, "ours")])
-def test_of_what_both_have_changed_the_newer_write_stays(ours: int, theirs: int, stays: str) -> None:
+def test_merge_of_conflicting_changes_keeps_newer_write(ours: int, theirs: int, stays: str) -> None:
     assert (
         three_way_merge(BASE_ITEM, change_item(title="ours", seq=ours), change_item(title="theirs", seq=theirs)).title
         == stays
     )
 
 
-def test_the_count_is_the_sum_of_the_newest_of_every_part() -> None:
+def test_merge_sums_newest_count_of_each_part() -> None:
     base = change_item(own=None, parts={"1": Part(1, 1)}, completed=1, total=100)
     ours = change_item(base, parts={"1": Part(4, 4), "2": Part(10, 1)}, completed=14)
     theirs = change_item(base, parts={"1": Part(3, 3), "3": Part(20, 1)}, completed=23)
@@ -56,14 +56,14 @@ def test_the_count_is_the_sum_of_the_newest_of_every_part() -> None:
     assert (both.completed, both.value) == (34, 0.34)
 
 
-def test_who_owns_an_item_and_when_it_began_is_as_stored() -> None:
+def test_merge_keeps_stored_owner_and_creation() -> None:
     assert (
         three_way_merge(BASE_ITEM, change_item(owner_id="x", title="new"), change_item(created_at=0.5)).owner_id == "k"
     )
     assert three_way_merge(BASE_ITEM, change_item(title="new"), change_item(created_at=0.5)).created_at == 0.5
 
 
-def test_a_change_is_made_of_the_same_run_or_not_at_all() -> None:
+def test_change_is_compatible_only_within_run() -> None:
     assert is_compatible(None, None)
     assert not is_compatible(None, BASE_ITEM)
     assert not is_compatible(BASE_ITEM, None)
@@ -75,20 +75,20 @@ def test_a_change_is_made_of_the_same_run_or_not_at_all() -> None:
 # A group of writes
 
 
-def test_one_of_two_creates_is_outdated() -> None:
+def test_second_of_two_creates_is_outdated() -> None:
     ledger = ConflictResolver({})
     assert ledger.apply_writes([SaveItem(BASE_ITEM, None)]) == set()
     assert ledger.apply_writes([SaveItem(change_item(run_id="other"), None)]) == {"a"}
     assert ledger.changed_items == {"a": BASE_ITEM}
 
 
-def test_writes_that_belong_together_are_made_together_or_not_at_all() -> None:
+def test_group_of_writes_is_atomic() -> None:
     ledger = ConflictResolver({"b": change_item(id="b")})
     assert ledger.apply_writes([SaveItem(BASE_ITEM, None), SaveItem(change_item(id="b", run_id="new"), None)]) == {"b"}
     assert (ledger.changed_items, ledger.ended_runs) == ({}, [])
 
 
-def test_a_run_goes_to_the_history_with_all_that_others_have_told_of_it() -> None:
+def test_ended_run_includes_stored_changes() -> None:
     stored = change_item(description="from elsewhere", own=9, completed=9, seq=9)
     ledger = ConflictResolver({"a": stored})
     assert ledger.apply_writes([AddHistory(EndedRun(BASE_ITEM, "deleted", 2.0)), DropItem("a", BASE_ITEM)]) == set()
@@ -96,7 +96,7 @@ def test_a_run_goes_to_the_history_with_all_that_others_have_told_of_it() -> Non
     assert ledger.changed_items == {"a": None}
 
 
-def test_a_state_that_could_wait_comes_to_nothing_when_its_run_has_ended() -> None:
+def test_queued_state_of_ended_run_is_dropped() -> None:
     ended = change_item(status="failed", ended_at=2.0)
     ledger = ConflictResolver({"a": ended})
     ledger.apply_queued(SaveItem(change_item(own=6, completed=6), BASE_ITEM))
@@ -151,7 +151,7 @@ class BoardReplica:
         max_size=40,
     )
 )
-def test_whatever_two_servers_are_told_in_any_order_the_sum_is_of_the_newest_of_every_part(steps: list) -> None:
+def test_two_servers_converge_to_sum_of_newest_parts(steps: list) -> None:
     servers = [BoardReplica(), BoardReplica()]
     first = servers[0].board.put("a", parse_write({"run_id": "r"}, merge=False), ITEM_OWNER, 1.0).after
     assert first is not None

@@ -23,14 +23,14 @@ def poll_samples(taken: Sampler, now: float, *changed: Item, there: dict[str, It
     return taken.poll([one.id for one in changed], items.get, now)
 
 
-def test_what_has_changed_is_sampled_if_it_is_running() -> None:
+def test_changed_running_item_is_sampled() -> None:
     items = [make_item(str(n), value=n / 100, status="running" if n != 7 else "failed") for n in range(50)]
     taken = poll_samples(Sampler(), 100.0, *items)
     assert sorted(int(write.id) for write in taken) == [n for n in range(50) if n != 7]
     assert taken[0] == AddSample("0", "r", Sample(100.0, 0.0, None))
 
 
-def test_samples_are_apart_and_another_run_begins_anew() -> None:
+def test_samples_keep_interval_and_new_run_restarts() -> None:
     taken = Sampler()
     assert len(poll_samples(taken, 0.0, make_item())) == 1
     assert poll_samples(taken, 5.0, make_item()) == []
@@ -38,7 +38,7 @@ def test_samples_are_apart_and_another_run_begins_anew() -> None:
     assert len(poll_samples(taken, 15.0, make_item(run_id="s"))) == 1
 
 
-def test_a_change_in_between_is_sampled_when_it_is_time_though_no_other_follows() -> None:
+def test_early_change_is_sampled_when_due() -> None:
     taken, there = Sampler(), {"a": make_item(value=0.1)}
     poll_samples(taken, 0.0, there["a"])
     there["a"] = make_item(value=0.2)
@@ -48,7 +48,7 @@ def test_a_change_in_between_is_sampled_when_it_is_time_though_no_other_follows(
     assert [taken.poll([], there.get, float(now)) for now in range(8, 100)] == [[]] * 92
 
 
-def test_a_curve_is_flat_for_as_long_as_nothing_moved() -> None:
+def test_pause_adds_flat_sample() -> None:
     taken, there = Sampler(), {"a": make_item(value=0.1)}
     poll_samples(taken, 0.0, there["a"])
     taken.poll([], there.get, 999.5)
@@ -57,7 +57,7 @@ def test_a_curve_is_flat_for_as_long_as_nothing_moved() -> None:
     assert drawn == [AddSample("a", "r", Sample(999.5, 0.1, None)), AddSample("a", "r", Sample(1000.5, 0.2, None))]
 
 
-def test_a_long_run_is_sampled_ever_more_seldom_and_never_has_too_many() -> None:
+def test_long_run_doubles_interval_and_limits_samples() -> None:
     taken, kept = Sampler(), 0
     for second in range(0, 7 * 86400, 10):
         for write in poll_samples(taken, float(second), make_item()):
@@ -66,26 +66,26 @@ def test_a_long_run_is_sampled_ever_more_seldom_and_never_has_too_many() -> None
     assert kept >= MAX_SAMPLES // 2
 
 
-def test_many_at_once_are_sampled_one_share_after_another() -> None:
+def test_many_due_runs_are_sampled_in_batches() -> None:
     there = {str(n): make_item(str(n)) for n in range(MAX_RUNS_PER_POLL + 10)}
     taken = Sampler()
     assert len(taken.poll(list(there), there.get, 0.0)) == MAX_RUNS_PER_POLL
     assert len(taken.poll([], there.get, 0.5)) == 10
 
 
-def test_a_restart_goes_on_at_the_pace_it_had() -> None:
+def test_restart_keeps_sample_interval() -> None:
     taken = Sampler([SampledRun("a", "r", 200, 0.0, 199 * 40.0)])
     assert poll_samples(taken, 199 * 40.0 + 10, make_item()) == []
     assert len(poll_samples(taken, 199 * 40.0 + 40, make_item())) == 1
 
 
-def test_a_clock_that_is_set_back_does_not_stop_the_samples() -> None:
+def test_clock_set_back_does_not_stop_sampling() -> None:
     taken = Sampler()
     poll_samples(taken, 1000.0, make_item())
     assert len(poll_samples(taken, 10.0, make_item())) == 1
 
 
-def test_what_has_gone_is_forgotten() -> None:
+def test_removed_items_are_forgotten() -> None:
     taken = Sampler()
     poll_samples(taken, 0.0, *(make_item(str(n)) for n in range(50)))
     taken.poll([str(n) for n in range(1, 50)], {"0": make_item("0")}.get, 1.0)
@@ -99,7 +99,7 @@ def add_samples(store: SqliteStore, count: int, run_id: str = "r") -> None:
     store.commit([AddSample("a", run_id, Sample(float(n), n / count, n)) for n in range(count)]).result(10)
 
 
-def test_a_run_that_has_ended_keeps_fewer_until_the_history_forgets_it(store: SqliteStore) -> None:
+def test_ended_run_keeps_fewer_samples_until_trimmed(store: SqliteStore) -> None:
     add_samples(store, 250)
     add_samples(store, 3, "s")
     store.commit(
@@ -117,7 +117,7 @@ def test_a_run_that_has_ended_keeps_fewer_until_the_history_forgets_it(store: Sq
     assert len(store.read_samples("a", "s")) == 3
 
 
-def test_a_full_disk_does_not_pile_up_samples(store: SqliteStore, disk: FullDisk) -> None:
+def test_full_disk_does_not_accumulate_samples(store: SqliteStore, disk: FullDisk) -> None:
     disk.full = True
     for n in range(100):
         store.enqueue([AddSample("a", "r", Sample(float(n), 0.0, None)), ThinSamples("a", "r")])
@@ -131,14 +131,14 @@ def test_a_full_disk_does_not_pile_up_samples(store: SqliteStore, disk: FullDisk
 # The curve
 
 
-def test_a_curve_of_shares_reaches_from_the_first_sample_to_the_last_state() -> None:
+def test_fraction_curve_spans_first_sample_to_last_state() -> None:
     drawn = build_curve([Sample(0.0, 0.0, 0), Sample(10.0, 0.25, 1)], make_item(value=0.5, completed=2, total=4), 20.0)
     assert drawn is not None
     assert (drawn.points, drawn.top, drawn.counts) == ("0.0,160.0 300.0,120.0 600.0,80.0", "100 %", False)
     assert json.loads(drawn.data) == [[0.0, 0.0], [10.0, 0.25], [20.0, 0.5]]
 
 
-def test_a_curve_of_counts_has_the_highest_count_at_the_top() -> None:
+def test_count_curve_has_highest_count_at_top() -> None:
     drawn = build_curve([Sample(0.0, 0.0, 10)], make_item(completed=2000, unit="B"), 20.0)
     assert drawn is not None
     assert (drawn.points, drawn.top) == ("0.0,159.2 600.0,0.0", "2,000 B")
@@ -147,10 +147,10 @@ def test_a_curve_of_counts_has_the_highest_count_at_the_top() -> None:
     assert nothing.points == "0.0,160.0 600.0,160.0"
 
 
-def test_there_is_no_curve_without_two_instants() -> None:
+def test_curve_needs_two_instants() -> None:
     assert build_curve([], make_item(), 20.0) is None
     assert build_curve([Sample(20.0, 0.5, None), Sample(30.0, 0.6, None)], make_item(), 20.0) is None
 
 
-def test_the_figures_of_the_module_fit_together() -> None:
+def test_sampling_constants_are_consistent() -> None:
     assert samples.MIN_SAMPLE_INTERVAL * samples.MAX_SAMPLES < 3600

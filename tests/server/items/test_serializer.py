@@ -13,7 +13,7 @@ from progressbar_tracker.server.items.serializer import serialize_item, serializ
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 1000])
-def test_pieces_of_a_list_are_the_list(count: int) -> None:
+def test_joined_pieces_equal_list(count: int) -> None:
     board = Board(max_items=1000, new_run_id=lambda: "r")
     for n in range(count):
         board.put(f"{n:05}", {"title": f"ü {n}"}, Owner("me", "ci"), 1.0)

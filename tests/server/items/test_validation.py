@@ -46,9 +46,7 @@ def without_identity(fields: dict[str, object]) -> dict[str, object]:
 
 
 @given(bodies, st.booleans())
-def test_what_the_quick_reader_takes_of_a_write_the_careful_one_reads_the_same(
-    body: dict[str, object], merge: bool
-) -> None:
+def test_fast_and_careful_reader_agree_on_writes(body: dict[str, object], merge: bool) -> None:
     raw = json.dumps(body).encode()
     quick = parse_write_fast(raw)
     if quick is not None:
@@ -63,14 +61,14 @@ def test_what_the_quick_reader_takes_of_a_write_the_careful_one_reads_the_same(
         {name: st.sampled_from(ODD_VALUES) for name in ("id", "title", "description", "value", "weight")}
     )
 )
-def test_what_the_quick_reader_takes_of_part_1_the_careful_one_reads_the_same(body: dict[str, object]) -> None:
+def test_fast_and_careful_reader_agree_on_legacy_bodies(body: dict[str, object]) -> None:
     raw = json.dumps(body).encode()
     quick = parse_legacy_fast(raw)
     if quick is not None:
         check_equal(dict(sorted(quick.items())), dict(sorted(parse_legacy(decode_object(raw)).items())))
 
 
-def test_batch_field_is_accepted_as_alone() -> None:
+def test_field_in_batch_is_parsed_as_alone() -> None:
     for name, value in itertools.product(FIELD_NAMES, ODD_VALUES):
         ops = parse_batch_fast(json.dumps({"ops": [{"op": "patch", "id": "a", name: value}]}).encode())
         if ops is None or name == "id":
@@ -83,7 +81,7 @@ def test_batch_field_is_accepted_as_alone() -> None:
             check_equal(without_identity(op), dict(parse_write({name: value}, merge=True)))
 
 
-def test_the_quick_reader_takes_what_a_tracker_sends() -> None:
+def test_fast_reader_accepts_tracker_writes() -> None:
     op = {"op": "patch", "id": "a", "run_id": "r", "seq": 7, "completed": 3, "description": "c.txt", "total": None}
     ops = parse_batch_fast(json.dumps({"ops": [op]}).encode())
     assert ops == [op]
@@ -92,7 +90,7 @@ def test_the_quick_reader_takes_what_a_tracker_sends() -> None:
     assert parse_legacy_fast(b'{"id": "a", "title": "t", "description": "", "value": 1, "weight": -5}') is not None
 
 
-def test_what_it_does_not_take_the_careful_one_explains() -> None:
+def test_careful_reader_explains_rejected_body() -> None:
     raw = b'{"completed": "three"}'
     assert parse_write_fast(raw) is None
     with pytest.raises(ProblemError, match="completed must be a number, not 'three'"):
@@ -100,5 +98,5 @@ def test_what_it_does_not_take_the_careful_one_explains() -> None:
 
 
 @given(st.integers(0, 4_000_000_000_000_000).map(lambda micro: micro / 1_000_000))
-def test_an_instant_is_told_to_the_millisecond(instant: float) -> None:
+def test_instant_has_milliseconds(instant: float) -> None:
     assert rfc3339(instant) == datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

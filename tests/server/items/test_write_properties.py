@@ -113,7 +113,7 @@ ops = st.builds(
 
 
 @given(st.lists(st.tuples(ops, injected), max_size=8))
-def test_what_is_the_servers_makes_no_difference_in_any_write(steps: list[tuple[Op, Op]]) -> None:
+def test_read_only_fields_change_nothing(steps: list[tuple[Op, Op]]) -> None:
     plain, attacked = make_board(), make_board()
     for now, (op, more) in enumerate(steps):
         assert (apply_op(plain, op, now) is None) is (apply_op(attacked, {**more, **op}, now) is None)
@@ -122,13 +122,13 @@ def test_what_is_the_servers_makes_no_difference_in_any_write(steps: list[tuple[
 
 
 @given(injected, st.sampled_from([0.0, 0.5, 1.0]))
-def test_part_1_takes_its_five_fields_and_nothing_else(more: Op, value: float) -> None:
+def test_legacy_body_has_only_five_fields(more: Op, value: float) -> None:
     more |= {"status": "failed", "group": "g", "owner": "x", "run_id": "x", "seq": 9, "completed": 3}
     raw = json.dumps({**more, **make_legacy_item("a", value)}).encode()
     assert (parse_legacy_fast(raw) or parse_legacy(decode_object(raw))) == make_legacy_item("a", value)
 
 
-def test_no_route_lets_a_client_write_what_is_the_servers(module_server: RunningServer) -> None:
+def test_no_route_writes_read_only_fields(module_server: RunningServer) -> None:
     http = module_server.client("write")
     wrong = dict.fromkeys(READ_ONLY_FIELDS, "injected")
     http.post("/progress", json={**wrong, **make_legacy_item("l")})
@@ -164,7 +164,7 @@ def merge_patch(document: object, patch: object) -> object:
 
 
 @given(puts, st.lists(patches, max_size=4))
-def test_a_patch_merges_as_rfc_7396_has_it(first: Op, later: list[Op]) -> None:
+def test_patch_follows_rfc_7396(first: Op, later: list[Op]) -> None:
     made = make_board()
     apply_op(made, {"op": "put", "id": "a", **first})
     for patch in later:
@@ -179,7 +179,7 @@ def test_a_patch_merges_as_rfc_7396_has_it(first: Op, later: list[Op]) -> None:
 
 
 @given(puts, patches, st.integers(1, 9))
-def test_a_write_that_comes_again_with_its_number_does_nothing(first: Op, patch: Op, seq: int) -> None:
+def test_repeated_seq_does_nothing(first: Op, patch: Op, seq: int) -> None:
     made = make_board()
     apply_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
     patch = {"op": "patch", "id": "a", "run_id": "r", **patch, "seq": seq}
@@ -194,7 +194,7 @@ def test_a_write_that_comes_again_with_its_number_does_nothing(first: Op, patch:
 
 
 @given(puts, puts | patches, st.sampled_from(["put", "patch"]), st.sampled_from([None, "r"]))
-def test_a_write_made_twice_is_as_good_as_made_once(first: Op, write: Op, name: str, run_id: str | None) -> None:
+def test_write_is_idempotent(first: Op, write: Op, name: str, run_id: str | None) -> None:
     made = make_board()
     apply_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
     write = {"op": name, "id": "a", **write, **({} if run_id is None else {"run_id": run_id})}
@@ -206,7 +206,7 @@ def test_a_write_made_twice_is_as_good_as_made_once(first: Op, write: Op, name: 
 
 
 @given(puts, st.sampled_from(["succeeded", "failed", "stopped"]))
-def test_an_end_told_twice_is_one_end(first: Op, status: str) -> None:
+def test_repeated_end_is_one_end(first: Op, status: str) -> None:
     made = make_board()
     put = {"op": "put", "id": "a", "run_id": "r", **first, "status": status}
     once, state = apply_op(made, put, 1.0), board_state(made)
@@ -221,7 +221,7 @@ def test_an_end_told_twice_is_one_end(first: Op, status: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(ops, min_size=1, max_size=6))
-def test_a_batch_is_as_good_as_its_operations_one_after_the_other(module_server: RunningServer, some: list[Op]) -> None:
+def test_batch_equals_single_operations(module_server: RunningServer, some: list[Op]) -> None:
     http = module_server.client("write") if len(module_server.clients) < 3 else module_server.clients[-1]
     some = [{"op": "put", "id": "a"}, *some]
     try:
@@ -264,7 +264,7 @@ STEP_FIELDS: list[Op] = [
 
 @pytest.mark.parametrize("step", STEP_FIELDS, ids=repr)
 @pytest.mark.parametrize("beginning", INITIAL_OPS)
-def test_a_step_in_a_batch_does_what_it_does_alone(module_server: RunningServer, beginning: str, step: Op) -> None:
+def test_progress_in_batch_equals_single_patch(module_server: RunningServer, beginning: str, step: Op) -> None:
     http = module_server.client("write")
     try:
         for name in ("batched", "alone"):
@@ -294,9 +294,7 @@ def test_a_step_in_a_batch_does_what_it_does_alone(module_server: RunningServer,
     ),
     st.data(),
 )
-def test_parts_sum_exactly_in_any_order_and_however_often_each_write_comes(
-    counts: dict[tuple[str, int], int], data: st.DataObject
-) -> None:
+def test_parts_sum_exactly_in_any_order_with_repeats(counts: dict[tuple[str, int], int], data: st.DataObject) -> None:
     writes = data.draw(st.permutations(list(counts)))
     writes += data.draw(st.lists(st.sampled_from(writes)))
     made = make_board()
@@ -314,7 +312,7 @@ def test_parts_sum_exactly_in_any_order_and_however_often_each_write_comes(
 
 
 @given(st.sampled_from(["succeeded", "failed", "stopped"]), st.lists(st.tuples(ops, st.booleans()), max_size=8))
-def test_an_end_is_final_for_its_run(status: str, later: list[tuple[Op, bool]]) -> None:
+def test_end_is_final_for_run(status: str, later: list[tuple[Op, bool]]) -> None:
     made = make_board()
     apply_op(made, {"op": "put", "id": "a", "run_id": "r", "completed": 3, "total": 7})
     apply_op(made, {"op": "patch", "id": "a", "run_id": "r", "status": status}, 1.0)
@@ -357,7 +355,7 @@ def interleavings(first: list[tuple[str, int]], second: list[tuple[str, int]]) -
     ]
 
 
-def test_however_two_runs_of_an_id_come_together_it_ends_with_one_of_them_whole() -> None:
+def test_interleaved_runs_leave_one_complete_run() -> None:
     steps = {run: [(run, number) for number in range(len(writes))] for run, writes in RUN_OPS.items()}
     alone = {}
     for run in RUN_OPS:
@@ -385,7 +383,7 @@ def test_however_two_runs_of_an_id_come_together_it_ends_with_one_of_them_whole(
 
 
 @given(st.data())
-def test_a_run_that_was_taken_over_changes_nothing_however_often_it_tries(data: st.DataObject) -> None:
+def test_superseded_run_changes_nothing(data: st.DataObject) -> None:
     made = make_board()
     apply_steps(made, [("one", 0), ("one", 1), ("two", 0)])
     state = board_state(made)
