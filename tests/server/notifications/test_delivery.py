@@ -1,4 +1,4 @@
-"""People are told: by a served server, to receivers that are really there."""
+"""Deliver notifications from real servers to real receivers."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ SIGNING_SECRET = "whsec_" + base64.b64encode(bytes(range(40))).decode()
 
 
 def write_channels(folder: Path, receiver: WebhookReceiver, more: str = "", **fields: object) -> Path:
-    """Write a file with one channel, which is called hook."""
-    named = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
+    """Write a file with one channel named ``hook``."""
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
     path = folder / "channels.toml"
     path.write_text(
         f'[channels.hook]\nurl = "{receiver.url}?token=VerySecret"\nsecret = "{SIGNING_SECRET}"\nallow_private = true\n'
-        f"{named}{more}"
+        f"{lines}{more}"
     )
     return path
 
@@ -56,7 +56,7 @@ def write_channels(folder: Path, receiver: WebhookReceiver, more: str = "", **fi
 def make_hook_server(
     make_server: Callable[..., RunningServer], tmp_path: Path, receiver: WebhookReceiver
 ) -> Callable[..., RunningServer]:
-    """Start a server with the channel hook."""
+    """Start servers with the channel ``hook``."""
 
     def start(more: str = "", **fields: object) -> RunningServer:
         return make_server(channels=write_channels(tmp_path, receiver, more, **fields))
@@ -78,33 +78,33 @@ def received_documents(receiver: WebhookReceiver) -> list[dict[str, object]]:
 
 
 def get_channel(served: RunningServer, name: str = "hook") -> dict[str, object]:
-    listed = served.client("admin").get("/api/v1/channels").json()["channels"]
-    return next(one for one in listed if one["name"] == name)
+    channels = served.client("admin").get("/api/v1/channels").json()["channels"]
+    return next(channel for channel in channels if channel["name"] == name)
 
 
 def is_outbox_empty(served: RunningServer) -> bool:
-    """Whether all that was put into the outbox is done with, and something was."""
-    one = get_channel(served)
-    return one["waiting"] == 0 and one["delivered"] + one["given_up"] > 0
+    """Return whether the outbox had messages, and all of them are done."""
+    channel = get_channel(served)
+    return channel["waiting"] == 0 and channel["delivered"] + channel["given_up"] > 0
 
 
 def count_attempts(served: RunningServer) -> int:
-    """How often a message was sent in vain, as far as that is in the outbox."""
+    """Return the number of failed attempts in the outbox."""
     return sum(notice.attempts for notice in served.background.store.read_due_notices(1e12, 10))
 
 
 @pytest.fixture(autouse=True)
 def fast_timers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What tests would wait for most."""
+    """Shorten the intervals that most tests wait for."""
     monkeypatch.setattr(dispatcher, "POLL_INTERVAL", 0.05)
     monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL", 0.05)
 
 
-# What is told.
+# Events.
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
-def test_an_end_is_told_signed_with_the_item(
+def test_end_is_delivered_signed_with_the_item(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, end: str
 ) -> None:
     served = make_hook_server()
@@ -115,13 +115,13 @@ def test_an_end_is_told_signed_with_the_item(
     assert (document["type"], document["data"]["title"], document["data"]["status"]) == (f"item.{end}", "Import", end)
     headers = {**request.headers, "webhook-timestamp": str(int(time.time()))}
     with pytest.raises(Exception, match=r"too new|too old"):
-        Webhook(SIGNING_SECRET).verify(request.body, request.headers)  # the server's clock is another in these tests
+        Webhook(SIGNING_SECRET).verify(request.body, request.headers)  # the server uses a test clock
     assert set(headers) >= {"webhook-id", "webhook-signature"}
     wait_until(lambda: get_channel(served)["delivered"] == 1)
     assert get_channel(served)["delivered_at"] == rfc3339(served.clock())
 
 
-def test_an_item_that_names_nobody_is_told_to_nobody(
+def test_item_without_channels_is_not_delivered(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server()
@@ -134,7 +134,7 @@ def test_an_item_that_names_nobody_is_told_to_nobody(
     assert [document["data"]["id"] for document in received_documents(receiver)] == ["b"]
 
 
-def test_a_channel_may_be_told_of_a_group_or_of_all(
+def test_channel_subscribes_to_group_or_all_items(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server(
@@ -151,20 +151,20 @@ def test_a_channel_may_be_told_of_a_group_or_of_all(
     assert lines == {("/hook?token=VerySecret", "a"), ("/hook/all", "a"), ("/hook/all", "b")}
 
 
-def test_a_percentage_is_told_once_it_is_crossed(
+def test_crossed_percentage_is_delivered_once(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server(on=["25%", "75%"])
     put_item(served, completed=0, total=100)
-    for done in (24, 25, 26, 20, 30, 80):
-        patch_item(served, completed=done)
+    for completed in (24, 25, 26, 20, 30, 80):
+        patch_item(served, completed=completed)
     receiver.wait(2)
     wait_until(lambda: is_outbox_empty(served))
-    assert {one["type"] for one in received_documents(receiver)} == {"item.reached"}
-    assert sorted(one["percent"] for one in received_documents(receiver)) == [25, 75]
+    assert {document["type"] for document in received_documents(receiver)} == {"item.reached"}
+    assert sorted(document["percent"] for document in received_documents(receiver)) == [25, 75]
 
 
-def test_silence_is_told_once_and_the_next_one_again(
+def test_each_stall_of_a_run_is_delivered_once(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server(on=["stalled"])
@@ -175,11 +175,13 @@ def test_silence_is_told_once_and_the_next_one_again(
         served.clock.advance(61)
         wait_until(lambda: is_outbox_empty(served))
         patch_item(served)
-    assert [one["type"] for one in received_documents(receiver)] == ["item.stalled"] * 2
+    assert [document["type"] for document in received_documents(receiver)] == ["item.stalled"] * 2
     assert len({request.headers["webhook-id"] for request in receiver.received}) == 2
 
 
-def test_lateness_is_told_once_a_run(make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver) -> None:
+def test_late_event_is_delivered_once_per_run(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
+) -> None:
     served = make_hook_server(on=["late"])
     put_item(served, deadline=rfc3339(served.clock() + 30))
     served.clock.advance(29)
@@ -192,10 +194,10 @@ def test_lateness_is_told_once_a_run(make_hook_server: Callable[..., RunningServ
     served.clock.advance(11)
     put_item(served, "b", deadline=rfc3339(served.clock()))
     receiver.wait(2)
-    assert [one["data"]["id"] for one in received_documents(receiver)] == ["a", "b"]
+    assert [document["data"]["id"] for document in received_documents(receiver)] == ["a", "b"]
 
 
-def test_nothing_is_told_again_after_a_restart(
+def test_restart_delivers_nothing_twice(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server(on=["stalled", "late", "failed"])
@@ -208,22 +210,22 @@ def test_nothing_is_told_again_after_a_restart(
     served.clock.advance(61)
     put_item(served, "c", status="failed")
     receiver.wait(4)
-    assert [one["data"]["id"] for one in received_documents(receiver)][3:] == ["c"]
+    assert [document["data"]["id"] for document in received_documents(receiver)][3:] == ["c"]
 
 
-def test_an_unknown_name_refuses_nothing_and_is_logged_once(
+def test_unknown_channel_is_accepted_and_logged_once(
     make_hook_server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     served = make_hook_server()
     with caplog.at_level(logging.WARNING):
-        put_item(served, "a", notify=["nobody", "hook"])
-        put_item(served, "b", notify=["nobody"])
-    assert [line for line in caplog.messages if "nobody" in line] == [
-        "the item 'a' names the channel 'nobody', which does not exist"
+        put_item(served, "a", notify=["unknown", "hook"])
+        put_item(served, "b", notify=["unknown"])
+    assert [line for line in caplog.messages if "unknown" in line] == [
+        "the item 'a' names the channel 'unknown', which does not exist"
     ]
 
 
-def test_a_changed_file_counts_without_a_restart(
+def test_changed_channel_file_needs_no_restart(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
     served = make_hook_server(on=["failed"])
@@ -235,15 +237,13 @@ def test_a_changed_file_counts_without_a_restart(
     assert json.loads(request.body)["data"]["id"] == "b"
 
 
-def test_a_file_that_cannot_be_used_is_said_at_the_start(
-    make_server: Callable[..., RunningServer], tmp_path: Path
-) -> None:
+def test_invalid_channel_file_fails_the_start(make_server: Callable[..., RunningServer], tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[channels.x]\nurll = 1\n")
     with pytest.raises(ConfigError, match=r"c\.toml line 2: channels\.x: unknown field 'urll'"):
         make_server(channels=tmp_path / "c.toml")
 
 
-def test_a_tracked_loop_tells_how_it_ended(
+def test_tracked_loop_delivers_its_end(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server()
@@ -258,10 +258,10 @@ def test_a_tracked_loop_tells_how_it_ended(
     assert item["deadline"] is not None
 
 
-# Trouble.
+# Failures.
 
 
-def test_what_fails_is_sent_again_by_the_same_id_until_it_is_taken(
+def test_failed_message_is_retried_with_the_same_id(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server()
@@ -269,7 +269,7 @@ def test_what_fails_is_sent_again_by_the_same_id_until_it_is_taken(
     put_item(served, status="failed")
     for count in (1, 2, 3):
         receiver.wait(count)
-        wait_until(lambda: count_attempts(served) == count)  # noqa: B023 - it is called at once
+        wait_until(lambda: count_attempts(served) == count)  # noqa: B023  # called at once
         served.clock.advance(MIN_BACKOFF_SECONDS * 2**count)
     receiver.wait(4)
     wait_until(lambda: get_channel(served)["delivered"] == 1)
@@ -279,7 +279,7 @@ def test_what_fails_is_sent_again_by_the_same_id_until_it_is_taken(
     assert (counts.delivered, counts.failed, counts.given_up) == (1, 3, 0)
 
 
-def test_what_nobody_takes_is_given_up_after_a_day(
+def test_undeliverable_messages_are_given_up_after_a_day(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = make_hook_server()
@@ -295,7 +295,7 @@ def test_what_nobody_takes_is_given_up_after_a_day(
     assert "VerySecret" not in caplog.text
 
 
-def test_a_receiver_that_wants_no_more_is_not_asked_again(
+def test_unsubscribed_receiver_gets_no_more_messages(
     make_hook_server: Callable[..., RunningServer],
     receiver: WebhookReceiver,
     caplog: pytest.LogCaptureFixture,
@@ -315,7 +315,7 @@ def test_a_receiver_that_wants_no_more_is_not_asked_again(
     assert json.loads(receiver.wait(2)[1].body)["data"]["id"] == "c"
 
 
-def test_one_channel_that_hangs_holds_up_neither_another_nor_a_request(
+def test_hanging_channel_delays_no_other_and_no_request(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     with WebhookReceiver() as other:
@@ -323,13 +323,13 @@ def test_one_channel_that_hangs_holds_up_neither_another_nor_a_request(
         served = make_hook_server(f'[channels.slow]\nurl = "{other.url}"\nallow_private = true\n')
         put_item(served, "a", notify=["slow"], status="failed")
         other.wait(1)
-        began = time.monotonic()
+        started_at = time.monotonic()
         put_item(served, "b", status="failed")
         receiver.wait(1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - started_at < 5
 
 
-def test_what_was_sent_and_not_marked_is_sent_again_by_the_same_id(
+def test_unmarked_message_is_resent_with_the_same_id(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_mark(dispatcher: OutboxDispatcher, mark: object) -> None:
@@ -346,7 +346,7 @@ def test_what_was_sent_and_not_marked_is_sent_again_by_the_same_id(
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
 
 
-def test_a_full_disk_keeps_what_was_delivered_from_being_sent_all_the_time(
+def test_delivered_message_is_not_resent_on_a_full_disk(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, disk: object
 ) -> None:
     served = make_hook_server()
@@ -359,14 +359,14 @@ def test_a_full_disk_keeps_what_was_delivered_from_being_sent_all_the_time(
     put_item(served, status="failed")
     receiver.wait(1)
     wait_until(lambda: served.background.app.services.notifier.dispatcher._unrecorded)
-    time.sleep(0.3)  # longer than the outbox is left alone
+    time.sleep(0.3)  # several poll intervals
     assert len(receiver.received) == 1
     disk.full = False
     wait_until(lambda: get_channel(served)["delivered"] == 1)
     assert len(receiver.received) == 1
 
 
-def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, receiver: WebhookReceiver) -> None:
+def test_server_killed_before_marking_resends_the_message(tmp_path: Path, receiver: WebhookReceiver) -> None:
     path = write_channels(tmp_path, receiver, all=True)
     environ = os.environ | {
         "PROGRESSBAR_CHANNELS": str(path), "PROGRESSBAR_DATABASE": str(tmp_path / "p.db"), "PROGRESSBAR_PORT": "0",
@@ -404,58 +404,56 @@ def test_killed_between_sending_and_marking_it_is_sent_again(tmp_path: Path, rec
 @pytest.fixture
 def replicas(postgres_cluster: Cluster, postgres_url: str, tmp_path: Path) -> Iterator[ServerGroup]:
     """Servers on one PostgreSQL database."""
-    made = ServerGroup(tmp_path, postgres_url)
-    yield made
-    made.stop()
+    group = ServerGroup(tmp_path, postgres_url)
+    yield group
+    group.stop()
 
 
-def test_several_servers_tell_once_and_add_up_what_is_crossed(
+def test_several_servers_deliver_each_event_once(
     replicas: ServerGroup, receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
     path = write_channels(tmp_path, receiver, on=["failed", "50%", "stalled", "late"])
-    one, other = replicas.start(channels=path), replicas.start(channels=path)
-    put_item(one, total=100, heartbeat_timeout=60, deadline=rfc3339(replicas.clock() + 30))
+    first, second = replicas.start(channels=path), replicas.start(channels=path)
+    put_item(first, total=100, heartbeat_timeout=60, deadline=rfc3339(replicas.clock() + 30))
     replicas.wait_for_all(lambda served: served.client("read").get("/api/v1/items/a").status_code, 200)
-    # Neither of them sees the half of it crossed by what it is told itself.
-    patch_item(one, part="1", completed=30)
-    patch_item(other, part="2", completed=30)
+    # Only the sum of both parts crosses 50 %.
+    patch_item(first, part="1", completed=30)
+    patch_item(second, part="2", completed=30)
     receiver.wait(1)
     replicas.clock.advance(61)
     receiver.wait(3)
-    for served in (one, other):
+    for served in (first, second):
         patch_item(served, status="failed")
     receiver.wait(4)
-    wait_until(lambda: get_channel(one)["waiting"] == 0)
-    assert sorted(one["type"] for one in received_documents(receiver)) == [
+    wait_until(lambda: get_channel(first)["waiting"] == 0)
+    assert sorted(document["type"] for document in received_documents(receiver)) == [
         "item.failed", "item.late", "item.reached", "item.stalled",
     ]  # fmt: skip
 
 
-def test_when_the_one_that_delivers_goes_another_does(
-    replicas: ServerGroup, receiver: WebhookReceiver, tmp_path: Path
-) -> None:
+def test_new_leader_continues_the_delivery(replicas: ServerGroup, receiver: WebhookReceiver, tmp_path: Path) -> None:
     path = write_channels(tmp_path, receiver)
-    one, other = replicas.start(channels=path), replicas.start(channels=path)
-    wait_until(lambda: any(served.background.app.services.is_leader() for served in (one, other)))
-    leader, heir = (one, other) if one.background.app.services.is_leader() else (other, one)
+    servers = replicas.start(channels=path), replicas.start(channels=path)
+    wait_until(lambda: any(served.background.app.services.is_leader() for served in servers))
+    follower, leader = sorted(servers, key=lambda served: served.background.app.services.is_leader())
     receiver.script.append(make_response(500))
-    put_item(heir, status="failed")
+    put_item(follower, status="failed")
     receiver.wait(1)
-    wait_until(lambda: get_channel(heir)["error"] is not None)
+    wait_until(lambda: get_channel(follower)["error"] is not None)
     leader.stop()
     replicas.clock.advance(MIN_BACKOFF_SECONDS)
     first, second = receiver.wait(2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
-# Mail, by apprise.
+# Mail, through Apprise.
 
 
-IGNORE_DEPRECATIONS = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of apprise's own
+IGNORE_DEPRECATIONS = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Apprise
 
 
 class Mailbox:
-    """Keeps what is sent to it."""
+    """Collects the received messages."""
 
     def __init__(self) -> None:
         self.messages: list[email.message.EmailMessage] = []
@@ -478,7 +476,7 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
 
 
 @IGNORE_DEPRECATIONS
-def test_mail_arrives_as_it_was_written(
+def test_mail_text_arrives_unchanged(
     make_server: Callable[..., RunningServer],
     tmp_path: Path,
     mailbox: tuple[Mailbox, int],
@@ -499,7 +497,7 @@ def test_mail_arrives_as_it_was_written(
 
 
 @IGNORE_DEPRECATIONS
-def test_a_mail_server_that_is_not_there_is_tried_again(
+def test_unreachable_mail_server_is_retried(
     make_server: Callable[..., RunningServer], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "channels.toml"
@@ -512,28 +510,28 @@ def test_a_mail_server_that_is_not_there_is_tried_again(
     assert "VerySecret" not in caplog.text
 
 
-# What admins see of it.
+# Pages and metrics for admins.
 
 
 def send_test(served: RunningServer, name: str = "hook") -> dict[str, object]:
     return served.client("admin").post(f"/api/v1/channels/{name}/test").json()
 
 
-def test_a_test_is_sent_at_once_and_says_what_became_of_it(
+def test_test_message_reports_its_delivery(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server('[channels.dead]\nurl = "http://127.0.0.1:1/"\n')
     receiver.script += [make_response(200), make_response(500)]
     assert send_test(served) == {"delivered": True, "detail": None}
     assert send_test(served) == {"delivered": False, "detail": "127.0.0.1 answered 500"}
-    assert [one["type"] for one in received_documents(receiver)] == ["channel.test"] * 2
+    assert [document["type"] for document in received_documents(receiver)] == ["channel.test"] * 2
     refused = send_test(served, "dead")
     assert refused["delivered"] is False
     assert "127.0.0.1 is 127.0.0.1, which a webhook may not lead to" in str(refused["detail"])
     assert get_channel(served)["delivered"] == 0
 
 
-def test_the_page_shows_what_became_of_the_messages(
+def test_channel_page_shows_delivery_statistics(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver
 ) -> None:
     served = make_hook_server(on=["failed"])
@@ -546,13 +544,13 @@ def test_the_page_shows_what_became_of_the_messages(
     assert 'aria-label="Test hook"' in page
 
 
-def test_without_channels_the_page_says_how_to_come_by_some(server: RunningServer) -> None:
+def test_channel_page_without_channels_shows_an_example(server: RunningServer) -> None:
     page = server.browser().get("/channels").text
     assert "[channels.phone]" in page
     assert server.client("admin").get("/api/v1/channels").json() == {"channels": []}
 
 
-def test_no_secret_is_in_the_database_on_a_page_or_in_the_log(
+def test_channel_secrets_are_neither_stored_shown_nor_logged(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -563,14 +561,14 @@ def test_no_secret_is_in_the_database_on_a_page_or_in_the_log(
     served.clock.advance(MIN_BACKOFF_SECONDS)
     wait_until(lambda: get_channel(served)["delivered"] == 1)
     send_test(served)
-    seen = served.browser().get("/channels").text + served.client("admin").get("/api/v1/channels").text
-    seen += served.client("admin").get("/metrics").text + repr(served.background.app.services.notifier.channels.all())
+    text = served.browser().get("/channels").text + served.client("admin").get("/api/v1/channels").text
+    text += served.client("admin").get("/metrics").text + repr(served.background.app.services.notifier.channels.all())
     served.stop()
     with sqlite3.connect(served.database) as database:
-        seen += "\n".join(database.iterdump())
+        text += "\n".join(database.iterdump())
     database.close()
     served.start()
     for secret in ("VerySecret", SIGNING_SECRET, SIGNING_SECRET[6:]):
-        assert secret not in seen
+        assert secret not in text
         assert secret not in caplog.text
-    assert 'progressbar_notifications_total{channel="hook",result="delivered"} 1.0' in seen
+    assert 'progressbar_notifications_total{channel="hook",result="delivered"} 1.0' in text

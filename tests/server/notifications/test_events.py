@@ -1,4 +1,4 @@
-"""What is told and what is not: the laws of ends, percentages, silence and lateness."""
+"""Events of ends, percentages, stalled and late items, and their messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_history(values: Sequence[float]) -> list[Item]:
 
 
 @given(VALUE_LISTS, PERCENT_LISTS)
-def test_a_percentage_is_told_when_it_is_crossed_and_only_then(values: list[float], percents: list[int]) -> None:
+def test_percentage_event_only_when_crossed(values: list[float], percents: list[int]) -> None:
     states = make_history(values)
     for before, after in pairwise(states):
         crossed = [p for p in percents if is_complete(after.value * 100, p) and not is_complete(before.value * 100, p)]
@@ -50,20 +50,20 @@ def test_a_percentage_is_told_when_it_is_crossed_and_only_then(values: list[floa
 
 
 @given(VALUE_LISTS.map(sorted), PERCENT_LISTS)
-def test_who_only_goes_on_crosses_each_once(values: list[float], percents: list[int]) -> None:
+def test_rising_values_cross_each_percentage_once(values: list[float], percents: list[int]) -> None:
     states = make_history([0.0, *values])
-    told = [e for before, after in pairwise(states) for e in events_of_change(before, after, percents)]
-    assert told == [f"{p}%" for p in percents if is_complete(states[-1].value * 100, p)]
+    events = [e for before, after in pairwise(states) for e in events_of_change(before, after, percents)]
+    assert events == [f"{p}%" for p in percents if is_complete(states[-1].value * 100, p)]
 
 
 @given(st.floats(0, 1), PERCENT_LISTS)
-def test_a_run_that_begins_beyond_a_percentage_has_not_crossed_it(value: float, percents: list[int]) -> None:
+def test_run_that_starts_beyond_a_percentage_crosses_none(value: float, percents: list[int]) -> None:
     assert events_of_change(None, make_item(value=value), percents) == []
     assert events_of_change(make_item(run_id="former"), make_item(value=value), percents) == []
 
 
 @pytest.mark.parametrize("end", END_STATUSES)
-def test_an_end_is_told_and_nothing_that_was_crossed_with_it(end: str) -> None:
+def test_end_event_replaces_percentage_events(end: str) -> None:
     before, after = make_item(value=0.1), make_item(value=1.0, status=end)
     assert events_of_change(before, after, [25, 50]) == [end]
     assert events_of_change(after, replace(after, title="again"), [25]) == []
@@ -71,7 +71,7 @@ def test_an_end_is_told_and_nothing_that_was_crossed_with_it(end: str) -> None:
     assert events_of_change(replace(after, run_id="former"), after, []) == [end]
 
 
-def test_what_goes_is_not_told_again() -> None:
+def test_deleted_item_has_no_event() -> None:
     assert events_of_change(make_item(status="failed"), None, [25]) == []
 
 
@@ -107,94 +107,96 @@ on = ["failed", "25%"]
         ({"notify": ("named",)}, "50%", []),
     ],
 )
-def test_who_is_told_of_what(tmp_path: Path, fields: dict[str, object], event: str, names: list[str]) -> None:
-    made = build_notices(load_channels(tmp_path, CHANNELS_FILE), make_item(**fields), [(event, "")], 5.0)
-    assert [write.notice.channel for write in made] == names
+def test_notices_are_built_for_subscribed_channels(
+    tmp_path: Path, fields: dict[str, object], event: str, names: list[str]
+) -> None:
+    writes = build_notices(load_channels(tmp_path, CHANNELS_FILE), make_item(**fields), [(event, "")], 5.0)
+    assert [write.notice.channel for write in writes] == names
 
 
-def test_the_same_event_has_the_same_id_whoever_tells_it_and_whenever(tmp_path: Path) -> None:
-    known = load_channels(tmp_path, CHANNELS_FILE)
-    (one,) = build_notices(known, make_item(), [("failed", "")], 5.0)
-    (other,) = build_notices(known, make_item(value=0.5), [("failed", "")], 6.0)
-    (another,) = build_notices(known, make_item(run_id="r2"), [("failed", "")], 5.0)
-    assert one.notice.notice_id == other.notice.notice_id != another.notice.notice_id
+def test_same_event_has_the_same_notice_id(tmp_path: Path) -> None:
+    channels = load_channels(tmp_path, CHANNELS_FILE)
+    (first,) = build_notices(channels, make_item(), [("failed", "")], 5.0)
+    (second,) = build_notices(channels, make_item(value=0.5), [("failed", "")], 6.0)
+    (other_run,) = build_notices(channels, make_item(run_id="r2"), [("failed", "")], 5.0)
+    assert first.notice.notice_id == second.notice.notice_id != other_run.notice.notice_id
 
 
-# Silence and lateness.
+# Stalled and late items.
 
 SECONDS_VALUES = st.floats(0, 1e6).map(lambda seconds: round(seconds, 3))
 
 
 @given(updated=SECONDS_VALUES, timeout=SECONDS_VALUES, since=SECONDS_VALUES, now=SECONDS_VALUES)
-def test_silence_is_told_once_it_lasts_and_the_server_has_listened_as_long(
-    updated: float, timeout: float, since: float, now: float
-) -> None:
-    silent = make_item(updated_at=updated, heartbeat_timeout=timeout)
-    events, again = overdue_events(silent, now, since)
-    due, sure = updated + timeout, max(updated, since) + timeout
-    assert bool(events) == (now >= sure and now - due < OVERDUE_NOTICE_MAX_AGE)
-    assert (again is not None) == (due <= now < sure)
+def test_stalled_event_needs_a_full_listening_period(updated: float, timeout: float, since: float, now: float) -> None:
+    stalled = make_item(updated_at=updated, heartbeat_timeout=timeout)
+    events, recheck_at = overdue_events(stalled, now, since)
+    due_at, certain_at = updated + timeout, max(updated, since) + timeout
+    assert bool(events) == (now >= certain_at and now - due_at < OVERDUE_NOTICE_MAX_AGE)
+    assert (recheck_at is not None) == (due_at <= now < certain_at)
 
 
 @given(deadline=SECONDS_VALUES, now=SECONDS_VALUES)
-def test_lateness_is_told_from_the_deadline_on_while_it_is_news(deadline: float, now: float) -> None:
+def test_late_event_starts_at_the_deadline_and_expires(deadline: float, now: float) -> None:
     events, _ = overdue_events(make_item(deadline_at=deadline), now, 0.0)
     assert bool(events) == (0 <= now - deadline < OVERDUE_NOTICE_MAX_AGE)
 
 
-def test_another_silence_of_the_same_run_is_another_event(tmp_path: Path) -> None:
-    known = load_channels(tmp_path, '[channels.c]\nurl = "ntfy://t"\nall = true\n')
+def test_second_stall_of_a_run_is_another_event(tmp_path: Path) -> None:
+    channels = load_channels(tmp_path, '[channels.c]\nurl = "ntfy://t"\nall = true\n')
     ids = set()
     for updated in (10.0, 10.0, 90.0):
-        silent = make_item(updated_at=updated, heartbeat_timeout=5.0)
-        (write,) = build_notices(known, silent, overdue_events(silent, 200.0, 0.0)[0], 200.0)
+        stalled = make_item(updated_at=updated, heartbeat_timeout=5.0)
+        (write,) = build_notices(channels, stalled, overdue_events(stalled, 200.0, 0.0)[0], 200.0)
         ids.add(write.notice.notice_id)
     assert len(ids) == 2
 
 
-def poll_events(watch: OverdueWatch, one: Item, now: float, *, fallen: bool = True, leads: bool = True) -> list[str]:
-    found = watch.poll(["a"] if fallen else [], {"a": one}.get, lambda: [one], now, is_leader=leads)
-    return [event for _, events in found for event, _ in events]
+def poll_events(
+    watch: OverdueWatch, item: Item, now: float, *, is_overdue: bool = True, is_leader: bool = True
+) -> list[str]:
+    result = watch.poll(["a"] if is_overdue else [], {"a": item}.get, lambda: [item], now, is_leader=is_leader)
+    return [event for _, events in result for event, _ in events]
 
 
-def test_after_a_start_silence_counts_from_the_start() -> None:
-    watch, silent = OverdueWatch(1000.0), make_item(updated_at=0.0, heartbeat_timeout=60.0)
-    assert poll_events(watch, silent, 1000.0) == []
-    assert poll_events(watch, silent, 1059.0, fallen=False) == []
-    assert poll_events(watch, silent, 1060.0, fallen=False) == ["stalled"]
-    assert poll_events(watch, silent, 1061.0, fallen=False) == []
+def test_stalled_period_starts_with_the_server() -> None:
+    watch, stalled = OverdueWatch(1000.0), make_item(updated_at=0.0, heartbeat_timeout=60.0)
+    assert poll_events(watch, stalled, 1000.0) == []
+    assert poll_events(watch, stalled, 1059.0, is_overdue=False) == []
+    assert poll_events(watch, stalled, 1060.0, is_overdue=False) == ["stalled"]
+    assert poll_events(watch, stalled, 1061.0, is_overdue=False) == []
 
 
-def test_who_came_back_in_time_is_not_told_of() -> None:
+def test_item_that_returns_in_time_has_no_event() -> None:
     watch = OverdueWatch(1000.0)
     assert poll_events(watch, make_item(updated_at=0.0, heartbeat_timeout=60.0), 1000.0) == []
-    assert poll_events(watch, make_item(updated_at=1030.0, heartbeat_timeout=60.0), 1060.0, fallen=False) == []
+    assert poll_events(watch, make_item(updated_at=1030.0, heartbeat_timeout=60.0), 1060.0, is_overdue=False) == []
 
 
-def test_while_nobody_could_be_heard_nobody_is_silent() -> None:
-    watch, silent = OverdueWatch(0.0), make_item(updated_at=0.0, heartbeat_timeout=60.0)
+def test_paused_watch_restarts_the_listening_period() -> None:
+    watch, stalled = OverdueWatch(0.0), make_item(updated_at=0.0, heartbeat_timeout=60.0)
     watch.pause(50.0)
-    assert poll_events(watch, silent, 60.0) == []
-    assert poll_events(watch, silent, 110.0, fallen=False) == ["stalled"]
+    assert poll_events(watch, stalled, 60.0) == []
+    assert poll_events(watch, stalled, 110.0, is_overdue=False) == ["stalled"]
 
 
-def test_who_begins_to_lead_looks_at_everything() -> None:
-    watch, silent = OverdueWatch(0.0), make_item(updated_at=0.0, heartbeat_timeout=60.0, deadline_at=70.0)
-    assert poll_events(watch, silent, 100.0, leads=False) == []
-    assert poll_events(watch, silent, 101.0, fallen=False) == ["late", "stalled"]
-    assert poll_events(watch, silent, 102.0, fallen=False) == []
+def test_new_leader_checks_all_items() -> None:
+    watch, stalled = OverdueWatch(0.0), make_item(updated_at=0.0, heartbeat_timeout=60.0, deadline_at=70.0)
+    assert poll_events(watch, stalled, 100.0, is_leader=False) == []
+    assert poll_events(watch, stalled, 101.0, is_overdue=False) == ["late", "stalled"]
+    assert poll_events(watch, stalled, 102.0, is_overdue=False) == []
 
 
-# What is said.
+# Messages.
 
 
-def test_a_message_for_programs_holds_the_item(tmp_path: Path) -> None:
-    known = load_channels(tmp_path, CHANNELS_FILE)
-    (failed,) = build_notices(known, make_item(title="ü", error="E"), [("failed", "")], 5.0)
+def test_webhook_body_contains_the_item(tmp_path: Path) -> None:
+    channels = load_channels(tmp_path, CHANNELS_FILE)
+    (failed,) = build_notices(channels, make_item(title="ü", error="E"), [("failed", "")], 5.0)
     document = json.loads(render_webhook(failed.notice))
     assert (document["type"], document["timestamp"]) == ("item.failed", "1970-01-01T00:00:05.000Z")
     assert (document["data"]["id"], document["data"]["title"], document["data"]["error"]) == ("a", "ü", "E")
-    (reached,) = build_notices(known, make_item(), [("25%", "")], 5.0)
+    (reached,) = build_notices(channels, make_item(), [("25%", "")], 5.0)
     document = json.loads(render_webhook(reached.notice))
     assert (document["type"], document["percent"]) == ("item.reached", 25)
 
@@ -204,31 +206,31 @@ def test_a_message_for_programs_holds_the_item(tmp_path: Path) -> None:
     [("succeeded", "Import has succeeded"), ("stalled", "Import gives no sign of life"), ("25%", "Import is at 25%"),
      ("late", "Import is late"), ("failed", "Import has failed")],
 )  # fmt: skip
-def test_a_message_for_people_begins_with_what_happened(tmp_path: Path, event: str, title: str) -> None:
-    known = load_channels(tmp_path, CHANNELS_FILE.replace('"25%"]', '"25%", "succeeded", "stalled", "late"]'))
-    one = make_item(title="Im\nport", value=0.25, completed=1000, total=4000, unit="rows", meta={"host": "box"},
+def test_message_title_states_the_event(tmp_path: Path, event: str, title: str) -> None:
+    channels = load_channels(tmp_path, CHANNELS_FILE.replace('"25%"]', '"25%", "succeeded", "stalled", "late"]'))
+    item = make_item(title="Im\nport", value=0.25, completed=1000, total=4000, unit="rows", meta={"host": "box"},
                error="ValueError: no", updated_at=3725.0, group="g", deadline_at=5.0)  # fmt: skip
-    made = build_notices(known, replace(one, title="Import"), [(event, "")], 4000.0)
-    told = render_message(made[-1].notice)
-    assert told.title == title
-    assert told.text.splitlines() == [
+    writes = build_notices(channels, replace(item, title="Import"), [(event, "")], 4000.0)
+    message = render_message(writes[-1].notice)
+    assert message.title == title
+    assert message.text.splitlines() == [
         "ValueError: no",
         "25 %, 1,000 of 4,000 rows, after 1 h 2 min, its deadline was 1970-01-01T00:00:05.000Z",
         "a, group g, of ci, on box",
     ]
 
 
-def test_a_message_links_to_the_page_where_the_server_knows_how_people_come_by(tmp_path: Path) -> None:
-    (made,) = build_notices(load_channels(tmp_path, CHANNELS_FILE), make_item(id="a/b c"), [("failed", "")], 5.0)
+def test_message_links_to_the_page_if_the_public_url_is_known(tmp_path: Path) -> None:
+    (write,) = build_notices(load_channels(tmp_path, CHANNELS_FILE), make_item(id="a/b c"), [("failed", "")], 5.0)
     page = "https://progress.example/p/items/a%2Fb%20c"
-    assert render_message(made.notice, "https://progress.example/p").text.splitlines()[-1] == page
-    assert json.loads(render_webhook(made.notice, "https://progress.example/p"))["url"] == page
-    assert "http" not in render_message(made.notice).text
-    assert "url" not in json.loads(render_webhook(made.notice))
+    assert render_message(write.notice, "https://progress.example/p").text.splitlines()[-1] == page
+    assert json.loads(render_webhook(write.notice, "https://progress.example/p"))["url"] == page
+    assert "http" not in render_message(write.notice).text
+    assert "url" not in json.loads(render_webhook(write.notice))
 
 
-def test_a_title_cannot_break_the_line_that_it_stands_on(tmp_path: Path) -> None:
-    (made,) = build_notices(
+def test_title_cannot_add_lines_to_a_message(tmp_path: Path) -> None:
+    (write,) = build_notices(
         load_channels(tmp_path, CHANNELS_FILE), make_item(title="a\r\nBcc: all"), [("failed", "")], 5.0
     )
-    assert render_message(made.notice).title == "a Bcc: all has failed"
+    assert render_message(write.notice).title == "a Bcc: all has failed"

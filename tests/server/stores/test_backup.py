@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 def list_ids(path: Path) -> list[str]:
     store = SqliteStore(path)
     try:
-        return sorted(kept.id for kept in store.load().items)
+        return sorted(item.id for item in store.load().items)
     finally:
         store.close()
 
 
 def make_database(path: Path, *items: str) -> Path:
     store = SqliteStore(path)
-    store.commit([SaveItem(make_item(one)) for one in items]).result(10)
+    store.commit([SaveItem(make_item(item_id)) for item_id in items]).result(10)
     store.close()
     return path
 
@@ -48,11 +48,9 @@ def check_one_line_error(reason: str, call: Callable[[], object]) -> None:
 # Backup
 
 
-def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
-    store: SqliteStore, tmp_path: Path
-) -> None:
+def test_backup_during_writes_contains_all_earlier_commits(store: SqliteStore, tmp_path: Path) -> None:
     store.commit([AddHistory(EndedRun(item=make_item("past"), status="succeeded", ended_at=2.0))]).result(10)
-    told: list[int] = []
+    committed: list[int] = []
     stop = threading.Event()
 
     def write() -> None:
@@ -60,29 +58,29 @@ def test_a_backup_has_all_that_was_committed_before_it_began_while_others_write(
             if stop.is_set():
                 return
             store.commit([SaveItem(make_item(f"{n:06}")), *([DropItem(f"{n - 50:06}")] if n >= 50 else [])]).result(10)
-            told.append(n)
+            committed.append(n)
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
         for round in range(8):
-            while len(told) < 60 * (round + 1):
+            while len(committed) < 60 * (round + 1):
                 stop.wait(0.001)
-            before = told[-1]
-            copied = create_backup(store.path, tmp_path / "copy.db", replace=True)
-            after = told[-1] + 2
-            found = list_ids(tmp_path / "copy.db")
-            last = int(found[-1])
-            # Of one instant, and of one after everything that had been answered by then.
+            before = committed[-1]
+            summary = create_backup(store.path, tmp_path / "copy.db", replace=True)
+            after = committed[-1] + 2
+            ids = list_ids(tmp_path / "copy.db")
+            last = int(ids[-1])
+            # A consistent state, with all commits that were acknowledged before the backup started.
             assert before <= last <= after
-            assert found == [f"{n:06}" for n in range(last - 49, last + 1)]
-            assert copied[:3] == (50, 1, 0)
+            assert ids == [f"{n:06}" for n in range(last - 49, last + 1)]
+            assert summary[:3] == (50, 1, 0)
     finally:
         stop.set()
         writer.join()
 
 
-def test_a_backup_is_one_whole_file_that_nobody_else_may_read(store: SqliteStore, tmp_path: Path) -> None:
+def test_backup_is_one_complete_private_file(store: SqliteStore, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
     create_backup(store.path, folder / "copy.db")
@@ -95,7 +93,7 @@ def test_a_backup_is_one_whole_file_that_nobody_else_may_read(store: SqliteStore
     opened.close()
 
 
-def test_a_backup_overwrites_nothing_unless_it_is_told_to(store: SqliteStore, tmp_path: Path) -> None:
+def test_backup_replaces_existing_file_only_on_request(store: SqliteStore, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     target.write_text("precious")
     check_one_line_error(r"^there is a file .*copy\.db already$", lambda: create_backup(store.path, target))
@@ -104,7 +102,7 @@ def test_a_backup_overwrites_nothing_unless_it_is_told_to(store: SqliteStore, tm
     assert list_ids(target) == []
 
 
-def test_a_backup_never_overwrites_the_database_itself_or_one_in_use(store: SqliteStore, tmp_path: Path) -> None:
+def test_backup_never_replaces_a_database_in_use(store: SqliteStore, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(store.path)
     for target in (store.path, tmp_path / "link.db"):
         check_one_line_error(
@@ -116,17 +114,19 @@ def test_a_backup_never_overwrites_the_database_itself_or_one_in_use(store: Sqli
 
 
 @pytest.mark.parametrize("target", ["folder", "nowhere/copy.db"])
-def test_a_backup_that_cannot_be_written_says_so(store: SqliteStore, tmp_path: Path, target: str) -> None:
+def test_backup_to_unwritable_target_is_one_sentence(store: SqliteStore, tmp_path: Path, target: str) -> None:
     (tmp_path / "folder").mkdir()
     check_one_line_error(r"is a folder|cannot be written", lambda: create_backup(store.path, tmp_path / target))
 
 
-def test_a_backup_for_which_there_is_no_room_leaves_nothing_behind(
+def test_backup_on_full_disk_leaves_no_files(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "copy.db").write_text("the former copy")
-    opened = sqlite3.connect
-    monkeypatch.setattr(backups.sqlite3, "connect", lambda *how, **more: _FullConnection(opened(*how, **more)))
+    real_connect = sqlite3.connect
+    monkeypatch.setattr(
+        backups.sqlite3, "connect", lambda *args, **options: _FullConnection(real_connect(*args, **options))
+    )
     before = sorted(path.name for path in tmp_path.iterdir())
     check_one_line_error(
         "cannot be copied: database or disk is full",
@@ -150,7 +150,7 @@ class _FullConnection:
 
 
 @pytest.mark.parametrize("call", [create_backup, restore_backup])
-def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], tmp_path: Path) -> None:
+def test_foreign_file_is_not_copied(call: Callable[..., object], tmp_path: Path) -> None:
     (tmp_path / "letter.db").write_text("this is a letter to my aunt, and no database at all" * 50)
     (tmp_path / "empty.db").touch()
     other = sqlite3.connect(tmp_path / "other.db")
@@ -159,7 +159,7 @@ def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], 
     newer = connect(tmp_path / "newer.db")
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
-    there = (
+    database = (
         make_database(tmp_path / "target" / "progress.db", "kept") if call is restore_backup else tmp_path / "target.db"
     )
     for name, reason in (
@@ -170,90 +170,90 @@ def test_what_is_no_database_of_ours_is_not_copied(call: Callable[..., object], 
         ("missing.db", "there is no (database|copy) "),
         ("target", "there is no (database|copy) "),
     ):
-        check_one_line_error(reason, lambda name=name: call(tmp_path / name, there))
+        check_one_line_error(reason, lambda name=name: call(tmp_path / name, database))
     assert not (tmp_path / "missing.db").exists()
     if call is restore_backup:
-        assert list_ids(there) == ["kept"]
+        assert list_ids(database) == ["kept"]
     else:
-        assert not there.exists()
+        assert not database.exists()
 
 
-def test_a_damaged_copy_is_not_put_in_place(tmp_path: Path) -> None:
-    copy, there = (
+def test_damaged_copy_is_not_restored(tmp_path: Path) -> None:
+    copy, database = (
         make_database(tmp_path / "copy.db", *map(str, range(300))),
         make_database(tmp_path / "progress.db", "kept"),
     )
     content = bytearray(copy.read_bytes())
     content[8192:20000] = os.urandom(20000 - 8192)
     copy.write_bytes(content)
-    check_one_line_error("copy", lambda: restore_backup(copy, there))
-    assert list_ids(there) == ["kept"]
+    check_one_line_error("copy", lambda: restore_backup(copy, database))
+    assert list_ids(database) == ["kept"]
 
 
 # Restore
 
 
-def test_a_restored_database_is_the_copy_and_the_former_file_is_kept(tmp_path: Path) -> None:
-    there = make_database(tmp_path / "progress.db", "a")
-    create_backup(there, tmp_path / "copy.db")
-    make_database(there, "b")
-    copied = restore_backup(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
-    assert copied == (1, 0, 0, tmp_path / "progress.db.20270115T080000Z")
-    assert list_ids(there) == ["a"]
-    assert list_ids(copied.previous_path) == ["a", "b"]
-    again = restore_backup(tmp_path / "copy.db", there, now=lambda: 1_800_000_000.0)
+def test_restore_installs_copy_and_keeps_former_file(tmp_path: Path) -> None:
+    database = make_database(tmp_path / "progress.db", "a")
+    create_backup(database, tmp_path / "copy.db")
+    make_database(database, "b")
+    summary = restore_backup(tmp_path / "copy.db", database, now=lambda: 1_800_000_000.0)
+    assert summary == (1, 0, 0, tmp_path / "progress.db.20270115T080000Z")
+    assert list_ids(database) == ["a"]
+    assert list_ids(summary.previous_path) == ["a", "b"]
+    again = restore_backup(tmp_path / "copy.db", database, now=lambda: 1_800_000_000.0)
     assert again.previous_path == tmp_path / "progress.db.20270115T080000Z-2"
-    assert list_ids(copied.previous_path) == ["a", "b"]
+    assert list_ids(summary.previous_path) == ["a", "b"]
     assert not list(tmp_path.glob(".*"))
-    assert stat.S_IMODE(there.stat().st_mode) == 0o600
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
 
 
-def test_what_a_killed_server_left_beside_the_former_file_is_kept_and_not_taken_for_the_copys(tmp_path: Path) -> None:
+def test_restore_keeps_log_of_killed_server_with_former_file(tmp_path: Path) -> None:
     copy = make_database(tmp_path / "copy.db", "copied")
     running = SqliteStore(tmp_path / "running.db")
     running.commit([SaveItem(make_item("in the log"))]).result(10)
-    there = tmp_path / "progress.db"
-    for end in ("", "-wal"):  # as kill -9 leaves them
-        Path(f"{there}{end}").write_bytes(Path(f"{running.path}{end}").read_bytes())
+    database = tmp_path / "progress.db"
+    for end in ("", "-wal"):  # like after kill -9
+        Path(f"{database}{end}").write_bytes(Path(f"{running.path}{end}").read_bytes())
     running.close()
-    former = restore_backup(copy, there).previous_path
+    former = restore_backup(copy, database).previous_path
     assert former is not None
-    assert list_ids(there) == ["copied"]
+    assert list_ids(database) == ["copied"]
     assert list_ids(former) == ["in the log"]
 
 
-def test_a_former_file_that_is_damaged_does_not_stop_a_restore(tmp_path: Path) -> None:
+def test_restore_over_damaged_file_succeeds(tmp_path: Path) -> None:
     copy = make_database(tmp_path / "copy.db", "copied")
-    there = tmp_path / "progress.db"
-    there.write_bytes(os.urandom(5000))
-    Path(f"{there}-wal").write_bytes(b"left over")
-    former = restore_backup(copy, there).previous_path
+    database = tmp_path / "progress.db"
+    database.write_bytes(os.urandom(5000))
+    Path(f"{database}-wal").write_bytes(b"left over")
+    former = restore_backup(copy, database).previous_path
     assert former is not None
     assert (former.stat().st_size, Path(f"{former}-wal").read_bytes()) == (5000, b"left over")
-    assert list_ids(there) == ["copied"]
+    assert list_ids(database) == ["copied"]
 
 
-def test_a_restore_into_a_new_place_makes_it(tmp_path: Path) -> None:
+def test_restore_to_missing_path_creates_database(tmp_path: Path) -> None:
     copy = make_database(tmp_path / "copy.db", "a")
     assert restore_backup(copy, tmp_path / "new" / "progress.db").previous_path is None
     assert list_ids(tmp_path / "new" / "progress.db") == ["a"]
     assert list_ids(copy) == ["a"]
 
 
-def test_a_restore_under_a_running_server_is_refused(store: SqliteStore, tmp_path: Path) -> None:
+def test_restore_under_running_server_is_refused(store: SqliteStore, tmp_path: Path) -> None:
     store.commit([SaveItem(make_item("kept"))]).result(10)
     copy = make_database(tmp_path / "copy.db", "copied")
     check_one_line_error("a server is running on the database", lambda: restore_backup(copy, store.path))
-    assert [kept.id for kept in store.load().items] == ["kept"]
+    assert [item.id for item in store.load().items] == ["kept"]
 
 
-def test_a_database_is_not_restored_from_itself(tmp_path: Path) -> None:
-    there = make_database(tmp_path / "progress.db", "a")
-    check_one_line_error("is the database itself", lambda: restore_backup(there, there))
-    assert list_ids(there) == ["a"]
+def test_restore_from_same_file_is_refused(tmp_path: Path) -> None:
+    database = make_database(tmp_path / "progress.db", "a")
+    check_one_line_error("is the database itself", lambda: restore_backup(database, database))
+    assert list_ids(database) == ["a"]
 
 
-def test_a_copy_of_an_older_schema_is_led_forward_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_restore_migrates_old_copy_without_changing_it(tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     old = sqlite3.connect(copy)
     for statement in MIGRATIONS[0]:
@@ -272,7 +272,7 @@ def test_a_copy_of_an_older_schema_is_led_forward_and_stays_as_it_is(tmp_path: P
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away")
-def test_what_root_restores_belongs_to_whom_the_folder_or_the_file_belonged(tmp_path: Path) -> None:
+def test_restore_by_root_keeps_owner_of_file_or_folder(tmp_path: Path) -> None:
     copy = make_database(tmp_path / "copy.db", "a")
     folder = tmp_path / "service"
     folder.mkdir()
@@ -284,7 +284,7 @@ def test_what_root_restores_belongs_to_whom_the_folder_or_the_file_belonged(tmp_
     assert ((folder / "progress.db").stat().st_uid, (folder / "progress.db").stat().st_gid) == (2234, 2235)
 
 
-# What a copy from elsewhere may hold
+# Copies from other sources
 
 
 FOREIGN_SCHEMAS = {
@@ -312,8 +312,8 @@ FOREIGN_SCHEMAS = {
 
 @pytest.mark.parametrize("statements", FOREIGN_SCHEMAS.values(), ids=FOREIGN_SCHEMAS)
 @pytest.mark.parametrize("version", [len(MIGRATIONS), len(MIGRATIONS) - 1])
-def test_a_copy_with_a_foreign_schema_is_refused(tmp_path: Path, statements: list[str], version: int) -> None:
-    """A backup may come from anywhere, and what is in its schema would run with what the server writes."""
+def test_copy_with_foreign_schema_is_refused(tmp_path: Path, statements: list[str], version: int) -> None:
+    """Code in a foreign schema would run with the writes of the server."""
     source, database = make_database(tmp_path / "copy.db", "copied"), make_database(tmp_path / "progress.db", "kept")
     opened = sqlite3.connect(source, isolation_level=None)
     for statement in statements:
@@ -323,13 +323,13 @@ def test_a_copy_with_a_foreign_schema_is_refused(tmp_path: Path, statements: lis
         opened.execute(f"PRAGMA user_version = {version}")
     opened.close()
     if "outbox" in statements[0] and version < len(MIGRATIONS):
-        return  # which is what that version is like
+        return  # this is the schema of that version
     check_one_line_error("it is not as a server left it|cannot be copied", lambda: restore_backup(source, database))
     assert list_ids(database) == ["kept"]
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
-def test_a_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> None:
+def test_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> None:
     source = tmp_path / "copy.db"
     opened = sqlite3.connect(source, isolation_level=None)
     migrate(opened, source, MIGRATIONS[:version])
@@ -339,6 +339,6 @@ def test_a_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> Non
     assert list_ids(tmp_path / "progress.db") == []
 
 
-def test_what_is_in_a_schema_is_not_trusted(store: SqliteStore) -> None:
+def test_connections_do_not_trust_the_schema(store: SqliteStore) -> None:
     for connection in (store._write_connection, store._reader, store._history_connection, store._search_connection):
         assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)

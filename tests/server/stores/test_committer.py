@@ -1,4 +1,4 @@
-"""How commits leave the loop and come back to it: what comes together goes as one, each with its own outcome."""
+"""The committer: one wake-up per batch in each direction, and an outcome per waiter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FakeStore:
-    """Keeps what is submitted until a test says what became of it."""
+    """Collects submitted writes until a test calls their callbacks."""
 
     def __init__(self) -> None:
         self.written_ids: list[str] = []
@@ -35,7 +35,7 @@ def start_commits(committer: Committer, count: int) -> list[asyncio.Future[None]
     return [asyncio.ensure_future(committer.commit([DropItem(str(n))])) for n in range(count)]
 
 
-def test_the_store_is_woken_once_after_all_that_came_together() -> None:
+def test_store_is_woken_once_per_turn_of_the_loop() -> None:
     async def main() -> list[str]:
         store = FakeStore()
         committer = Committer(store, 10)
@@ -51,7 +51,7 @@ def test_the_store_is_woken_once_after_all_that_came_together() -> None:
     assert asyncio.run(main()) == ["0", "1", "2", "wake", "0", "wake"]
 
 
-def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> None:
+def test_waiters_of_one_commit_get_their_own_outcomes() -> None:
     async def main() -> list[object]:
         store = FakeStore()
         waiting = start_commits(Committer(store, 10), 5)
@@ -72,40 +72,40 @@ def test_waiters_of_one_commit_are_woken_together_each_with_its_outcome() -> Non
     assert isinstance(outcomes[3], StoreError)
 
 
-def test_commits_that_do_not_come_back_are_given_up_each_in_its_time() -> None:
+def test_hanging_commits_time_out_one_by_one() -> None:
     async def main() -> list[object]:
         store = FakeStore()
         committer = Committer(store, 0.01)
-        told: list[object] = []
+        outcomes: list[object] = []
         for _ in range(2):
             first = start_commits(committer, 2)
-            told += [type(one) for one in await asyncio.gather(*first, return_exceptions=True)]
+            outcomes += [type(outcome) for outcome in await asyncio.gather(*first, return_exceptions=True)]
         for done in store.callbacks:
-            done(None)  # nobody waits for it any more
-        # In the turn of the loop in which it was submitted: later, it might have been given up too.
-        (lands,) = start_commits(committer, 1)
+            done(None)  # its waiter has timed out
+        # Finish it in the turn of the loop that submitted it: later, it could time out, too.
+        (finishes,) = start_commits(committer, 1)
         await asyncio.sleep(0)
         store.callbacks.pop()(None)
-        told.append(await lands)
-        return [*told, len(committer._waiters)]
+        outcomes.append(await finishes)
+        return [*outcomes, len(committer._waiters)]
 
     assert asyncio.run(main()) == [CommitTimeoutError] * 4 + [None, 0]
 
 
-def test_a_commit_that_comes_back_is_not_given_up_with_one_that_does_not() -> None:
+def test_finished_commit_is_not_timed_out_with_a_hanging_one() -> None:
     async def main() -> list[object]:
         store = FakeStore()
         committer = Committer(store, 0.01)
-        hangs, lands = start_commits(committer, 2)
-        await asyncio.sleep(0)  # both are submitted in this turn of the loop, and no timer is looked at before the next
+        hangs, finishes = start_commits(committer, 2)
+        await asyncio.sleep(0)  # submits both in this turn of the loop; timers run in the next one
         store.callbacks[1](None)
-        await lands
-        return list(map(type, await asyncio.gather(hangs, lands, return_exceptions=True)))
+        await finishes
+        return list(map(type, await asyncio.gather(hangs, finishes, return_exceptions=True)))
 
     assert asyncio.run(main()) == [CommitTimeoutError, type(None)]
 
 
-def test_who_goes_away_is_not_missed() -> None:
+def test_cancelled_waiter_ignores_its_outcome() -> None:
     async def main() -> None:
         store = FakeStore()
         (waiting,) = start_commits(Committer(store, 10), 1)
@@ -118,7 +118,7 @@ def test_who_goes_away_is_not_missed() -> None:
     asyncio.run(main())
 
 
-def test_a_commit_that_comes_back_after_the_end_of_the_loop_troubles_nobody() -> None:
+def test_outcome_after_the_loop_closed_is_ignored() -> None:
     async def main() -> FakeStore:
         store = FakeStore()
         (waiting,) = start_commits(Committer(store, 10), 1)

@@ -20,11 +20,11 @@ MOUNT_LINE = "{id} 25 0:50 / {where} rw,relatime shared:7 - {kind} server:/expor
 
 
 def lock_nothing(_handle: int, _how: int) -> None:
-    """Lock nothing, as some FUSE file systems do."""
+    """Do not lock, like some FUSE file systems."""
 
 
 def lock_by_fcntl(handle: int, how: int) -> None:
-    """Lock by ``fcntl``, as NFS does."""
+    """Lock by ``fcntl``, like NFS."""
     fcntl.lockf(handle, how)
 
 
@@ -37,7 +37,7 @@ def raise_unsupported(_handle: int, _how: int) -> None:
 
 
 @pytest.mark.parametrize("flock", [lock_nothing, lock_by_fcntl, refuse_lock, raise_unsupported])
-def test_a_file_system_that_emulates_flock_is_refused(
+def test_file_system_with_emulated_flock_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flock: Callable[[int, int], None]
 ) -> None:
     monkeypatch.setattr(locks.fcntl, "flock", flock)
@@ -48,15 +48,13 @@ def test_a_file_system_that_emulates_flock_is_refused(
 
 
 @pytest.mark.parametrize("kind", sorted(locks.REMOTE_FILE_SYSTEMS))
-def test_a_file_system_of_several_machines_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_remote_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(locks, "get_file_system", lambda _handle: kind)
     with pytest.raises(ConfigError, match=rf"\({kind} is shared with other machines\)"):
         FileLock(tmp_path / "progress.db")
 
 
-def test_the_type_of_a_file_system_is_that_of_the_mount_of_the_file(tmp_path: Path) -> None:
+def test_file_system_type_is_that_of_the_files_mount(tmp_path: Path) -> None:
     handle = os.open(tmp_path, os.O_RDONLY)
     info = Path(f"/proc/self/fdinfo/{handle}").read_text()
     number = next(line.split()[1] for line in info.splitlines() if line.startswith("mnt_id"))
@@ -68,7 +66,7 @@ def test_the_type_of_a_file_system_is_that_of_the_mount_of_the_file(tmp_path: Pa
     os.close(handle)
 
 
-def test_a_lock_that_is_refused_leaves_no_descriptor(tmp_path: Path) -> None:
+def test_refused_lock_leaves_no_descriptor(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "progress.db")
     before = len(list(DESCRIPTOR_FOLDER.iterdir()))
     for _ in range(3):

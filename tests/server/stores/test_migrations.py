@@ -1,4 +1,4 @@
-"""A database of every schema that there has been, with data in it, opened by today's server."""
+"""Migrate a database with data of each schema version."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SCHEMA_VERSIONS = range(1, len(MIGRATIONS) + 1)
 
 
 def make_state(item_id: str, **fields: object) -> str:
-    """An item as the first version wrote it."""
+    """Return an item in the format of the first version."""
     return json.dumps({"id": item_id, "owner_id": "k", "owner": "ci", "run_id": "r", "created_at": 1.0,
                        "updated_at": 1.0, "title": f"The {item_id}", "value": 0.5, "status": "running", "seq": 3,
                        **fields})  # fmt: skip
 
 
-# What is written as soon as there is a place for it: by version, the statements and their values.
+# Statements with their values, by the first version whose schema supports them.
 VERSION_STATEMENTS: dict[int, list[tuple[str, tuple[object, ...]]]] = {
     1: [
         ("INSERT INTO items (id, state) VALUES (?, ?)", ("live", make_state("live"))),
@@ -60,18 +60,18 @@ VERSION_STATEMENTS: dict[int, list[tuple[str, tuple[object, ...]]]] = {
 
 
 def make_database(path: Path, version: int) -> None:
-    """Make a database as it was at a version: each thing in it was written when it could first be."""
+    """Create a database of a version, with the rows that its schema supports."""
     database = sqlite3.connect(path, isolation_level=None)
-    for now in range(1, version + 1):
-        migrate(database, path, MIGRATIONS[:now])
-        for statement, values in VERSION_STATEMENTS.get(now, []):
+    for number in range(1, version + 1):
+        migrate(database, path, MIGRATIONS[:number])
+        for statement, values in VERSION_STATEMENTS.get(number, []):
             database.execute(statement, values)
     assert database.execute("PRAGMA user_version").fetchone() == (version,)
     database.close()
 
 
 @pytest.mark.parametrize("version", SCHEMA_VERSIONS)
-def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(version: int, tmp_path: Path) -> None:
+def test_database_of_each_old_schema_is_migrated_completely(version: int, tmp_path: Path) -> None:
     path = tmp_path / "progress.db"
     make_database(path, version)
     store = SqliteStore(path)
@@ -97,7 +97,7 @@ def test_a_database_of_an_older_schema_is_led_forward_with_all_that_is_in_it(ver
     fresh.close()
 
 
-def test_a_server_goes_on_with_a_database_of_the_oldest_schema(tmp_path: Path) -> None:
+def test_server_continues_runs_of_the_oldest_schema(tmp_path: Path) -> None:
     make_database(tmp_path / "progress.db", 1)
     with (
         start_server(tmp_path / "progress.db") as server,
@@ -114,7 +114,7 @@ def test_a_server_goes_on_with_a_database_of_the_oldest_schema(tmp_path: Path) -
         ]
 
 
-def test_a_database_of_a_newer_schema_is_refused_in_a_plain_sentence_and_not_touched(tmp_path: Path) -> None:
+def test_database_of_newer_schema_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "progress.db"
     make_database(path, len(MIGRATIONS))
     newer = sqlite3.connect(path)

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own of its store; what every store does is in the contract."""
+"""Behaviour that only the PostgreSQL store has; the contract covers the rest."""
 
 from __future__ import annotations
 
@@ -63,32 +63,32 @@ def commit(store: PostgresStore, *writes: object) -> None:
 
 
 def follow_changes(store: PostgresStore) -> queue.Queue[ChangeBatch]:
-    seen: queue.Queue[ChangeBatch] = queue.Queue()
-    store.follow(seen.put)
-    return seen
+    batches: queue.Queue[ChangeBatch] = queue.Queue()
+    store.follow(batches.put)
+    return batches
 
 
-def read_until(seen: queue.Queue[ChangeBatch], wanted: Callable[[ChangeBatch], bool]) -> ChangeBatch:
+def read_until(batches: queue.Queue[ChangeBatch], wanted: Callable[[ChangeBatch], bool]) -> ChangeBatch:
     while True:
-        found = seen.get(timeout=10)
-        if wanted(found):
-            return found
+        batch = batches.get(timeout=10)
+        if wanted(batch):
+            return batch
 
 
-def test_what_one_store_commits_is_told_to_all_that_follow(new_store):
+def test_commit_is_published_to_all_followers(new_store):
     first, second = new_store(), new_store()
-    told = [follow_changes(store) for store in (first, second)]
+    followers = [follow_changes(store) for store in (first, second)]
     commit(first, SaveItem(make_item(), None))
-    for seen in told:
-        found = read_until(seen, lambda found: "a" in found.rows)
-        assert found.rows["a"] == ItemRow(1, make_item())
+    for batches in followers:
+        batch = read_until(batches, lambda batch: "a" in batch.rows)
+        assert batch.rows["a"] == ItemRow(1, make_item())
     commit(second, AddHistory(EndedRun(make_item(), "deleted", 2.0)), DropItem("a", make_item()))
-    for seen in told:
-        assert read_until(seen, lambda found: "a" in found.rows).rows["a"] == ItemRow(2, None)
-        assert read_until(seen, lambda found: found.rev == 2).ended_runs == [EndedRun(make_item(), "deleted", 2.0)]
+    for batches in followers:
+        assert read_until(batches, lambda batch: "a" in batch.rows).rows["a"] == ItemRow(2, None)
+        assert read_until(batches, lambda batch: batch.rev == 2).ended_runs == [EndedRun(make_item(), "deleted", 2.0)]
 
 
-def test_revisions_have_no_gaps_whoever_writes(new_store):
+def test_revisions_of_several_writers_have_no_gaps(new_store):
     stores = [new_store(), new_store()]
     with ThreadPoolExecutor(2) as pool:
         for futures in pool.map(
@@ -97,11 +97,11 @@ def test_revisions_have_no_gaps_whoever_writes(new_store):
             for future in futures:
                 future.result(10)
     with psycopg.connect(stores[0]._url) as connection:
-        found = connection.execute("SELECT rev FROM progressbar_tracker.items ORDER BY rev").fetchall()
-    assert [rev for (rev,) in found] == list(range(1, 101))
+        revs = connection.execute("SELECT rev FROM progressbar_tracker.items ORDER BY rev").fetchall()
+    assert [rev for (rev,) in revs] == list(range(1, 101))
 
 
-def test_a_create_that_comes_second_is_told_what_is_there(new_store):
+def test_second_create_of_an_item_gets_the_stored_row(new_store):
     first, second = new_store(), new_store()
     commit(first, SaveItem(make_item(), None))
     with pytest.raises(OutdatedError) as raised:
@@ -109,19 +109,19 @@ def test_a_create_that_comes_second_is_told_what_is_there(new_store):
     assert raised.value.rows == {"a": ItemRow(1, make_item())}
 
 
-def test_what_waits_is_a_base_until_it_is_told(store):
-    seen = follow_changes(store)
+def test_queued_state_is_pending_until_it_is_published(store):
+    batches = follow_changes(store)
     first, second, third = (make_item(seq=n, own=n, completed=n) for n in range(3))
     commit(store, SaveItem(first, None))
     assert store.find_pending_base("a", 0) is True
-    read_until(seen, lambda found: found.rev == 1)
+    read_until(batches, lambda batch: batch.rev == 1)
     store.acknowledge(1)
     assert store.find_pending_base("a", 1) is False
     store.enqueue([SaveItem(second, first)])
     store.enqueue([SaveItem(third, second)])
-    assert store.find_pending_base("a", 1) in (first, True)  # or it is on its way already
+    assert store.find_pending_base("a", 1) in (first, True)  # True if the commit has already started
     assert store.flush(10)
-    assert read_until(seen, lambda found: "a" in found.rows).rows["a"].item == third
+    assert read_until(batches, lambda batch: "a" in batch.rows).rows["a"].item == third
 
 
 class FailingGroups:
@@ -152,7 +152,7 @@ def read_seq(store: PostgresStore) -> int:
     return store.read_items(["a"])["a"].item.seq
 
 
-def test_state_queued_behind_a_commit_survives_an_earlier_failure(store):
+def test_state_queued_behind_a_commit_survives_a_failure(store):
     states = make_states()
     commit(store, SaveItem(states[0], None))
     groups = FailingGroups(store, 1)
@@ -178,7 +178,7 @@ def test_newest_state_is_retried_if_a_group_fails(store):
     assert read_seq(store) == 3
 
 
-def test_old_runs_and_their_samples_are_forgotten_in_slices_until_none_is_left(store, monkeypatch):
+def test_trim_deletes_old_runs_and_samples_in_batches(store, monkeypatch):
     monkeypatch.setattr(rows, "TRIM_BATCH_SIZE", 2)
     for n in range(5):
         commit(
@@ -188,12 +188,12 @@ def test_old_runs_and_their_samples_are_forgotten_in_slices_until_none_is_left(s
         )
     commit(store, TrimHistory(4.0))
     while not store.flush(10) or len(store.read_history()) > 1:
-        pass  # pytest-timeout ends what never does
+        pass  # pytest-timeout ends an endless loop
     assert [row.item.id for row in store.read_history()] == ["4"]
     assert [len(store.read_samples(str(n), "r")) for n in range(5)] == [0, 0, 0, 0, 1]
 
 
-def test_what_is_gone_is_forgotten_after_an_hour_and_who_was_away_reads_everything_anew(new_store, clock):
+def test_expired_tombstone_makes_an_old_follower_reload(new_store, clock):
     store, away = new_store(), new_store()
     commit(store, SaveItem(make_item("a"), None), SaveItem(make_item("b"), None))
     commit(store, DropItem("a", make_item("a")))
@@ -201,28 +201,28 @@ def test_what_is_gone_is_forgotten_after_an_hour_and_who_was_away_reads_everythi
     commit(store, TrimHistory(0.0))
     with psycopg.connect(store._url) as connection:
         assert connection.execute("SELECT id FROM progressbar_tracker.items").fetchall() == [("b",)]
-    found = read_until(follow_changes(away), lambda found: found.full)
-    assert (set(found.rows), found.rev) == ({"b"}, 3)
+    batch = read_until(follow_changes(away), lambda batch: batch.full)
+    assert (set(batch.rows), batch.rev) == ({"b"}, 3)
 
 
-def test_what_nobody_notifies_of_is_found_by_the_clock(new_store):
+def test_change_without_notification_is_found_by_the_timer(new_store):
     store = new_store()
     commit(store, SaveItem(make_item(), None))
-    seen = follow_changes(store)
-    with psycopg.connect(store._url) as connection:  # and no NOTIFY: it is a hint, and may be lost
+    batches = follow_changes(store)
+    with psycopg.connect(store._url) as connection:  # without NOTIFY: a notification may be lost
         connection.execute("UPDATE progressbar_tracker.meta SET rev = rev + 1")
         connection.execute("UPDATE progressbar_tracker.items SET rev = 2, state = NULL, gone_at = 1")
-    found = read_until(seen, lambda found: "a" in found.rows and found.rows["a"].rev == 2)
-    assert found.rows["a"].item is None
+    batch = read_until(batches, lambda batch: "a" in batch.rows and batch.rows["a"].rev == 2)
+    assert batch.rows["a"].item is None
 
 
-def test_without_the_driver_it_is_said_what_to_install(monkeypatch):
+def test_missing_driver_error_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigError, match=r"pip install 'progressbar-tracker\[postgres\]'"):
         open_store("postgresql://127.0.0.1/x")
 
 
-def test_a_database_of_a_newer_version_is_refused(postgres_url):
+def test_postgres_database_of_newer_version_is_refused(postgres_url):
     ensure_schema(postgres_url)
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE progressbar_tracker.schema SET version = 99")
@@ -230,7 +230,7 @@ def test_a_database_of_a_newer_version_is_refused(postgres_url):
         PostgresStore(postgres_url)
 
 
-def test_servers_that_start_at_once_make_one_schema_and_one_key(postgres_url):
+def test_concurrent_first_starts_create_one_schema_and_key(postgres_url):
     settings = Settings(database=postgres_url, port=0, local_key=False, admin_key="an-admin-key-from-outside")
     with ThreadPoolExecutor(3) as pool:
         servers = list(pool.map(BackgroundServer, [settings] * 3))
@@ -244,7 +244,7 @@ def test_servers_that_start_at_once_make_one_schema_and_one_key(postgres_url):
 @pytest.mark.parametrize(
     "url", ["postgresql://127.0.0.1:1/x", "postgresql://me@[::1", "postgresql://127.0.0.1:1/x?nonsense=1"]
 )
-def test_a_database_that_cannot_be_used_is_told_in_one_line(url):
+def test_unusable_url_error_is_one_line(url):
     with pytest.raises(ConfigError) as raised:
         PostgresStore(url)
     assert "\n" not in str(raised.value)

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from tests.support.server import FullDisk
 
 
-def test_nobody_else_may_read_the_files(store: SqliteStore) -> None:
+def test_database_files_are_private(store: SqliteStore) -> None:
     store.commit([SaveItem(make_item())]).result(10)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in store.path.parent.iterdir()}
     assert modes == dict.fromkeys(("progress.db", "progress.db-shm", "progress.db-wal", "progress.db.lock"), 0o600)
 
 
-def test_a_commit_is_on_disk_in_full(store: SqliteStore) -> None:
+def test_commits_are_synchronous(store: SqliteStore) -> None:
     pragmas = {
         name: store._write_connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("journal_mode", "synchronous")
@@ -51,25 +51,25 @@ def test_two_probes_of_one_instant_both_reach_the_disk(store: SqliteStore) -> No
     assert wal.stat().st_size > size
 
 
-def test_a_second_server_on_the_same_file_is_refused(store: SqliteStore) -> None:
+def test_second_server_on_the_same_file_is_refused(store: SqliteStore) -> None:
     with pytest.raises(ConfigError, match=r"^a server is running on the database .*progress\.db already$"):
         SqliteStore(store.path)
 
 
-def test_a_file_is_free_again_after_closing(store: SqliteStore) -> None:
+def test_closed_store_releases_its_lock(store: SqliteStore) -> None:
     store.close()
     SqliteStore(store.path).close()
 
 
-def test_another_process_that_looks_at_the_file_takes_nothing_away(store: SqliteStore) -> None:
-    look = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM items').fetchall())"
+def test_read_by_another_process_keeps_the_log(store: SqliteStore) -> None:
+    script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM items').fetchall())"
     for n in range(3):
         store.commit([SaveItem(make_item(str(n)))]).result(10)
-        seen = subprocess.run([sys.executable, "-c", look, store.path], capture_output=True, timeout=30, check=True)
-        assert seen.stdout.decode().strip() == str([(str(one),) for one in range(n + 1)])
+        result = subprocess.run([sys.executable, "-c", script, store.path], capture_output=True, timeout=30, check=True)
+        assert result.stdout.decode().strip() == str([(str(number),) for number in range(n + 1)])
 
 
-def test_a_failed_commit_fails_its_waiters_and_the_thread_goes_on(store: SqliteStore, disk: FullDisk) -> None:
+def test_failed_commit_fails_its_waiters_only(store: SqliteStore, disk: FullDisk) -> None:
     disk.full = True
     failed = [store.commit([SaveItem(make_item(str(n)))]) for n in range(3)]
     for future in failed:
@@ -77,117 +77,115 @@ def test_a_failed_commit_fails_its_waiters_and_the_thread_goes_on(store: SqliteS
             future.result(10)
     disk.full = False
     store.commit([SaveItem(make_item("later"))]).result(10)
-    assert [kept.id for kept in store.load().items] == ["later"]
+    assert [item.id for item in store.load().items] == ["later"]
 
 
-def test_what_may_wait_is_tried_again_after_a_failure(store: SqliteStore, disk: FullDisk) -> None:
+def test_queued_states_are_retried_after_a_failure(store: SqliteStore, disk: FullDisk) -> None:
     disk.full = True
     store.enqueue([SaveItem(make_item("a", seq=1)), SaveItem(make_item("b", seq=1))])
     assert not store.flush(10)
     store.enqueue([SaveItem(make_item("b", seq=2))])
     disk.full = False
     assert store.flush(10)
-    assert sorted((kept.id, kept.seq) for kept in store.load().items) == [("a", 1), ("b", 2)]
+    assert sorted((item.id, item.seq) for item in store.load().items) == [("a", 1), ("b", 2)]
 
 
-def test_a_state_that_failed_never_undoes_a_commit_that_came_meanwhile(store: SqliteStore, disk: FullDisk) -> None:
-    tried, go_on = threading.Event(), threading.Event()
+def test_retried_state_never_undoes_a_newer_commit(store: SqliteStore, disk: FullDisk) -> None:
+    reached, released = threading.Event(), threading.Event()
     disk.full = True
-    disk.before_failing = lambda: (tried.set(), go_on.wait(10))
+    disk.before_failing = lambda: (reached.set(), released.wait(10))
     store.enqueue([SaveItem(make_item("a", seq=1)), SaveItem(make_item("b", seq=1))])
-    assert tried.wait(10)
+    assert reached.wait(10)
     newer = store.commit([SaveItem(make_item("a", seq=2))])
     disk.full = False
-    go_on.set()
+    released.set()
     newer.result(10)
     assert store.flush(10)
-    assert sorted((kept.id, kept.seq) for kept in store.load().items) == [("a", 2), ("b", 1)]
+    assert sorted((item.id, item.seq) for item in store.load().items) == [("a", 2), ("b", 1)]
 
 
-def test_one_that_cannot_be_written_does_not_take_the_others_with_it(store: SqliteStore) -> None:
-    with store._writer._condition:  # holds the thread back, so that all are one group
+def test_unwritable_item_fails_alone(store: SqliteStore) -> None:
+    with store._writer._condition:  # blocks the thread, so that all writes join one group
         good = store.commit([SaveItem(make_item("good"))])
         bad = store.commit([SaveItem(make_item("\ud800"))])
     good.result(10)
     with pytest.raises(StoreError):
         bad.result(10)
-    assert [kept.id for kept in store.load().items] == ["good"]
+    assert [item.id for item in store.load().items] == ["good"]
 
 
-def test_a_locked_file_fails_a_whole_group_after_one_wait(store: SqliteStore) -> None:
+def test_locked_file_fails_a_group_after_one_wait(store: SqliteStore) -> None:
     store._write_connection.execute("PRAGMA busy_timeout = 200")
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with store._writer._condition:
         futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(20)]
     for future in futures:
         with pytest.raises(StoreError, match="locked"):
             future.result(10)
-    assert time.monotonic() - begun < 3  # and not twenty times 0.2 seconds
+    assert time.monotonic() - started_at < 3  # and not 20 times 0.2 seconds
     other.close()
     store.commit([SaveItem(make_item("later"))]).result(10)
 
 
-def test_waiters_of_a_failed_group_hear_of_it_newest_first(store: SqliteStore, disk: FullDisk) -> None:
-    heard: list[int] = []
+def test_waiters_of_a_failed_group_fail_newest_first(store: SqliteStore, disk: FullDisk) -> None:
+    order: list[int] = []
     disk.full = True
     with store._writer._condition:
         futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(4)]
         for n, future in enumerate(futures):
-            future.add_done_callback(lambda _, n=n: heard.append(n))
+            future.add_done_callback(lambda _, n=n: order.append(n))
     for future in futures:
         assert future.exception(10) is not None
     store.close()
-    assert heard == [3, 2, 1, 0]
+    assert order == [3, 2, 1, 0]
 
 
-def test_a_waiter_that_went_away_does_not_stop_the_thread(store: SqliteStore) -> None:
+def test_cancelled_waiter_does_not_stop_the_thread(store: SqliteStore) -> None:
     with store._writer._condition:
         gone = store.commit([SaveItem(make_item("gone"))])
         assert not gone.cancel()
     store.commit([SaveItem(make_item("later"))]).result(10)
-    assert sorted(kept.id for kept in store.load().items) == ["gone", "later"]
+    assert sorted(item.id for item in store.load().items) == ["gone", "later"]
 
 
-def test_an_item_that_cannot_be_read_is_left_out_and_logged(
-    store: SqliteStore, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_item_is_skipped_and_logged(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
     store.commit([SaveItem(make_item("good"))]).result(10)
     other = sqlite3.connect(store.path)
     other.execute("INSERT INTO items VALUES ('bad', '{}')")
     other.commit()
     other.close()
-    assert [kept.id for kept in store.load().items] == ["good"]
+    assert [item.id for item in store.load().items] == ["good"]
     assert "'bad'" in caplog.text
 
 
-# Files that cannot be used: one plain sentence each.
+# Unusable files.
 
 
 def check_refused(path: Path, reason: str) -> None:
-    for opened in (SqliteStore, KeyAdmin):
+    for open_database in (SqliteStore, KeyAdmin):
         with pytest.raises(ConfigError, match=reason) as error:
-            opened(path)
+            open_database(path)
         assert str(path.name) in str(error.value)
         assert "\n" not in str(error.value)
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+def test_file_of_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
-    made = connect(path)
-    made.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    made.close()
+    connection = connect(path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
     check_refused(path, "newer version of progressbar-tracker")
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
     path.write_text("this is a letter to my aunt, and no database at all" * 50)
     check_refused(path, "file is not a database")
 
 
-def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+def test_database_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE t (x)")
@@ -197,17 +195,17 @@ def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) ->
     assert path.read_bytes() == before
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_as_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.db").mkdir()
     check_refused(tmp_path / "p.db", "cannot be")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's; run the tests on Linux")
-def test_a_folder_that_cannot_be_written_is_refused() -> None:
+def test_database_in_read_only_folder_is_refused() -> None:
     check_refused(Path("/proc/p.db"), "cannot be")
 
 
-def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_database_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     check_refused(tmp_path / "file" / "p.db", "cannot be")
 
@@ -215,51 +213,51 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
 # Migrations
 
 
-def test_an_empty_file_is_led_to_the_newest_schema(tmp_path: Path) -> None:
-    made = connect(tmp_path / "p.db")
-    assert made.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-    made.close()
+def test_empty_file_gets_the_newest_schema(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "p.db")
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    connection.close()
 
 
-def test_a_migration_keeps_what_is_there_and_happens_once(tmp_path: Path) -> None:
+def test_migration_keeps_rows_and_runs_once(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
-    made = connect(path)
-    made.execute("INSERT INTO items VALUES ('a', '{}')")
+    connection = connect(path)
+    connection.execute("INSERT INTO items VALUES ('a', '{}')")
     longer = (*MIGRATIONS, ("ALTER TABLE items ADD COLUMN more TEXT",))
-    migrate(made, path, longer)
-    migrate(made, path, longer)
-    assert made.execute("SELECT * FROM items").fetchall() == [("a", "{}", None)]
-    made.close()
+    migrate(connection, path, longer)
+    migrate(connection, path, longer)
+    assert connection.execute("SELECT * FROM items").fetchall() == [("a", "{}", None)]
+    connection.close()
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_failed_migration_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
-    made = connect(path)
+    connection = connect(path)
     with pytest.raises(sqlite3.OperationalError):
-        migrate(made, path, (*MIGRATIONS, ("DROP TABLE items", "NOT SQL")))
-    assert made.execute("SELECT count(*) FROM items").fetchone() == (0,)
-    assert made.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-    made.close()
+        migrate(connection, path, (*MIGRATIONS, ("DROP TABLE items", "NOT SQL")))
+    assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    connection.close()
 
 
 # Keys from the command line
 
 
-def test_keys_can_be_made_listed_rotated_and_revoked_on_the_file(tmp_path: Path) -> None:
+def test_key_admin_creates_lists_rotates_and_revokes(tmp_path: Path) -> None:
     with KeyAdmin(tmp_path / "p.db", now=lambda: 5.0) as file:
-        made = file.create("write", "ci", group="g")
-        assert file.list() == [made.record]
-        rotated = file.rotate(made.record.key_id)
-        assert rotated.record.key_id == made.record.key_id
-        assert file.revoke(made.record.key_id).revoked_at == 5.0
+        key = file.create("write", "ci", group="g")
+        assert file.list() == [key.record]
+        rotated = file.rotate(key.record.key_id)
+        assert rotated.record.key_id == key.record.key_id
+        assert file.revoke(key.record.key_id).revoked_at == 5.0
         for attempt in (
-            lambda: file.rotate(made.record.key_id), lambda: file.revoke("nobody"), lambda: file.create("write", "")
+            lambda: file.rotate(key.record.key_id), lambda: file.revoke("nobody"), lambda: file.create("write", "")
         ):  # fmt: skip
             with pytest.raises(ConfigError):
                 attempt()
 
 
-def test_a_file_that_fails_later_is_told_in_one_sentence(store: SqliteStore) -> None:
+def test_key_admin_error_of_sqlite_is_one_sentence(store: SqliteStore) -> None:
     with KeyAdmin(store.path) as file:
         file._key_store._connection.execute("DROP TABLE keys")
         for attempt in (file.list, lambda: file.create("write", "ci")):
@@ -267,26 +265,26 @@ def test_a_file_that_fails_later_is_told_in_one_sentence(store: SqliteStore) -> 
                 attempt()
 
 
-def test_keys_can_be_changed_while_a_server_holds_the_file(store: SqliteStore) -> None:
+def test_key_admin_works_beside_a_running_server(store: SqliteStore) -> None:
     with KeyAdmin(store.path) as file:
-        made = file.create("admin", "boss")
-    assert store.read_keys() == ([made.record], 1)
+        key = file.create("admin", "boss")
+    assert store.read_keys() == ([key.record], 1)
 
 
-def test_the_past_is_forgotten_a_little_at_a_time_and_all_of_it(store: SqliteStore) -> None:
+def test_trim_deletes_all_old_runs_in_batches(store: SqliteStore) -> None:
     runs = [EndedRun(make_item(str(n), run_id="r"), "succeeded", float(n)) for n in range(3 * TRIM_BATCH_SIZE)]
     samples = [AddSample(str(n), "r", Sample(1.0, 0.5, None)) for n in range(5)]
     store.commit([*map(AddHistory, runs), *samples]).result(10)
     store.commit([TrimHistory(2.5 * TRIM_BATCH_SIZE)]).result(10)
-    begun = time.monotonic()
+    started_at = time.monotonic()
     while len(store.read_history(limit=1000)) > TRIM_BATCH_SIZE // 2:
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - started_at < 10
         time.sleep(0.01)
     assert [row.ended_at for row in store.read_history(limit=1)] == [3 * TRIM_BATCH_SIZE - 1]
     assert store.read_samples("4", "r") == []
 
 
-def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> None:
+def test_each_history_query_uses_an_index(store: SqliteStore) -> None:
     for conditions, index in {
         "1": None, "n < 7": None, '"group" = 1': "history_group", "status = 1": "history_status",
         '"group" = 1 AND status = 1 AND n < 7': "history_group_status", "id = 1": "history_id",
@@ -294,12 +292,12 @@ def test_every_look_at_the_past_is_answered_by_an_index(store: SqliteStore) -> N
         plan = store._history_connection.execute(
             f"EXPLAIN QUERY PLAN SELECT * FROM history WHERE {conditions} ORDER BY n DESC LIMIT 9"
         )
-        told = " ".join(str(step[-1]) for step in plan)
-        assert "TEMP B-TREE" not in told
-        assert index is None or f"USING INDEX {index} " in told
+        text = " ".join(str(step[-1]) for step in plan)
+        assert "TEMP B-TREE" not in text
+        assert index is None or f"USING INDEX {index} " in text
 
 
-def test_a_commit_does_not_wait_for_all_states_that_may_wait_and_none_is_forgotten(store: SqliteStore) -> None:
+def test_large_queue_is_split_over_several_groups(store: SqliteStore) -> None:
     states = [SaveItem(make_item(str(n))) for n in range(2 * MAX_GROUP_STATES + 1)]
     with store._writer._condition:
         store.enqueue(states)

@@ -1,4 +1,4 @@
-"""What every store does. A new one joins by a line in ``KINDS``."""
+"""The contract of all stores. Add a new store to ``STORE_KINDS``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ STORE_KINDS: Final[dict[str, Callable[[pytest.FixtureRequest], Callable[[], Stor
 
 @pytest.fixture(params=STORE_KINDS)
 def reopen(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
-    """Open the store; called again, close it and open it anew."""
+    """Open the store; a further call closes and reopens it."""
     opened: list[Store] = []
     open_it = STORE_KINDS[request.param](request)
 
@@ -74,52 +74,52 @@ def commit_writes(store: Store, *writes: object) -> None:
     store.commit(writes).result(10)
 
 
-def test_a_new_store_is_empty(reopen: Callable[[], Store]) -> None:
+def test_new_store_is_empty(reopen: Callable[[], Store]) -> None:
     loaded = reopen().load()
     assert (loaded.items, loaded.keys, loaded.keys_rev, loaded.sessions) == ([], [], 0, [])
 
 
-def test_an_item_comes_back_exactly_as_it_was(reopen: Callable[[], Store]) -> None:
-    whole = make_item(
+def test_item_is_loaded_exactly_as_saved(reopen: Callable[[], Store]) -> None:
+    item = make_item(
         "ü/😀 \u202e", title="t", value=0.1, completed=2**53, total=1e300, weight=-(2**53), status="failed",
         error="e\n", group="g", parent="p", meta={"a": "b"}, seq=2**53, heartbeat_timeout=1.5, ttl=0.0, ended_at=2.25,
         own=3, parts={"1": Part(2.5, 7)}, past=("x", "y"), born=4, rev=9, pace=0.5, pace_at=1.0, pace_n=3,
     )  # fmt: skip
-    commit_writes(reopen(), SaveItem(whole))
-    assert reopen().load().items == [whole]
+    commit_writes(reopen(), SaveItem(item))
+    assert reopen().load().items == [item]
 
 
-def test_what_was_committed_survives_and_what_was_dropped_does_not(reopen: Callable[[], Store]) -> None:
+def test_committed_items_survive_and_deleted_ones_do_not(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(store, SaveItem(make_item("a")), SaveItem(make_item("b")))
     commit_writes(store, DropItem("a"))
-    assert [kept.id for kept in reopen().load().items] == ["b"]
+    assert [item.id for item in reopen().load().items] == ["b"]
 
 
-def test_what_may_wait_is_written_before_closing_the_newest_only(reopen: Callable[[], Store]) -> None:
+def test_close_writes_the_newest_queued_state(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n in range(100):
         store.enqueue([SaveItem(make_item("a", seq=n))])
-    assert [kept.seq for kept in reopen().load().items] == [99]
+    assert [item.seq for item in reopen().load().items] == [99]
 
 
-def test_what_may_wait_is_written_without_being_asked(reopen: Callable[[], Store]) -> None:
+def test_flush_writes_queued_states(reopen: Callable[[], Store]) -> None:
     store = reopen()
     store.enqueue([SaveItem(make_item("a"))])
     assert store.flush(10)
-    assert [kept.id for kept in store.load().items] == ["a"]
+    assert [item.id for item in store.load().items] == ["a"]
 
 
-def test_a_state_that_waits_never_undoes_a_newer_commit(reopen: Callable[[], Store]) -> None:
+def test_queued_state_never_undoes_a_newer_commit(reopen: Callable[[], Store]) -> None:
     store = reopen()
     store.enqueue([SaveItem(make_item("a", seq=1)), SaveItem(make_item("b", seq=1))])
     commit_writes(store, DropItem("a"))
     commit_writes(store, SaveItem(make_item("b", seq=2)))
     assert store.flush(10)
-    assert [(kept.id, kept.seq) for kept in reopen().load().items] == [("b", 2)]
+    assert [(item.id, item.seq) for item in reopen().load().items] == [("b", 2)]
 
 
-def test_many_waiters_are_all_answered(reopen: Callable[[], Store]) -> None:
+def test_many_waiters_are_all_completed(reopen: Callable[[], Store]) -> None:
     store = reopen()
     futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(300)]
     for future in futures:
@@ -127,7 +127,7 @@ def test_many_waiters_are_all_answered(reopen: Callable[[], Store]) -> None:
     assert len(reopen().load().items) == 300
 
 
-def test_the_history_is_newest_first_and_pages_hold_still(reopen: Callable[[], Store]) -> None:
+def test_history_is_newest_first_with_stable_pages(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n in range(7):
         commit_writes(
@@ -143,7 +143,7 @@ def test_the_history_is_newest_first_and_pages_hold_still(reopen: Callable[[], S
     ]
 
 
-def test_the_history_is_searched_in_ids_and_titles_and_by_item(reopen: Callable[[], Store]) -> None:
+def test_history_search_matches_ids_and_titles(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for item_id, title in (("a", "Straße"), ("b/STRASSE", ""), ("c", "100 % 'sure'"), ("c", "")):
         commit_writes(store, AddHistory(EndedRun(make_item(item_id, title=title), "succeeded", 1.0)))
@@ -153,7 +153,7 @@ def test_the_history_is_searched_in_ids_and_titles_and_by_item(reopen: Callable[
     assert store.read_history(item_id="c", text="sure", status="failed") == []
 
 
-def test_the_history_can_be_trimmed(reopen: Callable[[], Store]) -> None:
+def test_history_trim_deletes_old_runs(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n in range(4):
         commit_writes(store, AddHistory(EndedRun(make_item(str(n)), "stopped", float(n))))
@@ -161,7 +161,7 @@ def test_the_history_can_be_trimmed(reopen: Callable[[], Store]) -> None:
     assert [row.item.id for row in store.read_history()] == ["3", "2"]
 
 
-def test_the_history_can_be_trimmed_of_one_end_and_not_of_the_others(reopen: Callable[[], Store]) -> None:
+def test_history_trim_by_status_keeps_other_runs(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n, end in enumerate(["failed", "stopped", "failed", "stopped", "failed"]):
         commit_writes(store, AddHistory(EndedRun(make_item(str(n)), end, float(n))))  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ def test_the_history_can_be_trimmed_of_one_end_and_not_of_the_others(reopen: Cal
     assert [row.item.id for row in store.read_history()] == ["4", "3", "1"]
 
 
-def test_the_history_keeps_so_many_of_the_newest(reopen: Callable[[], Store]) -> None:
+def test_history_trim_by_number_keeps_the_newest(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n in range(5):
         commit_writes(store, AddHistory(EndedRun(make_item(str(n)), "stopped", float(n))))
@@ -177,18 +177,18 @@ def test_the_history_keeps_so_many_of_the_newest(reopen: Callable[[], Store]) ->
     assert [row.item.id for row in store.read_history()] == ["4", "3"]
 
 
-def test_a_key_that_is_forgotten_is_gone_and_the_revision_grows(reopen: Callable[[], Store]) -> None:
+def test_deleted_key_increments_the_revision(reopen: Callable[[], Store]) -> None:
     store = reopen()
-    made = keys.new_key("write", "ci", 1.0).record
-    commit_writes(store, SaveKey(made), SaveItem(make_item(owner_id=made.key_id, owner="ci")))
+    record = keys.new_key("write", "ci", 1.0).record
+    commit_writes(store, SaveKey(record), SaveItem(make_item(owner_id=record.key_id, owner="ci")))
     rev = store.read_keys_rev()
-    commit_writes(store, DropKey(made.key_id))
+    commit_writes(store, DropKey(record.key_id))
     assert store.read_keys()[0] == []
     assert store.read_keys_rev() > rev
-    assert [one.owner for one in reopen().load().items] == ["ci"]
+    assert [item.owner for item in reopen().load().items] == ["ci"]
 
 
-def test_commits_are_counted_with_what_they_hold(reopen: Callable[[], Store]) -> None:
+def test_commit_stats_count_commits_and_writes(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(store, SaveItem(make_item("a")), SaveItem(make_item("b")))
     commit_writes(store, SaveItem(make_item("c")))
@@ -196,7 +196,7 @@ def test_commits_are_counted_with_what_they_hold(reopen: Callable[[], Store]) ->
     assert (store.commit_stats.failures, store.commit_stats.is_failing, store.count_pending_writes()) == (0, False, 0)
 
 
-def test_every_change_of_a_key_grows_the_revision_and_a_use_does_not(reopen: Callable[[], Store]) -> None:
+def test_key_change_increments_the_revision_and_use_does_not(reopen: Callable[[], Store]) -> None:
     store = reopen()
     record = keys.new_key("write", "ci", 1.0, expires_at=99.5, group="g").record
     commit_writes(store, SaveKey(record))
@@ -208,7 +208,7 @@ def test_every_change_of_a_key_grows_the_revision_and_a_use_does_not(reopen: Cal
     assert reopen().read_keys() == ([rotated], 2)
 
 
-def test_sessions_come_back_until_they_are_dropped(reopen: Callable[[], Store]) -> None:
+def test_sessions_are_loaded_until_deleted(reopen: Callable[[], Store]) -> None:
     session = SessionRecord("hash", 1.0, 2.0, key_id="k", agent="Firefox")
     store = reopen()
     commit_writes(store, SaveSession(session), SaveSession(SessionRecord("other", 1.0, 2.0)))
@@ -216,7 +216,7 @@ def test_sessions_come_back_until_they_are_dropped(reopen: Callable[[], Store]) 
     assert reopen().load().sessions == [session]
 
 
-def test_when_a_session_was_seen_is_kept(reopen: Callable[[], Store]) -> None:
+def test_last_use_of_a_session_is_stored(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(
         store, SaveSession(SessionRecord("hash", 1.0, 9.0)), TouchSession("hash", 5.0), TouchSession("nobody", 5.0)
@@ -224,7 +224,7 @@ def test_when_a_session_was_seen_is_kept(reopen: Callable[[], Store]) -> None:
     assert reopen().load().sessions == [SessionRecord("hash", 1.0, 9.0, 5.0)]
 
 
-def test_shares_come_back_until_they_are_dropped(reopen: Callable[[], Store]) -> None:
+def test_shares_are_loaded_until_deleted(reopen: Callable[[], Store]) -> None:
     kept = ShareRecord(share_id="s", hash="h", created_at=1.0, item="a/b", expires_at=2.5)
     dropped = ShareRecord(share_id="t", hash="i", created_at=1.0, group="g")
     store = reopen()
@@ -233,26 +233,26 @@ def test_shares_come_back_until_they_are_dropped(reopen: Callable[[], Store]) ->
     assert reopen().load().shares == [kept]
 
 
-def test_samples_are_kept_thinned_and_counted_for_what_runs(reopen: Callable[[], Store]) -> None:
+def test_samples_are_stored_thinned_and_counted(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(
         store, *(AddSample("a", "r", Sample(float(n), n / 10, n)) for n in range(11)), SaveItem(make_item("a"))
     )
     commit_writes(store, ThinSamples("a", "r"), AddSample("b", "r", Sample(1.0, 0.5, None)))
-    assert [one.at for one in store.read_samples("a", "r")] == [0, 2, 4, 6, 8, 10]
+    assert [sample.at for sample in store.read_samples("a", "r")] == [0, 2, 4, 6, 8, 10]
     assert store.read_samples("b", "r") == [Sample(1.0, 0.5, None)]
     assert store.read_samples("a", "other run") == []
     assert reopen().load().sampled_runs == [SampledRun("a", "r", 6, 0.0, 10.0)]
 
 
-def test_many_samples_at_once_are_kept_to_the_last_bit(reopen: Callable[[], Store]) -> None:
+def test_many_samples_in_one_commit_are_stored_exactly(reopen: Callable[[], Store]) -> None:
     store = reopen()
-    kept = [Sample(1.7e9 + n / 7, n / 1201, None if n % 3 else n / 11) for n in range(1201)]
-    commit_writes(store, *(AddSample("a", "r", one) for one in kept))
-    assert store.read_samples("a", "r") == kept
+    samples = [Sample(1.7e9 + n / 7, n / 1201, None if n % 3 else n / 11) for n in range(1201)]
+    commit_writes(store, *(AddSample("a", "r", sample) for sample in samples))
+    assert store.read_samples("a", "r") == samples
 
 
-def test_the_history_takes_the_samples_along_when_it_forgets_a_run(reopen: Callable[[], Store]) -> None:
+def test_history_trim_deletes_samples_of_its_runs(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for run_id, ended_at in (("old", 1.0), ("new", 3.0)):
         commit_writes(store, AddSample("a", run_id, Sample(0.5, 0.5, None)))
@@ -261,13 +261,13 @@ def test_the_history_takes_the_samples_along_when_it_forgets_a_run(reopen: Calla
     assert (store.read_samples("a", "old"), len(store.read_samples("a", "new"))) == ([], 1)
 
 
-def test_a_probe_writes_nothing_of_consequence(reopen: Callable[[], Store]) -> None:
+def test_probe_changes_no_items(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(store, Probe(1e9))
     assert store.load().items == []
 
 
-def test_a_closed_store_says_so_and_closing_twice_is_fine(reopen: Callable[[], Store]) -> None:
+def test_closed_store_refuses_commits_and_closes_twice(reopen: Callable[[], Store]) -> None:
     store = reopen()
     store.close()
     store.close()
@@ -280,19 +280,19 @@ def make_notice(name: str = "n", **fields: object) -> Notice:
                      "at": 5.0, "body": '{"id": "a"}', "next_at": 5.0, **fields})  # fmt: skip
 
 
-def test_a_notice_comes_back_exactly_as_it_was_when_it_is_due(reopen: Callable[[], Store]) -> None:
-    made = make_notice(item_id="ü/😀", body='{"title": "\u202e"}', next_at=7.5, attempts=3)
-    commit_writes(reopen(), AddNotice(made))
+def test_due_notice_is_read_exactly_as_added(reopen: Callable[[], Store]) -> None:
+    notice = make_notice(item_id="ü/😀", body='{"title": "\u202e"}', next_at=7.5, attempts=3)
+    commit_writes(reopen(), AddNotice(notice))
     store = reopen()
     assert store.read_due_notices(7.4, 10) == []
-    assert store.read_due_notices(7.5, 10) == [made]
+    assert store.read_due_notices(7.5, 10) == [notice]
 
 
-def test_a_notice_is_made_once_and_not_again_after_it_was_delivered(reopen: Callable[[], Store]) -> None:
+def test_notice_is_added_once_even_after_delivery(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(store, AddNotice(make_notice()), AddNotice(make_notice(at=6.0)))
     commit_writes(store, AddNotice(make_notice(at=7.0)))
-    assert [found.at for found in store.read_due_notices(9.0, 10)] == [5.0]
+    assert [notice.at for notice in store.read_due_notices(9.0, 10)] == [5.0]
     commit_writes(store, MarkNotice("n", 1, delivered_at=8.0))
     store.enqueue([AddNotice(make_notice())])
     assert store.flush(10)
@@ -300,15 +300,18 @@ def test_a_notice_is_made_once_and_not_again_after_it_was_delivered(reopen: Call
     assert store.read_delivery_stats() == [DeliveryStats(channel="phone", delivered=1, delivered_at=8.0)]
 
 
-def test_the_longest_due_notices_come_first_but_for_some_channels(reopen: Callable[[], Store]) -> None:
+def test_due_notices_are_ordered_and_exclude_channels(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for name, channel, due in (("x", "a", 3.0), ("y", "b", 1.0), ("z", "a", 2.0), ("w", "c", 2.5)):
         commit_writes(store, AddNotice(make_notice(name, channel=channel, next_at=due)))
-    assert [found.notice_id for found in store.read_due_notices(9.0, 3)] == ["y", "z", "w"]
-    assert [found.notice_id for found in store.read_due_notices(9.0, 9, excluded_channels=["a", "none"])] == ["y", "w"]
+    assert [notice.notice_id for notice in store.read_due_notices(9.0, 3)] == ["y", "z", "w"]
+    assert [notice.notice_id for notice in store.read_due_notices(9.0, 9, excluded_channels=["a", "none"])] == [
+        "y",
+        "w",
+    ]
 
 
-def test_what_became_of_the_notices_is_told_by_channel(reopen: Callable[[], Store]) -> None:
+def test_delivery_stats_are_grouped_by_channel(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for name, channel in (("1", "a"), ("2", "a"), ("3", "a"), ("4", "b")):
         commit_writes(store, AddNotice(make_notice(name, channel=channel, at=float(name))))
@@ -318,21 +321,24 @@ def test_what_became_of_the_notices_is_told_by_channel(reopen: Callable[[], Stor
         DeliveryStats(channel="a", waiting=1, delivered=1, given_up=1, delivered_at=8.0, error="it hangs"),
         DeliveryStats(channel="b", waiting=1),
     ]
-    assert [(found.notice_id, found.attempts) for found in reopen().read_due_notices(20.0, 9)] == [("4", 0), ("3", 2)]
+    assert [(notice.notice_id, notice.attempts) for notice in reopen().read_due_notices(20.0, 9)] == [
+        ("4", 0),
+        ("3", 2),
+    ]
 
 
-def test_notices_that_are_done_with_are_forgotten_by_age_and_by_number(reopen: Callable[[], Store]) -> None:
+def test_done_notices_are_trimmed_by_age_and_number(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for n in range(6):
         commit_writes(store, AddNotice(make_notice(str(n), at=float(n))))
     commit_writes(store, *(MarkNotice(str(n), 0, delivered_at=9.0) for n in range(5)))
     commit_writes(store, TrimNotices(2.0, 100))
-    assert [(found.delivered, found.waiting) for found in store.read_delivery_stats()] == [(3, 1)]
+    assert [(stats.delivered, stats.waiting) for stats in store.read_delivery_stats()] == [(3, 1)]
     commit_writes(store, TrimNotices(0.0, 2))
-    assert [(found.delivered, found.waiting) for found in store.read_delivery_stats()] == [(2, 1)]
+    assert [(stats.delivered, stats.waiting) for stats in store.read_delivery_stats()] == [(2, 1)]
 
 
-def test_the_outbox_takes_no_more_than_its_bound(reopen: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outbox_is_bounded(reopen: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("progressbar_tracker.server.stores.sqlite.rows.MAX_WAITING_NOTICES", 3)
     monkeypatch.setattr("progressbar_tracker.server.stores.postgres.rows.MAX_WAITING_NOTICES", 3)
     store = reopen()

@@ -1,8 +1,8 @@
-"""The storage stalls or fails during each kind of write, and the client sends it again.
+"""Repeat each kind of write after the storage stalled or failed.
 
-A stall that is longer than a request waits leaves the outcome unknown, and the answer says so. Whatever was written in
-the end, the second request leaves what one request would have left: one run in the history, one notice, one key that
-works. A failure that is certain says that nothing was changed, and nothing was.
+A stall that exceeds the commit timeout leaves the outcome unknown, and the response says so. In either case, a repeated
+request leads to the same state as a single one: one run in the history, one notice, one valid key. After a definite
+failure, the response says that nothing was changed, which is true.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class WriteCase(NamedTuple):
-    """A write, and what is there after it: the same whether it is sent once or twice."""
+    """A write whose repetition must not change its result."""
 
     method: str
     path: str
     body: dict[str, object] | None = None
-    status: int = 200  # of the request that is sent again
-    failed: int | None = None  # likewise, after a failure that is certain
+    status: int = 200  # of the repeated request
+    failed: int | None = None  # of the request that is repeated after a definite failure
 
 
-def make_batch(*some: dict[str, object]) -> dict[str, object]:
-    return {"ops": list(some)}
+def make_batch(*operations: dict[str, object]) -> dict[str, object]:
+    return {"ops": list(operations)}
 
 
 WRITE_CASES = {
@@ -69,7 +69,7 @@ WRITE_CASES = {
 
 
 class StallingDisk(FullDisk):
-    """Holds every commit up until it is released."""
+    """Blocks every commit until ``released`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingDisk]:
 
 
 class VisibleState(NamedTuple):
-    """What is to be seen of a server, without what differs from run to run."""
+    """The visible state of a server, without random values."""
 
     items: dict[str, object]
     history: list[object]
@@ -101,16 +101,16 @@ class VisibleState(NamedTuple):
 
 
 def get_state(http: httpx.Client) -> VisibleState:
-    items = {one["id"]: (one["status"], one["value"], one["run_id"]) for one in http.get("/progress").json()}
+    items = {item["id"]: (item["status"], item["value"], item["run_id"]) for item in http.get("/progress").json()}
     if "new" in items and items["new"][2] != "n":
         items["new"] = (*items["new"][:2], "made up")
-    runs = [(one["id"], one["run_id"], one["status"]) for one in http.get("/api/v1/history").json()["items"]]
-    keys = [(one["name"], one["revoked_at"] is None) for one in http.get("/api/v1/keys").json()["keys"]]
+    runs = [(run["id"], run["run_id"], run["status"]) for run in http.get("/api/v1/history").json()["items"]]
+    keys = [(key["name"], key["revoked_at"] is None) for key in http.get("/api/v1/keys").json()["keys"]]
     return VisibleState(items, runs, sorted(keys), len(http.get("/api/v1/shares").json()["shares"]))
 
 
 class SampleServer:
-    """A server with something of each kind."""
+    """A server with items, a key and a share."""
 
     def __init__(self, serve: Callable[..., RunningServer]) -> None:
         self.served = serve(local_key=False)
@@ -130,96 +130,96 @@ class SampleServer:
 
 
 def expected_state(serve: Callable[..., RunningServer], case: WriteCase) -> VisibleState:
-    bench = SampleServer(serve)
-    assert bench.send(case).status_code < 300
-    return get_state(bench.http)
+    sample = SampleServer(serve)
+    assert sample.send(case).status_code < 300
+    return get_state(sample.http)
 
 
 @pytest.mark.parametrize("case", WRITE_CASES.values(), ids=WRITE_CASES)
-def test_a_write_of_unknown_outcome_may_be_sent_again(
+def test_write_of_unknown_outcome_can_be_repeated(
     make_server: Callable[..., RunningServer], disk: StallingDisk, case: WriteCase
 ) -> None:
-    wanted = expected_state(make_server, case)
-    bench = SampleServer(make_server)
+    expected = expected_state(make_server, case)
+    sample = SampleServer(make_server)
     disk.released.clear()
-    first, second = bench.send(case), bench.send(case)
+    first, second = sample.send(case), sample.send(case)
     disk.released.set()
     if case == WRITE_CASES["update"]:
-        assert (first.status_code, second.status_code) == (200, 200)  # it may wait
+        assert (first.status_code, second.status_code) == (200, 200)  # not durable
         return
     for answer in (first, second):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.json()["type"] == "/problems/outcome-unknown"
         assert "nothing was changed" not in answer.text
-    third = bench.send(case)
+    third = sample.send(case)
     assert third.status_code == case.status, third.text
     if "ops" in (case.body or {}):
-        assert [one["status"] for one in third.json()["results"]] == [200, 200, 200]
-    assert get_state(bench.http) == wanted
+        assert [result["status"] for result in third.json()["results"]] == [200, 200, 200]
+    assert get_state(sample.http) == expected
     if case.path.endswith("/rotate"):
-        # The secret that the client has goes on for a day, and so does the one of the answer.
-        for secret in (bench.key["key"], third.json()["key"]):
-            assert bench.served.client(secret).get("/api/key-info").status_code == 200
-    bench.restart()
-    assert get_state(bench.http) == wanted
+        # The previous secret remains valid for a day, beside the new one.
+        for secret in (sample.key["key"], third.json()["key"]):
+            assert sample.served.client(secret).get("/api/key-info").status_code == 200
+    sample.restart()
+    assert get_state(sample.http) == expected
 
 
 @pytest.mark.parametrize("case", WRITE_CASES.values(), ids=WRITE_CASES)
-def test_a_write_that_failed_for_certain_may_be_sent_again(
+def test_write_that_failed_can_be_repeated(
     make_server: Callable[..., RunningServer], disk: StallingDisk, case: WriteCase
 ) -> None:
-    wanted = expected_state(make_server, case)
-    bench = SampleServer(make_server)
-    before = get_state(bench.http)
+    expected = expected_state(make_server, case)
+    sample = SampleServer(make_server)
+    before = get_state(sample.http)
     disk.full = True
-    answer = bench.send(case)
+    answer = sample.send(case)
     assert answer.status_code in {503, 200}
     disk.full = False
     if answer.status_code == 503:
         assert answer.json()["type"] == "/problems/unavailable"
         assert "nothing was changed" in answer.text
-        assert get_state(bench.http) == before
-    assert bench.send(case).status_code == (case.status if case.failed is None else case.failed)
-    assert get_state(bench.http) == wanted
-    bench.restart()
-    assert get_state(bench.http) == wanted
+        assert get_state(sample.http) == before
+    assert sample.send(case).status_code == (case.status if case.failed is None else case.failed)
+    assert get_state(sample.http) == expected
+    sample.restart()
+    assert get_state(sample.http) == expected
 
 
 @pytest.mark.parametrize("case", WRITE_CASES.values(), ids=WRITE_CASES)
-def test_a_write_that_fails_after_a_stall_leaves_nothing(
+def test_write_that_fails_after_a_stall_changes_nothing(
     make_server: Callable[..., RunningServer], disk: StallingDisk, case: WriteCase
 ) -> None:
-    wanted = expected_state(make_server, case)
-    bench = SampleServer(make_server)
-    before = get_state(bench.http)
+    expected = expected_state(make_server, case)
+    sample = SampleServer(make_server)
+    before = get_state(sample.http)
     disk.released.clear()
     disk.full = True
-    answer = bench.send(case)
+    answer = sample.send(case)
     disk.released.set()
     if answer.status_code == 200:
-        return  # it could wait
+        return  # not durable
     assert answer.json()["type"] == "/problems/outcome-unknown"
-    while bench.http.get("/readyz").status_code != 503:
+    while sample.http.get("/readyz").status_code != 503:
         pass
-    assert get_state(bench.http) == before
+    assert get_state(sample.http) == before
     disk.full = False
-    assert bench.send(case).status_code == (case.status if case.failed is None else case.failed)
-    assert get_state(bench.http) == wanted
-    bench.restart()
-    assert get_state(bench.http) == wanted
+    assert sample.send(case).status_code == (case.status if case.failed is None else case.failed)
+    assert get_state(sample.http) == expected
+    sample.restart()
+    assert get_state(sample.http) == expected
 
 
-def test_another_client_may_not_repeat_what_it_did_not_do(
+def test_other_client_cannot_repeat_an_unknown_write(
     make_server: Callable[..., RunningServer], disk: StallingDisk
 ) -> None:
-    """A deletion or a creation that is not theirs is a 404, a 409 or a 403, as ever."""
-    bench = SampleServer(make_server)
+    """The usual 404, 409 or 403 applies to the deletions and creations of other clients."""
+    sample = SampleServer(make_server)
     disk.released.clear()
-    assert bench.http.delete("/api/v1/items/old").status_code == 503
-    assert bench.http.post("/progress", json=make_legacy_item("new")).status_code == 503
+    assert sample.http.delete("/api/v1/items/old").status_code == 503
+    assert sample.http.post("/progress", json=make_legacy_item("new")).status_code == 503
     disk.released.set()
-    other = bench.served.client("other")
+    other = sample.served.client("other")
     assert other.delete("/api/v1/items/old").status_code == 403
     assert other.post("/progress", json=make_legacy_item("new")).status_code == 409
-    assert bench.http.post("/progress", json=make_legacy_item("new", 0.7)).status_code == 409
-    assert bench.http.delete("/api/v1/items/old?run_id=x").status_code == 404
+    assert sample.http.post("/progress", json=make_legacy_item("new", 0.7)).status_code == 409
+    assert sample.http.delete("/api/v1/items/old?run_id=x").status_code == 404

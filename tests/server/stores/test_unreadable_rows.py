@@ -1,4 +1,4 @@
-"""One row that cannot be read, of every table and in every way, on both databases: all others are served."""
+"""Unreadable rows of each table and kind, in both databases, do not affect other rows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ INVALID_STATES = {
 
 
 class Database:
-    """Statements on the tables of a server that is stopped."""
+    """Executes statements in the database of a stopped server."""
 
     def __init__(self, url: object) -> None:
         self.url = url
@@ -86,7 +86,7 @@ class Database:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
-    """A server on each kind of store."""
+    """A stopped server with data, on each kind of store."""
     url = None if request.param == "sqlite" else create_database(request.getfixturevalue("postgres_cluster"))
     served = RunningServer(tmp_path, ManualClock(), database=url, local_key=False)
     http = served.client("admin")
@@ -102,7 +102,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningSe
 
 @pytest.fixture(autouse=True)
 def skipped_rows(monkeypatch: pytest.MonkeyPatch) -> SkippedRows:
-    """The counter of skipped rows, from zero."""
+    """A new counter of skipped rows."""
     skipped = SkippedRows()
     monkeypatch.setattr(reading, "skipped_rows", skipped)
     from progressbar_tracker.server import metrics
@@ -112,7 +112,7 @@ def skipped_rows(monkeypatch: pytest.MonkeyPatch) -> SkippedRows:
 
 
 def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]:
-    """Return what to write: the table, a statement and its values."""
+    """Return statements that insert unreadable rows, with their table and values."""
     file = Database(served.database).is_file
     rows: list[tuple[str, str, tuple[object, ...]]] = []
     for state in INVALID_STATES.values():
@@ -181,7 +181,7 @@ PAGE_PATHS = (
 )  # fmt: skip
 
 
-def test_rows_that_cannot_be_read_are_skipped_and_all_others_are_served(
+def test_unreadable_rows_are_skipped_and_others_served(
     server: RunningServer, skipped_rows: SkippedRows, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = Database(server.database)
@@ -195,26 +195,26 @@ def test_rows_that_cannot_be_read_are_skipped_and_all_others_are_served(
             for path in PAGE_PATHS:
                 for client in (http, browser):
                     assert client.get(path).status_code < 500, path
-        assert {one["id"] for one in http.get("/progress").json()} == {"before", "after"}
+        assert {item["id"] for item in http.get("/progress").json()} == {"before", "after"}
         for query in ("limit=1", "limit=2", "limit=100", "q=gone&limit=1"):
-            found, path = [], f"/api/v1/history?{query}"
+            ids, path = [], f"/api/v1/history?{query}"
             while path:
-                answer = http.get(path)
-                found += [one["id"] for one in answer.json()["items"]]
-                path = "/api/v1/" + answer.links["next"]["url"] if "next" in answer.links else ""
-            assert found == ["gone", "gone"], query
+                response = http.get(path)
+                ids += [run["id"] for run in response.json()["items"]]
+                path = "/api/v1/" + response.links["next"]["url"] if "next" in response.links else ""
+            assert ids == ["gone", "gone"], query
         assert not any(key["key_id"].startswith(("bad", "raw")) for key in http.get("/api/v1/keys").json()["keys"])
         assert len(http.get("/api/v1/shares").json()["shares"]) == 1
         store = server.background.store
         store.commit([AddNotice(Notice("good", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME))]).result(10)
-        assert [one.notice_id for one in store.read_due_notices(START_TIME, 1)] == ["good"]
+        assert [notice.notice_id for notice in store.read_due_notices(START_TIME, 1)] == ["good"]
         store.commit([AddSample("before", "r", Sample(START_TIME, 0.5, None))]).result(10)
         for n in range(3):
             assert store.read_samples(f"before-{n}", "r") == []
         assert http.put("/api/v1/items/bad-0", json={"run_id": "n"}).status_code == 201
     text = http.get("/metrics").text
     for table in TABLE_NAMES:
-        expected = sum(one == table for one, _, _ in rows)
+        expected = sum(row_table == table for row_table, _, _ in rows)
         assert f'progressbar_rows_skipped_total{{table="{table}"}} {float(expected)}' in text
     lines = [line for line in caplog.messages if "cannot be read and is skipped" in line]
     assert len(lines) == len(set(lines)) == len(rows)
@@ -231,7 +231,7 @@ def test_history_page_is_full_despite_unreadable_rows(after: int, page: list[int
     assert [row.n for row in read_history_page(fetch, after, 5)] == page
 
 
-def test_a_key_that_cannot_be_read_grants_nothing(make_server: Callable[..., RunningServer]) -> None:
+def test_unreadable_key_grants_nothing(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(local_key=False)
     secret = served.keys["write"]
     served.stop()
@@ -241,7 +241,7 @@ def test_a_key_that_cannot_be_read_grants_nothing(make_server: Callable[..., Run
     assert served.client("admin").get("/api/key-info").status_code == 200
 
 
-def test_a_lost_revision_of_the_keys_hides_no_revocation(make_server: Callable[..., RunningServer]) -> None:
+def test_missing_key_revision_hides_no_revocation(make_server: Callable[..., RunningServer]) -> None:
     served = make_server(local_key=False)
     served.stop()
     Database(served.database).execute("DELETE FROM meta WHERE name = 'keys_rev'")
