@@ -1,4 +1,4 @@
-"""A real Chromium on a real server: one of each for a worker, a context of its own for each test."""
+"""Chromium and a server for each worker, and a browser context for each test."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SHORTENED_DELAYS = {
     "share.js": {b"RETRY_DELAY = 5000": b"RETRY_DELAY = 500"},
 }
 
-# Without motion, which a machine without a graphics card pays for dearly.
+# Without motion, which is expensive without a graphics card.
 DEFAULT_OPTIONS = {"viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce"}
 
 
-# For the package and not the session: as long as it is there, an event loop runs in the thread of the tests, and no
-# other test could run one.
+# In the scope of the package, not of the session: an event loop runs meanwhile in the thread of the tests, and no
+# other test can run one.
 @pytest.fixture(scope="package")
 def chromium():
-    """A Chromium or Chrome of the system's; the package that drives it never downloads one."""
+    """The Chromium or Chrome of the system; playwright never downloads one."""
     api = pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
     if path is None:
         pytest.skip("needs a Chromium or Chrome: install one, or name it in CHROMIUM")
     with api.sync_playwright() as playwright:
-        # Without a sandbox, as root in a container has none; it opens the tests' own pages only.
+        # Without a sandbox, which is not available to root in a container; it opens only pages of the tests.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--process-per-site"])
         yield browser
         browser.close()
@@ -40,7 +40,7 @@ def chromium():
 
 @pytest.fixture(scope="package", autouse=True)
 def fast_timers():
-    """Ticks and retries that are short: they are what tests would wait for most."""
+    """Short ticks and retries, which tests would wait for most of their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name, waits in SHORTENED_DELAYS.items():
             body, kind = pages._STATIC_FILES[name]
@@ -71,7 +71,7 @@ def server(package_server):
 
 @pytest.fixture
 def own_server(tmp_path):
-    """A server of the test's own, to be stopped and started."""
+    """A server of one test, which may stop and start it."""
     site = BrowserServer(tmp_path)
     yield site
     site.close()
@@ -79,34 +79,34 @@ def own_server(tmp_path):
 
 @pytest.fixture(scope="package")
 def profile(chromium, package_server):
-    """One signed-in profile and what its pages complain of; most tests open a tab in it, which is the cheapest."""
-    complaints = []
-    context = sign_in(chromium, package_server, complaints)
-    # A tab that stays keeps the process, the worker and the stream that the others then share.
+    """A signed-in profile and the errors of its pages; most tests open a tab in it, which is cheapest."""
+    errors = []
+    context = sign_in(chromium, package_server, errors)
+    # A tab that stays open keeps the process, the worker and the stream, which the other tabs share.
     context.new_page().goto(package_server.background.url)
-    yield context, complaints
+    yield context, errors
     context.close()
 
 
 @pytest.fixture(scope="package")
 def make_profile(chromium, package_server):
-    """Return a function that gives a signed-in profile of some options, each made once: a profile is dear."""
-    complaints, made = [], {}
+    """Return a function that returns a signed-in profile for options; each is created once, as it is expensive."""
+    errors, contexts = [], {}
 
-    def of(**options):
+    def get_profile(**options):
         key = tuple(sorted(options.items()))
-        if key not in made:
-            made[key] = sign_in(chromium, package_server, complaints, **options)
-        return made[key], complaints
+        if key not in contexts:
+            contexts[key] = sign_in(chromium, package_server, errors, **options)
+        return contexts[key], errors
 
-    yield of
-    for context in made.values():
+    yield get_profile
+    for context in contexts.values():
         context.close()
 
 
 @pytest.fixture(scope="package")
 def anonymous_context(chromium):
-    """A profile that is signed in nowhere."""
+    """A profile that is not signed in."""
     context = chromium.new_context(**DEFAULT_OPTIONS)
     context.set_default_timeout(10_000)
     yield context
@@ -115,7 +115,7 @@ def anonymous_context(chromium):
 
 @pytest.fixture
 def anonymous_page(anonymous_context):
-    """A tab of somebody who is not signed in."""
+    """A tab of the profile that is not signed in."""
     page = anonymous_context.new_page()
     yield page
     page.close()
@@ -124,8 +124,8 @@ def anonymous_page(anonymous_context):
 
 @pytest.fixture
 def unshared_page(make_profile, server):
-    """A tab that has no worker to share a stream with others, and whose complaints are not looked at."""
-    context, _ = make_profile(locale="en-US")  # not that of the others: the script would be in all of its tabs
+    """A tab without a shared worker, and thus with its own stream; its errors are not checked."""
+    context, _ = make_profile(locale="en-US")  # its own profile: the script applies to all tabs of a profile
     page = context.new_page()
     page.add_init_script("Object.defineProperty(window, 'SharedWorker', { value: undefined });")
     yield page
@@ -134,59 +134,59 @@ def unshared_page(make_profile, server):
 
 @pytest.fixture
 def visit(profile, make_profile, server):
-    """Return a function that opens the board: in a tab, or with options in a profile of its own.
+    """Return a function that opens the board in a tab of the shared profile, or of a profile with options.
 
-    No page may have complained at the end: of an error, of what the content security policy refuses, by a dialog.
+    At the end, no page may have reported an error, a violation of the content security policy, or a dialog.
     """
-    opened, listening = [], []
+    pages, watched = [], []
 
     def open_board(query="", **options):
-        context, complaints = make_profile(**options) if options else profile
-        if complaints not in listening:
-            complaints.clear()
-            listening.append(complaints)
+        context, errors = make_profile(**options) if options else profile
+        if all(errors is not other for other in watched):
+            errors.clear()
+            watched.append(errors)
         page = context.new_page()
-        opened.append(page)
+        pages.append(page)
         page.goto(f"{server.background.url}/{query}")
         return page
 
     yield open_board
-    for page in opened:
+    for page in pages:
         page.close()
-    assert [complaint for complaints in listening for complaint in complaints] == []
+    assert [error for errors in watched for error in errors] == []
 
 
 @pytest.fixture
 def own_profile(chromium, own_server):
-    """A signed-in profile of the test's own; what its pages complain of is not looked at."""
+    """A signed-in profile of one test; the errors of its pages are not checked."""
     context = sign_in(chromium, own_server, [])
     yield context
     context.close()
 
 
-def sign_in(chromium, site, complaints, **options):
+def sign_in(chromium, site, errors, **options):
     context = chromium.new_context(**{**DEFAULT_OPTIONS, **options})
     context.set_default_timeout(10_000)
-    context.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-    # The link gives the cookie to whoever follows it, without a page being opened.
+    context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    context.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    # Following the link sets the cookie, without opening a page.
     assert context.request.get(site.background.create_sign_in_url()).ok
     return context
 
 
 APPEARANCE_RULES = ("color-contrast", "scrollable-region-focusable", "meta-viewport")
-"""The rules of axe that depend on the theme and on the size of the screen."""
+"""The rules of axe that depend on the theme and the size of the screen."""
 
 
 def find_violations(page, *rules):
-    """Return what axe finds, by all of its rules or by some; nothing where it is not installed."""
+    """Return the violations that axe finds by all rules or by ``rules``; skip the test if it is not installed."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="install axe-playwright-python")
     options = {"resultTypes": ["violations"]}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}
-    found = axe.Axe().run(page, options=options).response["violations"]
-    return [(one["id"], one["nodes"][0]["html"]) for one in found]
+    violations = axe.Axe().run(page, options=options).response["violations"]
+    return [(violation["id"], violation["nodes"][0]["html"]) for violation in violations]
 
 
 def measure_overflow(page):

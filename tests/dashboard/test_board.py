@@ -1,4 +1,4 @@
-"""What the board shows, and how it is asked to show it."""
+"""The board: its rows and groups, its filter and order, dismissing, and the first key."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ def test_first_paint_and_script_agree_on_order(server, visit):
                  status=("running", "failed", "succeeded", "stopped")[n * 5 % 4], parent=f"i{n * 3 % 12}")  # fmt: skip
     page = wait_for_stream(visit())
     for sort in ("", "progress", "left", "newest", "title", "status"):
-        painted = re.findall(r'class="item [^"]*" data-id="(i\d+)"', server.get_page(f"/?sort={sort}"))
-        assert len(painted) == 12
+        painted_ids = re.findall(r'class="item [^"]*" data-id="(i\d+)"', server.get_page(f"/?sort={sort}"))
+        assert len(painted_ids) == 12
         page.get_by_label("Order").select_option(sort)
-        assert painted == visible_ids(page), sort
+        assert painted_ids == visible_ids(page), sort
 
 
 def test_first_paint_and_script_agree_on_texts(server, visit):
@@ -184,11 +184,11 @@ def test_first_paint_and_script_agree_on_texts(server, visit):
     for n, (completed, total, unit) in enumerate(numbers):
         server.put(f"i{n}", completed=completed, total=total, unit=unit)
     rows = server.get_page("/").partition('<ul class="items">')[2]
-    painted = re.findall(r'data-part="(?:count|percent)">([^<]*)<', rows)[: 2 * len(numbers)]
-    assert painted[:4] == ["0 %", "0 / 5 B", "99 %", "9.9 / 10.0 kB"]
+    painted_texts = re.findall(r'data-part="(?:count|percent)">([^<]*)<', rows)[: 2 * len(numbers)]
+    assert painted_texts[:4] == ["0 %", "0 / 5 B", "99 %", "9.9 / 10.0 kB"]
     page = wait_for_stream(visit())
-    told = page.locator("#board .item").locator("[data-part=percent], [data-part=count]").all_text_contents()
-    assert told == painted
+    live_texts = page.locator("#board .item").locator("[data-part=percent], [data-part=count]").all_text_contents()
+    assert live_texts == painted_texts
 
 
 def test_rows_that_overtake_are_reordered_after_a_delay(server, visit):

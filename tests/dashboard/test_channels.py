@@ -1,4 +1,4 @@
-"""The page of the channels, and what is late."""
+"""The page of channels, and late items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 
 @pytest.fixture
 def channels_server(server, receiver, tmp_path):
-    """The shared server, with channels for as long as a test takes."""
+    """The shared server, with channels during the test."""
     path = tmp_path / "channels.toml"
     path.write_text(
         f'[channels.team]\nurl = "{receiver.url}?VerySecret"\nallow_private = true\ngroups = ["{"g" * 100}"]\n'
@@ -47,10 +47,10 @@ def test_channel_test_button_shows_the_delivery_result(channels_server, receiver
 def test_channels_page_is_accessible_and_fits_every_screen(channels_server, visit):
     page = visit("channels")
     expect(page.locator("tbody tr")).to_have_count(2)
-    faults = find_violations(page)
+    violations = find_violations(page)
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 320, "height": 600})
-    assert faults + find_violations(page, *APPEARANCE_RULES) == []
+    assert violations + find_violations(page, *APPEARANCE_RULES) == []
     page.emulate_media(color_scheme="light")
     for width in (320, 500, 800, 1400):
         page.set_viewport_size({"width": width, "height": 600})

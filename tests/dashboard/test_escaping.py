@@ -1,4 +1,4 @@
-"""Whatever anybody writes about an item is text on the board, and nothing else."""
+"""Hostile text of items, keys and URLs is text on every page, and never markup."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def get_texts(page, part):
     return page.locator(f'#board .item [data-part="{part}"]').all_text_contents()
 
 
-@pytest.mark.parametrize("when", ["at the first paint", "by the stream"])
-def test_hostile_text_on_board_is_shown_verbatim(server, visit, when):
-    if when == "at the first paint":
+@pytest.mark.parametrize("source", ["first paint", "stream"])
+def test_hostile_text_on_board_is_shown_verbatim(server, visit, source):
+    if source == "first paint":
         write_items(server)
     page = wait_for_stream(visit())
     page.evaluate(WATCH_SCRIPT)
-    if when == "by the stream":
+    if source == "stream":
         write_items(server)
     expect(page.locator("#board .item")).to_have_count(len(HOSTILE_TEXTS))
     for part in ("title", "description"):
         assert sorted(get_texts(page, part)) == sorted(HOSTILE_TEXTS), part
     assert sorted(filter(None, get_texts(page, "error"))) == sorted(HOSTILE_TEXTS)
     links = page.locator("#board .item [data-part=link]").evaluate_all("links => links.map((link) => link.href)")
-    dots = {".": "?id=.", "..": "?id=.."}
+    dot_urls = {".": "?id=.", "..": "?id=.."}
     assert sorted(links) == sorted(
-        f"{server.background.url}/items/{dots.get(text) or quote(text, safe=chr(39) + '!*()')}"
+        f"{server.background.url}/items/{dot_urls.get(text) or quote(text, safe=chr(39) + '!*()')}"
         for text in HOSTILE_TEXTS
     )
     groups = page.locator("#board > details").evaluate_all("nodes => nodes.map((node) => node.dataset.group)")
     assert set(groups) <= set(HOSTILE_TEXTS)
     assert page.locator("#board :is(script, img, iframe, object, b)").count() == 0
-    # Folded, searched for, and dismissed by its name.
+    # Fold, search and dismiss by hostile names.
     page.locator("#board > details > summary").first.click()
     page.get_by_label("Search").fill(HOSTILE_TEXTS[1])
     expect(page.get_by_role("button", name=f"Dismiss {HOSTILE_TEXTS[1]}", exact=True)).to_be_visible()
@@ -83,12 +83,12 @@ def test_hostile_text_of_ended_runs_is_shown_verbatim(server, visit):
 
 def test_board_link_of_any_id_leads_to_its_item(server, visit):
     ids = ["..", ".", "a/../b?c#d%2e"]
-    server.batch([{"op": "put", "id": one, "title": f"Title of {one}", "status": "failed"} for one in ids])
+    server.batch([{"op": "put", "id": item_id, "title": f"Title of {item_id}", "status": "failed"} for item_id in ids])
     assert set(re.findall(r'href="(items/\?id=[^"]*)"', server.get_page("/"))) == {"items/?id=..", "items/?id=."}
     page = visit()
-    for one in ids:
-        wait_for_stream(page).locator("#board").get_by_role("link", name=f"Title of {one}", exact=True).click()
-        expect(page.locator("h1")).to_have_text(f"Title of {one}")
+    for item_id in ids:
+        wait_for_stream(page).locator("#board").get_by_role("link", name=f"Title of {item_id}", exact=True).click()
+        expect(page.locator("h1")).to_have_text(f"Title of {item_id}")
         page.get_by_role("link", name="Board").click()
 
 
@@ -103,7 +103,7 @@ def test_hostile_query_is_only_a_search_text(server, visit):
     expect(page.locator("#no-match")).to_be_visible()
 
 
-# Runs before anything of a page does.
+# Runs before the scripts of a page.
 LISTEN_SCRIPT = """
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (event) => {
@@ -123,39 +123,43 @@ VIOLATIONS_SCRIPT = """() => [
 
 @pytest.fixture
 def hostile_server(own_server):
-    """A server on which everything that can be named is named by hostile text; and the ways of its pages."""
+    """The paths of all pages, on a server whose items, groups, keys, shares and sessions have hostile names."""
     write_items(own_server)
     own_server.clear()
-    write_items(own_server)  # now each is on the board and in the history
-    http, admin, said = own_server.http, own_server._admin, HOSTILE_TEXTS[:7]
+    write_items(own_server)  # each item is now on the board and in the history
+    http, admin, texts = own_server.http, own_server._admin, HOSTILE_TEXTS[:7]
 
-    def made(path, **body):
+    def create(path, **body):
         return http.post(path, json=body, headers=admin).raise_for_status().json()
 
-    tokens = [made("/api/v1/shares", item=said[1])["token"]]
-    for text in said:
-        made("/api/v1/keys", type="write", name=text[:100], group=text)
-        tokens.append(made("/api/v1/shares", group=text)["token"])
-        agent = text.encode()  # bytes, or httpx would look for a charset
+    tokens = [create("/api/v1/shares", item=texts[1])["token"]]
+    for text in texts:
+        create("/api/v1/keys", type="write", name=text[:100], group=text)
+        tokens.append(create("/api/v1/shares", group=text)["token"])
+        agent = text.encode()  # bytes, so that httpx does not choose a charset
         assert http.post("/login", data={"key": own_server.key}, headers={b"User-Agent": agent}).status_code == 303
         http.cookies.clear()
-    pages = ["", "keys", "history", f"history?q={quote(said[0])}&group={quote(said[0])}", "docs", "login"]
-    pages += [f"items/?id={quote(text, safe='')}" for text in (said[0], said[1], HOSTILE_TEXTS[4])]
-    pages += [f"nothing/{quote(said[0], safe='')}", f"history?after={quote(said[1])}", f"?q={quote(said[1])}#{said[1]}"]
-    pages += [f"keys?share_item={quote(said[1])}&item={quote(said[1])}"]
+    pages = ["", "keys", "history", f"history?q={quote(texts[0])}&group={quote(texts[0])}", "docs", "login"]
+    pages += [f"items/?id={quote(text, safe='')}" for text in (texts[0], texts[1], HOSTILE_TEXTS[4])]
+    pages += [
+        f"nothing/{quote(texts[0], safe='')}",
+        f"history?after={quote(texts[1])}",
+        f"?q={quote(texts[1])}#{texts[1]}",
+    ]
+    pages += [f"keys?share_item={quote(texts[1])}&item={quote(texts[1])}"]
     return pages, [f"s/{tokens[0]}", f"s/{tokens[1]}", f"badge/{tokens[0]}.svg", f"badge/{tokens[1]}.svg"]
 
 
 def test_hostile_text_on_every_page_is_text(chromium, own_server, hostile_server):
-    complaints, told = [], 0
-    context = sign_in(chromium, own_server, complaints)
+    errors, shown_count = [], 0
+    context = sign_in(chromium, own_server, errors)
     context.add_init_script(LISTEN_SCRIPT)
     page = context.new_page()
     for path in [*hostile_server[0], *hostile_server[1]]:
         page.goto(f"{own_server.background.url}/{path}")
         assert page.evaluate(VIOLATIONS_SCRIPT) == [], path
-        told += HOSTILE_TEXTS[0] in page.evaluate("document.documentElement.textContent")
-    # What an answer that is no page, or none of ours, is complained of for is its status alone.
-    assert [text for text in complaints if "status of 4" not in text] == []
-    assert told > 6
+        shown_count += HOSTILE_TEXTS[0] in page.evaluate("document.documentElement.textContent")
+    # Only statuses of problems are reported as errors.
+    assert [text for text in errors if "status of 4" not in text] == []
+    assert shown_count > 6
     context.close()

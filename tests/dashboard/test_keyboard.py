@@ -1,4 +1,4 @@
-"""Everything by Tab, Enter and the arrows alone, from where the focus is."""
+"""The pages by Tab, Enter and arrow keys alone."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FOCUS_SCRIPT = """() => {
 
 
 def tab_to(page, name, *, backwards=False):
-    """Press Tab until what bears the name has the focus, and is to be seen."""
-    met = []
+    """Press Tab until the control with the name has the focus, and check that its outline is visible."""
+    reached = []
     for _ in range(60):
         page.keyboard.press("Shift+Tab" if backwards else "Tab")
-        found, outline = page.evaluate(FOCUS_SCRIPT)
-        met.append(found)
-        if found.startswith(name):
-            assert outline != "none", f"nobody sees that {name} has the focus"
+        label, outline = page.evaluate(FOCUS_SCRIPT)
+        reached.append(label)
+        if label.startswith(name):
+            assert outline != "none", f"the focus on {name} is not visible"
             return
-    raise AssertionError(f"no Tab leads to {name}, but to {met}")
+    raise AssertionError(f"Tab does not reach {name}, but {reached}")
 
 
 def press_enter_on(page, name):

@@ -1,4 +1,4 @@
-"""The pages beside the board: the history, an item, keys, shares and signed-in browsers."""
+"""The pages of history, items, keys, shares and sessions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_item_page_follows_the_item_to_its_end(server, visit):
     if before:
         assert page.locator(".curve polyline").get_attribute("points") != before
     server.delete("a/b c")
-    expect(page.locator("#gone-notice")).to_be_visible()  # the page was read anew
+    expect(page.locator("#gone-notice")).to_be_visible()  # the page has been reloaded
     expect(page.locator(".item-runs tbody tr")).to_have_count(1)
     expect(page.locator(".usual-duration")).to_contain_text("Usually")
     expect(page.locator("h1")).to_have_text("Import")
@@ -69,12 +69,12 @@ def test_key_is_created_copied_rotated_and_revoked(server, visit):
     secret = page.locator("#secret").input_value()
     assert is_key_accepted(server, secret)
     expect(page.locator("#snippet")).to_contain_text(f'configure(url="{server.background.url}", api_key="{secret}")')
-    # As on a page that came over plain HTTP from another machine: there is no clipboard to ask for.
+    # As on a page over plain HTTP from another machine, where there is no clipboard.
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.get_by_role("button", name="Copy the key").click()
     expect(page.locator("#new-key .copied").first).to_have_text(re.compile("Copied|Ctrl"))
     assert page.evaluate("document.getElementById('secret').selectionEnd") == len(secret)
-    with page.expect_navigation():  # a dialog that is opened before it would be gone
+    with page.expect_navigation():  # a dialog that opens earlier would be closed by it
         page.get_by_role("button", name="I have saved it").first.click()
     row = page.locator("tr", has_text="<b>robot</b>")
     expect(row).to_be_visible()
@@ -83,21 +83,21 @@ def test_key_is_created_copied_rotated_and_revoked(server, visit):
     row.get_by_role("button", name="Rotate").click()
     page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
     expect(page.locator("#new-key")).to_be_visible()
-    newer = page.locator("#secret").input_value()
-    assert newer != secret
-    assert is_key_accepted(server, newer)
-    with page.expect_navigation():  # a dialog that is opened before it would be gone
+    new_secret = page.locator("#secret").input_value()
+    assert new_secret != secret
+    assert is_key_accepted(server, new_secret)
+    with page.expect_navigation():  # a dialog that opens earlier would be closed by it
         page.get_by_role("button", name="I have saved it").first.click()
 
     row.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    assert is_key_accepted(server, newer)
+    assert is_key_accepted(server, new_secret)
     row.get_by_role("button", name="Revoke").click()
-    page.keyboard.press("Tab")  # Cancel has the focus: who presses Enter at once has revoked nothing
+    page.keyboard.press("Tab")  # Cancel has the focus, so that a quick Enter revokes nothing
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     page.locator(".former-keys summary").click()
     expect(page.locator(".former-keys tr", has_text="<b>robot</b>").first).to_contain_text("revoked")
-    assert not is_key_accepted(server, newer)
+    assert not is_key_accepted(server, new_secret)
 
 
 def test_refused_key_shows_the_reason(server, visit, profile):
@@ -105,13 +105,13 @@ def test_refused_key_shows_the_reason(server, visit, profile):
     page.get_by_label("Name", exact=True).fill(" ")
     page.get_by_role("button", name="Make a key").click()
     expect(page.locator("#problem")).to_contain_text("name must be 1 to 100 characters long")
-    _, complaints = profile
-    complaints.clear()  # Chromium's own line about the 422
+    _, errors = profile
+    errors.clear()  # Chromium reports the 422
 
 
 def test_share_shows_its_item_to_anyone_until_revoked(server, visit, anonymous_page):
     server.put("shared", title="For all to see", total=4, completed=1, run_id="r", meta={"host": "secret-host"})
-    server.put("hidden", title="For nobody else", run_id="r")
+    server.put("hidden", title="Not shared", run_id="r")
     page = visit("items/shared")
     page.get_by_role("link", name="Share this item").click()
     expect(page.get_by_label("Id, or name")).to_have_value("shared")
@@ -125,9 +125,9 @@ def test_share_shows_its_item_to_anyone_until_revoked(server, visit, anonymous_p
     server.patch("shared", completed=2)
     expect(find_field(anonymous_page, "percent")).to_have_text("50 %")
     assert "secret-host" not in anonymous_page.content()
-    assert "For nobody else" not in anonymous_page.content()
-    page.bring_to_front()  # who is behind is clicked on once a second
-    with page.expect_navigation():  # a dialog that is opened before it would be gone
+    assert "Not shared" not in anonymous_page.content()
+    page.bring_to_front()  # a tab in the background is clicked only once a second
+    with page.expect_navigation():  # a dialog that opens earlier would be closed by it
         page.get_by_role("button", name="I have saved it").last.click()
     page.get_by_role("button", name="Revoke the share of shared").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
@@ -137,10 +137,10 @@ def test_share_shows_its_item_to_anyone_until_revoked(server, visit, anonymous_p
 
 def test_group_share_follows_its_items(server, visit, anonymous_page):
     page = visit("keys")
-    made = page.request.post(
+    share = page.request.post(
         f"{server.background.url}/api/v1/shares", data={"group": "etl"}, headers={"Sec-Fetch-Site": "same-origin"}
     ).json()
-    anonymous_page.goto(f"{server.background.url}/{made['path']}")
+    anonymous_page.goto(f"{server.background.url}/{share['path']}")
     expect(anonymous_page.locator("#empty")).to_be_visible()
     server.put("first", title="First", group="etl", run_id="r")
     server.put("heavy", title="Heavy", group="etl", run_id="r", weight=5)
@@ -157,8 +157,8 @@ def test_group_share_follows_its_items(server, visit, anonymous_page):
 def test_share_page_reconnects_after_server_restart(own_server, anonymous_page):
     own_server.put("a", total=4, completed=1, run_id="r")
     key = {"X-API-KEY": own_server.background.create_key("admin", "boss")}
-    made = own_server.http.post("/api/v1/shares", json={"item": "a"}, headers=key).json()
-    anonymous_page.goto(f"{own_server.background.url}/{made['path']}")
+    share = own_server.http.post("/api/v1/shares", json={"item": "a"}, headers=key).json()
+    anonymous_page.goto(f"{own_server.background.url}/{share['path']}")
     expect(find_field(anonymous_page, "percent")).to_have_text("25 %")
     own_server.stop()
     expect(anonymous_page.locator("#offline")).to_be_visible()
@@ -191,15 +191,15 @@ def test_pages_are_accessible_and_fit_every_screen(server, visit):
         server.put("job", run_id=str(n), title="W" * 150, group="g" * 100, error=error, total=10**12, completed=10**11)
         server.patch("job", status=status) if status != "running" else None
     page = visit("keys")
-    made = page.request.post(
+    share = page.request.post(
         f"{server.background.url}/api/v1/shares", data={"item": "job"}, headers={"Sec-Fetch-Site": "same-origin"}
     ).json()
-    for path in ("history?q=WWW", "items/job", "keys", made["path"]):
+    for path in ("history?q=WWW", "items/job", "keys", share["path"]):
         page.goto(f"{server.background.url}/{path}")
-        faults = find_violations(page)
+        violations = find_violations(page)
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 320, "height": 600})
-        assert (path, faults + find_violations(page, *APPEARANCE_RULES)) == (path, [])
+        assert (path, violations + find_violations(page, *APPEARANCE_RULES)) == (path, [])
         page.emulate_media(color_scheme="light")
         for width in (320, 500, 800, 1400):
             page.set_viewport_size({"width": width, "height": 600})

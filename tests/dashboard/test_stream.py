@@ -1,4 +1,4 @@
-"""The connection of the page: one for all tabs, and back by itself."""
+"""The connection of the pages: one stream for all tabs, reconnecting, polling, and signing out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
-from progressbar_tracker.server import hub as server_live
+from progressbar_tracker.server import hub
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 
 from .conftest import DEFAULT_OPTIONS
@@ -54,21 +54,21 @@ def test_ten_tabs_share_one_stream_and_reconnect(own_server, own_profile):
 
 
 def test_page_after_server_kill_reconnects_without_loss(tmp_path, chromium):
-    serving = ServerProcess(tmp_path)
+    server = ServerProcess(tmp_path)
     context = chromium.new_context(**DEFAULT_OPTIONS)
     try:
-        with serving.http() as http:
+        with server.http() as http:
             http.put("/api/v1/items/goes", json={}).raise_for_status()
             http.put("/api/v1/items/stays", json={"value": 0.25}).raise_for_status()
         page = context.new_page()
-        page.goto(f"{serving.url}/login")
+        page.goto(f"{server.url}/login")
         page.get_by_label("Key").fill(ADMIN_KEY)
         page.get_by_role("button", name="Sign in").click()
         wait_for_stream(page)
-        serving.stop(signal.SIGKILL)
+        server.stop(signal.SIGKILL)
         expect(page.locator("#offline")).to_be_visible()
-        serving.start()
-        with serving.http() as http:
+        server.start()
+        with server.http() as http:
             http.delete("/api/v1/items/goes").raise_for_status()
             http.patch("/api/v1/items/stays", json={"value": 0.5}).raise_for_status()
             http.put("/api/v1/items/comes", json={}).raise_for_status()
@@ -78,7 +78,7 @@ def test_page_after_server_kill_reconnects_without_loss(tmp_path, chromium):
         expect(find_row(page, "goes")).to_have_count(0)
     finally:
         context.close()
-        serving.close()
+        server.close()
 
 
 def test_tab_without_shared_worker_opens_its_own_stream(server, unshared_page):
@@ -94,18 +94,18 @@ def test_tab_without_shared_worker_opens_its_own_stream(server, unshared_page):
 
 def test_page_with_blocked_stream_polls_the_list(server, unshared_page):
     before = count_streams(server)
-    held = []
-    unshared_page.route("**/api/v1/events", lambda route: held.append(route))
+    blocked = []
+    unshared_page.route("**/api/v1/events", lambda route: blocked.append(route))
     unshared_page.clock.install()
     unshared_page.goto(server.background.url)
     unshared_page.clock.run_for(5500)
     wait_for_stream(unshared_page)
     server.put("a", value=0.5)
-    with unshared_page.expect_response(lambda reply: "/api/v1/items" in reply.url and reply.status == 200):
+    with unshared_page.expect_response(lambda response: "/api/v1/items" in response.url and response.status == 200):
         unshared_page.clock.run_for(3000)
     expect(find_row(unshared_page, "a").locator(".percent")).to_have_text("50 %")
     assert count_streams(server) == before
-    assert held
+    assert blocked
 
 
 def test_silent_stream_is_reopened(server, unshared_page):
@@ -121,7 +121,7 @@ def test_sign_out_in_one_tab_signs_out_all(own_server, own_profile):
     for tab in tabs:
         tab.goto(own_server.background.url)
         wait_for_stream(tab)
-    tabs[1].get_by_role("button", name="Sign out").click()  # that which is in front
+    tabs[1].get_by_role("button", name="Sign out").click()  # the tab in front
     for tab in tabs:
         expect(tab).to_have_url(re.compile("/login$"))
     assert own_profile.request.get(own_server.background.create_sign_in_url()).ok
@@ -134,10 +134,10 @@ def test_sign_out_in_one_tab_signs_out_all(own_server, own_profile):
 def test_new_tab_is_not_reset_to_an_older_snapshot(server, visit, monkeypatch):
     server.put("a")
     first = wait_for_stream(visit())
-    monkeypatch.setattr(server_live, "TICK_INTERVAL", 0.8)
+    monkeypatch.setattr(hub, "TICK_INTERVAL", 0.8)
     server.put("b")
     expect(find_row(first, "b")).to_be_visible()
-    server.put("c")  # and the stream tells of it when the tick is over
+    server.put("c")  # the stream publishes it after the tick
     late = wait_for_stream(visit())
     assert [find_row(late, item_id).count() for item_id in "abc"] == [1, 1, 1]
 

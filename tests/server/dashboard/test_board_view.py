@@ -37,12 +37,12 @@ def test_count_has_its_total_and_unit() -> None:
 
 def test_slow_rate_is_per_minute_or_hour() -> None:
     rates = (0, 0.1, 0.09, 1 / 600, 1 / 36000, 1e-9, 12_345)
-    told = [format_rate(rate, "it") for rate in rates]
-    assert told == ["0 it/s", "0.10 it/s", "5.40 it/min", "0.10 it/min", "0.10 it/h", "0.00 it/h", "12,345 it/s"]
+    texts = [format_rate(rate, "it") for rate in rates]
+    assert texts == ["0 it/s", "0.10 it/s", "5.40 it/min", "0.10 it/min", "0.10 it/h", "0.00 it/h", "12,345 it/s"]
 
 
 def test_byte_counts_share_one_scale_and_round_down() -> None:
     counts = [(9_999, None), (999_999, None), (47_999_999_999, 48_000_000_000), (0, 1e17), (5, 1e19), (20_000, 5)]
-    told = [format_count(completed, total, "B") for completed, total in counts]
-    assert told == ["9,999 B", "999 kB", "47.9 / 48.0 GB", "0 / 100 PB", "5 / 1e+19 B", "20.0 / 0.0 kB"]
+    texts = [format_count(completed, total, "B") for completed, total in counts]
+    assert texts == ["9,999 B", "999 kB", "47.9 / 48.0 GB", "0 / 100 PB", "5 / 1e+19 B", "20.0 / 0.0 kB"]
     assert format_count(48_000_000_000, None, "steps") == "48,000,000,000 steps"

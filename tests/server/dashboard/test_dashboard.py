@@ -17,7 +17,7 @@ from tests.support.sse import SseStream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOM = Path(dashboard.__file__).parent
+DASHBOARD_FOLDER = Path(dashboard.__file__).parent
 XSS_TEXTS = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{7*7}}", "</title><svg onload=x>",
     "javascript:alert(1)", "&lt;b&gt;", "\u202e<b>",
@@ -75,12 +75,12 @@ def test_item_texts_on_board_are_escaped(module_server: RunningServer, text: str
     http.put("/api/v1/items/ended", json=fields)
     http.delete("/api/v1/items/ended")
     page = module_server.browser().get("/").text
-    inside = re.sub(r"&(amp|lt|gt|quot|#34|#39);", "", page)
-    assert inside.count("<script") == 1
-    assert "<img" not in inside
-    assert "<svg" not in inside
-    assert "<b>" not in inside
-    assert "49" not in re.sub(r"\d{3,}|20\d\d", "", inside) or "{{7*7}}" not in text
+    markup = re.sub(r"&(amp|lt|gt|quot|#34|#39);", "", page)
+    assert markup.count("<script") == 1
+    assert "<img" not in markup
+    assert "<svg" not in markup
+    assert "<b>" not in markup
+    assert "49" not in re.sub(r"\d{3,}|20\d\d", "", markup) or "{{7*7}}" not in text
     assert html.unescape(page).count(text) >= 2
 
 
@@ -92,7 +92,7 @@ def test_pages_have_no_inline_code_and_only_relative_urls(server: RunningServer)
 
 
 def test_scripts_write_text_and_never_markup() -> None:
-    script = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
+    script = "".join(path.read_text("utf-8") for path in (DASHBOARD_FOLDER / "static").glob("*.js"))
     for trap in (
         "innerHTML",
         "outerHTML",
@@ -110,8 +110,8 @@ def test_scripts_write_text_and_never_markup() -> None:
 
 def test_every_referenced_static_file_is_served(module_server: RunningServer) -> None:
     http = module_server.client()
-    pages = "".join(path.read_text("utf-8") for path in (ROOM / "templates").glob("*.html"))
-    scripts = "".join(path.read_text("utf-8") for path in (ROOM / "static").glob("*.js"))
+    pages = "".join(path.read_text("utf-8") for path in (DASHBOARD_FOLDER / "templates").glob("*.html"))
+    scripts = "".join(path.read_text("utf-8") for path in (DASHBOARD_FOLDER / "static").glob("*.js"))
     named = set(re.findall(r"static/([\w.]+)", pages))
     named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
     assert named == set(_STATIC_FILES)
@@ -262,7 +262,7 @@ def test_session_ends_with_its_key_and_its_secret(server: RunningServer) -> None
     rotating = server.background.create_key("write", "rotating")
     browsers = [server.client() for _ in range(4)]
 
-    def seen() -> list[int]:
+    def get_statuses() -> list[int]:
         return [browser.get("/").status_code for browser in browsers]
 
     browsers[0].post("/login", data={"key": expiring})
@@ -271,11 +271,11 @@ def test_session_ends_with_its_key_and_its_secret(server: RunningServer) -> None
     newer = server.client("admin").post(f"/api/v1/keys/{rotating.split('_')[2]}/rotate").json()["key"]
     browsers[2].post("/login", data={"key": rotating})
     browsers[3].post("/login", data={"key": newer})
-    assert seen() == [200, 200, 200, 200]
+    assert get_statuses() == [200, 200, 200, 200]
     server.clock.advance(3600)
-    assert seen() == [303, 200, 200, 200]
+    assert get_statuses() == [303, 200, 200, 200]
     server.clock.advance(23 * 3600)
-    assert seen() == [303, 303, 303, 200]
+    assert get_statuses() == [303, 303, 303, 200]
 
 
 def test_sign_in_replaces_a_planted_session_cookie(server: RunningServer) -> None:
@@ -292,11 +292,11 @@ def test_sign_in_replaces_a_planted_session_cookie(server: RunningServer) -> Non
     assert server.client(Cookie=f"{server.cookie_name}={second}").get("/").status_code == 200
 
 
-# What is wrong, told to people
+# Problems as pages
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "told"),
+    ("method", "path", "status", "detail"),
     [
         ("GET", "/keys", 403, "This needs an admin key, not a read key."),
         ("GET", "/nothing/<b>here", 404, "There is nothing at this path."),
@@ -308,12 +308,12 @@ def test_sign_in_replaces_a_planted_session_cookie(server: RunningServer) -> Non
     ],
 )
 def test_problem_for_a_browser_is_a_page(
-    module_server: RunningServer, method: str, path: str, status: int, told: str
+    module_server: RunningServer, method: str, path: str, status: int, detail: str
 ) -> None:
     http = module_server.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
     reply = http.request(method, path)
     assert (reply.status_code, reply.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
-    assert told in html.unescape(reply.text)
+    assert detail in html.unescape(reply.text)
     assert "<b>" not in reply.text
     up = "../" * (path.partition("?")[0].count("/") - 1)
     assert f'href="{up}static/app.css"' in reply.text
@@ -373,7 +373,7 @@ def test_concurrent_wrong_attempts_are_limited(make_server: Callable[..., Runnin
         wrong = {"username": "root", "password": "wrong"}
         replies = list(pool.map(lambda http: http.post("/login", data=wrong).status_code, clients))
     assert replies.count(403) <= 5
-    assert set(replies) <= {403, 429, 503}  # and 503 is for one that nobody has looked at
+    assert set(replies) <= {403, 429, 503}  # 503 is for an attempt that was not verified
 
 
 def test_cross_site_sign_in_is_refused(module_server: RunningServer) -> None:

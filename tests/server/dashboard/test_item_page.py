@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ElementParser(HTMLParser):
-    """The names of all elements and attributes of a page."""
+    """Collects the names of the elements and attributes of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,20 +114,20 @@ def test_item_page_shows_runs_and_usual_duration(module_server: RunningServer, b
 
 
 def test_item_page_waits_for_a_pending_history_write(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, perform = threading.Event(), rows.execute_write
+    release, execute = threading.Event(), rows.execute_write
 
-    def slowly(connection: sqlite3.Connection, write: Write) -> None:
+    def execute_slowly(connection: sqlite3.Connection, write: Write) -> None:
         if isinstance(write, AddHistory):
-            assert written.wait(10)
-        perform(connection, write)
+            assert release.wait(10)
+        execute(connection, write)
 
-    monkeypatch.setattr(rows, "execute_write", slowly)
+    monkeypatch.setattr(rows, "execute_write", execute_slowly)
     writer, browser = server.client("write"), server.browser()
     writer.put("/api/v1/items/a", json={"title": "Just gone", "run_id": "r"})
     with ThreadPoolExecutor(1) as pool:
         deleting = pool.submit(writer.delete, "/api/v1/items/a")
         wait_until(lambda: server.background.app.services.board.get("a") is None)
-        threading.Timer(0.2, written.set).start()
+        threading.Timer(0.2, release.set).start()
         reply = browser.get("/items/a")
         assert deleting.result().status_code == 200
     assert (reply.status_code, "Just gone" in reply.text) == (200, True)
@@ -151,9 +151,9 @@ def test_item_texts_on_its_page_are_escaped(module_server: RunningServer, browse
     http.delete(f"/api/v1/items/{quote(text, safe='')}")
     http.post("/api/v1/items:batch", json={"ops": ops})
     for page in (browser.get(item_page_url(text)).text, browser.get("/history").text):
-        found = ElementParser()
-        found.feed(page)
-        assert found.elements.isdisjoint({"img", "style", "iframe", "object"})
-        assert [name for name in found.attributes if name.startswith("on") or name == "style"] == []
+        parser = ElementParser()
+        parser.feed(page)
+        assert parser.elements.isdisjoint({"img", "style", "iframe", "object"})
+        assert [name for name in parser.attributes if name.startswith("on") or name == "style"] == []
         assert re.findall(r"<script(?![^>]* src=)", page) == []
         assert html.unescape(page).count(text) >= 2

@@ -1,4 +1,4 @@
-"""The page on which an administrator looks after keys."""
+"""The administrator's page of keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of which the client has gone: what they asked for is not done, and holds up nobody."""
+"""Requests whose client has disconnected: their work is dropped, and delays no other request."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def channels_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 
 @contextmanager
 def hold_reads(served: RunningServer) -> Iterator[None]:
-    """Let all looks at the past begin, and wait."""
+    """Block all reads of the history."""
     store = served.background.store
     assert isinstance(store, SqliteStore)
     with store._history_lock, store._search_lock:
@@ -94,7 +94,7 @@ class PendingRequest(RawConnection):
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
 @pytest.mark.parametrize("path", READ_POOLS)
 def test_read_of_disconnected_client_is_dropped(channels_server: RunningServer, path: str, how: str) -> None:
-    """Those that run and those that wait: they leave the queue at once, and no statement of theirs is run."""
+    """Running and waiting reads leave the queue at once, and execute no statement."""
     token = channels_server.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
     pool = getattr(channels_server.background.app.services.pools, READ_POOLS[path])
     store = channels_server.background.store
@@ -104,12 +104,12 @@ def test_read_of_disconnected_client_is_dropped(channels_server: RunningServer, 
         connection.set_trace_callback(statements.append)
     with hold_reads(channels_server):
         asking = [PendingRequest(channels_server, path.format(share=token), "admin") for _ in range(6)]
-        wait_until(lambda: pool.waiting == 4)  # and two run
+        wait_until(lambda: pool.waiting == 4)  # two are running
         assert channels_server.client().get("/healthz").status_code == 200
         for one in asking:
             one.disconnect(how)
         wait_until(lambda: pool.waiting == 0)
-        # Of another client, while the two still hold their threads.
+        # Another client, while the two still hold their threads.
         assert channels_server.client("admin").get("/api/v1/items").status_code == 200
     wait_until(lambda: pool._free_threads == 2)
     for connection in (store._history_connection, store._search_connection):
@@ -121,7 +121,7 @@ def test_read_of_disconnected_client_is_dropped(channels_server: RunningServer, 
 
 
 def test_every_route_that_reads_in_a_thread_is_listed(channels_server: RunningServer) -> None:
-    """Each that looks at the past waits while that is held; a new one has to be added above."""
+    """Every listed route waits while the history is blocked; add a new one above."""
     from progressbar_tracker.server.routes import ROUTES
 
     known = {path.partition("?")[0].replace("{share}", "{token}") for path in READ_POOLS}
@@ -203,7 +203,7 @@ def test_cancelled_sqlite_search_is_interrupted(tmp_path: Path) -> None:
     thread.join(20)
     assert [str(error) for error in failures] == ["interrupted"]
     assert len(seen) == 1
-    assert len(store.read_history(text="text")) == 50  # and of the next, nothing is interrupted
+    assert len(store.read_history(text="text")) == 50  # the next search is not interrupted
     store.close()
 
 
@@ -239,7 +239,7 @@ def test_cancelled_postgres_search_is_interrupted(postgres_url: str) -> None:
 
 
 def sign_in(served: RunningServer, source: str, password: str = "wrong", cookie: str = "") -> RawConnection:
-    """Send an attempt from an address of this machine."""
+    """Send a sign-in attempt from an address of this machine."""
     attempt = RawConnection(served.url, source=source)
     form = "Content-Type: application/x-www-form-urlencoded"
     body = f"username=root&password={password}"
@@ -259,17 +259,17 @@ def read_status(attempt: RawConnection) -> int:
 def test_password_flood_does_not_delay_other_sign_ins(
     channels_server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a guess is looked at, others are refused soon, and those who need no password or are known are let in."""
+    """During a verification, other passwords are refused soon; keys, links and known browsers sign in."""
     services = channels_server.background.app.services
     browser = channels_server.client()
     assert browser.post("/login", data={"username": "root", "password": "right"}).status_code == 303
     device = "; ".join(f"{name}={value}" for name, value in browser.cookies.items() if "device" in name)
     password = services.password
     assert password is not None
-    looking, verify = threading.Event(), password._verify
+    release, verify = threading.Event(), password._verify
 
     def slow(text: str) -> bool:
-        assert text != "wrong" or looking.wait(20)
+        assert text != "wrong" or release.wait(20)
         return verify(text)
 
     monkeypatch.setattr(password, "_verify", slow)
@@ -278,14 +278,14 @@ def test_password_flood_does_not_delay_other_sign_ins(
     flood = [sign_in(channels_server, f"127.0.{n // 250}.{n % 250 + 1}") for n in range(2, 120)]
     assert channels_server.client().post("/login", data={"key": channels_server.keys["admin"]}).status_code == 303
     assert channels_server.client().get(channels_server.background.create_sign_in_url()).status_code == 303
-    assert {read_status(one) for one in flood} == {503}
-    # One that has gone while it waited, and the others, were not looked at and do not count.
+    assert {read_status(attempt) for attempt in flood} == {503}
+    # Attempts that were not verified do not count.
     assert not any(
         services.sign_in_attempts.quota(f"127.0.0.{n}", channels_server.clock()).remaining < 5 for n in range(3, 120)
     )
     known = sign_in(channels_server, "127.0.8.1", "right", device)
     wait_until(lambda: services.pools.password.waiting == 1)
-    looking.set()
+    release.set()
     assert read_status(first) == 403
     assert read_status(known) == 303
     assert read_status(sign_in(channels_server, "127.0.8.2", "right")) == 303
@@ -295,11 +295,11 @@ def test_password_flood_does_not_delay_other_sign_ins(
 def test_abandoned_attempt_counts_if_verification_began(
     channels_server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else an address could have as many looked at as it likes."""
+    """Otherwise an address could have any number of passwords verified."""
     services, password = channels_server.background.app.services, channels_server.background.app.services.password
     assert password is not None
-    looking = threading.Event()
-    monkeypatch.setattr(password, "_verify", lambda _: not looking.wait(20))
+    release = threading.Event()
+    monkeypatch.setattr(password, "_verify", lambda _: not release.wait(20))
     running = sign_in(channels_server, "127.0.11.1")
     wait_until(lambda: services.pools.password._free_threads == 0)
     waiting = sign_in(channels_server, "127.0.11.2")
@@ -308,6 +308,6 @@ def test_abandoned_attempt_counts_if_verification_began(
         one.close()
     wait_until(lambda: services.pools.password.waiting == 0)
     wait_until(lambda: services.sign_in_attempts.quota("127.0.11.2", channels_server.clock()).remaining == 5)
-    looking.set()
+    release.set()
     wait_until(lambda: services.pools.password._free_threads == 1)
     assert services.sign_in_attempts.quota("127.0.11.1", channels_server.clock()).remaining == 4

@@ -1,4 +1,4 @@
-"""A connection: what of an answer leaves together, and what comes before, beside and after it."""
+"""Connections: joined writes, pipelining, and how a connection ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakeTransport:
 
 
 def write_all(*writes: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return what was written at once, and what a turn of the loop later."""
+    """Return what the transport received at once, and after a turn of the event loop."""
 
     async def main() -> tuple[list[bytes], list[bytes]]:
         transport = FakeTransport()
@@ -82,13 +82,13 @@ def test_close_flushes_a_held_head() -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(module_server: RunningServer) -> None:
-    with RawConnection(module_server.url) as opened:
+    with RawConnection(module_server.url) as client:
         names = [f"r{number}" for number in range(5)]
-        opened.send(b"".join(encode_request("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
-        opened.send(encode_request("GET", "/healthz", "Connection: close"))
-        said = opened.read_all().decode()
-    assert re.findall("x-request-id: (r.)", said) == names
-    assert said.count("HTTP/1.1 200 OK\r\n") == said.count("date: ") == said.count('"status"') == 6
+        client.send(b"".join(encode_request("GET", "/healthz", f"X-Request-ID: {name}") for name in names))
+        client.send(encode_request("GET", "/healthz", "Connection: close"))
+        received = client.read_all().decode()
+    assert re.findall("x-request-id: (r.)", received) == names
+    assert received.count("HTTP/1.1 200 OK\r\n") == received.count("date: ") == received.count('"status"') == 6
 
 
 @pytest.mark.parametrize(
@@ -97,27 +97,27 @@ def test_pipelined_requests_are_answered_in_order(module_server: RunningServer) 
     ids=["asked to close", "HTTP/1.0"],
 )
 def test_last_response_announces_and_closes_the_connection(module_server: RunningServer, last: bytes) -> None:
-    with RawConnection(module_server.url) as opened:
-        opened.send(last)
-        said = opened.read_all()
-    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b"\r\nconnection: close\r\n" in said
+    with RawConnection(module_server.url) as client:
+        client.send(last)
+        received = client.read_all()
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in received
 
 
 def test_response_is_the_same_without_the_extension(module_server: RunningServer) -> None:
-    """Another ASGI server may run the application, and has no extension of ours."""
+    """The application may run in another ASGI server, which has no such extension."""
 
     async def main() -> httpx.Response:
         network = httpx.ASGITransport(module_server.background.app)
-        async with httpx.AsyncClient(transport=network, base_url="http://localhost") as client:
-            return await client.get("/progress", headers=asking)
+        async with httpx.AsyncClient(transport=network, base_url="http://localhost") as http:
+            return await http.get("/progress", headers=headers)
 
-    asking = {"X-API-KEY": module_server.keys["read"], "X-Request-ID": "same"}
-    usual, whole = asyncio.run(main()), module_server.client().get("/progress", headers=asking)
-    assert whole.content == usual.content
-    told = {**whole.headers}
-    del told["date"]  # the server's own
-    assert told == {**usual.headers}
+    headers = {"X-API-KEY": module_server.keys["read"], "X-Request-ID": "same"}
+    through_asgi, full = asyncio.run(main()), module_server.client().get("/progress", headers=headers)
+    assert full.content == through_asgi.content
+    full_headers = {**full.headers}
+    del full_headers["date"]  # added by the server
+    assert full_headers == {**through_asgi.headers}
 
 
 def test_idle_connection_is_closed_after_keep_alive(
@@ -125,11 +125,11 @@ def test_idle_connection_is_closed_after_keep_alive(
 ) -> None:
     monkeypatch.setattr(run, "KEEP_ALIVE_TIMEOUT", 2)
     monkeypatch.setattr(connection, "REQUEST_READ_TIMEOUT", 0.3)
-    with RawConnection(make_server().url) as opened:
-        opened.send(encode_request("GET", "/healthz"))
-        begun = time.monotonic()
-        said = opened.read_all()
-        took = time.monotonic() - begun
-    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b"408" not in said
-    assert took > 1.5
+    with RawConnection(make_server().url) as client:
+        client.send(encode_request("GET", "/healthz"))
+        started_at = time.monotonic()
+        received = client.read_all()
+        seconds = time.monotonic() - started_at
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"408" not in received
+    assert seconds > 1.5

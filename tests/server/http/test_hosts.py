@@ -1,4 +1,4 @@
-"""Under which names the server answers, and what a request has to name."""
+"""The Host header: allowed names, refusals, and the settings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_loopback_server_answers_under_loopback_names_only(listens_on: str) -> N
 @pytest.mark.parametrize("listens_on", ["127.1", "2130706433", "the-machine"])
 def test_listening_address_is_normalized(listens_on: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
-    known = {"the-machine": "127.0.1.1"}  # as Debian has it in /etc/hosts
+    known = {"the-machine": "127.0.1.1"}  # as in /etc/hosts of Debian
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *args, **named: resolve(known.get(host, host), *args, **named)
     )
@@ -138,7 +138,7 @@ def test_request_without_a_host_is_400(module_server: RunningServer, path: str) 
     health = path in {"/healthz", "/readyz"}
     assert get_status(module_server, f"GET {path} HTTP/1.1", "Connection: close") == 400
     assert get_status(module_server, f"GET {path} HTTP/1.1", "Host:", "Connection: close") == 400
-    # Balancers send such for health.
+    # Balancers check health with HTTP/1.0.
     assert get_status(module_server, f"GET {path} HTTP/1.0") == (200 if health else 400)
 
 

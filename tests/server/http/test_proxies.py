@@ -1,4 +1,4 @@
-"""Which address and scheme a request is taken to come from."""
+"""The address and scheme of a client behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def forwarded_headers(*lists: str, proto: str | None = None) -> list[tuple[bytes
     [
         ("127.0.0.1", [], "127.0.0.1"),
         ("127.0.0.1", ["203.0.113.9"], "203.0.113.9"),
-        ("203.0.113.1", ["198.51.100.7"], "203.0.113.1"),  # no proxy of ours
+        ("203.0.113.1", ["198.51.100.7"], "203.0.113.1"),  # not a trusted proxy
         ("127.0.0.1", ["198.51.100.7, 203.0.113.9"], "203.0.113.9"),  # the client wrote the first one
         ("127.0.0.1", ["198.51.100.7, 203.0.113.9, 10.1.1.1"], "203.0.113.9"),
-        ("127.0.0.1", ["198.51.100.7", "203.0.113.9", "10.1.1.1"], "203.0.113.9"),  # in headers of their own
+        ("127.0.0.1", ["198.51.100.7", "203.0.113.9", "10.1.1.1"], "203.0.113.9"),  # in separate headers
         ("127.0.0.1", ["198.51.100.7", "203.0.113.9,10.1.1.1"], "203.0.113.9"),
-        ("127.0.0.1", ["10.2.2.2, 10.1.1.1"], "10.2.2.2"),  # nothing but proxies of ours: the first of them
+        ("127.0.0.1", ["10.2.2.2, 10.1.1.1"], "10.2.2.2"),  # only trusted proxies: the first one
         ("127.0.0.1", [""], "127.0.0.1"),
         ("127.0.0.1", [",, ,"], "127.0.0.1"),
-        ("127.0.0.1", ["203.0.113.9,"], "127.0.0.1"),  # what is on the right is what our proxy wrote
+        ("127.0.0.1", ["203.0.113.9,"], "127.0.0.1"),  # the rightmost entry is from the trusted proxy
         ("127.0.0.1", ["unknown"], "127.0.0.1"),
         ("127.0.0.1", ["203.0.113.9, unknown, 10.1.1.1"], "10.1.1.1"),
         ("127.0.0.1", ["203.0.113.9, <script>"], "127.0.0.1"),
