@@ -1,7 +1,6 @@
 """One contract for ``ProgressBar`` and ``AsyncProgressBar``: every test runs on both.
 
-respx stands in for the network where a request's form or an answer's meaning is at stake; where connections are, a
-real server on loopback does.
+respx replaces the network in tests of requests and replies. Tests of connections use a real server on loopback.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ ALL_METHODS = {**METHOD_ARGUMENTS, **dict.fromkeys(PERMISSION_METHODS, ())}
 
 
 class ClientDriver:
-    """Opens clients of one kind, and calls both kinds in the same way."""
+    """Opens clients of one class, and calls both classes in the same way."""
 
     def __init__(self, kind):
         self.kind = kind
@@ -77,11 +76,11 @@ class ClientDriver:
         self._opened = []
 
     def resolve(self, result):
-        """Return the result of a call, awaited where it has to be."""
+        """Return the result of a call; await it if needed."""
         return self._runner.run(result) if self._runner is not None else result
 
     def open(self, url=SERVER_URL, key=CLIENT_KEY, *args, **options):
-        """Return a client as a with block has it, so that detection is over."""
+        """Return a client after the start of its block, with the key detected."""
         client = self.kind(url, key, *args, **options)
         self.resolve(client.__aenter__() if self.is_async else client.__enter__())
         driven = DrivenClient(self, client)
@@ -89,7 +88,7 @@ class ClientDriver:
         return driven
 
     def transport(self, handler):
-        """Return an httpx transport for this kind of client."""
+        """Return an httpx transport for this class."""
         return httpx.MockTransport(handler)
 
     def close(self):
@@ -117,13 +116,13 @@ class DrivenClient:
         return getattr(self, name)(*ALL_METHODS[name])
 
     def exit(self, error=None):
-        """Leave the with block."""
+        """Leave the block."""
         leave = self.client.__aexit__ if self.driver.is_async else self.client.__exit__
         return self.driver.resolve(leave(type(error) if error else None, error, None))
 
 
 class FakeNetwork:
-    """Answers by request line, relative to the base URL, and keeps what was sent."""
+    """Replies by request line, relative to the base URL, and records the requests."""
 
     def __init__(self):
         self.answers = dict(OK_RESPONSES)
@@ -156,7 +155,7 @@ class FakeNetwork:
 
 @pytest.fixture(params=[ProgressBar, AsyncProgressBar], ids=lambda kind: kind.__name__)
 def driver(request):
-    """A client whose calls are synchronous; the asynchronous one runs in a loop of its own."""
+    """A driver with synchronous calls; the asynchronous client has its own event loop."""
     face = ClientDriver(request.param)
     yield face
     face.close()
@@ -164,7 +163,7 @@ def driver(request):
 
 @pytest.fixture
 def network():
-    """A fake network in the place of HTTP."""
+    """A fake network that replaces HTTP."""
     network = FakeNetwork()
     with respx.mock(assert_all_called=False) as router:
         router.route().mock(side_effect=network.serve)
@@ -173,7 +172,7 @@ def network():
 
 @pytest.fixture
 def pb(driver, network):
-    """A client of a write key that knows its permissions already."""
+    """A client with a write key and cached permissions."""
     client = driver.open()
     assert network.request_lines == ["GET api/key-info"]
     network.sent.clear()
@@ -188,7 +187,7 @@ def server():
     server.close()
 
 
-# ---------------------------------------------------------------- the two faces
+# ---------------------------------------------------------------- the two clients
 
 
 def test_both_clients_have_same_names():
@@ -434,7 +433,7 @@ def test_redirect_is_not_followed(pb, network, name):
     assert len(network.sent) == 1
 
 
-# ---------------------------------------------------------------- permissions known to be lacking
+# ---------------------------------------------------------------- missing permissions
 
 
 @pytest.mark.parametrize(
@@ -539,7 +538,7 @@ def test_server_that_starts_later_is_used(driver, network):
     assert pb.can_write()
 
 
-# ---------------------------------------------------------------- bad arguments
+# ---------------------------------------------------------------- invalid arguments
 
 BAD_ITEMS = [
     ("item_id", "", ValueError),
@@ -617,7 +616,7 @@ def test_invalid_timeout_is_config_error(driver, timeout):
         driver.open(timeout=timeout)
 
 
-# ---------------------------------------------------------------- quiet, and keeping the secret
+# ---------------------------------------------------------------- output and secrets
 
 
 def test_client_prints_nothing(driver, network, capsys):
@@ -648,7 +647,7 @@ def test_key_is_not_in_log_error_or_traceback(driver, server, caplog, url):
         pb.get_all()
     whole = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert CLIENT_KEY not in "".join(whole.format())
-    # Its causes too, for some worlds pickle them along: dask's does, once it is imported.
+    # Causes too: some libraries pickle them, such as dask after its import.
     error = caught.value
     while error is not None:
         assert CLIENT_KEY not in repr(pickle.dumps(error))
@@ -702,7 +701,7 @@ def test_certificates_are_verified_except_for_plain_http(driver, network, monkey
     assert asked == [verified]
 
 
-# ---------------------------------------------------------------- the end
+# ---------------------------------------------------------------- close
 
 
 def test_close_is_idempotent(pb):

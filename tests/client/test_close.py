@@ -1,4 +1,4 @@
-"""What is closed while another thread or task is at work leaves no connection behind."""
+"""A close during the work of another thread or task leaves no connection open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GET_REQUEST = Request("GET", "progress", None)
 
 
 class OneRequestServer:
-    """Answers one request, keeps the connection open, and waits until the client closes it."""
+    """Answers one request, then waits until the client closes the connection."""
 
     def __init__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -53,7 +53,7 @@ def server():
 
 
 class BlockingStep:
-    """A step that waits for leave to end, and says when it has come so far."""
+    """A step that signals its start and blocks until it is released."""
 
     def __init__(self, step):
         self._step = step
@@ -101,7 +101,7 @@ def test_async_close_during_connect_closes_it_after_reply(server, monkeypatch):
         await transport.close()
         leave.set()
         reply = await asking
-        # While the loop still runs: with its end everything would be closed.
+        # While the loop still runs: its end closes everything.
         await asyncio.to_thread(server.close)
         return reply
 

@@ -1,4 +1,4 @@
-"""Where the URL and the key come from, and that the two are never mixed up."""
+"""Sources of the URL and the key. A key is never used with another server's URL."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ def test_unreadable_config_file_error_names_it(tmp_path, obstacle, monkeypatch):
         path = path / "config.toml"
     elif obstacle == "not UTF-8":
         path.write_bytes(b'url = "\xff"')
-    else:  # chmod does not keep root out
+    else:  # chmod does not restrict root
 
         def denied(*_args, **_options):
             raise PermissionError(13, "Permission denied")

@@ -1,4 +1,4 @@
-"""The errors: what catches them, what they say, and that they cross process pools whole."""
+"""The errors: their classes, their messages, and their pickling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The explicit client raises errors of this package only, and TypeError and ValueError for arguments as documented."""
+"""The explicit client raises only errors of this package, and TypeError and ValueError for arguments."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_arguments_raise_only_documented_errors(item_id, title, description, val
                 call()
 
 
-# Not SSLKEYLOGFILE, for that file would be written.
+# Not SSLKEYLOGFILE: the test would write that file.
 PROXY_VARIABLES = ["http_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20) | st.sampled_from(
     [

@@ -1,4 +1,4 @@
-"""The rules that fields obey, on both sides of the wire."""
+"""The field rules, which client and server share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from progressbar_tracker._models import (
 )
 
 NAN_VALUE, INFINITE_VALUE = math.nan, math.inf
-HUGE_NUMBER = 10**5000  # str() of it raises
+HUGE_NUMBER = 10**5000  # str() raises for it
 CONTROL_CHARACTERS = ["\x00", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\n", "\t", "\r", "\ud800", "\udfff"]
 VALID_TEXTS = [
     "",
@@ -53,7 +53,7 @@ numbers = st.integers(-(2**53), 2**53) | st.floats(-NUMBER_LIMIT, NUMBER_LIMIT)
 
 
 class UnprintableValue:
-    """Refuses to be shown."""
+    """Raises in ``repr()``."""
 
     def __repr__(self):
         raise RuntimeError("no")

@@ -1,4 +1,4 @@
-"""What ``import progressbar_tracker`` gives, what it costs, and that its examples are true."""
+"""The public names, the cost of ``import progressbar_tracker``, and the docstring examples."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ PUBLIC_NAMES = [
     "stats",
     "track",
 ]
-# Each is imported where it is first needed. logging is half the cost of importing a package.
+# Each is imported on first use. logging alone is half the cost of importing the package.
 LAZY_MODULES = {"httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib"}
 SERVER_MODULES = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argon2", "jinja2", "sqlite3"}
 
 
 def module_names():
-    """Return the names of the modules outside the server, but for those that only run elsewhere."""
+    """Return the names of the modules outside the server, except those that run only in other processes."""
     away = {("integrations", name) for name in ("keras", "lightning", "transformers")}
     for path in sorted(SOURCE_FOLDER.rglob("*.py")):
         parts = path.relative_to(SOURCE_FOLDER).with_suffix("").parts
@@ -56,7 +56,7 @@ def module_names():
 
 
 def run_isolated(code):
-    """Run code in a fresh interpreter and return what it printed as JSON."""
+    """Run code in a new interpreter and return its JSON output."""
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stderr == ""
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""An answer that is too long, too slow or packed: an error that says so, in time, and no memory filled."""
+"""A reply that is too long, too slow or compressed raises in time, with bounded memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY_PIECE = b" " * (1 << 20)
 
 
 class StreamingServer:
-    """A server that begins its answer with a head and goes on with the same piece again and again."""
+    """A server that sends a head and then repeats one chunk."""
 
     def __init__(self, piece, pause=0.0):
         self._piece, self._pause = piece, pause
@@ -51,7 +51,7 @@ class StreamingServer:
 
 
 def call_get_all(url, timeout, awaited):
-    """Return the error of a call, and how long it took."""
+    """Return the error of a call and its duration."""
 
     async def asking():
         async with AsyncProgressBar(url, "key", auto_detect=False, timeout=timeout) as pb:
@@ -73,7 +73,7 @@ def test_slow_body_ends_at_deadline(awaited):
         error, took = call_get_all(server.url, 0.3, awaited)
     assert "not complete after 0.3 seconds" in str(error)
     assert (error.method, error.url) == ("GET", server.url + "/progress")
-    assert took < 20.0  # it trickles in for ever
+    assert took < 20.0  # endless and slow
 
 
 def test_endless_body_ends_at_size_limit():
@@ -149,7 +149,7 @@ def test_connection_is_reused_after_complete_reply(server_with_one_connection):
 
 @pytest.fixture
 def server_with_one_connection():
-    """Answers everything that comes over the first connection, and accepts no other."""
+    """Answers all requests on the first connection and accepts no other."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():

@@ -1,4 +1,4 @@
-"""Following the stream of changes: the pure part by itself, then both clients against a real server."""
+"""The event stream: the parser, then both clients with a real server."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from progressbar_tracker import tqdm as dropin
 
 @pytest.fixture
 def terminal():
-    """A terminal to draw on, as far as tqdm can tell."""
+    """A stream that tqdm treats as a terminal."""
 
     class Screen(io.StringIO):
         def isatty(self):

@@ -1,4 +1,4 @@
-"""Copies of tqdm bars behave as those of stock tqdm do, and end nothing but themselves."""
+"""Copies of bars behave like those of stock tqdm and end only themselves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BAR_MAKERS = {
 
 @pytest.fixture(params=BAR_MAKERS)
 def make_bar(request):
-    """Create a bar by the import or by the installed drop-in."""
+    """Return a bar of the import or of the installed drop-in."""
     if request.param == "installed":
         dropin.install()
     yield BAR_MAKERS[request.param]
@@ -32,11 +32,11 @@ def make_bar(request):
 def test_copy_of_bar_does_not_end_original(recorder, make_bar, closed):
     bar = make_bar()
     bar.update(1)
-    other = copy.copy(bar)
-    other.update(1)
+    duplicate = copy.copy(bar)
+    duplicate.update(1)
     if closed:
-        other.close()
-    del other
+        duplicate.close()
+    del duplicate
     gc.collect()
     assert [(run.status, run.completed) for run in recorder] == [("running", 1)]
     bar.update(2)
@@ -45,24 +45,29 @@ def test_copy_of_bar_does_not_end_original(recorder, make_bar, closed):
 
 
 def test_copy_of_bar_works_like_tqdms(recorder, make_bar):
-    bar, plain = make_bar(), stock(total=3, desc="job", file=io.StringIO())
-    ours, theirs = copy.copy(bar), copy.copy(plain)
-    with ours, theirs:
-        for one in (ours, theirs):
-            one.update(2)
-        assert (ours.n, ours.total, ours.desc, ours.disable) == (theirs.n, theirs.total, theirs.desc, theirs.disable)
-    assert (ours.disable, bar.disable, plain.disable) == (True, False, False)
+    bar, stock_bar = make_bar(), stock(total=3, desc="job", file=io.StringIO())
+    bar_copy, stock_copy = copy.copy(bar), copy.copy(stock_bar)
+    with bar_copy, stock_copy:
+        for bar_or_stock in (bar_copy, stock_copy):
+            bar_or_stock.update(2)
+        assert (bar_copy.n, bar_copy.total, bar_copy.desc, bar_copy.disable) == (
+            stock_copy.n,
+            stock_copy.total,
+            stock_copy.desc,
+            stock_copy.disable,
+        )
+    assert (bar_copy.disable, bar.disable, stock_bar.disable) == (True, False, False)
     bar.close()
-    plain.close()
+    stock_bar.close()
 
 
 def test_hidden_bar_can_be_copied_and_pickled(recorder):
     dropin.install()
     try:
         bar = stock(range(3), disable=None, file=io.StringIO())
-        for other in (copy.copy(bar), copy.deepcopy(bar), pickle.loads(pickle.dumps(bar))):
-            assert list(other) == [0, 1, 2]
-            del other
+        for duplicate in (copy.copy(bar), copy.deepcopy(bar), pickle.loads(pickle.dumps(bar))):
+            assert list(duplicate) == [0, 1, 2]
+            del duplicate
         gc.collect()
         assert [(run.status, run.completed) for run in recorder] == [("running", 0)]
         assert list(bar) == [0, 1, 2]

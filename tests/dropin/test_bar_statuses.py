@@ -1,4 +1,4 @@
-"""How a bar ended: what happened x bare loop, block, ``async for``, by hand."""
+"""The final status of a bar: each kind of end in a bare loop, a block, an ``async for`` and explicit calls."""
 
 from __future__ import annotations
 
@@ -282,21 +282,21 @@ EXPECTED_STATES = {
 }
 
 
-@pytest.mark.parametrize("what", PROGRAM_CODE)
-def test_process_exit_reports_final_status(what, tmp_path):
+@pytest.mark.parametrize("scenario", PROGRAM_CODE)
+def test_process_exit_reports_final_status(scenario, tmp_path):
     head = "import sys\nfrom progressbar_tracker import flush\nfrom progressbar_tracker.tqdm import tqdm\n"
     server = FaultServer()
     try:
         subprocess.run(
-            [sys.executable, "-W", "error", "-c", head + textwrap.dedent(PROGRAM_CODE[what])],
+            [sys.executable, "-W", "error", "-c", head + textwrap.dedent(PROGRAM_CODE[scenario])],
             env={**os.environ, "PROGRESSBAR_URL": server.url, "PROGRESSBAR_API_KEY": WRITE_KEY},
             capture_output=True,
             timeout=100,
         )
-        run = server.items.get("job") or server.last_run("job")  # what has failed stays listed
+        run = server.items.get("job") or server.last_run("job")  # a failed item stays on the board
     finally:
         server.close()
-    assert (run["status"], run["completed"], run.get("error")) == EXPECTED_STATES[what]
+    assert (run["status"], run["completed"], run.get("error")) == EXPECTED_STATES[scenario]
 
 
 # --- bars that disable=None hides -------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def test_hidden_bar_accepts_explicit_updates(recorder, hidden_options):
     with tqdm(total=9, initial=1, **hidden_options) as bar:
         bar.update(2)
         bar.update()
-        bar.update(None)  # which stock tqdm, turned off, takes as well
+        bar.update(None)  # a disabled stock tqdm accepts them too
         bar.set_description("renamed")
         bar.set_postfix_str("better")
         run = recorder["job"]

@@ -1,4 +1,4 @@
-"""Every bar of the process, and bars that exist already."""
+"""``install()`` for all bars of the process, and ``mirror()`` for existing bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import tqdm.std
 from progressbar_tracker import tqdm as dropin
 from progressbar_tracker.tqdm import install, mirror, uninstall
 
-STOCK_TQDM = stock.tqdm  # as a library that was imported first holds it
+STOCK_TQDM = stock.tqdm  # as in a library that was imported earlier
 
 
 def final_states(recorded):

@@ -1,4 +1,4 @@
-"""The terminal's bar is tqdm's own in all it does; each trap of tqdm's has its test."""
+"""The terminal bar behaves like tqdm's; each trap of tqdm has a test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from progressbar_tracker.tqdm import process_map, tenumerate, thread_map, tmap, 
 
 
 class FrozenBar(tqdm):
-    """A bar whose clock stands, so that what it draws can be compared."""
+    """A bar with a stopped clock, so that its output can be compared."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -76,7 +76,7 @@ def test_drop_in_draws_like_tqdm(options, recorder):
 
 def test_drop_in_has_attributes_of_tqdm(recorder, terminal):
     ours, stock = tqdm(range(3), file=terminal), theirs.auto.tqdm(range(3), file=terminal)
-    stock.iterable_awaitable, stock.iterable_iterator, stock.iterable_next  # noqa: B018 - told only when asked for
+    stock.iterable_awaitable, stock.iterable_iterator, stock.iterable_next  # noqa: B018 - cached properties
     assert set(vars(ours)) - {"_progressbar_mirror"} == set(vars(stock)) - {
         "iterable_awaitable",
         "iterable_iterator",
@@ -95,7 +95,7 @@ def test_error_of_display_override_reaches_user(recorder, terminal):
 
     with pytest.raises(RuntimeError, match="no picture"):
         list(Broken(range(3), file=terminal, id="job", mininterval=0))
-    tqdm.get_lock().release()  # as stock tqdm leaves it: taken
+    tqdm.get_lock().release()  # stock tqdm leaves it locked
     run = recorder["job"]
     assert (run.status, run.error) == ("failed", "RuntimeError: no picture")
 
@@ -103,17 +103,17 @@ def test_error_of_display_override_reaches_user(recorder, terminal):
 def test_subclass_methods_work_in_constructor(recorder, terminal):
     class Mine(tqdm):
         def __init__(self, *args, **options):
-            self.seen = []
+            self.positions = []
             super().__init__(*args, **options)
 
         def display(self, *args, **options):
-            self.seen.append(self.n)
+            self.positions.append(self.n)
             return super().display(*args, **options)
 
     bar = Mine(range(3), file=terminal, id="mine")
     assert list(bar) == [0, 1, 2]
-    assert bar.seen[0] == 0
-    assert bar.seen[-1] == 3
+    assert bar.positions[0] == 0
+    assert bar.positions[-1] == 3
     assert recorder["mine"].status == "succeeded"
 
 
@@ -125,11 +125,11 @@ def test_unknown_argument_raises_tqdms_error(recorder, terminal):
 
 
 @pytest.mark.parametrize(
-    ("options", "what"),
+    ("options", "message"),
     [({"id": 5}, "id"), ({"title": 5}, "title"), ({"weight": "x"}, "weight"), ({"group": 1}, "group")],
 )
-def test_invalid_own_argument_draws_nothing(options, what, recorder, terminal):
-    with pytest.raises(TypeError, match=what):
+def test_invalid_own_argument_draws_nothing(options, message, recorder, terminal):
+    with pytest.raises(TypeError, match=message):
         tqdm(range(3), file=terminal, **options)
     gc.collect()
     assert terminal.getvalue() == ""
@@ -164,7 +164,7 @@ def test_disable_none_on_terminal_shows_both_displays(recorder, terminal):
 
 
 def test_environment_sets_tqdms_defaults(recorder, monkeypatch):
-    # tqdm reads it when it is imported, so a stand-in for its wrapper would prove nothing: a process does.
+    # tqdm reads it at import, so the test needs a new process.
     import subprocess
 
     program = (
@@ -394,7 +394,7 @@ def test_contrib_functions_accept_own_options(recorder, terminal):
 
 def test_process_map_counts_in_parent(recorder, terminal):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns about a fork with threads
         assert process_map(abs, [-1, -2], id="p", max_workers=1, file=terminal) == [1, 2]
     assert (recorder["p"].status, recorder["p"].completed) == ("succeeded", 2)
 

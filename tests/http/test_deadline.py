@@ -1,4 +1,4 @@
-"""One deadline for each exchange: whatever a server does slowly, a call ends when its time is over."""
+"""Each exchange has one deadline: a slow server cannot extend a call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from progressbar_tracker._http.network import DeadlineBackend
 from progressbar_tracker._http.transport import HttpTransport
 
 CALL_TIMEOUT = 0.5
-MAX_CALL_SECONDS = 10.0  # a busy machine takes its time; each of the servers goes on for ever
+MAX_CALL_SECONDS = 10.0  # generous for a busy machine: the servers never end their replies
 
 RESPONSE_STARTS = {
     "accepts only": (b"", b""),
@@ -38,7 +38,7 @@ RESPONSE_STARTS = {
 
 
 class TricklingServer:
-    """Sends the start of an answer, then a piece again and again, until the client leaves."""
+    """Sends the start of a reply, then repeats a chunk until the client disconnects."""
 
     def __init__(self, start, piece, pause):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ class TricklingServer:
         self._thread.join(20)
 
 
-# trio warns of the generators inside httpx whenever a body is not read to its end. They hold nothing.
+# trio warns about generators inside httpx after a partly read body. They hold no resources.
 IGNORE_UNCLOSED_GENERATOR = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
 
 
@@ -130,7 +130,7 @@ def test_event_stream_head_obeys_deadline(phase, kind):
 @IGNORE_UNCLOSED_GENERATOR
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 def test_event_stream_outlives_deadline(kind):
-    """Only silence ends it: here the first event comes after a comment a tenth of a second for 15 tenths."""
+    """The stream sends a comment every 0.1 s, and its first event after 1.5 s."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     pieces = itertools.chain([b": beat\n\n"] * 15, itertools.repeat(b'id: 1\nevent: snapshot\ndata: {"items": []}\n\n'))
 
@@ -173,13 +173,13 @@ def test_write_to_server_that_never_reads_ends():
 
 
 def test_addresses_of_a_host_share_the_timeout(monkeypatch):
-    asked = []
+    attempts = []
     backend = DeadlineBackend()
 
     def refuse(address, port, timeout, *_):
         import httpcore
 
-        asked.append((address, timeout))
+        attempts.append((address, timeout))
         raise httpcore.ConnectTimeout("timed out")
 
     infos = [(0, 0, 0, "", (f"10.0.0.{number}", 80)) for number in range(4)]
@@ -189,13 +189,13 @@ def test_addresses_of_a_host_share_the_timeout(monkeypatch):
 
     with pytest.raises(Exception, match="timed out"):
         backend.connect_tcp("host", 80, Deadline(time.monotonic() + 8.0))
-    assert [address for address, _ in asked] == [f"10.0.0.{number}" for number in range(4)]
-    assert asked[0][1] <= 2.0
+    assert [address for address, _ in attempts] == [f"10.0.0.{number}" for number in range(4)]
+    assert attempts[0][1] <= 2.0
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "trio"])
 def test_async_client_works_in_consecutive_loops(kind):
-    """No error, and no ResourceWarning, which is an error here, whether it is closed or not."""
+    """Neither a closed nor an open client causes an error or a ResourceWarning."""
     run = asyncio.run if kind == "asyncio" else __import__("trio").run
     listener = socket.create_server(("127.0.0.1", 0))
     threads = []
@@ -247,7 +247,7 @@ def test_httpx_is_imported_only_by_transport():
 
 
 def test_pool_keeps_idle_connections():
-    """httpx closes surplus idle connections, also one that it has just given to another thread."""
+    """httpx closes surplus idle connections, even one just assigned to another thread."""
     transport = HttpTransport("http://127.0.0.1:9", "key", timeout=1.0)
     pool = transport.open()._transport._pool
     assert pool._max_keepalive_connections == pool._max_connections

@@ -1,4 +1,4 @@
-"""The protocol in pure form: exchanges are driven by hand, no network and no HTTP library."""
+"""The exchanges, driven without network and HTTP library."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def make_html_reply(status=200):
 
 
 class ExchangeDriver:
-    """Drives an exchange with prepared answers and notes what was asked."""
+    """Runs an exchange with prepared replies and records the requests."""
 
     def __init__(self, *replies):
         self.replies = list(replies)
@@ -82,10 +82,10 @@ class ExchangeDriver:
             request = next(exchange)
             while True:
                 self.requests.append(request)
-                assert self.replies, f"nothing was to be asked any more, but: {request}"
+                assert self.replies, f"unexpected request: {request}"
                 request = exchange.send(self.replies.pop(0))
         except StopIteration as stop:
-            assert not self.replies, f"never asked for: {self.replies}"
+            assert not self.replies, f"unused replies: {self.replies}"
             return stop.value
 
     @property
@@ -347,11 +347,11 @@ def test_conflict_on_create_only_is_item_exists(request_, code, kind):
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(404, "gone (404 on GET /items/a)"), (500, "gone (500 on GET /items/a, request it-1)")]
+    ("status", "message"), [(404, "gone (404 on GET /items/a)"), (500, "gone (500 on GET /items/a, request it-1)")]
 )
-def test_server_error_has_request_id(status, told):
+def test_server_error_has_request_id(status, message):
     error = error_from_reply(Reply(status, {"x-request-id": "it-1"}, b'{"detail": "gone"}'), Request("GET", "items/a"))
-    assert (error.request_id, str(error)) == ("it-1", told)
+    assert (error.request_id, str(error)) == ("it-1", message)
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a\x1b[31m", "\xe4"])
@@ -635,7 +635,7 @@ def delete_op(item_id):
 
 
 def legacy_protocol():
-    """Return a wire that has found out that its server speaks part 1 only."""
+    """Return a protocol after it has detected a server of part 1."""
     wire = ServerProtocol()
     assert run_exchange(wire.deliver([]), make_html_reply(404), make_reply(LEGACY_KEY_INFO)) == []
     return wire

@@ -1,4 +1,4 @@
-"""Which proxy a URL has under which environment, as a table; no environment raises anything but ConfigError."""
+"""The proxy of a URL for each environment, as a table. Only ConfigError is raised."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_loopback_is_never_reached_through_proxy(url, name, value):
 @pytest.mark.parametrize(("host", "listed", "direct"), NO_PROXY_CASES)
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
 def test_no_proxy_has_curls_semantics(host, listed, direct, name):
-    found = find_proxy(f"http://{host}/", {"http_proxy": PROXY_URL, name: listed})
-    assert (found is None) is direct
+    proxy = find_proxy(f"http://{host}/", {"http_proxy": PROXY_URL, name: listed})
+    assert (proxy is None) is direct
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_no_proxy_has_curls_semantics(host, listed, direct, name):
     ],
 )
 def test_variable_is_selected_by_scheme(environ, url, expected):
-    found = find_proxy(url, environ)
-    assert (found and found.variable) == expected
+    proxy = find_proxy(url, environ)
+    assert (proxy and proxy.variable) == expected
 
 
 INVALID_PROXIES = [
@@ -126,7 +126,7 @@ def test_any_environment_raises_only_config_error(environ):
 
 
 class RecordingServer:
-    """Notes what is sent to it, and answers as a server that has no item."""
+    """Records requests and replies like a server without items."""
 
     def __init__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))

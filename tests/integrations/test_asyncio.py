@@ -1,4 +1,4 @@
-"""asyncio's as_completed and gather with a bar."""
+"""``as_completed`` and ``gather`` with a bar."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ async def raise_error():
 
 def test_as_completed_yields_in_order_of_completion(recorder):
     async def main():
-        found = []
+        results = []
         for done in as_completed([return_after(0.05, "late"), return_after(0, "soon")], id="x"):
-            found.append(await done)
-            assert recorder["x"].completed == len(found) - 1
-        return found
+            results.append(await done)
+            assert recorder["x"].completed == len(results) - 1
+        return results
 
     assert asyncio.run(main()) == ["soon", "late"]
     assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's own is no asynchronous iterable yet")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio.as_completed is not an async iterable yet")
 def test_as_completed_supports_async_for(recorder):
     async def main():
         late = asyncio.ensure_future(return_after(0.05, "late"))
@@ -92,9 +92,9 @@ def test_gather_fails_with_text_and_stops_counting(recorder):
         other = asyncio.ensure_future(return_after(0.02, 1))
         with pytest.raises(ValueError, match="line dropped"):
             await gather(raise_error(), other, id="x")
-        seen = final_state(recorder)
-        assert await other == 1  # goes on, as with asyncio's own
-        assert final_state(recorder) == seen == ("failed", 1, 2, "ValueError: line dropped")
+        state = final_state(recorder)
+        assert await other == 1  # continues, as in asyncio
+        assert final_state(recorder) == state == ("failed", 1, 2, "ValueError: line dropped")
 
     asyncio.run(main())
 
@@ -103,8 +103,8 @@ def test_gather_returns_exceptions_on_request(recorder):
     async def main():
         return await gather(raise_error(), return_after(0, 1), return_exceptions=True, id="x")
 
-    error, one = asyncio.run(main())
-    assert (type(error), one) == (ValueError, 1)
+    error, result = asyncio.run(main())
+    assert (type(error), result) == (ValueError, 1)
     assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 

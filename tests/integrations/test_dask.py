@@ -1,4 +1,4 @@
-"""dask's computations on the server."""
+"""Computations of dask as items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything public in the integrations is described, by example."""
+"""Public names of the integrations have docstrings with examples."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def test_public_names_have_docstring_and_example(name):
     for public in module.__all__:
         thing = getattr(module, public)
         assert inspect.getdoc(thing)
-        assert ">>> " in thing.__doc__ or public in ("Chunks", "Lines")  # which are made by others
+        assert ">>> " in thing.__doc__ or public in ("Chunks", "Lines")  # returned by functions

@@ -1,4 +1,4 @@
-"""fsspec's transfers on the server."""
+"""Transfers of fsspec as items."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from progressbar_tracker.tqdm import tqdm
 def memory_fs():
     """An in-memory file system with three files."""
     MemoryFileSystem.store.clear()
-    made = fsspec.filesystem("memory")
+    file_system = fsspec.filesystem("memory")
     for number in range(3):
-        made.pipe_file(f"/photos/{number}.jpg", bytes(1000 * (number + 1)))
-    return made
+        file_system.pipe_file(f"/photos/{number}.jpg", bytes(1000 * (number + 1)))
+    return file_system
 
 
 def final_state(run):
@@ -38,8 +38,8 @@ def test_one_file_is_counted_in_bytes(recorder, memory_fs, tmp_path):
 def test_many_files_are_counted_with_nested_items(recorder, memory_fs, tmp_path):
     with TrackCallback(id="x", group="night") as callback:
         memory_fs.get("/photos/", str(tmp_path), recursive=True, callback=callback)
-    whole, *files = [run for run in recorder if run.total]
-    assert final_state(whole) == ("succeeded", 4, 4, "files", None)  # the folder is one to fsspec
+    transfer, *files = [run for run in recorder if run.total]
+    assert final_state(transfer) == ("succeeded", 4, 4, "files", None)  # fsspec counts the folder
     assert [(*final_state(run)[:4], run.title, run.parent, run.group) for run in files] == [
         ("succeeded", 1000 * (number + 1), 1000 * (number + 1), "B", f"{number}.jpg", "x", "night")
         for number in range(3)

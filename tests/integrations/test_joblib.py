@@ -1,4 +1,4 @@
-"""joblib's Parallel with a bar."""
+"""``joblib.Parallel`` with a bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines that do not tear the bars, and bars as log lines."""
+"""Log output above the bars, and bars as log lines."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.support.clock import ManualClock
 
 @pytest.fixture
 def pop_messages(caplog):
-    """What was logged by the lines so far; it is forgotten when it is asked for."""
+    """Return and clear the logged lines."""
     caplog.set_level(logging.DEBUG, "bars")
 
     def ask():
-        found = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "bars"]
+        messages = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "bars"]
         caplog.clear()
-        return found
+        return messages
 
     return ask
 
@@ -45,8 +45,8 @@ def clock():
 
 
 @pytest.fixture
-def made(clock, monkeypatch):
-    """Lines that look only when a test says so."""
+def log_lines(clock, monkeypatch):
+    """Lines that are written only by ``step()``."""
     monkeypatch.setattr("progressbar_tracker._sender.worker.Worker.start", lambda self, **_: True)
     with Lines(logging.getLogger("bars"), 30.0, logging.INFO, clock) as lines_:
         yield lines_
@@ -55,58 +55,58 @@ def made(clock, monkeypatch):
 # --- lines() ----------------------------------------------------------------------------------------------------------
 
 
-def test_bar_has_line_per_interval_and_at_end(recorder, made, clock, pop_messages):
+def test_bar_has_line_per_interval_and_at_end(recorder, log_lines, clock, pop_messages):
     with track(total=1000, title="import") as bar:
-        made.step()
+        log_lines.step()
         bar.advance(450)
         clock.now += 29
-        made.step()
+        log_lines.step()
         assert pop_messages() == []
         clock.now += 1
-        made.step()
-        made.step()
+        log_lines.step()
+        log_lines.step()
         assert pop_messages() == [("INFO", "import: 45 % 450/1000 it, 15 it/s, 00:36 left")]
         clock.now += 30
         bar.update(completed=999, description="nearly\nthere")
-        made.step()
+        log_lines.step()
         assert pop_messages() == [("INFO", "import: 99 % 999/1000 it, 16.6 it/s, 00:00 left, nearly there")]
         bar.advance()
-    made.step()
-    made.step()
+    log_lines.step()
+    log_lines.step()
     assert pop_messages() == [("INFO", "import: succeeded after 01:00, 1000/1000 it")]
 
 
-def test_failure_is_warning_with_its_text(recorder, made, pop_messages):
+def test_failure_is_warning_with_its_text(recorder, log_lines, pop_messages):
     with pytest.raises(ValueError, match="bad"), track(total=3, title="import", unit="rows"):
         raise ValueError("bad\nrow")
-    made.step()
+    log_lines.step()
     assert pop_messages() == [("WARNING", "import: failed after 00:00, 0/3 rows: ValueError: bad row")]
 
 
-def test_bytes_and_unknown_total_are_readable(recorder, made, clock, pop_messages):
+def test_bytes_and_unknown_total_are_readable(recorder, log_lines, clock, pop_messages):
     with track(title="upload", unit="B", total=4 << 20) as upload, track(title="log") as log:
         upload.advance(1 << 20)
         log.advance(3)
         clock.now += 30
-        made.step()
+        log_lines.step()
     assert pop_messages() == [
         ("INFO", "upload: 25 % 1.0M/4.0M B, 34.1K B/s, 01:30 left"),
         ("INFO", "log: 3 it, 0.1 it/s, 00:30"),
     ]
 
 
-def test_only_long_nested_bars_are_logged(recorder, made, clock, pop_messages):
+def test_only_long_nested_bars_are_logged(recorder, log_lines, clock, pop_messages):
     for number in track(range(2), title="outer"):
         for _ in track(range(3), title="inner"):
             pass
         if number == 0:
-            made.step()
+            log_lines.step()
             assert pop_messages() == []
         with track(total=2, title="long"):
             clock.now += 30
-            made.step()
-        made.step()
-    made.step()
+            log_lines.step()
+        log_lines.step()
+    log_lines.step()
     assert [text.partition(",")[0] for _, text in pop_messages()] == [
         "outer: 0 % 0/2 it",
         "long: 0 % 0/2 it",
@@ -118,52 +118,52 @@ def test_only_long_nested_bars_are_logged(recorder, made, clock, pop_messages):
     ]
 
 
-def test_tqdm_bars_are_logged(recorder, made, clock, pop_messages):
+def test_tqdm_bars_are_logged(recorder, log_lines, clock, pop_messages):
     with tqdm(total=10, desc="theirs", initial=4, disable=None) as bar:
         bar.update(3)
         clock.now += 30
-        made.step()
-    made.step()
+        log_lines.step()
+    log_lines.step()
     assert pop_messages() == [
         ("INFO", "theirs: 70 % 7/10 it, 0.1 it/s, 00:30 left"),
         ("INFO", "theirs: succeeded after 00:30, 7/10 it"),
     ]
 
 
-def test_loop_left_early_is_logged_in_live_process(recorder, made, pop_messages):
+def test_loop_left_early_is_logged_in_live_process(recorder, log_lines, pop_messages):
     for _ in track(range(4), title="import"):
         break
-    made.step()
+    log_lines.step()
     assert pop_messages() == []
-    made.step()
+    log_lines.step()
     assert pop_messages() == [("INFO", "import: stopped after 00:00, 0/4 it")]
 
 
-def test_hostile_titles_stay_on_line(recorder, made, pop_messages):
+def test_hostile_titles_stay_on_line(recorder, log_lines, pop_messages):
     list(track([1], title="a\nb\x1b[31m\u202e"))
-    made.step()
+    log_lines.step()
     ((_, text),) = pop_messages()
     assert text.isprintable()
 
 
-def test_number_of_followed_bars_is_bounded(recorder, made, pop_messages):
+def test_number_of_followed_bars_is_bounded(recorder, log_lines, pop_messages):
     bars = [track(total=1, title=f"bar {number}") for number in range(1200)]
     for bar in bars:
         bar.advance(0)
-    made.step()
-    assert len(made._followed_runs) == 1000
+    log_lines.step()
+    assert len(log_lines._followed_runs) == 1000
     for bar in bars:
         bar.close()
-    made.step()
-    assert made._followed_runs == []
+    log_lines.step()
+    assert log_lines._followed_runs == []
 
 
-def test_close_logs_ended_bars_only(recorder, made, pop_messages):
+def test_close_logs_ended_bars_only(recorder, log_lines, pop_messages):
     list(track([1], title="before"))
-    made.close()
-    made.close()
+    log_lines.close()
+    log_lines.close()
     list(track([1], title="after"))
-    made.step()
+    log_lines.step()
     assert [text.partition(":")[0] for _, text in pop_messages()] == ["before"]
     assert run_module.start_observers == []
 
@@ -176,10 +176,10 @@ def test_second_call_for_logger_replaces_first(recorder, pop_messages):
     assert run_module.start_observers == []
 
 
-def test_disabled_tracking_logs_nothing(monkeypatch, made, pop_messages):
+def test_disabled_tracking_logs_nothing(monkeypatch, log_lines, pop_messages):
     monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     list(track([1]))
-    made.step()
+    log_lines.step()
     assert pop_messages() == []
 
 
@@ -265,16 +265,16 @@ def test_blocking_handler_does_not_block_program():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_forked_child_starts_empty(recorder, made, pop_messages):
+def test_forked_child_starts_empty(recorder, log_lines, pop_messages):
     bar = track(total=1, title="the parent's")
     bar.advance()
-    made.step()
+    log_lines.step()
     child = os.fork()
     if child == 0:
-        os._exit(0 if made._followed_runs == [] and not made._started_runs else 1)
+        os._exit(0 if log_lines._followed_runs == [] and not log_lines._started_runs else 1)
     assert os.waitpid(child, 0)[1] == 0
     bar.close()
-    made.step()
+    log_lines.step()
     assert len(pop_messages()) == 1
 
 
@@ -286,45 +286,45 @@ def logger(monkeypatch):
     """A logger on a terminal."""
     terminal = io.StringIO()
     terminal.isatty = lambda: True
-    made = logging.getLogger("tests.redirect.terminal")
-    made.setLevel(logging.INFO)
+    terminal_logger = logging.getLogger("tests.redirect.terminal")
+    terminal_logger.setLevel(logging.INFO)
     handler = logging.StreamHandler(terminal)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    monkeypatch.setattr(made, "handlers", [handler])
-    return made, terminal
+    monkeypatch.setattr(terminal_logger, "handlers", [handler])
+    return terminal_logger, terminal
 
 
 def test_log_line_is_written_above_bar(logger):
-    made, terminal = logger
-    with plain_tqdm.tqdm(total=4, file=terminal, ncols=40, mininterval=0) as bar, redirect([made]):
+    terminal_logger, terminal = logger
+    with plain_tqdm.tqdm(total=4, file=terminal, ncols=40, mininterval=0) as bar, redirect([terminal_logger]):
         bar.update(2)
-        made.info("half way")
+        terminal_logger.info("half way")
         screen = terminal.getvalue()
     before, _, after = screen.partition("INFO half way\n")
-    assert before.endswith(" \r")  # the bar was wiped away
+    assert before.endswith(" \r")  # the bar was erased
     assert "2/4" in after
 
 
 def test_handlers_keep_format_and_regain_stream(logger):
-    made, terminal = logger
-    (handler,) = made.handlers
+    terminal_logger, terminal = logger
+    (handler,) = terminal_logger.handlers
     handler.setLevel(logging.WARNING)
-    with redirect([made]), redirect([made]):
-        made.info("not this")
-        made.warning("this")
-        assert made.handlers == [handler]
+    with redirect([terminal_logger]), redirect([terminal_logger]):
+        terminal_logger.info("not this")
+        terminal_logger.warning("this")
+        assert terminal_logger.handlers == [handler]
     assert handler.stream is terminal
     assert terminal.getvalue() == "WARNING this\n"
 
 
 def test_file_handler_is_unchanged(tmp_path):
-    made = logging.getLogger("tests.redirect.file")
+    file_logger = logging.getLogger("tests.redirect.file")
     handler = logging.FileHandler(tmp_path / "log")
-    made.addHandler(handler)
+    file_logger.addHandler(handler)
     stream = handler.stream
-    with redirect([made]):
+    with redirect([file_logger]):
         assert handler.stream is stream
-    made.removeHandler(handler)
+    file_logger.removeHandler(handler)
     handler.close()
 
 
@@ -343,7 +343,7 @@ def test_changed_handler_is_not_restored(monkeypatch):
 
 
 def test_log_line_is_written_above_richs_bars(logger, monkeypatch):
-    made, terminal = logger
+    terminal_logger, terminal = logger
     printed = []
 
     class Console:
@@ -356,9 +356,9 @@ def test_log_line_is_written_above_richs_bars(logger, monkeypatch):
         def print(self, text):
             printed.append(str(text))
 
-    with redirect([made]):
+    with redirect([terminal_logger]):
         monkeypatch.setattr(sys, "stdout", FileProxy(Console(), terminal))
-        made.info("above")
+        terminal_logger.info("above")
         monkeypatch.undo()
     assert printed == ["INFO above"]
 
@@ -391,7 +391,7 @@ def test_no_line_is_torn_on_real_terminal():
             break
     os.close(parent)
     assert process.wait(10) == 0
-    # What stays of a line is what follows its last return to the left edge.
+    # The visible part of a line follows its last carriage return.
     left = [line.rstrip("\r").rpartition("\r")[2].replace("\x1b[A", "") for line in shown.decode().split("\n")]
     logged = [line.removeprefix("WARNING:root:").removeprefix("WARNING:named:") for line in left]
     assert [line for line in logged if line.startswith("line")] == [f"line {number}" for number in range(30)]

@@ -1,21 +1,22 @@
-"""What an integration says when its package is missing."""
+"""Import of an integration without its package."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+PACKAGES = ("dask", "fsspec", "joblib", "keras", "lightning", "pandas", "rich", "transformers")
 MISSING_PACKAGE_PROGRAM = """
 import importlib, sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in NAMES:
+        if name.partition(".")[0] in (*names, "pytorch_lightning"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-NAMES = ("dask", "fsspec", "joblib", "pandas", "rich")
+names = sys.argv[1:]
 sys.meta_path.insert(0, Missing())
-for name in NAMES:
+for name in names:
     try:
         importlib.import_module(f"progressbar_tracker.integrations.{name}")
     except ImportError as error:
@@ -26,8 +27,7 @@ for name in ("asyncio", "logging"):
 
 
 def test_missing_package_error_has_install_command():
-    done = subprocess.run([sys.executable, "-c", MISSING_PACKAGE_PROGRAM], capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-c", MISSING_PACKAGE_PROGRAM, *PACKAGES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        f"{name} is not installed: pip install {name}" for name in ("dask", "fsspec", "joblib", "pandas", "rich")
-    ]
+    assert done.stdout.splitlines() == [f"{name} is not installed: pip install {name}" for name in PACKAGES]

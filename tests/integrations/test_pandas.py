@@ -1,4 +1,4 @@
-"""pandas: read_csv with a bar of bytes, and the drop-in's progress_apply."""
+"""``read_csv`` with a bar of bytes, and ``progress_apply`` of the drop-in."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_url_is_read_by_pandas(recorder, csv_folder):
 def test_loop_left_early_is_stopped_and_closes_file(recorder, csv_folder):
     for _ in read_csv(csv_folder / "rows.csv", chunksize=5000, id="x"):
         break
-    assert final_state(recorder)[0] == "stopped"  # a file that is still open would be a ResourceWarning
+    assert final_state(recorder)[0] == "stopped"  # an open file causes a ResourceWarning
 
 
 def test_block_has_exact_status(recorder, csv_folder):

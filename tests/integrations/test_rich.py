@@ -1,4 +1,4 @@
-"""rich's progress on the server, and track() with its look."""
+"""rich's progress bars as items, and ``track()`` with bars of rich."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_restarted_progress_shows_unfinished_tasks(recorder):
 
 
 def test_freed_progress_ends_its_tasks(recorder):
-    progress = mirror(make_progress(), id="x")  # in a Live of the user's it is never stopped
+    progress = mirror(make_progress(), id="x")  # a progress inside the user's Live is never stopped
     progress.advance(progress.add_task("done", total=1), 0.5)
     del progress
     gc.collect()
@@ -173,7 +173,7 @@ def test_threads_can_add_tasks_concurrently(recorder):
 
 @pytest.fixture
 def rich_console(monkeypatch):
-    """rich's console, as if it were a terminal."""
+    """rich's console as a terminal."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, legacy_windows=False)
     monkeypatch.setattr(rich, "_console", console)
     yield console.file
@@ -185,7 +185,7 @@ def test_track_counts_exactly_and_leaves_bar_on_screen(recorder, rich_console):
     assert final_states(recorder) == {"rows": ("succeeded", 3, 3, None)}
     assert "The rows" in rich_console.getvalue()
     assert "100%" in rich_console.getvalue()
-    assert rich_console.getvalue().endswith("\x1b[?25h")  # the cursor is back
+    assert rich_console.getvalue().endswith("\x1b[?25h")  # the cursor is visible again
 
 
 def test_failed_block_shows_error_on_screen(recorder, rich_console):
@@ -217,7 +217,7 @@ def test_lost_console_does_not_raise(recorder, rich_console):
     assert list(track(range(3), id="rows")) == [0, 1, 2]
     assert recorder["rows"].status == "succeeded"
     monkeyed = rich.get_console()
-    monkeyed.file = io.StringIO()  # so that the display can give up what it holds
+    monkeyed.file = io.StringIO()  # lets the display release its resources
     monkeyed._buffer.clear()
 
 
@@ -268,7 +268,7 @@ with track(total=2, title="Inner and outer") as outer:
     assert "child 1\n" in done.stdout
     last = done.stdout.rpartition("Inner and outer")[2]
     assert "100%" in last
-    assert "Inner" not in last  # its bar is gone, as the terminal's is
+    assert "Inner" not in last  # the nested bar is removed, as on the terminal
 
 
 def test_track_accepts_only_options_of_track():

@@ -1,43 +1,15 @@
-"""The base of the training callbacks. The callbacks themselves are tested by ``.ci/training-integrations``."""
+"""The base of the training callbacks. ``.ci/training-integrations`` tests the callbacks."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import pytest
 
 from progressbar_tracker.integrations._training import Fit, log_errors, wrap_methods
 from progressbar_tracker.testing import recording
 
-MISSING_PACKAGE_PROGRAM = """
-import importlib, sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in (*NAMES, "pytorch_lightning"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-NAMES = ("keras", "lightning", "transformers")
-sys.meta_path.insert(0, Missing())
-for name in NAMES:
-    try:
-        importlib.import_module(f"progressbar_tracker.integrations.{name}")
-    except ImportError as error:
-        print(error)
-"""
-
-
-def test_missing_library_error_has_install_command():
-    done = subprocess.run([sys.executable, "-c", MISSING_PACKAGE_PROGRAM], capture_output=True, text=True, timeout=100)
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        f"{name} is not installed: pip install {name}" for name in ("keras", "lightning", "transformers")
-    ]
-
 
 class FakeLibrary:
-    """Trains, and tells its callback nothing of exceptions."""
+    """A training library that does not pass exceptions to its callback."""
 
     def __init__(self, fit, error=None):
         self.fit, self.error = fit, error
@@ -79,7 +51,7 @@ def test_exception_in_wrapped_method_fails_fit():
     assert (method.__name__, method.__doc__) == ("train", "Train.")
     assert not hasattr(method.__wrapped__, "__wrapped__")
     with recording() as recorded:
-        good = Watched(Fit({"id": "good"}))  # held, for a fit that nobody holds has stopped
+        good = Watched(Fit({"id": "good"}))  # a reference: an unreferenced fit stops
         assert good.train(5) == 5
         with pytest.raises(OSError, match="disk full"):
             Watched(Fit({"id": "fit"}), OSError("disk full")).train(5)

@@ -1,4 +1,4 @@
-"""The integrations with a real server, with one that hangs, and with none."""
+"""The integrations with a real server, a hanging server and no server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
 
 
 def wait_for_delivery(client=None, **_):
-    """Wait until the server has what there is: a short bar would not be worth a request."""
+    """Wait until the server has the item, because short bars are not sent."""
     if client is None:
         time.sleep(0.05)
     else:
@@ -73,7 +73,7 @@ INTEGRATION_RUNS = [with_rich, with_asyncio, with_joblib, with_dask, with_fsspec
 
 
 def measure_seconds(work):
-    """Do it, and return how long it took."""
+    """Return the duration of a call in seconds."""
     began = time.monotonic()
     work(id=work.__name__)
     return time.monotonic() - began
@@ -106,10 +106,10 @@ def test_unreachable_server_does_not_affect_program(away, monkeypatch):
         monkeypatch.setenv("PROGRESSBAR_API_KEY", WRITE_KEY)
     if away == "turned off":
         monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
-    progressbar_tracker.configure()  # a sender of its own
+    progressbar_tracker.configure()  # creates a new sender
     try:
         for work in INTEGRATION_RUNS:
-            assert measure_seconds(work) < 4  # a request is given up after five seconds
+            assert measure_seconds(work) < 4  # a request times out after five seconds
     finally:
         server.close()
     if away != "a server that hangs":

@@ -1,4 +1,4 @@
-"""What programs print, and where the bar goes: outputs as recorded, of pipes and terminals, in pieces of any size."""
+"""Recorded output of programs, on pipes and terminals, in chunks of any size, and the resulting bar."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PIECE_SIZES = [7, 100, 65536]
 
 
 def read_states(data, size):
-    """Return what a bar shows, one state after the other, and the number of phases."""
-    parser, gauge, states = Parser(), ProgressFilter(), []
-    for at in range(0, len(data), size):
-        found = parser.feed(data[at : at + size])
-        if found is not None and (state := gauge.accept(found)) is not None:
+    """Return the states that a bar shows, and the number of phases."""
+    parser, progress_filter, states = Parser(), ProgressFilter(), []
+    for start in range(0, len(data), size):
+        reading = parser.feed(data[start : start + size])
+        if reading is not None and (state := progress_filter.accept(reading)) is not None:
             states.append(state)
-    return states, gauge.phase
+    return states, progress_filter.phase
 
 
 def read_states_by_line(data):
-    """Cut an output as a program writes it: a line, or the next state of one, at a time."""
-    parser, gauge, states = Parser(), ProgressFilter(), []
+    """Like ``read_states``, with one chunk for each line or redraw."""
+    parser, progress_filter, states = Parser(), ProgressFilter(), []
     for piece in data.replace(b"\r", b"\r\0").replace(b"\n", b"\n\0").split(b"\0"):
-        found = parser.feed(piece)
-        if found is not None and (state := gauge.accept(found)) is not None:
+        reading = parser.feed(piece)
+        if reading is not None and (state := progress_filter.accept(reading)) is not None:
             states.append(state)
-    return states, gauge.phase
+    return states, progress_filter.phase
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def read_states_by_line(data):
 )
 def test_bar_follows_recorded_output(name, states, last, phases):
     data = (RECORDED_FOLDER / name).read_bytes()
-    shown, seen = read_states_by_line(data)
-    assert (shown[-1], seen) == (last, phases)
+    shown, phase_count = read_states_by_line(data)
+    assert (shown[-1], phase_count) == (last, phases)
     assert len(shown) >= states
     back = sum(later.fraction < earlier.fraction - 0.01 for earlier, later in itertools.pairwise(shown))
     assert back == phases - 1
@@ -116,16 +116,24 @@ def test_incomplete_number_is_ignored():
 
 
 def test_lower_reading_needs_phase_end_or_confirmation():
-    gauge = ProgressFilter()
+    progress_filter = ProgressFilter()
 
-    def at(percent):
-        return gauge.accept(Reading(percent, 100, "%")) is not None
+    def accept_percent(percent):
+        return progress_filter.accept(Reading(percent, 100, "%")) is not None
 
-    assert [at(10), at(50), at(20), at(60)] == [True, True, False, True]
-    assert [at(100), at(3), at(4)] == [True, True, True]
-    assert gauge.phase == 2
-    assert [at(90), at(10), at(11), at(12), at(13), at(14), at(15)] == [True, False, False, False, False, True, True]
-    assert gauge.phase == 3
+    assert [accept_percent(10), accept_percent(50), accept_percent(20), accept_percent(60)] == [True, True, False, True]
+    assert [accept_percent(100), accept_percent(3), accept_percent(4)] == [True, True, True]
+    assert progress_filter.phase == 2
+    assert [
+        accept_percent(90),
+        accept_percent(10),
+        accept_percent(11),
+        accept_percent(12),
+        accept_percent(13),
+        accept_percent(14),
+        accept_percent(15),
+    ] == [True, False, False, False, False, True, True]
+    assert progress_filter.phase == 3
 
 
 def test_long_line_uses_bounded_memory():

@@ -1,4 +1,4 @@
-"""The terminal bar: drawn by tqdm, fed from a thread of ours."""
+"""The terminal bar: formatted by tqdm, drawn by the display thread."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def test_output_after_break_starts_on_new_line(terminal):
 
 def test_finalizer_does_not_wait_for_held_lock(terminal):
     display = _runtime.get_display()
-    held, done = threading.Event(), threading.Event()
+    acquired, done = threading.Event(), threading.Event()
 
     def hold():
         with display._lock:
-            held.set()
+            acquired.set()
             done.wait(10)
 
     for _ in track(range(10), id="job", display=True):
         display.draw_frame()
         thread = threading.Thread(target=hold)
         thread.start()
-        held.wait(10)
+        acquired.wait(10)
         break
-    assert not terminal.getvalue().endswith("\n")  # it did not wait, and it did not draw
+    assert not terminal.getvalue().endswith("\n")  # neither waited nor drew
     done.set()
     thread.join()
     display.draw_frame()

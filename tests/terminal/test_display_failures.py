@@ -1,4 +1,4 @@
-"""Whatever stderr and tqdm's variables are: the program does what it would do without a bar, in the same time."""
+"""Failures of stderr and tqdm's variables do not change a program, compared with a run without a bar."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from itertools import product
 
 import pytest
 
-EXTRA_SECONDS = (
-    15.0  # that a program may take beyond the bare one, for the machine may be busy; a hang is killed after 40
-)
+EXTRA_SECONDS = 15.0  # seconds over the bare program, for a busy machine; a hang is killed after 40
 
 PROGRAM_NAMES = ("loop", "block", "error", "nested", "share", "threads", "leave", "die", "atexit_hook", "logged")
 ERRNO_NAMES = ("EPIPE", "ENOSPC", "EAGAIN", "EIO", "EINTR", "EBADF", "EFBIG", "EINVAL")
@@ -30,12 +28,12 @@ def failing_stderr(how, method="write", call=1, partial=False):
 
 
 def _bare_case(case):
-    """What is the same of the bare program in several cases: it writes nothing on stderr."""
+    """Return the part of a case that affects the bare program, which writes nothing on stderr."""
     return case["scenario"], case["stderr"], tuple(case.get("missing", ()))
 
 
 def find_differences(tmp_path, cases):
-    """Run each case tracked, each of its programs bare, and return what differs."""
+    """Run each case with and without tracking, and return the cases that differ."""
     bare = {_bare_case(case): case for case in cases}
     every = [{**case, "tracked": True} for case in cases] + [{**case, "tracked": False} for case in bare.values()]
     path = tmp_path / "cases.json"
@@ -47,14 +45,14 @@ def find_differences(tmp_path, cases):
     )  # fmt: skip
     assert program.returncode == 0, program.stderr
     results = json.loads(program.stdout)
-    plain = dict(zip(bare, results[len(cases) :], strict=True))
-    found = []
+    bare_results = dict(zip(bare, results[len(cases) :], strict=True))
+    differences = []
     for case, result in zip(cases, results, strict=False):
-        expected = plain[_bare_case(case)]
+        expected = bare_results[_bare_case(case)]
         same = all(result[key] == expected[key] for key in ("stdout", "code"))
         if not same or result["seconds"] > expected["seconds"] + EXTRA_SECONDS:
-            found.append((case, result, expected))
-    return found
+            differences.append((case, result, expected))
+    return differences
 
 
 @pytest.mark.parametrize("call", [1, 3])
@@ -71,7 +69,7 @@ def test_stderr_odd_exception_does_not_affect_program(tmp_path):
     cases = [
         {**failing_stderr(how, method), "scenario": program}
         for how, method, program in product(ODD_ERRORS, ["write", "flush"], PROGRAM_NAMES)
-        if program != "logged"  # logging's own handler lets these through
+        if program != "logged"  # logging's handler raises these
     ]
     cases += [{**failing_stderr(how, "isatty"), "scenario": "default"} for how in ("EIO", "ValueError", "SystemExit")]
     assert find_differences(tmp_path, cases) == []
@@ -112,8 +110,8 @@ def test_missing_resource_does_not_affect_program(tmp_path, limit):
     scenarios = [name for name in (*PROGRAM_NAMES, "default", "labelled") if name != "threads"]
     cases = [{"limit": limit, "stderr": "null", "scenario": name} for name in scenarios]
     environ = {"PROGRESSBAR_URL": "http://127.0.0.1:1", "PROGRESSBAR_API_KEY": "key"}
-    found = find_differences(tmp_path, [*cases, *({**case, "environ": environ} for case in cases)])
-    assert found == []
+    differences = find_differences(tmp_path, [*cases, *({**case, "environ": environ} for case in cases)])
+    assert differences == []
 
 
 LOCK_NAMES = ("counters", "numbers", "display", "display's worker", "sender's worker", "tqdm")

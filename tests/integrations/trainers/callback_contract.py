@@ -1,4 +1,4 @@
-"""What holds for the callback of every training library, whatever its hooks are called."""
+"""Contract of the callbacks of all training libraries."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ STEP_COUNT = 5  # in an epoch
 
 
 class CallbackContract:
-    """Subclasses say how one trains.
+    """Tests that each library runs with its own training.
 
     ``train()`` fits a tiny model for some epochs of ``STEPS`` steps. It calls ``in_step(number)`` in each step, from 1,
-    which may raise, and stops after ``stop_after`` epochs by the library's means. ``whole()`` is what the item
-    counts.
+    which may raise, and stops after ``stop_after`` epochs through the library. ``expected_total()`` is the count of
+    the item.
     """
 
     Callback: type
     interrupted: type[BaseException] = KeyboardInterrupt
-    inside: dict[str, str] = {}  # noqa: RUF012 - what train() needs for an item inside
+    inside: dict[str, str] = {}  # noqa: RUF012 - arguments of train() for a nested item
 
     def train(self, callback, epochs=2, in_step=lambda number: None, stop_after=None, **options):
         raise NotImplementedError
@@ -46,10 +46,10 @@ class CallbackContract:
         assert {run.status for run in recorded} == {"succeeded"}
 
     def test_fit_moves_with_each_step(self):
-        seen = []
+        counts = []
         with recording() as recorded:
-            self.train(self.Callback(id="fit"), in_step=lambda _: seen.append(float(recorded["fit"].completed)))
-        assert seen == pytest.approx([self.expected_total(step / STEP_COUNT) for step in range(2 * STEP_COUNT)])
+            self.train(self.Callback(id="fit"), in_step=lambda _: counts.append(float(recorded["fit"].completed)))
+        assert counts == pytest.approx([self.expected_total(step / STEP_COUNT) for step in range(2 * STEP_COUNT)])
 
     def test_current_phase_is_nested_item(self):
         with recording() as recorded:
@@ -69,7 +69,7 @@ class CallbackContract:
         run = recorded["fit"]
         assert (run.status, run.error) == ("failed", "ValueError: bad batch")
         assert float(run.completed) == pytest.approx(self.expected_total(6 / STEP_COUNT))
-        assert {one.status for one in recorded if one.id != "fit"} <= {"stopped"}
+        assert {run.status for run in recorded if run.id != "fit"} <= {"stopped"}
 
     def test_interrupt_fails_item_like_a_block(self):
         def in_step(number):
@@ -146,7 +146,7 @@ class CallbackContract:
         client = ProgressBar(faults.url, WRITE_KEY, auto_detect=False)
         begun = time.monotonic()
         self.train(self.Callback(id="fit", client=client, interval=0.05), in_step=lambda _: time.sleep(0.05))
-        assert time.monotonic() - begun < 4  # a request is given up after five seconds
+        assert time.monotonic() - begun < 4  # a request times out after five seconds
         client.sender.close(0.0)
         client.close()
 
@@ -185,7 +185,7 @@ class CallbackContract:
         assert flush(10)
         client.close()
         items = httpx.get(f"{server.url}/progress", headers={"X-API-KEY": key}).json()
-        (item,) = [one for one in items if one["id"] == type(self).__name__]
+        (item,) = [entry for entry in items if entry["id"] == type(self).__name__]
         assert (item["status"], item["completed"], item["total"]) == (
             "succeeded",
             self.expected_total(2),

@@ -1,7 +1,7 @@
 """Tests for the environment that ``.ci/training-integrations`` builds.
 
-Elsewhere the packages are missing, and a file whose package is missing is not collected. The script fails if one of the
-files runs no test, or skips one.
+In other environments the packages are missing, and their files are not collected. The script fails if a file runs no
+test or skips a test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ collect_ignore = [
 def pytest_collection_modifyitems(items):
     for item in items:
         if "trainers" in item.path.parts:
-            # The warnings of these packages are theirs; ours are errors.
+            # Warnings of these packages are ignored; warnings of this project are errors.
             item.add_marker(pytest.mark.filterwarnings("ignore"))
             item.add_marker(pytest.mark.filterwarnings("error:::progressbar_tracker"))
 
@@ -40,7 +40,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def faults():
-    """A server of the protocol with faults by script."""
+    """A server with scripted faults."""
     server = FaultServer()
     yield server
     server.close()
@@ -48,7 +48,7 @@ def faults():
 
 @pytest.fixture(autouse=True)
 def restore_sigint():
-    """Lightning ignores SIGINT for good once it was interrupted."""
+    """Restore the handler: Lightning ignores SIGINT after an interrupt."""
     handler = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, handler)

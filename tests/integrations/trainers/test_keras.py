@@ -53,15 +53,15 @@ class TestKeras(CallbackContract):
         make_model().fit(*make_rows(), batch_size=4, epochs=epochs, callbacks=callbacks, verbose=0, **options)
 
     def test_resumed_fit_starts_at_its_epoch(self):
-        seen = []
+        states = []
         with recording() as recorded:
             self.train(
                 self.Callback(id="fit"),
                 epochs=5,
                 initial_epoch=3,
-                in_step=lambda _: seen.append((recorded["fit"].completed, recorded["fit/now"].title)),
+                in_step=lambda _: states.append((recorded["fit"].completed, recorded["fit/now"].title)),
             )
-        assert seen[0] == (3, "Epoch 4")
+        assert states[0] == (3, "Epoch 4")
         assert recorded["fit"].completed == 5
 
     def test_validation_is_nested_with_metrics_of_epoch(self):
@@ -81,7 +81,7 @@ class TestKeras(CallbackContract):
                 callbacks=[self.Callback(id="fit"), Look()],
                 verbose=0,
             )
-        assert titles == {("Validation", None), ("Validation", 3)}  # how long it is was learnt from the first
+        assert titles == {("Validation", None), ("Validation", 3)}  # the length is known from the first epoch
         assert "val_loss " in recorded["fit"].description
         assert len(recorded) == 2
 

@@ -1,4 +1,4 @@
-"""``install()`` reaches the bars that libraries make: those that take no class, and import tqdm as they like."""
+"""``install()`` shows bars of libraries that import tqdm in their own way."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from progressbar_tracker.tqdm import install, uninstall
 def recorder():
     """Record the runs of this process, with the drop-in installed."""
     install()
-    with recording() as made:
-        yield made
+    with recording() as record:
+        yield record
     uninstall()
 
 

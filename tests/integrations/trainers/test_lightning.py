@@ -66,7 +66,7 @@ class RowStream(IterableDataset):
 
 @pytest.fixture
 def working_folder(tmp_path, monkeypatch):
-    """A current folder of the test's own, for checkpoints."""
+    """A temporary working folder for checkpoints."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -90,24 +90,26 @@ class TestLightning(CallbackContract):
     def test_resumed_fit_starts_at_its_epoch(self, tmp_path):
         trainer = self.train(self.Callback())
         trainer.save_checkpoint(tmp_path / "two.ckpt")
-        seen = []
+        states = []
         with recording() as recorded:
-            model = TinyModel(lambda _: seen.append((recorded["fit"].completed, recorded["fit/now"].title)))
+            model = TinyModel(lambda _: states.append((recorded["fit"].completed, recorded["fit/now"].title)))
             resumed = self.trainer(self.Callback(id="fit"), max_epochs=4)
             resumed.fit(model, make_rows(), ckpt_path=tmp_path / "two.ckpt")
-        assert seen[0] == (2, "Epoch 3")
-        assert len(seen) == 2 * STEP_COUNT
+        assert states[0] == (2, "Epoch 3")
+        assert len(states) == 2 * STEP_COUNT
         assert recorded["fit"].completed == 4
 
     def test_fit_resumed_within_epoch_starts_at_its_step(self, tmp_path):
         saved = pl.callbacks.ModelCheckpoint(tmp_path, filename="middle", every_n_train_steps=STEP_COUNT + 2)
         self.trainer(saved, max_epochs=2, enable_checkpointing=True).fit(TinyModel(), make_rows())
-        seen = []
+        states = []
         with recording() as recorded:
-            model = TinyModel(lambda _: seen.append((float(recorded["fit"].completed), recorded["fit/now"].completed)))
+            model = TinyModel(
+                lambda _: states.append((float(recorded["fit"].completed), recorded["fit/now"].completed))
+            )
             resumed = self.trainer(self.Callback(id="fit"), max_epochs=3)
             resumed.fit(model, make_rows(), ckpt_path=tmp_path / "middle.ckpt")
-        assert seen[0] == (pytest.approx(1.4), 2)
+        assert states[0] == (pytest.approx(1.4), 2)
         assert (recorded["fit"].completed, recorded["fit"].total) == (3, 3)
 
     def test_fit_limited_by_steps_counts_steps(self):
@@ -140,14 +142,14 @@ class TestLightning(CallbackContract):
         assert (run.status, run.completed, run.total) == ("succeeded", 3, None)
 
     def test_validations_are_nested_and_do_not_hide_training(self):
-        seen = []
+        states = []
 
         class Look(pl.Callback):
             def on_validation_batch_end(self, *args):
-                seen.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
+                states.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
 
             def on_train_batch_end(self, *args):
-                seen.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
+                states.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
 
         with recording() as recorded:
             trainer = self.trainer(
@@ -157,7 +159,7 @@ class TestLightning(CallbackContract):
         sanity = [("Validation", 1, 2), ("Validation", 2, 2)]
         validation = [("Validation", number, 3) for number in (1, 2, 3)]
         steps = [("Epoch 1", number, STEP_COUNT) for number in range(1, STEP_COUNT + 1)]
-        assert seen == [*sanity, *steps[:2], *validation, *steps[2:4], *validation, steps[4]]
+        assert states == [*sanity, *steps[:2], *validation, *steps[2:4], *validation, steps[4]]
         assert "val_loss" in recorded["fit"].description
         assert len(recorded) == 2
 

@@ -48,7 +48,7 @@ class TestTransformers(CallbackContract):
 
     @pytest.fixture(autouse=True)
     def working_folder(self, tmp_path):
-        """A folder of the test's own, for checkpoints."""
+        """A temporary folder for checkpoints."""
         self.tmp_path = tmp_path
 
     def expected_total(self, epochs):
@@ -94,12 +94,14 @@ class TestTransformers(CallbackContract):
 
     def test_resumed_training_starts_at_its_step(self):
         self.train(self.Callback(), save_strategy="steps", save_steps=3)
-        seen = []
+        counts = []
         with recording() as recorded:
-            trainer = self.trainer(TinyModel(lambda _: seen.append(recorded["fit"].completed)), self.Callback(id="fit"))
+            trainer = self.trainer(
+                TinyModel(lambda _: counts.append(recorded["fit"].completed)), self.Callback(id="fit")
+            )
             trainer.args.num_train_epochs = 2
             trainer.train(resume_from_checkpoint=str(self.tmp_path / "out" / "checkpoint-6"))
-        assert seen == [6, 7, 8, 9]
+        assert counts == [6, 7, 8, 9]
         assert (recorded["fit"].completed, recorded["fit"].total) == (10, 10)
 
     def test_unsized_stream_counts_steps(self):
