@@ -73,8 +73,8 @@ def parse_base_url(api_url: object, name: str = "api_url") -> str:
         raise ConfigError(f"{name} is not a URL: {format_value(api_url)} ({error})") from error
     if "@" in parts.netloc:
         raise ConfigError(f"{name} must not carry a user name or a password; the key is an argument of its own")
-    unfit = has_control(text) or any(c.isspace() for c in text)
-    if unfit or parts.scheme not in ("http", "https") or not parts.hostname:
+    has_invalid_characters = has_control(text) or any(c.isspace() for c in text)
+    if has_invalid_characters or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{name} must be a URL such as 'http://localhost:8989', not {format_value(api_url)}")
     if "?" in text or "#" in text:
         raise ConfigError(f"{name} must have no query and no fragment: {format_value(api_url)}")

@@ -333,10 +333,10 @@ class HttpTransport(_BaseTransport):
         network = self._transport
         if network is None:
             network = _make_deadline_transport(**self.client_options(network=True))
-        fresh = httpx.Client(transport=network, **self.client_options(network=False))
-        client = self._clients.setdefault(os.getpid(), fresh)
-        if client is not fresh:
-            fresh.close()
+        new_client = httpx.Client(transport=network, **self.client_options(network=False))
+        client = self._clients.setdefault(os.getpid(), new_client)
+        if client is not new_client:
+            new_client.close()
         if self._closed:  # by another thread, before the client existed
             client.close()
         return client

@@ -144,11 +144,11 @@ def _splice(source: int, target: int, count: Callable[[int], None]) -> bool:
         return False
     while True:
         try:
-            moved = os.splice(source, target, BUFFER_BYTES)
+            size = os.splice(source, target, BUFFER_BYTES)
         except BrokenPipeError:
             raise
         except OSError:
             return False  # no pipe, non-blocking or broken: read and write report the cause
-        if not moved:
+        if not size:
             return True
-        count(moved)
+        count(size)

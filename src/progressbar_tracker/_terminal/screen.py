@@ -51,8 +51,8 @@ def _render_line(row: int, text: str, old: str) -> str:
 
 
 def _visible_width(text: str) -> int:
-    plain, *coloured = text.split("\x1b[")
-    return display_width(plain) + sum(display_width(part.partition("m")[2]) for part in coloured)
+    first_part, *coloured_parts = text.split("\x1b[")
+    return display_width(first_part) + sum(display_width(part.partition("m")[2]) for part in coloured_parts)
 
 
 def _direct_descriptor(stream: Any) -> int | None:

@@ -41,9 +41,9 @@ def make_mirror(labels: Labels, *, title: str, unit: str = "it") -> Mirror:
     Raises:
         TypeError, ValueError: As in ``track()``.
     """
-    known = {"id", "title", "group", "weight", "keep", "notify", "deadline", "interval", "client"}
-    if unknown := sorted(set(labels) - known):
-        raise TypeError(f"unknown arguments: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    known_labels = {"id", "title", "group", "weight", "keep", "notify", "deadline", "interval", "client"}
+    if unknown := sorted(set(labels) - known_labels):
+        raise TypeError(f"unknown arguments: {', '.join(unknown)}; known: {', '.join(sorted(known_labels))}")
     run = create_run(Mirror, unit=unit, **labels)
     run.has_own_title = run.title is not None
     if not run.has_own_title:

@@ -80,8 +80,8 @@ def redirect(loggers: Iterable[logging.Logger] | None = None) -> Iterator[None]:
         ...     logging.getLogger("import").info("begun")
     """
     if loggers is None:
-        known = list(logging.root.manager.loggerDict.values())
-        selected = [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
+        all_loggers = list(logging.root.manager.loggerDict.values())
+        selected = [logging.root, *(logger for logger in all_loggers if isinstance(logger, logging.Logger))]
     else:
         selected = list(loggers)
     for logger in selected:
