@@ -42,8 +42,9 @@ def make_item(n, now):
     return Item(
         id=f"job-{n:06}", owner_id="someone", owner="ci", run_id=f"{n:016x}", created_at=now - n / 1000, updated_at=now,
         title=f"Encoding video {n}", description=f"frame {n} of it", value=0.5, completed=n, total=2 * n + 1, unit="B",
-        group=f"group {n % GROUP_COUNT}", heartbeat_timeout=3600.0, own=n, seq=n, born=n, rev=n, pace=1.5, pace_at=now,
-        pace_n=n, meta={"host": f"worker-{n % 50}", "pid": str(n), "user": "ci", "command": "encode.py --all"},
+        group=f"group {n % GROUP_COUNT}", heartbeat_timeout=3600.0, own=n, seq=n, born=n, rev=n, smoothed_rate=1.5,
+        rate_at=now, rate_position=n,
+        meta={"host": f"worker-{n % 50}", "pid": str(n), "user": "ci", "command": "encode.py --all"},
     )  # fmt: skip
 
 

@@ -26,7 +26,13 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     seq: int
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+_STORED_NAMES: Final = {
+    "smoothed_rate": "pace", "rate_at": "pace_at", "rate_position": "pace_n", "rate_seconds": "pace_for",
+}  # fmt: skip
+"""The names in stored JSON, where they differ from the fields: databases of earlier versions have them."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename=_STORED_NAMES):
     """The state of an item. A write replaces it.
 
     Items are excluded from garbage collection: they cannot be part of a cycle, and there may be a hundred thousand.
@@ -39,9 +45,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         rev: The revision of the latest change.
         deadline_at: The instant at which a running item becomes late.
         notify: The names of the channels that receive its notifications.
-        pace: Smoothed progress per second, in the unit of ``completed``, otherwise of ``value``.
-        pace_at: The instant of the latest progress. It led to the position ``pace_n``, and came ``pace_for`` seconds
-            after the progress before.
+        smoothed_rate: Progress per second, in the unit of ``completed``, otherwise of ``value``.
+        rate_at: The instant of the latest progress.
+        rate_position: The position that the latest progress led to.
+        rate_seconds: The seconds between the latest progress and the one before.
     """
 
     id: str
@@ -73,10 +80,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     past: tuple[str, ...] = ()
     born: int = 0
     rev: int = 0
-    pace: float | None = None
-    pace_at: float = 0.0
-    pace_n: Number | None = None
-    pace_for: float = 0.0
+    smoothed_rate: float | None = None
+    rate_at: float = 0.0
+    rate_position: Number | None = None
+    rate_seconds: float = 0.0
 
 
 _NO_PARTS: Final[dict[str, Part]] = {}

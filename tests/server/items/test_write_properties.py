@@ -377,8 +377,8 @@ def test_interleaved_runs_leave_one_complete_run() -> None:
         apart = make_board()
         apply_steps(apart, own)
         assert {**asdict(ended.item), "rev": 0} == {**asdict(apart.require("a")), "rev": 0, "born": ended.item.born} | {
-            name: getattr(ended.item, name) for name in ("updated_at", "created_at", "ended_at", "pace_at", "pace_for",
-                                                         "pace", "pace_n")
+            name: getattr(ended.item, name) for name in ("updated_at", "created_at", "ended_at", "rate_at",
+                                                         "rate_seconds", "smoothed_rate", "rate_position")
         }  # fmt: skip
 
 

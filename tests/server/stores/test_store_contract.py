@@ -83,7 +83,8 @@ def test_item_is_loaded_exactly_as_saved(reopen: Callable[[], Store]) -> None:
     item = make_item(
         "ü/😀 \u202e", title="t", value=0.1, completed=2**53, total=1e300, weight=-(2**53), status="failed",
         error="e\n", group="g", parent="p", meta={"a": "b"}, seq=2**53, heartbeat_timeout=1.5, ttl=0.0, ended_at=2.25,
-        own=3, parts={"1": Part(2.5, 7)}, past=("x", "y"), born=4, rev=9, pace=0.5, pace_at=1.0, pace_n=3,
+        own=3, parts={"1": Part(2.5, 7)}, past=("x", "y"), born=4, rev=9, smoothed_rate=0.5, rate_at=1.0,
+        rate_position=3,
     )  # fmt: skip
     commit_writes(reopen(), SaveItem(item))
     assert reopen().load().items == [item]

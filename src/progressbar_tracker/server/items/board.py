@@ -83,7 +83,7 @@ class Board(ItemTable):
             group=group,
             status="succeeded" if done else "running",
             ended_at=now if done else None,
-            pace_n=body["value"],
+            rate_position=body["value"],
         )
         return self._commit(None, item, durable=True)
 
@@ -100,10 +100,10 @@ class Board(ItemTable):
             status, ended_at, error = "succeeded", now, None
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
-        pace, pace_at, pace_n, pace_for = (
+        smoothed_rate, rate_at, rate_position, rate_seconds = (
             rate.update_rate(before, value, now)
             if before.completed is None
-            else (before.pace, before.pace_at, before.pace_n, before.pace_for)
+            else (before.smoothed_rate, before.rate_at, before.rate_position, before.rate_seconds)
         )
         after = replace(
             before,
@@ -116,10 +116,10 @@ class Board(ItemTable):
             error=error,
             updated_at=now,
             rev=self._next_rev(),
-            pace=pace,
-            pace_at=pace_at,
-            pace_n=pace_n,
-            pace_for=pace_for,
+            smoothed_rate=smoothed_rate,
+            rate_at=rate_at,
+            rate_position=rate_position,
+            rate_seconds=rate_seconds,
         )
         return self._commit(before, after, durable=status != before.status)
 
@@ -241,7 +241,7 @@ class Board(ItemTable):
         rev = self._next_rev()
         return Item(
             id=item_id, owner_id=owner.id, owner=owner.name, run_id=run_id, created_at=now, updated_at=now,
-            pace_at=now, born=rev, rev=rev,
+            rate_at=now, born=rev, rev=rev,
         )  # fmt: skip
 
     def _start_run(self, before: Item | None, new_item: Item, fields: WriteFields, now: float) -> Change:
@@ -269,12 +269,15 @@ class Board(ItemTable):
         total, value = before.total, before.value
         if completed is not None and total is not None:
             value = compute_fraction(completed, total) or 0.0
-        pace, pace_at, pace_n, pace_for = rate.update_rate(before, value if completed is None else completed, now)
+        smoothed_rate, rate_at, rate_position, rate_seconds = rate.update_rate(
+            before, value if completed is None else completed, now
+        )
         # Each field by its name: a dictionary of them would double the cost.
         after = replace(
             before, description=fields.get("description", before.description), own=completed, completed=completed,
-            value=value, seq=before.seq if seq is None else seq, updated_at=now, pace=pace, pace_at=pace_at,
-            pace_n=pace_n, pace_for=pace_for, rev=self._next_rev(),
+            value=value, seq=before.seq if seq is None else seq, updated_at=now,
+            smoothed_rate=smoothed_rate, rate_at=rate_at, rate_position=rate_position, rate_seconds=rate_seconds,
+            rev=self._next_rev(),
         )  # fmt: skip
         # Owner, group and place in the list stay: `_put` without its comparisons.
         item_id = after.id
@@ -322,13 +325,13 @@ def _superseded(item: Item) -> ProblemError:
 
 def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float) -> Item:
     """Return an item as if the clock had always been the new one."""
-    created_at, updated_at, pace_at, ended_at = item.created_at, item.updated_at, item.pace_at, item.ended_at
+    created_at, updated_at, rate_at, ended_at = item.created_at, item.updated_at, item.rate_at, item.ended_at
     if item.status == "running" and not fresh_since <= updated_at <= now:
-        updated_at, pace_at = updated_at + seconds, pace_at + seconds
+        updated_at, rate_at = updated_at + seconds, rate_at + seconds
     updated_at = min(updated_at, now)
     if ended_at is not None:
         ended_at = min(ended_at, now)
-    created_at, pace_at = min(created_at, updated_at), min(pace_at, now)
-    if (created_at, updated_at, pace_at, ended_at) == (item.created_at, item.updated_at, item.pace_at, item.ended_at):
+    created_at, rate_at = min(created_at, updated_at), min(rate_at, now)
+    if (created_at, updated_at, rate_at, ended_at) == (item.created_at, item.updated_at, item.rate_at, item.ended_at):
         return item
-    return replace(item, created_at=created_at, updated_at=updated_at, pace_at=pace_at, ended_at=ended_at)
+    return replace(item, created_at=created_at, updated_at=updated_at, rate_at=rate_at, ended_at=ended_at)

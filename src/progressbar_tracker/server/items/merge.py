@@ -55,10 +55,11 @@ def three_way_merge(base: Item, local: Item, stored: Item) -> Item:
         for name in _MERGED_FIELDS
     }
     parts = stored.parts if local.parts == base.parts else _merge_parts(base.parts, local.parts, stored.parts)
-    measured = local if local.pace_at >= stored.pace_at else stored
+    measured = local if local.rate_at >= stored.rate_at else stored
     named.update(
         parts=parts, seq=max(local.seq, stored.seq), updated_at=max(local.updated_at, stored.updated_at),
-        pace=measured.pace, pace_at=measured.pace_at, pace_n=measured.pace_n, pace_for=measured.pace_for,
+        smoothed_rate=measured.smoothed_rate, rate_at=measured.rate_at, rate_position=measured.rate_position,
+        rate_seconds=measured.rate_seconds,
     )  # fmt: skip
     merged = replace(stored, **named)
     completed = merged.own if not parts else sum((part.completed for part in parts.values()), merged.own or 0)

@@ -20,7 +20,7 @@ RATE_STALE_AFTER: Final = 15.0
 
 
 RateState: TypeAlias = "tuple[float | None, float, Number | None, float]"
-"""The fields ``pace, pace_at, pace_n, pace_for`` of an item."""
+"""The fields ``smoothed_rate, rate_at, rate_position, rate_seconds`` of an item."""
 
 
 def update_rate(before: Item, position: Number, now: float) -> RateState:
@@ -29,17 +29,17 @@ def update_rate(before: Item, position: Number, now: float) -> RateState:
     The rate is measured from movement to movement. Signs of life in between do not count: an item with one step in ten
     minutes would seem to become slower and slower, and then very fast.
     """
-    start = before.pace_n
-    elapsed = now - before.pace_at
+    start = before.rate_position
+    elapsed = now - before.rate_at
     # A decreasing count, or a clock that was set back: restart the measurement.
     if start is None or position < start or elapsed < 0:
         return new_rate(position, now)
     if position == start or elapsed < MIN_RATE_INTERVAL:
-        return before.pace, before.pace_at, start, before.pace_for
+        return before.smoothed_rate, before.rate_at, start, before.rate_seconds
     latest = (float(position) - float(start)) / elapsed
-    if before.pace is not None:
+    if before.smoothed_rate is not None:
         weight = -math.expm1(-elapsed / SMOOTHING_SECONDS)
-        latest = before.pace + weight * (latest - before.pace)
+        latest = before.smoothed_rate + weight * (latest - before.smoothed_rate)
     return latest or None, now, position, elapsed
 
 
@@ -76,8 +76,8 @@ def _decayed_rate(item: Item, now: float) -> float | None:
     An item without progress for three times that duration counts as three times as slow. The ETA therefore grows with
     the wait, instead of promising the same minute.
     """
-    if item.pace is None:
+    if item.smoothed_rate is None:
         return None
-    tolerated = max(item.pace_for, RATE_STALE_AFTER)
-    idle = now - item.pace_at
-    return item.pace if idle <= tolerated else item.pace * (tolerated / idle)
+    tolerated = max(item.rate_seconds, RATE_STALE_AFTER)
+    idle = now - item.rate_at
+    return item.smoothed_rate if idle <= tolerated else item.smoothed_rate * (tolerated / idle)

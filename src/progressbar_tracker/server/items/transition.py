@@ -55,11 +55,13 @@ def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, over
     value = fields.get("value", base.value) if derived is None else derived
     position = value if completed is None else completed
     same = (before.completed is None) is (completed is None)
-    pace, pace_at, pace_n, pace_for = rate.update_rate(before, position, now) if same else rate.new_rate(position, now)
+    smoothed_rate, rate_at, rate_position, rate_seconds = (
+        rate.update_rate(before, position, now) if same else rate.new_rate(position, now)
+    )
     return replace(
         base, own=own, parts=parts, seq=seq, completed=completed, value=value, status=status, updated_at=now,
-        ended_at=None if status == "running" else now, pace=pace, pace_at=pace_at, pace_n=pace_n,
-        pace_for=pace_for, rev=rev, **named,
+        ended_at=None if status == "running" else now, smoothed_rate=smoothed_rate, rate_at=rate_at,
+        rate_position=rate_position, rate_seconds=rate_seconds, rev=rev, **named,
     )  # fmt: skip
 
 
@@ -75,9 +77,10 @@ def _blank_item(item: Item, fields: WriteFields) -> Item:
     """Return the same run without fields, except its rate and the counts of its parts."""
     return Item(
         id=item.id, owner_id=item.owner_id, owner=item.owner, run_id=item.run_id, created_at=item.created_at,
-        updated_at=item.updated_at, seq=item.seq, pace=item.pace, pace_at=item.pace_at, pace_n=item.pace_n,
-        pace_for=item.pace_for, own=item.own if fields.get("part") is not None else None,
-        parts=item.parts, past=item.past, born=item.born, rev=item.rev,
+        updated_at=item.updated_at, seq=item.seq, smoothed_rate=item.smoothed_rate, rate_at=item.rate_at,
+        rate_position=item.rate_position, rate_seconds=item.rate_seconds,
+        own=item.own if fields.get("part") is not None else None, parts=item.parts, past=item.past, born=item.born,
+        rev=item.rev,
     )  # fmt: skip
 
 

@@ -97,13 +97,13 @@ def parse_item(state: str | bytes, item_id: str | None = None) -> Item:
         ValueError: The item is invalid. All errors that :func:`parse_rows` handles may be raised.
     """
     item = _decode_item(state)
-    for instant in (item.created_at, item.updated_at, item.pace_at):
+    for instant in (item.created_at, item.updated_at, item.rate_at):
         _check_instant(instant)
     for optional in (item.ended_at, item.deadline_at):
         if optional is not None:
             _check_instant(optional)
-    for number in (item.completed, item.total, item.own, item.pace, item.pace_n, item.pace_for, item.ttl,
-                   item.heartbeat_timeout):  # fmt: skip
+    for number in (item.completed, item.total, item.own, item.smoothed_rate, item.rate_position, item.rate_seconds,
+                   item.ttl, item.heartbeat_timeout):  # fmt: skip
         if number is not None and not -MAX_NUMBER < number < MAX_NUMBER:
             raise ValueError("a number is out of range")
     for part in item.parts.values():
