@@ -22,7 +22,7 @@ EXTRA_SECONDS = 0.7
 LOOPS_PROGRAM = """
 import json, sys, threading, time
 from progressbar_tracker import ProgressBar
-from progressbar_tracker._tracking.tracker import DEFAULT_INTERVAL
+from progressbar_tracker._tracking.run import DEFAULT_INTERVAL
 
 url, key, loops, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 reached = {}

@@ -6,12 +6,12 @@ import sys
 import threading
 
 from progressbar_tracker._tracking.mirror import Mirror, Reading
-from progressbar_tracker._tracking.run import intern_options
+from progressbar_tracker._tracking.run import RunOptions
 
 
 def test_late_reading_does_not_replace_the_last_count():
     """The sender's thread may be reading while the program ends the run."""
-    run = Mirror("x", intern_options("it", None, keep=False, interval=0.5), None)
+    run = Mirror("x", RunOptions(), None)
     is_reading, run_ended = threading.Event(), threading.Event()
 
     def read():

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from .deadline import Deadline
 
+DEFAULT_INTERVAL: Final = 0.5  # seconds between two sends of an item
 MAX_FIRST_SEND_DELAY: Final = 0.05  # seconds; a run that ends sooner costs no request
 
 # The innermost run: a bar that is made inside the loop of another one has that as its parent. A context variable keeps
@@ -139,34 +140,24 @@ def find_inherited_parent(item_id: str) -> str | None:
 
 
 class RunOptions(NamedTuple):
-    """The options of a tracker that do not change. Most bars of a program share one instance."""
+    """The options of a tracker that do not change."""
 
-    unit: str
-    group: str | None
-    keep: bool
-    interval: float
+    unit: str = "it"
+    group: str | None = None
+    keep: bool = False
+    interval: float = DEFAULT_INTERVAL
     part: str | None = None  # the name of this process's part of the item; None is the item itself
     notify: tuple[str, ...] = ()  # names of channels
     deadline: Deadline | None = None
 
+    def intern(self) -> RunOptions:
+        """Return the shared instance with these values. Most bars of a program have the same options."""
+        if len(_interned_options) > 1000:  # a program that makes a new unit for each bar
+            _interned_options.clear()
+        return _interned_options.setdefault(self, self)
+
 
 _interned_options: dict[RunOptions, RunOptions] = {}
-
-
-def intern_options(
-    unit: str,
-    group: str | None,
-    keep: bool,
-    interval: float,
-    part: str | None = None,
-    notify: tuple[str, ...] = (),
-    deadline: Deadline | None = None,
-) -> RunOptions:
-    """Return the shared instance with these values."""
-    options = RunOptions(unit, group, keep, interval, part, notify, deadline)
-    if len(_interned_options) > 1000:  # a program that makes a new unit for each bar
-        _interned_options.clear()
-    return _interned_options.setdefault(options, options)
 
 
 class Run(Counter):

@@ -8,8 +8,8 @@ from progressbar_tracker import _runtime
 from progressbar_tracker._models import PART_LENGTH, format_value
 from progressbar_tracker._text import clean_text
 
-from .run import Run, get_program_name, intern_options, make_unique_name
-from .tracker import DEFAULT_INTERVAL, Tracker, check_interval, select_display
+from .run import DEFAULT_INTERVAL, Run, RunOptions, get_program_name, make_unique_name
+from .tracker import Tracker, check_interval, select_display
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -74,8 +74,8 @@ class Share(NamedTuple):
         if name.__class__ is not str or not name:
             raise TypeError(f"part must be a text that is not empty, not {format_value(part)}")
         sender = _runtime.get_sender_at(self.url) if self.active and not _runtime.is_disabled() else None
-        options = intern_options("it", None, False, check_interval(interval), clean_text(name, PART_LENGTH))
-        run = Run(self.id, options, sender)
+        options = RunOptions(interval=check_interval(interval), part=clean_text(name, PART_LENGTH))
+        run = Run(self.id, options.intern(), sender)
         run.title, run.pinned_run_id = name, self.run_id
         run.display = select_display(display)
         return Tracker(cast("Iterable[T] | None", iterable), run)

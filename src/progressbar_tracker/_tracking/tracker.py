@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
 from progressbar_tracker._models import check_notify, format_value
@@ -24,7 +24,7 @@ from progressbar_tracker._terminal.display import are_bars_disabled
 from progressbar_tracker._text import clean_number
 
 from .deadline import make_deadline
-from .run import Run, classify_error, format_error, intern_options, normalize_id
+from .run import DEFAULT_INTERVAL, Run, RunOptions, classify_error, format_error, normalize_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -64,8 +64,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Run)
-
-DEFAULT_INTERVAL: Final = 0.5  # seconds between two sends of an item
 
 
 class Tracker(Generic[T]):
@@ -189,12 +187,9 @@ class Tracker(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        run = self._run
         if error is not None:
-            run.end(*classify_error(error))
-        else:
-            run.end("stopped" if run.has_loop and not run.is_exhausted else "succeeded")
-        self._unit_iterator = None
+            self._run.end(*classify_error(error))
+        self.close()
 
     def advance(self, n: Number = 1) -> None:
         """Add ``n`` units. Exact from any number of threads, with the GIL and without it.
@@ -335,7 +330,7 @@ def _rebuild_tracker(
     status: Status | None,
     error: str | None,
 ) -> Tracker[T]:
-    run = Run(id, intern_options("it", None, False, DEFAULT_INTERVAL), None)
+    run = Run(id, RunOptions().intern(), None)
     run.title, run.description, run.total, run.weight = labels
     run.status, run.error = status, error
     run.set(position)
@@ -464,8 +459,8 @@ def create_run(
     sender = None if _runtime.is_disabled() else _runtime.get_sender() if client is None else client.sender
     channels = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
     due = None if deadline is None else make_deadline(deadline)
-    options = intern_options(unit, group, keep, check_interval(interval), None, channels, due)
-    run = run_class(None if id is None else normalize_id(id), options, sender)
+    options = RunOptions(unit, group, keep, check_interval(interval), None, channels, due)
+    run = run_class(None if id is None else normalize_id(id), options.intern(), sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
     return run
 

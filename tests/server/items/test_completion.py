@@ -24,7 +24,7 @@ from progressbar_tracker._models import (
     is_indeterminate,
 )
 from progressbar_tracker._tracking.mirror import Mirror, Reading
-from progressbar_tracker._tracking.run import clean_number, intern_options
+from progressbar_tracker._tracking.run import RunOptions, clean_number
 from progressbar_tracker.cli.table import format_counts as counts_in_table
 from progressbar_tracker.cli.table import format_percent as percent_in_table
 from progressbar_tracker.server.dashboard.badge import build_item_badge
@@ -142,7 +142,7 @@ def test_numpy_ints_stay_exact() -> None:
     ],
 )  # fmt: skip
 def test_abandoned_bar_has_succeeded_if_complete(completed: Number, total: Number, status: str) -> None:
-    run = Mirror("job", intern_options("it", None, False, 0.5), None)
+    run = Mirror("job", RunOptions(), None)
     run.status = "running"
     run.read = lambda: Reading(completed, total, None, "", "it")
     run.abandon()
