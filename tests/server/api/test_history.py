@@ -1,4 +1,4 @@
-"""The history: as a page, for spreadsheets, and by its filters."""
+"""The history: its page, its exports, and its filters."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_history_filter_is_in_url(browser: httpx.Client, query: str, found: list
 
 def test_history_pages_are_linked(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_page, "PAGE_ROWS", 3)
-    seen, url, turns = [], "/history?group=many", 0
+    titles, url, turns = [], "/history?group=many", 0
     while url:
         page = browser.get(url).text
-        seen += parse_titles(page)
+        titles += parse_titles(page)
         turns += 1
         found = re.search(r'<a href="(history[^"]*)" rel="next">', page)
         url = "/" + html.unescape(found[1]) if found else ""
-    assert (seen, turns) == (["run-3", "run-2", "run-1", "run-0"], 2)
+    assert (titles, turns) == (["run-3", "run-2", "run-1", "run-0"], 2)
     assert '<a href="history?group=many" rel="first">' in page
 
 
@@ -127,7 +127,7 @@ def test_csv_export_has_every_run_and_no_formula(
     assert len(history_server.client("read").get("/api/v1/history.csv?group=many&q=&status=").text.splitlines()) == 5
 
 
-# The characters that no eye sees: separators, format and control characters, marks, and letters without a shape.
+# Invisible characters: separators, format and control characters, marks, and letters without a shape.
 INVISIBLE_CHARACTERS: Final = [
     character
     for character in map(chr, range(sys.maxunicode + 1))
@@ -139,7 +139,7 @@ CSV_DELIMITERS: Final = ",;\t"
 
 
 def find_formulas(row: tuple[object, ...]) -> list[str]:
-    """Return the cells that begin as formulas, for a reader that takes one separator or another."""
+    """Return the cells that begin with a formula, for readers with other separators."""
     text = history._encode_rows([row]).decode()
     cells = [
         one
@@ -204,7 +204,7 @@ def test_harmless_cell_is_unchanged(value: object) -> None:
 
 
 def test_long_cell_is_escaped_in_linear_time() -> None:
-    """A lookahead that began anew at each place would take minutes."""
+    """A lookahead that restarted at each position would take minutes."""
     for text in ("\t" * 200_000, ";" * 200_000, "; " * 100_000, "\u00a0" * 200_000, '"' * 200_000):
         assert history.escape_cell(text) == text
 
@@ -225,11 +225,11 @@ def test_signed_out_page_redirects_from_any_depth(module_server: RunningServer) 
     assert module_server.client().get("/history").headers["Location"] == "login"
 
 
-# What an older version has written
+# Files of older versions
 
 
 def make_schema_1_file(path: Path) -> None:
-    """Write a file as schema 1 has it."""
+    """Write a file with schema 1."""
     made = sqlite3.connect(path)
     for statement in MIGRATIONS[0]:
         made.execute(statement)
@@ -252,7 +252,7 @@ def test_schema_1_file_is_migrated_without_loss(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "p.db")
     try:
         loaded = store.load()
-        assert [kept.title for kept in loaded.items] == ["An old one"]
+        assert [item.title for item in loaded.items] == ["An old one"]
         assert (loaded.sampled_runs, loaded.shares) == ([], [])
         assert [session.hash for session in loaded.sessions] == ["hash"]
         assert [(row.item.id, row.status) for row in store.read_history(text="old ONE")] == [("old", "failed")]

@@ -1,4 +1,4 @@
-"""What a client sees of a served server, over real sockets."""
+"""The HTTP API over real sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTILE_IDS = [
 
 
 def item_path(item_id: str) -> str:
-    # Clients drop "." and ".." from a path even before it is sent, unless they cannot see them.
+    # Clients remove "." and ".." from a path, unless both are encoded.
     return f"/api/v1/items/{quote(item_id, safe='').replace('.', '%2E')}"
 
 
@@ -301,11 +301,11 @@ def test_key_info_has_permissions_and_server(module_server: RunningServer) -> No
     assert info["permissions"] == ["read", "create", "update_own", "delete_own"]
     assert info["api"] == ["v1"]
     assert set(info["server"]) == {"version", "boot_id"}
-    told = {"body_bytes": 65536, "batch_bytes": 1048576, "batch_ops": 500, "items": 10000}
-    assert info["limits"].items() >= told.items()
+    limits = {"body_bytes": 65536, "batch_bytes": 1048576, "batch_ops": 500, "items": 10000}
+    assert info["limits"].items() >= limits.items()
 
 
-# Where it lives
+# Base path
 
 
 def test_routes_work_under_base_path(make_server: Callable[..., RunningServer]) -> None:

@@ -1,4 +1,4 @@
-"""What no route may accept, and none may stumble over."""
+"""Invalid input: every route refuses it with a problem."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ INVALID_V1_FIELDS: Final = [
 
 @pytest.fixture(scope="module")
 def http(module_server: RunningServer) -> Iterator[httpx.Client]:
-    """A client with an admin key, and an item that no request may change."""
+    """A client with an admin key, and an item that no test changes."""
     client = module_server.client("admin")
-    made = client.put(ITEM_PATH, json={"title": "kept", "run_id": "r", "completed": 1, "total": 2, "seq": 5})
-    assert made.status_code == 201
+    created = client.put(ITEM_PATH, json={"title": "kept", "run_id": "r", "completed": 1, "total": 2, "seq": 5})
+    assert created.status_code == 201
     return client
 
 
@@ -201,7 +201,7 @@ def test_undecodable_path_is_refused(http: httpx.Client, module_server: RunningS
 
 
 def send_raw(served: RunningServer, method: str, target: str, body: bytes) -> tuple[int, dict[str, object]]:
-    """Send a request target as it is: clients correct what they think is wrong."""
+    """Send a raw request target, which clients would normalize."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", served.background.port, timeout=10)

@@ -1,4 +1,4 @@
-"""Everything that a client can make grow has a limit, and beyond it the answer that is told."""
+"""Every resource that clients can use up has a limit, with a documented response beyond it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def too_many_attempts(http: httpx.Client) -> dict[str, object]:
     for _ in range(sessions.MAX_SIGN_IN_ATTEMPTS + 1):
         answer = http.post("/login", data={"key": "wrong"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "61")
-    return {"type": "/problems/rate-limited"}  # which is told on a page
+    return {"type": "/problems/rate-limited"}  # the response is a page
 
 
 def too_many_bytes(http: httpx.Client) -> dict[str, object]:
@@ -124,7 +124,7 @@ LIMIT_VIOLATIONS: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] 
 
 @pytest.fixture(scope="module")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with little room."""
+    """A server with low limits."""
     from tests.support.server import RunningServer
 
     with pytest.MonkeyPatch.context() as patched:
@@ -217,7 +217,7 @@ def test_retryable_problem_has_retry_after() -> None:
 
 
 class ServerProcess:
-    """A server in a process of its own."""
+    """A server in its own process."""
 
     def __init__(self, folder: Path) -> None:
         self.key = secrets.token_urlsafe(32)
@@ -226,8 +226,8 @@ class ServerProcess:
                    "--database", str(folder / "progress.db")]  # fmt: skip
         self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        for said in self.process.stdout:
-            if found := re.match(r"Serving on (\S+)", said):
+        for line in self.process.stdout:
+            if found := re.match(r"Serving on (\S+)", line):
                 break
         self.http = httpx.Client(base_url=found[1], headers={"X-API-KEY": self.key}, timeout=30, verify=TLS_CONTEXT)
 
@@ -257,15 +257,15 @@ def send_large_bodies(http: httpx.Client, _: str) -> None:
 
 
 def send_many_ids(http: httpx.Client, turn: str) -> None:
-    """Ids, groups and texts that come and go, and what is due of them in a thousand years."""
-    for number in range(4):
+    """Create and delete items with new ids, groups and texts, and with timers of a thousand years."""
+    for batch_number in range(4):
         ops: list[dict[str, object]] = []
-        for one in range(200):
-            name = f"{turn} {number} {one}" + "x" * 100
+        for number in range(200):
+            name = f"{turn} {batch_number} {number}" + "x" * 100
             ops += [
                 {"op": "put", "id": name, "group": name, "meta": {name: name}, "heartbeat_timeout": 1e9,
                  "unit": name[:20], "deadline": "2999-01-01T00:00:00Z", "ttl": 1e9,
-                 "status": "failed" if one % 2 else "running"},
+                 "status": "failed" if number % 2 else "running"},
                 {"op": "delete", "id": name},
             ]  # fmt: skip
         results = http.post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
@@ -273,23 +273,23 @@ def send_many_ids(http: httpx.Client, turn: str) -> None:
 
 
 def exceed_limits(http: httpx.Client, turn: str) -> None:
-    ops = [{"op": "put", "id": f"{turn} {one}", "description": "x" * 1500} for one in range(500)]
+    ops = [{"op": "put", "id": f"{turn} {number}", "description": "x" * 1500} for number in range(500)]
     results = http.post("/api/v1/items:batch", json={"ops": ops}).json()["results"]
     assert {result["status"] for result in results} <= {200, 201, 429}
     http.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": op["id"]} for op in ops]})
 
 
 def send_unknown_keys(http: httpx.Client, turn: str) -> None:
-    for one in range(50):
-        wrong = {"X-API-KEY": f"pbt_w_{turn}{one}"}
-        assert http.get(f"/api/v1/items/{turn}{one}", headers=wrong).status_code == 401
-        assert http.get(f"/{turn}/{one}").status_code == 404
-        assert http.get(f"/s/{turn}{one}").status_code == 404
+    for number in range(50):
+        wrong = {"X-API-KEY": f"pbt_w_{turn}{number}"}
+        assert http.get(f"/api/v1/items/{turn}{number}", headers=wrong).status_code == 401
+        assert http.get(f"/{turn}/{number}").status_code == 404
+        assert http.get(f"/s/{turn}{number}").status_code == 404
 
 
 def open_streams(http: httpx.Client, turn: str) -> None:
-    for one in range(20):
-        with http.stream("GET", "/api/v1/events", params={"group": f"{turn} {one}"}) as reply:
+    for number in range(20):
+        with http.stream("GET", "/api/v1/events", params={"group": f"{turn} {number}"}) as reply:
             next(reply.iter_raw())
 
 
@@ -312,14 +312,14 @@ ABUSE_LOADS: Final = (
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
 def test_abuse_does_not_grow_memory(process: ServerProcess) -> None:
-    def all_of_them(turn: str) -> float:
+    def run_all_loads(turn: str) -> float:
         for abuse in ABUSE_LOADS:
             abuse(process.http, turn)
         return process.resident_megabytes()
 
-    all_of_them("first")
-    before = all_of_them("second")  # pools, caches and buffers have their size
-    after = all_of_them("third")
-    # A turn is 800 ids with 1 KB of text each, 500 items of 2 KB, 8 MB of bodies and some hundred requests.
+    run_all_loads("first")
+    before = run_all_loads("second")  # pools, caches and buffers are full by now
+    after = run_all_loads("third")
+    # A turn has 800 ids with 1 KB of text each, 500 items of 2 KB, 8 MB of bodies and some hundred requests.
     assert after - before < 10
     assert len(process.http.get("/api/v1/sessions").json()["sessions"]) == 100

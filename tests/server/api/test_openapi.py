@@ -1,4 +1,4 @@
-"""The interface as it is told: OpenAPI out of the table of routes, and the page for people."""
+"""The documentation of the API: the OpenAPI document, and the page for humans."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_document_and_routes_agree(document: dict[str, Any]) -> None:
 def test_every_problem_has_remedy_and_route() -> None:
     assert set(get_args(ProblemCode)) == set(PROBLEM_CODES) == set(PROBLEM_REMEDIES)
     of_routes = {code for row in ROUTES if row.doc is not None for code in list_problems(row, row.doc)}
-    assert set(PROBLEM_CODES) - of_routes == {"method-not-allowed"}  # which is of the routes that are not there
+    assert set(PROBLEM_CODES) - of_routes == {"method-not-allowed"}  # it belongs to no route
 
 
 @pytest.mark.parametrize("name", ["Item", "ItemWrite", "LegacyItem"])
@@ -48,26 +48,26 @@ def test_schema_has_fields_of_shape(name: str) -> None:
 
 def test_each_response_matches_its_schema(module_server: RunningServer, document: dict[str, Any]) -> None:
     admin, key = module_server.client("admin"), "/api/v1/keys"
-    admin.post("/progress", json=make_legacy_item("told"))
+    admin.post("/progress", json=make_legacy_item("a"))
     admin.post("/progress", json=make_legacy_item("to go"))
     admin.delete("/progress", params={"id": "to go"})
-    made = admin.post(key, json={"type": "read", "name": "told"})
-    share = admin.post("/api/v1/shares", json={"item": "told"})
-    ops = [{"op": "patch", "id": "told", "completed": 1}, {"op": "delete", "id": "nowhere"}, {"op": "what"}]
+    created = admin.post(key, json={"type": "read", "name": "n"})
+    share = admin.post("/api/v1/shares", json={"item": "a"})
+    ops = [{"op": "patch", "id": "a", "completed": 1}, {"op": "delete", "id": "nowhere"}, {"op": "unknown"}]
     replies = {
         ("get", "/progress", 200): admin.get("/progress"),
-        ("put", "/progress", 200): admin.put("/progress", json=make_legacy_item("told")),
-        ("post", "/progress", 409): admin.post("/progress", json=make_legacy_item("told")),
+        ("put", "/progress", 200): admin.put("/progress", json=make_legacy_item("a")),
+        ("post", "/progress", 409): admin.post("/progress", json=make_legacy_item("a")),
         ("get", "/api/key-info", 200): admin.get("/api/key-info"),
         ("get", "/api/v1/items", 200): admin.get("/api/v1/items"),
-        ("get", "/api/v1/items/{id}", 200): admin.get("/api/v1/items/told"),
+        ("get", "/api/v1/items/{id}", 200): admin.get("/api/v1/items/a"),
         ("get", "/api/v1/items/{id}", 404): admin.get("/api/v1/items/nowhere"),
-        ("patch", "/api/v1/items/{id}", 422): admin.patch("/api/v1/items/told", json={"value": 2}),
+        ("patch", "/api/v1/items/{id}", 422): admin.patch("/api/v1/items/a", json={"value": 2}),
         ("post", "/api/v1/items:batch", 200): admin.post("/api/v1/items:batch", json={"ops": ops}),
         ("get", "/api/v1/history", 200): admin.get("/api/v1/history"),
         ("get", "/api/v1/keys", 200): admin.get(key),
-        ("post", "/api/v1/keys", 201): made,
-        ("post", "/api/v1/keys/{key_id}/rotate", 200): admin.post(f"{key}/{made.json()['key_id']}/rotate"),
+        ("post", "/api/v1/keys", 201): created,
+        ("post", "/api/v1/keys/{key_id}/rotate", 200): admin.post(f"{key}/{created.json()['key_id']}/rotate"),
         ("get", "/api/v1/shares", 200): admin.get("/api/v1/shares"),
         ("post", "/api/v1/shares", 201): share,
         ("get", "/api/v1/sessions", 200): admin.get("/api/v1/sessions"),

@@ -1,7 +1,6 @@
-"""The whole interface, asked by a program that has read its document and nothing else; on both stores.
+"""Conformance of the whole API to its OpenAPI document, tested with generated requests on both stores.
 
-``PROGRESSBAR_TEST_CONTRACT`` is how many requests of each kind there are for each operation: with 500 of them, it looks
-for the better part of an hour.
+``PROGRESSBAR_TEST_CONTRACT`` is the number of requests of each kind for each operation; 500 take most of an hour.
 """
 
 from __future__ import annotations
@@ -42,34 +41,34 @@ OPERATION_MODES: Final = [
     for row in DOCUMENTED_ROUTES
     if row.doc.query or "{id" in row.path or (row.doc.body is not None and row.doc.media_type == "application/json")
 ]
-"""Every operation, asked for what it takes; and where that is not everything, for what it does not take."""
+"""Every operation with valid requests, and with invalid ones unless every request is valid."""
 
 LENIENT_OPERATIONS: Final = {
-    ("POST", "/api/v1/items:batch"),  # each operation is judged by itself, and told so in its own result
-    ("GET", "/history"),  # a form sends its empty fields along, here and to the exports
+    ("POST", "/api/v1/items:batch"),  # each operation has its own result
+    ("GET", "/history"),  # forms send empty fields, also to the exports
     ("GET", "/api/v1/history.csv"),
     ("GET", "/api/v1/history.json"),
 }
-"""What answers well to what is not quite as told."""
+"""Operations that accept some undocumented requests."""
 
 COMMON_HEADERS: Final = {name.decode() for name, _ in (*_SECURITY_HEADERS, *_DEFAULT_HEADERS)} | {
     "cache-control", "connection", "content-disposition", "content-length", "content-type", "date", "set-cookie",
     "transfer-encoding",
 }  # fmt: skip
-"""Headers that need no word of ours."""
+"""Headers that need no documentation."""
 
 
 class DocumentedServer:
-    """A server with something of everything, and the document that it tells of itself."""
+    """A server with data of every kind, and its document."""
 
     def __init__(self, served: RunningServer) -> None:
         self.served = served
         self.http = requests.Session()
-        # A cookie that came with one answer must let nobody in with the next request.
+        # A cookie of one response must not authorize the next request.
         self.http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.http.headers.clear()
-        told = self.http.get(f"{served.background.url}/openapi.json").json()
-        self.schema: BaseSchema = schemathesis.openapi.from_dict(told, config=schemathesis.Config())
+        document = self.http.get(f"{served.background.url}/openapi.json").json()
+        self.schema: BaseSchema = schemathesis.openapi.from_dict(document, config=schemathesis.Config())
         self.enforced: set[str] = set()
         admin = served.client("admin")
         for number in range(5):
@@ -91,11 +90,11 @@ class DocumentedServer:
         self.admin.put("/api/v1/items/a/b ü", json={})
         return "a/b ü"
 
-    def _create(self, what: str, body: dict[str, str]) -> dict[str, str]:
-        return self.admin.post(f"/api/v1/{what}", json=body).json()
+    def _create(self, collection: str, body: dict[str, str]) -> dict[str, str]:
+        return self.admin.post(f"/api/v1/{collection}", json=body).json()
 
     def path_parameters(self, operation: APIOperation) -> dict[str, str]:
-        """Return path parameters that lead to something."""
+        """Return path parameters of existing objects."""
         if operation.path.startswith("/auth/"):
             return {"token": self.served.background.create_sign_in_url().rpartition("/")[2]}
         names = re.findall(r"{(\w+)}", operation.path)
@@ -112,9 +111,9 @@ def documented_server(
         cluster = request.getfixturevalue("postgres_cluster")
         database = create_database(cluster)
     served = RunningServer(folder, ManualClock(), database=database)
-    asked = DocumentedServer(served)
-    yield asked
-    asked.http.close()
+    documented = DocumentedServer(served)
+    yield documented
+    documented.http.close()
     served.stop()
     if database is not None:
         drop_database(cluster, database)
@@ -122,27 +121,25 @@ def documented_server(
 
 @schemathesis.check
 def check_problem(ctx: CheckContext, response: Response, case: Case) -> None:
-    """What is refused is refused with a problem that is told of the operation."""
+    """Check that a refusal is a documented problem of the operation."""
     if response.status_code < 400 or "problem+json" not in response.headers["content-type"][0]:
         return
     code = response.json()["type"].removeprefix("/problems/")
-    told = case.operation.definition.raw["responses"][str(response.status_code)]
-    assert code in told["content"]["application/problem+json"]["examples"], f"{code} is not told of {case}"
+    documented = case.operation.definition.raw["responses"][str(response.status_code)]
+    assert code in documented["content"]["application/problem+json"]["examples"], f"{code} is not documented for {case}"
     assert PROBLEM_CODES[code][0] == response.json()["status"] == response.status_code
 
 
 @schemathesis.check
 def check_headers(ctx: CheckContext, response: Response, case: Case) -> None:
-    """A header is told of the answer, or is one that needs no word."""
-    answer = case.operation.definition.raw["responses"].get(str(response.status_code), {})
-    told = {name.lower() for name in answer.get("headers", {})}
-    assert set(response.headers) <= told | COMMON_HEADERS, (
-        f"{set(response.headers) - told - COMMON_HEADERS} is not told of {case}"
-    )
+    """Check that the headers of a response are documented or common."""
+    documented = case.operation.definition.raw["responses"].get(str(response.status_code), {})
+    names = {name.lower() for name in documented.get("headers", {})} | COMMON_HEADERS
+    assert set(response.headers) <= names, f"{set(response.headers) - names} is not documented for {case}"
 
 
 def integral_to_int(value: Any) -> Any:
-    """Spell 1.0 as 1: JSON Schema takes the one for an integer, the server does not."""
+    """Replace 1.0 by 1: it is an integer for JSON Schema, but not for the server."""
     if isinstance(value, dict):
         return {name: integral_to_int(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -151,7 +148,7 @@ def integral_to_int(value: Any) -> Any:
 
 
 def make_valid(case: Case) -> None:
-    """Make good what a schema cannot tell of a request that is meant to be taken."""
+    """Correct the parts of a valid request that the schema cannot describe."""
     if isinstance(case.body, dict | list):
         case.body = integral_to_int(case.body)
     if isinstance(case.body, dict):
@@ -174,14 +171,14 @@ def test_every_response_conforms(
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.data(), st.sampled_from(["admin", "admin", "write", "read"]), st.booleans())
-    def ask(data: st.DataObject, who: str, hits: bool) -> None:
+    def send_request(data: st.DataObject, key: str, hits: bool) -> None:
         known = documented_server.path_parameters(operation) if hits and mode is GenerationMode.POSITIVE else {}
         case = data.draw(operation.as_strategy(generation_mode=mode, path_parameters=known or None))
         if mode is GenerationMode.POSITIVE:
             make_valid(case)
         excluded = [ignored_auth] if operation.label in documented_server.enforced else []
         excluded += [negative_data_rejection] if (method, path) in LENIENT_OPERATIONS else []
-        headers = {"X-API-KEY": documented_server.served.keys[who]}
+        headers = {"X-API-KEY": documented_server.served.keys[key]}
         kwargs: dict[str, Any] = {"allow_redirects": False, "timeout": 20}
         response = case.call(url, documented_server.http, headers, **kwargs)
         case.validate_response(
@@ -194,11 +191,11 @@ def test_every_response_conforms(
         if response.status_code < 300:
             documented_server.enforced.add(operation.label)
 
-    ask()
+    send_request()
 
 
 def test_protected_operations_were_tried_without_key(documented_server: DocumentedServer) -> None:
-    """The check that does so is part of the test above; here for those that succeed by chance only."""
+    """The test above does this too, except for operations that succeed only by chance."""
     for path, method, _ in OPERATION_MODES:
         raw = documented_server.schema[path][method].definition.raw
         if raw.get("security"):
@@ -239,8 +236,8 @@ def test_streams_conform_while_read(documented_server: DocumentedServer) -> None
                 assert next(lines).startswith(b"retry: ")
                 name = next(line for line in lines if line.startswith(b"event: "))
                 assert name == b"event: snapshot"
-                told = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
-                assert {"rev", "time", "items"} <= set(told)
+                data = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
+                assert {"rev", "time", "items"} <= set(data)
         if operation.definition.raw["security"]:
             assert documented_server.http.request(method, target, timeout=20).status_code == 401
             assert "401" in operation.definition.raw["responses"]
@@ -251,7 +248,7 @@ def test_streams_conform_while_read(documented_server: DocumentedServer) -> None
 )
 @pytest.mark.parametrize("text", ["\x00", "a\x1fb", "x" * 201], ids=["null", "control", "long"])
 def test_unstorable_text_is_not_searched(documented_server: DocumentedServer, path: str, text: str) -> None:
-    # PostgreSQL knows no text with a zero in it.
+    # PostgreSQL has no texts with NUL.
     key = {"X-API-KEY": documented_server.served.keys["read"]}
     reply = documented_server.http.get(
         documented_server.served.background.url + path, params={"group": text}, headers=key, timeout=20

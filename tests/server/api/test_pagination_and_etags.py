@@ -1,4 +1,4 @@
-"""Reading while others write: what is said to be unchanged is, and pages neither skip nor repeat."""
+"""Reads during writes: 304 means unchanged, and pages neither skip nor repeat."""
 
 from __future__ import annotations
 
@@ -55,15 +55,12 @@ changes = st.one_of(
 )
 
 
-def is_same_list(told: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Say whether two answers tell the same.
-
-    But for what follows from the time within :data:`ETAG_DRIFT_SECONDS` seconds.
-    """
+def is_same_list(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Return whether two responses are equal, except for rates and ETAs."""
     drifting = {"rate": None, "eta": None}
-    return [{**item, **drifting} for item in told["items"]] == [{**item, **drifting} for item in now["items"]] and told[
-        "rev"
-    ] == now["rev"]
+    return [{**item, **drifting} for item in before["items"]] == [
+        {**item, **drifting} for item in now["items"]
+    ] and before["rev"] == now["rev"]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -71,23 +68,23 @@ def is_same_list(told: dict[str, Any], now: dict[str, Any]) -> bool:
 def test_304_means_unchanged(
     module_server: RunningServer, client: httpx.Client, steps: list[tuple[str, Any, Any]]
 ) -> None:
-    seen: dict[str, list[tuple[str, float, dict[str, Any]]]] = {query: [] for query in LIST_QUERIES}
+    responses_by_query: dict[str, list[tuple[str, float, dict[str, Any]]]] = {query: [] for query in LIST_QUERIES}
     clock = module_server.clock
     client.post("/api/v1/items:batch", json={"ops": [{"op": "delete", "id": name} for name in "ab"]})
-    for method, what, body in steps:
+    for method, argument, body in steps:
         if method == "wait":
-            clock.advance(what)
+            clock.advance(argument)
         else:
-            client.request(method, f"/api/v1/items/{what}", json=body)
-        for query, answers in seen.items():
+            client.request(method, f"/api/v1/items/{argument}", json=body)
+        for query, responses in responses_by_query.items():
             now = client.get(f"/api/v1/items{query}")
-            for etag, at, told in answers:
-                again = client.get(f"/api/v1/items{query}", headers={"If-None-Match": etag})
-                assert again.status_code == (304 if etag == now.headers["ETag"] else 200)
-                if again.status_code == 304:
-                    assert is_same_list(told, now.json())
-                    assert told["items"] == now.json()["items"] or clock() - at < ETAG_DRIFT_SECONDS
-            answers.append((now.headers["ETag"], clock(), now.json()))
+            for etag, at, earlier in responses:
+                reply = client.get(f"/api/v1/items{query}", headers={"If-None-Match": etag})
+                assert reply.status_code == (304 if etag == now.headers["ETag"] else 200)
+                if reply.status_code == 304:
+                    assert is_same_list(earlier, now.json())
+                    assert earlier["items"] == now.json()["items"] or clock() - at < ETAG_DRIFT_SECONDS
+            responses.append((now.headers["ETag"], clock(), now.json()))
 
 
 @pytest.fixture(scope="module")
@@ -153,35 +150,35 @@ def test_list_pages_have_each_lasting_item_once(
     first: list[tuple[str, int]], between: list[list[tuple[str, str, int, str | None]]], limit: int
 ) -> None:
     count = itertools.count()
-    made = Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
+    board = Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
     for name, weight in first:
-        made.put(name, {"weight": weight}, OWNER_A, 0.0)  # all of one instant
-    stayed = {item.id: sort_key(item) for item in made.snapshot()}
-    seen, after, turns = [], None, iter(between)
-    while page := made.page(after=after, limit=limit):
-        seen += [sort_key(item) for item in page]
+        board.put(name, {"weight": weight}, OWNER_A, 0.0)  # at the same instant
+    lasting = {item.id: sort_key(item) for item in board.snapshot()}
+    read, after, turns = [], None, iter(between)
+    while page := board.page(after=after, limit=limit):
+        read += [sort_key(item) for item in page]
         after = sort_key(page[-1])
         for name, item_id, weight, group in next(turns, []):
             try:
                 match name:
                     case "put":
-                        made.put(item_id, {"weight": weight, "group": group}, OWNER_A, 0.0)
+                        board.put(item_id, {"weight": weight, "group": group}, OWNER_A, 0.0)
                     case "take over":
-                        made.put(item_id, {"run_id": f"new-{next(count)}", "weight": weight}, OWNER_A, 0.0)
+                        board.put(item_id, {"run_id": f"new-{next(count)}", "weight": weight}, OWNER_A, 0.0)
                     case "patch":
-                        made.patch(item_id, {"completed": 1, "group": group}, 1.0)
+                        board.patch(item_id, {"completed": 1, "group": group}, 1.0)
                     case "delete":
-                        made.delete(item_id, 1.0)
+                        board.delete(item_id, 1.0)
                     case "expire":
-                        made.patch(item_id, {"status": "failed", "ttl": 0.0}, 1.0)
-                        made.sweep(2.0)
+                        board.patch(item_id, {"status": "failed", "ttl": 0.0}, 1.0)
+                        board.sweep(2.0)
             except ProblemError:
                 pass
-        now = {item.id: sort_key(item) for item in made.snapshot()}
-        stayed = {item_id: place for item_id, place in stayed.items() if now.get(item_id) == place}
-    assert len(seen) == len(set(seen))
-    assert seen == sorted(seen)
-    assert set(stayed.values()) <= set(seen)
+        now = {item.id: sort_key(item) for item in board.snapshot()}
+        lasting = {item_id: place for item_id, place in lasting.items() if now.get(item_id) == place}
+    assert len(read) == len(set(read))
+    assert read == sorted(read)
+    assert set(lasting.values()) <= set(read)
 
 
 def test_items_of_two_servers_at_one_instant_are_all_listed(server: RunningServer) -> None:
@@ -191,13 +188,13 @@ def test_items_of_two_servers_at_one_instant_are_all_listed(server: RunningServe
     board = server.background.app.services.board
     for item in twins:
         board.replace(item.id, item)
-    http, url, seen = server.client("read"), "/api/v1/items?limit=1", []
+    http, url, read = server.client("read"), "/api/v1/items?limit=1", []
     while url:
         reply = http.get(url)
-        seen += [item["id"] for item in reply.json()["items"]]
+        read += [item["id"] for item in reply.json()["items"]]
         link = reply.links.get("next")
         url = f"/api/v1/{link['url']}" if link else ""
-    assert seen == ["a", "b", "c"]
+    assert read == ["a", "b", "c"]
 
 
 def test_cursor_of_longest_id_is_accepted(server: RunningServer) -> None:
@@ -228,20 +225,20 @@ def test_history_pages_have_each_lasting_run_once(
         count = itertools.count()
         for _ in range(6):
             end(f"first {next(count)}", float(next(ages)))
-        stayed = {row.n: row.ended_at for row in store.read_history(limit=100)}
-        seen, after, turns = [], None, iter(between)
+        lasting = {row.n: row.ended_at for row in store.read_history(limit=100)}
+        read, after, turns = [], None, iter(between)
         while page := store.read_history(after=after, limit=limit):
-            seen += [row.n for row in page]
+            read += [row.n for row in page]
             after = page[-1].n
             for name in next(turns, []):
                 if name == "end":
                     end(f"new {next(count)}", float(next(ages)))
                 else:
-                    oldest = min(stayed.values(), default=0.0)
+                    oldest = min(lasting.values(), default=0.0)
                     store.commit([TrimHistory(oldest + 0.5)]).result(10)
-                    stayed = {n: at for n, at in stayed.items() if at > oldest + 0.5}
-        assert seen == sorted(set(seen), reverse=True)
-        assert set(stayed) <= set(seen)
+                    lasting = {n: at for n, at in lasting.items() if at > oldest + 0.5}
+        assert read == sorted(set(read), reverse=True)
+        assert set(lasting) <= set(read)
         store.commit([TrimHistory(1e12)]).result(10)
 
     ages = itertools.count(1)

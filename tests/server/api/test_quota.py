@@ -1,4 +1,4 @@
-"""What is limited says how much is left, and whoever is refused for a time is told for how long."""
+"""Limited resources report their remaining quota, and refusals report when to retry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIELD_PATTERN: Final = re.compile(r'"([a-z-]+)"((?:;[a-z]+=(?:\d+|"[a-z-]+"))*)
 
 
 def parse_quota(reply: httpx.Response) -> dict[str, dict[str, Any]]:
-    """Read both fields, by policy."""
+    """Return the fields of both headers, by policy."""
     found: dict[str, dict[str, Any]] = {}
     for name in ("RateLimit-Policy", "RateLimit"):
         for one in filter(None, reply.headers.get(name, "").split(", ")):
@@ -49,7 +49,7 @@ def test_create_response_has_item_quota(make_server: Callable[..., RunningServer
     for reply in (http.put("/api/v1/items/e", json={}), http.post("/progress", json=make_legacy_item("e"))):
         assert (reply.status_code, reply.headers["Retry-After"]) == (429, "60")
         assert parse_quota(reply) == {"items": {"q": 4, "r": 0, "t": 60}}
-    assert parse_quota(http.patch("/api/v1/items/a", json={})) == {}  # of which there are many
+    assert parse_quota(http.patch("/api/v1/items/a", json={})) == {}  # patches are many
 
 
 def test_failed_sign_in_has_attempt_quota(server: RunningServer) -> None:
@@ -82,7 +82,7 @@ def test_stream_response_has_stream_quota(server: RunningServer, monkeypatch: py
         for chunk in chunks[2:]:
             next(chunk)
         assert parse_quota(others[-1])["streams"]["r"] == 0
-        # Without a key, a network has half as many as a key.
+        # Without a key, a network may have half as many streams as a key.
         for path, most in (("/api/v1/events", 4), (f"/{share}/events", 2)):
             reply = http.get(path)
             assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
@@ -107,7 +107,7 @@ def test_request_limit_is_per_key(make_server: Callable[..., RunningServer]) -> 
         assert (reply.status_code, reply.headers["Retry-After"]) == (429, "1")
         assert reply.json()["type"] == "/problems/rate-limited"
         assert parse_quota(reply) == {"requests": {"q": 20, "w": BURST_SECONDS, "r": 0, "t": 1}}
-    assert http.get("/healthz").status_code == 200  # which takes no key
+    assert http.get("/healthz").status_code == 200  # needs no key
     assert other.get("/progress").status_code == 200
     served.clock.advance(0.5)
     assert [http.get("/progress").status_code for _ in range(2)] == [200, 429]
@@ -133,15 +133,15 @@ def test_guests_are_limited_by_address(make_server: Callable[..., RunningServer]
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=60))
 def test_rate_limiter_never_exceeds_rate(per_second: int, pauses: list[float]) -> None:
-    allowance, now, passed = RateLimiter(per_second), 0.0, 0
+    limiter, now, passed = RateLimiter(per_second), 0.0, 0
     for pause in pauses:
         now += pause
         for _ in range(3):
             try:
-                left = allowance.acquire("a", now).remaining
+                left = limiter.acquire("a", now).remaining
             except ProblemError as problem:
-                now += problem.retry_after or 0  # who waits as long as told is let in
-                allowance.acquire("a", now)
+                now += problem.retry_after or 0  # a client that waits for Retry-After may pass
+                limiter.acquire("a", now)
             else:
                 assert 0 <= left < per_second * BURST_SECONDS
             passed += 1
@@ -149,39 +149,39 @@ def test_rate_limiter_never_exceeds_rate(per_second: int, pauses: list[float]) -
 
 
 def test_rate_limiter_allows_burst_then_rate() -> None:
-    allowance = RateLimiter(3)
+    limiter = RateLimiter(3)
     for _ in range(3 * BURST_SECONDS):
-        allowance.acquire("a", 100.0)
+        limiter.acquire("a", 100.0)
     for second in range(1, 5):
         for _ in range(3):
-            allowance.acquire("a", 100.0 + second)
+            limiter.acquire("a", 100.0 + second)
         with pytest.raises(ProblemError):
-            allowance.acquire("a", 100.0 + second)
+            limiter.acquire("a", 100.0 + second)
 
 
 def test_clock_set_back_does_not_delay_requests() -> None:
-    allowance = RateLimiter(1)
+    limiter = RateLimiter(1)
     for _ in range(BURST_SECONDS):
-        allowance.acquire("a", 1e9)
+        limiter.acquire("a", 1e9)
     with pytest.raises(ProblemError) as raised:
-        allowance.acquire("a", 5.0)
+        limiter.acquire("a", 5.0)
     assert raised.value.retry_after == 1
 
 
 def test_rate_limiter_has_bounded_clients() -> None:
-    allowance = RateLimiter(1)
+    limiter = RateLimiter(1)
     for number in range(MAX_CLIENTS + 10):
-        allowance.acquire(str(number), 0.0)
-    assert len(allowance._paid_until) <= MAX_CLIENTS
-    allowance.acquire("later", 100.0)
-    assert set(allowance._paid_until) == {"later"}
+        limiter.acquire(str(number), 0.0)
+    assert len(limiter._paid_until) <= MAX_CLIENTS
+    limiter.acquire("later", 100.0)
+    assert set(limiter._paid_until) == {"later"}
 
 
 # Retry-After
 
 
 def test_every_503_has_retry_after(server: RunningServer, disk: FullDisk) -> None:
-    """A disk that is full, for every route that may answer so."""
+    """The disk is full, for every route that may respond so."""
     admin = server.client("admin")
     admin.put("/api/v1/items/a", json={})
     key_id = admin.post("/api/v1/keys", json={"type": "read", "name": "n"}).json()["key_id"]

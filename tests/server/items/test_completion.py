@@ -1,4 +1,4 @@
-"""One rule says when all is done, on both sides: ints exactly, floats within a billionth of the total."""
+"""Client and server share one rule of completion: ints exactly, floats within a billionth of the total."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_whole_percentage_is_exact(percent: int) -> None:
     assert floor_percent(percent / 100) == percent
 
 
-# What the client takes
+# The client
 
 
 @given(st.integers(1, 2000))
@@ -149,7 +149,7 @@ def test_abandoned_bar_has_succeeded_if_complete(completed: Number, total: Numbe
     assert run.status == status
 
 
-# What the server takes
+# The server
 
 
 @pytest.mark.parametrize("value", [1.0000000000000007, SUM_OF_TENTHS, 1.0, 1])
@@ -185,8 +185,8 @@ TOTAL_CASES = {
 @pytest.mark.parametrize("case", TOTAL_CASES)
 def test_every_view_shows_the_same_fraction(case: str) -> None:
     completed, total, value, percent, counts = TOTAL_CASES[case]
-    made = make_started_board(completed=completed, total=total)
-    item = made.require("a")
+    board = make_started_board(completed=completed, total=total)
+    item = board.require("a")
     wire = serialize_item(item, 0.0)
     row, bar = present_item(wire, 0.0), present_bar(wire)  # type: ignore[arg-type]  # a TypedDict is a mapping
     assert (item.value, row["percent"], row["count"]) == (value, percent, counts)
@@ -202,16 +202,16 @@ def test_every_view_shows_the_same_fraction(case: str) -> None:
 
 @pytest.mark.parametrize(("status", "percent"), [("succeeded", "100 %"), ("stopped", "0 %"), ("failed", "0 %")])
 def test_zero_total_has_percentage_after_end(status: str, percent: str) -> None:
-    made = make_started_board(completed=0, total=0)
-    item = item_after(made.patch("a", parse_write({"run_id": "r", "status": status}, merge=True), 1.0))
+    board = make_started_board(completed=0, total=0)
+    item = item_after(board.patch("a", parse_write({"run_id": "r", "status": status}, merge=True), 1.0))
     wire = serialize_item(item, 1.0)
     assert not is_indeterminate(0, 0, status)
     assert present_item(wire, 1.0)["percent"] == percent == percent_in_table(wire)
 
 
 def test_late_total_gives_fraction() -> None:
-    made = make_started_board(completed=3, total=0)
-    item = item_after(made.patch("a", parse_write({"run_id": "r", "total": 6}, merge=True), 1.0))
+    board = make_started_board(completed=3, total=0)
+    item = item_after(board.patch("a", parse_write({"run_id": "r", "total": 6}, merge=True), 1.0))
     assert item.value == 0.5
 
 
@@ -233,9 +233,9 @@ def test_merged_fraction_equals_single_servers() -> None:
     ],
 )
 def test_threshold_events_use_the_same_rule(before: Number, now: Number, total: Number, events: list[str]) -> None:
-    made = make_started_board(completed=before, total=total, seq=1)
-    earlier = made.require("a")
-    later = item_after(made.patch("a", parse_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
+    board = make_started_board(completed=before, total=total, seq=1)
+    earlier = board.require("a")
+    later = item_after(board.patch("a", parse_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
     assert events_of_change(earlier, later, [29, 50, 80]) == events
 
 

@@ -1,4 +1,4 @@
-"""``deadline`` and ``notify`` of an item: what may be written of them, and when an item is late."""
+"""The fields ``deadline`` and ``notify``: their validation, and when an item is late."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DUE_AT = 1000.0
 
 
 def make_board() -> Board:
-    return Board(max_items=10, new_run_id=lambda: "made")
+    return Board(max_items=10, new_run_id=lambda: "board")
 
 
 def parse_fields(**body: object) -> dict[str, object]:
@@ -28,20 +28,20 @@ def parse_fields(**body: object) -> dict[str, object]:
 
 
 def make_running_board(deadline: float | None = DUE_AT, **body: object) -> Board:
-    made = make_board()
+    board = make_board()
     named = {} if deadline is None else {"deadline": rfc3339(deadline)}
-    made.put("a", parse_fields(run_id="r", **named, **body), OWNER_A, 0.0)
-    return made
+    board.put("a", parse_fields(run_id="r", **named, **body), OWNER_A, 0.0)
+    return board
 
 
-def is_late(made: Board, now: float) -> bool:
-    return serialize_item(made.require("a"), now)["late"]
+def is_late(board: Board, now: float) -> bool:
+    return serialize_item(board.require("a"), now)["late"]
 
 
 def test_item_is_late_from_deadline_on() -> None:
-    made = make_running_board()
-    assert [is_late(made, now) for now in (0.0, DUE_AT - 0.01, DUE_AT, DUE_AT + 1e6)] == [False, False, True, True]
-    assert serialize_item(made.require("a"), 0.0)["deadline"] == rfc3339(DUE_AT)
+    board = make_running_board()
+    assert [is_late(board, now) for now in (0.0, DUE_AT - 0.01, DUE_AT, DUE_AT + 1e6)] == [False, False, True, True]
+    assert serialize_item(board.require("a"), 0.0)["deadline"] == rfc3339(DUE_AT)
 
 
 def test_item_without_deadline_is_never_late() -> None:
@@ -50,59 +50,59 @@ def test_item_without_deadline_is_never_late() -> None:
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "stopped"])
 def test_ended_item_is_not_late(end: str) -> None:
-    made = make_running_board()
-    made.patch("a", parse_fields(status=end), DUE_AT + 5)
-    assert not is_late(made, DUE_AT + 6)
+    board = make_running_board()
+    board.patch("a", parse_fields(status=end), DUE_AT + 5)
+    assert not is_late(board, DUE_AT + 6)
 
 
 def test_item_with_heartbeats_is_late_but_not_stalled() -> None:
-    made = make_running_board(heartbeat_timeout=10)
-    made.patch("a", parse_fields(), DUE_AT + 1)
-    wire = serialize_item(made.require("a"), DUE_AT + 2)
+    board = make_running_board(heartbeat_timeout=10)
+    board.patch("a", parse_fields(), DUE_AT + 1)
+    wire = serialize_item(board.require("a"), DUE_AT + 2)
     assert (wire["late"], wire["stalled"]) == (True, False)
 
 
 def test_passed_deadline_is_published_without_write() -> None:
-    made = make_running_board()
-    made.drain_changes()
-    made.sweep(DUE_AT - 1)
-    assert not made.drain_changes().groups
-    made.sweep(DUE_AT)
-    assert set(made.drain_changes().groups) == {"a"}
-    assert made.drain_overdue() == ["a"]
-    made.sweep(DUE_AT + 1)
-    assert not made.drain_changes().groups
-    assert made.drain_overdue() == []
+    board = make_running_board()
+    board.drain_changes()
+    board.sweep(DUE_AT - 1)
+    assert not board.drain_changes().groups
+    board.sweep(DUE_AT)
+    assert set(board.drain_changes().groups) == {"a"}
+    assert board.drain_overdue() == ["a"]
+    board.sweep(DUE_AT + 1)
+    assert not board.drain_changes().groups
+    assert board.drain_overdue() == []
 
 
 def test_moved_deadline_replaces_old_one() -> None:
-    made = make_running_board()
-    made.patch("a", parse_fields(deadline=rfc3339(DUE_AT + 50)), 1.0)
-    made.sweep(DUE_AT)
-    assert made.drain_overdue() == []
-    made.sweep(DUE_AT + 50)
-    assert made.drain_overdue() == ["a"]
+    board = make_running_board()
+    board.patch("a", parse_fields(deadline=rfc3339(DUE_AT + 50)), 1.0)
+    board.sweep(DUE_AT)
+    assert board.drain_overdue() == []
+    board.sweep(DUE_AT + 50)
+    assert board.drain_overdue() == ["a"]
 
 
 def test_cleared_deadline_has_no_effect() -> None:
-    made = make_running_board()
-    made.patch("a", parse_fields(deadline=None), 1.0)
-    made.sweep(DUE_AT)
-    assert made.drain_overdue() == []
-    assert serialize_item(made.require("a"), DUE_AT)["deadline"] is None
+    board = make_running_board()
+    board.patch("a", parse_fields(deadline=None), 1.0)
+    board.sweep(DUE_AT)
+    assert board.drain_overdue() == []
+    assert serialize_item(board.require("a"), DUE_AT)["deadline"] is None
 
 
 def test_progress_keeps_deadline_and_channels() -> None:
-    made = make_running_board(notify=["phone"])
-    made.patch("a", {"run_id": "r", "seq": 1, "completed": 3}, 1.0)
-    wire = serialize_item(made.require("a"), DUE_AT)
+    board = make_running_board(notify=["phone"])
+    board.patch("a", {"run_id": "r", "seq": 1, "completed": 3}, 1.0)
+    wire = serialize_item(board.require("a"), DUE_AT)
     assert (wire["late"], wire["notify"], wire["completed"]) == (True, ["phone"], 3)
 
 
 def test_new_run_inherits_no_deadline_or_channels() -> None:
-    made = make_running_board(notify=["phone"])
-    made.put("a", parse_fields(run_id="other"), OWNER_A, 1.0)
-    wire = serialize_item(made.require("a"), DUE_AT)
+    board = make_running_board(notify=["phone"])
+    board.put("a", parse_fields(run_id="other"), OWNER_A, 1.0)
+    wire = serialize_item(board.require("a"), DUE_AT)
     assert (wire["deadline"], wire["notify"]) == (None, [])
 
 

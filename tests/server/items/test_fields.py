@@ -1,4 +1,4 @@
-"""The declaration of an item's fields agrees with the shapes and records that Python needs spelled out."""
+"""The declaration of an item's fields agrees with the shapes and records that are written out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of the list, however items come, change and go."""
+"""The order of the list while items come, change and leave."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def test_pages_equal_sorted_items(ops: list[tuple[str, str, dict[str, object]]],
             pages += page
             after = sort_key(page[-1])
         assert pages == wanted
-    anew = ItemIndex(everything)
-    assert list(anew.iter_ids()) == list(board._index.iter_ids())
-    assert anew._partitions == board._index._partitions
+    rebuilt = ItemIndex(everything)
+    assert list(rebuilt.iter_ids()) == list(board._index.iter_ids())
+    assert rebuilt._partitions == board._index._partitions

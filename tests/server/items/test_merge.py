@@ -1,4 +1,4 @@
-"""What two servers make of one item, and what a group of writes comes to."""
+"""The merge of two servers' changes to one item, and the conflicts of a group of writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def change_item(item: Item = BASE_ITEM, **fields: object) -> Item:
     return replace(item, **fields)
 
 
-# Two of one
+# Three-way merge
 
 
 def test_merge_keeps_changes_of_either_side() -> None:
@@ -72,7 +72,7 @@ def test_change_is_compatible_only_within_run() -> None:
     assert is_compatible(BASE_ITEM, change_item(title="other"))
 
 
-# A group of writes
+# Groups of writes
 
 
 def test_second_of_two_creates_is_outdated() -> None:
@@ -103,14 +103,14 @@ def test_queued_state_of_ended_run_is_dropped() -> None:
     assert (ledger.changed_items, ledger.stale_ids) == ({}, {"a"})
 
 
-# Two servers, whatever they are told
+# Two servers
 
 
 ITEM_OWNER = Owner("k", "ci")
 
 
 class BoardReplica:
-    """A board that writes to what is stored when it is told to, and reads it when it is told to."""
+    """A board that writes to and reads from the shared store on demand."""
 
     def __init__(self) -> None:
         self.board = Board(max_items=10, new_run_id=lambda: "made", track_changes=False)
@@ -120,11 +120,11 @@ class BoardReplica:
     def patch(self, part: str, seq: int, completed: int) -> None:
         fields = parse_write({"part": part, "seq": seq, "completed": completed, "run_id": "r"}, merge=True)
         try:
-            done: Change = self.board.patch("a", fields, 2.0)
+            change: Change = self.board.patch("a", fields, 2.0)
         except ProblemError:
             return
-        if not self.dirty and done.after is not done.before:
-            self.base, self.dirty = done.before, True
+        if not self.dirty and change.after is not change.before:
+            self.base, self.dirty = change.before, True
 
     def flush(self, stored: dict[str, Item]) -> None:
         if self.dirty:

@@ -1,4 +1,4 @@
-"""A long list on its way to JSON."""
+"""Serialization of a long list in pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of writing: what holds for every body, every order and every pair of runs."""
+"""Properties of writes that hold for every body, every order and every pair of runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make_board() -> Board:
     return Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
 
 
-def apply_op(made: Board, op: Op, now: float = 0.0) -> Change | None:
+def apply_op(board: Board, op: Op, now: float = 0.0) -> Change | None:
     """Apply an operation as a batch does; return ``None`` for a refused one."""
     raw = json.dumps({"ops": [op]}).encode()
     fast = parse_batch_fast(raw)
@@ -57,18 +57,18 @@ def apply_op(made: Board, op: Op, now: float = 0.0) -> Change | None:
     if isinstance(parsed, InvalidOperation):
         return None
     try:
-        return _OP_FUNCTIONS[parsed["op"]](made, WRITE_PRINCIPAL, parsed["id"], parsed, now)
+        return _OP_FUNCTIONS[parsed["op"]](board, WRITE_PRINCIPAL, parsed["id"], parsed, now)
     except ProblemError:
         return None
 
 
-def board_state(made: Board) -> list[dict[str, object]]:
-    return [asdict(item) for item in sorted(made.snapshot(), key=lambda item: item.id)]
+def board_state(board: Board) -> list[dict[str, object]]:
+    return [asdict(item) for item in sorted(board.snapshot(), key=lambda item: item.id)]
 
 
-def serialize_stable_fields(made: Board, item_id: str = "a") -> dict[str, object]:
-    """What is told of an item, but for the instants and what follows from them."""
-    item: dict[str, object] = dict(serialize_item(made.require(item_id), 0.0))
+def serialize_stable_fields(board: Board, item_id: str = "a") -> dict[str, object]:
+    """Return an item's response without the fields that depend on the time."""
+    item: dict[str, object] = dict(serialize_item(board.require(item_id), 0.0))
     return {name: item[name] for name in sorted(item.keys() & (WRITABLE_FIELDS | {"status", "value"}))}
 
 
@@ -109,7 +109,7 @@ ops = st.builds(
 )
 
 
-# What is the server's
+# Read-only fields
 
 
 @given(st.lists(st.tuples(ops, injected), max_size=8))
@@ -151,7 +151,7 @@ FIELD_DEFAULTS: Final = {"title": "", "description": "", "unit": "", "meta": {}}
 
 
 def merge_patch(document: object, patch: object) -> object:
-    """RFC 7396, as it is written there."""
+    """Merge as RFC 7396 describes."""
     if not isinstance(patch, dict):
         return patch
     result = dict(document) if isinstance(document, dict) else {}
@@ -165,56 +165,56 @@ def merge_patch(document: object, patch: object) -> object:
 
 @given(puts, st.lists(patches, max_size=4))
 def test_patch_follows_rfc_7396(first: Op, later: list[Op]) -> None:
-    made = make_board()
-    apply_op(made, {"op": "put", "id": "a", **first})
+    board = make_board()
+    apply_op(board, {"op": "put", "id": "a", **first})
     for patch in later:
-        before = serialize_stable_fields(made)
-        assert apply_op(made, {"op": "patch", "id": "a", **patch}) is not None
+        before = serialize_stable_fields(board)
+        assert apply_op(board, {"op": "patch", "id": "a", **patch}) is not None
         expected: Any = merge_patch(before, patch)
-        now = serialize_stable_fields(made)
+        now = serialize_stable_fields(board)
         for name in before.keys() - {"value", "seq", "status"}:
-            # An empty text means none where there may be none.
+            # An empty text means null where null is allowed.
             wanted = expected.get(name, FIELD_DEFAULTS.get(name))
             assert now[name] == (wanted or None if name in {"error", "group", "parent"} else wanted), name
 
 
 @given(puts, patches, st.integers(1, 9))
 def test_repeated_seq_does_nothing(first: Op, patch: Op, seq: int) -> None:
-    made = make_board()
-    apply_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
+    board = make_board()
+    apply_op(board, {"op": "put", "id": "a", "run_id": "r", **first})
     patch = {"op": "patch", "id": "a", "run_id": "r", **patch, "seq": seq}
-    once = apply_op(made, patch, 1.0)
-    rev, state = made.rev, board_state(made)
+    once = apply_op(board, patch, 1.0)
+    rev, state = board.rev, board_state(board)
     assert once is not None
     for late in (patch, {**patch, "seq": seq - 1}, {**patch, "title": "other"}):
-        again = apply_op(made, late, 2.0)
+        again = apply_op(board, late, 2.0)
         assert again is not None
         assert (again.after is again.before, again.writes(), again.durable) == (True, [], False)
-        assert (made.rev, board_state(made)) == (rev, state)
+        assert (board.rev, board_state(board)) == (rev, state)
 
 
 @given(puts, puts | patches, st.sampled_from(["put", "patch"]), st.sampled_from([None, "r"]))
 def test_write_is_idempotent(first: Op, write: Op, name: str, run_id: str | None) -> None:
-    made = make_board()
-    apply_op(made, {"op": "put", "id": "a", "run_id": "r", **first})
+    board = make_board()
+    apply_op(board, {"op": "put", "id": "a", "run_id": "r", **first})
     write = {"op": name, "id": "a", **write, **({} if run_id is None else {"run_id": run_id})}
-    once = apply_op(made, write)
-    state = serialize_stable_fields(made)
-    twice = apply_op(made, write)
+    once = apply_op(board, write)
+    state = serialize_stable_fields(board)
+    twice = apply_op(board, write)
     assert (once is None) is (twice is None)
-    assert serialize_stable_fields(made) == state
+    assert serialize_stable_fields(board) == state
 
 
 @given(puts, st.sampled_from(["succeeded", "failed", "stopped"]))
 def test_repeated_end_is_one_end(first: Op, status: str) -> None:
-    made = make_board()
+    board = make_board()
     put = {"op": "put", "id": "a", "run_id": "r", **first, "status": status}
-    once, state = apply_op(made, put, 1.0), board_state(made)
-    twice = apply_op(made, put, 2.0)
+    once, state = apply_op(board, put, 1.0), board_state(board)
+    twice = apply_op(board, put, 2.0)
     assert once is not None
     assert twice is not None
-    assert (twice.ended_run, made.require("a").ended_at) == (None, 1.0)
-    assert [one | {"updated_at": 0, "rev": 0} for one in board_state(made)] == [
+    assert (twice.ended_run, board.require("a").ended_at) == (None, 1.0)
+    assert [one | {"updated_at": 0, "rev": 0} for one in board_state(board)] == [
         one | {"updated_at": 0, "rev": 0} for one in state
     ]
 
@@ -297,32 +297,32 @@ def test_progress_in_batch_equals_single_patch(module_server: RunningServer, beg
 def test_parts_sum_exactly_in_any_order_with_repeats(counts: dict[tuple[str, int], int], data: st.DataObject) -> None:
     writes = data.draw(st.permutations(list(counts)))
     writes += data.draw(st.lists(st.sampled_from(writes)))
-    made = make_board()
-    apply_op(made, {"op": "put", "id": "a", "run_id": "r"})
+    board = make_board()
+    apply_op(board, {"op": "put", "id": "a", "run_id": "r"})
     for part, seq in writes:
         named = {"part": part} if part else {}
-        apply_op(made, {"op": "patch", "id": "a", "run_id": "r", "seq": seq, "completed": counts[part, seq], **named})
+        apply_op(board, {"op": "patch", "id": "a", "run_id": "r", "seq": seq, "completed": counts[part, seq], **named})
     newest = {part: max(seq for name, seq in counts if name == part) for part, _ in counts}
-    # The run's own counter has begun at 0 by the PUT, so what is numbered 0 is nothing new.
+    # The PUT started the run's own counter at 0, so a write with seq 0 is not new.
     wanted = [counts[part, seq] for part, seq in newest.items() if part or seq]
-    assert made.require("a").completed == (sum(wanted) if wanted else None)
+    assert board.require("a").completed == (sum(wanted) if wanted else None)
 
 
-# Ends, and runs
+# Ends and runs
 
 
 @given(st.sampled_from(["succeeded", "failed", "stopped"]), st.lists(st.tuples(ops, st.booleans()), max_size=8))
 def test_end_is_final_for_run(status: str, later: list[tuple[Op, bool]]) -> None:
-    made = make_board()
-    apply_op(made, {"op": "put", "id": "a", "run_id": "r", "completed": 3, "total": 7})
-    apply_op(made, {"op": "patch", "id": "a", "run_id": "r", "status": status}, 1.0)
-    state = serialize_stable_fields(made)
+    board = make_board()
+    apply_op(board, {"op": "put", "id": "a", "run_id": "r", "completed": 3, "total": 7})
+    apply_op(board, {"op": "patch", "id": "a", "run_id": "r", "status": status}, 1.0)
+    state = serialize_stable_fields(board)
     for now, (op, revives) in enumerate(later, 2):
         if op["op"] != "delete":
             again = {"status": "running"} if revives else {}
-            apply_op(made, {**op, **again, "id": "a", "run_id": "r"}, now)
-            assert {**serialize_stable_fields(made), "seq": 0} == {**state, "seq": 0}
-            assert made.require("a").ended_at == 1.0
+            apply_op(board, {**op, **again, "id": "a", "run_id": "r"}, now)
+            assert {**serialize_stable_fields(board), "seq": 0} == {**state, "seq": 0}
+            assert board.require("a").ended_at == 1.0
 
 
 RUN_OPS: Final = {
@@ -340,9 +340,9 @@ RUN_OPS: Final = {
 }
 
 
-def apply_steps(made: Board, steps: Sequence[tuple[str, int]]) -> list[Change | None]:
+def apply_steps(board: Board, steps: Sequence[tuple[str, int]]) -> list[Change | None]:
     return [
-        apply_op(made, {**RUN_OPS[run][number], "id": "a", "run_id": run, "seq": number + 1}, float(now))
+        apply_op(board, {**RUN_OPS[run][number], "id": "a", "run_id": run, "seq": number + 1}, float(now))
         for now, (run, number) in enumerate(steps)
     ]
 
@@ -359,17 +359,17 @@ def test_interleaved_runs_leave_one_complete_run() -> None:
     steps = {run: [(run, number) for number in range(len(writes))] for run, writes in RUN_OPS.items()}
     alone = {}
     for run in RUN_OPS:
-        made = make_board()
-        assert None not in apply_steps(made, steps[run])
-        alone[run] = serialize_stable_fields(made)
+        board = make_board()
+        assert None not in apply_steps(board, steps[run])
+        alone[run] = serialize_stable_fields(board)
     both = interleavings(steps["one"], steps["two"])
     assert len(both) == 35
     for order in both:
-        made = make_board()
-        changes = apply_steps(made, order)
-        # Who began later has it; the other went to the history once, as far as it had come, and mixed with nothing.
+        board = make_board()
+        changes = apply_steps(board, order)
+        # The later run has the item. The other moved to the history once, with its own writes only.
         winner = max(RUN_OPS, key=lambda run: order.index((run, 0)))
-        assert serialize_stable_fields(made) == alone[winner], order
+        assert serialize_stable_fields(board) == alone[winner], order
         gone = [change.ended_run for change in changes if change is not None and change.ended_run is not None]
         (ended,) = gone
         assert ended.item.run_id != winner
@@ -384,11 +384,11 @@ def test_interleaved_runs_leave_one_complete_run() -> None:
 
 @given(st.data())
 def test_superseded_run_changes_nothing(data: st.DataObject) -> None:
-    made = make_board()
-    apply_steps(made, [("one", 0), ("one", 1), ("two", 0)])
-    state = board_state(made)
+    board = make_board()
+    apply_steps(board, [("one", 0), ("one", 1), ("two", 0)])
+    state = board_state(board)
     for step in data.draw(st.lists(st.sampled_from([("one", number) for number in range(4)]))):
-        assert apply_steps(made, [step]) == [None]
-        assert board_state(made) == state
-    apply_op(made, {"op": "delete", "id": "a", "run_id": "one"})
-    assert board_state(made) == state
+        assert apply_steps(board, [step]) == [None]
+        assert board_state(board) == state
+    apply_op(board, {"op": "delete", "id": "a", "run_id": "one"})
+    assert board_state(board) == state
