@@ -134,7 +134,7 @@ def test_full_disk_does_not_accumulate_samples(store: SqliteStore, disk: FullDis
 def test_fraction_curve_spans_first_sample_to_last_state() -> None:
     drawn = build_curve([Sample(0.0, 0.0, 0), Sample(10.0, 0.25, 1)], make_item(value=0.5, completed=2, total=4), 20.0)
     assert drawn is not None
-    assert (drawn.points, drawn.top, drawn.counts) == ("0.0,160.0 300.0,120.0 600.0,80.0", "100 %", False)
+    assert (drawn.points, drawn.top, drawn.shows_counts) == ("0.0,160.0 300.0,120.0 600.0,80.0", "100 %", False)
     assert json.loads(drawn.data) == [[0.0, 0.0], [10.0, 0.25], [20.0, 0.5]]
 
 
