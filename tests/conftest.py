@@ -1,4 +1,4 @@
-"""What every test gets: an environment of its own, so that none meets the real configuration."""
+"""Fixtures for all tests, and an isolated environment for each."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from .support import isolation
 
 isolation.isolate_process()
 
-# Where this is set, each of the hundreds of programs that are started would compile the package anew.
+# With this variable, each of the hundreds of started programs would compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# A shell that starts us in the background has us, and all that we start, ignore Ctrl-C. Programs are to hear it.
+# A process that a shell starts in the background ignores SIGINT, and so do its children. The programs must receive it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no reason to fail: what hangs is caught by pytest-timeout.
+# No deadline, because the machine may be busy. pytest-timeout ends a test that hangs.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
 TESTS_FOLDER = Path(__file__).parent
 MEASURED_FOLDERS = frozenset({"cli", "server"})
-"""Where the programs that tests start are measured, too: elsewhere they run what is measured in this process, and would
-take twice as long for it."""
+"""Folders whose tests measure the coverage of the programs that they start. Coverage makes a program twice as slow, and
+the tests of the other folders run the same code in their own process."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +54,12 @@ def isolated_environment(request, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     yield
     progressbar_tracker.configure()
-    seen, isolation.violations[:] = list(isolation.violations), []
-    assert seen == [], "the test touched what is the user's own"
+    violations, isolation.violations[:] = list(isolation.violations), []
+    assert violations == [], "the test accessed the user's files or the default port"
 
 
 class KeyLeakDetector(logging.Handler):
-    """Notes each record in which there is a key."""
+    """Records the logger of each record that contains a key."""
 
     KEY_PATTERN = re.compile(r"pbt_[rwa]_\w{8}_[\w-]{43}")
 
@@ -68,7 +68,7 @@ class KeyLeakDetector(logging.Handler):
         self.logger_names = []
 
     def emit(self, record):
-        with contextlib.suppress(Exception):  # what cannot be formatted is told by others
+        with contextlib.suppress(Exception):  # other handlers report a record that cannot be formatted
             if self.KEY_PATTERN.search(self.format(record)):
                 self.logger_names.append(record.name)
 
@@ -84,10 +84,10 @@ def key_leak_detector():
 
 @pytest.fixture(autouse=True)
 def forbid_logged_keys(key_leak_detector):
-    """Hold every test to this: whatever it tries, no key gets into a log."""
+    """Fail a test that logs a key."""
     yield
-    found, key_leak_detector.logger_names = key_leak_detector.logger_names, []
-    assert found == []
+    leaking_loggers, key_leak_detector.logger_names = key_leak_detector.logger_names, []
+    assert leaking_loggers == []
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def shell(tmp_path_factory):
 
 @pytest.fixture
 def configured_server(server, monkeypatch):
-    """The command line configured by the environment with a write key."""
+    """A server whose URL and write key are in the environment."""
     monkeypatch.setenv("PROGRESSBAR_URL", server.url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", server.create_key("write", "me"))
     return server

@@ -1,7 +1,7 @@
-"""Runs small programs, each in a forked process with an odd stderr or environment, tracked and bare.
+"""Runs small programs with a broken stderr or environment, each in a forked process, with and without tracking.
 
-As a program it reads cases from the file that it is given, and prints for each what its process wrote to stdout, how it
-ended and how long it took. A fork costs less than a start, and the end of the process is a real one.
+As a script it reads cases from a file and prints the stdout, the exit code and the duration of each. A fork is cheaper
+than a start, and the process still exits as a real program does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_PROCESSES = 6
 
 
 class BareTracker:
-    """What the program would do without a tracker."""
+    """A replacement for ``track`` that does nothing, for comparison."""
 
     def __init__(self, iterable=None, **options):
         self._iterable = iterable
@@ -58,7 +58,7 @@ class BareTracker:
 
 
 class FailingStderr(io.StringIO):
-    """A stderr that fails at one call of one method, in one way, and at all later ones."""
+    """A stderr whose method fails at its n-th call and at all later ones."""
 
     def __init__(self, case):
         super().__init__()
@@ -83,7 +83,7 @@ class FailingStderr(io.StringIO):
         if method != self._case["method"]:
             return
         if method == "flush" and threading.current_thread() is threading.main_thread():
-            return  # it is the interpreter's own, at the end of the bare program, too
+            return  # the interpreter's own flush at exit, without tracking too
         self._calls += 1
         if self._calls < self._case["call"]:
             return
@@ -97,14 +97,14 @@ class FailingStderr(io.StringIO):
 
 
 class OddError(BaseException):
-    """No Exception."""
+    """An error that is not an ``Exception``."""
 
 
 ERROR_CLASSES = {**vars(builtins), "Odd": OddError}
 
 
 class PartialStderr:
-    """A stderr without some of its methods."""
+    """A stderr that lacks some methods."""
 
     def __init__(self, *missing):
         self._missing = missing
@@ -126,7 +126,7 @@ def fill_pipe(descriptor):
 
 
 def replace_stderr(case):
-    """Put something else in the place of stderr."""
+    """Replace stderr as the case says."""
     kind = case.get("stderr", "null")
     if kind == "stand-in":
         sys.stderr = FailingStderr(case)
@@ -205,7 +205,7 @@ LOCK_GETTERS = {
 
 
 def hold_lock(lock):
-    """Have a thread take a lock that never gives it back."""
+    """Acquire a lock in a thread that never releases it."""
     held = threading.Event()
 
     def holder():
@@ -218,7 +218,7 @@ def hold_lock(lock):
 
 
 def limit_resource(kind):
-    """Take from the program what a thread or an import needs."""
+    """Exhaust a resource that a thread or an import needs."""
     if kind in LOCK_GETTERS:
         hold_lock(LOCK_GETTERS[kind]())
     elif kind == "descriptors":
@@ -234,12 +234,12 @@ def limit_resource(kind):
         threading._start_new_thread = threading._start_joinable_thread = refuse
     elif kind == "memory":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + (6 << 20)  # less than a thread's stack
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        limit = pages * resource.getpagesize() + (6 << 20)  # less than a thread's stack
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 class TeeStream:
-    """What some programs put in the place of stderr: writes to it, and somewhere else."""
+    """A replacement for stderr as some programs have it: it writes to stderr and elsewhere."""
 
     def write(self, text):
         sys.__stderr__.write(text)
@@ -252,7 +252,7 @@ class TeeStream:
 
 
 def wait_for_draw():
-    """Let the display draw: until the stand-in has failed, or for some frames."""
+    """Wait until the failing stderr was called, else for some frames."""
     called = getattr(sys.stderr, "called", None) if hasattr(sys, "stderr") else None
     if isinstance(called, threading.Event):
         called.wait(0.1)
@@ -324,7 +324,7 @@ def threads(track):
 
 
 def leave(track):
-    """End during the first draw."""
+    """Exit during the first draw."""
     bar = track(total=3, id="leave", display=True)
     bar.advance()
     print("leaving")
@@ -338,7 +338,7 @@ def die(track):
 
 
 def labelled(track):
-    """Use every option that is worked on in the program's thread."""
+    """Use every option that is processed in the program's thread."""
     for options in ({"id": "x" * 1000}, {"deadline": 5}, {"group": "g", "notify": ["n"]}, {"interval": 0.05}):
         for x in track(range(2), display=True, **options):
             print(x)
@@ -347,7 +347,7 @@ def labelled(track):
 
 
 def atexit_hook(track):
-    """Track in a hook of the end, where a thread cannot be started any more, and without a frame of Python's."""
+    """Track in exit hooks: no thread can start there, and one hook has no Python frame."""
     atexit.register(print, "hook")
     atexit.register(list, track(range(3), id="hook", display=True))
     atexit.register(lambda: loop(track))
@@ -364,7 +364,7 @@ PROGRAMS_BY_NAME = {program.__name__: program for program in TEST_PROGRAMS}
 
 
 def run_case(case, output):
-    """Be the program of a case, and end as it does."""
+    """Run the program of a case in this process, and exit as it does."""
     os.environ.update(case.get("environ", {}))
     os.environ.setdefault("PROGRESSBAR_DISABLE", "")
     os.dup2(output, 1)
@@ -379,7 +379,7 @@ def main(path):
     cases = json.loads(Path(path).read_text("utf-8"))
     display.FRAME_INTERVAL = 0.01
     if not any("environ" in case for case in cases):
-        import tqdm  # noqa: F401  # once for all
+        import tqdm  # noqa: F401  # import it once for all cases
     waiting, running, results = list(enumerate(cases)), {}, {}
     while waiting or running:
         while waiting and len(running) < MAX_PROCESSES:
@@ -391,16 +391,16 @@ def main(path):
             running[pid] = (number, output, time.monotonic())
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            number, output, begun = running.pop(pid)
+            number, output, started_at = running.pop(pid)
             output.seek(0)
             results[number] = {
                 "stdout": output.read().decode(),
                 "code": os.waitstatus_to_exitcode(status),
-                "seconds": time.monotonic() - begun,
+                "seconds": time.monotonic() - started_at,
             }
             continue
-        for pid, (_, _, begun) in running.items():
-            if time.monotonic() > begun + KILL_SECONDS:
+        for pid, (_, _, started_at) in running.items():
+            if time.monotonic() > started_at + KILL_SECONDS:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
     json.dump([results[number] for number in sorted(results)], sys.stdout)

@@ -1,4 +1,4 @@
-"""A server for a browser to look at."""
+"""A server for browser tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.support.server import start_server
 
 
 class BrowserServer:
-    """A server in a thread, and a client with a write key. Each start is on the port of the first."""
+    """A server in a thread, and a client with a write key. Every restart uses the first port."""
 
     def __init__(self, folder, **settings):
         self._settings = {"database": folder / "progress.db", **settings}
@@ -45,14 +45,14 @@ class BrowserServer:
         assert all(result["status"] < 300 for result in results), results
 
     def get_page(self, path):
-        """Return a page as the server paints it."""
+        """Return the HTML of a page."""
         return self.http.get(path, headers=self._admin).raise_for_status().text
 
     def clear(self):
-        """Empty the board, whoever owns what is on it, and end all shares."""
+        """Delete all items and shares."""
         for share in self.http.get("/api/v1/shares", headers=self._admin).raise_for_status().json()["shares"]:
             self.http.delete(f"/api/v1/shares/{share['share_id']}", headers=self._admin).raise_for_status()
         if ids := self.list_items():
-            ops = [{"op": "delete", "id": found} for found in ids]
+            ops = [{"op": "delete", "id": item_id} for item_id in ids]
             self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self._admin).raise_for_status()
             assert self.list_items() == []

@@ -1,4 +1,4 @@
-"""Command lines as processes of their own, against a server of the module's."""
+"""Command lines as processes, against one server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLI_COMMAND = [sys.executable, "-m", "progressbar_tracker"]
 
 
 class CommandRunner:
-    """Starts our commands, and asks the server what became of them."""
+    """Runs commands with a URL and a write key, and reads the resulting items."""
 
     def __init__(self, server):
         self.url = server.url
@@ -24,27 +24,30 @@ class CommandRunner:
     def environ(self):
         return {**os.environ, "PROGRESSBAR_URL": self.url, "PROGRESSBAR_API_KEY": self.key}
 
-    def start(self, *arguments, environ=None, **how):
-        return subprocess.Popen([*CLI_COMMAND, *map(str, arguments)], env={**self.environ, **(environ or {})}, **how)
+    def start(self, *arguments, environ=None, **options):
+        return subprocess.Popen(
+            [*CLI_COMMAND, *map(str, arguments)], env={**self.environ, **(environ or {})}, **options
+        )
 
-    def run(self, *arguments, environ=None, **how):
+    def run(self, *arguments, environ=None, **options):
         environ = {**self.environ, **(environ or {})}
-        how = {"capture_output": True, "timeout": 100, **how}
-        return subprocess.run([*CLI_COMMAND, *map(str, arguments)], env=environ, **how)
+        options = {"capture_output": True, "timeout": 100, **options}
+        return subprocess.run([*CLI_COMMAND, *map(str, arguments)], env=environ, **options)
 
-    def bash(self, line, environ=None, **how):
-        """Run a line of a shell in which ``pbt`` is our command."""
+    def bash(self, line, environ=None, **options):
+        """Run a shell line in which ``pbt`` is the command."""
         prelude = f'pbt() {{ "{sys.executable}" -m progressbar_tracker "$@"; }}\n'
         environ = {**self.environ, **(environ or {})}
-        how = {"capture_output": True, "timeout": 100, **how}
-        return subprocess.run(["bash", "-c", prelude + line], env=environ, **how)
+        options = {"capture_output": True, "timeout": 100, **options}
+        return subprocess.run(["bash", "-c", prelude + line], env=environ, **options)
 
     def item(self, item_id):
-        """Return the item, or its last run if it has left the list."""
-        found = list_items(self.http).get(item_id)
-        return found or next((run for run in list_history(self.http) if run["id"] == item_id), None)
+        """Return the item, else its last run from the history, else ``None``."""
+        item = list_items(self.http).get(item_id)
+        return item or next((run for run in list_history(self.http) if run["id"] == item_id), None)
 
     def items(self):
+        """Return the items of the board, and the last runs of all other ids."""
         return {**{run["id"]: run for run in reversed(list_history(self.http))}, **list_items(self.http)}
 
 

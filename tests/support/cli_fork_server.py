@@ -1,7 +1,7 @@
-"""Runs many command lines in one environment: a process is forked for each, when the imports are done.
+"""Runs many command lines in one environment: it imports everything once, and forks a process for each.
 
-It is started with the environment, the standard streams and the options of Python that are to be tried. The jobs come
-as JSON in a file, and their exit codes go into another one.
+The caller sets the environment, the standard streams and the options of Python to test. Jobs are JSON in a file; their
+exit codes are written to another file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def raise_unknown_user(user):
 
 
 def exec_job(job):
-    """Become the job: return only if it ends."""
+    """Run the job in this process."""
     os.setsid()
     signal.alarm(60)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,7 +53,7 @@ def exec_job(job):
 
 
 def wait_for_job(process, job):
-    """Return the exit code of a job, which is interrupted once it has written its ``until``, or after a while."""
+    """Return the exit code of a job; interrupt it when it has written ``until``, or after a timeout."""
     until, end = job.get("until"), time.monotonic() + JOB_TIMEOUT
     while until is not None:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
@@ -67,7 +67,7 @@ def wait_for_job(process, job):
 
 
 def run_jobs(path):
-    """Run the jobs of a file one after the other. It returns in the jobs, too."""
+    """Run the jobs of a file one after the other. A forked job returns from here, too."""
     jobs = json.loads(Path(path).read_text("utf-8"))
     for job in jobs:
         for name in (job["out"], job["err"]):

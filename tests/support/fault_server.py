@@ -1,7 +1,7 @@
-"""A real loopback server that misbehaves on request, with a small model of the protocol behind it.
+"""A loopback server with scripted faults and a small model of the protocol.
 
-Each request is answered by the next entry of a script, or well. What it did is on record, and a test waits for what it
-expects to see instead of sleeping.
+The next entry of the script, if any, decides how a request is treated. The server records all requests. A test waits
+for a state instead of sleeping.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ WRITE_KEY = "pbt_w_faultkey_0123456789"
 
 
 class Fault(NamedTuple):
-    """How one request is treated.
+    """How the server treats one request.
 
-    ``kind``: answer, hang, late (by ``delay`` seconds), silent (headers, then nothing), reset, half, lost (applied, but
-    the answer is cut off).
+    ``kind``: answer, hang, late (by ``delay`` seconds), silent (headers only), reset, half (of the body), lost (the
+    request is applied, and the connection is reset before the response).
     """
 
     kind: str = "answer"
@@ -33,7 +33,7 @@ class Fault(NamedTuple):
     delay: float = 1.0
 
 
-OK = None
+NO_FAULT = None
 HANG = Fault("hang")
 LATE = Fault("late")
 SILENT = Fault("silent")
@@ -54,7 +54,7 @@ class RecordedRequest(NamedTuple):
 
 
 class ProtocolModel:
-    """Items by id as the protocol would leave them, and the runs that ended in ``history``. No I/O."""
+    """The items and the history that the protocol would leave. No I/O."""
 
     def __init__(self, *, legacy: bool = False) -> None:
         self.legacy = legacy
@@ -64,7 +64,7 @@ class ProtocolModel:
         self.boot_id = "b1"
 
     def restart(self) -> None:
-        """Begin another life, with nothing."""
+        """Forget all items and change the boot id, as a server with an empty database does."""
         self.items.clear()
         self.boot_id = f"b{int(self.boot_id[1:]) + 1}"
 
@@ -127,7 +127,7 @@ class ProtocolModel:
 
 
 class FaultServer(ProtocolModel):
-    """The same on the loopback, with faults by the script, and the requests in ``requests``."""
+    """The protocol model on the loopback, with faults by ``script`` and the received ``requests``."""
 
     def __init__(self, *, legacy: bool = False) -> None:
         super().__init__(legacy=legacy)
@@ -143,7 +143,7 @@ class FaultServer(ProtocolModel):
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen; a restart uses the same port."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -180,7 +180,7 @@ class FaultServer(ProtocolModel):
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse connections, and cut those that there are. Idempotent."""
+        """Refuse new connections and close all open ones. Idempotent."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._server.server_close()
@@ -194,14 +194,18 @@ class FaultServer(ProtocolModel):
         self.stop()
 
     def wait_for(self, predicate: Any, timeout: float = 30.0) -> None:
-        """Return when ``predicate()`` holds, which is looked at after each request; fail when it never does."""
+        """Wait until ``predicate()`` is true; it is evaluated after each request.
+
+        Raises:
+            AssertionError: It is still false after ``timeout`` seconds.
+        """
         with self._condition:
             if not self._condition.wait_for(predicate, timeout):
-                msg = f"waited in vain; items={self.items}, history={self.history}, ops={self.ops[-5:]}"
+                msg = f"the state was not reached; items={self.items}, history={self.history}, ops={self.ops[-5:]}"
                 raise AssertionError(msg)
 
     def last_run(self, item_id: str) -> dict[str, Any]:
-        """Return the last run in the history that had this id."""
+        """Return the latest run of this id in the history."""
         return next(run for run in reversed(self.history) if run["id"] == item_id)
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:

@@ -1,4 +1,4 @@
-"""Ids that a careless client or server takes for something else."""
+"""Item ids that a careless client or server misinterprets."""
 
 HOSTILE_IDS = [
     "plain-id_1~2.3",

@@ -1,7 +1,7 @@
-"""Keeps the tests away from what is the user's own: home, configuration, data, and a server on the usual port.
+"""Isolation of the tests from the user's home, configuration and data, and from a server on the default port.
 
-The environment of this process, and so of all that it starts, names a home of the tests' own. What opens the user's
-folders all the same, or the usual port, is noted by an audit hook, and fails the test.
+This process and its children get a temporary home. An audit hook records each access to the user's folders or to the
+default port, and the test fails.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import tempfile
 
 import platformdirs
 
-GUARDED_VARIABLE = "PROGRESSBAR_TEST_GUARDED"  # tells the workers of pytest-xdist, whose home is the tests' already
+GUARDED_VARIABLE = "PROGRESSBAR_TEST_GUARDED"  # for the workers of pytest-xdist, which already have the temporary home
 DEFAULT_PORT = 8989
 _FILE_EVENTS = frozenset({"open", "sqlite3.connect", "os.mkdir", "os.listdir", "os.remove", "os.rename"})
 _SOCKET_EVENTS = frozenset({"socket.bind", "socket.connect"})
 
 violations: list[str] = []
-"""What was touched that is none of the tests'."""
+"""Recorded accesses to the user's folders or to the default port."""
 
 _guarded_folders: tuple[str, ...] = ()
 
 
 def isolate_process() -> None:
-    """Give this process a home of its own, and watch. Once, before anything else is imported."""
+    """Give this process a temporary home, and install the audit hook. Call it once, at the start."""
     global _guarded_folders
     if GUARDED_VARIABLE not in os.environ:
         name = "progressbar-tracker"

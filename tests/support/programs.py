@@ -1,4 +1,4 @@
-"""Programs in processes of their own that find the server and a key in their environment."""
+"""Programs as processes, with a server and a key in their environment."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tests.support.connections import list_history, open_client
 
 PROGRAM_TIMEOUT = 100.0  # seconds
 
-# Before the program's own code, for the processes that it starts too. At its end a program waits a second and a half
-# for the server, which on a busy machine may not do: what is asked here is what it tells, and not by when.
+# Runs before the program's own code, and in its child processes. The default exit timeout of 1.5 s can be too short on
+# a busy machine; these tests check the reported states, not the time.
 LONG_EXIT_PRELUDE = (
     "import progressbar_tracker._sender.sender; progressbar_tracker._sender.sender.EXIT_TIMEOUT = 60.0\n"
 )
 
 
 class ProgramRunner:
-    """Starts programs, and kills those that are still there at the end."""
+    """Starts programs, and kills those that still run at the end."""
 
     def __init__(self, server, folder):
         self.key = server.create_key("write", "program")
@@ -27,8 +27,8 @@ class ProgramRunner:
         self._processes = []
 
     def run_python(self, code, **environ):
-        """Run code as the main module, warnings as errors; return how it ended."""
-        # In a file, for a process that is spawned imports it.
+        """Run code as the main module, with warnings as errors; return its exit code and output."""
+        # A file, because a spawned child process imports the main module.
         path = self._folder / "program.py"
         path.write_text(LONG_EXIT_PRELUDE + code, "utf-8")
         return self.run(sys.executable, "-W", "error", path, **environ)
@@ -50,7 +50,7 @@ class ProgramRunner:
         return process
 
     def history(self):
-        """Return the runs that have left the list, newest first."""
+        """Return the runs of the history, newest first."""
         with open_client(self.environ["PROGRESSBAR_URL"], self.key) as http:
             return list_history(http)
 

@@ -1,16 +1,16 @@
-"""The page of the published 1.0.0 package: its Python snippets as written, and how a snippet is performed.
+"""The Python snippets of the published 1.0.0 package's page, and how to run them.
 
-The same text is performed with this project's package, in the test's own process, and with the published one, in the
-process of another Python that runs this file as a script. So nothing but the standard library is imported here.
+The tests run the same text with this project's package in their own process, and with the published package in another
+Python, which runs this file as a script. Therefore this file imports the standard library only.
 
-What a page leaves to its reader is filled in, and nothing else is changed:
+Only these parts of a snippet are replaced:
 
-* the placeholders of the URL and of the keys, by those of a server that is there;
-* ``...`` where arguments stand, by arguments;
-* the import of ``ProgressBar``, which the page shows in its first snippet only;
-* ``time.sleep``, which returns at once: the snippet's own ``import time`` gets a stub.
+* the placeholders of the URL and of the keys, by those of a running server;
+* ``...`` in calls, by arguments;
+* the import of ``ProgressBar``, which only the first snippet has;
+* ``time.sleep``, by a stub that returns at once.
 
-``# ... do work ...`` is a comment, and stays one. A line that says ``# Raises`` has to raise.
+The comment ``# ... do work ...`` stays. A line with the comment ``# Raises`` must raise.
 """
 
 from __future__ import annotations
@@ -152,36 +152,36 @@ for i, filename in enumerate(files):
 
 
 def fill_snippet(name: str, url: str, key: str) -> str:
-    """Return a snippet with what the page leaves to its reader filled in."""
+    """Return a runnable snippet: placeholders replaced, ``ProgressBar`` imported."""
     source = re.sub(r"http://(your-)?server:8989", url, PAGE_SNIPPETS[name])
     source = re.sub(r'api_key="[^"]*"', f'api_key="{key}"', source)
-    arguments = '"Task", "Told by the page", 0.5'
+    arguments = '"Task", "Sent by the page", 0.5'
     source = source.replace("pb.create(...)", f'pb.create("new-task", {arguments})')
     source = source.replace('-task", ...)', f'-task", {arguments})')
     return f"from progressbar_tracker import ProgressBar\n{source}"
 
 
 def run_snippet_source(source: str, names: dict) -> list[BaseException]:
-    """Execute ``source`` statement by statement in ``names``; return what the lines that say so have raised."""
+    """Execute ``source`` statement by statement in ``names``; return the errors of the lines with ``# Raises``."""
     slept = names["slept"] = []
 
-    def importing(name, *rest):
+    def import_module(name, *rest):
         return types.SimpleNamespace(sleep=slept.append) if name == "time" else __import__(name, *rest)
 
-    # Only the snippet's own imports ask this; those of the packages go their usual way.
-    names["__builtins__"] = {**vars(builtins), "__import__": importing}
+    # It applies to imports of the snippet only, not of packages.
+    names["__builtins__"] = {**vars(builtins), "__import__": import_module}
     raised = []
     lines = source.splitlines()
     for statement in ast.parse(source).body:
-        said = re.search(r"# Raises (\w+)$", lines[statement.end_lineno - 1])
+        expected = re.search(r"# Raises (\w+)$", lines[statement.end_lineno - 1])
         try:
             exec(compile(ast.Module([statement], []), "<page>", "exec"), names)
         except Exception as error:
-            if said is None or said[1] not in [kind.__name__ for kind in type(error).__mro__]:
+            if expected is None or expected[1] not in [kind.__name__ for kind in type(error).__mro__]:
                 raise
             raised.append(error)
         else:
-            if said is not None:
+            if expected is not None:
                 raise AssertionError(f"did not raise: {lines[statement.lineno - 1]}")
     return raised
 

@@ -1,4 +1,4 @@
-"""What the tests of the server share: a served server with keys, a clock that is moved by hand, a disk that is full."""
+"""Servers in threads, with keys and clients, and a disk that fails."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class RunningServer:
         return self.background.app.services.cookie_names[1]
 
     def start(self) -> None:
+        """Serve on a new free port."""
         self.background = BackgroundServer(self.settings, print_line=self.output.append, clock=self.clock)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""``progressbar-tracker serve`` as a process of its own, which can be killed and started again."""
+"""``progressbar-tracker serve`` as a process that tests kill and restart."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ ADMIN_KEY = "the-admin-key-of-these-tests"
 
 
 class ServerProcess:
-    """The server's process. Each start is on the same database, and on the port of the first.
+    """A server process. Every restart uses the same database and the first port.
 
-    A timer kills a process that lives for too long, whatever the test is waiting for. What it says on stderr goes to a
-    file: a pipe that nobody reads would hold it up.
+    A timer kills a process that outlives ``limit`` seconds. Its stderr is a file, because a full pipe would block it.
     """
 
     def __init__(self, folder, limit=200.0, **environ):
@@ -34,18 +33,18 @@ class ServerProcess:
         self.start()
 
     def start(self):
-        """Start it, and return when it serves."""
+        """Start the process, and return when it serves."""
         self.launch()
         for line in self.process.stdout:
-            if found := re.match(r"Serving on (\S+) ", line):
-                self.url = found[1]
+            if match := re.match(r"Serving on (\S+) ", line):
+                self.url = match[1]
                 return
-        raise AssertionError(f"it did not serve: {self._wait_for_exit()[1]}")
+        raise AssertionError(f"the server did not start: {self._wait_for_exit()[1]}")
 
     def launch(self):
-        """Start it, and do not wait."""
+        """Start the process without waiting."""
         port = self.url.rpartition(":")[2] or "0"
-        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when it has ended
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the process has ended
         self.process = subprocess.Popen(
             [sys.executable, "-m", "progressbar_tracker", "serve", "--port", port, "--no-local-key"],
             env=self._environ,
@@ -58,7 +57,7 @@ class ServerProcess:
         self._timer.start()
 
     def stop(self, number):
-        """Send a signal and return the exit code and what was said on stderr."""
+        """Send a signal; return the exit code and the stderr."""
         self.process.send_signal(number)
         return self._wait_for_exit()
 
@@ -75,4 +74,5 @@ class ServerProcess:
             return self.process.returncode, self._stderr.read()
 
     def http(self, key=ADMIN_KEY):
+        """Return a client, by default with the admin key."""
         return open_client(self.url, key)

@@ -1,4 +1,4 @@
-"""Reads a stream of Server-Sent Events in a thread, so that a test waits for what it expects, and not for ever."""
+"""A client for Server-Sent Events that reads in a thread, so that a test can wait with a timeout."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Event(NamedTuple):
 
 
 class SseStream:
-    """One stream, from when it is open. Ended streams give ``None``."""
+    """An open stream. After its end, the next event is ``None``."""
 
     def __init__(
-        self, served: RunningServer, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
+        self, server: RunningServer, key: str | None, query: str = "", *, path: str = "/api/v1/events", **headers: str
     ) -> None:
-        secret = None if key is None else served.keys.get(key, key)
-        self._client = open_client(served.url, secret, **headers)
+        secret = None if key is None else server.keys.get(key, key)
+        self._client = open_client(server.url, secret, **headers)
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.status = 0
         self.headers: httpx.Headers = httpx.Headers()
@@ -55,22 +55,23 @@ class SseStream:
         except httpx.HTTPError:
             pass
         finally:
-            self._client.close()  # a server that has ended the stream leaves the connection open
+            self._client.close()  # the server keeps the connection open after the stream
             self._opened_event.set()
             self.events.put(None)
 
     def next(self, timeout: float = 10.0) -> Event | None:
+        """Return the next event; raise ``queue.Empty`` after ``timeout`` seconds."""
         return self.events.get(timeout=timeout)
 
     def read_until(self, wanted: Any) -> list[Event]:
-        """Return the events up to the first that is ``wanted``."""
-        seen = []
+        """Return the events up to the first for which ``wanted`` is true."""
+        events = []
         while True:
             event = self.next()
-            assert event is not None, seen
-            seen.append(event)
+            assert event is not None, events
+            events.append(event)
             if wanted(event):
-                return seen
+                return events
 
     def close(self) -> None:
         self._client.close()

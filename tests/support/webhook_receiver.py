@@ -1,4 +1,4 @@
-"""A receiver of webhooks that answers by a script: well, badly, slowly, half or not at all."""
+"""A webhook receiver with scripted responses: valid, failing, slow, incomplete or none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ReceivedRequest(NamedTuple):
-    """A request as it came."""
+    """A request of a webhook."""
 
     line: str
     headers: dict[str, str]
@@ -28,16 +28,16 @@ def make_response(status: int, body: bytes = b"ok", **headers: str) -> bytes:
 
 
 class WebhookReceiver:
-    """Answers each request by the next of ``script``, or with 200.
+    """Responds to each request with the next entry of ``script``, else with ``default_response``.
 
-    A script is of bytes to answer, or of functions that are given the connection after a request was read.
+    An entry is a response in bytes, or a function that is called with the connection after the request is read.
     """
 
     def __init__(self) -> None:
         self.received: list[ReceivedRequest] = []
         self.script: deque[bytes | Callable[[socket.socket], object]] = deque()
         self.default_response: bytes | Callable[[socket.socket], object] = make_response(200)
-        self.greeting: bytes | None = None  # said before anything was asked
+        self.greeting: bytes | None = None  # sent before the request is read
         self.released = threading.Event()
         self._condition = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -61,23 +61,24 @@ class WebhookReceiver:
         self._listener.close()
 
     def wait(self, count: int, seconds: float = 20.0) -> list[ReceivedRequest]:
-        """Return what was received as soon as it is so many requests."""
+        """Wait until ``count`` requests have arrived; return all of them."""
         with self._condition:
             assert self._condition.wait_for(lambda: len(self.received) >= count, seconds), self.received
             return list(self.received)
 
     def hang(self, _: socket.socket) -> None:
+        """Send no response."""
         self.released.wait(30)
 
     def trickle(self, connection: socket.socket) -> None:
-        """A head that never ends, a byte at a time: no pause is long enough for a time-out between two of them."""
+        """Send an endless head, a byte at a time: no pause is long enough for a read timeout."""
         with contextlib.suppress(OSError):
             connection.sendall(b"HTTP/1.1 200 ok\r\nx: ")
             while not self.released.wait(0.05):
                 connection.sendall(b"a")
 
     def flood(self, connection: socket.socket) -> None:
-        """An answer without an end."""
+        """Send an endless body."""
         with contextlib.suppress(OSError):
             connection.sendall(b"HTTP/1.1 200 ok\r\n\r\n")
             end = time.monotonic() + 30
@@ -99,20 +100,20 @@ class WebhookReceiver:
                 connection.sendall(self.greeting)
             data = b""
             while b"\r\n\r\n" not in data:
-                more = connection.recv(65536)
-                if not more:
+                chunk = connection.recv(65536)
+                if not chunk:
                     return
-                data += more
+                data += chunk
             head, _, body = data.partition(b"\r\n\r\n")
             line, *lines = head.decode("latin-1").split("\r\n")
-            headers = {name.lower(): text.strip() for name, _, text in (one.partition(":") for one in lines)}
+            headers = {name.lower(): text.strip() for name, _, text in (header.partition(":") for header in lines)}
             while len(body) < int(headers.get("content-length", 0)):
                 body += connection.recv(65536)
             with self._condition:
                 self.received.append(ReceivedRequest(line, headers, body))
-                does = self.script.popleft() if self.script else self.default_response
+                response = self.script.popleft() if self.script else self.default_response
                 self._condition.notify_all()
-            if callable(does):
-                does(connection)
+            if callable(response):
+                response(connection)
             else:
-                connection.sendall(does)
+                connection.sendall(response)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.support.fault_server import HANG, LATE, OK
+from tests.support.fault_server import HANG, LATE, NO_FAULT
 from tests.support.programs import PROGRAM_TIMEOUT
 from tests.tracking.test_exit import LONG_TIMEOUT_PRELUDE, MAX_EXIT_SECONDS, run_program, start_program
 
@@ -83,7 +83,7 @@ def test_fork_during_a_request_keeps_the_parents_connection(faults, tmp_path):
         "wait(child(own_bar))\n"
         "bar.advance(); bar.close(); flush(20)\n"
     )
-    faults.script.extend([OK, LATE])
+    faults.script.extend([NO_FAULT, LATE])
     process = start_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, stdin=subprocess.PIPE)
     faults.wait_for(lambda: len(faults.requests) == 2)  # the second has no response yet
     _, err = process.communicate("\n", timeout=PROGRAM_TIMEOUT)
