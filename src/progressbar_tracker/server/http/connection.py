@@ -77,14 +77,14 @@ class ConnectionRegistry:
         budget: Charged with the bytes that clients leave unread.
 
     Attributes:
-        places: The connections that may be evicted.
+        evictable: The connections that may be evicted.
         idle: Those that wait for a request.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
         self.budget = budget
-        self.places: EvictionQueue[Connection] = EvictionQueue()
-        self.idle = self.places.idle
+        self.evictable: EvictionQueue[Connection] = EvictionQueue()
+        self.idle = self.evictable.idle
 
 
 class Connection(HttpToolsProtocol):
@@ -96,8 +96,8 @@ class Connection(HttpToolsProtocol):
         network: The network of the client.
     """
 
-    def __init__(self, *arguments: Any, registry: ConnectionRegistry, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any, registry: ConnectionRegistry, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._registry = registry
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
@@ -138,7 +138,7 @@ class Connection(HttpToolsProtocol):
         self._timer.cancel()
         self._extensions.clear()  # break the reference cycle, so that this is freed without a GC pass
         self._unparsed = b""
-        self._registry.places.remove(self)
+        self._registry.evictable.remove(self)
         self._registry.budget.release(
             self._network_holder, self._head_charge + self._unparsed_charge + sum(self._head_charges.values())
         )
@@ -211,7 +211,7 @@ class Connection(HttpToolsProtocol):
                     self._refuse(HTTPStatus.BAD_REQUEST)  # an HTTP/0.9 client sends no headers and waits
         if not self._is_reading_head and not self._is_body_incomplete and not self.transport.is_closing():
             self._is_body_incomplete = True
-            self._registry.places.mark_incomplete(self)
+            self._registry.evictable.mark_incomplete(self)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -252,12 +252,12 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and _find_framing_header(self.cycle.scope["headers"]) is not None:
             return  # the parser reports an upgrade request as complete before its body
         super().on_message_complete()
-        self.scope[REQUEST_COMPLETE_KEY] = True  # type: ignore[typeddict-unknown-key]  # an extension of ours
+        self.scope[REQUEST_COMPLETE_KEY] = True  # type: ignore[typeddict-unknown-key]  # our extension
         self._is_reading_head = True
         self._is_request_incomplete = False
         if self._is_body_incomplete:
             self._is_body_incomplete = False
-            self._registry.places.mark_complete(self)
+            self._registry.evictable.mark_complete(self)
         self._received_bytes = 0
 
     def on_response_complete(self) -> None:
@@ -416,7 +416,7 @@ class Connection(HttpToolsProtocol):
 
     def _evict_connection(self) -> None:
         """Close the connection that is evicted first; it may be this one."""
-        evicted = self._registry.places.evict(self, self.loop.time())
+        evicted = self._registry.evictable.evict(self, self.loop.time())
         if evicted.is_answering:
             evicted._refuse(HTTPStatus.SERVICE_UNAVAILABLE)  # noqa: SLF001  # its body did not arrive
         else:

@@ -6,7 +6,7 @@
 //
 // - snapshot { time, items }: all items; they replace the known ones.
 // - change { time, items, gone, ended }: changed items, ids of removed items, ended runs.
-// - beat { time }: no change; the connection is alive.
+// - heartbeat { time }: no change; the connection is alive.
 // - offline { time }: the connection is lost; the known state is as of `time`, or null.
 // - online {}: the connection is back.
 // - signed-out {}: the session has ended.
@@ -167,7 +167,7 @@ export class Stream {
 
   #applyHeartbeat(time) {
     this.#time = time;
-    this.#emit({ type: "beat", time });
+    this.#emit({ type: "heartbeat", time });
   }
 
   // Some networks hold a stream back until it ends; a list passes.
