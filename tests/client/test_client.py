@@ -156,9 +156,9 @@ class FakeNetwork:
 @pytest.fixture(params=[ProgressBar, AsyncProgressBar], ids=lambda kind: kind.__name__)
 def driver(request):
     """A driver with synchronous calls; the asynchronous client has its own event loop."""
-    face = ClientDriver(request.param)
-    yield face
-    face.close()
+    client_driver = ClientDriver(request.param)
+    yield client_driver
+    client_driver.close()
 
 
 @pytest.fixture

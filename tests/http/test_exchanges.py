@@ -442,9 +442,9 @@ def test_request_json_returns_document():
 
 def test_key_info_of_v1_server_is_complete():
     document = {**V1_KEY_INFO, "server": {"version": "2.0.0", "boot_id": "b1"}, "limits": {"body": 65536}, "new": True}
-    talk = ExchangeDriver(make_reply(document))
-    assert talk.run(request_key_info()) == KeyInfo("write", tuple(V1_KEY_INFO["permissions"]), ("v1",), "2.0.0", "b1")
-    assert talk.requests == [Request("GET", "api/key-info")]
+    driver = ExchangeDriver(make_reply(document))
+    assert driver.run(request_key_info()) == KeyInfo("write", tuple(V1_KEY_INFO["permissions"]), ("v1",), "2.0.0", "b1")
+    assert driver.requests == [Request("GET", "api/key-info")]
 
 
 def test_key_info_of_legacy_server_has_no_api():
@@ -473,44 +473,44 @@ def test_key_info_ignores_invalid_additions(more):
 
 
 def test_key_info_is_requested_once():
-    wire = ServerProtocol()
-    assert run_exchange(wire.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
-    assert run_exchange(wire.can_write()) is True
-    assert run_exchange(wire.key_info()) is wire.key_info_cache
+    protocol = ServerProtocol()
+    assert run_exchange(protocol.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
+    assert run_exchange(protocol.can_write()) is True
+    assert run_exchange(protocol.key_info()) is protocol.key_info_cache
 
 
 def test_failed_key_info_is_not_cached():
-    wire = ServerProtocol()
+    protocol = ServerProtocol()
     with pytest.raises(ServerError):
-        run_exchange(wire.get_all(), make_problem_reply(500))
-    assert run_exchange(wire.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
+        run_exchange(protocol.get_all(), make_problem_reply(500))
+    assert run_exchange(protocol.get_all(), make_reply(V1_KEY_INFO), make_reply([])) == []
 
 
 def test_without_auto_detect_call_is_first_request():
-    talk = ExchangeDriver(make_reply([]))
-    talk.run(ServerProtocol(auto_detect=False).get_all())
-    assert talk.request_lines == ["GET progress"]
+    driver = ExchangeDriver(make_reply([]))
+    driver.run(ServerProtocol(auto_detect=False).get_all())
+    assert driver.request_lines == ["GET progress"]
 
 
 @pytest.mark.parametrize(
     ("call", "needed"),
     [
-        (lambda wire: wire.get_all(), "read items: it has none, and read is needed"),
-        (lambda wire: wire.get("x"), "read items: it has none, and read is needed"),
-        (lambda wire: wire.create("x", "", "", 0, 0), "create items: it has none, and create is needed"),
+        (lambda protocol: protocol.get_all(), "read items: it has none, and read is needed"),
+        (lambda protocol: protocol.get("x"), "read items: it has none, and read is needed"),
+        (lambda protocol: protocol.create("x", "", "", 0, 0), "create items: it has none, and create is needed"),
         (
-            lambda wire: wire.update("x", "", "", 0, 0),
+            lambda protocol: protocol.update("x", "", "", 0, 0),
             "update items: it has none, and update_own or update_all is need",
         ),
-        (lambda wire: wire.delete("x"), "delete items: it has none, and delete_own or delete_all is needed"),
+        (lambda protocol: protocol.delete("x"), "delete items: it has none, and delete_own or delete_all is needed"),
     ],
 )
 def test_missing_permission_is_refused_locally(call, needed):
-    talk = ExchangeDriver(make_reply({"type": "odd", "permissions": ["none"]}))
+    driver = ExchangeDriver(make_reply({"type": "odd", "permissions": ["none"]}))
     with pytest.raises(PermissionError, match=f"this odd key may not {needed}") as caught:
-        talk.run(call(ServerProtocol()))
+        driver.run(call(ServerProtocol()))
     assert (caught.value.status_code, caught.value.code) == (403, "forbidden")
-    assert talk.request_lines == ["GET api/key-info"]
+    assert driver.request_lines == ["GET api/key-info"]
 
 
 def test_error_names_a_key_without_permissions():
@@ -526,22 +526,22 @@ def test_item_list_of_wrong_shape_is_unexpected(document):
 
 
 def test_get_requests_single_item():
-    talk = ExchangeDriver(make_reply({"id": "a/b"}))
-    assert talk.run(ServerProtocol(auto_detect=False).get("a/b")) == {"id": "a/b"}
-    assert talk.request_lines == ["GET api/v1/items/a%2Fb"]
+    driver = ExchangeDriver(make_reply({"id": "a/b"}))
+    assert driver.run(ServerProtocol(auto_detect=False).get("a/b")) == {"id": "a/b"}
+    assert driver.request_lines == ["GET api/v1/items/a%2Fb"]
 
 
 def test_get_missing_item_needs_one_request():
-    talk = ExchangeDriver(make_problem_reply(404, "item-not-found", "no item"))
+    driver = ExchangeDriver(make_problem_reply(404, "item-not-found", "no item"))
     with pytest.raises(ItemNotFoundError, match="no item with the id 'x'"):
-        talk.run(ServerProtocol(auto_detect=False).get("x"))
-    assert talk.request_lines == ["GET api/v1/items/x"]
+        driver.run(ServerProtocol(auto_detect=False).get("x"))
+    assert driver.request_lines == ["GET api/v1/items/x"]
 
 
 def test_get_on_legacy_server_searches_list():
-    talk = ExchangeDriver(make_html_reply(404), make_reply([{"id": "y"}, {"id": "x", "value": 0.5}]))
-    assert talk.run(ServerProtocol(auto_detect=False).get("x")) == {"id": "x", "value": 0.5}
-    assert talk.request_lines == ["GET api/v1/items/x", "GET progress"]
+    driver = ExchangeDriver(make_html_reply(404), make_reply([{"id": "y"}, {"id": "x", "value": 0.5}]))
+    assert driver.run(ServerProtocol(auto_detect=False).get("x")) == {"id": "x", "value": 0.5}
+    assert driver.request_lines == ["GET api/v1/items/x", "GET progress"]
 
 
 def test_get_missing_item_on_legacy_server_is_not_found():
@@ -560,10 +560,10 @@ def test_item_of_wrong_shape_is_unexpected(document):
 @pytest.mark.parametrize("item_id", [None, 5, "", "x" * 201, "a\x00"])
 def test_invalid_id_is_refused_before_any_request(item_id):
     for call in (ServerProtocol().get, ServerProtocol().delete):
-        talk = ExchangeDriver()
+        driver = ExchangeDriver()
         with pytest.raises(FieldError, match="item_id"):
-            talk.run(call(item_id))
-        assert talk.requests == []
+            driver.run(call(item_id))
+        assert driver.requests == []
 
 
 def test_invalid_field_is_refused_before_key_info():
@@ -599,9 +599,9 @@ def test_invalid_field_is_refused_before_key_info():
     ids=["list", "create", "create expiring", "revoke", "rotate"],
 )
 def test_key_administration_needs_one_request(exchange, line, body, document, result):
-    talk = ExchangeDriver(make_reply(document))
-    assert talk.run(exchange()) == result
-    assert (talk.request_lines, talk.request_bodies) == ([line], [body])
+    driver = ExchangeDriver(make_reply(document))
+    assert driver.run(exchange()) == result
+    assert (driver.request_lines, driver.request_bodies) == ([line], [body])
 
 
 @pytest.mark.parametrize("document", [None, [], "x", {"keys": None}])
@@ -636,18 +636,18 @@ def delete_op(item_id):
 
 def legacy_protocol():
     """Return a protocol after it has detected a server of part 1."""
-    wire = ServerProtocol()
-    assert run_exchange(wire.deliver([]), make_html_reply(404), make_reply(LEGACY_KEY_INFO)) == []
-    return wire
+    protocol = ServerProtocol()
+    assert run_exchange(protocol.deliver([]), make_html_reply(404), make_reply(LEGACY_KEY_INFO)) == []
+    return protocol
 
 
 def test_operations_are_sent_in_one_batch():
     results = [{"id": "a", "status": 201}, {"id": "b", "status": 409, "problem": {"detail": "other run"}}]
-    talk = ExchangeDriver(make_reply({"results": results}))
+    driver = ExchangeDriver(make_reply({"results": results}))
     ops = [put_op("a"), patch_op("b", completed=5)]
-    assert talk.run(ServerProtocol().deliver(ops)) == results
-    assert talk.request_lines == ["POST api/v1/items:batch"]
-    assert talk.request_bodies == [{"ops": ops}]
+    assert driver.run(ServerProtocol().deliver(ops)) == results
+    assert driver.request_lines == ["POST api/v1/items:batch"]
+    assert driver.request_bodies == [{"ops": ops}]
 
 
 @pytest.mark.parametrize(
@@ -662,105 +662,105 @@ def test_batch_results_of_wrong_shape_are_unexpected(document):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 413, 429, 500, 503])
 def test_refused_batch_is_not_sent_one_by_one(status):
-    talk = ExchangeDriver(make_problem_reply(status))
+    driver = ExchangeDriver(make_problem_reply(status))
     with pytest.raises(ResponseError) as caught:
-        talk.run(ServerProtocol().deliver([put_op("a")]))
+        driver.run(ServerProtocol().deliver([put_op("a")]))
     assert caught.value.status_code == status
-    assert talk.request_lines == ["POST api/v1/items:batch"]
+    assert driver.request_lines == ["POST api/v1/items:batch"]
 
 
 def test_missing_item_requests_boot_id():
-    wire, results = ServerProtocol(), [{"id": "a", "status": 404}]
-    assert wire.boot_id == ""
+    protocol, results = ServerProtocol(), [{"id": "a", "status": 404}]
+    assert protocol.boot_id == ""
     for boot_id in ("b1", "b2"):
-        talk = ExchangeDriver(
+        driver = ExchangeDriver(
             make_reply({"results": results}), make_reply({**V1_KEY_INFO, "server": {"boot_id": boot_id}})
         )
-        assert talk.run(wire.deliver([patch_op("a")])) == results
-        assert wire.boot_id == boot_id
+        assert driver.run(protocol.deliver([patch_op("a")])) == results
+        assert protocol.boot_id == boot_id
 
 
 @pytest.mark.parametrize("op", [delete_op("a"), patch_op("a", part="rows")], ids=["delete", "part"])
 def test_missing_optional_item_requests_no_boot_id(op):
-    talk = ExchangeDriver(make_reply({"results": [{"id": "a", "status": 404}]}))
-    talk.run(ServerProtocol().deliver([op]))
-    assert talk.request_lines == ["POST api/v1/items:batch"]
+    driver = ExchangeDriver(make_reply({"results": [{"id": "a", "status": 404}]}))
+    driver.run(ServerProtocol().deliver([op]))
+    assert driver.request_lines == ["POST api/v1/items:batch"]
 
 
 def test_failed_boot_id_request_keeps_batch_results():
     results = [{"id": "a", "status": 404}]
-    wire = ServerProtocol()
+    protocol = ServerProtocol()
     assert (
-        ExchangeDriver(make_reply({"results": results}), make_problem_reply(500)).run(wire.deliver([patch_op("a")]))
+        ExchangeDriver(make_reply({"results": results}), make_problem_reply(500)).run(protocol.deliver([patch_op("a")]))
         == results
     )
-    assert wire.boot_id == ""
+    assert protocol.boot_id == ""
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_404_batch_of_v1_server_raises(status):
-    talk = ExchangeDriver(make_problem_reply(status), make_reply(V1_KEY_INFO))
+    driver = ExchangeDriver(make_problem_reply(status), make_reply(V1_KEY_INFO))
     with pytest.raises(ResponseError) as caught:
-        talk.run(ServerProtocol().deliver([put_op("a")]))
+        driver.run(ServerProtocol().deliver([put_op("a")]))
     assert caught.value.status_code == status
-    assert talk.request_lines == ["POST api/v1/items:batch", "GET api/key-info"]
+    assert driver.request_lines == ["POST api/v1/items:batch", "GET api/key-info"]
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_legacy_server_gets_operations_one_by_one(status):
     ops = [put_op("a", completed=1), patch_op("a", completed=5), delete_op("b")]
-    talk = ExchangeDriver(
+    driver = ExchangeDriver(
         make_html_reply(status), make_reply(LEGACY_KEY_INFO), make_reply(status=201), make_reply(), make_reply()
     )
-    assert talk.run(ServerProtocol().deliver(ops)) == [
+    assert driver.run(ServerProtocol().deliver(ops)) == [
         {"id": "a", "status": 201},
         {"id": "a", "status": 200},
         {"id": "b", "status": 200},
     ]
-    assert talk.request_lines == [
+    assert driver.request_lines == [
         "POST api/v1/items:batch",
         "GET api/key-info",
         "POST progress",
         "PUT progress",
         "DELETE progress?id=b",
     ]
-    assert [body["value"] for body in talk.request_bodies[2:4]] == [0.1, 0.5]
+    assert [body["value"] for body in driver.request_bodies[2:4]] == [0.1, 0.5]
 
 
 def test_legacy_server_gets_only_one_batch_request():
-    talk = ExchangeDriver(make_reply(status=201))
-    talk.run(legacy_protocol().deliver([put_op("a")]))
-    assert talk.request_lines == ["POST progress"]
+    driver = ExchangeDriver(make_reply(status=201))
+    driver.run(legacy_protocol().deliver([put_op("a")]))
+    assert driver.request_lines == ["POST progress"]
 
 
 def test_existing_item_is_adopted():
-    talk = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply())
-    assert talk.run(legacy_protocol().deliver([put_op("a", completed=3)])) == [{"id": "a", "status": 200}]
-    assert talk.request_lines == ["POST progress", "PUT progress"]
-    assert talk.request_bodies[0] == talk.request_bodies[1]
+    driver = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply())
+    assert driver.run(legacy_protocol().deliver([put_op("a", completed=3)])) == [{"id": "a", "status": 200}]
+    assert driver.request_lines == ["POST progress", "PUT progress"]
+    assert driver.request_bodies[0] == driver.request_bodies[1]
 
 
 def test_item_of_another_owner_is_not_adopted():
-    talk = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply({"error": "not yours"}, 403))
-    results = talk.run(legacy_protocol().deliver([put_op("a")]))
+    driver = ExchangeDriver(make_reply({"error": "exists"}, 409), make_reply({"error": "not yours"}, 403))
+    results = driver.run(legacy_protocol().deliver([put_op("a")]))
     assert results == [{"id": "a", "status": 403, "problem": {"detail": "not yours"}}]
 
 
 def test_legacy_write_repeats_earlier_fields():
-    wire = legacy_protocol()
-    run_exchange(wire.deliver([put_op("a", title="First", weight=7)]), make_reply(status=201))
-    run_exchange(wire.deliver([patch_op("a", completed=5)]), make_reply())
-    talk = ExchangeDriver(make_reply())
-    talk.run(wire.deliver([patch_op("a", description="half")]))
-    assert talk.request_bodies == [{"id": "a", "title": "First", "description": "half", "value": 0.5, "weight": 7}]
+    protocol = legacy_protocol()
+    run_exchange(protocol.deliver([put_op("a", title="First", weight=7)]), make_reply(status=201))
+    run_exchange(protocol.deliver([patch_op("a", completed=5)]), make_reply())
+    driver = ExchangeDriver(make_reply())
+    driver.run(protocol.deliver([patch_op("a", description="half")]))
+    assert driver.request_bodies == [{"id": "a", "title": "First", "description": "half", "value": 0.5, "weight": 7}]
 
 
 def test_deleted_item_state_is_dropped():
-    wire = legacy_protocol()
-    run_exchange(wire.deliver([put_op("a", title="First"), delete_op("a")]), make_reply(status=201), make_reply())
-    talk = ExchangeDriver(make_reply())
-    talk.run(wire.deliver([patch_op("a", completed=5)]))
-    assert talk.request_bodies[0]["title"] == "a"
+    protocol = legacy_protocol()
+    run_exchange(protocol.deliver([put_op("a", title="First"), delete_op("a")]), make_reply(status=201), make_reply())
+    driver = ExchangeDriver(make_reply())
+    driver.run(protocol.deliver([patch_op("a", completed=5)]))
+    assert driver.request_bodies[0]["title"] == "a"
 
 
 def test_failed_operation_does_not_stop_others():
@@ -779,10 +779,10 @@ def test_failed_operation_does_not_stop_others():
 
 @pytest.mark.parametrize("reply", [make_problem_reply(401), make_html_reply(302)], ids=["401", "302"])
 def test_refused_key_or_redirect_stops_one_by_one(reply):
-    talk = ExchangeDriver(reply)
+    driver = ExchangeDriver(reply)
     with pytest.raises(ResponseError):
-        talk.run(legacy_protocol().deliver([put_op("a"), put_op("b")]))
-    assert talk.request_lines == ["POST progress"]
+        driver.run(legacy_protocol().deliver([put_op("a"), put_op("b")]))
+    assert driver.request_lines == ["POST progress"]
 
 
 @pytest.mark.parametrize(
