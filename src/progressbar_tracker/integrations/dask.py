@@ -16,12 +16,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-try:
+from ._packages import require_package
+
+with require_package("dask"):
     from dask.callbacks import Callback
-except ModuleNotFoundError as error:
-    if error.name != "dask":
-        raise
-    raise ImportError("dask is not installed: pip install dask", name="dask") from error
 
 from progressbar_tracker._tracking.mirror import Reading, find_user_frame, start_mirror
 from progressbar_tracker._tracking.run import classify_error

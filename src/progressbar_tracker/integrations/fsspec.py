@@ -16,12 +16,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-try:
+from ._packages import require_package
+
+with require_package("fsspec"):
     import fsspec
-except ModuleNotFoundError as error:
-    if error.name != "fsspec":
-        raise
-    raise ImportError("fsspec is not installed: pip install fsspec", name="fsspec") from error
 
 from progressbar_tracker._tracking.mirror import Reading, find_user_frame, start_mirror
 from progressbar_tracker._tracking.run import classify_error

@@ -18,12 +18,10 @@ import weakref
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-try:
+from ._packages import require_package
+
+with require_package("joblib"):
     import joblib
-except ModuleNotFoundError as error:
-    if error.name != "joblib":
-        raise
-    raise ImportError("joblib is not installed: pip install joblib", name="joblib") from error
 
 from progressbar_tracker._models import format_value
 from progressbar_tracker._tracking.mirror import Reading, start_mirror

@@ -18,12 +18,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-try:
+from ._packages import require_package
+
+with require_package("keras"):
     import keras
-except ModuleNotFoundError as error:
-    if error.name != "keras":
-        raise  # for example the backend is missing
-    raise ImportError("keras is not installed: pip install keras", name="keras") from error
 
 from ._training import Fit, compute_epoch_fraction, log_errors, wrap_methods
 

@@ -20,12 +20,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
-try:
+from ._packages import require_package
+
+with require_package("pandas"):
     import pandas as pd
-except ModuleNotFoundError as error:
-    if error.name != "pandas":
-        raise
-    raise ImportError("pandas is not installed: pip install pandas", name="pandas") from error
 
 from progressbar_tracker._tracking.mirror import start_mirror
 from progressbar_tracker._tracking.run import classify_error

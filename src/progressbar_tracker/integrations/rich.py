@@ -21,15 +21,12 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-try:
-    from rich.progress import DownloadColumn, FileSizeColumn, Progress, TransferSpeedColumn
-except ModuleNotFoundError as error:
-    if error.name != "rich":
-        raise
-    raise ImportError("rich is not installed: pip install rich", name="rich") from error
+from ._packages import require_package
 
-from rich.errors import MarkupError
-from rich.text import Text
+with require_package("rich"):
+    from rich.errors import MarkupError
+    from rich.progress import DownloadColumn, FileSizeColumn, Progress, TransferSpeedColumn
+    from rich.text import Text
 
 from progressbar_tracker._models import format_value
 from progressbar_tracker._tracking import tracker

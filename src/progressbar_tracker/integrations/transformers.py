@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-try:
+from ._packages import require_package
+
+with require_package("transformers"):
     from transformers import Trainer, TrainerCallback
-except ModuleNotFoundError as error:
-    if error.name != "transformers":
-        raise
-    raise ImportError("transformers is not installed: pip install transformers", name="transformers") from error
 
 from ._training import Fit, log_errors, wrap_methods
 
