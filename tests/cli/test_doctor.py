@@ -103,7 +103,7 @@ def test_doctor_reports_space_of_deleted_rows_with_a_remedy(command, tmp_path, m
         connection.execute("DROP TABLE much")
     state, text = read_findings(command("doctor", "--database", path))["database"]
     assert state == "ok"
-    assert "2 MB of it free for what comes (backup and restore make it small)" in text
+    assert "2 MB of it free for new data (backup and restore make it small)" in text
 
 
 def test_doctor_repeats_the_servers_reason_for_no_writes(configured_server, command, monkeypatch):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
-from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.settings import strip_password
 
 from .open import require_postgres_driver
-from .sqlite.files import BUSY_TIMEOUT, check_compatibility, harden_connection, read_version
-from .sqlite.locks import open_alongside_server
+from .sqlite.files import open_existing, read_version
 from .sqlite.migrations import MIGRATIONS
 
 
@@ -34,33 +31,25 @@ def _check_file(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"there is no database {path}; a server makes one")
     try:
-        address = f"file:{quote(str(path.absolute()))}?mode=rw"
-        with (
-            open_alongside_server(path),
-            contextlib.closing(
-                sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
-            ) as connection,
-        ):
-            harden_connection(connection)
+        with open_existing(path) as connection:
             version = read_version(connection)
-            check_compatibility(connection, path, version)
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise ConfigError(f"the database {path} is damaged ({verdict}): put a backup in its place")
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
-            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            (unused_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (page_size,) = connection.execute("PRAGMA page_size").fetchone()
             counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _COUNTED_TABLES]  # noqa: S608
     except sqlite3.Error as error:
         raise ConfigError(f"the database {path} cannot be read: {error}") from error
     free = shutil.disk_usage(path.absolute().parent).free
     if free < _MIN_FREE_BYTES:
         raise ConfigError(f"the disk of the database {path} has {free / 1e6:.0f} MB left: make room")
-    older = "" if version == len(MIGRATIONS) else f", of the older schema {version}: the server leads it forward"
+    older = "" if version == len(MIGRATIONS) else f", of the older schema {version}: the server migrates it"
     # SQLite reuses deleted pages, and never shrinks the file.
     spare = ""
-    if unused * 2 > pages and unused * page > _MIN_SPARE_BYTES:
-        spare = f", {unused * page / 1e6:.0f} MB of it free for what comes (backup and restore make it small)"
+    if unused_pages * 2 > pages and unused_pages * page_size > _MIN_SPARE_BYTES:
+        spare = f", {unused_pages * page_size / 1e6:.0f} MB of it free for new data (backup and restore make it small)"
     return f"{path} is whole, {_format_counts(*counts)}, {path.stat().st_size / 1e6:.1f} MB{spare}{older}"
 
 

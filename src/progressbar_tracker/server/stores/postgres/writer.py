@@ -272,12 +272,11 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
             self._connection = None
 
 
-_NOTIFY_STATEMENT: Final = (
-    f"NOTIFY {NOTIFY_CHANNEL}"  # once per commit: NOTIFY takes a lock of the whole database server
-)
+# Once per commit: NOTIFY takes a lock of the whole database server.
+_NOTIFY_STATEMENT: Final = f"NOTIFY {NOTIFY_CHANNEL}"
 
 _ITEM_WRITES: Final = (SaveItem, DropItem, AddHistory)
 
 
-def _select_saves(first: dict[str, Write]) -> dict[str, SaveItem]:
-    return {item_id: write for item_id, write in first.items() if isinstance(write, SaveItem)}
+def _select_saves(writes: dict[str, Write]) -> dict[str, SaveItem]:
+    return {item_id: write for item_id, write in writes.items() if isinstance(write, SaveItem)}

@@ -13,12 +13,11 @@ import sqlite3
 import sys
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
 
-from .files import BUSY_TIMEOUT, check_compatibility, check_schema, connect, harden_connection, read_version
-from .locks import FileLock, check_single_name, open_alongside_server
+from .files import check_schema, connect, harden_connection, open_existing, read_version
+from .locks import FileLock, check_single_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,18 +119,8 @@ def _open_source(path: Path, kind: str, *, is_copy: bool = False) -> Iterator[sq
     if not path.is_file():
         raise ConfigError(f"there is no {kind} {path}")
     try:
-        # SQLite cannot read the log of a running server through a read-only connection.
-        address = f"file:{quote(str(path.absolute()))}?mode=rw"
-        with (
-            open_alongside_server(path, is_copy=is_copy),
-            contextlib.closing(
-                sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
-            ) as connection,
-        ):
-            harden_connection(connection)
-            version = read_version(connection)
-            check_compatibility(connection, path, version)
-            if version == 0:
+        with open_existing(path, is_copy=is_copy) as connection:
+            if read_version(connection) == 0:
                 raise ConfigError(f"the {kind} {path} is empty")
             yield connection
     except sqlite3.Error as error:

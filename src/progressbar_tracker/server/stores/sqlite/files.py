@@ -7,13 +7,15 @@ import os
 import sqlite3
 import sys
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from progressbar_tracker._errors import ConfigError
 
+from .locks import open_alongside_server
 from .migrations import APPLICATION_ID, MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BUSY_TIMEOUT: Final = 3.0
@@ -47,6 +49,31 @@ def connect(path: Path) -> sqlite3.Connection:
             raise ConfigError(f"the database {path} cannot be used: {error}") from error
         raise
     return connection
+
+
+@contextlib.contextmanager
+def open_existing(path: Path, *, is_copy: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open an existing database without changing it. A server may run on it.
+
+    Args:
+        path: The database.
+        is_copy: Accept a file with several names: a copy is complete without a log.
+
+    Raises:
+        ConfigError: The database belongs to another program or to a newer version, or a server uses it in another way.
+        sqlite3.Error: The file cannot be read.
+    """
+    # SQLite cannot read the log of a running server through a read-only connection.
+    address = f"file:{quote(str(path.absolute()))}?mode=rw"
+    with (
+        open_alongside_server(path, is_copy=is_copy),
+        contextlib.closing(
+            sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+        ) as connection,
+    ):
+        harden_connection(connection)
+        check_compatibility(connection, path, read_version(connection))
+        yield connection
 
 
 def harden_connection(connection: sqlite3.Connection) -> None:

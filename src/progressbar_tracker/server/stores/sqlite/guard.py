@@ -63,12 +63,12 @@ class FileGuard:
         self._handle = handle
         self._log_handle = os.open(self.log_path, os.O_RDONLY)
         self._index_handle = os.open(self._index_path, os.O_RDONLY)
-        found = path.stat()
+        status = path.stat()
         self._identities = [
-            get_file_identity(found), get_file_identity(os.fstat(self._log_handle)),
+            get_file_identity(status), get_file_identity(os.fstat(self._log_handle)),
             get_file_identity(os.fstat(self._index_handle)),
         ]  # fmt: skip
-        self._last_stat = found.st_mtime_ns, found.st_size
+        self._last_stat = status.st_mtime_ns, status.st_size
         self._fingerprint = self._read_fingerprint()
         index = self._read_index()
         self._checkpoint_progress = None if index is None else (index.salt, index.attempted, index.checkpointed)
@@ -78,10 +78,10 @@ class FileGuard:
         paths = self._path, self.log_path, self._index_path
         for path, identity in zip(paths, self._identities, strict=True):
             try:
-                found = path.stat()
+                status = path.stat()
             except OSError as error:
                 return f"{path} is gone ({error.strerror})"
-            if get_file_identity(found) != identity:
+            if get_file_identity(status) != identity:
                 return f"{path} is another file now"
         if not self._is_log_intact():
             return f"{self.log_path} was truncated or overwritten by another program"
@@ -126,19 +126,19 @@ class FileGuard:
     def _is_overwritten(self) -> bool:
         if self._handle < 0:
             return False
-        index, found = self._read_index(), os.fstat(self._handle)
+        index, status = self._read_index(), os.fstat(self._handle)
         if index is None:
             return False
-        progress, seen = (index.salt, index.attempted, index.checkpointed), (found.st_mtime_ns, found.st_size)
-        if seen == self._last_stat:
+        progress, stat = (index.salt, index.attempted, index.checkpointed), (status.st_mtime_ns, status.st_size)
+        if stat == self._last_stat:
             self._checkpoint_progress = progress
             return False
-        checkpoint = progress != self._checkpoint_progress or index.checkpointed < index.attempted
+        had_checkpoint = progress != self._checkpoint_progress or index.checkpointed < index.attempted
         fingerprint = self._read_fingerprint()
-        touched = fingerprint == self._fingerprint and found.st_size == self._last_stat[1]
-        if not (checkpoint or touched):
+        is_only_touched = fingerprint == self._fingerprint and status.st_size == self._last_stat[1]
+        if not (had_checkpoint or is_only_touched):
             return True
-        self._last_stat, self._checkpoint_progress, self._fingerprint = seen, progress, fingerprint
+        self._last_stat, self._checkpoint_progress, self._fingerprint = stat, progress, fingerprint
         return False
 
     def _read_fingerprint(self) -> int:
