@@ -115,9 +115,9 @@ class Counter:
         self._needs_lock = not is_gil_enabled()  # a step of a C iterator is not atomic then
 
     @property
-    def has_loop(self) -> bool:
-        """Whether a loop was started over this counter."""
-        return self._yielded is not None
+    def has_unfinished_loop(self) -> bool:
+        """Whether a loop was started over this counter, and its source is not exhausted."""
+        return self._yielded is not None and not self.is_exhausted
 
     @property
     def position(self) -> Number:

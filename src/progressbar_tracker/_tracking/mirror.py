@@ -120,6 +120,11 @@ class Mirror(Run):
         super().finalize(fatal_errors)
 
     @property
+    def has_unfinished_loop(self) -> bool:
+        """Whether its loop was left early, as the other bar shows or as it was counted here."""
+        return self.left_early or super().has_unfinished_loop
+
+    @property
     def is_done(self) -> bool:
         """Whether a known total is reached."""
         return self.total is not None and is_complete(self._base, self.total)

@@ -353,6 +353,13 @@ class Run(Counter):
             if self.display is not None:
                 self.display.finish(self)
 
+    def end_block(self, error: BaseException | None = None) -> None:
+        """End the run of a block: by its error, or else as stopped if its loop is unfinished."""
+        if error is not None:
+            self.end(*classify_error(error))
+        else:
+            self.end("stopped" if self.has_unfinished_loop else "succeeded")
+
     def on_exhausted(self) -> None:
         """End the run as succeeded after its loop, unless it is in a block, which may still raise."""
         if not self.in_block:

@@ -24,7 +24,6 @@ from progressbar_tracker._log import DEBUG, log
 
 from .counter import LOCK_TIMEOUT
 from .mirror import Mirror, Reading, find_user_frame, start_mirror
-from .run import classify_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +120,7 @@ def _on_close(bar: object, frame: FrameType) -> None:
     if caller == "__del__":
         run.abandon()
     elif caller == "__exit__":
-        run.poll()  # _on_exit() ends the run
+        run.poll()  # the hook of __exit__ ends the run
     elif caller in ("__iter__", "__anext__"):
         # An exception that was being handled before the loop is not the loop's.
         trace = None if error is None else error.__traceback__
@@ -140,17 +139,6 @@ def _on_close(bar: object, frame: FrameType) -> None:
     else:
         # In a finally or an except: the error may end the process, or be the normal end of the loop.
         run.abandon()
-
-
-def _on_exit(bar: object, error: BaseException | None) -> None:
-    """End the run of a bar whose block was left."""
-    run = find_run(bar)
-    if run is not None:
-        if error is not None:
-            run.end(*classify_error(error))
-        else:
-            left_early = run.left_early or (run.has_loop and not run.is_exhausted)
-            run.end("stopped" if left_early else "succeeded")
 
 
 def is_auto_disabled(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
@@ -206,7 +194,9 @@ def _wrap_exit(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return original(self, kind, error, traceback)
         finally:
-            _on_exit(self, error)
+            run = find_run(self)
+            if run is not None:
+                run.end_block(error)
 
     return __exit__
 

@@ -24,7 +24,7 @@ from progressbar_tracker._terminal.display import are_bars_disabled
 from progressbar_tracker._text import clean_number
 
 from .deadline import make_deadline
-from .run import DEFAULT_INTERVAL, Run, RunOptions, classify_error, format_error, normalize_id
+from .run import DEFAULT_INTERVAL, Run, RunOptions, format_error, normalize_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
@@ -187,9 +187,8 @@ class Tracker(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._run.end(*classify_error(error))
-        self.close()
+        self._run.end_block(error)
+        self._unit_iterator = None
 
     def advance(self, n: Number = 1) -> None:
         """Add ``n`` units. Exact from any number of threads, with the GIL and without it.
@@ -256,8 +255,7 @@ class Tracker(Generic[T]):
 
     def close(self) -> None:
         """End the run unless it has ended: as stopped if its loop is incomplete, else as succeeded. Idempotent."""
-        run = self._run
-        run.end("stopped" if run.has_loop and not run.is_exhausted else "succeeded")
+        self._run.end_block()
         self._unit_iterator = None
 
     def share(self) -> Share:

@@ -88,9 +88,7 @@ class Chunks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._run.end(*classify_error(error))
-        self._run.end("stopped" if self._run.left_early else "succeeded")
+        self._run.end_block(error)
         self.close()
 
     def close(self) -> None:
