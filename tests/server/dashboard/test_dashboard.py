@@ -25,8 +25,8 @@ XSS_TEXTS = [
 
 
 def test_board_without_session_redirects_to_login(server: RunningServer) -> None:
-    reply = server.client().get("/")
-    assert (reply.status_code, reply.headers["Location"]) == (303, "login")
+    response = server.client().get("/")
+    assert (response.status_code, response.headers["Location"]) == (303, "login")
     assert server.browser().get("/").status_code == 200
 
 
@@ -116,9 +116,9 @@ def test_every_referenced_static_file_is_served(module_server: RunningServer) ->
     named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
     assert named == set(_STATIC_FILES)
     for name in named:
-        reply = http.get(f"/static/{name}")
-        assert reply.status_code == 200
-        assert http.get(f"/static/{name}", headers={"If-None-Match": reply.headers["ETag"]}).status_code == 304
+        response = http.get(f"/static/{name}")
+        assert response.status_code == 200
+        assert http.get(f"/static/{name}", headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
     assert http.get("/static/home.html").status_code == 404
     assert http.get("/static/..%2fview.py").status_code == 404
 
@@ -130,9 +130,9 @@ def test_sign_in_link_works_once_and_for_get_only(server: RunningServer) -> None
     link = server.background.create_sign_in_url()
     http = server.client()
     assert http.head(link).status_code == 200
-    reply = http.get(link)
-    cookie = reply.headers["Set-Cookie"]
-    assert (reply.status_code, reply.headers["Location"]) == (303, "../")
+    response = http.get(link)
+    cookie = response.headers["Set-Cookie"]
+    assert (response.status_code, response.headers["Location"]) == (303, "../")
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert "Path=/" in cookie
@@ -280,8 +280,8 @@ def test_session_ends_with_its_key_and_its_secret(server: RunningServer) -> None
 
 def test_sign_in_replaces_a_planted_session_cookie(server: RunningServer) -> None:
     planted = server.client(Cookie=f"{server.cookie_name}=known-to-the-attacker")
-    reply = planted.post("/login", data={"key": server.keys["admin"]})
-    first = reply.cookies[server.cookie_name]
+    response = planted.post("/login", data={"key": server.keys["admin"]})
+    first = response.cookies[server.cookie_name]
     victim = server.client()
     victim.cookies.set(server.cookie_name, first, "127.0.0.1", "/")
     assert server.client(Cookie=f"{server.cookie_name}=known-to-the-attacker").get("/").status_code == 303
@@ -311,53 +311,53 @@ def test_problem_for_a_browser_is_a_page(
     module_server: RunningServer, method: str, path: str, status: int, detail: str
 ) -> None:
     http = module_server.client("read", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
-    reply = http.request(method, path)
-    assert (reply.status_code, reply.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
-    assert detail in html.unescape(reply.text)
-    assert "<b>" not in reply.text
+    response = http.request(method, path)
+    assert (response.status_code, response.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert detail in html.unescape(response.text)
+    assert "<b>" not in response.text
     up = "../" * (path.partition("?")[0].count("/") - 1)
-    assert f'href="{up}static/app.css"' in reply.text
-    assert f'href="{up or "./"}">To the board' in reply.text
-    assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+    assert f'href="{up}static/app.css"' in response.text
+    assert f'href="{up or "./"}">To the board' in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert module_server.client("read").request(method, path).headers["Content-Type"] == "application/problem+json"
 
 
 def test_cross_site_form_is_refused_with_a_page(module_server: RunningServer) -> None:
     headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
-    reply = module_server.client().post("/login", data={"key": module_server.keys["admin"]}, headers=headers)
-    assert (reply.status_code, reply.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
-    assert "does not come from the dashboard" in html.unescape(reply.text)
+    response = module_server.client().post("/login", data={"key": module_server.keys["admin"]}, headers=headers)
+    assert (response.status_code, response.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert "does not come from the dashboard" in html.unescape(response.text)
 
 
 def test_api_problem_for_a_browser_is_json(module_server: RunningServer) -> None:
-    reply = module_server.client(Accept="text/html").get("/api/v1/items")
-    assert (reply.status_code, reply.headers["Content-Type"]) == (401, "application/problem+json")
+    response = module_server.client(Accept="text/html").get("/api/v1/items")
+    assert (response.status_code, response.headers["Content-Type"]) == (401, "application/problem+json")
 
 
 def test_administrator_signs_in_with_name_and_password(make_server: Callable[..., RunningServer]) -> None:
-    served = make_server(admin_username="root", admin_password="pass phräse")
-    assert not any("/auth/" in sentence for sentence in served.output)
-    http = served.client()
+    server = make_server(admin_username="root", admin_password="pass phräse")
+    assert not any("/auth/" in sentence for sentence in server.output)
+    http = server.client()
     assert 'name="password"' in http.get("/login").text
     for username, password in (("root", "wrong"), ("toor", "pass phräse"), ("", "")):
         refused = http.post("/login", data={"username": username, "password": password})
         assert refused.status_code == 403
         assert "Set-Cookie" not in refused.headers
-    reply = http.post("/login", data={"username": "root", "password": "pass phräse"})
-    assert (reply.status_code, reply.headers["Location"]) == (303, "./")
+    response = http.post("/login", data={"username": "root", "password": "pass phräse"})
+    assert (response.status_code, response.headers["Location"]) == (303, "./")
     assert http.get("/").status_code == 200
 
 
 def test_sixth_wrong_attempt_within_a_minute_is_limited(make_server: Callable[..., RunningServer]) -> None:
-    served = make_server(admin_username="root", admin_password="right")
-    http = served.client()
+    server = make_server(admin_username="root", admin_password="right")
+    http = server.client()
     for _ in range(5):
         assert http.post("/login", data={"key": "wrong"}).status_code == 403
     right = {"username": "root", "password": "right"}
     headers = {"X-Forwarded-For": "203.0.113.9"}
     refused = http.post("/login", data=right, headers=headers)
     assert refused.status_code == 429
-    served.clock.advance(int(refused.headers["Retry-After"]))
+    server.clock.advance(int(refused.headers["Retry-After"]))
     assert http.post("/login", data=right).status_code == 303
 
 
@@ -367,39 +367,39 @@ def test_repeated_valid_sign_ins_are_not_limited(server: RunningServer) -> None:
 
 
 def test_concurrent_wrong_attempts_are_limited(make_server: Callable[..., RunningServer]) -> None:
-    served = make_server(admin_username="root", admin_password="right")
-    clients = [served.client() for _ in range(12)]
+    server = make_server(admin_username="root", admin_password="right")
+    clients = [server.client() for _ in range(12)]
     with ThreadPoolExecutor(12) as pool:
         wrong = {"username": "root", "password": "wrong"}
-        replies = list(pool.map(lambda http: http.post("/login", data=wrong).status_code, clients))
-    assert replies.count(403) <= 5
-    assert set(replies) <= {403, 429, 503}  # 503 is for an attempt that was not verified
+        statuses = list(pool.map(lambda http: http.post("/login", data=wrong).status_code, clients))
+    assert statuses.count(403) <= 5
+    assert set(statuses) <= {403, 429, 503}  # 503 is for an attempt that was not verified
 
 
 def test_cross_site_sign_in_is_refused(module_server: RunningServer) -> None:
-    reply = module_server.client().post(
+    response = module_server.client().post(
         "/login", data={"key": module_server.keys["admin"]}, headers={"Sec-Fetch-Site": "cross-site"}
     )
-    assert reply.status_code == 403
-    assert "Set-Cookie" not in reply.headers
+    assert response.status_code == 403
+    assert "Set-Cookie" not in response.headers
 
 
 def test_database_and_log_contain_no_secret(
     make_server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    served = make_server(admin_username="root", admin_password="pass-phrase", admin_key="imported-" * 4)
-    browser = served.browser()
-    link = served.background.create_sign_in_url()
-    secrets = [*served.keys.values(), *browser.cookies.values(), link.rsplit("/", 1)[1], "pass-phrase", "imported-" * 4]
-    for name in served.keys:
-        served.client(name).get("/progress")
+    server = make_server(admin_username="root", admin_password="pass-phrase", admin_key="imported-" * 4)
+    browser = server.browser()
+    link = server.background.create_sign_in_url()
+    secrets = [*server.keys.values(), *browser.cookies.values(), link.rsplit("/", 1)[1], "pass-phrase", "imported-" * 4]
+    for name in server.keys:
+        server.client(name).get("/progress")
     browser.post("/login", data={"username": "root", "password": "pass-phrase"})
-    served.stop()
-    stored = b"".join(path.read_bytes() for path in served.database.parent.iterdir())
+    server.stop()
+    stored = b"".join(path.read_bytes() for path in server.database.parent.iterdir())
     for secret in secrets:
         assert secret.encode() not in stored
         assert not any(
             secret in record.getMessage() for record in caplog.records if record.name.startswith("progressbar_tracker")
         )
-    assert not any(secret in repr(served.background.app.services.settings) for secret in secrets)
+    assert not any(secret in repr(server.background.app.services.settings) for secret in secrets)

@@ -59,11 +59,11 @@ def test_item_of_any_id_has_a_page(module_server: RunningServer, browser: httpx.
         module_server.client("write").post("/api/v1/items:batch", json={"ops": ops}).json()["results"][0]["status"]
         == 201
     )
-    reply = browser.get(item_page_url(item_id))
-    assert reply.status_code == 200
-    assert f"<code>{html.escape(item_id, quote=False)}</code>" in html.unescape(reply.text).replace("&", "&amp;")
-    ups = set(re.findall(r'(?:src|href|action)="((?:\.\./)*)(?!#)', reply.text))
-    assert ups <= {"../" * (item_page_url(item_id).partition("?")[0].count("/") - 1), ""}
+    response = browser.get(item_page_url(item_id))
+    assert response.status_code == 200
+    assert f"<code>{html.escape(item_id, quote=False)}</code>" in html.unescape(response.text).replace("&", "&amp;")
+    relative_roots = set(re.findall(r'(?:src|href|action)="((?:\.\./)*)(?!#)', response.text))
+    assert relative_roots <= {"../" * (item_page_url(item_id).partition("?")[0].count("/") - 1), ""}
 
 
 def test_slash_in_item_path_may_be_encoded(module_server: RunningServer, browser: httpx.Client) -> None:
@@ -128,15 +128,15 @@ def test_item_page_waits_for_a_pending_history_write(server: RunningServer, monk
         deleting = pool.submit(writer.delete, "/api/v1/items/a")
         wait_until(lambda: server.background.app.services.board.get("a") is None)
         threading.Timer(0.2, release.set).start()
-        reply = browser.get("/items/a")
+        response = browser.get("/items/a")
         assert deleting.result().status_code == 200
-    assert (reply.status_code, "Just gone" in reply.text) == (200, True)
+    assert (response.status_code, "Just gone" in response.text) == (200, True)
 
 
 def test_unknown_item_id_gets_a_page(browser: httpx.Client) -> None:
-    reply = browser.get("/items/nobody%20has%20%3Cthis%3E")
-    assert reply.status_code == 404
-    assert "nobody has &lt;this&gt;" in reply.text
+    response = browser.get("/items/nobody%20has%20%3Cthis%3E")
+    assert response.status_code == 404
+    assert "nobody has &lt;this&gt;" in response.text
     assert browser.get("/items/").status_code == 422
 
 

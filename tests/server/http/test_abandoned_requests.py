@@ -171,12 +171,12 @@ def _has_response(request: PendingRequest) -> bool:
 def test_cancelled_sqlite_search_is_interrupted(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "progress.db")
     store.commit([AddHistory(make_run(str(n))) for n in range(50)]).result(10)
-    begun, go_on, seen = threading.Event(), threading.Event(), []
+    started, release, texts = threading.Event(), threading.Event(), []
 
     def casefold(text: str) -> str:
-        seen.append(text)
-        begun.set()
-        assert go_on.wait(20)
+        texts.append(text)
+        started.set()
+        assert release.wait(20)
         return text.casefold()
 
     store._search_connection.create_function("casefold", 1, casefold)
@@ -192,17 +192,17 @@ def test_cancelled_sqlite_search_is_interrupted(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=search)
     thread.start()
-    assert begun.wait(20)
+    assert started.wait(20)
     interrupted = threading.Event()
     interrupt, cancellation._interrupt = cancellation._interrupt, None
     assert interrupt is not None
     cancellation._interrupt = lambda: (interrupt(), interrupted.set())
     cancellation.cancel()
     assert interrupted.wait(20)
-    go_on.set()
+    release.set()
     thread.join(20)
     assert [str(error) for error in failures] == ["interrupted"]
-    assert len(seen) == 1
+    assert len(texts) == 1
     assert len(store.read_history(text="text")) == 50  # the next search is not interrupted
     store.close()
 

@@ -94,7 +94,7 @@ def test_pipelined_requests_are_answered_in_order(module_server: RunningServer) 
 @pytest.mark.parametrize(
     "last",
     [encode_request("GET", "/healthz", "Connection: close"), encode_request("GET", "/healthz", version="1.0")],
-    ids=["asked to close", "HTTP/1.0"],
+    ids=["close", "HTTP/1.0"],
 )
 def test_last_response_announces_and_closes_the_connection(module_server: RunningServer, last: bytes) -> None:
     with RawConnection(module_server.url) as client:

@@ -115,8 +115,8 @@ def test_refused_host_is_logged_once_and_bounded(caplog: pytest.LogCaptureFixtur
 # Over the wire
 
 
-def get_status(served: RunningServer, *lines: str) -> int | None:
-    with RawConnection(served.url) as opened:
+def get_status(server: RunningServer, *lines: str) -> int | None:
+    with RawConnection(server.url) as opened:
         opened.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
         statuses = parse_statuses(opened.read_all())
     return statuses[0] if statuses else None
@@ -167,6 +167,6 @@ def test_write_under_another_name_changes_nothing(module_server: RunningServer) 
 def test_server_behind_a_proxy_answers_under_its_names(
     make_server: Callable[..., RunningServer], settings: dict[str, str], host: str, expected: int
 ) -> None:
-    served = make_server(**settings)
-    key = f"X-API-KEY: {served.keys['read']}"
-    assert get_status(served, "GET /progress HTTP/1.1", f"Host: {host}", key, "Connection: close") == expected
+    server = make_server(**settings)
+    key = f"X-API-KEY: {server.keys['read']}"
+    assert get_status(server, "GET /progress HTTP/1.1", f"Host: {host}", key, "Connection: close") == expected
